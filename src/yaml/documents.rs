@@ -1,0 +1,126 @@
+//! Where one document ends and the next begins, to the byte, so that a file can be put together again unchanged.
+
+/// One document of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// The document without its separator, with all comments, and with a `...` line if it has one.
+    pub text: &'a str,
+    /// Where `text` starts in the whole text, in bytes.
+    pub start: usize,
+    /// The `---` line before it (with directives before that); without the content where content follows on the line;
+    /// empty if there is none.
+    pub separator: &'a str,
+}
+
+/// Splits a text into its documents. Separators and texts joined give the input back, byte for byte.
+///
+/// A text before the first separator that holds nothing but comments is a document too, and so is what stands between
+/// two separators, even if it is empty: whoever writes the file back needs them.
+pub fn split_documents(text: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let mut state = State::Preamble { directives: false };
+    // Where the current document's separator and text start.
+    let (mut separator, mut start) = (0, 0);
+    let mut position = 0;
+    let mut finish = |separator: usize, start: usize, end: usize| {
+        if let (Some(between), Some(text)) = (text.get(separator..start), text.get(start..end))
+            && end > separator
+        {
+            documents.push(Document { text, start, separator: between });
+        }
+    };
+    for line in Lines(text) {
+        let end = position + line.len();
+        match (line_kind(line, position == 0), state) {
+            (Line::Separator(length), previous) => {
+                if previous != (State::Preamble { directives: true }) {
+                    finish(separator, start, position);
+                    separator = position;
+                }
+                start = position + length;
+                state = State::Content;
+            }
+            (Line::End, State::Content) => state = State::Ended,
+            (Line::Directive, State::Preamble { .. }) => state = State::Preamble { directives: true },
+            // Nothing but a `---` may follow `...`, or a document without one, or a directive of the next.
+            (Line::Directive, State::Ended) => {
+                finish(separator, start, position);
+                (separator, start) = (position, position);
+                state = State::Preamble { directives: true };
+            }
+            (Line::Content, State::Ended) => {
+                finish(separator, start, position);
+                (separator, start) = (position, position);
+                state = State::Content;
+            }
+            (Line::Content, State::Preamble { .. }) => state = State::Content,
+            (Line::Directive | Line::Content | Line::Blank, State::Content)
+            | (Line::Blank | Line::End, State::Preamble { .. } | State::Ended) => {}
+        }
+        position = end;
+    }
+    finish(separator, start, text.len());
+    documents
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before any content.
+    Preamble { directives: bool },
+    /// Inside a document.
+    Content,
+    /// Behind `...`.
+    Ended,
+}
+
+enum Line {
+    /// `---`, with the number of bytes that belong to it.
+    Separator(usize),
+    /// `...`
+    End,
+    /// `%YAML` or `%TAG`.
+    Directive,
+    /// Nothing or a comment.
+    Blank,
+    Content,
+}
+
+fn line_kind(line: &str, first: bool) -> Line {
+    let bom = if first && line.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let line = line.get(bom..).unwrap_or_default();
+    let marker = |marker: &str| {
+        line.strip_prefix(marker).filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))
+    };
+    if let Some(rest) = marker("---") {
+        let content = rest.trim_start_matches([' ', '\t']);
+        let blank = content.is_empty() || content.starts_with(['\n', '\r', '#']);
+        return Line::Separator(bom + if blank { line.len() } else { line.len() - content.len() });
+    }
+    if marker("...").is_some() {
+        return Line::End;
+    }
+    match line.trim_start_matches([' ', '\t']).chars().next() {
+        None | Some('\n' | '\r' | '#') => Line::Blank,
+        Some('%') if line.starts_with('%') => Line::Directive,
+        Some(_) => Line::Content,
+    }
+}
+
+/// The lines of a text with their line breaks: `\n`, `\r\n` and a lone `\r`.
+struct Lines<'a>(&'a str);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let end = match self.0.find(['\n', '\r']) {
+            None if self.0.is_empty() => return None,
+            None => self.0.len(),
+            Some(at) if self.0.get(at..).is_some_and(|rest| rest.starts_with("\r\n")) => at + 2,
+            Some(at) => at + 1,
+        };
+        let (line, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest;
+        Some(line)
+    }
+}
