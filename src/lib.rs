@@ -2,8 +2,12 @@
 //!
 //! The pure core, in reading order (each builds without the feature `server`: no I/O, clock or randomness):
 //!
+//! - [`gotypes`]: the shapes of the Go structs that templates see, as data.
+//! - [`meshconfig`]: MeshConfig and ProxyConfig, decoded as Istio does, with their defaults and precedence.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`names`]: every label, annotation, container and port name, once.
 
+pub mod gotypes;
+pub mod meshconfig;
 pub mod names;
 pub mod yaml;

@@ -1,0 +1,29 @@
+// Command gotypes writes the type tables of src/gotypes and their fixture from the Go types themselves.
+//
+//	go run . kubernetes > ../../../src/gotypes/kubernetes.rs
+//	go run . istio      > ../../../src/gotypes/istio.rs
+//	go run . fixture    > ../../../tests/fixtures/gotypes.json
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|istio|fixture")
+		os.Exit(2)
+	}
+	switch os.Args[1] {
+	case "kubernetes":
+		kubernetesTables(os.Stdout)
+	case "istio":
+		istioTables(os.Stdout)
+	case "fixture":
+		fixture(os.Stdout)
+	default:
+		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, istio or fixture\n", os.Args[1])
+		os.Exit(2)
+	}
+}
