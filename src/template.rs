@@ -1,0 +1,68 @@
+//! Go's `text/template`, so that templates written for Istio or Helm's kind of tooling render unchanged.
+//!
+//! [`Template::parse`] once, [`Template::render`] per pod. Texts from the pod never become structure: see
+//! [`value::Taint`] and [`Placeholder`].
+
+mod ast;
+mod error;
+mod eval;
+pub mod format;
+pub mod funcs;
+mod lex;
+pub mod limits;
+pub mod overlay;
+mod parse;
+mod render;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Location, ParseError, Problem, RenderError};
+pub use funcs::FunctionTable;
+pub use limits::{Limit, Limits};
+pub use render::{Placeholder, Rendered, Scope};
+pub use value::Value;
+
+/// A parsed template with everything it defines.
+#[derive(Debug)]
+pub struct Template {
+    name: String,
+    source: String,
+    parsed: parse::Parsed,
+}
+
+impl Template {
+    /// Parses a template; functions are looked up now, by name.
+    ///
+    /// # Errors
+    /// If Go would refuse the source, if it uses a function that is refused, or if it holds U+E000 or U+E001, which
+    /// mark text from the pod.
+    pub fn parse(name: &str, source: &str, functions: &FunctionTable) -> Result<Template, ParseError> {
+        if let Some(at) = source.find(['\u{E000}', '\u{E001}']) {
+            let at = ast::Span { start: at as u32, end: at as u32 };
+            let message = "a template may not contain U+E000 or U+E001".to_owned();
+            return Err(ParseError { at: Location::new(name, source, at), message });
+        }
+        let parsed = parse::parse(name, source, functions)?;
+        Ok(Template { name: name.to_owned(), source: source.to_owned(), parsed })
+    }
+
+    /// The name it was parsed under.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Renders the template over its data.
+    ///
+    /// # Errors
+    /// If the data does not fit, a function fails or a limit is reached; what was rendered so far is lost.
+    pub fn render<'a>(
+        &'a self,
+        dot: &Value<'a>,
+        scope: &'a Scope,
+        limits: &'a Limits,
+    ) -> Result<Rendered, RenderError> {
+        eval::render(self, dot, scope, limits)
+    }
+}

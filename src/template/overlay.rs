@@ -1,0 +1,401 @@
+//! Overlays: rendered text parsed as YAML while everything that came from the pod is still an opaque placeholder.
+//!
+//! Placeholders are substituted inside scalars after parsing, so no string of a pod can ever become structure. Because
+//! the text holds no pod strings, it is the same for most pods of a configuration, and the parsed overlay is cached by it.
+//! Nothing here merges: an overlay becomes a plain JSON value, `crate::merge` does the rest.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde_json::{Map, Value};
+
+use super::Placeholder;
+use crate::yaml::{self, Kind, Limits, Node, Style};
+
+/// What stands around a placeholder's number.
+const OPEN: char = '\u{E000}';
+const CLOSE: char = '\u{E001}';
+
+/// Keys with which an administrator steers the strategic merge; a pod's string never becomes one.
+const DIRECTIVES: [&str; 4] = ["$patch", "$retainKeys", "$deleteFromPrimitiveList", "$setElementOrder"];
+
+/// A parsed template output with holes where the pod's strings go.
+#[derive(Debug)]
+pub struct Overlay {
+    root: Part,
+}
+
+/// Why a rendered text is no overlay for this pod.
+#[derive(Debug, thiserror::Error)]
+pub enum OverlayError {
+    /// The rendered text is not YAML, or uses what rendered text may not use.
+    #[error("the rendered text is not usable YAML: {0}")]
+    Yaml(#[from] yaml::Error),
+    /// The rendered text is not a mapping.
+    #[error("the rendered text is a {found}, not a mapping with `metadata` and `spec`")]
+    NotAMapping {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A string of the pod would have become a merge directive.
+    #[error("a string of the pod may not be the merge directive {key:?}")]
+    Directive {
+        /// The directive.
+        key: String,
+    },
+    /// A placeholder with a number nobody gave out: the text was tampered with.
+    #[error("the rendered text has a placeholder that was never given out")]
+    Placeholder,
+}
+
+#[derive(Debug)]
+enum Part {
+    /// A subtree without placeholders.
+    Literal(Value),
+    Text(Text),
+    /// Items without placeholders, and from the first with one on the others.
+    List(Vec<Value>, Vec<Part>),
+    /// Entries without placeholders, and from the first with one on the others; later entries win.
+    Map(Map<String, Value>, Vec<(Key, Part)>),
+}
+
+#[derive(Debug)]
+enum Key {
+    Literal(String),
+    Text(Text),
+}
+
+/// A scalar with at least one placeholder.
+#[derive(Debug)]
+struct Text {
+    segments: Vec<Segment>,
+    style: Style,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Literal(String),
+    Placeholder(usize),
+}
+
+impl Overlay {
+    /// Parses rendered text.
+    ///
+    /// # Errors
+    /// When the text is no YAML mapping, or uses anchors, aliases, tags or several documents.
+    pub fn parse(text: &str) -> Result<Overlay, OverlayError> {
+        let node = yaml::parse(text, &Limits::rendered())?;
+        match &node.kind {
+            Kind::Mapping(_) => Ok(Overlay { root: part(node)? }),
+            Kind::Scalar { text, .. } if text.is_empty() => {
+                Ok(Overlay { root: Part::Literal(Value::Object(Map::new())) })
+            }
+            _ => Err(OverlayError::NotAMapping { found: node.kind_name() }),
+        }
+    }
+
+    /// The overlay for one pod: every placeholder replaced by its string.
+    ///
+    /// # Errors
+    /// When a string would become a merge directive.
+    pub fn fill(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
+        self.root.fill(placeholders)
+    }
+}
+
+impl Part {
+    fn fill(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
+        match self {
+            Part::Literal(value) => Ok(value.clone()),
+            Part::Text(text) => text.value(placeholders),
+            Part::List(literals, parts) => {
+                let mut items = Vec::with_capacity(literals.len() + parts.len());
+                items.extend_from_slice(literals);
+                for part in parts {
+                    items.push(part.fill(placeholders)?);
+                }
+                Ok(Value::Array(items))
+            }
+            Part::Map(literals, parts) => {
+                let mut map = literals.clone();
+                for (key, part) in parts {
+                    let key = match key {
+                        Key::Literal(key) => key.clone(),
+                        Key::Text(text) => text.key(placeholders)?,
+                    };
+                    map.insert(key, part.fill(placeholders)?);
+                }
+                Ok(Value::Object(map))
+            }
+        }
+    }
+}
+
+impl Text {
+    /// A plain scalar that is exactly one placeholder is read as one YAML scalar, so that an unquoted port is a number;
+    /// everything else is a string.
+    fn value(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
+        if let (Style::Plain, [Segment::Placeholder(index)]) = (self.style, self.segments.as_slice()) {
+            let placeholder = placeholders.get(*index).ok_or(OverlayError::Placeholder)?;
+            return Ok(lone_scalar(&placeholder.raw));
+        }
+        self.string(placeholders).map(Value::String)
+    }
+
+    fn key(&self, placeholders: &[Placeholder]) -> Result<String, OverlayError> {
+        let key = match self.value(placeholders)? {
+            Value::String(key) => key,
+            other => other.to_string(),
+        };
+        let name = key.split('/').next().unwrap_or_default();
+        if DIRECTIVES.contains(&name) { Err(OverlayError::Directive { key }) } else { Ok(key) }
+    }
+
+    fn string(&self, placeholders: &[Placeholder]) -> Result<String, OverlayError> {
+        let mut out = String::new();
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => out.push_str(text),
+                Segment::Placeholder(index) => {
+                    let placeholder = placeholders.get(*index).ok_or(OverlayError::Placeholder)?;
+                    // A double-quoted YAML scalar takes one level of escaping away: there the string stands as it is.
+                    match self.style {
+                        Style::DoubleQuoted => out.push_str(&placeholder.raw),
+                        _ => out.push_str(&placeholder.substituted()),
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn part(node: Node) -> Result<Part, OverlayError> {
+    match node.kind {
+        Kind::Scalar { text, style, .. } if text.contains(OPEN) => {
+            Ok(Part::Text(Text { segments: segments(&text)?, style }))
+        }
+        Kind::Scalar { .. } => Ok(Part::Literal(node.into_value()?)),
+        Kind::Sequence(items) => list(items),
+        Kind::Mapping(entries) => map(entries),
+    }
+}
+
+fn list(items: Vec<Node>) -> Result<Part, OverlayError> {
+    let (mut literals, mut parts) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        match part(item)? {
+            Part::Literal(value) if parts.is_empty() => literals.push(value),
+            part => parts.push(part),
+        }
+    }
+    Ok(if parts.is_empty() { Part::Literal(Value::Array(literals)) } else { Part::List(literals, parts) })
+}
+
+fn map(entries: Vec<(Node, Node)>) -> Result<Part, OverlayError> {
+    let (mut literals, mut parts) = (Map::new(), Vec::new());
+    for (key, value) in entries {
+        match (mapping_key(key)?, part(value)?) {
+            (Key::Literal(key), Part::Literal(value)) if parts.is_empty() => {
+                literals.insert(key, value);
+            }
+            entry => parts.push(entry),
+        }
+    }
+    Ok(if parts.is_empty() { Part::Literal(Value::Object(literals)) } else { Part::Map(literals, parts) })
+}
+
+fn mapping_key(node: Node) -> Result<Key, OverlayError> {
+    match &node.kind {
+        Kind::Scalar { text, style, .. } if text.contains(OPEN) => {
+            Ok(Key::Text(Text { segments: segments(text)?, style: *style }))
+        }
+        _ => Ok(Key::Literal(node.into_key_text()?)),
+    }
+}
+
+/// Splits a scalar's text at its placeholders.
+fn segments(text: &str) -> Result<Vec<Segment>, OverlayError> {
+    let mut segments = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        let (index, tail) = after.split_once(CLOSE).ok_or(OverlayError::Placeholder)?;
+        if !before.is_empty() {
+            segments.push(Segment::Literal(before.to_owned()));
+        }
+        segments.push(Segment::Placeholder(index.parse().map_err(|_| OverlayError::Placeholder)?));
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        segments.push(Segment::Literal(rest.to_owned()));
+    }
+    Ok(segments)
+}
+
+/// What one YAML scalar with this text is: a quoted string, or a plain scalar with its type. Never a collection.
+fn lone_scalar(raw: &str) -> Value {
+    let text = raw.trim_matches([' ', '\t', '\n', '\r']);
+    if text.starts_with(['"', '\'']) {
+        let parsed = yaml::parse(text, &Limits::rendered());
+        if let Ok(Node { kind: Kind::Scalar { text, .. }, .. }) = parsed {
+            return Value::String(text);
+        }
+        return Value::String(raw.to_owned());
+    }
+    yaml::resolve_plain(text)
+}
+
+/// Parsed overlays by rendered text, bounded by the bytes of the texts.
+///
+/// Two generations: when the young one is full it becomes the old one, and what nobody asks for again goes with it.
+#[derive(Debug, Default)]
+pub struct OverlayCache {
+    generations: RwLock<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<Arc<str>, Arc<Overlay>>,
+    young_bytes: usize,
+    old: HashMap<Arc<str>, Arc<Overlay>>,
+}
+
+impl OverlayCache {
+    /// Bytes of rendered text in one generation.
+    const GENERATION_BYTES: usize = 2 << 20;
+
+    /// Forgets every overlay.
+    pub fn clear(&self) {
+        *self.generations.write().unwrap_or_else(PoisonError::into_inner) = Generations::default();
+    }
+
+    /// The rendered texts whose overlays are kept.
+    #[cfg(test)]
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        generations.young.keys().chain(generations.old.keys()).map(|text| text.to_string()).collect()
+    }
+
+    /// The overlay of a rendered text, parsed if it has not been seen lately.
+    ///
+    /// # Errors
+    /// As [`Overlay::parse`].
+    pub fn overlay(&self, text: &str) -> Result<Arc<Overlay>, OverlayError> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(overlay) = generations.young.get(text) {
+            return Ok(Arc::clone(overlay));
+        }
+        let aged = generations.old.get(text).map(Arc::clone);
+        drop(generations);
+        let overlay = match aged {
+            Some(overlay) => overlay,
+            None => Arc::new(Overlay::parse(text)?),
+        };
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        if generations.young_bytes + text.len() > Self::GENERATION_BYTES {
+            generations.old = std::mem::take(&mut generations.young);
+            generations.young_bytes = 0;
+        }
+        if generations.young.insert(Arc::from(text), Arc::clone(&overlay)).is_none() {
+            generations.young_bytes += text.len();
+        }
+        Ok(overlay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn raw(text: &str) -> Placeholder {
+        Placeholder { raw: text.to_owned(), escaped: false }
+    }
+
+    fn escaped(text: &str) -> Placeholder {
+        Placeholder { raw: text.to_owned(), escaped: true }
+    }
+
+    fn filled(text: &str, placeholders: &[Placeholder]) -> Value {
+        let text = text.replace('<', "\u{E000}").replace('>', "\u{E001}");
+        Overlay::parse(&text).unwrap().fill(placeholders).unwrap()
+    }
+
+    #[test]
+    fn a_string_of_the_pod_never_becomes_structure() {
+        for hostile in [
+            "a: b", "- a", "{a: b}", "[a]", "x\ny: z", "\"", "#", "&a b", "!!int 3", "--- x", "|-\n a", "? a",
+        ] {
+            assert_eq!(filled("a: '<0>'\nb: \"<0>\"", &[raw(hostile)]), json!({"a": hostile, "b": hostile}));
+            assert_eq!(filled("a: x<0>", &[raw(hostile)]), json!({"a": format!("x{hostile}")}));
+            let lone = filled("a: <0>", &[raw(hostile)]);
+            assert!(!lone["a"].is_object() && !lone["a"].is_array(), "{hostile:?} became {lone}");
+        }
+    }
+
+    #[test]
+    fn a_plain_scalar_that_is_one_string_is_typed_as_yaml_types_it() {
+        let typed = |text: &str| filled("a: <0>", &[raw(text)])["a"].clone();
+        assert_eq!(typed("8080"), json!(8080));
+        assert_eq!(typed("yes"), json!(true));
+        assert_eq!(typed("\"8080\""), json!("8080"));
+        assert_eq!(typed("~"), json!(null));
+        assert_eq!(filled("a: <0><1>", &[raw("80"), raw("80")]), json!({"a": "8080"}));
+    }
+
+    #[test]
+    fn double_quotes_take_one_level_of_escaping_away() {
+        let hostile = "a\"b\\c\n";
+        assert_eq!(filled("a: \"<0>\"", &[escaped(hostile)]), json!({"a": hostile}));
+        let in_json = filled("a: |-\n  {\"k\":\"<0>\"}", &[escaped(hostile)]);
+        let inner: Value = serde_json::from_str(in_json["a"].as_str().unwrap()).unwrap();
+        assert_eq!(inner, json!({"k": hostile}));
+    }
+
+    #[test]
+    fn a_string_of_the_pod_never_becomes_a_merge_directive() {
+        for directive in
+            ["$patch", "$retainKeys", "$deleteFromPrimitiveList/finalizers", "$setElementOrder/env"]
+        {
+            let overlay = Overlay::parse("\"\u{E000}0\u{E001}\": replace").unwrap();
+            assert!(
+                matches!(overlay.fill(&[raw(directive)]), Err(OverlayError::Directive { .. })),
+                "{directive}"
+            );
+        }
+        assert_eq!(filled("$patch: replace", &[]), json!({"$patch": "replace"}));
+    }
+
+    #[test]
+    fn refuses_what_rendered_text_may_not_use() {
+        for text in ["a: &x b", "a: *x", "a: !!str b", "a: b\n---\nc: d", "- a", "a"] {
+            assert!(Overlay::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(filled("", &[]), json!({}));
+    }
+
+    #[test]
+    fn a_placeholder_nobody_gave_out_is_an_error() {
+        let overlay = Overlay::parse("a: \u{E000}7\u{E001}").unwrap();
+        assert!(matches!(overlay.fill(&[]), Err(OverlayError::Placeholder)));
+        assert!(matches!(Overlay::parse("a: \u{E000}x\u{E001}"), Err(OverlayError::Placeholder)));
+    }
+
+    #[test]
+    fn the_cache_gives_one_overlay_for_one_text_and_stays_bounded() {
+        let cache = OverlayCache::default();
+        let first = cache.overlay("a: b").unwrap();
+        assert!(Arc::ptr_eq(&first, &cache.overlay("a: b").unwrap()));
+        let large = "x".repeat(64 << 10);
+        for index in 0..200 {
+            cache.overlay(&format!("a{index}: {large}")).unwrap();
+        }
+        let generations = cache.generations.read().unwrap();
+        let bytes: usize =
+            generations.young.keys().chain(generations.old.keys()).map(|text| text.len()).sum();
+        assert!(bytes <= 2 * OverlayCache::GENERATION_BYTES, "{bytes} bytes");
+    }
+}

@@ -1,0 +1,117 @@
+//! One render: its budget, its placeholders and what came out of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::funcs::Segment;
+use super::limits::{Limit, Limits};
+
+/// What a template may see of the world besides its data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The environment variables that the function `env` may read.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A rendered template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text; texts from the pod stand in it as `\u{E000}index\u{E001}`.
+    pub text: String,
+    /// What the placeholders stand for.
+    pub placeholders: Vec<Placeholder>,
+}
+
+/// A text from the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placeholder {
+    /// The text as it came.
+    pub raw: String,
+    /// Whether the place is between double quotes that a function wrote.
+    pub escaped: bool,
+}
+
+impl Placeholder {
+    /// What it stands for in a text that is read as characters: JSON string content between quotes, else as it came.
+    pub(in crate::template) fn substituted(&self) -> Cow<'_, str> {
+        if !self.escaped {
+            return Cow::Borrowed(&self.raw);
+        }
+        let quoted = serde_json::Value::from(self.raw.as_str()).to_string();
+        let content = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
+        Cow::Owned(content.to_owned())
+    }
+}
+
+/// The state that functions share during a render.
+#[derive(Debug)]
+pub(in crate::template) struct Runtime<'a> {
+    pub(in crate::template) scope: &'a Scope,
+    pub(in crate::template) limits: &'a Limits,
+    pub(in crate::template) steps: usize,
+    pub(in crate::template) placeholders: Vec<Placeholder>,
+}
+
+impl<'a> Runtime<'a> {
+    pub(in crate::template) fn new(scope: &'a Scope, limits: &'a Limits) -> Runtime<'a> {
+        Runtime { scope, limits, steps: limits.steps, placeholders: Vec::new() }
+    }
+
+    pub(in crate::template) fn spend(&mut self, steps: usize) -> Result<(), Limit> {
+        self.steps = self.steps.checked_sub(steps).ok_or(Limit::Steps(self.limits.steps))?;
+        Ok(())
+    }
+
+    pub(in crate::template) fn push_placeholder(&mut self, out: &mut String, raw: &str, escaped: bool) {
+        if raw.is_empty() {
+            return;
+        }
+        out.push('\u{E000}');
+        out.push_str(&self.placeholders.len().to_string());
+        out.push('\u{E001}');
+        self.placeholders.push(Placeholder { raw: raw.to_owned(), escaped });
+    }
+
+    /// The text with every placeholder replaced by what it stands for.
+    pub(in crate::template) fn expand(&self, text: &str) -> String {
+        let mut real = String::with_capacity(text.len());
+        self.for_each_piece(text, |piece| match piece {
+            Ok(clean) => real.push_str(clean),
+            Err(placeholder) => real.push_str(&placeholder.substituted()),
+        });
+        real
+    }
+
+    pub(in crate::template) fn segments<'t>(&self, text: &'t str) -> Vec<Segment<'t>> {
+        let mut segments = Vec::new();
+        self.for_each_piece(text, |piece| {
+            segments.push(match piece {
+                Ok(clean) => Segment::Clean(clean),
+                Err(placeholder) => Segment::Tainted(placeholder.substituted().into_owned()),
+            });
+        });
+        segments
+    }
+
+    fn for_each_piece<'t>(&self, text: &'t str, mut visit: impl FnMut(Result<&'t str, &Placeholder>)) {
+        let mut rest = text;
+        while let Some((clean, after)) = rest.split_once('\u{E000}') {
+            if !clean.is_empty() {
+                visit(Ok(clean));
+            }
+            let Some((index, after)) = after.split_once('\u{E001}') else {
+                rest = after;
+                continue;
+            };
+            if let Some(placeholder) =
+                index.parse().ok().and_then(|index: usize| self.placeholders.get(index))
+            {
+                visit(Err(placeholder));
+            }
+            rest = after;
+        }
+        if !rest.is_empty() {
+            visit(Ok(rest));
+        }
+    }
+}
