@@ -5,11 +5,17 @@
 //! - [`template`]: Go's `text/template` with sprig and Istio's functions, and structure-safe rendering.
 //! - [`gotypes`]: the shapes of the Go structs that templates see, as data.
 //! - [`meshconfig`]: MeshConfig and ProxyConfig, decoded as Istio does, with their defaults and precedence.
+//! - [`merge`]: Kubernetes' strategic merge over a table of merge keys.
+//! - [`patch`]: the smallest RFC 6902 patch between two documents, applied and verified.
+//! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`names`]: every label, annotation, container and port name, once.
 
 pub mod gotypes;
+pub mod merge;
 pub mod meshconfig;
 pub mod names;
+pub mod patch;
+pub mod pod;
 pub mod template;
 pub mod yaml;

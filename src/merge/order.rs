@@ -1,0 +1,89 @@
+//! The order of a merged list: the patch's elements in the patch's order, the others in theirs, and the two
+//! interleaved by the order they had in the pod (Go: `normalizeElementOrder`).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::scalar::Scalar;
+
+/// The order in which the elements of `merged` come, as indices. All three are the elements' keys: after merging,
+/// in the patch (or in its directive), in the pod as it was.
+pub(super) fn arrange(merged: &[Scalar<'_>], patch: &[Scalar<'_>], server: &[Scalar<'_>]) -> Vec<usize> {
+    let (patch, server) = (ranks(patch), ranks(server));
+    let rank = |ranks: &BTreeMap<Scalar<'_>, usize>, key: &Scalar<'_>| ranks.get(key).copied();
+    let (mut wanted, mut others) = (Vec::new(), Vec::new());
+    for (at, key) in merged.iter().enumerate() {
+        let item = Item { at, server: rank(&server, key) };
+        match rank(&patch, key) {
+            Some(place) => wanted.push((Some(place), item)),
+            None => others.push((item.server, item)),
+        }
+    }
+    sort(&mut wanted);
+    sort(&mut others);
+    interleave(&others, &wanted)
+}
+
+/// Puts the elements into the order given.
+pub(super) fn permute(list: &mut Vec<Value>, order: &[usize]) {
+    if order.iter().enumerate().all(|(at, from)| at == *from) {
+        return;
+    }
+    let mut taken: Vec<Option<Value>> = list.drain(..).map(Some).collect();
+    list.extend(order.iter().filter_map(|from| taken.get_mut(*from).and_then(Option::take)));
+}
+
+#[derive(Clone, Copy)]
+struct Item {
+    at: usize,
+    server: Option<usize>,
+}
+
+/// Where each key is first.
+fn ranks<'a>(keys: &[Scalar<'a>]) -> BTreeMap<Scalar<'a>, usize> {
+    let mut ranks = BTreeMap::new();
+    for (at, key) in keys.iter().enumerate() {
+        ranks.entry(*key).or_insert(at);
+    }
+    ranks
+}
+
+/// Go's `normalizeSliceOrder`. What has no rank counts as less than whatever stands before it, so that it comes
+/// first; that is no order for a sort, and Go's insertion sort is what says what comes of it.
+fn sort(items: &mut [(Option<usize>, Item)]) {
+    if items.iter().all(|(rank, _)| rank.is_some()) {
+        items.sort_by_key(|(rank, _)| *rank);
+        return;
+    }
+    let less = |items: &[(Option<usize>, Item)], at: usize| match (items.get(at), items.get(at - 1)) {
+        (Some((Some(this), _)), Some((Some(before), _))) => this < before,
+        _ => true,
+    };
+    for end in 1..items.len() {
+        let mut at = end;
+        while at > 0 && less(items, at) {
+            items.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
+/// Go's `mergeSortedSlice`: an element that only the pod has comes before the next one of the patch if it did in the
+/// pod, else after it.
+fn interleave(others: &[(Option<usize>, Item)], wanted: &[(Option<usize>, Item)]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(others.len() + wanted.len());
+    let (mut others, mut wanted) = (others.iter().peekable(), wanted.iter().peekable());
+    loop {
+        let other_first = match (others.peek(), wanted.peek()) {
+            (Some((_, other)), Some((_, wanted))) => {
+                matches!((other.server, wanted.server), (Some(other), Some(wanted)) if other < wanted)
+            }
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => return order,
+        };
+        let next = if other_first { others.next() } else { wanted.next() };
+        order.extend(next.map(|(_, item)| item.at));
+    }
+}

@@ -1,0 +1,248 @@
+//! Comparing lists: which element became which, and the operations that follow.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{Differ, Operation};
+use crate::merge::schema;
+
+/// If more elements than this change places, the list is replaced as a whole: to keep account of where everything is
+/// takes time that grows with their number times the list's length.
+const MOST_MOVES: usize = 64;
+
+/// What makes an element the same as another, and the how-manieth of its like it is.
+type Identity<'v> = (&'v Value, usize);
+
+/// Where an element of the new list comes from. The numbers are places in the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// It is the same element, and in order.
+    Kept(usize),
+    /// It stands where another stood that is gone.
+    InPlaceOf(usize),
+    /// It is the same element, from elsewhere.
+    Moved(usize),
+    /// It is new.
+    New,
+}
+
+impl Differ {
+    /// Compares two lists, and says whether anything of the first stays.
+    pub(super) fn list(&mut self, from: &[Value], to: &[Value], field: Option<&str>) -> bool {
+        let start = self.operations.len();
+        let key = field.and_then(schema::key_of_list);
+        let same = |(a, b): &(&Value, &Value)| identity(a, key) == identity(b, key);
+        let shorter = from.len().min(to.len());
+        let head = from.iter().zip(to).take_while(same).count();
+        let tail = from.iter().rev().zip(to.iter().rev()).take(shorter - head).take_while(same).count();
+        let between = |list: &[Value]| head..list.len() - tail;
+        let old = from.get(between(from)).unwrap_or_default();
+        let new = to.get(between(to)).unwrap_or_default();
+
+        let mut stays = head + tail > 0 || (from.is_empty() && to.is_empty());
+        for (at, (before, after)) in from.iter().zip(to).take(head).enumerate() {
+            self.element(at, |differ| differ.value(before, after, None));
+        }
+        let Some(any) = self.between(head, tail, old, new, key) else {
+            self.operations.truncate(start);
+            self.replace(to.into());
+            return false;
+        };
+        stays |= any;
+        let ends = from.iter().skip(from.len() - tail).zip(to.iter().enumerate().skip(to.len() - tail));
+        for (before, (at, after)) in ends {
+            self.element(at, |differ| differ.value(before, after, None));
+        }
+        self.settle(start, stays, || to.into());
+        stays
+    }
+
+    /// Compares what stands between the ends that are alike; nothing, if too much changed places.
+    fn between(
+        &mut self,
+        head: usize,
+        tail: usize,
+        old: &[Value],
+        new: &[Value],
+        key: Option<&str>,
+    ) -> Option<bool> {
+        let sources = sources(old, new, key);
+        let moves = sources.iter().filter(|source| matches!(source, Source::Moved(_))).count();
+        if moves > MOST_MOVES {
+            return None;
+        }
+        let mut remaining = self.remove_gone(head, old.len(), &sources);
+        let mut stays = false;
+        // Where the next element goes. As long as elements that will be moved away are in between, `remaining` has
+        // to tell where the others are.
+        let mut at = 0;
+        for (source, after) in sources.into_iter().zip(new) {
+            match source {
+                Source::Kept(from) | Source::InPlaceOf(from) => {
+                    if moves > 0 {
+                        at += remaining.iter().skip(at).position(|place| *place == Some(from)).unwrap_or(0);
+                    }
+                }
+                Source::Moved(from) => {
+                    let found = remaining.iter().position(|place| *place == Some(from)).unwrap_or(at);
+                    remaining.remove(found);
+                    at -= usize::from(found < at);
+                    remaining.insert(at, Some(from));
+                    if found != at {
+                        let path = |at: usize| format!("{}/{}", self.path, head + at);
+                        let operation = Operation::Move { from: path(found), path: path(at) };
+                        self.operations.push(operation);
+                    }
+                }
+                Source::New => {
+                    let last = at == remaining.len() && tail == 0;
+                    let path = if last {
+                        format!("{}/-", self.path)
+                    } else {
+                        format!("{}/{}", self.path, head + at)
+                    };
+                    self.operations.push(Operation::Add { path, value: after.clone() });
+                    remaining.insert(at, None);
+                }
+            }
+            if let Source::Kept(from) | Source::InPlaceOf(from) | Source::Moved(from) = source {
+                // An element with a key that took another's place is another thing, whatever they have in common.
+                let other = matches!(source, Source::InPlaceOf(_)) && keyed(after, key);
+                let before = old.get(from).filter(|_| !other);
+                stays |= self.element(head + at, |differ| match before {
+                    Some(before) => differ.value(before, after, None),
+                    None => {
+                        differ.replace(after.clone());
+                        false
+                    }
+                });
+            }
+            at += 1;
+        }
+        Some(stays)
+    }
+
+    /// Removes the elements that come from nowhere, the last first, and returns the places of the others.
+    fn remove_gone(&mut self, head: usize, old: usize, sources: &[Source]) -> Vec<Option<usize>> {
+        let mut remains = vec![false; old];
+        for source in sources {
+            if let Source::Kept(from) | Source::InPlaceOf(from) | Source::Moved(from) = source
+                && let Some(remains) = remains.get_mut(*from)
+            {
+                *remains = true;
+            }
+        }
+        for (at, _) in remains.iter().enumerate().rev().filter(|(_, remains)| !**remains) {
+            self.operations.push(Operation::Remove { path: format!("{}/{}", self.path, head + at) });
+        }
+        remains.iter().enumerate().filter(|(_, remains)| **remains).map(|(at, _)| Some(at)).collect()
+    }
+
+    /// Does something with an element.
+    fn element<T>(&mut self, at: usize, work: impl FnOnce(&mut Differ) -> T) -> T {
+        let length = self.path.len();
+        self.path.push('/');
+        self.path.push_str(&at.to_string());
+        let result = work(self);
+        self.path.truncate(length);
+        result
+    }
+}
+
+/// Whether an element is told apart by its key.
+fn keyed(element: &Value, key: Option<&str>) -> bool {
+    key.is_some_and(|key| element.get(key).is_some())
+}
+
+/// What an element is told apart by: its key if it has one, else all of it.
+fn identity<'v>(element: &'v Value, key: Option<&str>) -> (bool, &'v Value) {
+    match key.and_then(|key| element.get(key)) {
+        Some(value) => (true, value),
+        None => (false, element),
+    }
+}
+
+/// Says of each new element where it comes from.
+fn sources(old: &[Value], new: &[Value], key: Option<&str>) -> Vec<Source> {
+    let mut places: HashMap<(bool, Identity<'_>), usize> = HashMap::with_capacity(old.len());
+    for (at, ((keyed, value), nth)) in numbered(old, key).enumerate() {
+        places.insert((keyed, (value, nth)), at);
+    }
+    let matched: Vec<Option<usize>> =
+        numbered(new, key).map(|((keyed, value), nth)| places.get(&(keyed, (value, nth))).copied()).collect();
+    let in_order = longest_rise(&matched);
+
+    let mut gone = vec![true; old.len()];
+    for from in matched.iter().flatten() {
+        if let Some(gone) = gone.get_mut(*from) {
+            *gone = false;
+        }
+    }
+    // The next element that is kept bounds, going backwards, what a new one may take the place of.
+    let mut bound = old.len();
+    let mut bounds: Vec<usize> = Vec::with_capacity(new.len());
+    for (from, kept) in matched.iter().zip(&in_order).rev() {
+        bounds.push(bound);
+        if let (Some(from), true) = (from, kept) {
+            bound = *from;
+        }
+    }
+    bounds.reverse();
+    let mut candidates = gone.iter().enumerate().filter(|(_, gone)| **gone).map(|(at, _)| at).peekable();
+    let mut passed = None;
+    matched
+        .iter()
+        .zip(in_order)
+        .zip(bounds)
+        .map(|((from, kept), bound)| match from {
+            Some(from) if kept => {
+                passed = Some(*from);
+                Source::Kept(*from)
+            }
+            Some(from) => Source::Moved(*from),
+            None => {
+                while candidates.next_if(|at| passed.is_some_and(|passed| *at < passed)).is_some() {}
+                candidates.next_if(|at| *at < bound).map_or(Source::New, Source::InPlaceOf)
+            }
+        })
+        .collect()
+}
+
+/// The elements' identities, each with the number of its like before it.
+fn numbered<'v>(list: &'v [Value], key: Option<&'v str>) -> impl Iterator<Item = ((bool, &'v Value), usize)> {
+    let mut seen: HashMap<(bool, &Value), usize> = HashMap::with_capacity(list.len());
+    list.iter().map(move |element| {
+        let identity = identity(element, key);
+        let count = seen.entry(identity).or_insert(0);
+        *count += 1;
+        (identity, *count)
+    })
+}
+
+/// Which of the numbers belong to a longest rising subsequence. No number is there twice.
+fn longest_rise(numbers: &[Option<usize>]) -> Vec<bool> {
+    // For each length, the rising sequence of it that ends lowest: where it ends, and its last number.
+    let mut ends: Vec<(usize, usize)> = Vec::new();
+    let mut before: Vec<Option<usize>> = vec![None; numbers.len()];
+    for (at, number) in numbers.iter().enumerate() {
+        let Some(number) = *number else { continue };
+        let length = ends.partition_point(|(_, last)| *last < number);
+        if let Some(before) = before.get_mut(at) {
+            *before = length.checked_sub(1).and_then(|shorter| ends.get(shorter)).map(|(at, _)| *at);
+        }
+        match ends.get_mut(length) {
+            Some(end) => *end = (at, number),
+            None => ends.push((at, number)),
+        }
+    }
+    let mut rises = vec![false; numbers.len()];
+    let mut next = ends.last().map(|(at, _)| *at);
+    while let Some(at) = next {
+        if let Some(rises) = rises.get_mut(at) {
+            *rises = true;
+        }
+        next = before.get(at).copied().flatten();
+    }
+    rises
+}
