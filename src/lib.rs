@@ -2,6 +2,7 @@
 //!
 //! The pure core, in reading order (each builds without the feature `server`: no I/O, clock or randomness):
 //!
+//! - [`config`]: one immutable snapshot of the whole configuration, parsed whole or refused whole.
 //! - [`template`]: Go's `text/template` with sprig and Istio's functions, and structure-safe rendering.
 //! - [`gotypes`]: the shapes of the Go structs that templates see, as data.
 //! - [`meshconfig`]: MeshConfig and ProxyConfig, decoded as Istio does, with their defaults and precedence.
@@ -11,6 +12,7 @@
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`names`]: every label, annotation, container and port name, once.
 
+pub mod config;
 pub mod gotypes;
 pub mod merge;
 pub mod meshconfig;

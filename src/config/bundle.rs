@@ -1,0 +1,130 @@
+//! The bundle: the whole configuration in one YAML or JSON document.
+
+use serde_json::Value;
+
+use super::decode::{At, Decoder, Duplicates, Fields, Unknown};
+use super::label::is_dns_label;
+use super::{Compat, Installation, NativeSidecars, Platform, facts, proxy_objects};
+
+/// The format's `apiVersion`.
+pub(super) const API_VERSION: &str = "outrigger.dev/v1alpha1";
+/// The format's `kind`.
+pub(super) const KIND: &str = "Bundle";
+
+const KEYS: [&str; 14] = [
+    "apiVersion",
+    "kind",
+    "revision",
+    "injector",
+    "values",
+    "mesh",
+    "compat",
+    "platform",
+    "nativeSidecars",
+    "compliancePolicy",
+    "nodes",
+    "proxyConfigs",
+    "namespaces",
+    "env",
+];
+
+/// A bundle taken apart: its three big parts still as they were written, the rest as values.
+pub(super) struct Parts<'n> {
+    pub(super) installation: Installation,
+    pub(super) injector: Option<At<'n>>,
+    pub(super) values: Option<At<'n>>,
+    pub(super) mesh: Option<At<'n>>,
+}
+
+/// Takes a bundle apart. `None` if it is not a bundle at all, which was then reported and the rest not looked at.
+pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts<'n>> {
+    if !is_bundle(decoder, root) {
+        return None;
+    }
+    decoder.inspect(root, Duplicates::Refuse);
+    let mut fields = decoder.fields(root, &KEYS, Unknown::Refuse);
+    Some(Parts {
+        installation: installation(decoder, &mut fields),
+        injector: fields.take("injector"),
+        values: fields.take("values"),
+        mesh: fields.take("mesh"),
+    })
+}
+
+/// Whether the document says it is a bundle, or does not say what it is: one clear message for a wrong file.
+fn is_bundle(decoder: &mut Decoder<'_>, root: &At<'_>) -> bool {
+    if !root.is_null() && !matches!(root.node.kind, crate::yaml::Kind::Mapping(_)) {
+        decoder.refuse(root, "a map with the keys of a bundle");
+        return false;
+    }
+    let before = decoder.problems.len();
+    for (key, accepted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        if let Some(node) = root.node.at(&[key]) {
+            decoder.one_of(&root.key(key, node), &[(accepted, ())]);
+        }
+    }
+    decoder.problems.len() == before
+}
+
+fn installation(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Installation {
+    let mut installation = Installation::default();
+    if let Some(at) = fields.take("revision") {
+        installation.revision = revision(decoder, &at);
+    }
+    if let Some(at) = fields.take("compat") {
+        let words = [("outrigger", Compat::Outrigger), ("istio", Compat::Istio)];
+        installation.compat = decoder.one_of(&at, &words).unwrap_or_default();
+    }
+    if let Some(at) = fields.take("platform") {
+        let words = [("", Platform::Kubernetes), ("openshift", Platform::OpenShift)];
+        installation.platform = decoder.one_of(&at, &words).unwrap_or_default();
+    }
+    if let Some(at) = fields.take("nativeSidecars") {
+        installation.native_sidecars = native_sidecars(decoder, &at);
+    }
+    if let Some(at) = fields.take("compliancePolicy") {
+        installation.compliance_policy = decoder.string(&at, "a string").unwrap_or_default();
+    }
+    if let Some(at) = fields.take("nodes") {
+        installation.nodes = facts::nodes(decoder, &at);
+    }
+    if let Some(at) = fields.take("proxyConfigs") {
+        installation.proxy_configs = proxy_objects::read(decoder, &at);
+    }
+    if let Some(at) = fields.take("namespaces") {
+        installation.namespaces = facts::namespaces(decoder, &at);
+    }
+    if let Some(at) = fields.take("env") {
+        installation.env = decoder.string_map(&at);
+    }
+    installation
+}
+
+/// What a revision may be called: it becomes a label value and a part of service names.
+pub(super) const REVISION: &str =
+    "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
+
+fn revision(decoder: &mut Decoder<'_>, at: &At<'_>) -> String {
+    match at.value() {
+        Value::String(text) if is_dns_label(&text) => text,
+        _ => {
+            decoder.refuse(at, REVISION);
+            String::new()
+        }
+    }
+}
+
+fn native_sidecars(decoder: &mut Decoder<'_>, at: &At<'_>) -> NativeSidecars {
+    match at.value() {
+        Value::Bool(true) => NativeSidecars::Enabled,
+        Value::Bool(false) => NativeSidecars::Disabled,
+        _ => {
+            let words = [
+                ("auto", NativeSidecars::Auto),
+                ("enabled", NativeSidecars::Enabled),
+                ("disabled", NativeSidecars::Disabled),
+            ];
+            decoder.one_of(at, &words).unwrap_or_default()
+        }
+    }
+}
