@@ -2,18 +2,22 @@
 //!
 //! The pure core, in reading order (each builds without the feature `server`: no I/O, clock or randomness):
 //!
+//! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
 //! - [`config`]: one immutable snapshot of the whole configuration, parsed whole or refused whole.
 //! - [`template`]: Go's `text/template` with sprig and Istio's functions, and structure-safe rendering.
 //! - [`gotypes`]: the shapes of the Go structs that templates see, as data.
 //! - [`meshconfig`]: MeshConfig and ProxyConfig, decoded as Istio does, with their defaults and precedence.
 //! - [`merge`]: Kubernetes' strategic merge over a table of merge keys.
 //! - [`patch`]: the smallest RFC 6902 patch between two documents, applied and verified.
+//! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`names`]: every label, annotation, container and port name, once.
 
 pub mod config;
 pub mod gotypes;
+pub mod inject;
+pub mod manifest;
 pub mod merge;
 pub mod meshconfig;
 pub mod names;

@@ -1,0 +1,147 @@
+//! The annotations of a pod: what they mean, and whether their values can be used.
+//!
+//! One table ([`TABLE`]) drives the checks, the warnings and `docs/annotations.md`. All offences of a pod are reported at
+//! once. What an annotation does is decided where it is read; nothing here changes a pod.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::warning::{Warning, shown};
+use crate::config::Compat;
+use crate::names;
+
+mod document;
+mod parse;
+mod quantity;
+mod spelling;
+mod table;
+
+pub use document::markdown;
+pub use parse::{Kind, ProxyConfigCheck, go_bool, port};
+pub use table::{Checked, Group, Row, TABLE};
+
+use parse::Finding;
+
+/// A value that is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Offence {
+    /// Key of the annotation.
+    pub key: &'static str,
+    /// Its value, shortened and quoted for people.
+    pub value: String,
+    /// What is wrong about it; may be empty when `accepted` says it all.
+    pub found: String,
+    /// What is accepted.
+    pub accepted: &'static str,
+}
+
+impl fmt::Display for Offence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "annotation {}: {} is not accepted", self.key, self.value)?;
+        if !self.found.is_empty() {
+            write!(f, ", {}", self.found)?;
+        }
+        write!(f, "; accepted: {}", self.accepted.replace('`', ""))
+    }
+}
+
+/// Annotations that can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// What the person should know.
+    pub warnings: Vec<Warning>,
+    /// Values to use in place of the pod's, by key: the same in a spelling that the proxy's init container takes.
+    pub respelt: BTreeMap<&'static str, String>,
+}
+
+/// The row of a key.
+pub fn row(key: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.key == key)
+}
+
+/// Checks a pod's annotations; under `compat: istio` exactly what Istio's `validateAnnotations` refuses is refused.
+///
+/// Values that are no strings count as absent.
+///
+/// # Errors
+/// Every value that is not accepted, in the order of the keys.
+pub fn check(
+    annotations: &Map<String, Value>,
+    labels: &Map<String, Value>,
+    compat: Compat,
+    proxy_config: ProxyConfigCheck<'_>,
+) -> Result<Accepted, Vec<Offence>> {
+    let mut accepted = Accepted::default();
+    let mut offences = Vec::new();
+    let mut unknown = 0;
+    for (key, value) in annotations {
+        let Some(value) = value.as_str() else { continue };
+        let Some(row) = row(key).filter(|row| row.group != Group::Namespace) else {
+            // Comparing costs, and a pod may have as many keys as fit into a request.
+            if unknown < MOST_UNKNOWN {
+                unknown += usize::from(spelling::is_ours(key));
+                accepted.warnings.extend(spelling::near_miss(key));
+            }
+            continue;
+        };
+        accepted.warnings.extend(obsolete(row, labels));
+        if row.checked == Checked::Never {
+            continue;
+        }
+        match row.kind.find(value, compat, proxy_config) {
+            Finding::Fine => {}
+            Finding::Odd(note) => accepted.warnings.push(ignored(row, value, &note)),
+            Finding::Respelt(text) => {
+                let note = format!("annotation {} is read without its blanks, which Istio refuses", row.key);
+                accepted.warnings.push(Warning::new("BLANKS_IN_ANNOTATION", note));
+                accepted.respelt.insert(row.key, text);
+            }
+            Finding::Wrong(found) if is_refused(row, compat) => offences.push(Offence {
+                key: row.key,
+                value: shown(value),
+                found,
+                accepted: row.kind.accepted(),
+            }),
+            Finding::Wrong(found) => accepted.warnings.push(doubtful(row, value, &found)),
+        }
+    }
+    if offences.is_empty() { Ok(accepted) } else { Err(offences) }
+}
+
+/// How many unknown keys of Istio's domain are compared with the known ones.
+const MOST_UNKNOWN: usize = 32;
+
+fn is_refused(row: &Row, compat: Compat) -> bool {
+    match row.checked {
+        Checked::ByIstio => true,
+        Checked::ByUs => compat == Compat::Outrigger,
+        Checked::Warned | Checked::Never => false,
+    }
+}
+
+fn ignored(row: &Row, value: &str, note: &str) -> Warning {
+    Warning::new("IGNORED_ANNOTATION", format!("annotation {}: {} {note}", row.key, shown(value)))
+}
+
+fn doubtful(row: &Row, value: &str, found: &str) -> Warning {
+    let reason = if found.is_empty() { String::new() } else { format!(", {found}") };
+    let accepted = row.kind.accepted().replace('`', "");
+    let message =
+        format!("annotation {}: {} looks wrong{reason}; accepted: {accepted}", row.key, shown(value));
+    Warning::new("DOUBTFUL_ANNOTATION", message)
+}
+
+fn obsolete(row: &Row, labels: &Map<String, Value>) -> Option<Warning> {
+    // Charts set both for old injectors; the label is then what counts and nobody needs to be told.
+    if row.key == names::INJECT && labels.contains_key(names::INJECT) {
+        return None;
+    }
+    let advice = row.obsolete?;
+    let code = if row.group == Group::Dead { "DEAD_ANNOTATION" } else { "DEPRECATED_ANNOTATION" };
+    Some(Warning::new(code, format!("annotation {}: {advice}", row.key)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The table: one row for each annotation that configures injection, is written by it, or is passed on to the agent.
+//!
+//! A new annotation is one row here; `docs/annotations.md` is made from the table.
+
+use super::parse::Kind;
+use crate::names;
+
+/// One annotation.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which part of the table it belongs to.
+    pub group: Group,
+    /// The key.
+    pub key: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// Who checks the value when a pod is injected.
+    pub checked: Checked,
+    /// What reads it: names of templates, or a part of the injector.
+    pub read_by: &'static str,
+    /// What holds without it.
+    pub default: &'static str,
+    /// What it does, in one sentence.
+    pub doc: &'static str,
+    /// Why it had better not be used any more.
+    pub obsolete: Option<&'static str>,
+}
+
+/// The parts of the table, which are the sections of its documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Set by people on pods.
+    Pod,
+    /// Set by people on pods, owned by other projects.
+    Foreign,
+    /// Kept on the pod for the agent, which reads it through the downward API.
+    Agent,
+    /// Written by the injector.
+    Written,
+    /// Declared by Istio's API and read by nothing.
+    Dead,
+    /// Set on namespaces.
+    Namespace,
+}
+
+/// What happens to a value that is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// The pod is refused, as Istio refuses it (`validateAnnotations`).
+    ByIstio,
+    /// The pod is refused, where Istio lets it pass; under `compat: istio` it is warned about.
+    ByUs,
+    /// The pod is injected and the value warned about.
+    Warned,
+    /// Nothing is said here.
+    Never,
+}
+
+macro_rules! rows {
+    ($($group:ident { $($key:expr, $kind:expr, $checked:ident, $read_by:literal, $default:literal $(, obsolete: $obsolete:literal)? => $doc:literal;)* })*) => {
+        &[$($(Row {
+            group: Group::$group,
+            key: $key,
+            kind: $kind,
+            checked: Checked::$checked,
+            read_by: $read_by,
+            default: $default,
+            doc: $doc,
+            obsolete: { let _obsolete: Option<&'static str> = None; $(let _obsolete = Some($obsolete);)? _obsolete },
+        },)*)*]
+    };
+}
+
+use Kind::*;
+
+/// Every annotation, by section.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = rows! {
+    Pod {
+        names::INJECT, Injection, Never, "decision", "`policy`", obsolete: "use the pod label of the same name" =>
+            "Opts the pod in or out; the label of the same name wins.";
+        names::ANNOTATION_TEMPLATES, Templates, ByUs, "render", "`defaultTemplates`" =>
+            "Templates to inject instead of the default ones, in this order; a name may be an alias.";
+        "sidecar.istio.io/proxyImage", Image, ByUs, "sidecar, gateway, grpc-agent", "hub, image and tag of the values" =>
+            "Image of the proxy; in the sidecar template of the init container, too. Ignored unless it contains a `/`.";
+        names::ANNOTATION_PROXY_IMAGE_TYPE, ImageType, ByUs, "all templates", "`global.variant`, or `image.imageType` of the ProxyConfig" =>
+            "Variant of the proxy image: replaces a known suffix of the tag, else is appended to it.";
+        "sidecar.istio.io/proxyCPU", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+            "CPU request of the proxy. If any of these four annotations is there, all resources of the values are dropped.";
+        "sidecar.istio.io/proxyMemory", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+            "Memory request of the proxy.";
+        "sidecar.istio.io/proxyCPULimit", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+            "CPU limit of the proxy.";
+        "sidecar.istio.io/proxyMemoryLimit", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+            "Memory limit of the proxy.";
+        "sidecar.istio.io/logLevel", LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
+            "Log level of Envoy.";
+        "sidecar.istio.io/componentLogLevel", ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>
+            "Log levels of components of Envoy.";
+        "sidecar.istio.io/agentLogLevel", ScopeLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.logging.level`" =>
+            "Log levels of the agent and of the init container.";
+        names::ANNOTATION_INTERCEPTION_MODE, InterceptionMode, ByIstio, "sidecar", "`interceptionMode` of the ProxyConfig" =>
+            "How traffic is redirected to the proxy; `NONE` leaves out the init container.";
+        "traffic.sidecar.istio.io/includeOutboundIPRanges", Prefixes { any: true }, ByIstio, "sidecar", "`global.proxy.includeIPRanges`" =>
+            "Destinations whose traffic is redirected. Blanks after commas are removed, which Istio refuses.";
+        "traffic.sidecar.istio.io/excludeOutboundIPRanges", Prefixes { any: false }, ByIstio, "sidecar", "`global.proxy.excludeIPRanges`" =>
+            "Destinations whose traffic is not redirected.";
+        "traffic.sidecar.istio.io/includeInboundPorts", Ports { any: true }, ByIstio, "sidecar", "`global.proxy.includeInboundPorts`" =>
+            "Ports whose incoming traffic is redirected.";
+        "traffic.sidecar.istio.io/excludeInboundPorts", Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeInboundPorts`" =>
+            "Ports whose incoming traffic is not redirected, besides the proxy's own.";
+        "traffic.sidecar.istio.io/includeOutboundPorts", Ports { any: false }, ByUs, "sidecar", "`global.proxy.includeOutboundPorts`" =>
+            "Ports whose outgoing traffic is redirected whatever its destination.";
+        "traffic.sidecar.istio.io/excludeOutboundPorts", Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeOutboundPorts`" =>
+            "Ports whose outgoing traffic is not redirected.";
+        "traffic.sidecar.istio.io/excludeInterfaces", Interfaces, ByIstio, "sidecar, agent", "none" =>
+            "Network interfaces whose traffic is not redirected.";
+        "istio.io/reroute-virtual-interfaces", Interfaces, ByIstio, "sidecar", "none" =>
+            "Virtual interfaces whose incoming traffic counts as outgoing.";
+        "traffic.sidecar.istio.io/kubevirtInterfaces", Interfaces, ByIstio, "sidecar", "none", obsolete: "use istio.io/reroute-virtual-interfaces" =>
+            "The former name of `istio.io/reroute-virtual-interfaces`, which wins.";
+        names::ANNOTATION_STATUS_PORT, StatusPort, ByIstio, "sidecar, grpc-agent, probes, agent", "`global.proxy.statusPort`" =>
+            "Port of the agent's status server; 0 turns it off.";
+        "readiness.status.sidecar.istio.io/initialDelaySeconds", Uint32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessInitialDelaySeconds`" =>
+            "`initialDelaySeconds` of the proxy's readiness probe.";
+        "readiness.status.sidecar.istio.io/periodSeconds", Uint32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessPeriodSeconds`" =>
+            "`periodSeconds` of the proxy's readiness probe.";
+        "readiness.status.sidecar.istio.io/failureThreshold", Uint32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessFailureThreshold`" =>
+            "`failureThreshold` of the proxy's readiness probe.";
+        names::ANNOTATION_REWRITE_PROBES, GoBool, Warned, "probes", "`sidecarInjectorWebhook.rewriteAppHTTPProbe`" =>
+            "Whether the application's probes go through the agent; an unreadable value is ignored.";
+        names::ANNOTATION_NATIVE_SIDECAR, TrueFalse, ByUs, "sidecar, render", "`nativeSidecars` and the versions of the nodes" =>
+            "Whether the proxy is a native sidecar: an init container that restarts always.";
+        "sidecar.istio.io/capNetBindService", TrueFalse, ByUs, "sidecar", "`global.proxy.capNetBindService`" =>
+            "Whether the proxy may listen on ports below 1024.";
+        "sidecar.istio.io/bootstrapOverride", ConfigMapName, ByUs, "sidecar, gateway, grpc-agent", "none" =>
+            "ConfigMap with a bootstrap configuration for Envoy.";
+        "sidecar.istio.io/userVolume", Volumes, ByUs, "sidecar, grpc-agent", "none" =>
+            "Volumes to add to the pod.";
+        "sidecar.istio.io/userVolumeMount", VolumeMounts, ByUs, "sidecar, grpc-agent", "none" =>
+            "Mounts to add to the proxy.";
+        names::ANNOTATION_PROXY_CONFIG, ProxyConfig, ByIstio, "sidecar, gateway, grpc-agent, agent", "`defaultConfig` of the mesh" =>
+            "ProxyConfig of this pod, over the mesh's and over ProxyConfig resources without a selector.";
+        names::ANNOTATION_PROMETHEUS_MERGE, GoBool, ByIstio, "prometheus", "`enablePrometheusMerge` of the mesh" =>
+            "Whether the agent serves the application's metrics together with the proxy's.";
+        "prometheus.istio.io/scrape-targets", ScrapeTargets, Warned, "prometheus", "none" =>
+            "Ports and paths of the application's metrics, where it has several. A port of the proxy is refused.";
+        names::ANNOTATION_PROMETHEUS_SECURE_PORT, Port, Warned, "prometheus", "`ENVOY_SECURE_MERGED_METRICS_PORT` of the proxy" =>
+            "Port that serves the merged metrics over mutual TLS.";
+    }
+    Foreign {
+        "prometheus.io/scrape", GoBool, Warned, "prometheus", "`true`" =>
+            "`false` leaves all these annotations alone. Every spelling counts that Prometheus takes for the same.";
+        "prometheus.io/port", Text, Never, "prometheus", "none" =>
+            "Port of the application's metrics, handed to the agent and replaced by the agent's. A port of the proxy is refused.";
+        "prometheus.io/path", Text, Never, "prometheus", "none" =>
+            "Path of the application's metrics, handed to the agent and replaced by `/stats/prometheus`.";
+        "kubectl.kubernetes.io/default-container", Text, Never, "sidecar, gateway, grpc-agent", "the first application container" =>
+            "Container that kubectl takes; set if absent.";
+        "kubectl.kubernetes.io/default-logs-container", Text, Never, "sidecar, gateway, grpc-agent", "the first application container" =>
+            "Container whose logs kubectl shows; set if absent.";
+        "k8s.v1.cni.cncf.io/networks", Networks, Warned, "sidecar", "none" =>
+            "Networks of Multus; with the CNI plugin under Multus, `default/istio-cni` is appended.";
+        "apm.datadoghq.com/env", StringMap, Warned, "sidecar", "none" =>
+            "With the tracer `datadog`: environment of the proxy.";
+        "resource.opentelemetry.io/service.namespace", Text, Never, "sidecar", "namespace of the pod" =>
+            "With an OpenTelemetry provider that has semantic conventions: attribute `service.namespace`.";
+        "resource.opentelemetry.io/service.version", Text, Never, "sidecar", "the label of the version, or the image's tag" =>
+            "Likewise: attribute `service.version`.";
+        "resource.opentelemetry.io/service.instance.id", Text, Never, "sidecar", "namespace, pod and container" =>
+            "Likewise: attribute `service.instance.id`.";
+        names::ANNOTATION_MIRROR_POD, Text, Never, "decision", "none" =>
+            "Marks mirror pods, which are not injected (under `compat: istio` they are).";
+        names::ANNOTATION_LINKERD_PROXY_VERSION, Text, Never, "decision", "none" =>
+            "Marks pods that Linkerd has injected, which are not injected (under `compat: istio` they are).";
+    }
+    Agent {
+        "sidecar.istio.io/extraStatTags", Text, Never, "agent", "none" => "Tags to take out of the names of metrics.";
+        "sidecar.istio.io/statsInclusionPrefixes", Text, Never, "agent", "none" => "Prefixes of metrics that Envoy keeps.";
+        "sidecar.istio.io/statsInclusionSuffixes", Text, Never, "agent", "none" => "Suffixes of metrics that Envoy keeps.";
+        "sidecar.istio.io/statsInclusionRegexps", Text, Never, "agent", "none" => "Patterns of metrics that Envoy keeps.";
+        "sidecar.istio.io/statsHistogramBuckets", Text, Never, "agent", "none" => "Buckets of histograms, by prefix.";
+        "sidecar.istio.io/statsHistogramBins", Text, Never, "agent", "none" => "Number of bins of histograms, by prefix.";
+        "sidecar.istio.io/statsFlushInterval", Text, Never, "agent", "none" => "How often Envoy writes its metrics.";
+        "sidecar.istio.io/statsEvictionInterval", Text, Never, "agent", "none" => "When Envoy forgets metrics that do not change.";
+        "sidecar.istio.io/discoveryAddress", Text, Never, "agent", "none", obsolete: "use discoveryAddress in proxy.istio.io/config" =>
+            "Address of the control plane.";
+    }
+    Written {
+        names::REVISION, Text, Never, "nobody", "none" => "Revision that injected the pod.";
+        names::ANNOTATION_STATUS, JsonObject, Warned, "reinject", "none" =>
+            "What was injected, by name, so that it can be injected again.";
+        names::ANNOTATION_OVERRIDES, JsonObject, ByUs, "reinject, overrides", "none" =>
+            "The pod's own containers that a template changed, as they were.";
+    }
+    Dead {
+        "sidecar.istio.io/enableCoreDump", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "Allowed core dumps.";
+        "sidecar.istio.io/controlPlaneAuthPolicy", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "How the agent met the control plane.";
+        "sidecar.istio.io/statsCompression", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "Compression of metrics.";
+        "readiness.status.sidecar.istio.io/applicationPorts", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "Ports that had to listen before the pod was ready.";
+    }
+    Namespace {
+        names::ANNOTATION_OPENSHIFT_UID_RANGE, IdRange, Never, "context", "1337" =>
+            "On OpenShift: the last ID is the proxy's user.";
+        names::ANNOTATION_OPENSHIFT_GROUPS, IdRanges, Never, "context", "the range of user IDs" =>
+            "On OpenShift: the last ID of the first range is the proxy's group.";
+    }
+};

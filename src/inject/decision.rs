@@ -1,0 +1,246 @@
+//! Whether a pod is injected, and why.
+//!
+//! Two judges, in this order: the labels of the namespace, by the selectors of Istio's webhook configuration (only when
+//! the namespace is known, otherwise the API server has already asked them), then Istio's handler (`injectRequired`).
+//! The result is data: logs, metrics, audit annotations and `explain` all show the same key and sentence. Nothing here
+//! looks at what would be injected.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::warning::{Warning, shown};
+use crate::config::Compat;
+use crate::names;
+
+mod namespace;
+mod reason;
+
+pub use reason::Reason;
+
+/// A label selector over the labels of a pod.
+pub trait PodSelector {
+    /// Whether the selector has no requirement at all; such a selector is ignored.
+    fn is_empty(&self) -> bool;
+    /// Whether every requirement holds for these labels.
+    fn matches(&self, labels: &Map<String, Value>) -> bool;
+}
+
+impl PodSelector for crate::config::Selector {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+    fn matches(&self, labels: &Map<String, Value>) -> bool {
+        self.matches(labels)
+    }
+}
+
+/// The configuration and the facts a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionInput<'a, S> {
+    /// `policy` of the injector's configuration as it was written.
+    pub policy: &'a str,
+    /// `neverInjectSelector`: any match skips.
+    pub never: &'a [S],
+    /// `alwaysInjectSelector`: any match injects.
+    pub always: &'a [S],
+    /// Labels of the request's namespace; `None` when the namespace is not known, which trusts the API server.
+    pub namespace_labels: Option<&'a Map<String, Value>>,
+    /// Revision of this injector; empty and `default` are the default revision.
+    pub revision: &'a str,
+    /// Revision tags that point to this injector.
+    pub tags: &'a [String],
+    /// Whether namespaces without any label are injected (`enableNamespacesByDefault`).
+    pub enable_namespaces_by_default: bool,
+    /// Whether pods that Istio injects against reason are skipped.
+    pub compat: Compat,
+}
+
+/// Whether a pod is injected, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the pod is injected.
+    pub inject: bool,
+    /// What decided.
+    pub reason: Reason,
+    /// A sentence for a person, naming the label or value that decided; no full stop.
+    pub sentence: String,
+    /// What the person should know besides.
+    pub warnings: Vec<Warning>,
+}
+
+/// Decides about a pod in the namespace `namespace` (of the pod, else of the request).
+pub fn decide<S: PodSelector>(pod: &Value, namespace: &str, input: &DecisionInput<'_, S>) -> Decision {
+    let mut warnings = Vec::new();
+    let verdict = judge(&View::new(pod), namespace, input, &mut warnings);
+    Decision { inject: verdict.inject, reason: verdict.reason, sentence: verdict.sentence, warnings }
+}
+
+struct Verdict {
+    inject: bool,
+    reason: Reason,
+    sentence: String,
+}
+
+impl Verdict {
+    fn skip(reason: Reason, sentence: impl fmt::Display) -> Verdict {
+        Verdict { inject: false, reason, sentence: sentence.to_string() }
+    }
+
+    fn inject(reason: Reason, sentence: impl fmt::Display) -> Verdict {
+        Verdict { inject: true, reason, sentence: sentence.to_string() }
+    }
+}
+
+/// The order is Istio's, with one stage before (the namespace) and one between (pods that Istio injects in vain).
+fn judge<S: PodSelector>(
+    pod: &View<'_>,
+    namespace: &str,
+    input: &DecisionInput<'_, S>,
+    warnings: &mut Vec<Warning>,
+) -> Verdict {
+    if let Some(labels) = input.namespace_labels
+        && let Err(skip) = namespace::selects(pod, namespace, labels, input, warnings)
+    {
+        return skip;
+    }
+    if pod.value.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
+        return Verdict::skip(
+            Reason::HostNetwork,
+            "the pod has spec.hostNetwork: true, and redirecting its traffic would redirect the node's",
+        );
+    }
+    if names::IGNORED_NAMESPACES.contains(&namespace) {
+        return Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"));
+    }
+    if input.compat == Compat::Outrigger
+        && let Some(skip) = not_injectable(pod)
+    {
+        return skip;
+    }
+    let wish = wish(pod, input, warnings);
+    match (input.policy, wish) {
+        ("enabled" | "disabled", Some(verdict)) => verdict,
+        ("enabled", None) => {
+            Verdict::inject(Reason::PolicyEnabled, "the policy is enabled and nothing opts the pod out")
+        }
+        ("disabled", None) => Verdict::skip(
+            Reason::PolicyDisabled,
+            format!("the policy is disabled and the pod has no label {}: \"true\"", names::INJECT),
+        ),
+        (other, _) => Verdict::skip(
+            Reason::PolicyInvalid,
+            format!(
+                "the policy is {}, accepted are enabled and disabled, so nothing is injected",
+                shown(other)
+            ),
+        ),
+    }
+}
+
+/// Pods in which a proxy cannot work, whatever anybody wishes; Istio injects them all the same.
+fn not_injectable(pod: &View<'_>) -> Option<Verdict> {
+    if pod.annotation(names::ANNOTATION_MIRROR_POD).is_some() {
+        return Some(Verdict::skip(
+            Reason::MirrorPod,
+            format!(
+                "annotation {} marks a mirror pod, which nobody may change",
+                names::ANNOTATION_MIRROR_POD
+            ),
+        ));
+    }
+    let os = pod.value.pointer("/spec/os/name").and_then(Value::as_str);
+    if os.is_some_and(|os| os.eq_ignore_ascii_case("windows")) {
+        return Some(Verdict::skip(
+            Reason::WindowsPod,
+            "the pod has spec.os.name: windows, and the proxy runs on Linux",
+        ));
+    }
+    if pod.annotation(names::ANNOTATION_LINKERD_PROXY_VERSION).is_some() {
+        return Some(Verdict::skip(
+            Reason::InjectedByLinkerd,
+            format!(
+                "annotation {} says that Linkerd has injected the pod",
+                names::ANNOTATION_LINKERD_PROXY_VERSION
+            ),
+        ));
+    }
+    if pod.has_container(names::CONTAINER_LINKERD_PROXY) {
+        return Some(Verdict::skip(
+            Reason::InjectedByLinkerd,
+            format!("container {} says that Linkerd has injected the pod", names::CONTAINER_LINKERD_PROXY),
+        ));
+    }
+    None
+}
+
+/// What the pod itself or a selector says: `None` leaves it to the policy.
+fn wish<S: PodSelector>(
+    pod: &View<'_>,
+    input: &DecisionInput<'_, S>,
+    warnings: &mut Vec<Warning>,
+) -> Option<Verdict> {
+    // A label that is there wins over the annotation even when it is empty.
+    let label = pod.label(names::INJECT);
+    let kind = if label.is_some() { "label" } else { "annotation" };
+    match label.or_else(|| pod.annotation(names::INJECT)).unwrap_or_default() {
+        "true" => {
+            let sentence = format!("pod {kind} {} is \"true\"", names::INJECT);
+            return Some(Verdict::inject(Reason::PodOptedIn, sentence));
+        }
+        "false" => {
+            let sentence = format!("pod {kind} {} is \"false\"", names::INJECT);
+            return Some(Verdict::skip(Reason::PodOptedOut, sentence));
+        }
+        "" => {}
+        other => warnings.push(Warning::new(
+            "INVALID_INJECT_VALUE",
+            format!("{kind} {}: {} is ignored; accepted: \"true\", \"false\"", names::INJECT, shown(other)),
+        )),
+    }
+    let none = Map::new();
+    let labels = pod.value.pointer("/metadata/labels").and_then(Value::as_object).unwrap_or(&none);
+    let matching = |selectors: &[S]| {
+        selectors.iter().position(|selector| !selector.is_empty() && selector.matches(labels))
+    };
+    if let Some(index) = matching(input.never) {
+        let sentence = format!("the pod's labels match neverInjectSelector[{index}]");
+        return Some(Verdict::skip(Reason::NeverInjectSelector, sentence));
+    }
+    if let Some(index) = matching(input.always) {
+        let sentence = format!("the pod's labels match alwaysInjectSelector[{index}]");
+        return Some(Verdict::inject(Reason::AlwaysInjectSelector, sentence));
+    }
+    None
+}
+
+/// The parts of a pod a decision looks at; a wrong JSON type is an absent value.
+struct View<'a> {
+    value: &'a Value,
+}
+
+impl<'a> View<'a> {
+    fn new(value: &'a Value) -> View<'a> {
+        View { value }
+    }
+
+    fn label(&self, key: &str) -> Option<&'a str> {
+        self.value.get("metadata")?.get("labels")?.get(key)?.as_str()
+    }
+
+    fn annotation(&self, key: &str) -> Option<&'a str> {
+        self.value.get("metadata")?.get("annotations")?.get(key)?.as_str()
+    }
+
+    fn has_container(&self, name: &str) -> bool {
+        let lists = ["/spec/containers", "/spec/initContainers"];
+        lists
+            .iter()
+            .filter_map(|path| self.value.pointer(path)?.as_array())
+            .flatten()
+            .any(|container| container.get("name").and_then(Value::as_str) == Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The keys of every reason for a decision.
+
+use std::fmt;
+
+/// What decided about a pod; the key is stable and safe as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// `spec.hostNetwork: true`.
+    HostNetwork,
+    /// One of the namespaces that are never injected.
+    IgnoredNamespace,
+    /// Neither the namespace nor the pod asks for injection.
+    NamespaceNotEnabled,
+    /// The namespace label `istio-injection` has another value than `enabled`.
+    NamespaceDisabled,
+    /// The namespace or the pod asks for another revision.
+    RevisionMismatch,
+    /// The pod says `false`.
+    PodOptedOut,
+    /// The pod says `true`.
+    PodOptedIn,
+    /// A `neverInjectSelector` matches the pod.
+    NeverInjectSelector,
+    /// An `alwaysInjectSelector` matches the pod.
+    AlwaysInjectSelector,
+    /// Nothing else decided and the policy is `enabled`.
+    PolicyEnabled,
+    /// Nothing else decided and the policy is `disabled`.
+    PolicyDisabled,
+    /// The policy is neither `enabled` nor `disabled`.
+    PolicyInvalid,
+    /// A mirror pod of a static pod.
+    MirrorPod,
+    /// `spec.os.name: windows`.
+    WindowsPod,
+    /// Linkerd's proxy is in the pod already.
+    InjectedByLinkerd,
+}
+
+impl Reason {
+    /// Every reason, in the order of the decision's documentation.
+    pub const ALL: [Reason; 15] = [
+        Reason::NamespaceNotEnabled,
+        Reason::NamespaceDisabled,
+        Reason::RevisionMismatch,
+        Reason::HostNetwork,
+        Reason::IgnoredNamespace,
+        Reason::MirrorPod,
+        Reason::WindowsPod,
+        Reason::InjectedByLinkerd,
+        Reason::PodOptedOut,
+        Reason::PodOptedIn,
+        Reason::NeverInjectSelector,
+        Reason::AlwaysInjectSelector,
+        Reason::PolicyEnabled,
+        Reason::PolicyDisabled,
+        Reason::PolicyInvalid,
+    ];
+
+    /// The stable machine key, such as `HOST_NETWORK`.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Reason::HostNetwork => "HOST_NETWORK",
+            Reason::IgnoredNamespace => "IGNORED_NAMESPACE",
+            Reason::NamespaceNotEnabled => "NAMESPACE_NOT_ENABLED",
+            Reason::NamespaceDisabled => "NAMESPACE_DISABLED",
+            Reason::RevisionMismatch => "REVISION_MISMATCH",
+            Reason::PodOptedOut => "POD_OPTED_OUT",
+            Reason::PodOptedIn => "POD_OPTED_IN",
+            Reason::NeverInjectSelector => "NEVER_INJECT_SELECTOR",
+            Reason::AlwaysInjectSelector => "ALWAYS_INJECT_SELECTOR",
+            Reason::PolicyEnabled => "POLICY_ENABLED",
+            Reason::PolicyDisabled => "POLICY_DISABLED",
+            Reason::PolicyInvalid => "POLICY_INVALID",
+            Reason::MirrorPod => "MIRROR_POD",
+            Reason::WindowsPod => "WINDOWS_POD",
+            Reason::InjectedByLinkerd => "INJECTED_BY_LINKERD",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}

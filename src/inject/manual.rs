@@ -1,0 +1,310 @@
+//! Manual injection: the text of a manifest in, the text with injected pod templates out, and a row for every object.
+//!
+//! Every pod template goes through the same pipeline as a pod at the webhook. What does not change comes out byte for
+//! byte, comments and separators included. No file is read or written here.
+
+mod document;
+pub mod kube_inject;
+mod round_trip;
+
+use serde_json::{Map, Value, json};
+
+use super::{Facts, Outcome, PodRequest, Refusal, Rules, decision::Decision, warning::Warning};
+use crate::{
+    config::Mesh,
+    manifest::{self, CronJobMetadata, Found, Identity, TemplatePath},
+    patch, yaml,
+};
+
+pub use document::{Document, SyntaxError};
+
+/// How manifests are injected.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The configuration.
+    pub mesh: &'a Mesh,
+    /// Which of its rules count; with [`Rules::TemplatesOnly`] only the kinds are touched that Istio knows.
+    pub rules: Rules,
+    /// The namespace of objects that say none; empty if it is not known.
+    pub namespace: &'a str,
+    /// Places of pod templates besides the known ones.
+    pub template_paths: Vec<TemplatePath>,
+}
+
+/// A manifest with its injected pod templates.
+#[derive(Debug)]
+pub struct Manifest<'t> {
+    /// The documents, in order.
+    pub documents: Vec<Document<'t>>,
+}
+
+/// What came of an object, or of one of its pod templates if it has several.
+#[derive(Debug)]
+pub struct Row {
+    /// The object.
+    pub object: Identity,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// What came of an object.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Its pods get a proxy.
+    Injected {
+        /// The templates that were rendered, in order.
+        templates: Vec<String>,
+        /// Whether anything had to be changed for it.
+        changed: bool,
+    },
+    /// It stays as it is.
+    Skipped(Decision),
+    /// It has no pod template.
+    NoPodTemplate,
+    /// It may not be created as it is.
+    Refused(Refusal),
+}
+
+/// Injects all pod templates of a manifest: YAML with any number of documents, or JSON.
+///
+/// # Errors
+/// When the text is neither; a pod that is refused is a [`Verdict`].
+pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, SyntaxError> {
+    let mut documents = document::read(text)?;
+    for document in &mut documents {
+        document.process(options);
+    }
+    Ok(Manifest { documents })
+}
+
+impl Manifest<'_> {
+    /// The manifest: what did not change as it was, to the byte.
+    pub fn to_text(&self) -> String {
+        self.documents.iter().map(Document::to_text).collect()
+    }
+
+    /// The manifest as `istioctl kube-inject` writes it: every document followed by `---` (Istio's
+    /// `IntoResourceFile`).
+    pub fn to_terminated_text(&self) -> String {
+        self.documents.iter().filter_map(Document::to_terminated_text).collect()
+    }
+
+    /// The objects as one JSON value: the object if it is the only one, else a List.
+    pub fn to_json(manifests: &[Manifest<'_>]) -> Value {
+        let mut values: Vec<&Value> =
+            manifests.iter().flat_map(|manifest| &manifest.documents).map(Document::value).collect();
+        values.retain(|value| !value.is_null());
+        if let [one] = values.as_slice() {
+            return (*one).clone();
+        }
+        let items: Vec<&Value> = values
+            .into_iter()
+            .flat_map(|value| match items_of_list(value) {
+                Some(items) => items.iter().collect(),
+                None => vec![value],
+            })
+            .collect();
+        json!({"apiVersion": "v1", "kind": "List", "items": items})
+    }
+
+    /// The JSON patch of every object that changed, relative to the object.
+    pub fn patches(&self) -> Vec<Value> {
+        self.documents.iter().flat_map(Document::patches).collect()
+    }
+
+    /// What came of the objects, in order.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.documents.iter().flat_map(|document| &document.rows)
+    }
+
+    /// Whether an object was refused.
+    pub fn is_refused(&self) -> bool {
+        self.rows().any(|row| row.verdict.is_refusal())
+    }
+
+    /// Whether anything was changed.
+    pub fn is_changed(&self) -> bool {
+        self.documents.iter().any(|document| document.injected.is_some())
+    }
+}
+
+impl Verdict {
+    /// Whether the object may not be created as it is.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Verdict::Refused(_))
+    }
+}
+
+/// A refusal with its causes: whoever injects a manifest is both the user and the one who would read the log.
+pub fn explained(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Render { name, source } => {
+            format!("template {name:?} cannot be rendered for this pod: {source}")
+        }
+        Refusal::Overlay { name, source } => {
+            format!("template {name:?} gives no usable overlay for this pod: {source}")
+        }
+        other => other.to_string(),
+    }
+}
+
+impl Document<'_> {
+    fn process(&mut self, options: &Options<'_>) {
+        let mut injected = None;
+        let found = pod_templates(&self.original, options);
+        for identity in manifest::identities(&self.original) {
+            let mut templates = found.iter().filter(|found| found.object == identity.object).peekable();
+            if templates.peek().is_none() && !self.original.is_null() {
+                self.rows.push(Row {
+                    object: identity.clone(),
+                    verdict: Verdict::NoPodTemplate,
+                    warnings: Vec::new(),
+                });
+            }
+            for found in templates {
+                let document = injected.as_ref().unwrap_or(&self.original);
+                let (row, changed) = process_template(document, &identity, found, options);
+                self.rows.push(row);
+                injected = changed.or(injected);
+            }
+        }
+        self.injected = injected;
+    }
+
+    /// The patches of the objects that changed.
+    fn patches(&self) -> Vec<Value> {
+        let Some(injected) = &self.injected else { return Vec::new() };
+        let changed = |identity: Identity| {
+            let (before, after) =
+                (self.original.pointer(&identity.object)?, injected.pointer(&identity.object)?);
+            let operations = patch::diff(before, after);
+            (!operations.is_empty()).then(|| described(identity, &operations))
+        };
+        manifest::identities(&self.original).into_iter().filter_map(changed).collect()
+    }
+}
+
+fn described(identity: Identity, operations: &[patch::Operation]) -> Value {
+    let mut entry = Map::from_iter([
+        ("apiVersion".to_owned(), Value::String(identity.api_version)),
+        ("kind".to_owned(), Value::String(identity.kind)),
+        ("name".to_owned(), Value::String(identity.name)),
+        ("patch".to_owned(), json!(operations)),
+    ]);
+    entry.extend(identity.namespace.map(|namespace| ("namespace".to_owned(), Value::String(namespace))));
+    Value::Object(entry)
+}
+
+fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
+    let how = manifest::Options {
+        template_paths: options.template_paths.clone(),
+        cron_job_metadata: match options.rules {
+            Rules::Configured => CronJobMetadata::Pod,
+            Rules::TemplatesOnly => CronJobMetadata::Job,
+        },
+    };
+    let mut found = manifest::objects(document, &how);
+    if options.rules == Rules::TemplatesOnly {
+        let in_list = items_of_list(document).is_some();
+        found.retain(|found| (in_list || found.object.is_empty()) && istio_injects(&found.kind));
+    }
+    found
+}
+
+/// The kinds in Istio's `injectScheme`, which knows them in any version; it copies all others.
+fn istio_injects(kind: &str) -> bool {
+    matches!(
+        kind,
+        "CronJob"
+            | "DaemonSet"
+            | "Deployment"
+            | "DeploymentConfig"
+            | "Job"
+            | "Pod"
+            | "ReplicaSet"
+            | "ReplicationController"
+            | "StatefulSet"
+    )
+}
+
+/// The items of a `v1` List; typed lists are objects of their own.
+fn items_of_list(value: &Value) -> Option<&Vec<Value>> {
+    let field = |key: &str| value.get(key).and_then(Value::as_str);
+    let is_list = field("kind") == Some("List") && field("apiVersion") == Some("v1");
+    value.get("items").and_then(Value::as_array).filter(|_| is_list)
+}
+
+/// Injects one pod template; gives the document if that changed it.
+fn process_template(
+    document: &Value,
+    identity: &Identity,
+    found: &Found,
+    options: &Options<'_>,
+) -> (Row, Option<Value>) {
+    let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
+    let mut object = identity.clone();
+    object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    let outcome = super::run_by(
+        options.rules,
+        options.mesh,
+        &request(document, found, namespace, options.rules),
+        &facts(options, namespace),
+    );
+    let (verdict, warnings, changed) = match outcome {
+        Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
+        Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
+        Ok(Outcome::Injected(injection)) => {
+            let injected = put_back(document, found, injection.pod, options.rules);
+            let changed = (injected != *document).then_some(injected);
+            let verdict = Verdict::Injected { templates: injection.templates, changed: changed.is_some() };
+            (verdict, injection.warnings, changed)
+        }
+    };
+    (Row { object, verdict, warnings }, changed)
+}
+
+/// The document with the injected pod in it.
+fn put_back(document: &Value, found: &Found, mut pod: Value, rules: Rules) -> Value {
+    let mut document = document.clone();
+    if rules == Rules::TemplatesOnly {
+        round_trip::pod(&mut pod);
+        if let Some(object) = document.pointer_mut(&found.object) {
+            round_trip::workload(object);
+        }
+    }
+    manifest::put_back(&mut document, found, &pod);
+    document
+}
+
+fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> PodRequest {
+    let mut pod = manifest::extract_pod(document, found);
+    if rules == Rules::TemplatesOnly {
+        round_trip::pod(&mut pod);
+    }
+    let mut workload = found.owner.clone();
+    // Istio's `IntoObject` leaves the pod, the workload and the question for the namespace as the manifest has them.
+    let namespace = if rules == Rules::Configured { namespace } else { "" };
+    if let Some(workload) = workload.as_mut().filter(|workload| workload.namespace.is_empty()) {
+        workload.namespace = namespace.to_owned();
+    }
+    PodRequest { workload, ..PodRequest::new(namespace, pod) }
+}
+
+fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
+    match options.rules {
+        Rules::Configured => {
+            Facts { namespace: options.mesh.namespace(namespace), nodes: options.mesh.nodes() }
+        }
+        Rules::TemplatesOnly => Facts::default(),
+    }
+}
+
+/// Writes a changed document in the language it came in.
+fn written(value: &Value, format: document::Format) -> String {
+    match format {
+        document::Format::Yaml => yaml::to_string(value),
+        document::Format::Json => format!("{value:#}\n"),
+    }
+}

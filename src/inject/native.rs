@@ -1,0 +1,139 @@
+//! Whether the proxy may run as a native sidecar: an init container that restarts always.
+//!
+//! Kubernetes made native sidecars stable in 1.33, so a cluster is trusted with them when every node that may run the
+//! pod has a kubelet of at least that version (Istio's `DetectNativeSidecar`).
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::config::{NativeSidecars, Node};
+
+/// The first minor version of Kubernetes whose native sidecars are stable.
+const MINIMUM_MINOR: u64 = 33;
+
+/// Whether pods run native sidecars unless they say otherwise (Istio's `DetectNativeSidecar`).
+///
+/// `nodes` is `None` when nodes cannot be known, which is not the same as a cluster without nodes: an empty list has no
+/// node that forbids them. `assigned` is the pod's `spec.nodeName`; a known assigned node decides alone.
+pub fn detected(mode: NativeSidecars, nodes: Option<&[Node]>, assigned: Option<&str>) -> bool {
+    match mode {
+        NativeSidecars::Disabled => false,
+        NativeSidecars::Enabled => true,
+        NativeSidecars::Auto => {
+            let Some(nodes) = nodes else { return false };
+            let assigned = assigned.filter(|name| !name.is_empty());
+            match assigned.and_then(|name| nodes.iter().find(|node| node.name == name)) {
+                Some(node) => is_stable(&node.kubelet_version),
+                None => nodes.iter().all(|node| is_stable(&node.kubelet_version)),
+            }
+        }
+    }
+}
+
+/// The answer for one pod: its annotation wins, but only where it is exactly `true` or `false` (Istio's `RunTemplate`).
+pub fn for_pod(detected: bool, annotation: Option<&str>) -> bool {
+    match annotation {
+        Some("true") => true,
+        Some("false") => false,
+        _ => detected,
+    }
+}
+
+/// Whether a kubelet of this version has stable native sidecars; a version that cannot be read has not.
+///
+/// Only the minor version counts, as in Istio.
+fn is_stable(kubelet_version: &str) -> bool {
+    minor(kubelet_version).is_some_and(|minor| minor >= MINIMUM_MINOR)
+}
+
+/// The second segment of a version as hashicorp/go-version's `NewVersion` reads it; a missing one is 0.
+fn minor(version: &str) -> Option<u64> {
+    static VERSION: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r"^v?([0-9]+(\.[0-9]+)*?)",
+            r"(-([0-9]+[0-9A-Za-z\-~]*(\.[0-9A-Za-z\-~]+)*)|(-?([A-Za-z\-~]+[0-9A-Za-z\-~]*(\.[0-9A-Za-z\-~]+)*)))?",
+            r"(\+([0-9A-Za-z\-~]+(\.[0-9A-Za-z\-~]+)*))?$",
+        ))
+        .ok()
+    });
+    let captures = VERSION.as_ref()?.captures(version)?;
+    let segments: Vec<i64> =
+        captures.get(1)?.as_str().split('.').map(|segment| segment.parse().ok()).collect::<Option<_>>()?;
+    u64::try_from(segments.get(1).copied().unwrap_or(0)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(versions: &[&str]) -> Vec<Node> {
+        let node = |(index, version): (usize, &&str)| Node {
+            name: format!("node-{index}"),
+            kubelet_version: (*version).to_owned(),
+        };
+        versions.iter().enumerate().map(node).collect()
+    }
+
+    #[test]
+    fn mode_beats_nodes() {
+        assert!(detected(NativeSidecars::Enabled, Some(&nodes(&["v1.20.0"])), None));
+        assert!(detected(NativeSidecars::Enabled, None, None));
+        assert!(!detected(NativeSidecars::Disabled, Some(&nodes(&["v1.40.0"])), None));
+    }
+
+    #[test]
+    fn one_old_node_forbids_native_sidecars() {
+        assert!(detected(NativeSidecars::Auto, Some(&nodes(&["v1.33.0", "v1.34.1+k3s1"])), None));
+        assert!(!detected(NativeSidecars::Auto, Some(&nodes(&["v1.33.0", "v1.32.9"])), None));
+    }
+
+    #[test]
+    fn assigned_node_decides_alone() {
+        let nodes = nodes(&["v1.33.0", "v1.32.9"]);
+        assert!(detected(NativeSidecars::Auto, Some(&nodes), Some("node-0")));
+        assert!(!detected(NativeSidecars::Auto, Some(&nodes), Some("node-1")));
+        assert!(
+            !detected(NativeSidecars::Auto, Some(&nodes), Some("unknown")),
+            "an unknown node says nothing"
+        );
+        assert!(!detected(NativeSidecars::Auto, Some(&nodes), Some("")));
+    }
+
+    #[test]
+    fn no_nodes_allow_and_unknown_nodes_forbid() {
+        assert!(detected(NativeSidecars::Auto, Some(&[]), None));
+        assert!(detected(NativeSidecars::Auto, Some(&[]), Some("node-0")));
+        assert!(!detected(NativeSidecars::Auto, None, None));
+    }
+
+    #[test]
+    fn unreadable_version_forbids() {
+        for version in
+            ["", "garbage", "v1.x", "1.33.0 ", "v1.33.0+", "1..33", "v1.99999999999999999999", "２.33"]
+        {
+            assert!(!detected(NativeSidecars::Auto, Some(&nodes(&[version])), None), "{version}");
+        }
+    }
+
+    /// `hack/oracle/annotations` asked hashicorp/go-version.
+    #[test]
+    fn reads_versions_as_go_version_does() {
+        let fixture = include_str!("../../tests/fixtures/annotations.json");
+        let fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
+        for (version, expected) in fixture["minor"].as_object().unwrap() {
+            assert_eq!(minor(version), expected.as_u64(), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn only_exact_annotations_count() {
+        for detected in [true, false] {
+            assert!(for_pod(detected, Some("true")));
+            assert!(!for_pod(detected, Some("false")));
+            for other in [None, Some(""), Some("True"), Some("no"), Some(" false")] {
+                assert_eq!(for_pod(detected, other), detected, "{other:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Overrides: a container the user wrote under a name that a template also defines wins over the template
+//! (Istio's `reapplyOverwrittenContainers`), and is remembered in an annotation for re-injection.
+
+use serde_json::{Map, Value, json};
+
+use super::reinject::{Earlier, Overrides};
+use crate::{
+    config::Compat,
+    merge::{self, Directives},
+    names, pod,
+};
+
+const CONTAINERS: &str = "containers";
+const INIT_CONTAINERS: &str = "initContainers";
+
+/// What the overrides are computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The pod as it was received.
+    pub received: &'a Value,
+    /// What the templates alone render to.
+    pub template_pod: &'a Value,
+    /// What an earlier injection left.
+    pub earlier: &'a Earlier,
+    /// The interception mode of the effective ProxyConfig.
+    pub interception_mode: &'a str,
+    /// Whether the user's containers are forgotten when a pod is injected again, as in Istio.
+    pub compat: Compat,
+}
+
+/// Lays the user's own containers over the merged pod.
+///
+/// # Errors
+/// When a container of the user cannot be merged.
+pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Error> {
+    let mut found = Overrides::default();
+    for field in [CONTAINERS, INIT_CONTAINERS] {
+        for template in pod::spec_list(input.template_pod, field) {
+            let Some(mut container) = user_container(input, field, pod::name(template)).cloned() else {
+                continue;
+            };
+            // `image` is required by the API, so "auto" is how a user says "yours".
+            if let Some(container) = container.as_object_mut()
+                && container.get("image").and_then(Value::as_str) == Some(names::IMAGE_AUTO)
+            {
+                container.remove("image");
+            }
+            let overlay = json!({"spec": {field: [container]}});
+            merged = merge::pod(merged, &overlay, Directives::Literal)?;
+            let list = if field == CONTAINERS { &mut found.containers } else { &mut found.init_containers };
+            list.push(container);
+        }
+    }
+    if input.earlier.status.is_none() && !found.is_empty() {
+        pod::annotations_mut(&mut merged)
+            .insert(names::ANNOTATION_OVERRIDES.to_owned(), Value::String(found.to_json()));
+    }
+    follow_user(&mut merged, input);
+    Ok(merged)
+}
+
+/// The user's container of that name, unless an earlier injection made it. If it did so over one of the user's, that one
+/// was recorded; Istio does not look there, so that injecting again loses the user's image, IDs and arguments.
+fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
+    let Earlier { status, overrides } = input.earlier;
+    let (injected, recorded) = match field {
+        CONTAINERS => (status.as_ref().map(|status| &status.containers), &overrides.containers),
+        _ => (status.as_ref().map(|status| &status.init_containers), &overrides.init_containers),
+    };
+    match input.compat {
+        // Between then and now the container may have changed its list.
+        Compat::Outrigger if input.earlier.has_injected(name) => return overrides.find(name),
+        Compat::Istio
+            if injected.is_some_and(|injected| injected.iter().any(|injected| injected == name)) =>
+        {
+            return None;
+        }
+        _ => {}
+    }
+    pod::find(recorded, name).or_else(|| match field {
+        CONTAINERS => pod::find(pod::containers(input.received), name),
+        // The customisation of a native sidecar may stand in either list.
+        _ => pod::find_container(input.received, name),
+    })
+}
+
+/// The proxy as the user wrote it; Istio takes that of an earlier injection for the user's.
+fn own_proxy<'a>(input: Input<'a>) -> Option<&'a Value> {
+    match input.compat {
+        Compat::Outrigger if input.earlier.has_injected(names::CONTAINER_PROXY) => {
+            input.earlier.overrides.find(names::CONTAINER_PROXY)
+        }
+        _ => pod::find_sidecar(input.received),
+    }
+}
+
+/// Redirection exempts the proxy by its user ID, so a proxy with the user's own ID changes the init containers as well
+/// (Istio's `adjustInitContainerUser`). TPROXY needs root whatever the user says.
+fn follow_user(merged: &mut Value, input: Input<'_>) {
+    let Some(context) = own_proxy(input).and_then(|proxy| proxy.get("securityContext")) else { return };
+    let (user, group) = (integer(context, "runAsUser"), integer(context, "runAsGroup"));
+    if user.is_none() && group.is_none() {
+        return;
+    }
+    let Some(init) = [names::CONTAINER_INIT, names::CONTAINER_VALIDATION]
+        .into_iter()
+        .find(|name| pod::find(pod::init_containers(merged), name).is_some())
+    else {
+        return;
+    };
+    let annotated = pod::annotation(merged, names::ANNOTATION_INTERCEPTION_MODE);
+    let tproxy = input.interception_mode == "TPROXY" || annotated == Some("TPROXY");
+    if tproxy
+        && user.is_some()
+        && let Some(context) = pod::find_sidecar_mut(merged).and_then(security_context)
+    {
+        context.insert("runAsUser".to_owned(), json!(0));
+    }
+    let found = pod::init_containers_mut(merged).iter_mut().find(|container| pod::name(container) == init);
+    let Some(container) = found else { return };
+    if !tproxy
+        && init == names::CONTAINER_VALIDATION
+        && let Some(context) = security_context(container)
+    {
+        for (key, id) in [("runAsUser", user), ("runAsGroup", group)] {
+            if let Some(id) = id {
+                context.insert(key.to_owned(), json!(id));
+            }
+        }
+    }
+    if let Some(user) = user.filter(|user| *user != 0) {
+        exempt_user(container, user);
+    }
+}
+
+/// Sets the argument of the first `-u` of iptables.
+fn exempt_user(container: &mut Value, user: i64) {
+    let Some(arguments) = container.get_mut("args").and_then(Value::as_array_mut) else { return };
+    let flag = arguments.iter().position(|argument| argument.as_str() == Some("-u"));
+    if let Some(argument) = flag.and_then(|flag| arguments.get_mut(flag + 1)) {
+        *argument = Value::String(user.to_string());
+    }
+}
+
+fn security_context(container: &mut Value) -> Option<&mut Map<String, Value>> {
+    let container = container.as_object_mut()?;
+    container.entry("securityContext").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+}
+
+fn integer(context: &Value, key: &str) -> Option<i64> {
+    context.get(key).and_then(Value::as_i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NATIVE: &str = r#"{"spec": {"initContainers": [{"name": "istio-init"}, {"name": "istio-proxy"}]}}"#;
+    const CLASSIC: &str =
+        r#"{"spec": {"containers": [{"name": "istio-proxy"}], "initContainers": [{"name": "istio-init"}]}}"#;
+
+    fn reapplied(template_pod: &str, received: &Value, merged: Value, mode: &str) -> Value {
+        let template_pod = serde_json::from_str(template_pod).unwrap();
+        let earlier = Earlier::default();
+        let input = Input {
+            received,
+            template_pod: &template_pod,
+            earlier: &earlier,
+            interception_mode: mode,
+            compat: Compat::Outrigger,
+        };
+        reapply(merged, input).unwrap()
+    }
+
+    #[test]
+    fn the_users_image_wins_and_auto_means_ours() {
+        for (image, wanted) in [("mine:1", "mine:1"), ("auto", "ours:1")] {
+            let received = json!({"spec": {"containers": [{"name": "istio-proxy", "image": image}]}});
+            let merged = json!({"spec": {"containers": [{"name": "istio-proxy", "image": "ours:1"}]}});
+            let pod = reapplied(CLASSIC, &received, merged, "REDIRECT");
+            assert_eq!(pod["spec"]["containers"][0]["image"], wanted);
+            assert!(pod["metadata"]["annotations"][names::ANNOTATION_OVERRIDES].is_string());
+        }
+    }
+
+    #[test]
+    fn a_native_sidecar_finds_its_customisation_among_the_containers() {
+        let received = json!({"spec": {"containers": [{"name": "istio-proxy", "image": "mine:1"}]}});
+        let merged = json!({"spec": {"initContainers": [{"name": "istio-proxy", "image": "ours:1"}]}});
+        let pod = reapplied(NATIVE, &received, merged, "REDIRECT");
+        assert_eq!(pod["spec"]["initContainers"][0]["image"], "mine:1");
+        assert!(pod["spec"].get("containers").is_none());
+    }
+
+    #[test]
+    fn a_directive_in_a_users_container_is_data() {
+        let received = json!({"spec": {"containers": [{"name": "istio-proxy", "env": [{"$patch": "replace", "name": "A"}]}]}});
+        let merged =
+            json!({"spec": {"containers": [{"name": "istio-proxy", "env": [{"name": "B", "value": "1"}]}]}});
+        let pod = reapplied(CLASSIC, &received, merged, "REDIRECT");
+        let names: Vec<_> =
+            pod["spec"]["containers"][0]["env"].as_array().unwrap().iter().map(pod::name).collect();
+        assert!(names.contains(&"A") && names.contains(&"B"), "{pod}");
+    }
+
+    #[test]
+    fn redirection_exempts_the_users_own_user() {
+        let received = json!({"spec": {"containers": [{"name": "istio-proxy", "securityContext": {"runAsUser": 1234}}]}});
+        let merged = json!({"spec": {
+            "containers": [{"name": "istio-proxy"}],
+            "initContainers": [{"name": "istio-init", "args": ["-u", "1337"]}],
+        }});
+        let pod = reapplied(CLASSIC, &received, merged, "REDIRECT");
+        assert_eq!(pod["spec"]["initContainers"][0]["args"], json!(["-u", "1234"]));
+        assert_eq!(pod["spec"]["containers"][0]["securityContext"]["runAsUser"], 1234);
+    }
+
+    #[test]
+    fn tproxy_stays_root_whatever_the_user_says() {
+        let received = json!({"spec": {"containers": [{"name": "istio-proxy", "securityContext": {"runAsUser": 1234}}]}});
+        let merged = json!({"spec": {
+            "containers": [{"name": "istio-proxy", "securityContext": {"runAsUser": 0}}],
+            "initContainers": [{"name": "istio-init", "args": []}],
+        }});
+        let pod = reapplied(CLASSIC, &received, merged, "TPROXY");
+        assert_eq!(pod["spec"]["containers"][0]["securityContext"]["runAsUser"], 0);
+    }
+}

@@ -1,0 +1,254 @@
+use super::*;
+use crate::inject::post::tests::Fixture;
+
+fn fixture(compat: Compat) -> Fixture {
+    Fixture {
+        values: json!({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": true}}),
+        compat,
+        ..Fixture::default()
+    }
+}
+
+fn pod(app: Value) -> Value {
+    json!({"metadata": {"annotations": {}}, "spec": {"containers": [app, {"name": "istio-proxy"}]}})
+}
+
+fn run(pod: &Value, fixture: &Fixture) -> (Value, Vec<Warning>) {
+    let mut pod = pod.clone();
+    let mut warnings = Vec::new();
+    rewrite(&mut pod, &fixture.context(), &mut warnings).unwrap();
+    (pod, warnings)
+}
+
+/// The table of the proxy in `containers`.
+fn table(pod: &Value) -> String {
+    let env = crate::inject::post::view::env(pod).iter();
+    let mut found = env.filter(|variable| pod::name(variable) == "ISTIO_KUBE_APP_PROBERS");
+    found.next().map(|variable| variable["value"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn http_probe_goes_to_the_agent() {
+    let before = pod(
+        json!({"name": "app", "ports": [{"name": "web", "containerPort": 80}], "readinessProbe": {
+            "httpGet": {"path": "/ready", "port": "web", "scheme": "HTTPS", "host": "h", "httpHeaders": [{"name": "a", "value": "b"}]},
+            "timeoutSeconds": 5, "periodSeconds": 7,
+        }}),
+    );
+    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(
+        after["spec"]["containers"][0]["readinessProbe"],
+        json!({
+            "httpGet": {"path": "/app-health/app/readyz", "port": 15020, "scheme": "HTTP", "host": "h", "httpHeaders": [{"name": "a", "value": "b"}]},
+            "timeoutSeconds": 5, "periodSeconds": 7,
+        })
+    );
+    assert_eq!(
+        table(&after),
+        r#"{"/app-health/app/readyz":{"httpGet":{"path":"/ready","port":80,"host":"h","scheme":"HTTPS","httpHeaders":[{"name":"a","value":"b"}]},"timeoutSeconds":5}}"#
+    );
+    assert!(warnings.is_empty());
+}
+
+#[test]
+fn tcp_and_grpc_become_http() {
+    let before = pod(json!({"name": "app",
+        "livenessProbe": {"tcpSocket": {"port": 5432}, "failureThreshold": 2},
+        "startupProbe": {"grpc": {"port": 7, "service": null}},
+        "readinessProbe": {"grpc": {"port": 15020, "service": "s"}, "timeoutSeconds": 0},
+    }));
+    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let app = &after["spec"]["containers"][0];
+    assert_eq!(
+        app["livenessProbe"],
+        json!({"httpGet": {"path": "/app-health/app/livez", "port": 15020}, "failureThreshold": 2})
+    );
+    assert_eq!(app["startupProbe"], json!({"httpGet": {"path": "/app-health/app/startupz", "port": 15020}}));
+    assert_eq!(
+        table(&after),
+        concat!(
+            r#"{"/app-health/app/livez":{"tcpSocket":{"port":5432}},"#,
+            r#""/app-health/app/readyz":{"grpc":{"port":15020,"service":"s"}},"#,
+            r#""/app-health/app/startupz":{"grpc":{"port":7,"service":null}}}"#
+        )
+    );
+}
+
+#[test]
+fn lifecycle_hooks_go_to_the_agent() {
+    let before = pod(json!({"name": "app", "lifecycle": {
+        "preStop": {"httpGet": {"port": 1, "path": "/stop"}},
+        "postStart": {"tcpSocket": {"port": 2, "host": "h"}},
+    }}));
+    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(
+        after["spec"]["containers"][0]["lifecycle"],
+        json!({
+            "preStop": {"httpGet": {"port": 15020, "path": "/app-lifecycle/app/prestopz"}},
+            "postStart": {"httpGet": {"port": 15020, "path": "/app-lifecycle/app/poststartz"}},
+        })
+    );
+    assert_eq!(
+        table(&after),
+        r#"{"/app-lifecycle/app/poststartz":{"tcpSocket":{"port":2,"host":"h"}},"/app-lifecycle/app/prestopz":{"httpGet":{"path":"/stop","port":1}}}"#
+    );
+}
+
+#[test]
+fn what_does_not_use_the_network_stays() {
+    let before = pod(json!({"name": "app",
+        "livenessProbe": {"exec": {"command": ["true"]}},
+        "readinessProbe": null,
+        "lifecycle": {"preStop": {"sleep": {"seconds": 1}}, "postStart": {"grpc": {"port": 1}}},
+    }));
+    assert_eq!(run(&before, &fixture(Compat::Istio)).0, before);
+}
+
+#[test]
+fn native_sidecars_and_init_containers_are_rewritten_and_the_proxy_is_not() {
+    let probe = json!({"httpGet": {"port": 8080}});
+    let before = json!({"spec": {
+        "initContainers": [
+            {"name": "istio-proxy", "restartPolicy": "Always", "readinessProbe": probe},
+            {"name": "side", "restartPolicy": "Always", "startupProbe": probe},
+        ],
+        "containers": [{"name": "app", "livenessProbe": probe}],
+    }});
+    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(
+        table(&after),
+        r#"{"/app-health/app/livez":{"httpGet":{"port":8080}},"/app-health/side/startupz":{"httpGet":{"port":8080}}}"#
+    );
+    assert_eq!(after["spec"]["initContainers"][0]["readinessProbe"], probe);
+    assert_eq!(
+        after["spec"]["initContainers"][1]["startupProbe"]["httpGet"]["path"],
+        "/app-health/side/startupz"
+    );
+}
+
+#[test]
+fn rewritten_handlers_are_not_entered_again() {
+    let before = pod(
+        json!({"name": "app", "livenessProbe": {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}}),
+    );
+    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn unknown_named_port_keeps_the_probe_unless_compatible() {
+    let before = pod(
+        json!({"name": "app", "ports": [{"name": "", "containerPort": 1}], "livenessProbe": {"tcpSocket": {"port": "web"}}}),
+    );
+    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(after, before);
+    assert_eq!(warnings[0].code, "UNKNOWN_PROBE_PORT");
+    let (after, warnings) = run(&before, &fixture(Compat::Istio));
+    assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["path"], "/app-health/app/livez");
+    assert_eq!((table(&after), warnings.len()), (String::new(), 0));
+}
+
+#[test]
+fn ports_without_a_name_are_not_found_and_the_last_of_a_name_is() {
+    let ports = json!([{"name": "", "containerPort": 1}, {"name": "a", "containerPort": 2}, {"name": "a", "containerPort": 3}]);
+    let before = pod(json!({"name": "app", "ports": ports,
+        "livenessProbe": {"tcpSocket": {"port": ""}}, "readinessProbe": {"tcpSocket": {"port": "a"}}}));
+    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(table(&after), r#"{"/app-health/app/readyz":{"tcpSocket":{"port":3}}}"#);
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn status_port_of_the_pod_is_asked() {
+    let mut before = pod(json!({"name": "app", "livenessProbe": {"httpGet": {"port": 123, "path": "/own"}}}));
+    before["metadata"]["annotations"] = json!({"status.sidecar.istio.io/port": "123"});
+    let (after, _) = run(&before, &fixture(Compat::Istio));
+    assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 123);
+    assert!(table(&after).contains("/own"), "Istio takes only the mesh's port for the agent's");
+    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(table(&after), "");
+}
+
+#[test]
+fn no_status_server_no_rewriting_unless_compatible() {
+    let mut before = pod(json!({"name": "app", "livenessProbe": {"httpGet": {"port": 80}}}));
+    before["metadata"]["annotations"] = json!({"status.sidecar.istio.io/port": "0"});
+    assert_eq!(run(&before, &fixture(Compat::Outrigger)).0, before);
+    let (after, _) = run(&before, &fixture(Compat::Istio));
+    assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 0);
+}
+
+#[test]
+fn annotation_beats_values_when_it_can_be_read() {
+    let app = json!({"name": "app", "livenessProbe": {"httpGet": {"port": 80}}});
+    let off = Fixture { values: json!({}), ..fixture(Compat::Outrigger) };
+    for (own, fixture, rewritten) in [
+        ("false", fixture(Compat::Outrigger), false),
+        ("f", fixture(Compat::Outrigger), false),
+        ("x", fixture(Compat::Outrigger), true),
+        ("1", off.clone(), true),
+        ("x", off, false),
+    ] {
+        let mut before = pod(app.clone());
+        before["metadata"]["annotations"] = json!({"sidecar.istio.io/rewriteAppHTTPProbers": own});
+        assert_eq!(run(&before, &fixture).0 != before, rewritten, "{own}");
+    }
+}
+
+#[test]
+fn without_a_proxy_nothing_is_rewritten() {
+    let before =
+        json!({"spec": {"containers": [{"name": "app", "livenessProbe": {"httpGet": {"port": 80}}}]}});
+    assert_eq!(run(&before, &fixture(Compat::Istio)).0, before);
+}
+
+fn injected_before(existing: &str, annotations: Value) -> Value {
+    json!({"metadata": {"annotations": annotations}, "spec": {"containers": [
+        {"name": "app", "livenessProbe": {"httpGet": {"path": "/new", "port": 80}}},
+        {"name": "istio-proxy", "env": [{"name": "A"}, {"name": "ISTIO_KUBE_APP_PROBERS", "value": existing}]},
+    ]}})
+}
+
+#[test]
+fn earlier_table_wins() {
+    let existing = r#"{"/app-health/app/livez":{"httpGet":{"path":"/old","port":"x","unknown":1}},"/app-health/b/livez":{"grpc":{}}}"#;
+    let (after, _) =
+        run(&injected_before(existing, json!({"sidecar.istio.io/status": "{}"})), &fixture(Compat::Istio));
+    assert_eq!(
+        table(&after),
+        r#"{"/app-health/app/livez":{"httpGet":{"path":"/old","port":"x"}},"/app-health/b/livez":{"grpc":{"port":0,"service":null}}}"#
+    );
+    assert_eq!(after["spec"]["containers"][1]["env"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn without_a_status_the_table_is_appended() {
+    let (after, _) = run(&injected_before("{}", json!({})), &fixture(Compat::Istio));
+    assert_eq!(after["spec"]["containers"][1]["env"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn unreadable_earlier_table_stays() {
+    for existing in ["", "x", "[]", r#"{"a":1}"#] {
+        let before = injected_before(existing, json!({"sidecar.istio.io/status": "{}"}));
+        let (after, warnings) = run(&before, &fixture(Compat::Istio));
+        assert_eq!(table(&after), existing);
+        assert_eq!(warnings[0].code, "PROBES_NOT_MERGED");
+    }
+}
+
+#[test]
+fn garbage_is_absent() {
+    let before = pod(
+        json!({"name": 7, "ports": {"a": 1}, "livenessProbe": {"httpGet": "x", "tcpSocket": [], "grpc": 1}, "lifecycle": 3}),
+    );
+    assert_eq!(run(&before, &fixture(Compat::Outrigger)).0, before);
+    let before = pod(
+        json!({"livenessProbe": {"httpGet": {"port": {}, "path": 3, "scheme": [], "httpHeaders": [1, {"name": 2}]}, "timeoutSeconds": 1e300}}),
+    );
+    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    assert_eq!(
+        table(&after),
+        r#"{"/app-health//livez":{"httpGet":{"port":0,"httpHeaders":[{"name":"","value":""}]}}}"#
+    );
+}

@@ -1,0 +1,135 @@
+//! Templates: which ones a pod asks for, and what each of them renders to.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{
+    canonical::canonicalise,
+    context::{self, Parts},
+    image,
+    openshift::ProxyIds,
+    outcome::Refusal,
+    request::Rules,
+};
+use crate::{
+    config::Mesh,
+    names,
+    pod::{self, Workload},
+    template::{Limits, Template, value::Value as TemplateValue},
+};
+
+/// Templates one pod may have after alias expansion; in Istio's compatibility nothing is limited but the same cap
+/// protects the server, counted over distinct names (reliability I-15).
+const LIMIT: usize = 16;
+/// The template of pods that name none where the configuration's choice does not count (`SidecarTemplateName`).
+const DEFAULT_TEMPLATE: &str = "sidecar";
+static LIMITS: Limits = Limits::DEFAULT;
+
+/// What the templates are shown of a pod.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The pod, stripped of an earlier injection.
+    pub pod: &'a Value,
+    /// The workload it is a template of, if the request says so; else the pod's owner is found.
+    pub workload: Option<&'a Workload>,
+    /// The effective ProxyConfig.
+    pub proxy_config: &'a Cow<'a, Value>,
+    /// Whether the cluster runs native sidecars.
+    pub native_sidecars: bool,
+    /// The proxy's user and group.
+    pub ids: ProxyIds,
+}
+
+/// The templates a pod is rendered with, in order: the annotation's, else the default ones; aliases are expanded once
+/// (Istio's `selectTemplates` and `resolveAliases`).
+///
+/// # Errors
+/// When a template is not there, or when there are too many.
+pub fn select<'a>(
+    rules: Rules,
+    mesh: &'a Mesh,
+    pod: &'a Value,
+) -> Result<Vec<(&'a str, &'a Template)>, Refusal> {
+    let injector = mesh.injector();
+    let asked: Vec<&str> = match (pod::annotation(pod, names::ANNOTATION_TEMPLATES), rules) {
+        (Some(list), _) => list.split(',').map(str::trim).collect(),
+        (None, Rules::Configured) => injector.default_templates.iter().map(String::as_str).collect(),
+        (None, Rules::TemplatesOnly) => vec![DEFAULT_TEMPLATE],
+    };
+    if asked.len() > LIMIT {
+        return Err(Refusal::TooManyTemplates { found: asked.len(), limit: LIMIT });
+    }
+    let expanded: Vec<&str> = asked
+        .into_iter()
+        .flat_map(|name| match injector.aliases.get(name).filter(|_| rules == Rules::Configured) {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => vec![name],
+        })
+        .collect();
+    if expanded.len() > LIMIT {
+        return Err(Refusal::TooManyTemplates { found: expanded.len(), limit: LIMIT });
+    }
+    expanded
+        .into_iter()
+        .map(|name| match injector.templates.get(name) {
+            Some(template) => Ok((name, template)),
+            None => Err(Refusal::UnknownTemplate {
+                name: name.to_owned(),
+                known: injector.templates.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            }),
+        })
+        .collect()
+}
+
+/// The overlay of every template, by name: rendered, parsed (or found among the parsed texts), filled.
+///
+/// # Errors
+/// When a template fails for this pod, or gives no usable YAML.
+pub fn overlays<'n>(
+    mesh: &Mesh,
+    view: &View<'_>,
+    templates: &[(&'n str, &Template)],
+) -> Result<Vec<(&'n str, Value)>, Refusal> {
+    let workload = view.workload.cloned().unwrap_or_else(|| pod::owner(view.pod));
+    let image_type = view.proxy_config.pointer("/image/imageType").and_then(Value::as_str);
+    let parts = Parts {
+        pod: view.pod,
+        type_meta: &context::type_meta(&workload),
+        deployment_meta: &context::deployment_meta(&workload),
+        proxy_config: view.proxy_config,
+        // Only the mesh's own configuration is borrowed; anything else was made of a resource or an annotation.
+        proxy_config_tainted: matches!(view.proxy_config, Cow::Owned(_)),
+        mesh_config: mesh.mesh_config(),
+        values: mesh.values(),
+        revision: mesh.revision(),
+        native_sidecars: view.native_sidecars,
+        proxy_image: &image::proxy(mesh.values(), image_type, view.pod),
+        proxy_init_image: &image::init(mesh.values(), view.pod),
+        image_tainted: context::image_is_annotated(view.pod) || matches!(view.proxy_config, Cow::Owned(_)),
+        ids: view.ids,
+        compliance_policy: mesh.compliance_policy(),
+    };
+    let data = context::template_data(&parts);
+    templates.iter().map(|(name, template)| Ok((*name, overlay(mesh, name, template, &data)?))).collect()
+}
+
+fn overlay<'a>(
+    mesh: &'a Mesh,
+    name: &str,
+    template: &'a Template,
+    data: &TemplateValue<'a>,
+) -> Result<Value, Refusal> {
+    let rendered = template
+        .render(data, mesh.scope(), &LIMITS)
+        .map_err(|source| Refusal::Render { name: name.to_owned(), source: Box::new(source) })?;
+    let overlay = mesh.overlays().overlay(&rendered.text);
+    let mut overlay = overlay
+        .and_then(|overlay| overlay.fill(&rendered.placeholders))
+        .map_err(|source| Refusal::Overlay { name: name.to_owned(), source })?;
+    canonicalise(&mut overlay);
+    Ok(overlay)
+}
+
+#[cfg(test)]
+mod tests;

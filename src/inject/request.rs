@@ -1,0 +1,50 @@
+//! What an injection is asked for: one pod, where it comes from, and the facts the cluster knows.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::{
+    config::{Namespace, Node},
+    pod::Workload,
+};
+
+/// One pod to inject.
+#[derive(Clone, Debug)]
+pub struct PodRequest {
+    /// The namespace of the request; it stands in for a pod that names none.
+    pub namespace: String,
+    /// The pod as it was received.
+    pub pod: Value,
+    /// Environment of the proxy by variable name, from the webhook's URL path (Istio's `parseInjectEnvs`).
+    pub path_env: BTreeMap<String, String>,
+    /// The workload the pod is a template of (manual injection); `None` finds it from the pod's owner.
+    pub workload: Option<Workload>,
+}
+
+impl PodRequest {
+    /// A request as the webhook gets it, without parameters in the path.
+    pub fn new(namespace: impl Into<String>, pod: Value) -> PodRequest {
+        PodRequest { namespace: namespace.into(), pod, path_env: BTreeMap::new(), workload: None }
+    }
+}
+
+/// What is known of the cluster beside the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// The request's namespace. `None`: not known, then the API server's selection of the pod is trusted.
+    pub namespace: Option<&'a Namespace>,
+    /// The cluster's nodes; their kubelets' versions decide whether native sidecars are used.
+    pub nodes: &'a [Node],
+}
+
+/// Which rules of the configuration's injector count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// All of them, as for a pod that comes through the webhook.
+    #[default]
+    Configured,
+    /// None but the templates, of which `sidecar` is the default one: policy, selectors, aliases, annotations to add,
+    /// namespaces and nodes do not count (Istio's `IntoObject`, behind `istioctl kube-inject`).
+    TemplatesOnly,
+}

@@ -1,0 +1,273 @@
+//! Pod templates in manifests: where they are in a Deployment, a CronJob, a List or a kind nobody here knows, and how
+//! a pod made of one goes back to its place.
+//!
+//! Objects are told by their shape as far as that goes, since what runs pods is an open set. Nothing here decides
+//! whether a pod is injected, and nothing but `metadata` and `spec` of a template is ever changed.
+
+mod path;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value, json};
+
+use crate::pod::Workload;
+
+pub use path::{PathError, TemplatePath};
+
+/// What to look for, and how CronJobs are read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Places of pod templates besides the known ones, tried on every object.
+    pub template_paths: Vec<TemplatePath>,
+    /// Which metadata of a CronJob is the pod's.
+    pub cron_job_metadata: CronJobMetadata,
+}
+
+/// Which metadata of a CronJob is read and written with the pod's spec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CronJobMetadata {
+    /// The pod's own, `spec.jobTemplate.spec.template.metadata`.
+    #[default]
+    Pod,
+    /// The job's, `spec.jobTemplate.metadata`, as Istio's `IntoObject` does; labels and annotations never reach a pod
+    /// there.
+    Job,
+}
+
+/// A pod, or a template for pods, in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The JSON pointer of the pod or the template (what holds its `spec`) in the document.
+    pub pointer: String,
+    /// The JSON pointer of the object it belongs to; not empty inside a List.
+    pub object: String,
+    /// The object's kind.
+    pub kind: String,
+    /// The object's API version.
+    pub api_version: String,
+    /// The object's name, or its `generateName`; empty if it has neither.
+    pub name: String,
+    /// The namespace of the template, or else of the object, if either says one.
+    pub namespace: Option<String>,
+    /// What the pods will belong to: the object; none for a pod, which may belong to something else.
+    pub owner: Option<Workload>,
+    metadata: Place,
+    spec: Place,
+}
+
+/// An object in a document, whatever its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The JSON pointer of the object in the document; not empty inside a List.
+    pub object: String,
+    /// The object's kind; empty if it says none.
+    pub kind: String,
+    /// The object's API version.
+    pub api_version: String,
+    /// The object's name, or its `generateName`; empty if it has neither.
+    pub name: String,
+    /// The object's namespace, if it says one.
+    pub namespace: Option<String>,
+}
+
+/// A key and the JSON pointer of what holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    holder: String,
+    key: &'static str,
+}
+
+/// Finds the pods and pod templates of a document, in the order of the document.
+///
+/// Known are pods, `spec.template` of Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs
+/// and DeploymentConfigs, `spec.jobTemplate.spec.template` of CronJobs, the items of Lists (typed ones too), and any
+/// kind that has a spec with containers in one of these places or under one of the given paths.
+pub fn objects(document: &Value, options: &Options) -> Vec<Found> {
+    let mut found = Vec::new();
+    each_object(document, Object::root(document), &mut |value, object| {
+        let known = known_place(value, &object)
+            .into_iter()
+            .map(|(steps, kind)| (format!("{}{steps}", object.pointer), kind));
+        let given = options
+            .template_paths
+            .iter()
+            .flat_map(|path| path.pointers(value))
+            .filter(|steps| has_containers(value.pointer(steps)))
+            .map(|steps| (format!("{}{steps}", object.pointer), Shape::Template));
+        let before = found.len();
+        for (pointer, shape) in known.chain(given) {
+            let is_new = found.iter().skip(before).all(|earlier: &Found| earlier.pointer != pointer);
+            if is_new {
+                found.push(object.found(document, pointer, shape, options));
+            }
+        }
+    });
+    found
+}
+
+/// The objects of a document, those of Lists one by one, in the order of the document.
+pub fn identities(document: &Value) -> Vec<Identity> {
+    let mut found = Vec::new();
+    each_object(document, Object::root(document), &mut |value, object| {
+        let own = value.get("metadata").unwrap_or(&Value::Null);
+        let namespace = text(own, "namespace");
+        found.push(Identity {
+            object: object.pointer,
+            kind: object.kind,
+            api_version: object.api_version,
+            name: name(own),
+            namespace: (!namespace.is_empty()).then_some(namespace),
+        });
+    });
+    found
+}
+
+/// The pod a template describes: its metadata and spec, as a `v1` Pod. Of a pod, the same parts.
+pub fn extract_pod(document: &Value, found: &Found) -> Value {
+    let mut pod = Map::from_iter([("apiVersion".to_owned(), json!("v1")), ("kind".to_owned(), json!("Pod"))]);
+    for place in [&found.metadata, &found.spec] {
+        if let Some(part) = document.pointer(&place.holder).and_then(|holder| holder.get(place.key)) {
+            pod.insert(place.key.to_owned(), part.clone());
+        }
+    }
+    Value::Object(pod)
+}
+
+/// Puts the metadata and spec of a pod back to where [`extract_pod`] took them; what the pod lacks is removed. All else
+/// stays as it is. Nothing happens to a document that does not have the place.
+pub fn put_back(document: &mut Value, found: &Found, injected_pod: &Value) {
+    for place in [&found.metadata, &found.spec] {
+        let Some(holder) = document.pointer_mut(&place.holder).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        match injected_pod.get(place.key) {
+            Some(part) => holder.insert(place.key.to_owned(), part.clone()),
+            None => holder.remove(place.key),
+        };
+    }
+}
+
+/// Where a pod or template keeps its parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Pod,
+    Template,
+    /// The template of a CronJob.
+    CronJob,
+}
+
+/// An object of the document that is not a List, and who it is.
+struct Object {
+    pointer: String,
+    api_version: String,
+    kind: String,
+}
+
+impl Object {
+    fn root(document: &Value) -> Object {
+        Object {
+            pointer: String::new(),
+            api_version: text(document, "apiVersion"),
+            kind: text(document, "kind"),
+        }
+    }
+
+    fn found(&self, document: &Value, pointer: String, shape: Shape, options: &Options) -> Found {
+        let object = document.pointer(&self.pointer).unwrap_or(&Value::Null);
+        let own = object.get("metadata").unwrap_or(&Value::Null);
+        let metadata_holder = match (shape, options.cron_job_metadata) {
+            (Shape::CronJob, CronJobMetadata::Job) => format!("{}/spec/jobTemplate", self.pointer),
+            _ => pointer.clone(),
+        };
+        let template_namespace = document
+            .pointer(&metadata_holder)
+            .and_then(|holder| holder.get("metadata"))
+            .map(|metadata| text(metadata, "namespace"))
+            .unwrap_or_default();
+        let object_namespace = text(own, "namespace");
+        Found {
+            object: self.pointer.clone(),
+            kind: self.kind.clone(),
+            api_version: self.api_version.clone(),
+            name: name(own),
+            namespace: [template_namespace, object_namespace.clone()]
+                .into_iter()
+                .find(|name| !name.is_empty()),
+            owner: (shape != Shape::Pod).then(|| Workload {
+                api_version: self.api_version.clone(),
+                kind: self.kind.clone(),
+                name: text(own, "name"),
+                namespace: object_namespace,
+            }),
+            metadata: Place { holder: metadata_holder, key: "metadata" },
+            spec: Place { holder: pointer.clone(), key: "spec" },
+            pointer,
+        }
+    }
+}
+
+/// Calls the function for every object that is not a List. Items of a typed List that do not say their kind have the
+/// kind the List says.
+fn each_object<'d>(value: &'d Value, object: Object, visit: &mut impl FnMut(&'d Value, Object)) {
+    let items = object.kind.strip_suffix("List").zip(value.get("items").and_then(Value::as_array));
+    let Some((item_kind, items)) = items else { return visit(value, object) };
+    for (index, item) in items.iter().enumerate() {
+        let own_kind = text(item, "kind");
+        let (api_version, kind) = if own_kind.is_empty() {
+            (object.api_version.clone(), item_kind.to_owned())
+        } else {
+            (text(item, "apiVersion"), own_kind)
+        };
+        each_object(
+            item,
+            Object { pointer: format!("{}/items/{index}", object.pointer), api_version, kind },
+            visit,
+        );
+    }
+}
+
+/// The pointer, from the object, of the pod or template in a place that is known.
+fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> {
+    const CRON_JOB: &str = "/spec/jobTemplate/spec/template";
+    const TEMPLATE: &str = "/spec/template";
+    let is_known = runs_pods(&object.api_version, &object.kind);
+    let is_template = |pointer: &str| {
+        let template = value.pointer(pointer);
+        has_containers(template)
+            || is_known && template.and_then(|template| template.get("spec")).is_some_and(Value::is_object)
+    };
+    if object.kind == "Pod" && object.api_version == "v1" {
+        value.get("spec").is_some_and(Value::is_object).then_some(("", Shape::Pod))
+    } else if is_template(CRON_JOB) {
+        Some((CRON_JOB, Shape::CronJob))
+    } else {
+        is_template(TEMPLATE).then_some((TEMPLATE, Shape::Template))
+    }
+}
+
+/// Whether a kind has a pod template whatever the template looks like.
+fn runs_pods(api_version: &str, kind: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    matches!(
+        (group, kind),
+        ("apps" | "extensions", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+            | ("", "ReplicationController")
+            | ("batch", "Job" | "CronJob")
+            | ("" | "apps.openshift.io", "DeploymentConfig")
+    )
+}
+
+fn has_containers(template: Option<&Value>) -> bool {
+    template.and_then(|template| template.get("spec")?.get("containers")).is_some_and(Value::is_array)
+}
+
+/// The name in an object's metadata, or its `generateName`.
+fn name(metadata: &Value) -> String {
+    let names = [text(metadata, "name"), text(metadata, "generateName")];
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
