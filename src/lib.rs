@@ -13,6 +13,11 @@
 //! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`names`]: every label, annotation, container and port name, once.
+//!
+//! The shell around it, behind the feature `server`:
+//!
+//! - `server`: the HTTPS webhook and its admin port.
+//! - `cli`: the commands.
 
 pub mod config;
 pub mod gotypes;
@@ -25,3 +30,8 @@ pub mod patch;
 pub mod pod;
 pub mod template;
 pub mod yaml;
+
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod server;

@@ -1,0 +1,21 @@
+//! `outrigger completion`.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Arguments, failure::Failure, files};
+
+/// Print the completion script of a shell.
+#[derive(Debug, Args)]
+pub(super) struct Completion {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completion {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "outrigger", &mut script);
+        files::print(&String::from_utf8_lossy(&script))
+    }
+}

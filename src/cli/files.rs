@@ -1,0 +1,138 @@
+//! Files: all of a command's inputs at once, and outputs that are whole or not there.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use super::failure::Failure;
+
+/// A text and where it came from.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// What it is called in reports.
+    pub(super) name: String,
+    /// Its file; none for stdin.
+    pub(super) path: Option<PathBuf>,
+    /// The text.
+    pub(super) text: String,
+}
+
+/// Reads files, folders (their manifests, sorted by name) and `-`, stdin.
+pub(super) fn read_all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Input>, Failure> {
+    if paths.iter().filter(|path| is_stdin(path)).count() > 1 {
+        return Err(Failure::usage("stdin (-) is given twice; it can be read once"));
+    }
+    let mut inputs = Vec::new();
+    for path in paths {
+        if !is_stdin(path) && path.is_dir() {
+            let found = manifests(path, recursive).map_err(|error| unreadable(error, path))?;
+            if found.is_empty() {
+                let text = format!(
+                    "found no manifest in {}; accepted: files that end in .yaml, .yml or .json",
+                    path.display()
+                );
+                return Err(Failure::data(text));
+            }
+            for file in found {
+                inputs.push(read(&file)?);
+            }
+        } else {
+            inputs.push(read(path)?);
+        }
+    }
+    Ok(inputs)
+}
+
+/// Reads one file, or stdin for `-`.
+pub(super) fn read(path: &Path) -> Result<Input, Failure> {
+    let (name, bytes) = if is_stdin(path) {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map_err(|error| unreadable(error, path))?;
+        ("stdin".to_owned(), bytes)
+    } else {
+        (path.display().to_string(), fs::read(path).map_err(|error| unreadable(error, path))?)
+    };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        Failure::data(format!("{name}: found bytes that are not UTF-8 at offset {offset}; accepted: UTF-8"))
+    })?;
+    Ok(Input { name, path: (!is_stdin(path)).then(|| path.to_owned()), text })
+}
+
+/// Writes to stdout.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::io(error, "cannot write to stdout"))
+}
+
+/// Puts a text in a file's place in one step, with the permissions of the file. Whoever reads it meanwhile gets the old
+/// text or the new one; a failure leaves the old one. A link is followed; what is no regular file is written to.
+pub(super) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let existing = fs::metadata(&target).ok();
+    let written = match &existing {
+        Some(metadata) if !metadata.is_file() => fs::write(&target, text),
+        _ => rename_over(&target, text, existing.map(|metadata| metadata.permissions())),
+    };
+    written.map_err(|error| Failure::io(error, format!("cannot write {}", path.display())))
+}
+
+fn rename_over(target: &Path, text: &str, permissions: Option<fs::Permissions>) -> io::Result<()> {
+    let Some(name) = target.file_name() else { return Err(io::ErrorKind::InvalidFilename.into()) };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = target.with_file_name(temporary);
+    let written = (|| {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        // Before the text: it may be for few eyes.
+        permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, target)
+    })();
+    if let Err(error) = &written
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// The manifests of a folder by name. Hidden entries are passed over: in a mounted ConfigMap they are the same files
+/// again.
+fn manifests(folder: &Path, recursive: bool) -> io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort();
+    let mut found = Vec::new();
+    for path in entries {
+        let hidden =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(|b| *b == b'.'));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            // A link to a folder could lead in a circle.
+            if recursive && !path.is_symlink() {
+                found.extend(manifests(&path, recursive)?);
+            }
+        } else if path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn unreadable(error: io::Error, path: &Path) -> Failure {
+    Failure::io(error, format!("cannot read {}", path.display()))
+}

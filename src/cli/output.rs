@@ -1,0 +1,63 @@
+//! What manual injection prints, in the form that was asked for.
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::files::Input;
+use crate::inject::manual::Manifest;
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// The manifests; what does not change stays as it is to the byte
+    Yaml,
+    /// The objects as JSON; several as one List
+    Json,
+    /// A JSON patch (RFC 6902) for every object that changes
+    Patch,
+    /// A unified diff of the files
+    Diff,
+}
+
+/// The output for all manifests, in the order of their inputs.
+pub(super) fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -> String {
+    match form {
+        Form::Yaml => stream(manifests),
+        Form::Json => pretty(&Manifest::to_json(manifests)),
+        Form::Patch => {
+            let patches: Vec<Value> = manifests.iter().flat_map(Manifest::patches).collect();
+            pretty(&json!(patches))
+        }
+        Form::Diff => inputs.iter().zip(manifests).map(|(input, manifest)| diff(input, manifest)).collect(),
+    }
+}
+
+/// The manifests one after another; one alone is as it is.
+fn stream(manifests: &[Manifest<'_>]) -> String {
+    let mut all = String::new();
+    for text in manifests.iter().map(Manifest::to_text) {
+        if !all.is_empty() {
+            if !all.ends_with('\n') {
+                all.push('\n');
+            }
+            if !text.starts_with("---") {
+                all.push_str("---\n");
+            }
+        }
+        all.push_str(&text);
+    }
+    all
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// The change of one file, such that `patch -p1` makes it.
+fn diff(input: &Input, manifest: &Manifest<'_>) -> String {
+    let name = input.name.trim_start_matches("./").trim_start_matches('/');
+    let injected = manifest.to_text();
+    let diff = TextDiff::from_lines(input.text.as_str(), injected.as_str());
+    diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string()
+}

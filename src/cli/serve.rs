@@ -1,0 +1,298 @@
+//! `outrigger serve`: flags to options, signals to phases, one line when ready.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use prometheus_client::metrics::counter::Counter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::server::{
+    Handle, Server, StartError,
+    options::{Certificate, Limits, Options, Timeouts, TlsVersion, parse_duration},
+    telemetry::{self, Format, Lines},
+    webhook::handler::Bundle,
+};
+
+/// Serve the webhook over HTTPS, with probes and metrics on a second port.
+///
+/// SIGTERM and SIGINT end it in an orderly way, a second one at once; SIGHUP reads the bundle and the certificate again.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Run without a cluster: configuration from the bundle, certificate from files or self-signed
+    #[arg(long, env = "OUTRIGGER_STANDALONE")]
+    standalone: bool,
+    /// The configuration; without it the embedded defaults
+    #[arg(long, env = "OUTRIGGER_BUNDLE", value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Where the webhook listens; an unspecified IPv6 address takes IPv4 too
+    #[arg(long, env = "OUTRIGGER_LISTEN", value_name = "ADDR", default_value = "[::]:8443")]
+    listen: SocketAddr,
+    /// Where probes and metrics are served
+    #[arg(long, env = "OUTRIGGER_ADMIN", value_name = "ADDR", default_value = "[::]:8080")]
+    admin: SocketAddr,
+    /// Certificate chain in PEM; without it a self-signed certificate is made in memory
+    #[arg(long, env = "OUTRIGGER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM
+    #[arg(long, env = "OUTRIGGER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Another DNS name or IP address for the self-signed certificate
+    #[arg(
+        long,
+        env = "OUTRIGGER_TLS_SAN",
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert"
+    )]
+    tls_san: Vec<String>,
+    /// The oldest TLS version that is spoken
+    #[arg(long, env = "OUTRIGGER_TLS_MIN_VERSION", value_name = "VERSION", default_value = "1.2")]
+    tls_min_version: MinVersion,
+    /// How the log looks; `auto` is text on a terminal and JSON otherwise
+    #[arg(long, env = "OUTRIGGER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    log_format: LogFormat,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+/// Limits and timeouts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits and timeouts")]
+struct Tuning {
+    /// Open connections; at the cap idle ones give way, or new ones are refused
+    #[arg(long, env = "OUTRIGGER_MAX_CONNECTIONS", default_value_t = Limits::default().connections, value_parser = count)]
+    max_connections: usize,
+    /// Requests at once; more are answered 429
+    #[arg(long, env = "OUTRIGGER_MAX_IN_FLIGHT", default_value_t = Limits::default().in_flight, value_parser = count)]
+    max_in_flight: usize,
+    /// From the signal to the end of accepting
+    #[arg(long, env = "OUTRIGGER_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    drain_delay: Duration,
+    /// From the end of accepting to the end of the last request
+    #[arg(long, env = "OUTRIGGER_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
+    shutdown_grace: Duration,
+    /// For the TLS handshake
+    #[arg(long, env = "OUTRIGGER_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    handshake_timeout: Duration,
+    /// From the handshake to the first byte
+    #[arg(long, env = "OUTRIGGER_FIRST_BYTE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    first_byte_timeout: Duration,
+    /// For a request's header
+    #[arg(long, env = "OUTRIGGER_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    header_timeout: Duration,
+    /// For a request's body
+    #[arg(long, env = "OUTRIGGER_BODY_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    body_timeout: Duration,
+    /// For a peer that does not read the answer
+    #[arg(long, env = "OUTRIGGER_WRITE_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    write_timeout: Duration,
+    /// For connections without a request; keep it above the 90s of API servers
+    #[arg(long, env = "OUTRIGGER_IDLE_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = parse_duration)]
+    idle_timeout: Duration,
+    /// Age at which connections are closed gracefully
+    #[arg(long, env = "OUTRIGGER_MAX_CONNECTION_AGE", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    max_connection_age: Duration,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MinVersion {
+    #[value(name = "1.2")]
+    V1_2,
+    #[value(name = "1.3")]
+    V1_3,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+    Auto,
+}
+
+const ERROR: u8 = 1;
+const USAGE: u8 = 64;
+const DATA: u8 = 65;
+/// How long the last log lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+impl Serve {
+    /// Serves until a signal ends it.
+    pub fn run(self) -> ExitCode {
+        if !self.standalone {
+            return complain(
+                USAGE,
+                "serving from a cluster's configuration is not available yet; use --standalone",
+            );
+        }
+        let dropped = Counter::default();
+        let format = self.format();
+        let logging = start_log(format, dropped.clone());
+        let lines = match logging {
+            Ok(lines) => lines,
+            Err(error) => return complain(USAGE, &error),
+        };
+        // One worker more than CPUs where there is one CPU: accepting must not wait for a pod.
+        let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+        let code = match runtime {
+            Ok(runtime) => {
+                let code = runtime.block_on(serve(self.options(dropped), format, &lines));
+                runtime.shutdown_background();
+                code
+            }
+            Err(error) => complain(ERROR, &format!("cannot start: {error}")),
+        };
+        lines.flush(LAST_LINES);
+        code
+    }
+
+    fn format(&self) -> Format {
+        let terminal = io::stderr().is_terminal();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        match self.log_format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Auto if !terminal => Format::Json,
+            LogFormat::Text | LogFormat::Auto => Format::Text { colour: terminal && !plain },
+        }
+    }
+
+    fn options(self, dropped_log_lines: Counter) -> Options {
+        let certificate = match (self.tls_cert, self.tls_key) {
+            (Some(chain), Some(key)) => Certificate::Files { chain, key },
+            _ => Certificate::SelfSigned { names: self.tls_san },
+        };
+        Options {
+            listen: self.listen,
+            admin: self.admin,
+            certificate,
+            tls_min_version: match self.tls_min_version {
+                MinVersion::V1_2 => TlsVersion::V1_2,
+                MinVersion::V1_3 => TlsVersion::V1_3,
+            },
+            source: Arc::new(Bundle { file: self.bundle }),
+            limits: Limits {
+                connections: self.tuning.max_connections,
+                in_flight: self.tuning.max_in_flight,
+                ..Limits::default()
+            },
+            timeouts: Timeouts {
+                handshake: self.tuning.handshake_timeout,
+                first_byte: self.tuning.first_byte_timeout,
+                header: self.tuning.header_timeout,
+                body: self.tuning.body_timeout,
+                write: self.tuning.write_timeout,
+                idle: self.tuning.idle_timeout,
+                max_age: self.tuning.max_connection_age,
+                drain_delay: self.tuning.drain_delay,
+                grace: self.tuning.shutdown_grace,
+                ..Timeouts::default()
+            },
+            dropped_log_lines,
+        }
+    }
+}
+
+/// A number of connections or requests.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=1_000_000) => Ok(number),
+        _ => Err(format!("found {text:?}; accepted is a number from 1 to 1000000")),
+    }
+}
+
+fn start_log(format: Format, dropped: Counter) -> Result<Lines, String> {
+    let lines =
+        Lines::start(io::stderr(), dropped).map_err(|error| format!("cannot start the log: {error}"))?;
+    let filter = std::env::var("RUST_LOG").unwrap_or_default();
+    let subscriber = telemetry::subscriber(format, &filter, lines.clone()).map_err(|error| {
+        format!("RUST_LOG: {error}; accepted is a filter such as info or outrigger=debug")
+    })?;
+    // It fails only when a program that uses the library has set its own; then that one is used.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    telemetry::log_panics();
+    Ok(lines)
+}
+
+async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
+    // Before anything else, so that a signal during the start ends it in an orderly way too (L-02).
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(ERROR, &format!("cannot listen to signals: {error}")),
+    };
+    let started = tokio::select! {
+        started = tokio::spawn(Server::start(options)) => started,
+        _ = signals.terminate.recv() => return ExitCode::SUCCESS,
+        _ = signals.interrupt.recv() => return ExitCode::SUCCESS,
+    };
+    let server = match started {
+        Ok(Ok(server)) => server,
+        Ok(Err(error)) => {
+            let code = if matches!(error, StartError::Io(_)) { ERROR } else { DATA };
+            return complain(code, &error.to_string());
+        }
+        Err(_) => return complain(ERROR, "the start was cut off"),
+    };
+    lines.line(ready_line(format, server.webhook_address(), server.admin_address()));
+    let handle = server.handle();
+    let mut ended = std::pin::pin!(server.ended());
+    loop {
+        tokio::select! {
+            finished = &mut ended => {
+                return if finished { ExitCode::SUCCESS } else { complain(ERROR, "some requests were cut off") };
+            }
+            _ = signals.terminate.recv() => handle.shutdown(),
+            _ = signals.interrupt.recv() => handle.shutdown(),
+            _ = signals.hangup.recv() => reload(&handle),
+        }
+    }
+}
+
+fn reload(handle: &Handle) {
+    let handle = handle.clone();
+    tokio::spawn(async move { handle.reload().await });
+}
+
+/// The one line that says where the server is to be found.
+fn ready_line(format: Format, webhook: SocketAddr, admin: SocketAddr) -> Vec<u8> {
+    let line = match format {
+        Format::Json => serde_json::json!({
+            "level": "INFO",
+            "message": "ready",
+            "webhook": format!("https://{webhook}"),
+            "admin": format!("http://{admin}"),
+        })
+        .to_string(),
+        Format::Text { .. } => format!("outrigger is ready: webhook https://{webhook} admin http://{admin}"),
+    };
+    format!("{line}\n").into_bytes()
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+fn complain(code: u8, text: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {text}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,41 @@
+//! `outrigger version`.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{bundle, failure::Failure, files};
+
+/// Print the version, and that of the proxy in the embedded configuration.
+#[derive(Debug, Args)]
+pub(super) struct Version {
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    output: Form,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+impl Version {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let version = env!("CARGO_PKG_VERSION");
+        let (mesh, _) = bundle::load(None)?;
+        let tag = mesh.value(&["global", "tag"]).and_then(Value::as_str).unwrap_or_default();
+        files::print(&match self.output {
+            Form::Text => format!("outrigger {version} (proxy {tag})\n"),
+            Form::Json => {
+                let version = json!({
+                    "version": version,
+                    "proxy": tag,
+                    "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+                });
+                format!("{version:#}\n")
+            }
+        })
+    }
+}

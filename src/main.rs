@@ -1,0 +1,10 @@
+//! The `outrigger` binary: hand the arguments to the command line and return its exit code.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    outrigger::cli::run(std::env::args_os())
+}

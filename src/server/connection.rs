@@ -1,0 +1,183 @@
+//! One connection: the HTTP version it speaks, its limits, its age and its end.
+
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::ServiceExt;
+
+use super::{
+    metrics::Metrics,
+    options::{Limits, Timeouts},
+    shutdown::{Phase, Watch},
+    stream::{Activity, Request, Timed},
+};
+
+/// How the connections of one listener are served.
+pub(crate) struct Http {
+    router: Router,
+    timeouts: Arc<Timeouts>,
+    metrics: Arc<Metrics>,
+    phase: Watch,
+    closes_at: Phase,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    opened: AtomicU64,
+}
+
+/// Headers of one request that are accepted; more are answered 431.
+const HEADERS: usize = 64;
+/// H-06: streams that were reset before they were accepted (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// H-08: streams that we reset because of the peer's errors (CVE-2025-8671).
+const LOCAL_RESETS: usize = 256;
+/// HTTP/2 peers that do not answer a ping are gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PONG_WITHIN: Duration = Duration::from_secs(15);
+
+impl Http {
+    pub(crate) fn new(
+        router: Router,
+        limits: &Limits,
+        timeouts: Arc<Timeouts>,
+        metrics: Arc<Metrics>,
+        phase: Watch,
+        closes_at: Phase,
+    ) -> Http {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            // `stream` has its own deadline, which tells idle connections from slow headers.
+            .header_read_timeout(None)
+            .max_headers(HEADERS)
+            .max_buf_size(limits.header_bytes.max(8 << 10));
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(LOCAL_RESETS)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PONG_WITHIN);
+        Http { router, timeouts, metrics, phase, closes_at, http1, http2, opened: AtomicU64::new(0) }
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn serve<S>(&self, stream: S, http2: bool, activity: Arc<Activity>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let metrics = self.metrics.clone();
+        let timed = Timed::new(stream, http2, activity.clone(), self.timeouts.clone(), move |late| {
+            metrics.connection_timed_out(late.key());
+        });
+        let max_age = self.jittered_age();
+        let service = service_fn({
+            let (activity, router, phase) = (activity.clone(), self.router.clone(), self.phase.clone());
+            move |request: hyper::Request<Incoming>| {
+                let guard = activity.begin();
+                let answer = router.clone().oneshot(request);
+                let aged = activity.age() > max_age;
+                let phase = phase.clone();
+                async move {
+                    let Ok(mut response) = answer.await;
+                    // Closing an idle HTTP/1 connection races with the next request on it; saying so in an answer
+                    // does not.
+                    if !http2 && (aged || phase.now() > Phase::Serving) {
+                        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(response.map(|body| Tracked { body, _request: guard }))
+                }
+            }
+        });
+        let ended = if http2 {
+            let mut connection = pin!(self.http2.serve_connection(TokioIo::new(timed), service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = self.phase.reached(self.closes_at) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+                () = activity.expired.notified() => {
+                    connection.as_mut().graceful_shutdown();
+                    self.finish(connection).await
+                }
+                () = tokio::time::sleep(max_age) => {
+                    connection.as_mut().graceful_shutdown();
+                    self.finish(connection).await
+                }
+            }
+        } else {
+            let mut connection = pin!(self.http1.serve_connection(TokioIo::new(timed), service));
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = self.phase.reached(self.closes_at) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// Waits for the streams of a connection that was told to go away, but not for ever: its peer may hold on to
+    /// them by never reading.
+    async fn finish(&self, connection: impl Future<Output = hyper::Result<()>>) -> hyper::Result<()> {
+        let longest = self.timeouts.body + self.timeouts.write;
+        tokio::time::timeout(longest, connection).await.unwrap_or(Ok(()))
+    }
+
+    /// The configured age ±10 %, so that connections opened in a burst do not end in one.
+    fn jittered_age(&self) -> Duration {
+        // The multiplier spreads consecutive numbers evenly (Fibonacci hashing).
+        let spread = self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
+        let fraction = f64::from(u8::try_from(spread).unwrap_or(u8::MAX)) / 255.0;
+        self.timeouts.max_age.mul_f64(0.9 + 0.2 * fraction)
+    }
+}
+
+/// A body that keeps its request in flight until it is written or dropped.
+struct Tracked {
+    body: Body,
+    _request: Request,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

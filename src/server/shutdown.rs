@@ -1,0 +1,57 @@
+//! The phases of a server's life. They only go forward.
+
+use tokio::sync::watch;
+
+/// A phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Ready.
+    Serving,
+    /// Not ready, but whoever has not heard of it yet is still served; answers ask to close the connection.
+    Draining,
+    /// No new connections; requests in flight are finished, HTTP/2 peers are told to go away.
+    Closing,
+    /// Whatever is left is dropped.
+    Stopped,
+}
+
+/// Sees the phase and waits for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch(watch::Receiver<Phase>);
+
+/// Moves the phase.
+#[derive(Debug)]
+pub(crate) struct Control(watch::Sender<Phase>);
+
+impl Control {
+    pub(crate) fn new() -> Control {
+        Control(watch::Sender::new(Phase::Serving))
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(self.0.subscribe())
+    }
+
+    /// Moves forward to a phase; never back. Returns the phase before.
+    pub(crate) fn advance(&self, to: Phase) -> Phase {
+        let mut before = to;
+        self.0.send_if_modified(|phase| {
+            before = *phase;
+            let forward = *phase < to;
+            *phase = to.max(*phase);
+            forward
+        });
+        before
+    }
+}
+
+impl Watch {
+    pub(crate) fn now(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Waits until the phase is reached. A server that is gone has reached all of them.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        let _ = self.0.clone().wait_for(|now| *now >= phase).await;
+    }
+}

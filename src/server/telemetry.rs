@@ -1,0 +1,206 @@
+//! The log: text or JSON lines on stderr, written by a thread of its own so that a log nobody reads blocks nobody.
+
+use std::{
+    io::{self, Write},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    thread,
+    time::Duration,
+};
+
+use prometheus_client::metrics::counter::Counter;
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry::LookupSpan};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people; `colour` where the terminal takes it.
+    Text {
+        /// Whether to use ANSI colours.
+        colour: bool,
+    },
+    /// One JSON object a line.
+    Json,
+}
+
+/// Lines that wait to be written; more are dropped and counted.
+const QUEUE: usize = 8192;
+
+/// Hands lines to the thread that writes them; never blocks.
+#[derive(Clone)]
+pub struct Lines {
+    queue: SyncSender<Message>,
+    dropped: Counter,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+impl Lines {
+    /// Starts the thread that writes to `sink`. What does not fit into the queue is counted in `dropped`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(sink: impl Write + Send + 'static, dropped: Counter) -> io::Result<Lines> {
+        let (queue, lines) = sync_channel(QUEUE);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(sink, &lines))?;
+        Ok(Lines { queue, dropped })
+    }
+
+    /// Queues one line.
+    pub fn line(&self, line: Vec<u8>) {
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line)) {
+            self.dropped.inc();
+        }
+    }
+
+    /// Waits until everything queued so far is written, but no longer than `within`.
+    pub fn flush(&self, within: Duration) {
+        let (done, written) = sync_channel(1);
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(within);
+        }
+    }
+}
+
+fn write(mut sink: impl Write, lines: &Receiver<Message>) {
+    while let Ok(message) = lines.recv() {
+        // A log that cannot be written is not worth ending for, and there is nowhere to say so.
+        match message {
+            Message::Line(line) => {
+                let _ = sink.write_all(&line);
+            }
+            Message::Flush(done) => {
+                let _ = sink.flush();
+                let _ = done.try_send(());
+            }
+        }
+    }
+}
+
+/// One event on its way into the queue.
+#[derive(Debug)]
+pub struct Event<'a> {
+    text: Vec<u8>,
+    lines: &'a Lines,
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Lines")
+    }
+}
+
+impl Write for Event<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Event<'_> {
+    fn drop(&mut self) {
+        self.lines.line(std::mem::take(&mut self.text));
+    }
+}
+
+impl<'a> fmt::MakeWriter<'a> for Lines {
+    type Writer = Event<'a>;
+    fn make_writer(&'a self) -> Event<'a> {
+        Event { text: Vec::with_capacity(512), lines: self }
+    }
+}
+
+/// What writes events: the format, and the filter in the syntax of `RUST_LOG`.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn subscriber(
+    format: Format,
+    filter: &str,
+    lines: Lines,
+) -> Result<impl Subscriber + Send + Sync, tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::try_new(if filter.is_empty() { "info" } else { filter })?;
+    Ok(tracing_subscriber::registry().with(filter).with(layer(format, lines)))
+}
+
+fn layer<S>(format: Format, lines: Lines) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+{
+    match format {
+        Format::Json => fmt::layer().json().flatten_event(true).with_writer(lines).boxed(),
+        Format::Text { colour } => fmt::layer().with_ansi(colour).with_writer(lines).boxed(),
+    }
+}
+
+/// Makes panics one log line that says where, and nothing else: a panic's message may quote what it tripped over.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic was contained");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    struct Stuck(std::sync::mpsc::Receiver<()>);
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    //
+    #[test]
+    fn a_log_nobody_reads_drops_lines_and_counts_them() {
+        let dropped = Counter::default();
+        let (_release, stuck) = channel();
+        let lines = Lines::start(Stuck(stuck), dropped.clone()).unwrap();
+        for _ in 0..QUEUE + 100 {
+            lines.line(b"x\n".to_vec());
+        }
+        // One line may be in the writer's hands.
+        assert!(dropped.get() >= 99, "{}", dropped.get());
+        lines.flush(Duration::from_millis(1));
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line() {
+        for format in [Format::Json, Format::Text { colour: false }] {
+            let (sender, written) = channel();
+            struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
+            impl Write for Sink {
+                fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                    self.0.send(bytes.to_vec()).unwrap();
+                    Ok(bytes.len())
+                }
+                fn flush(&mut self) -> io::Result<()> {
+                    Ok(())
+                }
+            }
+            let lines = Lines::start(Sink(sender), Counter::default()).unwrap();
+            let subscriber = subscriber(format, "", lines.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(name = "a\nb\u{1b}[31m", "request");
+            });
+            lines.flush(Duration::from_secs(5));
+            let line = String::from_utf8(written.try_iter().flatten().collect()).unwrap();
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            assert!(!line.contains('\u{1b}'), "{line:?}");
+        }
+    }
+}

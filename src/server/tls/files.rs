@@ -1,0 +1,153 @@
+//! The serving certificate from PEM files. Every error names the file, and a mismatch names both.
+
+use std::path::{Path, PathBuf};
+
+use rustls::{
+    InconsistentKeys,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+/// Why the files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("{}: {error}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: found {found}; accepted is {accepted}", file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is in it.
+        found: String,
+        /// What should be.
+        accepted: &'static str,
+    },
+    /// Key and certificate do not belong together.
+    #[error("the private key in {} does not belong to the certificate in {}", key.display(), chain.display())]
+    Mismatch {
+        /// File of the chain.
+        chain: PathBuf,
+        /// File of the key.
+        key: PathBuf,
+    },
+}
+
+const CHAIN: &str = "a chain of certificates in PEM, the server's own first";
+const KEY: &str = "one unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1; RSA, ECDSA or Ed25519)";
+/// No certificate file is this large.
+const FILE_BYTES: usize = 1 << 20;
+
+/// Reads a chain and its key.
+///
+/// # Errors
+/// When a file cannot be read, is not PEM of the right kind, or the two do not belong together.
+pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, Error> {
+    let chain = read(chain_file)?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, _>>()
+        .map_err(|error| content(chain_file, error.to_string(), CHAIN))?;
+    let Some(leaf) = chain.first() else {
+        return Err(content(chain_file, "no certificate".to_owned(), CHAIN));
+    };
+    super::chain::validity(leaf)
+        .map_err(|_| content(chain_file, "a certificate that is not X.509".to_owned(), CHAIN))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
+        .map_err(|error| content(key_file, error.to_string(), KEY))?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            Error::Mismatch { chain: chain_file.to_owned(), key: key_file.to_owned() }
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            content(chain_file, format!("a certificate that cannot be used ({error:?})"), CHAIN)
+        }
+        _ => content(key_file, "a private key that cannot be used".to_owned(), KEY),
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = std::fs::read(file).map_err(|error| Error::Read { file: file.to_owned(), error })?;
+    if bytes.len() > FILE_BYTES {
+        return Err(content(file, format!("{} bytes", bytes.len()), "a PEM file of at most 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn content(file: &Path, found: String, accepted: &'static str) -> Error {
+    Error::Content { file: file.to_owned(), found, accepted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn load_texts(chain: &str, key: &str) -> Result<CertifiedKey, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let (chain_file, key_file) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        std::fs::write(&chain_file, chain).unwrap();
+        std::fs::write(&key_file, key).unwrap();
+        load(&chain_file, &key_file).map_err(|error| error.to_string())
+    }
+
+    // T-19
+    #[test]
+    fn takes_every_usual_kind_of_key() {
+        for algorithm in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+        ] {
+            let (chain, key) = pair(algorithm);
+            load_texts(&chain, &key).unwrap();
+        }
+    }
+
+    // T-04
+    #[test]
+    fn a_mismatch_names_both_files() {
+        let (chain, _) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let (_, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let error = load_texts(&chain, &key).unwrap_err();
+        assert!(error.contains("tls.key does not belong") && error.contains("tls.crt"), "{error}");
+    }
+
+    // T-04
+    #[test]
+    fn refuses_half_written_files() {
+        let (chain, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        for (chain, key, file) in [
+            ("", key.as_str(), "tls.crt"),
+            (&chain[..chain.len() / 2], &key, "tls.crt"),
+            (&key, &key, "tls.crt"),
+            (&chain, "", "tls.key"),
+            (&chain, &key[..key.len() / 2], "tls.key"),
+            (&chain, &chain, "tls.key"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, "tls.crt"),
+            (&chain, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "tls.key"),
+        ] {
+            let error = load_texts(chain, key).unwrap_err();
+            assert!(error.contains(file) && error.contains("accepted is"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Path::new("/nonexistent/tls.crt"), Path::new("/k")).unwrap_err().to_string();
+        assert!(error.starts_with("/nonexistent/tls.crt: "), "{error}");
+    }
+}

@@ -1,0 +1,81 @@
+//! The one place where the server meets the injection engine: bundles become engines, outcomes become verdicts.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::engine::{Call, Engine, Injected, Loaded, Source, Verdict};
+use crate::{
+    config::{self, Mesh},
+    inject::{self, Facts, Outcome, PodRequest},
+};
+
+/// A bundle in a file, or the embedded one.
+#[derive(Clone, Debug, Default)]
+pub struct Bundle {
+    /// The file; nothing for the embedded defaults.
+    pub file: Option<PathBuf>,
+}
+
+/// Largest bundle that is read.
+const BUNDLE_BYTES: u64 = 8 << 20;
+
+impl Source for Bundle {
+    fn load(&self) -> Result<Loaded, String> {
+        let (name, text) = match &self.file {
+            None => ("embedded defaults".to_owned(), String::new()),
+            Some(file) => (file.display().to_string(), read(file)?),
+        };
+        let source = config::Source { name: &name, text: &text };
+        let (mesh, warnings) = Mesh::from_bundle(source).map_err(|error| error.to_string())?;
+        Ok(Loaded {
+            engine: Arc::new(MeshEngine { mesh }),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+        })
+    }
+}
+
+fn read(file: &std::path::Path) -> Result<String, String> {
+    let size = std::fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?.len();
+    if size > BUNDLE_BYTES {
+        return Err(format!("{}: found {size} bytes; accepted are {BUNDLE_BYTES}", file.display()));
+    }
+    std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+struct MeshEngine {
+    mesh: Mesh,
+}
+
+impl Engine for MeshEngine {
+    fn judge(&self, call: Call) -> Verdict {
+        let facts = Facts { namespace: self.mesh.namespace(&call.namespace), nodes: self.mesh.nodes() };
+        let request =
+            PodRequest { namespace: call.namespace, pod: call.pod, path_env: call.variables, workload: None };
+        match inject::run(&self.mesh, &request, &facts) {
+            Ok(Outcome::Injected(injection)) => Verdict::Injected(Injected {
+                operations: injection.patch.len(),
+                patch: injection.patch_json.into_bytes(),
+                templates: injection.templates,
+                reason: injection.decision.reason.key(),
+                warnings: injection.warnings.iter().map(ToString::to_string).collect(),
+            }),
+            Ok(Outcome::Skipped(skip)) => Verdict::Skipped {
+                reason: skip.decision.reason.key(),
+                warnings: skip.warnings.iter().map(ToString::to_string).collect(),
+            },
+            Err(refusal) => Verdict::Refused {
+                code: refusal.code(),
+                reason: refusal.reason(),
+                message: refusal.to_string(),
+                detail: refusal.diagnosis().unwrap_or_default(),
+            },
+        }
+    }
+
+    fn revision(&self) -> &str {
+        self.mesh.revision()
+    }
+
+    fn hash(&self) -> &str {
+        self.mesh.hash()
+    }
+}

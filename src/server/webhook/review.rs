@@ -1,0 +1,415 @@
+//! Reading an AdmissionReview: bytes in, a typed question out. Pure; nothing of the object is ever put in an error.
+//!
+//! Only the fields that matter are built; `oldObject`, `userInfo` and the rest are skipped by the parser. A key that
+//! occurs twice counts as its last occurrence, as with Go's decoder, so that nobody sees another object than we do.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::shape;
+use crate::names;
+
+/// Versions of AdmissionReview that are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// `admission.k8s.io/v1`
+    V1,
+    /// `admission.k8s.io/v1beta1`
+    V1Beta1,
+}
+
+impl Version {
+    /// The `apiVersion` to read and to answer with.
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Version::V1 => "admission.k8s.io/v1",
+            Version::V1Beta1 => "admission.k8s.io/v1beta1",
+        }
+    }
+}
+
+/// A question of the API server.
+#[derive(Debug)]
+pub struct Review {
+    /// The version to answer in.
+    pub version: Version,
+    /// To be echoed.
+    pub uid: String,
+    /// Namespace of the request, empty if there is none.
+    pub namespace: String,
+    /// Name in the request; empty for pods that are made by a controller.
+    pub name: String,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// What is asked about.
+    pub matter: Matter,
+}
+
+/// What a review is about.
+#[derive(Debug, PartialEq)]
+pub enum Matter {
+    /// The creation of a pod: the object as it was received, a JSON object.
+    Pod(Value),
+    /// Something the webhook has no opinion on; the reason is a stable key.
+    Outside(&'static str),
+}
+
+/// Why a body is not a review that can be answered.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Malformed {
+    /// No body.
+    #[error("the body is empty; accepted is an AdmissionReview in JSON")]
+    Empty,
+    /// Too deep or too many values.
+    #[error(transparent)]
+    Shape(#[from] shape::Error),
+    /// Not JSON.
+    #[error("the body is not JSON: error at line {line}, column {column}")]
+    Json {
+        /// 1-based line.
+        line: usize,
+        /// 1-based column in bytes.
+        column: usize,
+    },
+    /// JSON of another kind.
+    #[error(
+        "the body is not an AdmissionReview; accepted is an object with apiVersion admission.k8s.io/v1 or \
+         admission.k8s.io/v1beta1 and kind AdmissionReview"
+    )]
+    Kind,
+    /// An AdmissionReview of a version nobody knows.
+    #[error(
+        "the apiVersion of the AdmissionReview is not known; accepted are admission.k8s.io/v1 and admission.k8s.io/v1beta1"
+    )]
+    Version,
+    /// No `request`.
+    #[error("the AdmissionReview has no request; accepted is an object")]
+    Request,
+    /// A field of the request that is absent or of another type.
+    #[error("{field} is {found}; accepted is {accepted}")]
+    Field {
+        /// Path of the field.
+        field: &'static str,
+        /// JSON type that was found.
+        found: &'static str,
+        /// JSON type that is accepted.
+        accepted: &'static str,
+    },
+}
+
+impl Malformed {
+    /// Stable key for metrics and logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Malformed::Empty => "EMPTY_BODY",
+            Malformed::Shape(_) => "JSON_LIMITS",
+            Malformed::Json { .. } => "NOT_JSON",
+            Malformed::Kind | Malformed::Version => "NOT_AN_ADMISSION_REVIEW",
+            Malformed::Request | Malformed::Field { .. } => "MALFORMED_REVIEW",
+        }
+    }
+}
+
+/// Reads a review.
+///
+/// # Errors
+/// When the body is not a review of a known version with a `request` that has a `uid`, or a pod is to be created
+/// and there is no object.
+pub fn parse(body: &[u8]) -> Result<Review, Malformed> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Malformed::Empty);
+    }
+    shape::check(body)?;
+    let mut json = serde_json::Deserializer::from_slice(body);
+    // `shape::check` has bounded the depth.
+    json.disable_recursion_limit();
+    let envelope = Envelope::deserialize(&mut json)
+        .and_then(|envelope| json.end().map(|()| envelope))
+        .map_err(|error| Malformed::Json { line: error.line(), column: error.column() })?;
+
+    if envelope.kind.as_ref().and_then(Value::as_str) != Some("AdmissionReview") {
+        return Err(Malformed::Kind);
+    }
+    let version = match envelope.api_version.as_ref().and_then(Value::as_str) {
+        Some("admission.k8s.io/v1") => Version::V1,
+        Some("admission.k8s.io/v1beta1") => Version::V1Beta1,
+        Some(other) if other.starts_with("admission.k8s.io/") => return Err(Malformed::Version),
+        _ => return Err(Malformed::Kind),
+    };
+    envelope.request.ok_or(Malformed::Request)?.into_review(version)
+}
+
+/// The pod's owner for the log, `Kind/name`: its controller, or its first owner.
+pub fn owner(pod: &Value) -> Option<String> {
+    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
+    let controller = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
+    let owner = owners.iter().find(controller).or_else(|| owners.first())?;
+    Some(format!("{}/{}", owner.get("kind")?.as_str()?, owner.get("name")?.as_str()?))
+}
+
+/// `metadata.name`, else `metadata.generateName`.
+pub fn pod_name(pod: &Value) -> &str {
+    let text = |key: &str| pod.get("metadata")?.get(key)?.as_str().filter(|name| !name.is_empty());
+    text("name").or_else(|| text("generateName")).unwrap_or_default()
+}
+
+/// Whether the pod carries the mark of an earlier injection.
+pub fn was_injected(pod: &Value) -> bool {
+    pod.pointer("/metadata/annotations")
+        .is_some_and(|annotations| annotations.get(names::ANNOTATION_STATUS).is_some())
+}
+
+/// The namespace the decision is about: the pod's own, or the request's where the pod names none.
+pub fn effective_namespace(review_namespace: &str, pod: &Value) -> String {
+    let own =
+        pod.pointer("/metadata/namespace").and_then(Value::as_str).filter(|namespace| !namespace.is_empty());
+    own.unwrap_or(review_namespace).to_owned()
+}
+
+/// What is outside of the webhook's rule: not a pod.
+pub const OTHER_RESOURCE: &str = "OTHER_RESOURCE";
+/// What is outside of the webhook's rule: a subresource of a pod.
+pub const SUBRESOURCE: &str = "SUBRESOURCE";
+/// What is outside of the webhook's rule: anything but a creation.
+pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
+/// An object that is no pod although the request is about pods.
+pub const NOT_A_POD: &str = "NOT_A_POD";
+
+#[derive(Default)]
+struct Envelope {
+    api_version: Option<Value>,
+    kind: Option<Value>,
+    request: Option<Request>,
+}
+
+#[derive(Default)]
+struct Request {
+    uid: Option<Value>,
+    kind: Option<Value>,
+    resource: Option<Value>,
+    sub_resource: Option<Value>,
+    name: Option<Value>,
+    namespace: Option<Value>,
+    operation: Option<Value>,
+    dry_run: Option<Value>,
+    object: Option<Value>,
+}
+
+impl Request {
+    fn into_review(self, version: Version) -> Result<Review, Malformed> {
+        let uid = text(self.uid.as_ref(), "request.uid")?;
+        if uid.is_empty() {
+            return Err(Malformed::Field { field: "request.uid", found: "empty", accepted: "a string" });
+        }
+        let dry_run = match &self.dry_run {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(dry_run)) => *dry_run,
+            Some(other) => {
+                return Err(Malformed::Field {
+                    field: "request.dryRun",
+                    found: type_name(Some(other)),
+                    accepted: "a boolean",
+                });
+            }
+        };
+        Ok(Review {
+            version,
+            uid,
+            namespace: optional_text(self.namespace.as_ref(), "request.namespace")?,
+            name: optional_text(self.name.as_ref(), "request.name")?,
+            dry_run,
+            matter: self.into_matter()?,
+        })
+    }
+
+    fn into_matter(self) -> Result<Matter, Malformed> {
+        let resource = group_version(self.resource.as_ref(), "resource");
+        let kind = group_version(self.kind.as_ref(), "kind");
+        // A hand-written review may leave these out; then it is about a pod.
+        if resource.is_some_and(|is| is != ("", "v1", "pods"))
+            || resource.is_none() && kind.is_some_and(|is| is != ("", "v1", "Pod"))
+        {
+            return Ok(Matter::Outside(OTHER_RESOURCE));
+        }
+        if !optional_text(self.sub_resource.as_ref(), "request.subResource")?.is_empty() {
+            return Ok(Matter::Outside(SUBRESOURCE));
+        }
+        if !matches!(optional_text(self.operation.as_ref(), "request.operation")?.as_str(), "CREATE" | "") {
+            return Ok(Matter::Outside(OTHER_OPERATION));
+        }
+        match self.object {
+            Some(Value::Object(object)) if is_pod(&object) => Ok(Matter::Pod(Value::Object(object))),
+            Some(Value::Object(_)) => Ok(Matter::Outside(NOT_A_POD)),
+            other => Err(Malformed::Field {
+                field: "request.object",
+                found: type_name(other.as_ref()),
+                accepted: "a Pod",
+            }),
+        }
+    }
+}
+
+fn is_pod(object: &Map<String, Value>) -> bool {
+    let is = |key: &str, wanted: &str| {
+        object.get(key).and_then(Value::as_str).is_none_or(|found| found.is_empty() || found == wanted)
+    };
+    is("kind", "Pod") && is("apiVersion", "v1")
+}
+
+fn group_version<'a>(value: Option<&'a Value>, last: &str) -> Option<(&'a str, &'a str, &'a str)> {
+    let object = value?.as_object()?;
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    Some((text("group"), text("version"), text(last)))
+}
+
+fn text(value: Option<&Value>, field: &'static str) -> Result<String, Malformed> {
+    match value {
+        Some(Value::String(text)) => Ok(text.clone()),
+        other => Err(Malformed::Field { field, found: type_name(other), accepted: "a string" }),
+    }
+}
+
+fn optional_text(value: Option<&Value>, field: &'static str) -> Result<String, Malformed> {
+    match value {
+        None | Some(Value::Null) => Ok(String::new()),
+        some => text(some, field),
+    }
+}
+
+fn type_name(value: Option<&Value>) -> &'static str {
+    match value {
+        None => "absent",
+        Some(Value::Null) => "null",
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::String(_)) => "a string",
+        Some(Value::Array(_)) => "an array",
+        Some(Value::Object(_)) => "an object",
+    }
+}
+
+impl<'de> Deserialize<'de> for Envelope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Object::<Envelope>::default().deserialize(deserializer)?.unwrap_or_default())
+    }
+}
+
+/// Fills some fields of an object and skips the others.
+trait Fill: Default {
+    const KEYS: &'static [&'static str];
+    fn fill<'de, A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error>;
+}
+
+impl Fill for Envelope {
+    const KEYS: &'static [&'static str] = &["apiVersion", "kind", "request"];
+    fn fill<'de, A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            0 => self.api_version = Some(map.next_value()?),
+            1 => self.kind = Some(map.next_value()?),
+            _ => self.request = map.next_value_seed(Object::<Request>::default())?,
+        }
+        Ok(())
+    }
+}
+
+impl Fill for Request {
+    const KEYS: &'static [&'static str] =
+        &["uid", "kind", "resource", "subResource", "name", "namespace", "operation", "dryRun", "object"];
+    fn fill<'de, A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
+        let field = match key {
+            0 => &mut self.uid,
+            1 => &mut self.kind,
+            2 => &mut self.resource,
+            3 => &mut self.sub_resource,
+            4 => &mut self.name,
+            5 => &mut self.namespace,
+            6 => &mut self.operation,
+            7 => &mut self.dry_run,
+            _ => &mut self.object,
+        };
+        *field = Some(map.next_value()?);
+        Ok(())
+    }
+}
+
+/// Reads a JSON object as `T`, and any other JSON value as nothing.
+struct Object<T>(std::marker::PhantomData<T>);
+
+impl<T> Default for Object<T> {
+    fn default() -> Self {
+        Object(std::marker::PhantomData)
+    }
+}
+
+impl<'de, T: Fill> DeserializeSeed<'de> for Object<T> {
+    type Value = Option<T>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Fill> Visitor<'de> for Object<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = T::default();
+        while let Some(key) = map.next_key_seed(Key(T::KEYS))? {
+            match key {
+                Some(index) => found.fill(index, &mut map)?,
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(Some(found))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+struct Key(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Option<usize>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = Option<usize>;
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a key")
+    }
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|wanted| *wanted == key))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! One review judged: read, decided, written, with every panic contained, and a record of it for log and metrics.
+//!
+//! Nothing of the pod but names goes into the record.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use super::{
+    answer::{self, Answer, Denial},
+    engine::{Call, Engine, Injected, Verdict},
+    review::{self, Malformed, Matter, Review},
+};
+use crate::server::metrics::Outcome;
+
+/// What is known about a request when it is done.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: &'static str,
+    pub(crate) uid: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) owner: String,
+    pub(crate) templates: String,
+    /// What failed and where in the configuration.
+    pub(crate) detail: String,
+    /// Bytes and operations.
+    pub(crate) patch: Option<(usize, usize)>,
+    pub(crate) dry_run: bool,
+    pub(crate) reinvoked: bool,
+    pub(crate) panicked: bool,
+    /// Name of the stage and the time spent in it.
+    pub(crate) stages: Vec<(&'static str, Duration)>,
+}
+
+impl Record {
+    pub(crate) fn new(outcome: Outcome, reason: &'static str) -> Record {
+        Record {
+            outcome,
+            reason,
+            uid: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+            owner: String::new(),
+            templates: String::new(),
+            detail: String::new(),
+            patch: None,
+            dry_run: false,
+            reinvoked: false,
+            panicked: false,
+            stages: Vec::new(),
+        }
+    }
+}
+
+/// What goes back.
+pub(crate) enum Reply {
+    /// An AdmissionReview, with status 200.
+    Review(Vec<u8>),
+    /// No review to answer: status 400.
+    Malformed(Malformed),
+    /// Our own fault before there was a review to answer: status 500.
+    Fault,
+}
+
+/// Reason of a request in which something panicked.
+pub(crate) const PANIC: &str = "PANIC";
+/// I-16: a larger patch would not pass the API server.
+const PATCH_BYTES: usize = 2 << 20;
+
+/// Judges one body.
+pub(crate) fn judge(
+    engine: &dyn Engine,
+    body: &[u8],
+    variables: BTreeMap<String, String>,
+) -> (Reply, Record) {
+    // Nothing that outlives the call is changed in it, so nothing can be left half changed.
+    catch_unwind(AssertUnwindSafe(|| judge_review(engine, body, variables))).unwrap_or_else(|_| {
+        let record = Record { panicked: true, ..Record::new(Outcome::Error, PANIC) };
+        (Reply::Fault, record)
+    })
+}
+
+fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> (Reply, Record) {
+    let mut watch = Stopwatch::start();
+    let review = match review::parse(body) {
+        Ok(review) => review,
+        Err(error) => {
+            let record = Record::new(Outcome::Error, error.reason());
+            return (Reply::Malformed(error), record);
+        }
+    };
+    watch.lap("decode");
+    let Review { version, uid, namespace, name, dry_run, matter } = review;
+    let mut record = Record { uid, namespace, name, dry_run, ..Record::new(Outcome::Skipped, "") };
+    let verdict = match matter {
+        Matter::Outside(reason) => Verdict::Skipped { reason, warnings: Vec::new() },
+        Matter::Pod(pod) => {
+            if record.name.is_empty() {
+                review::pod_name(&pod).clone_into(&mut record.name);
+            }
+            record.owner = review::owner(&pod).unwrap_or_default();
+            record.reinvoked = review::was_injected(&pod);
+            let call =
+                Call { namespace: review::effective_namespace(&record.namespace, &pod), pod, variables };
+            record.namespace.clone_from(&call.namespace);
+            catch_unwind(AssertUnwindSafe(|| engine.judge(call))).unwrap_or_else(|_| {
+                record.panicked = true;
+                Verdict::Refused { code: 500, reason: PANIC, message: String::new(), detail: String::new() }
+            })
+        }
+    };
+    watch.lap("inject");
+    let answer = write(verdict, engine, &mut record);
+    let encoded = answer::encode(version, &record.uid, &answer);
+    watch.lap("encode");
+    record.stages = watch.laps;
+    match encoded {
+        Ok(encoded) => (Reply::Review(encoded), record),
+        Err(_) => {
+            record.outcome = Outcome::Error;
+            (Reply::Fault, record)
+        }
+    }
+}
+
+fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
+    let mut answer = Answer::default();
+    match verdict {
+        Verdict::Injected(Injected { patch, .. }) if patch.len() > PATCH_BYTES => {
+            refuse(&mut answer, record, 500, "PATCH_TOO_LARGE", String::new());
+        }
+        Verdict::Injected(Injected { patch, operations, templates, reason, warnings }) => {
+            record.reason = reason;
+            record.templates = templates.join(",");
+            answer.warnings = warnings;
+            // DA-04: the API server takes an empty patch with a type for an error.
+            if operations > 0 {
+                record.outcome = Outcome::Injected;
+                record.patch = Some((patch.len(), operations));
+                answer.patch = Some(patch);
+            }
+        }
+        Verdict::Skipped { reason, warnings } => {
+            record.reason = reason;
+            answer.warnings = warnings;
+        }
+        Verdict::Refused { code, reason, message, detail } => {
+            record.detail = detail;
+            refuse(&mut answer, record, code, reason, message);
+        }
+    }
+    answer.audit = vec![
+        ("decision", record.outcome.key().to_owned()),
+        ("reason", record.reason.to_owned()),
+        ("revision", engine.revision().to_owned()),
+        ("config-hash", engine.hash().to_owned()),
+    ];
+    answer
+}
+
+fn refuse(answer: &mut Answer, record: &mut Record, code: u16, reason: &'static str, message: String) {
+    record.reason = reason;
+    let denial = if matches!(code, 400..=499) {
+        record.outcome = Outcome::Denied;
+        Denial { code, message }
+    } else {
+        record.outcome = Outcome::Error;
+        // Whatever the engine says about its own fault is not for the person who runs kubectl.
+        Denial {
+            code: 500,
+            message: format!(
+                "outrigger could not inject the sidecar because of an internal error ({reason}); whoever runs the \
+                 cluster finds request {} in outrigger's log",
+                record.uid
+            ),
+        }
+    };
+    answer.denial = Some(denial);
+}
+
+struct Stopwatch {
+    last: Instant,
+    laps: Vec<(&'static str, Duration)>,
+}
+
+impl Stopwatch {
+    fn start() -> Stopwatch {
+        Stopwatch { last: Instant::now(), laps: Vec::with_capacity(3) }
+    }
+
+    fn lap(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.laps.push((stage, now - self.last));
+        self.last = now;
+    }
+}
