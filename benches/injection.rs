@@ -1,0 +1,163 @@
+//! Whole injections and their stages, with the floor below which no injector of JSON can go.
+//!
+//! `cargo bench --bench injection`. Compare rows of one run only: machines are noisy.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{borrow::Cow, hint::black_box};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use outrigger::{
+    config::{Mesh, Source},
+    inject::{
+        self, Facts, Outcome, PodRequest, Rules, annotation,
+        decision::{self, DecisionInput},
+        openshift::ProxyIds,
+        post::{self, PostContext},
+        render::{self, View},
+    },
+    merge::{self, Directives},
+    patch,
+    template::overlay::Overlay,
+    yaml::{self, Limits},
+};
+use serde_json::{Map, Value};
+
+/// The allocator of the binary: half of an injection is allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const DEPLOYMENT: &str = include_str!("../tests/fixtures/reviews/deployment.json");
+const BIG: &str = include_str!("../tests/fixtures/reviews/big.json");
+
+fn mesh() -> Mesh {
+    Mesh::from_bundle(Source { name: "default", text: "" }).expect("the embedded configuration is valid").0
+}
+
+fn request(review: &str) -> PodRequest {
+    let review: Value = serde_json::from_str(review).unwrap();
+    PodRequest::new(review["request"]["namespace"].as_str().unwrap(), review["request"]["object"].clone())
+}
+
+fn injected(mesh: &Mesh, request: &PodRequest) -> inject::Injection {
+    match inject::run(mesh, request, &Facts::default()) {
+        Ok(Outcome::Injected(injection)) => *injection,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The cost of reading the review and writing the patch, whatever happens in between.
+fn floor(c: &mut Criterion) {
+    let patch = injected(&mesh(), &request(DEPLOYMENT)).patch;
+    c.bench_function("floor/parse review and encode patch", |b| {
+        b.iter(|| {
+            let review: Value = serde_json::from_str(black_box(DEPLOYMENT)).unwrap();
+            (review, serde_json::to_vec(&patch).unwrap())
+        });
+    });
+}
+
+fn whole(c: &mut Criterion) {
+    let mut group = c.benchmark_group("whole");
+    for (name, review) in [("deployment.json", DEPLOYMENT), ("big.json", BIG)] {
+        let request = request(review);
+        let seen = mesh();
+        injected(&seen, &request);
+        group.bench_function(format!("{name}, shape seen before"), |b| {
+            b.iter(|| injected(black_box(&seen), black_box(&request)));
+        });
+        group.bench_function(format!("{name}, shape never seen"), |b| {
+            b.iter_batched_ref(
+                || {
+                    seen.overlays().clear();
+                },
+                |()| injected(black_box(&seen), black_box(&request)),
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn stages(c: &mut Criterion) {
+    let mesh = mesh();
+    let request = request(DEPLOYMENT);
+    let injection = injected(&mesh, &request);
+    c.bench_function("stage/configuration: parse the embedded bundle", |b| b.iter(self::mesh));
+    let text = yaml::to_string(&injection.pod);
+    c.bench_function("stage/yaml: load an injected pod", |b| {
+        b.iter(|| yaml::load(black_box(&text), &Limits::rendered()).unwrap());
+    });
+    c.bench_function("stage/yaml: an injected pod as an overlay", |b| {
+        b.iter(|| Overlay::parse(black_box(&text)).unwrap());
+    });
+    c.bench_function("stage/merge: an injected pod over a pod", |b| {
+        b.iter_batched(
+            || request.pod.clone(),
+            |pod| merge::pod(pod, &injection.pod, Directives::Honour).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    engine_stages(c, &mesh, &request, &injection);
+    c.bench_function("stage/patch: diff", |b| {
+        b.iter(|| patch::diff(&request.pod, black_box(&injection.pod)))
+    });
+    c.bench_function("stage/patch: verify", |b| {
+        b.iter(|| patch::verify(&request.pod, black_box(&injection.patch), &injection.pod).unwrap());
+    });
+}
+
+/// What happens to a pod between reading and diffing, but for the merge.
+fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection: &inject::Injection) {
+    let pod = &request.pod;
+    let injector = mesh.injector();
+    let input = DecisionInput {
+        policy: injector.policy.as_str(),
+        never: &injector.never_inject,
+        always: &injector.always_inject,
+        namespace_labels: None,
+        revision: mesh.revision(),
+        tags: &[],
+        enable_namespaces_by_default: false,
+        compat: mesh.compat(),
+    };
+    c.bench_function("stage/decide", |b| b.iter(|| decision::decide(black_box(pod), "default", &input)));
+    let nothing = Map::new();
+    let accept = |_: &str| Ok(());
+    c.bench_function("stage/annotations: check an injected pod's", |b| {
+        let annotations = injection.pod["metadata"]["annotations"].as_object().unwrap();
+        b.iter(|| annotation::check(black_box(annotations), &nothing, mesh.compat(), &accept).unwrap());
+    });
+    let proxy_config = Cow::Borrowed(&mesh.mesh_config()["defaultConfig"]);
+    let view = View {
+        pod,
+        workload: None,
+        proxy_config: &proxy_config,
+        native_sidecars: true,
+        ids: ProxyIds::default(),
+    };
+    let templates = render::select(Rules::Configured, mesh, pod).unwrap();
+    c.bench_function("stage/render: sidecar, parsed overlay at hand", |b| {
+        b.iter(|| render::overlays(mesh, black_box(&view), &templates).unwrap());
+    });
+    let context = PostContext {
+        received: pod,
+        template_pod: &injection.pod,
+        mesh_config: mesh.mesh_config(),
+        proxy_config: &proxy_config,
+        values: mesh.values(),
+        path_env: &request.path_env,
+        revision: mesh.revision(),
+        injected_annotations: &injector.injected_annotations,
+        compat: mesh.compat(),
+    };
+    c.bench_function("stage/post: all passes", |b| {
+        b.iter_batched(
+            || injection.pod.clone(),
+            |mut pod| post::apply(&mut pod, &context).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(benches, floor, whole, stages);
+criterion_main!(benches);

@@ -1,0 +1,39 @@
+# Everyday verbs; `just` lists them.
+
+default:
+    @just --list
+
+# formatting, lints, tests: what to run before a commit
+check: fmt-check clippy test
+
+fmt-check:
+    cargo fmt --check
+
+clippy:
+    cargo clippy --all-targets -- -D warnings
+    cargo clippy --lib --no-default-features -- -D warnings
+
+test:
+    cargo test
+
+# the recorded answers of Istio, in ../shared/istio-golden
+conformance:
+    cargo test --test suite conformance -- --nocapture
+
+bench:
+    cargo bench --no-default-features --bench injection
+
+# a webhook on loopback with the embedded configuration
+serve:
+    cargo run --release -- serve --standalone --listen 127.0.0.1:8443 --admin 127.0.0.1:8080
+
+# regenerate fixtures and type tables from Go's own implementations (needs Go and its module proxy)
+oracles:
+    for oracle in annotations meshconfig podschema selector strategicmerge template yaml; do \
+      (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
+    cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
+    cd hack/oracle/gotypes && for table in kubernetes istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
+
+# everything CI runs
+ci:
+    .ci/run

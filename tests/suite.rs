@@ -1,0 +1,44 @@
+//! The one offline test binary: no network but loopback, no cluster, no sleeps.
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::mod_module_files)]
+
+#[path = "suite/architecture.rs"]
+mod architecture;
+#[cfg(feature = "server")]
+#[path = "suite/cli.rs"]
+mod cli;
+#[path = "suite/compat.rs"]
+mod compat;
+#[path = "suite/conformance.rs"]
+mod conformance;
+#[cfg(feature = "server")]
+#[path = "suite/conformance_https.rs"]
+mod conformance_https;
+#[path = "suite/conformance_manifests.rs"]
+mod conformance_manifests;
+#[path = "suite/equal.rs"]
+mod equal;
+#[path = "suite/golden.rs"]
+mod golden;
+#[path = "suite/istio_templates.rs"]
+mod istio_templates;
+#[path = "suite/manual.rs"]
+mod manual;
+#[path = "suite/pods.rs"]
+mod pods;
+#[path = "suite/properties.rs"]
+mod properties;
+#[path = "suite/reviews.rs"]
+mod reviews;
+#[cfg(feature = "server")]
+#[path = "suite/serve.rs"]
+mod serve;
+#[cfg(feature = "server")]
+#[path = "suite/support.rs"]
+mod support;
+#[cfg(feature = "server")]
+#[path = "suite/tls.rs"]
+mod tls;
+#[cfg(feature = "server")]
+#[path = "suite/webhook.rs"]
+mod webhook;

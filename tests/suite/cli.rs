@@ -1,0 +1,410 @@
+//! The built binary: files, streams, exit codes.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests").join(name)
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn expected(name: &str) -> String {
+    read(fixture("expected").join(name))
+}
+
+/// What a run of the binary gave.
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        Run {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    for name in ["OUTRIGGER_BUNDLE", "ENABLE_NATIVE_SIDECARS", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn outrigger(arguments: &[&str]) -> Run {
+    command().args(arguments).stdin(Stdio::null()).output().unwrap().into()
+}
+
+fn outrigger_with_input(arguments: &[&str], input: &str) -> Run {
+    let mut child = command()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn writes_the_product_to_stdout_and_the_report_to_stderr() {
+    let file = fixture("job.yaml");
+    let run = outrigger(&["inject", "-f", text(&file)]);
+    assert_eq!((run.code, run.stdout), (0, expected("job.yaml")));
+    let lines: Vec<&str> = run.stderr.lines().map(|line| line.rsplit_once(".yaml: ").unwrap().1).collect();
+    assert_eq!(lines[0], "Job shop/import: injected (sidecar)");
+    assert!(lines[1].starts_with("Job shop/backup: skipped (POD_OPTED_OUT): "), "{}", lines[1]);
+    let quiet = outrigger(&["inject", "-qf", text(&file)]);
+    assert_eq!((quiet.stdout, quiet.stderr), (expected("job.yaml"), String::new()));
+}
+
+#[test]
+fn reads_stdin_and_leaves_what_has_no_pods_to_the_byte() {
+    let input = read(fixture("untouched.yaml"));
+    let run = outrigger_with_input(&["inject", "-f", "-"], &input);
+    assert_eq!((run.code, run.stdout), (0, input));
+    assert!(run.stderr.contains("stdin: Service shop/odd: no pod template\n"), "{}", run.stderr);
+}
+
+#[test]
+fn reads_folders_in_order_and_deeper_ones_only_if_told() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, object: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("kind: {object}\n")).unwrap();
+    };
+    for (name, object) in [
+        ("b.yml", "B"),
+        ("a.yaml", "A"),
+        ("c.json", "{}"),
+        ("notes.txt", "N"),
+        (".hidden.yaml", "H"),
+        ("deeper/d.yaml", "D"),
+    ] {
+        file(name, object);
+    }
+    fs::write(folder.path().join("c.json"), "{\"kind\": \"C\"}").unwrap();
+    let run = outrigger(&["inject", "-f", text(folder.path())]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "kind: A\n---\nkind: B\n---\n{\"kind\": \"C\"}"));
+    let run = outrigger(&["inject", "-R", "-f", text(folder.path())]);
+    assert!(run.stdout.ends_with("{\"kind\": \"C\"}\n---\nkind: D\n"), "{}", run.stdout);
+
+    let empty = TempDir::new().unwrap();
+    let run = outrigger(&["inject", "-f", text(empty.path())]);
+    assert_eq!((run.code, run.stdout.as_str()), (65, ""));
+    assert!(run.stderr.contains("accepted: files that end in .yaml, .yml or .json"), "{}", run.stderr);
+}
+
+#[test]
+fn writes_in_place_only_what_changes_and_keeps_permissions() {
+    let folder = TempDir::new().unwrap();
+    let (changing, staying) = (folder.path().join("job.yaml"), folder.path().join("untouched.yaml"));
+    fs::copy(fixture("job.yaml"), &changing).unwrap();
+    fs::copy(fixture("untouched.yaml"), &staying).unwrap();
+    fs::set_permissions(&changing, fs::Permissions::from_mode(0o640)).unwrap();
+    let link = folder.path().join("link.yaml.txt");
+    std::os::unix::fs::symlink(&changing, &link).unwrap();
+    let before = fs::metadata(&staying).unwrap().modified().unwrap();
+
+    let run = outrigger(&["inject", "--in-place", "-f", text(&link), "-f", text(&staying)]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""));
+    assert_eq!(read(&changing), expected("job.yaml"));
+    assert_eq!(fs::metadata(&changing).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link stays a link");
+    assert_eq!(fs::metadata(&staying).unwrap().modified().unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no temporary file is left");
+
+    let run = outrigger(&["inject", "--in-place", "-f", text(&link)]);
+    assert!(run.stderr.contains("Job shop/import: unchanged, injected before"), "{}", run.stderr);
+    assert_eq!(outrigger(&["inject", "--in-place", "-f", "-"]).code, 64);
+    assert_eq!(outrigger(&["inject", "--in-place", "-o", "json", "-f", text(&link)]).code, 64);
+}
+
+#[test]
+fn an_output_file_may_be_the_input() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("pod.yaml");
+    fs::copy(fixture("pod.yaml"), &file).unwrap();
+    let run = outrigger(&["inject", "-f", text(&file), "--output-file", text(&file)]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""));
+    assert_eq!(read(&file), expected("pod.yaml"));
+    let run = outrigger(&["kube-inject", "-f", text(&file), "-o", text(&file)]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""));
+    assert!(read(&file).ends_with("\n---\n"));
+}
+
+#[test]
+fn one_refused_object_leaves_everything_unwritten() {
+    let folder = TempDir::new().unwrap();
+    let (good, bad) = (folder.path().join("good.yaml"), folder.path().join("bad.yaml"));
+    fs::copy(fixture("pod.yaml"), &good).unwrap();
+    let text_of_bad = read(fixture("statefulset.yaml")).replace("\"7000\"", "seven");
+    fs::write(&bad, &text_of_bad).unwrap();
+    for in_place in [true, false] {
+        let mut arguments = vec!["inject", "-q", "-f", text(&good), "-f", text(&bad)];
+        if in_place {
+            arguments.push("--in-place");
+        }
+        let run = outrigger(&arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (65, ""));
+        assert!(
+            run.stderr.contains("StatefulSet bank/ledger: refused (INVALID_ANNOTATION): "),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.contains("traffic.sidecar.istio.io/excludeInboundPorts"), "{}", run.stderr);
+        assert!(
+            run.stderr.ends_with("error: 1 object is refused, so nothing was written\n"),
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!((read(&good), read(&bad)), (read(fixture("pod.yaml")), text_of_bad));
+}
+
+#[test]
+fn a_template_that_fails_is_explained_here_and_not_in_some_log() {
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    fs::write(&bundle, "injector: {templates: {sidecar: '{{ fail \"no luck\" }}'}}\n").unwrap();
+    let run = outrigger(&["inject", "--bundle", text(&bundle), "-f", text(&fixture("pod.yaml"))]);
+    assert_eq!(run.code, 65);
+    assert!(run.stderr.contains("refused (RENDER_FAILED): template \"sidecar\""), "{}", run.stderr);
+    assert!(run.stderr.contains("no luck") && !run.stderr.contains(" log"), "{}", run.stderr);
+}
+
+#[test]
+fn patches_make_the_injected_manifest() {
+    let file = fixture("deployment.json");
+    let patches = outrigger(&["inject", "-qf", text(&file), "-o", "patch"]);
+    let patches: Value = serde_json::from_str(&patches.stdout).unwrap();
+    assert_eq!((&patches[0]["name"], &patches[0]["namespace"]), (&"checkout".into(), &"shop".into()));
+    let operations: json_patch::Patch = serde_json::from_value(patches[0]["patch"].clone()).unwrap();
+    let mut object: Value = serde_json::from_str(&read(&file)).unwrap();
+    json_patch::patch(&mut object, &operations).unwrap();
+    assert_eq!(object, serde_json::from_str::<Value>(&expected("deployment.json")).unwrap());
+    let json = outrigger(&["inject", "-qf", text(&file), "-o", "json"]);
+    assert_eq!(object, serde_json::from_str::<Value>(&json.stdout).unwrap());
+}
+
+#[test]
+fn several_objects_are_one_json_list() {
+    let run = outrigger(&[
+        "inject",
+        "-q",
+        "-o",
+        "json",
+        "-f",
+        text(&fixture("list.yaml")),
+        text(&fixture("pod.yaml")),
+    ]);
+    let list: Value = serde_json::from_str(&run.stdout).unwrap();
+    let kinds: Vec<&str> =
+        list["items"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        (list["kind"].as_str(), kinds),
+        (Some("List"), vec!["ConfigMap", "Deployment", "Widget", "Pod"])
+    );
+}
+
+#[test]
+fn diffs_are_of_whole_files() {
+    let file = fixture("daemonset.yaml");
+    let run = outrigger(&["inject", "-qf", text(&file), "-o", "diff"]);
+    assert!(run.stdout.starts_with("--- a/"), "{}", run.stdout);
+    assert!(run.stdout.contains("\n+        istio.io/rev: default\n"));
+    assert!(!run.stdout.contains("-      hostNetwork"), "documents that stay are no part of it");
+    let run = outrigger(&["inject", "-qf", text(&fixture("untouched.yaml")), "-o", "diff"]);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn finds_templates_where_it_is_told() {
+    let file = fixture("worker-pool.yaml");
+    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec.worker.podTemplate"]);
+    assert_eq!(run.stdout, expected("worker-pool.yaml"));
+    let run = outrigger(&["inject", "-f", text(&file)]);
+    assert_eq!(run.stdout, read(&file));
+    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec..x"]);
+    assert_eq!(run.code, 64);
+    assert!(run.stderr.contains("empty key in pod template path"), "{}", run.stderr);
+}
+
+#[test]
+fn exit_codes_tell_usage_data_and_the_world_apart() {
+    assert_eq!(outrigger(&[]).code, 64);
+    assert_eq!(outrigger(&["inject"]).code, 64);
+    assert_eq!(outrigger(&["inject", "--wrong"]).code, 64);
+    assert_eq!(outrigger(&["--help"]).code, 0);
+    assert_eq!(outrigger(&["inject", "-f", "-", "-f", "-"]).code, 64);
+    let missing = outrigger(&["inject", "-f", "/nowhere/at.all"]);
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing.stderr.starts_with("error: cannot read /nowhere/at.all: No such file"),
+        "{}",
+        missing.stderr
+    );
+
+    let run = outrigger_with_input(&["inject", "-f", "-"], "kind: A\n---\nspec:\n  n: .inf\n");
+    assert_eq!((run.code, run.stdout.as_str()), (65, ""));
+    assert!(run.stderr.starts_with("error: stdin:4:6: found \".inf\""), "{}", run.stderr);
+    let run = outrigger_with_input(&["inject", "-f", "-"], "kind: [\n");
+    assert_eq!(run.code, 65);
+    assert!(run.stderr.starts_with("error: stdin:"), "{}", run.stderr);
+}
+
+#[test]
+fn a_wrong_bundle_gets_a_line_for_every_problem() {
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    fs::write(&bundle, "revisoin: x\ncompat: maybe\n").unwrap();
+    let run = outrigger(&["inject", "--bundle", text(&bundle), "-f", text(&fixture("pod.yaml"))]);
+    assert_eq!((run.code, run.stdout.as_str()), (65, ""));
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", run.stderr);
+    assert!(lines.iter().all(|line| line.starts_with("error: ") && line.contains("bundle.yaml:")));
+    assert!(lines[0].contains("nearest: \"revision\""), "{}", lines[0]);
+}
+
+#[test]
+fn the_bundle_decides() {
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    fs::write(&bundle, "namespaces: [{name: closed, labels: {istio-injection: disabled}}]\n").unwrap();
+    let file = fixture("pod.yaml");
+    let run = outrigger(&["inject", "--bundle", text(&bundle), "-n", "closed", "-f", text(&file)]);
+    assert_eq!((run.code, run.stdout), (0, read(&file)));
+    assert!(run.stderr.contains("Pod closed/shell: skipped (NAMESPACE_DISABLED): "), "{}", run.stderr);
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let file = fixture("pod.yaml");
+    let plain = outrigger(&["inject", "-f", text(&file)]);
+    assert!(!plain.stderr.contains('\u{1b}'), "stderr is no terminal here");
+    let coloured = outrigger(&["inject", "-f", text(&file), "--color", "always"]);
+    assert!(coloured.stderr.contains("\u{1b}[32minjected"), "{:?}", coloured.stderr);
+    assert!(!coloured.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn reports_no_control_characters() {
+    let input = "kind: \"A\\e[2J\"\nmetadata: {name: \"x\\ry\"}\n";
+    let run = outrigger_with_input(&["inject", "-f", "-"], input);
+    assert_eq!(run.stderr, "stdin: A\\u{1b}[2J x\\ry: no pod template\n");
+}
+
+#[test]
+fn kube_inject_takes_istioctls_flags() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        text(&path).to_owned()
+    };
+    let config = file(
+        "inject.yaml",
+        "policy: disabled\ntemplates:\n  sidecar: |\n    metadata:\n      labels:\n        hub: {{ .Values.global.hub }}\n        domain: {{ .MeshConfig.TrustDomain }}\n        revision: {{ .Revision }}\n",
+    );
+    let values = file("values.json", "{\"global\": {\"hub\": \"docker.example.com\"}}");
+    let mesh = file("mesh.yaml", "trustDomain: from.file\n");
+    let operator =
+        file("operator.yaml", "kind: IstioOperator\nspec: {meshConfig: {trustDomain: from.operator}}\n");
+    let manifest = text(&fixture("job.yaml")).to_owned();
+    let base = [
+        "kube-inject",
+        "--filename",
+        &manifest,
+        "--injectConfigFile",
+        &config,
+        "--valuesFile",
+        &values,
+        "--meshConfigFile",
+        &mesh,
+    ];
+    let run = outrigger(&[&base[..], &["-r", "canary"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for label in ["hub: docker.example.com\n", "domain: from.file\n", "revision: canary\n"] {
+        assert!(run.stdout.contains(label), "{}", run.stdout);
+    }
+    assert_eq!(run.stdout.lines().filter(|line| *line == "---").count(), 2, "one after every document");
+    assert!(run.stderr.contains("warning: Job shop/backup is not injected: "), "{}", run.stderr);
+    let run = outrigger(&[&base[..], &["--operatorFileName", &operator]].concat());
+    assert!(run.stdout.contains("domain: from.operator\n"), "{}", run.stdout);
+
+    let bare = file("bare.tmpl", "metadata:\n  labels:\n    bare: {{ .DeploymentMeta.Name }}\n");
+    let run = outrigger(&["kube-inject", "-f", &manifest, "--injectConfigFile", &bare]);
+    assert!(run.stdout.contains("bare: import\n"), "{}{}", run.stdout, run.stderr);
+    assert_eq!(outrigger(&["kube-inject"]).code, 64);
+    assert_eq!(outrigger(&["kube-inject", "-f", &manifest, "--meshConfigMapName", "istio"]).code, 64);
+}
+
+#[test]
+fn kube_inject_uses_native_sidecars_only_when_told() {
+    let file = fixture("pod.yaml");
+    let arguments = ["kube-inject", "-f", text(&file)];
+    assert!(!outrigger(&arguments).stdout.contains("restartPolicy: Always"));
+    let told: Run = command().args(arguments).env("ENABLE_NATIVE_SIDECARS", "true").output().unwrap().into();
+    assert!(told.stdout.contains("restartPolicy: Always"));
+}
+
+#[test]
+fn prints_bundles_that_it_reads_again() {
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    let printed = outrigger(&["bundle", "print"]).stdout;
+    fs::write(&bundle, &printed).unwrap();
+    assert_eq!(outrigger(&["bundle", "print", "--bundle", text(&bundle)]).stdout, printed);
+    let default = outrigger(&["bundle", "print", "--default"]).stdout;
+    assert!(default.starts_with('#'), "{default}");
+    fs::write(&bundle, &default).unwrap();
+    assert_eq!(outrigger(&["bundle", "print", "--bundle", text(&bundle)]).stdout, printed);
+}
+
+#[test]
+fn tells_its_version_and_completes_every_shell() {
+    let version: Value = serde_json::from_str(&outrigger(&["version", "-o", "json"]).stdout).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let run = outrigger(&["completion", shell]);
+        assert!(run.code == 0 && run.stdout.contains("kube-inject"), "{shell}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child = command()
+        .args(["inject", "-f", text(&fixture("pod.yaml"))])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let run: Run = child.wait_with_output().unwrap().into();
+    assert!(!run.stderr.contains("error"), "{}", run.stderr);
+    assert_eq!(run.code, 0);
+}

@@ -1,0 +1,248 @@
+//! What `compat: outrigger` does differently: every difference from a recorded answer has a rule, and every rule is needed.
+//!
+//! A rule says by the call which answers must differ and in which places they may. A difference without a rule, a call
+//! that is equal although a rule speaks of it, and a rule that no call needs all fail.
+
+use outrigger::{config::Mesh, inject::post, names, pod};
+use serde_json::{Map, Value};
+
+use super::conformance::{self, Call};
+
+struct Rule {
+    name: &'static str,
+    reason: &'static str,
+    /// Whether the answer to the call must differ for this reason.
+    applies: fn(&Mesh, &Call) -> bool,
+    /// Whether this reason explains a difference at the path.
+    explains: fn(&str) -> bool,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: "UNKNOWN_PROBE_PORT",
+        reason: "a handler that names a port the container does not have is left alone: rewritten, the agent has no answer for it",
+        applies: |mesh, call| match conformance::answer(mesh, call) {
+            Ok(outcome) => outcome.warnings().iter().any(|warning| warning.code == "UNKNOWN_PROBE_PORT"),
+            Err(_) => false,
+        },
+        explains: is_handler,
+    },
+    Rule {
+        name: "STATUS_PORT_OF_THE_POD",
+        reason: "metrics are scraped from the status port the pod asks for: at the mesh's port nobody listens",
+        applies: |mesh, call| {
+            let ours = post::status_port(&call.pod, mesh.mesh_config(), mesh.compat());
+            ours != 0 && scraped(call).is_some_and(|port| port == mesh_port(mesh) && port != ours.to_string())
+        },
+        explains: |path| path == "/metadata/annotations/prometheus.io/port",
+    },
+    Rule {
+        name: "NO_STATUS_SERVER",
+        reason: "where status port 0 turns the agent's server off, neither metrics nor probes are sent to it",
+        applies: |mesh, call| {
+            post::status_port(&call.pod, mesh.mesh_config(), mesh.compat()) == 0
+                && (scraped(call).is_some_and(|port| port == mesh_port(mesh)) || asks_port_zero(call))
+        },
+        explains: |path| {
+            let of_proxy = path.ends_with("/env") || path.contains("/env/");
+            path.starts_with("/metadata/annotations/prometheus.io/") || is_handler(path) || of_proxy
+        },
+    },
+    Rule {
+        name: "ENVIRONMENT_KEEPS_ITS_ORDER",
+        reason: "cluster and network keep their place when a pod is injected again, so that nothing changes",
+        applies: |_, call| moved_to_the_end(call),
+        explains: |path| path.contains("/env/"),
+    },
+    Rule {
+        name: "OWN_CONTAINER_SURVIVES",
+        reason: "what the user set on a container of ours holds when the pod is injected again: it was recorded for that",
+        applies: |_, call| forgets_overrides(call),
+        explains: is_container,
+    },
+    Rule {
+        name: "PROXY_CHANGES_ITS_LIST",
+        reason: "an injected proxy that becomes native, or ceases to be, is made anew: in Istio it counts as the user's own",
+        applies: |_, call| changes_list(call),
+        explains: is_container,
+    },
+    Rule {
+        name: "CONTAINERS_KEEP_THEIR_ORDER",
+        reason: "a container that templates extend keeps its place when the pod is injected again",
+        applies: |_, call| {
+            call.patched.is_some() && application(call.patched.as_ref()) != application(Some(&call.pod))
+        },
+        explains: |path| is_container(path) || path == "/metadata/annotations/sidecar.istio.io/status",
+    },
+    Rule {
+        name: "OWN_PROXY_IS_LAST",
+        reason: "templates see the user's own proxy as the last container, where injection puts it, so that injecting \
+                 again gives the same list of ports; the first container, after which telemetry names a pod, is the \
+                 application's",
+        applies: |_, call| has_ports_before_others(call) || names_pod_after_proxy(call),
+        explains: |path| path.contains("/env/") || path.ends_with("/env"),
+    },
+];
+
+#[test]
+fn every_difference_under_compat_outrigger_has_a_rule_and_a_reason() {
+    let Some(folder) = conformance::recordings() else { return };
+    let calls = conformance::calls(&folder);
+    let meshes = conformance::meshes(&folder, "outrigger", &calls, &Map::new());
+    let mut failed = Vec::new();
+    let mut counts = vec![0; RULES.len()];
+    let mut equal = 0;
+    for call in &calls {
+        let mesh = &meshes[call.setting];
+        let found = conformance::against_recording(mesh, call).unwrap_or_default();
+        let rules: Vec<usize> = (0..RULES.len()).filter(|rule| (RULES[*rule].applies)(mesh, call)).collect();
+        equal += usize::from(found.is_empty());
+        for rule in &rules {
+            counts[*rule] += 1;
+            let explained = found.iter().any(|difference| (RULES[*rule].explains)(path(difference)));
+            if !explained {
+                failed.push(format!("{}: equal, though {} applies", call.name, RULES[*rule].name));
+            }
+        }
+        for difference in &found {
+            if !rules.iter().any(|rule| (RULES[*rule].explains)(path(difference))) {
+                failed.push(format!("{} (setting {}): no rule for {difference}", call.name, call.setting));
+            }
+        }
+    }
+    println!("conformance, webhook calls under `compat: outrigger`: {equal}/{} equal", calls.len());
+    for (rule, count) in RULES.iter().zip(&counts) {
+        println!("  {count:3} {}: {}", rule.name, rule.reason);
+        if *count == 0 {
+            failed.push(format!("no call needs {}", rule.name));
+        }
+    }
+    assert!(failed.is_empty(), "{} failed\n{}", failed.len(), failed.join("\n"));
+}
+
+/// The place of a difference as [`super::equal::differences`] writes it.
+fn path(difference: &str) -> &str {
+    difference.split_once(": ").map_or(difference, |(path, _)| path)
+}
+
+fn is_handler(path: &str) -> bool {
+    ["/lifecycle/", "/readinessProbe/", "/livenessProbe/", "/startupProbe/"]
+        .iter()
+        .any(|part| path.contains(part))
+}
+
+/// The port the recorded answer has scraped.
+fn scraped(call: &Call) -> Option<&str> {
+    pod::annotation(call.patched.as_ref()?, "prometheus.io/port")
+}
+
+fn mesh_port(mesh: &Mesh) -> String {
+    mesh.mesh_config()["defaultConfig"]["statusPort"].to_string()
+}
+
+/// Whether the recorded answer sends a handler of the application to port 0.
+fn asks_port_zero(call: &Call) -> bool {
+    fn any(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => {
+                map.get("httpGet").is_some_and(|request| request["port"] == 0) || map.values().any(any)
+            }
+            Value::Array(items) => items.iter().any(any),
+            _ => false,
+        }
+    }
+    call.patched.as_ref().is_some_and(any)
+}
+
+/// Whether the recorded answer has cluster or network behind what an earlier injection appended.
+fn moved_to_the_end(call: &Call) -> bool {
+    let Some(proxy) = call.patched.as_ref().and_then(pod::find_sidecar) else { return false };
+    let order: Vec<&str> = proxy["env"].as_array().into_iter().flatten().map(pod::name).collect();
+    let place = |wanted: &str| order.iter().position(|name| *name == wanted);
+    let appended = [names::ENV_PROMETHEUS, names::ENV_APP_PROBERS].into_iter().filter_map(place).min();
+    let moved = [names::ENV_CLUSTER_ID, names::ENV_NETWORK].into_iter().filter_map(place).max();
+    appended.zip(moved).is_some_and(|(appended, moved)| moved > appended)
+}
+
+fn is_container(path: &str) -> bool {
+    path.starts_with("/spec/containers/") || path.starts_with("/spec/initContainers/")
+}
+
+/// Whether the recorded answer has lost what an earlier injection recorded of the user's containers.
+fn forgets_overrides(call: &Call) -> bool {
+    let Some(patched) = &call.patched else { return false };
+    let parsed =
+        |key: &str| pod::annotation(&call.pod, key).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let (Some(status), Some(overrides)) =
+        (parsed(names::ANNOTATION_STATUS), parsed(names::ANNOTATION_OVERRIDES))
+    else {
+        return false;
+    };
+    ["containers", "initContainers"].iter().any(|list| {
+        overrides[list].as_array().into_iter().flatten().any(|own| {
+            let name = pod::name(own);
+            let injected =
+                status[list].as_array().is_some_and(|names| names.iter().any(|other| other == name));
+            let found = pod::find_container(patched, name);
+            injected && found.is_some_and(|found| !includes(found, own))
+        })
+    })
+}
+
+/// Whether an earlier injection made the proxy in another list than the recorded answer.
+fn changes_list(call: &Call) -> bool {
+    let status =
+        pod::annotation(&call.pod, names::ANNOTATION_STATUS).and_then(|text| serde_json::from_str(text).ok());
+    let (Some(status), Some(patched)): (Option<Value>, _) = (status, &call.patched) else { return false };
+    [("containers", "initContainers"), ("initContainers", "containers")].iter().any(|(from, to)| {
+        let injected = status[*from]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| name == names::CONTAINER_PROXY));
+        let has = |pod| pod::find(pod::spec_list(pod, to), names::CONTAINER_PROXY).is_some();
+        injected && has(patched) && !has(&call.pod)
+    })
+}
+
+/// Whether everything of `part` is in `whole`; elements of lists are found by name.
+fn includes(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| includes(whole, part)))
+        }
+        (Value::Array(whole), Value::Array(part)) if part.iter().all(|part| part.get("name").is_some()) => {
+            let same =
+                |part: &Value, whole: &Value| whole.get("name") == part.get("name") && includes(whole, part);
+            part.iter().all(|part| whole.iter().any(|whole| same(part, whole)))
+        }
+        (whole, part) => whole == part,
+    }
+}
+
+/// The names of containers that are not the proxy, in order.
+fn application(pod: Option<&Value>) -> Option<Vec<&str>> {
+    let names = pod::containers(pod?).iter().map(pod::name);
+    Some(names.filter(|name| *name != names::CONTAINER_PROXY).collect())
+}
+
+/// Whether the pod brings a proxy with ports that stands before containers with ports, or among the init containers.
+fn has_ports_before_others(call: &Call) -> bool {
+    let has_ports = |container: &Value| container["ports"].as_array().is_some_and(|ports| !ports.is_empty());
+    let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;
+    let injected = pod::annotation(&call.pod, names::ANNOTATION_STATUS).is_some();
+    let mut after = pod::containers(&call.pod).iter().skip_while(|container| !is_proxy(container));
+    let moved = after.next().is_some_and(has_ports) && after.any(has_ports);
+    let native = pod::find(pod::init_containers(&call.pod), names::CONTAINER_PROXY).is_some_and(has_ports);
+    variable(call, "ISTIO_META_POD_PORTS").is_some() && !injected && (moved || native)
+}
+
+fn names_pod_after_proxy(call: &Call) -> bool {
+    let others =
+        pod::containers(&call.pod).iter().any(|container| pod::name(container) != names::CONTAINER_PROXY);
+    others && variable(call, "OTEL_RESOURCE_ATTRIBUTES").is_some_and(|value| value.ends_with(".istio-proxy"))
+}
+
+/// A variable of the proxy in the recorded answer.
+fn variable<'c>(call: &'c Call, name: &str) -> Option<&'c str> {
+    let env = pod::find_sidecar(call.patched.as_ref()?)?["env"].as_array()?;
+    pod::find(env, name)?["value"].as_str()
+}

@@ -1,0 +1,91 @@
+//! The recorded webhook calls again, as an API server makes them: AdmissionReviews over TLS, patches applied to what was sent.
+
+use std::{fs, sync::Arc};
+
+use hyper::StatusCode;
+use outrigger::server::webhook::handler::Bundle;
+use serde_json::{Value, json};
+
+use super::{
+    conformance::{Call, bundle, calls, namespaces, recordings, settings},
+    equal::differences,
+    support::{Answer, injecting, post, start_with, within},
+};
+
+/// What the API server would store: the sent pod with the patch applied, or a denial.
+fn stored(sent: &Value, answer: &Value) -> Result<Value, String> {
+    let response = &answer["response"];
+    if response["allowed"] != true {
+        let message = response["status"]["message"].as_str().unwrap_or_default();
+        assert!(!message.is_empty(), "a denial without a text: {answer}");
+        return Err(message.to_owned());
+    }
+    assert_eq!(
+        response.get("patch").is_some(),
+        response.get("patchType").is_some(),
+        "both or neither: {answer}"
+    );
+    let mut pod = sent.clone();
+    if let Some(patch) = response.get("patch") {
+        use base64::Engine as _;
+        let patch = base64::engine::general_purpose::STANDARD.decode(patch.as_str().unwrap()).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+        json_patch::patch(&mut pod, &patch).unwrap();
+    }
+    Ok(pod)
+}
+
+fn against_recording(call: &Call, answer: &Value) -> Vec<String> {
+    match (stored(&call.pod, answer), call.allowed) {
+        (Err(_), false) => Vec::new(),
+        (Err(message), true) => vec![format!("ours denied: {message}")],
+        (Ok(_), false) => vec!["ours allowed, theirs denied".to_owned()],
+        (Ok(pod), true) => differences(&pod, call.patched.as_ref().unwrap_or(&call.pod)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conformance_https_server_gives_istios_answer_to_every_recorded_call() {
+    let Some(folder) = recordings() else { return };
+    let calls = calls(&folder);
+    let namespaces = namespaces(&calls);
+    let mut failed = Vec::new();
+    for (index, setting) in settings(&folder).iter().enumerate() {
+        let files = tempfile::tempdir().unwrap();
+        let file = files.path().join("bundle.json");
+        fs::write(&file, bundle(setting, "istio", &namespaces)).unwrap();
+        let harness =
+            start_with(injecting(), |options| options.source = Arc::new(Bundle { file: Some(file) })).await;
+        let mut connection = harness.http1().await;
+        for call in calls.iter().filter(|call| call.setting == index) {
+            let review = json!({
+                "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+                "request": {
+                    "uid": call.name, "operation": "CREATE", "namespace": call.namespace,
+                    "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                    "resource": {"group": "", "version": "v1", "resource": "pods"},
+                    "object": call.pod,
+                },
+            });
+            within(connection.ready()).await.unwrap();
+            let sent = within(connection.send_request(post("/inject", review.to_string()))).await.unwrap();
+            let answer = Answer::read(sent).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}: {answer:?}", call.name);
+            let answer = answer.json();
+            assert_eq!(answer["response"]["uid"], call.name.as_str());
+            let found = against_recording(call, &answer);
+            if !found.is_empty() {
+                failed.push(format!("{}: {}", call.name, found.join("\n    ")));
+            }
+        }
+        drop(connection);
+        harness.server.handle().shutdown();
+        assert!(within(harness.server.ended()).await);
+    }
+    println!(
+        "conformance, webhook calls over HTTPS under `compat: istio`: {}/{} equal",
+        calls.len() - failed.len(),
+        calls.len()
+    );
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

@@ -1,0 +1,481 @@
+//! What holds for every pod: strings of a pod never become structure, injecting twice is injecting once, nothing of the
+//! user's is lost or touched, and no input makes the engine panic.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use outrigger::{
+    config::{Mesh, Source},
+    inject::{
+        self, Facts, Injection, Outcome, PodRequest, Refusal,
+        annotation::{Group, Kind, TABLE},
+    },
+    names,
+    patch::{self, Operation},
+};
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
+use serde_json::{Value, json};
+
+use super::pods::{self, Form};
+
+/// Every template, in configurations that make the most of its branches, under both compatibilities.
+static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
+    let busy = json!({
+        "global": {"network": "net", "logAsJson": true, "imagePullSecrets": ["pull"], "proxy": {"tracer": "datadog"}, "mountMtlsCerts": true},
+        "pilot": {"cni": {"enabled": true, "provider": "multus"}},
+    });
+    let telemetry = json!({"extensionProviders": [{"name": "o", "opentelemetry": {
+        "service": "otel.example", "port": 4317, "serviceAttributeEnrichment": "OTEL_SEMANTIC_CONVENTIONS",
+    }}]});
+    let mut all = Vec::new();
+    let templates = ["sidecar", "gateway", "grpc-agent", "grpc-simple", "careless"];
+    for compat in ["outrigger", "istio"] {
+        for template in templates {
+            for (native, values, mesh) in
+                [("disabled", json!({}), json!({})), ("enabled", busy.clone(), telemetry.clone())]
+            {
+                let name = format!("{compat} {template} {native}");
+                let bundle = json!({
+                    "compat": compat, "nativeSidecars": native, "values": values, "mesh": mesh,
+                    "injector": {"defaultTemplates": [template], "templates": {"careless": CARELESS}},
+                });
+                all.push((name, mesh_of(&bundle)));
+            }
+        }
+    }
+    all
+});
+
+pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
+    match Mesh::from_bundle(Source { name: "bundle", text: &bundle.to_string() }) {
+        Ok((mesh, _)) => mesh,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A template that quotes nothing.
+const CARELESS: &str = r#"
+metadata:
+  annotations:
+    plain: {{ index .ObjectMeta.Labels "version" }}
+    inside: a-{{ .Spec.ServiceAccountName }}-b # {{ .Spec.NodeName }}
+    single: '{{ .Spec.ServiceAccountName }}'
+    double: "{{ .Spec.ServiceAccountName }}"
+    block: |
+      {{ .DeploymentMeta.Name }}
+      {{ .TypeMeta.Kind | indent 6 }}
+    folded: >-
+      {{ .TypeMeta.APIVersion }}
+    {{- range $key, $value := .ObjectMeta.Labels }}
+    copied/{{ $key }}: {{ $value }}
+    {{- end }}
+spec:
+  containers:
+  - name: istio-proxy
+    image: {{ .ProxyImage }}
+    command: [{{ .Spec.ServiceAccountName }}, {{ .Spec.NodeName }}]
+    args:
+    {{- range .Spec.Containers }}
+    - {{ .Name }}
+    - {{ .Image | upper }}
+    - {{ printf "%s=%s" .Name .Image }}
+    - {{ toYaml .Ports | nindent 6 }}
+    {{- end }}
+"#;
+
+fn any_mesh() -> impl Strategy<Value = usize> {
+    0..MESHES.len()
+}
+
+/// The configurations with embedded templates.
+fn embedded() -> impl Strategy<Value = usize> {
+    select((0..MESHES.len()).filter(|mesh| !MESHES[*mesh].0.contains("careless")).collect::<Vec<_>>())
+}
+
+/// Those of them under `compat: outrigger`.
+fn our_mesh() -> impl Strategy<Value = usize> {
+    embedded().prop_filter("compat: istio", |mesh| MESHES[*mesh].0.starts_with("outrigger"))
+}
+
+fn run(mesh: usize, pod: &Value) -> Result<Outcome, Refusal> {
+    inject::run(&MESHES[mesh].1, &PodRequest::new("shop", pod.clone()), &Facts::default())
+}
+
+fn injected(mesh: usize, pod: &Value) -> Injection {
+    match run(mesh, pod) {
+        Ok(Outcome::Injected(injection)) => *injection,
+        Ok(Outcome::Skipped(skip)) => panic!("{}: skipped, {}", MESHES[mesh].0, skip.decision.sentence),
+        Err(refusal) => {
+            panic!("{}: refused, {}", MESHES[mesh].0, refusal.diagnosis().unwrap_or(refusal.to_string()))
+        }
+    }
+}
+
+/// Runs a property. Inputs are the same in every run unless `PROPERTY_SEED=random`; `PROPTEST_CASES` says how many.
+pub(crate) fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) };
+    let mut runner = match std::env::var_os("PROPERTY_SEED") {
+        Some(_) => TestRunner::new(config),
+        None => {
+            let rng = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
+            TestRunner::new_with_rng(config, rng)
+        }
+    };
+    let outcome = runner.run(&strategy, |input| {
+        property(input);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
+}
+
+#[test]
+fn strings_of_a_pod_never_become_structure() {
+    check((pods::strings(), pods::form(), any_mesh()), |(strings, form, mesh)| {
+        same_shape(mesh, &strings, form);
+    });
+}
+
+fn same_shape(mesh: usize, strings: &[String], form: Form) {
+    let harmless = pods::harmless();
+    let rename: BTreeMap<String, String> = strings.iter().cloned().zip(harmless.iter().cloned()).collect();
+    let hostile = run(mesh, &pods::pod_with(strings, form));
+    let plain = run(mesh, &pods::pod_with(&harmless, form));
+    match (hostile, plain) {
+        (Ok(Outcome::Injected(hostile)), Ok(Outcome::Injected(plain))) => {
+            let ours = pods::shape(&hostile.pod, &rename);
+            let wanted = pods::shape(&plain.pod, &BTreeMap::new());
+            let differences = patch::diff(&wanted, &ours);
+            assert!(differences.is_empty(), "{}: {differences:#?}", MESHES[mesh].0);
+        }
+        (Ok(Outcome::Skipped(hostile)), Ok(Outcome::Skipped(plain))) => {
+            assert_eq!(hostile.decision.reason, plain.decision.reason);
+        }
+        (Err(hostile), Err(plain)) => assert_eq!(hostile.reason(), plain.reason()),
+        (hostile, plain) => {
+            panic!("{}: hostile {}, harmless {}", MESHES[mesh].0, in_short(&hostile), in_short(&plain))
+        }
+    }
+}
+
+fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
+    match outcome {
+        Ok(Outcome::Injected(_)) => "injected".to_owned(),
+        Ok(Outcome::Skipped(skip)) => format!("skipped: {}", skip.decision.reason),
+        Err(refusal) => format!("refused: {}", refusal.diagnosis().unwrap_or(refusal.to_string())),
+    }
+}
+
+/// Annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
+#[test]
+fn values_of_known_annotations_never_become_structure() {
+    let keys: Vec<&str> = TABLE
+        .iter()
+        .filter(|row| row.group != Group::Namespace && row.kind != Kind::ProxyConfig)
+        .map(|row| row.key)
+        .collect();
+    check((vec((select(keys), pods::hostile()), 1..4), embedded()), |(annotations, mesh)| {
+        let pod = |value: &dyn Fn(&str) -> String| {
+            let annotations: serde_json::Map<_, _> =
+                annotations.iter().map(|(key, text)| ((*key).to_owned(), json!(value(text)))).collect();
+            json!({"metadata": {"name": "a", "annotations": annotations}, "spec": {"containers": [{"name": "app"}]}})
+        };
+        let hostile = run(mesh, &pod(&|text| text.to_owned()));
+        let plain = run(mesh, &pod(&|_| "harmless".to_owned()));
+        match (hostile, plain) {
+            (Ok(Outcome::Injected(hostile)), Ok(Outcome::Injected(plain))) => {
+                let shape = |pod| pods::shape(pod, &BTreeMap::new());
+                assert_eq!(shape(&hostile.pod), shape(&plain.pod), "{}", MESHES[mesh].0);
+            }
+            (Err(refusal), _) => {
+                // Datadog's annotation is somebody else's: it is not checked, and in Istio, too, the template fails.
+                let datadog = annotations.iter().any(|(key, _)| *key == "apm.datadoghq.com/env");
+                let unrendered = refusal.reason() == "RENDER_FAILED";
+                let blames_the_user =
+                    refusal.code() == 400 || (unrendered && (datadog || MESHES[mesh].0.starts_with("istio")));
+                assert!(
+                    blames_the_user,
+                    "{}: {}",
+                    MESHES[mesh].0,
+                    refusal.diagnosis().unwrap_or(refusal.to_string())
+                );
+            }
+            _ => {}
+        }
+    });
+}
+
+#[test]
+fn injecting_twice_is_injecting_once() {
+    check((pods::realistic(), our_mesh()), |(pod, mesh)| {
+        let Ok(Outcome::Injected(once)) = run(mesh, &pod) else { return };
+        let twice = injected(mesh, &once.pod);
+        assert!(twice.patch.is_empty(), "{}: {}", MESHES[mesh].0, twice.patch_json);
+    });
+}
+
+#[test]
+fn a_container_added_after_injection_is_picked_up() {
+    let late = pods::container("late".to_owned()).prop_map(|mut container| {
+        container["ports"] = json!([{"containerPort": 7070}]);
+        container["readinessProbe"] = json!({"tcpSocket": {"port": 7070}});
+        container
+    });
+    check((pods::realistic(), late, any::<bool>()), |(pod, late, native)| {
+        // The sidecar template, classic or native.
+        let mesh = usize::from(native);
+        let Ok(Outcome::Injected(once)) = run(mesh, &pod) else { return };
+        let mut pod = once.pod;
+        outrigger::pod::containers_mut(&mut pod).insert(0, late);
+        let twice = injected(mesh, &pod);
+        let env = |name: &str| {
+            let proxy = outrigger::pod::find_sidecar(&twice.pod).unwrap();
+            let found = proxy["env"].as_array().unwrap().iter().find(|variable| variable["name"] == name);
+            found.map_or(Value::Null, |variable| variable["value"].clone())
+        };
+        let names = env("ISTIO_META_APP_CONTAINERS");
+        assert!(names.as_str().unwrap().split(',').any(|name| name == "late"), "{names}");
+        assert!(env("ISTIO_META_POD_PORTS").as_str().unwrap().contains("7070"));
+        let annotation = |key: &str| outrigger::pod::annotation(&twice.pod, key);
+        let rewritten = annotation("sidecar.istio.io/rewriteAppHTTPProbers") != Some("false")
+            && annotation("status.sidecar.istio.io/port") != Some("0");
+        let probers = env("ISTIO_KUBE_APP_PROBERS");
+        assert_eq!(
+            rewritten,
+            probers.as_str().is_some_and(|probers| probers.contains("/app-health/late/readyz")),
+            "{probers}"
+        );
+        let again = injected(mesh, &twice.pod);
+        assert!(again.patch.is_empty(), "{}", again.patch_json);
+    });
+}
+
+/// Everything the user wrote is there afterwards, in its order, but for what the documentation says is changed.
+#[test]
+fn nothing_of_the_users_is_lost() {
+    check((pods::realistic(), our_mesh()), |(pod, mesh)| {
+        let Ok(Outcome::Injected(injection)) = run(mesh, &pod) else { return };
+        let mut lost = Vec::new();
+        kept(&pod, &injection.pod, "", &mut lost);
+        assert!(lost.is_empty(), "{}: {lost:#?}", MESHES[mesh].0);
+        let applied = patch::apply(pod.clone(), &injection.patch).unwrap();
+        assert_eq!(applied, injection.pod);
+        for operation in &injection.patch {
+            assert!(is_ours(&pod, operation), "{}: {operation:?}", MESHES[mesh].0);
+        }
+        minimal(&pod, &injection.patch);
+    });
+}
+
+#[test]
+fn fields_from_the_future_survive() {
+    let places = vec(any::<prop::sample::Index>(), 1..6);
+    check((pods::realistic(), places, our_mesh()), |(mut pod, places, mesh)| {
+        for (number, place) in places.iter().enumerate() {
+            let path = place.get(&objects(&pod)).clone();
+            pod.pointer_mut(&path).unwrap()[format!("future{number}")] = json!({"list": [null, 0, "", {}]});
+        }
+        let Ok(Outcome::Injected(injection)) = run(mesh, &pod) else { return };
+        let mut lost = Vec::new();
+        kept(&pod, &injection.pod, "", &mut lost);
+        assert!(lost.is_empty(), "{}: {lost:#?}", MESHES[mesh].0);
+    });
+}
+
+#[test]
+fn garbage_never_panics() {
+    check((pods::json_value(), any_mesh()), |(garbage, mesh)| {
+        let _ = run(mesh, &garbage);
+        let _ = run(mesh, &json!({"metadata": garbage.clone(), "spec": garbage}));
+    });
+    let keys: Vec<&str> = TABLE.iter().map(|row| row.key).collect();
+    let annotations = vec((select(keys), pods::json_value()), 1..4);
+    check((pods::realistic(), annotations, any_mesh()), |(pod, annotations, mesh)| {
+        let mut pod = match run(mesh, &pod) {
+            Ok(Outcome::Injected(once)) => once.pod,
+            _ => pod,
+        };
+        for (key, garbage) in annotations {
+            outrigger::pod::annotations_mut(&mut pod).insert(key.to_owned(), json!(garbage.to_string()));
+        }
+        let _ = run(mesh, &pod);
+    });
+    let records = [names::ANNOTATION_STATUS, names::ANNOTATION_OVERRIDES];
+    let lists = select(vec!["containers", "initContainers", "volumes"]);
+    check(
+        (pods::realistic(), select(records.to_vec()), lists, pods::json_value(), any_mesh()),
+        |(mut pod, key, list, garbage, mesh)| {
+            outrigger::pod::annotations_mut(&mut pod)
+                .insert(key.to_owned(), json!(json!({list: garbage}).to_string()));
+            let _ = run(mesh, &pod);
+        },
+    );
+    let places = vec((any::<prop::sample::Index>(), pods::json_value()), 1..4);
+    check((pods::realistic(), places, any_mesh()), |(mut pod, places, mesh)| {
+        for (place, garbage) in places {
+            let path = place.get(&pointers(&pod)).clone();
+            *pod.pointer_mut(&path).unwrap() = garbage;
+        }
+        match run(mesh, &pod) {
+            Err(refusal) => {
+                assert_ne!(refusal.code(), 500, "{}", refusal.diagnosis().unwrap_or(refusal.to_string()))
+            }
+            Ok(Outcome::Injected(once)) => {
+                let _ = run(mesh, &once.pod);
+            }
+            Ok(Outcome::Skipped(_)) => {}
+        }
+    });
+}
+
+/// Where injection may change or take away what the user wrote; `*` is one step, the proxy's containers are ours.
+const CHANGED: &[&str] = &[
+    "/metadata/annotations/prometheus",
+    "/metadata/annotations/sidecar.istio.io/status",
+    "/metadata/annotations/istio.io/rev",
+    "/metadata/annotations/sidecar.istio.io/rewriteAppHTTPProbers",
+    // With the CNI plugin the values in force are written where the plugin reads them.
+    "/metadata/annotations/traffic.sidecar.istio.io/",
+    "/metadata/annotations/k8s.v1.cni.cncf.io/networks",
+    // The gateway template sets one, and the list is replaced as a whole, as Kubernetes merges it.
+    "/spec/securityContext/sysctls",
+    "/spec/*/*/readinessProbe",
+    "/spec/*/*/livenessProbe",
+    "/spec/*/*/startupProbe",
+    "/spec/*/*/lifecycle",
+];
+
+fn may_change(path: &str) -> bool {
+    let steps = |pattern: &str| {
+        let mut path = path.split('/');
+        let mut pattern = pattern.split('/').peekable();
+        while let Some(step) = pattern.next() {
+            let Some(found) = path.next() else { return false };
+            let last = pattern.peek().is_none();
+            if step != "*" && found != step && !(last && found.starts_with(step)) {
+                return false;
+            }
+        }
+        true
+    };
+    let prefix = |pattern: &str| path.starts_with(pattern);
+    CHANGED.iter().any(|pattern| if pattern.contains('*') { steps(pattern) } else { prefix(pattern) })
+}
+
+/// Names of containers that templates make.
+const OURS: [&str; 4] = ["istio-proxy", "istio-init", "istio-validation", "grpc-bootstrap-init"];
+
+/// Notes every value of the user's that is not where it was; elements of lists are found by their name.
+pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<String>) {
+    match (before, after) {
+        _ if may_change(path) => {}
+        (Value::Object(before), Value::Object(after)) => {
+            for (key, value) in before {
+                let path = format!("{path}/{key}");
+                match after.get(key) {
+                    Some(after) => kept(value, after, &path, lost),
+                    None if may_change(&path) => {}
+                    None => lost.push(path),
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            let mut from = 0;
+            for (index, element) in before.iter().enumerate() {
+                let name = element.get("name");
+                let same =
+                    |other: &Value| if name.is_some() { other.get("name") == name } else { other == element };
+                let path = format!("{path}/{}", name.and_then(Value::as_str).unwrap_or(&index.to_string()));
+                if OURS.iter().any(|ours| name == Some(&json!(ours))) {
+                    continue;
+                }
+                match after.iter().skip(from).position(same) {
+                    Some(found) => {
+                        kept(element, &after[from + found], &path, lost);
+                        from += found + 1;
+                    }
+                    None => lost.push(format!("{path} (or out of order)")),
+                }
+            }
+        }
+        (before, after) if before == after => {}
+        _ => lost.push(format!("{path}: {before} became {after}")),
+    }
+}
+
+/// Whether the patch may have business where an operation is.
+pub(crate) fn is_ours(pod: &Value, operation: &Operation) -> bool {
+    let path = operation.path();
+    if ["/metadata", "/spec"].contains(&path) {
+        return pod.pointer(path).is_none();
+    }
+    let places = [
+        "/metadata/labels",
+        "/metadata/annotations",
+        "/spec/containers",
+        "/spec/initContainers",
+        "/spec/volumes",
+        "/spec/imagePullSecrets",
+        "/spec/securityContext",
+    ];
+    places.iter().any(|place| path == *place || path.starts_with(&format!("{place}/")))
+}
+
+/// No operation takes away what it puts back.
+pub(crate) fn minimal(before: &Value, operations: &[Operation]) {
+    let mut pod = before.clone();
+    for operation in operations {
+        if let Operation::Replace { path, value } = operation {
+            let old = pod.pointer(path).unwrap();
+            let common = match (old, value) {
+                (Value::Object(old), Value::Object(new)) => {
+                    old.iter().any(|(key, value)| new.get(key) == Some(value))
+                }
+                (old, new) => old == new,
+            };
+            // A container that took another's place is another container, whatever they have in common.
+            let replaced = old.get("name").is_some() && old.get("name") != value.get("name");
+            assert!(replaced || !common, "{path} is replaced by what shares a part of it: {old} {value}");
+        }
+        pod = patch::apply(pod, std::slice::from_ref(operation)).unwrap();
+    }
+}
+
+/// JSON pointers to everything in a document.
+fn pointers(value: &Value) -> Vec<String> {
+    fn collect(value: &Value, path: &str, all: &mut Vec<String>) {
+        all.push(path.to_owned());
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let step = key.replace('~', "~0").replace('/', "~1");
+                    collect(value, &format!("{path}/{step}"), all);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    collect(item, &format!("{path}/{index}"), all);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    collect(value, "", &mut all);
+    all
+}
+
+/// The objects of a pod in which an unknown field may stand, and stay.
+fn objects(pod: &Value) -> Vec<String> {
+    let maps = ["/labels", "/annotations", "/requests"];
+    let fit = |path: &String| {
+        pod.pointer(path).is_some_and(Value::is_object)
+            && !maps.iter().any(|map| path.ends_with(map))
+            && !may_change(path)
+    };
+    pointers(pod).into_iter().filter(fit).collect()
+}

@@ -1,0 +1,107 @@
+//! AdmissionReviews as an API server sent them: their pods are injected, and what comes out is a pod to Kubernetes' own
+//! types, field for field.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use k8s_openapi::api::core::v1::Pod;
+use outrigger::{
+    config::{Mesh, Source},
+    inject::{self, Facts, Outcome, PodRequest, decision::Reason},
+    patch,
+};
+use serde_json::{Value, json};
+
+const OPTED_OUT: &str = "opted-out";
+
+/// Every template, classic and native.
+const BUNDLES: [&str; 6] = [
+    "nativeSidecars: disabled",
+    "nativeSidecars: enabled",
+    "{values: {pilot: {cni: {enabled: true}}}, compat: istio}",
+    "injector: {defaultTemplates: [gateway]}",
+    "injector: {defaultTemplates: [grpc-agent]}",
+    "injector: {defaultTemplates: [grpc-simple]}",
+];
+
+#[test]
+fn recorded_reviews_inject_and_decode_strictly() {
+    let mut names = BTreeSet::new();
+    for (name, review) in reviews() {
+        let request = &review["request"];
+        for bundle in BUNDLES {
+            let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: bundle }).unwrap();
+            let namespace = request["namespace"].as_str().unwrap();
+            let pod = PodRequest::new(namespace, request["object"].clone());
+            let outcome = inject::run(&mesh, &pod, &Facts::default());
+            match outcome.unwrap_or_else(|refusal| {
+                panic!("{name}, {bundle}: {}", refusal.diagnosis().unwrap_or(refusal.to_string()))
+            }) {
+                Outcome::Skipped(skip) => {
+                    assert_eq!((name.as_str(), skip.decision.reason), (OPTED_OUT, Reason::PodOptedOut));
+                }
+                Outcome::Injected(injection) => {
+                    assert_ne!(name, OPTED_OUT);
+                    let patched = patch::apply(pod.pod, &injection.patch).unwrap();
+                    let undecodable = undecodable(&patched);
+                    assert!(undecodable.is_empty(), "{name}, {bundle}: {undecodable:#?}");
+                }
+            }
+        }
+        names.insert(name);
+    }
+    let known = ["big", "cronjob-job", "deployment", "job", OPTED_OUT, "pod", "statefulset"];
+    assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), known);
+}
+
+#[test]
+fn strict_decoding_finds_what_kubernetes_does_not_know() {
+    let pod = |container: Value| json!({"spec": {"containers": [container]}});
+    assert!(undecodable(&pod(json!({"name": "a", "image": "b", "env": []}))).is_empty());
+    assert_eq!(
+        undecodable(&pod(json!({"name": "a", "imagePolicy": "Always"}))),
+        ["/spec/containers/0/imagePolicy: lost"]
+    );
+    assert_eq!(undecodable(&pod(json!({"name": "a", "stdin": "yes"}))).len(), 1, "a wrong type");
+}
+
+fn reviews() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reviews");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |file: &Path| {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        (name, serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap())
+    };
+    files.map(|file| read(&file)).collect()
+}
+
+/// What of a pod Kubernetes' types do not hold.
+fn undecodable(pod: &Value) -> Vec<String> {
+    let typed: Pod = match serde_json::from_value(pod.clone()) {
+        Ok(typed) => typed,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut found = Vec::new();
+    lost(pod, &serde_json::to_value(typed).unwrap(), "", &mut found);
+    found
+}
+
+fn lost(before: &Value, after: &Value, path: &str, found: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            for (key, value) in before.iter().filter(|(_, value)| !value.is_null()) {
+                let path = format!("{path}/{key}");
+                match after.get(key) {
+                    Some(after) => lost(value, after, &path, found),
+                    None => found.push(format!("{path}: lost")),
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            for (index, (before, after)) in before.iter().zip(after).enumerate() {
+                lost(before, after, &format!("{path}/{index}"), found);
+            }
+        }
+        _ if before == after => {}
+        _ => found.push(format!("{path}: {before} became {after}")),
+    }
+}

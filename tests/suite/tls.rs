@@ -1,0 +1,444 @@
+//! TLS and connections, with real clients over loopback: who is let in, who is given up, and when.
+
+use std::{sync::Arc, time::Duration};
+
+use outrigger::server::{
+    Server,
+    options::{Certificate, TlsVersion},
+};
+use rustls::{
+    ClientConfig, HandshakeKind,
+    version::{TLS12, TLS13},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::*;
+
+const SOON: Duration = Duration::from_millis(80);
+
+fn only(harness: &Harness, version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
+    ClientConfig::builder_with_protocol_versions(&[version])
+        .with_root_certificates(harness.roots.clone())
+        .with_no_client_auth()
+}
+
+#[tokio::test]
+async fn speaks_tls_1_2_and_1_3_unless_told_otherwise() {
+    let harness = start(injecting()).await;
+    for version in [&TLS12, &TLS13] {
+        let stream = harness.connect(only(&harness, version)).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+    }
+}
+
+// T-13
+#[tokio::test]
+async fn a_tls_1_2_client_is_refused_where_1_3_is_the_oldest() {
+    let harness = start_with(injecting(), |options| options.tls_min_version = TlsVersion::V1_3).await;
+    assert!(harness.connect(only(&harness, &TLS12)).await.is_err());
+    harness.connect(only(&harness, &TLS13)).await.unwrap();
+    harness.metric("outrigger_tls_handshake_errors_total{reason=\"incompatible\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn sessions_are_resumed() {
+    let harness = start(injecting()).await;
+    for version in [&TLS12, &TLS13] {
+        let config = only(&harness, version);
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let mut stream = harness.connect(config.clone()).await.unwrap();
+            // Tickets of TLS 1.3 come with the first answer.
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            read_to_close(&mut stream).await;
+            kinds.push(stream.get_ref().1.handshake_kind());
+        }
+        assert_ne!(kinds[0], Some(HandshakeKind::Resumed));
+        assert_eq!(kinds[1], Some(HandshakeKind::Resumed), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn alpn_chooses_the_protocol() {
+    let harness = start(injecting()).await;
+    for alpn in ["h2", "http/1.1"] {
+        assert_eq!(harness.tls(alpn).await.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
+    }
+    assert!(harness.connect(harness.client(b"spdy/3")).await.is_err());
+}
+
+// T-09, T-10
+#[tokio::test]
+async fn any_server_name_and_none_get_the_certificate() {
+    let harness = start(injecting()).await;
+    for name in ["somewhere.else", "127.0.0.1"] {
+        let name = rustls::pki_types::ServerName::try_from(name).unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(harness.client(b"h2")));
+        let error = within(connector.connect(name, harness.tcp().await)).await.unwrap_err();
+        // The client got a certificate, and it is the client that does not like its name.
+        assert!(error.to_string().contains("not valid for name"), "{error}");
+    }
+}
+
+// T-14
+#[tokio::test]
+async fn plain_http_is_closed_at_once() {
+    let harness = start(injecting()).await;
+    let mut stream = harness.tcp().await;
+    stream.write_all(b"POST /inject HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_to_close(&mut stream).await;
+    harness.metric("outrigger_tls_handshake_errors_total{reason=\"not_tls\"}", 1.0).await;
+}
+
+#[tokio::test]
+async fn tls_to_the_admin_port_is_closed_at_once() {
+    let harness = start(injecting()).await;
+    let stream = tokio::net::TcpStream::connect(harness.server.admin_address()).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(harness.client(b"http/1.1")));
+    assert!(within(connector.connect(name, stream)).await.is_err());
+}
+
+// T-15
+#[tokio::test]
+async fn a_stalled_handshake_is_given_up() {
+    let harness = start_with(injecting(), |options| options.timeouts.handshake = SOON).await;
+    let mut stream = harness.tcp().await;
+    stream.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+    read_to_close(&mut stream).await;
+    harness.metric("outrigger_tls_handshake_errors_total{reason=\"timeout\"}", 1.0).await;
+    harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
+}
+
+// H-01: after the handshake nothing at all.
+#[tokio::test]
+async fn a_silent_client_is_closed_in_http1_and_http2() {
+    let harness = start_with(injecting(), |options| options.timeouts.first_byte = SOON).await;
+    for alpn in ["http/1.1", "h2"] {
+        let mut stream = harness.tls(alpn).await;
+        read_to_close(&mut stream).await;
+    }
+    harness.metric("outrigger_connections_timed_out_total{reason=\"first_byte\"}", 2.0).await;
+    harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
+}
+
+// H-01
+#[tokio::test]
+async fn a_header_that_drips_in_is_closed() {
+    let harness = start_with(injecting(), |options| options.timeouts.header = SOON).await;
+    let mut stream = harness.tls("http/1.1").await;
+    let drip = async {
+        for byte in b"POST /inject HTTP/1.1\r\nhost: x\r\n".iter().cycle() {
+            if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+                return;
+            }
+            let mut buffer = [0; 64];
+            let read = tokio::time::timeout(Duration::from_millis(5), stream.read(&mut buffer)).await;
+            if matches!(read, Ok(Ok(0) | Err(_))) {
+                return;
+            }
+        }
+    };
+    within(drip).await;
+    harness.metric("outrigger_connections_timed_out_total{reason=\"header\"}", 1.0).await;
+}
+
+// H-01: a second request's header is timed from its own first byte.
+#[tokio::test]
+async fn a_half_header_after_a_request_is_closed_and_idle_is_not() {
+    let harness = start_with(injecting(), |options| options.timeouts.header = SOON).await;
+    let mut stream = harness.tls("http/1.1").await;
+    for _ in 0..2 {
+        // Idle for longer than a header may take.
+        stream.write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut buffer = [0; 1024];
+        assert!(within(stream.read(&mut buffer)).await.unwrap() > 0);
+        assert!(tokio::time::timeout(SOON * 2, stream.read(&mut buffer)).await.is_err(), "still open");
+    }
+    stream.write_all(b"GET /x HTTP/1.1\r\nho").await.unwrap();
+    read_to_close(&mut stream).await;
+    harness.metric("outrigger_connections_timed_out_total{reason=\"header\"}", 1.0).await;
+}
+
+// H-01: an HTTP/2 client that stops within the preface, or after it.
+#[tokio::test]
+async fn an_http2_client_without_requests_is_closed() {
+    let harness = start_with(injecting(), |options| options.timeouts.header = SOON).await;
+    for preface in [&b"PRI * HTTP"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        let mut stream = harness.tls("h2").await;
+        stream.write_all(preface).await.unwrap();
+        read_to_close(&mut stream).await;
+    }
+    harness.metric("outrigger_connections_timed_out_total{reason=\"header\"}", 2.0).await;
+}
+
+// H-03
+#[tokio::test]
+async fn idle_connections_are_closed_in_http1_and_http2() {
+    let harness = start_with(injecting(), |options| options.timeouts.idle = SOON).await;
+    let mut http1 = harness.http1().await;
+    within(http1.send_request(post("/inject", review("v1", pod())))).await.unwrap();
+    within(async {
+        while !http1.is_closed() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let (mut http2, connection) = harness.http2().await;
+    let answer = within(http2.send_request(post("/inject", review("v1", pod())))).await.unwrap();
+    Answer::read(answer).await;
+    // GOAWAY, not a reset: the client's connection ends without an error.
+    within(connection).await.unwrap().unwrap();
+    harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
+}
+
+// H-03
+#[tokio::test]
+async fn connections_over_the_cap_are_refused_at_once() {
+    let harness = start_with(injecting(), |options| {
+        options.limits.connections = 1;
+        options.timeouts.spared = PATIENCE;
+    })
+    .await;
+    let first = harness.tls("http/1.1").await;
+    assert!(harness.connect(harness.client(b"http/1.1")).await.is_err());
+    harness.metric("outrigger_shed_total{reason=\"connections\"}", 1.0).await;
+    drop(first);
+    harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
+    harness.tls("http/1.1").await;
+}
+
+// H-03
+#[tokio::test]
+async fn at_the_cap_a_silent_connection_gives_way() {
+    let harness = start_with(injecting(), |options| {
+        options.limits.connections = 2;
+        options.timeouts.spared = Duration::ZERO;
+    })
+    .await;
+    let mut served = harness.http1().await;
+    let request = || post("/inject", review("v1", pod()));
+    Answer::read(within(served.send_request(request())).await.unwrap()).await;
+    for _ in 0..5 {
+        // Each crowds out the one before, never the one that was served.
+        let mut silent = harness.tcp().await;
+        assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
+        read_to_close(&mut silent).await;
+        harness.metric("outrigger_connections{listener=\"webhook\"}", 1.0).await;
+    }
+    assert_eq!(within(served.send_request(request())).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_old_connection_is_closed_with_its_next_answer() {
+    let harness = start_with(injecting(), |options| options.timeouts.max_age = Duration::ZERO).await;
+    let answer = harness.post("/inject", review("v1", pod())).await;
+    assert_eq!((answer.status.as_u16(), answer.header("connection")), (200, "close"));
+}
+
+// N-06
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let large = scripted(|_| {
+        let value = "x".repeat(1 << 20);
+        let patch = format!(r#"[{{"op":"add","path":"/x","value":"{value}"}}]"#).into_bytes();
+        match injected(1) {
+            outrigger::server::webhook::engine::Verdict::Injected(injected) => {
+                outrigger::server::webhook::engine::Verdict::Injected(
+                    outrigger::server::webhook::engine::Injected { patch, ..injected },
+                )
+            }
+            other => other,
+        }
+    });
+    let harness = start_with(large, |options| options.timeouts.write = SOON).await;
+    let body = review("v1", pod());
+    let request = format!(
+        "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = harness.tls("http/1.1").await;
+    for _ in 0..32 {
+        if stream.write_all(request.as_bytes()).await.is_err() || stream.write_all(&body).await.is_err() {
+            break;
+        }
+    }
+    let _ = stream.flush().await;
+    harness.metric("outrigger_connections_timed_out_total{reason=\"write\"}", 1.0).await;
+    harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
+}
+
+// T-03, T-04
+#[tokio::test]
+async fn a_reload_takes_a_new_certificate_and_keeps_the_old_one_when_it_is_bad() {
+    let mut harness = start(injecting()).await;
+    let handle = harness.server.handle();
+    let old = harness.roots.clone();
+
+    std::fs::write(harness.folder.path().join("tls.crt"), "garbage").unwrap();
+    let error = handle.reload().await.certificate.unwrap_err();
+    assert!(error.contains("tls.crt"), "{error}");
+    assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
+    harness.metric("outrigger_tls_reload_total{result=\"error\"}", 1.0).await;
+
+    let mut open = harness.http1().await;
+    let new = write_certificate(harness.folder.path(), |_| {});
+    handle.reload().await.certificate.unwrap();
+    assert!(
+        harness.connect(harness.client(b"http/1.1")).await.is_err(),
+        "the old root is not enough any more"
+    );
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(new).unwrap();
+    harness.roots = Arc::new(roots);
+    assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
+    // Connections that were open stay.
+    assert_eq!(within(open.send_request(post("/inject", review("v1", pod())))).await.unwrap().status(), 200);
+    drop(old);
+}
+
+// T-01, T-02
+#[tokio::test]
+async fn readiness_says_what_is_wrong_with_the_certificate() {
+    for (tune, wanted) in [
+        (
+            (|p| p.not_after = rcgen::date_time_ymd(2001, 1, 1)) as fn(&mut rcgen::CertificateParams),
+            "expired",
+        ),
+        (|p| p.not_before = rcgen::date_time_ymd(4000, 1, 1), "becomes valid in"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path(), tune);
+        let harness = start_with(injecting(), |options| options.certificate = files(&folder)).await;
+        let answer = harness.admin("/readyz").await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 503, "{text}");
+        assert!(text.contains("[-]certificate failed") && text.contains(wanted), "{text}");
+        assert_eq!(harness.admin("/livez").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_needs_no_files() {
+    let mut options = options(injecting());
+    options.certificate = Certificate::SelfSigned { names: vec!["x.test".to_owned(), "10.1.2.3".to_owned()] };
+    let server = Server::start(options).await.unwrap();
+    let harness = Harness {
+        server,
+        roots: Arc::new(rustls::RootCertStore::empty()),
+        folder: tempfile::tempdir().unwrap(),
+    };
+    assert_eq!(harness.admin("/readyz").await.status, 200);
+    let error = harness.connect(harness.client(b"h2")).await.unwrap_err().to_string();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+}
+
+// N-10
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let harness = start(injecting()).await;
+    let mut options = options(injecting());
+    options.listen = harness.server.webhook_address();
+    let error = Server::start(options).await.err().unwrap().to_string();
+    assert!(error.contains(&harness.server.webhook_address().to_string()), "{error}");
+}
+
+// N-09
+#[tokio::test]
+async fn an_unspecified_ipv6_address_takes_ipv4_too() {
+    let harness = start_with(injecting(), |options| {
+        options.listen = "[::]:0".parse().unwrap();
+    })
+    .await;
+    let port = harness.server.webhook_address().port();
+    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Sends bytes after the preface, reads to the end, and gives the kinds of the frames that came.
+async fn frames_after(harness: &Harness, bytes: Vec<u8>) -> Vec<u8> {
+    let (mut read, mut write) = tokio::io::split(harness.tls("h2").await);
+    let writing = tokio::spawn(async move {
+        let _ = write.write_all(PREFACE).await;
+        let _ = write.write_all(&bytes).await;
+        write
+    });
+    let answer = read_to_close(&mut read).await;
+    drop(writing);
+    let mut kinds = Vec::new();
+    let mut rest = &answer[..];
+    while let Some((head, tail)) = rest.split_at_checked(9) {
+        kinds.push(head[3]);
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        rest = tail.get(length..).unwrap_or_default();
+    }
+    kinds
+}
+
+// H-06: CVE-2023-44487
+#[tokio::test]
+async fn rapid_resets_are_told_to_go_away() {
+    let harness = start(injecting()).await;
+    let mut bytes = Vec::new();
+    for stream in (1..4000).step_by(2) {
+        // GET https /, in static table entries.
+        bytes.extend(frame(HEADERS, 0x5, stream, &[0x82, 0x87, 0x84]));
+        bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    let kinds = frames_after(&harness, bytes).await;
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+    assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
+}
+
+// H-07: CVE-2024-27316
+#[tokio::test]
+async fn a_header_without_end_is_told_to_go_away() {
+    let harness = start(injecting()).await;
+    let mut bytes = frame(HEADERS, 0, 1, &[0x82, 0x87, 0x84]);
+    let field = [&[0x00, 0x01, b'a', 0x7f, 0x00][..], &[b'x'; 127]].concat();
+    for _ in 0..1000 {
+        bytes.extend(frame(CONTINUATION, 0, 1, &field.repeat(50)));
+    }
+    let kinds = frames_after(&harness, bytes).await;
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+    assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
+}
+
+// H-09
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_over_the_cap_wait_for_the_others() {
+    let (engine, gate) = gated();
+    let harness = start_with(engine, |options| options.limits.streams = 2).await;
+    let (mut sender, _connection) = harness.http2().await;
+    // With this answer the client has the server's settings.
+    assert_eq!(within(sender.send_request(post("https://localhost/", ""))).await.unwrap().status(), 404);
+    let requests: Vec<_> = (0..5)
+        .map(|_| {
+            let mut sender = sender.clone();
+            tokio::spawn(async move {
+                sender.send_request(post("https://localhost/inject", review("v1", large_pod()))).await
+            })
+        })
+        .collect();
+    gate.wait_for(1).await;
+    assert!(harness.metrics().await["outrigger_in_flight_requests"] <= 2.0);
+    for _ in 0..5 {
+        gate.release.send(()).unwrap();
+    }
+    for request in requests {
+        assert_eq!(within(request).await.unwrap().unwrap().status(), 200);
+    }
+}
