@@ -184,7 +184,8 @@ fn check_annotations(
     let accepted = annotation::check(map("annotations"), map("labels"), mesh.compat(), &proxy_config)
         .map_err(Refusal::Annotations)?;
     warnings.extend(ignored.take().iter().map(|offence| {
-        let message = format!("annotation {}: {offence}; it is ignored", names::ANNOTATION_PROXY_CONFIG);
+        // Kubernetes advises 120 characters, so nothing is said twice.
+        let message = format!("{}: {offence}", names::ANNOTATION_PROXY_CONFIG);
         Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
     }));
     warnings.extend(accepted.warnings);
