@@ -48,6 +48,17 @@ const DEFAULT_CLUSTER: &str = "Kubernetes";
 
 static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
 
+/// What every pod is before anything else is: an API server has seen to it, a manifest may be anything.
+const SHAPES: [(&str, fn(&Value) -> bool, &str); 7] = [
+    ("/metadata", Value::is_object, "metadata is not an object"),
+    ("/metadata/labels", Value::is_object, "metadata.labels is not an object"),
+    ("/metadata/annotations", Value::is_object, "metadata.annotations is not an object"),
+    ("/spec", Value::is_object, "spec is not an object"),
+    ("/spec/containers", Value::is_array, "spec.containers is not a list"),
+    ("/spec/initContainers", Value::is_array, "spec.initContainers is not a list"),
+    ("/spec/volumes", Value::is_array, "spec.volumes is not a list"),
+];
+
 /// Injects one pod, or says why not.
 ///
 /// # Errors
@@ -92,7 +103,10 @@ pub fn run_by(
         native_sidecars: native,
         ids: proxy_ids(mesh, facts),
     };
-    let overlays = render::overlays(mesh, &view, &templates)?;
+    let mut overlays = render::overlays(mesh, &view, &templates)?;
+    if mesh.compat() == Compat::Outrigger {
+        keep_one_proxy(&mut overlays);
+    }
 
     let native = native::for_pod(native, pod::annotation(&pod, names::ANNOTATION_NATIVE_SIDECAR));
     let room = (mesh.compat() == Compat::Outrigger).then_some(&earlier);
@@ -241,6 +255,11 @@ fn proxy_ids(mesh: &Mesh, facts: &Facts<'_>) -> ProxyIds {
 /// The pod to work on: its namespace filled in, `managedFields` left aside (they are large, and nobody's business here).
 fn working_copy(request: &PodRequest) -> Result<Value, Refusal> {
     let Value::Object(received) = &request.pod else { return Err(Refusal::NotAPod("it is no JSON object")) };
+    for (place, is_wanted, sentence) in SHAPES {
+        if request.pod.pointer(place).is_some_and(|value| !value.is_null() && !is_wanted(value)) {
+            return Err(Refusal::NotAPod(sentence));
+        }
+    }
     let mut pod = serde_json::Map::new();
     for (key, value) in received {
         let copy = match (key.as_str(), value) {
@@ -249,7 +268,6 @@ fn working_copy(request: &PodRequest) -> Result<Value, Refusal> {
                 Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
             }
             ("metadata", Value::Null) => json!({}),
-            ("metadata", _) => return Err(Refusal::NotAPod("its metadata is no JSON object")),
             _ => value.clone(),
         };
         pod.insert(key.clone(), copy);
@@ -307,6 +325,34 @@ fn lay_over(
         merged = merge::pod(merged, overlay, Directives::Honour).map_err(refused)?;
     }
     Ok((template_pod, merged))
+}
+
+/// Gives every overlay the proxy in the list where the first of them has it. A template that tunes the proxy need not know
+/// whether it is a native sidecar; in Istio the pod gets a second container of that name.
+fn keep_one_proxy(overlays: &mut [(&str, Value)]) {
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    let has = |overlay: &Value, list: &str| {
+        pod::find(pod::spec_list(overlay, list), names::CONTAINER_PROXY).is_some()
+    };
+    let first = overlays.iter().find_map(|(_, overlay)| LISTS.into_iter().find(|list| has(overlay, list)));
+    let Some(home) = first else { return };
+    for (_, overlay) in overlays {
+        for away in LISTS.into_iter().filter(|list| *list != home) {
+            if !has(overlay, away) || has(overlay, home) {
+                continue;
+            }
+            let list = pod::spec_list_mut(overlay, away);
+            let Some(index) = list.iter().position(|item| pod::name(item) == names::CONTAINER_PROXY) else {
+                continue;
+            };
+            let mut proxy = list.remove(index);
+            if let Some(proxy) = proxy.as_object_mut() {
+                // What makes an init container a sidecar; an ordinary container may not have it, a sidecar has it already.
+                proxy.remove("restartPolicy");
+            }
+            pod::spec_list_mut(overlay, home).push(proxy);
+        }
+    }
 }
 
 /// Moves the first proxy of `containers` to the end of `initContainers`.

@@ -82,7 +82,28 @@ const RULES: &[Rule] = &[
         applies: |_, call| has_ports_before_others(call) || names_pod_after_proxy(call),
         explains: |path| path.contains("/env/") || path.ends_with("/env"),
     },
+    Rule {
+        name: "PROXY_IN_ONE_LIST",
+        reason: "of several templates the first says whether the proxy is a native sidecar, and the others extend it: in \
+                 Istio the pod gets two containers of one name",
+        applies: |_, call| {
+            let asked = pod::annotation(&call.pod, names::ANNOTATION_TEMPLATES);
+            asked.is_some_and(|asked| asked.contains(','))
+                && call.patched.as_ref().is_some_and(has_two_proxies)
+        },
+        explains: |path| {
+            is_container(path)
+                || ["/spec/containers", "/metadata/annotations/sidecar.istio.io/status"].contains(&path)
+        },
+    },
 ];
+
+/// Whether both lists have a proxy.
+fn has_two_proxies(pod: &Value) -> bool {
+    [pod::containers(pod), pod::init_containers(pod)]
+        .into_iter()
+        .all(|list| pod::find(list, names::CONTAINER_PROXY).is_some())
+}
 
 #[test]
 fn every_difference_under_compat_outrigger_has_a_rule_and_a_reason() {

@@ -124,7 +124,9 @@ impl Kind {
             Kind::Uint32 => "a whole number from 0 to 4294967295",
             Kind::ConfigMapName => "name of a ConfigMap: lower-case letters, digits, `-` and `.`",
             Kind::Volumes => "JSON: an object of volume sources by name, or a list of volumes",
-            Kind::VolumeMounts => "JSON: an object of mounts by name of their volume, or a list of mounts",
+            Kind::VolumeMounts => {
+                "JSON: an object of mounts by name of their volume, or a list of mounts; each with a `mountPath` of its own"
+            }
             Kind::ProxyConfig => "a ProxyConfig in YAML or JSON",
             Kind::StringMap => "a JSON object whose values are strings",
             Kind::JsonObject => "a JSON object",
@@ -167,7 +169,10 @@ impl Kind {
             Kind::Uint32 => is(uint(value, u64::from(u32::MAX)).is_some()),
             Kind::ConfigMapName => is(is_dns_subdomain(value)),
             Kind::Volumes => volumes(value),
-            Kind::VolumeMounts => volumes(value),
+            Kind::VolumeMounts => match volumes(value) {
+                Fine => mounts(value),
+                found => found,
+            },
             Kind::ProxyConfig => proxy_config(value).map_or_else(Wrong, |()| Fine),
             Kind::StringMap => json_object(value, Value::is_string),
             Kind::JsonObject => json_object(value, |_| true),
@@ -311,6 +316,33 @@ fn volumes(value: &str) -> Finding {
         }
         Ok(_) => Wrong("it is neither an object nor a list".to_owned()),
     }
+}
+
+/// Every mount has a path, and no two have the same: the path is what the elements of the list are matched by.
+fn mounts(value: &str) -> Finding {
+    let parsed = serde_json::from_str(value).unwrap_or_default();
+    let mounts: Vec<&Value> = match &parsed {
+        Value::Object(by_name) => by_name.values().collect(),
+        Value::Array(list) => list.iter().collect(),
+        _ => Vec::new(),
+    };
+    let mut seen = Vec::new();
+    for mount in mounts {
+        match field(mount, "mountPath") {
+            None => return Wrong("a mount has no mountPath".to_owned()),
+            Some(path) if seen.contains(&path) => {
+                return Wrong(format!("{} is mounted twice", shown_within(path, 24)));
+            }
+            Some(path) => seen.push(path),
+        }
+    }
+    Fine
+}
+
+/// A string field, its key in any case: Go decodes it so.
+fn field<'v>(object: &'v Value, wanted: &str) -> Option<&'v str> {
+    let entries = object.as_object()?;
+    entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| value.as_str())
 }
 
 fn json_object(value: &str, accepts: impl Fn(&Value) -> bool) -> Finding {

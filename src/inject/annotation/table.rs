@@ -152,7 +152,7 @@ pub const TABLE: &[Row] = rows! {
         "prometheus.io/scrape", GoBool, Warned, "prometheus", "`true`" =>
             "`false` leaves all these annotations alone. Every spelling counts that Prometheus takes for the same.";
         "prometheus.io/port", Text, Never, "prometheus", "none" =>
-            "Port of the application's metrics, handed to the agent and replaced by the agent's. A port of the proxy is refused.";
+            "Port of the application's metrics, handed to the agent and replaced by the agent's. While metrics are merged, what is no port from 1 to 65535 or a port of the proxy refuses the pod, in Istio too.";
         "prometheus.io/path", Text, Never, "prometheus", "none" =>
             "Path of the application's metrics, handed to the agent and replaced by `/stats/prometheus`.";
         "kubectl.kubernetes.io/default-container", Text, Never, "sidecar, gateway, grpc-agent", "the first application container" =>
