@@ -193,7 +193,8 @@ fn check_annotations(
             ignored.replace(annotation.ignored);
             Ok(())
         }
-        Err(error) => Err(error.to_string()),
+        // The offence names the annotation already.
+        Err(error) => Err(error.offences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")),
     };
     let accepted = annotation::check(map("annotations"), map("labels"), mesh.compat(), &proxy_config)
         .map_err(Refusal::Annotations)?;

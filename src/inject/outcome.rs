@@ -112,6 +112,14 @@ pub enum Refusal {
         #[source]
         source: template::overlay::OverlayError,
     },
+    /// A string of the pod would steer the merge.
+    #[error(
+        "template {name:?}: a string of the pod would become a merge directive such as \"$patch\", which only templates may write"
+    )]
+    Directive {
+        /// The template.
+        name: String,
+    },
     /// Template and pod do not merge.
     #[error("{what} cannot be merged into this pod: {source}")]
     Merge {
@@ -149,6 +157,7 @@ impl Refusal {
             Refusal::ProxyConfig(_) => "INVALID_PROXY_CONFIG",
             Refusal::Render { .. } => "RENDER_FAILED",
             Refusal::Overlay { .. } => "OVERLAY_UNUSABLE",
+            Refusal::Directive { .. } => "MERGE_DIRECTIVE",
             Refusal::Merge { .. } => "MERGE_FAILED",
             Refusal::PatchTooLarge { .. } => "PATCH_TOO_LARGE",
             Refusal::NotAPod(_) => "NOT_A_POD",
@@ -163,6 +172,7 @@ impl Refusal {
             | Refusal::UnknownTemplate { .. }
             | Refusal::TooManyTemplates { .. }
             | Refusal::Malformed(_)
+            | Refusal::Directive { .. }
             | Refusal::NotAPod(_)
             | Refusal::Post(_)
             | Refusal::ProxyConfig(_) => 400,
@@ -177,12 +187,8 @@ impl Refusal {
     /// What failed and where in the configuration, on one line, for the log of the person who runs the injector; `None`
     /// when the text for the user says it all. Nothing of the pod but field names is in it.
     pub fn diagnosis(&self) -> Option<String> {
-        use template::overlay::OverlayError;
         match self {
             Refusal::Render { source, .. } => Some(source.to_string()),
-            Refusal::Overlay { name, source: OverlayError::Directive { .. } } => {
-                Some(format!("template {name}: a string of the pod would be a merge directive"))
-            }
             Refusal::Overlay { name, source } => Some(format!("template {name}: {source}")),
             Refusal::Merge { what, source } => Some(format!("{what}: {source}")),
             // Under metadata the path holds the user's own keys.

@@ -16,7 +16,7 @@ use crate::{
     config::Mesh,
     names,
     pod::{self, Workload},
-    template::{Limits, Template, value::Value as TemplateValue},
+    template::{Limits, Template, overlay::OverlayError, value::Value as TemplateValue},
 };
 
 /// Templates one pod may have after alias expansion; in Istio's compatibility nothing is limited but the same cap
@@ -124,9 +124,11 @@ fn overlay<'a>(
         .render(data, mesh.scope(), &LIMITS)
         .map_err(|source| Refusal::Render { name: name.to_owned(), source: Box::new(source) })?;
     let overlay = mesh.overlays().overlay(&rendered.text);
-    let mut overlay = overlay
-        .and_then(|overlay| overlay.fill(&rendered.placeholders))
-        .map_err(|source| Refusal::Overlay { name: name.to_owned(), source })?;
+    let mut overlay =
+        overlay.and_then(|overlay| overlay.fill(&rendered.placeholders)).map_err(|source| match source {
+            OverlayError::Directive { .. } => Refusal::Directive { name: name.to_owned() },
+            source => Refusal::Overlay { name: name.to_owned(), source },
+        })?;
     canonicalise(&mut overlay);
     Ok(overlay)
 }
