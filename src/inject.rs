@@ -48,8 +48,11 @@ const DEFAULT_CLUSTER: &str = "Kubernetes";
 
 static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
 
+/// A JSON pointer, what must be there if anything is, and the sentence if it is not.
+type Shape = (&'static str, fn(&Value) -> bool, &'static str);
+
 /// What every pod is before anything else is: an API server has seen to it, a manifest may be anything.
-const SHAPES: [(&str, fn(&Value) -> bool, &str); 7] = [
+const SHAPES: [Shape; 7] = [
     ("/metadata", Value::is_object, "metadata is not an object"),
     ("/metadata/labels", Value::is_object, "metadata.labels is not an object"),
     ("/metadata/annotations", Value::is_object, "metadata.annotations is not an object"),
