@@ -18,6 +18,9 @@ mod conformance_https;
 mod conformance_manifests;
 #[path = "suite/equal.rs"]
 mod equal;
+#[cfg(feature = "server")]
+#[path = "suite/facts.rs"]
+mod facts;
 #[path = "suite/golden.rs"]
 mod golden;
 #[path = "suite/istio_templates.rs"]

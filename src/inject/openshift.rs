@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::names;
+use crate::{names, pod};
 
 /// User and group ID of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,9 @@ pub fn drop_application_user(pod: &mut Value) -> bool {
     if !proxy_runs_as_application(pod) {
         return false;
     }
-    let Some(context) =
-        proxy_mut(pod).and_then(|proxy| proxy.get_mut("securityContext")).and_then(Value::as_object_mut)
+    let Some(context) = pod::find_sidecar_mut(pod)
+        .and_then(|proxy| proxy.get_mut("securityContext"))
+        .and_then(Value::as_object_mut)
     else {
         return false;
     };
@@ -94,28 +95,16 @@ fn scan_number(text: &str) -> Option<(u32, &str)> {
 
 fn proxy_runs_as_application(pod: &Value) -> bool {
     let (mut proxy, mut application) = (0, 0);
-    let lists = ["/spec/containers", "/spec/initContainers"];
-    let containers = lists.iter().filter_map(|path| pod.pointer(path)?.as_array()).flatten();
-    for container in containers {
+    for container in pod::containers(pod).iter().chain(pod::init_containers(pod)) {
         let user = container.pointer("/securityContext/runAsUser").and_then(Value::as_i64);
         let Some(user) = user else { continue };
-        match container.get("name").and_then(Value::as_str) {
-            Some(names::CONTAINER_PROXY) => proxy = user,
-            Some(names::CONTAINER_VALIDATION | names::CONTAINER_INIT) => {}
+        match pod::name(container) {
+            names::CONTAINER_PROXY => proxy = user,
+            names::CONTAINER_VALIDATION | names::CONTAINER_INIT => {}
             _ => application = user,
         }
     }
     proxy == application
-}
-
-fn proxy_mut(pod: &mut Value) -> Option<&mut Value> {
-    let is_proxy =
-        |container: &Value| container.get("name").and_then(Value::as_str) == Some(names::CONTAINER_PROXY);
-    let list = ["containers", "initContainers"].into_iter().find(|list| {
-        let containers = pod.get("spec").and_then(|spec| spec.get(list)).and_then(Value::as_array);
-        containers.is_some_and(|containers| containers.iter().any(is_proxy))
-    })?;
-    pod.get_mut("spec")?.get_mut(list)?.as_array_mut()?.iter_mut().find(|container| is_proxy(container))
 }
 
 #[cfg(test)]
