@@ -39,7 +39,7 @@ fn request(review: &str) -> PodRequest {
 }
 
 fn injected(mesh: &Mesh, request: &PodRequest) -> inject::Injection {
-    match inject::run(mesh, request, &Facts::default()) {
+    match inject::run(mesh, request, &Facts::of(mesh, &request.namespace)) {
         Ok(Outcome::Injected(injection)) => *injection,
         other => panic!("{other:?}"),
     }

@@ -27,7 +27,7 @@ use serde_json::Value;
 
 pub use crate::meshconfig::proxy::{ProxyConfigResource, ProxyConfigs};
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
-pub use facts::{Namespace, Node};
+pub use facts::{Namespace, Node, Nodes};
 pub use injector::{Injector, Policy};
 pub use selector::{Operator, Requirement, Selector};
 
@@ -72,11 +72,11 @@ pub struct Installation {
     /// The compliance policy proxies are told, such as `fips-140-2`; empty for none.
     pub compliance_policy: String,
     /// Known nodes.
-    pub nodes: Vec<Node>,
+    pub nodes: Nodes,
     /// Known ProxyConfig resources.
     pub proxy_configs: ProxyConfigs,
-    /// Known namespaces.
-    pub namespaces: Vec<Namespace>,
+    /// Known namespaces, by name.
+    pub namespaces: BTreeMap<String, Namespace>,
     /// What the template function `env` may see.
     pub env: BTreeMap<String, String>,
     /// Where templates, values and the policy come from when they are not given.
@@ -255,7 +255,7 @@ impl Mesh {
     }
 
     /// Known nodes.
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &Nodes {
         &self.installation.nodes
     }
 
@@ -264,14 +264,14 @@ impl Mesh {
         &self.installation.proxy_configs
     }
 
-    /// Known namespaces.
-    pub fn namespaces(&self) -> &[Namespace] {
+    /// Known namespaces, by name.
+    pub fn namespaces(&self) -> &BTreeMap<String, Namespace> {
         &self.installation.namespaces
     }
 
     /// The namespace of this name, if it is known.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
-        self.installation.namespaces.iter().find(|namespace| namespace.name == name)
+        self.installation.namespaces.get(name)
     }
 
     /// What templates may see of the world besides their data.
@@ -333,9 +333,9 @@ impl Default for Installation {
             platform: Platform::default(),
             native_sidecars: NativeSidecars::default(),
             compliance_policy: String::new(),
-            nodes: Vec::new(),
+            nodes: Nodes::default(),
             proxy_configs: ProxyConfigs::default(),
-            namespaces: Vec::new(),
+            namespaces: BTreeMap::new(),
             env: BTreeMap::new(),
             absent: Absent::default(),
         }

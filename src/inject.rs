@@ -15,7 +15,7 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{Compat, Mesh, Node, Platform, Policy},
+    config::{Compat, Mesh, Nodes, Platform, Policy},
     merge::{self, Directives},
     meshconfig::proxy,
     names, patch, pod,
@@ -38,7 +38,7 @@ mod request;
 pub mod warning;
 
 pub use outcome::{Injection, Outcome, Refusal, Skip};
-pub use request::{Facts, PodRequest, Rules};
+pub use request::{Facts, PodRequest, Rules, Selection};
 
 /// The largest patch that is sent, in bytes: an object that large does not fit into etcd anyway (reliability I-16).
 const PATCH_LIMIT: usize = 2 << 20;
@@ -158,7 +158,10 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, facts: &Facts<'_>) -> Decision
         policy: injector.policy.as_str(),
         never: &injector.never_inject,
         always: &injector.always_inject,
-        namespace_labels: facts.namespace.map(|namespace| &namespace.labels),
+        namespace_labels: facts
+            .namespace
+            .filter(|_| facts.selection == Selection::ByLabels)
+            .map(|namespace| &namespace.labels),
         revision: mesh.revision(),
         tags: &tags,
         enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
@@ -236,14 +239,14 @@ fn respell(pod: &mut Cow<'_, Value>, respelt: BTreeMap<&'static str, String>) {
 
 /// The nodes a pod can come to, if they are known: those of a remote cluster, which the URL path names, are not
 /// (Istio's `nodes.ForCluster`).
-fn known_nodes<'a>(rules: Rules, mesh: &Mesh, request: &PodRequest, facts: &Facts<'a>) -> Option<&'a [Node]> {
+fn known_nodes<'a>(rules: Rules, mesh: &Mesh, request: &PodRequest, facts: &Facts<'a>) -> Option<&'a Nodes> {
     if rules == Rules::TemplatesOnly {
         return None;
     }
     let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
     let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
     let asked = request.path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
-    asked.is_none_or(|asked| asked == own).then_some(facts.nodes)
+    facts.nodes.filter(|_| asked.is_none_or(|asked| asked == own))
 }
 
 fn node_name(pod: &Value) -> Option<&str> {

@@ -12,6 +12,7 @@
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
+//! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`names`]: every label, annotation, container and port name, once.
 //!
 //! The shell around it, behind the feature `server`:
@@ -29,6 +30,7 @@ pub mod names;
 pub mod patch;
 pub mod pod;
 pub mod template;
+pub mod webhook_config;
 pub mod yaml;
 
 #[cfg(feature = "server")]

@@ -9,13 +9,19 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
 mod admin;
+pub mod certs;
+pub mod cluster;
 mod configuration;
 mod connection;
 mod crowd;
+mod facts;
+mod lease;
 mod listener;
 mod metrics;
 pub mod options;
 mod process;
+mod readiness;
+mod reload;
 mod shutdown;
 mod stream;
 pub mod telemetry;
@@ -35,9 +41,11 @@ use self::{
     admin::Admin,
     configuration::Configuration,
     connection::Http,
+    facts::LiveFacts,
     listener::{Acceptor, Connection},
     metrics::Metrics,
-    options::{Options, Timeouts},
+    options::{Certificate, Options, Origin, Timeouts},
+    readiness::Readiness,
     shutdown::{Control, Phase},
     stream::Activity,
     tls::CertificateStore,
@@ -53,6 +61,9 @@ pub enum StartError {
     /// The certificate is refused.
     #[error(transparent)]
     Certificate(#[from] tls::Error),
+    /// There is no way to the API server.
+    #[error(transparent)]
+    Client(#[from] cluster::client::Error),
     /// An address cannot be listened on, or a thread cannot be started.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -70,9 +81,11 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Handle {
     control: Arc<Control>,
+    origin: Origin,
     configuration: Arc<Configuration>,
+    certificate_origin: Certificate,
     certificate: Arc<CertificateStore>,
-    metrics: Arc<Metrics>,
+    readiness: Readiness,
 }
 
 /// What a reload did; what failed is as it was before.
@@ -84,23 +97,34 @@ pub struct Reloaded {
     pub certificate: Result<(), String>,
 }
 
+/// How long the end of the server waits for the Lease to be given back.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Connections on the admin port.
 const ADMIN_CONNECTIONS: usize = 128;
 
 impl Server {
-    /// Loads configuration and certificate, listens on both ports and serves. It is ready when this returns.
+    /// Loads configuration and certificate, listens on both ports and serves. What comes from files is in use when this
+    /// returns; what comes from the cluster is waited for by [`Handle::ready`].
     ///
     /// # Errors
     /// When any of that cannot be done; then nothing is left running.
     pub async fn start(options: Options) -> Result<Server, StartError> {
         let metrics = Arc::new(Metrics::new(options.dropped_log_lines.clone()));
-        let configuration = Configuration::open(options.source.clone(), &metrics)
-            .map(Arc::new)
-            .map_err(StartError::Configuration)?;
-        let certificate = Arc::new(CertificateStore::open(options.certificate.clone())?);
-        let validity = certificate.validity();
-        metrics.certificate_loaded(Some((validity.not_before, validity.not_after)));
+        let readiness = Readiness::default();
+        let control = Arc::new(Control::new());
+        let source = match &options.configuration {
+            Origin::Source(_) => "bundle",
+            Origin::Cluster(_) => "cluster",
+        };
+        let gate = readiness.gate("config", "there is no configuration yet");
+        let configuration = Arc::new(Configuration::new(source, gate, metrics.clone()));
+        let gate = readiness.gate("certificate", "there is no certificate yet");
+        let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
         let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;
+        if let Origin::Source(source) = &options.configuration {
+            configuration.read(source.as_ref()).map_err(StartError::Configuration)?;
+        }
+        certificate.read(&options.certificate)?;
 
         let webhook_socket = listener::bind(options.listen)?;
         let admin_socket = listener::bind(options.admin)?;
@@ -108,20 +132,19 @@ impl Server {
         let admin_address = admin_socket.local_addr()?;
         let listener = TcpListener::from_std(webhook_socket)?;
 
-        let control = Arc::new(Control::new());
+        let controller =
+            start_cluster(&options, &configuration, &certificate, &readiness, &metrics, &control).await?;
         let timeouts = Arc::new(options.timeouts.clone());
         let handle = Handle {
             control: control.clone(),
+            origin: options.configuration.clone(),
             configuration: configuration.clone(),
+            certificate_origin: options.certificate.clone(),
             certificate: certificate.clone(),
-            metrics: metrics.clone(),
+            readiness: readiness.clone(),
         };
-        let admin = Admin {
-            configuration: configuration.clone(),
-            certificate,
-            metrics: metrics.clone(),
-            phase: control.watch(),
-        };
+        reload::watch(watched_files(&options), handle.clone(), control.watch());
+        let admin = Admin { readiness, certificate, metrics: metrics.clone(), phase: control.watch() };
         serve_admin(admin_socket, admin, &options)?;
 
         let webhook =
@@ -163,7 +186,13 @@ impl Server {
             metrics,
         };
         tokio::spawn(listener::accept(listener, how, serve));
-        let life = tokio::spawn(live(control, connections, options.limits.connections, options.timeouts));
+        let life = tokio::spawn(live(
+            control,
+            connections,
+            options.limits.connections,
+            options.timeouts,
+            controller,
+        ));
         Ok(Server { webhook_address, admin_address, handle, life })
     }
 
@@ -199,38 +228,98 @@ impl Handle {
         }
     }
 
-    /// Reads configuration and certificate again. Each is taken into use whole or not at all.
+    /// Waits until everything that must have happened before requests are served has happened.
+    pub async fn ready(&self) {
+        self.readiness.passed().await;
+    }
+
+    /// Reads configuration and certificate from their files again. Each is taken into use whole or not at all; what
+    /// comes from the cluster is not touched.
     pub async fn reload(&self) -> Reloaded {
         let handle = self.clone();
         let reload = move || Reloaded {
-            configuration: handle.configuration.reload(&handle.metrics),
-            certificate: handle.reload_certificate(),
+            configuration: handle.reload_configuration(),
+            certificate: handle
+                .certificate
+                .read(&handle.certificate_origin)
+                .map_err(|error| error.to_string()),
         };
-        let reloaded = tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Reloaded {
+        tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Reloaded {
             configuration: Err("the reload was cut off".to_owned()),
             certificate: Err("the reload was cut off".to_owned()),
-        });
-        match &reloaded.configuration {
-            Ok(generation) => tracing::info!(generation, "the configuration was reloaded"),
-            Err(error) => tracing::error!(error, "the configuration is refused; the last good one stays"),
-        }
-        match &reloaded.certificate {
-            Ok(()) => tracing::info!("the certificate was reloaded"),
-            Err(error) => tracing::error!(error, "the certificate is refused; the last good one stays"),
-        }
-        reloaded
+        })
     }
 
-    fn reload_certificate(&self) -> Result<(), String> {
-        let reloaded = self.certificate.reload();
-        let validity = reloaded.as_ref().ok().map(|validity| (validity.not_before, validity.not_after));
-        self.metrics.certificate_loaded(validity);
-        reloaded.map(|_| ()).map_err(|error| error.to_string())
+    fn reload_configuration(&self) -> Result<u64, String> {
+        match &self.origin {
+            Origin::Source(source) => self.configuration.read(source.as_ref()),
+            Origin::Cluster(_) => Ok(self.configuration.current().map_or(0, |active| active.generation)),
+        }
     }
 }
 
+/// Starts what talks to the API server, if anything does. Gives the task that has a Lease to give back.
+async fn start_cluster(
+    options: &Options,
+    configuration: &Arc<Configuration>,
+    certificate: &Arc<CertificateStore>,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    control: &Arc<Control>,
+) -> Result<Option<JoinHandle<()>>, StartError> {
+    let watched = match &options.configuration {
+        Origin::Cluster(watched) => Some(watched),
+        Origin::Source(_) => None,
+    };
+    let controlled = match &options.certificate {
+        Certificate::Controller(controlled) => Some(controlled),
+        _ => None,
+    };
+    if watched.is_none() && controlled.is_none() {
+        return Ok(None);
+    }
+    let client = cluster::client::connect(&options.access).await?;
+    if let Some(watched) = watched {
+        let targets = cluster::Targets {
+            configuration: configuration.clone(),
+            facts: Arc::new(LiveFacts::default()),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            phase: control.watch(),
+        };
+        cluster::start(client.clone(), watched.as_ref().clone(), targets);
+    }
+    Ok(controlled.map(|controlled| {
+        let targets = certs::Targets {
+            certificate: certificate.clone(),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            phase: control.watch(),
+        };
+        certs::start(client, controlled.as_ref().clone(), targets)
+    }))
+}
+
+/// The files whose change is a reason to reload.
+fn watched_files(options: &Options) -> Vec<std::path::PathBuf> {
+    let mut files = match &options.configuration {
+        Origin::Source(source) => source.files(),
+        Origin::Cluster(_) => Vec::new(),
+    };
+    if let Certificate::Files { chain, key } = &options.certificate {
+        files.extend([chain.clone(), key.clone()]);
+    }
+    files
+}
+
 /// From the first signal to the end. Tells whether every connection ended by itself.
-async fn live(control: Arc<Control>, connections: Arc<Semaphore>, cap: usize, timeouts: Timeouts) -> bool {
+async fn live(
+    control: Arc<Control>,
+    connections: Arc<Semaphore>,
+    cap: usize,
+    timeouts: Timeouts,
+    controller: Option<JoinHandle<()>>,
+) -> bool {
     let phase = control.watch();
     phase.reached(Phase::Draining).await;
     tokio::select! {
@@ -246,6 +335,10 @@ async fn live(control: Arc<Control>, connections: Arc<Semaphore>, cap: usize, ti
         () = phase.reached(Phase::Stopped) => connections.available_permits() == cap,
     };
     control.advance(Phase::Stopped);
+    if let Some(controller) = controller {
+        // It began to end with the draining; a Lease that is not given back costs the next leader a few seconds.
+        let _ = tokio::time::timeout(LAST_WORDS, controller).await;
+    }
     finished
 }
 

@@ -1,5 +1,7 @@
 //! `outrigger serve`: flags to options, signals to phases, one line when ready.
 
+mod cluster;
+
 use std::{
     io::{self, IsTerminal, Write},
     net::SocketAddr,
@@ -13,9 +15,11 @@ use clap::{Args, ValueEnum};
 use prometheus_client::metrics::counter::Counter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::cluster::{CertificateFlag, InCluster};
+use super::cluster::Cluster;
 use crate::server::{
     Handle, Server, StartError,
-    options::{Certificate, Limits, Options, Timeouts, TlsVersion, parse_duration},
+    options::{Certificate, Limits, Options, Origin, Timeouts, TlsVersion, parse_duration},
     telemetry::{self, Format, Lines},
     webhook::handler::Bundle,
 };
@@ -58,6 +62,10 @@ pub struct Serve {
     /// How the log looks; `auto` is text on a terminal and JSON otherwise
     #[arg(long, env = "OUTRIGGER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(flatten)]
+    in_cluster: InCluster,
     #[command(flatten)]
     tuning: Tuning,
 }
@@ -125,11 +133,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 impl Serve {
     /// Serves until a signal ends it.
     pub fn run(self) -> ExitCode {
-        if !self.standalone {
-            return complain(
-                USAGE,
-                "serving from a cluster's configuration is not available yet; use --standalone",
-            );
+        if let Some(contradiction) = self.contradiction() {
+            return complain(USAGE, contradiction);
         }
         let dropped = Counter::default();
         let format = self.format();
@@ -165,10 +170,36 @@ impl Serve {
         }
     }
 
+    /// Flags that cannot be meant together.
+    fn contradiction(&self) -> Option<&'static str> {
+        let from = self.in_cluster.certificate;
+        match from {
+            Some(CertificateFlag::Files) if self.tls_cert.is_none() => {
+                Some("--certificate files needs --tls-cert and --tls-key")
+            }
+            Some(CertificateFlag::Controller | CertificateFlag::SelfSigned) if self.tls_cert.is_some() => {
+                Some("--tls-cert is given; accepted is --certificate files, or none of the two")
+            }
+            Some(CertificateFlag::Controller) if self.standalone => {
+                Some("--certificate controller needs a cluster, which --standalone does without")
+            }
+            _ => None,
+        }
+    }
+
     fn options(self, dropped_log_lines: Counter) -> Options {
+        let from = self.in_cluster.certificate;
         let certificate = match (self.tls_cert, self.tls_key) {
             (Some(chain), Some(key)) => Certificate::Files { chain, key },
-            _ => Certificate::SelfSigned { names: self.tls_san },
+            _ if self.standalone || from == Some(CertificateFlag::SelfSigned) => {
+                Certificate::SelfSigned { names: self.tls_san }
+            }
+            _ => Certificate::Controller(Box::new(self.in_cluster.controlled())),
+        };
+        let configuration = if self.standalone || self.bundle.is_some() {
+            Origin::Source(Arc::new(Bundle { file: self.bundle }))
+        } else {
+            Origin::Cluster(Box::new(self.in_cluster.watched()))
         };
         Options {
             listen: self.listen,
@@ -178,7 +209,7 @@ impl Serve {
                 MinVersion::V1_2 => TlsVersion::V1_2,
                 MinVersion::V1_3 => TlsVersion::V1_3,
             },
-            source: Arc::new(Bundle { file: self.bundle }),
+            configuration,
             limits: Limits {
                 connections: self.tuning.max_connections,
                 in_flight: self.tuning.max_in_flight,
@@ -196,6 +227,7 @@ impl Serve {
                 grace: self.tuning.shutdown_grace,
                 ..Timeouts::default()
             },
+            access: self.cluster.access(),
             dropped_log_lines,
         }
     }
@@ -241,11 +273,17 @@ async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
         }
         Err(_) => return complain(ERROR, "the start was cut off"),
     };
-    lines.line(ready_line(format, server.webhook_address(), server.admin_address()));
+    let line = ready_line(format, server.webhook_address(), server.admin_address());
     let handle = server.handle();
+    let mut ready = std::pin::pin!(handle.ready());
+    let mut said = false;
     let mut ended = std::pin::pin!(server.ended());
     loop {
         tokio::select! {
+            () = &mut ready, if !said => {
+                said = true;
+                lines.line(line.clone());
+            }
             finished = &mut ended => {
                 return if finished { ExitCode::SUCCESS } else { complain(ERROR, "some requests were cut off") };
             }
@@ -258,7 +296,14 @@ async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
 
 fn reload(handle: &Handle) {
     let handle = handle.clone();
-    tokio::spawn(async move { handle.reload().await });
+    tokio::spawn(async move {
+        let reloaded = handle.reload().await;
+        tracing::info!(
+            configuration = reloaded.configuration.is_ok(),
+            certificate = reloaded.certificate.is_ok(),
+            "configuration and certificate were read again"
+        );
+    });
 }
 
 /// The one line that says where the server is to be found.

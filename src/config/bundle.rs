@@ -86,13 +86,15 @@ fn installation(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Installat
         installation.compliance_policy = decoder.string(&at, "a string").unwrap_or_default();
     }
     if let Some(at) = fields.take("nodes") {
-        installation.nodes = facts::nodes(decoder, &at);
+        installation.nodes = facts::nodes(decoder, &at).into_iter().collect();
     }
     if let Some(at) = fields.take("proxyConfigs") {
         installation.proxy_configs = proxy_objects::read(decoder, &at);
     }
     if let Some(at) = fields.take("namespaces") {
-        installation.namespaces = facts::namespaces(decoder, &at);
+        let all = facts::namespaces(decoder, &at);
+        installation.namespaces =
+            all.into_iter().map(|namespace| (namespace.name.clone(), namespace)).collect();
     }
     if let Some(at) = fields.take("env") {
         installation.env = decoder.string_map(&at);

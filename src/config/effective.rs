@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::injector;
-use super::{Installation, Namespace, Node, bundle as format, proxy_objects, values};
+use super::{Installation, Namespace, bundle as format, proxy_objects, values};
 use crate::gotypes::{Kind, MESH_CONFIG, PROXY_CONFIG, Type};
 use crate::meshconfig::mesh;
 
@@ -29,9 +29,9 @@ pub(super) fn bundle(
         "platform": installation.platform.as_str(),
         "nativeSidecars": installation.native_sidecars.as_str(),
         "compliancePolicy": installation.compliance_policy,
-        "nodes": installation.nodes.iter().map(Node::to_value).collect::<Vec<_>>(),
+        "nodes": installation.nodes.iter().map(|node| node.to_value()).collect::<Vec<_>>(),
         "proxyConfigs": installation.proxy_configs.iter().map(proxy_objects::to_value).collect::<Vec<_>>(),
-        "namespaces": installation.namespaces.iter().map(Namespace::to_value).collect::<Vec<_>>(),
+        "namespaces": installation.namespaces.values().map(Namespace::to_value).collect::<Vec<_>>(),
         "env": installation.env,
     })
 }

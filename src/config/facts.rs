@@ -28,6 +28,77 @@ pub struct Node {
     pub kubelet_version: String,
 }
 
+/// The nodes of a cluster, made for two questions: which kubelet has this one, and which kubelets are there at all.
+/// Both cost the same for five nodes and for five thousand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    by_name: BTreeMap<String, String>,
+    /// How many nodes have each version.
+    versions: BTreeMap<String, usize>,
+}
+
+impl Nodes {
+    /// Adds a node or replaces it. Tells whether that changed anything.
+    pub fn put(&mut self, node: Node) -> bool {
+        if self.by_name.get(&node.name) == Some(&node.kubelet_version) {
+            return false;
+        }
+        self.remove(&node.name);
+        *self.versions.entry(node.kubelet_version.clone()).or_default() += 1;
+        self.by_name.insert(node.name, node.kubelet_version);
+        true
+    }
+
+    /// Forgets a node. Tells whether it was known.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let Some(version) = self.by_name.remove(name) else { return false };
+        if let Some(count) = self.versions.get_mut(&version) {
+            *count -= 1;
+            if *count == 0 {
+                self.versions.remove(&version);
+            }
+        }
+        true
+    }
+
+    /// The version of a node's kubelet, if the node is known.
+    pub fn kubelet_version(&self, name: &str) -> Option<&str> {
+        self.by_name.get(name).map(String::as_str)
+    }
+
+    /// The versions of kubelets there are, each once.
+    pub fn versions(&self) -> impl Iterator<Item = &str> {
+        self.versions.keys().map(String::as_str)
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The nodes, by name.
+    pub fn iter(&self) -> impl Iterator<Item = Node> + '_ {
+        self.by_name
+            .iter()
+            .map(|(name, version)| Node { name: name.clone(), kubelet_version: version.clone() })
+    }
+}
+
+impl FromIterator<Node> for Nodes {
+    fn from_iter<T: IntoIterator<Item = Node>>(nodes: T) -> Nodes {
+        let mut all = Nodes::default();
+        for node in nodes {
+            all.put(node);
+        }
+        all
+    }
+}
+
 impl Namespace {
     /// The namespace as it stands in a bundle.
     pub fn to_value(&self) -> Value {
@@ -119,5 +190,27 @@ impl Names {
             self.seen.insert(name.clone(), Place::from(at.node.mark));
         }
         name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, version: &str) -> Node {
+        Node { name: name.to_owned(), kubelet_version: version.to_owned() }
+    }
+
+    #[test]
+    fn versions_follow_the_nodes() {
+        let mut nodes: Nodes =
+            [node("a", "v1.33.0"), node("b", "v1.32.0"), node("c", "v1.33.0")].into_iter().collect();
+        assert_eq!(nodes.versions().collect::<Vec<_>>(), ["v1.32.0", "v1.33.0"]);
+        assert!(!nodes.put(node("a", "v1.33.0")), "nothing changed");
+        assert!(nodes.put(node("b", "v1.33.0")), "an upgrade");
+        assert_eq!(nodes.versions().collect::<Vec<_>>(), ["v1.33.0"]);
+        assert!(nodes.remove("a") && nodes.remove("b") && !nodes.remove("b"));
+        assert_eq!((nodes.len(), nodes.versions().count()), (1, 1));
+        assert!(nodes.remove("c") && nodes.is_empty() && nodes.versions().next().is_none());
     }
 }

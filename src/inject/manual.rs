@@ -294,9 +294,7 @@ fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> Po
 
 fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     match options.rules {
-        Rules::Configured => {
-            Facts { namespace: options.mesh.namespace(namespace), nodes: options.mesh.nodes() }
-        }
+        Rules::Configured => Facts::of(options.mesh, namespace),
         Rules::TemplatesOnly => Facts::default(),
     }
 }

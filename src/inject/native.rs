@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::config::{NativeSidecars, Node};
+use crate::config::{NativeSidecars, Nodes};
 
 /// The first minor version of Kubernetes whose native sidecars are stable.
 const MINIMUM_MINOR: u64 = 33;
@@ -16,16 +16,16 @@ const MINIMUM_MINOR: u64 = 33;
 ///
 /// `nodes` is `None` when nodes cannot be known, which is not the same as a cluster without nodes: an empty list has no
 /// node that forbids them. `assigned` is the pod's `spec.nodeName`; a known assigned node decides alone.
-pub fn detected(mode: NativeSidecars, nodes: Option<&[Node]>, assigned: Option<&str>) -> bool {
+pub fn detected(mode: NativeSidecars, nodes: Option<&Nodes>, assigned: Option<&str>) -> bool {
     match mode {
         NativeSidecars::Disabled => false,
         NativeSidecars::Enabled => true,
         NativeSidecars::Auto => {
             let Some(nodes) = nodes else { return false };
             let assigned = assigned.filter(|name| !name.is_empty());
-            match assigned.and_then(|name| nodes.iter().find(|node| node.name == name)) {
-                Some(node) => is_stable(&node.kubelet_version),
-                None => nodes.iter().all(|node| is_stable(&node.kubelet_version)),
+            match assigned.and_then(|name| nodes.kubelet_version(name)) {
+                Some(version) => is_stable(version),
+                None => nodes.versions().all(is_stable),
             }
         }
     }
@@ -66,8 +66,9 @@ fn minor(version: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Node;
 
-    fn nodes(versions: &[&str]) -> Vec<Node> {
+    fn nodes(versions: &[&str]) -> Nodes {
         let node = |(index, version): (usize, &&str)| Node {
             name: format!("node-{index}"),
             kubelet_version: (*version).to_owned(),
@@ -102,8 +103,8 @@ mod tests {
 
     #[test]
     fn no_nodes_allow_and_unknown_nodes_forbid() {
-        assert!(detected(NativeSidecars::Auto, Some(&[]), None));
-        assert!(detected(NativeSidecars::Auto, Some(&[]), Some("node-0")));
+        assert!(detected(NativeSidecars::Auto, Some(&Nodes::default()), None));
+        assert!(detected(NativeSidecars::Auto, Some(&Nodes::default()), Some("node-0")));
         assert!(!detected(NativeSidecars::Auto, None, None));
     }
 

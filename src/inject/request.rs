@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    config::{Namespace, Node},
+    config::{Mesh, Namespace, Nodes},
     pod::Workload,
 };
 
@@ -32,10 +32,35 @@ impl PodRequest {
 /// What is known of the cluster beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
-    /// The request's namespace. `None`: not known, then the API server's selection of the pod is trusted.
+    /// The request's namespace, if it is known.
     pub namespace: Option<&'a Namespace>,
-    /// The cluster's nodes; their kubelets' versions decide whether native sidecars are used.
-    pub nodes: &'a [Node],
+    /// Who has compared the labels of the namespace with the selectors of the webhook's configuration.
+    pub selection: Selection,
+    /// The cluster's nodes, whose kubelets' versions decide whether native sidecars are used. `None`: not known, which
+    /// is not the same as none.
+    pub nodes: Option<&'a Nodes>,
+}
+
+impl<'a> Facts<'a> {
+    /// What the configuration itself says about a namespace and the nodes.
+    pub fn of(mesh: &'a Mesh, namespace: &str) -> Facts<'a> {
+        Facts {
+            namespace: mesh.namespace(namespace),
+            selection: Selection::ByLabels,
+            nodes: Some(mesh.nodes()),
+        }
+    }
+}
+
+/// Who has compared the labels of a namespace with the selectors of the webhook's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// Nobody yet: where the namespace is known its labels count, else the request is taken as selected.
+    #[default]
+    ByLabels,
+    /// The API server. What is known of the namespace here may be older than what it selected by (O-06), and a pod
+    /// that is left out because of an old label would run without its proxy.
+    ByApiServer,
 }
 
 /// Which rules of the configuration's injector count.

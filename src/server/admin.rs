@@ -14,15 +14,15 @@ use axum::{
 };
 
 use super::{
-    configuration::Configuration,
     metrics::{self, Metrics},
+    readiness::{self, Readiness},
     shutdown::{Phase, Watch},
     tls::{CertificateStore, unix_now},
 };
 
 /// What the port shows.
 pub(crate) struct Admin {
-    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) readiness: Readiness,
     pub(crate) certificate: Arc<CertificateStore>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) phase: Watch,
@@ -33,6 +33,8 @@ struct Check {
     name: &'static str,
     problem: Option<String>,
     detail: String,
+    /// What is wrong without keeping requests from being served.
+    remark: Option<String>,
 }
 
 impl Admin {
@@ -41,8 +43,7 @@ impl Admin {
         Router::new()
             // Depends on nothing: whoever can answer lives.
             .route("/livez", get(async || "ok\n"))
-            // The port opens after the first complete configuration is in use, so this is always so.
-            .route("/startupz", get(async || "ok\n"))
+            .route("/startupz", get(started))
             .route("/readyz", get(ready))
             .route("/metrics", get(show_metrics))
             .fallback(async || {
@@ -51,27 +52,29 @@ impl Admin {
             .with_state(self)
     }
 
-    fn checks(&self) -> [Check; 3] {
-        let active = self.configuration.current();
-        let expired = self.certificate.validity().problem(unix_now());
-        let stopping = self.phase.now() > Phase::Serving;
-        [
-            Check {
-                name: "config",
-                problem: None,
-                detail: format!("generation {} hash {}", active.generation, active.engine.hash()),
-            },
-            Check {
-                name: "certificate",
-                problem: expired.map(|problem| problem.to_string()),
-                detail: String::new(),
-            },
-            Check {
-                name: "shutting-down",
-                problem: stopping.then(|| "the server is shutting down".to_owned()),
-                detail: String::new(),
-            },
-        ]
+    fn checks(&self) -> Vec<Check> {
+        let mut checks: Vec<Check> = self.readiness.states().into_iter().map(Check::gate).collect();
+        if let Some(problem) = self.certificate.validity().and_then(|validity| validity.problem(unix_now())) {
+            checks.push(Check::failed("certificate-validity", problem.to_string()));
+        }
+        if self.phase.now() > Phase::Serving {
+            checks.push(Check::failed("shutting-down", "the server is shutting down".to_owned()));
+        }
+        checks
+    }
+}
+
+impl Check {
+    fn gate((name, state): (&'static str, readiness::State)) -> Check {
+        let readiness::State { open, problem, detail } = state;
+        match problem {
+            Some(problem) if open => Check { name, problem: None, detail, remark: Some(problem) },
+            problem => Check { name, problem, detail, remark: None },
+        }
+    }
+
+    fn failed(name: &'static str, problem: String) -> Check {
+        Check { name, problem: Some(problem), detail: String::new(), remark: None }
     }
 }
 
@@ -85,17 +88,33 @@ async fn ready(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Re
         return "ok\n".into_response();
     }
     let mut text = String::new();
-    for Check { name, problem, detail } in checks {
+    for Check { name, problem, detail, remark } in checks {
         // Writing to a String does not fail.
         let _ = match problem {
             None if detail.is_empty() => writeln!(text, "[+]{name} ok"),
             None => writeln!(text, "[+]{name} ok: {detail}"),
             Some(problem) => writeln!(text, "[-]{name} failed: {problem}"),
         };
+        if let Some(remark) = remark {
+            let _ = writeln!(text, "[!]{name} {remark}");
+        }
     }
     text.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text).into_response()
+}
+
+/// Whether every gate was passed once: unlike `/readyz` it never falls back.
+async fn started(State(admin): State<Arc<Admin>>) -> Response {
+    let waiting: Vec<_> = admin.readiness.states().into_iter().filter(|(_, state)| !state.open).collect();
+    if waiting.is_empty() {
+        return "ok\n".into_response();
+    }
+    let text: String = waiting
+        .into_iter()
+        .map(|(name, state)| format!("[-]{name} failed: {}\n", state.problem.unwrap_or_default()))
+        .collect();
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use super::{
     metrics::Metrics,
+    readiness::Gate,
     tls::unix_now,
     webhook::engine::{Engine, Loaded, Source},
 };
@@ -19,56 +20,71 @@ pub(crate) struct Active {
 
 /// The slot the configuration lives in.
 pub(crate) struct Configuration {
-    source: Arc<dyn Source>,
-    current: ArcSwap<Active>,
-    /// One reload at a time, so that the newest file wins.
-    reloading: Mutex<()>,
+    /// Key of the source in metrics.
+    source: &'static str,
+    current: ArcSwapOption<Active>,
+    /// One change at a time, so that the newest wins.
+    changing: Mutex<()>,
+    gate: Gate,
+    metrics: Arc<Metrics>,
 }
 
-/// Key of the source in metrics.
-const BUNDLE: &str = "bundle";
-
 impl Configuration {
-    /// Loads the configuration for the first time.
-    pub(crate) fn open(source: Arc<dyn Source>, metrics: &Metrics) -> Result<Configuration, String> {
-        let active = Active { engine: load(source.as_ref())?, generation: 1 };
-        note(metrics, &active);
-        Ok(Configuration { source, current: ArcSwap::from_pointee(active), reloading: Mutex::new(()) })
+    /// An empty slot. `source` is a key for metrics.
+    pub(crate) fn new(source: &'static str, gate: Gate, metrics: Arc<Metrics>) -> Configuration {
+        Configuration { source, current: ArcSwapOption::empty(), changing: Mutex::new(()), gate, metrics }
     }
 
-    /// The configuration to judge one request by; hold on to it until the request is done.
-    pub(crate) fn current(&self) -> Arc<Active> {
+    /// The configuration to judge one request by, if there is one; hold on to it until the request is done.
+    pub(crate) fn current(&self) -> Option<Arc<Active>> {
         self.current.load_full()
     }
 
-    /// Reads the source again and takes it into use; on an error everything stays as it is.
-    pub(crate) fn reload(&self, metrics: &Metrics) -> Result<u64, String> {
-        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        match load(self.source.as_ref()) {
-            Ok(engine) => {
-                let active = Active { engine, generation: self.current.load().generation + 1 };
-                let generation = active.generation;
-                note(metrics, &active);
-                self.current.store(Arc::new(active));
-                Ok(generation)
-            }
+    /// Reads a source and takes what it says into use; on an error everything stays as it is. Gives the generation.
+    ///
+    /// # Errors
+    /// When the source refuses.
+    pub(crate) fn read(&self, source: &dyn Source) -> Result<u64, String> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match source.load() {
+            Ok(loaded) => Ok(self.swap(loaded)),
             Err(error) => {
-                metrics.config_loaded(BUNDLE, None, unix_now());
+                self.refused(&error);
                 Err(error)
             }
         }
     }
-}
 
-fn load(source: &dyn Source) -> Result<Arc<dyn Engine>, String> {
-    let Loaded { engine, warnings } = source.load()?;
-    for warning in warnings {
-        tracing::warn!(warning, "the configuration has a questionable place");
+    /// Takes a configuration into use, unless it is the one that is in use already. Gives the generation.
+    pub(crate) fn publish(&self, loaded: Loaded) -> u64 {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.swap(loaded)
     }
-    Ok(engine)
-}
 
-fn note(metrics: &Metrics, active: &Active) {
-    let loaded = (active.generation, active.engine.revision(), active.engine.hash());
-    metrics.config_loaded(BUNDLE, Some(loaded), unix_now());
+    /// Notes that a new configuration is refused; the last good one stays.
+    pub(crate) fn refused(&self, error: &str) {
+        self.metrics.config_loaded(self.source, None, unix_now());
+        self.gate.trouble(format!("the newest configuration is refused: {error}"));
+        tracing::error!(error, "the configuration is refused; the last good one stays");
+    }
+
+    /// Notes that the configuration in use can no longer be found where it came from.
+    pub(crate) fn stale(&self, what: &str) {
+        self.gate.trouble(what);
+        tracing::warn!(what, "the configuration is gone; the last good one stays");
+    }
+
+    fn swap(&self, Loaded { engine, warnings }: Loaded) -> u64 {
+        for warning in warnings {
+            tracing::warn!(warning, "the configuration has a questionable place");
+        }
+        let generation = self.current.load().as_ref().map_or(0, |active| active.generation) + 1;
+        let (revision, hash) = (engine.revision(), engine.hash());
+        self.metrics.config_loaded(self.source, Some((generation, revision, hash)), unix_now());
+        tracing::info!(generation, revision, hash, "a configuration is taken into use");
+        let detail = format!("generation {generation} hash {hash}");
+        self.current.store(Some(Arc::new(Active { engine, generation })));
+        self.gate.open(detail);
+        generation
+    }
 }

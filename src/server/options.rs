@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::webhook::{engine, handler};
+use super::{
+    certs, cluster,
+    webhook::{engine, handler},
+};
 
 /// Everything a server needs to know.
 #[derive(Clone)]
@@ -18,7 +21,9 @@ pub struct Options {
     /// The oldest TLS version that is spoken.
     pub tls_min_version: TlsVersion,
     /// Where the configuration comes from.
-    pub source: Arc<dyn engine::Source>,
+    pub configuration: Origin,
+    /// The way to the API server, if anything is to be done there.
+    pub access: cluster::client::Access,
     /// Caps.
     pub limits: Limits,
     /// Timeouts.
@@ -34,7 +39,8 @@ impl Default for Options {
             admin: SocketAddr::from(([0_u16; 8], 8080)),
             certificate: Certificate::SelfSigned { names: Vec::new() },
             tls_min_version: TlsVersion::default(),
-            source: Arc::new(handler::Bundle::default()),
+            configuration: Origin::Source(Arc::new(handler::Bundle::default())),
+            access: cluster::client::Access::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             dropped_log_lines: Counter::default(),
@@ -42,9 +48,20 @@ impl Default for Options {
     }
 }
 
+/// Where the configuration comes from.
+#[derive(Clone)]
+pub enum Origin {
+    /// Something that is read at the start, at every reload, and when one of its files changes.
+    Source(Arc<dyn engine::Source>),
+    /// The cluster's own objects, which are watched.
+    Cluster(Box<cluster::Options>),
+}
+
 /// Where the serving certificate comes from.
 #[derive(Clone, Debug)]
 pub enum Certificate {
+    /// A CA and leaves of our own, kept in a Secret; we keep the caBundle of our webhooks.
+    Controller(Box<certs::Options>),
     /// PEM files; read again at every reload.
     Files {
         /// The chain, leaf first.

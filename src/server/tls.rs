@@ -10,17 +10,21 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 
 use self::chain::Validity;
-use super::options::{Certificate, TlsVersion};
+use super::{
+    metrics::Metrics,
+    options::{Certificate, TlsVersion},
+    readiness::Gate,
+};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -48,57 +52,133 @@ pub(crate) struct Serving {
     pub(crate) validity: Validity,
 }
 
-/// The certificate in use. Handshakes that have begun keep the one they got.
+/// The certificate in use, once there is one. Handshakes that have begun keep the one they got.
 pub(crate) struct CertificateStore {
-    origin: Certificate,
-    current: ArcSwap<Serving>,
+    current: ArcSwapOption<Serving>,
+    tickets: Tickets,
+    gate: Gate,
+    metrics: Arc<Metrics>,
 }
 
 impl CertificateStore {
-    /// Loads the certificate for the first time.
-    pub(crate) fn open(origin: Certificate) -> Result<CertificateStore, Error> {
-        let serving = load(&origin)?;
-        Ok(CertificateStore { origin, current: ArcSwap::from_pointee(serving) })
+    /// A store without a certificate: handshakes fail until one is installed.
+    ///
+    /// # Errors
+    /// When the TLS library cannot make keys for session tickets.
+    pub(crate) fn new(gate: Gate, metrics: Arc<Metrics>) -> Result<CertificateStore, Error> {
+        let tickets = Tickets::new().map_err(Error::Library)?;
+        Ok(CertificateStore { current: ArcSwapOption::empty(), tickets, gate, metrics })
     }
 
-    /// Reads the files again; on an error the certificate in use stays. A self-signed one stays as it is.
-    pub(crate) fn reload(&self) -> Result<Validity, Error> {
-        if let Certificate::Files { .. } = self.origin {
-            self.current.store(Arc::new(load(&self.origin)?));
+    /// Reads or makes a certificate and takes it into use; on an error the one in use stays.
+    ///
+    /// # Errors
+    /// When there is no usable certificate there.
+    pub(crate) fn read(&self, origin: &Certificate) -> Result<(), Error> {
+        let key = match origin {
+            Certificate::Files { chain, key } => files::load(chain, key).map_err(Error::from),
+            Certificate::SelfSigned { names } => self_signed(names),
+            Certificate::Controller(_) => return Ok(()),
+        };
+        self.outcome(key.and_then(|key| self.swap(key)))
+    }
+
+    /// Takes a certificate into use; on an error the one in use stays.
+    ///
+    /// # Errors
+    /// When its validity cannot be read.
+    pub(crate) fn install(&self, key: CertifiedKey) -> Result<(), Error> {
+        self.outcome(self.swap(key))
+    }
+
+    /// Notes that there should be another certificate, and why it cannot be used.
+    pub(crate) fn refused(&self, error: &str) {
+        self.metrics.certificate_loaded(None);
+        self.gate.trouble(format!("the newest certificate is refused: {error}"));
+        tracing::error!(error, "the certificate is refused; the last good one stays");
+    }
+
+    /// When the certificate in use is valid.
+    pub(crate) fn validity(&self) -> Option<Validity> {
+        self.current.load().as_ref().map(|serving| serving.validity)
+    }
+
+    fn outcome(&self, result: Result<(), Error>) -> Result<(), Error> {
+        if let Err(error) = &result {
+            self.refused(&error.to_string());
         }
-        Ok(self.validity())
+        result
     }
 
-    pub(crate) fn validity(&self) -> Validity {
-        self.current.load().validity
+    fn swap(&self, key: CertifiedKey) -> Result<(), Error> {
+        let leaf = key.cert.first().ok_or(chain::Error)?;
+        let validity = chain::validity(leaf)?;
+        let same = self.current.load().as_ref().is_some_and(|serving| serving.key.cert == key.cert);
+        self.current.store(Some(Arc::new(Serving { key: Arc::new(key), validity })));
+        if !same {
+            // A resumed session shows no certificate: tickets end with the certificate they were made under.
+            self.tickets.renew().map_err(Error::Library)?;
+            tracing::info!(not_after = validity.not_after, "a certificate is taken into use");
+        }
+        self.metrics.certificate_loaded(Some((validity.not_before, validity.not_after)));
+        self.gate.open(format!("valid until {}", validity.not_after));
+        Ok(())
     }
 }
 
 impl fmt::Debug for CertificateStore {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("CertificateStore").field("origin", &self.origin).finish_non_exhaustive()
+        out.debug_struct("CertificateStore").field("validity", &self.validity()).finish_non_exhaustive()
     }
 }
 
 impl ResolvesServerCert for CertificateStore {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // T-09, T-10: whatever name is asked for, there is one certificate.
-        Some(self.current.load().key.clone())
+        self.current.load().as_ref().map(|serving| serving.key.clone())
     }
 }
 
-fn load(origin: &Certificate) -> Result<Serving, Error> {
-    let key = match origin {
-        Certificate::Files { chain, key } => files::load(chain, key)?,
-        Certificate::SelfSigned { names } => {
-            let made = self_signed::make(names, SystemTime::now())?;
-            CertifiedKey::from_der(vec![made.certificate], made.key, &aws_lc_rs::default_provider())
-                .map_err(Error::Unusable)?
-        }
-    };
-    let leaf = key.cert.first().ok_or(chain::Error)?;
-    let validity = chain::validity(leaf)?;
-    Ok(Serving { key: Arc::new(key), validity })
+impl ProducesTickets for CertificateStore {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.current().lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.current().encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.current().decrypt(cipher)
+    }
+}
+
+/// Keys for session tickets, which can be thrown away.
+struct Tickets(ArcSwap<Arc<dyn ProducesTickets>>);
+
+impl Tickets {
+    fn new() -> Result<Tickets, rustls::Error> {
+        Ok(Tickets(ArcSwap::from_pointee(aws_lc_rs::Ticketer::new()?)))
+    }
+
+    fn current(&self) -> Arc<Arc<dyn ProducesTickets>> {
+        self.0.load_full()
+    }
+
+    fn renew(&self) -> Result<(), rustls::Error> {
+        self.0.store(Arc::new(aws_lc_rs::Ticketer::new()?));
+        Ok(())
+    }
+}
+
+fn self_signed(names: &[String]) -> Result<CertifiedKey, Error> {
+    let made = self_signed::make(names, SystemTime::now())?;
+    CertifiedKey::from_der(vec![made.certificate], made.key, &aws_lc_rs::default_provider())
+        .map_err(Error::Unusable)
 }
 
 /// Protocol settings: versions, ALPN, session tickets.
@@ -114,10 +194,10 @@ pub(crate) fn server_config(
         .with_protocol_versions(versions)
         .map_err(Error::Library)?
         .with_no_client_auth()
-        .with_cert_resolver(certificate);
+        .with_cert_resolver(certificate.clone());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // API servers open one connection per concurrent call: resumption keeps bursts cheap.
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(Error::Library)?;
+    config.ticketer = certificate;
     Ok(config)
 }
 

@@ -9,8 +9,22 @@ use std::{
 /// What each top-level module may use. What is not listed may not be used; the order is the reading order of `lib.rs`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["config", "inject", "manifest", "names", "patch", "pod", "server", "template", "yaml"]),
-    ("server", &["config", "inject", "names", "patch", "pod"]),
+    (
+        "cli",
+        &[
+            "config",
+            "inject",
+            "manifest",
+            "names",
+            "patch",
+            "pod",
+            "server",
+            "template",
+            "webhook_config",
+            "yaml",
+        ],
+    ),
+    ("server", &["config", "inject", "meshconfig", "names", "patch", "pod", "webhook_config", "yaml"]),
     (
         "inject",
         &[
@@ -29,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["gotypes", "meshconfig", "names", "template", "yaml"]),
     ("meshconfig", &["gotypes", "names", "yaml"]),
     ("template", &["gotypes", "meshconfig", "names", "yaml"]),
+    ("webhook_config", &["names", "pod", "yaml"]),
     ("manifest", &["names", "pod", "yaml"]),
     ("merge", &[]),
     ("patch", &["merge"]),
@@ -45,20 +60,29 @@ const SHELL_CRATES: &[&str] = &[
     "axum",
     "clap",
     "clap_complete",
+    "futures",
     "http_body_util",
     "hyper",
     "hyper_util",
+    "jiff",
+    "k8s_openapi",
+    "kube",
     "mimalloc",
+    "notify",
+    "opentelemetry",
     "prometheus_client",
     "rcgen",
     "rustls",
+    "rustls_pki_types",
     "similar",
     "socket2",
     "tokio",
     "tokio_rustls",
     "tower",
     "tracing",
+    "tracing_opentelemetry",
     "tracing_subscriber",
+    "x509_parser",
 ];
 
 /// Standard library modules that do I/O or read the clock or the environment.

@@ -145,8 +145,7 @@ pub(crate) fn meshes(folder: &Path, compat: &str, calls: &[Call], stock: &Map<St
 /// Our answer to a recorded call.
 pub(crate) fn answer(mesh: &Mesh, call: &Call) -> Result<Outcome, Refusal> {
     let request = PodRequest::new(call.namespace.clone(), call.pod.clone());
-    let facts = Facts { namespace: mesh.namespace(&call.namespace), nodes: mesh.nodes() };
-    inject::run(mesh, &request, &facts)
+    inject::run(mesh, &request, &Facts::of(mesh, &call.namespace))
 }
 
 /// What our answer differs in; `None` when it is the recorded one.

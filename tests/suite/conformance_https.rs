@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use hyper::StatusCode;
-use outrigger::server::webhook::handler::Bundle;
+use outrigger::server::{options::Origin, webhook::handler::Bundle};
 use serde_json::{Value, json};
 
 use super::{
@@ -54,8 +54,10 @@ async fn conformance_https_server_gives_istios_answer_to_every_recorded_call() {
         let files = tempfile::tempdir().unwrap();
         let file = files.path().join("bundle.json");
         fs::write(&file, bundle(setting, "istio", &namespaces)).unwrap();
-        let harness =
-            start_with(injecting(), |options| options.source = Arc::new(Bundle { file: Some(file) })).await;
+        let harness = start_with(injecting(), |options| {
+            options.configuration = Origin::Source(Arc::new(Bundle { file: Some(file) }))
+        })
+        .await;
         let mut connection = harness.http1().await;
         for call in calls.iter().filter(|call| call.setting == index) {
             let review = json!({

@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use outrigger::server::webhook::handler::Bundle;
+use outrigger::server::{options::Origin, webhook::handler::Bundle};
 use serde_json::Value;
 
 use super::support::{injecting, pod, review, start_with};
@@ -13,8 +13,10 @@ async fn response(bundle: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bundle.yaml");
     fs::write(&file, bundle).unwrap();
-    let harness =
-        start_with(injecting(), |options| options.source = Arc::new(Bundle { file: Some(file) })).await;
+    let harness = start_with(injecting(), |options| {
+        options.configuration = Origin::Source(Arc::new(Bundle { file: Some(file) }))
+    })
+    .await;
     harness.post("/inject", review("v1", pod())).await.json()["response"].take()
 }
 

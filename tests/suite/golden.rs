@@ -159,7 +159,7 @@ impl Case {
         let path = self.input.get("path").and_then(Value::as_object).into_iter().flatten();
         request.path_env =
             path.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
-        inject::run(mesh, &request, &Facts { namespace: mesh.namespace(namespace), nodes: mesh.nodes() })
+        inject::run(mesh, &request, &Facts::of(mesh, namespace))
     }
 
     fn injection(&self) -> Injection {

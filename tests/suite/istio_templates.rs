@@ -81,7 +81,7 @@ fn istios_templates_give_what_ours_give_for_any_pod() {
             return;
         }
         let (ours, theirs) = &meshes[mesh];
-        let run = |mesh| inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::default());
+        let run = |mesh| inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"));
         let found = differences(&run(ours), &run(theirs));
         assert!(found.is_empty(), "{}: {found:#?}", settings[mesh]);
     });

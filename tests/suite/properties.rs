@@ -97,7 +97,7 @@ fn our_mesh() -> impl Strategy<Value = usize> {
 }
 
 fn run(mesh: usize, pod: &Value) -> Result<Outcome, Refusal> {
-    inject::run(&MESHES[mesh].1, &PodRequest::new("shop", pod.clone()), &Facts::default())
+    inject::run(&MESHES[mesh].1, &PodRequest::new("shop", pod.clone()), &Facts::of(&MESHES[mesh].1, "shop"))
 }
 
 fn injected(mesh: usize, pod: &Value) -> Injection {

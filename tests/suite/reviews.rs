@@ -32,7 +32,7 @@ fn recorded_reviews_inject_and_decode_strictly() {
             let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: bundle }).unwrap();
             let namespace = request["namespace"].as_str().unwrap();
             let pod = PodRequest::new(namespace, request["object"].clone());
-            let outcome = inject::run(&mesh, &pod, &Facts::default());
+            let outcome = inject::run(&mesh, &pod, &Facts::of(&mesh, "shop"));
             match outcome.unwrap_or_else(|refusal| {
                 panic!("{name}, {bundle}: {}", refusal.diagnosis().unwrap_or(refusal.to_string()))
             }) {

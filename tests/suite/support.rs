@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use outrigger::server::{
     Server,
-    options::{Certificate, Options, Timeouts},
+    options::{Certificate, Options, Origin, Timeouts},
     webhook::engine::{Call, Engine, Injected, Loaded, Source, Verdict},
 };
 use rustls::{
@@ -126,7 +126,7 @@ pub(crate) fn options(engine: Arc<dyn Engine>) -> Options {
     Options {
         listen: loopback,
         admin: loopback,
-        source: Arc::new(Fixed(engine)),
+        configuration: Origin::Source(Arc::new(Fixed(engine))),
         timeouts: Timeouts { drain_delay: Duration::ZERO, ..Timeouts::default() },
         ..Options::default()
     }

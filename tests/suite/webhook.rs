@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
-use outrigger::server::webhook::engine::Verdict;
+use outrigger::server::{options::Origin, webhook::engine::Verdict};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -370,7 +370,7 @@ async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
         })
     };
     let source = InTurn::new(vec![Ok(says("first")), Err("line 3: no".to_owned()), Ok(says("second"))]);
-    let harness = start_with(injecting(), |options| options.source = source).await;
+    let harness = start_with(injecting(), |options| options.configuration = Origin::Source(source)).await;
     let answer = async || {
         let answer = harness.post("/inject", review("v1", pod())).await.json();
         answer["response"]["status"]["message"].as_str().unwrap().to_owned()

@@ -136,7 +136,7 @@ fn everything_that_is_given_is_there() {
     assert_eq!(config.get("enableTracing"), None);
     assert_eq!(config["defaultConfig"].get("statNameLength"), None);
 
-    assert_eq!(mesh.nodes()[1], Node { name: "n2.zone".into(), kubelet_version: "1.28.0-eks-1".into() });
+    assert_eq!(mesh.nodes().kubelet_version("n2.zone"), Some("1.28.0-eks-1"));
     assert_eq!(mesh.namespace("shop").unwrap().labels["istio-injection"], json!("enabled"));
     assert_eq!(mesh.namespace("other").unwrap().labels.len(), 0);
     assert_eq!(mesh.namespace("third"), None);

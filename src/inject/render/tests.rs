@@ -64,7 +64,8 @@ static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
                     }
                     known[names::ANNOTATION_TEMPLATES] = json!(template);
                     let namespace = review["request"]["namespace"].as_str().unwrap();
-                    let outcome = inject::run(&mesh, &PodRequest::new(namespace, pod), &Facts::default());
+                    let outcome =
+                        inject::run(&mesh, &PodRequest::new(namespace, pod), &Facts::of(&mesh, namespace));
                     assert!(matches!(outcome, Ok(Outcome::Injected(_))), "{template}: {outcome:?}");
                 }
             }

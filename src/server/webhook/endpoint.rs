@@ -167,7 +167,9 @@ impl Webhook {
             };
 
         let bytes_in = held.bytes.len();
-        let active = self.configuration.current();
+        let Some(active) = self.configuration.current() else {
+            return unready(refused);
+        };
         let revision = active.engine.revision().to_owned();
         let variables = parameters.variables;
         let judged = if bytes_in < LARGE_BODY {
@@ -281,6 +283,13 @@ fn clip(name: &str) -> &str {
 fn shed(refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exchange {
     let mut exchange = refused(StatusCode::TOO_MANY_REQUESTS, "SHED", "too many requests at once; try again");
     // API servers repeat a call that is answered so, within its deadline.
+    exchange.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    exchange
+}
+
+fn unready(refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exchange {
+    let text = "there is no configuration yet; see /readyz on the admin port";
+    let mut exchange = refused(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", text);
     exchange.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     exchange
 }

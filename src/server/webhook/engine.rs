@@ -75,6 +75,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// A sentence for the operator, when any part of it is refused.
     fn load(&self) -> Result<Loaded, String>;
+
+    /// The files it reads: a change of one of them is a reason to load again.
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        Vec::new()
+    }
 }
 
 /// A configuration that was read.

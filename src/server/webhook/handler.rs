@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use super::engine::{Call, Engine, Injected, Loaded, Source, Verdict};
 use crate::{
     config::{self, Mesh},
-    inject::{self, Facts, Outcome, PodRequest},
+    inject::{self, Facts, Outcome, PodRequest, Selection},
+    server::facts::LiveFacts,
 };
 
 /// A bundle in a file, or the embedded one.
@@ -26,11 +27,27 @@ impl Source for Bundle {
         };
         let source = config::Source { name: &name, text: &text };
         let (mesh, warnings) = Mesh::from_bundle(source).map_err(|error| error.to_string())?;
-        Ok(Loaded {
-            engine: Arc::new(MeshEngine { mesh }),
-            warnings: warnings.iter().map(ToString::to_string).collect(),
-        })
+        loaded(mesh, &warnings, Cluster::InConfiguration)
     }
+}
+
+/// Where facts about the cluster come from.
+pub(crate) enum Cluster {
+    /// From the configuration itself.
+    InConfiguration,
+    /// From watches.
+    Watched(Arc<LiveFacts>),
+}
+
+/// Checks that a configuration can inject pods and makes an engine of it.
+///
+/// # Errors
+/// When a template fails for a plain pod.
+pub(crate) fn loaded(mesh: Mesh, warnings: &[config::Warning], cluster: Cluster) -> Result<Loaded, String> {
+    Ok(Loaded {
+        engine: Arc::new(MeshEngine { mesh, cluster }),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+    })
 }
 
 fn read(file: &std::path::Path) -> Result<String, String> {
@@ -43,11 +60,23 @@ fn read(file: &std::path::Path) -> Result<String, String> {
 
 struct MeshEngine {
     mesh: Mesh,
+    cluster: Cluster,
 }
 
 impl Engine for MeshEngine {
     fn judge(&self, call: Call) -> Verdict {
-        let facts = Facts { namespace: self.mesh.namespace(&call.namespace), nodes: self.mesh.nodes() };
+        let (namespace, nodes) = match &self.cluster {
+            Cluster::InConfiguration => (None, None),
+            Cluster::Watched(facts) => (facts.namespace(&call.namespace), facts.nodes()),
+        };
+        let facts = match &self.cluster {
+            Cluster::InConfiguration => Facts::of(&self.mesh, &call.namespace),
+            Cluster::Watched(_) => Facts {
+                namespace: namespace.as_deref(),
+                selection: Selection::ByApiServer,
+                nodes: nodes.as_deref(),
+            },
+        };
         let request =
             PodRequest { namespace: call.namespace, pod: call.pod, path_env: call.variables, workload: None };
         match inject::run(&self.mesh, &request, &facts) {

@@ -1,0 +1,215 @@
+//! The flags of `serve` that are about the cluster: what is watched, and how the certificate is kept.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    config::{Compat, NativeSidecars, Platform},
+    server::{
+        certs,
+        cluster::{self, ConfigMaps, Installation},
+        options::parse_duration,
+    },
+};
+
+/// What is watched in the cluster, and how the certificate is kept.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "In a cluster")]
+pub(super) struct InCluster {
+    /// The namespace of this process: its Secret and its Lease are there
+    #[arg(long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = "outrigger-system")]
+    namespace: String,
+    /// Name of this replica
+    #[arg(long, env = "OUTRIGGER_IDENTITY", value_name = "NAME")]
+    identity: Option<String>,
+    /// The revision this process is for
+    #[arg(long, env = "OUTRIGGER_REVISION", value_name = "REVISION", default_value = "default")]
+    revision: String,
+    /// The ConfigMap with our own configuration, in its key `bundle`; without it Istio's ConfigMaps are read
+    #[arg(long, env = "OUTRIGGER_BUNDLE_CONFIG_MAP", value_name = "NAME")]
+    bundle_config_map: Option<String>,
+    /// The namespace of Istio's ConfigMaps
+    #[arg(long, env = "OUTRIGGER_ISTIO_NAMESPACE", value_name = "NAMESPACE", default_value = "istio-system")]
+    istio_namespace: String,
+    /// Istio's ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    #[arg(long, env = "OUTRIGGER_INJECTOR_CONFIG_MAP", value_name = "NAME")]
+    injector_config_map: Option<String>,
+    /// Istio's ConfigMap with the key `mesh`; without it istio[-REVISION]
+    #[arg(long, env = "OUTRIGGER_MESH_CONFIG_MAP", value_name = "NAME")]
+    mesh_config_map: Option<String>,
+    /// With Istio's ConfigMaps: whose behaviour is wanted where Istio's is questionable
+    #[arg(long, env = "OUTRIGGER_COMPAT", value_name = "WHOSE", default_value = "outrigger")]
+    compat: CompatFlag,
+    /// With Istio's ConfigMaps: what kind of cluster it is; on OpenShift namespaces are watched
+    #[arg(long, env = "OUTRIGGER_PLATFORM", value_name = "PLATFORM", default_value = "kubernetes")]
+    platform: PlatformFlag,
+    /// With Istio's ConfigMaps: whether proxies run as native sidecars
+    #[arg(long, env = "OUTRIGGER_NATIVE_SIDECARS", value_name = "WHEN", default_value = "auto")]
+    native_sidecars: NativeFlag,
+    /// With Istio's ConfigMaps: the compliance policy proxies are told
+    #[arg(long, env = "OUTRIGGER_COMPLIANCE_POLICY", value_name = "POLICY", default_value = "")]
+    compliance_policy: String,
+    /// With Istio's ConfigMaps: what the template function `env` may see
+    #[arg(long = "template-env", value_name = "NAME=VALUE", value_parser = pair)]
+    template_env: Vec<(String, String)>,
+    /// Whether ProxyConfig resources are watched
+    #[arg(long, env = "OUTRIGGER_WATCH_PROXY_CONFIGS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    watch_proxy_configs: bool,
+    /// Whether nodes are watched, which tell whether native sidecars can be used
+    #[arg(long, env = "OUTRIGGER_WATCH_NODES", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    watch_nodes: bool,
+    /// Where the certificate comes from; without it the files of --tls-cert if given, else `controller`
+    #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "FROM")]
+    pub(super) certificate: Option<CertificateFlag>,
+    /// The Service the API server calls; the certificate is for its names
+    #[arg(long, env = "OUTRIGGER_SERVICE", value_name = "NAME", default_value = "outrigger")]
+    service: String,
+    /// The Secret with our CA and certificate
+    #[arg(
+        long,
+        env = "OUTRIGGER_CERTIFICATE_SECRET",
+        value_name = "NAME",
+        default_value = "outrigger-certificate"
+    )]
+    certificate_secret: String,
+    /// The Lease that elects the replica that writes
+    #[arg(long, env = "OUTRIGGER_LEASE", value_name = "NAME", default_value = "outrigger-leader")]
+    lease: String,
+    /// The MutatingWebhookConfigurations whose caBundle is kept
+    #[arg(long, env = "OUTRIGGER_WEBHOOK_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
+    webhook_configurations: Vec<String>,
+    /// What the names of our webhooks in them end with; other entries are left alone
+    #[arg(
+        long,
+        env = "OUTRIGGER_WEBHOOK_SUFFIX",
+        value_name = "SUFFIX",
+        value_delimiter = ',',
+        default_value = "sidecar-injector.istio.io"
+    )]
+    webhook_suffix: Vec<String>,
+    /// Lifetime of our CA
+    #[arg(long, env = "OUTRIGGER_CA_LIFETIME", value_name = "DURATION", default_value = "8760h", value_parser = parse_duration)]
+    ca_lifetime: Duration,
+    /// Lifetime of a certificate; renewed after two thirds of it
+    #[arg(long, env = "OUTRIGGER_LEAF_LIFETIME", value_name = "DURATION", default_value = "720h", value_parser = parse_duration)]
+    leaf_lifetime: Duration,
+    /// How long a new CA is trusted before it is used, and an old one after it was
+    #[arg(long, env = "OUTRIGGER_CA_OVERLAP", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    ca_overlap: Duration,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CertificateFlag {
+    /// A CA of our own in a Secret; we keep the caBundle of our webhooks
+    Controller,
+    /// The files of --tls-cert and --tls-key; somebody else keeps the caBundle
+    Files,
+    /// Made in memory at the start
+    SelfSigned,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompatFlag {
+    Outrigger,
+    Istio,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PlatformFlag {
+    Kubernetes,
+    Openshift,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NativeFlag {
+    Auto,
+    Enabled,
+    Disabled,
+}
+
+impl InCluster {
+    /// What is watched.
+    pub(super) fn watched(&self) -> cluster::Options {
+        let revision = self.revision.clone();
+        let config_maps = match &self.bundle_config_map {
+            Some(name) => {
+                ConfigMaps::Bundle { namespace: self.namespace.clone(), name: name.clone(), revision }
+            }
+            None => ConfigMaps::Istio {
+                namespace: self.istio_namespace.clone(),
+                injector: self.istio_name(self.injector_config_map.as_deref(), "istio-sidecar-injector"),
+                mesh: self.istio_name(self.mesh_config_map.as_deref(), "istio"),
+                installation: Installation {
+                    revision,
+                    compat: match self.compat {
+                        CompatFlag::Outrigger => Compat::Outrigger,
+                        CompatFlag::Istio => Compat::Istio,
+                    },
+                    platform: match self.platform {
+                        PlatformFlag::Kubernetes => Platform::Kubernetes,
+                        PlatformFlag::Openshift => Platform::OpenShift,
+                    },
+                    native_sidecars: match self.native_sidecars {
+                        NativeFlag::Auto => NativeSidecars::Auto,
+                        NativeFlag::Enabled => NativeSidecars::Enabled,
+                        NativeFlag::Disabled => NativeSidecars::Disabled,
+                    },
+                    compliance_policy: self.compliance_policy.clone(),
+                    env: self.template_env.iter().cloned().collect::<BTreeMap<_, _>>(),
+                },
+            },
+        };
+        cluster::Options {
+            config_maps,
+            proxy_configs: self.watch_proxy_configs,
+            nodes: self.watch_nodes,
+            identity: self.identity(),
+        }
+    }
+
+    /// How our own certificates are kept.
+    pub(super) fn controlled(&self) -> certs::Options {
+        let (service, namespace) = (&self.service, &self.namespace);
+        certs::Options {
+            namespace: namespace.clone(),
+            secret: self.certificate_secret.clone(),
+            lease: self.lease.clone(),
+            identity: self.identity(),
+            names: vec![
+                format!("{service}.{namespace}.svc"),
+                format!("{service}.{namespace}.svc.cluster.local"),
+                format!("{service}.{namespace}"),
+                service.clone(),
+            ],
+            webhook_configurations: self.webhook_configurations.clone(),
+            webhook_suffixes: self.webhook_suffix.clone(),
+            ca_lifetime: self.ca_lifetime,
+            leaf_lifetime: self.leaf_lifetime,
+            ca_overlap: self.ca_overlap,
+        }
+    }
+
+    /// A name that is given, or Istio's with the revision.
+    fn istio_name(&self, given: Option<&str>, stem: &str) -> String {
+        match (given, self.revision.as_str()) {
+            (Some(name), _) => name.to_owned(),
+            (None, "default") => stem.to_owned(),
+            (None, revision) => format!("{stem}-{revision}"),
+        }
+    }
+
+    /// Names must differ between replicas: the pod's name does, and outside of a pod the process does.
+    fn identity(&self) -> String {
+        let host = || std::env::var("HOSTNAME").unwrap_or_else(|_| "outrigger".to_owned());
+        self.identity.clone().unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("found {text:?}; accepted is NAME=VALUE")),
+    }
+}

@@ -1,0 +1,1 @@
+//! MutatingWebhookConfigurations as values: which entries there are, what they select, and their caBundle.
