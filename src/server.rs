@@ -118,7 +118,7 @@ impl Server {
         };
         let gate = readiness.gate("config", "there is no configuration yet");
         let configuration = Arc::new(Configuration::new(source, gate, metrics.clone()));
-        let gate = readiness.gate("certificate", "there is no certificate yet");
+        let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
         let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
         let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;
         if let Origin::Source(source) = &options.configuration {
@@ -239,15 +239,22 @@ impl Handle {
         let handle = self.clone();
         let reload = move || Reloaded {
             configuration: handle.reload_configuration(),
-            certificate: handle
-                .certificate
-                .read(&handle.certificate_origin)
-                .map_err(|error| error.to_string()),
+            certificate: handle.reload_certificate(),
         };
         tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Reloaded {
             configuration: Err("the reload was cut off".to_owned()),
             certificate: Err("the reload was cut off".to_owned()),
         })
+    }
+
+    /// A certificate that was made here stays as it is.
+    fn reload_certificate(&self) -> Result<(), String> {
+        match &self.certificate_origin {
+            files @ Certificate::Files { .. } => {
+                self.certificate.read(files).map_err(|error| error.to_string())
+            }
+            Certificate::SelfSigned { .. } | Certificate::Controller(_) => Ok(()),
+        }
     }
 
     fn reload_configuration(&self) -> Result<u64, String> {

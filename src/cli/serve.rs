@@ -127,6 +127,7 @@ enum LogFormat {
 const ERROR: u8 = 1;
 const USAGE: u8 = 64;
 const DATA: u8 = 65;
+const UNAVAILABLE: u8 = 69;
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -268,7 +269,11 @@ async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
     let server = match started {
         Ok(Ok(server)) => server,
         Ok(Err(error)) => {
-            let code = if matches!(error, StartError::Io(_)) { ERROR } else { DATA };
+            let code = match error {
+                StartError::Io(_) => ERROR,
+                StartError::Client(_) => UNAVAILABLE,
+                StartError::Configuration(_) | StartError::Certificate(_) => DATA,
+            };
             return complain(code, &error.to_string());
         }
         Err(_) => return complain(ERROR, "the start was cut off"),

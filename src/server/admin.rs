@@ -28,6 +28,9 @@ pub(crate) struct Admin {
     pub(crate) phase: Watch,
 }
 
+/// Name of the gate that opens with the first certificate.
+pub(crate) const CERTIFICATE: &str = "certificate";
+
 /// One line of `/readyz?verbose`.
 struct Check {
     name: &'static str,
@@ -53,13 +56,19 @@ impl Admin {
     }
 
     fn checks(&self) -> Vec<Check> {
+        let expired = self.certificate.validity().and_then(|validity| validity.problem(unix_now()));
         let mut checks: Vec<Check> = self.readiness.states().into_iter().map(Check::gate).collect();
-        if let Some(problem) = self.certificate.validity().and_then(|validity| validity.problem(unix_now())) {
-            checks.push(Check::failed("certificate-validity", problem.to_string()));
+        for check in checks.iter_mut().filter(|check| check.name == CERTIFICATE) {
+            // Unlike what happens to the API server, an expired certificate does keep requests from being served.
+            check.problem = check.problem.take().or_else(|| expired.map(|problem| problem.to_string()));
         }
-        if self.phase.now() > Phase::Serving {
-            checks.push(Check::failed("shutting-down", "the server is shutting down".to_owned()));
-        }
+        let stopping = self.phase.now() > Phase::Serving;
+        checks.push(Check {
+            name: "shutting-down",
+            problem: stopping.then(|| "the server is shutting down".to_owned()),
+            detail: String::new(),
+            remark: None,
+        });
         checks
     }
 }
@@ -71,10 +80,6 @@ impl Check {
             Some(problem) if open => Check { name, problem: None, detail, remark: Some(problem) },
             problem => Check { name, problem, detail, remark: None },
         }
-    }
-
-    fn failed(name: &'static str, problem: String) -> Check {
-        Check { name, problem: Some(problem), detail: String::new(), remark: None }
     }
 }
 

@@ -81,7 +81,12 @@ impl Configuration {
         let generation = self.current.load().as_ref().map_or(0, |active| active.generation) + 1;
         let (revision, hash) = (engine.revision(), engine.hash());
         self.metrics.config_loaded(self.source, Some((generation, revision, hash)), unix_now());
-        tracing::info!(generation, revision, hash, "a configuration is taken into use");
+        if generation == 1 {
+            // The line that says the server is ready says so too.
+            tracing::debug!(generation, revision, hash, "the first configuration is taken into use");
+        } else {
+            tracing::info!(generation, revision, hash, "a configuration is taken into use");
+        }
         let detail = format!("generation {generation} hash {hash}");
         self.current.store(Some(Arc::new(Active { engine, generation })));
         self.gate.open(detail);

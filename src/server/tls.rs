@@ -113,15 +113,18 @@ impl CertificateStore {
     fn swap(&self, key: CertifiedKey) -> Result<(), Error> {
         let leaf = key.cert.first().ok_or(chain::Error)?;
         let validity = chain::validity(leaf)?;
-        let same = self.current.load().as_ref().is_some_and(|serving| serving.key.cert == key.cert);
+        let earlier = self.current.load_full();
+        let same = earlier.as_ref().is_some_and(|serving| serving.key.cert == key.cert);
         self.current.store(Some(Arc::new(Serving { key: Arc::new(key), validity })));
         if !same {
             // A resumed session shows no certificate: tickets end with the certificate they were made under.
             self.tickets.renew().map_err(Error::Library)?;
-            tracing::info!(not_after = validity.not_after, "a certificate is taken into use");
+            if earlier.is_some() {
+                tracing::info!(not_after = validity.not_after, "a certificate is taken into use");
+            }
         }
         self.metrics.certificate_loaded(Some((validity.not_before, validity.not_after)));
-        self.gate.open(format!("valid until {}", validity.not_after));
+        self.gate.open(format!("valid until {}", day(validity.not_after)));
         Ok(())
     }
 }
@@ -199,6 +202,11 @@ pub(crate) fn server_config(
     // API servers open one connection per concurrent call: resumption keeps bursts cheap.
     config.ticketer = certificate;
     Ok(config)
+}
+
+/// A time in seconds since 1970 as people write it.
+fn day(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 /// Now in seconds since 1970.
