@@ -10,7 +10,7 @@ fmt-check:
     cargo fmt --check
 
 clippy:
-    cargo clippy --all-targets -- -D warnings
+    cargo clippy --all-targets --test e2e --test controlplane -- -D warnings
     cargo clippy --lib --no-default-features -- -D warnings
 
 test:
@@ -19,6 +19,14 @@ test:
 # the recorded answers of Istio, in ../shared/istio-golden
 conformance:
     cargo test --test suite conformance -- --nocapture
+
+# the end-to-end tests, on a real control plane (the first time it is built: Go, and some minutes)
+e2e *ARGS:
+    cargo test --test e2e -- {{ARGS}}
+
+# a control plane to try things on, until Ctrl-C; `just controlplane oldest` for the oldest Kubernetes that is supported
+controlplane *FLAVOUR:
+    cargo test --quiet --test controlplane -- {{FLAVOUR}}
 
 bench:
     cargo bench --no-default-features --bench injection

@@ -31,6 +31,8 @@ mod manual;
 mod pods;
 #[path = "suite/properties.rs"]
 mod properties;
+#[path = "suite/recordings.rs"]
+mod recordings;
 #[path = "suite/reviews.rs"]
 mod reviews;
 #[cfg(feature = "server")]

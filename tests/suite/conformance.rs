@@ -1,118 +1,20 @@
 //! Conformance with Istio: every recorded webhook call and every recorded manifest, field for field.
 //!
-//! The recordings stand outside the project (`../shared/istio-golden`). Where they are absent the tests say so and pass;
-//! where `CI` is set they must be there.
+//! The recordings stand outside the project: see [`super::recordings`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use outrigger::{
     config::{Mesh, Source},
     inject::{self, Facts, Outcome, PodRequest, Refusal},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::equal::differences;
+pub(crate) use super::recordings::{Call, bundle, calls, namespaces, recordings, settings};
 
 /// Wanted differences under `compat: istio`: none.
 const ISTIO: &[(&str, &str)] = &[];
-
-/// The folder of the recordings, if it is there.
-pub(crate) fn recordings() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/istio-golden");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI needs the recordings in {}", folder.display());
-    eprintln!("skipped: there are no recordings in {}", folder.display());
-    None
-}
-
-/// One configuration of the recordings as a bundle.
-pub(crate) fn bundle(setting: &Value, compat: &str, namespaces: &[String]) -> String {
-    let cluster =
-        setting.pointer("/values/global/multiCluster/clusterName").and_then(Value::as_str).unwrap_or("");
-    let is_default_cluster = ["", "Kubernetes"].contains(&cluster);
-    let openshift = setting["platform"] == "openshift";
-    let namespaces: Vec<Value> = namespaces
-        .iter()
-        .filter(|_| openshift)
-        .map(|name| {
-            json!({
-                "name": name,
-                "labels": {"istio-injection": "enabled"},
-                "annotations": {
-                    "openshift.io/sa.scc.uid-range": "1000620000/10000",
-                    "openshift.io/sa.scc.supplemental-groups": "1000620000/10000",
-                },
-            })
-        })
-        .collect();
-    json!({
-        "apiVersion": "outrigger.dev/v1alpha1",
-        "kind": "Bundle",
-        "revision": setting["revision"],
-        "injector": {
-            "policy": setting["policy"],
-            "defaultTemplates": setting["defaultTemplates"],
-            "aliases": setting["aliases"],
-            "templates": setting["customTemplates"],
-            "neverInjectSelector": setting["neverInjectSelector"],
-            "alwaysInjectSelector": setting["alwaysInjectSelector"],
-            "injectedAnnotations": setting["injectedAnnotations"],
-        },
-        "values": Mesh::values_to_give(&setting["values"]),
-        "mesh": Mesh::mesh_config_to_give(&setting["meshConfig"]),
-        "compat": compat,
-        "platform": setting["platform"],
-        // The recorded injector knew the nodes of the cluster "Kubernetes" only: for a cluster of another name its
-        // detection found none and said no.
-        "nativeSidecars": if setting["nativeSidecars"] == true && is_default_cluster { "enabled" } else { "disabled" },
-        "compliancePolicy": setting["compliancePolicy"],
-        "namespaces": namespaces,
-    })
-    .to_string()
-}
-
-/// One recorded webhook call.
-pub(crate) struct Call {
-    pub(crate) name: String,
-    pub(crate) setting: usize,
-    pub(crate) namespace: String,
-    pub(crate) pod: Value,
-    pub(crate) allowed: bool,
-    pub(crate) patched: Option<Value>,
-}
-
-pub(crate) fn calls(folder: &Path) -> Vec<Call> {
-    let text = fs::read_to_string(folder.join("webhook.jsonl")).unwrap();
-    text.lines()
-        .map(|line| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            Call {
-                name: line["name"].as_str().unwrap().to_owned(),
-                setting: line["setting"].as_u64().unwrap() as usize,
-                namespace: line["namespace"].as_str().unwrap().to_owned(),
-                pod: line["pod"].clone(),
-                allowed: line["allowed"].as_bool().unwrap(),
-                patched: line.get("patched").cloned(),
-            }
-        })
-        .collect()
-}
-
-pub(crate) fn settings(folder: &Path) -> Vec<Value> {
-    serde_json::from_str(&fs::read_to_string(folder.join("settings.json")).unwrap()).unwrap()
-}
-
-/// Every namespace of the calls that has a name.
-pub(crate) fn namespaces(calls: &[Call]) -> Vec<String> {
-    let names: BTreeSet<_> = calls.iter().map(|call| call.namespace.clone()).collect();
-    names.into_iter().filter(|name| !name.is_empty()).collect()
-}
 
 /// A bundle with more templates; its own of the same name stay.
 fn with_templates(bundle: &str, stock: &Map<String, Value>) -> String {
