@@ -183,6 +183,20 @@ impl Mesh {
         }
     }
 
+    /// The snapshot with the ProxyConfig resources of a cluster added; one of a name that is there already replaces it.
+    #[must_use]
+    pub fn with_proxy_configs(mut self, resources: impl IntoIterator<Item = ProxyConfigResource>) -> Mesh {
+        let own = self.installation.proxy_configs.iter().cloned();
+        let all: BTreeMap<_, _> = own
+            .chain(resources)
+            .map(|resource| ((resource.namespace.clone(), resource.name.clone()), resource))
+            .collect();
+        self.installation.proxy_configs = ProxyConfigs::new(all.into_values());
+        effective::set_proxy_configs(&mut self.effective, &self.installation.proxy_configs);
+        self.hash = effective::hash(&self.effective);
+        self
+    }
+
     /// A bundle that says what the embedded configuration is, with comments.
     pub fn default_bundle() -> &'static str {
         include_str!("config/defaults/bundle.yaml")

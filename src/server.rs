@@ -285,7 +285,7 @@ async fn start_cluster(
     if watched.is_none() && controlled.is_none() {
         return Ok(None);
     }
-    let client = cluster::client::connect(&options.access).await?;
+    let client = cluster::client::connect_counted(&options.access, metrics.kube_api.clone()).await?;
     if let Some(watched) = watched {
         let targets = cluster::Targets {
             configuration: configuration.clone(),

@@ -58,6 +58,7 @@ mod recordings;
 #[allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
 mod e2e {
     pub mod balancer;
+    mod configuration;
     pub mod control_plane;
     mod golden;
     mod harness;
@@ -65,5 +66,8 @@ mod e2e {
     pub mod other_webhook;
     pub mod outrigger_process;
     pub mod pods;
+    pub mod reviewer;
+    mod scale;
+    mod watches;
     mod workloads;
 }

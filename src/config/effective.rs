@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::injector;
-use super::{Installation, Namespace, bundle as format, proxy_objects, values};
+use super::{Installation, Namespace, ProxyConfigs, bundle as format, proxy_objects, values};
 use crate::gotypes::{Kind, MESH_CONFIG, PROXY_CONFIG, Type};
 use crate::meshconfig::mesh;
 
@@ -30,10 +30,21 @@ pub(super) fn bundle(
         "nativeSidecars": installation.native_sidecars.as_str(),
         "compliancePolicy": installation.compliance_policy,
         "nodes": installation.nodes.iter().map(|node| node.to_value()).collect::<Vec<_>>(),
-        "proxyConfigs": installation.proxy_configs.iter().map(proxy_objects::to_value).collect::<Vec<_>>(),
+        "proxyConfigs": proxy_configs(&installation.proxy_configs),
         "namespaces": installation.namespaces.values().map(Namespace::to_value).collect::<Vec<_>>(),
         "env": installation.env,
     })
+}
+
+/// Writes other ProxyConfig resources into an effective bundle.
+pub(super) fn set_proxy_configs(bundle: &mut Value, resources: &ProxyConfigs) {
+    if let Some(bundle) = bundle.as_object_mut() {
+        bundle.insert("proxyConfigs".to_owned(), proxy_configs(resources));
+    }
+}
+
+fn proxy_configs(resources: &ProxyConfigs) -> Value {
+    resources.iter().map(proxy_objects::to_value).collect()
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 of an effective bundle.

@@ -3,14 +3,41 @@
 //! Nothing here is waited for by a request. Every watch opens its gate after its first complete list; what fails later
 //! is a remark, a metric and a log line, and the last good state stays.
 
+mod assemble;
 pub mod client;
+mod config_maps;
+mod events;
+mod inputs;
+mod namespaces;
+mod nodes;
+mod pace;
+mod proxy_configs;
+mod publish;
+mod request;
+mod split;
+mod watch;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::Client;
+use tokio::task::JoinSet;
 
+use self::{
+    config_maps::{ConfigMapKeeper, Role},
+    events::Recorder,
+    inputs::Inputs,
+    nodes::NodeKeeper,
+    proxy_configs::ProxyConfigKeeper,
+    publish::{Namespaces, Publisher},
+    request::{Selected, Server},
+    watch::Watcher,
+};
 use super::{
-    configuration::Configuration, facts::LiveFacts, metrics::Metrics, readiness::Readiness, shutdown::Watch,
+    configuration::Configuration,
+    facts::LiveFacts,
+    metrics::Metrics,
+    readiness::Readiness,
+    shutdown::{Phase, Watch},
 };
 use crate::config::{Compat, NativeSidecars, Platform};
 
@@ -25,6 +52,47 @@ pub struct Options {
     pub nodes: bool,
     /// Name of this replica, for Events.
     pub identity: String,
+    /// How patient the watches are.
+    pub timings: Timings,
+}
+
+/// How patient the watches are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// The longest a watch is asked to last; some last a fifth less, so that they do not all end at once.
+    pub watch: Duration,
+    /// Silence after which a watch is asked for anew. API servers send a bookmark every minute.
+    pub idle: Duration,
+    /// Silence after which a request is given up. With the one before: how long an API server can be frozen unnoticed.
+    pub answer: Duration,
+    /// The first wait after a failure; each next one is twice as long.
+    pub retry_first: Duration,
+    /// The longest of these waits.
+    pub retry_longest: Duration,
+    /// How often a resource is looked for that the API server does not have.
+    pub absent: Duration,
+    /// A pause in changes after which they are taken into use.
+    pub quiet: Duration,
+    /// How long changes without a pause wait.
+    pub longest: Duration,
+    /// The least time between two writes of one Event.
+    pub events: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Timings {
+        Timings {
+            watch: Duration::from_secs(290),
+            idle: Duration::from_secs(75),
+            answer: Duration::from_secs(15),
+            retry_first: Duration::from_millis(250),
+            retry_longest: Duration::from_secs(5),
+            absent: Duration::from_secs(30),
+            quiet: Duration::from_millis(100),
+            longest: Duration::from_secs(1),
+            events: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Where the configuration stands.
@@ -81,5 +149,80 @@ pub(crate) struct Targets {
 
 /// Starts the watches; they run until the server stops. Gates are there when this returns.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
-    let _ = (client, options, targets);
+    let Options { config_maps: source, proxy_configs, nodes, identity, timings } = options;
+    let phase = targets.phase.clone();
+    let server = Server { client, timings: timings.clone() };
+    let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
+    let (recorder, record) = Recorder::new(server.clone(), identity);
+    let watcher = |key, selected: Selected| {
+        targets.metrics.watches.started(key);
+        idle_watcher(&server, &targets, key, selected)
+    };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(record);
+    for (role, namespace, name) in source.roles() {
+        let watcher = watcher(role.key(), config_maps::selected(namespace, name));
+        tasks.spawn(watcher.run(ConfigMapKeeper::new(role, sender.clone())));
+    }
+    if proxy_configs {
+        let watcher = watcher("proxyconfigs", proxy_configs::selected());
+        tasks.spawn(watcher.run(ProxyConfigKeeper::new(sender.clone())));
+    } else {
+        sender.send_modify(|inputs| inputs.proxy_configs = Some(Arc::default()));
+    }
+    if nodes {
+        let watcher = watcher("nodes", nodes::selected());
+        tasks.spawn(watcher.run(NodeKeeper::new(targets.facts.clone())));
+    }
+    let namespaces = idle_watcher(&server, &targets, "namespaces", namespaces::selected());
+    namespaces.gate.trouble("not known before the configuration is, which says what kind of cluster it is");
+    let publisher = Publisher {
+        source,
+        inputs,
+        timings,
+        recorder,
+        nodes_watched: nodes,
+        namespaces: Namespaces {
+            gate: namespaces.gate.clone(),
+            watcher: Some(namespaces),
+            tasks: JoinSet::new(),
+        },
+        wrong: None,
+        targets,
+    };
+    tasks.spawn(publisher.run());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = supervise(tasks) => {}
+            () = phase.reached(Phase::Stopped) => {}
+        }
+    });
+}
+
+/// A watch that is not started yet, with its gate.
+fn idle_watcher(server: &Server, targets: &Targets, key: &'static str, selected: Selected) -> Watcher {
+    let gate = targets.readiness.gate(key, &format!("{} were not listed yet", selected.named()));
+    let metrics = targets.metrics.watches.clone();
+    Watcher { server: server.clone(), selected, key, metrics, gate }
+}
+
+/// Runs the tasks, none of which should end. One that did, which only a panic can do, has marked its watch as not
+/// connected; the others go on.
+async fn supervise(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        tracing::error!(panicked = ended.is_err(), "a task that follows the cluster has ended");
+    }
+}
+
+impl ConfigMaps {
+    /// The ConfigMaps: what each is, its namespace and its name.
+    fn roles(&self) -> Vec<(Role, &str, &str)> {
+        match self {
+            ConfigMaps::Bundle { namespace, name, .. } => vec![(Role::Bundle, namespace, name)],
+            ConfigMaps::Istio { namespace, injector, mesh, .. } => {
+                vec![(Role::Injector, namespace, injector), (Role::Mesh, namespace, mesh)]
+            }
+        }
+    }
 }

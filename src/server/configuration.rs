@@ -68,10 +68,23 @@ impl Configuration {
         tracing::error!(error, "the configuration is refused; the last good one stays");
     }
 
-    /// Notes that the configuration in use can no longer be found where it came from.
+    /// Notes that there is no configuration where it should come from; the one in use stays, if there is one.
     pub(crate) fn stale(&self, what: &str) {
         self.gate.trouble(what);
-        tracing::warn!(what, "the configuration is gone; the last good one stays");
+        if self.current.load().is_some() {
+            tracing::warn!(what, "the configuration is gone; the last good one stays");
+        } else {
+            tracing::warn!(what, "there is no configuration yet");
+        }
+    }
+
+    /// Notes that the newest configuration is the one in use, after one that was refused or gone.
+    pub(crate) fn confirmed(&self) {
+        let Some(active) = self.current() else { return };
+        self.metrics.config_confirmed();
+        self.gate.open(detail(&active));
+        let (generation, hash) = (active.generation, active.engine.hash());
+        tracing::info!(generation, hash, "the newest configuration is the one in use again");
     }
 
     fn swap(&self, Loaded { engine, warnings }: Loaded) -> u64 {
@@ -87,9 +100,14 @@ impl Configuration {
         } else {
             tracing::info!(generation, revision, hash, "a configuration is taken into use");
         }
-        let detail = format!("generation {generation} hash {hash}");
-        self.current.store(Some(Arc::new(Active { engine, generation })));
+        let active = Arc::new(Active { engine, generation });
+        let detail = detail(&active);
+        self.current.store(Some(active));
         self.gate.open(detail);
         generation
     }
+}
+
+fn detail(active: &Active) -> String {
+    format!("generation {} hash {}", active.generation, active.engine.hash())
 }

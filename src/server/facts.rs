@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use serde_json::{Map, Value};
 
 use crate::config::{Namespace, Nodes};
 
@@ -13,8 +14,11 @@ use crate::config::{Namespace, Nodes};
 #[derive(Debug, Default)]
 pub(crate) struct LiveFacts {
     nodes: ArcSwapOption<Nodes>,
-    namespaces: RwLock<HashMap<String, Arc<Namespace>>>,
+    namespaces: RwLock<HashMap<Box<str>, Annotations>>,
 }
+
+/// A few annotations whose keys are known. A map for each of 20,000 namespaces would be most of the memory there is.
+type Annotations = Box<[(&'static str, Box<str>)]>;
 
 impl LiveFacts {
     /// The nodes, once their first complete list is there.
@@ -22,9 +26,13 @@ impl LiveFacts {
         self.nodes.load_full()
     }
 
-    /// A namespace, if it is known.
+    /// A namespace, if something is known of it.
     pub(crate) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let annotations = namespaces.get(name)?.iter();
+        let annotations =
+            annotations.map(|(key, value)| ((*key).to_owned(), Value::from(&**value))).collect();
+        Some(Arc::new(Namespace { name: name.to_owned(), labels: Map::new(), annotations }))
     }
 
     /// Replaces the nodes.
@@ -32,17 +40,24 @@ impl LiveFacts {
         self.nodes.store(Some(Arc::new(nodes)));
     }
 
-    /// Replaces all namespaces.
-    pub(crate) fn replace_namespaces(&self, namespaces: impl IntoIterator<Item = Namespace>) {
-        let map =
-            namespaces.into_iter().map(|namespace| (namespace.name.clone(), Arc::new(namespace))).collect();
-        *self.namespaces.write().unwrap_or_else(PoisonError::into_inner) = map;
+    /// How many namespaces are known.
+    pub(crate) fn namespaces(&self) -> usize {
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Adds a namespace or replaces it.
-    pub(crate) fn put_namespace(&self, namespace: Namespace) {
-        let mut map = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        map.insert(namespace.name.clone(), Arc::new(namespace));
+    /// Forgets all namespaces but those whose name is wanted.
+    pub(crate) fn retain_namespaces(&self, wanted: impl Fn(&str) -> bool) {
+        self.namespaces.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| wanted(name));
+    }
+
+    /// Notes the annotations of a namespace; without any there is nothing to know of it.
+    pub(crate) fn put_namespace(&self, name: &str, annotations: Vec<(&'static str, Box<str>)>) {
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        if annotations.is_empty() {
+            namespaces.remove(name);
+        } else {
+            namespaces.insert(name.into(), annotations.into());
+        }
     }
 
     /// Forgets a namespace.

@@ -2,6 +2,9 @@
 //!
 //! Labels are bounded: outcomes, reasons and stages are keys out of code, never names of namespaces, pods or owners.
 
+mod kube_api;
+mod watches;
+
 use std::{fmt, time::Duration};
 
 use prometheus_client::{
@@ -15,6 +18,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub(crate) use self::{kube_api::KubeApi, watches::Watches};
 use super::process;
 
 /// Content type of [`Metrics::encode`].
@@ -126,6 +130,10 @@ pub(crate) struct Metrics {
     connections_accepted: Family<Listener, Counter>,
     connections_timed_out: Family<ByReason, Counter>,
     accept_errors: Family<Listener, Counter>,
+    /// Watches on the API server.
+    pub(crate) watches: Watches,
+    /// Requests to the API server.
+    pub(crate) kube_api: KubeApi,
 }
 
 /// A quarter of a millisecond to ten seconds.
@@ -176,6 +184,8 @@ impl Metrics {
             connections_accepted: Family::default(),
             connections_timed_out: Family::default(),
             accept_errors: Family::default(),
+            watches: Watches::default(),
+            kube_api: KubeApi::default(),
         }
     }
 
@@ -283,6 +293,8 @@ impl Metrics {
             self.connections_timed_out.clone(),
         );
         own.register("accept_errors", "Errors of accept(2)", self.accept_errors.clone());
+        self.watches.register(own);
+        self.kube_api.register(own);
         own.register(
             "log_lines_dropped",
             "Log lines that were dropped because the log was not read",
@@ -378,6 +390,11 @@ impl Metrics {
         let commit = option_env!("OUTRIGGER_COMMIT").unwrap_or("unknown");
         let labels = Build { version: env!("CARGO_PKG_VERSION"), revision: revision.to_owned(), commit };
         self.build.get_or_create(&labels).set(1);
+    }
+
+    /// Notes that the configuration in use was found again where a refused one had been.
+    pub(crate) fn config_confirmed(&self) {
+        self.config_last_reload_success.set(1);
     }
 
     /// Notes a load of the certificate; `validity` is in seconds since 1970.

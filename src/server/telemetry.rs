@@ -125,7 +125,9 @@ pub fn subscriber(
     filter: &str,
     lines: Lines,
 ) -> Result<impl Subscriber + Send + Sync, tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::try_new(if filter.is_empty() { "info" } else { filter })?;
+    // What the client of the API server says of each failed request is said once, and better, by whoever asked; and it
+    // quotes answers that it cannot read, which may be Secrets.
+    let filter = EnvFilter::try_new(if filter.is_empty() { "info,kube_client=off" } else { filter })?;
     Ok(tracing_subscriber::registry().with(filter).with(layer(format, lines)))
 }
 

@@ -166,6 +166,7 @@ impl InCluster {
             proxy_configs: self.watch_proxy_configs,
             nodes: self.watch_nodes,
             identity: self.identity(),
+            timings: cluster::Timings::default(),
         }
     }
 

@@ -1,11 +1,23 @@
 //! The client of the API server, from a kubeconfig or from the pod's ServiceAccount.
+//!
+//! A token in a file is read again at least once a minute (`kube::client::auth::TokenFile`), so that a rotated one is in
+//! use long before the old one ends (K-11).
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    task::{Context, Poll},
+};
 
+use futures::future::BoxFuture;
+use hyper::{Method, Request, Response};
 use kube::{
     Client, Config,
+    client::{Body, ClientBuilder},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use tower::Service;
+
+use crate::server::metrics::KubeApi;
 
 /// Which cluster, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,16 +42,153 @@ pub enum Error {
     Client(#[from] kube::Error),
 }
 
-/// Makes a client. It does not connect yet.
+/// Makes a client for a command. It does not connect yet.
 ///
 /// # Errors
 /// When there is no usable kubeconfig or ServiceAccount.
 pub async fn connect(access: &Access) -> Result<Client, Error> {
+    Ok(Client::try_from(config(access).await?)?)
+}
+
+/// Makes a client for the server, whose requests are counted and not repeated: its loops have their own back-off, and
+/// say what they wait for. It does not connect yet.
+///
+/// # Errors
+/// When there is no usable kubeconfig or ServiceAccount.
+pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Result<Client, Error> {
+    let mut config = config(access).await?;
+    config.default_retry = false;
+    let count = tower::layer::layer_fn(|inner| Counted { inner, requests: requests.clone() });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&count).build())
+}
+
+async fn config(access: &Access) -> Result<Config, Error> {
     let choice = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &access.kubeconfig {
+    Ok(match &access.kubeconfig {
         Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?,
         None if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
         None => Config::infer().await?,
+    })
+}
+
+/// Counts what passes through.
+struct Counted<S> {
+    inner: S,
+    requests: KubeApi,
+}
+
+/// Counts one request when it is answered, fails or is given up.
+struct Count {
+    requests: KubeApi,
+    verb: &'static str,
+    resource: &'static str,
+    code: Option<String>,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let code = self.code.take().unwrap_or_else(|| "unanswered".to_owned());
+        self.requests.asked(self.verb, self.resource, code);
+    }
+}
+
+impl<S, B> Service<Request<Body>> for Counted<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (verb, resource) =
+            asked_for(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+        let count = Count { requests: self.requests.clone(), verb, resource, code: None };
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            // Moved in whole: given up with the request, it counts that.
+            let mut count = count;
+            let answer = answer.await;
+            count.code = Some(match &answer {
+                Ok(response) => response.status().as_u16().to_string(),
+                Err(_) => "error".to_owned(),
+            });
+            drop(count);
+            answer
+        })
+    }
+}
+
+/// What a server like ours has to do with; the rest is `other`.
+const RESOURCES: [&str; 8] = [
+    "configmaps",
+    "events",
+    "leases",
+    "mutatingwebhookconfigurations",
+    "namespaces",
+    "nodes",
+    "proxyconfigs",
+    "secrets",
+];
+
+/// Verb and resource of a request, as RBAC names them.
+fn asked_for(method: &Method, path: &str, query: &str) -> (&'static str, &'static str) {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let rest: Vec<&str> = match segments.next() {
+        Some("api") => segments.skip(1).collect(),
+        Some("apis") => segments.skip(2).collect(),
+        _ => Vec::new(),
     };
-    Ok(Client::try_from(config)?)
+    let (resource, name) = match rest.as_slice() {
+        ["namespaces", _, resource, name @ ..] => (*resource, name.first()),
+        [resource, name @ ..] => (*resource, name.first()),
+        [] => ("", None),
+    };
+    let resource = RESOURCES.into_iter().find(|known| *known == resource).unwrap_or("other");
+    let watch = query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"));
+    let verb = match *method {
+        Method::GET if watch => "watch",
+        Method::GET if name.is_none() => "list",
+        Method::GET => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "other",
+    };
+    (verb, resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_named_as_rbac_names_them() {
+        for (method, target, wanted) in [
+            (Method::GET, "/api/v1/nodes?limit=500", ("list", "nodes")),
+            (Method::GET, "/api/v1/nodes?watch=true&resourceVersion=1", ("watch", "nodes")),
+            (Method::GET, "/api/v1/namespaces", ("list", "namespaces")),
+            (Method::GET, "/api/v1/namespaces/shop", ("get", "namespaces")),
+            (Method::GET, "/api/v1/namespaces/a/configmaps?fieldSelector=x", ("list", "configmaps")),
+            (Method::GET, "/api/v1/namespaces/a/secrets/b", ("get", "secrets")),
+            (Method::POST, "/api/v1/namespaces/a/events", ("create", "events")),
+            (Method::PATCH, "/apis/coordination.k8s.io/v1/namespaces/a/leases/b", ("patch", "leases")),
+            (
+                Method::GET,
+                "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/x",
+                ("get", "mutatingwebhookconfigurations"),
+            ),
+            (Method::GET, "/apis/networking.istio.io/v1beta1/proxyconfigs", ("list", "proxyconfigs")),
+            (Method::GET, "/version", ("list", "other")),
+        ] {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            assert_eq!(asked_for(&method, path, query), wanted, "{target}");
+        }
+    }
 }
