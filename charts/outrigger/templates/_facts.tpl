@@ -1,0 +1,117 @@
+{{/*
+Everything that follows from the values, once, as JSON:
+
+  $o := include "outrigger.facts" . | fromJson
+
+The parts of an istiod values file are put together as the istiod chart does it: a profile and a platform are beneath
+what is under _internal_defaults_do_not_set, that is beneath what is given, and what is under `pilot` is the same as what
+is directly under the root.
+*/}}
+{{- define "outrigger.facts" -}}
+{{- $v := .Values -}}
+{{- $inner := $v._internal_defaults_do_not_set | default dict -}}
+{{- $profiles := .Files.Get "files/profiles.yaml" | fromYaml -}}
+{{- $base := dict -}}
+{{- with coalesce $v.profile ($v.global).profile -}}
+{{- if not (hasKey $profiles.profiles .) -}}
+{{- fail (printf "profile: found %q; accepted: %s" . (keys $profiles.profiles | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- $base = mustMergeOverwrite $base (index $profiles.profiles .) -}}
+{{- end -}}
+{{- $platform := coalesce ($v.global).platform $v.platform ($inner.global).platform $inner.platform | default "" -}}
+{{- $base = mustMergeOverwrite $base (index $profiles.platforms $platform | default dict) -}}
+{{- $all := mustMergeOverwrite $base (mustDeepCopy $inner) (mustDeepCopy (pick $v "global" "meshConfig" "sidecarInjectorWebhook" "istiodRemote" "gateways" "pilot" "cni" "env" "crlConfigMapName")) -}}
+{{- $pilot := mustMergeOverwrite (pick $all "cni" "env" "crlConfigMapName") (pick ($all.pilot | default dict) "cni" "env" "crlConfigMapName") -}}
+{{- $global := $all.global | default dict -}}
+{{- $webhook := $all.sidecarInjectorWebhook | default dict -}}
+{{- $remote := $all.istiodRemote | default dict -}}
+
+{{- /* Names. The revision "default" is the one without a name, as in istio.io/rev. */ -}}
+{{- $revision := coalesce $v.revision $inner.revision | default "" | toString -}}
+{{- if eq $revision "default" }}{{ $revision = "" }}{{ end -}}
+{{- $suffix := empty $revision | ternary "" (printf "-%s" $revision) -}}
+{{- $namespaced := eq .Release.Namespace "outrigger-system" | ternary "" (printf "-%s" .Release.Namespace) -}}
+{{- $name := printf "outrigger%s" $suffix -}}
+{{- $tags := coalesce $v.revisionTags $inner.revisionTags | default list -}}
+{{- if and $revision (eq ($v.defaultRevision | default "") $revision) }}{{ $tags = append $tags "default" }}{{ end -}}
+{{- $tags = $tags | uniq | sortAlpha -}}
+{{- if and (not $revision) (has "default" $tags) -}}
+{{- fail "revisionTags: the tag \"default\" is for releases with a revision; this release is the default one" -}}
+{{- end -}}
+{{- if and $revision (has $revision $tags) -}}
+{{- fail (printf "revisionTags: found %q, which is the revision; accepted is another name" $revision) -}}
+{{- end -}}
+{{- $default := or (empty $revision) (has "default" $tags) -}}
+{{- $configurations := list (dict "name" (printf "outrigger-sidecar-injector%s%s" $suffix $namespaced) "revision" ($revision | default "default") "default" (empty $revision) "tag" "") -}}
+{{- range $tags -}}
+{{- $configurations = append $configurations (dict "name" (printf "outrigger-revision-tag-%s%s" . $namespaced) "revision" . "default" (eq . "default") "tag" .) -}}
+{{- end -}}
+{{- if and $default $webhook.enableNamespacesByDefault -}}
+{{- /* An object of its own: when it is no longer wanted the whole object goes. An entry could not, because the caBundle
+in it belongs to the server, and server-side apply keeps what others own. */ -}}
+{{- $configurations = append $configurations (dict "name" (printf "outrigger-auto-injector%s%s" $suffix $namespaced) "revision" "" "default" false "auto" true "tag" "") -}}
+{{- end -}}
+
+{{- $server := or (not $remote.enabled) $remote.enabledLocalInjectorIstiod -}}
+{{- $scope := $global.resourceScope | default "all" -}}
+{{- $native := get ($pilot.env | default dict) "ENABLE_NATIVE_SIDECARS" | toString -}}
+{{- $native = get (dict "true" "enabled" "false" "disabled" "auto" "auto") $native -}}
+{{- $env := dict -}}
+{{- range $key, $value := mustMergeOverwrite (dict) ($pilot.env | default dict) $v.configuration.templateEnv -}}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $env $key (toString $value) }}{{ end -}}
+{{- end -}}
+{{- $istio := $v.configuration.istio -}}
+{{- $facts := dict
+  "revision" $revision "revisionName" ($revision | default "default") "tags" $tags "isDefault" $default
+  "name" $name
+  "clusterName" (printf "%s%s" $name $namespaced)
+  "policyName" (printf "outrigger-proxy-required%s%s" $suffix $namespaced)
+  "serviceAccount" ($v.serviceAccount.name | default $name)
+  "configMap" $name
+  "certificateSecret" (printf "outrigger-certificate%s" $suffix)
+  "lease" (printf "outrigger-leader%s" $suffix)
+  "webhookConfigurations" $configurations
+  "istioNamespace" ($global.istioNamespace | default "istio-system")
+  "injectorConfigMap" ($istio.injectorConfigMap | default (printf "istio-sidecar-injector%s" $suffix))
+  "meshConfigMap" ($istio.meshConfigMap | default (printf "istio%s" $suffix))
+  "platform" (eq $platform "openshift" | ternary "openshift" "")
+  "nativeSidecars" (coalesce $v.configuration.nativeSidecars $native | default "auto")
+  "compliancePolicy" (coalesce $v.configuration.compliancePolicy (get ($pilot.env | default dict) "COMPLIANCE_POLICY") | default "")
+  "templateEnv" $env
+  "global" $global "meshConfig" ($all.meshConfig | default dict) "sidecarInjectorWebhook" $webhook "istiodRemote" $remote
+  "gateways" ($all.gateways | default dict) "pilot" $pilot
+  "server" $server
+  "watches" (eq $v.configuration.mode "watch")
+  "controls" (eq $v.certificates.mode "controller")
+  "ownBundle" (eq $v.configuration.from "bundle")
+-}}
+{{- $_ := set $facts "namespacedObjects" (and $server (has $scope (list "all" "namespace"))) -}}
+{{- $_ := set $facts "clusterObjects" (has $scope (list "all" "cluster")) -}}
+{{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls) -}}
+{{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
+{{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
+{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (eq $facts.platform "openshift")) -}}
+{{- include "outrigger.contradictions" (dict "root" . "facts" $facts) -}}
+{{- $facts | mustToJson -}}
+{{- end -}}
+
+{{/* Values that cannot be meant together, which a schema cannot say. */}}
+{{- define "outrigger.contradictions" -}}
+{{- $v := .root.Values -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- if and (not .facts.watches) (not .facts.ownBundle) (ne $namespace .facts.istioNamespace) -}}
+{{- fail (printf "configuration.mode: files mounts the ConfigMaps of configuration.from: istio, which works in their namespace only: found release namespace %q, accepted is %q, or configuration.mode: watch" $namespace .facts.istioNamespace) -}}
+{{- end -}}
+{{- if and (eq $v.certificates.mode "files") .facts.server (not $v.certificates.files.secretName) -}}
+{{- fail "certificates.files.secretName: found nothing; certificates.mode: files needs the name of a Secret" -}}
+{{- end -}}
+{{- if and (eq $v.certificates.mode "static") .facts.server (not (and $v.certificates.static.secretName $v.certificates.static.caBundle)) -}}
+{{- fail "certificates.static: certificates.mode: static needs secretName and caBundle" -}}
+{{- end -}}
+{{- if and .facts.istiodRemote.enabled (not .facts.istiodRemote.enabledLocalInjectorIstiod) (not .facts.istiodRemote.injectionURL) -}}
+{{- fail "istiodRemote.injectionURL: found nothing; istiodRemote.enabled means that the injector is elsewhere, so the API server must know where" -}}
+{{- end -}}
+{{- if and $v.podDisruptionBudget.minAvailable $v.podDisruptionBudget.maxUnavailable (ne (int $v.podDisruptionBudget.maxUnavailable) 1) -}}
+{{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; accepted is one of the two" -}}
+{{- end -}}
+{{- end -}}

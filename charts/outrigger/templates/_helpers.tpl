@@ -1,0 +1,99 @@
+{{/*
+Labels of every object. The revision is not in istio.io/rev: an istiod of that revision writes its own CA into every
+webhook configuration with that label.
+*/}}
+{{- define "outrigger.labels" -}}
+{{ include "outrigger.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
+outrigger.dev/revision: {{ .facts.revisionName | quote }}
+{{- end -}}
+
+{{/* What selects our pods; it never changes. */}}
+{{- define "outrigger.selector" -}}
+app.kubernetes.io/name: outrigger
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+{{- end -}}
+
+{{- define "outrigger.image" -}}
+{{- /* Some istiod values files have a string here, the name of istiod's image. */ -}}
+{{- $image := kindIs "map" .Values.image | ternary .Values.image dict -}}
+{{- $repository := $image.repository | default "outrigger" -}}
+{{- if $image.digest -}}
+{{ printf "%s@%s" $repository $image.digest }}
+{{- else -}}
+{{ printf "%s:%s" $repository ($image.tag | default .Chart.AppVersion | toString) }}
+{{- end -}}
+{{- end -}}
+
+{{/* The arguments of `outrigger`, as a JSON list. */}}
+{{- define "outrigger.arguments" -}}
+{{- $v := .root.Values -}}
+{{- $o := .facts -}}
+{{- $args := list "serve" "--listen=[::]:8443" "--admin=[::]:8080"
+  (printf "--log-format=%s" $v.server.logFormat)
+  (printf "--drain-delay=%s" $v.server.drainDelay)
+  (printf "--shutdown-grace=%s" $v.server.shutdownGrace)
+  (printf "--tls-min-version=%s" $v.server.tlsMinVersion) -}}
+{{- if $o.watches -}}
+{{- $args = append $args (printf "--revision=%s" $o.revisionName) -}}
+{{- if $o.ownBundle -}}
+{{- $args = append $args (printf "--bundle-config-map=%s" $o.configMap) -}}
+{{- else -}}
+{{- $args = concat $args (list
+  (printf "--istio-namespace=%s" $o.istioNamespace)
+  (printf "--injector-config-map=%s" $o.injectorConfigMap)
+  (printf "--mesh-config-map=%s" $o.meshConfigMap)) -}}
+{{- end -}}
+{{- $args = concat $args (list
+  (printf "--watch-nodes=%t" $o.watchesNodes)
+  (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)) -}}
+{{- else -}}
+{{- $args = append $args "--config-dir=/etc/outrigger/configuration" -}}
+{{- if not $o.controls }}{{ $args = append $args "--standalone" }}{{ end -}}
+{{- end -}}
+{{- if not $o.ownBundle -}}
+{{- $args = concat $args (list
+  (printf "--compat=%s" $v.configuration.compat)
+  (printf "--platform=%s" ($o.platform | default "kubernetes"))
+  (printf "--native-sidecars=%s" $o.nativeSidecars)) -}}
+{{- if not $o.watches }}{{ $args = append $args (printf "--revision=%s" $o.revisionName) }}{{ end -}}
+{{- with $o.compliancePolicy }}{{ $args = append $args (printf "--compliance-policy=%s" .) }}{{ end -}}
+{{- range $key, $value := $o.templateEnv }}{{ $args = append $args (printf "--template-env=%s=%s" $key $value) }}{{ end -}}
+{{- end -}}
+{{- if $o.controls -}}
+{{- $names := list -}}
+{{- if $v.webhook.enabled }}{{ range $o.webhookConfigurations }}{{ $names = append $names .name }}{{ end }}{{ end -}}
+{{- $args = concat $args (list
+  "--certificate=controller"
+  (printf "--service=%s" $o.name)
+  (printf "--certificate-secret=%s" $o.certificateSecret)
+  (printf "--lease=%s" $o.lease)
+  (printf "--ca-lifetime=%s" $v.certificates.controller.caLifetime)
+  (printf "--leaf-lifetime=%s" $v.certificates.controller.leafLifetime)
+  (printf "--ca-overlap=%s" $v.certificates.controller.caOverlap)) -}}
+{{- if $names -}}
+{{- $args = concat $args (list
+  (printf "--webhook-configurations=%s" (join "," $names))
+  (printf "--webhook-suffix=%s" $v.webhook.nameSuffix)) -}}
+{{- end -}}
+{{- else -}}
+{{- $args = concat $args (list
+  "--certificate=files"
+  "--tls-cert=/etc/outrigger/certificate/tls.crt"
+  "--tls-key=/etc/outrigger/certificate/tls.key") -}}
+{{- end -}}
+{{- concat $args $v.server.extraArgs | mustToJson -}}
+{{- end -}}
+
+{{/* The Secret that is mounted, where the server does not keep its own. */}}
+{{- define "outrigger.mountedSecret" -}}
+{{- if eq .root.Values.certificates.mode "cert-manager" -}}
+{{ .facts.name }}-tls
+{{- else if eq .root.Values.certificates.mode "files" -}}
+{{ .root.Values.certificates.files.secretName }}
+{{- else -}}
+{{ .root.Values.certificates.static.secretName }}
+{{- end -}}
+{{- end -}}

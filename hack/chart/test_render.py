@@ -1,0 +1,536 @@
+"""What the chart renders, for every file of hack/chart/values."""
+
+import itertools
+import json
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import yaml
+from chart import (
+    CHART, NAMESPACE, ROOT, VALUES, Refused, arguments, helm, matches, namespace_of, objects, of_kind, only, render,
+    rendered,
+)
+
+ALL = [path.stem for path in VALUES]
+WITH_WEBHOOKS = [name for name in ALL if name != "scope-namespace"]
+WITH_SERVER = [name for name in ALL if name not in ("remote", "scope-cluster")]
+
+
+class EveryFileOfValues(unittest.TestCase):
+    def test_is_taken_by_helm_lint(self):
+        for path in VALUES:
+            with self.subTest(path.stem):
+                command = [helm(), "lint", "--strict", "--quiet", "--namespace", namespace_of(path), "--values", path, CHART]
+                result = subprocess.run(command, capture_output=True, text=True)
+                self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+
+    def test_renders_the_same_twice(self):
+        for name in ALL:
+            with self.subTest(name):
+                self.assertEqual(render(name), render(name))
+
+    def test_gives_no_two_objects_one_name(self):
+        for name in ALL:
+            with self.subTest(name):
+                self.assertTrue(rendered(name))
+
+    def test_gives_every_namespaced_object_its_namespace(self):
+        cluster = {"ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy",
+                   "ValidatingAdmissionPolicyBinding"}
+        for name in ALL:
+            for (kind, _), document in rendered(name).items():
+                with self.subTest(name, kind=kind):
+                    self.assertEqual(kind not in cluster, "namespace" in document["metadata"])
+
+    def test_is_not_labelled_for_istiod(self):
+        """An istiod of the revision writes its CA into every webhook configuration with the label istio.io/rev."""
+        for name in ALL:
+            for (kind, _), document in rendered(name).items():
+                with self.subTest(name, kind=kind):
+                    labels = document["metadata"]["labels"]
+                    self.assertFalse([label for label in labels if label.startswith("istio.io/")])
+                    self.assertIn("outrigger.dev/revision", labels)
+        tags = {c["metadata"]["name"]: c["metadata"]["labels"].get("outrigger.dev/tag")
+                for c in of_kind("default-tag", "MutatingWebhookConfiguration")}
+        self.assertEqual(tags, {
+            "outrigger-sidecar-injector-1-31-0": None, "outrigger-revision-tag-default": "default",
+            "outrigger-revision-tag-next": "next"})
+
+    def test_uses_nothing_that_differs_from_run_to_run(self):
+        for path in (CHART / "templates").iterdir():
+            actions = re.findall(r"{{(?!-? ?/\*)(.*?)}}", path.read_text(), re.DOTALL)
+            for action in actions:
+                self.assertNotRegex(action, r"\b(lookup|gen[A-Z]\w*|rand[A-Z]\w*|uuidv4|now|Capabilities)\b", path.name)
+
+
+class TheWebhooks(unittest.TestCase):
+    def entries(self, name):
+        for configuration in of_kind(name, "MutatingWebhookConfiguration"):
+            for webhook in configuration["webhooks"]:
+                yield configuration, webhook
+
+    def test_have_unique_names_within_a_configuration(self):
+        """DA-11"""
+        for name in WITH_WEBHOOKS:
+            for configuration in of_kind(name, "MutatingWebhookConfiguration"):
+                names = [webhook["name"] for webhook in configuration["webhooks"]]
+                with self.subTest(name):
+                    self.assertEqual(sorted(set(names)), sorted(names))
+
+    def test_are_about_the_creation_of_pods_alone(self):
+        """GP-08, GP-10, GP-11, GP-14, GP-18"""
+        for name in WITH_WEBHOOKS:
+            for _, webhook in self.entries(name):
+                with self.subTest(name, webhook=webhook["name"]):
+                    self.assertEqual(webhook["rules"], [{
+                        "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"],
+                        "scope": "Namespaced"}])
+                    self.assertEqual(webhook["matchPolicy"], "Equivalent")
+                    self.assertEqual(webhook["sideEffects"], "None")
+                    self.assertEqual(webhook["admissionReviewVersions"], ["v1", "v1beta1"])
+
+    def test_never_select_the_cluster_s_namespaces_and_our_own(self):
+        """GP-09, GP-19"""
+        for name in WITH_WEBHOOKS:
+            for _, webhook in self.entries(name):
+                for namespace in ("kube-system", "kube-public", "kube-node-lease", namespace_of(name)):
+                    for label in ({}, {"istio-injection": "enabled"}, {"istio.io/rev": "default"}):
+                        labels = {"kubernetes.io/metadata.name": namespace, **label}
+                        with self.subTest(name, webhook=webhook["name"], namespace=namespace):
+                            self.assertFalse(matches(webhook["namespaceSelector"], labels))
+
+    def test_never_select_our_own_pods_wherever_they_are(self):
+        """L-06: with failurePolicy Fail and no replica, the first replica can be created."""
+        for name in WITH_SERVER:
+            labels = only(name, "Deployment")["spec"]["template"]["metadata"]["labels"]
+            for other in WITH_WEBHOOKS:
+                for _, webhook in self.entries(other):
+                    with self.subTest(name, other=other, webhook=webhook["name"]):
+                        self.assertFalse(matches(webhook["objectSelector"], labels))
+
+    def test_have_a_ca_bundle_only_where_nobody_else_keeps_it(self):
+        for name in WITH_WEBHOOKS:
+            for _, webhook in self.entries(name):
+                with self.subTest(name):
+                    self.assertEqual("caBundle" in webhook["clientConfig"], name in ("static", "remote"))
+
+    def test_select_as_istio_s_do(self):
+        """The table of labels, worked out independently of the selectors."""
+        setups = {
+            "default": dict(revisions={"default"}, default=True, everywhere=False),
+            "revision": dict(revisions={"1-30-2", "prod", "stable"}, default=False, everywhere=False),
+            "default-revision": dict(revisions={"canary", "default"}, default=True, everywhere=True),
+            "default-tag": dict(revisions={"1-31-0", "default", "next"}, default=True, everywhere=False),
+            "url": dict(revisions={"default"}, default=True, everywhere=False),
+        }
+        injections = (None, "enabled", "disabled", "typo")
+        revisions = (None, "default", "canary", "1-30-2", "prod", "1-31-0", "next", "other")
+        wishes = (None, "true", "false")
+        for name, setup in setups.items():
+            for injection, rev, pod_rev, wish in itertools.product(injections, revisions, revisions, wishes):
+                namespace = {"kubernetes.io/metadata.name": "shop"}
+                namespace |= {"istio-injection": injection} if injection else {}
+                namespace |= {"istio.io/rev": rev} if rev else {}
+                pod = {"sidecar.istio.io/inject": wish} if wish else {}
+                pod |= {"istio.io/rev": pod_rev} if pod_rev else {}
+                chosen = [
+                    webhook["name"] for _, webhook in self.entries(name)
+                    if matches(webhook["namespaceSelector"], namespace) and matches(webhook["objectSelector"], pod)
+                ]
+                with self.subTest(name, namespace=namespace, pod=pod):
+                    self.assertEqual(len(chosen), int(istio_injects(injection, rev, pod_rev, wish, **setup)), chosen)
+
+    def test_have_the_names_that_commands_look_for(self):
+        self.assertEqual(self.names("default"), {"outrigger-sidecar-injector": [
+            "rev.namespace.sidecar-injector.istio.io", "rev.object.sidecar-injector.istio.io",
+            "namespace.sidecar-injector.istio.io", "object.sidecar-injector.istio.io"]})
+        self.assertEqual(list(self.names("revision")), [
+            "outrigger-revision-tag-prod", "outrigger-revision-tag-stable", "outrigger-sidecar-injector-1-30-2"])
+        self.assertEqual(self.names("everywhere")["outrigger-auto-injector"], ["auto.sidecar-injector.istio.io"])
+        self.assertEqual(list(self.names("files-istio")), ["outrigger-sidecar-injector-istio-system"])
+
+    def names(self, name):
+        configurations = of_kind(name, "MutatingWebhookConfiguration")
+        return {c["metadata"]["name"]: [w["name"] for w in c["webhooks"]]
+                for c in sorted(configurations, key=lambda c: c["metadata"]["name"])}
+
+    def test_keep_their_entries_whatever_is_switched(self):
+        """An entry cannot be taken from an object whose caBundle another one applied: only whole objects come and go."""
+        before = self.names("default")
+        for name in set(WITH_WEBHOOKS) - {"url"}:
+            for configuration, entries in self.names(name).items():
+                if configuration in before:
+                    with self.subTest(name):
+                        self.assertEqual(entries, before[configuration])
+
+    def test_can_be_called_by_service_path_or_url(self):
+        for _, webhook in self.entries("url"):
+            self.assertEqual(webhook["clientConfig"]["service"]["path"], "/inject/cluster/west/net/network-west")
+            self.assertEqual((webhook["failurePolicy"], webhook["timeoutSeconds"]), ("Ignore", 3))
+            self.assertNotIn("matchConditions", webhook)
+        for _, webhook in self.entries("remote"):
+            self.assertEqual(webhook["clientConfig"], {
+                "url": "https://injector.example.com:443/inject/cluster/east/net/network-east",
+                "caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"})
+
+    def test_call_a_port_that_the_service_has(self):
+        for name in set(WITH_SERVER) - {"scope-namespace"}:
+            ports = [port["port"] for port in only(name, "Service")["spec"]["ports"]]
+            for _, webhook in self.entries(name):
+                with self.subTest(name):
+                    self.assertIn(webhook["clientConfig"]["service"]["port"], ports)
+        self.assertEqual(only("elsewhere", "Service")["spec"], {
+            "type": "ExternalName", "externalName": "localhost",
+            "ports": [{"name": "https-webhook", "port": 18443, "protocol": "TCP"}]})
+
+    def test_have_the_bootstrap_policy_at_the_first_installation_only(self):
+        """GP-31"""
+        for upgrade, policy in ((False, "Ignore"), (True, "Fail")):
+            for document in objects(render("everything", upgrade=upgrade)):
+                for webhook in document.get("webhooks", []):
+                    self.assertEqual(webhook["failurePolicy"], policy)
+
+    def test_take_the_reinvocation_policy_from_istio_s_key(self):
+        self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("istiod")}, {"IfNeeded"})
+        self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("default")}, {"Never"})
+
+
+def istio_injects(injection, rev, pod_rev, wish, revisions, default, everywhere):
+    """What Istio documents about its labels."""
+    if wish == "false":
+        return False
+    if injection is not None:
+        return default and injection == "enabled"
+    if rev is not None:
+        return rev in revisions
+    if pod_rev is not None:
+        return pod_rev in revisions
+    if wish == "true":
+        return default
+    return default and everywhere
+
+
+class TheRoles(unittest.TestCase):
+    def rules(self, name):
+        """Every granted (scope, group, resource, verb, object name); None is every object."""
+        granted = set()
+        for kind in ("Role", "ClusterRole"):
+            for role in of_kind(name, kind):
+                for rule in role["rules"]:
+                    for group, resource, verb in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+                        for who in rule.get("resourceNames", [None]):
+                            granted.add((role["metadata"].get("namespace"), group, resource, verb, who))
+        return granted
+
+    def grants(self, scope, group, resource, verbs, names=(None,)):
+        return {(scope, group, resource, verb, name) for verb in verbs.split() for name in names}
+
+    def test_are_the_table_and_nothing_more(self):
+        ours = NAMESPACE
+        controller = (
+            self.grants(ours, "", "secrets", "get list watch update", ["outrigger-certificate"])
+            | self.grants(ours, "", "secrets", "create")
+            | self.grants(ours, "coordination.k8s.io", "leases", "get update", ["outrigger-leader"])
+            | self.grants(ours, "coordination.k8s.io", "leases", "create")
+        )
+        webhooks = self.grants(None, "admissionregistration.k8s.io", "mutatingwebhookconfigurations",
+                               "get list watch patch", ["outrigger-sidecar-injector"])
+        events = self.grants(ours, "", "events", "create patch")
+        bundle = self.grants(ours, "", "configmaps", "list watch", ["outrigger"])
+        cluster = (self.grants(None, "", "nodes", "list watch")
+                   | self.grants(None, "networking.istio.io", "proxyconfigs", "list watch"))
+        istio = (self.grants("istio-system", "", "configmaps", "list watch", ["istio-sidecar-injector", "istio"])
+                 | self.grants("istio-system", "", "events", "create patch"))
+        expected = {
+            "default": controller | webhooks | events | bundle | cluster,
+            "istio-configmaps": controller | webhooks | events | istio | cluster,
+            "istiod-flat": controller | webhooks | events | bundle | cluster
+            | self.grants(None, "", "namespaces", "list watch"),
+            "cert-manager": events | bundle | cluster,
+            "static": events | bundle | cluster,
+            "files-mode": set(),
+            "files-istio": set(),
+            "files-controller": controller | webhooks | events,
+            "remote": set(),
+            "scope-namespace": controller | events | bundle,
+            "scope-cluster": webhooks | cluster,
+        }
+        for name, rules in expected.items():
+            with self.subTest(name):
+                self.assertEqual(self.rules(name), rules)
+
+    def test_name_the_objects_the_flags_name(self):
+        for name in WITH_SERVER:
+            flags, rules, scope = arguments(name), self.rules(name), namespace_of(name)
+            of_a_name = {"configmaps": "list"}
+            named = {(group, resource): {who for _, g, r, verb, who in rules
+                                         if (g, r, verb) == (group, resource, of_a_name.get(r, "get"))}
+                     for _, group, resource, _, _ in rules}
+            with self.subTest(name):
+                if "--bundle-config-map" in flags:
+                    self.assertEqual(named["", "configmaps"], {flags["--bundle-config-map"]})
+                if "--injector-config-map" in flags and "--config-dir" not in flags:
+                    self.assertEqual(named["", "configmaps"], {flags["--injector-config-map"], flags["--mesh-config-map"]})
+                    self.assertTrue(any(r[0] == flags["--istio-namespace"] for r in rules))
+                if flags["--certificate"] == "controller":
+                    self.assertEqual(named["", "secrets"], {flags["--certificate-secret"]})
+                    self.assertEqual(named["coordination.k8s.io", "leases"], {flags["--lease"]})
+                    self.assertEqual(flags["--service"], only(name, "Service")["metadata"]["name"])
+                    if name != "scope-namespace":
+                        configured = set(flags["--webhook-configurations"].split(","))
+                        self.assertEqual(named["admissionregistration.k8s.io", "mutatingwebhookconfigurations"], configured)
+                        made = {c["metadata"]["name"] for c in of_kind(name, "MutatingWebhookConfiguration")}
+                        self.assertEqual(configured, made)
+                self.assertTrue(all(r[0] in (None, scope, flags.get("--istio-namespace")) for r in rules))
+
+    def test_are_absent_where_there_is_no_token(self):
+        for name in WITH_SERVER:
+            pod = only(name, "Deployment")["spec"]["template"]["spec"]
+            with self.subTest(name):
+                token = pod["automountServiceAccountToken"]
+                self.assertEqual(token, bool(of_kind(name, "Role")))
+                self.assertEqual(token, not (
+                    "--config-dir" in arguments(name) and arguments(name)["--certificate"] == "files"))
+                self.assertEqual("--standalone" in arguments(name), not token)
+
+
+class TheDeployment(unittest.TestCase):
+    def test_is_locked_down(self):
+        for name in WITH_SERVER:
+            spec = only(name, "Deployment")["spec"]["template"]["spec"]
+            container, = spec["containers"]
+            with self.subTest(name):
+                self.assertEqual(spec["securityContext"], {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
+                self.assertEqual(container["securityContext"], {
+                    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True,
+                    "capabilities": {"drop": ["ALL"]}})
+                self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & set(spec))
+                self.assertTrue({"configMap", "secret", "projected"} >= {
+                    kind for volume in spec.get("volumes", []) for kind in volume if kind != "name"})
+                self.assertNotIn("cpu", container["resources"]["limits"])
+
+    def test_ends_before_it_is_ended(self):
+        """L-01: drain delay and grace fit into the pod's termination grace period."""
+        for name in WITH_SERVER:
+            flags = arguments(name)
+            seconds = sum(int(flags[flag].removesuffix("s")) for flag in ("--drain-delay", "--shutdown-grace"))
+            grace = only(name, "Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+            self.assertLess(seconds, grace)
+
+    def test_selects_its_own_pods_and_so_do_service_and_budget(self):
+        for name in WITH_SERVER:
+            deployment = only(name, "Deployment")
+            labels = deployment["spec"]["template"]["metadata"]["labels"]
+            with self.subTest(name):
+                self.assertTrue(matches(deployment["spec"]["selector"], labels))
+                if name != "elsewhere":
+                    self.assertTrue(matches({"matchLabels": only(name, "Service")["spec"]["selector"]}, labels))
+                self.assertTrue(matches(only(name, "PodDisruptionBudget")["spec"]["selector"], labels))
+
+    def test_is_not_restarted_by_a_change_of_the_configuration(self):
+        before = only("default", "Deployment")
+        after = [d for d in objects(render("default", sets=["global.hub=registry.example.com/x"])) if d["kind"] == "Deployment"]
+        self.assertEqual([before], after)
+
+    def test_leaves_the_number_of_replicas_to_an_autoscaler(self):
+        self.assertEqual(only("default", "Deployment")["spec"]["replicas"], 2)
+        self.assertNotIn("replicas", only("everything", "Deployment")["spec"])
+
+    def test_has_an_image_of_its_own_whatever_istiod_s_is(self):
+        def image(name):
+            return only(name, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
+        self.assertEqual(image("istiod-flat"), "outrigger:0.1.0")
+        self.assertTrue(image("everything").startswith("registry.example.com/outrigger@sha256:"))
+
+
+class TheBundle(unittest.TestCase):
+    def bundle(self, name):
+        return yaml.safe_load(only(name, "ConfigMap")["data"]["bundle"])
+
+    def test_says_what_the_values_say_and_no_more(self):
+        self.assertEqual(self.bundle("default"), {
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "Bundle", "revision": "default", "compat": "outrigger",
+            "nativeSidecars": "auto"})
+
+    def test_takes_the_injector_s_part_of_an_istiod_values_file(self):
+        bundle = self.bundle("istiod")
+        self.assertEqual(bundle["injector"]["defaultTemplates"], ["sidecar", "team"])
+        self.assertEqual(len(bundle["injector"]["neverInjectSelector"]), 2)
+        self.assertEqual(bundle["injector"]["policy"], "enabled")
+        self.assertEqual(bundle["values"]["global"]["proxy"]["resources"]["limits"], {"cpu": None, "memory": "512Mi"})
+        self.assertEqual(set(bundle["values"]["pilot"]), {"cni", "env"})
+        self.assertEqual(bundle["mesh"]["defaultConfig"], {
+            "holdApplicationUntilProxyStarts": True, "image": {"imageType": "distroless"}, "meshId": "mesh-west",
+            "proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"},
+            "tracing": {"zipkin": {"address": "zipkin.observability:9411"}}})
+        self.assertEqual(bundle["nativeSidecars"], "enabled")
+        self.assertEqual(bundle["env"]["TEAM"], "payments")
+
+    def test_takes_profiles_and_platforms(self):
+        bundle = self.bundle("istiod-flat")
+        self.assertEqual(bundle["platform"], "openshift")
+        self.assertEqual(bundle["values"]["pilot"]["cni"], {"enabled": True, "provider": "multus"})
+        self.assertEqual(bundle["values"]["global"]["variant"], "distroless")
+        self.assertEqual(bundle["mesh"]["defaultConfig"]["proxyMetadata"], {"ISTIO_META_ENABLE_HBONE": "true"})
+        self.assertEqual((bundle["nativeSidecars"], bundle["compliancePolicy"]), ("disabled", "fips-140-3"))
+
+    def test_puts_copied_defaults_beneath_what_is_given(self):
+        values = self.bundle("istiod-defaults")["values"]["global"]
+        self.assertEqual((values["hub"], values["proxy"]["logLevel"]), ("registry.example.com/mirror", "error"))
+
+    def test_knows_its_revision_and_tags(self):
+        bundle = self.bundle("revision")
+        self.assertEqual((bundle["revision"], bundle["values"]["revision"]), ("1-30-2", "1-30-2"))
+        self.assertEqual(bundle["values"]["revisionTags"], ["prod", "stable"])
+        self.assertEqual(bundle["mesh"]["defaultConfig"]["discoveryAddress"], "istiod-1-30-2.istio-system.svc:15012")
+
+    def test_is_taken_by_the_server(self):
+        binary = outrigger()
+        if not binary:
+            self.skipTest("there is no outrigger to ask; OUTRIGGER names one")
+        for name in ALL:
+            for config_map in of_kind(name, "ConfigMap"):
+                if "bundle" not in config_map["data"]:
+                    continue
+                with self.subTest(name), tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+                    file.write(config_map["data"]["bundle"])
+                    file.flush()
+                    command = [binary, "bundle", "print", "--bundle", file.name]
+                    result = subprocess.run(command, capture_output=True, text=True)
+                    self.assertEqual(result.returncode, 0, result.stderr)
+                    # Where it came from, and no warning.
+                    self.assertEqual(result.stderr, f"configuration: bundle {file.name}\n")
+
+
+def outrigger():
+    """OUTRIGGER, or what was built last."""
+    given = os.environ.get("OUTRIGGER")
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    found = [given] if given else [str(p) for p in (target / "release/outrigger", target / "debug/outrigger") if p.exists()]
+    return found[0] if found else None
+
+
+class Refusals(unittest.TestCase):
+    CASES = [
+        ("certificate.mode=files", "certificate"),
+        ("certificates.mod=files", "mod"),
+        ("certificates.mode=none", "certificates"),
+        ("webhook.timeoutSeconds=31", "timeoutSeconds"),
+        ("webhook.timeoutSeconds=0", "timeoutSeconds"),
+        ("webhook.failurePolicy=fail", "failurePolicy"),
+        ("webhook.nameSuffix=injector.static.k8s.io", "nameSuffix"),
+        ("webhook.nameSuffix=static.k8s.io", "nameSuffix"),
+        ("webhook.nameSuffix=injector", "nameSuffix"),
+        ('webhook.matchConditions.extra=[{"name": "x.static.k8s.io", "expression": "true"}]', "extra"),
+        ("replicas=3", "replicas"),
+        ("image.repo=x", "image"),
+        ("image.digest=latest", "image"),
+        ("configuration.from=istiod", "from"),
+        ("configuration.bundle.injectr.policy=x", "injectr"),
+        ("server.drainDelay=5", "drainDelay"),
+        ("sidecarInjectorWebhook.enableNamespaceByDefault=true", "enableNamespaceByDefault"),
+        ("sidecarInjectorWebhook.reinvocationPolicy=Always", "reinvocationPolicy"),
+        ("global.proxy.autoInject=on", "autoInject"),
+        ("istiodRemote.injectionURL=http://injector/inject", "injectionURL"),
+        ("istiodRemote.injectionURL=https://user@injector/inject", "injectionURL"),
+        ("istiodRemote.injectionURL=https://injector/inject?x=y", "injectionURL"),
+        ("revision=Canary", "revision"),
+        ("networkPolicy.apiServerPorts=[]", "apiServerPorts"),
+        # Templates say these.
+        ("profile=ambiente", "profile: found"),
+        ("istiodRemote.enabled=true", "istiodRemote.injectionURL: found nothing"),
+        ("certificates.mode=files", "certificates.files.secretName: found nothing"),
+        ("certificates.mode=static", "certificates.static"),
+        ('revisionTags=["default"]', "revisionTags"),
+        # The name of a Service has at most 63 characters.
+        ("revision=" + "r" * 54, "revision"),
+    ]
+
+    def test_name_what_is_wrong(self):
+        render("default")
+        for setting, text in self.CASES:
+            with self.subTest(setting):
+                with self.assertRaises(Refused) as refused:
+                    render("default", sets=[setting])
+                self.assertIn(text, str(refused.exception))
+
+    def test_of_a_tag_that_is_the_revision(self):
+        """Two configurations would select the same pods, and every one would be sent twice."""
+        with self.assertRaises(Refused) as refused:
+            render("default", sets=["revision=canary", 'revisionTags=["canary"]'])
+        self.assertIn("which is the revision", str(refused.exception))
+
+    def test_do_not_hit_the_longest_revision(self):
+        names = [document["metadata"]["name"] for document in objects(render("default", sets=["revision=" + "r" * 53]))
+                 if document["kind"] == "Service"]
+        self.assertEqual([len(name) for name in names], [63])
+
+    def test_of_mounted_config_maps_of_another_namespace(self):
+        with self.assertRaises(Refused) as refused:
+            render("files-istio", namespace="outrigger-system")
+        self.assertIn("configuration.mode: files", str(refused.exception))
+
+    def test_of_a_policy_that_contradicts_the_injector(self):
+        with self.assertRaises(Refused):
+            render("default", sets=["validatingAdmissionPolicy.enabled=true", "global.proxy.autoInject=disabled"])
+
+
+class ThePolicy(unittest.TestCase):
+    def conditions(self, *sets):
+        sets = ["validatingAdmissionPolicy.enabled=true", *sets]
+        policies = [document for document in objects(render("default", sets=sets))
+                    if document["kind"] == "ValidatingAdmissionPolicy"]
+        return {condition["name"]: condition["expression"] for condition in policies[0]["spec"]["matchConditions"]}
+
+    def test_is_not_about_pods_that_are_not_sent(self):
+        """A pod that a condition of the webhook passes by has no proxy, and must not be refused for that."""
+        extra = 'webhook.matchConditions.extra=[{"name": "a", "expression": "webhook"}]'
+        self.assertEqual(self.conditions(extra)["a"], "webhook")
+        own = 'validatingAdmissionPolicy.matchConditions=[{"name": "a", "expression": "policy"}]'
+        self.assertEqual(self.conditions(extra, own)["a"], "policy")
+
+
+class TheValues(unittest.TestCase):
+    def test_say_nothing_twice(self):
+        """Readers differ in which one they take, and strict ones take none."""
+        class Strict(yaml.SafeLoader):
+            pass
+        def mapping(loader, node):
+            keys = [loader.construct_object(key) for key, _ in node.value]
+            self.assertEqual(sorted(set(keys)), sorted(keys), node.start_mark)
+            return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+        Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+        yaml.load((CHART / "values.yaml").read_text(), Strict)
+
+
+class TheSchema(unittest.TestCase):
+    def test_knows_every_default(self):
+        """A default without a place in the schema would be one that nobody can override."""
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        def walk(value, schema, path):
+            if "anyOf" in schema:
+                schema = schema["anyOf"][0]
+            for key, inner in (value or {}).items():
+                self.assertIn(key, schema["properties"], f"{path}.{key}")
+                if isinstance(inner, dict) and schema["properties"][key].get("additionalProperties") is False:
+                    walk(inner, schema["properties"][key], f"{path}.{key}")
+        walk(values, schema, "")
+
+    def test_has_a_default_for_every_setting_of_ours(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        for key, inner in schema["properties"].items():
+            inner = inner.get("anyOf", [inner])[0]
+            if inner.get("additionalProperties") is False and inner.get("type") == "object":
+                with self.subTest(key):
+                    self.assertEqual(set(values[key]) | ({"claims"} if key == "resources" else set()),
+                                     set(inner["properties"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
