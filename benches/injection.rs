@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use outrigger::{
     config::{Mesh, Source},
     inject::{
-        self, Facts, Outcome, PodRequest, Rules, annotation,
+        self, Facts, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
         openshift::ProxyIds,
         post::{self, PostContext},
@@ -53,6 +53,18 @@ fn floor(c: &mut Criterion) {
             let review: Value = serde_json::from_str(black_box(DEPLOYMENT)).unwrap();
             (review, serde_json::to_vec(&patch).unwrap())
         });
+    });
+}
+
+/// What a new configuration costs before it is taken into use: read, then every template over every sample pod.
+fn configuration(c: &mut Criterion) {
+    c.bench_function("configuration/read", |b| b.iter(mesh));
+    c.bench_function("configuration/check", |b| {
+        b.iter_batched_ref(
+            mesh,
+            |mesh| check::check(mesh).expect("the embedded configuration does"),
+            BatchSize::PerIteration,
+        );
     });
 }
 
@@ -159,5 +171,5 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
 }
 
-criterion_group!(benches, floor, whole, stages);
+criterion_group!(benches, floor, configuration, whole, stages);
 criterion_main!(benches);

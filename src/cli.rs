@@ -15,7 +15,9 @@ mod kube_inject;
 mod output;
 mod report;
 pub mod serve;
+mod source;
 mod version;
+mod webhook;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -37,9 +39,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
-    Inject(inject::Inject),
-    KubeInject(kube_inject::KubeInject),
+    Inject(Box<inject::Inject>),
+    KubeInject(Box<kube_inject::KubeInject>),
     Bundle(bundle::Bundle),
+    Webhook(webhook::Webhook),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -61,6 +64,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Inject(inject) => inject.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Bundle(bundle) => bundle.run(color),
+        Command::Webhook(webhook) => webhook.run(color),
         Command::Version(version) => version.run(),
         Command::Completion(completion) => completion.run(),
     };

@@ -23,6 +23,7 @@ use crate::{
 
 pub mod annotation;
 mod canonical;
+pub mod check;
 pub mod context;
 pub mod decision;
 pub mod image;

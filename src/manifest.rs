@@ -106,6 +106,15 @@ pub fn objects(document: &Value, options: &Options) -> Vec<Found> {
     found
 }
 
+/// Whether a path leads to a pod template in any object of a document.
+pub fn has_template_at(document: &Value, path: &TemplatePath) -> bool {
+    let mut found = false;
+    each_object(document, Object::root(document), &mut |value, _| {
+        found |= path.pointers(value).iter().any(|steps| has_containers(value.pointer(steps)));
+    });
+    found
+}
+
 /// The objects of a document, those of Lists one by one, in the order of the document.
 pub fn identities(document: &Value) -> Vec<Identity> {
     let mut found = Vec::new();

@@ -6,6 +6,13 @@
 pub const LABEL_INJECTION: &str = "istio-injection";
 /// Revision or tag: label of namespaces and pods, and annotation written on injected pods.
 pub const REVISION: &str = "istio.io/rev";
+/// What the revision without a name is called where it must have one.
+pub const DEFAULT_REVISION: &str = "default";
+/// Our label on a webhook configuration with the revision it is of. Istio's `istio.io/rev` is not put there: a control
+/// plane of that revision writes its own CA into every configuration that has it.
+pub const LABEL_CONFIGURATION_REVISION: &str = "outrigger.dev/revision";
+/// Our label on a webhook configuration with the tag it is of.
+pub const LABEL_CONFIGURATION_TAG: &str = "outrigger.dev/tag";
 /// Pod label and (deprecated) annotation that opts a single pod in (`true`) or out (`false`).
 pub const INJECT: &str = "sidecar.istio.io/inject";
 /// Label every namespace carries with its own name.
@@ -67,6 +74,10 @@ pub const ENV_APP_PROBERS: &str = "ISTIO_KUBE_APP_PROBERS";
 pub const ENV_PROMETHEUS: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 /// Environment variable with the mTLS port of the merged metrics.
 pub const ENV_SECURE_METRICS_PORT: &str = "ENVOY_SECURE_MERGED_METRICS_PORT";
+
+/// Templates in Istio's injector ConfigMap that are not for pods: its Gateway controller renders them, with other data.
+pub const GATEWAY_CONTROLLER_TEMPLATES: [&str; 4] =
+    ["waypoint", "kube-gateway", "agentgateway", "agentgateway-waypoint"];
 
 /// UID and GID of the proxy unless the platform says otherwise.
 pub const PROXY_UID: i64 = 1337;

@@ -2,7 +2,8 @@
 //!
 //! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
 //! `connection` and `stream` (one connection and its deadlines), `tls`, `webhook` (the endpoint), `configuration`
-//! (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases), `telemetry` (the log).
+//! (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases), `supervise` (tasks that do not
+//! die silently), `telemetry` (the log).
 //!
 //! It may do I/O; it must not decide anything about pods.
 
@@ -24,8 +25,11 @@ mod readiness;
 mod reload;
 mod shutdown;
 mod stream;
+mod supervise;
 pub mod telemetry;
 pub mod tls;
+#[cfg(feature = "otlp")]
+mod traces;
 pub mod webhook;
 
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
@@ -48,6 +52,7 @@ use self::{
     readiness::Readiness,
     shutdown::{Control, Phase},
     stream::Activity,
+    supervise::Supervisor,
     tls::CertificateStore,
     webhook::endpoint::Webhook,
 };
@@ -86,6 +91,7 @@ pub struct Handle {
     certificate_origin: Certificate,
     certificate: Arc<CertificateStore>,
     readiness: Readiness,
+    files: Arc<reload::Files>,
 }
 
 /// What a reload did; what failed is as it was before.
@@ -97,7 +103,7 @@ pub struct Reloaded {
     pub certificate: Result<(), String>,
 }
 
-/// How long the end of the server waits for the Lease to be given back.
+/// How long the end of the server waits for the Lease to be given back, and for the last traces to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Connections on the admin port.
 const ADMIN_CONNECTIONS: usize = 128;
@@ -121,6 +127,7 @@ impl Server {
         let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
         let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
         let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;
+        let files = Arc::new(reload::Files::new(watched_files(&options)));
         if let Origin::Source(source) = &options.configuration {
             configuration.read(source.as_ref()).map_err(StartError::Configuration)?;
         }
@@ -142,13 +149,28 @@ impl Server {
             certificate_origin: options.certificate.clone(),
             certificate: certificate.clone(),
             readiness: readiness.clone(),
+            files: files.clone(),
         };
-        reload::watch(watched_files(&options), handle.clone(), control.watch());
-        let admin = Admin { readiness, certificate, metrics: metrics.clone(), phase: control.watch() };
+        let supervisor = Supervisor::new(metrics.panics.clone());
+        reload::watch(files, handle.clone(), control.watch(), options.pace.clone(), supervisor);
+        let admin = Admin {
+            readiness,
+            certificate,
+            metrics: metrics.clone(),
+            phase: control.watch(),
+            log_filter: options.log_filter.clone(),
+        };
         serve_admin(admin_socket, admin, &options)?;
 
-        let webhook =
-            Arc::new(Webhook::new(configuration, metrics.clone(), &options.limits, &options.timeouts));
+        let webhook = Webhook::new(configuration, metrics.clone(), &options.limits, &options.timeouts);
+        #[cfg(feature = "otlp")]
+        let traces = match options.otlp_endpoint.clone() {
+            Some(endpoint) => Some(Arc::new(traces::Traces::start(endpoint, metrics.spans.clone()).await?)),
+            None => None,
+        };
+        #[cfg(feature = "otlp")]
+        let webhook = webhook.with_traces(traces.clone());
+        let webhook = Arc::new(webhook);
         let http = Http::new(
             webhook.router(),
             &options.limits,
@@ -186,13 +208,16 @@ impl Server {
             metrics,
         };
         tokio::spawn(listener::accept(listener, how, serve));
-        let life = tokio::spawn(live(
-            control,
-            connections,
-            options.limits.connections,
-            options.timeouts,
-            controller,
-        ));
+        let life = live(control, connections, options.limits.connections, options.timeouts, controller);
+        #[cfg(feature = "otlp")]
+        let life = async move {
+            let finished = life.await;
+            if let Some(traces) = traces {
+                traces.flush(LAST_WORDS).await;
+            }
+            finished
+        };
+        let life = tokio::spawn(life);
         Ok(Server { webhook_address, admin_address, handle, life })
     }
 
@@ -237,9 +262,13 @@ impl Handle {
     /// comes from the cluster is not touched.
     pub async fn reload(&self) -> Reloaded {
         let handle = self.clone();
-        let reload = move || Reloaded {
-            configuration: handle.reload_configuration(),
-            certificate: handle.reload_certificate(),
+        let reload = move || {
+            // Whoever watches them need not read them again.
+            handle.files.changed();
+            Reloaded {
+                configuration: handle.reload_configuration(),
+                certificate: handle.reload_certificate(),
+            }
         };
         tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Reloaded {
             configuration: Err("the reload was cut off".to_owned()),
@@ -405,15 +434,12 @@ fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -
     let timeouts = Arc::new(options.timeouts.clone());
     let spared = options.timeouts.spared;
     // The admin port stays open to the very end: the probe that says "not ready" is on it.
-    let http = Http::new(
-        Arc::new(admin).router(),
-        &options.limits,
-        timeouts,
-        metrics.clone(),
-        phase.clone(),
-        Phase::Stopped,
-    );
-    let http = Arc::new(http);
+    let http = |router| {
+        let (timeouts, metrics) = (timeouts.clone(), metrics.clone());
+        Arc::new(Http::new(router, &options.limits, timeouts, metrics, phase.clone(), Phase::Stopped))
+    };
+    let admin = Arc::new(admin);
+    let (near, far) = (http(admin.clone().near_router()), http(admin.router()));
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
         // Made here: a runtime must not be dropped inside another one, should the thread not start.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -426,8 +452,9 @@ fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -
         runtime.block_on(async move {
             let Ok(listener) = TcpListener::from_std(socket) else { return };
             let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-            let serve = |stream, connection: Connection| {
-                let http = http.clone();
+            let serve = |stream: TcpStream, connection: Connection| {
+                let is_near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+                let http = if is_near { near.clone() } else { far.clone() };
                 tokio::spawn(async move {
                     tokio::select! {
                         () = http.serve(stream, false, connection.activity.clone()) => {}

@@ -1,1 +1,308 @@
 //! MutatingWebhookConfigurations as values: which entries there are, what they select, and their caBundle.
+//!
+//! A revision has one configuration, and so has each of its tags; their entries have Istio's names and select what
+//! Istio's chart selects, so that the labels of namespaces and pods mean the same. Two things are added to every entry:
+//! namespaces that must never wait for us (the system's and our own), and, unless it is unwanted, conditions that keep
+//! pods away that are never injected. Nothing here talks to a cluster.
+
+mod ca_bundle;
+mod change;
+mod check;
+mod entry;
+mod owned;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+pub use ca_bundle::{ca_bundle, decode_ca_bundle, set_ca_bundle};
+pub use change::{Change, changes};
+pub use entry::{entries, is_ours};
+pub use owned::{applied_over, with_own_ca_bundles};
+
+use crate::names;
+use entry::Entry;
+
+/// What the names of our entries end with, as Istio's do, unless the settings say otherwise.
+pub const SUFFIX: &str = "sidecar-injector.istio.io";
+/// The namespace whose name is left out of object names.
+pub const NAMESPACE: &str = "outrigger-system";
+/// The revision whose name is left out of object names, and whose namespaces are labelled `istio-injection=enabled`.
+pub const DEFAULT_REVISION: &str = names::DEFAULT_REVISION;
+
+/// What the API server sends where, and what happens if nobody answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The revision, `default` for the one without a name.
+    pub revision: String,
+    /// Names that stand for the revision. A tag `default` makes the revision the default one.
+    pub tags: Vec<String>,
+    /// Whether the default revision also takes pods of namespaces without any label.
+    pub enable_namespaces_by_default: bool,
+    /// Our own namespace: a part of object names, the Service's, and never selected.
+    pub namespace: String,
+    /// More namespaces that are never selected.
+    pub excluded_namespaces: Vec<String>,
+    /// What the names of the entries end with.
+    pub suffix: String,
+    /// Who is called.
+    pub client: Client,
+    /// CA certificates in PEM the API server trusts the server by; nothing leaves the caBundle to somebody else.
+    pub ca_bundle: Option<String>,
+    /// What happens to a pod if nobody answers.
+    pub failure_policy: FailurePolicy,
+    /// Whether we are asked again about a pod that another webhook changed after us.
+    pub reinvocation_policy: ReinvocationPolicy,
+    /// How long the API server waits, 1 to 30 seconds.
+    pub timeout_seconds: u32,
+    /// Which pods the API server does not even ask about.
+    pub conditions: Conditions,
+    /// More labels of the objects.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Who is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// A Service in the namespace of the settings.
+    Service {
+        /// Its name.
+        name: String,
+        /// Its port.
+        port: u16,
+        /// The path, which may carry parameters such as `/inject/cluster/east`.
+        path: String,
+    },
+    /// An `https` URL.
+    Url(String),
+}
+
+/// What happens to a pod if nobody answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// It is refused.
+    #[default]
+    Fail,
+    /// It is created without a proxy.
+    Ignore,
+}
+
+/// Whether we are asked again about a pod that another webhook changed after us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReinvocationPolicy {
+    /// No.
+    #[default]
+    Never,
+    /// Yes.
+    IfNeeded,
+}
+
+/// Which pods the API server does not even ask about (`matchConditions`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conditions {
+    /// Pods on the host's network and mirror pods, which are never injected: they need not wait for us.
+    #[default]
+    Preset,
+    /// Pods on the host's network only: with `compat: istio` mirror pods are injected.
+    HostNetwork,
+    /// None.
+    None,
+}
+
+/// What one configuration is for.
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Revision,
+    Tag(&'a str),
+    /// Namespaces without any label. It has an object of its own: when it is no longer wanted the whole object goes. An
+    /// entry could not, since its caBundle belongs to whoever keeps it, and server-side apply keeps what others own.
+    Auto,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            revision: DEFAULT_REVISION.to_owned(),
+            tags: Vec::new(),
+            enable_namespaces_by_default: false,
+            namespace: NAMESPACE.to_owned(),
+            excluded_namespaces: Vec::new(),
+            suffix: SUFFIX.to_owned(),
+            client: Client::Service {
+                name: service_name(DEFAULT_REVISION),
+                port: 443,
+                path: "/inject".to_owned(),
+            },
+            ca_bundle: None,
+            failure_policy: FailurePolicy::default(),
+            reinvocation_policy: ReinvocationPolicy::default(),
+            timeout_seconds: 10,
+            conditions: Conditions::default(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether everything in them is acceptable to an API server.
+    ///
+    /// # Errors
+    /// A sentence for everything that is not: what was found and what is accepted.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        check::settings(self)
+    }
+
+    /// The configuration of the revision, those of its tags, and that for namespaces without any label.
+    pub fn objects(&self) -> Vec<Value> {
+        self.kinds().into_iter().map(|kind| self.object(kind)).collect()
+    }
+
+    /// The names of [`objects`](Settings::objects), in their order.
+    pub fn object_names(&self) -> Vec<String> {
+        self.kinds().into_iter().map(|kind| self.name(kind)).collect()
+    }
+
+    /// The name of the configuration that may be there from other settings and is not wanted by these.
+    pub fn unwanted_object_name(&self) -> Option<String> {
+        (!self.enable_namespaces_by_default).then(|| self.name(Kind::Auto))
+    }
+
+    fn kinds(&self) -> Vec<Kind<'_>> {
+        let mut kinds = vec![Kind::Revision];
+        kinds.extend(self.tags.iter().map(|tag| Kind::Tag(tag)));
+        if self.enable_namespaces_by_default {
+            kinds.push(Kind::Auto);
+        }
+        kinds
+    }
+
+    fn name(&self, kind: Kind<'_>) -> String {
+        let name = match kind {
+            Kind::Revision => with_revision("outrigger-sidecar-injector", &self.revision),
+            Kind::Tag(tag) => format!("outrigger-revision-tag-{tag}"),
+            Kind::Auto => with_revision("outrigger-auto-injector", &self.revision),
+        };
+        if self.namespace == NAMESPACE { name } else { format!("{name}-{}", self.namespace) }
+    }
+
+    fn object(&self, kind: Kind<'_>) -> Value {
+        let mut labels = self.labels.clone();
+        labels.insert("app.kubernetes.io/name".to_owned(), "outrigger".to_owned());
+        labels.insert(names::LABEL_CONFIGURATION_REVISION.to_owned(), self.revision.clone());
+        if let Kind::Tag(tag) = kind {
+            labels.insert(names::LABEL_CONFIGURATION_TAG.to_owned(), tag.to_owned());
+        }
+        let entries = match kind {
+            Kind::Revision => entry::of(&self.revision),
+            Kind::Tag(tag) => entry::of(tag),
+            Kind::Auto => vec![Entry::auto()],
+        };
+        let webhooks: Vec<Value> = entries.iter().map(|entry| self.webhook(entry)).collect();
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": self.name(kind), "labels": labels},
+            "webhooks": webhooks,
+        })
+    }
+
+    fn webhook(&self, entry: &Entry) -> Value {
+        let mut excluded: Vec<&str> = names::IGNORED_NAMESPACES.to_vec();
+        for name in std::iter::once(&self.namespace).chain(&self.excluded_namespaces) {
+            if !excluded.contains(&name.as_str()) {
+                excluded.push(name);
+            }
+        }
+        let mut webhook = json!({
+            "name": entry.name(&self.suffix),
+            "clientConfig": self.client_config(),
+            "rules": [{
+                "operations": ["CREATE"],
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "resources": ["pods"],
+                "scope": "Namespaced",
+            }],
+            "namespaceSelector": {"matchExpressions": entry.namespace_selector(&excluded)},
+            "objectSelector": {"matchExpressions": entry.object_selector()},
+            "failurePolicy": self.failure_policy.as_str(),
+            "matchPolicy": "Equivalent",
+            "reinvocationPolicy": self.reinvocation_policy.as_str(),
+            "sideEffects": "None",
+            "timeoutSeconds": self.timeout_seconds,
+            "admissionReviewVersions": ["v1", "v1beta1"],
+        });
+        let conditions = conditions(self.conditions);
+        if let Some(webhook) = webhook.as_object_mut().filter(|_| !conditions.is_empty()) {
+            webhook.insert("matchConditions".to_owned(), Value::Array(conditions));
+        }
+        webhook
+    }
+
+    fn client_config(&self) -> Value {
+        let mut config = Map::new();
+        match &self.client {
+            Client::Url(url) => config.insert("url".to_owned(), json!(url)),
+            Client::Service { name, port, path } => config.insert(
+                "service".to_owned(),
+                json!({"name": name, "namespace": self.namespace, "port": port, "path": path}),
+            ),
+        };
+        if let Some(pem) = &self.ca_bundle {
+            config.insert("caBundle".to_owned(), json!(ca_bundle::encoded(pem)));
+        }
+        Value::Object(config)
+    }
+}
+
+impl FailurePolicy {
+    /// The word for it in an entry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailurePolicy::Fail => "Fail",
+            FailurePolicy::Ignore => "Ignore",
+        }
+    }
+}
+
+impl ReinvocationPolicy {
+    /// The word for it in an entry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReinvocationPolicy::Never => "Never",
+            ReinvocationPolicy::IfNeeded => "IfNeeded",
+        }
+    }
+}
+
+/// The name of a revision's Service.
+pub fn service_name(revision: &str) -> String {
+    with_revision("outrigger", revision)
+}
+
+/// `stem`, or `stem-revision` for any revision but the default one.
+pub fn with_revision(stem: &str, revision: &str) -> String {
+    if revision == DEFAULT_REVISION { stem.to_owned() } else { format!("{stem}-{revision}") }
+}
+
+/// Pods that the engine leaves alone whatever they say. The expressions hold for every pod: what may be absent is asked
+/// for first, since an expression that fails refuses the pod (DA-14).
+fn conditions(which: Conditions) -> Vec<Value> {
+    let mirror = names::ANNOTATION_MIRROR_POD;
+    let host_network = json!({
+        "name": "not-on-the-host-network",
+        "expression": "!has(object.spec.hostNetwork) || !object.spec.hostNetwork",
+    });
+    let mirror_pod = json!({
+        "name": "not-a-mirror-pod",
+        "expression": format!("!has(object.metadata.annotations) || !('{mirror}' in object.metadata.annotations)"),
+    });
+    match which {
+        Conditions::Preset => vec![host_network, mirror_pod],
+        Conditions::HostNetwork => vec![host_network],
+        Conditions::None => Vec::new(),
+    }
+}

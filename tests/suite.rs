@@ -33,6 +33,9 @@ mod pods;
 mod properties;
 #[path = "suite/recordings.rs"]
 mod recordings;
+#[cfg(feature = "server")]
+#[path = "suite/reload.rs"]
+mod reload;
 #[path = "suite/reviews.rs"]
 mod reviews;
 #[cfg(feature = "server")]
@@ -44,6 +47,14 @@ mod support;
 #[cfg(feature = "server")]
 #[path = "suite/tls.rs"]
 mod tls;
+#[cfg(feature = "otlp")]
+#[path = "suite/traces.rs"]
+mod traces;
 #[cfg(feature = "server")]
 #[path = "suite/webhook.rs"]
 mod webhook;
+#[cfg(feature = "server")]
+#[path = "suite/webhook_command.rs"]
+mod webhook_command;
+#[path = "suite/webhook_selectors.rs"]
+mod webhook_selectors;

@@ -1,16 +1,16 @@
 //! `outrigger bundle`: the configuration, shown.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 
 use super::{
     failure::Failure,
     files,
     report::{self, Color},
+    source::Source,
 };
 use crate::{
-    config::{Mesh, Source, Warning},
+    config::{Mesh, Warning},
+    inject::check,
     yaml,
 };
 
@@ -23,34 +23,33 @@ pub(super) struct Bundle {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the configuration that is in force, defaults filled in, as a bundle
-    Print {
-        /// The bundle; without it the embedded defaults
-        #[arg(long, env = "OUTRIGGER_BUNDLE", value_name = "FILE")]
-        bundle: Option<PathBuf>,
-        /// Print the bundle that says what the defaults are, with comments: a start for one's own
-        #[arg(long)]
-        default: bool,
-    },
+    Print(Box<Print>),
+}
+
+/// Print the configuration that is in force, defaults filled in, as a bundle.
+///
+/// From a cluster it is a snapshot: with the versions of nodes and the ProxyConfig resources, as far as they may be read.
+#[derive(Debug, Args)]
+struct Print {
+    /// Print the bundle that says what the defaults are, with comments: a start for one's own
+    #[arg(long, conflicts_with_all = ["bundle", "cluster"])]
+    default: bool,
+    #[command(flatten)]
+    source: Source,
 }
 
 impl Bundle {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
-        let Command::Print { bundle, default } = self.command;
-        if default {
+        let Command::Print(print) = self.command;
+        if print.default {
             return files::print(Mesh::default_bundle());
         }
-        let (mesh, warnings) = load(bundle.as_deref())?;
-        report::configuration(&warnings, color);
-        files::print(&yaml::to_string(&mesh.effective_bundle()))
+        let configured = print.source.load()?;
+        configured.report(color);
+        // What the server would say of it.
+        let remarks = check::check(&configured.mesh).map_err(|error| Failure::data(error.to_string()))?;
+        let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };
+        report::configuration(&remarks.iter().map(told).collect::<Vec<_>>(), color);
+        files::print(&yaml::to_string(&configured.mesh.effective_bundle()))
     }
-}
-
-/// Reads and parses a bundle, or the embedded defaults.
-pub(super) fn load(path: Option<&Path>) -> Result<(Mesh, Vec<Warning>), Failure> {
-    let (name, text) = match path.map(files::read).transpose()? {
-        Some(input) => (input.name, input.text),
-        None => ("embedded".to_owned(), String::new()),
-    };
-    Ok(Mesh::from_bundle(Source { name: &name, text: &text })?)
 }

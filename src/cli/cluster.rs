@@ -1,10 +1,16 @@
-//! Which cluster: the flags every command has that talks to an API server.
+//! Which cluster: the flags every command has that talks to an API server, and the talk itself.
 
-use std::path::PathBuf;
+mod trouble;
+
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use kube::Client;
 
-use crate::server::cluster::client::Access;
+use super::failure::Failure;
+use crate::server::cluster::client::{self, Access};
+
+pub(super) use trouble::{Asked, Kind, Trouble};
 
 /// The way to the API server.
 #[derive(Clone, Debug, Default, Args)]
@@ -18,8 +24,72 @@ pub(crate) struct Cluster {
     pub(crate) context: Option<String>,
 }
 
+/// A client and where it leads.
+pub(super) struct Session {
+    pub(super) client: Client,
+    /// The address of the API server.
+    pub(super) server: String,
+}
+
+/// How long one answer of the API server may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
 impl Cluster {
     pub(crate) fn access(&self) -> Access {
         Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+
+    /// Whether a cluster was chosen on the command line.
+    pub(super) fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
+    /// Does something that needs the API server, on a runtime of its own.
+    pub(super) fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::io(error, "cannot start"))?;
+        runtime.block_on(async {
+            let session = self.open().await?;
+            work(&session).await
+        })
+    }
+
+    async fn open(&self) -> Result<Session, Failure> {
+        let unavailable = |error: client::Error| Failure::unavailable(trouble::with_causes(&error));
+        let mut config = client::config(&self.access()).await.map_err(unavailable)?;
+        config.connect_timeout = Some(PATIENCE);
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = Client::try_from(config).map_err(|error| unavailable(error.into()))?;
+        Ok(Session { client, server })
+    }
+}
+
+impl Session {
+    /// Waits for one answer of the API server, and says what was asked if there is none or a refusal.
+    pub(super) async fn call<T>(
+        &self,
+        asked: &Asked<'_>,
+        answer: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Trouble> {
+        self.call_within(PATIENCE, asked, answer).await
+    }
+
+    /// As [`Session::call`], with a time of its own.
+    pub(super) async fn call_within<T>(
+        &self,
+        patience: Duration,
+        asked: &Asked<'_>,
+        answer: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Trouble> {
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Trouble::of(asked, &self.server, &error)),
+            Err(_) => Err(Trouble::silence(&self.server, patience)),
+        }
     }
 }

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    bundle,
     failure::Failure,
     files::{self, Input},
     output::{self, Form},
     report::{self, Color},
+    source::{Configured, Source},
 };
 use crate::{
-    config::Mesh,
     inject::{
         Rules,
         manual::{self, Manifest, Options},
@@ -32,9 +31,6 @@ pub(super) struct Inject {
     /// Read the folders in folders too
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// The configuration; without it the embedded defaults
-    #[arg(long, env = "OUTRIGGER_BUNDLE", value_name = "FILE")]
-    bundle: Option<PathBuf>,
     /// The namespace of objects that say none
     #[arg(short, long, default_value = "", hide_default_value = true)]
     namespace: String,
@@ -53,19 +49,21 @@ pub(super) struct Inject {
     /// Report only what is refused
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    source: Source,
 }
 
 impl Inject {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
-        let (mesh, warnings) = bundle::load(self.bundle.as_deref())?;
-        if !self.quiet {
-            report::configuration(&warnings, color);
-        }
         let inputs = files::read_all(&self.files, self.recursive)?;
         if self.in_place && inputs.iter().any(|input| input.path.is_none()) {
             return Err(Failure::usage("--in-place: stdin (-) has no place to write to; leave it out"));
         }
-        let manifests = self.inject_all(&mesh, &inputs)?;
+        let configured = self.source.load()?;
+        if !self.quiet {
+            configured.report(color);
+        }
+        let manifests = self.inject_all(&configured, &inputs)?;
         let refused =
             manifests.iter().flat_map(Manifest::rows).filter(|row| row.verdict.is_refusal()).count();
         if refused == 0 {
@@ -74,6 +72,9 @@ impl Inject {
         for (input, manifest) in inputs.iter().zip(&manifests) {
             report::manifest(&input.name, manifest, self.quiet, color);
         }
+        if !self.quiet {
+            self.report_oddities(&inputs, &manifests, color);
+        }
         match refused {
             0 => Ok(()),
             1 => Err(Failure::data("1 object is refused, so nothing was written")),
@@ -81,10 +82,15 @@ impl Inject {
         }
     }
 
-    fn inject_all<'i>(&self, mesh: &Mesh, inputs: &'i [Input]) -> Result<Vec<Manifest<'i>>, Failure> {
+    fn inject_all<'i>(
+        &self,
+        configured: &Configured,
+        inputs: &'i [Input],
+    ) -> Result<Vec<Manifest<'i>>, Failure> {
         let options = Options {
-            mesh,
+            mesh: &configured.mesh,
             rules: Rules::Configured,
+            selection: configured.selection,
             namespace: &self.namespace,
             template_paths: self.template_paths.clone(),
         };
@@ -93,6 +99,22 @@ impl Inject {
                 .map_err(|error| Failure::data(format!("{}:{error}", input.name)))
         };
         inputs.iter().map(inject).collect()
+    }
+
+    /// What the author of a manifest or of the command line did not mean.
+    fn report_oddities(&self, inputs: &[Input], manifests: &[Manifest<'_>], color: Color) {
+        for (input, manifest) in inputs.iter().zip(manifests) {
+            report::duplicates(&input.name, manifest, color);
+        }
+        for path in &self.template_paths {
+            if !manifests.iter().any(|manifest| manifest.has_template_at(path)) {
+                let text = format!(
+                    "--pod-template-path {path} leads to no pod template in any object; accepted: the keys from an object \
+                     down to what holds `spec.containers`"
+                );
+                report::warning(&text, color);
+            }
+        }
     }
 
     fn write(&self, inputs: &[Input], manifests: &[Manifest<'_>]) -> Result<(), Failure> {

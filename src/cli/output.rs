@@ -38,11 +38,13 @@ fn stream(manifests: &[Manifest<'_>]) -> String {
     let mut all = String::new();
     for text in manifests.iter().map(Manifest::to_text) {
         if !all.is_empty() {
+            let line_break = if text.contains("\r\n") { "\r\n" } else { "\n" };
             if !all.ends_with('\n') {
-                all.push('\n');
+                all.push_str(line_break);
             }
             if !text.starts_with("---") {
-                all.push_str("---\n");
+                all.push_str("---");
+                all.push_str(line_break);
             }
         }
         all.push_str(&text);

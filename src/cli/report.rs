@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::{
     config,
-    inject::manual::{Manifest, Row, Verdict, explained},
+    inject::manual::{DuplicateKey, Manifest, Row, Verdict, explained},
 };
 
 /// Whether stderr is coloured.
@@ -72,6 +72,14 @@ pub(super) fn manifest(name: &str, manifest: &Manifest<'_>, quiet: bool, color: 
     }
 }
 
+/// Keys of a file that are given more than once, of which only the last one counts.
+pub(super) fn duplicates(name: &str, manifest: &Manifest<'_>, color: Color) {
+    for key in manifest.duplicates() {
+        let DuplicateKey { line, column, path } = key;
+        warning(&format!("{name}:{line}:{column}: {path} is given again; only the last one counts"), color);
+    }
+}
+
 /// The objects that kube-inject leaves alone although they have pods, and the warnings of the others.
 pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
     let mut stderr = io::stderr().lock();
@@ -91,6 +99,22 @@ pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
             let _ = writeln!(stderr, "{label} {}: {}", described(row), plain(&warning.message));
         }
     }
+}
+
+/// Which configuration is used.
+pub(super) fn origin(origin: &str, color: Color) {
+    let _ =
+        writeln!(io::stderr(), "{}", color.paint(Style::Faint, &format!("configuration: {}", plain(origin))));
+}
+
+/// How far something that takes time has come.
+pub(super) fn progress(text: &str, color: Color) {
+    let _ = writeln!(io::stderr(), "{}", color.paint(Style::Faint, &plain(text)));
+}
+
+/// A warning of its own.
+pub(super) fn warning(text: &str, color: Color) {
+    let _ = writeln!(io::stderr(), "{} {}", color.paint(Style::Odd, "warning:"), plain(text));
 }
 
 /// Warnings about a configuration.

@@ -13,28 +13,40 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use prometheus_client::metrics::counter::Counter;
+use rustls::pki_types::ServerName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::cluster::{CertificateFlag, InCluster};
 use super::cluster::Cluster;
 use crate::server::{
     Handle, Server, StartError,
-    options::{Certificate, Limits, Options, Origin, Timeouts, TlsVersion, parse_duration},
-    telemetry::{self, Format, Lines},
-    webhook::handler::Bundle,
+    options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
+    telemetry::{self, Filter, Format, Lines},
+    webhook::{folders::Folders, handler::Bundle},
 };
 
 /// Serve the webhook over HTTPS, with probes and metrics on a second port.
 ///
-/// SIGTERM and SIGINT end it in an orderly way, a second one at once; SIGHUP reads the bundle and the certificate again.
+/// SIGTERM and SIGINT end it in an orderly way, a second one at once; SIGHUP reads configuration and certificate again,
+/// and so does any change of their files.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Run without a cluster: configuration from the bundle, certificate from files or self-signed
+    /// Run without a cluster: configuration from files, certificate from files or self-signed
     #[arg(long, env = "OUTRIGGER_STANDALONE")]
     standalone: bool,
     /// The configuration; without it the embedded defaults
     #[arg(long, env = "OUTRIGGER_BUNDLE", value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// A folder with the configuration, such as a mounted ConfigMap: a file `bundle`, or Istio's `config`, `values` and
+    /// `mesh`; may be repeated where these are in several
+    #[arg(
+        long,
+        env = "OUTRIGGER_CONFIG_DIR",
+        value_name = "DIR",
+        value_delimiter = ',',
+        conflicts_with = "bundle"
+    )]
+    config_dir: Vec<PathBuf>,
     /// Where the webhook listens; an unspecified IPv6 address takes IPv4 too
     #[arg(long, env = "OUTRIGGER_LISTEN", value_name = "ADDR", default_value = "[::]:8443")]
     listen: SocketAddr,
@@ -47,12 +59,13 @@ pub struct Serve {
     /// Private key of the certificate in PEM
     #[arg(long, env = "OUTRIGGER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Another DNS name or IP address for the self-signed certificate
+    /// Another DNS name or IP address for a certificate that is made here
     #[arg(
         long,
         env = "OUTRIGGER_TLS_SAN",
         value_name = "NAME",
         value_delimiter = ',',
+        value_parser = subject,
         conflicts_with = "tls_cert"
     )]
     tls_san: Vec<String>,
@@ -62,6 +75,10 @@ pub struct Serve {
     /// How the log looks; `auto` is text on a terminal and JSON otherwise
     #[arg(long, env = "OUTRIGGER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
+    /// The OpenTelemetry collector that traces are sent to, over gRPC: http://HOST:4317
+    #[cfg(feature = "otlp")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
+    otlp_endpoint: Option<String>,
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
@@ -140,8 +157,8 @@ impl Serve {
         let dropped = Counter::default();
         let format = self.format();
         let logging = start_log(format, dropped.clone());
-        let lines = match logging {
-            Ok(lines) => lines,
+        let (lines, log_filter) = match logging {
+            Ok(logging) => logging,
             Err(error) => return complain(USAGE, &error),
         };
         // One worker more than CPUs where there is one CPU: accepting must not wait for a pod.
@@ -150,7 +167,7 @@ impl Serve {
             tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
         let code = match runtime {
             Ok(runtime) => {
-                let code = runtime.block_on(serve(self.options(dropped), format, &lines));
+                let code = runtime.block_on(serve(self.options(dropped, log_filter), format, &lines));
                 runtime.shutdown_background();
                 code
             }
@@ -188,16 +205,19 @@ impl Serve {
         }
     }
 
-    fn options(self, dropped_log_lines: Counter) -> Options {
+    fn options(self, dropped_log_lines: Counter, log_filter: Filter) -> Options {
         let from = self.in_cluster.certificate;
         let certificate = match (self.tls_cert, self.tls_key) {
             (Some(chain), Some(key)) => Certificate::Files { chain, key },
             _ if self.standalone || from == Some(CertificateFlag::SelfSigned) => {
                 Certificate::SelfSigned { names: self.tls_san }
             }
-            _ => Certificate::Controller(Box::new(self.in_cluster.controlled())),
+            _ => Certificate::Controller(Box::new(self.in_cluster.controlled(&self.tls_san))),
         };
-        let configuration = if self.standalone || self.bundle.is_some() {
+        let configuration = if !self.config_dir.is_empty() {
+            let installation = self.in_cluster.installation();
+            Origin::Source(Arc::new(Folders { folders: self.config_dir, installation }))
+        } else if self.standalone || self.bundle.is_some() {
             Origin::Source(Arc::new(Bundle { file: self.bundle }))
         } else {
             Origin::Cluster(Box::new(self.in_cluster.watched()))
@@ -229,6 +249,10 @@ impl Serve {
                 ..Timeouts::default()
             },
             access: self.cluster.access(),
+            pace: Pace::default(),
+            log_filter: Some(log_filter),
+            #[cfg(feature = "otlp")]
+            otlp_endpoint: self.otlp_endpoint,
             dropped_log_lines,
         }
     }
@@ -242,17 +266,41 @@ fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-fn start_log(format: Format, dropped: Counter) -> Result<Lines, String> {
+/// The address of a collector. There is no TLS: a collector is next to us, or an agent of the node is.
+#[cfg(feature = "otlp")]
+fn collector(text: &str) -> Result<String, String> {
+    let uri: Option<axum::http::Uri> = text.parse().ok();
+    match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
+        Some(("http", _)) => Ok(text.to_owned()),
+        _ => Err(format!("found {text:?}; accepted is http://HOST:PORT of a collector that speaks gRPC")),
+    }
+}
+
+/// A name a certificate can be for.
+fn subject(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    match ServerName::try_from(name) {
+        Ok(ServerName::IpAddress(_)) if name != text => Err(refused_subject(text)),
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(refused_subject(text)),
+    }
+}
+
+fn refused_subject(text: &str) -> String {
+    format!("found {text:?}; accepted is a DNS name, which may begin with \"*.\", or an IP address")
+}
+
+fn start_log(format: Format, dropped: Counter) -> Result<(Lines, Filter), String> {
     let lines =
         Lines::start(io::stderr(), dropped).map_err(|error| format!("cannot start the log: {error}"))?;
     let filter = std::env::var("RUST_LOG").unwrap_or_default();
-    let subscriber = telemetry::subscriber(format, &filter, lines.clone()).map_err(|error| {
+    let (subscriber, filter) = telemetry::adjustable(format, &filter, lines.clone()).map_err(|error| {
         format!("RUST_LOG: {error}; accepted is a filter such as info or outrigger=debug")
     })?;
     // It fails only when a program that uses the library has set its own; then that one is used.
     let _ = tracing::subscriber::set_global_default(subscriber);
     telemetry::log_panics();
-    Ok(lines)
+    Ok((lines, filter))
 }
 
 async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{bundle, failure::Failure, files};
+use super::{failure::Failure, files, source};
 
 /// Print the version, and that of the proxy in the embedded configuration.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ enum Form {
 impl Version {
     pub(super) fn run(self) -> Result<(), Failure> {
         let version = env!("CARGO_PKG_VERSION");
-        let (mesh, _) = bundle::load(None)?;
+        let mesh = source::bundle(None)?.mesh;
         let tag = mesh.value(&["global", "tag"]).and_then(Value::as_str).unwrap_or_default();
         files::print(&match self.output {
             Form::Text => format!("outrigger {version} (proxy {tag})\n"),

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::Source;
 use super::decode::{At, Decoder, Unknown};
 use super::error::{Fault, Problem, quoted};
 use super::label::{is_label_key, is_label_value};
+use crate::yaml::{self, Limits};
 
 /// A valid label selector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,17 @@ const OPERATORS: [(&str, Operator); 4] = [
 ];
 
 impl Selector {
+    /// A selector as it stands in an object of a cluster, if it is a valid one.
+    pub fn from_value(value: &Value) -> Option<Selector> {
+        let text = value.to_string();
+        let node = yaml::parse(&text, &Limits::default()).ok()?;
+        let mut decoder = Decoder::new(Source { name: "selector", text: &text });
+        match read(&mut decoder, &At::root(&node)) {
+            Read::Valid(selector) => Some(selector),
+            Read::Undecodable | Read::Invalid(_) => None,
+        }
+    }
+
     /// Whether it asks for nothing. Such a selector matches everything in Kubernetes and is passed over by the
     /// injector (`injectRequired`).
     pub fn is_empty(&self) -> bool {

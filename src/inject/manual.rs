@@ -9,14 +9,14 @@ mod round_trip;
 
 use serde_json::{Map, Value, json};
 
-use super::{Facts, Outcome, PodRequest, Refusal, Rules, decision::Decision, warning::Warning};
+use super::{Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, warning::Warning};
 use crate::{
     config::Mesh,
     manifest::{self, CronJobMetadata, Found, Identity, TemplatePath},
     patch, yaml,
 };
 
-pub use document::{Document, SyntaxError};
+pub use document::{Document, DuplicateKey, SyntaxError};
 
 /// How manifests are injected.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Options<'a> {
     pub mesh: &'a Mesh,
     /// Which of its rules count; with [`Rules::TemplatesOnly`] only the kinds are touched that Istio knows.
     pub rules: Rules,
+    /// Whether the labels of namespaces count.
+    pub selection: Selection,
     /// The namespace of objects that say none; empty if it is not known.
     pub namespace: &'a str,
     /// Places of pod templates besides the known ones.
@@ -119,6 +121,16 @@ impl Manifest<'_> {
         self.documents.iter().flat_map(|document| &document.rows)
     }
 
+    /// Keys that are given more than once, in order.
+    pub fn duplicates(&self) -> impl Iterator<Item = &DuplicateKey> {
+        self.documents.iter().flat_map(|document| &document.duplicates)
+    }
+
+    /// Whether a path leads to a pod template in any object.
+    pub fn has_template_at(&self, path: &TemplatePath) -> bool {
+        self.documents.iter().any(|document| manifest::has_template_at(&document.original, path))
+    }
+
     /// Whether an object was refused.
     pub fn is_refused(&self) -> bool {
         self.rows().any(|row| row.verdict.is_refusal())
@@ -143,8 +155,8 @@ pub fn explained(refusal: &Refusal) -> String {
         Refusal::Render { name, source } => {
             format!("template {name:?} cannot be rendered for this pod: {source}")
         }
-        Refusal::Overlay { name, source } => {
-            format!("template {name:?} gives no usable overlay for this pod: {source}")
+        Refusal::Overlay { name, snippet, source } => {
+            format!("template {name:?} gives no usable overlay for this pod: {source}{snippet}")
         }
         other => other.to_string(),
     }
@@ -294,7 +306,7 @@ fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> Po
 
 fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     match options.rules {
-        Rules::Configured => Facts::of(options.mesh, namespace),
+        Rules::Configured => Facts { selection: options.selection, ..Facts::of(options.mesh, namespace) },
         Rules::TemplatesOnly => Facts::default(),
     }
 }

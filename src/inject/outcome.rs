@@ -108,6 +108,8 @@ pub enum Refusal {
     Overlay {
         /// The template.
         name: String,
+        /// The line of its output where that is, and under it a caret; what comes from the pod is left out.
+        snippet: String,
         /// What is wrong with it.
         #[source]
         source: template::overlay::OverlayError,
@@ -184,12 +186,12 @@ impl Refusal {
         }
     }
 
-    /// What failed and where in the configuration, on one line, for the log of the person who runs the injector; `None`
+    /// What failed and where in the configuration, with a snippet, for the log of the person who runs the injector; `None`
     /// when the text for the user says it all. Nothing of the pod but field names is in it.
     pub fn diagnosis(&self) -> Option<String> {
         match self {
             Refusal::Render { source, .. } => Some(source.to_string()),
-            Refusal::Overlay { name, source } => Some(format!("template {name}: {source}")),
+            Refusal::Overlay { name, snippet, source } => Some(format!("template {name}: {source}{snippet}")),
             Refusal::Merge { what, source } => Some(format!("{what}: {source}")),
             // Under metadata the path holds the user's own keys.
             Refusal::Unverified(patch::Error::Differs { path }) if path.starts_with("/spec") => {

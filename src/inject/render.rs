@@ -16,7 +16,11 @@ use crate::{
     config::Mesh,
     names,
     pod::{self, Workload},
-    template::{Limits, Template, overlay::OverlayError, value::Value as TemplateValue},
+    template::{
+        Limits, Template,
+        overlay::{self, OverlayError},
+        value::Value as TemplateValue,
+    },
 };
 
 /// Templates one pod may have after alias expansion; in Istio's compatibility nothing is limited but the same cap
@@ -127,10 +131,26 @@ fn overlay<'a>(
     let mut overlay =
         overlay.and_then(|overlay| overlay.fill(&rendered.placeholders)).map_err(|source| match source {
             OverlayError::Directive { .. } => Refusal::Directive { name: name.to_owned() },
-            source => Refusal::Overlay { name: name.to_owned(), source },
+            source => {
+                let snippet = snippet(&rendered.text, &source);
+                Refusal::Overlay { name: name.to_owned(), snippet, source }
+            }
         })?;
     canonicalise(&mut overlay);
     Ok(overlay)
+}
+
+/// The line of a rendered text that is no YAML, with `…` where strings of the pod go.
+fn snippet(text: &str, error: &OverlayError) -> String {
+    let OverlayError::Yaml(error) = error else { return String::new() };
+    let mark = error.mark();
+    let Some(line) = text.lines().nth(mark.line.saturating_sub(1) as usize) else { return String::new() };
+    let (before, after) = line.split_at(
+        line.char_indices().nth(mark.column.saturating_sub(1) as usize).map_or(line.len(), |(at, _)| at),
+    );
+    let before = overlay::without_placeholders(before);
+    let padding: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    format!("\n  {before}{}\n  {padding}^", overlay::without_placeholders(after))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Paths to pod templates, as people write them: `spec.worker.template`.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde_json::Value;
 
@@ -42,6 +42,15 @@ impl FromStr for TemplatePath {
             return Err(PathError::EmptyKey(text.to_owned()));
         }
         Ok(TemplatePath(keys))
+    }
+}
+
+impl fmt::Display for TemplatePath {
+    /// As it is read: `spec.worker.template`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<String> =
+            self.0.iter().map(|key| key.replace('\\', "\\\\").replace('.', "\\.")).collect();
+        f.write_str(&keys.join("."))
     }
 }
 

@@ -1,10 +1,40 @@
 //! The controller mode of certificates: a CA and a leaf kept in a Secret, and the caBundle of our webhooks.
+//!
+//! In reading order: `plan` (what is to be done, pure), `keeper` (follows the Secret, serves what is in it, and writes
+//! when it leads), `content` (what is in the Secret), `change` and `issue` (new keys and certificates), `secret` (the
+//! object), `ca_bundle` (our webhooks), `repairs` (how fast), `follow`, `access` and `report` (the API server).
+
+pub(crate) mod access;
+mod ca_bundle;
+mod change;
+mod content;
+mod follow;
+mod issue;
+mod keeper;
+mod plan;
+mod repairs;
+mod report;
+mod secret;
 
 use std::{sync::Arc, time::Duration};
 
 use kube::Client;
+use tokio::{sync::watch, task::JoinHandle};
 
-use super::{metrics::Metrics, readiness::Readiness, shutdown::Watch, tls::CertificateStore};
+use self::{
+    ca_bundle::{Board, Tools},
+    keeper::Keeper,
+    plan::Terms,
+    report::Reporter,
+};
+use super::{
+    lease,
+    metrics::{Metrics, certs::CertificateMetrics},
+    readiness::Readiness,
+    shutdown::{Phase, Watch},
+    supervise::Supervisor,
+    tls::CertificateStore,
+};
 
 /// What is kept where, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +69,91 @@ pub(crate) struct Targets {
     pub(crate) phase: Watch,
 }
 
-/// Starts the controller; it runs until the server stops, and gives the Lease back then. Gates are there when this
-/// returns.
-pub(crate) fn start(client: Client, options: Options, targets: Targets) -> tokio::task::JoinHandle<()> {
-    let _ = (client, options, targets);
-    tokio::spawn(async {})
+/// Starts the controller; it runs until the server stops, and gives the Lease back when it drains. Gates are there when
+/// this returns: they are open, because a server that does not lead serves as well as one that does.
+pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
+    let Targets { certificate, readiness, metrics, phase } = targets;
+    let supervisor = Supervisor::new(metrics.panics.clone());
+    let metrics = metrics.certs.clone();
+    let gate = readiness.gate("leader", "nobody is known to lead yet");
+    let lease = lease::Options {
+        namespace: options.namespace.clone(),
+        name: options.lease.clone(),
+        identity: options.identity.clone(),
+    };
+    let election =
+        lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
+    let gate = readiness.gate("ca-bundle", "it is not known yet");
+    let mut names = options.webhook_configurations.clone();
+    names.sort();
+    names.dedup();
+    let board = Board::new(&names, gate, metrics.clone());
+    let reporter = Reporter::new(client.clone(), &options);
+    let (trust, trusted) = watch::channel(None);
+    let tools = Tools {
+        client: client.clone(),
+        suffixes: Arc::new(options.webhook_suffixes.clone()),
+        trust: trusted,
+        clock: election.clock.clone(),
+        reporter: reporter.clone(),
+        board: board.clone(),
+        supervisor: supervisor.clone(),
+    };
+    let leading = election.leading.clone();
+    let around = keeper::Surroundings {
+        certificate,
+        metrics: metrics.clone(),
+        clock: election.clock,
+        leading: leading.clone(),
+        reporter,
+        board: board.clone(),
+        trust,
+    };
+    tokio::spawn(async move {
+        let keep = supervisor.keep("the Secret with CA and certificate is kept", || {
+            Keeper::new(client.clone(), options.clone(), Terms::of(&options), around.clone()).run()
+        });
+        tokio::select! {
+            () = phase.reached(Phase::Stopped) => {}
+            () = keep => {}
+            () = keep_while_leading(names, tools, board, leading, metrics) => {}
+        }
+        let _ = election.task.await;
+    })
+}
+
+/// Keeps the caBundle whenever this replica leads.
+async fn keep_while_leading(
+    names: Vec<String>,
+    tools: Tools,
+    board: Board,
+    mut leading: watch::Receiver<bool>,
+    metrics: CertificateMetrics,
+) {
+    loop {
+        if leading.wait_for(|leading| *leading).await.is_err() {
+            // The election is over, and with it the writing.
+            return std::future::pending().await;
+        }
+        metrics.leads(true);
+        tokio::select! {
+            // Without a name there is nothing to keep.
+            () = ca_bundle::keep(&names, &tools), if !names.is_empty() => {}
+            _ = leading.wait_for(|leading| !*leading) => {}
+        }
+        metrics.leads(false);
+        board.idle();
+    }
+}
+
+impl Terms {
+    /// The lifetimes of the options. A leaf lives for at least ten seconds and a CA for ten times the overlap and no
+    /// shorter than its leaves, or else it would be rotated without end.
+    fn of(options: &Options) -> Terms {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 8);
+        let leaf_lifetime = seconds(options.leaf_lifetime).max(10);
+        let ca_lifetime = seconds(options.ca_lifetime).max(leaf_lifetime).max(30);
+        let overlap = seconds(options.ca_overlap).clamp(1, ca_lifetime / 10);
+        Terms { ca_lifetime, leaf_lifetime, overlap }
+    }
 }

@@ -28,7 +28,7 @@ use self::{
     inputs::Inputs,
     nodes::NodeKeeper,
     proxy_configs::ProxyConfigKeeper,
-    publish::{Namespaces, Publisher},
+    publish::Publisher,
     request::{Selected, Server},
     watch::Watcher,
 };
@@ -38,6 +38,7 @@ use super::{
     metrics::Metrics,
     readiness::Readiness,
     shutdown::{Phase, Watch},
+    supervise::Supervisor,
 };
 use crate::config::{Compat, NativeSidecars, Platform};
 
@@ -151,6 +152,7 @@ pub(crate) struct Targets {
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
     let Options { config_maps: source, proxy_configs, nodes, identity, timings } = options;
     let phase = targets.phase.clone();
+    let supervisor = Supervisor::new(targets.metrics.panics.clone());
     let server = Server { client, timings: timings.clone() };
     let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
     let (recorder, record) = Recorder::new(server.clone(), identity);
@@ -163,17 +165,23 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
     tasks.spawn(record);
     for (role, namespace, name) in source.roles() {
         let watcher = watcher(role.key(), config_maps::selected(namespace, name));
-        tasks.spawn(watcher.run(ConfigMapKeeper::new(role, sender.clone())));
+        let sender = sender.clone();
+        let begin = move || watcher.clone().run(ConfigMapKeeper::new(role, sender.clone()));
+        tasks.spawn(supervisor.clone().keep(role.key(), begin));
     }
     if proxy_configs {
         let watcher = watcher("proxyconfigs", proxy_configs::selected());
-        tasks.spawn(watcher.run(ProxyConfigKeeper::new(sender.clone())));
+        let sender = sender.clone();
+        let begin = move || watcher.clone().run(ProxyConfigKeeper::new(sender.clone()));
+        tasks.spawn(supervisor.clone().keep("proxyconfigs", begin));
     } else {
         sender.send_modify(|inputs| inputs.proxy_configs = Some(Arc::default()));
     }
     if nodes {
         let watcher = watcher("nodes", nodes::selected());
-        tasks.spawn(watcher.run(NodeKeeper::new(targets.facts.clone())));
+        let facts = targets.facts.clone();
+        let begin = move || watcher.clone().run(NodeKeeper::new(facts.clone()));
+        tasks.spawn(supervisor.clone().keep("nodes", begin));
     }
     let namespaces = idle_watcher(&server, &targets, "namespaces", namespaces::selected());
     namespaces.gate.trouble("not known before the configuration is, which says what kind of cluster it is");
@@ -183,15 +191,11 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
         timings,
         recorder,
         nodes_watched: nodes,
-        namespaces: Namespaces {
-            gate: namespaces.gate.clone(),
-            watcher: Some(namespaces),
-            tasks: JoinSet::new(),
-        },
+        namespaces: publish::Namespaces::new(namespaces, supervisor.clone()),
         wrong: None,
         targets,
     };
-    tasks.spawn(publisher.run());
+    tasks.spawn(supervisor.keep("the configuration is published", move || publisher.begun().run()));
     tokio::spawn(async move {
         tokio::select! {
             () = supervise(tasks) => {}
@@ -207,8 +211,7 @@ fn idle_watcher(server: &Server, targets: &Targets, key: &'static str, selected:
     Watcher { server: server.clone(), selected, key, metrics, gate }
 }
 
-/// Runs the tasks, none of which should end. One that did, which only a panic can do, has marked its watch as not
-/// connected; the others go on.
+/// Runs the tasks, none of which should end: those that can be are begun again.
 async fn supervise(mut tasks: JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         tracing::error!(panicked = ended.is_err(), "a task that follows the cluster has ended");

@@ -98,13 +98,14 @@ impl Http {
                 let guard = activity.begin();
                 let answer = router.clone().oneshot(request);
                 let aged = activity.age() > max_age;
-                let phase = phase.clone();
+                let (phase, activity) = (phase.clone(), activity.clone());
                 async move {
                     let Ok(mut response) = answer.await;
                     // Closing an idle HTTP/1 connection races with the next request on it; saying so in an answer
                     // does not.
                     if !http2 && (aged || phase.now() > Phase::Serving) {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                        activity.announce();
                     }
                     Ok::<_, Infallible>(response.map(|body| Tracked { body, _request: guard }))
                 }
@@ -132,6 +133,7 @@ impl Http {
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = self.phase.reached(self.closes_at) => {
+                    activity.leave();
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }

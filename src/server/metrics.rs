@@ -2,7 +2,10 @@
 //!
 //! Labels are bounded: outcomes, reasons and stages are keys out of code, never names of namespaces, pods or owners.
 
+pub(crate) mod certs;
 mod kube_api;
+#[cfg(feature = "otlp")]
+pub(crate) mod spans;
 mod watches;
 
 use std::{fmt, time::Duration};
@@ -18,6 +21,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::certs::CertificateMetrics;
 pub(crate) use self::{kube_api::KubeApi, watches::Watches};
 use super::process;
 
@@ -130,10 +134,15 @@ pub(crate) struct Metrics {
     connections_accepted: Family<Listener, Counter>,
     connections_timed_out: Family<ByReason, Counter>,
     accept_errors: Family<Listener, Counter>,
+    /// CA, certificate, caBundle and who leads.
+    pub(crate) certs: CertificateMetrics,
     /// Watches on the API server.
     pub(crate) watches: Watches,
     /// Requests to the API server.
     pub(crate) kube_api: KubeApi,
+    /// Spans of traces.
+    #[cfg(feature = "otlp")]
+    pub(crate) spans: spans::Spans,
 }
 
 /// A quarter of a millisecond to ten seconds.
@@ -184,8 +193,11 @@ impl Metrics {
             connections_accepted: Family::default(),
             connections_timed_out: Family::default(),
             accept_errors: Family::default(),
+            certs: CertificateMetrics::default(),
             watches: Watches::default(),
             kube_api: KubeApi::default(),
+            #[cfg(feature = "otlp")]
+            spans: spans::Spans::default(),
         }
     }
 
@@ -295,6 +307,8 @@ impl Metrics {
         own.register("accept_errors", "Errors of accept(2)", self.accept_errors.clone());
         self.watches.register(own);
         self.kube_api.register(own);
+        #[cfg(feature = "otlp")]
+        self.spans.register(own);
         own.register(
             "log_lines_dropped",
             "Log lines that were dropped because the log was not read",
@@ -306,6 +320,7 @@ impl Metrics {
             "CPUs this process may use",
             ConstGauge::new(u64::try_from(workers).unwrap_or(u64::MAX)),
         );
+        self.certs.register(registry.sub_registry_with_prefix("outrigger"));
         registry.register_collector(Box::new(process::Process));
         self.registry = registry;
         self

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 
 use super::{
-    certs, cluster,
+    certs, cluster, telemetry,
     webhook::{engine, handler},
 };
 
@@ -28,6 +28,13 @@ pub struct Options {
     pub limits: Limits,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// How eagerly files are looked at.
+    pub pace: Pace,
+    /// The collector that traces are sent to, such as `http://collector:4317`.
+    #[cfg(feature = "otlp")]
+    pub otlp_endpoint: Option<String>,
+    /// The filter of the log, if it may be exchanged on the admin port.
+    pub log_filter: Option<telemetry::Filter>,
     /// Counts log lines that were dropped; shared with [`super::telemetry`].
     pub dropped_log_lines: Counter,
 }
@@ -43,6 +50,10 @@ impl Default for Options {
             access: cluster::client::Access::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            pace: Pace::default(),
+            log_filter: None,
+            #[cfg(feature = "otlp")]
+            otlp_endpoint: None,
             dropped_log_lines: Counter::default(),
         }
     }
@@ -160,12 +171,34 @@ impl Default for Timeouts {
     }
 }
 
+/// How eagerly files of the configuration and the certificate are looked at.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Between two looks when the system reports nothing; network file systems and some links are not reported.
+    pub poll: Duration,
+    /// How long nothing is reported before files are read: those that belong together are written one by one.
+    pub quiet: Duration,
+    /// How long that may take altogether. A new certificate is to be served within a second.
+    pub longest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            poll: Duration::from_secs(10),
+            quiet: Duration::from_millis(100),
+            longest: Duration::from_millis(500),
+        }
+    }
+}
+
 /// Reads a duration such as `500ms`, `5s`, `1.5s`, `2m`, `1m30s` or `0`, as Go writes them.
 ///
 /// # Errors
 /// A sentence that says what is accepted.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = || format!("found {text:?}; accepted is a duration such as 500ms, 5s, 2m or 1h");
+    let refused =
+        || format!("found {text:?}; accepted is a duration such as 500ms, 5s, 2m or 1h, up to 87840h");
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -186,7 +219,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         total += number.parse::<f64>().map_err(|_| refused())? * scale;
         rest = tail;
     }
-    if text.is_empty() || total > 86_400.0 * 366.0 {
+    if text.is_empty() || total > 86_400.0 * 3660.0 {
         return Err(refused());
     }
     Duration::try_from_secs_f64(total).map_err(|_| refused())
@@ -203,7 +236,7 @@ mod tests {
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "5", "s", "-1s", "5 s", "5d", "1..5s", "9999999h"] {
+        for text in ["", "5", "s", "-1s", "5 s", "5d", "1..5s", "99999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

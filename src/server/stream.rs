@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -38,6 +38,10 @@ pub(crate) struct Activity {
     header_since: AtomicU64,
     /// Milliseconds from `start`, plus one; zero before the first byte.
     first_byte_at: AtomicU64,
+    /// The server wants to be rid of this HTTP/1 connection.
+    leaving: AtomicBool,
+    /// The last answer said that the connection is closed after it.
+    announced: AtomicBool,
     /// Notified when an HTTP/2 connection should be told to go away.
     pub(crate) expired: Notify,
     /// Notified when the connection has to give way to another.
@@ -56,6 +60,8 @@ impl Activity {
             idle_since: AtomicU64::new(0),
             header_since: AtomicU64::new(0),
             first_byte_at: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
             expired: Notify::new(),
             evicted: Notify::new(),
         })
@@ -90,6 +96,20 @@ impl Activity {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.header_since.store(0, Ordering::Release);
         Request(self.clone())
+    }
+
+    /// An answer says that the connection is closed after it.
+    pub(crate) fn announce(&self) {
+        self.announced.store(true, Ordering::Release);
+    }
+
+    /// The server is going to close this HTTP/1 connection, whether or not the peer was told.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    fn leaves_unannounced(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) && !self.announced.load(Ordering::Acquire)
     }
 
     fn now(&self) -> u64 {
@@ -168,6 +188,29 @@ impl Late {
 /// How long an HTTP/2 peer has to close after it was told to go away.
 const GOING_AWAY: Duration = Duration::from_secs(5);
 
+/// L-01: the last words on an HTTP/1 connection that is closed while the peer believes that it can be used.
+///
+/// A request that crosses the end of its connection is lost: Go repeats no POST, and the API server fails the pod. With
+/// this in front of the end it is answered instead, truthfully, and API servers repeat what is answered like this. A
+/// peer that sent nothing has been told nothing but that the connection is of no use.
+const FAREWELL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// How long what a peer still sends is read after our side is shut: a request that meets a closed socket resets the
+/// connection, and takes away the answer, or the frame of HTTP/2, by which the peer learns what to repeat elsewhere.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How far the last words are.
+enum Farewell {
+    /// Nothing was to be said so far.
+    None,
+    /// These many bytes are written.
+    Writing(usize),
+    /// All is written; the end of the stream is next.
+    Written,
+    /// The peer's end is waited for until then.
+    Lingering(Pin<Box<Sleep>>),
+}
+
 /// A stream whose reads and writes fail when the peer is late.
 pub(crate) struct Timed<S> {
     inner: S,
@@ -179,6 +222,7 @@ pub(crate) struct Timed<S> {
     /// Set from the first write that does not go through to the flush that does.
     write_armed: bool,
     told_to_go: bool,
+    farewell: Farewell,
 }
 
 impl<S> Timed<S> {
@@ -200,6 +244,7 @@ impl<S> Timed<S> {
             write_timer: Box::pin(tokio::time::sleep_until(deadline)),
             write_armed: false,
             told_to_go: false,
+            farewell: Farewell::None,
         }
     }
 
@@ -247,6 +292,24 @@ impl<S> Timed<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Timed<S> {
+    /// Reads what the peer still sends, until it is done or the time is over.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Farewell::Lingering(timer) = &mut self.farewell else { return Poll::Ready(()) };
+        if timer.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut discarded = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ended => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -266,7 +329,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -285,8 +348,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.watch_writer(context, shut)
+        if matches!(self.farewell, Farewell::None) && self.activity.leaves_unannounced() {
+            self.farewell = Farewell::Writing(0);
+        }
+        while let Farewell::Writing(count) = self.farewell {
+            let rest = FAREWELL.get(count..).unwrap_or_default();
+            let written = if rest.is_empty() {
+                ready!(self.as_mut().poll_flush(context))?;
+                None
+            } else {
+                Some(ready!(self.as_mut().poll_write(context, rest))?)
+            };
+            self.farewell = written.map_or(Farewell::Written, |more| Farewell::Writing(count + more));
+        }
+        if !matches!(self.farewell, Farewell::Lingering(_)) {
+            let shut = Pin::new(&mut self.inner).poll_shutdown(context);
+            ready!(self.watch_writer(context, shut))?;
+            let announced = self.activity.http2.load(Ordering::Relaxed);
+            if matches!(self.farewell, Farewell::None) && !announced {
+                return Poll::Ready(Ok(()));
+            }
+            self.farewell = Farewell::Lingering(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        self.poll_linger(context).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -300,5 +384,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn timed(http2: bool) -> (Timed<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let timed = Timed::new(ours, http2, Activity::new(), Arc::new(Timeouts::default()), |_| {});
+        (timed, theirs)
+    }
+
+    // L-01: an API server does not repeat a request that met a closed socket.
+    #[tokio::test]
+    async fn an_http2_peer_is_listened_to_until_it_has_shut_its_side() {
+        let (mut ours, mut theirs) = timed(true);
+        ours.write_all(b"go away").await.unwrap();
+        let mut shut = Box::pin(async move { ours.shutdown().await });
+        assert!((&mut shut).now_or_never().is_none());
+        theirs.write_all(b"sent before it was read").await.unwrap();
+        assert!((&mut shut).now_or_never().is_none());
+        let mut read = Vec::new();
+        theirs.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"go away");
+        theirs.shutdown().await.unwrap();
+        assert!(shut.now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_http1_connection_is_closed_at_once() {
+        let (mut ours, _theirs) = timed(false);
+        assert!(ours.shutdown().now_or_never().unwrap().is_ok());
     }
 }

@@ -9,7 +9,9 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 use tracing::Subscriber;
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry::LookupSpan};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::ParseError, fmt, layer::SubscriberExt, registry::LookupSpan, reload,
+};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,31 @@ impl<'a> fmt::MakeWriter<'a> for Lines {
     }
 }
 
+/// The filter of a log, which can be exchanged while it is written.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    current: reload::Handle<EnvFilter, Registry>,
+    first: String,
+}
+
+impl Filter {
+    /// Uses another filter, in the syntax of `RUST_LOG`; an empty text is the filter of the start.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn set(&self, text: &str) -> Result<(), ParseError> {
+        let filter = parse(if text.is_empty() { &self.first } else { text })?;
+        // It fails only when the log is gone, and then nothing is filtered.
+        let _ = self.current.reload(filter);
+        Ok(())
+    }
+
+    /// The filter in use.
+    pub fn show(&self) -> String {
+        self.current.with_current(ToString::to_string).unwrap_or_default()
+    }
+}
+
 /// What writes events: the format, and the filter in the syntax of `RUST_LOG`.
 ///
 /// # Errors
@@ -124,11 +151,31 @@ pub fn subscriber(
     format: Format,
     filter: &str,
     lines: Lines,
-) -> Result<impl Subscriber + Send + Sync, tracing_subscriber::filter::ParseError> {
-    // What the client of the API server says of each failed request is said once, and better, by whoever asked; and it
-    // quotes answers that it cannot read, which may be Secrets.
-    let filter = EnvFilter::try_new(if filter.is_empty() { "info,kube_client=off" } else { filter })?;
-    Ok(tracing_subscriber::registry().with(filter).with(layer(format, lines)))
+) -> Result<impl Subscriber + Send + Sync, ParseError> {
+    adjustable(format, filter, lines).map(|(subscriber, _)| subscriber)
+}
+
+/// [`subscriber`], with its filter to be exchanged.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn adjustable(
+    format: Format,
+    filter: &str,
+    lines: Lines,
+) -> Result<(impl Subscriber + Send + Sync, Filter), ParseError> {
+    let first = if filter.is_empty() { "info" } else { filter };
+    let (filter, current) = reload::Layer::new(parse(first)?);
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer(format, lines));
+    Ok((subscriber, Filter { current, first: first.to_owned() }))
+}
+
+/// What the client of the API server says of each failed request is said once, and better, by whoever asked; and it quotes
+/// answers that it cannot read, which may be Secrets. So it is silent, unless a filter names it.
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    let quiet = ["kube_client"].into_iter().filter(|target| !filter.contains(target));
+    let directives: Vec<_> = quiet.map(|target| format!("{target}=off")).collect();
+    EnvFilter::try_new([&[filter.to_owned()][..], &directives].concat().join(","))
 }
 
 fn layer<S>(format: Format, lines: Lines) -> Box<dyn Layer<S> + Send + Sync>

@@ -98,6 +98,11 @@ impl CertificateStore {
         tracing::error!(error, "the certificate is refused; the last good one stays");
     }
 
+    /// Notes what is wrong about certificates; whoever notes it says it in the log.
+    pub(crate) fn trouble(&self, problem: &str) {
+        self.gate.trouble(problem);
+    }
+
     /// When the certificate in use is valid.
     pub(crate) fn validity(&self) -> Option<Validity> {
         self.current.load().as_ref().map(|serving| serving.validity)

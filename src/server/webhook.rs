@@ -2,12 +2,13 @@
 //!
 //! In reading order: `endpoint` (HTTP: what is accepted, in which order), `body` (reading within limits), `path`,
 //! `shape` and `review` (pure readers), `engine` (what is asked of the injection), `handler` (the real injection
-//! behind it), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
+//! behind it), `folders` (its configuration from mounted ConfigMaps), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
 
 pub mod answer;
 mod body;
 pub(crate) mod endpoint;
 pub mod engine;
+pub mod folders;
 pub mod handler;
 pub mod path;
 pub mod review;

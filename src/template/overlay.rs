@@ -247,6 +247,24 @@ fn lone_scalar(raw: &str) -> Value {
     yaml::resolve_plain(text)
 }
 
+/// A part of a rendered text for people: `…` for every placeholder, also one that is cut off.
+pub fn without_placeholders(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut inside = false;
+    for character in text.chars() {
+        match character {
+            OPEN => {
+                inside = true;
+                shown.push('…');
+            }
+            CLOSE => inside = false,
+            _ if !inside => shown.push(character),
+            _ => {}
+        }
+    }
+    shown
+}
+
 /// Parsed overlays by rendered text, bounded by the bytes of the texts.
 ///
 /// Two generations: when the young one is full it becomes the old one, and what nobody asks for again goes with it.

@@ -70,19 +70,20 @@ const SHELL_CRATES: &[&str] = &[
     "mimalloc",
     "notify",
     "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
     "prometheus_client",
     "rcgen",
     "rustls",
-    "rustls_pki_types",
     "similar",
     "socket2",
     "tokio",
     "tokio_rustls",
     "tower",
     "tracing",
-    "tracing_opentelemetry",
     "tracing_subscriber",
     "x509_parser",
+    "zeroize",
 ];
 
 /// Standard library modules that do I/O or read the clock or the environment.

@@ -42,9 +42,14 @@ impl From<Output> for Run {
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
-    for name in ["OUTRIGGER_BUNDLE", "ENABLE_NATIVE_SIDECARS", "NO_COLOR"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("OUTRIGGER_") || text.starts_with("KUBE") || text == "NO_COLOR" {
+            command.env_remove(name);
+        }
     }
+    // No cluster of whoever runs the tests is asked anything.
+    command.env_remove("ENABLE_NATIVE_SIDECARS").env("HOME", "/nowhere");
     command
 }
 
@@ -73,7 +78,9 @@ fn writes_the_product_to_stdout_and_the_report_to_stderr() {
     let file = fixture("job.yaml");
     let run = outrigger(&["inject", "-f", text(&file)]);
     assert_eq!((run.code, run.stdout), (0, expected("job.yaml")));
-    let lines: Vec<&str> = run.stderr.lines().map(|line| line.rsplit_once(".yaml: ").unwrap().1).collect();
+    let (origin, rows) = run.stderr.split_once('\n').unwrap();
+    assert_eq!(origin, "configuration: embedded defaults");
+    let lines: Vec<&str> = rows.lines().map(|line| line.rsplit_once(".yaml: ").unwrap().1).collect();
     assert_eq!(lines[0], "Job shop/import: injected (sidecar)");
     assert!(lines[1].starts_with("Job shop/backup: skipped (POD_OPTED_OUT): "), "{}", lines[1]);
     let quiet = outrigger(&["inject", "-qf", text(&file)]);
@@ -151,7 +158,7 @@ fn an_output_file_may_be_the_input() {
     let run = outrigger(&["inject", "-f", text(&file), "--output-file", text(&file)]);
     assert_eq!((run.code, run.stdout.as_str()), (0, ""));
     assert_eq!(read(&file), expected("pod.yaml"));
-    let run = outrigger(&["kube-inject", "-f", text(&file), "-o", text(&file)]);
+    let run = outrigger(&["kube-inject", "--bundle", "/dev/null", "-f", text(&file), "-o", text(&file)]);
     assert_eq!((run.code, run.stdout.as_str()), (0, ""));
     assert!(read(&file).ends_with("\n---\n"));
 }
@@ -246,8 +253,14 @@ fn finds_templates_where_it_is_told() {
     let file = fixture("worker-pool.yaml");
     let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec.worker.podTemplate"]);
     assert_eq!(run.stdout, expected("worker-pool.yaml"));
+    assert!(!run.stderr.contains("warning"), "{}", run.stderr);
     let run = outrigger(&["inject", "-f", text(&file)]);
     assert_eq!(run.stdout, read(&file));
+    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", r"spec.worker\.x.podTemplate"]);
+    assert_eq!((run.code, run.stdout), (0, read(&file)));
+    let warning =
+        r"warning: --pod-template-path spec.worker\.x.podTemplate leads to no pod template in any object;";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
     let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec..x"]);
     assert_eq!(run.code, 64);
     assert!(run.stderr.contains("empty key in pod template path"), "{}", run.stderr);
@@ -270,10 +283,10 @@ fn exit_codes_tell_usage_data_and_the_world_apart() {
 
     let run = outrigger_with_input(&["inject", "-f", "-"], "kind: A\n---\nspec:\n  n: .inf\n");
     assert_eq!((run.code, run.stdout.as_str()), (65, ""));
-    assert!(run.stderr.starts_with("error: stdin:4:6: found \".inf\""), "{}", run.stderr);
+    assert!(run.stderr.contains("\nerror: stdin:4:6: found \".inf\""), "{}", run.stderr);
     let run = outrigger_with_input(&["inject", "-f", "-"], "kind: [\n");
     assert_eq!(run.code, 65);
-    assert!(run.stderr.starts_with("error: stdin:"), "{}", run.stderr);
+    assert!(run.stderr.contains("\nerror: stdin:"), "{}", run.stderr);
 }
 
 #[test]
@@ -314,7 +327,7 @@ fn colours_only_where_they_are_wanted() {
 fn reports_no_control_characters() {
     let input = "kind: \"A\\e[2J\"\nmetadata: {name: \"x\\ry\"}\n";
     let run = outrigger_with_input(&["inject", "-f", "-"], input);
-    assert_eq!(run.stderr, "stdin: A\\u{1b}[2J x\\ry: no pod template\n");
+    assert_eq!(run.stderr, "configuration: embedded defaults\nstdin: A\\u{1b}[2J x\\ry: no pod template\n");
 }
 
 #[test]
@@ -359,16 +372,72 @@ fn kube_inject_takes_istioctls_flags() {
     let run = outrigger(&["kube-inject", "-f", &manifest, "--injectConfigFile", &bare]);
     assert!(run.stdout.contains("bare: import\n"), "{}{}", run.stdout, run.stderr);
     assert_eq!(outrigger(&["kube-inject"]).code, 64);
-    assert_eq!(outrigger(&["kube-inject", "-f", &manifest, "--meshConfigMapName", "istio"]).code, 64);
+    assert_eq!(outrigger(&[&base[..], &["--webhookConfig", "any"]].concat()).code, 0, "as in istioctl");
+}
+
+#[test]
+fn kube_inject_without_files_asks_the_cluster() {
+    let file = fixture("pod.yaml");
+    let folder = TempDir::new().unwrap();
+    let empty = folder.path().join("empty.yaml");
+    fs::write(&empty, "").unwrap();
+    let base = ["kube-inject", "-f", text(&file)];
+    let with = |arguments: &[&str]| outrigger(&[&base[..], arguments].concat());
+    for arguments in
+        [&[][..], &["--meshConfigMapName", "istio", "--meshConfigFile", text(&empty)], &["-i", "mesh"]]
+    {
+        let run = with(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (69, ""), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains("neither a kubeconfig nor a ServiceAccount"), "{}", run.stderr);
+    }
+    let from_bundle = with(&["--bundle", text(&empty)]);
+    assert_eq!(from_bundle.code, 0, "{}", from_bundle.stderr);
+    assert!(from_bundle.stderr.starts_with("configuration: bundle "), "{}", from_bundle.stderr);
+    let from_files = with(&["--meshConfigFile", text(&empty)]);
+    assert!(
+        from_files.stderr.starts_with("configuration: files, embedded defaults\n"),
+        "{}",
+        from_files.stderr
+    );
+    assert_eq!(from_bundle.stdout, from_files.stdout);
+    let run: Run = command().args(base).env("OUTRIGGER_BUNDLE", &empty).output().unwrap().into();
+    assert_eq!(run.stdout, from_bundle.stdout);
+    assert_eq!(with(&["--bundle", text(&empty), "-i", "mesh"]).code, 64);
+    assert_eq!(with(&["--bundle", text(&empty), "--context", "a"]).code, 64);
+    assert_eq!(with(&["--bundle", text(&empty), "--valuesFile", text(&empty)]).code, 64);
 }
 
 #[test]
 fn kube_inject_uses_native_sidecars_only_when_told() {
     let file = fixture("pod.yaml");
-    let arguments = ["kube-inject", "-f", text(&file)];
+    let arguments = ["kube-inject", "--bundle", "/dev/null", "-f", text(&file)];
     assert!(!outrigger(&arguments).stdout.contains("restartPolicy: Always"));
     let told: Run = command().args(arguments).env("ENABLE_NATIVE_SIDECARS", "true").output().unwrap().into();
     assert!(told.stdout.contains("restartPolicy: Always"));
+}
+
+#[test]
+fn a_bundle_that_no_pod_could_be_injected_with_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    fs::write(&bundle, "injector: {templates: {sidecar: '{{ .Spec.Nope }}'}}\n").unwrap();
+    let output = outrigger(&["bundle", "print", "--bundle", text(&bundle)]);
+    assert_eq!(output.code, 65);
+    assert_eq!(output.stdout, "");
+    assert!(
+        output.stderr.contains("template sidecar, line 1, column 4: can't evaluate field Nope"),
+        "{}",
+        output.stderr
+    );
+    let picky = "injector: {templates: {picky: '{{ (index .ObjectMeta.OwnerReferences 0).Name }}: {}'}}\n";
+    fs::write(&bundle, picky).unwrap();
+    let output = outrigger(&["bundle", "print", "--bundle", text(&bundle)]);
+    assert_eq!(output.code, 0);
+    assert!(
+        output.stderr.contains("warning: injector.templates.picky fails for a bare pod"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]
@@ -407,4 +476,134 @@ fn a_closed_pipe_is_no_error() {
     let run: Run = child.wait_with_output().unwrap().into();
     assert!(!run.stderr.contains("error"), "{}", run.stderr);
     assert_eq!(run.code, 0);
+}
+
+#[test]
+fn lines_end_as_they_ended() {
+    let input = read(fixture("job.yaml")).replace('\n', "\r\n");
+    let run = outrigger_with_input(&["inject", "-f", "-"], &input);
+    assert_eq!(run.stdout, expected("job.yaml").replace('\n', "\r\n"));
+    let again = outrigger_with_input(&["inject", "-f", "-"], &run.stdout);
+    assert_eq!(again.stdout, run.stdout);
+    let json = read(fixture("deployment.json")).replace('\n', "\r\n");
+    let run = outrigger_with_input(&["inject", "-f", "-"], &json);
+    assert_eq!(run.stdout, expected("deployment.json").replace('\n', "\r\n"));
+    let two = TempDir::new().unwrap();
+    fs::write(two.path().join("a.yaml"), "kind: A\r\n").unwrap();
+    fs::write(two.path().join("b.yaml"), "kind: B\r\n").unwrap();
+    assert_eq!(outrigger(&["inject", "-f", text(two.path())]).stdout, "kind: A\r\n---\r\nkind: B\r\n");
+}
+
+#[test]
+fn keys_that_do_not_count_are_named() {
+    let input = "kind: A\n---\nkind: Pod\napiVersion: v1\nmetadata: {name: a, name: b}\nspec:\n  containers:\n  - \
+                 image: one\n    name: c\n    image: two\n";
+    let run = outrigger_with_input(&["inject", "-f", "-"], input);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for line in [
+        "warning: stdin:5:21: metadata.name is given again; only the last one counts\n",
+        "warning: stdin:10:5: spec.containers[0].image is given again; only the last one counts\n",
+    ] {
+        assert!(run.stderr.contains(line), "{}", run.stderr);
+    }
+    assert!(run.stdout.contains("image: two") && !run.stdout.contains("image: one"));
+    let json = outrigger_with_input(&["inject", "-f", "-"], "{\"kind\": \"A\",\n \"kind\": \"B\"}");
+    assert!(json.stderr.contains("warning: stdin:2:2: kind is given again"), "{}", json.stderr);
+    let quiet = outrigger_with_input(&["inject", "-q", "-f", "-"], input);
+    assert_eq!(quiet.stderr, "");
+    let merged = "a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: [*a, *a]\n";
+    let run = outrigger_with_input(&["inject", "-f", "-"], merged);
+    assert!(!run.stderr.contains("given again"), "{}", run.stderr);
+}
+
+#[test]
+fn a_bundle_that_cannot_be_read_is_a_wrong_one_whatever_the_command() {
+    let pod = fixture("pod.yaml");
+    for arguments in [
+        &["bundle", "print", "--bundle", "/nowhere/b.yaml"][..],
+        &["inject", "--bundle", "/nowhere/b.yaml", "-f", text(&pod)],
+        &["kube-inject", "--bundle", "/nowhere/b.yaml", "-f", text(&pod)],
+        &["serve", "--standalone", "--bundle", "/nowhere/b.yaml"],
+    ] {
+        let run = outrigger(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (65, ""), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains("/nowhere/b.yaml: No such file"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn names_of_certificates_are_names() {
+    for name in ["bad name", "", "*.*.a", "*.10.0.0.1", "a/b"] {
+        let run = outrigger(&["serve", "--standalone", "--tls-san", name]);
+        assert_eq!(run.code, 64, "{name:?}: {}", run.stderr);
+        assert!(run.stderr.contains("accepted is a DNS name"), "{}", run.stderr);
+    }
+}
+
+/// A kubeconfig for a port of loopback where nobody listens.
+fn kubeconfig_to_nobody(folder: &TempDir) -> PathBuf {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = folder.path().join("kubeconfig");
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n\
+         clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1:{port}'}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
+    );
+    fs::write(&file, kubeconfig).unwrap();
+    file
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_69_and_named() {
+    let folder = TempDir::new().unwrap();
+    let kubeconfig = kubeconfig_to_nobody(&folder);
+    let pod = fixture("pod.yaml");
+    for arguments in [
+        &["inject", "-f", text(&pod), "--from-cluster"][..],
+        &["inject", "-f", text(&pod), "--context", "a"],
+        &["inject", "-f", text(&pod), "--revision", "canary"],
+        &["bundle", "print", "--from-cluster"],
+        &["kube-inject", "-f", text(&pod)],
+        &["webhook", "apply"],
+        &["webhook", "apply", "--dry-run", "client"],
+        &["webhook", "wait", "--timeout", "0"],
+    ] {
+        let run: Run = command().args(arguments).env("KUBECONFIG", &kubeconfig).output().unwrap().into();
+        assert_eq!((run.code, run.stdout.as_str()), (69, ""), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains("cannot reach the API server at https://127.0.0.1:"), "{}", run.stderr);
+        assert!(run.stderr.contains(": Connection refused"), "{}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+    let with = |arguments: &[&str]| outrigger(&[&["inject", "-f", text(&pod)][..], arguments].concat());
+    let run = with(&["--kubeconfig", "/nowhere/kubeconfig"]);
+    assert_eq!(run.code, 69);
+    assert!(run.stderr.contains("/nowhere/kubeconfig"), "{}", run.stderr);
+    let run = with(&["--kubeconfig", text(&kubeconfig), "--context", "other"]);
+    assert!(run.code == 69 && run.stderr.contains("other"), "{}", run.stderr);
+}
+
+#[test]
+fn nothing_asks_a_cluster_that_nobody_named() {
+    let folder = TempDir::new().unwrap();
+    let kubeconfig = kubeconfig_to_nobody(&folder);
+    let pod = fixture("pod.yaml");
+    for arguments in
+        [&["inject", "-f", text(&pod)][..], &["bundle", "print"], &["webhook", "print"], &["version"]]
+    {
+        let run: Run = command().args(arguments).env("KUBECONFIG", &kubeconfig).output().unwrap().into();
+        assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
+    }
+    for contradiction in [
+        &["--from-cluster"][..],
+        &["--context", "a"],
+        &["--bundle-config-map", "a"],
+        &["--native-sidecars", "auto"],
+    ] {
+        let base = ["inject", "-f", text(&pod), "--bundle", "/dev/null"];
+        assert_eq!(outrigger(&[&base[..], contradiction].concat()).code, 64, "{contradiction:?}");
+    }
+    let both = ["inject", "-f", text(&pod), "--bundle-config-map", "a", "--mesh-config-map", "b"];
+    assert_eq!(outrigger(&both).code, 64);
+    let named = ["inject", "-f", text(&pod), "--from-cluster"];
+    let run: Run = command().args(named).env("OUTRIGGER_BUNDLE", "/dev/null").output().unwrap().into();
+    assert_eq!(run.code, 69, "what is named on the command line wins over the environment: {}", run.stderr);
 }

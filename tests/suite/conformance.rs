@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use outrigger::{
     config::{Mesh, Source},
-    inject::{self, Facts, Outcome, PodRequest, Refusal},
+    inject::{self, Facts, Outcome, PodRequest, Refusal, check},
 };
 use serde_json::{Map, Value};
 
@@ -71,6 +71,13 @@ fn conformance_engine_gives_istios_answer_to_every_recorded_call() {
     let Some(folder) = recordings() else { return };
     let calls = calls(&folder);
     let meshes = meshes(&folder, "istio", &calls, &Map::new());
+    for (setting, mesh) in meshes.iter().enumerate() {
+        assert_eq!(
+            check::check(mesh).map_err(|error| error.to_string()),
+            Ok(Vec::new()),
+            "setting {setting}"
+        );
+    }
     let wanted: BTreeMap<_, _> = ISTIO.iter().copied().collect();
     let mut failed = Vec::new();
     let mut equal = 0;

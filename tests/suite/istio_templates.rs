@@ -1,12 +1,15 @@
 //! Istio's own templates in our engine: they give the recorded answers, and what our templates give.
 //!
 //! Nobody's templates but ours are in this repository. `OUTRIGGER_ISTIO_TEMPLATES` names a folder with `sidecar.yaml`,
-//! `gateway.yaml`, `grpc-agent.yaml` and `grpc-simple.yaml` (docs/testing.md says where they come from); where it is not
-//! set, the test says so and passes.
+//! `gateway.yaml`, `grpc-agent.yaml` and `grpc-simple.yaml` (docs/testing.md says where they come from), and any of the
+//! Gateway controller's; where it is not set, the tests say so and pass.
 
 use std::{fs, path::PathBuf};
 
-use outrigger::inject::{self, Facts, Outcome, PodRequest, Refusal};
+use outrigger::{
+    inject::{self, Facts, Outcome, PodRequest, Refusal, check},
+    names,
+};
 use serde_json::{Map, Value, json};
 
 use super::{conformance, equal, golden, pods, properties};
@@ -19,6 +22,13 @@ fn istios_templates_give_the_recorded_answers_and_those_of_ours() {
     let Some(stock) = stock() else { return };
     let calls = conformance::calls(&folder);
     let theirs = conformance::meshes(&folder, "istio", &calls, &stock);
+    for (setting, mesh) in theirs.iter().enumerate() {
+        assert_eq!(
+            check::check(mesh).map_err(|error| error.to_string()),
+            Ok(Vec::new()),
+            "setting {setting}"
+        );
+    }
     let ours = conformance::meshes(&folder, "istio", &calls, &Map::new());
     let mut failed = Vec::new();
     let (mut as_recorded, mut as_ours) = (0, 0);
@@ -87,6 +97,23 @@ fn istios_templates_give_what_ours_give_for_any_pod() {
     });
 }
 
+/// What Istio's injector ConfigMap holds, the templates of its Gateway controller included, is taken into use.
+#[test]
+fn istios_templates_pass_the_check() {
+    let Some(mut templates) = stock() else { return };
+    templates.extend(names::GATEWAY_CONTROLLER_TEMPLATES.iter().filter_map(|name| text_of(name)));
+    for compat in ["istio", "outrigger"] {
+        for native in ["auto", "disabled"] {
+            let bundle =
+                json!({"compat": compat, "nativeSidecars": native, "injector": {"templates": templates}});
+            assert_eq!(
+                check::check(&properties::mesh_of(&bundle)).map_err(|error| error.to_string()),
+                Ok(Vec::new())
+            );
+        }
+    }
+}
+
 fn differences(ours: &Result<Outcome, Refusal>, theirs: &Result<Outcome, Refusal>) -> Vec<String> {
     match (ours, theirs) {
         (Ok(Outcome::Injected(ours)), Ok(Outcome::Injected(theirs))) => {
@@ -105,14 +132,19 @@ fn differences(ours: &Result<Outcome, Refusal>, theirs: &Result<Outcome, Refusal
 
 /// Istio's templates by name.
 fn stock() -> Option<Map<String, Value>> {
-    let Some(folder) = std::env::var_os("OUTRIGGER_ISTIO_TEMPLATES").map(PathBuf::from) else {
+    if folder().is_none() {
         eprintln!("skipped: OUTRIGGER_ISTIO_TEMPLATES names no folder with Istio's templates");
         return None;
-    };
-    let read = |name: &str| {
-        let file = folder.join(format!("{name}.yaml"));
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        (name.to_owned(), Value::String(text))
-    };
-    Some(TEMPLATES.into_iter().map(read).collect())
+    }
+    Some(TEMPLATES.into_iter().map(|name| text_of(name).unwrap_or_else(|| panic!("{name}.yaml"))).collect())
+}
+
+fn folder() -> Option<PathBuf> {
+    std::env::var_os("OUTRIGGER_ISTIO_TEMPLATES").map(PathBuf::from)
+}
+
+/// A template by its name, if it is there.
+fn text_of(name: &str) -> Option<(String, Value)> {
+    let text = fs::read_to_string(folder()?.join(format!("{name}.yaml"))).ok()?;
+    Some((name.to_owned(), Value::String(text)))
 }

@@ -12,7 +12,7 @@ use std::{
 use outrigger::{
     config::{Mesh, NativeSidecars, Source},
     inject::{
-        Rules,
+        Rules, Selection,
         decision::Reason,
         manual::{
             self, Manifest, Options, Verdict,
@@ -50,6 +50,7 @@ fn options(mesh: &Mesh) -> Options<'_> {
     Options {
         mesh,
         rules: Rules::Configured,
+        selection: Selection::ByLabels,
         namespace: "",
         template_paths: vec!["spec.worker.podTemplate".parse::<TemplatePath>().unwrap()],
     }

@@ -31,6 +31,16 @@ impl Process {
         line
     }
 
+    /// The next line that has a text; nothing if there is none until the end.
+    fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.is_empty() || line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -102,9 +112,94 @@ fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     assert!(process.line().contains("were read again"));
     std::fs::write(&bundle, "!broken").unwrap();
     process.signal("HUP");
+    // The change is noticed without the signal too, and whichever comes first says so first.
     let line = process.line();
     assert!(line.contains("the last good one stays") && line.contains("bundle.yaml"), "{line}");
-    assert!(process.line().contains("\"configuration\":false"));
+    assert!(process.line_with("were read again").contains("\"configuration\":false"));
+    process.signal("TERM");
+    assert_eq!(process.end().0, 0);
+}
+
+// C-01: a template that parses and fails for every pod.
+#[test]
+fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup() {
+    const FAILING: &str = "injector: {templates: {sidecar: 'spec: {hostname: {{ .Spec.Hostnam }}}'}}";
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    std::fs::write(&bundle, FAILING).unwrap();
+    let arguments = [&LOOPBACK[..], &["--bundle", bundle.to_str().unwrap()]].concat();
+    let place = "template sidecar, line 1, column 21: can't evaluate field Hostnam in type v1.PodSpec";
+    let (code, stderr) = Process::start(&arguments).end();
+    assert_eq!(code, 65, "{stderr}");
+    assert!(stderr.contains(place) && stderr.contains("every sample pod"), "{stderr}");
+
+    std::fs::write(&bundle, "").unwrap();
+    let mut process = Process::start(&arguments);
+    process.line();
+    std::fs::write(&bundle, FAILING).unwrap();
+    process.signal("HUP");
+    let line = process.line();
+    assert!(line.contains("the last good one stays") && line.contains(place), "{line}");
+    assert!(process.line_with("were read again").contains("\"configuration\":false"));
+    process.signal("TERM");
+    assert_eq!(process.end().0, 0);
+}
+
+// T-05
+#[test]
+fn a_folder_of_istios_texts_is_served_and_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        // Nobody sees half a file.
+        std::fs::write(folder.path().join("next"), text).unwrap();
+        std::fs::rename(folder.path().join("next"), folder.path().join(name)).unwrap();
+    };
+    let config =
+        ("config", "policy: enabled\ntemplates: {sidecar: 'spec: {hostname: {{ .Values.host }}}'}\n");
+    write(config.0, config.1);
+    let arguments = [&LOOPBACK[..], &["--config-dir", folder.path().to_str().unwrap()]].concat();
+    let (code, stderr) = Process::start(&arguments).end();
+    assert!(code == 65 && stderr.contains("found no file values"), "{code}: {stderr}");
+
+    write("values", "{host: one}");
+    write("mesh", "");
+    let flags = ["--revision", "canary", "--compat", "istio", "--template-env", "A=b"];
+    let mut process = Process::start(&[&arguments[..], &flags].concat());
+    assert!(process.line().contains("ready"));
+    write("values", "{host: two}");
+    let line = process.line();
+    assert!(line.contains("a configuration is taken into use") && line.contains("canary"), "{line}");
+    write("values", "{}{");
+    let line = process.line();
+    assert!(line.contains("the last good one stays") && line.contains("values:1:3"), "{line}");
+    process.signal("TERM");
+    assert_eq!(process.end().0, 0);
+}
+
+#[test]
+fn the_log_level_is_changed_while_it_runs() {
+    use std::io::Write;
+    let mut process = Process::start(&LOOPBACK);
+    let line: serde_json::Value = serde_json::from_str(&process.line()).unwrap();
+    let address = line["admin"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let put = |filter: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let length = filter.len();
+        write!(stream, "PUT /loglevel HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{filter}")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    put("debug");
+    assert!(process.line_with("another filter").contains("debug"));
+    process.signal("HUP");
+    assert!(process.line_with("were read again").contains("were read again"));
+    put("error");
+    process.signal("HUP");
+    put("");
+    let line = process.line_with("another filter");
+    assert!(line.contains("info"), "nothing is said meanwhile: {line}");
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
 }
@@ -120,12 +215,16 @@ fn refusals_have_exit_codes() {
     for (arguments, code, text) in [
         (vec!["--bundle", broken], 65, "bundle.yaml"),
         (vec!["--bundle", "/nonexistent/b.yaml"], 65, "/nonexistent/b.yaml"),
+        (vec!["--config-dir", "/nonexistent/dir"], 65, "/nonexistent/dir"),
+        (vec!["--config-dir", "/nonexistent/dir", "--bundle", broken], 64, "--bundle"),
         (vec!["--tls-cert", "/nonexistent/c", "--tls-key", "/nonexistent/k"], 65, "/nonexistent/c"),
         (vec!["--tls-cert", "/nonexistent/c"], 64, "--tls-key"),
         (vec!["--tls-min-version", "1.1"], 64, "1.2, 1.3"),
         (vec!["--max-in-flight", "0"], 64, "from 1 to"),
         (vec!["--header-timeout", "5"], 64, "500ms"),
         (vec!["--nonsense"], 64, "--nonsense"),
+        // Without the feature there is no such flag.
+        (vec!["--otlp-endpoint", "https://collector:4317"], 64, "--otlp-endpoint"),
     ] {
         let (found, stderr) = Process::start(&[&LOOPBACK[..], &arguments].concat()).end();
         assert_eq!(found, code, "{arguments:?}: {stderr}");

@@ -236,6 +236,60 @@ async fn an_old_connection_is_closed_with_its_next_answer() {
     assert_eq!((answer.status.as_u16(), answer.header("connection")), (200, "close"));
 }
 
+fn raw_request() -> Vec<u8> {
+    let body = review("v1", large_pod());
+    let head = format!(
+        "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.into_bytes(), body].concat()
+}
+
+// L-01: a request that crosses the end of its connection is not lost without a word, and API servers repeat it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_is_closed_with_an_answer_to_what_may_be_on_its_way() {
+    let harness = start(injecting()).await;
+    let mut stream = harness.tls("http/1.1").await;
+    stream.write_all(&raw_request()).await.unwrap();
+    let mut first = vec![0; 12];
+    within(stream.read_exact(&mut first)).await.unwrap();
+    assert_eq!(first, b"HTTP/1.1 200");
+    harness.metric("outrigger_in_flight_requests", 0.0).await;
+    harness.server.handle().shutdown();
+    let address = harness.server.webhook_address();
+    within(async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    // A reset would fail this, or lose the answer.
+    for _ in 0..8 {
+        stream.write_all(&raw_request()).await.unwrap();
+    }
+    let answers = String::from_utf8(read_to_close(&mut stream).await).unwrap();
+    let (_, last) = answers.split_once("HTTP/1.1 ").unwrap();
+    assert!(last.starts_with("503 "), "{last}");
+    assert!(last.contains("\r\nRetry-After: 0\r\n") && last.contains("\r\nConnection: close\r\n"), "{last}");
+    drop(stream);
+    assert!(within(harness.server.ended()).await);
+}
+
+// L-01
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_answer_said_that_it_is_closed_is_closed_without_a_word() {
+    let (engine, gate) = gated();
+    let harness = start(engine).await;
+    let mut stream = harness.tls("http/1.1").await;
+    stream.write_all(&raw_request()).await.unwrap();
+    gate.wait_for(1).await;
+    harness.server.handle().shutdown();
+    gate.release.send(()).unwrap();
+    let answers = String::from_utf8(read_to_close(&mut stream).await).unwrap();
+    assert!(answers.starts_with("HTTP/1.1 200 ") && answers.contains("connection: close"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
 // N-06
 #[tokio::test]
 async fn a_client_that_does_not_read_is_given_up() {

@@ -176,7 +176,9 @@ async fn everything_else_has_a_status_and_a_reason() {
         ("POST", "/inject", JSON, deep.as_bytes(), 400),
         ("POST", "/inject/k/%zz", JSON, &good, 400),
         ("POST", "/inject/k/%00", JSON, &good, 400),
-        ("POST", "/inject/../inject", JSON, &good, 200),
+        ("POST", "/inject/../inject", JSON, &good, 400),
+        ("POST", "/inject/FOO=1/v", JSON, &good, 400),
+        ("POST", "/inject/$patch/v", JSON, &good, 400),
         ("POST", "/", JSON, &good, 404),
         ("POST", "/injection", JSON, &good, 404),
         ("POST", "//inject", JSON, &good, 404),
@@ -584,15 +586,20 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
     for body in [format!("\"{CANARY}"), format!("{{\"kind\":\"{CANARY}\"}}")] {
         assert_eq!(harness.post("/inject", body).await.status, 400);
     }
+    for path in ["/inject/:ENV:a", "/inject/:ENV:a", "/inject/b"] {
+        assert_eq!(harness.post(path, review("v1", pod())).await.status, 200);
+    }
     lines.flush(PATIENCE);
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().find(|line| line.contains(CANARY)), None);
+    let odd: Vec<_> = log.lines().filter(|line| line.contains("a key without a value")).collect();
+    assert!(odd.len() == 1 && odd[0].contains("\"key\":\"a\""), "a path is complained of once: {odd:?}");
     let requests: Vec<Value> = log
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|line| line["message"] == "request")
         .collect();
-    assert_eq!(requests.len(), 5);
+    assert_eq!(requests.len(), 8);
     let first = &requests[0];
     for (field, wanted) in [
         ("level", json!("INFO")),
@@ -601,6 +608,7 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
         ("name", json!("web")),
         ("owner", json!("ReplicaSet/web-1")),
         ("revision", json!("canary-rev")),
+        ("config_hash", json!("hash-1")),
         ("outcome", json!("injected")),
         ("reason", json!("POLICY_ENABLED")),
         ("templates", json!("sidecar")),

@@ -141,24 +141,7 @@ impl InCluster {
                 namespace: self.istio_namespace.clone(),
                 injector: self.istio_name(self.injector_config_map.as_deref(), "istio-sidecar-injector"),
                 mesh: self.istio_name(self.mesh_config_map.as_deref(), "istio"),
-                installation: Installation {
-                    revision,
-                    compat: match self.compat {
-                        CompatFlag::Outrigger => Compat::Outrigger,
-                        CompatFlag::Istio => Compat::Istio,
-                    },
-                    platform: match self.platform {
-                        PlatformFlag::Kubernetes => Platform::Kubernetes,
-                        PlatformFlag::Openshift => Platform::OpenShift,
-                    },
-                    native_sidecars: match self.native_sidecars {
-                        NativeFlag::Auto => NativeSidecars::Auto,
-                        NativeFlag::Enabled => NativeSidecars::Enabled,
-                        NativeFlag::Disabled => NativeSidecars::Disabled,
-                    },
-                    compliance_policy: self.compliance_policy.clone(),
-                    env: self.template_env.iter().cloned().collect::<BTreeMap<_, _>>(),
-                },
+                installation: self.installation(),
             },
         };
         cluster::Options {
@@ -170,20 +153,43 @@ impl InCluster {
         }
     }
 
-    /// How our own certificates are kept.
-    pub(super) fn controlled(&self) -> certs::Options {
+    /// What Istio's ConfigMaps do not say.
+    pub(super) fn installation(&self) -> Installation {
+        Installation {
+            revision: self.revision.clone(),
+            compat: match self.compat {
+                CompatFlag::Outrigger => Compat::Outrigger,
+                CompatFlag::Istio => Compat::Istio,
+            },
+            platform: match self.platform {
+                PlatformFlag::Kubernetes => Platform::Kubernetes,
+                PlatformFlag::Openshift => Platform::OpenShift,
+            },
+            native_sidecars: match self.native_sidecars {
+                NativeFlag::Auto => NativeSidecars::Auto,
+                NativeFlag::Enabled => NativeSidecars::Enabled,
+                NativeFlag::Disabled => NativeSidecars::Disabled,
+            },
+            compliance_policy: self.compliance_policy.clone(),
+            env: self.template_env.iter().cloned().collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    /// How our own certificates are kept; `more` are names besides those of the Service.
+    pub(super) fn controlled(&self, more: &[String]) -> certs::Options {
         let (service, namespace) = (&self.service, &self.namespace);
+        let names = [
+            format!("{service}.{namespace}.svc"),
+            format!("{service}.{namespace}.svc.cluster.local"),
+            format!("{service}.{namespace}"),
+            service.clone(),
+        ];
         certs::Options {
             namespace: namespace.clone(),
             secret: self.certificate_secret.clone(),
             lease: self.lease.clone(),
             identity: self.identity(),
-            names: vec![
-                format!("{service}.{namespace}.svc"),
-                format!("{service}.{namespace}.svc.cluster.local"),
-                format!("{service}.{namespace}"),
-                service.clone(),
-            ],
+            names: names.into_iter().chain(more.iter().cloned()).collect(),
             webhook_configurations: self.webhook_configurations.clone(),
             webhook_suffixes: self.webhook_suffix.clone(),
             ca_lifetime: self.ca_lifetime,
@@ -204,7 +210,9 @@ impl InCluster {
     /// Names must differ between replicas: the pod's name does, and outside of a pod the process does.
     fn identity(&self) -> String {
         let host = || std::env::var("HOSTNAME").unwrap_or_else(|_| "outrigger".to_owned());
-        self.identity.clone().unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
+        // An empty one would be the mark of a Lease that nobody holds.
+        let given = self.identity.clone().filter(|identity| !identity.is_empty());
+        given.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
     }
 }
 

@@ -1,9 +1,7 @@
 use serde::Deserialize;
 
-use super::super::Source;
 use super::super::decode::{At, Decoder};
 use super::*;
-use crate::yaml::{self, Limits};
 
 /// What Kubernetes' own code answers; `hack/oracle/selector` writes the file.
 const FIXTURE: &str = include_str!("../../../tests/fixtures/selector.json");
@@ -76,4 +74,13 @@ fn writes_itself_so_that_it_reads_the_same() {
         assert_eq!(again, selector);
         assert_eq!(decoder.warnings, []);
     }
+}
+
+#[test]
+fn selectors_of_a_cluster_are_read_as_those_of_a_file() {
+    let value = json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "NotIn", "values": ["d"]}]});
+    let selector = Selector::from_value(&value).unwrap();
+    assert_eq!(selector.to_value(), value);
+    assert!(Selector::from_value(&json!({})).unwrap().is_empty());
+    assert_eq!(Selector::from_value(&json!({"matchExpressions": [{"key": "c", "operator": "Like"}]})), None);
 }

@@ -1,5 +1,7 @@
 //! Documents of a manifest: read from a text, and written back with what changed.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Row, written};
@@ -20,6 +22,20 @@ pub struct Document<'t> {
     pub injected: Option<Value>,
     /// What came of its objects.
     pub rows: Vec<Row>,
+    /// Keys it gives more than once.
+    pub duplicates: Vec<DuplicateKey>,
+}
+
+/// A key that a document gives again: what it said before does not count, as for the API server, and is not there any
+/// more if the document is written anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuplicateKey {
+    /// The line of the text where the key stands again, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The key with the keys and indices that lead to it, such as `spec.template.spec.containers[0].image`.
+    pub path: String,
 }
 
 /// The language of a document.
@@ -55,9 +71,11 @@ impl Document<'_> {
         if !text.is_empty() && !text.ends_with('\n') {
             // The content began on the separator's line, where a mapping cannot be written as a block.
             text.truncate(text.trim_end().len());
-            text.push('\n');
+            text.push_str(line_break(self.text));
         }
-        text.push_str(&written(value, self.format));
+        let line_break = line_break(self.text);
+        let value = written(value, self.format);
+        text.push_str(&if line_break == "\n" { value } else { value.replace('\n', line_break) });
         text.push_str(end_of_document(self.text));
         text
     }
@@ -88,16 +106,22 @@ pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, SyntaxError> {
     yaml::split_documents(text)
         .into_iter()
         .map(|document| {
-            let (format, original) = match json(document.text) {
-                Some(value) => (Format::Json, value),
-                None => {
-                    let value = yaml::parse(document.text, &Limits::default())
-                        .and_then(|node| node.to_value())
-                        .map_err(|error| placed(text, document.start, &error))?;
-                    (Format::Yaml, value)
+            if let Some(value) = json(document.text) {
+                let duplicates = duplicates_of_json(text, document.start, document.text);
+                return Ok(new(document.separator, document.text, Format::Json, value, duplicates));
+            }
+            let refused = |error: yaml::Error| {
+                let (line, column) = position(text, document.start, error.mark());
+                SyntaxError {
+                    line,
+                    column,
+                    message: format!("{}; accepted: {}", error.found(), error.accepted()),
                 }
             };
-            Ok(new(document.separator, document.text, format, original))
+            let node = yaml::parse(document.text, &Limits::default()).map_err(refused)?;
+            let value = node.to_value().map_err(refused)?;
+            let duplicates = duplicates(text, document.start, &node);
+            Ok(new(document.separator, document.text, Format::Yaml, value, duplicates))
         })
         .collect()
 }
@@ -121,7 +145,10 @@ fn read_json(text: &str) -> Option<Vec<Document<'_>>> {
     }
     documents
         .into_iter()
-        .map(|(start, end, value)| Some(new("", text.get(start..end)?, Format::Json, value)))
+        .map(|(start, end, value)| {
+            let document = text.get(start..end)?;
+            Some(new("", document, Format::Json, value, duplicates_of_json(text, start, document)))
+        })
         .collect()
 }
 
@@ -133,21 +160,67 @@ fn begins_json(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-fn new<'t>(separator: &'t str, text: &'t str, format: Format, original: Value) -> Document<'t> {
-    Document { separator, text, format, original, injected: None, rows: Vec::new() }
+fn new<'t>(
+    separator: &'t str,
+    text: &'t str,
+    format: Format,
+    original: Value,
+    duplicates: Vec<DuplicateKey>,
+) -> Document<'t> {
+    Document { separator, text, format, original, injected: None, rows: Vec::new(), duplicates }
 }
 
-/// The error at its place in the whole text.
-fn placed(text: &str, start: usize, error: &yaml::Error) -> SyntaxError {
+/// JSON is read as YAML once more, which keeps what is given twice; a text that is too odd for that has no positions.
+fn duplicates_of_json(text: &str, start: usize, document: &str) -> Vec<DuplicateKey> {
+    yaml::parse(document, &Limits::default()).map(|node| duplicates(text, start, &node)).unwrap_or_default()
+}
+
+fn duplicates(text: &str, start: usize, node: &yaml::Node) -> Vec<DuplicateKey> {
+    let mut found = Vec::new();
+    find_duplicates(node, "", &mut |mark, path| {
+        let (line, column) = position(text, start, mark);
+        // What an alias stands for is there once.
+        if !found.iter().any(|key: &DuplicateKey| (key.line, key.column) == (line, column)) {
+            found.push(DuplicateKey { line, column, path });
+        }
+    });
+    found
+}
+
+fn find_duplicates(node: &yaml::Node, path: &str, found: &mut impl FnMut(yaml::Mark, String)) {
+    match &node.kind {
+        yaml::Kind::Scalar { .. } => {}
+        yaml::Kind::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                find_duplicates(item, &format!("{path}[{index}]"), found);
+            }
+        }
+        yaml::Kind::Mapping(entries) => {
+            let mut seen = BTreeSet::new();
+            for (key, value) in entries {
+                let Ok(name) = key.key_text() else { continue };
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if !seen.insert(name) {
+                    found(key.mark, path.clone());
+                }
+                find_duplicates(value, &path, found);
+            }
+        }
+    }
+}
+
+/// The line and column in the whole text of a place in one of its documents.
+fn position(text: &str, start: usize, mark: yaml::Mark) -> (usize, usize) {
     let before = text.get(..start).unwrap_or_default();
-    let mark = error.mark();
     let column = mark.column as usize;
     let behind = if mark.line == 1 { before.chars().rev().take_while(|c| *c != '\n').count() } else { 0 };
-    SyntaxError {
-        line: before.matches('\n').count() + mark.line as usize,
-        column: behind + column,
-        message: format!("{}; accepted: {}", error.found(), error.accepted()),
-    }
+    (before.matches('\n').count() + mark.line as usize, behind + column)
+}
+
+/// How the lines of a text end: as its first one does.
+fn line_break(text: &str) -> &'static str {
+    let first = text.find('\n').and_then(|end| text.get(..end));
+    if first.is_some_and(|line| line.ends_with('\r')) { "\r\n" } else { "\n" }
 }
 
 /// The `...` line of a document and the comments behind it: what follows them may be a document without a separator of

@@ -69,6 +69,32 @@ pub fn mesh(
     Ok((mesh, warnings))
 }
 
+/// The configuration of a bundle, under kube-inject's rules.
+///
+/// # Errors
+/// All problems of the bundle.
+pub fn mesh_of_bundle(
+    source: Source<'_>,
+    revision: &str,
+    native_sidecars: NativeSidecars,
+) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+    let (mesh, warnings) = Mesh::from_bundle(source)?;
+    let mut bundle = mesh.effective_bundle();
+    let revision = if revision.is_empty() { mesh.revision() } else { revision };
+    for (key, value) in [
+        ("revision", json!(revision)),
+        ("compat", json!(Compat::Istio.as_str())),
+        ("nativeSidecars", json!(native_sidecars.as_str())),
+    ] {
+        if let Some(bundle) = bundle.as_object_mut() {
+            bundle.insert(key.to_owned(), value);
+        }
+    }
+    let text = bundle.to_string();
+    let (mesh, _) = Mesh::from_bundle(Source { name: source.name, text: &text })?;
+    Ok((mesh, warnings))
+}
+
 /// The text that stands for `--injectConfigFile`, unless it can be taken as it is.
 fn inject_config_text(given: Option<Source<'_>>, values_are_complete: bool) -> Option<String> {
     match given {

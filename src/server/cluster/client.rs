@@ -62,7 +62,7 @@ pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Resul
     Ok(ClientBuilder::try_from(config)?.with_layer(&count).build())
 }
 
-async fn config(access: &Access) -> Result<Config, Error> {
+pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
     let choice = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
     Ok(match &access.kubeconfig {
         Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?,

@@ -1,6 +1,9 @@
 //! ProxyConfig resources, where their definition is installed.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,6 +42,8 @@ pub(super) struct ProxyConfigKeeper {
     resources: Resources,
     /// The names in the list that is being read.
     listed: BTreeSet<(String, String)>,
+    /// Those that cannot be read, with why: each is told of once.
+    unreadable: BTreeMap<(String, String), String>,
     changed: bool,
     known: bool,
 }
@@ -56,8 +61,8 @@ pub(super) fn selected() -> Selected {
 
 impl ProxyConfigKeeper {
     pub(super) fn new(inputs: Sender<Inputs>) -> ProxyConfigKeeper {
-        let (resources, listed) = (Resources::new(), BTreeSet::new());
-        ProxyConfigKeeper { inputs, resources, listed, changed: false, known: false }
+        let (resources, listed, unreadable) = (Resources::new(), BTreeSet::new(), BTreeMap::new());
+        ProxyConfigKeeper { inputs, resources, listed, unreadable, changed: false, known: false }
     }
 
     fn forget(&mut self, key: &(String, String)) {
@@ -97,6 +102,7 @@ impl Keeper for ProxyConfigKeeper {
         self.listed.insert(key.clone());
         match ProxyConfigResource::from_object(&object) {
             Ok(resource) => {
+                self.unreadable.remove(&key);
                 if self.resources.get(&key) != Some(&resource) {
                     self.resources.insert(key, resource);
                     self.changed = true;
@@ -105,20 +111,26 @@ impl Keeper for ProxyConfigKeeper {
             Err(error) => {
                 let (namespace, name) = &key;
                 let error = error.to_string();
-                tracing::warn!(namespace, name, error, "a ProxyConfig cannot be read and is left out");
+                if self.unreadable.get(&key) != Some(&error) {
+                    tracing::warn!(namespace, name, error, "a ProxyConfig cannot be read and is left out");
+                }
                 self.forget(&key);
+                self.unreadable.insert(key, error);
             }
         }
     }
 
     fn remove(&mut self, object: ProxyConfig) {
-        self.forget(&(object.metadata.namespace, object.metadata.name));
+        let key = (object.metadata.namespace, object.metadata.name);
+        self.unreadable.remove(&key);
+        self.forget(&key);
     }
 
     fn complete(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         let before = self.resources.len();
         self.resources.retain(|key, _| listed.contains(key));
+        self.unreadable.retain(|key, _| listed.contains(key));
         self.changed |= self.resources.len() != before;
         self.publish();
     }
@@ -137,6 +149,7 @@ impl Keeper for ProxyConfigKeeper {
     fn absent(&mut self) -> bool {
         self.changed |= !self.resources.is_empty();
         self.resources.clear();
+        self.unreadable.clear();
         self.publish();
         true
     }
@@ -217,5 +230,9 @@ mod tests {
         keeper.put(object("good", json!({"environmentVariables": [1]})));
         keeper.settle();
         assert_eq!(names(&inputs).unwrap(), [""; 0]);
+        assert_eq!(keeper.unreadable.len(), 2);
+        keeper.put(object("good", json!({})));
+        keeper.remove(object("bad", json!({})));
+        assert!(keeper.unreadable.is_empty(), "what is right or gone is forgotten");
     }
 }

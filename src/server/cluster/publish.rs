@@ -17,6 +17,7 @@ use crate::{
     config::{Nodes, Platform},
     server::{
         readiness::Gate,
+        supervise::Supervisor,
         webhook::{
             engine::Loaded,
             handler::{self, Cluster},
@@ -41,9 +42,10 @@ pub(super) struct Publisher {
 /// The watch on namespaces, which is started when a configuration needs it.
 pub(super) struct Namespaces {
     /// What to start; nothing once it was started.
-    pub(super) watcher: Option<Watcher>,
-    pub(super) gate: Gate,
-    pub(super) tasks: JoinSet<()>,
+    watcher: Option<Watcher>,
+    gate: Gate,
+    supervisor: Supervisor,
+    tasks: JoinSet<()>,
 }
 
 /// What is wrong with the newest configuration.
@@ -56,7 +58,7 @@ pub(super) enum Wrong {
 /// What was made of texts.
 enum Built {
     /// The configuration that is in use already.
-    Same,
+    Same(Platform),
     /// Another one.
     Other { loaded: Loaded, platform: Platform, nodes: Nodes },
     /// None.
@@ -64,6 +66,27 @@ enum Built {
 }
 
 impl Publisher {
+    /// One that begins, and looks at what there is first of all.
+    pub(super) fn begun(&self) -> Publisher {
+        let mut inputs = self.inputs.clone();
+        inputs.mark_changed();
+        Publisher {
+            source: self.source.clone(),
+            inputs,
+            targets: self.targets.clone(),
+            timings: self.timings.clone(),
+            recorder: self.recorder.clone(),
+            nodes_watched: self.nodes_watched,
+            namespaces: Namespaces {
+                watcher: self.namespaces.watcher.clone(),
+                gate: self.namespaces.gate.clone(),
+                supervisor: self.namespaces.supervisor.clone(),
+                tasks: JoinSet::new(),
+            },
+            wrong: self.wrong.clone(),
+        }
+    }
+
     /// Runs until the watches are gone.
     pub(super) async fn run(mut self) {
         while self.changed().await {
@@ -119,7 +142,7 @@ impl Publisher {
                 Err(refused) => return Built::Refused(refused),
             };
             if current.is_some_and(|active| active.engine.hash() == mesh.hash()) {
-                return Built::Same;
+                return Built::Same(mesh.platform());
             }
             let (platform, nodes) = (mesh.platform(), mesh.nodes().clone());
             match handler::loaded(mesh, &warnings, Cluster::Watched(facts)) {
@@ -134,7 +157,8 @@ impl Publisher {
         });
         match built {
             Built::Refused(refused) => self.refused(refused),
-            Built::Same => {
+            Built::Same(platform) => {
+                self.namespaces.wanted_on(platform, &self.targets);
                 if self.wrong.is_some() {
                     self.targets.configuration.confirmed();
                 }
@@ -171,14 +195,20 @@ impl Publisher {
 }
 
 impl Namespaces {
+    /// A watch that is not started yet.
+    pub(super) fn new(watcher: Watcher, supervisor: Supervisor) -> Namespaces {
+        Namespaces { gate: watcher.gate.clone(), watcher: Some(watcher), supervisor, tasks: JoinSet::new() }
+    }
+
     /// Starts the watch if the platform needs it.
     fn wanted_on(&mut self, platform: Platform, targets: &Targets) {
         match platform {
             Platform::OpenShift => {
                 if let Some(watcher) = self.watcher.take() {
                     targets.metrics.watches.started(watcher.key);
-                    let keeper = NamespaceKeeper::new(targets.facts.clone());
-                    self.tasks.spawn(watcher.run(keeper));
+                    let facts = targets.facts.clone();
+                    let begin = move || watcher.clone().run(NamespaceKeeper::new(facts.clone()));
+                    self.tasks.spawn(self.supervisor.clone().keep("namespaces", begin));
                 }
             }
             Platform::Kubernetes if self.watcher.is_some() => {

@@ -52,6 +52,7 @@ pub(super) trait Versioned: DeserializeOwned + Send + 'static {
 }
 
 /// A watch: on what, and where it tells how it stands.
+#[derive(Clone)]
 pub(super) struct Watcher {
     pub(super) server: Server,
     pub(super) selected: Selected,

@@ -1,8 +1,10 @@
 //! What the server needs to know about its own certificate: when it is valid. Pure.
 //!
-//! Reads just enough DER to get there; whether the certificate is otherwise sound is for those who verify it.
+//! Whether the certificate is otherwise sound is for those who verify it.
 
 use std::fmt;
+
+use x509_parser::certificate::X509Certificate;
 
 /// When a certificate is valid, in seconds since 1970, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The certificate is not X.509, or its validity is not.
+/// The certificate is not X.509.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("cannot read the validity of the certificate; accepted is X.509 in DER")]
 pub struct Error;
@@ -60,72 +62,18 @@ pub struct Error;
 /// Reads the validity of a certificate in DER.
 ///
 /// # Errors
-/// When the bytes are not an X.509 certificate up to its validity.
+/// When the bytes are not an X.509 certificate.
 pub fn validity(certificate: &[u8]) -> Result<Validity, Error> {
-    read(certificate).ok_or(Error)
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).map_err(|_| Error)?;
+    Ok(Validity::of(&certificate))
 }
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-const VERSION: u8 = 0xa0;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-
-fn read(certificate: &[u8]) -> Option<Validity> {
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (body, _) = element(certificate, SEQUENCE)?;
-    let rest = element(body, VERSION).map_or(body, |(_, rest)| rest);
-    let (_serial, rest) = element(rest, INTEGER)?;
-    let (_algorithm, rest) = element(rest, SEQUENCE)?;
-    let (_issuer, rest) = element(rest, SEQUENCE)?;
-    let (validity, _) = element(rest, SEQUENCE)?;
-    let (not_before, rest) = time(validity)?;
-    let (not_after, _) = time(rest)?;
-    Some(Validity { not_before, not_after })
-}
-
-/// Splits off one element of a given tag: its content and what follows.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, length], rest) = bytes.split_first_chunk::<2>()?;
-    if found != tag {
-        return None;
+impl Validity {
+    /// The validity of a certificate that has been read.
+    pub(crate) fn of(certificate: &X509Certificate<'_>) -> Validity {
+        let validity = certificate.validity();
+        Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
     }
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(length), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            (digits.iter().fold(0_usize, |sum, digit| sum << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
-}
-
-fn time(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    if let Some((text, rest)) = element(bytes, UTC_TIME) {
-        let text = std::str::from_utf8(text).ok()?;
-        let year: i64 = text.get(..2)?.parse().ok()?;
-        // RFC 5280: two digits mean 1950 to 2049.
-        let century = if year < 50 { 2000 } else { 1900 };
-        return Some((seconds(century + year, text.get(2..)?)?, rest));
-    }
-    let (text, rest) = element(bytes, GENERALIZED_TIME)?;
-    let text = std::str::from_utf8(text).ok()?;
-    Some((seconds(text.get(..4)?.parse().ok()?, text.get(4..)?)?, rest))
-}
-
-/// `MMDDHHMMSSZ` of a year to seconds since 1970.
-fn seconds(year: i64, rest: &str) -> Option<i64> {
-    let rest = rest.strip_suffix('Z').filter(|rest| rest.len() == 10)?;
-    let part = |at: usize| rest.get(at..at + 2)?.parse::<i64>().ok();
-    let (month, day) = (part(0)?, part(2)?);
-    if !(1..=12).contains(&month) {
-        return None;
-    }
-    // Days from civil, with years that begin in March so that the leap day is the last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + part(4)? * 3600 + part(6)? * 60 + part(8)?)
 }
 
 #[cfg(test)]
@@ -133,13 +81,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_seconds_since_1970() {
-        assert_eq!(seconds(1970, "0101000000Z"), Some(0));
-        assert_eq!(seconds(2000, "0229235959Z"), Some(951_868_799));
-        assert_eq!(seconds(2049, "1231235959Z"), Some(2_524_607_999));
-        assert_eq!(seconds(9999, "1231235959Z"), Some(253_402_300_799));
-        assert_eq!(seconds(2000, "1301000000Z"), None);
-        assert_eq!(seconds(2000, "0101000000"), None);
+    fn reads_both_ways_to_write_a_time() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
+        // Two digits for the year until 2049, four from 2050 on.
+        for (start, end) in
+            [((2000, 2, 29), (2049, 12, 31)), ((1999, 1, 1), (2050, 1, 1)), ((2024, 2, 29), (9999, 12, 31))]
+        {
+            parameters.not_before = rcgen::date_time_ymd(start.0, start.1, start.2);
+            parameters.not_after = rcgen::date_time_ymd(end.0, end.1, end.2);
+            let certificate = parameters.self_signed(&key).unwrap();
+            let wanted = Validity {
+                not_before: parameters.not_before.unix_timestamp(),
+                not_after: parameters.not_after.unix_timestamp(),
+            };
+            assert_eq!(validity(certificate.der()), Ok(wanted), "{start:?} to {end:?}");
+        }
     }
 
     #[test]

@@ -31,8 +31,10 @@ use super::{
     path,
     verdict::{self, Record, Reply},
 };
+#[cfg(feature = "otlp")]
+use crate::server::traces::{Finished, Traces};
 use crate::server::{
-    configuration::Configuration,
+    configuration::{Active, Configuration},
     metrics::{Metrics, Outcome},
     options::{Limits, Timeouts, parse_duration},
 };
@@ -48,6 +50,8 @@ pub(crate) struct Webhook {
     /// One permit for each byte of bodies.
     pub(crate) memory: Arc<Semaphore>,
     warned_of_odd_key: AtomicBool,
+    #[cfg(feature = "otlp")]
+    traces: Option<Arc<Traces>>,
 }
 
 /// Bodies from this size on are judged in the blocking pool.
@@ -68,7 +72,15 @@ impl Webhook {
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory: Arc::new(Semaphore::new(limits.buffered_bytes)),
             warned_of_odd_key: AtomicBool::new(false),
+            #[cfg(feature = "otlp")]
+            traces: None,
         }
+    }
+
+    /// Makes a span of every request.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn with_traces(self, traces: Option<Arc<Traces>>) -> Webhook {
+        Webhook { traces, ..self }
     }
 
     /// The routes of the webhook's port.
@@ -85,7 +97,7 @@ impl Webhook {
 }
 
 async fn inject(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
-    let mut pending = Pending::arrived(webhook.clone());
+    let mut pending = Pending::arrived(webhook.clone(), &request);
     let exchange = webhook.answer(request).await;
     pending.done(&exchange);
     exchange.response
@@ -96,7 +108,8 @@ struct Exchange {
     record: Record,
     bytes_in: usize,
     bytes_out: usize,
-    revision: String,
+    /// What it was judged by, if it came to that.
+    active: Option<Arc<Active>>,
     /// What the API server allowed for the call.
     deadline: Option<Duration>,
 }
@@ -109,7 +122,7 @@ impl Webhook {
             record: Record::new(Outcome::Error, reason),
             bytes_in: 0,
             bytes_out: 0,
-            revision: String::new(),
+            active: None,
             deadline: None,
         };
         if head.method != Method::POST {
@@ -135,7 +148,11 @@ impl Webhook {
         if let Some(key) = parameters.odd_key
             && !self.warned_of_odd_key.swap(true, Ordering::Relaxed)
         {
-            tracing::warn!(key, "the webhook's path ends with a key without a value; it is ignored");
+            let key = clip(&key);
+            tracing::warn!(
+                key,
+                "the webhook's path has a key without a value or a value without a key; it is ignored"
+            );
         }
 
         let Ok(_in_flight) = self.in_flight.try_acquire() else {
@@ -170,11 +187,12 @@ impl Webhook {
         let Some(active) = self.configuration.current() else {
             return unready(refused);
         };
-        let revision = active.engine.revision().to_owned();
+        // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let variables = parameters.variables;
         let judged = if bytes_in < LARGE_BODY {
             Ok(verdict::judge(active.engine.as_ref(), &held.bytes, variables))
         } else {
+            let active = active.clone();
             let judge = move || verdict::judge(active.engine.as_ref(), &held.bytes, variables);
             tokio::task::spawn_blocking(judge).await
         };
@@ -190,7 +208,8 @@ impl Webhook {
             Reply::Malformed(error) => (refusal(StatusCode::BAD_REQUEST, &error.to_string()), 0),
             Reply::Fault => (refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"), 0),
         };
-        Exchange { response, record, bytes_in, bytes_out, revision, deadline: deadline(head.uri.query()) }
+        let deadline = deadline(head.uri.query());
+        Exchange { response, record, bytes_in, bytes_out, active: Some(active), deadline }
     }
 }
 
@@ -202,13 +221,33 @@ struct Pending {
     webhook: Arc<Webhook>,
     arrived: Instant,
     done: bool,
+    /// The span of whoever sent it, if that matters to anybody.
+    #[cfg(feature = "otlp")]
+    caller: Option<opentelemetry::Context>,
 }
 
 impl Pending {
-    fn arrived(webhook: Arc<Webhook>) -> Pending {
+    #[cfg_attr(not(feature = "otlp"), allow(unused_variables, reason = "only traces look at the header"))]
+    fn arrived(webhook: Arc<Webhook>, request: &Request) -> Pending {
         webhook.metrics.request_arrived();
         webhook.metrics.in_flight.inc();
-        Pending { webhook, arrived: Instant::now(), done: false }
+        #[cfg(feature = "otlp")]
+        let caller = webhook.traces.as_ref().map(|traces| traces.caller(request.headers()));
+        Pending {
+            webhook,
+            arrived: Instant::now(),
+            done: false,
+            #[cfg(feature = "otlp")]
+            caller,
+        }
+    }
+
+    #[cfg(feature = "otlp")]
+    fn trace(&self, record: &Record, active: Option<&Arc<Active>>) {
+        if let (Some(traces), Some(caller)) = (&self.webhook.traces, &self.caller) {
+            let hash = active.map(|active| active.engine.hash());
+            traces.record(caller, &Finished { arrived: self.arrived, record, hash });
+        }
     }
 
     fn done(&mut self, exchange: &Exchange) {
@@ -218,6 +257,9 @@ impl Pending {
         let record = &exchange.record;
         metrics.request_done(record.outcome, record.reason, took);
         metrics.sizes(exchange.bytes_in, record.patch);
+        if let Some(judged) = record.judged {
+            metrics.stage("read", judged.saturating_duration_since(self.arrived));
+        }
         for (stage, took) in &record.stages {
             metrics.stage(stage, *took);
         }
@@ -228,6 +270,8 @@ impl Pending {
             metrics.deadline_exceeded.inc();
         }
         log(exchange, took);
+        #[cfg(feature = "otlp")]
+        self.trace(record, exchange.active.as_ref());
     }
 }
 
@@ -237,12 +281,15 @@ impl Drop for Pending {
         if !self.done {
             self.webhook.metrics.request_done(Outcome::Error, CLIENT_GONE, self.arrived.elapsed());
             tracing::info!(outcome = "error", reason = CLIENT_GONE, "request");
+            #[cfg(feature = "otlp")]
+            self.trace(&Record::new(Outcome::Error, CLIENT_GONE), None);
         }
     }
 }
 
 fn log(exchange: &Exchange, took: Duration) {
-    let Exchange { record, bytes_in, bytes_out, revision, .. } = exchange;
+    let Exchange { record, bytes_in, bytes_out, active, .. } = exchange;
+    let engine = active.as_ref().map(|active| &active.engine);
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
@@ -251,7 +298,8 @@ fn log(exchange: &Exchange, took: Duration) {
                 namespace = clip(&record.namespace),
                 name = clip(&record.name),
                 owner = filled(clip(&record.owner)),
-                revision,
+                revision = engine.map(|engine| engine.revision()),
+                config_hash = engine.map(|engine| engine.hash()),
                 outcome = record.outcome.key(),
                 reason = record.reason,
                 detail = filled(&record.detail),

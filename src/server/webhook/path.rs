@@ -12,7 +12,7 @@ use crate::names;
 pub struct Parameters {
     /// Environment variable name → value.
     pub variables: BTreeMap<String, String>,
-    /// A key at the end of the path without a value; it is ignored.
+    /// A key without a value, or "" for a value without a key; both are ignored.
     pub odd_key: Option<String>,
 }
 
@@ -28,12 +28,18 @@ pub enum Error {
     /// The decoded path has a control character, which no environment variable may carry.
     #[error("the path has a control character after percent-decoding")]
     Control,
+    /// A key that makes no name of an environment variable: every pod would be refused by the API server for it.
+    #[error(
+        "the path names the environment variable {0:?}; accepted are letters, digits, '_', '-' and '.', not beginning \
+         with a digit or '..'"
+    )]
+    Name(String),
 }
 
 /// Reads `/inject`, `/inject/k1/v1/k2/v2…` or the deprecated `/inject/:ENV:a=b:ENV:c=d` as it came over the wire.
 ///
 /// # Errors
-/// When the percent-encoding is broken, or what it encodes is not plain text.
+/// When the percent-encoding is broken, what it encodes is not plain text, or a key makes no name of a variable.
 pub fn parse(raw: &str) -> Result<Parameters, Error> {
     let decoded = percent_decode(raw)?;
     if decoded.chars().any(char::is_control) {
@@ -44,41 +50,59 @@ pub fn parse(raw: &str) -> Result<Parameters, Error> {
     let Some(rest) = path.splitn(3, '/').nth(2) else {
         return Ok(Parameters::default());
     };
-    Ok(if rest.starts_with(":ENV:") { legacy(rest) } else { pairs(rest) })
+    if rest.starts_with(":ENV:") { legacy(rest) } else { pairs(rest) }
 }
 
-fn pairs(rest: &str) -> Parameters {
+fn pairs(rest: &str) -> Result<Parameters, Error> {
     let mut found = Parameters::default();
     let mut segments = rest.split('/');
     while let Some(key) = segments.next() {
         match segments.next() {
-            Some(value) => found.add(key, value.replace("--slash--", "/")),
+            Some(value) => found.add(key, value.replace("--slash--", "/"))?,
             None => found.odd_key = Some(key.to_owned()),
         }
     }
-    found
+    Ok(found)
 }
 
-fn legacy(rest: &str) -> Parameters {
+fn legacy(rest: &str) -> Result<Parameters, Error> {
     let mut found = Parameters::default();
-    for pair in rest.split(":ENV:") {
-        if let Some((key, value)) = pair.split_once('=') {
-            found.add(key, value.to_owned());
+    for pair in rest.split(":ENV:").filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some((key, value)) => found.add(key, value.to_owned())?,
+            None => found.odd_key = Some(pair.to_owned()),
         }
     }
-    found
+    Ok(found)
 }
 
 impl Parameters {
-    fn add(&mut self, key: &str, value: String) {
+    fn add(&mut self, key: &str, value: String) -> Result<(), Error> {
         let name = match key {
-            "" => return,
+            "" => {
+                self.odd_key = Some(String::new());
+                return Ok(());
+            }
             "cluster" => names::ENV_CLUSTER_ID.to_owned(),
             "net" => names::ENV_NETWORK.to_owned(),
             other => other.to_uppercase(),
         };
+        if !is_variable_name(&name) {
+            return Err(Error::Name(name));
+        }
         self.variables.insert(name, value);
+        Ok(())
     }
+}
+
+/// Whether every API server takes it for the name of an environment variable (Kubernetes' `IsEnvVarName`; newer ones
+/// take more).
+fn is_variable_name(name: &str) -> bool {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
+    name.chars().all(allowed)
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && !matches!(name, "" | ".")
+        && !name.starts_with("..")
 }
 
 fn percent_decode(raw: &str) -> Result<String, Error> {
@@ -121,7 +145,6 @@ mod tests {
         expect("/inject/cluster/c1/", &[("ISTIO_META_CLUSTER_ID", "c1")]);
         expect("/inject/a_b/V", &[("A_B", "V")]);
         expect("/inject/k/1/K/2", &[("K", "2")]);
-        expect("/inject//v/k/w", &[("K", "w")]);
         expect("/inject/k//l/w", &[("K", ""), ("L", "w")]);
     }
 
@@ -147,14 +170,39 @@ mod tests {
             "/inject/:ENV:cluster=c:ENV:net=n",
             &[("ISTIO_META_CLUSTER_ID", "c"), ("ISTIO_META_NETWORK", "n")],
         );
-        expect("/inject/:ENV:a=:ENV:=b:ENV:c:ENV:u=http://h/p=q", &[("A", ""), ("U", "http://h/p=q")]);
+        expect("/inject/:ENV:a=:ENV:u=http://h/p=q", &[("A", ""), ("U", "http://h/p=q")]);
     }
 
     #[test]
-    fn names_the_odd_key() {
-        let found = parse("/inject/a/b/c").unwrap();
-        assert_eq!(found.odd_key.as_deref(), Some("c"));
-        assert_eq!(found.variables.len(), 1);
+    fn names_what_is_ignored() {
+        for (path, key) in [
+            ("/inject/a/b/c", "c"),
+            ("/inject//v/a/b", ""),
+            ("/inject/:ENV:a=b:ENV:c", "c"),
+            ("/inject/:ENV:a=b:ENV:=d", ""),
+        ] {
+            let found = parse(path).unwrap();
+            assert_eq!(found.odd_key.as_deref(), Some(key), "{path}");
+            assert_eq!(found.variables.len(), 1, "{path}");
+        }
+        assert_eq!(parse("/inject/:ENV:a=b").unwrap().odd_key, None);
+    }
+
+    #[test]
+    fn refuses_what_names_no_variable() {
+        for (path, name) in [
+            ("/inject/FOO=1/v", "FOO=1"),
+            ("/inject/$patch/replace", "$PATCH"),
+            ("/inject/a%20b/v", "A B"),
+            ("/inject/1a/v", "1A"),
+            ("/inject/../v", ".."),
+            ("/inject/./v", "."),
+            ("/inject/é/v", "É"),
+            ("/inject/:ENV:a b=c", "A B"),
+        ] {
+            assert_eq!(parse(path), Err(Error::Name(name.to_owned())), "{path}");
+        }
+        expect("/inject/my.var-1/v", &[("MY.VAR-1", "v")]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) dry_run: bool,
     pub(crate) reinvoked: bool,
     pub(crate) panicked: bool,
+    /// When the body had been read and the first stage began.
+    pub(crate) judged: Option<Instant>,
     /// Name of the stage and the time spent in it.
     pub(crate) stages: Vec<(&'static str, Duration)>,
 }
@@ -51,6 +53,7 @@ impl Record {
             dry_run: false,
             reinvoked: false,
             panicked: false,
+            judged: None,
             stages: Vec::new(),
         }
     }
@@ -68,6 +71,9 @@ pub(crate) enum Reply {
 
 /// Reason of a request in which something panicked.
 pub(crate) const PANIC: &str = "PANIC";
+/// Keys of the audit annotations: decision, reason, revision and hash of the configuration. The API server puts the
+/// webhook's name and a slash before each (DA-08).
+const AUDIT_KEYS: [&str; 4] = ["decision", "reason", "revision", "config-hash"];
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
 
@@ -86,6 +92,7 @@ pub(crate) fn judge(
 
 fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> (Reply, Record) {
     let mut watch = Stopwatch::start();
+    let began = watch.last;
     let review = match review::parse(body) {
         Ok(review) => review,
         Err(error) => {
@@ -95,7 +102,8 @@ fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, St
     };
     watch.lap("decode");
     let Review { version, uid, namespace, name, dry_run, matter } = review;
-    let mut record = Record { uid, namespace, name, dry_run, ..Record::new(Outcome::Skipped, "") };
+    let mut record =
+        Record { uid, namespace, name, dry_run, judged: Some(began), ..Record::new(Outcome::Skipped, "") };
     let verdict = match matter {
         Matter::Outside(reason) => Verdict::Skipped { reason, warnings: Vec::new() },
         Matter::Pod(pod) => {
@@ -153,12 +161,8 @@ fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
             refuse(&mut answer, record, code, reason, message);
         }
     }
-    answer.audit = vec![
-        ("decision", record.outcome.key().to_owned()),
-        ("reason", record.reason.to_owned()),
-        ("revision", engine.revision().to_owned()),
-        ("config-hash", engine.hash().to_owned()),
-    ];
+    let values = [record.outcome.key(), record.reason, engine.revision(), engine.hash()];
+    answer.audit = AUDIT_KEYS.into_iter().zip(values.map(str::to_owned)).collect();
     answer
 }
 
@@ -196,5 +200,25 @@ impl Stopwatch {
         let now = Instant::now();
         self.laps.push((stage, now - self.last));
         self.last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // DA-08: an audit annotation whose key is no qualified name is dropped by the API server.
+    #[test]
+    fn audit_keys_are_the_name_part_of_qualified_names() {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        for key in AUDIT_KEYS {
+            let bytes = key.as_bytes();
+            assert!((1..=63).contains(&bytes.len()), "{key}");
+            assert!(bytes.iter().all(|byte| inner(*byte)), "{key}");
+            assert!(
+                bytes[0].is_ascii_alphanumeric() && bytes[bytes.len() - 1].is_ascii_alphanumeric(),
+                "{key}"
+            );
+        }
     }
 }

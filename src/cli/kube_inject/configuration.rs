@@ -1,0 +1,185 @@
+//! Where kube-inject's configuration comes from: files, a bundle, or the cluster that istioctl would ask.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::super::{
+    cluster::{Cluster, Session},
+    failure::Failure,
+    files::{self, Input},
+    source::{self, ConfigMapText, Configured, IstioTexts, istio_name, istio_texts},
+};
+use crate::{
+    config::{NativeSidecars, Source},
+    inject::{
+        Selection,
+        manual::kube_inject::{self, Files},
+    },
+    names::DEFAULT_REVISION,
+};
+
+const INJECTOR: &str = "istio-sidecar-injector";
+const MESH: &str = "istio";
+
+/// The flags, named as istioctl names them.
+#[derive(Debug, Args)]
+pub(super) struct Configuration {
+    /// The injection configuration, or the text of one template
+    #[arg(long = "injectConfigFile", value_name = "FILE")]
+    inject_config_file: Option<PathBuf>,
+    /// MeshConfig
+    #[arg(long = "meshConfigFile", value_name = "FILE")]
+    mesh_config_file: Option<PathBuf>,
+    /// The values of the injection templates
+    #[arg(long = "valuesFile", value_name = "FILE")]
+    values_file: Option<PathBuf>,
+    /// An IstioOperator, whose values and meshConfig win over the other files
+    #[arg(long = "operatorFileName", value_name = "FILE")]
+    operator_file: Option<PathBuf>,
+    /// A bundle instead of these files; without them and a cluster OUTRIGGER_BUNDLE
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "inject_config_file", "mesh_config_file", "values_file", "operator_file", "kubeconfig", "context",
+        "mesh_config_map", "inject_config_map", "istio_namespace",
+    ])]
+    bundle: Option<PathBuf>,
+    /// The control plane's revision, a part of the names of its ConfigMaps
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    revision: String,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// The ConfigMap with the key `mesh`; without it istio[-REVISION]
+    #[arg(long = "meshConfigMapName", value_name = "NAME")]
+    mesh_config_map: Option<String>,
+    /// The ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    #[arg(long = "injectConfigMapName", value_name = "NAME")]
+    inject_config_map: Option<String>,
+    /// The namespace of these ConfigMaps; without it istio-system
+    #[arg(short = 'i', long = "istioNamespace", value_name = "NAMESPACE")]
+    istio_namespace: Option<String>,
+    /// Of no effect, as in istioctl
+    #[arg(long = "webhookConfig", value_name = "NAME", hide = true)]
+    webhook_config: Option<String>,
+}
+
+/// What files and ConfigMaps say; nothing where the embedded defaults stand in.
+#[derive(Default)]
+struct Texts {
+    inject_config: Option<Input>,
+    mesh_config: Option<Input>,
+    values: Option<Input>,
+    operator: Option<Input>,
+}
+
+impl Configuration {
+    pub(super) fn load(&self) -> Result<Configured, Failure> {
+        let names_cluster = self.cluster.is_given()
+            || self.mesh_config_map.is_some()
+            || self.inject_config_map.is_some()
+            || self.istio_namespace.is_some();
+        let has_files = self.inject_config_file.is_some()
+            || self.mesh_config_file.is_some()
+            || self.values_file.is_some()
+            || self.operator_file.is_some();
+        let environment = || source::from_environment().filter(|_| !names_cluster && !has_files);
+        if let Some(file) = self.bundle.clone().or_else(environment) {
+            return self.bundle(files::read(&file).map_err(Failure::of_configuration)?);
+        }
+        let mut texts = self.files()?;
+        let mut origin = if has_files { "files".to_owned() } else { String::new() };
+        if names_cluster || !has_files {
+            let from = self.cluster.run(async |session| self.fill(session, &mut texts).await)?;
+            origin =
+                [origin, from].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        } else if !texts.is_complete() {
+            origin.push_str(", embedded defaults");
+        }
+        let (mesh, warnings) = kube_inject::mesh(&texts.sources(), self.revision(), native_sidecars())?;
+        Ok(Configured { mesh, warnings, origin, selection: Selection::ByLabels })
+    }
+
+    fn bundle(&self, input: Input) -> Result<Configured, Failure> {
+        let (mesh, warnings) =
+            kube_inject::mesh_of_bundle(source(&input), self.revision(), native_sidecars())?;
+        let origin = format!("bundle {}", input.name);
+        Ok(Configured { mesh, warnings, origin, selection: Selection::ByLabels })
+    }
+
+    fn files(&self) -> Result<Texts, Failure> {
+        let read = |path: &Option<PathBuf>| {
+            path.as_deref().map(files::read).transpose().map_err(Failure::of_configuration)
+        };
+        Ok(Texts {
+            inject_config: read(&self.inject_config_file)?,
+            mesh_config: read(&self.mesh_config_file)?,
+            values: read(&self.values_file)?,
+            operator: read(&self.operator_file)?,
+        })
+    }
+
+    /// Reads what no file says from the cluster, under the names istioctl would use. Tells where that was.
+    async fn fill(&self, session: &Session, texts: &mut Texts) -> Result<String, Failure> {
+        let namespace = self.istio_namespace.as_deref().unwrap_or("istio-system");
+        let injector =
+            istio_name(self.inject_config_map.as_deref().unwrap_or(INJECTOR), INJECTOR, self.revision());
+        let mesh = istio_name(self.mesh_config_map.as_deref().unwrap_or(MESH), MESH, self.revision());
+        let mut read = Vec::new();
+        let mut fill =
+            async |text: &mut Option<Input>, name: &str, which: IstioTexts| -> Result<(), Failure> {
+                if text.is_none() {
+                    *text = Some(input(istio_texts(session, namespace, name, which).await?));
+                    let name = format!("ConfigMap {namespace}/{name}");
+                    if !read.contains(&name) {
+                        read.push(name);
+                    }
+                }
+                Ok(())
+            };
+        if texts.operator.is_none() {
+            fill(&mut texts.mesh_config, &mesh, IstioTexts::Mesh).await?;
+        }
+        fill(&mut texts.inject_config, &injector, IstioTexts::Config).await?;
+        if texts.operator.is_none() {
+            fill(&mut texts.values, &injector, IstioTexts::Values).await?;
+        }
+        Ok(if read.is_empty() { String::new() } else { format!("{} of {}", read.join(", "), session.server) })
+    }
+
+    /// The revision as a part of names: the default one has none.
+    fn revision(&self) -> &str {
+        if self.revision == DEFAULT_REVISION { "" } else { &self.revision }
+    }
+}
+
+impl Texts {
+    /// Whether nothing is left for the embedded defaults; what an operator leaves out is not counted.
+    fn is_complete(&self) -> bool {
+        let values = self.mesh_config.is_some() && self.values.is_some() || self.operator.is_some();
+        self.inject_config.is_some() && values
+    }
+
+    fn sources(&self) -> Files<'_> {
+        Files {
+            inject_config: self.inject_config.as_ref().map(source),
+            mesh_config: self.mesh_config.as_ref().map(source),
+            values: self.values.as_ref().map(source),
+            operator: self.operator.as_ref().map(source),
+        }
+    }
+}
+
+fn source(input: &Input) -> Source<'_> {
+    Source { name: &input.name, text: &input.text }
+}
+
+fn input(text: ConfigMapText) -> Input {
+    Input { name: text.name, path: None, text: text.text }
+}
+
+/// istioctl reads the switch of Istio's control plane; its `auto` asks nodes, which it does not know.
+fn native_sidecars() -> NativeSidecars {
+    match std::env::var("ENABLE_NATIVE_SIDECARS").as_deref() {
+        Ok("true") => NativeSidecars::Enabled,
+        _ => NativeSidecars::Disabled,
+    }
+}

@@ -1,0 +1,77 @@
+//! Where a command's configuration comes from: a bundle in a file, a cluster, or the embedded defaults.
+//!
+//! A bundle that is named on the command line comes first, then a cluster that is, then `OUTRIGGER_BUNDLE`, then the
+//! embedded defaults: without a word about a cluster nothing leaves this machine.
+
+mod config_maps;
+mod from_cluster;
+mod snapshot;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use self::from_cluster::FromCluster;
+use super::{failure::Failure, files, report, report::Color};
+use crate::{
+    config::{Mesh, Source as Text, Warning},
+    inject::Selection,
+};
+
+pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
+
+/// The flags that choose a configuration.
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// The configuration, in a file; without it and a cluster OUTRIGGER_BUNDLE, else the embedded defaults
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
+    bundle: Option<PathBuf>,
+    #[command(flatten)]
+    from: FromCluster,
+}
+
+/// A configuration and where it is from.
+pub(super) struct Configured {
+    pub(super) mesh: Mesh,
+    pub(super) warnings: Vec<Warning>,
+    /// Where it is from, for people.
+    pub(super) origin: String,
+    /// Who decides whether a namespace is injected at all.
+    pub(super) selection: Selection,
+}
+
+impl Source {
+    /// Reads the configuration, from wherever it is to come.
+    pub(super) fn load(&self) -> Result<Configured, Failure> {
+        if let Some(file) = &self.bundle {
+            return bundle(Some(file));
+        }
+        if self.from.is_chosen() {
+            return self.from.load();
+        }
+        bundle(from_environment().as_deref())
+    }
+}
+
+impl Configured {
+    /// Says on stderr which configuration it is, and what is odd about it.
+    pub(super) fn report(&self, color: Color) {
+        report::origin(&self.origin, color);
+        report::configuration(&self.warnings, color);
+    }
+}
+
+/// The bundle that the environment names.
+pub(super) fn from_environment() -> Option<PathBuf> {
+    std::env::var_os("OUTRIGGER_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// A bundle in a file, or the embedded defaults.
+pub(super) fn bundle(file: Option<&Path>) -> Result<Configured, Failure> {
+    let (name, text, origin) = match file.map(files::read).transpose().map_err(Failure::of_configuration)? {
+        Some(input) => (input.name.clone(), input.text, format!("bundle {}", input.name)),
+        None => ("embedded".to_owned(), String::new(), "embedded defaults".to_owned()),
+    };
+    let (mesh, warnings) = Mesh::from_bundle(Text { name: &name, text: &text })?;
+    Ok(Configured { mesh, warnings, origin, selection: Selection::ByLabels })
+}

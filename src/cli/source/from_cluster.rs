@@ -1,0 +1,122 @@
+//! The flags for the configuration of a cluster.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    super::{cluster::Cluster, failure::Failure},
+    Configured, config_maps, snapshot,
+};
+use crate::config::{Compat, NativeSidecars, Platform};
+
+/// The flags for the configuration of a cluster. Each of them chooses the cluster.
+#[derive(Debug, Args)]
+#[group(id = "cluster", multiple = true)]
+#[command(next_help_heading = "Configuration from a cluster")]
+pub(super) struct FromCluster {
+    /// Take the configuration from the cluster; every other flag under this heading implies it
+    #[arg(long)]
+    from_cluster: bool,
+    /// The kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's ServiceAccount
+    #[arg(long, short = 'c', value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The revision: a part of the names of ConfigMaps
+    #[arg(long, value_name = "REVISION")]
+    pub(super) revision: Option<String>,
+    /// outrigger's own ConfigMap, with the key `bundle`; without a namespace in outrigger-system
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub(super) bundle_config_map: Option<String>,
+    /// Istio's ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
+    pub(super) injector_config_map: Option<String>,
+    /// Istio's ConfigMap with the key `mesh`; without it istio[-REVISION]
+    #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
+    pub(super) mesh_config_map: Option<String>,
+    /// The namespace of Istio's ConfigMaps; without it istio-system
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "bundle_config_map")]
+    pub(super) istio_namespace: Option<String>,
+    /// With Istio's ConfigMaps: whose behaviour is wanted where Istio's is questionable; without it outrigger's
+    #[arg(long, value_name = "WHOSE")]
+    compat: Option<CompatFlag>,
+    /// With Istio's ConfigMaps: what kind of cluster it is; without it kubernetes
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<PlatformFlag>,
+    /// With Istio's ConfigMaps: whether proxies run as native sidecars; without it as the nodes allow
+    #[arg(long, value_name = "WHEN")]
+    native_sidecars: Option<NativeFlag>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompatFlag {
+    Outrigger,
+    Istio,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PlatformFlag {
+    Kubernetes,
+    Openshift,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NativeFlag {
+    Auto,
+    Enabled,
+    Disabled,
+}
+
+impl FromCluster {
+    pub(super) fn is_chosen(&self) -> bool {
+        let names = [
+            &self.context,
+            &self.revision,
+            &self.bundle_config_map,
+            &self.injector_config_map,
+            &self.mesh_config_map,
+            &self.istio_namespace,
+        ];
+        self.from_cluster
+            || self.kubeconfig.is_some()
+            || names.iter().any(|name| name.is_some())
+            || self.compat.is_some()
+            || self.platform.is_some()
+            || self.native_sidecars.is_some()
+    }
+
+    fn cluster(&self) -> Cluster {
+        Cluster { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+
+    pub(super) fn load(&self) -> Result<Configured, Failure> {
+        self.cluster().run(async |session| {
+            let found = config_maps::read(session, self).await?;
+            snapshot::complete(session, found).await
+        })
+    }
+
+    pub(super) fn compat(&self) -> Compat {
+        match self.compat {
+            Some(CompatFlag::Istio) => Compat::Istio,
+            Some(CompatFlag::Outrigger) | None => Compat::Outrigger,
+        }
+    }
+
+    pub(super) fn platform(&self) -> Platform {
+        match self.platform {
+            Some(PlatformFlag::Openshift) => Platform::OpenShift,
+            Some(PlatformFlag::Kubernetes) | None => Platform::Kubernetes,
+        }
+    }
+
+    pub(super) fn native_sidecars(&self) -> NativeSidecars {
+        match self.native_sidecars {
+            Some(NativeFlag::Enabled) => NativeSidecars::Enabled,
+            Some(NativeFlag::Disabled) => NativeSidecars::Disabled,
+            Some(NativeFlag::Auto) | None => NativeSidecars::Auto,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a cluster knows beside its ConfigMaps: nodes, ProxyConfigs and, on OpenShift, namespaces. What may not be read is
+//! left out, with a warning.
+
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        cluster::{Asked, Kind, Session, Trouble},
+        failure::Failure,
+    },
+    Configured,
+    config_maps::Found,
+};
+use crate::{
+    config::{Mesh, NativeSidecars, Platform, Source, Warning},
+    inject::Selection,
+};
+
+/// How many objects one answer has.
+const PAGE: u32 = 500;
+
+/// The configuration with the facts of the cluster.
+pub(super) async fn complete(session: &Session, found: Found) -> Result<Configured, Failure> {
+    let Found { mesh, mut warnings, origin } = found;
+    let Value::Object(mut bundle) = mesh.effective_bundle() else {
+        return Err(Failure::data(format!("{origin}: found no bundle")));
+    };
+    let mut put =
+        |bundle: &mut Map<String, Value>, key: &str, read: Result<Vec<Value>, Trouble>, lacking: &str| {
+            match read {
+                Ok(list) => {
+                    bundle.insert(key.to_owned(), Value::Array(list));
+                    Ok(())
+                }
+                Err(trouble) if trouble.kind == Kind::Forbidden => {
+                    let message = format!("{}; {lacking}", trouble.sentence);
+                    warnings.push(Warning { path: key.to_owned(), message });
+                    Ok(())
+                }
+                Err(trouble) => Err(Failure::from(trouble)),
+            }
+        };
+    if mesh.native_sidecars() == NativeSidecars::Auto {
+        put(&mut bundle, "nodes", nodes(session).await, "no node is in the way of native sidecars")?;
+    }
+    put(&mut bundle, "proxyConfigs", proxy_configs(session).await, "ProxyConfig resources are left out")?;
+    if mesh.platform() == Platform::OpenShift {
+        let lacking = "the ranges of user IDs of namespaces are not known";
+        put(&mut bundle, "namespaces", namespaces(session).await, lacking)?;
+    }
+    let mesh = parsed(&mut bundle, &origin, &mut warnings)?;
+    Ok(Configured { mesh, warnings, origin, selection: Selection::ByApiServer })
+}
+
+/// The whole bundle. A ProxyConfig that is not valid is left out, as Istio does.
+fn parsed(
+    bundle: &mut Map<String, Value>,
+    origin: &str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Mesh, Failure> {
+    let read = |bundle: &Map<String, Value>| {
+        let text = Value::Object(bundle.clone()).to_string();
+        Mesh::from_bundle(Source { name: origin, text: &text })
+    };
+    if let Ok((mesh, _)) = read(bundle) {
+        return Ok(mesh);
+    }
+    let Some(Value::Array(all)) = bundle.insert("proxyConfigs".to_owned(), json!([])) else {
+        return Ok(read(bundle)?.0);
+    };
+    let mut kept = Vec::new();
+    for object in all {
+        let alone = Map::from_iter([("proxyConfigs".to_owned(), json!([object]))]);
+        match read(&alone) {
+            Ok(_) => kept.push(object),
+            Err(error) => {
+                let metadata = object.get("metadata");
+                let text =
+                    |key: &str| metadata.and_then(|metadata| metadata.get(key)?.as_str()).unwrap_or_default();
+                let path = format!("ProxyConfig {}/{}", text("namespace"), text("name"));
+                let problems = error.to_string().lines().collect::<Vec<_>>().join("; ");
+                warnings.push(Warning { path, message: format!("is left out: {problems}") });
+            }
+        }
+    }
+    bundle.insert("proxyConfigs".to_owned(), Value::Array(kept));
+    Ok(read(bundle)?.0)
+}
+
+async fn nodes(session: &Session) -> Result<Vec<Value>, Trouble> {
+    let nodes = list::<Node>(session, "nodes", Api::all(session.client.clone())).await?;
+    // A node that has not said its version yet runs no pod yet.
+    let named = |node: Node| {
+        let version = node.status?.node_info?.kubelet_version;
+        let name = node.metadata.name?;
+        (!version.is_empty()).then(|| json!({"name": name, "kubeletVersion": version}))
+    };
+    Ok(nodes.into_iter().filter_map(named).collect())
+}
+
+async fn namespaces(session: &Session) -> Result<Vec<Value>, Trouble> {
+    let namespaces = list::<Namespace>(session, "namespaces", Api::all(session.client.clone())).await?;
+    let described = |namespace: Namespace| {
+        let metadata = namespace.metadata;
+        let (labels, annotations) =
+            (metadata.labels.unwrap_or_default(), metadata.annotations.unwrap_or_default());
+        json!({"name": metadata.name, "labels": labels, "annotations": annotations})
+    };
+    Ok(namespaces.into_iter().map(described).collect())
+}
+
+/// The ProxyConfigs of all namespaces; none if the cluster does not know that kind.
+async fn proxy_configs(session: &Session) -> Result<Vec<Value>, Trouble> {
+    let kind = GroupVersionKind::gvk("networking.istio.io", "v1beta1", "ProxyConfig");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "proxyconfigs");
+    let api: Api<DynamicObject> = Api::all_with(session.client.clone(), &resource);
+    let objects = match list(session, "proxyconfigs", api).await {
+        Err(trouble) if trouble.kind == Kind::Missing => Vec::new(),
+        objects => objects?,
+    };
+    let described = |object: DynamicObject| {
+        let metadata = &object.metadata;
+        let mut told = Map::new();
+        for (key, value) in [
+            ("name", json!(metadata.name)),
+            ("namespace", json!(metadata.namespace)),
+            ("creationTimestamp", json!(metadata.creation_timestamp)),
+        ] {
+            if !value.is_null() {
+                told.insert(key.to_owned(), value);
+            }
+        }
+        json!({
+            "apiVersion": "networking.istio.io/v1beta1",
+            "kind": "ProxyConfig",
+            "metadata": told,
+            "spec": object.data.get("spec").cloned().unwrap_or_else(|| json!({})),
+        })
+    };
+    Ok(objects.into_iter().map(described).collect())
+}
+
+/// All objects, page by page.
+async fn list<K>(session: &Session, resource: &str, api: Api<K>) -> Result<Vec<K>, Trouble>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let asked = Asked { verb: "list", resource, name: "", namespace: "" };
+    let mut all = Vec::new();
+    let mut parameters = ListParams::default().limit(PAGE);
+    loop {
+        let page = session.call(&asked, api.list(&parameters)).await?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `outrigger webhook`: the configurations that send pods here, printed, applied and waited for.
+
+mod apply;
+mod live;
+mod probe;
+mod settings;
+mod wait;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{failure::Failure, files, report::Color};
+use crate::yaml;
+
+/// Print, apply or wait for the MutatingWebhookConfigurations that send pods to outrigger.
+#[derive(Debug, Args)]
+pub(super) struct Webhook {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Print(Box<Print>),
+    Apply(Box<apply::Apply>),
+    Wait(Box<wait::Wait>),
+}
+
+/// Print the MutatingWebhookConfigurations of a revision and its tags.
+///
+/// No cluster is asked, and the same flags give the same text.
+#[derive(Debug, Args)]
+struct Print {
+    #[command(flatten)]
+    settings: settings::SettingsFlags,
+    /// The form of the output
+    #[arg(short, long, value_name = "FORM", default_value = "yaml")]
+    output: Form,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// YAML documents
+    Yaml,
+    /// JSON; several objects as one List
+    Json,
+}
+
+impl Webhook {
+    pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        match self.command {
+            Command::Print(print) => print.run(),
+            Command::Apply(apply) => apply.run(color),
+            Command::Wait(wait) => wait.run(color),
+        }
+    }
+}
+
+impl Print {
+    fn run(self) -> Result<(), Failure> {
+        let objects = self.settings.settings()?.objects();
+        files::print(&match (self.output, objects.as_slice()) {
+            (Form::Yaml, objects) => objects.iter().map(yaml::to_string).collect::<Vec<_>>().join("---\n"),
+            (Form::Json, [object]) => format!("{object:#}\n"),
+            (Form::Json, objects) => {
+                format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": objects}))
+            }
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! MutatingWebhookConfigurations as the API server has them: read, and applied as one field manager.
+
+use std::time::Duration;
+
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use super::super::cluster::{Asked, Kind, Session, Trouble};
+use crate::webhook_config;
+
+/// Whose fields these are, as the API server records it.
+pub(super) const FIELD_MANAGER: &str = "outrigger";
+
+/// Applies a configuration; what it is then, or would be after a dry run.
+pub(super) async fn apply(
+    session: &Session,
+    name: &str,
+    wanted: &Value,
+    dry_run: bool,
+    force: bool,
+) -> Result<Value, Trouble> {
+    let asked = Asked { verb: "patch", ..asked(name) };
+    let parameters =
+        PatchParams { dry_run, force, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
+    let object = session.call(&asked, api(session).patch(name, &parameters, &Patch::Apply(wanted))).await?;
+    Ok(json!(object))
+}
+
+/// A configuration that is there.
+pub(super) async fn read(
+    session: &Session,
+    name: &str,
+    patience: Duration,
+) -> Result<Option<Value>, Trouble> {
+    match session.call_within(patience, &asked(name), api(session).get(name)).await {
+        Ok(object) => Ok(Some(json!(object))),
+        Err(trouble) if trouble.kind == Kind::Missing => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn asked(name: &str) -> Asked<'_> {
+    Asked { verb: "get", resource: "mutatingwebhookconfigurations", name, namespace: "" }
+}
+
+/// As JSON from end to end: what a newer API server knows more is kept.
+fn api(session: &Session) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration");
+    Api::all_with(
+        session.client.clone(),
+        &ApiResource::from_gvk_with_plural(&kind, "mutatingwebhookconfigurations"),
+    )
+}
+
+/// The wanted object with the caBundles that we set ourselves at some time: to apply it without them would remove them.
+/// Those of others stay by themselves. The object's version makes sure that a newer caBundle is not overwritten.
+pub(super) fn keeping_ca_bundles(wanted: &Value, live: &Value) -> Value {
+    let mut kept = webhook_config::with_own_ca_bundles(wanted.clone(), live, FIELD_MANAGER);
+    let version = live.pointer("/metadata/resourceVersion");
+    if let Some(version) = version.filter(|_| kept != *wanted)
+        && let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        metadata.insert("resourceVersion".to_owned(), version.clone());
+    }
+    kept
+}

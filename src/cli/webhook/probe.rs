@@ -1,0 +1,109 @@
+//! A pod that is never created: a server-side dry run that tells whether the API server really calls us.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
+};
+use serde_json::{Map, Value, json};
+
+use super::super::cluster::{Asked, Kind, Session, Trouble};
+use crate::{config::Selector, names, webhook_config::entries};
+
+/// The labels of a pod that some entry selects.
+pub(super) struct Probe {
+    pub(super) labels: Map<String, Value>,
+    /// The entry.
+    pub(super) entry: String,
+}
+
+/// The labels of a namespace. Whoever may not read it tries the pod with the labels of none.
+pub(super) async fn namespace_labels(
+    session: &Session,
+    name: &str,
+    patience: Duration,
+) -> Result<Map<String, Value>, Trouble> {
+    let asked = Asked { verb: "get", resource: "namespaces", name, namespace: "" };
+    let api: Api<Namespace> = Api::all(session.client.clone());
+    let labels = match session.call_within(patience, &asked, api.get(name)).await {
+        Ok(namespace) => namespace.metadata.labels.unwrap_or_default(),
+        Err(trouble) if trouble.kind == Kind::Forbidden => {
+            [(names::LABEL_NAMESPACE_NAME.to_owned(), name.to_owned())].into()
+        }
+        Err(trouble) => return Err(trouble),
+    };
+    Ok(labels.into_iter().map(|(key, value)| (key, Value::String(value))).collect())
+}
+
+/// The first labels of a pod with which an entry of the configuration asks for it in a namespace.
+pub(super) fn choose(configuration: &Value, namespace: &Map<String, Value>, revision: &str) -> Option<Probe> {
+    let candidates = [json!({}), json!({names::INJECT: "true"}), json!({names::REVISION: revision})];
+    let selects = |entry: &Value, key: &str, labels: &Map<String, Value>| {
+        let selector = entry.get(key).cloned().unwrap_or_else(|| json!({}));
+        Selector::from_value(&selector).is_some_and(|selector| selector.matches(labels))
+    };
+    candidates.into_iter().filter_map(|labels| labels.as_object().cloned()).find_map(|labels| {
+        let entry = entries(configuration).find(|(_, entry)| {
+            selects(entry, "namespaceSelector", namespace) && selects(entry, "objectSelector", &labels)
+        });
+        Some(Probe { entry: entry?.0.to_owned(), labels })
+    })
+}
+
+/// The pod as the API server would create it.
+pub(super) async fn dry_run(
+    session: &Session,
+    namespace: &str,
+    labels: &Map<String, Value>,
+    patience: Duration,
+) -> Result<Value, Trouble> {
+    let kind = GroupVersionKind::gvk("", "v1", "Pod");
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        session.client.clone(),
+        namespace,
+        &ApiResource::from_gvk_with_plural(&kind, "pods"),
+    );
+    let pod: DynamicObject = serde_json::from_value(pod(labels)).map_err(|error| Trouble {
+        kind: Kind::Refused,
+        sentence: format!("the pod of the dry run cannot be written: {error}"),
+    })?;
+    let asked = Asked { verb: "create", resource: "pods", name: "", namespace };
+    let parameters = PostParams { dry_run: true, field_manager: None };
+    let created = session.call_within(patience, &asked, api.create(&parameters, &pod)).await?;
+    Ok(json!(created))
+}
+
+/// The revision that injected a pod, if one did.
+pub(super) fn injected_by(pod: &Value) -> Option<String> {
+    let status = pod.get("metadata")?.get("annotations")?.get(names::ANNOTATION_STATUS)?.as_str()?;
+    let status: Value = serde_json::from_str(status).ok()?;
+    Some(status.get("revision")?.as_str()?.to_owned())
+}
+
+/// A pod that every Pod Security level and quota takes by itself.
+fn pod(labels: &Map<String, Value>) -> Value {
+    let restricted = json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": true,
+        "runAsUser": 65_535,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    let resources = json!({"cpu": "1m", "memory": "1Mi"});
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "outrigger-webhook-wait-", "labels": labels},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "none",
+                "image": "registry.k8s.io/pause",
+                "resources": {"requests": resources, "limits": resources},
+                "securityContext": restricted,
+            }],
+        },
+    })
+}

@@ -1,0 +1,180 @@
+//! The flags that say what the configurations are, checked before anything is printed or sent.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::super::{failure::Failure, files};
+use crate::{
+    server::options::parse_duration,
+    webhook_config::{
+        Client, Conditions, DEFAULT_REVISION, FailurePolicy, NAMESPACE, ReinvocationPolicy, SUFFIX, Settings,
+        service_name,
+    },
+};
+
+/// Which configurations: a revision, its tags and its namespace make their names.
+#[derive(Debug, Args)]
+pub(super) struct Names {
+    /// The revision; namespaces labelled istio-injection=enabled belong to the one named default
+    #[arg(long, env = "OUTRIGGER_REVISION", value_name = "REVISION", default_value = DEFAULT_REVISION)]
+    pub(super) revision: String,
+    /// Another name for the revision, with a configuration of its own; may be repeated
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub(super) tags: Vec<String>,
+    /// This revision is the default one, whatever its name: the same as --tag default
+    #[arg(long)]
+    pub(super) default_revision: bool,
+    /// With the default revision: pods of namespaces without any label get a proxy too
+    #[arg(long)]
+    pub(super) enable_namespaces_by_default: bool,
+    /// outrigger's own namespace: the Service's, and never injected
+    #[arg(short, long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = NAMESPACE)]
+    pub(super) namespace: String,
+    /// What the names of the entries end with
+    #[arg(long, value_name = "SUFFIX", default_value = SUFFIX)]
+    pub(super) name_suffix: String,
+}
+
+/// What is in the configurations.
+#[derive(Debug, Args)]
+pub(super) struct SettingsFlags {
+    #[command(flatten)]
+    names: Names,
+    /// The Service the API server calls; without it outrigger[-REVISION]
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// The port of the Service
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    port: u16,
+    /// The path, which may carry parameters such as /inject/cluster/east
+    #[arg(long, value_name = "PATH", default_value = "/inject")]
+    path: String,
+    /// An https URL the API server calls instead of the Service
+    #[arg(long, value_name = "URL", conflicts_with_all = ["service", "port", "path"])]
+    url: Option<String>,
+    /// CA certificates in PEM; without it the caBundle is left to whoever keeps it
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
+    /// What happens to a pod if nobody answers: it is refused (Fail) or created without a proxy (Ignore)
+    #[arg(long, value_name = "POLICY", default_value = "Fail", ignore_case = true)]
+    failure_policy: FailureFlag,
+    /// Whether outrigger is asked again about a pod that another webhook changed after it
+    #[arg(long, value_name = "POLICY", default_value = "Never", ignore_case = true)]
+    reinvocation_policy: ReinvocationFlag,
+    /// How long the API server waits for an answer, 1s to 30s
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = seconds)]
+    timeout: Duration,
+    /// A namespace that is never injected, besides outrigger's own and the system's; may be repeated
+    #[arg(long = "exclude-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
+    excluded: Vec<String>,
+    /// Which pods the API server does not even ask about, since they are never injected
+    #[arg(long, value_name = "WHICH", default_value = "preset")]
+    match_conditions: ConditionsFlag,
+    /// A label of the objects, such as istio.io/rev=canary for istioctl; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FailureFlag {
+    #[value(name = "Fail")]
+    Fail,
+    #[value(name = "Ignore")]
+    Ignore,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ReinvocationFlag {
+    #[value(name = "Never")]
+    Never,
+    #[value(name = "IfNeeded")]
+    IfNeeded,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ConditionsFlag {
+    /// Those on the host's network and mirror pods
+    Preset,
+    /// Those on the host's network; for compat: istio
+    HostNetwork,
+    /// None
+    None,
+}
+
+impl Names {
+    /// Settings that have the names right; the rest are defaults.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
+        let mut tags = self.tags.clone();
+        let has_default = self.revision == DEFAULT_REVISION || tags.iter().any(|tag| tag == DEFAULT_REVISION);
+        if self.default_revision && !has_default {
+            tags.push(DEFAULT_REVISION.to_owned());
+        }
+        let settings = Settings {
+            revision: self.revision.clone(),
+            tags,
+            enable_namespaces_by_default: self.enable_namespaces_by_default,
+            namespace: self.namespace.clone(),
+            suffix: self.name_suffix.clone(),
+            ..Settings::default()
+        };
+        checked(settings)
+    }
+}
+
+impl SettingsFlags {
+    /// What the flags say, if it is acceptable.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
+        let names = self.names.settings()?;
+        let client = match &self.url {
+            Some(url) => Client::Url(url.clone()),
+            None => Client::Service {
+                name: self.service.clone().unwrap_or_else(|| service_name(&names.revision)),
+                port: self.port,
+                path: self.path.clone(),
+            },
+        };
+        checked(Settings {
+            excluded_namespaces: self.excluded.clone(),
+            client,
+            ca_bundle: self.ca_bundle.as_deref().map(files::read).transpose()?.map(|input| input.text),
+            failure_policy: match self.failure_policy {
+                FailureFlag::Fail => FailurePolicy::Fail,
+                FailureFlag::Ignore => FailurePolicy::Ignore,
+            },
+            reinvocation_policy: match self.reinvocation_policy {
+                ReinvocationFlag::Never => ReinvocationPolicy::Never,
+                ReinvocationFlag::IfNeeded => ReinvocationPolicy::IfNeeded,
+            },
+            timeout_seconds: u32::try_from(self.timeout.as_secs()).unwrap_or(u32::MAX),
+            conditions: match self.match_conditions {
+                ConditionsFlag::Preset => Conditions::Preset,
+                ConditionsFlag::HostNetwork => Conditions::HostNetwork,
+                ConditionsFlag::None => Conditions::None,
+            },
+            labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            ..names
+        })
+    }
+}
+
+fn checked(settings: Settings) -> Result<Settings, Failure> {
+    settings.check().map_err(|problems| Failure::usage(problems.join("\n")))?;
+    Ok(settings)
+}
+
+/// Whole seconds: the API server knows no others.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if duration.subsec_nanos() != 0 {
+        return Err(format!("found {text:?}; accepted are whole seconds from 1s to 30s"));
+    }
+    Ok(duration)
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("found {text:?}; accepted is KEY=VALUE")),
+    }
+}

@@ -1,0 +1,214 @@
+//! `outrigger webhook wait`: until the API server really calls us, with a line each second about what is missing.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        cluster::{Cluster, Kind, Session, Trouble},
+        failure::Failure,
+        files,
+        report::{self, Color},
+    },
+    live, probe,
+    settings::Names,
+};
+use crate::{
+    server::options::parse_duration,
+    webhook_config::{self, entries, is_ours},
+};
+
+/// Wait until the API server calls outrigger for the revision and its tags.
+///
+/// For each configuration: it is there, its entries have a caBundle, and a pod that one of them selects comes back with a
+/// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached.
+#[derive(Debug, Args)]
+pub(super) struct Wait {
+    #[command(flatten)]
+    names: Names,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// The namespace of the pod of the dry run: one whose pods are to be injected, or one without labels
+    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    probe_namespace: String,
+    /// Create no pod, not even in a dry run: only look at the configurations
+    #[arg(long)]
+    no_probe: bool,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// What is missing.
+enum Missing {
+    /// It may come by itself.
+    Yet(String),
+    /// It may come by itself, once an API server answers.
+    Unreachable(String),
+    /// It will not come by itself.
+    ForGood(String),
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+impl Wait {
+    pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        let settings = self.names.settings()?;
+        // A tag is asked for by its own name, and answered by the revision.
+        let asked: Vec<(String, String)> = settings
+            .object_names()
+            .into_iter()
+            .zip(
+                std::iter::once(&settings.revision)
+                    .chain(&settings.tags)
+                    .chain(std::iter::once(&settings.revision)),
+            )
+            .map(|(name, revision)| (name, revision.clone()))
+            .collect();
+        self.cluster.run(async |session| {
+            let started = Instant::now();
+            let deadline = started + self.timeout;
+            for (name, answers_to) in &asked {
+                loop {
+                    let missing = match self.look(session, name, answers_to, deadline).await {
+                        Ok(done) => {
+                            files::print(&format!("MutatingWebhookConfiguration {name}: {done}\n"))?;
+                            break;
+                        }
+                        Err(missing) => missing,
+                    };
+                    let over = Instant::now() >= deadline;
+                    let waited = started.elapsed().as_secs();
+                    match missing {
+                        Missing::ForGood(text) => return Err(Failure::error(text)),
+                        Missing::Yet(text) if over => return Err(Failure::error(gave_up(waited, &text))),
+                        Missing::Unreachable(text) if over => {
+                            return Err(Failure::unavailable(gave_up(waited, &text)));
+                        }
+                        Missing::Yet(text) | Missing::Unreachable(text) => {
+                            report::progress(&format!("waiting ({waited}s): {text}"), color);
+                        }
+                    }
+                    tokio::time::sleep_until(deadline.min(Instant::now() + INTERVAL)).await;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks once; what was found, or what is missing.
+    async fn look(
+        &self,
+        session: &Session,
+        name: &str,
+        answers_to: &str,
+        deadline: Instant,
+    ) -> Result<String, Missing> {
+        let patience =
+            deadline.saturating_duration_since(Instant::now()).clamp(INTERVAL, Duration::from_secs(10));
+        let Some(configuration) = live::read(session, name, patience).await? else {
+            return Err(Missing::Yet(format!("there is no MutatingWebhookConfiguration {name}")));
+        };
+        let ours = self.entries(name, &configuration)?;
+        if self.no_probe {
+            return Ok(format!("{ours} entries have a caBundle"));
+        }
+        let labels = probe::namespace_labels(session, &self.probe_namespace, patience).await?;
+        let Some(chosen) = probe::choose(&configuration, &labels, answers_to) else {
+            return Err(Missing::Yet(self.unselected(name, &labels)));
+        };
+        let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, patience)
+            .await
+            .map_err(refused)?;
+        let entry = &chosen.entry;
+        match probe::injected_by(&pod) {
+            Some(revision) if revision == self.names.revision => {
+                Ok(format!("the API server calls {entry}, and revision {revision} answers"))
+            }
+            Some(revision) => Err(Missing::Yet(format!(
+                "{name}: a pod for {entry} was injected by revision {revision:?}; wanted: {:?}",
+                self.names.revision
+            ))),
+            None => Err(Missing::Yet(format!(
+                "{name}: a pod for {entry} came back without a proxy: nobody answers and failurePolicy is Ignore, or the \
+                 configuration of the injector leaves it out"
+            ))),
+        }
+    }
+
+    /// How many entries of ours there are, if every one of them can be called.
+    fn entries(&self, name: &str, configuration: &Value) -> Result<usize, Missing> {
+        let ours: Vec<_> =
+            entries(configuration).filter(|(entry, _)| is_ours(entry, &self.names.name_suffix)).collect();
+        if ours.is_empty() {
+            let suffix = &self.names.name_suffix;
+            return Err(Missing::Yet(format!("{name} has no entry whose name ends in {suffix}")));
+        }
+        for (entry, webhook) in &ours {
+            let is_service = webhook.pointer("/clientConfig/service").is_some();
+            match webhook_config::ca_bundle(webhook) {
+                None if is_service => {
+                    return Err(Missing::Yet(format!("{name}: {entry} has no caBundle yet")));
+                }
+                Some(bundle) if !is_certificate(bundle) => {
+                    return Err(Missing::Yet(format!(
+                        "{name}: the caBundle of {entry} holds no certificate"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(ours.len())
+    }
+
+    fn unselected(&self, name: &str, labels: &Map<String, Value>) -> String {
+        let told: Vec<String> = labels
+            .iter()
+            .filter(|(key, _)| {
+                [crate::names::LABEL_INJECTION, crate::names::REVISION].contains(&key.as_str())
+            })
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        let told = if told.is_empty() { "no label of that kind".to_owned() } else { told.join(", ") };
+        format!(
+            "{name}: no entry selects a pod in namespace {} (it has {told}); accepted with --probe-namespace: a namespace \
+             whose pods it injects, or one without these labels",
+            self.probe_namespace
+        )
+    }
+}
+
+impl From<Trouble> for Missing {
+    fn from(trouble: Trouble) -> Missing {
+        match trouble.kind {
+            Kind::Unreachable => Missing::Unreachable(trouble.sentence),
+            Kind::Forbidden => Missing::ForGood(trouble.sentence),
+            _ => Missing::Yet(trouble.sentence),
+        }
+    }
+}
+
+/// A pod that is refused although it may be created: what the API server says about it tells what is missing, such as a
+/// webhook that cannot be called.
+fn refused(trouble: Trouble) -> Missing {
+    match trouble.kind {
+        Kind::Forbidden => {
+            Missing::ForGood(format!("{}; accepted: that right, or --no-probe", trouble.sentence))
+        }
+        _ => Missing::from(trouble),
+    }
+}
+
+fn gave_up(waited: u64, text: &str) -> String {
+    format!("gave up after {waited}s: {text}")
+}
+
+/// Whether a caBundle is PEM with at least one certificate that can be parsed.
+fn is_certificate(bundle: &str) -> bool {
+    let Some(pem) = webhook_config::decode_ca_bundle(bundle) else { return false };
+    let mut blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
+    blocks.any(|block| block.is_ok_and(|block| block.label == "CERTIFICATE" && block.parse_x509().is_ok()))
+}

@@ -1,0 +1,169 @@
+//! How the caBundle of our webhooks stands, and whose it is. Pure.
+
+use std::collections::{BTreeSet, HashSet};
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::{Value, json};
+
+/// The field manager that owns what we write.
+pub(crate) const MANAGER: &str = "outrigger-ca-bundle";
+
+/// One of our webhooks in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) standing: Standing,
+    /// Whether we own the field, alone or with others.
+    ours: bool,
+    /// The certificates in it.
+    certificates: HashSet<CertificateDer<'static>>,
+}
+
+/// How a caBundle stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is what it should be.
+    Right,
+    /// It holds our CAs and more, and somebody else keeps it: it works, and is left alone.
+    Extended {
+        /// The field managers.
+        by: String,
+    },
+    /// It is ours to set.
+    Wrong(Wrong),
+    /// It is a bundle without all of our CAs that somebody else keeps: it is left alone.
+    Foreign {
+        /// The field managers.
+        by: String,
+        /// Whether it holds some of ours: then it worked before a rotation began, and must not stop working by it.
+        partly: bool,
+    },
+}
+
+/// What is wrong with a caBundle that is ours to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// There is none.
+    Empty,
+    /// There is no certificate in it: nobody can have a use for it.
+    Garbage,
+    /// It is what we set, or could have set, before.
+    Outdated,
+}
+
+/// Looks at every webhook whose name ends with one of `suffixes`, in the order of the configuration.
+pub(crate) fn assess(
+    configuration: &MutatingWebhookConfiguration,
+    suffixes: &[String],
+    trusted: &HashSet<CertificateDer<'static>>,
+) -> Vec<Entry> {
+    let webhooks = configuration.webhooks.iter().flatten();
+    let ours = webhooks.filter(|webhook| suffixes.iter().any(|suffix| ends_with(&webhook.name, suffix)));
+    ours.map(|webhook| {
+        let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
+        let certificates = certificates(bundle);
+        let (ours, others) = owners(configuration, &webhook.name);
+        let by = if others.is_empty() { "nobody who is known".to_owned() } else { others.join(", ") };
+        let standing = if certificates == *trusted {
+            Standing::Right
+        } else if certificates.is_empty() {
+            let blank = bundle.iter().all(u8::is_ascii_whitespace);
+            Standing::Wrong(if blank { Wrong::Empty } else { Wrong::Garbage })
+        } else if ours || certificates.is_subset(trusted) {
+            Standing::Wrong(Wrong::Outdated)
+        } else if certificates.is_superset(trusted) {
+            Standing::Extended { by }
+        } else {
+            Standing::Foreign { by, partly: !certificates.is_disjoint(trusted) }
+        };
+        Entry { name: webhook.name.clone(), standing, ours, certificates }
+    })
+    .collect()
+}
+
+impl Entry {
+    /// Whether an API server that calls this webhook trusts a CA.
+    pub(crate) fn trusts(&self, ca: &CertificateDer<'static>) -> bool {
+        self.certificates.contains(ca)
+    }
+
+    /// Whether an API server that calls this webhook trusts all of the CAs.
+    pub(crate) fn trusts_all(&self) -> bool {
+        matches!(self.standing, Standing::Right | Standing::Extended { .. })
+    }
+}
+
+/// What to apply on the server, as the manager of nothing but the caBundle of existing entries; `None` where there is
+/// nothing to write.
+///
+/// The resource version makes it fail when anything has changed since it was looked at; that is why it may be forced.
+/// Entries are in the order of the configuration, or else applying would change that order. Entries that are right and
+/// ours are in it: a field that its manager leaves out is removed.
+pub(crate) fn application(
+    configuration: &MutatingWebhookConfiguration,
+    entries: &[Entry],
+    bundle: &str,
+) -> Option<Value> {
+    use base64::Engine as _;
+    entries.iter().any(|entry| matches!(entry.standing, Standing::Wrong(_))).then(|| {
+        let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
+        let ours = |entry: &&Entry| match entry.standing {
+            Standing::Wrong(_) => true,
+            Standing::Right => entry.ours,
+            Standing::Extended { .. } | Standing::Foreign { .. } => false,
+        };
+        let webhooks: Vec<Value> = entries
+            .iter()
+            .filter(ours)
+            .map(|entry| json!({"name": entry.name, "clientConfig": {"caBundle": bundle}}))
+            .collect();
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {
+                "name": configuration.metadata.name,
+                "resourceVersion": configuration.metadata.resource_version,
+            },
+            "webhooks": webhooks,
+        })
+    })
+}
+
+/// The certificates in a bundle, as API servers read it: what is no certificate is passed over.
+fn certificates(bundle: &[u8]) -> HashSet<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(bundle)
+        .map_while(Result::ok)
+        .filter(|der| x509_parser::parse_x509_certificate(der).is_ok())
+        .collect()
+}
+
+/// `rev.a.example.org` ends with `example.org` and with `.example.org`, `b-example.org` with neither.
+fn ends_with(name: &str, suffix: &str) -> bool {
+    let suffix = suffix.strip_prefix('.').unwrap_or(suffix);
+    name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Whether we own the caBundle of a webhook, and which other field managers do.
+fn owners(configuration: &MutatingWebhookConfiguration, webhook: &str) -> (bool, Vec<String>) {
+    let key = format!("k:{}", json!({"name": webhook}));
+    let owners: BTreeSet<String> = configuration
+        .metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| {
+            let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+            fields
+                .and_then(|fields| {
+                    fields.get("f:webhooks")?.get(&key)?.get("f:clientConfig")?.get("f:caBundle")
+                })
+                .is_some()
+        })
+        .map(|entry| entry.manager.clone().unwrap_or_default())
+        .collect();
+    (owners.contains(MANAGER), owners.into_iter().filter(|owner| owner != MANAGER).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use serde_json::json;
+
+use super::*;
+use crate::server::certs::content::pem;
+
+const SUFFIX: &str = "sidecar-injector.istio.io";
+
+fn ca() -> CertificateDer<'static> {
+    super::super::super::issue::authority(1_800_000_000, 1000).unwrap().der
+}
+
+/// What is in a caBundle and which manager set it.
+struct Bundle<'a>(&'a str, Option<&'a str>);
+
+fn configuration(webhooks: &[(&str, Bundle<'_>)]) -> MutatingWebhookConfiguration {
+    use base64::Engine as _;
+    let list: Vec<Value> = webhooks
+        .iter()
+        .map(|(name, Bundle(bundle, _))| {
+            json!({"name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None", "clientConfig": {
+                "url": "https://x", "caBundle": base64::engine::general_purpose::STANDARD.encode(bundle),
+            }})
+        })
+        .collect();
+    let managers: Vec<Value> = webhooks
+        .iter()
+        .filter_map(|(name, Bundle(_, manager))| {
+            let key = format!("k:{}", json!({"name": name}));
+            manager.map(|manager| {
+                json!({"manager": manager, "operation": "Update", "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:webhooks": {key: {"f:clientConfig": {"f:caBundle": {}}}}}})
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "metadata": {"name": "m", "resourceVersion": "7", "managedFields": managers}, "webhooks": list,
+    }))
+    .unwrap()
+}
+
+fn standing(bundle: &str, manager: Option<&str>, trusted: &[CertificateDer<'static>]) -> Standing {
+    let name = format!("namespace.{SUFFIX}");
+    let configuration = configuration(&[(&name, Bundle(bundle, manager))]);
+    let entries = assess(&configuration, &[SUFFIX.to_owned()], &trusted.iter().cloned().collect());
+    entries[0].standing.clone()
+}
+
+// T-07
+#[test]
+fn what_nobody_can_use_is_ours_to_set_whoever_wrote_it() {
+    let ours = [ca()];
+    assert_eq!(standing("", None, &ours), Standing::Wrong(Wrong::Empty));
+    // What charts write as a placeholder.
+    assert_eq!(standing("\n", Some("helm"), &ours), Standing::Wrong(Wrong::Empty));
+    for garbage in [
+        "garbage",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\n",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    ] {
+        assert_eq!(
+            standing(garbage, Some("kubectl-edit"), &ours),
+            Standing::Wrong(Wrong::Garbage),
+            "{garbage}"
+        );
+    }
+}
+
+#[test]
+fn what_holds_only_our_own_cas_is_ours_to_set() {
+    let trusted = [ca(), ca()];
+    // During a rotation, whoever wrote the old bundle.
+    assert_eq!(standing(&pem(&trusted[0]), Some("kubectl"), &trusted), Standing::Wrong(Wrong::Outdated));
+    assert_eq!(standing(&pem(&ca()), Some(MANAGER), &trusted), Standing::Wrong(Wrong::Outdated));
+}
+
+// O-03
+#[test]
+fn a_bundle_of_somebody_else_is_left_alone() {
+    let by = "cert-manager-cainjector".to_owned();
+    let foreign = standing(&pem(&ca()), Some(&by), &[ca()]);
+    assert_eq!(foreign, Standing::Foreign { by, partly: false });
+    let foreign = standing(&pem(&ca()), None, &[ca()]);
+    assert_eq!(foreign, Standing::Foreign { by: "nobody who is known".to_owned(), partly: false });
+}
+
+// T-08
+#[test]
+fn a_bundle_that_trusts_more_than_our_ca_works_and_is_left_alone() {
+    let trusted = [ca(), ca()];
+    let by = "kubectl-edit".to_owned();
+    let more = format!("{}{}{}", pem(&trusted[1]), pem(&ca()), pem(&trusted[0]));
+    assert_eq!(standing(&more, Some(&by), &trusted), Standing::Extended { by: by.clone() });
+    // With one of ours missing a rotation has to wait for it.
+    let part = format!("{}{}", pem(&trusted[0]), pem(&ca()));
+    assert_eq!(standing(&part, Some(&by), &trusted), Standing::Foreign { by, partly: true });
+}
+
+#[test]
+fn the_same_cas_in_another_order_are_right() {
+    let trusted = [ca(), ca()];
+    let turned = format!("# a comment\n{}\n{}", pem(&trusted[1]), pem(&trusted[0]));
+    assert_eq!(standing(&turned, Some("kubectl"), &trusted), Standing::Right);
+}
+
+#[test]
+fn suffixes_end_at_dots() {
+    for (name, suffix, ours) in [
+        ("rev.namespace.sidecar-injector.istio.io", "sidecar-injector.istio.io", true),
+        ("rev.namespace.sidecar-injector.istio.io", ".sidecar-injector.istio.io", true),
+        ("sidecar-injector.istio.io", "sidecar-injector.istio.io", true),
+        ("other-sidecar-injector.istio.io", "sidecar-injector.istio.io", false),
+        ("vault.hashicorp.com", "sidecar-injector.istio.io", false),
+        ("", "sidecar-injector.istio.io", false),
+    ] {
+        assert_eq!(ends_with(name, suffix), ours, "{name} {suffix}");
+    }
+}
+
+// O-03
+#[test]
+fn only_our_entries_are_written_in_the_order_they_are_in() {
+    let (ours, theirs) = (ca(), ca());
+    let (b, a, c) = (format!("b.{SUFFIX}"), format!("a.{SUFFIX}"), format!("c.{SUFFIX}"));
+    let configuration = configuration(&[
+        (&b, Bundle("", None)),
+        ("vault.hashicorp.com", Bundle("", None)),
+        (&a, Bundle(&pem(&ours), Some(MANAGER))),
+        (&c, Bundle(&pem(&theirs), Some("cainjector"))),
+    ]);
+    let entries = assess(&configuration, &[SUFFIX.to_owned()], &[ours.clone()].into());
+    let applied = application(&configuration, &entries, "pem").unwrap();
+    let names: Vec<_> =
+        applied["webhooks"].as_array().unwrap().iter().map(|webhook| &webhook["name"]).collect();
+    // The one that is right stays ours; the one of somebody else stays theirs.
+    assert_eq!(names, [&json!(b), &json!(a)]);
+    assert_eq!(applied["webhooks"][0], json!({"name": b, "clientConfig": {"caBundle": "cGVt"}}));
+    assert_eq!(applied["metadata"], json!({"name": "m", "resourceVersion": "7"}));
+}
+
+#[test]
+fn nothing_is_written_when_nothing_is_wrong() {
+    let ours = ca();
+    let name = format!("a.{SUFFIX}");
+    let configuration = configuration(&[(&name, Bundle(&pem(&ours), Some("kubectl")))]);
+    let entries = assess(&configuration, &[SUFFIX.to_owned()], &[ours].into());
+    assert_eq!(application(&configuration, &entries, "pem"), None);
+}

@@ -1,0 +1,96 @@
+//! Makes CAs and certificates: ECDSA P-256, backdated, a CA for nothing but leaves. The clock is an argument.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData,
+};
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{super::tls::chain::Validity, plan::BACKDATED};
+
+/// Why nothing can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a certificate: {0}")]
+pub(crate) struct Error(#[from] rcgen::Error);
+
+/// A certificate and its key.
+pub(crate) struct Made {
+    pub(crate) der: CertificateDer<'static>,
+    /// In PEM.
+    pub(crate) certificate: String,
+    /// In PEM.
+    pub(crate) key: Zeroizing<String>,
+}
+
+/// RFC 5280, ub-common-name.
+const LONGEST_COMMON_NAME: usize = 64;
+
+/// Makes a CA that is valid for `lifetime` seconds from now.
+///
+/// # Errors
+/// When the cryptographic library fails.
+pub(crate) fn authority(now: i64, lifetime: i64) -> Result<Made, Error> {
+    let key = KeyPair::generate()?;
+    let mut parameters = CertificateParams::default();
+    // A name of its own: verifiers find the issuer by name.
+    let digest = Sha256::digest(key.subject_public_key_info());
+    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    parameters.distinguished_name = common_name(&format!("outrigger CA {mark}"));
+    parameters.not_before = at(now - BACKDATED);
+    parameters.not_after = at(now + lifetime);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let certificate = parameters.self_signed(&key)?;
+    Ok(made(&certificate, &key))
+}
+
+/// Makes a server certificate for `names`, issued by a CA, valid for `lifetime` seconds from now but not longer than
+/// the CA.
+///
+/// # Errors
+/// When the CA's key cannot be used, or a name is neither a DNS name nor an IP address.
+pub(crate) fn leaf(
+    (ca, ca_key): (&CertificateDer<'_>, &str),
+    ca_validity: Validity,
+    names: &[String],
+    now: i64,
+    lifetime: i64,
+) -> Result<Made, Error> {
+    let issuer = Issuer::from_ca_cert_der(ca, KeyPair::from_pem(ca_key)?)?;
+    let key = KeyPair::generate()?;
+    let mut parameters = CertificateParams::new(names)?;
+    parameters.distinguished_name = match names.first() {
+        Some(name) if name.len() <= LONGEST_COMMON_NAME => common_name(name),
+        _ => DistinguishedName::new(),
+    };
+    parameters.not_before = at((now - BACKDATED).max(ca_validity.not_before));
+    parameters.not_after = at((now + lifetime).min(ca_validity.not_after));
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.use_authority_key_identifier_extension = true;
+    let certificate = parameters.signed_by(&key, &issuer)?;
+    Ok(made(&certificate, &key))
+}
+
+fn made(certificate: &rcgen::Certificate, key: &KeyPair) -> Made {
+    Made {
+        der: certificate.der().clone(),
+        certificate: certificate.pem(),
+        key: Zeroizing::new(key.serialize_pem()),
+    }
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+/// The type that certificates are made with is reached through the standard library's.
+fn at<T: From<SystemTime>>(seconds: i64) -> T {
+    (UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).into()
+}

@@ -1,0 +1,115 @@
+//! Tasks that go on for as long as the server: one that panics is counted, named in the log and begun again, so that
+//! nothing dies without a word.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::task::JoinSet;
+
+/// Begins tasks again.
+#[derive(Clone, Debug)]
+pub(crate) struct Supervisor {
+    panics: Counter,
+    again: Duration,
+}
+
+/// Before a task that ended is begun again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    /// One that counts panics.
+    pub(crate) fn new(panics: Counter) -> Supervisor {
+        Supervisor { panics, again: AGAIN }
+    }
+
+    /// Runs something that should not end, and again should it end all the same. It ends when this is dropped.
+    pub(crate) async fn keep<F>(self, what: &'static str, mut begin: impl FnMut() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        loop {
+            let panicked = !self.run(begin()).await;
+            tracing::error!(what, panicked, "a task has ended that should not; it is started again");
+            tokio::time::sleep(self.again).await;
+        }
+    }
+
+    /// Runs something to its end, and again if that was a panic. It ends when this is dropped.
+    pub(crate) async fn finish<F>(self, what: &'static str, mut begin: impl FnMut() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while !self.run(begin()).await {
+            tracing::error!(what, panicked = true, "a task has ended that should not; it is started again");
+            tokio::time::sleep(self.again).await;
+        }
+    }
+
+    /// Runs a task. Tells whether it came to its own end.
+    async fn run<F>(&self, begun: F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // In a set, which ends its tasks when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(begun);
+        let panicked = task.join_next().await.is_some_and(|ended| ended.is_err());
+        if panicked {
+            self.panics.inc();
+        }
+        !panicked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Tasks of which the first two panic; the semaphore gets a permit for each one that does not.
+    fn third_time_lucky() -> (Arc<Semaphore>, impl FnMut() -> Task) {
+        let (begun, ended) = (AtomicU32::new(0), Arc::new(Semaphore::new(0)));
+        let told = ended.clone();
+        let begin = move || -> Task {
+            let (time, ended) = (begun.fetch_add(1, Ordering::Relaxed), told.clone());
+            Box::pin(async move {
+                assert!(time >= 2, "on purpose");
+                ended.add_permits(1);
+            })
+        };
+        (ended, begin)
+    }
+
+    fn at_once() -> (Counter, Supervisor) {
+        let panics = Counter::default();
+        (panics.clone(), Supervisor { panics, again: Duration::ZERO })
+    }
+
+    #[tokio::test]
+    async fn what_panics_is_counted_and_begun_again_to_its_end() {
+        let ((panics, supervisor), (ended, begin)) = (at_once(), third_time_lucky());
+        supervisor.finish("a test", begin).await;
+        assert_eq!((panics.get(), ended.available_permits()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn what_should_not_end_is_begun_again_however_it_ends() {
+        let ((panics, supervisor), (ended, begin)) = (at_once(), third_time_lucky());
+        tokio::select! {
+            () = supervisor.keep("a test", begin) => {}
+            _three_times = ended.acquire_many(3) => {}
+        }
+        assert_eq!(panics.get(), 2);
+    }
+}

@@ -1,0 +1,42 @@
+//! The caBundle of entries by name: read, compared and set. Other entries and other fields are never touched.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value};
+
+/// The caBundle of an entry as it stands there, in base64; nothing if there is none or it is empty.
+pub fn ca_bundle(webhook: &Value) -> Option<&str> {
+    webhook.pointer("/clientConfig/caBundle")?.as_str().filter(|bundle| !bundle.is_empty())
+}
+
+/// The certificates in PEM that a caBundle in base64 stands for, if it is base64 of a text.
+pub fn decode_ca_bundle(bundle: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(bundle).ok()?).ok()
+}
+
+/// Gives the entries that are chosen by name these certificates. Tells whether that changed anything.
+pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool, pem: &str) -> bool {
+    let wanted = Value::String(encoded(pem));
+    let mut changed = false;
+    each_client_config(configuration, |name, config| {
+        if is_chosen(name) && config.get("caBundle") != Some(&wanted) {
+            config.insert("caBundle".to_owned(), wanted.clone());
+            changed = true;
+        }
+    });
+    changed
+}
+
+/// As it stands in an entry.
+pub(super) fn encoded(pem: &str) -> String {
+    STANDARD.encode(pem)
+}
+
+fn each_client_config(configuration: &mut Value, mut visit: impl FnMut(&str, &mut Map<String, Value>)) {
+    let webhooks = configuration.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten();
+    for webhook in webhooks {
+        let Some(name) = webhook.get("name").and_then(Value::as_str).map(str::to_owned) else { continue };
+        if let Some(config) = webhook.get_mut("clientConfig").and_then(Value::as_object_mut) {
+            visit(&name, config);
+        }
+    }
+}

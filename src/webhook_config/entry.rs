@@ -1,0 +1,117 @@
+//! The entries of a configuration: which labels of a namespace and a pod lead to which of them.
+//!
+//! At most one entry of all configurations selects a pod, as long as every revision and tag has one configuration and one
+//! of them is the default: who asks for nobody gets nobody, and nobody is asked twice.
+
+use serde_json::{Value, json};
+
+use super::DEFAULT_REVISION;
+use crate::names::{INJECT, LABEL_INJECTION, LABEL_NAMESPACE_NAME, REVISION};
+
+/// One entry: a way to ask for injection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    way: Way,
+    /// The revision or tag it answers to.
+    revision: String,
+}
+
+/// How injection is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The namespace names the revision.
+    RevisionOfNamespace,
+    /// The pod names the revision, the namespace says nothing.
+    RevisionOfPod,
+    /// The namespace is labelled `istio-injection=enabled`.
+    Namespace,
+    /// The pod is labelled `sidecar.istio.io/inject=true`, nobody names a revision.
+    Pod,
+    /// Nobody says anything.
+    Auto,
+}
+
+const WAYS: [Way; 5] = [Way::RevisionOfNamespace, Way::RevisionOfPod, Way::Namespace, Way::Pod, Way::Auto];
+
+/// The entries of the configuration of a revision or tag.
+pub(super) fn of(revision: &str) -> Vec<Entry> {
+    WAYS.into_iter()
+        .filter(|way| match way {
+            Way::RevisionOfNamespace | Way::RevisionOfPod => true,
+            Way::Namespace | Way::Pod => revision == DEFAULT_REVISION,
+            Way::Auto => false,
+        })
+        .map(|way| Entry { way, revision: revision.to_owned() })
+        .collect()
+}
+
+/// Whether an entry with this name is one of ours, in a configuration that is ours.
+pub fn is_ours(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|prefix| WAYS.iter().any(|way| way.prefix() == prefix))
+}
+
+/// The entries of a configuration, whoever made them.
+pub fn entries(configuration: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let webhooks = configuration.get("webhooks").and_then(Value::as_array).into_iter().flatten();
+    webhooks.filter_map(|webhook| Some((webhook.get("name")?.as_str()?, webhook)))
+}
+
+impl Entry {
+    /// The entry for namespaces without any label.
+    pub(super) fn auto() -> Entry {
+        Entry { way: Way::Auto, revision: DEFAULT_REVISION.to_owned() }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.way.prefix())
+    }
+
+    /// What the namespace must say; the excluded ones never do.
+    pub(super) fn namespace_selector(&self, excluded: &[&str]) -> Value {
+        let (absent_injection, absent_revision) = (absent(LABEL_INJECTION), absent(REVISION));
+        let mut all = match self.way {
+            Way::RevisionOfNamespace => vec![one_of(REVISION, &[&self.revision]), absent_injection],
+            Way::Namespace => vec![one_of(LABEL_INJECTION, &["enabled"])],
+            Way::RevisionOfPod => vec![absent_revision, absent_injection],
+            Way::Pod | Way::Auto => vec![absent_injection, absent_revision],
+        };
+        all.push(none_of(LABEL_NAMESPACE_NAME, excluded));
+        Value::Array(all)
+    }
+
+    /// What the pod must say.
+    pub(super) fn object_selector(&self) -> Value {
+        let not_opted_out = none_of(INJECT, &["false"]);
+        Value::Array(match self.way {
+            Way::RevisionOfNamespace | Way::Namespace => vec![not_opted_out],
+            Way::RevisionOfPod => vec![not_opted_out, one_of(REVISION, &[&self.revision])],
+            Way::Pod => vec![one_of(INJECT, &["true"]), absent(REVISION)],
+            Way::Auto => vec![absent(INJECT), absent(REVISION)],
+        })
+    }
+}
+
+impl Way {
+    fn prefix(self) -> &'static str {
+        match self {
+            Way::RevisionOfNamespace => "rev.namespace.",
+            Way::RevisionOfPod => "rev.object.",
+            Way::Namespace => "namespace.",
+            Way::Pod => "object.",
+            Way::Auto => "auto.",
+        }
+    }
+}
+
+fn one_of(key: &str, values: &[&str]) -> Value {
+    json!({"key": key, "operator": "In", "values": values})
+}
+
+fn none_of(key: &str, values: &[&str]) -> Value {
+    json!({"key": key, "operator": "NotIn", "values": values})
+}
+
+fn absent(key: &str) -> Value {
+    json!({"key": key, "operator": "DoesNotExist"})
+}
