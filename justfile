@@ -42,6 +42,14 @@ oracles:
     cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
     cd hack/oracle/gotypes && for table in kubernetes istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
 
+# the chart and the manifests: rendered, and asked of real API servers
+chart:
+    .ci/chart
+
+# deploy/base anew, from the chart
+kustomize:
+    cd hack/chart && python3 kustomize.py
+
 # everything CI runs
 ci:
     .ci/run

@@ -14,13 +14,13 @@ mod e2e {
     pub mod outrigger_process;
 }
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::e2e::{
     control_plane::{ControlPlane, Flavour},
-    install::{NAMESPACE, Reach, Serving, Webhook, service},
+    install::{NAMESPACE, Serving},
 };
 
 const WEBHOOK: u16 = 8443;
@@ -40,12 +40,8 @@ async fn main() {
     let mut terminate = signal(SignalKind::terminate()).expect("signals");
     let started = async {
         let control_plane = ControlPlane::start(flavour).await;
-        control_plane.create_namespace(NAMESPACE, &[("istio-injection", "disabled")]).await;
-        control_plane.apply(&service(WEBHOOK).to_string()).await;
         let serving = Serving::new(&control_plane);
-        let webhook = Webhook::new("outrigger", Reach::Service(WEBHOOK), &serving.authority);
-        let file = control_plane.folder().join("webhook.json");
-        fs::write(file, webhook.configuration().to_string()).expect("a file in a temporary folder");
+        fs::write(authority(&control_plane), serving.authority.pem()).expect("a file in a temporary folder");
         (control_plane, serving)
     };
     let (control_plane, serving) = tokio::select! {
@@ -53,7 +49,7 @@ async fn main() {
         _ = interrupt.recv() => return,
         _ = terminate.recv() => return,
     };
-    println!("{}", manual(&control_plane, &serving));
+    println!("{}", manual(&control_plane, &serving, flavour));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -61,33 +57,48 @@ async fn main() {
     println!("ended; {} is gone", control_plane.folder().display());
 }
 
-/// What to type in another terminal.
-fn manual(control_plane: &ControlPlane, serving: &Serving) -> String {
+/// Where the CA of the webhook's certificate is.
+fn authority(control_plane: &ControlPlane) -> PathBuf {
+    control_plane.folder().join("webhook-ca.crt")
+}
+
+/// What to type in another terminal. Nothing of it is there already: what helm creates must not be.
+fn manual(control_plane: &ControlPlane, serving: &Serving, flavour: Flavour) -> String {
     let folder = control_plane.folder().display();
     let kubeconfig = control_plane.kubeconfig().display();
     let path: Vec<String> = control_plane.tools().iter().map(|tool| tool.display().to_string()).collect();
     let (certificate, key) = (serving.certificate.display(), serving.key.display());
+    // Without controllers nobody makes it, and pods need it.
+    let account = match flavour {
+        Flavour::Current => "",
+        Flavour::Oldest => "\n  kubectl -n shop create serviceaccount default",
+    };
     format!(
-        "A control plane runs at {url}. In another terminal:
+        "A control plane runs at {url}. In another terminal, here:
 
   export KUBECONFIG={kubeconfig}
   export PATH={path}:$PATH                # kubectl and helm
 
-A webhook without a cluster behind it; the Service {NAMESPACE}/{service} leads to port {WEBHOOK} of this machine:
+The chart, and a server on this machine instead of its pods (docs/install.md#without-nodes):
+
+  helm install outrigger charts/outrigger -n {NAMESPACE} --create-namespace \\
+    --set replicaCount=0 --set service.externalName=localhost --set service.port={WEBHOOK}
+  hack/chart/serve outrigger
+
+Or, without the chart, a server that asks nothing of the cluster:
 
   cargo run -- serve --standalone --listen 127.0.0.1:{WEBHOOK} --admin 127.0.0.1:{ADMIN} \\
-    --tls-cert {certificate} --tls-key {key}
-  kubectl apply -f {folder}/webhook.json
-  kubectl create namespace shop && kubectl label namespace shop istio-injection=enabled
-  kubectl run web --image=example.com/web:1 -n shop --dry-run=server -o yaml
+    --tls-cert {certificate} --tls-key {key} &
+  cargo run -- webhook apply --url https://localhost:{WEBHOOK}/inject --ca-bundle {authority}
 
-A webhook that keeps its certificate and its configuration in the cluster:
+Then a pod:
 
-  cargo run -- serve --listen 127.0.0.1:{WEBHOOK} --admin 127.0.0.1:{ADMIN}
+  kubectl create namespace shop && kubectl label namespace shop istio-injection=enabled{account}
+  kubectl -n shop run web --image=nginx --dry-run=server -o yaml
 
 Logs are in {folder}. There is no kubelet: pods are stored and stay pending. Ctrl-C ends all of it.",
         url = control_plane.url(),
-        service = e2e::install::SERVICE,
         path = path.join(":"),
+        authority = authority(control_plane).display(),
     )
 }

@@ -57,16 +57,25 @@ mod recordings;
 
 #[allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
 mod e2e {
+    mod api_server;
     pub mod balancer;
+    mod certificates;
+    mod chart;
+    mod commands;
     mod configuration;
     pub mod control_plane;
     mod golden;
     mod harness;
     pub mod install;
+    mod limits;
+    pub mod load;
+    pub mod neighbours;
     pub mod other_webhook;
     pub mod outrigger_process;
     pub mod pods;
+    pub mod release;
     pub mod reviewer;
+    mod rolling;
     mod scale;
     mod watches;
     mod workloads;

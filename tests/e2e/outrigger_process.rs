@@ -18,7 +18,11 @@ use super::control_plane::{
     supervised::{Ended, Lines, Output, Supervised},
 };
 
+/// The line that says it is ready.
+const READY: &str = r#""message":"ready""#;
+
 /// An outrigger that is yet to be started.
+#[derive(Clone)]
 pub struct Outrigger {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -104,10 +108,17 @@ impl Outrigger {
         OutriggerProcess { process, webhook: self.webhook, admin: self.admin, started }
     }
 
-    /// Starts it and waits for the line that says it is ready.
-    pub async fn start(self) -> OutriggerProcess {
-        let mut process = self.spawn();
-        process.wait_ready().await;
+    /// Starts it and waits for the line that says it is ready. If somebody else took a port in the meantime it gets
+    /// others, once.
+    pub async fn start(mut self) -> OutriggerProcess {
+        let mut process = self.clone().spawn();
+        let taken = "Address already in use";
+        let line = process.wait_line("it is ready", move |line| line.contains(READY) || line.contains(taken));
+        if line.await.contains(taken) {
+            (self.webhook, self.admin) = (free_port(), free_port());
+            process = self.spawn();
+            process.wait_ready().await;
+        }
         process
     }
 }
@@ -135,7 +146,7 @@ impl OutriggerProcess {
 
     /// Waits for the line that says it is ready. Gives the time since the start.
     pub async fn wait_ready(&mut self) -> Duration {
-        self.wait_line("it is ready", |line| line.contains(r#""message":"ready""#)).await;
+        self.wait_line("it is ready", |line| line.contains(READY)).await;
         self.started.elapsed()
     }
 

@@ -58,10 +58,13 @@ pub struct Tally {
 impl Reviewer {
     /// Connects to the webhook on a loopback port.
     pub async fn connect(port: u16, authority: &Authority) -> Reviewer {
+        Reviewer::connect_to(port, authority.pem(), "localhost").await
+    }
+
+    /// Connects to the webhook on a loopback port, by a name its certificate is for.
+    pub async fn connect_to(port: u16, ca: &str, name: &str) -> Reviewer {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("a certificate"))
-            .expect("a CA");
+        roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a CA");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -70,7 +73,7 @@ impl Reviewer {
             .with_no_client_auth();
         let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the webhook's port");
         stream.set_nodelay(true).expect("a socket");
-        let name = ServerName::try_from("localhost").expect("a name");
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
@@ -134,10 +137,22 @@ impl Load {
         pod: &Value,
         read: impl Fn(&Answered, &Value) -> String + Clone + Send + 'static,
     ) -> Load {
+        let mut connected = Vec::new();
+        for _ in 0..reviewers {
+            connected.push(Reviewer::connect(port, authority).await);
+        }
+        Load::by(connected, pod, read)
+    }
+
+    /// The same by reviewers that are there.
+    pub fn by(
+        reviewers: Vec<Reviewer>,
+        pod: &Value,
+        read: impl Fn(&Answered, &Value) -> String + Clone + Send + 'static,
+    ) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
-        for _ in 0..reviewers {
-            let mut reviewer = Reviewer::connect(port, authority).await;
+        for mut reviewer in reviewers {
             let (stop, pod, read) = (stop.clone(), pod.clone(), read.clone());
             tasks.push(tokio::spawn(async move {
                 let mut tally = Tally::default();
