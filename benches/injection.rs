@@ -146,6 +146,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
         proxy_config: &proxy_config,
         native_sidecars: true,
         ids: ProxyIds::default(),
+        stand_ins: false,
     };
     let templates = render::select(Rules::Configured, mesh, pod).unwrap();
     c.bench_function("stage/render: sidecar, parsed overlay at hand", |b| {

@@ -35,6 +35,7 @@ pub mod overrides;
 pub mod post;
 pub mod reinject;
 pub mod render;
+pub mod replay;
 mod request;
 pub mod warning;
 
@@ -98,7 +99,7 @@ pub fn run_by(
     let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
     respell(&mut stripped, respelt);
     let native =
-        native::detected(mesh.native_sidecars(), known_nodes(rules, mesh, request, facts), node_name(&pod));
+        native::detected(mesh.native_sidecars(), known_nodes(rules, mesh, &request.path_env, facts), node_name(&pod));
     let templates = render::select(rules, mesh, &pod)?;
     let view = render::View {
         pod: &stripped,
@@ -106,6 +107,7 @@ pub fn run_by(
         proxy_config: &proxy_config,
         native_sidecars: native,
         ids: proxy_ids(mesh, facts),
+        stand_ins: request.stand_ins,
     };
     let mut overlays = render::overlays(mesh, &view, &templates)?;
     if mesh.compat() == Compat::Outrigger {
@@ -240,13 +242,18 @@ fn respell(pod: &mut Cow<'_, Value>, respelt: BTreeMap<&'static str, String>) {
 
 /// The nodes a pod can come to, if they are known: those of a remote cluster, which the URL path names, are not
 /// (Istio's `nodes.ForCluster`).
-fn known_nodes<'a>(rules: Rules, mesh: &Mesh, request: &PodRequest, facts: &Facts<'a>) -> Option<&'a Nodes> {
+fn known_nodes<'a>(
+    rules: Rules,
+    mesh: &Mesh,
+    path_env: &BTreeMap<String, String>,
+    facts: &Facts<'a>,
+) -> Option<&'a Nodes> {
     if rules == Rules::TemplatesOnly {
         return None;
     }
     let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
     let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
-    let asked = request.path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
+    let asked = path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
     facts.nodes.filter(|_| asked.is_none_or(|asked| asked == own))
 }
 

@@ -21,7 +21,7 @@ mod tests;
 pub use error::{Location, ParseError, Problem, RenderError};
 pub use funcs::FunctionTable;
 pub use limits::{Limit, Limits};
-pub use render::{Placeholder, Rendered, Scope};
+pub use render::{Placeholder, Rendered, STAND_IN, Scope};
 pub use value::Value;
 
 /// A parsed template with everything it defines.

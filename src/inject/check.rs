@@ -220,7 +220,8 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         | Refusal::Malformed(_)
         | Refusal::ProxyConfig(_)
         | Refusal::Directive { .. }
-        | Refusal::NotAPod(_) => None,
+        | Refusal::NotAPod(_)
+        | Refusal::StandIn { .. } => None,
         Refusal::Render { source, .. } => Some(render_weight(source)),
         Refusal::UnknownTemplate { .. } | Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
         Refusal::Post(_)

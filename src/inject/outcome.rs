@@ -122,6 +122,12 @@ pub enum Refusal {
         /// The template.
         name: String,
     },
+    /// A template looked at what stands for the names of several pods ([`replay`](super::replay)); nobody is told.
+    #[error("template {name:?} depends on a name that the pods it is rendered for do not share")]
+    StandIn {
+        /// The template.
+        name: String,
+    },
     /// Template and pod do not merge.
     #[error("{what} cannot be merged into this pod: {source}")]
     Merge {
@@ -160,6 +166,7 @@ impl Refusal {
             Refusal::Render { .. } => "RENDER_FAILED",
             Refusal::Overlay { .. } => "OVERLAY_UNUSABLE",
             Refusal::Directive { .. } => "MERGE_DIRECTIVE",
+            Refusal::StandIn { .. } => "STAND_IN",
             Refusal::Merge { .. } => "MERGE_FAILED",
             Refusal::PatchTooLarge { .. } => "PATCH_TOO_LARGE",
             Refusal::NotAPod(_) => "NOT_A_POD",
@@ -182,7 +189,7 @@ impl Refusal {
             | Refusal::Overlay { .. }
             | Refusal::Merge { .. }
             | Refusal::PatchTooLarge { .. } => 422,
-            Refusal::Unverified(_) => 500,
+            Refusal::StandIn { .. } | Refusal::Unverified(_) => 500,
         }
     }
 

@@ -43,6 +43,8 @@ pub struct View<'a> {
     pub native_sidecars: bool,
     /// The proxy's user and group.
     pub ids: ProxyIds,
+    /// See [`PodRequest::stand_ins`](super::PodRequest::stand_ins).
+    pub stand_ins: bool,
 }
 
 /// The templates a pod is rendered with, in order: the annotation's, else the default ones; aliases are expanded once
@@ -115,7 +117,7 @@ pub fn overlays<'n>(
         compliance_policy: mesh.compliance_policy(),
     };
     let data = context::template_data(&parts);
-    templates.iter().map(|(name, template)| Ok((*name, overlay(mesh, name, template, &data)?))).collect()
+    templates.iter().map(|(name, template)| Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?))).collect()
 }
 
 fn overlay<'a>(
@@ -123,11 +125,18 @@ fn overlay<'a>(
     name: &str,
     template: &'a Template,
     data: &TemplateValue<'a>,
+    stand_ins: bool,
 ) -> Result<Value, Refusal> {
     let rendered = template
         .render(data, mesh.scope(), &LIMITS)
         .map_err(|source| Refusal::Render { name: name.to_owned(), source: Box::new(source) })?;
     let overlay = mesh.overlays().overlay(&rendered.text);
+    if stand_ins
+        && (rendered.looked_at_stand_in
+            || overlay.as_ref().is_ok_and(|overlay| overlay.types_stand_in(&rendered.placeholders)))
+    {
+        return Err(Refusal::StandIn { name: name.to_owned() });
+    }
     let mut overlay =
         overlay.and_then(|overlay| overlay.fill(&rendered.placeholders)).map_err(|source| match source {
             OverlayError::Directive { .. } => Refusal::Directive { name: name.to_owned() },

@@ -20,12 +20,15 @@ pub struct PodRequest {
     pub path_env: BTreeMap<String, String>,
     /// The workload the pod is a template of (manual injection); `None` finds it from the pod's owner.
     pub workload: Option<Workload>,
+    /// Whether strings of the pod stand for those of other pods, so that nothing may depend on what they are: a template
+    /// that looks at one fails. See [`replay`](super::replay).
+    pub stand_ins: bool,
 }
 
 impl PodRequest {
     /// A request as the webhook gets it, without parameters in the path.
     pub fn new(namespace: impl Into<String>, pod: Value) -> PodRequest {
-        PodRequest { namespace: namespace.into(), pod, path_env: BTreeMap::new(), workload: None }
+        PodRequest { namespace: namespace.into(), pod, path_env: BTreeMap::new(), workload: None, stand_ins: false }
     }
 }
 

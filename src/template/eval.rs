@@ -34,7 +34,7 @@ pub(super) fn render<'a>(
     };
     let tree = template.parsed.trees.get(template.parsed.main);
     match eval.body(dot, tree.map(|tree| tree.body.as_slice()).unwrap_or_default()) {
-        Ok(_) => Ok(Rendered { text: eval.out, placeholders: eval.runtime.placeholders }),
+        Ok(_) => Ok(eval.runtime.into_rendered(eval.out)),
         Err(problem) => {
             let at = Location::new(&template.name, &template.source, eval.at);
             Err(RenderError { at, problem: *problem })

@@ -91,6 +91,9 @@ impl<'w, 'a> Writer<'w, 'a> {
         if tainted && !self.real {
             self.runtime.push_placeholder(&mut self.text, text, false);
         } else {
+            if tainted {
+                self.runtime.look_at(text);
+            }
             self.text.push_str(text);
         }
     }
@@ -107,7 +110,11 @@ impl<'w, 'a> Writer<'w, 'a> {
     fn real<'t>(&self, text: &'t Text<'a>) -> Cow<'t, str> {
         match text.taint() {
             Taint::Mixed => Cow::Owned(self.runtime.expand(text.stored())),
-            Taint::Clean | Taint::Whole => Cow::Borrowed(text.stored()),
+            Taint::Whole => {
+                self.runtime.look_at(text.stored());
+                Cow::Borrowed(text.stored())
+            }
+            Taint::Clean => Cow::Borrowed(text.stored()),
         }
     }
 

@@ -213,12 +213,17 @@ impl<'a> Call<'_, 'a> {
     /// The real content of a text, whatever its taint.
     pub fn real<'t>(&self, text: &'t Text<'a>) -> Cow<'t, str> {
         match text.taint() {
-            Taint::Clean | Taint::Whole => Cow::Borrowed(text.stored()),
+            Taint::Clean => Cow::Borrowed(text.stored()),
+            Taint::Whole => {
+                self.runtime.look_at(text.stored());
+                Cow::Borrowed(text.stored())
+            }
             Taint::Mixed => Cow::Owned(self.runtime.expand(text.stored())),
         }
     }
 
-    /// The pieces of a text: one for clean and whole texts.
+    /// The pieces of a text, to be passed on as they are: one for clean and whole texts. Nothing may depend on the content
+    /// of a tainted one; for that there is [`Call::real`].
     pub fn segments<'t>(&self, text: &'t Text<'a>) -> Vec<Segment<'t>> {
         match text.taint() {
             Taint::Clean => vec![Segment::Clean(text.stored())],

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::Placeholder;
+use super::{Placeholder, STAND_IN};
 use crate::yaml::{self, Kind, Limits, Node, Style};
 
 /// What stands around a placeholder's number.
@@ -103,9 +103,31 @@ impl Overlay {
     pub fn fill(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
         self.root.fill(placeholders)
     }
+
+    /// Whether the type of a value depends on the content of a text with a [`STAND_IN`].
+    pub fn types_stand_in(&self, placeholders: &[Placeholder]) -> bool {
+        self.root.types_stand_in(placeholders)
+    }
 }
 
 impl Part {
+    fn types_stand_in(&self, placeholders: &[Placeholder]) -> bool {
+        let of = |text: &Text| match (text.style, text.segments.as_slice()) {
+            (Style::Plain, [Segment::Placeholder(index)]) => {
+                placeholders.get(*index).is_some_and(|placeholder| placeholder.raw.contains(STAND_IN))
+            }
+            _ => false,
+        };
+        match self {
+            Part::Literal(_) => false,
+            Part::Text(text) => of(text),
+            Part::List(_, parts) => parts.iter().any(|part| part.types_stand_in(placeholders)),
+            Part::Map(_, parts) => parts.iter().any(|(key, part)| {
+                matches!(key, Key::Text(text) if of(text)) || part.types_stand_in(placeholders)
+            }),
+        }
+    }
+
     fn fill(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
         match self {
             Part::Literal(value) => Ok(value.clone()),

@@ -1,6 +1,7 @@
 //! One render: its budget, its placeholders and what came out of it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::funcs::Segment;
@@ -20,7 +21,13 @@ pub struct Rendered {
     pub text: String,
     /// What the placeholders stand for.
     pub placeholders: Vec<Placeholder>,
+    /// Whether anything depends on the content of a text with a [`STAND_IN`].
+    pub looked_at_stand_in: bool,
 }
+
+/// A text with this character stands for the texts of several pods: what is rendered with it is true of all of them if
+/// nobody looked at it. A private use character, so that no real text has it but by intent.
+pub const STAND_IN: char = '\u{E0F0}';
 
 /// A text from the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +57,26 @@ pub(in crate::template) struct Runtime<'a> {
     pub(in crate::template) limits: &'a Limits,
     pub(in crate::template) steps: usize,
     pub(in crate::template) placeholders: Vec<Placeholder>,
+    looked_at_stand_in: Cell<bool>,
 }
 
 impl<'a> Runtime<'a> {
     pub(in crate::template) fn new(scope: &'a Scope, limits: &'a Limits) -> Runtime<'a> {
-        Runtime { scope, limits, steps: limits.steps, placeholders: Vec::new() }
+        Runtime { scope, limits, steps: limits.steps, placeholders: Vec::new(), looked_at_stand_in: Cell::new(false) }
+    }
+
+    /// To be called with every text of the pod on whose content something depends.
+    pub(in crate::template) fn look_at(&self, text: &str) {
+        // What it starts with in UTF-8 is rare.
+        if text.as_bytes().contains(&0xee) && text.contains(STAND_IN) {
+            self.looked_at_stand_in.set(true);
+        }
+    }
+
+    /// What came of the render.
+    pub(in crate::template) fn into_rendered(self, text: String) -> Rendered {
+        let looked_at_stand_in = self.looked_at_stand_in.get();
+        Rendered { text, placeholders: self.placeholders, looked_at_stand_in }
     }
 
     pub(in crate::template) fn spend(&mut self, steps: usize) -> Result<(), Limit> {
@@ -79,6 +101,7 @@ impl<'a> Runtime<'a> {
             Ok(clean) => real.push_str(clean),
             Err(placeholder) => real.push_str(&placeholder.substituted()),
         });
+        self.look_at(&real);
         real
     }
 

@@ -5,12 +5,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
+use super::review::Malformed;
 
-/// One configuration, ready to judge pods. Immutable: a request is judged by one engine from start to end.
+/// One configuration, ready to judge pods. Immutable to the eye: a request is judged by one engine from start to end,
+/// and the same call always gets the same answer.
 pub trait Engine: Send + Sync {
-    /// Decides on one pod. Must be a pure function of the call.
-    fn judge(&self, call: Call) -> Verdict;
+    /// Decides on one pod.
+    ///
+    /// # Errors
+    /// When the object cannot be read.
+    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed>;
     /// The revision of the control plane, for logs and audit annotations.
     fn revision(&self) -> &str;
     /// Identifies the configuration.
@@ -19,13 +23,50 @@ pub trait Engine: Send + Sync {
 
 /// A pod to decide on.
 #[derive(Debug)]
-pub struct Call {
-    /// Effective namespace of the pod.
-    pub namespace: String,
+pub struct Call<'b> {
+    /// The body the object stands in, for the places of errors.
+    pub body: &'b [u8],
     /// The pod as received: a JSON object.
-    pub pod: Value,
+    pub object: &'b str,
+    /// Namespace of the request; empty if it has none.
+    pub namespace: &'b str,
     /// Environment variables named in the URL.
-    pub variables: BTreeMap<String, String>,
+    pub variables: &'b BTreeMap<String, String>,
+}
+
+/// A decision, and what it is about.
+#[derive(Debug)]
+pub struct Judged {
+    /// The decision.
+    pub verdict: Verdict,
+    /// The pod.
+    pub subject: Subject,
+    /// How it was found.
+    pub way: Way,
+}
+
+/// What a log says of a pod.
+#[derive(Debug, Default)]
+pub struct Subject {
+    /// The namespace the decision was about.
+    pub namespace: String,
+    /// The pod's name, or what its name will start with; empty if it has neither.
+    pub name: String,
+    /// `Kind/name` of its owner; empty if it has none.
+    pub owner: String,
+    /// Whether it carries the mark of an earlier injection.
+    pub reinvoked: bool,
+}
+
+/// How an answer was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By the whole pipeline.
+    Whole,
+    /// A sibling of the pod had been answered before.
+    Replayed,
+    /// By the whole pipeline, which contradicts what was kept of a sibling.
+    Contradicted,
 }
 
 /// The decision. `reason` is a stable key out of a small set: it becomes the label of a metric.

@@ -7,10 +7,19 @@ use std::{
     sync::Arc,
 };
 
-use super::engine::{Call, Engine, Injected, Loaded, Source, Verdict};
+use serde_json::Value;
+
+use super::{
+    engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
+    review::{self, Malformed},
+};
 use crate::{
-    config::{self, Mesh},
-    inject::{self, Facts, Outcome, PodRequest, Selection},
+    config::{self, Mesh, Namespace, Nodes},
+    inject::{
+        self, Facts, Selection,
+        replay::{self, Answer, Learned, Question, Replays, Summary},
+    },
+    pod,
     server::facts::LiveFacts,
 };
 
@@ -62,7 +71,8 @@ pub(crate) fn loaded(mesh: Mesh, warnings: &[config::Warning], cluster: Cluster)
         .map_err(|error| error.to_string())?;
     let warnings = warnings.iter().map(ToString::to_string);
     let warnings = warnings.chain(remarks.iter().map(ToString::to_string)).collect();
-    Ok(Loaded { engine: Arc::new(MeshEngine { mesh, cluster }), warnings })
+    let replays = Replays::new(&mesh);
+    Ok(Loaded { engine: Arc::new(MeshEngine { mesh, cluster, replays }), warnings })
 }
 
 /// Why a file of the configuration cannot be read.
@@ -89,44 +99,77 @@ pub(super) fn read(file: &Path) -> Result<String, ReadError> {
 struct MeshEngine {
     mesh: Mesh,
     cluster: Cluster,
+    replays: Replays,
+}
+
+/// Facts for one request, held while it is judged.
+struct Held {
+    namespace: Option<Arc<Namespace>>,
+    nodes: Option<Arc<Nodes>>,
+}
+
+impl MeshEngine {
+    fn hold(&self, namespace: &str) -> Held {
+        match &self.cluster {
+            Cluster::InConfiguration | Cluster::Unknown => Held { namespace: None, nodes: None },
+            Cluster::Watched(facts) => Held { namespace: facts.namespace(namespace), nodes: facts.nodes() },
+        }
+    }
+
+    fn facts<'f>(&'f self, held: &'f Held, namespace: &str) -> Facts<'f> {
+        match &self.cluster {
+            Cluster::InConfiguration => Facts::of(&self.mesh, namespace),
+            Cluster::Unknown => Facts::default(),
+            Cluster::Watched(_) => Facts {
+                namespace: held.namespace.as_deref(),
+                selection: Selection::ByApiServer,
+                nodes: held.nodes.as_deref(),
+            },
+        }
+    }
+
+    /// For pods that have no siblings that could be known.
+    fn judge_alone(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
+        let pod = match read_pod(call)? {
+            Ok(pod) => pod,
+            Err(outside) => return Ok(*outside),
+        };
+        let own = pod::namespace(&pod);
+        let namespace = if own.is_empty() { call.namespace } else { own }.to_owned();
+        let held = self.hold(&namespace);
+        let facts = self.facts(&held, &namespace);
+        let question = Question { namespace: &namespace, path_env: call.variables, facts: &facts };
+        let subject = replay::Subject::of(&pod);
+        let verdict = verdict(question.answer(&self.mesh, pod));
+        Ok(Judged { verdict, subject: about(namespace, subject), way: Way::Whole })
+    }
 }
 
 impl Engine for MeshEngine {
-    fn judge(&self, call: Call) -> Verdict {
-        let (namespace, nodes) = match &self.cluster {
-            Cluster::InConfiguration | Cluster::Unknown => (None, None),
-            Cluster::Watched(facts) => (facts.namespace(&call.namespace), facts.nodes()),
-        };
-        let facts = match &self.cluster {
-            Cluster::InConfiguration => Facts::of(&self.mesh, &call.namespace),
-            Cluster::Unknown => Facts::default(),
-            Cluster::Watched(_) => Facts {
-                namespace: namespace.as_deref(),
-                selection: Selection::ByApiServer,
-                nodes: nodes.as_deref(),
-            },
-        };
-        let request =
-            PodRequest { namespace: call.namespace, pod: call.pod, path_env: call.variables, workload: None };
-        match inject::run(&self.mesh, &request, &facts) {
-            Ok(Outcome::Injected(injection)) => Verdict::Injected(Injected {
-                operations: injection.patch.len(),
-                patch: injection.patch_json.into_bytes(),
-                templates: injection.templates,
-                reason: injection.decision.reason.key(),
-                warnings: injection.warnings.iter().map(ToString::to_string).collect(),
-            }),
-            Ok(Outcome::Skipped(skip)) => Verdict::Skipped {
-                reason: skip.decision.reason.key(),
-                warnings: skip.warnings.iter().map(ToString::to_string).collect(),
-            },
-            Err(refusal) => Verdict::Refused {
-                code: refusal.code(),
-                reason: refusal.reason(),
-                message: refusal.to_string(),
-                detail: refusal.diagnosis().unwrap_or_default(),
-            },
+    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
+        let Some(sketch) = self.replays.sketch(call.object) else { return self.judge_alone(call) };
+        let namespace = sketch.namespace().unwrap_or(call.namespace);
+        let held = self.hold(namespace);
+        let facts = self.facts(&held, namespace);
+        let key = self.replays.key(&self.mesh, &sketch, namespace, call.variables, &facts);
+        if let Some(replay) = self.replays.find(&key).filter(|replay| !replay.is_due())
+            && let Some(answer) = replay.fill(&sketch)
+        {
+            let subject = about(namespace.to_owned(), answer.subject);
+            return Ok(Judged { verdict: answer.summary.into(), subject, way: Way::Replayed });
         }
+        let pod = match read_pod(call)? {
+            Ok(pod) => pod,
+            Err(outside) => return Ok(*outside),
+        };
+        let question = Question { namespace, path_env: call.variables, facts: &facts };
+        let subject = replay::Subject::of(&pod);
+        let answer = question.answer(&self.mesh, pod);
+        let contradicted = answer.as_ref().is_ok_and(|answer| {
+            self.replays.learn(&self.mesh, key, &sketch, &question, answer) == Learned::Contradicted
+        });
+        let way = if contradicted { Way::Contradicted } else { Way::Whole };
+        Ok(Judged { verdict: verdict(answer), subject: about(namespace.to_owned(), subject), way })
     }
 
     fn revision(&self) -> &str {
@@ -135,5 +178,44 @@ impl Engine for MeshEngine {
 
     fn hash(&self) -> &str {
         self.mesh.hash()
+    }
+}
+
+/// Reads the pod of a call; what is no pod is none of the webhook's business.
+fn read_pod(call: &Call<'_>) -> Result<Result<Value, Box<Judged>>, Malformed> {
+    let object = review::object(call.body, call.object)?;
+    if review::is_pod(&object) {
+        return Ok(Ok(Value::Object(object)));
+    }
+    let subject = Subject { namespace: call.namespace.to_owned(), ..Subject::default() };
+    let verdict = Verdict::Skipped { reason: review::NOT_A_POD, warnings: Vec::new() };
+    Ok(Err(Box::new(Judged { verdict, subject, way: Way::Whole })))
+}
+
+fn about(namespace: String, subject: replay::Subject) -> Subject {
+    let replay::Subject { name, owner, reinvoked } = subject;
+    Subject { namespace, name, owner, reinvoked }
+}
+
+fn verdict(answer: Result<Answer, inject::Refusal>) -> Verdict {
+    match answer {
+        Ok(answer) => answer.summary.into(),
+        Err(refusal) => Verdict::Refused {
+            code: refusal.code(),
+            reason: refusal.reason(),
+            message: refusal.to_string(),
+            detail: refusal.diagnosis().unwrap_or_default(),
+        },
+    }
+}
+
+impl From<Summary> for Verdict {
+    fn from(summary: Summary) -> Verdict {
+        match summary {
+            Summary::Injected { patch, operations, templates, reason, warnings } => {
+                Verdict::Injected(Injected { patch: patch.into_bytes(), operations, templates, reason, warnings })
+            }
+            Summary::Skipped { reason, warnings } => Verdict::Skipped { reason, warnings },
+        }
     }
 }

@@ -6,10 +6,9 @@
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::shape;
-use crate::names;
 
 /// Versions of AdmissionReview that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl Version {
 
 /// A question of the API server.
 #[derive(Debug)]
-pub struct Review {
+pub struct Review<'b> {
     /// The version to answer in.
     pub version: Version,
     /// To be echoed.
@@ -44,14 +43,14 @@ pub struct Review {
     /// Whether nothing will be stored.
     pub dry_run: bool,
     /// What is asked about.
-    pub matter: Matter,
+    pub matter: Matter<'b>,
 }
 
 /// What a review is about.
-#[derive(Debug, PartialEq)]
-pub enum Matter {
-    /// The creation of a pod: the object as it was received, a JSON object.
-    Pod(Value),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matter<'b> {
+    /// The creation of a pod: the JSON object as it was received, of which no more is known than that it is one.
+    Pod(&'b str),
     /// Something the webhook has no opinion on; the reason is a stable key.
     Outside(&'static str),
 }
@@ -117,7 +116,7 @@ impl Malformed {
 /// # Errors
 /// When the body is not a review of a known version with a `request` that has a `uid`, or a pod is to be created
 /// and there is no object.
-pub fn parse(body: &[u8]) -> Result<Review, Malformed> {
+pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Malformed::Empty);
     }
@@ -141,31 +140,31 @@ pub fn parse(body: &[u8]) -> Result<Review, Malformed> {
     envelope.request.ok_or(Malformed::Request)?.into_review(version)
 }
 
-/// The pod's owner for the log, `Kind/name`: its controller, or its first owner.
-pub fn owner(pod: &Value) -> Option<String> {
-    let owners = pod.pointer("/metadata/ownerReferences")?.as_array()?;
-    let controller = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
-    let owner = owners.iter().find(controller).or_else(|| owners.first())?;
-    Some(format!("{}/{}", owner.get("kind")?.as_str()?, owner.get("name")?.as_str()?))
+/// Reads the object of a review.
+///
+/// # Errors
+/// When it is no JSON after all: what was only passed over so far may hold numbers or escapes that mean nothing. The
+/// place is that in the body.
+pub fn object(body: &[u8], object: &str) -> Result<Map<String, Value>, Malformed> {
+    let mut json = serde_json::Deserializer::from_str(object);
+    // `shape::check` has bounded the depth.
+    json.disable_recursion_limit();
+    Map::deserialize(&mut json).map_err(|error| {
+        let before = (object.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+        let before = body.get(..before).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count();
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let column = if error.line() == 1 { column + error.column() } else { error.column() };
+        Malformed::Json { line: line + error.line(), column }
+    })
 }
 
-/// `metadata.name`, else `metadata.generateName`.
-pub fn pod_name(pod: &Value) -> &str {
-    let text = |key: &str| pod.get("metadata")?.get(key)?.as_str().filter(|name| !name.is_empty());
-    text("name").or_else(|| text("generateName")).unwrap_or_default()
-}
-
-/// Whether the pod carries the mark of an earlier injection.
-pub fn was_injected(pod: &Value) -> bool {
-    pod.pointer("/metadata/annotations")
-        .is_some_and(|annotations| annotations.get(names::ANNOTATION_STATUS).is_some())
-}
-
-/// The namespace the decision is about: the pod's own, or the request's where the pod names none.
-pub fn effective_namespace(review_namespace: &str, pod: &Value) -> String {
-    let own =
-        pod.pointer("/metadata/namespace").and_then(Value::as_str).filter(|namespace| !namespace.is_empty());
-    own.unwrap_or(review_namespace).to_owned()
+/// Whether an object is a pod, or at least does not say that it is something else.
+pub fn is_pod(object: &Map<String, Value>) -> bool {
+    let is = |key: &str, wanted: &str| {
+        object.get(key).and_then(Value::as_str).is_none_or(|found| found.is_empty() || found == wanted)
+    };
+    is("kind", "Pod") && is("apiVersion", "v1")
 }
 
 /// What is outside of the webhook's rule: not a pod.
@@ -178,14 +177,14 @@ pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
 pub const NOT_A_POD: &str = "NOT_A_POD";
 
 #[derive(Default)]
-struct Envelope {
+struct Envelope<'b> {
     api_version: Option<Value>,
     kind: Option<Value>,
-    request: Option<Request>,
+    request: Option<Request<'b>>,
 }
 
 #[derive(Default)]
-struct Request {
+struct Request<'b> {
     uid: Option<Value>,
     kind: Option<Value>,
     resource: Option<Value>,
@@ -194,11 +193,11 @@ struct Request {
     namespace: Option<Value>,
     operation: Option<Value>,
     dry_run: Option<Value>,
-    object: Option<Value>,
+    object: Option<&'b RawValue>,
 }
 
-impl Request {
-    fn into_review(self, version: Version) -> Result<Review, Malformed> {
+impl<'b> Request<'b> {
+    fn into_review(self, version: Version) -> Result<Review<'b>, Malformed> {
         let uid = text(self.uid.as_ref(), "request.uid")?;
         if uid.is_empty() {
             return Err(Malformed::Field { field: "request.uid", found: "empty", accepted: "a string" });
@@ -224,7 +223,7 @@ impl Request {
         })
     }
 
-    fn into_matter(self) -> Result<Matter, Malformed> {
+    fn into_matter(self) -> Result<Matter<'b>, Malformed> {
         let resource = group_version(self.resource.as_ref(), "resource");
         let kind = group_version(self.kind.as_ref(), "kind");
         // A hand-written review may leave these out; then it is about a pod.
@@ -239,23 +238,15 @@ impl Request {
         if !matches!(optional_text(self.operation.as_ref(), "request.operation")?.as_str(), "CREATE" | "") {
             return Ok(Matter::Outside(OTHER_OPERATION));
         }
-        match self.object {
-            Some(Value::Object(object)) if is_pod(&object) => Ok(Matter::Pod(Value::Object(object))),
-            Some(Value::Object(_)) => Ok(Matter::Outside(NOT_A_POD)),
+        match self.object.map(RawValue::get) {
+            Some(object) if object.starts_with('{') => Ok(Matter::Pod(object)),
             other => Err(Malformed::Field {
                 field: "request.object",
-                found: type_name(other.as_ref()),
+                found: other.map_or("absent", raw_type_name),
                 accepted: "a Pod",
             }),
         }
     }
-}
-
-fn is_pod(object: &Map<String, Value>) -> bool {
-    let is = |key: &str, wanted: &str| {
-        object.get(key).and_then(Value::as_str).is_none_or(|found| found.is_empty() || found == wanted)
-    };
-    is("kind", "Pod") && is("apiVersion", "v1")
 }
 
 fn group_version<'a>(value: Option<&'a Value>, last: &str) -> Option<(&'a str, &'a str, &'a str)> {
@@ -290,21 +281,33 @@ fn type_name(value: Option<&Value>) -> &'static str {
     }
 }
 
-impl<'de> Deserialize<'de> for Envelope {
+/// [`type_name`] of a value that was not read.
+fn raw_type_name(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'"') => "a string",
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        _ => "a number",
+    }
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Object::<Envelope>::default().deserialize(deserializer)?.unwrap_or_default())
     }
 }
 
 /// Fills some fields of an object and skips the others.
-trait Fill: Default {
+trait Fill<'de>: Default {
     const KEYS: &'static [&'static str];
-    fn fill<'de, A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error>;
+    fn fill<A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error>;
 }
 
-impl Fill for Envelope {
+impl<'de> Fill<'de> for Envelope<'de> {
     const KEYS: &'static [&'static str] = &["apiVersion", "kind", "request"];
-    fn fill<'de, A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
+    fn fill<A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
         match key {
             0 => self.api_version = Some(map.next_value()?),
             1 => self.kind = Some(map.next_value()?),
@@ -314,10 +317,10 @@ impl Fill for Envelope {
     }
 }
 
-impl Fill for Request {
+impl<'de> Fill<'de> for Request<'de> {
     const KEYS: &'static [&'static str] =
         &["uid", "kind", "resource", "subResource", "name", "namespace", "operation", "dryRun", "object"];
-    fn fill<'de, A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
+    fn fill<A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
         let field = match key {
             0 => &mut self.uid,
             1 => &mut self.kind,
@@ -327,7 +330,10 @@ impl Fill for Request {
             5 => &mut self.namespace,
             6 => &mut self.operation,
             7 => &mut self.dry_run,
-            _ => &mut self.object,
+            _ => {
+                self.object = Some(map.next_value()?);
+                return Ok(());
+            }
         };
         *field = Some(map.next_value()?);
         Ok(())
@@ -343,14 +349,14 @@ impl<T> Default for Object<T> {
     }
 }
 
-impl<'de, T: Fill> DeserializeSeed<'de> for Object<T> {
+impl<'de, T: Fill<'de>> DeserializeSeed<'de> for Object<T> {
     type Value = Option<T>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de, T: Fill> Visitor<'de> for Object<T> {
+impl<'de, T: Fill<'de>> Visitor<'de> for Object<T> {
     type Value = Option<T>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

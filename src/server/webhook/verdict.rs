@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     answer::{self, Answer, Denial},
-    engine::{Call, Engine, Injected, Verdict},
+    engine::{Call, Engine, Injected, Verdict, Way},
     review::{self, Malformed, Matter, Review},
 };
 use crate::server::metrics::Outcome;
@@ -32,6 +32,8 @@ pub(crate) struct Record {
     pub(crate) dry_run: bool,
     pub(crate) reinvoked: bool,
     pub(crate) panicked: bool,
+    /// How the answer was found.
+    pub(crate) way: Way,
     /// When the body had been read and the first stage began.
     pub(crate) judged: Option<Instant>,
     /// Name of the stage and the time spent in it.
@@ -53,6 +55,7 @@ impl Record {
             dry_run: false,
             reinvoked: false,
             panicked: false,
+            way: Way::Whole,
             judged: None,
             stages: Vec::new(),
         }
@@ -106,19 +109,28 @@ fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, St
         Record { uid, namespace, name, dry_run, judged: Some(began), ..Record::new(Outcome::Skipped, "") };
     let verdict = match matter {
         Matter::Outside(reason) => Verdict::Skipped { reason, warnings: Vec::new() },
-        Matter::Pod(pod) => {
-            if record.name.is_empty() {
-                review::pod_name(&pod).clone_into(&mut record.name);
+        Matter::Pod(object) => {
+            let call = Call { body, object, namespace: &record.namespace, variables: &variables };
+            match catch_unwind(AssertUnwindSafe(|| engine.judge(&call))) {
+                Ok(Ok(judged)) => {
+                    record.way = judged.way;
+                    record.namespace = judged.subject.namespace;
+                    record.owner = judged.subject.owner;
+                    record.reinvoked = judged.subject.reinvoked;
+                    if record.name.is_empty() {
+                        record.name = judged.subject.name;
+                    }
+                    judged.verdict
+                }
+                Ok(Err(error)) => {
+                    let record = Record::new(Outcome::Error, error.reason());
+                    return (Reply::Malformed(error), record);
+                }
+                Err(_) => {
+                    record.panicked = true;
+                    Verdict::Refused { code: 500, reason: PANIC, message: String::new(), detail: String::new() }
+                }
             }
-            record.owner = review::owner(&pod).unwrap_or_default();
-            record.reinvoked = review::was_injected(&pod);
-            let call =
-                Call { namespace: review::effective_namespace(&record.namespace, &pod), pod, variables };
-            record.namespace.clone_from(&call.namespace);
-            catch_unwind(AssertUnwindSafe(|| engine.judge(call))).unwrap_or_else(|_| {
-                record.panicked = true;
-                Verdict::Refused { code: 500, reason: PANIC, message: String::new(), detail: String::new() }
-            })
         }
     };
     watch.lap("inject");

@@ -1,0 +1,430 @@
+//! Answers for pods whose siblings were answered before.
+//!
+//! Most pods of a burst are replicas: they differ from each other in generated strings only. [`Sketch`] takes those out of
+//! the text as it was received; two pods with the same rest, under the same configuration and facts, get the same patch with
+//! their own strings in it. [`Replays`] keeps such patches. Nothing is parsed, rendered or compared for a pod that finds
+//! its patch here.
+//!
+//! Why this is sound:
+//! - Everything [`run`] reads is in the key byte for byte, but for the names. Texts are compared, not their hashes.
+//! - A patch is kept after [`run`] was asked about a pod whose names are stand-ins, and its patch with the real names put
+//!   in was byte for byte the patch of the real pod, which was verified as always.
+//! - A template that looks at a stand-in (compares it, takes its length, reads a number in it …) instead of only passing it
+//!   on ends that run ([`Refusal::StandIn`]), and the patch is not kept. Neither is it if a stand-in ends
+//!   up in a key or a path.
+//! - What this crate itself does with names is to pass them on, to look volumes up by them and to cut the hash off the
+//!   owner's name. So a name counts as one only where it cannot equal any other text of the pod, and not at all if the
+//!   configuration mentions the label or the volume.
+//! - [`CHECK_EVERY`] uses, a patch is held against what [`run`] says all the same.
+//!
+//! [`run`]: super::run
+
+use std::{
+    collections::BTreeMap,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use serde_json::Value;
+
+use super::{Facts, Outcome, PodRequest, Refusal, Rules, known_nodes, native, run_by};
+use crate::config::Mesh;
+
+mod scan;
+mod sketch;
+
+pub use sketch::Sketch;
+
+use sketch::{Blanks, CLOSE, HASH_LABELS, OPEN, TOKEN_VOLUME};
+
+/// How often a kept answer is given before it is compared with a fresh one.
+const CHECK_EVERY: u32 = 1024;
+/// Bytes of keys and patches that are kept for one configuration.
+const BYTES: u64 = 8 << 20;
+/// What an answer takes beside its texts.
+const OVERHEAD: usize = 512;
+/// Pods of which it is remembered that they were seen, by the hash of their key.
+const REMEMBERED: usize = 4096;
+
+/// An outcome, as far as it goes to the API server and into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// The pod changes.
+    Injected {
+        /// RFC 6902 patch as JSON text.
+        patch: String,
+        /// How many operations it has.
+        operations: usize,
+        /// Names of the templates that were used.
+        templates: Vec<String>,
+        /// Key of what decided.
+        reason: &'static str,
+        /// For the person who created the pod.
+        warnings: Vec<String>,
+    },
+    /// The pod stays as it is.
+    Skipped {
+        /// Key of what decided.
+        reason: &'static str,
+        /// For the person who created the pod.
+        warnings: Vec<String>,
+    },
+}
+
+impl From<Outcome> for Summary {
+    fn from(outcome: Outcome) -> Summary {
+        let warnings = outcome.warnings().iter().map(ToString::to_string).collect();
+        let reason = outcome.decision().reason.key();
+        match outcome {
+            Outcome::Skipped(_) => Summary::Skipped { reason, warnings },
+            Outcome::Injected(injection) => Summary::Injected {
+                operations: injection.patch.len(),
+                patch: injection.patch_json,
+                templates: injection.templates,
+                reason,
+                warnings,
+            },
+        }
+    }
+}
+
+/// What is known of a pod besides its outcome, for whoever writes a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The pod's name, or what its name will start with.
+    pub name: String,
+    /// `Kind/name` of its owner, or nothing.
+    pub owner: String,
+    /// Whether it carries the mark of an earlier injection.
+    pub reinvoked: bool,
+}
+
+/// An answer to keep or to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What comes of the pod.
+    pub summary: Summary,
+    /// What the pod is.
+    pub subject: Subject,
+}
+
+/// The answers of one configuration that are kept.
+#[derive(Debug)]
+pub struct Replays {
+    blanks: Blanks,
+    kept: Cache<Box<[u8]>, Arc<Replay>, Weight>,
+    seen: Seen,
+}
+
+/// An answer with places for names.
+#[derive(Debug)]
+pub struct Replay {
+    answer: Answer,
+    patch: Pieces,
+    name: Pieces,
+    owner: Pieces,
+    uses: AtomicU32,
+}
+
+/// What [`Replays::learn`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// It remembered that it has seen such a pod.
+    Noted,
+    /// It keeps the answer for the pod's siblings.
+    Kept,
+    /// The answer depends on the pod's names; it is not kept.
+    Particular,
+    /// An answer that was kept is not what a fresh one is, which is a defect; it is forgotten.
+    Contradicted,
+}
+
+impl Replays {
+    /// An empty store for a configuration.
+    pub fn new(mesh: &Mesh) -> Replays {
+        // A configuration that mentions them may have rules about them.
+        let configuration = mesh.effective_bundle().to_string();
+        let blanks = Blanks {
+            hash: !HASH_LABELS.iter().any(|label| configuration.contains(label)),
+            token: !configuration.contains(TOKEN_VOLUME),
+        };
+        let kept = Cache::with_weighter(512, BYTES, Weight);
+        Replays { blanks, kept, seen: Seen::default() }
+    }
+
+    /// Sketches a pod, if answers for pods like it can be kept.
+    pub fn sketch<'t>(&self, object: &'t str) -> Option<Sketch<'t>> {
+        Sketch::of(object, self.blanks)
+    }
+
+    /// Everything an answer depends on, but for the pod's names and what the configuration says.
+    pub fn key(
+        &self,
+        mesh: &Mesh,
+        sketch: &Sketch<'_>,
+        namespace: &str,
+        path_env: &BTreeMap<String, String>,
+        facts: &Facts<'_>,
+    ) -> Vec<u8> {
+        let mut key = Vec::with_capacity(8 << 10);
+        // Every text is followed by a byte that no text has.
+        let mut text = |text: &str| {
+            key.extend_from_slice(text.as_bytes());
+            key.push(0xff);
+        };
+        text(namespace);
+        text(&path_env.len().to_string());
+        for (name, value) in path_env {
+            text(name);
+            text(value);
+        }
+        let nodes = known_nodes(Rules::Configured, mesh, path_env, facts);
+        text(if native::detected(mesh.native_sidecars(), nodes, None) { "native" } else { "" });
+        text(if facts.selection == super::Selection::ByLabels { "by labels" } else { "" });
+        if let Some(namespace) = facts.namespace {
+            text(&namespace.labels.len().to_string());
+            for (name, value) in namespace.labels.iter().chain(&namespace.annotations) {
+                text(name);
+                text(value.as_str().unwrap_or_default());
+            }
+        }
+        sketch.share(&mut key);
+        key
+    }
+
+    /// The answer that is kept for a key.
+    pub fn find(&self, key: &[u8]) -> Option<Arc<Replay>> {
+        self.kept.get(key)
+    }
+
+    /// Learns from an answer that was found the long way: keeps it when such a pod is seen for the second time, and
+    /// compares it with what is kept already.
+    pub fn learn(
+        &self,
+        mesh: &Mesh,
+        key: Vec<u8>,
+        sketch: &Sketch<'_>,
+        question: &Question<'_>,
+        answer: &Answer,
+    ) -> Learned {
+        if let Some(replay) = self.kept.get(key.as_slice()) {
+            if replay.fill(sketch).as_ref() == Some(answer) {
+                return Learned::Kept;
+            }
+            self.kept.remove(key.as_slice());
+            return Learned::Contradicted;
+        }
+        if !self.seen.again(&key) {
+            return Learned::Noted;
+        }
+        match Replay::of(mesh, sketch, question) {
+            Some(replay) if replay.fill(sketch).as_ref() == Some(answer) => {
+                self.kept.insert(key.into_boxed_slice(), Arc::new(replay));
+                Learned::Kept
+            }
+            _ => Learned::Particular,
+        }
+    }
+}
+
+/// A question whose pod is only known as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// Namespace of the request.
+    pub namespace: &'q str,
+    /// Environment of the proxy from the URL path.
+    pub path_env: &'q BTreeMap<String, String>,
+    /// What is known of the cluster.
+    pub facts: &'q Facts<'q>,
+}
+
+impl Question<'_> {
+    /// Answers for a pod, the long way.
+    ///
+    /// # Errors
+    /// As [`run`](super::run).
+    pub fn answer(&self, mesh: &Mesh, pod: Value) -> Result<Answer, Refusal> {
+        self.run(mesh, pod, false)
+    }
+
+    fn run(&self, mesh: &Mesh, pod: Value, stand_ins: bool) -> Result<Answer, Refusal> {
+        let subject = Subject::of(&pod);
+        let request = PodRequest {
+            namespace: self.namespace.to_owned(),
+            pod,
+            path_env: self.path_env.clone(),
+            workload: None,
+            stand_ins,
+        };
+        let outcome = run_by(Rules::Configured, mesh, &request, self.facts)?;
+        Ok(Answer { summary: outcome.into(), subject })
+    }
+}
+
+impl Subject {
+    /// What a log says of a pod.
+    pub fn of(pod: &Value) -> Subject {
+        let metadata = |key: &str| pod.get("metadata").and_then(|metadata| metadata.get(key));
+        let text = |key: &str| metadata(key).and_then(Value::as_str).filter(|name| !name.is_empty());
+        let owners = metadata("ownerReferences").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
+        let owner = owners.iter().find(controls).or_else(|| owners.first());
+        let owner = owner.and_then(|owner| {
+            Some(format!("{}/{}", owner.get("kind")?.as_str()?, owner.get("name")?.as_str()?))
+        });
+        Subject {
+            name: text("name").or_else(|| text("generateName")).unwrap_or_default().to_owned(),
+            owner: owner.unwrap_or_default(),
+            reinvoked: crate::pod::annotation(pod, crate::names::ANNOTATION_STATUS).is_some(),
+        }
+    }
+}
+
+impl Replay {
+    /// The answer for the pod of a sketch with the same shared part.
+    pub fn fill(&self, sketch: &Sketch<'_>) -> Option<Answer> {
+        let names = sketch.names();
+        let mut answer = self.answer.clone();
+        answer.subject.name = self.name.fill(names)?;
+        answer.subject.owner = self.owner.fill(names)?;
+        if let Summary::Injected { patch, .. } = &mut answer.summary {
+            *patch = self.patch.fill(names)?;
+        }
+        Some(answer)
+    }
+
+    /// Counts a use, and says whether it is time to compare the answer with a fresh one.
+    pub fn is_due(&self) -> bool {
+        self.uses.fetch_add(1, Ordering::Relaxed) % CHECK_EVERY == CHECK_EVERY - 1
+    }
+
+    /// Asks about the pod that stands for all siblings; nothing if the answer depends on a name.
+    fn of(mesh: &Mesh, sketch: &Sketch<'_>, question: &Question<'_>) -> Option<Replay> {
+        let text = sketch.stand_in();
+        let mut json = serde_json::Deserializer::from_str(&text);
+        // The text was bounded before it came here.
+        json.disable_recursion_limit();
+        let pod: Value = serde::Deserialize::deserialize(&mut json).ok()?;
+        let count = |text: &str| text.matches([OPEN, CLOSE]).count();
+        // A pod with these characters of its own, also in escapes, is not for us.
+        if strings(&pod).map(count).sum::<usize>() != count(&text) || count(&text) != 2 * sketch.places() {
+            return None;
+        }
+        let mut answer = question.run(mesh, pod, true).ok()?;
+        let mut pieces = Pieces::default();
+        let warnings = match &mut answer.summary {
+            Summary::Injected { patch, warnings, .. } => {
+                let operations: Value = serde_json::from_str(patch).ok()?;
+                if keys_and_paths(&operations).any(|text| count(text) > 0) {
+                    return None;
+                }
+                pieces = Pieces::of(&std::mem::take(patch))?;
+                warnings
+            }
+            Summary::Skipped { warnings, .. } => warnings,
+        };
+        if warnings.iter().any(|warning| count(warning) > 0) {
+            return None;
+        }
+        let name = Pieces::of(&std::mem::take(&mut answer.subject.name))?;
+        let owner = Pieces::of(&std::mem::take(&mut answer.subject.owner))?;
+        Some(Replay { answer, patch: pieces, name, owner, uses: AtomicU32::new(0) })
+    }
+}
+
+/// A text with places for names: each literal is followed by a name's number.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Pieces {
+    pieces: Vec<(Box<str>, usize)>,
+    rest: Box<str>,
+}
+
+impl Pieces {
+    fn of(mut text: &str) -> Option<Pieces> {
+        let mut pieces = Vec::new();
+        while let Some((literal, tail)) = text.split_once(OPEN) {
+            let (number, tail) = tail.split_once(CLOSE)?;
+            pieces.push((literal.into(), number.parse().ok()?));
+            text = tail;
+        }
+        (!text.contains(CLOSE)).then(|| Pieces { pieces, rest: text.into() })
+    }
+
+    fn fill(&self, names: &[&str]) -> Option<String> {
+        let mut text = String::with_capacity(self.bytes() + 64 * self.pieces.len());
+        for (literal, name) in &self.pieces {
+            text.push_str(literal);
+            text.push_str(names.get(*name)?);
+        }
+        text.push_str(&self.rest);
+        Some(text)
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(|(literal, _)| literal.len()).sum::<usize>() + self.rest.len()
+    }
+}
+
+/// Every string in a value, keys among them.
+fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
+    match value {
+        Value::String(text) => Box::new(std::iter::once(text.as_str())),
+        Value::Array(items) => Box::new(items.iter().flat_map(strings)),
+        Value::Object(map) => {
+            Box::new(map.iter().flat_map(|(key, value)| std::iter::once(key.as_str()).chain(strings(value))))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// Every key in a patch, and every path.
+fn keys_and_paths(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
+    match value {
+        Value::Array(items) => Box::new(items.iter().flat_map(keys_and_paths)),
+        Value::Object(map) => Box::new(map.iter().flat_map(|(key, value)| {
+            let pointer = matches!(key.as_str(), "path" | "from").then(|| value.as_str()).flatten();
+            std::iter::once(key.as_str()).chain(pointer).chain(keys_and_paths(value))
+        })),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Weight;
+
+impl Weighter<Box<[u8]>, Arc<Replay>> for Weight {
+    fn weight(&self, key: &Box<[u8]>, replay: &Arc<Replay>) -> u64 {
+        let texts = replay.patch.bytes() + replay.name.bytes() + replay.owner.bytes();
+        (key.len() + texts + OVERHEAD) as u64
+    }
+}
+
+/// Which keys were seen, by their hash: a pod that comes once is not worth keeping. To be mistaken costs one run.
+#[derive(Debug)]
+struct Seen {
+    hasher: std::hash::RandomState,
+    hashes: Box<[AtomicU64]>,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        let hashes = (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect();
+        Seen { hasher: std::hash::RandomState::new(), hashes }
+    }
+}
+
+impl Seen {
+    /// Notes a key, and says whether it was noted before.
+    fn again(&self, key: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let slot = self.hashes.get(hash as usize % REMEMBERED);
+        slot.is_some_and(|slot| slot.swap(hash, Ordering::Relaxed) == hash)
+    }
+}
+
+#[cfg(test)]
+mod tests;

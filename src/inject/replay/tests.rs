@@ -1,0 +1,294 @@
+use serde_json::json;
+
+use super::*;
+use crate::config::Source;
+
+const DEPLOYMENT: &str = include_str!("../../../tests/fixtures/reviews/deployment.json");
+const NAMED: [&str; 4] = ["769df69587", "7913b40b-d2f5-4ceb-a681-6dfdca08f127", "x7k2p", "q8zsn"];
+const SIBLING: [&str; 4] = ["5bb4f58c4d", "00000000-1111-2222-3333-444444444444", "abcde", "zzzzz"];
+
+fn mesh(bundle: &str) -> Mesh {
+    Mesh::from_bundle(Source { name: "test", text: bundle }).unwrap().0
+}
+
+/// A pod of a Deployment as the API server sends it, with hash, owner's UID, own suffix and token volume.
+fn pod([hash, uid, suffix, token]: [&str; 4]) -> Value {
+    let review: Value = serde_json::from_str(DEPLOYMENT).unwrap();
+    let mut pod = review["request"]["object"].clone();
+    let text = pod.to_string().replace(NAMED[0], hash).replace(NAMED[1], uid);
+    pod = serde_json::from_str(&text).unwrap();
+    pod["metadata"]["name"] = json!(format!("web-{hash}-{suffix}"));
+    let volume = format!("kube-api-access-{token}");
+    pod["spec"]["volumes"] = json!([{"name": volume, "projected": {"defaultMode": 420, "sources": []}}]);
+    pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": volume, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
+    pod
+}
+
+/// One configuration's answers, asked as the webhook asks.
+struct Desk {
+    mesh: Mesh,
+    replays: Replays,
+    path_env: BTreeMap<String, String>,
+}
+
+impl Desk {
+    fn of(bundle: &str) -> Desk {
+        let mesh = mesh(bundle);
+        Desk { replays: Replays::new(&mesh), mesh, path_env: BTreeMap::new() }
+    }
+
+    fn sketch_key(&self, text: &str, namespace: &str) -> Option<Vec<u8>> {
+        let sketch = self.replays.sketch(text)?;
+        let facts = Facts::of(&self.mesh, namespace);
+        Some(self.replays.key(&self.mesh, &sketch, namespace, &self.path_env, &facts))
+    }
+
+    fn whole(&self, pod: &Value, namespace: &str) -> Answer {
+        let facts = Facts::of(&self.mesh, namespace);
+        let question = Question { namespace, path_env: &self.path_env, facts: &facts };
+        question.answer(&self.mesh, pod.clone()).unwrap()
+    }
+
+    fn replayed(&self, pod: &Value, namespace: &str) -> Option<Answer> {
+        let text = pod.to_string();
+        let key = self.sketch_key(&text, namespace)?;
+        self.replays.find(&key)?.fill(&self.replays.sketch(&text)?)
+    }
+
+    fn teach(&self, pod: &Value, namespace: &str) -> Option<Learned> {
+        let text = pod.to_string();
+        let key = self.sketch_key(&text, namespace)?;
+        let facts = Facts::of(&self.mesh, namespace);
+        let question = Question { namespace, path_env: &self.path_env, facts: &facts };
+        let answer = self.whole(pod, namespace);
+        Some(self.replays.learn(&self.mesh, key, &self.replays.sketch(&text)?, &question, &answer))
+    }
+
+    /// Teaches a pod twice and says what came of the second time.
+    fn taught(&self, pod: &Value) -> Option<Learned> {
+        assert_eq!(self.teach(pod, "default")?, Learned::Noted);
+        self.teach(pod, "default")
+    }
+}
+
+#[test]
+fn a_sibling_gets_the_patch_with_its_own_names_in_it() {
+    let desk = Desk::of("");
+    assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Kept));
+    let sibling = pod(SIBLING);
+    let answer = desk.replayed(&sibling, "default").expect("it is a sibling");
+    assert_eq!(answer, desk.whole(&sibling, "default"));
+    assert_eq!(answer.subject.owner, "ReplicaSet/web-5bb4f58c4d");
+    assert_eq!(answer.subject.name, "web-5bb4f58c4d-abcde");
+}
+
+#[test]
+fn managed_fields_make_no_difference() {
+    let desk = Desk::of("");
+    let mut pod = pod(NAMED);
+    desk.taught(&pod);
+    pod["metadata"]["managedFields"] = json!([{"manager": "someone else", "time": "2026-01-01T00:00:00Z"}]);
+    assert_eq!(desk.replayed(&pod, "default"), Some(desk.whole(&pod, "default")));
+}
+
+#[test]
+fn a_pod_that_differs_in_anything_else_is_no_sibling() {
+    let desk = Desk::of("");
+    let known = pod(NAMED);
+    assert_eq!(desk.taught(&known), Some(Learned::Kept));
+    let changed = |path: &str, value: Value| {
+        let mut pod = known.clone();
+        *pod.pointer_mut(path).unwrap() = value;
+        pod
+    };
+    for other in [
+        changed("/metadata/labels/app", json!("api")),
+        changed("/spec/containers/0/image", json!("nginx:1.28")),
+        changed("/spec/containers/0/ports/0/containerPort", json!(8081)),
+        changed("/metadata/ownerReferences/0/name", json!("web")),
+        changed("/metadata/ownerReferences/0/controller", json!(false)),
+        changed("/metadata/generateName", json!("api-")),
+        changed("/spec/volumes/0/name", json!("kube-api-access-abcdef")),
+    ] {
+        assert_eq!(desk.replayed(&other, "default"), None, "{other}");
+    }
+    assert_eq!(desk.replayed(&known, "elsewhere"), None, "another namespace");
+}
+
+#[test]
+fn a_pod_is_kept_when_it_comes_for_the_second_time() {
+    let desk = Desk::of("");
+    let pod = pod(NAMED);
+    assert_eq!(desk.teach(&pod, "default"), Some(Learned::Noted));
+    assert_eq!(desk.replayed(&pod, "default"), None);
+    assert_eq!(desk.teach(&pod, "default"), Some(Learned::Kept));
+    assert!(desk.replayed(&pod, "default").is_some());
+}
+
+#[test]
+fn a_name_that_stands_elsewhere_in_the_pod_is_no_name() {
+    let desk = Desk::of("");
+    for (place, value) in [
+        ("/metadata/labels/version", NAMED[0].to_owned()),
+        ("/spec/containers/0/image", format!("registry/{}:1", NAMED[0])),
+    ] {
+        let mut known = pod(NAMED);
+        *known.pointer_mut(place).unwrap() = json!(value);
+        desk.taught(&known);
+        let mut sibling = pod(SIBLING);
+        *sibling.pointer_mut(place).unwrap() = json!(value);
+        assert_eq!(desk.replayed(&sibling, "default"), None, "{place}");
+        let same_hash = pod([NAMED[0], SIBLING[1], SIBLING[2], SIBLING[3]]);
+        let mut same_hash = same_hash;
+        *same_hash.pointer_mut(place).unwrap() = json!(value);
+        assert_eq!(desk.replayed(&same_hash, "default"), Some(desk.whole(&same_hash, "default")), "{place}");
+    }
+}
+
+/// A bundle whose template holds a line more than it needs.
+fn bundle(line: &str) -> String {
+    format!(
+        "injector:\n  defaultTemplates: [probe]\n  templates:\n    probe: |\n      spec:\n        containers:\n        \
+         - name: istio-proxy\n          image: proxy\n          env:\n          {line}\n"
+    )
+}
+
+#[test]
+fn what_a_template_passes_on_is_filled_in_and_what_it_looks_at_is_particular() {
+    let print = |pipeline: &str| format!("- {{name: X, value: '{{{{ {pipeline} }}}}'}}");
+    for passed_on in [
+        ".ObjectMeta.GenerateName",
+        ".ObjectMeta.Name",
+        "toJSON .ObjectMeta.Labels",
+        "range .Spec.Volumes }}{{ .Name }}{{ end",
+        "(index .ObjectMeta.OwnerReferences 0).UID",
+        "if .ObjectMeta.Name }}named{{ end",
+    ] {
+        let desk = Desk::of(&bundle(&print(passed_on)));
+        assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Kept), "{passed_on}");
+        let sibling = pod(SIBLING);
+        assert_eq!(desk.replayed(&sibling, "default"), Some(desk.whole(&sibling, "default")), "{passed_on}");
+    }
+    for looked_at in [
+        "if eq .ObjectMeta.GenerateName \"web-5bb4f58c4d-\" }}yes{{ else }}no{{ end",
+        "len .ObjectMeta.GenerateName",
+        "hasPrefix \"web-5\" .ObjectMeta.GenerateName",
+        "trunc 6 .ObjectMeta.Name",
+        "upper .ObjectMeta.Name",
+        "printf \"%.6s\" .ObjectMeta.Name",
+        "(index .ObjectMeta.OwnerReferences 0).UID | b64enc",
+        "range $k, $v := .ObjectMeta.Labels }}{{ if eq $v \"5bb4f58c4d\" }}yes{{ end }}{{ end",
+    ] {
+        let desk = Desk::of(&bundle(&print(looked_at)));
+        let learned = desk.taught(&pod(NAMED));
+        let sibling = pod(SIBLING);
+        assert_eq!(learned, Some(Learned::Particular), "{looked_at}");
+        assert_eq!(desk.replayed(&sibling, "default"), None, "{looked_at}");
+    }
+}
+
+#[test]
+fn a_plain_scalar_that_is_a_name_is_typed_and_so_looked_at() {
+    let desk = Desk::of(&bundle("- {name: X, value: {{ (index .Spec.Volumes 0).Name }}}"));
+    assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Particular));
+}
+
+#[test]
+fn a_configuration_that_mentions_the_hash_or_the_volume_has_no_such_names() {
+    for (mention, other) in [
+        ("{matchLabels: {pod-template-hash: \"5bb4f58c4d\"}}", [SIBLING[0], NAMED[1], NAMED[2], NAMED[3]]),
+        ("{matchLabels: {volume: kube-api-access-zzzzz}}", [NAMED[0], NAMED[1], NAMED[2], SIBLING[3]]),
+    ] {
+        let desk = Desk::of(&format!("injector:\n  neverInjectSelector: [{mention}]\n"));
+        assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Kept));
+        assert_eq!(desk.replayed(&pod(other), "default"), None, "{mention}");
+    }
+}
+
+#[test]
+fn private_characters_of_a_pod_never_count_as_places() {
+    let desk = Desk::of("");
+    for text in ["\u{E0F0}0\u{E0F1}", "\u{E0F0}"] {
+        let mut known = pod(NAMED);
+        known["metadata"]["annotations"] = json!({"note": text});
+        assert_eq!(desk.taught(&known), Some(Learned::Particular));
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_true_any_more_is_forgotten() {
+    let desk = Desk::of("");
+    let known = pod(NAMED);
+    desk.taught(&known);
+    let text = known.to_string();
+    let key = desk.sketch_key(&text, "default").unwrap();
+    let facts = Facts::of(&desk.mesh, "default");
+    let question = Question { namespace: "default", path_env: &desk.path_env, facts: &facts };
+    let mut fresh = desk.whole(&known, "default");
+    let Summary::Injected { operations, .. } = &mut fresh.summary else { panic!() };
+    *operations += 1;
+    let sketch = desk.replays.sketch(&text).unwrap();
+    let learned = desk.replays.learn(&desk.mesh, key, &sketch, &question, &fresh);
+    assert_eq!(learned, Learned::Contradicted);
+    assert_eq!(desk.replayed(&known, "default"), None);
+}
+
+#[test]
+fn every_so_often_an_answer_is_due_to_be_compared() {
+    let desk = Desk::of("");
+    let known = pod(NAMED);
+    desk.taught(&known);
+    let replay = desk.replays.find(&desk.sketch_key(&known.to_string(), "default").unwrap()).unwrap();
+    let due = (0..2 * CHECK_EVERY).filter(|_| replay.is_due()).count();
+    assert_eq!(due, 2);
+}
+
+#[test]
+fn skips_are_kept_too() {
+    let desk = Desk::of("");
+    let mut known = pod(NAMED);
+    known["spec"]["hostNetwork"] = json!(true);
+    assert_eq!(desk.taught(&known), Some(Learned::Kept));
+    let mut sibling = pod(SIBLING);
+    sibling["spec"]["hostNetwork"] = json!(true);
+    let answer = desk.replayed(&sibling, "default").unwrap();
+    assert!(matches!(answer.summary, Summary::Skipped { .. }), "{answer:?}");
+}
+
+#[test]
+fn what_is_kept_is_bounded_by_bytes() {
+    let desk = Desk::of("");
+    for shape in 0..2000 {
+        let mut pod = pod(NAMED);
+        pod["metadata"]["labels"]["app"] = json!(format!("app-{shape}"));
+        pod["metadata"]["annotations"] = json!({"filler": "x".repeat(8 << 10)});
+        let text = pod.to_string();
+        let key = desk.sketch_key(&text, "default").unwrap();
+        let answer = Answer {
+            summary: Summary::Skipped { reason: "X", warnings: Vec::new() },
+            subject: Subject::default(),
+        };
+        let replay = Replay {
+            answer,
+            patch: Pieces::default(),
+            name: Pieces::default(),
+            owner: Pieces::default(),
+            uses: AtomicU32::new(0),
+        };
+        desk.replays.kept.insert(key.into_boxed_slice(), Arc::new(replay));
+    }
+    assert!(desk.replays.kept.weight() <= BYTES, "{}", desk.replays.kept.weight());
+}
+
+#[test]
+fn the_owner_is_the_controller() {
+    let owner_of = |references: Value| Subject::of(&json!({"metadata": {"ownerReferences": references}})).owner;
+    let a = json!({"kind": "A", "name": "a"});
+    let b = json!({"kind": "B", "name": "b", "controller": true});
+    assert_eq!(owner_of(json!([a, b])), "B/b");
+    assert_eq!(owner_of(json!([a])), "A/a");
+    for odd in [json!([]), json!([1]), json!("x"), json!([{"kind": 1, "name": "a"}])] {
+        assert_eq!(owner_of(odd), "");
+    }
+}
