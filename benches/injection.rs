@@ -3,7 +3,7 @@
 //! `cargo bench --bench injection`. Compare rows of one run only: machines are noisy.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{borrow::Cow, hint::black_box};
+use std::{borrow::Cow, collections::BTreeMap, hint::black_box};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use outrigger::{
@@ -14,6 +14,7 @@ use outrigger::{
         openshift::ProxyIds,
         post::{self, PostContext},
         render::{self, View},
+        replay::{Question, Replays},
     },
     merge::{self, Directives},
     patch,
@@ -87,6 +88,44 @@ fn whole(c: &mut Criterion) {
             );
         });
     }
+    group.finish();
+}
+
+/// The webhook's way: from the object's text to the patch's, the answer replayed or found by the whole pipeline.
+fn replay(c: &mut Criterion) {
+    let mesh = mesh();
+    let review: Value = serde_json::from_str(DEPLOYMENT).unwrap();
+    let texts: Vec<String> = (0..64_u64)
+        .map(|pod| {
+            let hash = format!("{:010x}", 0xab_cdef_0123 ^ (pod << 20));
+            review["request"]["object"].to_string().replace("769df69587", &hash)
+        })
+        .collect();
+    let replays = Replays::new(&mesh);
+    let path_env = BTreeMap::new();
+    let facts = Facts::of(&mesh, "default");
+    let question = Question { namespace: "default", path_env: &path_env, facts: &facts };
+    let whole = |text: &str| question.answer(&mesh, serde_json::from_str(text).unwrap()).unwrap();
+    let key = |text: &str| {
+        let sketch = replays.sketch(text).unwrap();
+        (replays.key(&mesh, &sketch, "default", &path_env, &facts), sketch)
+    };
+    for text in texts.iter().take(2) {
+        let (key, sketch) = key(text);
+        replays.learn(&mesh, key, &sketch, &question, &whole(text));
+    }
+    let mut group = c.benchmark_group("replay");
+    let mut next = texts.iter().cycle();
+    group.bench_function("deployment.json, a sibling was answered", |b| {
+        b.iter(|| {
+            let (key, sketch) = key(black_box(next.next().unwrap()));
+            replays.find(&key).unwrap().fill(&sketch).unwrap()
+        });
+    });
+    group.bench_function("deployment.json, read and answered whole", |b| {
+        b.iter(|| whole(black_box(next.next().unwrap())));
+    });
+    group.bench_function("sketch and key", |b| b.iter(|| key(black_box(next.next().unwrap()))));
     group.finish();
 }
 
@@ -172,5 +211,5 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
 }
 
-criterion_group!(benches, floor, configuration, whole, stages);
+criterion_group!(benches, floor, configuration, whole, replay, stages);
 criterion_main!(benches);

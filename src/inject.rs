@@ -98,8 +98,11 @@ pub fn run_by(
     let status_port = post::status_port(&pod, mesh.mesh_config(), mesh.compat());
     let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
     respell(&mut stripped, respelt);
-    let native =
-        native::detected(mesh.native_sidecars(), known_nodes(rules, mesh, &request.path_env, facts), node_name(&pod));
+    let native = native::detected(
+        mesh.native_sidecars(),
+        known_nodes(rules, mesh, &request.path_env, facts),
+        node_name(&pod),
+    );
     let templates = render::select(rules, mesh, &pod)?;
     let view = render::View {
         pod: &stripped,

@@ -36,6 +36,8 @@ mod recordings;
 #[cfg(feature = "server")]
 #[path = "suite/reload.rs"]
 mod reload;
+#[path = "suite/replays.rs"]
+mod replays;
 #[path = "suite/reviews.rs"]
 mod reviews;
 #[cfg(feature = "server")]

@@ -117,7 +117,10 @@ pub fn overlays<'n>(
         compliance_policy: mesh.compliance_policy(),
     };
     let data = context::template_data(&parts);
-    templates.iter().map(|(name, template)| Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?))).collect()
+    templates
+        .iter()
+        .map(|(name, template)| Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?)))
+        .collect()
 }
 
 fn overlay<'a>(

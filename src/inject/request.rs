@@ -28,7 +28,13 @@ pub struct PodRequest {
 impl PodRequest {
     /// A request as the webhook gets it, without parameters in the path.
     pub fn new(namespace: impl Into<String>, pod: Value) -> PodRequest {
-        PodRequest { namespace: namespace.into(), pod, path_env: BTreeMap::new(), workload: None, stand_ins: false }
+        PodRequest {
+            namespace: namespace.into(),
+            pod,
+            path_env: BTreeMap::new(),
+            workload: None,
+            stand_ins: false,
+        }
     }
 }
 

@@ -62,7 +62,13 @@ pub(in crate::template) struct Runtime<'a> {
 
 impl<'a> Runtime<'a> {
     pub(in crate::template) fn new(scope: &'a Scope, limits: &'a Limits) -> Runtime<'a> {
-        Runtime { scope, limits, steps: limits.steps, placeholders: Vec::new(), looked_at_stand_in: Cell::new(false) }
+        Runtime {
+            scope,
+            limits,
+            steps: limits.steps,
+            placeholders: Vec::new(),
+            looked_at_stand_in: Cell::new(false),
+        }
     }
 
     /// To be called with every text of the pod on whose content something depends.

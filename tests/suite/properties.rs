@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::pods::{self, Form};
 
 /// Every template, in configurations that make the most of its branches, under both compatibilities.
-static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
+pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
     let busy = json!({
         "global": {"network": "net", "logAsJson": true, "imagePullSecrets": ["pull"], "proxy": {"tracer": "datadog"}, "mountMtlsCerts": true},
         "pilot": {"cni": {"enabled": true, "provider": "multus"}},

@@ -21,7 +21,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use outrigger::server::{
     Server,
     options::{Certificate, Options, Origin, Timeouts},
-    webhook::engine::{Call, Engine, Injected, Loaded, Source, Verdict},
+    webhook::{
+        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
+        review::{self, Malformed},
+    },
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -38,14 +41,28 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// An engine that is a closure.
 struct Scripted<F>(F);
 
+/// What an engine is asked, read.
+pub(crate) struct Asked {
+    pub(crate) namespace: String,
+    pub(crate) pod: Value,
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
 /// Makes an engine of a closure.
-pub(crate) fn scripted(judge: impl Fn(Call) -> Verdict + Send + Sync + 'static) -> Arc<dyn Engine> {
+pub(crate) fn scripted(judge: impl Fn(Asked) -> Verdict + Send + Sync + 'static) -> Arc<dyn Engine> {
     Arc::new(Scripted(judge))
 }
 
-impl<F: Fn(Call) -> Verdict + Send + Sync> Engine for Scripted<F> {
-    fn judge(&self, call: Call) -> Verdict {
-        (self.0)(call)
+impl<F: Fn(Asked) -> Verdict + Send + Sync> Engine for Scripted<F> {
+    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
+        let pod = Value::Object(review::object(call.body, call.object)?);
+        let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let own = text("/metadata/namespace");
+        let namespace = if own.is_empty() { call.namespace.to_owned() } else { own };
+        let name = text("/metadata/name");
+        let subject = Subject { namespace: namespace.clone(), name, ..Subject::default() };
+        let verdict = (self.0)(Asked { namespace, pod, variables: call.variables.clone() });
+        Ok(Judged { verdict, subject, way: Way::Whole })
     }
     fn revision(&self) -> &str {
         "canary-rev"

@@ -123,7 +123,7 @@ async fn what_is_outside_of_the_rule_is_allowed_untouched() {
 
 #[tokio::test]
 async fn the_engine_sees_namespace_path_and_pod() {
-    let engine = scripted(|call: outrigger::server::webhook::engine::Call| {
+    let engine = scripted(|call| {
         assert!(call.pod.pointer("/metadata/namespace").is_none(), "the pod is as received");
         let seen = format!("{} {:?}", call.namespace, call.variables);
         Verdict::Refused { code: 400, reason: "SEEN", message: seen, detail: String::new() }
@@ -337,7 +337,7 @@ async fn bodies_over_the_memory_cap_are_shed() {
 //
 #[tokio::test]
 async fn a_panic_is_contained_counted_and_answered() {
-    let engine = scripted(|call: outrigger::server::webhook::engine::Call| {
+    let engine = scripted(|call| {
         if call.pod["metadata"]["name"] == "poison" {
             panic!("s3cr3t");
         }

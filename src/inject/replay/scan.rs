@@ -171,7 +171,10 @@ mod tests {
     fn values_are_where_the_parser_says_they_are() {
         let text = " {\"a\" : [1, {\"b\":\"]}\\\"\"} ] ,\"c\":-1.5e3,\"d\":\"\",\"e\":{},\"f\":null } ";
         let expected: Vec<(String, Box<RawValue>)> =
-            serde_json::from_str::<std::collections::BTreeMap<String, Box<RawValue>>>(text).unwrap().into_iter().collect();
+            serde_json::from_str::<std::collections::BTreeMap<String, Box<RawValue>>>(text)
+                .unwrap()
+                .into_iter()
+                .collect();
         let found = keys_and_values(text).unwrap();
         assert_eq!(found.len(), expected.len());
         for ((key, value), (expected_key, expected)) in found.iter().zip(&expected) {
@@ -181,7 +184,17 @@ mod tests {
 
     #[test]
     fn what_is_no_json_or_has_escaped_keys_gives_nothing() {
-        for text in ["", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":\"x", "{\"\\u0061\":1}", "{\"a\":[1", "{\"a\" 1}"] {
+        for text in [
+            "",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":\"x",
+            "{\"\\u0061\":1}",
+            "{\"a\":[1",
+            "{\"a\" 1}",
+        ] {
             assert_eq!(keys_and_values(text), None, "{text}");
         }
     }

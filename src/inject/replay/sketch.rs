@@ -77,7 +77,8 @@ impl<'t> Sketch<'t> {
             return None;
         }
         let namespace = found.namespace.clone().and_then(|at| text.get(at)).filter(|name| !name.is_empty());
-        let mut sketch = Sketch { text, namespace, spots: Vec::with_capacity(16), names: Vec::with_capacity(4) };
+        let mut sketch =
+            Sketch { text, namespace, spots: Vec::with_capacity(16), names: Vec::with_capacity(4) };
         sketch.spots.extend(found.unread.iter().cloned().map(|at| Spot { at, name: None }));
         if blanks.hash {
             sketch.cut_hash(&found);

@@ -20,8 +20,7 @@ fn pod([hash, uid, suffix, token]: [&str; 4]) -> Value {
     pod["metadata"]["name"] = json!(format!("web-{hash}-{suffix}"));
     let volume = format!("kube-api-access-{token}");
     pod["spec"]["volumes"] = json!([{"name": volume, "projected": {"defaultMode": 420, "sources": []}}]);
-    pod["spec"]["containers"][0]["volumeMounts"] =
-        json!([{"name": volume, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": volume, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
     pod
 }
 
@@ -283,7 +282,8 @@ fn what_is_kept_is_bounded_by_bytes() {
 
 #[test]
 fn the_owner_is_the_controller() {
-    let owner_of = |references: Value| Subject::of(&json!({"metadata": {"ownerReferences": references}})).owner;
+    let owner_of =
+        |references: Value| Subject::of(&json!({"metadata": {"ownerReferences": references}})).owner;
     let a = json!({"kind": "A", "name": "a"});
     let b = json!({"kind": "B", "name": "b", "controller": true});
     assert_eq!(owner_of(json!([a, b])), "B/b");

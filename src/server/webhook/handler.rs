@@ -213,7 +213,13 @@ impl From<Summary> for Verdict {
     fn from(summary: Summary) -> Verdict {
         match summary {
             Summary::Injected { patch, operations, templates, reason, warnings } => {
-                Verdict::Injected(Injected { patch: patch.into_bytes(), operations, templates, reason, warnings })
+                Verdict::Injected(Injected {
+                    patch: patch.into_bytes(),
+                    operations,
+                    templates,
+                    reason,
+                    warnings,
+                })
             }
             Summary::Skipped { reason, warnings } => Verdict::Skipped { reason, warnings },
         }

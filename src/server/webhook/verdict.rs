@@ -128,7 +128,12 @@ fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, St
                 }
                 Err(_) => {
                     record.panicked = true;
-                    Verdict::Refused { code: 500, reason: PANIC, message: String::new(), detail: String::new() }
+                    Verdict::Refused {
+                        code: 500,
+                        reason: PANIC,
+                        message: String::new(),
+                        detail: String::new(),
+                    }
                 }
             }
         }

@@ -1,0 +1,146 @@
+//! The short way of answering against the long one: what is replayed for a pod is what the whole pipeline says.
+
+use std::{cell::Cell, collections::BTreeMap};
+
+use outrigger::{
+    config::Mesh,
+    inject::{
+        Facts,
+        replay::{Answer, Learned, Question, Replays},
+    },
+};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::{
+    conformance::{calls, meshes, recordings},
+    pods,
+    properties::{MESHES, check},
+};
+
+/// What controllers and admission plugins generate for one pod.
+#[derive(Clone, Debug)]
+struct Names {
+    hash: String,
+    uid: String,
+    suffix: Option<String>,
+    token: String,
+}
+
+fn names() -> impl Strategy<Value = Names> {
+    // Names of digits alone are numbers to YAML.
+    let hash = prop_oneof!["[a-z0-9]{8,10}", "[0-9]{9}", "0x[0-9a-f]{6}"];
+    let uid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    let suffix = proptest::option::of("[a-z0-9]{5}");
+    (hash, uid, suffix, "[a-z0-9]{5}").prop_map(|(hash, uid, suffix, token)| Names {
+        hash,
+        uid,
+        suffix,
+        token,
+    })
+}
+
+/// A pod as a ReplicaSet makes it, and the token volume put into it; nothing if it has no place for that.
+fn made(pod: &Value, names: &Names) -> Option<Value> {
+    let mut pod = pod.clone();
+    let metadata = pod.as_object_mut()?.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
+    metadata.insert("generateName".into(), json!(format!("made-{}-", names.hash)));
+    metadata.remove("name");
+    if let Some(suffix) = &names.suffix {
+        metadata.insert("name".into(), json!(format!("made-{}-{suffix}", names.hash)));
+    }
+    let owner = format!("made-{}", names.hash);
+    metadata.insert(
+        "ownerReferences".into(),
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": names.uid, "controller": true}]),
+    );
+    let managed = json!([{"manager": names.suffix, "fieldsV1": {"f:metadata": {names.uid.as_str(): {}}}}]);
+    metadata.insert("managedFields".into(), managed);
+    let labels = metadata.entry("labels").or_insert_with(|| json!({})).as_object_mut()?;
+    labels.insert("pod-template-hash".into(), json!(names.hash));
+    let spec = pod.get_mut("spec")?.as_object_mut()?;
+    let volume = format!("kube-api-access-{}", names.token);
+    let mount = json!({"name": volume, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true});
+    let volumes = spec.entry("volumes").or_insert_with(|| json!([])).as_array_mut()?;
+    volumes.retain(|volume| !volume["name"].as_str().unwrap_or_default().starts_with("kube-api-access-"));
+    volumes.push(json!({"name": volume, "projected": {}}));
+    for container in spec.get_mut("containers")?.as_array_mut()? {
+        let mounts = container.as_object_mut()?.entry("volumeMounts").or_insert_with(|| json!([]));
+        mounts.as_array_mut()?.push(mount.clone());
+    }
+    Some(pod)
+}
+
+/// The long way, if it gives an answer.
+fn whole(mesh: &Mesh, namespace: &str, pod: &Value) -> Option<Answer> {
+    let facts = Facts::of(mesh, namespace);
+    Question { namespace, path_env: &BTreeMap::new(), facts: &facts }.answer(mesh, pod.clone()).ok()
+}
+
+/// Shows a pod twice and asks about another: the answer that is replayed for it, if one is.
+fn replayed(replays: &Replays, mesh: &Mesh, namespace: &str, shown: &Value, asked: &Value) -> Option<Answer> {
+    let path_env = BTreeMap::new();
+    let facts = Facts::of(mesh, namespace);
+    let question = Question { namespace, path_env: &path_env, facts: &facts };
+    let key = |text: &str| Some(replays.key(mesh, &replays.sketch(text)?, namespace, &path_env, &facts));
+    let (shown_text, asked_text) = (shown.to_string(), asked.to_string());
+    let answer = whole(mesh, namespace, shown)?;
+    for _ in 0..2 {
+        let learned =
+            replays.learn(mesh, key(&shown_text)?, &replays.sketch(&shown_text)?, &question, &answer);
+        assert_ne!(learned, Learned::Contradicted, "{shown_text}");
+    }
+    replays.find(&key(&asked_text)?)?.fill(&replays.sketch(&asked_text)?)
+}
+
+#[test]
+fn a_replayed_answer_is_what_the_whole_pipeline_says_of_any_pod() {
+    let replays: Vec<Replays> = MESHES.iter().map(|(_, mesh)| Replays::new(mesh)).collect();
+    let (asked, given) = (Cell::new(0), Cell::new(0));
+    let input = (pods::realistic(), 0..MESHES.len(), names(), names());
+    check(input, |(pod, mesh, first, second)| {
+        let (Some(shown), Some(sibling)) = (made(&pod, &first), made(&pod, &second)) else { return };
+        asked.set(asked.get() + 1);
+        let (name, mesh, replays) = (&MESHES[mesh].0, &MESHES[mesh].1, &replays[mesh]);
+        if let Some(answer) = replayed(replays, mesh, "shop", &shown, &sibling) {
+            given.set(given.get() + 1);
+            assert_eq!(Some(answer), whole(mesh, "shop", &sibling), "{name}");
+        }
+    });
+    // About half have a name where the other has none; the careless template looks at some.
+    let (asked, given) = (asked.get(), given.get());
+    assert!(given * 5 > asked, "{given} of {asked} were replayed");
+}
+
+#[test]
+fn a_replayed_answer_is_what_the_whole_pipeline_says_of_every_recorded_pod() {
+    let Some(folder) = recordings() else { return };
+    let calls = calls(&folder);
+    for compat in ["istio", "outrigger"] {
+        let meshes = meshes(&folder, compat, &calls, &Map::new());
+        let replays: Vec<Replays> = meshes.iter().map(Replays::new).collect();
+        let of = |hash: &str, uid: &str, suffix: &str, token: &str| Names {
+            hash: hash.into(),
+            uid: uid.into(),
+            suffix: Some(suffix.into()),
+            token: token.into(),
+        };
+        let first = of("769df69587", "7913b40b-d2f5-4ceb-a681-6dfdca08f127", "x7k2p", "q8zsn");
+        let second = of("123456789", "5f1d1f0e-0a4b-4c57-9d3e-2c7b8a6f9e10", "00000", "11111");
+        let (mut asked, mut given) = (0, 0);
+        for call in &calls {
+            let (Some(shown), Some(sibling)) = (made(&call.pod, &first), made(&call.pod, &second)) else {
+                continue;
+            };
+            let (mesh, replays) = (&meshes[call.setting], &replays[call.setting]);
+            let Some(answer) = whole(mesh, &call.namespace, &sibling) else { continue };
+            asked += 1;
+            if let Some(replayed) = replayed(replays, mesh, &call.namespace, &shown, &sibling) {
+                given += 1;
+                assert_eq!(replayed, answer, "{}", call.name);
+            }
+        }
+        println!("replays under `compat: {compat}`: {given} of {asked} siblings of recorded pods, all equal");
+        assert!(given * 10 > asked * 8, "{given} of {asked} were replayed");
+    }
+}
