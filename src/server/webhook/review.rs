@@ -3,7 +3,7 @@
 //! Only the fields that matter are built; `oldObject`, `userInfo` and the rest are skipped by the parser. A key that
 //! occurs twice counts as its last occurrence, as with Go's decoder, so that nobody sees another object than we do.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
@@ -128,10 +128,10 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
         .and_then(|envelope| json.end().map(|()| envelope))
         .map_err(|error| Malformed::Json { line: error.line(), column: error.column() })?;
 
-    if envelope.kind.as_ref().and_then(Value::as_str) != Some("AdmissionReview") {
+    if envelope.kind.as_text().as_deref() != Some("AdmissionReview") {
         return Err(Malformed::Kind);
     }
-    let version = match envelope.api_version.as_ref().and_then(Value::as_str) {
+    let version = match envelope.api_version.as_text().as_deref() {
         Some("admission.k8s.io/v1") => Version::V1,
         Some("admission.k8s.io/v1beta1") => Version::V1Beta1,
         Some(other) if other.starts_with("admission.k8s.io/") => return Err(Malformed::Version),
@@ -176,120 +176,128 @@ pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
 /// An object that is no pod although the request is about pods.
 pub const NOT_A_POD: &str = "NOT_A_POD";
 
+/// The fields that matter, as they stand in the text.
 #[derive(Default)]
 struct Envelope<'b> {
-    api_version: Option<Value>,
-    kind: Option<Value>,
+    api_version: Raw<'b>,
+    kind: Raw<'b>,
     request: Option<Request<'b>>,
 }
 
 #[derive(Default)]
 struct Request<'b> {
-    uid: Option<Value>,
-    kind: Option<Value>,
-    resource: Option<Value>,
-    sub_resource: Option<Value>,
-    name: Option<Value>,
-    namespace: Option<Value>,
-    operation: Option<Value>,
-    dry_run: Option<Value>,
-    object: Option<&'b RawValue>,
+    uid: Raw<'b>,
+    kind: Raw<'b>,
+    resource: Raw<'b>,
+    sub_resource: Raw<'b>,
+    name: Raw<'b>,
+    namespace: Raw<'b>,
+    operation: Raw<'b>,
+    dry_run: Raw<'b>,
+    object: Raw<'b>,
 }
+
+/// A value that was passed over; nothing where there is none.
+#[derive(Clone, Copy, Default)]
+struct Raw<'b>(Option<&'b RawValue>);
 
 impl<'b> Request<'b> {
     fn into_review(self, version: Version) -> Result<Review<'b>, Malformed> {
-        let uid = text(self.uid.as_ref(), "request.uid")?;
+        let uid = self.uid.text("request.uid")?;
         if uid.is_empty() {
             return Err(Malformed::Field { field: "request.uid", found: "empty", accepted: "a string" });
         }
-        let dry_run = match &self.dry_run {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(dry_run)) => *dry_run,
-            Some(other) => {
-                return Err(Malformed::Field {
-                    field: "request.dryRun",
-                    found: type_name(Some(other)),
-                    accepted: "a boolean",
-                });
-            }
+        let dry_run = match self.dry_run.json() {
+            None | Some("null" | "false") => false,
+            Some("true") => true,
+            Some(_) => return Err(self.dry_run.not("request.dryRun", "a boolean")),
         };
         Ok(Review {
             version,
-            uid,
-            namespace: optional_text(self.namespace.as_ref(), "request.namespace")?,
-            name: optional_text(self.name.as_ref(), "request.name")?,
+            uid: uid.into_owned(),
+            namespace: self.namespace.optional_text("request.namespace")?.into_owned(),
+            name: self.name.optional_text("request.name")?.into_owned(),
             dry_run,
             matter: self.into_matter()?,
         })
     }
 
     fn into_matter(self) -> Result<Matter<'b>, Malformed> {
-        let resource = group_version(self.resource.as_ref(), "resource");
-        let kind = group_version(self.kind.as_ref(), "kind");
         // A hand-written review may leave these out; then it is about a pod.
-        if resource.is_some_and(|is| is != ("", "v1", "pods"))
-            || resource.is_none() && kind.is_some_and(|is| is != ("", "v1", "Pod"))
+        if !self
+            .resource
+            .names(PODS, "resource", "pods")
+            .unwrap_or_else(|| self.kind.names(POD_KIND, "kind", "Pod").unwrap_or(true))
         {
             return Ok(Matter::Outside(OTHER_RESOURCE));
         }
-        if !optional_text(self.sub_resource.as_ref(), "request.subResource")?.is_empty() {
+        if !self.sub_resource.optional_text("request.subResource")?.is_empty() {
             return Ok(Matter::Outside(SUBRESOURCE));
         }
-        if !matches!(optional_text(self.operation.as_ref(), "request.operation")?.as_str(), "CREATE" | "") {
+        if !matches!(self.operation.optional_text("request.operation")?.as_ref(), "CREATE" | "") {
             return Ok(Matter::Outside(OTHER_OPERATION));
         }
-        match self.object.map(RawValue::get) {
+        match self.object.json() {
             Some(object) if object.starts_with('{') => Ok(Matter::Pod(object)),
-            other => Err(Malformed::Field {
-                field: "request.object",
-                found: other.map_or("absent", raw_type_name),
-                accepted: "a Pod",
-            }),
+            _ => Err(self.object.not("request.object", "a Pod")),
         }
     }
 }
 
-fn group_version<'a>(value: Option<&'a Value>, last: &str) -> Option<(&'a str, &'a str, &'a str)> {
-    let object = value?.as_object()?;
-    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-    Some((text("group"), text("version"), text(last)))
-}
+/// How API servers write what a review about pods is about.
+const PODS: &str = r#"{"group":"","version":"v1","resource":"pods"}"#;
+const POD_KIND: &str = r#"{"group":"","version":"v1","kind":"Pod"}"#;
 
-fn text(value: Option<&Value>, field: &'static str) -> Result<String, Malformed> {
-    match value {
-        Some(Value::String(text)) => Ok(text.clone()),
-        other => Err(Malformed::Field { field, found: type_name(other), accepted: "a string" }),
+impl<'b> Raw<'b> {
+    fn json(self) -> Option<&'b str> {
+        self.0.map(RawValue::get)
     }
-}
 
-fn optional_text(value: Option<&Value>, field: &'static str) -> Result<String, Malformed> {
-    match value {
-        None | Some(Value::Null) => Ok(String::new()),
-        some => text(some, field),
+    /// The string it is; nothing for anything else.
+    fn as_text(self) -> Option<Cow<'b, str>> {
+        let json = self.json()?;
+        let plain = json.strip_prefix('"')?.strip_suffix('"')?;
+        if plain.contains('\\') {
+            return serde_json::from_str(json).ok().map(Cow::Owned);
+        }
+        Some(Cow::Borrowed(plain))
     }
-}
 
-fn type_name(value: Option<&Value>) -> &'static str {
-    match value {
-        None => "absent",
-        Some(Value::Null) => "null",
-        Some(Value::Bool(_)) => "a boolean",
-        Some(Value::Number(_)) => "a number",
-        Some(Value::String(_)) => "a string",
-        Some(Value::Array(_)) => "an array",
-        Some(Value::Object(_)) => "an object",
+    fn text(self, field: &'static str) -> Result<Cow<'b, str>, Malformed> {
+        self.as_text().ok_or_else(|| self.not(field, "a string"))
     }
-}
 
-/// [`type_name`] of a value that was not read.
-fn raw_type_name(json: &str) -> &'static str {
-    match json.as_bytes().first() {
-        Some(b'n') => "null",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'"') => "a string",
-        Some(b'[') => "an array",
-        Some(b'{') => "an object",
-        _ => "a number",
+    fn optional_text(self, field: &'static str) -> Result<Cow<'b, str>, Malformed> {
+        match self.json() {
+            None | Some("null") => Ok(Cow::Borrowed("")),
+            Some(_) => self.text(field),
+        }
+    }
+
+    /// Whether a group, version and resource (or kind) are those of pods; nothing if it is no object.
+    fn names(self, usual: &str, last: &str, wanted: &str) -> Option<bool> {
+        let json = self.json()?;
+        if json == usual {
+            return Some(true);
+        }
+        let object: Map<String, Value> = serde_json::from_str(json).ok()?;
+        let is =
+            |key: &str, wanted: &str| object.get(key).and_then(Value::as_str).unwrap_or_default() == wanted;
+        Some(is("group", "") && is("version", "v1") && is(last, wanted))
+    }
+
+    fn not(self, field: &'static str, accepted: &'static str) -> Malformed {
+        let found = match self.json().and_then(|json| json.as_bytes().first()) {
+            None => "absent",
+            Some(b'n') => "null",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'"') if accepted == "a string" => "a string with an escape that means nothing",
+            Some(b'"') => "a string",
+            Some(b'[') => "an array",
+            Some(b'{') => "an object",
+            Some(_) => "a number",
+        };
+        Malformed::Field { field, found, accepted }
     }
 }
 
@@ -309,8 +317,8 @@ impl<'de> Fill<'de> for Envelope<'de> {
     const KEYS: &'static [&'static str] = &["apiVersion", "kind", "request"];
     fn fill<A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
         match key {
-            0 => self.api_version = Some(map.next_value()?),
-            1 => self.kind = Some(map.next_value()?),
+            0 => self.api_version = Raw(Some(map.next_value()?)),
+            1 => self.kind = Raw(Some(map.next_value()?)),
             _ => self.request = map.next_value_seed(Object::<Request>::default())?,
         }
         Ok(())
@@ -330,12 +338,9 @@ impl<'de> Fill<'de> for Request<'de> {
             5 => &mut self.namespace,
             6 => &mut self.operation,
             7 => &mut self.dry_run,
-            _ => {
-                self.object = Some(map.next_value()?);
-                return Ok(());
-            }
+            _ => &mut self.object,
         };
-        *field = Some(map.next_value()?);
+        *field = Raw(Some(map.next_value()?));
         Ok(())
     }
 }

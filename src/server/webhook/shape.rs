@@ -27,10 +27,11 @@ pub fn check(text: &[u8]) -> Result<(), Error> {
     let mut depth = 0_usize;
     // Every value but the first of a container follows a comma, so commas and openings bound the values.
     let mut nodes = 1_usize;
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
         match byte {
-            b'"' => skip_string(&mut bytes),
+            b'"' => rest = after_string(rest),
             b'[' | b'{' => {
                 depth += 1;
                 nodes += 1;
@@ -49,16 +50,17 @@ pub fn check(text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => {
-                bytes.next();
-            }
-            _ => {}
+/// What follows a string, whose opening quote is taken already.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    // Most of a review is strings.
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let escape = rest.get(at) == Some(&b'\\');
+        rest = rest.get(at + 1 + usize::from(escape)..).unwrap_or_default();
+        if !escape {
+            return rest;
         }
     }
+    &[]
 }
 
 #[cfg(test)]

@@ -108,6 +108,10 @@ fn refuses_what_is_no_review() {
     ] {
         assert_eq!(reason(&with(field, value.clone())), "MALFORMED_REVIEW", "{field}: {value}");
     }
+    let broken = String::from_utf8(with("uid", json!("HERE"))).unwrap().replace("HERE", "\\ud800");
+    assert_eq!(reason(broken.as_bytes()), "MALFORMED_REVIEW");
+    let escaped = String::from_utf8(with("uid", json!("HERE"))).unwrap().replace("HERE", "\\u0061\\\"");
+    assert_eq!(parse(escaped.as_bytes()).unwrap().uid, "a\"");
 }
 
 // I-07
