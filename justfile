@@ -30,6 +30,15 @@ controlplane *FLAVOUR:
 
 bench:
     cargo bench --no-default-features --bench injection
+    cargo bench --no-default-features --bench allocations
+
+# everything docs/performance.md shows: some twenty minutes; `just perf smoke` is under a minute
+perf *ARGS:
+    hack/perf/run {{ARGS}}
+
+# the same server, asked by wrk and h2load
+load *CORPUS:
+    hack/perf/eyes {{CORPUS}}
 
 # a webhook on loopback with the embedded configuration
 serve:

@@ -5,23 +5,24 @@
 
 use std::{borrow::Cow, collections::BTreeMap, hint::black_box};
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use outrigger::{
     config::{Mesh, Source},
     inject::{
         self, Facts, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
+        made::Made,
         openshift::ProxyIds,
         post::{self, PostContext},
         render::{self, View},
-        replay::{Question, Replays},
+        replay::{Question, Replays, Sketch},
     },
     merge::{self, Directives},
     patch,
     template::overlay::Overlay,
     yaml::{self, Limits},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The allocator of the binary: half of an injection is allocations.
 #[global_allocator]
@@ -48,7 +49,7 @@ fn injected(mesh: &Mesh, request: &PodRequest) -> inject::Injection {
 
 /// The cost of reading the review and writing the patch, whatever happens in between.
 fn floor(c: &mut Criterion) {
-    let patch = injected(&mesh(), &request(DEPLOYMENT)).patch;
+    let patch = injected(&mesh(), &request(DEPLOYMENT)).patch();
     c.bench_function("floor/parse review and encode patch", |b| {
         b.iter(|| {
             let review: Value = serde_json::from_str(black_box(DEPLOYMENT)).unwrap();
@@ -91,6 +92,11 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
+fn key<'t>(replays: &Replays, mesh: &Mesh, text: &'t str) -> (Vec<u8>, Sketch<'t>) {
+    let sketch = replays.sketch(text).unwrap();
+    (replays.key(mesh, &sketch, "default", &BTreeMap::new(), &Facts::of(mesh, "default")), sketch)
+}
+
 /// The webhook's way: from the object's text to the patch's, the answer replayed or found by the whole pipeline.
 fn replay(c: &mut Criterion) {
     let mesh = mesh();
@@ -106,10 +112,7 @@ fn replay(c: &mut Criterion) {
     let facts = Facts::of(&mesh, "default");
     let question = Question { namespace: "default", path_env: &path_env, facts: &facts };
     let whole = |text: &str| question.answer(&mesh, serde_json::from_str(text).unwrap()).unwrap();
-    let key = |text: &str| {
-        let sketch = replays.sketch(text).unwrap();
-        (replays.key(&mesh, &sketch, "default", &path_env, &facts), sketch)
-    };
+    let key = |text| key(&replays, &mesh, text);
     for text in texts.iter().take(2) {
         let (key, sketch) = key(text);
         replays.learn(&mesh, key, &sketch, &question, &whole(text));
@@ -126,6 +129,54 @@ fn replay(c: &mut Criterion) {
         b.iter(|| whole(black_box(next.next().unwrap())));
     });
     group.bench_function("sketch and key", |b| b.iter(|| key(black_box(next.next().unwrap()))));
+    group.finish();
+}
+
+/// Whole injections of larger and larger pods: more variables in more containers.
+fn sizes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("size");
+    for kilobytes in [1, 5, 20, 100, 500_usize] {
+        let mut request = request(DEPLOYMENT);
+        let environment: Vec<Value> = (0..50)
+            .map(|index| json!({"name": format!("VARIABLE_{index:03}"), "value": "0123456789abcdef"}))
+            .collect();
+        let main = request.pod["spec"]["containers"][0].clone();
+        for index in 1.. {
+            if request.pod.to_string().len() >= kilobytes << 10 {
+                break;
+            }
+            let mut container = main.clone();
+            container["name"] = format!("web-{index}").into();
+            container["env"] = environment.clone().into();
+            request.pod["spec"]["containers"].as_array_mut().unwrap().push(container);
+        }
+        let mesh = mesh();
+        let bytes = request.pod.to_string().len();
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(format!("{kilobytes} KiB"), |b| {
+            b.iter(|| injected(black_box(&mesh), black_box(&request)));
+        });
+    }
+    group.finish();
+}
+
+/// Whole injections while the configuration knows of more and more namespaces and nodes.
+fn cached(c: &mut Criterion) {
+    let mut group = c.benchmark_group("cached");
+    for count in [10, 100, 1_000, 20_000] {
+        let namespaces: Vec<Value> = (0..count)
+            .map(|n| json!({"name": format!("team-{n}"), "labels": {"team": format!("{n}")}}))
+            .collect();
+        let nodes: Vec<Value> = (0..count)
+            .map(|n| json!({"name": format!("node-{n}"), "kubeletVersion": format!("v1.34.{}", n % 3)}))
+            .collect();
+        let text = json!({"namespaces": namespaces, "nodes": nodes}).to_string();
+        let mesh = Mesh::from_bundle(Source { name: "cached", text: &text }).unwrap().0;
+        let request = request(DEPLOYMENT);
+        group.bench_function(format!("{count} namespaces and nodes"), |b| {
+            b.iter(|| injected(black_box(&mesh), black_box(&request)));
+        });
+    }
     group.finish();
 }
 
@@ -152,8 +203,9 @@ fn stages(c: &mut Criterion) {
     c.bench_function("stage/patch: diff", |b| {
         b.iter(|| patch::diff(&request.pod, black_box(&injection.pod)))
     });
+    let operations = patch::diff(&request.pod, &injection.pod);
     c.bench_function("stage/patch: verify", |b| {
-        b.iter(|| patch::verify(&request.pod, black_box(&injection.patch), &injection.pod).unwrap());
+        b.iter(|| patch::verify(&request.pod, black_box(&operations), &injection.pod).unwrap());
     });
 }
 
@@ -193,7 +245,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
     let context = PostContext {
         received: pod,
-        template_pod: &injection.pod,
+        made: &Made::of(&injection.pod),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),
@@ -211,5 +263,5 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
 }
 
-criterion_group!(benches, floor, configuration, whole, replay, stages);
+criterion_group!(benches, floor, configuration, whole, replay, sizes, cached, stages);
 criterion_main!(benches);

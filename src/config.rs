@@ -56,6 +56,7 @@ pub struct Mesh {
     hash: String,
     scope: Scope,
     overlays: OverlayCache,
+    revision_tags: Vec<String>,
 }
 
 /// What a configuration says beside the injector's configuration, the values and MeshConfig.
@@ -227,6 +228,11 @@ impl Mesh {
         &self.installation.revision
     }
 
+    /// The revision tags that point to this injector, as the values say.
+    pub fn revision_tags(&self) -> &[String] {
+        &self.revision_tags
+    }
+
     /// When pods are injected, and with what.
     pub fn injector(&self) -> &Injector {
         &self.injector
@@ -317,6 +323,8 @@ impl Mesh {
         let hash = effective::hash(&effective);
         let scope = Scope { env: installation.env.clone() };
         let overlays = OverlayCache::default();
+        let tags = values.get("revisionTags").and_then(Value::as_array).into_iter().flatten();
+        let revision_tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
         Mesh {
             installation,
             injector: injector.injector,
@@ -326,6 +334,7 @@ impl Mesh {
             hash,
             scope,
             overlays,
+            revision_tags,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use self::{
     decision::{Decision, DecisionInput},
@@ -16,7 +16,6 @@ use self::{
 };
 use crate::{
     config::{Compat, Mesh, Nodes, Platform, Policy},
-    merge::{self, Directives},
     meshconfig::proxy,
     names, patch, pod,
 };
@@ -27,10 +26,12 @@ pub mod check;
 pub mod context;
 pub mod decision;
 pub mod image;
+pub mod made;
 pub mod manual;
 pub mod native;
 pub mod openshift;
 mod outcome;
+mod overlay;
 pub mod overrides;
 pub mod post;
 pub mod reinject;
@@ -82,28 +83,32 @@ pub fn run_by(
     request: &PodRequest,
     facts: &Facts<'_>,
 ) -> Result<Outcome, Refusal> {
-    let mut pod = working_copy(request)?;
-    let mut decision = decide(rules, mesh, &pod, facts);
+    let received = &request.pod;
+    check_shape(received)?;
+    let namespace = namespace(request);
+    let mut decision = decide(rules, mesh, received, namespace, facts);
     let mut warnings = std::mem::take(&mut decision.warnings);
     if !decision.inject {
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
-    let respelt = check_annotations(mesh, &pod, &mut warnings)?;
-    let proxy_config = effective_proxy_config(rules, mesh, &pod)?;
-    if mesh.platform() == Platform::OpenShift {
-        openshift::drop_application_user(&mut pod);
-    }
+    let respelt = check_annotations(mesh, received, &mut warnings)?;
+    let proxy_config = effective_proxy_config(rules, mesh, received, namespace)?;
 
-    let earlier = Earlier::of(&pod, &mut warnings).map_err(Refusal::Malformed)?;
-    let status_port = post::status_port(&pod, mesh.mesh_config(), mesh.compat());
-    let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
-    respell(&mut stripped, respelt);
+    let mut pod = working_copy(received, namespace);
+    let changed = mesh.platform() == Platform::OpenShift && openshift::drop_application_user(&mut pod);
+    // The working copy becomes the merged pod; what the user wrote is looked up in the pod as it was received.
+    let before = changed.then(|| pod.clone());
+    let before = before.as_ref().unwrap_or(received);
+    let earlier = Earlier::of(received, &mut warnings).map_err(Refusal::Malformed)?;
+    let status_port = post::status_port(received, mesh.mesh_config(), mesh.compat());
     let native = native::detected(
         mesh.native_sidecars(),
         known_nodes(rules, mesh, &request.path_env, facts),
-        node_name(&pod),
+        node_name(received),
     );
-    let templates = render::select(rules, mesh, &pod)?;
+    let templates = render::select(rules, mesh, received)?;
+    let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
+    respell(&mut stripped, respelt);
     let view = render::View {
         pod: &stripped,
         workload: request.workload.as_ref(),
@@ -113,19 +118,20 @@ pub fn run_by(
         stand_ins: request.stand_ins,
     };
     let mut overlays = render::overlays(mesh, &view, &templates)?;
+    drop(stripped);
     if mesh.compat() == Compat::Outrigger {
-        keep_one_proxy(&mut overlays);
+        overlay::keep_one_proxy(&mut overlays);
     }
 
-    let native = native::for_pod(native, pod::annotation(&pod, names::ANNOTATION_NATIVE_SIDECAR));
+    let native = native::for_pod(native, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
     let room = (mesh.compat() == Compat::Outrigger).then_some(&earlier);
-    let (template_pod, merged) = lay_over(&pod, &overlays, native, room)?;
+    let (made, merged) = overlay::lay_over(pod, overlays, native, room)?;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
     let mut merged = overrides::reapply(
         merged,
         overrides::Input {
-            received: &pod,
-            template_pod: &template_pod,
+            received: before,
+            made: &made,
             earlier: &earlier,
             interception_mode: mode,
             compat: mesh.compat(),
@@ -133,8 +139,8 @@ pub fn run_by(
     )
     .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
     let context = PostContext {
-        received: &pod,
-        template_pod: &template_pod,
+        received: before,
+        made: &made,
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),
@@ -148,18 +154,14 @@ pub fn run_by(
     };
     warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
 
-    let (patch, patch_json, pod) = finish(merged, &request.pod)?;
+    let (operations, patch_json) = finish(&mut merged, received)?;
     let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
-    Ok(Outcome::Injected(Box::new(Injection { patch, patch_json, pod, templates, decision, warnings })))
+    let injection = Injection { operations, patch_json, pod: merged, templates, decision, warnings };
+    Ok(Outcome::Injected(Box::new(injection)))
 }
 
-fn decide(rules: Rules, mesh: &Mesh, pod: &Value, facts: &Facts<'_>) -> Decision {
+fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
     let injector = mesh.injector();
-    let tags: Vec<String> = mesh
-        .value(&["revisionTags"])
-        .and_then(Value::as_array)
-        .map(|tags| tags.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        .unwrap_or_default();
     let mut input = DecisionInput {
         policy: injector.policy.as_str(),
         never: &injector.never_inject,
@@ -169,7 +171,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, facts: &Facts<'_>) -> Decision
             .filter(|_| facts.selection == Selection::ByLabels)
             .map(|namespace| &namespace.labels),
         revision: mesh.revision(),
-        tags: &tags,
+        tags: mesh.revision_tags(),
         enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
             == Some(&Value::Bool(true)),
         compat: mesh.compat(),
@@ -183,7 +185,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, facts: &Facts<'_>) -> Decision
             ..input
         };
     }
-    decision::decide(pod, pod::namespace(pod), &input)
+    decision::decide(pod, namespace, &input)
 }
 
 /// Checks every annotation that is read; gives the values that templates are to see in another spelling.
@@ -192,7 +194,7 @@ fn check_annotations(
     pod: &Value,
     warnings: &mut Vec<Warning>,
 ) -> Result<BTreeMap<&'static str, String>, Refusal> {
-    let nothing = serde_json::Map::new();
+    let nothing = Map::new();
     let map = |field: &str| {
         pod.get("metadata")
             .and_then(|metadata| metadata.get(field))
@@ -220,7 +222,12 @@ fn check_annotations(
 }
 
 /// Mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed when only the mesh speaks.
-fn effective_proxy_config<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value) -> Result<Cow<'m, Value>, Refusal> {
+fn effective_proxy_config<'m>(
+    rules: Rules,
+    mesh: &'m Mesh,
+    pod: &Value,
+    namespace: &str,
+) -> Result<Cow<'m, Value>, Refusal> {
     let mesh_config = mesh.mesh_config();
     let annotation = pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG);
     if let (Rules::TemplatesOnly, Some(text)) = (rules, annotation) {
@@ -231,7 +238,7 @@ fn effective_proxy_config<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value) -> Resu
     let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
     let labels = pod.pointer("/metadata/labels").unwrap_or(&Value::Null);
     let resources = mesh.proxy_configs();
-    proxy::effective_proxy_config(mesh_config, root, pod::namespace(pod), labels, annotation, resources)
+    proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
 }
 
@@ -270,115 +277,71 @@ fn proxy_ids(mesh: &Mesh, facts: &Facts<'_>) -> ProxyIds {
     openshift::proxy_ids(namespace.map(|namespace| &namespace.annotations))
 }
 
-/// The pod to work on: its namespace filled in, `managedFields` left aside (they are large, and nobody's business here).
-fn working_copy(request: &PodRequest) -> Result<Value, Refusal> {
-    let Value::Object(received) = &request.pod else { return Err(Refusal::NotAPod("it is no JSON object")) };
-    for (place, is_wanted, sentence) in SHAPES {
-        if request.pod.pointer(place).is_some_and(|value| !value.is_null() && !is_wanted(value)) {
-            return Err(Refusal::NotAPod(sentence));
-        }
+/// What every pod is: see [`SHAPES`].
+fn check_shape(pod: &Value) -> Result<(), Refusal> {
+    if !pod.is_object() {
+        return Err(Refusal::NotAPod("it is no JSON object"));
     }
-    let mut pod = serde_json::Map::new();
-    for (key, value) in received {
-        let copy = match (key.as_str(), value) {
-            ("metadata", Value::Object(metadata)) => {
-                let kept = metadata.iter().filter(|(key, _)| *key != "managedFields");
-                Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
-            }
-            ("metadata", Value::Null) => json!({}),
-            _ => value.clone(),
-        };
-        pod.insert(key.clone(), copy);
-    }
-    let metadata = pod.entry("metadata").or_insert_with(|| json!({}));
-    let unnamed = metadata.get("namespace").and_then(Value::as_str).is_none_or(str::is_empty);
-    if let (true, Some(metadata)) = (unnamed && !request.namespace.is_empty(), metadata.as_object_mut()) {
-        metadata.insert("namespace".to_owned(), Value::String(request.namespace.clone()));
-    }
-    Ok(Value::Object(pod))
+    let of_another = |(place, is_wanted, sentence): &Shape| {
+        pod.pointer(place).is_some_and(|value| !value.is_null() && !is_wanted(value)).then_some(*sentence)
+    };
+    SHAPES.iter().find_map(of_another).map_or(Ok(()), |sentence| Err(Refusal::NotAPod(sentence)))
 }
 
-/// The pod to answer with, and the patch that makes it of the received one, proved by applying it.
-fn finish(mut wanted: Value, received: &Value) -> Result<(Vec<patch::Operation>, String, Value), Refusal> {
-    if let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) {
-        for key in ["managedFields", "namespace"] {
-            match received.get("metadata").and_then(|metadata| metadata.get(key)) {
-                Some(value) => metadata.insert(key.to_owned(), value.clone()),
-                None => metadata.remove(key),
-            };
+/// The namespace the pod says it is in, else that of the request.
+fn namespace(request: &PodRequest) -> &str {
+    match pod::namespace(&request.pod) {
+        "" => &request.namespace,
+        namespace => namespace,
+    }
+}
+
+/// The pod to work on: its namespace filled in, `managedFields` left aside (they are large, and nobody's business here).
+fn working_copy(received: &Value, namespace: &str) -> Value {
+    let mut pod = Map::new();
+    for (key, value) in received.as_object().into_iter().flatten().filter(|(key, _)| *key != METADATA) {
+        pod.insert(key.clone(), value.clone());
+    }
+    let mut metadata = Map::new();
+    for (key, value) in received.get(METADATA).and_then(Value::as_object).into_iter().flatten() {
+        if key == NAMESPACE && !namespace.is_empty() {
+            continue;
+        }
+        if key != MANAGED_FIELDS {
+            metadata.insert(key.clone(), value.clone());
         }
     }
-    let operations = patch::diff(received, &wanted);
-    patch::verify(received, &operations, &wanted).map_err(Refusal::Unverified)?;
+    if !namespace.is_empty() {
+        metadata.insert(NAMESPACE.to_owned(), Value::String(namespace.to_owned()));
+    }
+    pod.insert(METADATA.to_owned(), Value::Object(metadata));
+    Value::Object(pod)
+}
+
+const METADATA: &str = "metadata";
+const NAMESPACE: &str = "namespace";
+const MANAGED_FIELDS: &str = "managedFields";
+
+/// The number of operations and the text of the patch that makes the wanted pod of the received one, proved by applying
+/// it. The namespace is the server's to fill in, and so it stays as it was received.
+fn finish(wanted: &mut Value, received: &Value) -> Result<(usize, String), Refusal> {
+    if let Some(metadata) = wanted.get_mut(METADATA).and_then(Value::as_object_mut) {
+        metadata.remove(MANAGED_FIELDS);
+        match received.get(METADATA).and_then(|metadata| metadata.get(NAMESPACE)) {
+            Some(namespace) if metadata.get(NAMESPACE) == Some(namespace) => {}
+            Some(namespace) => {
+                metadata.insert(NAMESPACE.to_owned(), namespace.clone());
+            }
+            None => {
+                metadata.remove(NAMESPACE);
+            }
+        }
+    }
+    let operations = patch::diff(received, wanted);
+    patch::verify(received, &operations, wanted).map_err(Refusal::Unverified)?;
     let json = patch::to_json(&operations);
     if json.len() > PATCH_LIMIT {
         return Err(Refusal::PatchTooLarge { bytes: json.len(), limit: PATCH_LIMIT });
     }
-    Ok((operations, json, wanted))
-}
-
-/// Lays the overlays over an empty pod (what the templates alone make) and over the pod.
-///
-/// With native sidecars the template has the proxy among the init containers, but a user's customisation of it may stand
-/// in `containers`: it moves first, so that the two meet. So does what an earlier injection put elsewhere.
-fn lay_over(
-    pod: &Value,
-    overlays: &[(&str, Value)],
-    native: bool,
-    earlier: Option<&Earlier>,
-) -> Result<(Value, Value), Refusal> {
-    let mut template_pod = json!({});
-    let mut merged = pod.clone();
-    if let Some(earlier) = earlier {
-        earlier.make_room(&mut merged, |list, name| {
-            overlays.iter().any(|(_, overlay)| pod::find(pod::spec_list(overlay, list), name).is_some())
-        });
-    }
-    for (name, overlay) in overlays {
-        let refused = |source| Refusal::Merge { what: format!("template {name:?}"), source };
-        template_pod = merge::pod(template_pod, overlay, Directives::Honour).map_err(refused)?;
-        if native && pod::find(pod::init_containers(&template_pod), names::CONTAINER_PROXY).is_some() {
-            make_native(&mut merged);
-        }
-        merged = merge::pod(merged, overlay, Directives::Honour).map_err(refused)?;
-    }
-    Ok((template_pod, merged))
-}
-
-/// Gives every overlay the proxy in the list where the first of them has it. A template that tunes the proxy need not know
-/// whether it is a native sidecar; in Istio the pod gets a second container of that name.
-fn keep_one_proxy(overlays: &mut [(&str, Value)]) {
-    const LISTS: [&str; 2] = ["containers", "initContainers"];
-    let has = |overlay: &Value, list: &str| {
-        pod::find(pod::spec_list(overlay, list), names::CONTAINER_PROXY).is_some()
-    };
-    let first = overlays.iter().find_map(|(_, overlay)| LISTS.into_iter().find(|list| has(overlay, list)));
-    let Some(home) = first else { return };
-    for (_, overlay) in overlays {
-        for away in LISTS.into_iter().filter(|list| *list != home) {
-            if !has(overlay, away) || has(overlay, home) {
-                continue;
-            }
-            let list = pod::spec_list_mut(overlay, away);
-            let Some(index) = list.iter().position(|item| pod::name(item) == names::CONTAINER_PROXY) else {
-                continue;
-            };
-            let mut proxy = list.remove(index);
-            if let Some(proxy) = proxy.as_object_mut() {
-                // What makes an init container a sidecar; an ordinary container may not have it, a sidecar has it already.
-                proxy.remove("restartPolicy");
-            }
-            pod::spec_list_mut(overlay, home).push(proxy);
-        }
-    }
-}
-
-/// Moves the first proxy of `containers` to the end of `initContainers`.
-fn make_native(pod: &mut Value) {
-    let proxy =
-        pod::containers(pod).iter().position(|container| pod::name(container) == names::CONTAINER_PROXY);
-    if let Some(index) = proxy {
-        let proxy = pod::containers_mut(pod).remove(index);
-        pod::init_containers_mut(pod).push(proxy);
-    }
+    Ok((operations.len(), json))
 }

@@ -122,6 +122,14 @@ pub enum Error {
 /// If either is no object, an element lacks the key of its list, the elements of a list are of different kinds, or a
 /// directive is not understood.
 pub fn pod(original: Value, patch: &Value, directives: Directives) -> Result<Value, Error> {
+    pod_taking(original, patch.clone(), directives)
+}
+
+/// [`pod`] with a patch that nobody needs afterwards: what is new in the pod is moved there.
+///
+/// # Errors
+/// As [`pod`].
+pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Result<Value, Error> {
     let mut merged = match original {
         Value::Object(object) => object,
         Value::Null => Map::new(),
@@ -132,9 +140,14 @@ pub fn pod(original: Value, patch: &Value, directives: Directives) -> Result<Val
     match patch {
         Value::Object(patch) => Merger { directives }.object(&mut merged, patch, Type::Pod, &Path::ROOT)?,
         Value::Null => {}
-        other => return Err(Error::NotAnObject { document: "patch", found: Kind::of(other).name() }),
+        other => return Err(Error::NotAnObject { document: "patch", found: Kind::of(&other).name() }),
     }
     Ok(Value::Object(merged))
+}
+
+/// Whether an object of a patch may hold a directive, all of which begin alike.
+pub(crate) fn is_steered(object: &Map<String, Value>) -> bool {
+    object.keys().any(|key| key.starts_with(directive::SIGN))
 }
 
 /// One merge: what is the same all the way down.
@@ -147,21 +160,35 @@ impl Merger {
     fn object(
         &self,
         original: &mut Map<String, Value>,
-        patch: &Map<String, Value>,
+        patch: Map<String, Value>,
         ty: Type,
         path: &Path<'_>,
     ) -> Result<(), Error> {
-        if let Some(directive) = patch.get(directive::PATCH).filter(|_| self.honours()) {
-            return self.whole_object(original, patch, directive, path);
+        if self.honours() && is_steered(&patch) {
+            return self.steered_object(original, patch, ty, path);
         }
-        self.retain_keys(original, patch, path)?;
-        let ordered = self.ordered_lists(original, patch, ty, path)?;
+        patch.into_iter().try_for_each(|(field, value)| self.field(original, field, value, ty, path))
+    }
+
+    /// [`Merger::object`] with directives.
+    fn steered_object(
+        &self,
+        original: &mut Map<String, Value>,
+        patch: Map<String, Value>,
+        ty: Type,
+        path: &Path<'_>,
+    ) -> Result<(), Error> {
+        if let Some(directive) = patch.get(directive::PATCH) {
+            return self.whole_object(original, &patch, directive, path);
+        }
+        self.retain_keys(original, &patch, path)?;
+        let ordered = self.ordered_lists(original, &patch, ty, path)?;
         for (key, value) in patch {
-            match self.key(key) {
+            match Key::of(&key) {
                 Key::Field(field) if !ordered.contains(field) => {
-                    self.field(original, field, value, ty, path)?;
+                    self.field(original, key, value, ty, path)?;
                 }
-                Key::DeleteFrom(field) => self.delete_from(original, field, value, ty, path)?,
+                Key::DeleteFrom(field) => self.delete_from(original, field, &value, ty, path)?,
                 Key::Nameless(directive) => return Err(nameless(directive, path)),
                 Key::Field(_) | Key::Patch | Key::RetainKeys | Key::OrderOf(_) => {}
             }
@@ -173,34 +200,38 @@ impl Merger {
     fn field(
         &self,
         original: &mut Map<String, Value>,
-        field: &str,
-        value: &Value,
+        field: String,
+        value: Value,
         ty: Type,
         path: &Path<'_>,
     ) -> Result<(), Error> {
         if value.is_null() {
             if self.honours() {
-                original.remove(field);
+                original.remove(&field);
             }
             return Ok(());
         }
-        let path = path.field(field);
-        match (original.get_mut(field), value) {
+        match (original.get_mut(&field), value) {
             (Some(Value::Object(original)), Value::Object(patch)) => {
-                let below = match ty.field(field) {
+                let below = match ty.field(&field) {
                     Some(Merge::Object(below)) => below,
                     _ => Type::Plain,
                 };
-                self.object(original, patch, below, &path)
+                self.object(original, patch, below, &path.field(&field))
             }
             (Some(Value::Array(original)), Value::Array(patch)) => {
-                self.list(original, patch, ty.field(field), &path)
+                self.list(original, patch, ty.field(&field), &path.field(&field))
             }
-            _ => {
-                match directive::copy(value, self.copying(Copying::Fresh)) {
-                    Some(value) => original.insert(field.to_owned(), value),
-                    None => original.remove(field),
-                };
+            (place, value) => {
+                match (place, directive::taken(value, self.copying(Copying::Fresh))) {
+                    (Some(place), Some(value)) => *place = value,
+                    (None, Some(value)) => {
+                        original.insert(field, value);
+                    }
+                    (_, None) => {
+                        original.remove(&field);
+                    }
+                }
                 Ok(())
             }
         }
@@ -215,7 +246,7 @@ impl Merger {
         path: &Path<'_>,
     ) -> Result<(), Error> {
         match directive.as_str() {
-            Some("replace") => *original = directive::copy_object(patch, Copying::Raw),
+            Some("replace") => *original = directive::taken_object(patch.clone(), Copying::Raw),
             Some("delete") => original.clear(),
             _ => {
                 let accepted = "`replace` or `delete`";
@@ -232,9 +263,7 @@ impl Merger {
         patch: &Map<String, Value>,
         path: &Path<'_>,
     ) -> Result<(), Error> {
-        let Some(directive) = patch.get(directive::RETAIN_KEYS).filter(|_| self.honours()) else {
-            return Ok(());
-        };
+        let Some(directive) = patch.get(directive::RETAIN_KEYS) else { return Ok(()) };
         let refused = |found: &Value| {
             bad_directive(directive::RETAIN_KEYS, Kind::of(found).name(), "a list of field names", path)
         };
@@ -256,22 +285,23 @@ impl Merger {
     }
 
     /// Merges and orders the lists that have a `$setElementOrder` (Go: `mergePatchIntoOriginal`), and says which.
-    fn ordered_lists<'p>(
+    fn ordered_lists(
         &self,
         original: &mut Map<String, Value>,
-        patch: &'p Map<String, Value>,
+        patch: &Map<String, Value>,
         ty: Type,
         path: &Path<'_>,
-    ) -> Result<BTreeSet<&'p str>, Error> {
+    ) -> Result<BTreeSet<String>, Error> {
         let mut ordered = BTreeSet::new();
         for (key, order) in patch {
-            let Key::OrderOf(field) = self.key(key) else { continue };
+            let Key::OrderOf(field) = Key::of(key) else { continue };
             let path = path.field(field);
-            let list = |value: &'p Value| {
-                value.as_array().ok_or_else(|| bad_directive(key, Kind::of(value).name(), "a list", &path))
+            let not_a_list = |value: &Value| bad_directive(key, Kind::of(value).name(), "a list", &path);
+            let order = order.as_array().ok_or_else(|| not_a_list(order))?;
+            let patch = match patch.get(field) {
+                Some(value) => Some(value.as_array().ok_or_else(|| not_a_list(value))?),
+                None => None,
             };
-            let order = list(order)?;
-            let patch = patch.get(field).map(list).transpose()?;
             match original.get_mut(field) {
                 Some(Value::Array(original)) => {
                     self.ordered_list(original, patch, order, ty.field(field), &path)?;
@@ -280,12 +310,12 @@ impl Merger {
                 None => {
                     let Some(patch) = patch else { continue };
                     // Not quite as any other list that is new: Go checks and orders it.
-                    let mut created = directive::copy_list(patch, Copying::Fresh);
+                    let mut created = directive::taken_list(patch.clone(), Copying::Fresh);
                     self.order_created(&mut created, patch, order, ty.field(field), &path)?;
                     original.insert(field.to_owned(), Value::Array(created));
                 }
             }
-            ordered.insert(field);
+            ordered.insert(field.to_owned());
         }
         Ok(ordered)
     }
@@ -315,10 +345,6 @@ impl Merger {
 
     fn honours(&self) -> bool {
         self.directives == Directives::Honour
-    }
-
-    fn key<'k>(&self, key: &'k str) -> Key<'k> {
-        if self.honours() { Key::of(key) } else { Key::Field(key) }
     }
 
     fn copying(&self, how: Copying) -> Copying {

@@ -8,20 +8,27 @@
 //! `/metadata/managedFields` belongs to the API server and is never touched.
 
 mod list;
+mod place;
+mod view;
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// One step of a patch; serialises to RFC 6902's form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+use self::place::Place;
+use self::view::View;
+
+/// One step of a patch; serialises to RFC 6902's form. Values are borrowed from the document they are in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-pub enum Operation {
+pub enum Operation<'v> {
     /// Puts a value where none was, or before the element that stands there.
     Add {
         /// JSON pointer to the place; its last step may be `-`, the end of a list.
         path: String,
         /// The value.
-        value: Value,
+        value: Cow<'v, Value>,
     },
     /// Takes a value away.
     Remove {
@@ -33,7 +40,7 @@ pub enum Operation {
         /// JSON pointer to the value.
         path: String,
         /// The new value.
-        value: Value,
+        value: Cow<'v, Value>,
     },
     /// Takes an element out of a list and puts it back elsewhere in it.
     Move {
@@ -44,7 +51,7 @@ pub enum Operation {
     },
 }
 
-impl Operation {
+impl Operation<'_> {
     /// JSON pointer to what the operation changes.
     pub fn path(&self) -> &str {
         match self {
@@ -57,7 +64,7 @@ impl Operation {
 }
 
 /// Why a patch is not what it should be.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A path is no JSON pointer.
     #[error("operation {index} has a path that is no JSON pointer: {path}")]
@@ -75,7 +82,7 @@ pub enum Error {
         /// Where.
         path: String,
         /// Why.
-        reason: json_patch::PatchErrorKind,
+        reason: &'static str,
     },
     /// The patched document is not the wanted one.
     #[error("the patched document differs from the wanted one at {path}")]
@@ -88,35 +95,37 @@ pub enum Error {
 /// The patch that makes `wanted` of `received`, but for `/metadata/managedFields`, which stays as received.
 ///
 /// Operations are in the order in which they apply. Equal documents give none.
-pub fn diff(received: &Value, wanted: &Value) -> Vec<Operation> {
-    let mut differ = Differ { path: String::new(), operations: Vec::new() };
-    differ.value(received, wanted, None);
+pub fn diff<'v>(received: &'v Value, wanted: &'v Value) -> Vec<Operation<'v>> {
+    let mut differ = Differ { operations: Vec::new() };
+    differ.value(received, wanted, None, &Place::ROOT);
     differ.operations
 }
 
 /// The patch as it travels: a JSON array of operations.
-pub fn to_json(operations: &[Operation]) -> String {
-    // Strings and JSON values always serialise.
-    serde_json::to_string(operations).unwrap_or_else(|_| "[]".to_owned())
+pub fn to_json(operations: &[Operation<'_>]) -> String {
+    // Most patches have a proxy in them, which is longer than this.
+    let mut json = Vec::with_capacity(if operations.is_empty() { 2 } else { 8 << 10 });
+    // Strings and JSON values always serialise, and to UTF-8.
+    match serde_json::to_writer(&mut json, operations) {
+        Ok(()) => String::from_utf8(json).unwrap_or_default(),
+        Err(_) => "[]".to_owned(),
+    }
+}
+
+/// Reads a patch as it travels.
+///
+/// # Errors
+/// If it is no JSON array of the operations that [`diff`] makes.
+pub fn from_json(json: &str) -> Result<Vec<Operation<'static>>, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
 /// Applies a patch.
 ///
 /// # Errors
 /// If an operation does not apply, such as the removal of what is not there.
-pub fn apply(mut document: Value, operations: &[Operation]) -> Result<Value, Error> {
-    let steps = operations
-        .iter()
-        .enumerate()
-        .map(|(index, operation)| as_library(index, operation))
-        .collect::<Result<Vec<_>, _>>()?;
-    // It keeps no record for undoing: on failure the document is gone.
-    json_patch::patch_unsafe(&mut document, &steps).map_err(|error| Error::DoesNotApply {
-        index: error.operation,
-        path: error.path.to_string(),
-        reason: error.kind,
-    })?;
-    Ok(document)
+pub fn apply(document: &Value, operations: &[Operation<'_>]) -> Result<Value, Error> {
+    View::patched(document, operations).map(|view| view.to_value())
 }
 
 /// Proves that a patch applies to `received` and gives `wanted`, but for `/metadata/managedFields`, which must stay
@@ -124,123 +133,104 @@ pub fn apply(mut document: Value, operations: &[Operation]) -> Result<Value, Err
 ///
 /// # Errors
 /// If an operation does not apply, or the outcome is another.
-pub fn verify(received: &Value, operations: &[Operation], wanted: &Value) -> Result<(), Error> {
-    let patched = apply(received.clone(), operations)?;
-    let fields = |document: &Value| document.pointer(MANAGED_FIELDS).cloned();
+pub fn verify(received: &Value, operations: &[Operation<'_>], wanted: &Value) -> Result<(), Error> {
+    let patched = View::patched(received, operations)?;
     // Where the patch replaces all of the metadata there are no managed fields to keep.
-    let keeps = received.get("metadata").is_some_and(Value::is_object)
-        && wanted.get("metadata").is_some_and(Value::is_object);
-    if keeps && fields(received) != fields(&patched) {
-        return Err(Error::Differs { path: MANAGED_FIELDS.to_owned() });
+    let keeps = received.get(METADATA).is_some_and(Value::is_object)
+        && wanted.get(METADATA).is_some_and(Value::is_object);
+    if keeps && !patched.keeps(received, [METADATA, MANAGED_FIELDS]) {
+        return Err(Error::Differs { path: format!("/{METADATA}/{MANAGED_FIELDS}") });
     }
-    if patched == *wanted {
+    if patched.is(wanted, [METADATA, MANAGED_FIELDS]) {
         return Ok(());
     }
-    match diff(&patched, wanted).first() {
-        None => Ok(()),
-        Some(difference) if difference.path().is_empty() => Err(Error::Differs { path: "/".to_owned() }),
-        Some(difference) => Err(Error::Differs { path: difference.path().to_owned() }),
-    }
+    let patched = patched.to_value();
+    let first = diff(&patched, wanted).first().map(|difference| difference.path().to_owned());
+    let path = first.filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned());
+    Err(Error::Differs { path })
 }
 
-const MANAGED_FIELDS: &str = "/metadata/managedFields";
+const METADATA: &str = "metadata";
+const MANAGED_FIELDS: &str = "managedFields";
 
 /// A patch being written.
-struct Differ {
-    /// JSON pointer to what is being compared.
-    path: String,
-    operations: Vec<Operation>,
+struct Differ<'v> {
+    operations: Vec<Operation<'v>>,
 }
 
-impl Differ {
+impl<'v> Differ<'v> {
     /// Compares two values, and says whether anything of the first stays. `field` is the name of the field they are
     /// in, if they are in one.
-    fn value(&mut self, from: &Value, to: &Value, field: Option<&str>) -> bool {
+    fn value(&mut self, from: &'v Value, to: &'v Value, field: Option<&str>, place: &Place<'_>) -> bool {
         match (from, to) {
-            (Value::Object(from), Value::Object(to)) => self.object(from, to),
-            (Value::Array(from), Value::Array(to)) => self.list(from, to, field),
+            (Value::Object(before), Value::Object(after)) => self.object(before, after, to, place),
+            (Value::Array(before), Value::Array(after)) => self.list(before, after, to, field, place),
             _ if from == to => true,
             _ => {
-                self.replace(to.clone());
+                self.replace(to, place);
                 false
             }
         }
     }
 
-    fn object(&mut self, from: &Map<String, Value>, to: &Map<String, Value>) -> bool {
+    /// Compares two objects, of which `whole` is the second.
+    fn object(
+        &mut self,
+        from: &'v Map<String, Value>,
+        to: &'v Map<String, Value>,
+        whole: &'v Value,
+        place: &Place<'_>,
+    ) -> bool {
         let start = self.operations.len();
         let mut stays = from.is_empty() && to.is_empty();
-        for key in from.keys().filter(|key| !to.contains_key(*key)) {
-            self.below(key, |differ| {
-                if differ.path == MANAGED_FIELDS {
+        let mut found = 0;
+        // Both are sorted, so that as a rule the next field of the one is that of the other.
+        let mut next = from.iter().peekable();
+        for (key, value) in to {
+            while next.next_if(|(before, _)| *before < key).is_some() {}
+            let before = match next.next_if(|(before, _)| *before == key) {
+                Some((_, before)) => Some(before),
+                None => from.get(key),
+            };
+            found += usize::from(before.is_some());
+            let place = place.field(key);
+            match before {
+                _ if place.is(METADATA, MANAGED_FIELDS) => stays = true,
+                Some(before) => stays |= self.value(before, value, Some(key), &place),
+                None => {
+                    let value = Cow::Borrowed(value);
+                    self.operations.push(Operation::Add { path: place.to_string(), value });
+                }
+            }
+        }
+        if found < from.len() {
+            let mut removals = Vec::new();
+            for key in from.keys().filter(|key| !to.contains_key(*key)) {
+                let place = place.field(key);
+                if place.is(METADATA, MANAGED_FIELDS) {
                     stays = true;
                 } else {
-                    let path = differ.path.clone();
-                    differ.operations.push(Operation::Remove { path });
+                    removals.push(Operation::Remove { path: place.to_string() });
                 }
-            });
+            }
+            self.operations.splice(start..start, removals);
         }
-        for (key, value) in to {
-            self.below(key, |differ| match from.get(key) {
-                _ if differ.path == MANAGED_FIELDS => stays = true,
-                Some(before) => stays |= differ.value(before, value, Some(key)),
-                None => {
-                    let path = differ.path.clone();
-                    differ.operations.push(Operation::Add { path, value: value.clone() });
-                }
-            });
-        }
-        self.settle(start, stays, || Value::Object(to.clone()));
+        self.settle(start, stays, whole, place);
         stays
     }
 
     /// Where nothing stays, one `replace` does what many operations do. The document itself is never replaced while
     /// it is an object: not every implementation can.
-    fn settle(&mut self, start: usize, stays: bool, whole: impl FnOnce() -> Value) {
-        if !stays && !self.path.is_empty() && self.operations.len() > start + 1 {
+    fn settle(&mut self, start: usize, stays: bool, whole: &'v Value, place: &Place<'_>) {
+        if !stays && !place.is_root() && self.operations.len() > start + 1 {
             self.operations.truncate(start);
-            self.replace(whole());
+            self.replace(whole, place);
         }
     }
 
-    fn replace(&mut self, value: Value) {
-        self.operations.push(Operation::Replace { path: self.path.clone(), value });
+    fn replace(&mut self, value: &'v Value, place: &Place<'_>) {
+        self.operations.push(Operation::Replace { path: place.to_string(), value: Cow::Borrowed(value) });
     }
-
-    /// Does something one step further down.
-    fn below(&mut self, step: &str, work: impl FnOnce(&mut Differ)) {
-        let length = self.path.len();
-        self.path.push('/');
-        for c in step.chars() {
-            match c {
-                '~' => self.path.push_str("~0"),
-                '/' => self.path.push_str("~1"),
-                c => self.path.push(c),
-            }
-        }
-        work(self);
-        self.path.truncate(length);
-    }
-}
-
-fn as_library(index: usize, operation: &Operation) -> Result<json_patch::PatchOperation, Error> {
-    use json_patch::{AddOperation, MoveOperation, PatchOperation, RemoveOperation, ReplaceOperation};
-    let pointer = |path: &str| {
-        json_patch::jsonptr::PointerBuf::parse(path)
-            .map_err(|_| Error::BadPointer { index, path: path.to_owned() })
-    };
-    Ok(match operation {
-        Operation::Add { path, value } => {
-            PatchOperation::Add(AddOperation { path: pointer(path)?, value: value.clone() })
-        }
-        Operation::Remove { path } => PatchOperation::Remove(RemoveOperation { path: pointer(path)? }),
-        Operation::Replace { path, value } => {
-            PatchOperation::Replace(ReplaceOperation { path: pointer(path)?, value: value.clone() })
-        }
-        Operation::Move { from, path } => {
-            PatchOperation::Move(MoveOperation { from: pointer(from)?, path: pointer(path)? })
-        }
-    })
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ mod e2e {
     mod golden;
     mod harness;
     pub mod install;
+    mod latency;
     mod limits;
     pub mod load;
     pub mod neighbours;

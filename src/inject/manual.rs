@@ -198,7 +198,7 @@ impl Document<'_> {
     }
 }
 
-fn described(identity: Identity, operations: &[patch::Operation]) -> Value {
+fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
     let mut entry = Map::from_iter([
         ("apiVersion".to_owned(), Value::String(identity.api_version)),
         ("kind".to_owned(), Value::String(identity.kind)),
@@ -258,20 +258,16 @@ fn process_template(
     let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
     let mut object = identity.clone();
     object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
-    let outcome = super::run_by(
-        options.rules,
-        options.mesh,
-        &request(document, found, namespace, options.rules),
-        &facts(options, namespace),
-    );
+    let request = request(document, found, namespace, options.rules);
+    let outcome = super::run_by(options.rules, options.mesh, &request, &facts(options, namespace));
     let (verdict, warnings, changed) = match outcome {
         Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
         Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
         Ok(Outcome::Injected(injection)) => {
-            let injected = put_back(document, found, injection.pod, options.rules);
+            let (templates, warnings) = (injection.templates.clone(), injection.warnings.clone());
+            let injected = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
             let changed = (injected != *document).then_some(injected);
-            let verdict = Verdict::Injected { templates: injection.templates, changed: changed.is_some() };
-            (verdict, injection.warnings, changed)
+            (Verdict::Injected { templates, changed: changed.is_some() }, warnings, changed)
         }
     };
     (Row { object, verdict, warnings }, changed)

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{annotation::Offence, decision::Decision, warning::Warning};
-use crate::{merge, patch, template};
+use crate::{merge, patch, pod, template};
 
 /// The answer to a pod that is allowed.
 #[derive(Clone, Debug)]
@@ -17,11 +17,11 @@ pub enum Outcome {
 /// A pod that gets a proxy.
 #[derive(Clone, Debug)]
 pub struct Injection {
-    /// RFC 6902, against the pod as it was received; checked to give `pod`.
-    pub patch: Vec<patch::Operation>,
-    /// The patch as it is sent.
+    /// How many operations the patch has.
+    pub operations: usize,
+    /// The patch as it is sent: RFC 6902, against the pod as it was received; checked to give `pod`.
     pub patch_json: String,
-    /// The pod after the patch.
+    /// The pod after the patch, but for `metadata.managedFields`, which no patch touches: see [`Injection::whole_pod`].
     pub pod: Value,
     /// The templates that were rendered, in order.
     pub templates: Vec<String>,
@@ -38,6 +38,23 @@ pub struct Skip {
     pub decision: Decision,
     /// What the user should know.
     pub warnings: Vec<Warning>,
+}
+
+impl Injection {
+    /// The patch, read from what is sent.
+    pub fn patch(&self) -> Vec<patch::Operation<'static>> {
+        // What was written as operations is read as operations.
+        patch::from_json(&self.patch_json).unwrap_or_default()
+    }
+
+    /// The pod after the patch, all of it: with the `metadata.managedFields` of the pod as it was received.
+    pub fn whole_pod(self, received: &Value) -> Value {
+        let mut pod = self.pod;
+        if let Some(managed) = received.pointer("/metadata/managedFields") {
+            pod::metadata_mut(&mut pod).insert("managedFields".to_owned(), managed.clone());
+        }
+        pod
+    }
 }
 
 impl Outcome {

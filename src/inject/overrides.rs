@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reinject::{Earlier, Overrides};
+use super::{
+    made::Made,
+    reinject::{Earlier, Overrides},
+};
 use crate::{
     config::Compat,
     merge::{self, Directives},
@@ -18,8 +21,8 @@ const INIT_CONTAINERS: &str = "initContainers";
 pub struct Input<'a> {
     /// The pod as it was received.
     pub received: &'a Value,
-    /// What the templates alone render to.
-    pub template_pod: &'a Value,
+    /// What the templates make.
+    pub made: &'a Made,
     /// What an earlier injection left.
     pub earlier: &'a Earlier,
     /// The interception mode of the effective ProxyConfig.
@@ -34,11 +37,11 @@ pub struct Input<'a> {
 /// When a container of the user cannot be merged.
 pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Error> {
     let mut found = Overrides::default();
-    for field in [CONTAINERS, INIT_CONTAINERS] {
-        for template in pod::spec_list(input.template_pod, field) {
-            let Some(mut container) = user_container(input, field, pod::name(template)).cloned() else {
-                continue;
-            };
+    for (field, names) in
+        [(CONTAINERS, &input.made.containers), (INIT_CONTAINERS, &input.made.init_containers)]
+    {
+        for name in names {
+            let Some(mut container) = user_container(input, field, name).cloned() else { continue };
             // `image` is required by the API, so "auto" is how a user says "yours".
             if let Some(container) = container.as_object_mut()
                 && container.get("image").and_then(Value::as_str) == Some(names::IMAGE_AUTO)
@@ -46,7 +49,7 @@ pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Erro
                 container.remove("image");
             }
             let overlay = json!({"spec": {field: [container]}});
-            merged = merge::pod(merged, &overlay, Directives::Literal)?;
+            merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
             let list = if field == CONTAINERS { &mut found.containers } else { &mut found.init_containers };
             list.push(container);
         }
@@ -160,11 +163,11 @@ mod tests {
         r#"{"spec": {"containers": [{"name": "istio-proxy"}], "initContainers": [{"name": "istio-init"}]}}"#;
 
     fn reapplied(template_pod: &str, received: &Value, merged: Value, mode: &str) -> Value {
-        let template_pod = serde_json::from_str(template_pod).unwrap();
+        let made = Made::of(&serde_json::from_str(template_pod).unwrap());
         let earlier = Earlier::default();
         let input = Input {
             received,
-            template_pod: &template_pod,
+            made: &made,
             earlier: &earlier,
             interception_mode: mode,
             compat: Compat::Outrigger,

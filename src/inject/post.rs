@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::warning::Warning;
+use super::{made::Made, warning::Warning};
 use crate::config::Compat;
 
 mod cluster_env;
@@ -28,10 +28,10 @@ pub use status_port::status_port;
 /// What the passes know beside the pod they change.
 #[derive(Clone, Copy, Debug)]
 pub struct PostContext<'a> {
-    /// The pod before templates were laid over it, with its namespace.
+    /// The pod before templates were laid over it.
     pub received: &'a Value,
-    /// What the templates alone make: the overlays laid over an empty pod.
-    pub template_pod: &'a Value,
+    /// What the templates make.
+    pub made: &'a Made,
     /// The mesh's MeshConfig, defaults filled in.
     pub mesh_config: &'a Value,
     /// The effective ProxyConfig of the pod.

@@ -82,7 +82,7 @@ impl From<Outcome> for Summary {
         match outcome {
             Outcome::Skipped(_) => Summary::Skipped { reason, warnings },
             Outcome::Injected(injection) => Summary::Injected {
-                operations: injection.patch.len(),
+                operations: injection.operations,
                 patch: injection.patch_json,
                 templates: injection.templates,
                 reason,

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+/// What every directive begins with.
+pub(super) const SIGN: char = '$';
 /// `$patch`: what to do with the object it is in.
 pub(super) const PATCH: &str = "$patch";
 /// `$retainKeys`: the fields that stay.
@@ -32,6 +34,7 @@ impl<'a> Key<'a> {
         match key {
             PATCH => return Key::Patch,
             RETAIN_KEYS => return Key::RetainKeys,
+            _ if !key.starts_with(SIGN) => return Key::Field(key),
             _ => {}
         }
         if let Some(rest) = key.strip_prefix(DELETE_FROM_PRIMITIVE_LIST) {
@@ -56,35 +59,59 @@ pub(super) enum Copying {
     Literal,
 }
 
-/// Copies a value of the patch; nothing if it is to be left out.
+/// A value of the patch as it gets into the result; nothing if it is to be left out.
 ///
 /// Nulls and directives never get into the result. In Go they do in places, and vanish when the result is decoded
 /// into a typed pod; here the result is JSON to the end.
-pub(super) fn copy(value: &Value, how: Copying) -> Option<Value> {
+pub(super) fn taken(mut value: Value, how: Copying) -> Option<Value> {
+    (is_plain(&value) || clean(&mut value, how)).then_some(value)
+}
+
+/// [`taken`] for the fields of an object.
+pub(super) fn taken_object(mut object: Map<String, Value>, how: Copying) -> Map<String, Value> {
+    clean_object(&mut object, how);
+    object
+}
+
+/// [`taken`] for the elements of a list; a null that is an element stays one.
+pub(super) fn taken_list(mut list: Vec<Value>, how: Copying) -> Vec<Value> {
+    if !list.iter().all(is_plain) {
+        list.retain_mut(|element| clean(element, how));
+    }
+    list
+}
+
+/// Whether there is nothing in a value that might have to be taken out: so it is nearly always, and looking costs less
+/// than taking apart.
+fn is_plain(value: &Value) -> bool {
     match value {
         Value::Object(object) => {
-            if how == Copying::Fresh && object.contains_key(PATCH) {
-                return None;
-            }
-            Some(Value::Object(copy_object(object, how)))
+            object.iter().all(|(key, value)| !key.starts_with(SIGN) && !value.is_null() && is_plain(value))
         }
-        Value::Array(list) => Some(Value::Array(copy_list(list, how))),
-        scalar => Some(scalar.clone()),
+        Value::Array(list) => list.iter().all(is_plain),
+        _ => true,
     }
 }
 
-/// [`copy`] for the fields of an object.
-pub(super) fn copy_object(object: &Map<String, Value>, how: Copying) -> Map<String, Value> {
-    object
-        .iter()
-        .filter(|(key, value)| {
-            !value.is_null() && (how == Copying::Literal || matches!(Key::of(key), Key::Field(_)))
-        })
-        .filter_map(|(key, value)| Some((key.clone(), copy(value, how)?)))
-        .collect()
+/// Takes out what does not get into the result, and says whether the value itself does.
+fn clean(value: &mut Value, how: Copying) -> bool {
+    match value {
+        Value::Object(object) if how == Copying::Fresh && object.contains_key(PATCH) => false,
+        Value::Object(object) => {
+            clean_object(object, how);
+            true
+        }
+        Value::Array(list) => {
+            list.retain_mut(|element| clean(element, how));
+            true
+        }
+        _ => true,
+    }
 }
 
-/// [`copy`] for the elements of a list; a null that is an element stays one.
-pub(super) fn copy_list(list: &[Value], how: Copying) -> Vec<Value> {
-    list.iter().filter_map(|element| copy(element, how)).collect()
+fn clean_object(object: &mut Map<String, Value>, how: Copying) {
+    object.retain(|key, value| {
+        let is_data = how == Copying::Literal || matches!(Key::of(key), Key::Field(_));
+        is_data && !value.is_null() && clean(value, how)
+    });
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::directive::{self, Copying};
-use super::order::{arrange, permute};
+use super::order::{Ranks, arrange, permute};
 use super::path::Path;
 use super::scalar::{Kind, Scalar};
 use super::schema::{Merge, Type};
-use super::{Error, Merger, bad_directive, said};
+use super::{Error, Merger, bad_directive, is_steered, said};
 
 const OF_POD: &str = "of the pod";
 const OF_PATCH: &str = "of the patch";
@@ -20,15 +20,15 @@ impl Merger {
     pub(super) fn list(
         &self,
         original: &mut Vec<Value>,
-        patch: &[Value],
+        patch: Vec<Value>,
         merge: Option<Merge>,
         path: &Path<'_>,
     ) -> Result<(), Error> {
         match merge {
             Some(Merge::Keyed(key, element)) => self.keyed_list(original, patch, key, element, path),
-            Some(Merge::Set) => set(original, patch, path),
+            Some(Merge::Set) => set(original, &patch, path),
             Some(Merge::Object(_)) | None => {
-                *original = directive::copy_list(patch, self.copying(Copying::Raw));
+                *original = directive::taken_list(patch, self.copying(Copying::Raw));
                 Ok(())
             }
         }
@@ -38,19 +38,50 @@ impl Merger {
     fn keyed_list(
         &self,
         original: &mut Vec<Value>,
+        patch: Vec<Value>,
+        key: &'static str,
+        element: Type,
+        path: &Path<'_>,
+    ) -> Result<(), Error> {
+        let Some(kind) = kind_of_elements(original, &patch, path)? else { return Ok(()) };
+        objects_only(kind, path)?;
+        let steers = |element: &Value| element.as_object().is_some_and(is_steered);
+        let matching = if self.honours() && patch.iter().any(steers) {
+            None
+        } else {
+            Matching::of(original, &patch, key, path)?
+        };
+        let Some(Matching { targets, order }) = matching else {
+            return self.steered_list(original, &patch, key, element, path);
+        };
+        for (new, target) in patch.into_iter().zip(targets) {
+            match (original.get_mut(target), new) {
+                (Some(Value::Object(original)), Value::Object(new)) => {
+                    self.object(original, new, element, &path.element(target))?;
+                }
+                (_, new) => original.extend(directive::taken(new, self.copying(Copying::Raw))),
+            }
+        }
+        permute(original, &order);
+        Ok(())
+    }
+
+    /// [`Merger::keyed_list`] where directives may say which elements go, or where keys do not say which are the same.
+    fn steered_list(
+        &self,
+        original: &mut Vec<Value>,
         patch: &[Value],
         key: &'static str,
         element: Type,
         path: &Path<'_>,
     ) -> Result<(), Error> {
-        let Some(kind) = kind_of_elements(original, patch, path)? else { return Ok(()) };
-        objects_only(kind, path)?;
         let whole = self.obey_elements(original, patch, key, path)?;
         let patch: Vec<&Value> =
             patch.iter().filter(|element| self.directive_in(element).is_none()).collect();
         if whole {
             original.clear();
-            original.extend(patch.iter().filter_map(|new| directive::copy(new, self.copying(Copying::Raw))));
+            let new = patch.iter().copied().cloned();
+            original.extend(new.filter_map(|new| directive::taken(new, self.copying(Copying::Raw))));
         }
         let server = original.len();
         if !whole {
@@ -121,9 +152,9 @@ impl Merger {
         for (element, target) in patch.iter().zip(targets) {
             match (original.get_mut(target), element) {
                 (Some(Value::Object(original)), Value::Object(element)) => {
-                    self.object(original, element, ty, &path.element(target))?;
+                    self.object(original, element.clone(), ty, &path.element(target))?;
                 }
-                _ => original.extend(directive::copy(element, self.copying(Copying::Raw))),
+                _ => original.extend(directive::taken(Value::clone(element), self.copying(Copying::Raw))),
             }
         }
         Ok(())
@@ -146,7 +177,7 @@ impl Merger {
         };
         let before = original.clone();
         if let Some(patch) = patch {
-            self.list(original, patch, merge, path)?;
+            self.list(original, patch.to_vec(), merge, path)?;
         }
         let Some(key) = key else {
             return order_scalars(original, order, &before, path);
@@ -220,7 +251,7 @@ impl Merger {
     ) -> Result<(), Error> {
         match kind_of_elements(original, elements, path)? {
             Some(Kind::Map) => match merge {
-                Some(Merge::Keyed(..)) => self.list(original, elements, merge, path),
+                Some(Merge::Keyed(..)) => self.list(original, elements.to_vec(), merge, path),
                 _ => Err(bad_element(Kind::Map, "a scalar", path)),
             },
             _ => {
@@ -233,6 +264,47 @@ impl Merger {
 
     fn directive_in<'v>(&self, element: &'v Value) -> Option<&'v Value> {
         element.get(directive::PATCH).filter(|_| self.directives == super::Directives::Honour)
+    }
+}
+
+/// Which element of a patch goes where, as the keys say.
+struct Matching {
+    /// Of each element of the patch, the place of the one it is merged into; those behind the end are new.
+    targets: Vec<usize>,
+    /// The order of the merged elements, as indices.
+    order: Vec<usize>,
+}
+
+impl Matching {
+    /// Nothing where a key is absent, or null, which merging takes away: then only the merged elements tell.
+    fn of(
+        original: &[Value],
+        patch: &[Value],
+        key: &'static str,
+        path: &Path<'_>,
+    ) -> Result<Option<Matching>, Error> {
+        let mut merged = Ranks::of(&[]);
+        for element in original {
+            if element.get(key).is_none() {
+                return Ok(None);
+            }
+            merged.push(key_of(element, key, OF_POD, path)?);
+        }
+        let wanted = keys(patch, key, OF_PATCH, path)?;
+        if wanted.contains(&Scalar::Null) {
+            return Ok(None);
+        }
+        let mut targets = Vec::with_capacity(wanted.len());
+        for key in &wanted {
+            let target = merged.rank(key).unwrap_or_else(|| {
+                merged.push(*key);
+                merged.keys().len() - 1
+            });
+            targets.push(target);
+        }
+        let server = merged.keys().get(..original.len()).unwrap_or_default();
+        let order = arrange(merged.keys(), &wanted, server);
+        Ok(Some(Matching { targets, order }))
     }
 }
 

@@ -10,12 +10,11 @@ use super::scalar::Scalar;
 /// The order in which the elements of `merged` come, as indices. All three are the elements' keys: after merging,
 /// in the patch (or in its directive), in the pod as it was.
 pub(super) fn arrange(merged: &[Scalar<'_>], patch: &[Scalar<'_>], server: &[Scalar<'_>]) -> Vec<usize> {
-    let (patch, server) = (ranks(patch), ranks(server));
-    let rank = |ranks: &BTreeMap<Scalar<'_>, usize>, key: &Scalar<'_>| ranks.get(key).copied();
-    let (mut wanted, mut others) = (Vec::new(), Vec::new());
+    let (patch, server) = (Ranks::of(patch), Ranks::of(server));
+    let (mut wanted, mut others) = (Vec::with_capacity(merged.len()), Vec::with_capacity(merged.len()));
     for (at, key) in merged.iter().enumerate() {
-        let item = Item { at, server: rank(&server, key) };
-        match rank(&patch, key) {
+        let item = Item { at, server: server.rank(key) };
+        match patch.rank(key) {
             Some(place) => wanted.push((Some(place), item)),
             None => others.push((item.server, item)),
         }
@@ -40,13 +39,52 @@ struct Item {
     server: Option<usize>,
 }
 
-/// Where each key is first.
-fn ranks<'a>(keys: &[Scalar<'a>]) -> BTreeMap<Scalar<'a>, usize> {
-    let mut ranks = BTreeMap::new();
-    for (at, key) in keys.iter().enumerate() {
-        ranks.entry(*key).or_insert(at);
+/// Where each key is first. Few keys are looked through: that is faster than to put them in order.
+pub(super) struct Ranks<'a> {
+    keys: Vec<Scalar<'a>>,
+    /// Empty as long as there are few.
+    places: BTreeMap<Scalar<'a>, usize>,
+}
+
+/// How many keys are few.
+const FEW: usize = 16;
+
+impl<'a> Ranks<'a> {
+    pub(super) fn of(keys: &[Scalar<'a>]) -> Ranks<'a> {
+        let mut ranks = Ranks { keys: Vec::with_capacity(keys.len()), places: BTreeMap::new() };
+        for key in keys {
+            ranks.push(*key);
+        }
+        ranks
     }
-    ranks
+
+    pub(super) fn push(&mut self, key: Scalar<'a>) {
+        self.keys.push(key);
+        match self.keys.len() - 1 {
+            at if at > FEW => {
+                self.places.entry(key).or_insert(at);
+            }
+            FEW => {
+                for (at, key) in self.keys.iter().enumerate() {
+                    self.places.entry(*key).or_insert(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn rank(&self, key: &Scalar<'_>) -> Option<usize> {
+        if self.keys.len() <= FEW {
+            self.keys.iter().position(|known| known == key)
+        } else {
+            self.places.get(key).copied()
+        }
+    }
+
+    /// All of them, in the order in which they came.
+    pub(super) fn keys(&self) -> &[Scalar<'a>] {
+        &self.keys
+    }
 }
 
 /// Go's `normalizeSliceOrder`. What has no rank counts as less than whatever stands before it, so that it comes

@@ -1,10 +1,10 @@
 //! Comparing lists: which element became which, and the operations that follow.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::Value;
 
-use super::{Differ, Operation};
+use super::{Differ, Operation, place::Place};
 use crate::merge::schema;
 
 /// If more elements than this change places, the list is replaced as a whole: to keep account of where everything is
@@ -27,34 +27,40 @@ enum Source {
     New,
 }
 
-impl Differ {
-    /// Compares two lists, and says whether anything of the first stays.
-    pub(super) fn list(&mut self, from: &[Value], to: &[Value], field: Option<&str>) -> bool {
+impl<'v> Differ<'v> {
+    /// Compares two lists, of which `whole` is the second, and says whether anything of the first stays.
+    pub(super) fn list(
+        &mut self,
+        from: &'v [Value],
+        to: &'v [Value],
+        whole: &'v Value,
+        field: Option<&str>,
+        place: &Place<'_>,
+    ) -> bool {
         let start = self.operations.len();
         let key = field.and_then(schema::key_of_list);
         let same = |(a, b): &(&Value, &Value)| identity(a, key) == identity(b, key);
         let shorter = from.len().min(to.len());
         let head = from.iter().zip(to).take_while(same).count();
         let tail = from.iter().rev().zip(to.iter().rev()).take(shorter - head).take_while(same).count();
-        let between = |list: &[Value]| head..list.len() - tail;
-        let old = from.get(between(from)).unwrap_or_default();
-        let new = to.get(between(to)).unwrap_or_default();
+        let old = from.get(head..from.len() - tail).unwrap_or_default();
+        let new = to.get(head..to.len() - tail).unwrap_or_default();
 
         let mut stays = head + tail > 0 || (from.is_empty() && to.is_empty());
         for (at, (before, after)) in from.iter().zip(to).take(head).enumerate() {
-            self.element(at, |differ| differ.value(before, after, None));
+            self.value(before, after, None, &place.element(at));
         }
-        let Some(any) = self.between(head, tail, old, new, key) else {
+        let Some(any) = self.between(head, tail, old, new, key, place) else {
             self.operations.truncate(start);
-            self.replace(to.into());
+            self.replace(whole, place);
             return false;
         };
         stays |= any;
         let ends = from.iter().skip(from.len() - tail).zip(to.iter().enumerate().skip(to.len() - tail));
         for (before, (at, after)) in ends {
-            self.element(at, |differ| differ.value(before, after, None));
+            self.value(before, after, None, &place.element(at));
         }
-        self.settle(start, stays, || to.into());
+        self.settle(start, stays, whole, place);
         stays
     }
 
@@ -63,16 +69,20 @@ impl Differ {
         &mut self,
         head: usize,
         tail: usize,
-        old: &[Value],
-        new: &[Value],
+        old: &'v [Value],
+        new: &'v [Value],
         key: Option<&str>,
+        place: &Place<'_>,
     ) -> Option<bool> {
+        if old.is_empty() && new.is_empty() {
+            return Some(false);
+        }
         let sources = sources(old, new, key);
         let moves = sources.iter().filter(|source| matches!(source, Source::Moved(_))).count();
         if moves > MOST_MOVES {
             return None;
         }
-        let mut remaining = self.remove_gone(head, old.len(), &sources);
+        let mut remaining = self.remove_gone(head, old.len(), &sources, place);
         let mut stays = false;
         // Where the next element goes. As long as elements that will be moved away are in between, `remaining` has
         // to tell where the others are.
@@ -90,19 +100,15 @@ impl Differ {
                     at -= usize::from(found < at);
                     remaining.insert(at, Some(from));
                     if found != at {
-                        let path = |at: usize| format!("{}/{}", self.path, head + at);
+                        let path = |at: usize| place.element(head + at).to_string();
                         let operation = Operation::Move { from: path(found), path: path(at) };
                         self.operations.push(operation);
                     }
                 }
                 Source::New => {
                     let last = at == remaining.len() && tail == 0;
-                    let path = if last {
-                        format!("{}/-", self.path)
-                    } else {
-                        format!("{}/{}", self.path, head + at)
-                    };
-                    self.operations.push(Operation::Add { path, value: after.clone() });
+                    let path = if last { place.end() } else { place.element(head + at) }.to_string();
+                    self.operations.push(Operation::Add { path, value: Cow::Borrowed(after) });
                     remaining.insert(at, None);
                 }
             }
@@ -110,13 +116,11 @@ impl Differ {
                 // An element with a key that took another's place is another thing, whatever they have in common.
                 let other = matches!(source, Source::InPlaceOf(_)) && keyed(after, key);
                 let before = old.get(from).filter(|_| !other);
-                stays |= self.element(head + at, |differ| match before {
-                    Some(before) => differ.value(before, after, None),
-                    None => {
-                        differ.replace(after.clone());
-                        false
-                    }
-                });
+                let place = place.element(head + at);
+                match before {
+                    Some(before) => stays |= self.value(before, after, None, &place),
+                    None => self.replace(after, &place),
+                }
             }
             at += 1;
         }
@@ -124,7 +128,13 @@ impl Differ {
     }
 
     /// Removes the elements that come from nowhere, the last first, and returns the places of the others.
-    fn remove_gone(&mut self, head: usize, old: usize, sources: &[Source]) -> Vec<Option<usize>> {
+    fn remove_gone(
+        &mut self,
+        head: usize,
+        old: usize,
+        sources: &[Source],
+        place: &Place<'_>,
+    ) -> Vec<Option<usize>> {
         let mut remains = vec![false; old];
         for source in sources {
             if let Source::Kept(from) | Source::InPlaceOf(from) | Source::Moved(from) = source
@@ -134,19 +144,9 @@ impl Differ {
             }
         }
         for (at, _) in remains.iter().enumerate().rev().filter(|(_, remains)| !**remains) {
-            self.operations.push(Operation::Remove { path: format!("{}/{}", self.path, head + at) });
+            self.operations.push(Operation::Remove { path: place.element(head + at).to_string() });
         }
         remains.iter().enumerate().filter(|(_, remains)| **remains).map(|(at, _)| Some(at)).collect()
-    }
-
-    /// Does something with an element.
-    fn element<T>(&mut self, at: usize, work: impl FnOnce(&mut Differ) -> T) -> T {
-        let length = self.path.len();
-        self.path.push('/');
-        self.path.push_str(&at.to_string());
-        let result = work(self);
-        self.path.truncate(length);
-        result
     }
 }
 
@@ -165,6 +165,12 @@ fn identity<'v>(element: &'v Value, key: Option<&str>) -> (bool, &'v Value) {
 
 /// Says of each new element where it comes from.
 fn sources(old: &[Value], new: &[Value], key: Option<&str>) -> Vec<Source> {
+    if old.is_empty() {
+        return vec![Source::New; new.len()];
+    }
+    if new.is_empty() {
+        return Vec::new();
+    }
     let mut places: HashMap<(bool, Identity<'_>), usize> = HashMap::with_capacity(old.len());
     for (at, ((keyed, value), nth)) in numbered(old, key).enumerate() {
         places.insert((keyed, (value, nth)), at);

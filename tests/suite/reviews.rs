@@ -41,7 +41,7 @@ fn recorded_reviews_inject_and_decode_strictly() {
                 }
                 Outcome::Injected(injection) => {
                     assert_ne!(name, OPTED_OUT);
-                    let patched = patch::apply(pod.pod, &injection.patch).unwrap();
+                    let patched = patch::apply(&pod.pod, &injection.patch()).unwrap();
                     let undecodable = undecodable(&patched);
                     assert!(undecodable.is_empty(), "{name}, {bundle}: {undecodable:#?}");
                 }

@@ -8,17 +8,19 @@ use crate::inject::warning::Warning;
 use crate::{names, pod};
 
 /// Writes the status annotation (Istio's `getInjectionStatus`).
-pub(super) fn record(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
-    let names = |key: &str| {
-        let all: Vec<&str> = pod::spec_list(context.template_pod, key).iter().map(pod::name).collect();
-        // Go writes an empty slice of these as null, and readers of the annotation expect it.
-        if all.is_empty() { None } else { Some(all) }
-    };
+pub(super) fn record<'a>(
+    pod: &mut Value,
+    context: &PostContext<'a>,
+    _: &mut Vec<Warning>,
+) -> Result<(), Error> {
+    // Go writes an empty slice of these as null, and readers of the annotation expect it.
+    let names = |names: &'a [String]| (!names.is_empty()).then_some(names);
+    let made = context.made;
     let status = Status {
-        init_containers: names("initContainers"),
-        containers: names("containers"),
-        volumes: names("volumes"),
-        image_pull_secrets: names("imagePullSecrets"),
+        init_containers: names(&made.init_containers),
+        containers: names(&made.containers),
+        volumes: names(&made.volumes),
+        image_pull_secrets: names(&made.image_pull_secrets),
         revision: if context.revision.is_empty() { "default" } else { context.revision },
     };
     let text = serde_json::to_string(&status).unwrap_or_else(|_| "{}".to_owned());
@@ -30,20 +32,22 @@ pub(super) fn record(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<War
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status<'a> {
-    init_containers: Option<Vec<&'a str>>,
-    containers: Option<Vec<&'a str>>,
-    volumes: Option<Vec<&'a str>>,
-    image_pull_secrets: Option<Vec<&'a str>>,
+    init_containers: Option<&'a [String]>,
+    containers: Option<&'a [String]>,
+    volumes: Option<&'a [String]>,
+    image_pull_secrets: Option<&'a [String]>,
     revision: &'a str,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inject::made::Made;
     use crate::inject::post::tests::Fixture;
 
     fn recorded(template_pod: Value, revision: &str) -> String {
-        let fixture = Fixture { template_pod, revision: revision.to_owned(), ..Fixture::default() };
+        let fixture =
+            Fixture { made: Made::of(&template_pod), revision: revision.to_owned(), ..Fixture::default() };
         let mut pod = json!({"spec": {"containers": [{"name": "app"}]}});
         record(&mut pod, &fixture.context(), &mut Vec::new()).unwrap();
         pod.pointer("/metadata/annotations").unwrap()[names::ANNOTATION_STATUS].as_str().unwrap().to_owned()

@@ -8,7 +8,7 @@ use super::*;
 #[derive(Clone, Default)]
 pub(super) struct Fixture {
     pub(super) received: Value,
-    pub(super) template_pod: Value,
+    pub(super) made: Made,
     pub(super) mesh_config: Value,
     pub(super) proxy_config: Value,
     pub(super) values: Value,
@@ -22,7 +22,7 @@ impl Fixture {
     pub(super) fn context(&self) -> PostContext<'_> {
         PostContext {
             received: &self.received,
-            template_pod: &self.template_pod,
+            made: &self.made,
             mesh_config: &self.mesh_config,
             proxy_config: &self.proxy_config,
             values: &self.values,
@@ -46,7 +46,7 @@ fn merged() -> Value {
 
 fn fixture() -> Fixture {
     Fixture {
-        template_pod: json!({"spec": {"containers": [{"name": "istio-proxy"}]}}),
+        made: Made { containers: vec!["istio-proxy".to_owned()], ..Made::default() },
         values: json!({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": true}, "global": {"network": "n"}}),
         injected_annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
         ..Fixture::default()

@@ -1,0 +1,98 @@
+//! The floor: the same server with an engine that never looks at the pod and gives the same patch to everybody.
+//!
+//! Accepting, TLS, HTTP, the body's limits, the envelope, metrics, the log and the answer's encoding are the real ones.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use outrigger::server::{
+    Server,
+    options::{Options, Origin},
+    telemetry::{self, Format, Lines},
+    webhook::{
+        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
+        review::Malformed,
+    },
+};
+use serde_json::json;
+
+/// What every pod is answered with.
+struct Constant {
+    patch: Vec<u8>,
+}
+
+impl Engine for Constant {
+    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
+        let verdict = if self.patch.is_empty() {
+            Verdict::Skipped { reason: "POLICY_DISABLED", warnings: Vec::new() }
+        } else {
+            Verdict::Injected(Injected {
+                patch: self.patch.clone(),
+                operations: 1,
+                templates: vec!["sidecar".to_owned()],
+                reason: "POLICY_ENABLED",
+                warnings: Vec::new(),
+            })
+        };
+        // So that the line in the log is as long.
+        let subject = Subject {
+            namespace: call.namespace.to_owned(),
+            name: "floor-769df69587-".to_owned(),
+            owner: "ReplicaSet/floor-769df69587".to_owned(),
+            reinvoked: false,
+        };
+        Ok(Judged { verdict, subject, way: Way::Whole })
+    }
+
+    fn revision(&self) -> &str {
+        "default"
+    }
+
+    fn hash(&self) -> &str {
+        "0000000000000000"
+    }
+}
+
+impl Source for Constant {
+    fn load(&self) -> Result<Loaded, String> {
+        Ok(Loaded { engine: Arc::new(Constant { patch: self.patch.clone() }), warnings: Vec::new() })
+    }
+}
+
+/// Serves until standard input ends: with whoever started it.
+pub fn serve(patch_bytes: usize) -> io::Result<()> {
+    let lines = Lines::start(io::stderr(), Default::default())?;
+    let (subscriber, filter) =
+        telemetry::adjustable(Format::Json, "", lines.clone()).map_err(io::Error::other)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+    let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    runtime.block_on(async {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = Options {
+            listen: loopback,
+            admin: loopback,
+            configuration: Origin::Source(Arc::new(Constant { patch: patch(patch_bytes) })),
+            log_filter: Some(filter),
+            ..Options::default()
+        };
+        let server = Server::start(options).await.map_err(io::Error::other)?;
+        let ready = json!({
+            "message": "ready",
+            "webhook": format!("https://{}", server.webhook_address()),
+            "admin": format!("http://{}", server.admin_address()),
+        });
+        lines.line(format!("{ready}\n").into_bytes());
+        tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())).await??;
+        Ok(())
+    })
+}
+
+/// A patch of so many bytes.
+fn patch(bytes: usize) -> Vec<u8> {
+    if bytes == 0 {
+        return Vec::new();
+    }
+    let frame = r#"[{"op":"add","path":"/metadata/labels/floor","value":""}]"#;
+    let padding = "x".repeat(bytes.saturating_sub(frame.len()));
+    frame.replacen(r#""""#, &format!("\"{padding}\""), 1).into_bytes()
+}
