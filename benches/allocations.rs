@@ -71,7 +71,7 @@ fn main() {
         let review: Value = serde_json::from_str(text).unwrap();
         let request = request(&review);
         let run = || match inject::run(&mesh, &request, &Facts::of(&mesh, &request.namespace)) {
-            Ok(Outcome::Injected(injection)) => injection.patch.len(),
+            Ok(Outcome::Injected(injection)) => injection.operations,
             Ok(Outcome::Skipped(_)) => 0,
             Err(refusal) => panic!("{name}: {refusal}"),
         };

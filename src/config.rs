@@ -32,7 +32,7 @@ pub use injector::{Injector, Policy};
 pub use selector::{Operator, Requirement, Selector};
 
 use crate::{
-    template::{Scope, overlay::OverlayCache},
+    template::{Scope, overlay::OverlayCache, specialised::Specialised},
     yaml,
 };
 use decode::{At, Decoder, Duplicates};
@@ -57,6 +57,7 @@ pub struct Mesh {
     scope: Scope,
     overlays: OverlayCache,
     revision_tags: Vec<String>,
+    specialised: Specialised,
 }
 
 /// What a configuration says beside the injector's configuration, the values and MeshConfig.
@@ -304,6 +305,11 @@ impl Mesh {
         &self.overlays
     }
 
+    /// This configuration's templates with all decided that it decides.
+    pub fn specialised(&self) -> &Specialised {
+        &self.specialised
+    }
+
     /// What the template function `env` may see.
     pub fn env(&self) -> &BTreeMap<String, String> {
         &self.installation.env
@@ -325,6 +331,7 @@ impl Mesh {
         let overlays = OverlayCache::default();
         let tags = values.get("revisionTags").and_then(Value::as_array).into_iter().flatten();
         let revision_tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
+        let specialised = Specialised::new(&injector.injector.templates);
         Mesh {
             installation,
             injector: injector.injector,
@@ -335,6 +342,7 @@ impl Mesh {
             scope,
             overlays,
             revision_tags,
+            specialised,
         }
     }
 }

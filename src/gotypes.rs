@@ -103,7 +103,15 @@ impl Type {
 
     /// The field with this JSON key.
     pub fn field_by_json(&self, key: &str) -> Option<&'static Field> {
-        self.fields.iter().find(|field| field.json == key)
+        // Most Go names are the key with a capital.
+        let (first, rest) = key.as_bytes().split_first()?;
+        let wanted = (first.to_ascii_uppercase(), rest);
+        let likely = self.fields.binary_search_by(|field| match field.go.as_bytes().split_first() {
+            Some((first, rest)) => (*first, rest).cmp(&wanted),
+            None => std::cmp::Ordering::Less,
+        });
+        let likely = likely.ok().and_then(|at| self.fields.get(at)).filter(|field| field.json == key);
+        likely.or_else(|| self.fields.iter().find(|field| field.json == key))
     }
 }
 

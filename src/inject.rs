@@ -21,7 +21,6 @@ use crate::{
 };
 
 pub mod annotation;
-mod canonical;
 pub mod check;
 pub mod context;
 pub mod decision;

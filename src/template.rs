@@ -13,6 +13,7 @@ pub mod limits;
 pub mod overlay;
 mod parse;
 mod render;
+pub mod specialised;
 pub mod value;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use error::{Location, ParseError, Problem, RenderError};
 pub use funcs::FunctionTable;
 pub use limits::{Limit, Limits};
 pub use render::{Placeholder, Rendered, STAND_IN, Scope};
+use specialised::{Keys, Present};
 pub use value::Value;
 
 /// A parsed template with everything it defines.
@@ -51,6 +53,24 @@ impl Template {
     /// The name it was parsed under.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The template for data whose fields agree with `known`, a record of some of them, and for pods that have of `keys`
+    /// only those that are present: it renders the same, sooner. `ObjectMeta` in `known` is that of a pod without any
+    /// annotation or label. Nothing if the template is too large for that, or declares variables inside parentheses.
+    pub fn specialise<'a>(
+        &'a self,
+        known: &Value<'a>,
+        (keys, present): (&'a Keys, Present),
+        scope: &'a Scope,
+        limits: &'a Limits,
+    ) -> Option<Template> {
+        eval::specialise::specialise(self, known, (keys, present), scope, limits)
+    }
+
+    /// The keys it asks the pod's annotations and labels for.
+    fn keys(&self) -> Keys {
+        Keys::new(eval::specialise::keys(&self.parsed.trees))
     }
 
     /// Renders the template over its data.

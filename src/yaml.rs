@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 pub use documents::{Document, split_documents};
 pub use error::Error;
+pub(crate) use rendered::{Scalar as RenderedScalar, Tree, read as read_rendered};
 pub use write::to_string;
 
 use resolve::Scalar;
@@ -254,7 +255,7 @@ pub fn load(text: &str, limits: &Limits) -> Result<Value, Error> {
 fn tree(text: &str, limits: &Limits, documents: build::Documents) -> Result<Node, Error> {
     let fast = match limits.syntax {
         Syntax::Full => None,
-        Syntax::Rendered => rendered::node(text, limits),
+        Syntax::Rendered => rendered::read(text, limits),
     };
     fast.map_or_else(|| build::node(text, limits, documents), Ok)
 }
@@ -262,7 +263,7 @@ fn tree(text: &str, limits: &Limits, documents: build::Documents) -> Result<Node
 /// The two ways a rendered text may be read: the fast path, if it takes the text, and the event parser.
 #[cfg(test)]
 pub(crate) fn both_ways(text: &str, limits: &Limits) -> (Option<Node>, Result<Node, Error>) {
-    (rendered::node(text, limits), build::node(text, limits, build::Documents::One))
+    (rendered::read(text, limits), build::node(text, limits, build::Documents::One))
 }
 
 /// The JSON value of an unquoted scalar under go-yaml v2's rules (`resolve`). Text that has no JSON form (`.inf`,

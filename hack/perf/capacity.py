@@ -94,6 +94,8 @@ def check(rows, measure):
 
 if __name__ == "__main__":
     measured = json.load(open(sys.argv[1]))["rows"]
+    if missing := {"replicas", "shapes", "handshakes", "memory shapes"} - measured.keys():
+        sys.exit(f"not measured: {', '.join(sorted(missing))}")
     print(clusters(measured))
     if "off" in (found := measured.get("capacity", {})):
         print(f"\nPredicted {found['predicted_cores']:.3f} cores for {found['replicas']} replicas at {found['rate']:.0f} "

@@ -46,8 +46,11 @@ def short(value):
 
 
 def plot(title, x_label, y_label, series, log_x=False, log_y=False):
-    """An SVG of lines: name of each, and its points."""
+    """An SVG of lines: name of each, and its points. Nothing without points."""
+    series = [(name, line) for name, line in series if line]
     points = [point for _, line in series for point in line]
+    if not points:
+        return None
     x_axis, y_axis = Axis([x for x, _ in points], log_x), Axis([y for _, y in points], log_y)
 
     def x_of(value):
@@ -125,5 +128,7 @@ if __name__ == "__main__":
     measured, folder = json.load(open(sys.argv[1]))["rows"], pathlib.Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in plots(measured):
+        if svg is None:
+            continue
         (folder / f"{name}.svg").write_text(svg)
         print(folder / f"{name}.svg")

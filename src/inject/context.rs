@@ -90,6 +90,27 @@ pub fn template_data<'a>(parts: &Parts<'a>) -> TemplateValue<'a> {
     )
 }
 
+/// The fields that the configuration alone decides, `ProxyConfig`, which it decides for most pods, and `ObjectMeta`, of
+/// which it is known what it lacks.
+const CONFIGURED: [&str; 7] = [
+    "Values",
+    "MeshConfig",
+    "Revision",
+    "InboundTrafficPolicyMode",
+    "CompliancePolicy",
+    "ProxyConfig",
+    "ObjectMeta",
+];
+
+/// The part of a template's data that is the same for every pod of a configuration; with the ProxyConfig, for those to
+/// which the mesh's applies as it is.
+pub fn configured<'a>(parts: &Parts<'a>, with_proxy_config: bool) -> TemplateValue<'a> {
+    let TemplateValue::Record(data) = template_data(parts) else { return TemplateValue::Missing };
+    let is_wanted = |name: &str| CONFIGURED.contains(&name) && (with_proxy_config || name != "ProxyConfig");
+    let fields = data.fields.iter().filter(|(name, _)| is_wanted(name));
+    TemplateValue::record(data.name, fields.cloned().collect())
+}
+
 /// How inbound traffic reaches the application (Istio's `InboundTrafficPolicyMode`).
 fn inbound_mode(mesh_config: &Value) -> &'static str {
     match mesh_config.pointer("/inboundTrafficPolicy/mode").and_then(Value::as_str) {

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    canonical::canonicalise,
     context::{self, Parts},
     image,
     openshift::ProxyIds,
@@ -17,8 +16,9 @@ use crate::{
     names,
     pod::{self, Workload},
     template::{
-        Limits, Template,
-        overlay::{self, OverlayError},
+        Limits, Rendered, Template,
+        overlay::{self, Overlay, OverlayError},
+        specialised::{Knowledge, Place},
         value::Value as TemplateValue,
     },
 };
@@ -97,9 +97,23 @@ pub fn overlays<'n>(
     view: &View<'_>,
     templates: &[(&'n str, &Template)],
 ) -> Result<Vec<(&'n str, Value)>, Refusal> {
+    with_parts(mesh, view, |parts| {
+        let data = context::template_data(parts);
+        templates
+            .iter()
+            .map(|(name, template)| {
+                let template = specialised(mesh, name, template, parts).unwrap_or(template);
+                Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?))
+            })
+            .collect()
+    })
+}
+
+/// Does something with what the templates are shown of a pod.
+fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> T) -> T {
     let workload = view.workload.cloned().unwrap_or_else(|| pod::owner(view.pod));
     let image_type = view.proxy_config.pointer("/image/imageType").and_then(Value::as_str);
-    let parts = Parts {
+    work(&Parts {
         pod: view.pod,
         type_meta: &context::type_meta(&workload),
         deployment_meta: &context::deployment_meta(&workload),
@@ -115,12 +129,53 @@ pub fn overlays<'n>(
         image_tainted: context::image_is_annotated(view.pod) || matches!(view.proxy_config, Cow::Owned(_)),
         ids: view.ids,
         compliance_policy: mesh.compliance_policy(),
-    };
-    let data = context::template_data(&parts);
-    templates
-        .iter()
-        .map(|(name, template)| Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?)))
-        .collect()
+    })
+}
+
+/// The template with all decided that the configuration decides, if it is one of the configuration's.
+fn specialised<'m>(
+    mesh: &'m Mesh,
+    name: &str,
+    template: &Template,
+    parts: &Parts<'_>,
+) -> Option<&'m Template> {
+    let template = mesh.injector().templates.get(name).filter(|own| std::ptr::eq(*own, template))?;
+    let own = mesh.mesh_config().get("defaultConfig");
+    let is_own = !parts.proxy_config_tainted && own.is_some_and(|own| std::ptr::eq(own, parts.proxy_config));
+    let knowledge = if is_own { Knowledge::ProxyConfig } else { Knowledge::Configuration };
+    mesh.specialised().template(name, knowledge, keys(parts.pod), |keys, present| {
+        let none = Value::Null;
+        // Of the pod's own parts only what its metadata lacks is looked at.
+        let known = Parts {
+            pod: &none,
+            type_meta: &none,
+            deployment_meta: &none,
+            proxy_config: own.unwrap_or(&none),
+            proxy_config_tainted: false,
+            mesh_config: mesh.mesh_config(),
+            values: mesh.values(),
+            revision: mesh.revision(),
+            native_sidecars: false,
+            proxy_image: "",
+            proxy_init_image: "",
+            image_tainted: true,
+            ids: ProxyIds::default(),
+            compliance_policy: mesh.compliance_policy(),
+        };
+        let known = context::configured(&known, is_own);
+        template.specialise(&known, (keys, present), mesh.scope(), &LIMITS)
+    })
+}
+
+/// The keys of a pod's annotations and labels.
+fn keys(pod: &Value) -> impl Iterator<Item = (Place, &str)> {
+    let metadata = pod.get("metadata");
+    [("annotations", Place::Annotations), ("labels", Place::Labels)].into_iter().flat_map(
+        move |(field, place)| {
+            let map = metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_object);
+            map.into_iter().flat_map(|map| map.keys()).map(move |key| (place, key.as_str()))
+        },
+    )
 }
 
 fn overlay<'a>(
@@ -133,23 +188,22 @@ fn overlay<'a>(
     let rendered = template
         .render(data, mesh.scope(), &LIMITS)
         .map_err(|source| Refusal::Render { name: name.to_owned(), source: Box::new(source) })?;
-    let overlay = mesh.overlays().overlay(&rendered.text);
-    if stand_ins
-        && (rendered.looked_at_stand_in
-            || overlay.as_ref().is_ok_and(|overlay| overlay.types_stand_in(&rendered.placeholders)))
-    {
+    if stand_ins && depends_on_stand_in(&rendered) {
         return Err(Refusal::StandIn { name: name.to_owned() });
     }
-    let mut overlay =
-        overlay.and_then(|overlay| overlay.fill(&rendered.placeholders)).map_err(|source| match source {
-            OverlayError::Directive { .. } => Refusal::Directive { name: name.to_owned() },
-            source => {
-                let snippet = snippet(&rendered.text, &source);
-                Refusal::Overlay { name: name.to_owned(), snippet, source }
-            }
-        })?;
-    canonicalise(&mut overlay);
-    Ok(overlay)
+    mesh.overlays().filled(&rendered.text, &rendered.placeholders).map_err(|source| match source {
+        OverlayError::Directive { .. } => Refusal::Directive { name: name.to_owned() },
+        source => {
+            let snippet = snippet(&rendered.text, &source);
+            Refusal::Overlay { name: name.to_owned(), snippet, source }
+        }
+    })
+}
+
+/// Whether something depends on the content of a text that stands for those of several pods.
+fn depends_on_stand_in(rendered: &Rendered) -> bool {
+    let typed = || Overlay::parse(&rendered.text).is_ok_and(|it| it.types_stand_in(&rendered.placeholders));
+    rendered.looked_at_stand_in || typed()
 }
 
 /// The line of a rendered text that is no YAML, with `…` where strings of the pod go.

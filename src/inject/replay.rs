@@ -24,7 +24,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -49,6 +49,11 @@ const BYTES: u64 = 8 << 20;
 const OVERHEAD: usize = 512;
 /// Pods of which it is remembered that they were seen, by the hash of their key.
 const REMEMBERED: usize = 4096;
+/// To learn an answer costs as much as to find it. It is paid for by answers that were replayed, and by a fraction of
+/// those that were not, so that a cluster with more shapes than are kept does not pay twice for each.
+const CREDIT: i64 = 256;
+/// How many answers found the long way pay for one that is learned.
+const FRACTION: i64 = 16;
 
 /// An outcome, as far as it goes to the API server and into the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +123,8 @@ pub struct Replays {
     blanks: Blanks,
     kept: Cache<Box<[u8]>, Arc<Replay>, Weight>,
     seen: Seen,
+    /// In parts of [`FRACTION`].
+    credit: AtomicI64,
 }
 
 /// An answer with places for names.
@@ -153,7 +160,7 @@ impl Replays {
             token: !configuration.contains(TOKEN_VOLUME),
         };
         let kept = Cache::with_weighter(512, BYTES, Weight);
-        Replays { blanks, kept, seen: Seen::default() }
+        Replays { blanks, kept, seen: Seen::default(), credit: AtomicI64::new(CREDIT * FRACTION) }
     }
 
     /// Sketches a pod, if answers for pods like it can be kept.
@@ -198,7 +205,17 @@ impl Replays {
 
     /// The answer that is kept for a key.
     pub fn find(&self, key: &[u8]) -> Option<Arc<Replay>> {
-        self.kept.get(key)
+        let found = self.kept.get(key);
+        self.earn(if found.is_some() { FRACTION } else { 1 });
+        found
+    }
+
+    /// Credit is a matter of thrift: that it may be a little off does not matter.
+    fn earn(&self, parts: i64) {
+        let credit = self.credit.load(Ordering::Relaxed);
+        if credit < CREDIT * FRACTION {
+            self.credit.store(credit + parts, Ordering::Relaxed);
+        }
     }
 
     /// Learns from an answer that was found the long way: keeps it when such a pod is seen for the second time, and
@@ -218,9 +235,10 @@ impl Replays {
             self.kept.remove(key.as_slice());
             return Learned::Contradicted;
         }
-        if !self.seen.again(&key) {
+        if !self.seen.again(&key) || self.credit.load(Ordering::Relaxed) < FRACTION {
             return Learned::Noted;
         }
+        self.credit.fetch_sub(FRACTION, Ordering::Relaxed);
         match Replay::of(mesh, sketch, question) {
             Some(replay) if replay.fill(sketch).as_ref() == Some(answer) => {
                 self.kept.insert(key.into_boxed_slice(), Arc::new(replay));

@@ -1,6 +1,8 @@
 //! A parsed template.
 
 use super::funcs::Function;
+use super::value::{IntType, Text, UintType, Value};
+use crate::gotypes::Enum;
 
 /// Where something stands in the source: byte offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +15,13 @@ pub(super) struct Span {
 pub(super) type VariableId = u16;
 
 /// A template's body: the main one or a `define`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) name: String,
     pub(super) body: Vec<Node>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     /// Text, by where it stands in the source.
     Text(Span),
@@ -39,7 +41,7 @@ pub(super) enum Node {
     Continue,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Branch {
     /// Whether the value becomes dot.
     pub(super) with: bool,
@@ -47,14 +49,14 @@ pub(super) struct Branch {
     pub(super) otherwise: Vec<Node>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Range {
     pub(super) pipe: Pipe,
     pub(super) body: Vec<Node>,
     pub(super) otherwise: Vec<Node>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pipe {
     pub(super) at: Span,
     /// Whether the variables are assigned (`=`), not declared (`:=`).
@@ -63,20 +65,20 @@ pub(super) struct Pipe {
     pub(super) commands: Vec<Command>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Command {
     /// What is evaluated or called.
     pub(super) head: Expr,
     pub(super) args: Vec<Expr>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expr {
     pub(super) at: Span,
     pub(super) kind: ExprKind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ExprKind {
     Dot,
     Nil,
@@ -91,6 +93,51 @@ pub(super) enum ExprKind {
     Chain(Box<Expr>, Vec<String>),
     Function(&'static Function, Callee),
     Pipe(Box<Pipe>),
+    /// What the expression that stood here gives for every pod (see [`super::eval::specialise`]).
+    Known(Constant),
+}
+
+/// A scalar that no pod had a say in.
+#[derive(Clone, Debug)]
+pub(super) enum Constant {
+    Missing,
+    Nil,
+    Bool(bool),
+    Int(i64, IntType),
+    Uint(u64, UintType),
+    Float(f64),
+    String(String),
+    Enum(&'static Enum, i32),
+}
+
+impl Constant {
+    /// The value as a constant; nothing if it is no scalar, or not clean.
+    pub(super) fn of(value: &Value<'_>) -> Option<Constant> {
+        Some(match value {
+            Value::Missing => Constant::Missing,
+            Value::Nil => Constant::Nil,
+            Value::Bool(value) => Constant::Bool(*value),
+            Value::Int(number, ty) => Constant::Int(*number, *ty),
+            Value::Uint(number, ty) => Constant::Uint(*number, *ty),
+            Value::Float(number) => Constant::Float(*number),
+            Value::String(text) if !text.is_tainted() => Constant::String(text.stored().to_owned()),
+            Value::Enum(of, number) => Constant::Enum(of, *number),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn value(&self) -> Value<'_> {
+        match self {
+            Constant::Missing => Value::Missing,
+            Constant::Nil => Value::Nil,
+            Constant::Bool(value) => Value::Bool(*value),
+            Constant::Int(number, ty) => Value::Int(*number, *ty),
+            Constant::Uint(number, ty) => Value::Uint(*number, *ty),
+            Constant::Float(number) => Value::Float(*number),
+            Constant::String(text) => Value::String(Text::clean(text.as_str())),
+            Constant::Enum(of, number) => Value::Enum(of, *number),
+        }
+    }
 }
 
 /// How a function is called.

@@ -11,6 +11,7 @@ use super::value::{Taint, Value};
 
 mod command;
 mod field;
+pub(super) mod specialise;
 
 /// How deep evaluation may nest, over all templates that invoke each other: the stack is finite.
 const NESTING: usize = 400;

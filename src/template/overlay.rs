@@ -4,15 +4,18 @@
 //! the text holds no pod strings, it is the same for most pods of a configuration, and the parsed overlay is cached by it.
 //! Nothing here merges: an overlay becomes a plain JSON value, `crate::merge` does the rest.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
-
 use serde_json::{Map, Value};
 
 use super::{Placeholder, STAND_IN};
-use crate::yaml::{self, Kind, Limits, Node, Style};
+use crate::{
+    gotypes,
+    yaml::{self, Kind, Limits, Mark, Node, RenderedScalar, Style},
+};
+
+mod cache;
+mod canonical;
+
+pub use cache::OverlayCache;
 
 /// What stands around a placeholder's number.
 const OPEN: char = '\u{E000}';
@@ -59,6 +62,8 @@ enum Part {
     List(Vec<Value>, Vec<Part>),
     /// Entries without placeholders, and from the first with one on the others; later entries win.
     Map(Map<String, Value>, Vec<(Key, Part)>),
+    /// What is given Go's spelling only when its keys are known; without a type it is the whole overlay.
+    Later(Box<Part>, Option<&'static gotypes::Type>),
 }
 
 #[derive(Debug)]
@@ -72,6 +77,8 @@ enum Key {
 struct Text {
     segments: Vec<Segment>,
     style: Style,
+    /// The kind of a field that Go does not write when it is zero.
+    unless_absent: Option<&'static gotypes::Kind>,
 }
 
 #[derive(Debug)]
@@ -86,14 +93,25 @@ impl Overlay {
     /// # Errors
     /// When the text is no YAML mapping, or uses anchors, aliases, tags or several documents.
     pub fn parse(text: &str) -> Result<Overlay, OverlayError> {
+        if let Some(root @ (Part::Map(..) | Part::Literal(Value::Object(_)))) =
+            yaml::read_rendered(text, &Limits::rendered())
+        {
+            return Ok(Overlay::canonical(root));
+        }
         let node = yaml::parse(text, &Limits::rendered())?;
         match &node.kind {
-            Kind::Mapping(_) => Ok(Overlay { root: part(node)? }),
+            Kind::Mapping(_) => Ok(Overlay::canonical(part(node)?)),
             Kind::Scalar { text, .. } if text.is_empty() => {
                 Ok(Overlay { root: Part::Literal(Value::Object(Map::new())) })
             }
             _ => Err(OverlayError::NotAMapping { found: node.kind_name() }),
         }
+    }
+
+    /// Gives keys and zeros the form Go gives them.
+    fn canonical(mut root: Part) -> Overlay {
+        canonical::unfilled(&mut root);
+        Overlay { root }
     }
 
     /// The overlay for one pod: every placeholder replaced by its string.
@@ -104,13 +122,33 @@ impl Overlay {
         self.root.fill(placeholders)
     }
 
+    /// [`Overlay::fill`] for an overlay that is not needed again: nothing is copied.
+    ///
+    /// # Errors
+    /// As [`Overlay::fill`].
+    pub fn into_filled(self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
+        self.root.into_filled(placeholders)
+    }
+
     /// Whether the type of a value depends on the content of a text with a [`STAND_IN`].
     pub fn types_stand_in(&self, placeholders: &[Placeholder]) -> bool {
         self.root.types_stand_in(placeholders)
     }
 }
 
+/// A mapping that is being read, as in [`Part::Map`].
+type Entries = (Map<String, Value>, Vec<(Key, Part)>);
+
 impl Part {
+    fn add((literals, parts): &mut Entries, key: Key, value: Part) {
+        match (key, value) {
+            (Key::Literal(key), Part::Literal(value)) if parts.is_empty() => {
+                literals.insert(key, value);
+            }
+            entry => parts.push(entry),
+        }
+    }
+
     fn types_stand_in(&self, placeholders: &[Placeholder]) -> bool {
         let of = |text: &Text| match (text.style, text.segments.as_slice()) {
             (Style::Plain, [Segment::Placeholder(index)]) => {
@@ -125,6 +163,7 @@ impl Part {
             Part::Map(_, parts) => parts.iter().any(|(key, part)| {
                 matches!(key, Key::Text(text) if of(text)) || part.types_stand_in(placeholders)
             }),
+            Part::Later(part, _) => part.types_stand_in(placeholders),
         }
     }
 
@@ -151,17 +190,104 @@ impl Part {
                 }
                 Ok(Value::Object(map))
             }
+            Part::Later(part, ty) => Ok(respelt(part.fill(placeholders)?, *ty)),
+        }
+    }
+
+    fn into_filled(self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
+        match self {
+            Part::Literal(value) => Ok(value),
+            Part::Text(text) => text.value(placeholders),
+            Part::List(mut items, parts) => {
+                for part in parts {
+                    items.push(part.into_filled(placeholders)?);
+                }
+                Ok(Value::Array(items))
+            }
+            Part::Map(mut map, parts) => {
+                for (key, part) in parts {
+                    let key = match key {
+                        Key::Literal(key) => key,
+                        Key::Text(text) => text.key(placeholders)?,
+                    };
+                    map.insert(key, part.into_filled(placeholders)?);
+                }
+                Ok(Value::Object(map))
+            }
+            Part::Later(part, ty) => Ok(respelt(part.into_filled(placeholders)?, ty)),
+        }
+    }
+}
+
+/// What was left for later ([`Part::Later`]).
+fn respelt(mut value: Value, ty: Option<&'static gotypes::Type>) -> Value {
+    match (ty, &mut value) {
+        (None, value) => canonical::overlay(value),
+        (Some(ty), Value::Object(map)) => canonical::object(map, ty),
+        _ => {}
+    }
+    value
+}
+
+impl yaml::Tree for Part {
+    type Items = (Vec<Value>, Vec<Part>);
+    type Entries = Entries;
+
+    fn scalar(scalar: RenderedScalar<'_>) -> Option<Part> {
+        if scalar.text.contains(OPEN) {
+            return Some(Part::Text(Text::of(&scalar.text, scalar.style).ok()?));
+        }
+        Some(Part::Literal(scalar.into_value()?))
+    }
+
+    fn item((literals, parts): &mut Self::Items, item: Part) {
+        match item {
+            Part::Literal(value) if parts.is_empty() => literals.push(value),
+            part => parts.push(part),
+        }
+    }
+
+    fn entry(entries: &mut Self::Entries, key: RenderedScalar<'_>, value: Part) -> Option<()> {
+        let key = if key.text.contains(OPEN) {
+            Key::Text(Text::of(&key.text, key.style).ok()?)
+        } else {
+            Key::Literal(key.into_key()?)
+        };
+        Part::add(entries, key, value);
+        Some(())
+    }
+
+    fn sequence(_: Mark, (literals, parts): Self::Items) -> Part {
+        if parts.is_empty() { Part::Literal(Value::Array(literals)) } else { Part::List(literals, parts) }
+    }
+
+    fn mapping(_: Mark, (literals, parts): Self::Entries) -> Part {
+        if parts.is_empty() { Part::Literal(Value::Object(literals)) } else { Part::Map(literals, parts) }
+    }
+}
+
+impl Key {
+    fn literal(&self) -> Option<&str> {
+        match self {
+            Key::Literal(key) => Some(key),
+            Key::Text(_) => None,
         }
     }
 }
 
 impl Text {
+    fn of(text: &str, style: Style) -> Result<Text, OverlayError> {
+        Ok(Text { segments: segments(text)?, style, unless_absent: None })
+    }
+
     /// A plain scalar that is exactly one placeholder is read as one YAML scalar, so that an unquoted port is a number;
     /// everything else is a string.
     fn value(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
         if let (Style::Plain, [Segment::Placeholder(index)]) = (self.style, self.segments.as_slice()) {
             let placeholder = placeholders.get(*index).ok_or(OverlayError::Placeholder)?;
-            return Ok(lone_scalar(&placeholder.raw));
+            let value = lone_scalar(&placeholder.raw);
+            let is_absent = self.unless_absent.is_some_and(|kind| canonical::is_absent(&value, kind));
+            return Ok(if is_absent { Value::Null } else { value });
         }
         self.string(placeholders).map(Value::String)
     }
@@ -194,46 +320,32 @@ impl Text {
     }
 }
 
+/// A tree of the event parser as a part.
 fn part(node: Node) -> Result<Part, OverlayError> {
+    let mark = node.mark;
     match node.kind {
-        Kind::Scalar { text, style, .. } if text.contains(OPEN) => {
-            Ok(Part::Text(Text { segments: segments(&text)?, style }))
-        }
+        Kind::Scalar { text, style, .. } if text.contains(OPEN) => Ok(Part::Text(Text::of(&text, style)?)),
         Kind::Scalar { .. } => Ok(Part::Literal(node.into_value()?)),
-        Kind::Sequence(items) => list(items),
-        Kind::Mapping(entries) => map(entries),
-    }
-}
-
-fn list(items: Vec<Node>) -> Result<Part, OverlayError> {
-    let (mut literals, mut parts) = (Vec::with_capacity(items.len()), Vec::new());
-    for item in items {
-        match part(item)? {
-            Part::Literal(value) if parts.is_empty() => literals.push(value),
-            part => parts.push(part),
-        }
-    }
-    Ok(if parts.is_empty() { Part::Literal(Value::Array(literals)) } else { Part::List(literals, parts) })
-}
-
-fn map(entries: Vec<(Node, Node)>) -> Result<Part, OverlayError> {
-    let (mut literals, mut parts) = (Map::new(), Vec::new());
-    for (key, value) in entries {
-        match (mapping_key(key)?, part(value)?) {
-            (Key::Literal(key), Part::Literal(value)) if parts.is_empty() => {
-                literals.insert(key, value);
+        Kind::Sequence(nodes) => {
+            let mut items = Default::default();
+            for node in nodes {
+                <Part as yaml::Tree>::item(&mut items, part(node)?);
             }
-            entry => parts.push(entry),
+            Ok(yaml::Tree::sequence(mark, items))
+        }
+        Kind::Mapping(nodes) => {
+            let mut entries = Default::default();
+            for (key, value) in nodes {
+                Part::add(&mut entries, mapping_key(key)?, part(value)?);
+            }
+            Ok(yaml::Tree::mapping(mark, entries))
         }
     }
-    Ok(if parts.is_empty() { Part::Literal(Value::Object(literals)) } else { Part::Map(literals, parts) })
 }
 
 fn mapping_key(node: Node) -> Result<Key, OverlayError> {
     match &node.kind {
-        Kind::Scalar { text, style, .. } if text.contains(OPEN) => {
-            Ok(Key::Text(Text { segments: segments(text)?, style: *style }))
-        }
+        Kind::Scalar { text, style, .. } if text.contains(OPEN) => Ok(Key::Text(Text::of(text, *style)?)),
         _ => Ok(Key::Literal(node.into_key_text()?)),
     }
 }
@@ -285,64 +397,6 @@ pub fn without_placeholders(text: &str) -> String {
         }
     }
     shown
-}
-
-/// Parsed overlays by rendered text, bounded by the bytes of the texts.
-///
-/// Two generations: when the young one is full it becomes the old one, and what nobody asks for again goes with it.
-#[derive(Debug, Default)]
-pub struct OverlayCache {
-    generations: RwLock<Generations>,
-}
-
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<Arc<str>, Arc<Overlay>>,
-    young_bytes: usize,
-    old: HashMap<Arc<str>, Arc<Overlay>>,
-}
-
-impl OverlayCache {
-    /// Bytes of rendered text in one generation.
-    const GENERATION_BYTES: usize = 2 << 20;
-
-    /// Forgets every overlay.
-    pub fn clear(&self) {
-        *self.generations.write().unwrap_or_else(PoisonError::into_inner) = Generations::default();
-    }
-
-    /// The rendered texts whose overlays are kept.
-    #[cfg(test)]
-    pub(crate) fn texts(&self) -> Vec<String> {
-        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        generations.young.keys().chain(generations.old.keys()).map(|text| text.to_string()).collect()
-    }
-
-    /// The overlay of a rendered text, parsed if it has not been seen lately.
-    ///
-    /// # Errors
-    /// As [`Overlay::parse`].
-    pub fn overlay(&self, text: &str) -> Result<Arc<Overlay>, OverlayError> {
-        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(overlay) = generations.young.get(text) {
-            return Ok(Arc::clone(overlay));
-        }
-        let aged = generations.old.get(text).map(Arc::clone);
-        drop(generations);
-        let overlay = match aged {
-            Some(overlay) => overlay,
-            None => Arc::new(Overlay::parse(text)?),
-        };
-        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
-        if generations.young_bytes + text.len() > Self::GENERATION_BYTES {
-            generations.old = std::mem::take(&mut generations.young);
-            generations.young_bytes = 0;
-        }
-        if generations.young.insert(Arc::from(text), Arc::clone(&overlay)).is_none() {
-            generations.young_bytes += text.len();
-        }
-        Ok(overlay)
-    }
 }
 
 #[cfg(test)]
@@ -422,20 +476,5 @@ mod tests {
         let overlay = Overlay::parse("a: \u{E000}7\u{E001}").unwrap();
         assert!(matches!(overlay.fill(&[]), Err(OverlayError::Placeholder)));
         assert!(matches!(Overlay::parse("a: \u{E000}x\u{E001}"), Err(OverlayError::Placeholder)));
-    }
-
-    #[test]
-    fn the_cache_gives_one_overlay_for_one_text_and_stays_bounded() {
-        let cache = OverlayCache::default();
-        let first = cache.overlay("a: b").unwrap();
-        assert!(Arc::ptr_eq(&first, &cache.overlay("a: b").unwrap()));
-        let large = "x".repeat(64 << 10);
-        for index in 0..200 {
-            cache.overlay(&format!("a{index}: {large}")).unwrap();
-        }
-        let generations = cache.generations.read().unwrap();
-        let bytes: usize =
-            generations.young.keys().chain(generations.old.keys()).map(|text| text.len()).sum();
-        assert!(bytes <= 2 * OverlayCache::GENERATION_BYTES, "{bytes} bytes");
     }
 }

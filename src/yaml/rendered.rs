@@ -14,7 +14,11 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-use super::{Kind, Limits, Mark, Node, Style};
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{Kind, Limits, Mark, Node, Style, resolve};
 
 /// The recursion this parser allows itself, whatever the limits say.
 const DEPTH: usize = 100;
@@ -22,8 +26,87 @@ const DEPTH: usize = 100;
 /// Keys above 1024 characters are not keys to the event parser.
 const KEY_BYTES: usize = 1000;
 
+/// A scalar as it is read, its quotes and escapes resolved.
+pub(crate) struct Scalar<'t> {
+    pub(crate) mark: Mark,
+    pub(crate) text: Cow<'t, str>,
+    pub(crate) style: Style,
+}
+
+/// What a text is read into. `None` gives up the fast path, which is where an error is found again and explained.
+pub(crate) trait Tree: Sized {
+    /// A sequence that is being read.
+    type Items: Default;
+    /// A mapping that is being read.
+    type Entries: Default;
+
+    /// A scalar that is no key.
+    fn scalar(scalar: Scalar<'_>) -> Option<Self>;
+    /// Adds an item.
+    fn item(items: &mut Self::Items, item: Self);
+    /// Adds an entry.
+    fn entry(entries: &mut Self::Entries, key: Scalar<'_>, value: Self) -> Option<()>;
+    /// A sequence whose items are all there.
+    fn sequence(mark: Mark, items: Self::Items) -> Self;
+    /// A mapping whose entries are all there.
+    fn mapping(mark: Mark, entries: Self::Entries) -> Self;
+}
+
+impl Scalar<'_> {
+    /// As [`Node::into_value`].
+    pub(crate) fn into_value(self) -> Option<Value> {
+        match self.resolved() {
+            resolve::Scalar::Text | resolve::Scalar::Timestamp => Some(Value::String(self.text.into_owned())),
+            other => other.into_value(&self.text, self.mark).ok(),
+        }
+    }
+
+    /// As [`Node::into_key_text`].
+    pub(crate) fn into_key(self) -> Option<String> {
+        match self.resolved() {
+            resolve::Scalar::Text => Some(self.text.into_owned()),
+            other => other.into_key(&self.text).ok(),
+        }
+    }
+
+    fn resolved(&self) -> resolve::Scalar {
+        if self.style == Style::Plain { resolve::plain(&self.text) } else { resolve::Scalar::Text }
+    }
+
+    fn into_node(self) -> Node {
+        let text = self.text.into_owned();
+        Node { mark: self.mark, kind: Kind::Scalar { text, style: self.style, tag: None } }
+    }
+}
+
+impl Tree for Node {
+    type Items = Vec<Node>;
+    type Entries = Vec<(Node, Node)>;
+
+    fn scalar(scalar: Scalar<'_>) -> Option<Node> {
+        Some(scalar.into_node())
+    }
+
+    fn item(items: &mut Vec<Node>, item: Node) {
+        items.push(item);
+    }
+
+    fn entry(entries: &mut Vec<(Node, Node)>, key: Scalar<'_>, value: Node) -> Option<()> {
+        entries.push((key.into_node(), value));
+        Some(())
+    }
+
+    fn sequence(mark: Mark, items: Vec<Node>) -> Node {
+        Node { mark, kind: Kind::Sequence(items) }
+    }
+
+    fn mapping(mark: Mark, entries: Vec<(Node, Node)>) -> Node {
+        Node { mark, kind: Kind::Mapping(entries) }
+    }
+}
+
 /// The tree of the text, or nothing if the text is not of the simple kind.
-pub(super) fn node(text: &str, limits: &Limits) -> Option<Node> {
+pub(crate) fn read<T: Tree>(text: &str, limits: &Limits) -> Option<T> {
     if text.len() > limits.bytes
         || text.as_bytes().iter().fold(false, |found, byte| found | is_doubtful(*byte))
     {
@@ -70,7 +153,7 @@ struct Reader<'a> {
     nodes: usize,
 }
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
     // ---- characters ----
 
     /// The byte at a position; 0, which no text has here, behind the end.
@@ -164,17 +247,19 @@ impl Reader<'_> {
 
     // ---- nodes ----
 
-    fn node(&mut self, mark: Mark, kind: Kind) -> Option<Node> {
+    /// Takes a node from those that are left.
+    fn count(&mut self) -> Option<()> {
         self.nodes = self.nodes.checked_sub(1)?;
-        Some(Node { mark, kind })
+        Some(())
     }
 
-    fn scalar(&mut self, mark: Mark, text: String, style: Style) -> Option<Node> {
-        self.node(mark, Kind::Scalar { text, style, tag: None })
+    fn scalar(&mut self, mark: Mark, text: impl Into<Cow<'t, str>>, style: Style) -> Option<Scalar<'t>> {
+        self.count()?;
+        Some(Scalar { mark, text: text.into(), style })
     }
 
-    fn null(&mut self, mark: Mark) -> Option<Node> {
-        self.scalar(mark, String::new(), Style::Plain)
+    fn null<T: Tree>(&mut self, mark: Mark) -> Option<T> {
+        T::scalar(self.scalar(mark, "", Style::Plain)?)
     }
 
     fn enter(&mut self) -> Option<()> {
@@ -182,24 +267,29 @@ impl Reader<'_> {
         Some(())
     }
 
+    /// A scalar that ends where a key of a block does.
+    fn key(&mut self) -> Option<Scalar<'t>> {
+        match self.peek() {
+            b'"' | b'\'' => self.quoted(),
+            _ => self.plain(),
+        }
+    }
+
     /// A collection that starts a line.
-    fn block(&mut self, column: usize) -> Option<Node> {
+    fn block<T: Tree>(&mut self, column: usize) -> Option<T> {
         if self.is_entry() {
             return self.sequence(column, false);
         }
-        let key = match self.peek() {
-            b'"' | b'\'' => self.quoted()?,
-            _ => self.plain()?,
-        };
+        let key = self.key()?;
         self.mapping(column, key)
     }
 
     /// A mapping from behind its first key to the next content that is not its own. Content that is nobody's, such as the
     /// second line of a scalar, ends all collections and is left over at the end.
-    fn mapping(&mut self, column: usize, mut key: Node) -> Option<Node> {
+    fn mapping<T: Tree>(&mut self, column: usize, mut key: Scalar<'t>) -> Option<T> {
         let mark = key.mark;
         self.enter()?;
-        let mut entries = Vec::new();
+        let mut entries = T::Entries::default();
         loop {
             if !self.is_colon() || self.at - key.mark.offset > KEY_BYTES || is_merge(&key) {
                 return None;
@@ -207,20 +297,18 @@ impl Reader<'_> {
             let colon = self.mark();
             self.at += 1;
             let value = self.mapping_value(column, colon)?;
-            entries.push((key, value));
+            T::entry(&mut entries, key, value)?;
             if self.column != Some(column) {
                 break;
             }
-            key = match self.peek() {
-                b'"' | b'\'' => self.quoted()?,
-                _ => self.plain()?,
-            };
+            key = self.key()?;
         }
         self.depth += 1;
-        self.node(mark, Kind::Mapping(entries))
+        self.count()?;
+        Some(T::mapping(mark, entries))
     }
 
-    fn mapping_value(&mut self, column: usize, colon: Mark) -> Option<Node> {
+    fn mapping_value<T: Tree>(&mut self, column: usize, colon: Mark) -> Option<T> {
         self.spaces();
         match self.peek() {
             b'\n' | b'#' | 0 => {
@@ -239,10 +327,11 @@ impl Reader<'_> {
 
     /// A sequence from its first `-`. One that is indented no more than the mapping it is in is over where a key follows,
     /// and starts, to the event parser, behind its first `-`.
-    fn sequence(&mut self, column: usize, indentless: bool) -> Option<Node> {
+    fn sequence<T: Tree>(&mut self, column: usize, indentless: bool) -> Option<T> {
         let mut mark = self.mark();
         self.enter()?;
-        let mut items = Vec::new();
+        let mut items = T::Items::default();
+        let mut is_first = true;
         loop {
             self.at += 1;
             self.spaces();
@@ -250,19 +339,22 @@ impl Reader<'_> {
                 self.to(self.line_end());
             }
             let start = self.mark();
-            if indentless && items.is_empty() {
+            if indentless && is_first {
                 mark = start;
             }
-            items.push(self.item(column, start)?);
+            is_first = false;
+            let item = self.item(column, start)?;
+            T::item(&mut items, item);
             if self.column != Some(column) || !self.is_entry() {
                 break;
             }
         }
         self.depth += 1;
-        self.node(mark, Kind::Sequence(items))
+        self.count()?;
+        Some(T::sequence(mark, items))
     }
 
-    fn item(&mut self, column: usize, start: Mark) -> Option<Node> {
+    fn item<T: Tree>(&mut self, column: usize, start: Mark) -> Option<T> {
         match self.peek() {
             b'\n' | 0 => {
                 self.find_content()?;
@@ -277,17 +369,19 @@ impl Reader<'_> {
     }
 
     /// What starts behind a `- ` or a `key: ` in the same line: a scalar, a flow collection, or behind `- ` a mapping.
-    fn value(&mut self, parent: usize, may_be_key: bool) -> Option<Node> {
+    fn value<T: Tree>(&mut self, parent: usize, may_be_key: bool) -> Option<T> {
         let column = self.at - self.line_start;
         let value = match self.peek() {
-            b'|' => return self.literal(parent),
+            b'|' => return T::scalar(self.literal(parent)?),
             b'[' | b'{' => self.flow()?,
-            b'"' | b'\'' => self.quoted()?,
-            _ => self.plain()?,
+            _ => {
+                let scalar = self.key()?;
+                if may_be_key && self.is_colon() {
+                    return self.mapping(column, scalar);
+                }
+                T::scalar(scalar)?
+            }
         };
-        if may_be_key && self.is_colon() && matches!(value.kind, Kind::Scalar { .. }) {
-            return self.mapping(column, value);
-        }
         self.rest_of_line()?;
         self.find_content()?;
         Some(value)
@@ -295,6 +389,6 @@ impl Reader<'_> {
 }
 
 /// Whether a key asks for a merge, which is left to the event parser's side.
-fn is_merge(key: &Node) -> bool {
-    matches!(&key.kind, Kind::Scalar { text, style: Style::Plain, .. } if text == "<<")
+fn is_merge(key: &Scalar<'_>) -> bool {
+    key.style == Style::Plain && key.text == "<<"
 }

@@ -18,6 +18,7 @@ use hyper::{
     client::conn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use outrigger::inject::replay;
 use outrigger::server::{
     Server,
     options::{Certificate, Options, Origin, Timeouts},
@@ -56,11 +57,10 @@ pub(crate) fn scripted(judge: impl Fn(Asked) -> Verdict + Send + Sync + 'static)
 impl<F: Fn(Asked) -> Verdict + Send + Sync> Engine for Scripted<F> {
     fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
         let pod = Value::Object(review::object(call.body, call.object)?);
-        let text = |path: &str| pod.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let own = text("/metadata/namespace");
-        let namespace = if own.is_empty() { call.namespace.to_owned() } else { own };
-        let name = text("/metadata/name");
-        let subject = Subject { namespace: namespace.clone(), name, ..Subject::default() };
+        let own = outrigger::pod::namespace(&pod);
+        let namespace = if own.is_empty() { call.namespace } else { own }.to_owned();
+        let replay::Subject { name, owner, reinvoked } = replay::Subject::of(&pod);
+        let subject = Subject { namespace: namespace.clone(), name, owner, reinvoked };
         let verdict = (self.0)(Asked { namespace, pod, variables: call.variables.clone() });
         Ok(Judged { verdict, subject, way: Way::Whole })
     }

@@ -1,10 +1,11 @@
 //! What the embedded templates render, read by YAML's fast path and by the event parser.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::{LIMITS, ProxyIds, View, context, specialised, with_parts};
 use crate::{
     config::{Mesh, Source},
     inject::{self, Facts, Outcome, PodRequest},
@@ -64,13 +65,16 @@ static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
                     }
                     known[names::ANNOTATION_TEMPLATES] = json!(template);
                     let namespace = review["request"]["namespace"].as_str().unwrap();
-                    let outcome =
-                        inject::run(&mesh, &PodRequest::new(namespace, pod), &Facts::of(&mesh, namespace));
-                    assert!(matches!(outcome, Ok(Outcome::Injected(_))), "{template}: {outcome:?}");
+                    let request = PodRequest::new(namespace, pod);
+                    // A text is kept when it comes back.
+                    for _ in 0..2 {
+                        let outcome = inject::run(&mesh, &request, &Facts::of(&mesh, namespace));
+                        assert!(matches!(outcome, Ok(Outcome::Injected(_))), "{template}: {outcome:?}");
+                    }
+                    texts.extend(mesh.overlays().texts());
                 }
             }
         }
-        texts.extend(mesh.overlays().texts());
     }
     texts.into_iter().collect()
 });
@@ -90,6 +94,75 @@ fn what_the_embedded_templates_render_takes_the_fast_path() {
     assert!(TEXTS.len() > 30, "only {} texts", TEXTS.len());
     for text in TEXTS.iter() {
         assert!(takes(text), "{text}");
+    }
+}
+
+/// Annotations and labels that the embedded templates ask for, and some values for them.
+const ASKED: [(&str, &str); 24] = [
+    ("annotations", "sidecar.istio.io/interceptionMode"),
+    ("annotations", "sidecar.istio.io/capNetBindService"),
+    ("annotations", "sidecar.istio.io/nativeSidecar"),
+    ("annotations", "sidecar.istio.io/proxyImage"),
+    ("annotations", "sidecar.istio.io/proxyImageType"),
+    ("annotations", "sidecar.istio.io/proxyCPU"),
+    ("annotations", "sidecar.istio.io/proxyMemoryLimit"),
+    ("annotations", "sidecar.istio.io/logLevel"),
+    ("annotations", "sidecar.istio.io/bootstrapOverride"),
+    ("annotations", "status.sidecar.istio.io/port"),
+    ("annotations", "readiness.status.sidecar.istio.io/periodSeconds"),
+    ("annotations", "traffic.sidecar.istio.io/includeOutboundPorts"),
+    ("annotations", "traffic.sidecar.istio.io/excludeInboundPorts"),
+    ("annotations", "traffic.sidecar.istio.io/kubevirtInterfaces"),
+    ("annotations", "istio.io/reroute-virtual-interfaces"),
+    ("annotations", "k8s.v1.cni.cncf.io/networks"),
+    ("annotations", "kubectl.kubernetes.io/default-container"),
+    ("annotations", "resource.opentelemetry.io/service.version"),
+    ("annotations", "nobody/asks"),
+    ("labels", "security.istio.io/tlsMode"),
+    ("labels", "service.istio.io/canonical-name"),
+    ("labels", "app.kubernetes.io/name"),
+    ("labels", "app"),
+    ("labels", "version"),
+];
+
+fn asked() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
+    let values = ["", "0", "true", "TPROXY", "80", "a: b\n- c", "x/y", "\u{e000}0\u{e001}", "\"'{}"];
+    prop::collection::vec((0..ASKED.len(), prop::sample::select(values.to_vec())), 0..6)
+}
+
+static MESHES: LazyLock<Vec<Mesh>> = LazyLock::new(|| {
+    BUNDLES.iter().map(|text| Mesh::from_bundle(Source { name: "bundle", text }).unwrap().0).collect()
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn specialised_templates_render_what_they_are_made_of(
+        review in prop::sample::select(REVIEWS.to_vec()),
+        asked in asked(),
+        native_sidecars in any::<bool>(),
+        is_annotated in any::<bool>(),
+        mesh in 0..BUNDLES.len(),
+    ) {
+        let mesh = &MESHES[mesh];
+        let review: Value = serde_json::from_str(review).unwrap();
+        let mut pod = review["request"]["object"].clone();
+        for (index, value) in asked {
+            let (map, key) = ASKED[index];
+            pod["metadata"][map][key] = json!(value);
+        }
+        let own = &mesh.mesh_config()["defaultConfig"];
+        let proxy_config = if is_annotated { Cow::Owned(own.clone()) } else { Cow::Borrowed(own) };
+        let ids = ProxyIds::default();
+        let view = View { pod: &pod, workload: None, proxy_config: &proxy_config, native_sidecars, ids, stand_ins: false };
+        with_parts(mesh, &view, |parts| {
+            let data = context::template_data(parts);
+            for (name, template) in &mesh.injector().templates {
+                let fast = specialised(mesh, name, template, parts).expect("it can be specialised");
+                assert_eq!(fast.render(&data, mesh.scope(), &LIMITS), template.render(&data, mesh.scope(), &LIMITS));
+            }
+        });
     }
 }
 

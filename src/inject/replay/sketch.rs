@@ -192,7 +192,8 @@ impl<'t> Sketch<'t> {
         let (Some(name), Some(prefix)) = (&found.name, &found.generate_name) else { return };
         let prefix = self.get(prefix);
         if !prefix.is_empty() && self.get(name).starts_with(prefix) {
-            self.cut(vec![name.start + prefix.len()..name.end], 5..=63);
+            let own = name.start + prefix.len()..name.end;
+            self.cut(vec![own], 5..=63);
         }
     }
 
@@ -272,7 +273,9 @@ impl Candidates {
                         Some(())
                     })
                 })?,
-                _ => drop(scan.value()?),
+                _ => {
+                    scan.value()?;
+                }
             }
             Some(())
         })
@@ -301,7 +304,9 @@ impl Candidates {
             scan.entries(|scan, key| {
                 match key {
                     "name" => self.tokens.extend(scan.text()?),
-                    _ => drop(scan.value()?),
+                    _ => {
+                        scan.value()?;
+                    }
                 }
                 Some(())
             })

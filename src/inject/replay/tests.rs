@@ -244,6 +244,22 @@ fn every_so_often_an_answer_is_due_to_be_compared() {
 }
 
 #[test]
+fn answers_that_are_never_replayed_are_not_all_learned() {
+    let desk = Desk::of("");
+    desk.replays.credit.store(2 * FRACTION, Ordering::Relaxed);
+    let shape = |shape: i64| {
+        let mut pod = pod(NAMED);
+        pod["metadata"]["labels"]["app"] = json!(format!("app-{shape}"));
+        pod
+    };
+    let learned: Vec<_> = (0..4).map(|number| desk.taught(&shape(number)).unwrap()).collect();
+    assert_eq!(learned, [Learned::Kept, Learned::Kept, Learned::Noted, Learned::Noted]);
+    // One that is replayed pays for another.
+    assert!(desk.replayed(&shape(0), "default").is_some());
+    assert_eq!(desk.teach(&shape(2), "default"), Some(Learned::Kept));
+}
+
+#[test]
 fn skips_are_kept_too() {
     let desk = Desk::of("");
     let mut known = pod(NAMED);

@@ -10,16 +10,7 @@ use crate::template::value::{Elem, IntType, List, Map, Value};
 impl<'a> Eval<'a> {
     pub(super) fn pipeline(&mut self, dot: &Value<'a>, pipe: &'a Pipe) -> Outcome<Value<'a>> {
         self.at = pipe.at;
-        let mut value = None;
-        for command in &pipe.commands {
-            let result = match self.command(dot, command, value)? {
-                // Go looks into the interface here and finds nothing at all.
-                Value::Nil => Value::Missing,
-                result => result,
-            };
-            value = Some(result);
-        }
-        let value = value.unwrap_or_default();
+        let value = self.commands(dot, &pipe.commands)?;
         for variable in &pipe.variables {
             if pipe.assigns {
                 self.assign(*variable, value.clone())?;
@@ -28,6 +19,20 @@ impl<'a> Eval<'a> {
             }
         }
         Ok(value)
+    }
+
+    /// Commands, each with the value of the one before it.
+    pub(super) fn commands(&mut self, dot: &Value<'a>, commands: &'a [Command]) -> Outcome<Value<'a>> {
+        let mut value = None;
+        for command in commands {
+            let result = match self.command(dot, command, value)? {
+                // Go looks into the interface here and finds nothing at all.
+                Value::Nil => Value::Missing,
+                result => result,
+            };
+            value = Some(result);
+        }
+        Ok(value.unwrap_or_default())
     }
 
     /// One command; `piped` is the value of the one before it.
@@ -64,7 +69,11 @@ impl<'a> Eval<'a> {
                 self.check_no_arguments(head, count)?;
                 self.nested(dot, pipe)
             }
-            ExprKind::Dot | ExprKind::Bool(_) | ExprKind::Number(_) | ExprKind::String(_) => {
+            ExprKind::Dot
+            | ExprKind::Bool(_)
+            | ExprKind::Number(_)
+            | ExprKind::String(_)
+            | ExprKind::Known(_) => {
                 self.check_no_arguments(head, count)?;
                 self.evaluate(dot, head)
             }
@@ -99,7 +108,7 @@ impl<'a> Eval<'a> {
     }
 
     /// An expression where any type will do.
-    fn evaluate(&mut self, dot: &Value<'a>, expr: &'a Expr) -> Outcome<Value<'a>> {
+    pub(super) fn evaluate(&mut self, dot: &Value<'a>, expr: &'a Expr) -> Outcome<Value<'a>> {
         self.at = expr.at;
         match &expr.kind {
             ExprKind::Dot => Ok(dot.clone()),
@@ -119,6 +128,7 @@ impl<'a> Eval<'a> {
             }
             ExprKind::Function(function, callee) => self.call(dot, function, *callee, expr, &[], None),
             ExprKind::Pipe(pipe) => self.nested(dot, pipe),
+            ExprKind::Known(constant) => Ok(constant.value()),
         }
     }
 

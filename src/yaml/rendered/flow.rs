@@ -1,41 +1,47 @@
 //! Flow collections in one line: `[a, "b"]`, `{a: b}`, JSON.
 
-use super::{Kind, Node, Reader, is_merge, scalar::starts_plain};
+use super::{Reader, Scalar, Tree, is_merge, scalar::starts_plain};
 
-impl Reader<'_> {
-    pub(super) fn flow(&mut self) -> Option<Node> {
+impl<'t> Reader<'t> {
+    pub(super) fn flow<T: Tree>(&mut self) -> Option<T> {
         match self.peek() {
             b'[' => self.flow_sequence(),
             b'{' => self.flow_mapping(),
-            b'"' | b'\'' => self.quoted(),
-            _ => self.flow_plain(),
+            b'"' | b'\'' => T::scalar(self.quoted()?),
+            _ => T::scalar(self.flow_plain()?),
         }
     }
 
-    fn flow_sequence(&mut self) -> Option<Node> {
+    fn flow_sequence<T: Tree>(&mut self) -> Option<T> {
         let mark = self.mark();
         self.enter()?;
         self.at += 1;
         self.spaces();
-        let mut items = Vec::new();
-        while !(items.is_empty() && self.peek() == b']') {
-            items.push(self.flow()?);
+        let mut items = T::Items::default();
+        let mut is_first = true;
+        while !(is_first && self.peek() == b']') {
+            is_first = false;
+            let item = self.flow()?;
+            T::item(&mut items, item);
             if !self.flow_goes_on(b']')? {
                 break;
             }
         }
         self.at += 1;
         self.depth += 1;
-        self.node(mark, Kind::Sequence(items))
+        self.count()?;
+        Some(T::sequence(mark, items))
     }
 
-    fn flow_mapping(&mut self) -> Option<Node> {
+    fn flow_mapping<T: Tree>(&mut self) -> Option<T> {
         let mark = self.mark();
         self.enter()?;
         self.at += 1;
         self.spaces();
-        let mut entries = Vec::new();
-        while !(entries.is_empty() && self.peek() == b'}') {
+        let mut entries = T::Entries::default();
+        let mut is_first = true;
+        while !(is_first && self.peek() == b'}') {
+            is_first = false;
             let (key, adjacent) = match self.peek() {
                 b'"' | b'\'' => (self.quoted()?, true),
                 _ => (self.flow_plain()?, false),
@@ -45,14 +51,16 @@ impl Reader<'_> {
             }
             self.at += 1;
             self.spaces();
-            entries.push((key, self.flow()?));
+            let value = self.flow()?;
+            T::entry(&mut entries, key, value)?;
             if !self.flow_goes_on(b'}')? {
                 break;
             }
         }
         self.at += 1;
         self.depth += 1;
-        self.node(mark, Kind::Mapping(entries))
+        self.count()?;
+        Some(T::mapping(mark, entries))
     }
 
     /// Behind an item: over a comma, or to the end.
@@ -68,7 +76,7 @@ impl Reader<'_> {
         }
     }
 
-    fn flow_plain(&mut self) -> Option<Node> {
+    fn flow_plain(&mut self) -> Option<Scalar<'t>> {
         let is_flow = |byte: u8| matches!(byte, b',' | b'[' | b']' | b'{' | b'}');
         if !starts_plain(self.peek()) || self.is_entry() {
             return None;

@@ -1,11 +1,13 @@
 //! Scalars: plain and quoted ones in one line, and `|` blocks.
 
-use super::{Node, Reader, Style};
+use std::borrow::Cow;
 
-impl Reader<'_> {
+use super::{Reader, Scalar, Style};
+
+impl<'t> Reader<'t> {
     /// A plain scalar in block context. One that goes on in the next line is noticed there: the line is indented more than
     /// any content that may follow.
-    pub(super) fn plain(&mut self) -> Option<Node> {
+    pub(super) fn plain(&mut self) -> Option<Scalar<'t>> {
         if !starts_plain(self.peek()) || self.is_entry() {
             return None;
         }
@@ -26,19 +28,21 @@ impl Reader<'_> {
         self.plain_to(end)
     }
 
-    pub(super) fn plain_to(&mut self, end: usize) -> Option<Node> {
+    pub(super) fn plain_to(&mut self, end: usize) -> Option<Scalar<'t>> {
         let mark = self.mark();
-        let text = self.text.get(self.at..end).filter(|text| !text.is_empty())?.to_owned();
+        let text = self.text.get(self.at..end).filter(|text| !text.is_empty())?;
         self.to(end);
         self.scalar(mark, text, Style::Plain)
     }
 
     /// A quoted scalar in one line.
-    pub(super) fn quoted(&mut self) -> Option<Node> {
+    pub(super) fn quoted(&mut self) -> Option<Scalar<'t>> {
         let mark = self.mark();
         let single = self.peek() == b'\'';
+        // Copied only if there is something to resolve.
         let mut text = String::new();
         let mut copied = self.at + 1;
+        let start = copied;
         let mut at = copied;
         loop {
             match self.byte(at) {
@@ -60,7 +64,13 @@ impl Reader<'_> {
                 _ => at += 1,
             }
         }
-        text.push_str(self.text.get(copied..at)?);
+        let last = self.text.get(copied..at)?;
+        let text = if copied == start {
+            Cow::Borrowed(last)
+        } else {
+            text.push_str(last);
+            Cow::Owned(text)
+        };
         self.to(at + 1);
         self.scalar(mark, text, if single { Style::SingleQuoted } else { Style::DoubleQuoted })
     }
@@ -87,7 +97,7 @@ impl Reader<'_> {
     }
 
     /// A `|` block. It starts, to the event parser, where its text does.
-    pub(super) fn literal(&mut self, parent: usize) -> Option<Node> {
+    pub(super) fn literal(&mut self, parent: usize) -> Option<Scalar<'t>> {
         self.at += 1;
         let chomping = self.peek();
         if matches!(chomping, b'-' | b'+') {

@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits::rendered();
 
 /// Whether the fast path takes the text; that the tree is the event parser's is asserted.
 fn takes(text: &str, limits: &Limits) -> bool {
-    let Some(fast) = node(text, limits) else { return false };
+    let Some(fast) = read::<Node>(text, limits) else { return false };
     assert_eq!(Ok(fast), build::node(text, limits, build::Documents::One), "{text:?}");
     true
 }
