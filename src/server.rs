@@ -1,7 +1,7 @@
 //! The shell: an HTTPS server around the injection, with probes, metrics and an orderly end.
 //!
 //! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
-//! `connection` and `stream` (one connection and its deadlines), `tls`, `webhook` (the endpoint), `configuration`
+//! `connection` and `stream` (one connection and its deadlines), `pressure` (what is refused under overload), `tls`, `webhook` (the endpoint), `configuration`
 //! (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases), `supervise` (tasks that do not
 //! die silently), `telemetry` (the log).
 //!
@@ -20,6 +20,7 @@ mod lease;
 mod listener;
 mod metrics;
 pub mod options;
+mod pressure;
 mod process;
 mod readiness;
 mod reload;
@@ -49,6 +50,7 @@ use self::{
     listener::{Acceptor, Connection},
     metrics::Metrics,
     options::{Certificate, Options, Origin, Timeouts},
+    pressure::Pressure,
     readiness::Readiness,
     shutdown::{Control, Phase},
     stream::Activity,
@@ -152,7 +154,7 @@ impl Server {
             files: files.clone(),
         };
         let supervisor = Supervisor::new(metrics.panics.clone());
-        reload::watch(files, handle.clone(), control.watch(), options.pace.clone(), supervisor);
+        reload::watch(files, handle.clone(), control.watch(), options.pace.clone(), supervisor.clone());
         let admin = Admin {
             readiness,
             certificate,
@@ -162,7 +164,10 @@ impl Server {
         };
         serve_admin(admin_socket, admin, &options)?;
 
-        let webhook = Webhook::new(configuration, metrics.clone(), &options.limits, &options.timeouts);
+        let pressure = Arc::new(Pressure::default());
+        watch_pressure(pressure.clone(), control.watch(), supervisor);
+        let webhook =
+            Webhook::new(configuration, metrics.clone(), pressure, &options.limits, &options.timeouts);
         #[cfg(feature = "otlp")]
         let traces = match options.otlp_endpoint.clone() {
             Some(endpoint) => Some(Arc::new(traces::Traces::start(endpoint, metrics.spans.clone()).await?)),
@@ -171,14 +176,8 @@ impl Server {
         #[cfg(feature = "otlp")]
         let webhook = webhook.with_traces(traces.clone());
         let webhook = Arc::new(webhook);
-        let http = Http::new(
-            webhook.router(),
-            &options.limits,
-            timeouts,
-            metrics.clone(),
-            control.watch(),
-            Phase::Closing,
-        );
+        let http =
+            Http::new(webhook, &options.limits, timeouts, metrics.clone(), control.watch(), Phase::Closing);
         let http = Arc::new(http);
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let connections = Arc::new(Semaphore::new(options.limits.connections));
@@ -294,6 +293,20 @@ impl Handle {
     }
 }
 
+/// Measures how long work waits, until the server has stopped.
+fn watch_pressure(pressure: Arc<Pressure>, phase: shutdown::Watch, supervisor: Supervisor) {
+    tokio::spawn(async move {
+        let probe = || {
+            let pressure = pressure.clone();
+            async move { pressure.probe().await }
+        };
+        tokio::select! {
+            () = supervisor.keep("the wait of requests is measured", probe) => {}
+            () = phase.reached(Phase::Stopped) => {}
+        }
+    });
+}
+
 /// Starts what talks to the API server, if anything does. Gives the task that has a Lease to give back.
 async fn start_cluster(
     options: &Options,
@@ -382,7 +395,7 @@ async fn live(
 async fn serve_tls(
     stream: TcpStream,
     acceptor: TlsAcceptor,
-    http: Arc<Http>,
+    http: Arc<Http<Webhook>>,
     within: Duration,
     metrics: Arc<Metrics>,
     activity: Arc<Activity>,
@@ -434,12 +447,12 @@ fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -
     let timeouts = Arc::new(options.timeouts.clone());
     let spared = options.timeouts.spared;
     // The admin port stays open to the very end: the probe that says "not ready" is on it.
-    let http = |router| {
+    let http = |view| {
         let (timeouts, metrics) = (timeouts.clone(), metrics.clone());
-        Arc::new(Http::new(router, &options.limits, timeouts, metrics, phase.clone(), Phase::Stopped))
+        Arc::new(Http::new(view, &options.limits, timeouts, metrics, phase.clone(), Phase::Stopped))
     };
     let admin = Arc::new(admin);
-    let (near, far) = (http(admin.clone().near_router()), http(admin.router()));
+    let (near, far) = (http(admin.clone().near()), http(admin.far()));
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
         // Made here: a runtime must not be dropped inside another one, should the thread not start.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

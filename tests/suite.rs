@@ -27,6 +27,9 @@ mod golden;
 mod istio_templates;
 #[path = "suite/manual.rs"]
 mod manual;
+#[cfg(feature = "server")]
+#[path = "suite/overload.rs"]
+mod overload;
 #[path = "suite/pods.rs"]
 mod pods;
 #[path = "suite/properties.rs"]

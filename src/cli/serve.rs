@@ -269,7 +269,7 @@ fn count(text: &str) -> Result<usize, String> {
 /// The address of a collector. There is no TLS: a collector is next to us, or an agent of the node is.
 #[cfg(feature = "otlp")]
 fn collector(text: &str) -> Result<String, String> {
-    let uri: Option<axum::http::Uri> = text.parse().ok();
+    let uri: Option<hyper::Uri> = text.parse().ok();
     match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
         Some(("http", _)) => Ok(text.to_owned()),
         _ => Err(format!("found {text:?}; accepted is http://HOST:PORT of a collector that speaks gRPC")),

@@ -3,18 +3,18 @@
 //! A thread of its own so that a worker busy with a pod never delays a probe, and a port of its own so
 //! that probes work whatever is asked of clients on the webhook's port.
 
-use std::{fmt::Write, sync::Arc};
+use std::{error::Error, fmt::Write, sync::Arc};
 
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{RawQuery, State},
-    http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
-    routing::get,
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Body, Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
 };
+use tokio::time::Instant;
 
 use super::{
+    connection::{Endpoint, Response},
     metrics::{self, Metrics},
     readiness::{self, Readiness},
     shutdown::{Phase, Watch},
@@ -29,6 +29,65 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) phase: Watch,
     pub(crate) log_filter: Option<Filter>,
+}
+
+/// The port as some peers see it.
+pub(crate) struct View {
+    admin: Arc<Admin>,
+    near: bool,
+}
+
+impl Endpoint for View {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, _arrived: Instant) -> Response {
+        self.reply(request).await
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl View {
+    async fn reply<B: Body<Error: Into<BoxError>>>(&self, request: Request<B>) -> Response {
+        let (head, body) = request.into_parts();
+        let (admin, uri) = (&self.admin, &head.uri);
+        let read = matches!(head.method, Method::GET | Method::HEAD);
+        match (uri.path(), read) {
+            // Depends on nothing: whoever can answer lives.
+            ("/livez", true) => text(StatusCode::OK, "ok\n"),
+            ("/startupz", true) => admin.started(),
+            ("/readyz", true) => admin.ready(uri.query()),
+            ("/metrics", true) => admin.show_metrics(),
+            ("/loglevel", true) if self.near => admin.show_log_filter(),
+            ("/loglevel", false) if self.near && head.method == Method::PUT => {
+                match Limited::new(body, FILTER_BYTES).collect().await {
+                    Ok(body) => admin.set_log_filter(&body.to_bytes()),
+                    Err(_) => {
+                        let refusal = format!("the filter is longer than {FILTER_BYTES} bytes\n");
+                        text(StatusCode::PAYLOAD_TOO_LARGE, refusal)
+                    }
+                }
+            }
+            ("/livez" | "/startupz" | "/readyz" | "/metrics", false) => not_allowed("GET, HEAD"),
+            ("/loglevel", false) if self.near => not_allowed("GET, HEAD, PUT"),
+            _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz, /startupz and /metrics here\n"),
+        }
+    }
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn not_allowed(accepted: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("accepted is {accepted}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(accepted));
+    response
 }
 
 /// Longest filter that is read.
@@ -47,27 +106,14 @@ struct Check {
 }
 
 impl Admin {
-    /// The routes of the port.
-    pub(crate) fn router(self: Arc<Self>) -> Router {
-        self.routes(Router::new())
+    /// What peers on this very machine, or in this very pod, find; others find no log filter, which can be changed.
+    pub(crate) fn near(self: Arc<Self>) -> Arc<View> {
+        Arc::new(View { admin: self, near: true })
     }
 
-    /// The routes for peers on this very machine or in this very pod: they may change something.
-    pub(crate) fn near_router(self: Arc<Self>) -> Router {
-        self.routes(Router::new().route("/loglevel", get(show_log_filter).put(set_log_filter)))
-    }
-
-    fn routes(self: Arc<Self>, router: Router<Arc<Self>>) -> Router {
-        router
-            // Depends on nothing: whoever can answer lives.
-            .route("/livez", get(async || "ok\n"))
-            .route("/startupz", get(started))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(show_metrics))
-            .fallback(async || {
-                (StatusCode::NOT_FOUND, "there is /livez, /readyz, /startupz and /metrics here\n")
-            })
-            .with_state(self)
+    /// What everybody finds.
+    pub(crate) fn far(self: Arc<Self>) -> Arc<View> {
+        Arc::new(View { admin: self, near: false })
     }
 
     fn checks(&self) -> Vec<Check> {
@@ -86,6 +132,73 @@ impl Admin {
         });
         checks
     }
+
+    fn show_log_filter(&self) -> Response {
+        match &self.log_filter {
+            Some(filter) => text(StatusCode::OK, format!("{}\n", filter.show())),
+            None => text(StatusCode::NOT_FOUND, "the log's filter is not ours to change\n"),
+        }
+    }
+
+    fn set_log_filter(&self, body: &[u8]) -> Response {
+        let wanted = std::str::from_utf8(body).map(str::trim).unwrap_or("\0");
+        let accepted =
+            "accepted is a filter such as info or info,outrigger=debug, or nothing for that of the start";
+        match self.log_filter.as_ref().map(|filter| (filter, filter.set(wanted))) {
+            None => self.show_log_filter(),
+            Some((filter, Ok(()))) => {
+                tracing::warn!(filter = filter.show(), "the log has another filter now");
+                self.show_log_filter()
+            }
+            Some((_, Err(error))) => text(StatusCode::BAD_REQUEST, format!("{error}; {accepted}\n")),
+        }
+    }
+
+    /// `/readyz`, with a line for each check under `?verbose` and whenever one fails, as Kubernetes' own servers do.
+    fn ready(&self, query: Option<&str>) -> Response {
+        let checks = self.checks();
+        let ready = checks.iter().all(|check| check.problem.is_none());
+        let verbose = query.is_some_and(|query| {
+            query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="))
+        });
+        if ready && !verbose {
+            return text(StatusCode::OK, "ok\n");
+        }
+        let mut lines = String::new();
+        for Check { name, problem, detail, remark } in checks {
+            // Writing to a String does not fail.
+            let _ = match problem {
+                None if detail.is_empty() => writeln!(lines, "[+]{name} ok"),
+                None => writeln!(lines, "[+]{name} ok: {detail}"),
+                Some(problem) => writeln!(lines, "[-]{name} failed: {problem}"),
+            };
+            if let Some(remark) = remark {
+                let _ = writeln!(lines, "[!]{name} {remark}");
+            }
+        }
+        lines.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
+        text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
+    }
+
+    /// Whether every gate was passed once: unlike `/readyz` it never falls back.
+    fn started(&self) -> Response {
+        let waiting: Vec<_> = self.readiness.states().into_iter().filter(|(_, state)| !state.open).collect();
+        if waiting.is_empty() {
+            return text(StatusCode::OK, "ok\n");
+        }
+        let lines: String = waiting
+            .into_iter()
+            .map(|(name, state)| format!("[-]{name} failed: {}\n", state.problem.unwrap_or_default()))
+            .collect();
+        text(StatusCode::SERVICE_UNAVAILABLE, lines)
+    }
+
+    fn show_metrics(&self) -> Response {
+        match self.metrics.encode() {
+            Ok(lines) => typed(StatusCode::OK, metrics::CONTENT_TYPE, lines),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n"),
+        }
+    }
 }
 
 impl Check {
@@ -98,87 +211,8 @@ impl Check {
     }
 }
 
-async fn show_log_filter(State(admin): State<Arc<Admin>>) -> Response {
-    match &admin.log_filter {
-        Some(filter) => format!("{}\n", filter.show()).into_response(),
-        None => (StatusCode::NOT_FOUND, "the log's filter is not ours to change\n").into_response(),
-    }
-}
-
-async fn set_log_filter(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
-    let text = std::str::from_utf8(&body).map(str::trim).unwrap_or("\0");
-    let accepted =
-        "accepted is a filter such as info or info,outrigger=debug, or nothing for that of the start";
-    match &admin.log_filter {
-        None => show_log_filter(State(admin)).await,
-        Some(_) if body.len() > FILTER_BYTES => {
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("the filter is longer than {FILTER_BYTES} bytes\n"))
-                .into_response()
-        }
-        Some(filter) => match filter.set(text) {
-            Ok(()) => {
-                tracing::warn!(filter = filter.show(), "the log has another filter now");
-                show_log_filter(State(admin)).await
-            }
-            Err(error) => (StatusCode::BAD_REQUEST, format!("{error}; {accepted}\n")).into_response(),
-        },
-    }
-}
-
-/// `/readyz`, with a line for each check under `?verbose` and whenever one fails, as Kubernetes' own servers do.
-async fn ready(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
-    let checks = admin.checks();
-    let ready = checks.iter().all(|check| check.problem.is_none());
-    let verbose = query
-        .is_some_and(|query| query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose=")));
-    if ready && !verbose {
-        return "ok\n".into_response();
-    }
-    let mut text = String::new();
-    for Check { name, problem, detail, remark } in checks {
-        // Writing to a String does not fail.
-        let _ = match problem {
-            None if detail.is_empty() => writeln!(text, "[+]{name} ok"),
-            None => writeln!(text, "[+]{name} ok: {detail}"),
-            Some(problem) => writeln!(text, "[-]{name} failed: {problem}"),
-        };
-        if let Some(remark) = remark {
-            let _ = writeln!(text, "[!]{name} {remark}");
-        }
-    }
-    text.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, text).into_response()
-}
-
-/// Whether every gate was passed once: unlike `/readyz` it never falls back.
-async fn started(State(admin): State<Arc<Admin>>) -> Response {
-    let waiting: Vec<_> = admin.readiness.states().into_iter().filter(|(_, state)| !state.open).collect();
-    if waiting.is_empty() {
-        return "ok\n".into_response();
-    }
-    let text: String = waiting
-        .into_iter()
-        .map(|(name, state)| format!("[-]{name} failed: {}\n", state.problem.unwrap_or_default()))
-        .collect();
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-}
-
-async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.metrics.encode() {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n").into_response(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::{
-        body::Body,
-        http::{Method, Request},
-    };
-    use tower::ServiceExt;
-
     use super::*;
     use crate::server::{
         shutdown::Control,
@@ -192,11 +226,12 @@ mod tests {
         Arc::new(Admin { readiness, certificate: Arc::new(certificate), metrics, phase, log_filter })
     }
 
-    async fn answer(router: Router, method: Method, body: &str) -> (StatusCode, String) {
-        let request = Request::builder().method(method).uri("/loglevel").body(Body::from(body.to_owned()));
-        let response = router.oneshot(request.unwrap()).await.unwrap();
+    async fn answer(view: Arc<View>, method: Method, body: &str) -> (StatusCode, String) {
+        let request =
+            Request::builder().method(method).uri("/loglevel").body(Full::<Bytes>::from(body.to_owned()));
+        let response = view.reply(request.unwrap()).await;
         let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
@@ -205,30 +240,27 @@ mod tests {
         let lines = Lines::start(std::io::sink(), Default::default()).unwrap();
         let (_subscriber, filter) = telemetry::adjustable(Format::Json, "warn", lines).unwrap();
         let admin = admin(Some(filter));
-        let put = async |router: Router, body: &str| answer(router, Method::PUT, body).await;
-        assert_eq!(put(admin.clone().router(), "debug").await.0, StatusCode::NOT_FOUND);
-        let shown = answer(admin.clone().near_router(), Method::GET, "").await.1;
+        let put = async |view: Arc<View>, body: &str| answer(view, Method::PUT, body).await;
+        assert_eq!(put(admin.clone().far(), "debug").await.0, StatusCode::NOT_FOUND);
+        let shown = answer(admin.clone().near(), Method::GET, "").await.1;
         assert!(shown.contains("warn") && shown.contains("kube_client=off"), "{shown}");
-        let (status, text) = put(admin.clone().near_router(), " info,outrigger=debug\n").await;
+        let (status, text) = put(admin.clone().near(), " info,outrigger=debug\n").await;
         assert_eq!(status, StatusCode::OK, "{text}");
         assert!(text.contains("outrigger=debug") && text.contains("info"), "{text}");
         for nonsense in ["outrigger=loud", "\0", "[{"] {
-            let (status, text) = put(admin.clone().near_router(), nonsense).await;
+            let (status, text) = put(admin.clone().near(), nonsense).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{nonsense:?}");
             assert!(text.contains("accepted is a filter"), "{text}");
         }
-        assert_eq!(
-            put(admin.clone().near_router(), &"a".repeat(2000)).await.0,
-            StatusCode::PAYLOAD_TOO_LARGE
-        );
-        assert!(answer(admin.clone().near_router(), Method::GET, "").await.1.contains("outrigger=debug"));
-        assert_eq!(put(admin.near_router(), "").await, (StatusCode::OK, shown));
+        assert_eq!(put(admin.clone().near(), &"a".repeat(2000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(answer(admin.clone().near(), Method::GET, "").await.1.contains("outrigger=debug"));
+        assert_eq!(put(admin.near(), "").await, (StatusCode::OK, shown));
     }
 
     #[tokio::test]
     async fn a_log_of_somebody_else_is_left_alone() {
         for method in [Method::GET, Method::PUT] {
-            assert_eq!(answer(admin(None).near_router(), method, "debug").await.0, StatusCode::NOT_FOUND);
+            assert_eq!(answer(admin(None).near(), method, "debug").await.0, StatusCode::NOT_FOUND);
         }
     }
 }

@@ -11,19 +11,18 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    http::{HeaderValue, header},
-};
+use http_body_util::Full;
 use hyper::{
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint},
+    header::{self, HeaderValue},
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tower::ServiceExt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 
 use super::{
     metrics::Metrics,
@@ -32,9 +31,22 @@ use super::{
     stream::{Activity, Request, Timed},
 };
 
+/// An answer, whole.
+pub(crate) type Response = hyper::Response<Full<Bytes>>;
+
+/// What answers the requests of one listener.
+pub(crate) trait Endpoint: Send + Sync + 'static {
+    /// Answers one request, whose first byte was read at `arrived`.
+    fn answer(
+        self: Arc<Self>,
+        request: hyper::Request<Incoming>,
+        arrived: Instant,
+    ) -> impl Future<Output = Response> + Send;
+}
+
 /// How the connections of one listener are served.
-pub(crate) struct Http {
-    router: Router,
+pub(crate) struct Http<E> {
+    endpoint: Arc<E>,
     timeouts: Arc<Timeouts>,
     metrics: Arc<Metrics>,
     phase: Watch,
@@ -54,15 +66,15 @@ const LOCAL_RESETS: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(15);
 
-impl Http {
+impl<E: Endpoint> Http<E> {
     pub(crate) fn new(
-        router: Router,
+        endpoint: Arc<E>,
         limits: &Limits,
         timeouts: Arc<Timeouts>,
         metrics: Arc<Metrics>,
         phase: Watch,
         closes_at: Phase,
-    ) -> Http {
+    ) -> Http<E> {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -79,7 +91,7 @@ impl Http {
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN);
-        Http { router, timeouts, metrics, phase, closes_at, http1, http2, opened: AtomicU64::new(0) }
+        Http { endpoint, timeouts, metrics, phase, closes_at, http1, http2, opened: AtomicU64::new(0) }
     }
 
     /// Serves one connection to its end.
@@ -93,14 +105,14 @@ impl Http {
         });
         let max_age = self.jittered_age();
         let service = service_fn({
-            let (activity, router, phase) = (activity.clone(), self.router.clone(), self.phase.clone());
+            let (activity, endpoint, phase) = (activity.clone(), self.endpoint.clone(), self.phase.clone());
             move |request: hyper::Request<Incoming>| {
-                let guard = activity.begin();
-                let answer = router.clone().oneshot(request);
+                let (guard, arrived) = activity.begin();
+                let answer = endpoint.clone().answer(request, arrived);
                 let aged = activity.age() > max_age;
                 let (phase, activity) = (phase.clone(), activity.clone());
                 async move {
-                    let Ok(mut response) = answer.await;
+                    let mut response = answer.await;
                     // Closing an idle HTTP/1 connection races with the next request on it; saying so in an answer
                     // does not.
                     if !http2 && (aged || phase.now() > Phase::Serving) {
@@ -162,18 +174,18 @@ impl Http {
 
 /// A body that keeps its request in flight until it is written or dropped.
 struct Tracked {
-    body: Body,
+    body: Full<Bytes>,
     _request: Request,
 }
 
 impl HttpBody for Tracked {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
     fn is_end_stream(&self) -> bool {

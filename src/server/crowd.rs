@@ -74,7 +74,7 @@ mod tests {
     fn the_silent_go_before_the_idle_and_the_busy_stay() {
         let crowd = Arc::new(Crowd::default());
         let [busy, idle, silent, left] = std::array::from_fn(|_| Activity::new());
-        let _busy = busy.begin();
+        let (_busy, _) = busy.begin();
         drop(idle.begin());
         let _places = [&busy, &idle, &silent].map(|activity| crowd.join(activity.clone()));
         drop(crowd.join(left));

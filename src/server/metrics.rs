@@ -99,6 +99,9 @@ impl Outcome {
     }
 }
 
+/// Reason of requests that are refused under load.
+pub(crate) const SHED: &str = "SHED";
+
 /// All metrics of one server.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -111,9 +114,13 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     duration: Histogram,
     stages: Family<Stage, Histogram>,
+    /// The same, found without a lookup.
+    known_stages: [(Label, Histogram); 4],
     /// Requests that are being answered now.
     pub(crate) in_flight: Gauge,
     shed: Family<ByReason, Counter>,
+    /// What one request that is turned away under overload counts in.
+    turned_away: [Counter; 4],
     /// Requests that were not done within their deadline.
     pub(crate) deadline_exceeded: Counter,
     /// Panics that were contained.
@@ -162,19 +169,32 @@ impl Metrics {
     }
 
     fn unregistered() -> Metrics {
+        let (istio_requests, istio_failure) = (Counter::default(), Counter::default());
+        let requests = Family::<RequestLabels, Counter>::default();
+        let shed = Family::<ByReason, Counter>::default();
+        let stages = Family::<Stage, Histogram>::new_with_constructor(|| Histogram::new(STAGE_SECONDS));
+        let known = |stage| (stage, stages.get_or_create_owned(&Stage { stage }));
+        let refused = RequestLabels { outcome: Outcome::Error.key(), reason: SHED };
         Metrics {
             registry: Registry::default(),
-            istio_requests: Counter::default(),
+            known_stages: ["read", "decode", "inject", "encode"].map(known),
+            turned_away: [
+                istio_requests.clone(),
+                istio_failure.clone(),
+                requests.get_or_create_owned(&refused),
+                shed.get_or_create_owned(&ByReason { reason: "overload" }),
+            ],
+            istio_requests,
             istio_success: Counter::default(),
-            istio_failure: Counter::default(),
+            istio_failure,
             istio_skip: Counter::default(),
             istio_time: Histogram::new([0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0]),
             build: Family::default(),
-            requests: Family::default(),
+            requests,
             duration: Histogram::new(SECONDS),
-            stages: Family::new_with_constructor(|| Histogram::new(STAGE_SECONDS)),
+            stages,
             in_flight: Gauge::default(),
-            shed: Family::default(),
+            shed,
             deadline_exceeded: Counter::default(),
             panics: Counter::default(),
             request_bytes: Histogram::new(BYTES),
@@ -354,7 +374,18 @@ impl Metrics {
     }
 
     pub(crate) fn stage(&self, stage: &'static str, took: Duration) {
-        self.stages.get_or_create(&Stage { stage }).observe(took.as_secs_f64());
+        let took = took.as_secs_f64();
+        match self.known_stages.iter().find(|(name, _)| *name == stage) {
+            Some((_, histogram)) => histogram.observe(took),
+            None => self.stages.get_or_create(&Stage { stage }).observe(took),
+        }
+    }
+
+    /// Counts a request that is refused under overload.
+    pub(crate) fn turned_away(&self) {
+        for counter in &self.turned_away {
+            counter.inc();
+        }
     }
 
     pub(crate) fn sizes(&self, request_bytes: usize, patch: Option<(usize, usize)>) {

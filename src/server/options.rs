@@ -108,6 +108,10 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all bodies that are held at once; more are answered 429.
     pub buffered_bytes: usize,
+    /// Large bodies that are judged at once, each on a thread of its own beside the workers; more wait.
+    pub large_bodies: usize,
+    /// Bytes of them; a larger one is judged alone. What is judged takes some 60 times the memory of its text.
+    pub large_bytes: usize,
     /// Streams of one HTTP/2 connection.
     pub streams: u32,
     /// Bytes of a request's header.
@@ -120,7 +124,9 @@ impl Default for Limits {
             connections: 2000,
             in_flight: 256,
             body_bytes: 8 << 20,
-            buffered_bytes: 64 << 20,
+            buffered_bytes: 32 << 20,
+            large_bodies: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            large_bytes: 3 << 20,
             streams: 128,
             header_bytes: 64 << 10,
         }

@@ -90,12 +90,17 @@ impl Activity {
         self.start.elapsed()
     }
 
-    /// A request's header was read; the guard lives until its answer is written.
-    pub(crate) fn begin(self: &Arc<Self>) -> Request {
+    /// A request's header was read; the guard lives until its answer is written. Tells too when its first byte was
+    /// read, to the millisecond, which for HTTP/2 is taken to be now.
+    pub(crate) fn begin(self: &Arc<Self>) -> (Request, Instant) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.header_since.store(0, Ordering::Release);
-        Request(self.clone())
+        let now = Instant::now();
+        let arrived = match self.header_since.swap(0, Ordering::AcqRel) {
+            0 => now,
+            since => now.min(self.start + Duration::from_millis(since)),
+        };
+        (Request(self.clone()), arrived)
     }
 
     /// An answer says that the connection is closed after it.
@@ -263,7 +268,9 @@ impl<S> Timed<S> {
                 (self.on_late)(late);
                 return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, late.key()));
             }
-            if self.read_timer.deadline() != deadline {
+            // Every request moves the deadline on. To move the timer with it each time takes the runtime's lock; to
+            // look again when it goes off too early is rare.
+            if self.read_timer.is_elapsed() || self.read_timer.deadline() > deadline {
                 self.read_timer.as_mut().reset(deadline);
             }
             if self.read_timer.as_mut().poll(context).is_pending() {

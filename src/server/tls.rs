@@ -12,9 +12,9 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    server::{ClientHello, ProducesTickets, ResolvesServerCert},
+    CipherSuite, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
@@ -189,6 +189,22 @@ fn self_signed(names: &[String]) -> Result<CertifiedKey, Error> {
         .map_err(Error::Unusable)
 }
 
+/// The cryptography, in our order of preference: that of Go, so that API servers get what they ask for. Its AES-128 goes
+/// with SHA-256, which CPUs compute in hardware; the SHA-384 that goes with AES-256 is an eighth of a handshake.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    // Stable: the rest of the library's order stays.
+    provider.cipher_suites.sort_by_key(|suite| {
+        !matches!(
+            suite.suite(),
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        )
+    });
+    provider
+}
+
 /// Protocol settings: versions, ALPN, session tickets.
 pub(crate) fn server_config(
     certificate: Arc<CertificateStore>,
@@ -198,14 +214,18 @@ pub(crate) fn server_config(
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)
         .map_err(Error::Library)?
         .with_no_client_auth()
         .with_cert_resolver(certificate.clone());
+    config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // API servers open one connection per concurrent call: resumption keeps bursts cheap.
+    // API servers open one connection per concurrent call: resumption keeps bursts cheap. The state of a session is in
+    // its ticket alone. One ticket a connection is as many as there will be connections; a second one is work.
     config.ticketer = certificate;
+    config.send_tls13_tickets = 1;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
 

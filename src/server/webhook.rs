@@ -1,11 +1,12 @@
 //! The webhook: AdmissionReviews in, answers out.
 //!
-//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `body` (reading within limits), `path`,
+//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `deadline`, `body` (reading within limits), `path`,
 //! `shape` and `review` (pure readers), `engine` (what is asked of the injection), `handler` (the real injection
 //! behind it), `folders` (its configuration from mounted ConfigMaps), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
 
 pub mod answer;
 mod body;
+mod deadline;
 pub(crate) mod endpoint;
 pub mod engine;
 pub mod folders;

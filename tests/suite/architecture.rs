@@ -57,7 +57,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const SHELL_CRATES: &[&str] = &[
     "anyhow",
     "arc_swap",
-    "axum",
     "clap",
     "clap_complete",
     "futures",

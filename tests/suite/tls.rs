@@ -52,6 +52,8 @@ async fn sessions_are_resumed() {
             stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
             read_to_close(&mut stream).await;
             kinds.push(stream.get_ref().1.handshake_kind());
+            let tickets = stream.get_ref().1.tls13_tickets_received();
+            assert_eq!(tickets, u32::from(std::ptr::eq(version, &TLS13)), "each costs CPU time");
         }
         assert_ne!(kinds[0], Some(HandshakeKind::Resumed));
         assert_eq!(kinds[1], Some(HandshakeKind::Resumed), "{version:?}");

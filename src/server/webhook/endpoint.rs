@@ -2,8 +2,8 @@
 //!
 //! Where the work runs: a pod takes well under a millisecond, less than handing it to another thread and back is
 //! worth, so it runs on the worker that read it. Large bodies (whose JSON alone takes milliseconds) go to the
-//! blocking pool, so that one of them does not hold up the connections of its worker. Probes and metrics are served
-//! by a thread of their own and never wait for either.
+//! blocking pool, a few at a time, so that they do not hold up the connections of the workers. Probes and metrics are
+//! served by a thread of their own and never wait for either.
 
 use std::{
     sync::{
@@ -13,21 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    http::{
-        HeaderMap, HeaderValue, Method, StatusCode,
-        header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
-    },
-    response::Response,
-    routing::any,
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
 
 use super::{
     body::{self, Refused},
+    deadline::Deadline,
     path,
     verdict::{self, Record, Reply},
 };
@@ -35,20 +34,30 @@ use super::{
 use crate::server::traces::{Finished, Traces};
 use crate::server::{
     configuration::{Active, Configuration},
-    metrics::{Metrics, Outcome},
-    options::{Limits, Timeouts, parse_duration},
+    connection::{Endpoint, Response},
+    metrics::{Metrics, Outcome, SHED},
+    options::{Limits, Timeouts},
+    pressure::Pressure,
 };
+
+type Request = hyper::Request<Incoming>;
 
 /// What the endpoint works with.
 pub(crate) struct Webhook {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pressure: Arc<Pressure>,
     pub(crate) body_bytes: usize,
     pub(crate) body_within: Duration,
     /// One permit for each request that is read or judged.
     pub(crate) in_flight: Arc<Semaphore>,
     /// One permit for each byte of bodies.
     pub(crate) memory: Arc<Semaphore>,
+    /// One permit for each large body that is judged.
+    pub(crate) large: Arc<Semaphore>,
+    /// One permit for each byte of them; a single body may be larger than all of them.
+    pub(crate) large_memory: Arc<Semaphore>,
+    large_bytes: usize,
     warned_of_odd_key: AtomicBool,
     #[cfg(feature = "otlp")]
     traces: Option<Arc<Traces>>,
@@ -61,16 +70,21 @@ impl Webhook {
     pub(crate) fn new(
         configuration: Arc<Configuration>,
         metrics: Arc<Metrics>,
+        pressure: Arc<Pressure>,
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> Webhook {
         Webhook {
             configuration,
             metrics,
+            pressure,
             body_bytes: limits.body_bytes,
             body_within: timeouts.body,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory: Arc::new(Semaphore::new(limits.buffered_bytes)),
+            large: Arc::new(Semaphore::new(limits.large_bodies)),
+            large_memory: Arc::new(Semaphore::new(limits.large_bytes)),
+            large_bytes: limits.large_bytes,
             warned_of_odd_key: AtomicBool::new(false),
             #[cfg(feature = "otlp")]
             traces: None,
@@ -82,25 +96,27 @@ impl Webhook {
     pub(crate) fn with_traces(self, traces: Option<Arc<Traces>>) -> Webhook {
         Webhook { traces, ..self }
     }
+}
 
-    /// The routes of the webhook's port.
-    pub(crate) fn router(self: Arc<Self>) -> Router {
-        Router::new()
-            .route("/inject", any(inject))
-            .route("/inject/", any(inject))
-            .route("/inject/{*parameters}", any(inject))
-            .fallback(async || {
-                refusal(StatusCode::NOT_FOUND, "there is nothing here; accepted is POST /inject")
-            })
-            .with_state(self)
+impl Endpoint for Webhook {
+    async fn answer(self: Arc<Self>, request: Request, arrived: time::Instant) -> Response {
+        if !is_ours(request.uri().path()) {
+            return refusal(StatusCode::NOT_FOUND, "there is nothing here; accepted is POST /inject");
+        }
+        let now = time::Instant::now();
+        let Some(waited) = self.pressure.admit(now) else {
+            return self.turn_away(request, arrived.min(now)).await;
+        };
+        let mut pending = Pending::arrived(&self, &request);
+        let exchange = self.exchange(request, arrived.min(now - waited)).await;
+        pending.done(&exchange);
+        exchange.response
     }
 }
 
-async fn inject(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
-    let mut pending = Pending::arrived(webhook.clone(), &request);
-    let exchange = webhook.answer(request).await;
-    pending.done(&exchange);
-    exchange.response
+/// `/inject` itself and what is below it.
+fn is_ours(path: &str) -> bool {
+    path.strip_prefix("/inject").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 struct Exchange {
@@ -110,20 +126,34 @@ struct Exchange {
     bytes_out: usize,
     /// What it was judged by, if it came to that.
     active: Option<Arc<Active>>,
-    /// What the API server allowed for the call.
-    deadline: Option<Duration>,
+    /// When the API server stops to listen.
+    deadline: Deadline,
 }
 
 impl Webhook {
-    async fn answer(&self, request: Request) -> Exchange {
+    /// Refuses under overload, with as little work as there can be: a request that is refused must cost a small part of
+    /// one that is answered. It is counted, and the log has a line a second for all of them.
+    async fn turn_away(&self, request: Request, arrived: time::Instant) -> Response {
         let (head, body) = request.into_parts();
+        self.metrics.turned_away();
+        let deadline = Deadline::of(head.uri.query(), arrived);
+        let mut response = overloaded();
+        if !body::discard(&head.headers, body, deadline.bound(self.body_within)).await {
+            close(&mut response);
+        }
+        response
+    }
+
+    async fn exchange(&self, request: Request, arrived: time::Instant) -> Exchange {
+        let (head, body) = request.into_parts();
+        let deadline = Deadline::of(head.uri.query(), arrived);
         let refused = |status, reason, text: &str| Exchange {
             response: refusal(status, text),
             record: Record::new(Outcome::Error, reason),
             bytes_in: 0,
             bytes_out: 0,
             active: None,
-            deadline: None,
+            deadline,
         };
         if head.method != Method::POST {
             let mut exchange = refused(
@@ -155,33 +185,39 @@ impl Webhook {
             );
         }
 
+        if deadline.passed() {
+            body::linger(body);
+            return closing(self.late(refused));
+        }
         let Ok(_in_flight) = self.in_flight.try_acquire() else {
             self.metrics.shed("in_flight");
-            body::linger(body);
-            return shed(refused);
-        };
-        let held =
-            match body::read(&head.headers, body, self.body_bytes, &self.memory, self.body_within).await {
-                Ok(held) => held,
-                Err(Refused::TooLarge(rest)) => {
-                    body::linger(rest);
-                    let text = format!("the body is too large; accepted are {} bytes", self.body_bytes);
-                    return closing(refused(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &text));
-                }
-                Err(Refused::Crowded(rest)) => {
-                    self.metrics.shed("memory");
-                    body::linger(rest);
-                    return closing(shed(refused));
-                }
-                Err(Refused::Late) => {
-                    self.metrics.deadline_exceeded.inc();
-                    let text = "the body did not arrive in time";
-                    return closing(refused(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", text));
-                }
-                Err(Refused::Gone) => {
-                    return closing(refused(StatusCode::BAD_REQUEST, CLIENT_GONE, "the body broke off"));
-                }
+            return match body::discard(&head.headers, body, deadline.bound(self.body_within)).await {
+                true => shed(refused),
+                false => closing(shed(refused)),
             };
+        };
+        let read_by = deadline.bound(self.body_within);
+        let held = match body::read(&head.headers, body, self.body_bytes, &self.memory, read_by).await {
+            Ok(held) => held,
+            Err(Refused::TooLarge(rest)) => {
+                body::linger(rest);
+                let text = format!("the body is too large; accepted are {} bytes", self.body_bytes);
+                return closing(refused(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &text));
+            }
+            Err(Refused::Crowded(rest)) => {
+                self.metrics.shed("memory");
+                body::linger(rest);
+                return closing(shed(refused));
+            }
+            Err(Refused::Late) => {
+                self.metrics.deadline_exceeded.inc();
+                let text = "the body did not arrive in time";
+                return closing(refused(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", text));
+            }
+            Err(Refused::Gone) => {
+                return closing(refused(StatusCode::BAD_REQUEST, CLIENT_GONE, "the body broke off"));
+            }
+        };
 
         let bytes_in = held.bytes.len();
         let Some(active) = self.configuration.current() else {
@@ -189,16 +225,32 @@ impl Webhook {
         };
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let variables = parameters.variables;
-        let judged = if bytes_in < LARGE_BODY {
-            Ok(verdict::judge(active.engine.as_ref(), &held.bytes, variables))
+        let (reply, record) = if bytes_in < LARGE_BODY {
+            if deadline.passed() {
+                return self.late(refused);
+            }
+            verdict::judge(active.engine.as_ref(), &held.bytes, variables)
         } else {
-            let active = active.clone();
-            let judge = move || verdict::judge(active.engine.as_ref(), &held.bytes, variables);
-            tokio::task::spawn_blocking(judge).await
-        };
-        let Ok((reply, record)) = judged else {
-            // The runtime is going down: `judge` itself contains panics.
-            return refused(StatusCode::INTERNAL_SERVER_ERROR, "SHUTDOWN", "the server is shutting down");
+            // Half of what is left, so that there is time for another try, elsewhere perhaps.
+            let Ok(Some(place)) = time::timeout_at(deadline.half(), self.place(bytes_in)).await else {
+                self.metrics.shed("large");
+                return shed(refused);
+            };
+            let engine = active.clone();
+            let judging = tokio::task::spawn_blocking(move || {
+                // The place and the memory are taken until this is done, even if nobody waits for it any more.
+                let _place = place;
+                verdict::judge(engine.engine.as_ref(), &held.bytes, variables)
+            });
+            match time::timeout_at(deadline.answer_by(), judging).await {
+                Err(_) => return self.late(refused),
+                Ok(Ok(judged)) => judged,
+                // The runtime is going down: `judge` itself contains panics.
+                Ok(Err(_)) => {
+                    let text = "the server is shutting down";
+                    return refused(StatusCode::INTERNAL_SERVER_ERROR, "SHUTDOWN", text);
+                }
+            }
         };
         let (response, bytes_out) = match reply {
             Reply::Review(bytes) => {
@@ -208,8 +260,21 @@ impl Webhook {
             Reply::Malformed(error) => (refusal(StatusCode::BAD_REQUEST, &error.to_string()), 0),
             Reply::Fault => (refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"), 0),
         };
-        let deadline = deadline(head.uri.query());
         Exchange { response, record, bytes_in, bytes_out, active: Some(active), deadline }
+    }
+
+    /// Waits for a place among the large bodies that are judged: what is judged takes many times the memory of its text.
+    async fn place(&self, bytes: usize) -> Option<[OwnedSemaphorePermit; 2]> {
+        let bytes = u32::try_from(bytes.min(self.large_bytes)).ok()?;
+        let slot = self.large.clone().acquire_owned().await.ok()?;
+        let memory = self.large_memory.clone().acquire_many_owned(bytes).await.ok()?;
+        Some([slot, memory])
+    }
+
+    /// The API server is about to stop listening. It is not asked to try again: there is no time left for it.
+    fn late(&self, refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exchange {
+        self.metrics.deadline_exceeded.inc();
+        refused(StatusCode::SERVICE_UNAVAILABLE, "DEADLINE", "there is not enough time left for an answer")
     }
 }
 
@@ -217,8 +282,8 @@ impl Webhook {
 const CLIENT_GONE: &str = "CLIENT_GONE";
 
 /// A request that is counted in flight, and counted and logged as given up if it is dropped before it is done.
-struct Pending {
-    webhook: Arc<Webhook>,
+struct Pending<'a> {
+    webhook: &'a Webhook,
     arrived: Instant,
     done: bool,
     /// The span of whoever sent it, if that matters to anybody.
@@ -226,9 +291,9 @@ struct Pending {
     caller: Option<opentelemetry::Context>,
 }
 
-impl Pending {
+impl<'a> Pending<'a> {
     #[cfg_attr(not(feature = "otlp"), allow(unused_variables, reason = "only traces look at the header"))]
-    fn arrived(webhook: Arc<Webhook>, request: &Request) -> Pending {
+    fn arrived(webhook: &'a Webhook, request: &Request) -> Pending<'a> {
         webhook.metrics.request_arrived();
         webhook.metrics.in_flight.inc();
         #[cfg(feature = "otlp")]
@@ -266,7 +331,7 @@ impl Pending {
         if record.panicked {
             metrics.panics.inc();
         }
-        if exchange.deadline.is_some_and(|deadline| took > deadline) {
+        if record.judged.is_some() && exchange.deadline.missed() {
             metrics.deadline_exceeded.inc();
         }
         log(exchange, took);
@@ -275,7 +340,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.webhook.metrics.in_flight.dec();
         if !self.done {
@@ -329,7 +394,7 @@ fn clip(name: &str) -> &str {
 }
 
 fn shed(refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exchange {
-    let mut exchange = refused(StatusCode::TOO_MANY_REQUESTS, "SHED", "too many requests at once; try again");
+    let mut exchange = refused(StatusCode::TOO_MANY_REQUESTS, SHED, "too many requests at once; try again");
     // API servers repeat a call that is answered so, within its deadline.
     exchange.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     exchange
@@ -343,30 +408,39 @@ fn unready(refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exch
 }
 
 fn closing(mut exchange: Exchange) -> Exchange {
-    // HTTP/2 knows no such header; `hyper` leaves it out there.
-    exchange.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    close(&mut exchange.response);
     exchange
 }
 
+fn close(response: &mut Response) {
+    // HTTP/2 knows no such header; `hyper` leaves it out there.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn overloaded() -> Response {
+    const BODY: &[u8] = br#"{"error":"there is more to do than can be done; try again"}"#;
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, Bytes::from_static(BODY));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
-    let text = |value: &HeaderValue| value.to_str().map(str::to_ascii_lowercase).unwrap_or_default();
+    fn text(value: &HeaderValue) -> &str {
+        value.to_str().unwrap_or_default()
+    }
     let essence = headers.get(CONTENT_TYPE).map(text).unwrap_or_default();
     let essence = essence.split(';').next().unwrap_or_default().trim();
     let encoding = headers.get(CONTENT_ENCODING).map(text);
-    essence == "application/json" && encoding.is_none_or(|encoding| encoding == "identity")
-}
-
-/// `timeout=10s`, which API servers append to the URL.
-fn deadline(query: Option<&str>) -> Option<Duration> {
-    query?.split('&').find_map(|pair| parse_duration(pair.strip_prefix("timeout=")?).ok())
+    essence.eq_ignore_ascii_case("application/json")
+        && encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"))
 }
 
 fn refusal(status: StatusCode, text: &str) -> Response {
     json(status, serde_json::json!({ "error": text }).to_string().into_bytes())
 }
 
-fn json(status: StatusCode, bytes: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(bytes));
+fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Full::new(bytes.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
