@@ -2,6 +2,7 @@
 //!
 //! Labels are bounded: outcomes, reasons and stages are keys out of code, never names of namespaces, pods or owners.
 
+mod answers;
 pub(crate) mod certs;
 mod kube_api;
 #[cfg(feature = "otlp")]
@@ -22,7 +23,7 @@ use prometheus_client::{
 };
 
 use self::certs::CertificateMetrics;
-pub(crate) use self::{kube_api::KubeApi, watches::Watches};
+pub(crate) use self::{answers::Answers, kube_api::KubeApi, watches::Watches};
 use super::process;
 
 /// Content type of [`Metrics::encode`].
@@ -146,6 +147,8 @@ pub(crate) struct Metrics {
     /// Watches on the API server.
     pub(crate) watches: Watches,
     /// Requests to the API server.
+    /// How answers were found.
+    pub(crate) answers: Answers,
     pub(crate) kube_api: KubeApi,
     /// Spans of traces.
     #[cfg(feature = "otlp")]
@@ -215,6 +218,7 @@ impl Metrics {
             accept_errors: Family::default(),
             certs: CertificateMetrics::default(),
             watches: Watches::default(),
+            answers: Answers::default(),
             kube_api: KubeApi::default(),
             #[cfg(feature = "otlp")]
             spans: spans::Spans::default(),
@@ -327,6 +331,7 @@ impl Metrics {
         own.register("accept_errors", "Errors of accept(2)", self.accept_errors.clone());
         self.watches.register(own);
         self.kube_api.register(own);
+        self.answers.register(own);
         #[cfg(feature = "otlp")]
         self.spans.register(own);
         own.register(

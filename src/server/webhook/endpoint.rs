@@ -27,6 +27,7 @@ use tokio::{
 use super::{
     body::{self, Refused},
     deadline::Deadline,
+    engine::Way,
     path,
     verdict::{self, Record, Reply},
 };
@@ -330,6 +331,18 @@ impl<'a> Pending<'a> {
         }
         if record.panicked {
             metrics.panics.inc();
+        }
+        if let Some(way) = record.way {
+            metrics.answers.found(way);
+            if way == Way::Contradicted {
+                let (namespace, owner) = (clip(&record.namespace), clip(&record.owner));
+                tracing::error!(
+                    namespace,
+                    owner,
+                    "a defect of outrigger: what was kept of a pod's sibling is not what the pod gets; the pod got the \
+                     right patch, what was kept is forgotten"
+                );
+            }
         }
         if record.judged.is_some() && exchange.deadline.missed() {
             metrics.deadline_exceeded.inc();

@@ -69,6 +69,17 @@ pub enum Way {
     Contradicted,
 }
 
+impl Way {
+    /// Stable key for metrics.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Way::Whole => "whole",
+            Way::Replayed => "replayed",
+            Way::Contradicted => "contradicted",
+        }
+    }
+}
+
 /// The decision. `reason` is a stable key out of a small set: it becomes the label of a metric.
 #[derive(Debug)]
 pub enum Verdict {

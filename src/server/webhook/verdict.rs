@@ -32,8 +32,8 @@ pub(crate) struct Record {
     pub(crate) dry_run: bool,
     pub(crate) reinvoked: bool,
     pub(crate) panicked: bool,
-    /// How the answer was found.
-    pub(crate) way: Way,
+    /// How the engine found its answer, if it was asked.
+    pub(crate) way: Option<Way>,
     /// When the body had been read and the first stage began.
     pub(crate) judged: Option<Instant>,
     /// Name of the stage and the time spent in it.
@@ -55,7 +55,7 @@ impl Record {
             dry_run: false,
             reinvoked: false,
             panicked: false,
-            way: Way::Whole,
+            way: None,
             judged: None,
             stages: Vec::new(),
         }
@@ -113,7 +113,7 @@ fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, St
             let call = Call { body, object, namespace: &record.namespace, variables: &variables };
             match catch_unwind(AssertUnwindSafe(|| engine.judge(&call))) {
                 Ok(Ok(judged)) => {
-                    record.way = judged.way;
+                    record.way = Some(judged.way);
                     record.namespace = judged.subject.namespace;
                     record.owner = judged.subject.owner;
                     record.reinvoked = judged.subject.reinvoked;
