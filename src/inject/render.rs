@@ -16,7 +16,7 @@ use crate::{
     names,
     pod::{self, Workload},
     template::{
-        Limits, Rendered, Template,
+        Limits, Rendered, STAND_IN, Template,
         overlay::{self, Overlay, OverlayError},
         specialised::{Knowledge, Place},
         value::Value as TemplateValue,
@@ -191,19 +191,41 @@ fn overlay<'a>(
     if stand_ins && depends_on_stand_in(&rendered) {
         return Err(Refusal::StandIn { name: name.to_owned() });
     }
-    mesh.overlays().filled(&rendered.text, &rendered.placeholders).map_err(|source| match source {
+    let filled = mesh.overlays().filled(&rendered.text, &rendered.placeholders);
+    let overlay = filled.map_err(|source| match source {
         OverlayError::Directive { .. } => Refusal::Directive { name: name.to_owned() },
         source => {
             let snippet = snippet(&rendered.text, &source);
             Refusal::Overlay { name: name.to_owned(), snippet, source }
         }
-    })
+    })?;
+    if stand_ins && compares_stand_in(&overlay, false) {
+        return Err(Refusal::StandIn { name: name.to_owned() });
+    }
+    Ok(overlay)
 }
 
 /// Whether something depends on the content of a text that stands for those of several pods.
 fn depends_on_stand_in(rendered: &Rendered) -> bool {
     let typed = || Overlay::parse(&rendered.text).is_ok_and(|it| it.types_stand_in(&rendered.placeholders));
     rendered.looked_at_stand_in || typed()
+}
+
+/// Where texts of an overlay are passed on and nothing else. All others may be compared when it is laid over the pod: they
+/// are keys of lists, directives, annotations that switch something on or off.
+const PASSED_ON: [&str; 4] = ["args", "command", "labels", "value"];
+
+/// Whether a text that stands for those of several pods is where it may be compared with another.
+fn compares_stand_in(overlay: &Value, is_passed_on: bool) -> bool {
+    match overlay {
+        Value::String(text) => !is_passed_on && text.contains(STAND_IN),
+        Value::Array(items) => items.iter().any(|item| compares_stand_in(item, is_passed_on)),
+        Value::Object(map) => map.iter().any(|(key, value)| {
+            key.contains(STAND_IN)
+                || compares_stand_in(value, is_passed_on || PASSED_ON.contains(&key.as_str()))
+        }),
+        _ => false,
+    }
 }
 
 /// The line of a rendered text that is no YAML, with `…` where strings of the pod go.

@@ -11,7 +11,7 @@
 //!   in was byte for byte the patch of the real pod, which was verified as always.
 //! - A template that looks at a stand-in (compares it, takes its length, reads a number in it …) instead of only passing it
 //!   on ends that run ([`Refusal::StandIn`]), and the patch is not kept. Neither is it if a stand-in ends
-//!   up in a key or a path.
+//!   up in a key or a path, or where an overlay is compared with the pod or another overlay.
 //! - What this crate itself does with names is to pass them on, to look volumes up by them and to cut the hash off the
 //!   owner's name. So a name counts as one only where it cannot equal any other text of the pod, and not at all if the
 //!   configuration mentions the label or the volume.
@@ -31,7 +31,7 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
-use super::{Facts, Outcome, PodRequest, Refusal, Rules, known_nodes, native, run_by};
+use super::{Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, known_nodes, native, run_by};
 use crate::config::Mesh;
 
 mod scan;
@@ -218,6 +218,11 @@ impl Replays {
         }
     }
 
+    /// Forgets an answer where there is none, and says whether one was kept, which is a defect.
+    pub fn forget(&self, key: &[u8]) -> bool {
+        self.kept.remove(key).is_some()
+    }
+
     /// Learns from an answer that was found the long way: keeps it when such a pod is seen for the second time, and
     /// compares it with what is kept already.
     pub fn learn(
@@ -310,7 +315,8 @@ impl Replay {
         answer.subject.name = self.name.fill(names)?;
         answer.subject.owner = self.owner.fill(names)?;
         if let Summary::Injected { patch, .. } = &mut answer.summary {
-            *patch = self.patch.fill(names)?;
+            // One that is too large is refused, which is not for us to say.
+            *patch = self.patch.fill(names).filter(|patch| patch.len() <= PATCH_LIMIT)?;
         }
         Some(answer)
     }
@@ -337,7 +343,7 @@ impl Replay {
         let warnings = match &mut answer.summary {
             Summary::Injected { patch, warnings, .. } => {
                 let operations: Value = serde_json::from_str(patch).ok()?;
-                if keys_and_paths(&operations).any(|text| count(text) > 0) {
+                if keys_and_paths(&operations).any(|text| count(text) > 0 || is_named(text)) {
                     return None;
                 }
                 pieces = Pieces::of(&std::mem::take(patch))?;
@@ -382,6 +388,10 @@ impl Pieces {
         Some(text)
     }
 
+    fn weight(&self) -> usize {
+        self.bytes() + size_of::<(Box<str>, usize)>() * self.pieces.len()
+    }
+
     fn bytes(&self) -> usize {
         self.pieces.iter().map(|(literal, _)| literal.len()).sum::<usize>() + self.rest.len()
     }
@@ -397,6 +407,12 @@ fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
         }
         _ => Box::new(std::iter::empty()),
     }
+}
+
+/// Whether a path leads to where names are: what a template wants there is compared with what is there.
+fn is_named(path: &str) -> bool {
+    matches!(path, "/metadata/name" | "/metadata/generateName")
+        || path.starts_with("/metadata/ownerReferences")
 }
 
 /// Every key in a patch, and every path.
@@ -416,8 +432,14 @@ struct Weight;
 
 impl Weighter<Box<[u8]>, Arc<Replay>> for Weight {
     fn weight(&self, key: &Box<[u8]>, replay: &Arc<Replay>) -> u64 {
-        let texts = replay.patch.bytes() + replay.name.bytes() + replay.owner.bytes();
-        (key.len() + texts + OVERHEAD) as u64
+        let texts = replay.patch.weight() + replay.name.weight() + replay.owner.weight();
+        let strings =
+            |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
+        let said = match &replay.answer.summary {
+            Summary::Injected { templates, warnings, .. } => strings(templates) + strings(warnings),
+            Summary::Skipped { warnings, .. } => strings(warnings),
+        };
+        (key.len() + texts + said + OVERHEAD) as u64
     }
 }
 

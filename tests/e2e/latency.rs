@@ -93,7 +93,7 @@ async fn measure(client: &Client, outrigger: &OutriggerProcess, how: &str, alike
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn latency_added_to_creates() {
-    let mut control_plane = ControlPlane::start(Flavour::Current).await;
+    let control_plane = ControlPlane::start(Flavour::Current).await;
     control_plane.create_namespace(WITH, &[("istio-injection", "enabled")]).await;
     control_plane.create_namespace(WITHOUT, &[]).await;
     let serving = Serving::new(&control_plane);

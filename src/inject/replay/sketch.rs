@@ -58,6 +58,7 @@ struct Candidates {
     generate_name: Option<Range<usize>>,
     hashes: Vec<Range<usize>>,
     owners: Vec<Range<usize>>,
+    owner_kinds: Vec<Range<usize>>,
     uids: Vec<Range<usize>>,
     tokens: Vec<Range<usize>>,
     unread: Vec<Range<usize>>,
@@ -69,7 +70,7 @@ impl<'t> Sketch<'t> {
     /// Sketches a pod; nothing if it is too large, is written in an unusual way, or is assigned to a node already
     /// (whether it gets a native sidecar then depends on that node).
     pub(super) fn of(text: &'t str, blanks: Blanks) -> Option<Sketch<'t>> {
-        if text.len() > MOST_BYTES {
+        if text.len() > MOST_BYTES || escapes_letters(text) {
             return None;
         }
         let found = Candidates::of(text)?;
@@ -87,7 +88,8 @@ impl<'t> Sketch<'t> {
             sketch.cut_token(&found);
         }
         sketch.cut_suffix(&found);
-        for uid in &found.uids {
+        // Each costs a search of the whole text, and who creates a pod may give it any number.
+        for uid in found.uids.iter().take(MOST_NAMES) {
             sketch.cut(vec![uid.clone()], 36..=36);
         }
         sketch.spots.sort_unstable_by_key(|spot| spot.at.start);
@@ -147,9 +149,18 @@ impl<'t> Sketch<'t> {
     }
 
     /// The hash, where it is a label and where a name that is made of it ends in it.
+    ///
+    /// The owner's name is read from its end ([`crate::pod::owner`]): in a Job's, digits alone may be a CronJob's time, and
+    /// of a hash with a dash inside, or another one beside it, only a part may count.
     fn cut_hash(&mut self, found: &Candidates) {
         let Some(hash) = found.hashes.first().map(|at| self.get(at)) else { return };
-        let mut at: Vec<_> = found.hashes.iter().filter(|at| self.get(at) == hash).cloned().collect();
+        let is_alone = found.hashes.iter().all(|at| self.get(at) == hash);
+        let may_be_time = hash.bytes().all(|byte| byte.is_ascii_digit())
+            && found.owner_kinds.iter().any(|at| self.get(at) == "Job");
+        if !is_alone || may_be_time || hash.contains('-') {
+            return;
+        }
+        let mut at = found.hashes.clone();
         let before_end = |place: &Range<usize>, rest: usize| {
             let end = place.end.checked_sub(rest)?;
             let start = end.checked_sub(hash.len())?;
@@ -235,6 +246,17 @@ impl<'t> Sketch<'t> {
     }
 }
 
+/// Whether a character that names are made of may be written as an escape, so that a name could stand where it is not
+/// seen. No encoder writes them so.
+fn escapes_letters(text: &str) -> bool {
+    memmem::find_iter(text.as_bytes(), "\\u00").any(|at| {
+        let digits = text.get(at + 4..at + 6).unwrap_or_default();
+        // Go's encoder escapes `<` and `>`.
+        u8::from_str_radix(digits, 16)
+            .is_ok_and(|code| (0x2d..0x7f).contains(&code) && ![0x3c, 0x3e].contains(&code))
+    })
+}
+
 impl Candidates {
     fn of(text: &str) -> Option<Candidates> {
         let mut found = Candidates::default();
@@ -267,6 +289,7 @@ impl Candidates {
                         let value = scan.text()?;
                         match key {
                             "name" => self.owners.extend(value),
+                            "kind" => self.owner_kinds.extend(value),
                             "uid" => self.uids.extend(value),
                             _ => {}
                         }

@@ -308,3 +308,166 @@ fn the_owner_is_the_controller() {
         assert_eq!(owner_of(odd), "");
     }
 }
+
+/// Whatever was learned from one pod is true of the other, or nothing was.
+fn assert_true_of(desk: &Desk, learned_from: &Value, other: &Value) {
+    desk.taught(learned_from);
+    if let Some(answer) = desk.replayed(other, "default") {
+        assert_eq!(answer, desk.whole(other, "default"), "{other}");
+    }
+}
+
+/// A template that shows what the pod belongs to.
+fn owner_bundle() -> String {
+    bundle("- {name: X, value: '{{ .TypeMeta.Kind }}/{{ .DeploymentMeta.Name }}'}")
+}
+
+#[test]
+fn a_hash_that_says_what_the_owner_is_is_no_name() {
+    let desk = Desk::of(&owner_bundle());
+    let job = |hash: &str| {
+        let mut pod = pod([hash, NAMED[1], NAMED[2], NAMED[3]]);
+        pod["metadata"]["ownerReferences"][0]["kind"] = json!("Job");
+        pod
+    };
+    assert_true_of(&desk, &job("769df69587"), &job("1234567890"));
+    assert_true_of(&desk, &job("ab-c769df69587"), &job("ab-1234567890"));
+}
+
+#[test]
+fn a_hash_beside_another_is_no_name() {
+    let desk = Desk::of(&owner_bundle());
+    let two = |hash: &str| {
+        let text = pod([hash, NAMED[1], NAMED[2], NAMED[3]]).to_string();
+        let label = format!("\"pod-template-hash\":\"{hash}\"");
+        assert!(text.contains(&label));
+        let labels = format!("\"rollouts-pod-template-hash\":\"{hash}\",\"pod-template-hash\":\"fghij\"");
+        text.replace(&label, &labels)
+    };
+    for hash in ["abcde-fghij", "abcdefghij"] {
+        let (known, other) = (two("769df69587"), two(hash));
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let facts = Facts::of(&desk.mesh, "default");
+        let question = Question { namespace: "default", path_env: &desk.path_env, facts: &facts };
+        let answer = desk.whole(&read(&known), "default");
+        for _ in 0..2 {
+            let key = desk.sketch_key(&known, "default").unwrap();
+            let sketch = desk.replays.sketch(&known).unwrap();
+            desk.replays.learn(&desk.mesh, key, &sketch, &question, &answer);
+        }
+        let key = desk.sketch_key(&other, "default").unwrap();
+        if let Some(replay) = desk.replays.find(&key) {
+            let filled = replay.fill(&desk.replays.sketch(&other).unwrap());
+            assert_eq!(filled, Some(desk.whole(&read(&other), "default")), "{hash}");
+        }
+    }
+}
+
+#[test]
+fn a_pod_with_escaped_letters_is_not_sketched() {
+    let desk = Desk::of("");
+    let text = pod(NAMED).to_string();
+    assert!(desk.replays.sketch(&text).is_some());
+    for (plain, escaped) in [("nginx", "n\\u0067inx"), ("nginx", "\\u006eginx"), ("nginx", "nginx\\u002D1")] {
+        assert!(text.contains(plain));
+        assert!(desk.replays.sketch(&text.replacen(plain, escaped, 1)).is_none(), "{escaped}");
+    }
+    // What Go's encoder escapes is no letter.
+    assert!(desk.replays.sketch(&text.replacen("nginx", "\\u003cnginx\\u0026", 1)).is_some());
+}
+
+/// A pod of the name `web-cache`, or of another.
+fn called(name: &str) -> Value {
+    let mut pod = pod(NAMED);
+    pod["metadata"]["generateName"] = json!("web-");
+    pod["metadata"]["name"] = json!(name);
+    pod
+}
+
+/// A bundle whose template lays this over a pod.
+fn overlay_bundle(overlay: &str) -> String {
+    let template: String = overlay.lines().map(|line| format!("      {line}\n")).collect();
+    format!("injector:\n  defaultTemplates: [probe]\n  templates:\n    probe: |\n{template}")
+}
+
+#[test]
+fn a_name_that_is_a_merge_key_is_looked_at() {
+    for overlay in [
+        "spec:\n  volumes:\n  - {name: web-cache, emptyDir: {medium: Memory}}\n  - {name: \"{{ .ObjectMeta.Name }}\", emptyDir: {sizeLimit: 1Mi}}\n",
+        "spec:\n  containers:\n  - name: istio-proxy\n    image: x\n    env:\n    - {name: web-cache, value: a}\n    - {name: \"{{ .ObjectMeta.Name }}\", value: b}\n",
+        "metadata:\n  finalizers: [web-cache, \"{{ .ObjectMeta.Name }}\"]\n",
+        "metadata:\n  annotations:\n    web-cache: a\n    \"{{ .ObjectMeta.Name }}\": null\n",
+        "metadata:\n  finalizers: [web-cache, b]\n  $setElementOrder/finalizers: [\"{{ .ObjectMeta.Name }}\", web-cache, b]\n",
+    ] {
+        let desk = Desk::of(&overlay_bundle(overlay));
+        let ask = |pod: &Value| {
+            let facts = Facts::of(&desk.mesh, "default");
+            let question = Question { namespace: "default", path_env: &desk.path_env, facts: &facts };
+            question.answer(&desk.mesh, pod.clone()).ok()
+        };
+        let (known, other) = (called("web-other"), called("web-cache"));
+        desk.taught(&known);
+        let replayed = desk.replayed(&other, "default");
+        assert!(replayed.is_none() || replayed == ask(&other), "{overlay}: {replayed:?} {:?}", ask(&other));
+    }
+}
+
+#[test]
+fn a_name_that_a_template_sets_is_looked_at() {
+    let desk = Desk::of(&overlay_bundle("metadata: {name: web-cache}\n"));
+    assert_true_of(&desk, &called("web-other"), &called("web-cache"));
+}
+
+#[test]
+fn managed_fields_are_not_shown_to_templates() {
+    let print =
+        "- {name: X, value: '{{ len .ObjectMeta.ManagedFields }}{{ toJson .ObjectMeta.ManagedFields }}'}";
+    let desk = Desk::of(&bundle(print));
+    let mut other = pod(NAMED);
+    other["metadata"]["managedFields"] = json!([{"manager": "x"}]);
+    assert_true_of(&desk, &pod(NAMED), &other);
+}
+
+#[test]
+fn an_answer_for_a_pod_that_is_refused_is_forgotten() {
+    let desk = Desk::of("");
+    let known = pod(NAMED);
+    desk.taught(&known);
+    let key = desk.sketch_key(&known.to_string(), "default").unwrap();
+    assert!(desk.replays.forget(&key));
+    assert!(!desk.replays.forget(&key));
+    assert_eq!(desk.replayed(&known, "default"), None);
+}
+
+#[test]
+fn all_that_an_answer_holds_has_weight() {
+    let texts = |warnings: Vec<String>, pieces: Vec<(Box<str>, usize)>| {
+        let summary = Summary::Skipped { reason: "X", warnings };
+        let answer = Answer { summary, subject: Subject::default() };
+        let patch = Pieces { pieces, rest: "".into() };
+        let replay = Replay {
+            answer,
+            patch,
+            name: Pieces::default(),
+            owner: Pieces::default(),
+            uses: AtomicU32::new(0),
+        };
+        Weight.weight(&Box::default(), &Arc::new(replay))
+    };
+    let nothing = texts(Vec::new(), Vec::new());
+    assert!(texts(vec!["w".repeat(100); 1000], Vec::new()) - nothing >= 124_000);
+    assert!(texts(Vec::new(), vec![("".into(), 0); 1000]) - nothing >= 24_000);
+}
+
+#[test]
+fn only_the_first_owners_are_searched_for() {
+    let desk = Desk::of("");
+    let mut pod = pod(NAMED);
+    let owner = |uid: &str| json!({"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid});
+    let owners: Vec<_> = (0..600).map(|number| owner(&format!("{:036}", number / 2))).collect();
+    pod["metadata"]["ownerReferences"] = json!(owners);
+    pod["metadata"]["ownerReferences"].as_array_mut().unwrap().push(owner(SIBLING[1]));
+    let text = pod.to_string();
+    let sketch = desk.replays.sketch(&text).unwrap();
+    assert!(!sketch.names().contains(&SIBLING[1]));
+}

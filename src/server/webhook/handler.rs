@@ -165,9 +165,12 @@ impl Engine for MeshEngine {
         let question = Question { namespace, path_env: call.variables, facts: &facts };
         let subject = replay::Subject::of(&pod);
         let answer = question.answer(&self.mesh, pod);
-        let contradicted = answer.as_ref().is_ok_and(|answer| {
-            self.replays.learn(&self.mesh, key, &sketch, &question, answer) == Learned::Contradicted
-        });
+        let contradicted = match &answer {
+            Ok(answer) => {
+                self.replays.learn(&self.mesh, key, &sketch, &question, answer) == Learned::Contradicted
+            }
+            Err(_) => self.replays.forget(&key),
+        };
         let way = if contradicted { Way::Contradicted } else { Way::Whole };
         Ok(Judged { verdict: verdict(answer), subject: about(namespace.to_owned(), subject), way })
     }

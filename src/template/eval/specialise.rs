@@ -43,6 +43,10 @@ pub(in crate::template) fn specialise<'a>(
     for tree in &template.parsed.trees {
         scan(&tree.body, &mut assigned)?;
     }
+    // `$` is declared nowhere; who changes it is not followed.
+    if assigned.contains(&0) {
+        return None;
+    }
     let mut this = Specialiser {
         template,
         root: known.clone(),
@@ -56,6 +60,7 @@ pub(in crate::template) fn specialise<'a>(
         steps: limits.steps,
         visits: VISITS,
         bytes: limits.bytes,
+        ended: Span { start: 0, end: 0 },
     };
     let main = template.parsed.main;
     let mut env = Env { dot: Known::Root, variables: vec![(0, Known::Root)], depth: 0 };
@@ -85,6 +90,8 @@ struct Specialiser<'a> {
     steps: usize,
     visits: usize,
     bytes: usize,
+    /// Where the last evaluation had come to.
+    ended: Span,
 }
 
 impl<'a> Specialiser<'a> {

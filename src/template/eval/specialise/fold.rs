@@ -31,8 +31,8 @@ impl<'a> Specialiser<'a> {
         let known =
             pipe.commands.iter().take_while(|command| self.is_known(env, std::slice::from_ref(command)));
         let (prefix, mut rest) = pipe.commands.split_at_checked(known.count()).unwrap_or_default();
-        match prefix.first().and_then(|first| Some((first, self.constant(env, prefix)?))) {
-            Some((first, constant)) => commands.push(known_command(first.head.at, constant)),
+        match if prefix.is_empty() { None } else { self.constant(env, prefix) } {
+            Some(constant) => commands.push(known_command(self.ended, constant)),
             None => rest = &pipe.commands,
         }
         for command in rest {
@@ -75,15 +75,14 @@ impl<'a> Specialiser<'a> {
             }
         }
         match args.as_slice() {
-            [Expr { kind: ExprKind::Known(constant), .. }] => {
-                // What is nil is nothing at the end of a pipeline.
-                known_command(command.head.at, constant.clone())
-            }
+            [Expr { kind: ExprKind::Known(constant), at }] => known_command(*at, constant.clone()),
             _ => Command { head: command.head.clone(), args },
         }
     }
 
     fn expr(&mut self, env: &Env<'a>, expr: &'a Expr) -> Expr {
+        // Errors are where evaluation has come to, which may be inside parentheses.
+        let mut at = expr.at;
         let kind = match &expr.kind {
             // What is written as a constant is checked against the parameter in another way.
             ExprKind::Dot
@@ -95,16 +94,20 @@ impl<'a> Specialiser<'a> {
             {
                 let value = self.evaluated(env, |eval, dot| eval.evaluate(dot, expr));
                 match value.as_ref().and_then(Constant::of) {
-                    Some(constant) => ExprKind::Known(constant),
+                    Some(constant) => {
+                        at = self.ended;
+                        ExprKind::Known(constant)
+                    }
                     None => expr.kind.clone(),
                 }
             }
             ExprKind::Pipe(pipe) => {
                 let folded = self.pipe(env, pipe);
                 match folded.commands.as_slice() {
-                    [Command { head: Expr { kind: ExprKind::Known(constant), .. }, args }]
+                    [Command { head: Expr { kind: ExprKind::Known(constant), at: ended }, args }]
                         if args.is_empty() =>
                     {
+                        at = *ended;
                         ExprKind::Known(constant.clone())
                     }
                     _ => ExprKind::Pipe(Box::new(folded)),
@@ -113,7 +116,7 @@ impl<'a> Specialiser<'a> {
             ExprKind::Chain(base, names) => ExprKind::Chain(Box::new(self.expr(env, base)), names.clone()),
             kind => kind.clone(),
         };
-        Expr { at: expr.at, kind }
+        Expr { at, kind }
     }
 
     /// Metadata that lacks everything, to ask for what is not there.
@@ -157,6 +160,7 @@ impl<'a> Specialiser<'a> {
         eval.runtime.steps = self.steps;
         let result = work(&mut eval, &dot);
         self.steps = eval.runtime.steps;
+        self.ended = eval.at;
         result.ok().filter(|_| eval.runtime.placeholders.is_empty())
     }
 
@@ -220,6 +224,8 @@ impl<'a> Specialiser<'a> {
 }
 
 fn known_command(at: Span, constant: Constant) -> Command {
+    // What is nil is nothing at the end of a command, also where the pipeline around it is taken away.
+    let constant = if let Constant::Nil = constant { Constant::Missing } else { constant };
     Command { head: Expr { at, kind: ExprKind::Known(constant) }, args: Vec::new() }
 }
 

@@ -69,6 +69,7 @@ fn what_a_pod_decides_stays() {
         "{{ $a := .ObjectMeta.Annotations }}{{ range list \"a\" \"b\" \"c\" }}{{ $k := . }}{{ with index $a $k }}{{ $k }}={{ . }};{{ end }}{{ end }}",
         "{{ range $k, $v := .ObjectMeta.Annotations }}{{ $k }}{{ $v }}{{ end }}{{ len .ObjectMeta.Annotations }}",
         "{{ annotation .ObjectMeta \"a\" .Native }}{{ index .ObjectMeta.Annotations \"a\" | default \"d\" | quote }}",
+        "{{ (and .Values.null .Native).k }}{{ valueOrDefault (and .Values.null .Native) 3 }}{{ eq (and .Values.null .Native) nil }}",
         "{{ $x := 1 }}{{ if .Native }}{{ $x = 2 }}{{ end }}{{ $x }}{{ if .Values.yes }}{{ $x = 3 }}{{ end }}{{ $x }}",
         "{{ $x := \"a\" }}{{ if .Values.yes }}{{ $x := .Native }}{{ $x }}{{ end }}{{ $x }}",
         "{{ $d := dict \"a\" 1 }}{{ if .Native }}{{ $_ := set $d \"a\" 2 }}{{ end }}{{ $d.a }}{{ get $d \"a\" }}",
@@ -83,6 +84,19 @@ fn what_a_pod_decides_stays() {
         "{{ with $x := .Values.map }}{{ $x.k }}{{ .k }}{{ $.Native }}{{ end }}{{ template \"t4\" $z := 1 }}{{ define \"t4\" }}{{ . }}{{ end }}",
         "{{ and .Native .Values.text }}{{ and .Values.text .Native }}{{ or .Native .Values.no .Values.text }}{{ and .Values.text }}",
         "{{ .Native | printf \"%v %v\" .Values.text }}{{ .Values.text | printf \"%v %v\" .Native }}",
+        "{{ with $ := .Values.map }}{{ $.k }}{{ if $.Native }}{{ $.k }}{{ end }}{{ end }}{{ $.Native }}",
+        "{{ define \"t2\" }}{{ .Native }}{{ $.Values.text }}{{ end }}{{ $ := .Values }}{{ template \"t2\" $ }}",
+        "{{ define \"t2\" }}{{ $.Native }}{{ end }}{{ $ := .Values }}{{ template \"t2\" . }}{{ $.text }}",
+        "{{ define \"t2\" }}{{ $x := 2 }}{{ $.Native }}{{ $x }}{{ end }}{{ $x := .Native }}{{ template \"t2\" . }}{{ $x }}",
+        "{{ range $i, $x := .Values.list }}{{ $x := $.Native }}{{ $x }}{{ $i }}{{ end }}",
+        "{{ range .Values.list }}{{ range $.Values.list }}{{ if $.Native }}{{ break }}{{ end }}{{ . }}{{ end }}{{ . }}{{ continue }}{{ end }}",
+        "{{ $d := dict }}{{ range .Values.list }}{{ $_ := set $d . $.Native }}{{ end }}{{ $d }}{{ $e := $d }}{{ $_ := unset $e \"x\" }}{{ $d }}",
+        "{{ $l := list (dict \"a\" 1) }}{{ with first $l }}{{ $_ := set . \"a\" $.Native }}{{ end }}{{ $l }}{{ range $l }}{{ .a }}{{ end }}",
+        "{{ $m := dict \"in\" (dict \"a\" 1) }}{{ $in := $m.in }}{{ $_ := set $in \"a\" 2 }}{{ $m.in.a }}{{ $in.a }}{{ get $m.in \"a\" }}",
+        "{{ $m := merge (dict) .Values.map }}{{ $_ := set $m \"k\" .Native }}{{ $m.k }}{{ .Values.map.k }}",
+        "{{ if and .Values.yes (index .ObjectMeta.Annotations \"a\") .Native }}x{{ end }}{{ or (index .ObjectMeta.Annotations \"a\") .Values.text | quote }}",
+        "{{ .ObjectMeta.Annotations.a }}{{ with .ObjectMeta }}{{ index .Annotations \"a\" }}{{ index $.ObjectMeta.Labels \"a\" }}{{ end }}",
+        "{{ .Values.none | default .Native }}{{ if .Values.none }}x{{ else if .Values.text }}{{ .Native }}{{ end }}",
     ] {
         rendered(source);
     }
@@ -103,6 +117,30 @@ fn errors_stay_where_they_are() {
         "{{ annotation .Values \"a\" 1 }}",
         "{{ index .ObjectMeta.Annotations 1 }}",
         "{{ .Nothing }}",
+        "{{ range .Values.text | upper }}{{ end }}",
+        "{{ range (.Values.text | upper) }}{{ end }}",
+        "{{ range or .Values.no .Values.text }}{{ end }}",
+        "{{ range index .Values \"text\" }}{{ end }}",
+        "{{ range $i, $x := (.Values.number | int) }}{{ end }}",
+        "{{ upper (index .Values \"number\") }}",
+        "{{ upper (.Values.number | int) }}",
+        "{{ upper (or .Values.no .Values.number) }}",
+        "{{ upper (and .Values.yes (.Values.number | int)) }}",
+        "{{ .ObjectMeta.Name | replace (.Values.number | int) \"a\" }}",
+        "{{ range or .Native .Values.text }}{{ end }}",
+        "{{ range and .Values.yes (.Values.text | upper) }}{{ end }}",
+        "{{ with $x := .Values.text | upper }}{{ range $x }}{{ end }}{{ end }}",
+        "{{ range or .Native .Values.no (.Values.text | upper) }}{{ end }}",
+        "{{ range annotation .ObjectMeta \"z\" .Values.text }}{{ end }}",
+        "{{ range index .ObjectMeta.Annotations \"z\" }}{{ end }}",
+        "{{ range excludeInboundPort .Values.number (index .ObjectMeta.Annotations \"z\") }}{{ end }}",
+        "{{ (.Values.number | int).x }}{{ .Native }}",
+        "{{ template \"t2\" .Values.text | upper }}{{ define \"t2\" }}{{ range . }}{{ end }}{{ end }}",
+        "{{ range \"k\" | index .Values.map }}{{ end }}",
+        "{{ (index .Values.list 0).x }}",
+        "{{ ((index .Values.list 0) | upper).x | print }}",
+        "{{ range .Values.text }}{{ else }}{{ end }}",
+        "{{ .Values.null.x.y }}{{ .Values.missing.x.y }}{{ (index .Values.map \"none\").x }}",
     ] {
         rendered(source);
     }
@@ -124,4 +162,22 @@ fn a_template_too_large_to_specialise_stays_as_it_is() {
     assert!(is_specialised(&small));
     assert!(!is_specialised(&large));
     assert!(!is_specialised(&declares));
+}
+
+#[test]
+fn a_template_that_changes_what_the_dollar_is_stays_as_it_is() {
+    let (scope, limits) = (Scope::default(), Limits::default());
+    let values = json!({"text": "a"});
+    for source in [
+        "{{ if .Native }}{{ $ = .Values.map }}{{ end }}{{ $.Values.text }}{{ $.k }}",
+        "{{ define \"t2\" }}{{ if .Native }}{{ $ = .Values }}{{ end }}{{ $.Values.text }}{{ end }}{{ template \"t2\" . }}{{ $.Values.text }}",
+        "{{ define \"t2\" }}{{ range $ = .list }}{{ end }}{{ $ }}{{ end }}{{ template \"t2\" .Values }}",
+        "{{ range $ = .Values.list }}{{ $ }}{{ end }}{{ $ }}",
+    ] {
+        let template = Template::parse("t", source, &funcs::istio::FUNCTIONS).unwrap();
+        let keys = Keys::default();
+        let known = Value::record("inject.Data", data(&values, None));
+        let fast = template.specialise(&known, (&keys, Present::ANY), &scope, &limits);
+        assert!(fast.is_none(), "{source}");
+    }
 }
