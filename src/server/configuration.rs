@@ -93,7 +93,6 @@ impl Configuration {
         }
         let generation = self.current.load().as_ref().map_or(0, |active| active.generation) + 1;
         let (revision, hash) = (engine.revision(), engine.hash());
-        self.metrics.config_loaded(self.source, Some((generation, revision, hash)), unix_now());
         if generation == 1 {
             // The line that says the server is ready says so too.
             tracing::debug!(generation, revision, hash, "the first configuration is taken into use");
@@ -101,9 +100,11 @@ impl Configuration {
             tracing::info!(generation, revision, hash, "a configuration is taken into use");
         }
         let active = Arc::new(Active { engine, generation });
-        let detail = detail(&active);
-        self.current.store(Some(active));
-        self.gate.open(detail);
+        self.current.store(Some(active.clone()));
+        // Whoever reads the hash in the metrics may count on it.
+        let loaded = (generation, active.engine.revision(), active.engine.hash());
+        self.metrics.config_loaded(self.source, Some(loaded), unix_now());
+        self.gate.open(detail(&active));
         generation
     }
 }

@@ -14,7 +14,7 @@ use outrigger::{
 use serde_json::{Value, json};
 
 use super::{
-    control_plane::{ControlPlane, Flavour, Ran},
+    control_plane::{ControlPlane, Flavour, Ran, identity::Authority},
     install::{NAMESPACE, SERVICE, Serving, service},
     outrigger_process::{Outrigger, OutriggerProcess},
     pods::{dry_run, is_injected},
@@ -125,7 +125,7 @@ async fn a_webhook_is_applied_waited_for_and_calls() {
     assert!(told.contains("rev.namespace.sidecar-injector.istio.io has no caBundle yet"), "{told}");
 
     // Another CA: the API server says why it does not call.
-    let other = shell.file("other.pem", Serving::new(&control_plane).authority.pem());
+    let other = shell.file("other.pem", Authority::new("webhook").pem());
     shell.done(&[&apply[..], &["--ca-bundle", &other]].concat()).await;
     let told = shell.fails(1, &["webhook", "wait", "--timeout=0"]).await;
     assert!(told.contains("failed calling webhook") && told.contains("x509"), "{told}");
