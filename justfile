@@ -29,8 +29,8 @@ controlplane *FLAVOUR:
     cargo test --quiet --test controlplane -- {{FLAVOUR}}
 
 bench:
-    cargo bench --no-default-features --bench injection
-    cargo bench --no-default-features --bench allocations
+    cargo bench --bench injection
+    cargo bench --bench allocations
 
 # everything docs/performance.md shows: some twenty minutes; `just perf smoke` is under a minute
 perf *ARGS:

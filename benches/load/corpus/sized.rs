@@ -17,7 +17,9 @@ pub fn review(number: Option<usize>, bytes: usize, prng: &mut Prng) -> String {
     let containers: Vec<String> = (0..variables.div_ceil(VARIABLES).max(1))
         .map(|index| {
             let here = VARIABLES.min(variables - VARIABLES * index.min(variables / VARIABLES));
-            container(&format!("main-{index}{mark}"), here, prng)
+            // Replicas have the same variables.
+            let mut own = if number.is_some() { Prng::new(prng.next()) } else { Prng::new(index as u64) };
+            container(&format!("main-{index}{mark}"), here, &mut own)
         })
         .collect();
     let spec = Object::new()
