@@ -15,7 +15,7 @@
 //! - What this crate itself does with names is to pass them on, to look volumes up by them and to cut the hash off the
 //!   owner's name. So a name counts as one only where it cannot equal any other text of the pod, and not at all if the
 //!   configuration mentions the label or the volume.
-//! - [`CHECK_EVERY`] uses, a patch is held against what [`run`] says all the same.
+//! - Once in 1,024 uses a patch is held against what [`run`] says all the same.
 //!
 //! [`run`]: super::run
 
