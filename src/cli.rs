@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and the environment is for the pure core")]
 
 mod bundle;
+mod choices;
 mod cluster;
 mod completion;
 mod failure;

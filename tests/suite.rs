@@ -7,6 +7,9 @@ mod architecture;
 #[cfg(feature = "server")]
 #[path = "suite/cli.rs"]
 mod cli;
+#[cfg(feature = "server")]
+#[path = "suite/cli_cluster.rs"]
+mod cli_cluster;
 #[path = "suite/compat.rs"]
 mod compat;
 #[path = "suite/conformance.rs"]
@@ -46,6 +49,9 @@ mod reviews;
 #[cfg(feature = "server")]
 #[path = "suite/serve.rs"]
 mod serve;
+#[cfg(feature = "server")]
+#[path = "suite/shutdown.rs"]
+mod shutdown;
 #[cfg(feature = "server")]
 #[path = "suite/support.rs"]
 mod support;

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests").join(name)
 }
 
@@ -24,10 +24,10 @@ fn expected(name: &str) -> String {
 }
 
 /// What a run of the binary gave.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Run {
@@ -40,7 +40,7 @@ impl From<Output> for Run {
     }
 }
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -53,7 +53,7 @@ fn command() -> Command {
     command
 }
 
-fn outrigger(arguments: &[&str]) -> Run {
+pub(crate) fn outrigger(arguments: &[&str]) -> Run {
     command().args(arguments).stdin(Stdio::null()).output().unwrap().into()
 }
 
@@ -69,7 +69,7 @@ fn outrigger_with_input(arguments: &[&str], input: &str) -> Run {
     child.wait_with_output().unwrap().into()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -538,72 +538,4 @@ fn names_of_certificates_are_names() {
         assert_eq!(run.code, 64, "{name:?}: {}", run.stderr);
         assert!(run.stderr.contains("accepted is a DNS name"), "{}", run.stderr);
     }
-}
-
-/// A kubeconfig for a port of loopback where nobody listens.
-fn kubeconfig_to_nobody(folder: &TempDir) -> PathBuf {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let file = folder.path().join("kubeconfig");
-    let kubeconfig = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n\
-         clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1:{port}'}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
-    );
-    fs::write(&file, kubeconfig).unwrap();
-    file
-}
-
-#[test]
-fn a_cluster_that_does_not_answer_is_69_and_named() {
-    let folder = TempDir::new().unwrap();
-    let kubeconfig = kubeconfig_to_nobody(&folder);
-    let pod = fixture("pod.yaml");
-    for arguments in [
-        &["inject", "-f", text(&pod), "--from-cluster"][..],
-        &["inject", "-f", text(&pod), "--context", "a"],
-        &["inject", "-f", text(&pod), "--revision", "canary"],
-        &["bundle", "print", "--from-cluster"],
-        &["kube-inject", "-f", text(&pod)],
-        &["webhook", "apply"],
-        &["webhook", "apply", "--dry-run", "client"],
-        &["webhook", "wait", "--timeout", "0"],
-    ] {
-        let run: Run = command().args(arguments).env("KUBECONFIG", &kubeconfig).output().unwrap().into();
-        assert_eq!((run.code, run.stdout.as_str()), (69, ""), "{arguments:?}: {}", run.stderr);
-        assert!(run.stderr.contains("cannot reach the API server at https://127.0.0.1:"), "{}", run.stderr);
-        assert!(run.stderr.contains(": Connection refused"), "{}", run.stderr);
-        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
-    }
-    let with = |arguments: &[&str]| outrigger(&[&["inject", "-f", text(&pod)][..], arguments].concat());
-    let run = with(&["--kubeconfig", "/nowhere/kubeconfig"]);
-    assert_eq!(run.code, 69);
-    assert!(run.stderr.contains("/nowhere/kubeconfig"), "{}", run.stderr);
-    let run = with(&["--kubeconfig", text(&kubeconfig), "--context", "other"]);
-    assert!(run.code == 69 && run.stderr.contains("other"), "{}", run.stderr);
-}
-
-#[test]
-fn nothing_asks_a_cluster_that_nobody_named() {
-    let folder = TempDir::new().unwrap();
-    let kubeconfig = kubeconfig_to_nobody(&folder);
-    let pod = fixture("pod.yaml");
-    for arguments in
-        [&["inject", "-f", text(&pod)][..], &["bundle", "print"], &["webhook", "print"], &["version"]]
-    {
-        let run: Run = command().args(arguments).env("KUBECONFIG", &kubeconfig).output().unwrap().into();
-        assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
-    }
-    for contradiction in [
-        &["--from-cluster"][..],
-        &["--context", "a"],
-        &["--bundle-config-map", "a"],
-        &["--native-sidecars", "auto"],
-    ] {
-        let base = ["inject", "-f", text(&pod), "--bundle", "/dev/null"];
-        assert_eq!(outrigger(&[&base[..], contradiction].concat()).code, 64, "{contradiction:?}");
-    }
-    let both = ["inject", "-f", text(&pod), "--bundle-config-map", "a", "--mesh-config-map", "b"];
-    assert_eq!(outrigger(&both).code, 64);
-    let named = ["inject", "-f", text(&pod), "--from-cluster"];
-    let run: Run = command().args(named).env("OUTRIGGER_BUNDLE", "/dev/null").output().unwrap().into();
-    assert_eq!(run.code, 69, "what is named on the command line wins over the environment: {}", run.stderr);
 }

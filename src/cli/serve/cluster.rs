@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    config::{Compat, NativeSidecars, Platform},
+    cli::choices::{CompatFlag, NativeFlag, PlatformFlag},
     server::{
         certs,
         cluster::{self, ConfigMaps, Installation},
@@ -110,25 +110,6 @@ pub(super) enum CertificateFlag {
     SelfSigned,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CompatFlag {
-    Outrigger,
-    Istio,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PlatformFlag {
-    Kubernetes,
-    Openshift,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum NativeFlag {
-    Auto,
-    Enabled,
-    Disabled,
-}
-
 impl InCluster {
     /// What is watched.
     pub(super) fn watched(&self) -> cluster::Options {
@@ -157,19 +138,9 @@ impl InCluster {
     pub(super) fn installation(&self) -> Installation {
         Installation {
             revision: self.revision.clone(),
-            compat: match self.compat {
-                CompatFlag::Outrigger => Compat::Outrigger,
-                CompatFlag::Istio => Compat::Istio,
-            },
-            platform: match self.platform {
-                PlatformFlag::Kubernetes => Platform::Kubernetes,
-                PlatformFlag::Openshift => Platform::OpenShift,
-            },
-            native_sidecars: match self.native_sidecars {
-                NativeFlag::Auto => NativeSidecars::Auto,
-                NativeFlag::Enabled => NativeSidecars::Enabled,
-                NativeFlag::Disabled => NativeSidecars::Disabled,
-            },
+            compat: self.compat.into(),
+            platform: self.platform.into(),
+            native_sidecars: self.native_sidecars.into(),
             compliance_policy: self.compliance_policy.clone(),
             env: self.template_env.iter().cloned().collect::<BTreeMap<_, _>>(),
         }

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
-    super::{cluster::Cluster, failure::Failure},
+    super::{
+        choices::{CompatFlag, NativeFlag, PlatformFlag},
+        cluster::Cluster,
+        failure::Failure,
+    },
     Configured, config_maps, snapshot,
 };
 use crate::config::{Compat, NativeSidecars, Platform};
@@ -50,25 +54,6 @@ pub(super) struct FromCluster {
     native_sidecars: Option<NativeFlag>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CompatFlag {
-    Outrigger,
-    Istio,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PlatformFlag {
-    Kubernetes,
-    Openshift,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum NativeFlag {
-    Auto,
-    Enabled,
-    Disabled,
-}
-
 impl FromCluster {
     pub(super) fn is_chosen(&self) -> bool {
         let names = [
@@ -99,24 +84,14 @@ impl FromCluster {
     }
 
     pub(super) fn compat(&self) -> Compat {
-        match self.compat {
-            Some(CompatFlag::Istio) => Compat::Istio,
-            Some(CompatFlag::Outrigger) | None => Compat::Outrigger,
-        }
+        self.compat.map_or(Compat::Outrigger, Compat::from)
     }
 
     pub(super) fn platform(&self) -> Platform {
-        match self.platform {
-            Some(PlatformFlag::Openshift) => Platform::OpenShift,
-            Some(PlatformFlag::Kubernetes) | None => Platform::Kubernetes,
-        }
+        self.platform.map_or(Platform::Kubernetes, Platform::from)
     }
 
     pub(super) fn native_sidecars(&self) -> NativeSidecars {
-        match self.native_sidecars {
-            Some(NativeFlag::Enabled) => NativeSidecars::Enabled,
-            Some(NativeFlag::Disabled) => NativeSidecars::Disabled,
-            Some(NativeFlag::Auto) | None => NativeSidecars::Auto,
-        }
+        self.native_sidecars.map_or(NativeSidecars::Auto, NativeSidecars::from)
     }
 }
