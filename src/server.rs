@@ -44,7 +44,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::{
     admin::Admin,
-    configuration::Configuration,
+    configuration::{Configuration, Slot},
     connection::Http,
     facts::LiveFacts,
     listener::{Acceptor, Connection},
@@ -117,7 +117,8 @@ impl Server {
     /// # Errors
     /// When any of that cannot be done; then nothing is left running.
     pub async fn start(options: Options) -> Result<Server, StartError> {
-        let metrics = Arc::new(Metrics::new(options.dropped_log_lines.clone()));
+        let in_use = Slot::default();
+        let metrics = Arc::new(Metrics::new(options.dropped_log_lines.clone(), in_use.clone()));
         let readiness = Readiness::default();
         let control = Arc::new(Control::new());
         let source = match &options.configuration {
@@ -125,7 +126,7 @@ impl Server {
             Origin::Cluster(_) => "cluster",
         };
         let gate = readiness.gate("config", "there is no configuration yet");
-        let configuration = Arc::new(Configuration::new(source, gate, metrics.clone()));
+        let configuration = Arc::new(Configuration::new(source, in_use, gate, metrics.clone()));
         let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
         let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
         let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;

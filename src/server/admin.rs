@@ -220,7 +220,8 @@ mod tests {
     };
 
     fn admin(log_filter: Option<Filter>) -> Arc<Admin> {
-        let (readiness, metrics) = (Readiness::default(), Arc::new(Metrics::new(Default::default())));
+        let (readiness, metrics) =
+            (Readiness::default(), Arc::new(Metrics::new(Default::default(), Default::default())));
         let certificate = CertificateStore::new(readiness.gate(CERTIFICATE, ""), metrics.clone()).unwrap();
         let phase = Control::new().watch();
         Arc::new(Admin { readiness, certificate: Arc::new(certificate), metrics, phase, log_filter })

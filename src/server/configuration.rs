@@ -16,13 +16,18 @@ pub(crate) struct Active {
     pub(crate) engine: Arc<dyn Engine>,
     /// Counts from 1.
     pub(crate) generation: u64,
+    /// When it was taken into use, in seconds since 1970.
+    pub(crate) since: i64,
 }
 
-/// The slot the configuration lives in.
+/// Where the configuration in use is found, by requests and by metrics.
+pub(crate) type Slot = Arc<ArcSwapOption<Active>>;
+
+/// What changes the configuration in use.
 pub(crate) struct Configuration {
     /// Key of the source in metrics.
     source: &'static str,
-    current: ArcSwapOption<Active>,
+    current: Slot,
     /// One change at a time, so that the newest wins.
     changing: Mutex<()>,
     gate: Gate,
@@ -30,9 +35,14 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// An empty slot. `source` is a key for metrics.
-    pub(crate) fn new(source: &'static str, gate: Gate, metrics: Arc<Metrics>) -> Configuration {
-        Configuration { source, current: ArcSwapOption::empty(), changing: Mutex::new(()), gate, metrics }
+    /// Fills a slot. `source` is a key for metrics.
+    pub(crate) fn new(
+        source: &'static str,
+        current: Slot,
+        gate: Gate,
+        metrics: Arc<Metrics>,
+    ) -> Configuration {
+        Configuration { source, current, changing: Mutex::new(()), gate, metrics }
     }
 
     /// The configuration to judge one request by, if there is one; hold on to it until the request is done.
@@ -63,7 +73,7 @@ impl Configuration {
 
     /// Notes that a new configuration is refused; the last good one stays.
     pub(crate) fn refused(&self, error: &str) {
-        self.metrics.config_loaded(self.source, None, unix_now());
+        self.metrics.config_loaded(self.source, false);
         self.gate.trouble(format!("the newest configuration is refused: {error}"));
         tracing::error!(error, "the configuration is refused; the last good one stays");
     }
@@ -99,11 +109,9 @@ impl Configuration {
         } else {
             tracing::info!(generation, revision, hash, "a configuration is taken into use");
         }
-        let active = Arc::new(Active { engine, generation });
+        let active = Arc::new(Active { engine, generation, since: unix_now() });
         self.current.store(Some(active.clone()));
-        // Whoever reads the hash in the metrics may count on it.
-        let loaded = (generation, active.engine.revision(), active.engine.hash());
-        self.metrics.config_loaded(self.source, Some(loaded), unix_now());
+        self.metrics.config_loaded(self.source, true);
         self.gate.open(detail(&active));
         generation
     }

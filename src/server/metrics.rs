@@ -4,6 +4,7 @@
 
 mod answers;
 pub(crate) mod certs;
+mod in_use;
 mod kube_api;
 #[cfg(feature = "otlp")]
 pub(crate) mod spans;
@@ -22,9 +23,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use self::certs::CertificateMetrics;
 pub(crate) use self::{answers::Answers, kube_api::KubeApi, watches::Watches};
-use super::process;
+use self::{certs::CertificateMetrics, in_use::InUse};
+use super::{configuration::Slot, process};
 
 /// Content type of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -57,18 +58,6 @@ struct ByResult {
 struct Reload {
     source: Label,
     result: Label,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Hash {
-    hash: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Build {
-    version: Label,
-    revision: String,
-    commit: Label,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -111,7 +100,6 @@ pub(crate) struct Metrics {
     istio_failure: Counter,
     istio_skip: Counter,
     istio_time: Histogram,
-    build: Family<Build, Gauge>,
     requests: Family<RequestLabels, Counter>,
     duration: Histogram,
     stages: Family<Stage, Histogram>,
@@ -129,11 +117,8 @@ pub(crate) struct Metrics {
     request_bytes: Histogram,
     patch_bytes: Histogram,
     patch_operations: Histogram,
-    config_generation: Gauge,
     config_last_reload_success: Gauge,
-    config_last_reload_timestamp: Gauge,
     config_reloads: Family<Reload, Counter>,
-    config_hash: Family<Hash, Gauge>,
     certificate_not_before: Gauge,
     certificate_not_after: Gauge,
     tls_reloads: Family<ByResult, Counter>,
@@ -146,9 +131,9 @@ pub(crate) struct Metrics {
     pub(crate) certs: CertificateMetrics,
     /// Watches on the API server.
     pub(crate) watches: Watches,
-    /// Requests to the API server.
     /// How answers were found.
     pub(crate) answers: Answers,
+    /// Requests to the API server.
     pub(crate) kube_api: KubeApi,
     /// Spans of traces.
     #[cfg(feature = "otlp")]
@@ -166,9 +151,9 @@ const OPERATIONS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0];
 const STAGE_SECONDS: [f64; 9] = [0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.01, 0.1, 1.0];
 
 impl Metrics {
-    pub(crate) fn new(dropped_log_lines: Counter) -> Metrics {
+    pub(crate) fn new(dropped_log_lines: Counter, configuration: Slot) -> Metrics {
         let metrics = Metrics::unregistered();
-        metrics.register(dropped_log_lines)
+        metrics.register(dropped_log_lines, configuration)
     }
 
     fn unregistered() -> Metrics {
@@ -192,7 +177,6 @@ impl Metrics {
             istio_failure,
             istio_skip: Counter::default(),
             istio_time: Histogram::new([0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0]),
-            build: Family::default(),
             requests,
             duration: Histogram::new(SECONDS),
             stages,
@@ -203,11 +187,8 @@ impl Metrics {
             request_bytes: Histogram::new(BYTES),
             patch_bytes: Histogram::new(BYTES),
             patch_operations: Histogram::new(OPERATIONS),
-            config_generation: Gauge::default(),
             config_last_reload_success: Gauge::default(),
-            config_last_reload_timestamp: Gauge::default(),
             config_reloads: Family::default(),
-            config_hash: Family::default(),
             certificate_not_before: Gauge::default(),
             certificate_not_after: Gauge::default(),
             tls_reloads: Family::default(),
@@ -225,7 +206,7 @@ impl Metrics {
         }
     }
 
-    fn register(mut self, dropped_log_lines: Counter) -> Metrics {
+    fn register(mut self, dropped_log_lines: Counter, configuration: Slot) -> Metrics {
         let mut registry = Registry::default();
         // The text format appends `_total` to counters and the unit to the name.
         registry.register(
@@ -256,7 +237,6 @@ impl Metrics {
         );
 
         let own = registry.sub_registry_with_prefix("outrigger");
-        own.register("build_info", "What is running; always 1", self.build.clone());
         own.register("requests", "Requests by outcome and reason", self.requests.clone());
         own.register_with_unit(
             "request_duration",
@@ -282,27 +262,12 @@ impl Metrics {
         own.register_with_unit("patch", "Size of patches", Unit::Bytes, self.patch_bytes.clone());
         own.register("patch_operations", "Operations in patches", self.patch_operations.clone());
         own.register(
-            "config_generation",
-            "How many configurations were taken into use",
-            self.config_generation.clone(),
-        );
-        own.register(
             "config_last_reload_success",
             "Whether the last load of the configuration succeeded",
             self.config_last_reload_success.clone(),
         );
-        own.register_with_unit(
-            "config_last_reload_timestamp",
-            "When the configuration in use was taken into use",
-            Unit::Seconds,
-            self.config_last_reload_timestamp.clone(),
-        );
         own.register("config_reload", "Loads of the configuration", self.config_reloads.clone());
-        own.register(
-            "config_hash_info",
-            "Identifies the configuration in use; always 1",
-            self.config_hash.clone(),
-        );
+        own.register_collector(Box::new(InUse(configuration)));
         own.register_with_unit(
             "tls_certificate_not_before_timestamp",
             "Start of the serving certificate's validity",
@@ -427,20 +392,11 @@ impl Metrics {
         self.connections.get_or_create(&Listener { listener }).dec();
     }
 
-    /// Notes a load of the configuration; `loaded` is the new generation with its revision and hash.
-    pub(crate) fn config_loaded(&self, source: &'static str, loaded: Option<(u64, &str, &str)>, now: i64) {
-        let result = if loaded.is_some() { "success" } else { "error" };
+    /// Notes a load of the configuration, taken into use or refused.
+    pub(crate) fn config_loaded(&self, source: &'static str, success: bool) {
+        let result = if success { "success" } else { "error" };
         self.config_reloads.get_or_create(&Reload { source, result }).inc();
-        self.config_last_reload_success.set(i64::from(loaded.is_some()));
-        let Some((generation, revision, hash)) = loaded else { return };
-        self.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.config_last_reload_timestamp.set(now);
-        self.config_hash.clear();
-        self.config_hash.get_or_create(&Hash { hash: hash.to_owned() }).set(1);
-        self.build.clear();
-        let commit = option_env!("OUTRIGGER_COMMIT").unwrap_or("unknown");
-        let labels = Build { version: env!("CARGO_PKG_VERSION"), revision: revision.to_owned(), commit };
-        self.build.get_or_create(&labels).set(1);
+        self.config_last_reload_success.set(i64::from(success));
     }
 
     /// Notes that the configuration in use was found again where a refused one had been.

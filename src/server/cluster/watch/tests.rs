@@ -124,7 +124,7 @@ fn rig(script: Vec<Turn>) -> Rig {
     let client = Client::new(service, "default");
     let readiness = Readiness::default();
     let gate = readiness.gate("things", "not listed");
-    let metrics = Arc::new(Metrics::new(prometheus_client::metrics::counter::Counter::default()));
+    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
     let watcher = Watcher {
         server: Server { client, timings: timings() },
         selected: Selected {
