@@ -50,18 +50,18 @@ const DEFAULT_CLUSTER: &str = "Kubernetes";
 
 static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
 
-/// A JSON pointer, what must be there if anything is, and the sentence if it is not.
-type Shape = (&'static str, fn(&Value) -> bool, &'static str);
+/// A place, what must be there if anything is, and the sentence if it is not.
+type Shape = (&'static [&'static str], fn(&Value) -> bool, &'static str);
 
 /// What every pod is before anything else is: an API server has seen to it, a manifest may be anything.
 const SHAPES: [Shape; 7] = [
-    ("/metadata", Value::is_object, "metadata is not an object"),
-    ("/metadata/labels", Value::is_object, "metadata.labels is not an object"),
-    ("/metadata/annotations", Value::is_object, "metadata.annotations is not an object"),
-    ("/spec", Value::is_object, "spec is not an object"),
-    ("/spec/containers", Value::is_array, "spec.containers is not a list"),
-    ("/spec/initContainers", Value::is_array, "spec.initContainers is not a list"),
-    ("/spec/volumes", Value::is_array, "spec.volumes is not a list"),
+    (&["metadata"], Value::is_object, "metadata is not an object"),
+    (&["metadata", "labels"], Value::is_object, "metadata.labels is not an object"),
+    (&["metadata", "annotations"], Value::is_object, "metadata.annotations is not an object"),
+    (&["spec"], Value::is_object, "spec is not an object"),
+    (&["spec", "containers"], Value::is_array, "spec.containers is not a list"),
+    (&["spec", "initContainers"], Value::is_array, "spec.initContainers is not a list"),
+    (&["spec", "volumes"], Value::is_array, "spec.volumes is not a list"),
 ];
 
 /// Injects one pod, or says why not.
@@ -235,7 +235,7 @@ fn effective_proxy_config<'m>(
             .map_err(|error| Refusal::ProxyConfig(error.to_string()));
     }
     let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
-    let labels = pod.pointer("/metadata/labels").unwrap_or(&Value::Null);
+    let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
     let resources = mesh.proxy_configs();
     proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
@@ -282,7 +282,7 @@ fn check_shape(pod: &Value) -> Result<(), Refusal> {
         return Err(Refusal::NotAPod("it is no JSON object"));
     }
     let of_another = |(place, is_wanted, sentence): &Shape| {
-        pod.pointer(place).is_some_and(|value| !value.is_null() && !is_wanted(value)).then_some(*sentence)
+        pod::at(pod, place).is_some_and(|value| !value.is_null() && !is_wanted(value)).then_some(*sentence)
     };
     SHAPES.iter().find_map(of_another).map_or(Ok(()), |sentence| Err(Refusal::NotAPod(sentence)))
 }

@@ -1,8 +1,8 @@
 //! What manual injection prints, in the form that was asked for.
 
 use clap::ValueEnum;
+use diffy::DiffOptions;
 use serde_json::{Value, json};
-use similar::TextDiff;
 
 use super::files::Input;
 use crate::inject::manual::Manifest;
@@ -60,6 +60,12 @@ fn pretty(value: &Value) -> String {
 fn diff(input: &Input, manifest: &Manifest<'_>) -> String {
     let name = input.name.trim_start_matches("./").trim_start_matches('/');
     let injected = manifest.to_text();
-    let diff = TextDiff::from_lines(input.text.as_str(), injected.as_str());
-    diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string()
+    if injected == input.text {
+        return String::new();
+    }
+    DiffOptions::new()
+        .set_original_filename(format!("a/{name}"))
+        .set_modified_filename(format!("b/{name}"))
+        .create_patch(&input.text, &injected)
+        .to_string()
 }

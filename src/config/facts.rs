@@ -8,6 +8,8 @@ use super::decode::{At, Decoder};
 use super::error::{Fault, Place};
 use super::label::{is_dns_label, is_dns_subdomain};
 
+mod kubelet;
+
 /// A namespace with what decides about injection in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
@@ -29,12 +31,19 @@ pub struct Node {
 }
 
 /// The nodes of a cluster, made for two questions: which kubelet has this one, and which kubelets are there at all.
-/// Both cost the same for five nodes and for five thousand.
+/// Both cost the same for five nodes and for five thousand, and no version is read when they are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
     by_name: BTreeMap<String, String>,
-    /// How many nodes have each version.
-    versions: BTreeMap<String, usize>,
+    versions: BTreeMap<String, Version>,
+}
+
+/// A version of kubelets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    /// How many nodes have it.
+    nodes: usize,
+    minor: Option<u64>,
 }
 
 impl Nodes {
@@ -44,7 +53,8 @@ impl Nodes {
             return false;
         }
         self.remove(&node.name);
-        *self.versions.entry(node.kubelet_version.clone()).or_default() += 1;
+        let new = || Version { nodes: 0, minor: kubelet::minor(&node.kubelet_version) };
+        self.versions.entry(node.kubelet_version.clone()).or_insert_with(new).nodes += 1;
         self.by_name.insert(node.name, node.kubelet_version);
         true
     }
@@ -52,9 +62,9 @@ impl Nodes {
     /// Forgets a node. Tells whether it was known.
     pub fn remove(&mut self, name: &str) -> bool {
         let Some(version) = self.by_name.remove(name) else { return false };
-        if let Some(count) = self.versions.get_mut(&version) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(found) = self.versions.get_mut(&version) {
+            found.nodes -= 1;
+            if found.nodes == 0 {
                 self.versions.remove(&version);
             }
         }
@@ -64,6 +74,17 @@ impl Nodes {
     /// The version of a node's kubelet, if the node is known.
     pub fn kubelet_version(&self, name: &str) -> Option<&str> {
         self.by_name.get(name).map(String::as_str)
+    }
+
+    /// The minor version of a node's kubelet, if the node is known; nothing inside if its version cannot be read.
+    pub fn kubelet_minor(&self, name: &str) -> Option<Option<u64>> {
+        let version = self.by_name.get(name)?;
+        Some(self.versions.get(version)?.minor)
+    }
+
+    /// The minor version of every version of kubelets there is; nothing inside where it cannot be read.
+    pub fn kubelet_minors(&self) -> impl Iterator<Item = Option<u64>> {
+        self.versions.values().map(|version| version.minor)
     }
 
     /// The versions of kubelets there are, each once.

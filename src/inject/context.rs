@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::openshift::ProxyIds;
 use crate::{
     gotypes, names,
-    pod::Workload,
+    pod::{self, Workload},
     template::value::{IntType, Text, Value as TemplateValue},
 };
 
@@ -113,7 +113,7 @@ pub fn configured<'a>(parts: &Parts<'a>, with_proxy_config: bool) -> TemplateVal
 
 /// How inbound traffic reaches the application (Istio's `InboundTrafficPolicyMode`).
 fn inbound_mode(mesh_config: &Value) -> &'static str {
-    match mesh_config.pointer("/inboundTrafficPolicy/mode").and_then(Value::as_str) {
+    match pod::at(mesh_config, &["inboundTrafficPolicy", "mode"]).and_then(Value::as_str) {
         Some("LOCALHOST") => "localhost",
         _ => "passthrough",
     }
@@ -121,5 +121,5 @@ fn inbound_mode(mesh_config: &Value) -> &'static str {
 
 /// Whether the pod's annotations have a say in the images.
 pub fn image_is_annotated(pod: &Value) -> bool {
-    crate::pod::annotation(pod, names::ANNOTATION_PROXY_IMAGE_TYPE).is_some()
+    pod::annotation(pod, names::ANNOTATION_PROXY_IMAGE_TYPE).is_some()
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::warning::{Warning, shown};
 use crate::config::Compat;
-use crate::names;
+use crate::{names, pod};
 
 mod namespace;
 mod reason;
@@ -104,7 +104,7 @@ fn judge<S: PodSelector>(
     {
         return skip;
     }
-    if pod.value.pointer("/spec/hostNetwork") == Some(&Value::Bool(true)) {
+    if pod::at(pod.value, &["spec", "hostNetwork"]) == Some(&Value::Bool(true)) {
         return Verdict::skip(
             Reason::HostNetwork,
             "the pod has spec.hostNetwork: true, and redirecting its traffic would redirect the node's",
@@ -149,7 +149,7 @@ fn not_injectable(pod: &View<'_>) -> Option<Verdict> {
             ),
         ));
     }
-    let os = pod.value.pointer("/spec/os/name").and_then(Value::as_str);
+    let os = pod::at(pod.value, &["spec", "os", "name"]).and_then(Value::as_str);
     if os.is_some_and(|os| os.eq_ignore_ascii_case("windows")) {
         return Some(Verdict::skip(
             Reason::WindowsPod,
@@ -199,7 +199,7 @@ fn wish<S: PodSelector>(
         )),
     }
     let none = Map::new();
-    let labels = pod.value.pointer("/metadata/labels").and_then(Value::as_object).unwrap_or(&none);
+    let labels = pod::at(pod.value, &["metadata", "labels"]).and_then(Value::as_object).unwrap_or(&none);
     let matching = |selectors: &[S]| {
         selectors.iter().position(|selector| !selector.is_empty() && selector.matches(labels))
     };
@@ -233,12 +233,7 @@ impl<'a> View<'a> {
     }
 
     fn has_container(&self, name: &str) -> bool {
-        let lists = ["/spec/containers", "/spec/initContainers"];
-        lists
-            .iter()
-            .filter_map(|path| self.value.pointer(path)?.as_array())
-            .flatten()
-            .any(|container| container.get("name").and_then(Value::as_str) == Some(name))
+        pod::find_container(self.value, name).is_some()
     }
 }
 

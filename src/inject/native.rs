@@ -3,10 +3,6 @@
 //! Kubernetes made native sidecars stable in 1.33, so a cluster is trusted with them when every node that may run the
 //! pod has a kubelet of at least that version (Istio's `DetectNativeSidecar`).
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
 use crate::config::{NativeSidecars, Nodes};
 
 /// The first minor version of Kubernetes whose native sidecars are stable.
@@ -23,9 +19,9 @@ pub fn detected(mode: NativeSidecars, nodes: Option<&Nodes>, assigned: Option<&s
         NativeSidecars::Auto => {
             let Some(nodes) = nodes else { return false };
             let assigned = assigned.filter(|name| !name.is_empty());
-            match assigned.and_then(|name| nodes.kubelet_version(name)) {
-                Some(version) => is_stable(version),
-                None => nodes.versions().all(is_stable),
+            match assigned.and_then(|name| nodes.kubelet_minor(name)) {
+                Some(minor) => is_stable(minor),
+                None => nodes.kubelet_minors().all(is_stable),
             }
         }
     }
@@ -40,27 +36,11 @@ pub fn for_pod(detected: bool, annotation: Option<&str>) -> bool {
     }
 }
 
-/// Whether a kubelet of this version has stable native sidecars; a version that cannot be read has not.
+/// Whether a kubelet of this minor version has stable native sidecars; a version that cannot be read has not.
 ///
 /// Only the minor version counts, as in Istio.
-fn is_stable(kubelet_version: &str) -> bool {
-    minor(kubelet_version).is_some_and(|minor| minor >= MINIMUM_MINOR)
-}
-
-/// The second segment of a version as hashicorp/go-version's `NewVersion` reads it; a missing one is 0.
-fn minor(version: &str) -> Option<u64> {
-    static VERSION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(concat!(
-            r"^v?([0-9]+(\.[0-9]+)*?)",
-            r"(-([0-9]+[0-9A-Za-z\-~]*(\.[0-9A-Za-z\-~]+)*)|(-?([A-Za-z\-~]+[0-9A-Za-z\-~]*(\.[0-9A-Za-z\-~]+)*)))?",
-            r"(\+([0-9A-Za-z\-~]+(\.[0-9A-Za-z\-~]+)*))?$",
-        ))
-        .ok()
-    });
-    let captures = VERSION.as_ref()?.captures(version)?;
-    let segments: Vec<i64> =
-        captures.get(1)?.as_str().split('.').map(|segment| segment.parse().ok()).collect::<Option<_>>()?;
-    u64::try_from(segments.get(1).copied().unwrap_or(0)).ok()
+fn is_stable(minor: Option<u64>) -> bool {
+    minor.is_some_and(|minor| minor >= MINIMUM_MINOR)
 }
 
 #[cfg(test)]
@@ -114,16 +94,6 @@ mod tests {
             ["", "garbage", "v1.x", "1.33.0 ", "v1.33.0+", "1..33", "v1.99999999999999999999", "２.33"]
         {
             assert!(!detected(NativeSidecars::Auto, Some(&nodes(&[version])), None), "{version}");
-        }
-    }
-
-    /// `hack/oracle/annotations` asked hashicorp/go-version.
-    #[test]
-    fn reads_versions_as_go_version_does() {
-        let fixture = include_str!("../../tests/fixtures/annotations.json");
-        let fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
-        for (version, expected) in fixture["minor"].as_object().unwrap() {
-            assert_eq!(minor(version), expected.as_u64(), "{version:?}");
         }
     }
 

@@ -112,7 +112,7 @@ pub fn overlays<'n>(
 /// Does something with what the templates are shown of a pod.
 fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> T) -> T {
     let workload = view.workload.cloned().unwrap_or_else(|| pod::owner(view.pod));
-    let image_type = view.proxy_config.pointer("/image/imageType").and_then(Value::as_str);
+    let image_type = pod::at(view.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
     work(&Parts {
         pod: view.pod,
         type_meta: &context::type_meta(&workload),

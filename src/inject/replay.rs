@@ -21,10 +21,9 @@
 
 use std::{
     collections::BTreeMap,
-    hash::BuildHasher,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
 };
 
@@ -32,7 +31,7 @@ use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
 use super::{Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, known_nodes, native, run_by};
-use crate::config::Mesh;
+use crate::{config::Mesh, seen::Seen};
 
 mod scan;
 mod sketch;
@@ -160,7 +159,7 @@ impl Replays {
             token: !configuration.contains(TOKEN_VOLUME),
         };
         let kept = Cache::with_weighter(512, BYTES, Weight);
-        Replays { blanks, kept, seen: Seen::default(), credit: AtomicI64::new(CREDIT * FRACTION) }
+        Replays { blanks, kept, seen: Seen::new(REMEMBERED), credit: AtomicI64::new(CREDIT * FRACTION) }
     }
 
     /// Sketches a pod, if answers for pods like it can be kept.
@@ -440,29 +439,6 @@ impl Weighter<Box<[u8]>, Arc<Replay>> for Weight {
             Summary::Skipped { warnings, .. } => strings(warnings),
         };
         (key.len() + texts + said + OVERHEAD) as u64
-    }
-}
-
-/// Which keys were seen, by their hash: a pod that comes once is not worth keeping. To be mistaken costs one run.
-#[derive(Debug)]
-struct Seen {
-    hasher: std::hash::RandomState,
-    hashes: Box<[AtomicU64]>,
-}
-
-impl Default for Seen {
-    fn default() -> Seen {
-        let hashes = (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect();
-        Seen { hasher: std::hash::RandomState::new(), hashes }
-    }
-}
-
-impl Seen {
-    /// Notes a key, and says whether it was noted before.
-    fn again(&self, key: &[u8]) -> bool {
-        let hash = self.hasher.hash_one(key);
-        let slot = self.hashes.get(hash as usize % REMEMBERED);
-        slot.is_some_and(|slot| slot.swap(hash, Ordering::Relaxed) == hash)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Placeholder, STAND_IN};
+use super::{Placeholder, STAND_IN, value::has_placeholder_characters};
 use crate::{
     gotypes,
     yaml::{self, Kind, Limits, Mark, Node, RenderedScalar, Style},
@@ -234,7 +234,7 @@ impl yaml::Tree for Part {
     type Entries = Entries;
 
     fn scalar(scalar: RenderedScalar<'_>) -> Option<Part> {
-        if scalar.text.contains(OPEN) {
+        if has_placeholder_characters(&scalar.text) {
             return Some(Part::Text(Text::of(&scalar.text, scalar.style).ok()?));
         }
         Some(Part::Literal(scalar.into_value()?))
@@ -248,7 +248,7 @@ impl yaml::Tree for Part {
     }
 
     fn entry(entries: &mut Self::Entries, key: RenderedScalar<'_>, value: Part) -> Option<()> {
-        let key = if key.text.contains(OPEN) {
+        let key = if has_placeholder_characters(&key.text) {
             Key::Text(Text::of(&key.text, key.style).ok()?)
         } else {
             Key::Literal(key.into_key()?)

@@ -79,7 +79,7 @@ struct Variants {
     by_keys: [OnceLock<(Present, Option<Template>)>; VARIANTS],
 }
 
-const VARIANTS: usize = 8;
+const VARIANTS: usize = 32;
 
 impl Specialised {
     /// Room for these templates.

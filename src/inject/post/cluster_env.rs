@@ -21,11 +21,13 @@ pub fn environment(
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let from_path = |name: &str| path_env.get(name).filter(|value| !value.is_empty()).cloned();
     let cluster = from_path(names::ENV_CLUSTER_ID)
-        .unwrap_or_else(|| text(values.pointer("/global/multiCluster/clusterName")));
+        .unwrap_or_else(|| text(pod::at(values, &["global", "multiCluster", "clusterName"])));
     let label = pod::label(pod, names::LABEL_TOPOLOGY_NETWORK);
     let network = match label {
         Some(label) => label.to_owned(),
-        None => from_path(names::ENV_NETWORK).unwrap_or_else(|| text(values.pointer("/global/network"))),
+        None => {
+            from_path(names::ENV_NETWORK).unwrap_or_else(|| text(pod::at(values, &["global", "network"])))
+        }
     };
     let mut all = path_env.clone();
     for (name, value) in [(names::ENV_CLUSTER_ID, cluster), (names::ENV_NETWORK, network)] {

@@ -50,7 +50,7 @@ const CLASSIC: [(&str, Place); 3] = [
 fn holds_application(context: &PostContext<'_>) -> bool {
     let hold = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
     hold(context.proxy_config.get("holdApplicationUntilProxyStarts"))
-        || hold(context.values.pointer("/global/proxy/holdApplicationUntilProxyStarts"))
+        || hold(pod::at(context.values, &["global", "proxy", "holdApplicationUntilProxyStarts"]))
 }
 
 /// Moves a container within its list; of several with the name the last one stays (Istio's `modifyContainers`).

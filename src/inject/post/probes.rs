@@ -56,7 +56,7 @@ pub(super) fn rewrite(
 fn wants_rewriting(pod: &Value, values: &Value) -> bool {
     let own = pod::annotation(pod, names::ANNOTATION_REWRITE_PROBES).and_then(go_bool);
     let configured =
-        || values.pointer("/sidecarInjectorWebhook/rewriteAppHTTPProbe").and_then(Value::as_bool);
+        || pod::at(values, &["sidecarInjectorWebhook", "rewriteAppHTTPProbe"]).and_then(Value::as_bool);
     own.or_else(configured).unwrap_or(false)
 }
 

@@ -28,7 +28,7 @@ pub(super) fn probe_port(pod: &Value, mesh_config: &Value, compat: Compat) -> i6
 }
 
 fn of_mesh(mesh_config: &Value) -> i64 {
-    mesh_config.pointer("/defaultConfig/statusPort").and_then(Value::as_i64).unwrap_or(DEFAULT)
+    pod::at(mesh_config, &["defaultConfig", "statusPort"]).and_then(Value::as_i64).unwrap_or(DEFAULT)
 }
 
 /// Istio's `DefaultMeshConfig`, for a MeshConfig whose defaults are not filled in.

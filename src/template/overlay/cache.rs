@@ -1,80 +1,61 @@
 //! Parsed overlays by rendered text.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::Arc;
 
+use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
 use super::{Overlay, OverlayError, Part, Placeholder};
+use crate::seen::Seen;
 
 /// Parsed overlays by rendered text, bounded by the bytes they take.
 ///
-/// A text is kept from the second time it is met, so texts that never come back cost neither memory nor a lock. There are
-/// two generations: when the young one is full it becomes the old one, and what nobody asks for again goes with it.
+/// A text is kept from the second time it is met, so texts that never come back cost neither memory nor a lock. What is
+/// asked for often stays: a crowd of texts that came twice does not drive it out.
 #[derive(Debug)]
 pub struct OverlayCache {
-    hasher: RandomState,
-    shards: [RwLock<Generations>; SHARDS],
-    /// Hashes of texts that were met, each in one place; a wrong one costs a text its place or gives it one too early.
-    met: Box<[AtomicU64]>,
+    kept: Cache<Box<str>, Arc<Kept>, Weight>,
+    met: Seen,
 }
 
-const SHARDS: usize = 4;
+/// Bytes of texts and overlays that are kept. To copy an overlay out of memory that no CPU has at hand costs as much as to
+/// read its text once more, so that more would bring nothing.
+const BYTES: u64 = 4 << 20;
+/// Texts of which it is remembered that they were met.
 const MET: usize = 2048;
 
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<u64, Entry>,
-    young_bytes: usize,
-    old: HashMap<u64, Entry>,
+#[derive(Debug)]
+struct Kept {
+    overlay: Overlay,
+    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
-    text: Arc<str>,
-    overlay: Arc<Overlay>,
-    bytes: usize,
+struct Weight;
+
+impl Weighter<Box<str>, Arc<Kept>> for Weight {
+    fn weight(&self, text: &Box<str>, kept: &Arc<Kept>) -> u64 {
+        (text.len() + kept.bytes) as u64
+    }
 }
 
 impl Default for OverlayCache {
     fn default() -> OverlayCache {
-        OverlayCache {
-            hasher: RandomState::new(),
-            shards: Default::default(),
-            met: (0..MET).map(|_| AtomicU64::new(0)).collect(),
-        }
+        OverlayCache { kept: Cache::with_weighter(64, BYTES, Weight), met: Seen::new(MET) }
     }
 }
 
 impl OverlayCache {
-    /// Bytes of one generation, those of the overlays included.
-    const GENERATION_BYTES: usize = 6 << 20;
-
     /// Forgets every overlay.
     pub fn clear(&self) {
-        self.met.iter().for_each(|hash| hash.store(0, Ordering::Relaxed));
-        for shard in &self.shards {
-            let old = std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner));
-            drop(old);
-        }
+        self.met.clear();
+        self.kept.clear();
     }
 
     /// The rendered texts whose overlays are kept.
     #[cfg(test)]
     pub(crate) fn texts(&self) -> Vec<String> {
-        let mut texts = Vec::new();
-        for shard in &self.shards {
-            let generations = shard.read().unwrap();
-            let entries = generations.young.values().chain(generations.old.values());
-            texts.extend(entries.map(|entry| entry.text.to_string()));
-        }
-        texts
+        self.kept.iter().map(|(text, _)| text.into_string()).collect()
     }
 
     /// The overlay of a rendered text for one pod; the text is parsed if it has not been seen lately.
@@ -82,67 +63,17 @@ impl OverlayCache {
     /// # Errors
     /// As [`Overlay::parse`] and [`Overlay::fill`].
     pub fn filled(&self, text: &str, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
-        match self.overlay(text)? {
-            Found::Kept(overlay) => overlay.fill(placeholders),
-            Found::Once(overlay) => overlay.into_filled(placeholders),
+        if let Some(kept) = self.kept.get(text) {
+            return kept.overlay.fill(placeholders);
         }
-    }
-
-    fn overlay(&self, text: &str) -> Result<Found, OverlayError> {
-        let hash = self.hasher.hash_one(text);
-        // Other bits than those that choose a place in `met`.
-        let Some(shard) = self.shards.get((hash >> 32) as usize % SHARDS) else {
-            return Ok(Found::Once(Overlay::parse(text)?));
-        };
-        let is_it = |entry: &&Entry| *entry.text == *text;
-        let generations = shard.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = generations.young.get(&hash).filter(is_it) {
-            return Ok(Found::Kept(Arc::clone(&entry.overlay)));
+        let overlay = Overlay::parse(text)?;
+        if !self.met.again(text) {
+            return overlay.into_filled(placeholders);
         }
-        let aged = generations.old.get(&hash).filter(is_it).cloned();
-        drop(generations);
-        let entry = match aged {
-            Some(entry) => entry,
-            None => {
-                let overlay = Overlay::parse(text)?;
-                let met = self.met.get(hash as usize % MET).map(|met| met.swap(hash, Ordering::Relaxed));
-                if met != Some(hash) {
-                    return Ok(Found::Once(overlay));
-                }
-                let bytes = text.len() + weight(&overlay.root);
-                if bytes > Self::GENERATION_BYTES / SHARDS {
-                    return Ok(Found::Once(overlay));
-                }
-                Entry { text: Arc::from(text), overlay: Arc::new(overlay), bytes }
-            }
-        };
-        let overlay = Arc::clone(&entry.overlay);
-        let gone = shard.write().unwrap_or_else(PoisonError::into_inner).insert(hash, entry);
-        drop(gone);
-        Ok(Found::Kept(overlay))
-    }
-}
-
-/// An overlay that is kept, or one that is not.
-#[derive(Debug)]
-enum Found {
-    Kept(Arc<Overlay>),
-    Once(Overlay),
-}
-
-impl Generations {
-    /// Keeps an entry; what has to go for it is dropped by the caller, who has given the lock back by then.
-    fn insert(&mut self, hash: u64, entry: Entry) -> HashMap<u64, Entry> {
-        let mut gone = HashMap::new();
-        if self.young_bytes + entry.bytes > OverlayCache::GENERATION_BYTES / SHARDS {
-            gone = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
-            self.young_bytes = 0;
-        }
-        self.young_bytes += entry.bytes;
-        if let Some(replaced) = self.young.insert(hash, entry) {
-            self.young_bytes = self.young_bytes.saturating_sub(replaced.bytes);
-        }
-        gone
+        let filled = overlay.fill(placeholders);
+        let bytes = weight(&overlay.root);
+        self.kept.insert(text.into(), Arc::new(Kept { overlay, bytes }));
+        filled
     }
 }
 
@@ -184,13 +115,17 @@ mod tests {
 
     use super::*;
 
+    fn see(cache: &OverlayCache, text: &str) {
+        cache.filled(text, &[]).unwrap();
+    }
+
     #[test]
-    fn the_cache_gives_one_overlay_for_a_text_that_comes_back() {
+    fn a_text_that_comes_back_is_kept() {
         let cache = OverlayCache::default();
-        assert!(matches!(cache.overlay("a: b").unwrap(), Found::Once(_)), "kept after it was met once");
-        let Found::Kept(second) = cache.overlay("a: b").unwrap() else { panic!("not kept") };
-        let Found::Kept(third) = cache.overlay("a: b").unwrap() else { panic!("not kept") };
-        assert!(Arc::ptr_eq(&second, &third));
+        see(&cache, "a: b");
+        assert!(cache.texts().is_empty(), "kept after it was met once");
+        see(&cache, "a: b");
+        assert_eq!(cache.texts(), ["a: b"]);
         cache.clear();
         assert!(cache.texts().is_empty());
     }
@@ -216,25 +151,31 @@ mod tests {
         let large = "x".repeat(64 << 10);
         for index in 0..1000 {
             for _ in 0..2 {
-                cache.overlay(&format!("a{index}: {large}")).unwrap();
+                see(&cache, &format!("a{index}: {large}"));
             }
         }
-        let (mut bytes, mut kept) = (0, 0);
-        for shard in &cache.shards {
-            let generations = shard.read().unwrap();
-            let entries = generations.young.values().chain(generations.old.values());
-            bytes += entries.clone().map(|entry| entry.bytes).sum::<usize>();
-            kept += entries.count();
+        assert!(cache.kept.len() > 10, "{}", cache.kept.len());
+        assert!(cache.kept.weight() <= BYTES, "{} bytes", cache.kept.weight());
+    }
+
+    #[test]
+    fn what_is_asked_for_often_stays() {
+        let cache = OverlayCache::default();
+        let large = "x".repeat(64 << 10);
+        for index in 0..1000 {
+            see(&cache, "often: asked for");
+            for _ in 0..2 {
+                see(&cache, &format!("a{index}: {large}"));
+            }
         }
-        assert!(kept > 20, "{kept}");
-        assert!(bytes <= 2 * OverlayCache::GENERATION_BYTES, "{bytes} bytes");
+        assert!(cache.kept.get("often: asked for").is_some());
     }
 
     #[test]
     fn texts_that_never_come_back_are_not_kept() {
         let cache = OverlayCache::default();
         for index in 0..500 {
-            cache.overlay(&format!("a: {index}")).unwrap();
+            see(&cache, &format!("a: {index}"));
         }
         assert!(cache.texts().is_empty());
     }
@@ -244,7 +185,7 @@ mod tests {
         let cache = OverlayCache::default();
         let text = format!("a: [{}]", vec!["{b: c}"; 10_000].join(", "));
         for _ in 0..3 {
-            cache.overlay(&text).unwrap();
+            see(&cache, &text);
         }
         assert!(cache.texts().is_empty());
     }

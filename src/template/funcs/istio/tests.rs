@@ -154,7 +154,7 @@ fn json_of_maps_and_structs() {
                 "{{ structToJSON .Values.r }} {{ structToJSON .Values.none }}",
                 r#"{"a":"\u003c","b":[1,null]} {}"#,
             ),
-            ("{{ structToJSON .Spec.SecurityContext }}", r#"{"<"runAsUser>":5}"#),
+            ("{{ structToJSON .Spec.SecurityContext }}", r#"{"<"runAsUser>":<5>}"#),
             ("{{ (fromJSON `{\"a\": [1]}`).a }} {{ fromJSON `{bad` }}", "[1] {}"),
             (
                 "{{ toJsonMap (strdict `a` `1`) .ObjectMeta.Labels }} {{ toJsonMap }}",
@@ -173,7 +173,7 @@ fn proto_to_json_drops_defaults() {
         &pod,
         &[
             ("{{ protoToJSON .ProxyConfig }} {{ protoToJSON .NoProxyConfig }}", r#"{"concurrency":3} {}"#),
-            ("{{ protoToJSON .PodProxyConfig }}", r#"{"<"concurrency>":3}"#),
+            ("{{ protoToJSON .PodProxyConfig }}", r#"{"<"concurrency>":<3>}"#),
         ],
     );
     assert!(matches!(render("{{ protoToJSON `x` }}", &pod), Err(Problem::Function { .. })));

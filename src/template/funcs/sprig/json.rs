@@ -1,9 +1,9 @@
 //! JSON as Go's `encoding/json` writes and reads it.
 //!
 //! Structure is clean: braces, colons and quotes are ours, a text from the pod stands between the quotes as one
-//! placeholder. That goes for keys too.
+//! placeholder. That goes for keys too, and for numbers behind such a key.
 
-use serde_json::Value as Json;
+use serde_json::{Number, Value as Json};
 
 use super::super::{Call, FuncError, Param, Row, Segment};
 use super::argument::{Outcome, bounded, real, value};
@@ -177,14 +177,7 @@ impl Writer {
         match json {
             Json::Null => self.out.push_str("null"),
             Json::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
-            Json::Number(number) => {
-                let text = if number.is_f64() {
-                    float(number.as_f64().unwrap_or_default())?
-                } else {
-                    number.to_string()
-                };
-                self.out.push_str(&text);
-            }
+            Json::Number(number) => self.out.push_str(&go_number(number)?),
             Json::String(text) => self.input_text(call, text, tainted),
             Json::Array(items) => {
                 self.open('[')?;
@@ -200,7 +193,14 @@ impl Writer {
                     self.next(index);
                     self.input_text(call, key, tainted);
                     self.colon();
-                    self.json(call, item, tainted)?;
+                    match item {
+                        // Beside a key that is one already: pods with other ports are rendered to the same text.
+                        Json::Number(number) if tainted => {
+                            call.spend(1)?;
+                            call.push_placeholder(&mut self.out, &go_number(number)?, false);
+                        }
+                        item => self.json(call, item, tainted)?,
+                    }
                 }
                 self.close('}', entries.is_empty());
             }
@@ -276,6 +276,11 @@ fn escape(out: &mut String, text: &str, html: bool) {
             c => write!(out, "{c}"),
         };
     }
+}
+
+/// A number of the input as Go writes it.
+fn go_number(number: &Number) -> Result<String, FuncError> {
+    if number.is_f64() { float(number.as_f64().unwrap_or_default()) } else { Ok(number.to_string()) }
 }
 
 /// A float as `encoding/json` writes it: an exponent only below 1e-6 and from 1e21 on.
