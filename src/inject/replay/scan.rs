@@ -116,7 +116,7 @@ impl<'t> Scan<'t> {
         let start = self.at;
         loop {
             let rest = self.bytes().get(self.at..)?;
-            self.at += memchr::memchr2(b'"', b'\\', rest)? + 1;
+            self.at += quote_or_escape(rest)? + 1;
             if self.bytes().get(self.at - 1) == Some(&b'"') {
                 return Some(start..self.at - 1);
             }
@@ -148,6 +148,24 @@ impl<'t> Scan<'t> {
     fn expect(&mut self, wanted: u8) -> Walked {
         (self.next()? == wanted).then_some(())
     }
+}
+
+/// Where the next quote or backslash is. Most strings of a pod are shorter than what a call of `memchr2` is worth, so the
+/// first two words are looked at here.
+fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    // The lowest bit that is set belongs to the first byte that is zero.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().take(2).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let passed = words.len().min(2) * 8;
+    memchr::memchr2(b'"', b'\\', bytes.get(passed..)?).map(|at| passed + at)
 }
 
 #[cfg(test)]
@@ -200,6 +218,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_quote_or_escape_is_found_where_it_is(bytes in "[\"!#\\\\\\[\\]\u{a2}\u{dc}a]{0,40}") {
+            let wanted = |byte: &u8| matches!(byte, b'"' | b'\\');
+            prop_assert_eq!(quote_or_escape(bytes.as_bytes()), bytes.as_bytes().iter().position(wanted));
+        }
+
         #[test]
         fn any_text_is_walked_without_a_panic(text in "[\\[\\]{}\",:\\\\a1 \u{e000}]{0,40}") {
             keys_and_values(&text);

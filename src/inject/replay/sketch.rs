@@ -192,8 +192,7 @@ impl<'t> Sketch<'t> {
             return;
         }
         // What stands before a suffix says what it is, so that elsewhere the five characters are not the suffix.
-        let whole = format!("{TOKEN_VOLUME}{first}");
-        if self.stands(&whole) == all.len() && self.stands(TOKEN_VOLUME) == all.len() {
+        if self.stands(TOKEN_VOLUME) == all.len() {
             self.put(all, 1..=5);
         }
     }
