@@ -34,6 +34,8 @@ def lines(rows):
     yield from costs("skips", "skip", "≤ 1.3 × floor")
     yield from costs("denials", "denial", "")
     yield from costs("big", "`big.json`, 36 KB", "")
+    yield from costs("sized 50000", "a pod of 50 KB, seen", "")
+    yield from costs("sized-shapes 50000", "a pod of 50 KB, never seen", "")
     yield from costs("sized 500000", "a pod of 500 KB, seen", "")
     yield from costs("sized-shapes 500000", "a pod of 500 KB, never seen", "")
     yield from costs("http2 replicas", "replicas, HTTP/2", "")

@@ -1,7 +1,7 @@
 //! What manual injection prints, in the form that was asked for.
 
 use clap::ValueEnum;
-use diffy::DiffOptions;
+use diffy::{DiffOptions, PatchFormatter};
 use serde_json::{Value, json};
 
 use super::files::Input;
@@ -63,9 +63,10 @@ fn diff(input: &Input, manifest: &Manifest<'_>) -> String {
     if injected == input.text {
         return String::new();
     }
-    DiffOptions::new()
+    let patch = DiffOptions::new()
         .set_original_filename(format!("a/{name}"))
         .set_modified_filename(format!("b/{name}"))
-        .create_patch(&input.text, &injected)
-        .to_string()
+        .create_patch(&input.text, &injected);
+    // As `diff -u` and git write them: not every reader of patches knows blank lines without their space.
+    PatchFormatter::new().suppress_blank_empty(false).fmt_patch(&patch).to_string()
 }

@@ -110,8 +110,9 @@ impl Configuration {
             tracing::info!(generation, revision, hash, "a configuration is taken into use");
         }
         let active = Arc::new(Active { engine, generation, since: unix_now() });
-        self.current.store(Some(active.clone()));
+        // Whoever sees the new configuration sees that it was loaded.
         self.metrics.config_loaded(self.source, true);
+        self.current.store(Some(active.clone()));
         self.gate.open(detail(&active));
         generation
     }

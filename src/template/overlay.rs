@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Placeholder, STAND_IN, value::has_placeholder_characters};
+use super::{Placeholder, STAND_IN};
 use crate::{
     gotypes,
     yaml::{self, Kind, Limits, Mark, Node, RenderedScalar, Style},
@@ -234,7 +234,7 @@ impl yaml::Tree for Part {
     type Entries = Entries;
 
     fn scalar(scalar: RenderedScalar<'_>) -> Option<Part> {
-        if has_placeholder_characters(&scalar.text) {
+        if has_placeholder(&scalar.text) {
             return Some(Part::Text(Text::of(&scalar.text, scalar.style).ok()?));
         }
         Some(Part::Literal(scalar.into_value()?))
@@ -248,7 +248,7 @@ impl yaml::Tree for Part {
     }
 
     fn entry(entries: &mut Self::Entries, key: RenderedScalar<'_>, value: Part) -> Option<()> {
-        let key = if has_placeholder_characters(&key.text) {
+        let key = if has_placeholder(&key.text) {
             Key::Text(Text::of(&key.text, key.style).ok()?)
         } else {
             Key::Literal(key.into_key()?)
@@ -324,7 +324,7 @@ impl Text {
 fn part(node: Node) -> Result<Part, OverlayError> {
     let mark = node.mark;
     match node.kind {
-        Kind::Scalar { text, style, .. } if text.contains(OPEN) => Ok(Part::Text(Text::of(&text, style)?)),
+        Kind::Scalar { text, style, .. } if has_placeholder(&text) => Ok(Part::Text(Text::of(&text, style)?)),
         Kind::Scalar { .. } => Ok(Part::Literal(node.into_value()?)),
         Kind::Sequence(nodes) => {
             let mut items = Default::default();
@@ -345,9 +345,14 @@ fn part(node: Node) -> Result<Part, OverlayError> {
 
 fn mapping_key(node: Node) -> Result<Key, OverlayError> {
     match &node.kind {
-        Kind::Scalar { text, style, .. } if text.contains(OPEN) => Ok(Key::Text(Text::of(text, *style)?)),
+        Kind::Scalar { text, style, .. } if has_placeholder(text) => Ok(Key::Text(Text::of(text, *style)?)),
         _ => Ok(Key::Literal(node.into_key_text()?)),
     }
+}
+
+/// Whether a scalar's text has a placeholder. What it starts with in UTF-8 is rare, and looking for a byte is cheap.
+fn has_placeholder(text: &str) -> bool {
+    text.as_bytes().contains(&0xee) && text.contains(OPEN)
 }
 
 /// Splits a scalar's text at its placeholders.

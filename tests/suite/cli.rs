@@ -249,6 +249,20 @@ fn diffs_are_of_whole_files() {
 }
 
 #[test]
+fn diffs_are_written_as_others_write_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a b.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {sidecar.istio.io/inject: \"true\"}}\nspec:\n  containers: [{name: a, image: a}]";
+    let other = "{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}";
+    fs::write(&file, format!("{pod}\n---\n\n{other}")).unwrap();
+    let run = outrigger(&["inject", "-qf", text(&file), "-o", "diff"]);
+    let name = text(&file).trim_start_matches('/');
+    assert!(run.stdout.starts_with(&format!("--- a/{name}\n+++ b/{name}\n@@ -1,")), "{}", run.stdout);
+    let end = format!("\n ---\n \n {other}\n\\ No newline at end of file\n");
+    assert!(run.stdout.ends_with(&end), "{}", run.stdout);
+}
+
+#[test]
 fn finds_templates_where_it_is_told() {
     let file = fixture("worker-pool.yaml");
     let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec.worker.podTemplate"]);

@@ -15,7 +15,8 @@ use prometheus_client::{
 
 use crate::server::configuration::Slot;
 
-/// Reads the slot when metrics are asked for.
+/// Reads the slot when metrics are asked for. (A registry would end the help texts with a full stop; a collector writes its
+/// own.)
 pub(super) struct InUse(pub(super) Slot);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -40,22 +41,22 @@ impl Collector for InUse {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let active = self.0.load();
         let generation = active.as_ref().map_or(0, |active| active.generation);
-        let help = "How many configurations were taken into use";
+        let help = "How many configurations were taken into use.";
         write(&mut encoder, "config_generation", help, None, &ConstGauge::new(generation))?;
         let since = active.as_ref().map_or(0, |active| active.since);
-        let help = "When the configuration in use was taken into use";
+        let help = "When the configuration in use was taken into use.";
         let seconds = Some(&Unit::Seconds);
         write(&mut encoder, "config_last_reload_timestamp", help, seconds, &ConstGauge::new(since))?;
         let Some(active) = active.as_ref() else { return Ok(()) };
         let hash = Hash { hash: active.engine.hash().to_owned() };
-        let help = "Identifies the configuration in use; always 1";
+        let help = "Identifies the configuration in use; always 1.";
         write(&mut encoder, "config_hash_info", help, None, &one(&hash))?;
         let build = Build {
             version: env!("CARGO_PKG_VERSION"),
             revision: active.engine.revision().to_owned(),
             commit: option_env!("OUTRIGGER_COMMIT").unwrap_or("unknown"),
         };
-        write(&mut encoder, "build_info", "What is running; always 1", None, &one(&build))
+        write(&mut encoder, "build_info", "What is running; always 1.", None, &one(&build))
     }
 }
 
