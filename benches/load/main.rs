@@ -184,10 +184,9 @@ fn run(arguments: Arguments) -> io::Result<()> {
     if let What::Corpus { corpus, bytes, count } = what {
         use io::Write;
         let mut out = io::stdout().lock();
-        return corpus
-            .reviews(0, count, bytes)
-            .iter()
-            .try_for_each(|review| out.write_all(review).and_then(|()| out.write_all(b"\n")));
+        return corpus.reviews(0, count, bytes).iter().try_for_each(|review| {
+            out.write_all(review.trim_ascii_end()).and_then(|()| out.write_all(b"\n"))
+        });
     }
     let bench = Bench::new(arguments.outrigger, arguments.server_cpus, arguments.serve, arguments.cached)?;
     let runtime =
