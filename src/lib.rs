@@ -13,6 +13,7 @@
 //! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
+//! - `place`: where in a document a walk is, for patches and for errors.
 //! - `seen`: what was met before, for the stores that keep what comes back.
 //! - [`names`]: every label, annotation, container and port name, once.
 //!
@@ -29,6 +30,7 @@ pub mod merge;
 pub mod meshconfig;
 pub mod names;
 pub mod patch;
+mod place;
 pub mod pod;
 mod seen;
 pub mod template;

@@ -16,7 +16,6 @@
 mod directive;
 mod list;
 mod order;
-mod path;
 mod scalar;
 pub(crate) mod schema;
 
@@ -25,9 +24,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use self::directive::{Copying, Key};
-use self::path::Path;
 use self::scalar::{Kind, Scalar};
 use self::schema::{Merge, Type};
+use crate::place::Place;
 
 /// Whether a patch may carry directives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +137,7 @@ pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Resu
         }
     };
     match patch {
-        Value::Object(patch) => Merger { directives }.object(&mut merged, patch, Type::Pod, &Path::ROOT)?,
+        Value::Object(patch) => Merger { directives }.object(&mut merged, patch, Type::Pod, &Place::ROOT)?,
         Value::Null => {}
         other => return Err(Error::NotAnObject { document: "patch", found: Kind::of(&other).name() }),
     }
@@ -162,7 +161,7 @@ impl Merger {
         original: &mut Map<String, Value>,
         patch: Map<String, Value>,
         ty: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         if self.honours() && is_steered(&patch) {
             return self.steered_object(original, patch, ty, path);
@@ -176,7 +175,7 @@ impl Merger {
         original: &mut Map<String, Value>,
         patch: Map<String, Value>,
         ty: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         if let Some(directive) = patch.get(directive::PATCH) {
             return self.whole_object(original, &patch, directive, path);
@@ -203,7 +202,7 @@ impl Merger {
         field: String,
         value: Value,
         ty: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         if value.is_null() {
             if self.honours() {
@@ -243,7 +242,7 @@ impl Merger {
         original: &mut Map<String, Value>,
         patch: &Map<String, Value>,
         directive: &Value,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         match directive.as_str() {
             Some("replace") => *original = directive::taken_object(patch.clone(), Copying::Raw),
@@ -261,7 +260,7 @@ impl Merger {
         &self,
         original: &mut Map<String, Value>,
         patch: &Map<String, Value>,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         let Some(directive) = patch.get(directive::RETAIN_KEYS) else { return Ok(()) };
         let refused = |found: &Value| {
@@ -277,7 +276,7 @@ impl Merger {
         for (key, value) in patch {
             let is_data = matches!(Key::of(key), Key::Field(_));
             if is_data && !value.is_null() && !retained.contains(key.as_str()) {
-                return Err(Error::NotRetained { path: path.to_string(), field: key.clone() });
+                return Err(Error::NotRetained { path: path.dotted(), field: key.clone() });
             }
         }
         original.retain(|key, _| retained.contains(key.as_str()));
@@ -290,7 +289,7 @@ impl Merger {
         original: &mut Map<String, Value>,
         patch: &Map<String, Value>,
         ty: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<BTreeSet<String>, Error> {
         let mut ordered = BTreeSet::new();
         for (key, order) in patch {
@@ -327,7 +326,7 @@ impl Merger {
         field: &str,
         elements: &Value,
         ty: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         if elements.is_null() {
             original.remove(field);
@@ -352,7 +351,7 @@ impl Merger {
     }
 }
 
-fn nameless(directive: &str, path: &Path<'_>) -> Error {
+fn nameless(directive: &str, path: &Place<'_>) -> Error {
     bad_directive(directive, "without a list's name", "a list's name after a slash", path)
 }
 
@@ -360,10 +359,10 @@ fn bad_directive(
     directive: &str,
     found: impl Into<String>,
     accepted: &'static str,
-    path: &Path<'_>,
+    path: &Place<'_>,
 ) -> Error {
     Error::BadDirective {
-        path: path.to_string(),
+        path: path.dotted(),
         directive: directive.to_owned(),
         found: found.into(),
         accepted,

@@ -8,7 +8,6 @@
 //! `/metadata/managedFields` belongs to the API server and is never touched.
 
 mod list;
-mod place;
 mod view;
 
 use std::borrow::Cow;
@@ -16,8 +15,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use self::place::Place;
 use self::view::View;
+use crate::place::Place;
 
 /// One step of a patch; serialises to RFC 6902's form. Values are borrowed from the document they are in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -199,7 +198,7 @@ impl<'v> Differ<'v> {
                 Some(before) => stays |= self.value(before, value, Some(key), &place),
                 None => {
                     let value = Cow::Borrowed(value);
-                    self.operations.push(Operation::Add { path: place.to_string(), value });
+                    self.operations.push(Operation::Add { path: place.pointer(), value });
                 }
             }
         }
@@ -210,7 +209,7 @@ impl<'v> Differ<'v> {
                 if place.is(METADATA, MANAGED_FIELDS) {
                     stays = true;
                 } else {
-                    removals.push(Operation::Remove { path: place.to_string() });
+                    removals.push(Operation::Remove { path: place.pointer() });
                 }
             }
             self.operations.splice(start..start, removals);
@@ -229,7 +228,7 @@ impl<'v> Differ<'v> {
     }
 
     fn replace(&mut self, value: &'v Value, place: &Place<'_>) {
-        self.operations.push(Operation::Replace { path: place.to_string(), value: Cow::Borrowed(value) });
+        self.operations.push(Operation::Replace { path: place.pointer(), value: Cow::Borrowed(value) });
     }
 }
 

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::directive::{self, Copying};
 use super::order::{Ranks, arrange, permute};
-use super::path::Path;
 use super::scalar::{Kind, Scalar};
 use super::schema::{Merge, Type};
 use super::{Error, Merger, bad_directive, is_steered, said};
+use crate::place::Place;
 
 const OF_POD: &str = "of the pod";
 const OF_PATCH: &str = "of the patch";
@@ -22,7 +22,7 @@ impl Merger {
         original: &mut Vec<Value>,
         patch: Vec<Value>,
         merge: Option<Merge>,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         match merge {
             Some(Merge::Keyed(key, element)) => self.keyed_list(original, patch, key, element, path),
@@ -41,7 +41,7 @@ impl Merger {
         patch: Vec<Value>,
         key: &'static str,
         element: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         let Some(kind) = kind_of_elements(original, &patch, path)? else { return Ok(()) };
         objects_only(kind, path)?;
@@ -73,7 +73,7 @@ impl Merger {
         patch: &[Value],
         key: &'static str,
         element: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         let whole = self.obey_elements(original, patch, key, path)?;
         let patch: Vec<&Value> =
@@ -101,7 +101,7 @@ impl Merger {
         original: &mut Vec<Value>,
         patch: &[Value],
         key: &'static str,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<bool, Error> {
         let mut whole = false;
         for (at, element) in patch.iter().enumerate() {
@@ -133,7 +133,7 @@ impl Merger {
         patch: &[&Value],
         key: &'static str,
         ty: Type,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         let mut places = BTreeMap::new();
         for (at, element) in original.iter().enumerate() {
@@ -167,13 +167,13 @@ impl Merger {
         patch: Option<&Vec<Value>>,
         order: &[Value],
         merge: Option<Merge>,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         let key = key_of_elements(merge);
         let patch = patch.map(Vec::as_slice);
         check_order(patch.unwrap_or_default(), order, key, path)?;
         let Some(kind) = kind_of_elements(original, patch.unwrap_or_default(), path)? else {
-            return Err(Error::NothingToOrder { path: path.to_string() });
+            return Err(Error::NothingToOrder { path: path.dotted() });
         };
         let before = original.clone();
         if let Some(patch) = patch {
@@ -195,7 +195,7 @@ impl Merger {
         before: &'v [Value],
         patch: &'v [Value],
         key: &'static str,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<Vec<Scalar<'v>>, Error> {
         let mut live = keys(before, key, OF_POD, path)?;
         let said = |element: &Value, what: &str| self.directive_in(element).is_some_and(|said| said == what);
@@ -225,12 +225,12 @@ impl Merger {
         patch: &[Value],
         order: &[Value],
         merge: Option<Merge>,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         let key = key_of_elements(merge);
         check_order(patch, order, key, path)?;
         let Some(kind) = kind_of_elements(&[], patch, path)? else {
-            return Err(Error::NothingToOrder { path: path.to_string() });
+            return Err(Error::NothingToOrder { path: path.dotted() });
         };
         match key {
             None => order_scalars(created, order, &[], path),
@@ -247,7 +247,7 @@ impl Merger {
         original: &mut Vec<Value>,
         elements: &[Value],
         merge: Option<Merge>,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<(), Error> {
         match kind_of_elements(original, elements, path)? {
             Some(Kind::Map) => match merge {
@@ -281,7 +281,7 @@ impl Matching {
         original: &[Value],
         patch: &[Value],
         key: &'static str,
-        path: &Path<'_>,
+        path: &Place<'_>,
     ) -> Result<Option<Matching>, Error> {
         let mut merged = Ranks::of(&[]);
         for element in original {
@@ -309,7 +309,7 @@ impl Matching {
 }
 
 /// Go's `mergeSlice` for scalars.
-fn set(original: &mut Vec<Value>, patch: &[Value], path: &Path<'_>) -> Result<(), Error> {
+fn set(original: &mut Vec<Value>, patch: &[Value], path: &Place<'_>) -> Result<(), Error> {
     match kind_of_elements(original, patch, path)? {
         None => return Ok(()),
         Some(Kind::Map) => return Err(bad_element(Kind::Map, "a scalar", path)),
@@ -336,7 +336,7 @@ fn check_order(
     patch: &[Value],
     order: &[Value],
     key: Option<&'static str>,
-    path: &Path<'_>,
+    path: &Place<'_>,
 ) -> Result<(), Error> {
     if patch.is_empty() || order.is_empty() {
         return Ok(());
@@ -366,7 +366,7 @@ fn check_order(
         order.next();
     }
     // An element that only carries a directive counts too when the order has come to its end: so it is in Go.
-    if stay.peek().is_some() { Err(Error::OrderMismatch { path: path.to_string() }) } else { Ok(()) }
+    if stay.peek().is_some() { Err(Error::OrderMismatch { path: path.dotted() }) } else { Ok(()) }
 }
 
 fn order_objects(
@@ -374,7 +374,7 @@ fn order_objects(
     order: &[Value],
     key: &'static str,
     server: &[Scalar<'_>],
-    path: &Path<'_>,
+    path: &Place<'_>,
 ) -> Result<(), Error> {
     let merged = keys(list.iter(), key, OF_POD, path)?;
     let wanted = keys(order, key, OF_DIRECTIVE, path)?;
@@ -387,7 +387,7 @@ fn order_scalars(
     list: &mut Vec<Value>,
     order: &[Value],
     server: &[Value],
-    path: &Path<'_>,
+    path: &Place<'_>,
 ) -> Result<(), Error> {
     let scalars = |list: &[Value]| -> Result<Vec<()>, Error> {
         list.iter()
@@ -405,7 +405,7 @@ fn order_scalars(
 }
 
 /// The one kind of all elements, if there are any (Go: `sliceElementType`).
-fn kind_of_elements(original: &[Value], patch: &[Value], path: &Path<'_>) -> Result<Option<Kind>, Error> {
+fn kind_of_elements(original: &[Value], patch: &[Value], path: &Place<'_>) -> Result<Option<Kind>, Error> {
     let mut elements = original.iter().chain(patch).map(Kind::of);
     let Some(first) = elements.next() else { return Ok(None) };
     if matches!(first, Kind::List | Kind::Null) {
@@ -417,12 +417,12 @@ fn kind_of_elements(original: &[Value], patch: &[Value], path: &Path<'_>) -> Res
     }
 }
 
-fn objects_only(kind: Kind, path: &Path<'_>) -> Result<(), Error> {
+fn objects_only(kind: Kind, path: &Place<'_>) -> Result<(), Error> {
     if kind == Kind::Map { Ok(()) } else { Err(bad_element(kind, "an object", path)) }
 }
 
-fn bad_element(found: Kind, accepted: &'static str, path: &Path<'_>) -> Error {
-    Error::BadElement { path: path.to_string(), found: found.name(), accepted }
+fn bad_element(found: Kind, accepted: &'static str, path: &Place<'_>) -> Error {
+    Error::BadElement { path: path.dotted(), found: found.name(), accepted }
 }
 
 fn key_of_elements(merge: Option<Merge>) -> Option<&'static str> {
@@ -436,16 +436,16 @@ fn key_of<'v>(
     element: &'v Value,
     key: &'static str,
     of: &'static str,
-    path: &Path<'_>,
+    path: &Place<'_>,
 ) -> Result<Scalar<'v>, Error> {
     let Some(object) = element.as_object() else {
         return Err(bad_element(Kind::of(element), "an object", path));
     };
     let Some(value) = object.get(key) else {
-        return Err(Error::MissingMergeKey { path: path.to_string(), of, key });
+        return Err(Error::MissingMergeKey { path: path.dotted(), of, key });
     };
     Scalar::of(value).ok_or_else(|| Error::BadMergeKey {
-        path: path.to_string(),
+        path: path.dotted(),
         key,
         found: Kind::of(value).name(),
     })
@@ -455,7 +455,7 @@ fn keys<'v>(
     elements: impl IntoIterator<Item = &'v Value>,
     key: &'static str,
     of: &'static str,
-    path: &Path<'_>,
+    path: &Place<'_>,
 ) -> Result<Vec<Scalar<'v>>, Error> {
     elements.into_iter().map(|element| key_of(element, key, of, path)).collect()
 }

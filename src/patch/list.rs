@@ -4,8 +4,9 @@ use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::Value;
 
-use super::{Differ, Operation, place::Place};
+use super::{Differ, Operation};
 use crate::merge::schema;
+use crate::place::Place;
 
 /// If more elements than this change places, the list is replaced as a whole: to keep account of where everything is
 /// takes time that grows with their number times the list's length.
@@ -100,14 +101,14 @@ impl<'v> Differ<'v> {
                     at -= usize::from(found < at);
                     remaining.insert(at, Some(from));
                     if found != at {
-                        let path = |at: usize| place.element(head + at).to_string();
+                        let path = |at: usize| place.element(head + at).pointer();
                         let operation = Operation::Move { from: path(found), path: path(at) };
                         self.operations.push(operation);
                     }
                 }
                 Source::New => {
                     let last = at == remaining.len() && tail == 0;
-                    let path = if last { place.end() } else { place.element(head + at) }.to_string();
+                    let path = if last { place.end() } else { place.element(head + at) }.pointer();
                     self.operations.push(Operation::Add { path, value: Cow::Borrowed(after) });
                     remaining.insert(at, None);
                 }
@@ -144,7 +145,7 @@ impl<'v> Differ<'v> {
             }
         }
         for (at, _) in remains.iter().enumerate().rev().filter(|(_, remains)| !**remains) {
-            self.operations.push(Operation::Remove { path: place.element(head + at).to_string() });
+            self.operations.push(Operation::Remove { path: place.element(head + at).pointer() });
         }
         remains.iter().enumerate().filter(|(_, remains)| **remains).map(|(at, _)| Some(at)).collect()
     }

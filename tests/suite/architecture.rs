@@ -46,12 +46,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("template", &["gotypes", "meshconfig", "names", "seen", "yaml"]),
     ("webhook_config", &["names", "pod", "yaml"]),
     ("manifest", &["names", "pod", "yaml"]),
-    ("merge", &[]),
-    ("patch", &["merge"]),
+    ("merge", &["place"]),
+    ("patch", &["merge", "place"]),
     ("pod", &["names"]),
     ("gotypes", &[]),
     ("yaml", &[]),
     ("names", &[]),
+    ("place", &[]),
     ("seen", &[]),
 ];
 
