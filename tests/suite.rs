@@ -5,6 +5,9 @@
 #[path = "suite/architecture.rs"]
 mod architecture;
 #[cfg(feature = "server")]
+#[path = "suite/cases.rs"]
+mod cases;
+#[cfg(feature = "server")]
 #[path = "suite/cli.rs"]
 mod cli;
 #[cfg(feature = "server")]
