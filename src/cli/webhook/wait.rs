@@ -13,7 +13,8 @@ use super::{
         files,
         report::{self, Color},
     },
-    live, probe,
+    live,
+    probe::{self, Probe},
     settings::Names,
 };
 use crate::{
@@ -24,7 +25,8 @@ use crate::{
 /// Wait until the API server calls outrigger for the revision and its tags.
 ///
 /// For each configuration: it is there, its entries have a caBundle, and a pod that one of them selects comes back with a
-/// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached.
+/// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached. A dry run
+/// that has begun is waited for, up to the timeoutSeconds of the entry and some seconds more.
 #[derive(Debug, Args)]
 pub(super) struct Wait {
     #[command(flatten)]
@@ -72,6 +74,8 @@ impl Wait {
             let started = Instant::now();
             let deadline = started + self.timeout;
             for (name, answers_to) in &asked {
+                // What an API server really said counts for more than that it says nothing at the end.
+                let mut answered = None;
                 loop {
                     let missing = match self.look(session, name, answers_to, deadline).await {
                         Ok(done) => {
@@ -86,9 +90,18 @@ impl Wait {
                         Missing::ForGood(text) => return Err(Failure::error(text)),
                         Missing::Yet(text) if over => return Err(Failure::error(gave_up(waited, &text))),
                         Missing::Unreachable(text) if over => {
-                            return Err(Failure::unavailable(gave_up(waited, &text)));
+                            return Err(match answered {
+                                None => Failure::unavailable(gave_up(waited, &text)),
+                                Some(answer) => {
+                                    Failure::error(gave_up(waited, &format!("{answer}; then {text}")))
+                                }
+                            });
                         }
-                        Missing::Yet(text) | Missing::Unreachable(text) => {
+                        Missing::Yet(text) => {
+                            report::progress(&format!("waiting ({waited}s): {text}"), color);
+                            answered = Some(text);
+                        }
+                        Missing::Unreachable(text) => {
                             report::progress(&format!("waiting ({waited}s): {text}"), color);
                         }
                     }
@@ -120,9 +133,10 @@ impl Wait {
         let Some(chosen) = probe::choose(&configuration, &labels, answers_to) else {
             return Err(Missing::Yet(self.unselected(name, &labels)));
         };
-        let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, patience)
+        // Longer than the API server waits for the webhook, or else its answer would never be heard.
+        let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, chosen.patience)
             .await
-            .map_err(refused)?;
+            .map_err(|trouble| refused(name, &chosen, trouble))?;
         let entry = &chosen.entry;
         match probe::injected_by(&pod) {
             Some(revision) if revision == self.names.revision => {
@@ -184,7 +198,7 @@ impl Wait {
 impl From<Trouble> for Missing {
     fn from(trouble: Trouble) -> Missing {
         match trouble.kind {
-            Kind::Unreachable => Missing::Unreachable(trouble.sentence),
+            Kind::Silent | Kind::Unreachable => Missing::Unreachable(trouble.sentence),
             Kind::Forbidden => Missing::ForGood(trouble.sentence),
             _ => Missing::Yet(trouble.sentence),
         }
@@ -193,8 +207,15 @@ impl From<Trouble> for Missing {
 
 /// A pod that is refused although it may be created: what the API server says about it tells what is missing, such as a
 /// webhook that cannot be called.
-fn refused(trouble: Trouble) -> Missing {
+fn refused(name: &str, chosen: &Probe, trouble: Trouble) -> Missing {
     match trouble.kind {
+        // It has just answered other requests.
+        Kind::Silent => Missing::Yet(format!(
+            "{name}: the API server answers, but not to a pod for {} within {}s: it waits for a webhook, that one              (timeoutSeconds: {}) or another",
+            chosen.entry,
+            chosen.patience.as_secs(),
+            chosen.timeout.as_secs()
+        )),
         Kind::Forbidden => {
             Missing::ForGood(format!("{}; accepted: that right, or --no-probe", trouble.sentence))
         }

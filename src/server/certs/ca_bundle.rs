@@ -155,7 +155,7 @@ impl Board {
         if problems.is_empty() {
             self.gate.open("our webhooks trust our CA");
         } else {
-            self.gate.trouble(problems);
+            self.gate.contradicted(problems);
         }
         drop(cards);
         self.changed.send_replace(());
@@ -283,7 +283,7 @@ impl Keeper {
         if repair {
             let message =
                 format!("the caBundle in {} was changed and is set again: {webhooks}", self.what.object);
-            self.tools.reporter.event(Kind::Normal, "CaBundleRepaired", &message);
+            self.tools.reporter.happened(Kind::Normal, "CaBundleRepaired", &message);
         }
     }
 
