@@ -120,11 +120,18 @@ impl Admin {
     }
 
     fn checks(&self) -> Vec<Check> {
-        let expired = self.certificate.validity().and_then(|validity| validity.problem(unix_now()));
+        let now = unix_now();
+        let expired = self.certificate.validity().and_then(|validity| validity.problem(now));
         let mut checks: Vec<Check> = self.readiness.states().into_iter().map(Check::gate).collect();
         for check in checks.iter_mut().filter(|check| check.name == CERTIFICATE) {
             // Unlike what happens to the API server, an expired certificate does keep requests from being served.
             check.problem = check.problem.take().or_else(|| expired.map(|problem| problem.to_string()));
+            let objections = self.certificate.objections(now);
+            if !objections.is_empty() {
+                let refused = format!("API servers refuse it: {}", objections.join("; "));
+                check.remark =
+                    Some(check.remark.take().map_or(refused.clone(), |remark| format!("{remark}; {refused}")));
+            }
         }
         let stopping = self.phase.now() > Phase::Serving;
         checks.push(Check {

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "manifest",
             "names",
             "patch",
+            "pem",
             "pod",
             "server",
             "template",
@@ -24,7 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("server", &["config", "inject", "meshconfig", "names", "patch", "pod", "webhook_config", "yaml"]),
+    (
+        "server",
+        &["config", "inject", "meshconfig", "names", "patch", "pem", "pod", "webhook_config", "yaml"],
+    ),
     (
         "inject",
         &[
@@ -44,10 +48,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["gotypes", "meshconfig", "names", "template", "yaml"]),
     ("meshconfig", &["gotypes", "names", "yaml"]),
     ("template", &["gotypes", "meshconfig", "names", "seen", "yaml"]),
-    ("webhook_config", &["names", "pod", "yaml"]),
+    ("webhook_config", &["names", "pem", "pod", "yaml"]),
     ("manifest", &["names", "pod", "yaml"]),
     ("merge", &["place"]),
     ("patch", &["merge", "place"]),
+    ("pem", &[]),
     ("pod", &["names"]),
     ("gotypes", &[]),
     ("yaml", &[]),

@@ -13,7 +13,7 @@ use super::{
         files,
         report::{self, Color},
     },
-    live,
+    bundle, live,
     probe::{self, Probe},
     settings::Names,
 };
@@ -42,6 +42,13 @@ pub(super) struct Wait {
     no_probe: bool,
     #[command(flatten)]
     cluster: Cluster,
+}
+
+/// What is there.
+struct Found {
+    done: String,
+    /// What is wrong all the same.
+    remarks: Vec<String>,
 }
 
 /// What is missing.
@@ -78,8 +85,9 @@ impl Wait {
                 let mut answered = None;
                 loop {
                     let missing = match self.look(session, name, answers_to, deadline).await {
-                        Ok(done) => {
+                        Ok(Found { done, remarks }) => {
                             files::print(&format!("MutatingWebhookConfiguration {name}: {done}\n"))?;
+                            remarks.iter().for_each(|remark| report::warning(remark, color));
                             break;
                         }
                         Err(missing) => missing,
@@ -119,15 +127,16 @@ impl Wait {
         name: &str,
         answers_to: &str,
         deadline: Instant,
-    ) -> Result<String, Missing> {
+    ) -> Result<Found, Missing> {
         let patience =
             deadline.saturating_duration_since(Instant::now()).clamp(INTERVAL, Duration::from_secs(10));
         let Some(configuration) = live::read(session, name, patience).await? else {
             return Err(Missing::Yet(format!("there is no MutatingWebhookConfiguration {name}")));
         };
         let ours = self.entries(name, &configuration)?;
+        let found = |done| Found { done, remarks: bundle::remarks(name, &configuration) };
         if self.no_probe {
-            return Ok(format!("{ours} entries have a caBundle"));
+            return Ok(found(format!("{ours} entries have a caBundle")));
         }
         let labels = probe::namespace_labels(session, &self.probe_namespace, patience).await?;
         let Some(chosen) = probe::choose(&configuration, &labels, answers_to) else {
@@ -140,7 +149,7 @@ impl Wait {
         let entry = &chosen.entry;
         match probe::injected_by(&pod) {
             Some(revision) if revision == self.names.revision => {
-                Ok(format!("the API server calls {entry}, and revision {revision} answers"))
+                Ok(found(format!("the API server calls {entry}, and revision {revision} answers")))
             }
             Some(revision) => Err(Missing::Yet(format!(
                 "{name}: a pod for {entry} was injected by revision {revision:?}; wanted: {:?}",
@@ -167,12 +176,13 @@ impl Wait {
                 None if is_service => {
                     return Err(Missing::Yet(format!("{name}: {entry} has no caBundle yet")));
                 }
-                Some(bundle) if !is_certificate(bundle) => {
-                    return Err(Missing::Yet(format!(
-                        "{name}: the caBundle of {entry} holds no certificate"
-                    )));
+                bundle => {
+                    if let Some(problem) = bundle.and_then(bundle::problem) {
+                        return Err(Missing::Yet(format!(
+                            "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+                        )));
+                    }
                 }
-                _ => {}
             }
         }
         Ok(ours.len())
@@ -225,11 +235,4 @@ fn refused(name: &str, chosen: &Probe, trouble: Trouble) -> Missing {
 
 fn gave_up(waited: u64, text: &str) -> String {
     format!("gave up after {waited}s: {text}")
-}
-
-/// Whether a caBundle is PEM with at least one certificate that can be parsed.
-fn is_certificate(bundle: &str) -> bool {
-    let Some(pem) = webhook_config::decode_ca_bundle(bundle) else { return false };
-    let mut blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
-    blocks.any(|block| block.is_ok_and(|block| block.label == "CERTIFICATE" && block.parse_x509().is_ok()))
 }

@@ -309,6 +309,10 @@ impl Keeper {
                         .push(format!("{} has no webhook whose name ends with {suffixes}", self.what.object));
                 }
                 problems.extend(entries.iter().filter_map(|entry| self.conflict(entry)));
+                problems.extend(entries.iter().filter(|entry| entry.holds_key).map(|entry| {
+                    let (name, object) = (&entry.name, &self.what.object);
+                    format!("webhook {name} in {object}: a private key is in its caBundle, which many may read; replace it")
+                }));
                 if !entries.iter().all(Entry::trusts_all) {
                     self.tools.board.lost(&self.name, self.tools.clock.now());
                 }
