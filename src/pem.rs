@@ -113,8 +113,7 @@ impl Pem {
                 Some(label) if !contains(label, DASHES) => {
                     let label = text_of(label);
                     let body = Vec::new();
-                    *open =
-                        Some(Open { label, line: number, in_headers: true, has_headers: false, body });
+                    *open = Some(Open { label, line: number, in_headers: true, has_headers: false, body });
                 }
                 _ => self.flaw(number, label_of(rest), Problem::Begin),
             }
@@ -130,7 +129,9 @@ impl Pem {
                 let rest = rest.get(place + BEGIN.len()..).unwrap_or_default();
                 self.flaw(number, label_of(rest), Problem::Place);
             }
-        } else if let Some((place, mark)) = [BEGIN, END].iter().find_map(|mark| Some((find(line, mark)?, mark))) {
+        } else if let Some((place, mark)) =
+            [BEGIN, END].iter().find_map(|mark| Some((find(line, mark)?, mark)))
+        {
             let rest = line.get(place + mark.len()..).unwrap_or_default();
             self.flaw(number, label_of(rest), Problem::Place);
         } else if let Some(open) = open {
@@ -167,7 +168,10 @@ impl Pem {
     /// A sentence about the first thing that does not belong there: its line, and what it is.
     pub fn only_certificates(&self) -> Result<Vec<&Block>, String> {
         if let Some((line, label)) = self.private_key() {
-            return Err(format!("line {line}: found a private key ({}), which must not be public", shown(label)));
+            return Err(format!(
+                "line {line}: found a private key ({}), which must not be public",
+                shown(label)
+            ));
         }
         self.whole()?;
         for block in &self.blocks {
@@ -277,7 +281,10 @@ impl fmt::Display for Flaw {
 impl fmt::Debug for Block {
     /// Without the content, which may be secret.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Block").field("label", &self.label).field("line", &self.line).finish_non_exhaustive()
+        out.debug_struct("Block")
+            .field("label", &self.label)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
     }
 }
 

@@ -85,14 +85,20 @@ fn certificates_alone_are_certificates_alone() {
     for (text, found) in [
         (format!("{certificate}{key}"), "line 4: found a private key (RSA PRIVATE KEY)"),
         (format!("{key}{certificate}"), "line 1: found a private key (RSA PRIVATE KEY)"),
-        (format!("{certificate}{}", key.replace("RSA", "ENCRYPTED")), "a private key (ENCRYPTED PRIVATE KEY)"),
+        (
+            format!("{certificate}{}", key.replace("RSA", "ENCRYPTED")),
+            "a private key (ENCRYPTED PRIVATE KEY)",
+        ),
         (format!("{certificate}{indented}"), "line 4: found a private key"),
         (format!("{}{key}", certificate.trim_end()), "line 3: found a private key"),
         (format!("{certificate}{}", &key[..40]), "line 4: found a private key"),
         (block("TRUSTED CERTIFICATE", b"abc"), "line 1: found a block named TRUSTED CERTIFICATE"),
         (format!("{certificate}{}", block("X509 CRL", b"abc")), "line 4: found a block named X509 CRL"),
         (format!("{}{certificate}", certificate.trim_end()), "line 1: found a broken block CERTIFICATE"),
-        (certificate.replace("YWJj", "Proc-Type: 4\n\nYWJj"), "line 1: found a CERTIFICATE with header lines"),
+        (
+            certificate.replace("YWJj", "Proc-Type: 4\n\nYWJj"),
+            "line 1: found a CERTIFICATE with header lines",
+        ),
         (String::new(), "found no certificate"),
         ("garbage".to_owned(), "found no certificate"),
     ] {

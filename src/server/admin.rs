@@ -129,8 +129,9 @@ impl Admin {
             let objections = self.certificate.objections(now);
             if !objections.is_empty() {
                 let refused = format!("API servers refuse it: {}", objections.join("; "));
-                check.remark =
-                    Some(check.remark.take().map_or(refused.clone(), |remark| format!("{remark}; {refused}")));
+                check.remark = Some(
+                    check.remark.take().map_or(refused.clone(), |remark| format!("{remark}; {refused}")),
+                );
             }
         }
         let stopping = self.phase.now() > Phase::Serving;

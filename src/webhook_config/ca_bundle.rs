@@ -36,7 +36,8 @@ pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool
 /// As it stands in an entry, which many may read: the certificates and nothing else, written anew.
 pub(super) fn encoded(pem: &str) -> String {
     let pem = Pem::parse(pem.as_bytes());
-    STANDARD.encode(pem.certificates().map(|block| pem::encode(pem::CERTIFICATE, &block.der)).collect::<String>())
+    STANDARD
+        .encode(pem.certificates().map(|block| pem::encode(pem::CERTIFICATE, &block.der)).collect::<String>())
 }
 
 fn each_client_config(configuration: &mut Value, mut visit: impl FnMut(&str, &mut Map<String, Value>)) {

@@ -90,7 +90,7 @@ fn entries_ask_only_for_new_pods_and_promise_no_side_effects() {
         }
         assert_eq!(
             entry["clientConfig"],
-            json!({"caBundle": "UEVN", "service": {"name": "in", "namespace": "outrigger-system", "port": 8443, "path": "/inject/net/a"}})
+            json!({"caBundle": ca_bundle::encoded(&certificate("PEM")), "service": {"name": "in", "namespace": "outrigger-system", "port": 8443, "path": "/inject/net/a"}})
         );
         assert_eq!(entry["matchConditions"].as_array().unwrap().len(), 2);
     }
@@ -185,7 +185,10 @@ fn only_certificates_get_into_a_ca_bundle() {
     for broken in [glued, ca.replace("-----BEGIN", " -----BEGIN"), ca.replace("CERTIFICATE", "X509 CRL")] {
         settings.ca_bundle = Some(broken);
         let found = settings.check().unwrap_err().join("\n");
-        assert!(found.contains("CA bundle: line ") && found.contains("accepted: CERTIFICATE blocks"), "{found}");
+        assert!(
+            found.contains("CA bundle: line ") && found.contains("accepted: CERTIFICATE blocks"),
+            "{found}"
+        );
     }
 }
 
@@ -197,7 +200,10 @@ fn ca_bundles_are_set_by_name_and_nothing_else_changes() {
     object["webhooks"].as_array_mut().unwrap().insert(1, foreign.clone());
     let before = object.clone();
     assert!(set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), &certificate("B")));
-    assert!(!set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), &certificate("B")), "it is there already");
+    assert!(
+        !set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), &certificate("B")),
+        "it is there already"
+    );
     for (name, entry) in entries(&object) {
         let wanted = if name == "other.example.com" { "A".to_owned() } else { certificate("B") };
         assert_eq!(decode_ca_bundle(ca_bundle(entry).unwrap()).unwrap(), wanted, "{name}");

@@ -25,10 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    (
-        "server",
-        &["config", "inject", "meshconfig", "names", "patch", "pem", "pod", "webhook_config", "yaml"],
-    ),
+    ("server", &["config", "inject", "meshconfig", "names", "patch", "pem", "pod", "webhook_config", "yaml"]),
     (
         "inject",
         &[

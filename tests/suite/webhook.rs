@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
-use outrigger::server::{options::Origin, webhook::engine::Verdict};
+use outrigger::server::{
+    options::Origin,
+    webhook::engine::{Injected, Verdict, Warning},
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -469,9 +472,12 @@ async fn metrics_are_in_the_format_that_is_asked_for() {
     let harness = start(injecting()).await;
     harness.post("/inject", review("v1", pod())).await;
     let mut names = Vec::new();
-    for (accept, open_metrics) in
-        [(None, false), (Some("*/*"), false), (Some("text/plain;version=0.0.4"), false), (Some(PROMETHEUS), true)]
-    {
+    for (accept, open_metrics) in [
+        (None, false),
+        (Some("*/*"), false),
+        (Some("text/plain;version=0.0.4"), false),
+        (Some(PROMETHEUS), true),
+    ] {
         let answer = harness.admin_accepting("/metrics", accept).await;
         let text = std::str::from_utf8(&answer.body).unwrap();
         let content_type = match open_metrics {
@@ -557,7 +563,12 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
             message: format!("found {CANARY}"),
             detail: String::new(),
         },
-        _ => injected(1),
+        _ => {
+            let Verdict::Injected(made) = injected(1) else { unreachable!() };
+            let codes = ["IGNORED", "MISSPELT", "IGNORED"];
+            let warnings = codes.map(|code| Warning { code, text: format!("found {CANARY}") }).to_vec();
+            Verdict::Injected(Injected { warnings, ..made })
+        }
     }))
     .await;
     let secretive = |name: &str| {
@@ -599,6 +610,7 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
         ("outcome", json!("injected")),
         ("reason", json!("POLICY_ENABLED")),
         ("templates", json!("sidecar")),
+        ("warnings", json!("IGNORED,MISSPELT")),
         ("patch_ops", json!(1)),
         ("dry_run", json!(false)),
         ("reinvoked", json!(false)),
@@ -609,6 +621,8 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
     for field in ["bytes_in", "bytes_out", "duration_ms"] {
         assert!(first[field].as_f64().unwrap() > 0.0, "{field} in {first}");
     }
+    assert!(requests[1].get("warnings").is_none(), "{}", requests[1]);
+    harness.metric("outrigger_warnings_total{code=\"IGNORED\"}", 8.0).await;
     assert_eq!((&requests[1]["outcome"], &requests[2]["outcome"]), (&json!("denied"), &json!("error")));
     assert_eq!(
         (&requests[3]["reason"], &requests[4]["reason"]),

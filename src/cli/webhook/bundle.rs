@@ -18,15 +18,21 @@ pub(super) fn read(file: &Path) -> Result<String, Failure> {
         |problem: String| Failure::usage(format!("CA bundle: {problem} ({name}); accepted: {ACCEPTED}"));
     let pem = Pem::parse(&bytes);
     let blocks = pem.only_certificates().map_err(|problem| match bytes.as_slice() {
-        [0x30, ..] if pem == Pem::default() => refused("found no certificate in PEM; it may be DER".to_owned()),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => refused("found no certificate in PEM; it may be UTF-16".to_owned()),
+        [0x30, ..] if pem == Pem::default() => {
+            refused("found no certificate in PEM; it may be DER".to_owned())
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            refused("found no certificate in PEM; it may be UTF-16".to_owned())
+        }
         _ => refused(problem),
     })?;
     let mut text = String::new();
     for block in blocks {
         if let Some(problem) = unreadable(&block.der) {
             let line = block.line;
-            return Err(refused(format!("line {line}: found a certificate that API servers do not read: it {problem}")));
+            return Err(refused(format!(
+                "line {line}: found a certificate that API servers do not read: it {problem}"
+            )));
         }
         text.push_str(&pem::encode(pem::CERTIFICATE, &block.der));
     }
@@ -49,9 +55,8 @@ pub(super) fn problem(bundle: &str) -> Option<String> {
 
 /// What is to be said of the caBundles of a configuration as it is now.
 pub(super) fn remarks(name: &str, configuration: &Value) -> Vec<String> {
-    let bundles = || {
-        entries(configuration).filter_map(|(name, entry)| Some((name, webhook_config::ca_bundle(entry)?)))
-    };
+    let bundles =
+        || entries(configuration).filter_map(|(name, entry)| Some((name, webhook_config::ca_bundle(entry)?)));
     let with_keys: Vec<&str> = bundles()
         .filter(|(_, bundle)| webhook_config::read_ca_bundle(bundle).private_key().is_some())
         .map(|(entry, _)| entry)
@@ -65,7 +70,9 @@ pub(super) fn remarks(name: &str, configuration: &Value) -> Vec<String> {
         ));
     }
     for (entry, problem) in bundles().filter_map(|(entry, bundle)| Some((entry, problem(bundle)?))) {
-        remarks.push(format!("{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"));
+        remarks.push(format!(
+            "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+        ));
     }
     remarks
 }

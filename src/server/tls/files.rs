@@ -170,6 +170,29 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_is_read_whole_or_not_at_all() {
+        let (chain, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let (other, _) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let loaded =
+            load_texts(&format!("a comment\r\n{chain}{other}{key}"), &format!("{chain}{key}")).unwrap();
+        assert_eq!(loaded.cert.len(), 2, "the key is no part of the chain");
+        for (chain, key, found) in [
+            (format!("{}{other}", chain.trim_end()), key.clone(), "line 1: found a broken block CERTIFICATE"),
+            (
+                chain.replace("-----BEGIN", "  -----BEGIN"),
+                key.clone(),
+                "line 1: found a broken block CERTIFICATE",
+            ),
+            (format!("{chain}{}", &other[..60]), key.clone(), "it has no END line of its own"),
+            (chain.clone(), format!("  {key}"), "line 1: found a broken block PRIVATE KEY"),
+            (chain.clone(), key.replace(" PRIVATE", " ENCRYPTED PRIVATE"), "found an encrypted private key"),
+        ] {
+            let error = load_texts(&chain, &key).unwrap_err();
+            assert!(error.contains(found), "{found}: {error}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let error = load(Path::new("/nonexistent/tls.crt"), Path::new("/k")).unwrap_err().to_string();
         assert!(error.starts_with("/nonexistent/tls.crt: "), "{error}");

@@ -87,7 +87,10 @@ impl Objections {
         }
         if own {
             if !has_names(&certificate) {
-                object("is for no DNS name and no IP address (subjectAltName; a common name does not count)".to_owned());
+                object(
+                    "is for no DNS name and no IP address (subjectAltName; a common name does not count)"
+                        .to_owned(),
+                );
             }
         } else {
             if !certificate.is_ca() {
@@ -115,8 +118,7 @@ const SUBJECT_KEY_ID: &str = "2.5.29.14";
 const AUTHORITY_KEY_ID: &str = "2.5.29.35";
 const AUTHORITY_INFO_ACCESS: &str = "1.3.6.1.5.5.7.1.1";
 /// P-224, P-256, P-384 and P-521.
-const CURVES: [&str; 4] =
-    ["1.3.132.0.33", "1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+const CURVES: [&str; 4] = ["1.3.132.0.33", "1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
 /// SHA-256, SHA-384 and SHA-512 with RSA and with ECDSA, and Ed25519.
 const SIGNATURES: [&str; 7] = [
     "1.2.840.113549.1.1.11",
@@ -135,12 +137,20 @@ const WEAK_SIGNATURES: [(&str, &str); 4] = [
     ("1.3.14.3.2.29", "SHA-1, which is insecure"),
 ];
 /// What RSASSA-PSS may be used with: SHA-256, SHA-384 and SHA-512.
-const PSS_HASHES: [&str; 3] =
-    ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"];
+const PSS_HASHES: [&str; 3] = ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"];
 /// Extensions of X.509 itself (2.5.29.N) that Go reads. Names and name constraints are handled by what is in them.
 const HANDLED: [&str; 11] = [
-    "2.5.29.15", "2.5.29.19", "2.5.29.17", "2.5.29.30", "2.5.29.31", "2.5.29.36", "2.5.29.37", "2.5.29.32",
-    "2.5.29.33", "2.5.29.54", AUTHORITY_KEY_ID,
+    "2.5.29.15",
+    "2.5.29.19",
+    "2.5.29.17",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.36",
+    "2.5.29.37",
+    "2.5.29.32",
+    "2.5.29.33",
+    "2.5.29.54",
+    AUTHORITY_KEY_ID,
 ];
 
 /// Why Go cannot read a certificate at all. Such a one ends every handshake it is shown in, and in a caBundle it is passed
@@ -172,7 +182,10 @@ pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
             return Some(format!("has an extension twice ({oid})"));
         }
         if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension()
-            && names.general_names.iter().any(|name| matches!(name, GeneralName::IPAddress(bytes) if !matches!(bytes.len(), 4 | 16)))
+            && names
+                .general_names
+                .iter()
+                .any(|name| matches!(name, GeneralName::IPAddress(bytes) if !matches!(bytes.len(), 4 | 16)))
         {
             return Some("has an IP address that is none".to_owned());
         }

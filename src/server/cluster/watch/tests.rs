@@ -16,7 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::server::{cluster::Timings, metrics::{Exposition, Metrics}, readiness::Readiness};
+use crate::server::{
+    cluster::Timings,
+    metrics::{Exposition, Metrics},
+    readiness::Readiness,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -67,7 +67,10 @@ fn says(found: &[String], wanted: &str) {
 #[test]
 fn nothing_is_said_of_what_is_taken() {
     assert_eq!(of(|_| {}), Vec::<String>::new());
-    assert_eq!(of(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), Vec::<String>::new());
+    assert_eq!(
+        of(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        Vec::<String>::new()
+    );
     assert_eq!(of(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]), Vec::<String>::new());
     assert_eq!(of(|p| p.serial_number = Some(vec![0x7f; 40].into())), Vec::<String>::new());
     let by_address =
@@ -93,10 +96,9 @@ fn a_certificate_without_names_or_for_clients() {
 
 #[test]
 fn a_certificate_that_cannot_be_read() {
-    let certificate = Authority::new("root", |_| {}).signs(CertificateParams {
-        serial_number: Some(vec![0x55; 7].into()),
-        ..named()
-    });
+    let mut parameters = named();
+    parameters.serial_number = Some(vec![0x55; 7].into());
+    let certificate = Authority::new("root", |_| {}).signs(parameters);
     let negative = patched(&certificate, &[0x55; 7], &[0xd5, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55]);
     says(&objections(&[negative]), "has a negative serial number");
     let longer = CertificateDer::from([certificate.to_vec(), vec![0]].concat());
@@ -181,5 +183,8 @@ fn the_chain_counts_too_and_roots_in_it_do_not() {
         p.not_after = rcgen::date_time_ymd(2001, 1, 1);
     });
     says(&over, "certificate 2 of the chain expired");
-    says(&chain(|p| p.not_before = rcgen::date_time_ymd(2100, 1, 1)), "certificate 2 of the chain becomes valid in");
+    says(
+        &chain(|p| p.not_before = rcgen::date_time_ymd(2100, 1, 1)),
+        "certificate 2 of the chain becomes valid in",
+    );
 }
