@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpListener,
     process::{Command, Stdio},
 };
 
@@ -203,4 +205,58 @@ fn what_cannot_be_meant_is_wrong_usage() {
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");
     }
     assert_eq!(print(&["--ca-bundle=/nowhere/ca.pem"]).0, 1);
+}
+
+/// An API server that answers one request and is gone; its kubeconfig.
+fn answers_once(folder: &TempDir, answer: Value) -> std::path::PathBuf {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut request = Vec::new();
+        let mut buffer = [0; 1024];
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            let count = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..count]);
+        }
+        let (code, body) = (answer["code"].clone(), answer.to_string());
+        let head = "content-type: application/json\r\nconnection: close\r\ncontent-length";
+        write!(stream, "HTTP/1.1 {code} X\r\n{head}: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let file = folder.path().join("kubeconfig");
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+        "users": [{"name": "a", "user": {}}],
+    });
+    fs::write(&file, kubeconfig.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn what_an_api_server_said_counts_for_more_than_that_it_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let missing = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "no", "code": 404,
+    });
+    let kubeconfig = answers_once(&folder, missing);
+    let wait = |timeout: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        command.args(["webhook", "wait", "--timeout", timeout]).env("KUBECONFIG", &kubeconfig);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stderr) = wait("50ms");
+    assert_eq!(code, 1, "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.contains(
+            "there is no MutatingWebhookConfiguration outrigger-sidecar-injector; then cannot reach"
+        ),
+        "{stderr}"
+    );
+    // Nobody was ever reached.
+    assert_eq!(wait("0").0, 69);
 }
