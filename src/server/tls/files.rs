@@ -10,7 +10,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::objections::{key_problem, rsa_size};
+use super::objections::{rsa_size, useless};
 use crate::pem::{Block, Pem};
 
 /// Why the files cannot be used.
@@ -66,7 +66,7 @@ pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, E
     let key = private_key(key_file)?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
         // Keys do not match either that nobody can use.
-        _ if let Some(problem) = key_problem(&leaf) => {
+        _ if let Some(problem) = useless(&leaf) => {
             content(chain_file, format!("a certificate that {problem}"), CHAIN)
         }
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {

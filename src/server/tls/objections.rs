@@ -76,10 +76,7 @@ impl Objections {
         if !self_issued && let Some(algorithm) = unverifiable(&certificate.signature_algorithm) {
             object(format!("is signed with {algorithm}"));
         }
-        let critical = certificate.extensions().iter().find(|extension| is_unhandled(extension));
-        if let Some(extension) = critical {
-            object(format!("has a critical extension that they do not know ({})", extension.oid));
-        }
+        unhandled(&certificate).into_iter().for_each(&mut object);
         if let Ok(Some(usage)) = certificate.extended_key_usage()
             && !(usage.value.server_auth || usage.value.any)
         {
@@ -194,16 +191,16 @@ pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
     match key.algorithm.algorithm.to_id_string().as_str() {
         RSA if key.algorithm.parameters.is_none() => Some("has an RSA key without parameters".to_owned()),
         EC if !curve(key).is_some_and(|curve| CURVES.contains(&curve.as_str())) => {
-            Some("has a key of an elliptic curve that they do not know".to_owned())
+            Some("has a key of an elliptic curve that is not known".to_owned())
         }
         _ => None,
     }
 }
 
-/// Why no key of a certificate's kind is taken.
-pub(super) fn key_problem(der: &[u8]) -> Option<String> {
+/// Why a certificate can be of use to nobody, the library that serves among them.
+pub(super) fn useless(der: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    key_objection(certificate.public_key())
+    key_objection(certificate.public_key()).or_else(|| unhandled(&certificate)).or_else(|| unreadable(der))
 }
 
 /// The size of a certificate's RSA key in bits.
@@ -221,11 +218,11 @@ fn key_objection(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     match key.algorithm.algorithm.to_id_string().as_str() {
         RSA => {
             let bits = rsa_bits(key).filter(|bits| *bits < LEAST_RSA_BITS)?;
-            Some(format!("has an RSA key of {bits} bits; they take {LEAST_RSA_BITS} or more"))
+            Some(format!("has an RSA key of {bits} bits, less than {LEAST_RSA_BITS}"))
         }
         EC | ED25519 => None,
-        RSASSA_PSS => Some("has a key for RSASSA-PSS alone; they take keys for RSA".to_owned()),
-        other => Some(format!("has a key of a kind that they do not know ({other})")),
+        RSASSA_PSS => Some("has a key for RSASSA-PSS alone, not for RSA".to_owned()),
+        other => Some(format!("has a key of a kind that is not known ({other})")),
     }
 }
 
@@ -251,9 +248,14 @@ fn unverifiable(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
             Ok(SignatureAlgorithm::RSASSA_PSS(parameters))
                 if PSS_HASHES.contains(&parameters.hash_algorithm_oid().to_id_string().as_str())
         );
-        return (!known).then(|| "RSASSA-PSS over a hash that they do not take".to_owned());
+        return (!known).then(|| "RSASSA-PSS over a hash that is not taken".to_owned());
     }
-    Some(format!("an algorithm that they do not know ({oid})"))
+    Some(format!("an algorithm that is not known ({oid})"))
+}
+
+fn unhandled(certificate: &X509Certificate<'_>) -> Option<String> {
+    let extension = certificate.extensions().iter().find(|extension| is_unhandled(extension))?;
+    Some(format!("has a critical extension that is not known ({})", extension.oid))
 }
 
 /// Whether Go refuses a certificate because of a critical extension.

@@ -126,7 +126,7 @@ fn a_signature_that_is_not_verified() {
     says(&signed_with(0x05), "is signed with SHA-1, which is insecure");
     says(&signed_with(0x04), "is signed with MD5, which is insecure");
     // SHA-224.
-    says(&signed_with(0x0e), "is signed with an algorithm that they do not know (1.2.840.113549.1.1.14)");
+    says(&signed_with(0x0e), "is signed with an algorithm that is not known (1.2.840.113549.1.1.14)");
     assert_eq!(signed_with(0x0c), Vec::<String>::new());
     // One that is trusted as it is has a signature that nobody looks at.
     let own = named().self_signed(&key).unwrap().der().clone();
@@ -160,7 +160,7 @@ fn critical_extensions_that_are_not_known() {
     const STAPLE: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
     assert_eq!(of(|p| p.custom_extensions = vec![extension(STAPLE, false)]), Vec::<String>::new());
     let critical = of(|p| p.custom_extensions = vec![extension(STAPLE, true)]);
-    says(&critical, "has a critical extension that they do not know (1.3.6.1.5.5.7.1.24)");
+    says(&critical, "has a critical extension that is not known (1.3.6.1.5.5.7.1.24)");
     let access = of(|p| p.custom_extensions = vec![extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], true)]);
     says(&access, "has an extension that must not be critical (1.3.6.1.5.5.7.1.1)");
 }
@@ -187,4 +187,16 @@ fn the_chain_counts_too_and_roots_in_it_do_not() {
         &chain(|p| p.not_before = rcgen::date_time_ymd(2100, 1, 1)),
         "certificate 2 of the chain becomes valid in",
     );
+}
+
+#[test]
+fn what_nobody_can_use_has_a_reason() {
+    let key = KeyPair::generate().unwrap();
+    assert_eq!(useless(named().self_signed(&key).unwrap().der()), None);
+    let mut parameters = named();
+    let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x05, 0x00]);
+    extension.set_criticality(true);
+    parameters.custom_extensions = vec![extension];
+    let found = useless(parameters.self_signed(&key).unwrap().der()).unwrap();
+    assert!(found.contains("has a critical extension that is not known"), "{found}");
 }
