@@ -10,6 +10,7 @@
 //! - [`merge`]: Kubernetes' strategic merge over a table of merge keys.
 //! - [`patch`]: the smallest RFC 6902 patch between two documents, applied and verified.
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
+//! - [`pem`]: certificates in PEM, as API servers read them.
 //! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
@@ -30,6 +31,7 @@ pub mod merge;
 pub mod meshconfig;
 pub mod names;
 pub mod patch;
+pub mod pem;
 mod place;
 pub mod pod;
 mod seen;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-pub use ca_bundle::{ca_bundle, decode_ca_bundle, set_ca_bundle};
+pub use ca_bundle::{ca_bundle, decode_ca_bundle, read_ca_bundle, set_ca_bundle};
 pub use change::{Change, changes};
 pub use entry::{entries, is_ours};
 pub use owned::{applied_over, with_own_ca_bundles};
@@ -50,7 +50,8 @@ pub struct Settings {
     pub suffix: String,
     /// Who is called.
     pub client: Client,
-    /// CA certificates in PEM the API server trusts the server by; nothing leaves the caBundle to somebody else.
+    /// CA certificates in PEM the API server trusts the server by; nothing leaves the caBundle to somebody else. Only
+    /// certificates of it go into the objects.
     pub ca_bundle: Option<String>,
     /// What happens to a pod if nobody answers.
     pub failure_policy: FailurePolicy,

@@ -45,15 +45,19 @@ pub(super) fn read_all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Input>,
     Ok(inputs)
 }
 
+/// Reads the bytes of one file, or of stdin for `-`, and says what it is called.
+pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    if !is_stdin(path) {
+        return Ok((path.display().to_string(), fs::read(path).map_err(|error| unreadable(error, path))?));
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).map_err(|error| unreadable(error, path))?;
+    Ok(("stdin".to_owned(), bytes))
+}
+
 /// Reads one file, or stdin for `-`.
 pub(super) fn read(path: &Path) -> Result<Input, Failure> {
-    let (name, bytes) = if is_stdin(path) {
-        let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).map_err(|error| unreadable(error, path))?;
-        ("stdin".to_owned(), bytes)
-    } else {
-        (path.display().to_string(), fs::read(path).map_err(|error| unreadable(error, path))?)
-    };
+    let (name, bytes) = read_bytes(path)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         Failure::data(format!("{name}: found bytes that are not UTF-8 at offset {offset}; accepted: UTF-8"))

@@ -1,6 +1,7 @@
 //! `outrigger webhook`: the configurations that send pods here, printed, applied and waited for.
 
 mod apply;
+mod bundle;
 mod live;
 mod probe;
 mod settings;

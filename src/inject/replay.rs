@@ -30,7 +30,7 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
-use super::{Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, known_nodes, native, run_by};
+use super::{Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning, known_nodes, native, run_by};
 use crate::{config::Mesh, seen::Seen};
 
 mod scan;
@@ -68,20 +68,20 @@ pub enum Summary {
         /// Key of what decided.
         reason: &'static str,
         /// For the person who created the pod.
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     },
     /// The pod stays as it is.
     Skipped {
         /// Key of what decided.
         reason: &'static str,
         /// For the person who created the pod.
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     },
 }
 
 impl From<Outcome> for Summary {
     fn from(outcome: Outcome) -> Summary {
-        let warnings = outcome.warnings().iter().map(ToString::to_string).collect();
+        let warnings = outcome.warnings().to_vec();
         let reason = outcome.decision().reason.key();
         match outcome {
             Outcome::Skipped(_) => Summary::Skipped { reason, warnings },
@@ -350,7 +350,7 @@ impl Replay {
             }
             Summary::Skipped { warnings, .. } => warnings,
         };
-        if warnings.iter().any(|warning| count(warning) > 0) {
+        if warnings.iter().any(|warning| count(&warning.message) > 0) {
             return None;
         }
         let name = Pieces::of(&std::mem::take(&mut answer.subject.name))?;
@@ -434,9 +434,12 @@ impl Weighter<Box<[u8]>, Arc<Replay>> for Weight {
         let texts = replay.patch.weight() + replay.name.weight() + replay.owner.weight();
         let strings =
             |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
+        let warned = |warnings: &[Warning]| {
+            warnings.iter().map(|warning| warning.message.len() + size_of::<Warning>()).sum::<usize>()
+        };
         let said = match &replay.answer.summary {
-            Summary::Injected { templates, warnings, .. } => strings(templates) + strings(warnings),
-            Summary::Skipped { warnings, .. } => strings(warnings),
+            Summary::Injected { templates, warnings, .. } => strings(templates) + warned(warnings),
+            Summary::Skipped { warnings, .. } => warned(warnings),
         };
         (key.len() + texts + said + OVERHEAD) as u64
     }

@@ -9,13 +9,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::{Body, Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, VARY},
 };
 use tokio::time::Instant;
 
 use super::{
     connection::{Endpoint, Response},
-    metrics::{self, Metrics},
+    metrics::{Exposition, Metrics},
     readiness::{self, Readiness},
     shutdown::{Phase, Watch},
     telemetry::Filter,
@@ -55,7 +55,10 @@ impl View {
             ("/livez", true) => text(StatusCode::OK, "ok\n"),
             ("/startupz", true) => admin.started(),
             ("/readyz", true) => admin.ready(uri.query()),
-            ("/metrics", true) => admin.show_metrics(),
+            ("/metrics", true) => {
+                let accept = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+                admin.show_metrics(Exposition::asked(accept))
+            }
             ("/loglevel", true) if self.near => admin.show_log_filter(),
             ("/loglevel", false) if self.near && head.method == Method::PUT => {
                 match Limited::new(body, FILTER_BYTES).collect().await {
@@ -117,11 +120,19 @@ impl Admin {
     }
 
     fn checks(&self) -> Vec<Check> {
-        let expired = self.certificate.validity().and_then(|validity| validity.problem(unix_now()));
+        let now = unix_now();
+        let expired = self.certificate.validity().and_then(|validity| validity.problem(now));
         let mut checks: Vec<Check> = self.readiness.states().into_iter().map(Check::gate).collect();
         for check in checks.iter_mut().filter(|check| check.name == CERTIFICATE) {
             // Unlike what happens to the API server, an expired certificate does keep requests from being served.
             check.problem = check.problem.take().or_else(|| expired.map(|problem| problem.to_string()));
+            let objections = self.certificate.objections(now);
+            if !objections.is_empty() {
+                let refused = format!("API servers refuse it: {}", objections.join("; "));
+                check.remark = Some(
+                    check.remark.take().map_or(refused.clone(), |remark| format!("{remark}; {refused}")),
+                );
+            }
         }
         let stopping = self.phase.now() > Phase::Serving;
         checks.push(Check {
@@ -166,15 +177,14 @@ impl Admin {
         }
         let mut lines = String::new();
         for Check { name, problem, detail, remark } in checks {
-            // Writing to a String does not fail.
-            let _ = match problem {
-                None if detail.is_empty() => writeln!(lines, "[+]{name} ok"),
-                None => writeln!(lines, "[+]{name} ok: {detail}"),
-                Some(problem) => writeln!(lines, "[-]{name} failed: {problem}"),
+            // Writing to a String does not fail. A check has one line: what is said to be wrong is not called ok too.
+            let _ = match (problem, remark) {
+                (Some(problem), _) => writeln!(lines, "[-]{name} failed: {problem}"),
+                (None, Some(remark)) if detail.is_empty() => writeln!(lines, "[!]{name} {remark}"),
+                (None, Some(remark)) => writeln!(lines, "[!]{name} {remark} ({detail})"),
+                (None, None) if detail.is_empty() => writeln!(lines, "[+]{name} ok"),
+                (None, None) => writeln!(lines, "[+]{name} ok: {detail}"),
             };
-            if let Some(remark) = remark {
-                let _ = writeln!(lines, "[!]{name} {remark}");
-            }
         }
         lines.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
         text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
@@ -193,9 +203,13 @@ impl Admin {
         text(StatusCode::SERVICE_UNAVAILABLE, lines)
     }
 
-    fn show_metrics(&self) -> Response {
-        match self.metrics.encode() {
-            Ok(lines) => typed(StatusCode::OK, metrics::CONTENT_TYPE, lines),
+    fn show_metrics(&self, exposition: Exposition) -> Response {
+        match self.metrics.encode(exposition) {
+            Ok(lines) => {
+                let mut response = typed(StatusCode::OK, exposition.content_type(), lines);
+                response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+                response
+            }
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n"),
         }
     }

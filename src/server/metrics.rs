@@ -4,6 +4,7 @@
 
 mod answers;
 pub(crate) mod certs;
+mod exposition;
 mod in_use;
 mod kube_api;
 #[cfg(feature = "otlp")]
@@ -23,12 +24,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-pub(crate) use self::{answers::Answers, kube_api::KubeApi, watches::Watches};
+pub(crate) use self::{answers::Answers, exposition::Exposition, kube_api::KubeApi, watches::Watches};
 use self::{certs::CertificateMetrics, in_use::InUse};
 use super::{configuration::Slot, process};
-
-/// Content type of [`Metrics::encode`].
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Label = &'static str;
 
@@ -47,6 +45,11 @@ struct Stage {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByReason {
     reason: Label,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByCode {
+    code: Label,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -112,6 +115,7 @@ pub(crate) struct Metrics {
     turned_away: [Counter; 4],
     /// Requests that were not done within their deadline.
     pub(crate) deadline_exceeded: Counter,
+    warnings: Family<ByCode, Counter>,
     /// Panics that were contained.
     pub(crate) panics: Counter,
     request_bytes: Histogram,
@@ -183,6 +187,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             shed,
             deadline_exceeded: Counter::default(),
+            warnings: Family::default(),
             panics: Counter::default(),
             request_bytes: Histogram::new(BYTES),
             patch_bytes: Histogram::new(BYTES),
@@ -257,6 +262,11 @@ impl Metrics {
             "Requests that were not done within their deadline",
             self.deadline_exceeded.clone(),
         );
+        own.register(
+            "warnings",
+            "Warnings about pods, which nobody reads of a pod that a controller made",
+            self.warnings.clone(),
+        );
         own.register("panics", "Panics that were contained", self.panics.clone());
         own.register_with_unit("request", "Size of request bodies", Unit::Bytes, self.request_bytes.clone());
         own.register_with_unit("patch", "Size of patches", Unit::Bytes, self.patch_bytes.clone());
@@ -316,14 +326,17 @@ impl Metrics {
         self
     }
 
-    /// Writes all metrics in the OpenMetrics text format.
+    /// Writes all metrics.
     ///
     /// # Errors
     /// When a collector fails to write.
-    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self, exposition: Exposition) -> Result<String, fmt::Error> {
         let mut out = String::with_capacity(16 << 10);
         text::encode(&mut out, &self.registry)?;
-        Ok(out)
+        Ok(match exposition {
+            Exposition::OpenMetrics(_) => out,
+            Exposition::Classic => exposition::classic(&out),
+        })
     }
 
     /// Counts a request that is about to be read.
@@ -365,6 +378,11 @@ impl Metrics {
             self.patch_bytes.observe(bytes as f64);
             self.patch_operations.observe(operations as f64);
         }
+    }
+
+    /// Counts a warning.
+    pub(crate) fn warned(&self, code: &'static str) {
+        self.warnings.get_or_create(&ByCode { code }).inc();
     }
 
     pub(crate) fn shed(&self, reason: &'static str) {

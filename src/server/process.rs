@@ -34,8 +34,18 @@ impl Collector for Process {
         if let Some(bytes) = resident_bytes() {
             gauge(&mut encoder, "process_resident_memory_bytes", "Resident memory", bytes)?;
         }
+        if let Some(bytes) = status_number("VmSize:").map(|kibibytes| kibibytes * KIBIBYTE) {
+            gauge(&mut encoder, "process_virtual_memory_bytes", "Virtual memory", bytes)?;
+        }
+        if let Some(seconds) = start_seconds() {
+            let help = "Start of the process, in seconds since 1970";
+            gauge(&mut encoder, "process_start_time_seconds", help, seconds)?;
+        }
         if let Some(count) = open_descriptors() {
             gauge(&mut encoder, "process_open_fds", "Open file descriptors", count)?;
+        }
+        if let Some(count) = most_descriptors() {
+            gauge(&mut encoder, "process_max_fds", "File descriptors that may be open", count)?;
         }
         if let Some(count) = status_number("Threads:") {
             gauge(&mut encoder, "process_threads", "Threads", count)?;
@@ -44,7 +54,10 @@ impl Collector for Process {
     }
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
+fn gauge<V>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: V) -> Result<(), fmt::Error>
+where
+    ConstGauge<V>: EncodeMetric,
+{
     let metric = ConstGauge::new(value);
     let out = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
     metric.encode(out)
@@ -52,11 +65,31 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64
 
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in parentheses may hold blanks; fields are counted after it.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((user + system) / TICKS)
+    let ticks = |number| stat_field(&stat, number);
+    Some((ticks(14)? + ticks(15)?) / TICKS)
+}
+
+fn start_seconds() -> Option<f64> {
+    let after_boot = stat_field(&std::fs::read_to_string("/proc/self/stat").ok()?, 22)? / TICKS;
+    let system = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: f64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(boot + after_boot)
+}
+
+/// A field of `/proc/PID/stat` by its number in proc(5).
+fn stat_field(stat: &str, number: usize) -> Option<f64> {
+    // The name in parentheses, the second field, may hold blanks; fields are counted after it.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+/// The soft limit, in the column after the name; other clients show "unlimited" as the largest number too.
+fn most_descriptors() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_ascii_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        limit => limit.parse().ok(),
+    }
 }
 
 fn resident_bytes() -> Option<u64> {
@@ -71,4 +104,26 @@ fn status_number(key: &str) -> Option<u64> {
 fn open_descriptors() -> Option<u64> {
     let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
     u64::try_from(count).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_after_the_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 100 0 0 0 7 3 0 0 20 0 5 0 123456 1000 200";
+        assert_eq!((stat_field(stat, 14), stat_field(stat, 15)), (Some(7.0), Some(3.0)));
+        assert_eq!(stat_field(stat, 22), Some(123_456.0));
+        assert_eq!(stat_field(stat, 99), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_began_before_now_and_may_open_files() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let start = start_seconds().unwrap();
+        assert!(start <= now + 1.0 && start > now - 86_400.0, "{start} {now}");
+        assert!(most_descriptors().unwrap() >= open_descriptors().unwrap());
+    }
 }

@@ -69,9 +69,16 @@ impl Gate {
         self.opened.notify_waiters();
     }
 
-    /// Something is wrong: why the gate is still closed, or a remark on an open one.
+    /// Something is wrong: why the gate is still closed, or a remark on an open one. What was known is still true.
     pub(crate) fn trouble(&self, problem: impl Into<String>) {
         self.lock().problem = Some(problem.into());
+    }
+
+    /// The same, and what was known is true no more.
+    pub(crate) fn contradicted(&self, problem: impl Into<String>) {
+        let mut state = self.lock();
+        state.problem = Some(problem.into());
+        state.detail.clear();
     }
 
     /// How it stands.

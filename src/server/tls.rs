@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod files;
+pub(crate) mod objections;
 pub mod self_signed;
 
 use std::{
@@ -19,7 +20,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use self::chain::Validity;
+use self::{chain::Validity, objections::Objections};
 use super::{
     metrics::Metrics,
     options::{Certificate, TlsVersion},
@@ -50,6 +51,7 @@ pub enum Error {
 pub(crate) struct Serving {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) validity: Validity,
+    objections: Objections,
 }
 
 /// The certificate in use, once there is one. Handshakes that have begun keep the one they got.
@@ -108,6 +110,12 @@ impl CertificateStore {
         self.current.load().as_ref().map(|serving| serving.validity)
     }
 
+    /// Why API servers refuse the certificate in use, as far as it can be told without their CA. That it is not valid now
+    /// is not said again.
+    pub(crate) fn objections(&self, now: i64) -> Vec<String> {
+        self.current.load().as_ref().map(|serving| serving.objections.now(now)).unwrap_or_default()
+    }
+
     fn outcome(&self, result: Result<(), Error>) -> Result<(), Error> {
         if let Err(error) = &result {
             self.refused(&error.to_string());
@@ -120,7 +128,15 @@ impl CertificateStore {
         let validity = chain::validity(leaf)?;
         let earlier = self.current.load_full();
         let same = earlier.as_ref().is_some_and(|serving| serving.key.cert == key.cert);
-        self.current.store(Some(Arc::new(Serving { key: Arc::new(key), validity })));
+        let objections = Objections::of(&key.cert);
+        if !same {
+            let now = unix_now();
+            let of_time = validity.problem(now).map(|problem| problem.to_string());
+            for problem in of_time.into_iter().chain(objections.now(now)) {
+                tracing::warn!(problem, "API servers refuse the certificate");
+            }
+        }
+        self.current.store(Some(Arc::new(Serving { key: Arc::new(key), validity, objections })));
         if !same {
             // A resumed session shows no certificate: tickets end with the certificate they were made under.
             self.tickets.renew().map_err(Error::Library)?;

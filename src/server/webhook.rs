@@ -1,8 +1,9 @@
 //! The webhook: AdmissionReviews in, answers out.
 //!
-//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `deadline`, `body` (reading within limits), `path`,
-//! `shape` and `review` (pure readers), `engine` (what is asked of the injection), `handler` (the real injection
-//! behind it), `folders` (its configuration from mounted ConfigMaps), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
+//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `status` (what is answered where there is no
+//! review to answer), `deadline`, `body` (reading within limits), `path`, `shape` and `review` (pure readers), `engine`
+//! (what is asked of the injection), `handler` (the real injection behind it), `folders` (its configuration from mounted
+//! ConfigMaps), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
 
 pub mod answer;
 mod body;
@@ -14,4 +15,5 @@ pub mod handler;
 pub mod path;
 pub mod review;
 pub mod shape;
+mod status;
 pub(crate) mod verdict;

@@ -3,17 +3,24 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
+use crate::pem::{self, Pem};
+
 /// The caBundle of an entry as it stands there, in base64; nothing if there is none or it is empty.
 pub fn ca_bundle(webhook: &Value) -> Option<&str> {
     webhook.pointer("/clientConfig/caBundle")?.as_str().filter(|bundle| !bundle.is_empty())
 }
 
-/// The certificates in PEM that a caBundle in base64 stands for, if it is base64 of a text.
+/// The text that a caBundle in base64 stands for, if it is one.
 pub fn decode_ca_bundle(bundle: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(bundle).ok()?).ok()
 }
 
-/// Gives the entries that are chosen by name these certificates. Tells whether that changed anything.
+/// What a caBundle in base64 holds.
+pub fn read_ca_bundle(bundle: &str) -> Pem {
+    Pem::parse(&STANDARD.decode(bundle).unwrap_or_default())
+}
+
+/// Gives the entries that are chosen by name these certificates, and nothing else of the text. Tells whether that changed anything.
 pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool, pem: &str) -> bool {
     let wanted = Value::String(encoded(pem));
     let mut changed = false;
@@ -26,9 +33,11 @@ pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool
     changed
 }
 
-/// As it stands in an entry.
+/// As it stands in an entry, which many may read: the certificates and nothing else, written anew.
 pub(super) fn encoded(pem: &str) -> String {
-    STANDARD.encode(pem)
+    let pem = Pem::parse(pem.as_bytes());
+    STANDARD
+        .encode(pem.certificates().map(|block| pem::encode(pem::CERTIFICATE, &block.der)).collect::<String>())
 }
 
 fn each_client_config(configuration: &mut Value, mut visit: impl FnMut(&str, &mut Map<String, Value>)) {

@@ -1,6 +1,7 @@
 //! What an API server accepts in a MutatingWebhookConfiguration, asked before it has to refuse it.
 
 use super::{Client, DEFAULT_REVISION, Settings};
+use crate::pem::{ACCEPTED, Pem};
 
 const LABEL: &str = "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 
@@ -67,8 +68,10 @@ pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {
         )),
         Client::Url(_) => {}
     }
-    if settings.ca_bundle.as_ref().is_some_and(|pem| !is_pem(pem)) {
-        problems.push("CA bundle: found no certificate; accepted: certificates in PEM".to_owned());
+    if let Some(text) = &settings.ca_bundle
+        && let Err(problem) = Pem::parse(text.as_bytes()).only_certificates()
+    {
+        problems.push(format!("CA bundle: {problem}; accepted: {ACCEPTED}"));
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
@@ -118,9 +121,4 @@ fn is_webhook_url(url: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
         && !rest.contains(['?', '#'])
         && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
-}
-
-fn is_pem(text: &str) -> bool {
-    let begin = text.find("-----BEGIN CERTIFICATE-----");
-    begin.is_some_and(|at| text.get(at..).is_some_and(|rest| rest.contains("-----END CERTIFICATE-----")))
 }

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::pem;
 
 #[test]
 fn a_tag_named_default_makes_a_revision_the_default_one() {
@@ -58,7 +59,7 @@ fn entries_ask_only_for_new_pods_and_promise_no_side_effects() {
         failure_policy: FailurePolicy::Ignore,
         reinvocation_policy: ReinvocationPolicy::IfNeeded,
         timeout_seconds: 3,
-        ca_bundle: Some("PEM".to_owned()),
+        ca_bundle: Some(certificate("PEM")),
         client: Client::Service { name: "in".to_owned(), port: 8443, path: "/inject/net/a".to_owned() },
         ..Settings::default()
     };
@@ -89,7 +90,7 @@ fn entries_ask_only_for_new_pods_and_promise_no_side_effects() {
         }
         assert_eq!(
             entry["clientConfig"],
-            json!({"caBundle": "UEVN", "service": {"name": "in", "namespace": "outrigger-system", "port": 8443, "path": "/inject/net/a"}})
+            json!({"caBundle": ca_bundle::encoded(&certificate("PEM")), "service": {"name": "in", "namespace": "outrigger-system", "port": 8443, "path": "/inject/net/a"}})
         );
         assert_eq!(entry["matchConditions"].as_array().unwrap().len(), 2);
     }
@@ -165,6 +166,32 @@ fn what_an_api_server_would_refuse_is_refused_with_what_is_accepted() {
     }
 }
 
+/// A block that nobody looks into.
+fn certificate(content: &str) -> String {
+    pem::encode(pem::CERTIFICATE, content.as_bytes())
+}
+
+#[test]
+fn only_certificates_get_into_a_ca_bundle() {
+    let (ca, key) = (certificate("A"), pem::encode("PRIVATE KEY", b"secret"));
+    let mut settings =
+        Settings { ca_bundle: Some(format!("# a comment\n{ca}{key}{ca}")), ..Settings::default() };
+    let found = settings.check().unwrap_err().join("\n");
+    assert!(found.contains("CA bundle: line 5: found a private key (PRIVATE KEY)"), "{found}");
+    // Not even where nobody has asked.
+    let bundle = settings.objects()[0]["webhooks"][0]["clientConfig"]["caBundle"].clone();
+    assert_eq!(decode_ca_bundle(bundle.as_str().unwrap()).unwrap(), format!("{ca}{ca}"));
+    let glued = format!("{}{ca}", ca.trim_end());
+    for broken in [glued, ca.replace("-----BEGIN", " -----BEGIN"), ca.replace("CERTIFICATE", "X509 CRL")] {
+        settings.ca_bundle = Some(broken);
+        let found = settings.check().unwrap_err().join("\n");
+        assert!(
+            found.contains("CA bundle: line ") && found.contains("accepted: CERTIFICATE blocks"),
+            "{found}"
+        );
+    }
+}
+
 #[test]
 fn ca_bundles_are_set_by_name_and_nothing_else_changes() {
     let mut object = Settings::default().objects().remove(0);
@@ -172,10 +199,13 @@ fn ca_bundles_are_set_by_name_and_nothing_else_changes() {
         json!({"name": "other.example.com", "clientConfig": {"url": "https://a", "caBundle": "QQ=="}});
     object["webhooks"].as_array_mut().unwrap().insert(1, foreign.clone());
     let before = object.clone();
-    assert!(set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), "B"));
-    assert!(!set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), "B"), "it is there already");
+    assert!(set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), &certificate("B")));
+    assert!(
+        !set_ca_bundle(&mut object, |name| is_ours(name, SUFFIX), &certificate("B")),
+        "it is there already"
+    );
     for (name, entry) in entries(&object) {
-        let wanted = if name == "other.example.com" { "A" } else { "B" };
+        let wanted = if name == "other.example.com" { "A".to_owned() } else { certificate("B") };
         assert_eq!(decode_ca_bundle(ca_bundle(entry).unwrap()).unwrap(), wanted, "{name}");
     }
     let changes = changes(&before, &object);
@@ -232,7 +262,7 @@ fn managed(manager: &str, entry: &str, fields: Value) -> Value {
 fn an_apply_takes_no_ca_bundle_away() {
     let wanted = Settings::default().objects().remove(0);
     let mut live = wanted.clone();
-    set_ca_bundle(&mut live, |_| true, "A");
+    set_ca_bundle(&mut live, |_| true, &certificate("A"));
     let (ours, theirs) = (format!("namespace.{SUFFIX}"), format!("object.{SUFFIX}"));
     let owns = json!({".": {}, "f:name": {}, "f:clientConfig": {"f:caBundle": {}, "f:service": {}}});
     live["metadata"]["managedFields"] =

@@ -30,6 +30,10 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
         scene.set_ca_bundle(CONFIGURATION, 0, value).await;
         took.push((what, scene.wait_repaired(CONFIGURATION).await));
     }
+    // A lenient reader would find our CA in it; an API server finds nothing.
+    let indented = scene.indented(CONFIGURATION).await;
+    scene.set_ca_bundle(CONFIGURATION, 0, &indented).await;
+    took.push(("indented", scene.wait_repaired(CONFIGURATION).await));
     // Entries are found by name, wherever they are, and their order stays as it is.
     scene.reorder(CONFIGURATION).await;
     let order = scene.webhook_names(CONFIGURATION).await;
@@ -68,6 +72,8 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     // O-02: never made, and picked up when it is there again.
     scene.delete(CONFIGURATION).await;
     scene.wait_remark(&outrigger, &format!("{CONFIGURATION} is missing")).await;
+    let body = outrigger.readyz().await.expect("an answer").body;
+    assert!(!body.contains("[+]ca-bundle") && body.contains("[!]ca-bundle "), "{body}");
     assert_eq!(outrigger.metric("outrigger_ca_bundle_in_sync", &[]).await, 0.0);
     scene.install(CONFIGURATION, &Reach::url_of(&outrigger)).await;
     scene.wait_repaired(CONFIGURATION).await;
@@ -139,6 +145,19 @@ async fn replicas_that_start_at_once_agree_on_one_ca() {
         cas.len()
     );
     assert_eq!((cas.len(), created), (ROUNDS, ROUNDS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rotation_has_its_event() {
+    let scene = Scene::set(Flavour::Current).await;
+    let _outrigger = scene.outrigger("one").start().await;
+    const ROTATIONS: usize = 3;
+    for _ in 0..ROTATIONS {
+        let before = scene.secret().await;
+        scene.rotate("leaf").await;
+        scene.wait_secret(|secret| secret.leaf() != before.leaf()).await;
+    }
+    scene.wait_events("CertificateIssued", "it was asked for", ROTATIONS).await;
 }
 
 // T-03, T-06

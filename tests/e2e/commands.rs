@@ -21,24 +21,24 @@ use super::{
 };
 
 /// The command on a control plane, with all rights.
-struct Shell<'a> {
+pub struct Shell<'a> {
     control_plane: &'a ControlPlane,
     kubeconfig: PathBuf,
 }
 
 /// What a run of the command gave.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Shell<'_> {
-    fn of(control_plane: &ControlPlane) -> Shell<'_> {
+    pub fn of(control_plane: &ControlPlane) -> Shell<'_> {
         Shell { control_plane, kubeconfig: control_plane.kubeconfig().to_owned() }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Run {
+    pub async fn run(&self, arguments: &[&str]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
         command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env_remove("OUTRIGGER_BUNDLE");
         command.stdin(Stdio::null());
@@ -53,26 +53,26 @@ impl Shell<'_> {
     }
 
     /// Its output, where it has to succeed.
-    async fn done(&self, arguments: &[&str]) -> String {
+    pub async fn done(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments).await;
         assert_eq!(run.code, 0, "{arguments:?}: {}{}", run.stdout, run.stderr);
         run.stdout
     }
 
     /// Its errors, where it has to fail with a code.
-    async fn fails(&self, code: i32, arguments: &[&str]) -> String {
+    pub async fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let run = self.run(arguments).await;
         assert_eq!(run.code, code, "{arguments:?}: {}{}", run.stdout, run.stderr);
         run.stderr
     }
 
-    async fn configuration(&self, name: &str) -> Value {
+    pub async fn configuration(&self, name: &str) -> Value {
         let text =
             self.control_plane.kubectl(&["get", "mutatingwebhookconfiguration", name, "-o", "json"]).await;
         serde_json::from_str(&text).expect("JSON")
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.control_plane.folder().join(name);
         fs::write(&path, text).expect("a file");
         path.to_str().expect("UTF-8").to_owned()
@@ -80,7 +80,7 @@ impl Shell<'_> {
 }
 
 /// A server behind the Service, and the flag for its port: the API server reaches it on loopback.
-async fn serving(control_plane: &ControlPlane) -> (Serving, OutriggerProcess, String) {
+pub async fn serving(control_plane: &ControlPlane) -> (Serving, OutriggerProcess, String) {
     let serving = Serving::new(control_plane);
     let process = Outrigger::standalone(&serving.certificate, &serving.key).start().await;
     control_plane.create_namespace(NAMESPACE, &[]).await;

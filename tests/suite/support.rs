@@ -23,7 +23,7 @@ use outrigger::server::{
     Server,
     options::{Certificate, Options, Origin, Timeouts},
     webhook::{
-        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
+        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
         review::{self, Malformed},
     },
 };
@@ -83,7 +83,10 @@ pub(crate) fn injected(operations: usize) -> Verdict {
         operations,
         templates: vec!["sidecar".to_owned()],
         reason: "POLICY_ENABLED",
-        warnings: vec!["sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned()],
+        warnings: vec![Warning {
+            code: "MISSPELT_ANNOTATION",
+            text: "sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned(),
+        }],
     })
 }
 
@@ -241,10 +244,19 @@ impl Harness {
     }
 
     pub(crate) async fn admin(&self, path: &str) -> Answer {
+        self.admin_accepting(path, None).await
+    }
+
+    /// Asks the admin port for an answer of a kind.
+    pub(crate) async fn admin_accepting(&self, path: &str, accept: Option<&str>) -> Answer {
         let stream = within(TcpStream::connect(self.server.admin_address())).await.unwrap();
         let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get(path).header("host", "admin").body(Full::new(Bytes::new())).unwrap();
+        let mut request = Request::get(path).header("host", "admin");
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        let request = request.body(Full::new(Bytes::new())).unwrap();
         Answer::read(within(sender.send_request(request)).await.unwrap()).await
     }
 
@@ -268,9 +280,8 @@ impl Harness {
     }
 }
 
-/// Reads the OpenMetrics text format, strictly.
+/// Reads either text format, strictly.
 pub(crate) fn samples(text: &str) -> BTreeMap<String, f64> {
-    assert!(text.ends_with("# EOF\n"));
     let mut found = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));

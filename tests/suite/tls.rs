@@ -82,6 +82,48 @@ async fn any_server_name_and_none_get_the_certificate() {
     }
 }
 
+/// What `/readyz?verbose` says of the certificate, and the status.
+async fn of_certificate(harness: &Harness) -> (u16, String) {
+    let answer = harness.admin("/readyz?verbose").await;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.get(3..).is_some_and(|line| line.starts_with("certificate ")))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    (answer.status.as_u16(), lines[0].to_owned())
+}
+
+#[tokio::test]
+async fn what_api_servers_refuse_of_a_certificate_is_said() {
+    let harness = start_with(injecting(), |options| {
+        let Certificate::Files { chain, .. } = &options.certificate else { unreachable!() };
+        write_certificate(chain.parent().unwrap(), |parameters| {
+            parameters.subject_alt_names.clear();
+            parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        });
+    })
+    .await;
+    let (status, line) = of_certificate(&harness).await;
+    // It is served all the same: who calls may want less.
+    assert_eq!(status, 200);
+    assert!(
+        line.starts_with("[!]certificate API servers refuse it: the certificate is not for servers")
+            && line.contains("is for no DNS name")
+            && line.contains("(valid until "),
+        "{line}"
+    );
+    write_certificate(harness.folder.path(), |_| {});
+    assert_eq!(harness.server.handle().reload().await.certificate, Ok(()));
+    let (status, line) = of_certificate(&harness).await;
+    assert!(status == 200 && line.starts_with("[+]certificate ok: valid until "), "{line}");
+    // A refused one is a remark on the one in use, which is not called ok.
+    std::fs::write(harness.folder.path().join("tls.crt"), "").unwrap();
+    assert!(harness.server.handle().reload().await.certificate.is_err());
+    let (status, line) = of_certificate(&harness).await;
+    assert!(status == 200 && line.starts_with("[!]certificate the newest certificate is refused"), "{line}");
+}
+
 // T-14
 #[tokio::test]
 async fn plain_http_is_closed_at_once() {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
-use outrigger::server::{options::Origin, webhook::engine::Verdict};
+use outrigger::server::{
+    options::Origin,
+    webhook::engine::{Injected, Verdict, Warning},
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -18,6 +21,7 @@ fn allowed_with_patch(version: &str) -> Value {
             "patch": "W3sib3AiOiJhZGQiLCJwYXRoIjoiL21ldGFkYXRhL2xhYmVscy9hIiwidmFsdWUiOiJiIn1d",
             "auditAnnotations": {
                 "decision": "injected", "reason": "POLICY_ENABLED", "revision": "canary-rev", "config-hash": "hash-1",
+                "warnings": "MISSPELT_ANNOTATION",
             },
             "warnings": ["sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?"],
         },
@@ -187,8 +191,12 @@ async fn everything_else_has_a_status_and_a_reason() {
         let answer = harness.send(request(method, path, content_type, body)).await;
         assert_eq!(answer.status, status, "{method} {path} {content_type}");
         if status != 200 {
-            let error = answer.json()["error"].as_str().unwrap().to_owned();
-            assert!(!error.is_empty());
+            // The kind of body whose text API servers pass on.
+            let body = answer.json();
+            assert_eq!((&body["kind"], &body["apiVersion"]), (&json!("Status"), &json!("v1")), "{body}");
+            assert_eq!((&body["status"], &body["code"]), (&json!("Failure"), &json!(status)), "{body}");
+            assert!(!body["message"].as_str().unwrap().is_empty() && !body["reason"].is_null(), "{body}");
+            assert_eq!(answer.header("content-type"), JSON);
             assert_eq!(answer.header("allow"), if status == 405 { "POST" } else { "" });
         }
     }
@@ -394,7 +402,7 @@ async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_metrics_and_add_up() {
+async fn metrics_add_up() {
     let harness = start(scripted(|call| match call.namespace.as_str() {
         "shop" => injected(1),
         _ => Verdict::Skipped { reason: "HOST_NETWORK", warnings: vec![] },
@@ -406,7 +414,7 @@ async fn metrics_are_open_metrics_and_add_up() {
     harness.post("/inject", review("v1", other)).await;
     harness.post("/inject", "nonsense").await;
     let answer = harness.admin("/metrics").await;
-    assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let metrics = samples(std::str::from_utf8(&answer.body).unwrap());
     for (name, value) in [
         ("sidecar_injection_requests_total", 3.0),
@@ -424,6 +432,7 @@ async fn metrics_are_open_metrics_and_add_up() {
         ("outrigger_in_flight_requests", 0.0),
         ("outrigger_deadline_exceeded_total", 0.0),
         ("outrigger_panics_total", 0.0),
+        ("outrigger_warnings_total{code=\"MISSPELT_ANNOTATION\"}", 1.0),
         ("outrigger_request_bytes_count", 3.0),
         ("outrigger_patch_bytes_count", 1.0),
         ("outrigger_patch_operations_sum", 1.0),
@@ -438,13 +447,64 @@ async fn metrics_are_open_metrics_and_add_up() {
         "outrigger_config_last_reload_timestamp_seconds",
         "outrigger_tls_certificate_not_after_timestamp_seconds",
         "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_start_time_seconds",
         "process_open_fds",
+        "process_max_fds",
     ] {
         assert!(metrics[name] > 0.0, "{name}");
     }
     assert!(metrics.contains_key("outrigger_tls_certificate_not_before_timestamp_seconds"));
     assert!(metrics.keys().any(|name| name.starts_with("outrigger_build_info{version=")), "{metrics:?}");
     assert!(!metrics.keys().any(|name| name.contains("shop") || name.contains("web-")));
+}
+
+/// The names of families by `# TYPE`, with their types.
+fn types(text: &str) -> Vec<(&str, &str)> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_format_that_is_asked_for() {
+    const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,\
+         application/openmetrics-text;version=0.0.1;q=0.6,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+         text/plain;version=0.0.4;q=0.4,*/*;q=0.3";
+    let harness = start(injecting()).await;
+    harness.post("/inject", review("v1", pod())).await;
+    let mut names = Vec::new();
+    for (accept, open_metrics) in [
+        (None, false),
+        (Some("*/*"), false),
+        (Some("text/plain;version=0.0.4"), false),
+        (Some(PROMETHEUS), true),
+    ] {
+        let answer = harness.admin_accepting("/metrics", accept).await;
+        let text = std::str::from_utf8(&answer.body).unwrap();
+        let content_type = match open_metrics {
+            true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            false => "text/plain; version=0.0.4; charset=utf-8",
+        };
+        assert_eq!(answer.header("content-type"), content_type, "{accept:?}");
+        assert_eq!(answer.header("vary"), "Accept");
+        assert_eq!(text.ends_with("# EOF\n"), open_metrics, "{accept:?}");
+        assert_eq!(text.contains("# UNIT "), open_metrics, "{accept:?}");
+        let types = types(text);
+        let counter = if open_metrics { "outrigger_requests" } else { "outrigger_requests_total" };
+        for wanted in [(counter, "counter"), ("outrigger_request_duration_seconds", "histogram")] {
+            assert!(types.contains(&wanted), "{wanted:?} {types:?}");
+        }
+        if !open_metrics {
+            // Every sample belongs to a family that is named before it.
+            for name in samples(text).into_keys() {
+                let name = name.split('{').next().unwrap();
+                let stem = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                let known = |name: &str| types.iter().any(|(family, _)| *family == name);
+                assert!(known(name) || stem.is_some_and(known), "{name}");
+            }
+        }
+        names.push(samples(text).into_keys().collect::<Vec<_>>());
+    }
+    assert!(names.windows(2).all(|pair| pair[0] == pair[1]), "the series are the same");
 }
 
 #[tokio::test]
@@ -503,7 +563,12 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
             message: format!("found {CANARY}"),
             detail: String::new(),
         },
-        _ => injected(1),
+        _ => {
+            let Verdict::Injected(made) = injected(1) else { unreachable!() };
+            let codes = ["IGNORED", "MISSPELT", "IGNORED"];
+            let warnings = codes.map(|code| Warning { code, text: format!("found {CANARY}") }).to_vec();
+            Verdict::Injected(Injected { warnings, ..made })
+        }
     }))
     .await;
     let secretive = |name: &str| {
@@ -545,6 +610,7 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
         ("outcome", json!("injected")),
         ("reason", json!("POLICY_ENABLED")),
         ("templates", json!("sidecar")),
+        ("warnings", json!("IGNORED,MISSPELT")),
         ("patch_ops", json!(1)),
         ("dry_run", json!(false)),
         ("reinvoked", json!(false)),
@@ -555,6 +621,8 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
     for field in ["bytes_in", "bytes_out", "duration_ms"] {
         assert!(first[field].as_f64().unwrap() > 0.0, "{field} in {first}");
     }
+    assert!(requests[1].get("warnings").is_none(), "{}", requests[1]);
+    harness.metric("outrigger_warnings_total{code=\"IGNORED\"}", 8.0).await;
     assert_eq!((&requests[1]["outcome"], &requests[2]["outcome"]), (&json!("denied"), &json!("error")));
     assert_eq!(
         (&requests[3]["reason"], &requests[4]["reason"]),

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpListener,
     process::{Command, Stdio},
 };
 
 use outrigger::{
-    webhook_config::{Client, Conditions, FailurePolicy, ReinvocationPolicy, Settings},
+    webhook_config::{Client, Conditions, FailurePolicy, ReinvocationPolicy, Settings, decode_ca_bundle},
     yaml::{self, Limits},
 };
 use serde_json::{Value, json};
@@ -42,8 +44,8 @@ fn the_defaults_are_the_library_s() {
 fn every_flag_is_in_the_objects() {
     let folder = TempDir::new().unwrap();
     let ca = folder.path().join("ca.pem");
-    let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
-    fs::write(&ca, pem).unwrap();
+    let (pem, _) = certificate();
+    fs::write(&ca, format!("# of the mesh\r\n{}", pem.replace('\n', "\r\n"))).unwrap();
     let (code, stdout, stderr) = print(&[
         "--revision=canary",
         "--tag=prod,stage",
@@ -76,7 +78,7 @@ fn every_flag_is_in_the_objects() {
             port: 8443,
             path: "/inject/cluster/east".to_owned(),
         },
-        ca_bundle: Some(pem.to_owned()),
+        ca_bundle: Some(pem),
         failure_policy: FailurePolicy::Ignore,
         reinvocation_policy: ReinvocationPolicy::IfNeeded,
         timeout_seconds: 3,
@@ -95,6 +97,84 @@ fn every_flag_is_in_the_objects() {
     let names: Vec<&Value> =
         list["items"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]).collect();
     assert_eq!(names, ["outrigger-sidecar-injector", "outrigger-revision-tag-prod"]);
+}
+
+/// A certificate and its key in PEM, as outrigger writes them.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(["ca.test".to_owned()]).unwrap();
+    let certificate = parameters.self_signed(&key).unwrap();
+    let encode = |label, der| outrigger::pem::encode(label, der);
+    (encode("CERTIFICATE", certificate.der()), encode("PRIVATE KEY", &key.serialize_der()))
+}
+
+/// The caBundle of every entry, decoded.
+fn bundles(stdout: &str) -> Vec<String> {
+    let object = objects(stdout).remove(0);
+    let text = |entry: &Value| decode_ca_bundle(entry["clientConfig"]["caBundle"].as_str().unwrap()).unwrap();
+    object["webhooks"].as_array().unwrap().iter().map(text).collect()
+}
+
+#[test]
+fn only_certificates_become_a_ca_bundle() {
+    let folder = TempDir::new().unwrap();
+    let with = |bytes: &[u8]| {
+        let file = folder.path().join("ca.pem");
+        fs::write(&file, bytes).unwrap();
+        print(&["--ca-bundle", file.to_str().unwrap()])
+    };
+    let ((ca, key), (other, _)) = (certificate(), certificate());
+    // What is between blocks is left out, whatever it is.
+    let noted =
+        [b"subject: M\xfcnchen\n".as_slice(), ca.as_bytes(), b"\n# other\n", other.as_bytes()].concat();
+    let (code, stdout, stderr) = with(&noted);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(bundles(&stdout), vec![format!("{ca}{other}"); 4]);
+
+    let lines = ca.lines().count();
+    let glued = format!("{}{other}", ca.trim_end());
+    let indented = ca.lines().fold(String::new(), |text, line| text + "  " + line + "\n");
+    let mut serial = outrigger::pem::Pem::parse(ca.as_bytes()).blocks.remove(0).der;
+    // The serial number is the first thing after the version.
+    let place = serial.windows(5).position(|bytes| bytes == [0xa0, 3, 2, 1, 2]).unwrap() + 7;
+    serial[place] |= 0x80;
+    for (bytes, found) in [
+        (format!("{ca}{key}").into_bytes(), format!("line {}: found a private key (PRIVATE KEY)", lines + 1)),
+        (format!("{key}{ca}").into_bytes(), "line 1: found a private key (PRIVATE KEY)".to_owned()),
+        (key.clone().into_bytes(), "line 1: found a private key".to_owned()),
+        (glued.into_bytes(), "line 1: found a broken block CERTIFICATE: its END line".to_owned()),
+        (indented.into_bytes(), "line 1: found a broken block CERTIFICATE: its BEGIN".to_owned()),
+        (
+            format!("\u{feff}{ca}").into_bytes(),
+            "line 1: found a broken block CERTIFICATE: its BEGIN".to_owned(),
+        ),
+        (ca[..ca.len() / 2].as_bytes().to_vec(), "it has no END line".to_owned()),
+        (
+            ca.replace("BEGIN C", "BEGIN TRUSTED C").replace("END C", "END TRUSTED C").into_bytes(),
+            "found a block named TRUSTED CERTIFICATE".to_owned(),
+        ),
+        (
+            outrigger::pem::encode("CERTIFICATE", b"no certificate").into_bytes(),
+            "line 1: found a certificate that API servers do not read: it is not X.509".to_owned(),
+        ),
+        (
+            outrigger::pem::encode("CERTIFICATE", &serial).into_bytes(),
+            "it has a negative serial number".to_owned(),
+        ),
+        (serial, "found no certificate in PEM; it may be DER".to_owned()),
+        (ca.encode_utf16().flat_map(u16::to_le_bytes).collect(), "found no certificate".to_owned()),
+        (b"nothing".to_vec(), "found no certificate".to_owned()),
+    ] {
+        let (code, stdout, stderr) = with(&bytes);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{found}: {stderr}");
+        assert!(stderr.contains("CA bundle: ") && stderr.contains(&found), "{found}: {stderr}");
+        assert!(stderr.contains("ca.pem") && stderr.contains("accepted: CERTIFICATE blocks"), "{stderr}");
+        // Not a line of the key.
+        assert!(
+            !key.lines().filter(|line| !line.starts_with('-')).any(|line| stderr.contains(line)),
+            "{stderr}"
+        );
+    }
 }
 
 #[test]
@@ -125,4 +205,58 @@ fn what_cannot_be_meant_is_wrong_usage() {
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");
     }
     assert_eq!(print(&["--ca-bundle=/nowhere/ca.pem"]).0, 1);
+}
+
+/// An API server that answers one request and is gone; its kubeconfig.
+fn answers_once(folder: &TempDir, answer: Value) -> std::path::PathBuf {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut request = Vec::new();
+        let mut buffer = [0; 1024];
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            let count = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..count]);
+        }
+        let (code, body) = (answer["code"].clone(), answer.to_string());
+        let head = "content-type: application/json\r\nconnection: close\r\ncontent-length";
+        write!(stream, "HTTP/1.1 {code} X\r\n{head}: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let file = folder.path().join("kubeconfig");
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+        "users": [{"name": "a", "user": {}}],
+    });
+    fs::write(&file, kubeconfig.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn what_an_api_server_said_counts_for_more_than_that_it_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let missing = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "no", "code": 404,
+    });
+    let kubeconfig = answers_once(&folder, missing);
+    let wait = |timeout: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        command.args(["webhook", "wait", "--timeout", timeout]).env("KUBECONFIG", &kubeconfig);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stderr) = wait("50ms");
+    assert_eq!(code, 1, "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.contains(
+            "there is no MutatingWebhookConfiguration outrigger-sidecar-injector; then cannot reach"
+        ),
+        "{stderr}"
+    );
+    // Nobody was ever reached.
+    assert_eq!(wait("0").0, 69);
 }

@@ -36,6 +36,8 @@ pub(in crate::cli) enum Kind {
     Conflict,
     /// The API server refuses for another reason.
     Refused,
+    /// It did not answer in time.
+    Silent,
     /// Nobody answers.
     Unreachable,
 }
@@ -65,14 +67,14 @@ impl Trouble {
 
     pub(super) fn silence(server: &str, patience: Duration) -> Trouble {
         let sentence = format!("the API server at {server} did not answer within {}s", patience.as_secs());
-        Trouble { kind: Kind::Unreachable, sentence }
+        Trouble { kind: Kind::Silent, sentence }
     }
 }
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Failure {
         match trouble.kind {
-            Kind::Unreachable => Failure::unavailable(trouble.sentence),
+            Kind::Silent | Kind::Unreachable => Failure::unavailable(trouble.sentence),
             _ => Failure::error(trouble.sentence),
         }
     }

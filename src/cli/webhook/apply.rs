@@ -10,7 +10,7 @@ use super::{
         files,
         report::{self, Color},
     },
-    live,
+    bundle, live,
     settings::SettingsFlags,
 };
 use crate::webhook_config::{self, Client, Settings, entries};
@@ -49,7 +49,7 @@ impl Apply {
             for object in settings.objects() {
                 let (name, before, after) = self.apply(session, &settings, object).await?;
                 files::print(&self.told(&name, &before, &after))?;
-                if let Some(remark) = remark(&settings, &name, &after) {
+                for remark in remark(&settings, &name, &after).into_iter().chain(bundle::remarks(&name, &after)) {
                     report::warning(&remark, color);
                 }
             }

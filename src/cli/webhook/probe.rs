@@ -17,7 +17,16 @@ pub(super) struct Probe {
     pub(super) labels: Map<String, Value>,
     /// The entry.
     pub(super) entry: String,
+    /// How long the API server waits for whoever the entry calls, each time it does.
+    pub(super) timeout: Duration,
+    /// How long it may take to say how that went.
+    pub(super) patience: Duration,
 }
+
+/// What an API server takes for itself, and for the webhooks of others.
+const MARGIN: Duration = Duration::from_secs(5);
+/// What it waits for where an entry says nothing, in seconds.
+const TIMEOUT: u64 = 10;
 
 /// The labels of a namespace. Whoever may not read it tries the pod with the labels of none.
 pub(super) async fn namespace_labels(
@@ -48,7 +57,13 @@ pub(super) fn choose(configuration: &Value, namespace: &Map<String, Value>, revi
         let entry = entries(configuration).find(|(_, entry)| {
             selects(entry, "namespaceSelector", namespace) && selects(entry, "objectSelector", &labels)
         });
-        Some(Probe { entry: entry?.0.to_owned(), labels })
+        let (name, entry) = entry?;
+        let timeout = entry.get("timeoutSeconds").and_then(Value::as_u64).unwrap_or(TIMEOUT);
+        let timeout = Duration::from_secs(timeout.min(30));
+        // Somebody who is asked again may be waited for again.
+        let again = entry.get("reinvocationPolicy").and_then(Value::as_str) == Some("IfNeeded");
+        let patience = timeout * if again { 2 } else { 1 } + MARGIN;
+        Some(Probe { entry: name.to_owned(), labels, timeout, patience })
     })
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::super::{failure::Failure, files};
+use super::{super::failure::Failure, bundle};
 use crate::{
     server::options::parse_duration,
     webhook_config::{
@@ -53,7 +53,7 @@ pub(super) struct SettingsFlags {
     /// An https URL the API server calls instead of the Service
     #[arg(long, value_name = "URL", conflicts_with_all = ["service", "port", "path"])]
     url: Option<String>,
-    /// CA certificates in PEM; without it the caBundle is left to whoever keeps it
+    /// CA certificates in PEM and nothing else; without it the caBundle is left to whoever keeps it
     #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
     /// What happens to a pod if nobody answers: it is refused (Fail) or created without a proxy (Ignore)
@@ -137,7 +137,7 @@ impl SettingsFlags {
         checked(Settings {
             excluded_namespaces: self.excluded.clone(),
             client,
-            ca_bundle: self.ca_bundle.as_deref().map(files::read).transpose()?.map(|input| input.text),
+            ca_bundle: self.ca_bundle.as_deref().map(bundle::read).transpose()?,
             failure_policy: match self.failure_policy {
                 FailureFlag::Fail => FailurePolicy::Fail,
                 FailureFlag::Ignore => FailurePolicy::Ignore,

@@ -13,7 +13,8 @@ use super::{
         files,
         report::{self, Color},
     },
-    live, probe,
+    bundle, live,
+    probe::{self, Probe},
     settings::Names,
 };
 use crate::{
@@ -24,7 +25,8 @@ use crate::{
 /// Wait until the API server calls outrigger for the revision and its tags.
 ///
 /// For each configuration: it is there, its entries have a caBundle, and a pod that one of them selects comes back with a
-/// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached.
+/// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached. A dry run
+/// that has begun is waited for, up to the timeoutSeconds of the entry and some seconds more.
 #[derive(Debug, Args)]
 pub(super) struct Wait {
     #[command(flatten)]
@@ -40,6 +42,13 @@ pub(super) struct Wait {
     no_probe: bool,
     #[command(flatten)]
     cluster: Cluster,
+}
+
+/// What is there.
+struct Found {
+    done: String,
+    /// What is wrong all the same.
+    remarks: Vec<String>,
 }
 
 /// What is missing.
@@ -72,10 +81,13 @@ impl Wait {
             let started = Instant::now();
             let deadline = started + self.timeout;
             for (name, answers_to) in &asked {
+                // What an API server really said counts for more than that it says nothing at the end.
+                let mut answered = None;
                 loop {
                     let missing = match self.look(session, name, answers_to, deadline).await {
-                        Ok(done) => {
+                        Ok(Found { done, remarks }) => {
                             files::print(&format!("MutatingWebhookConfiguration {name}: {done}\n"))?;
+                            remarks.iter().for_each(|remark| report::warning(remark, color));
                             break;
                         }
                         Err(missing) => missing,
@@ -86,9 +98,18 @@ impl Wait {
                         Missing::ForGood(text) => return Err(Failure::error(text)),
                         Missing::Yet(text) if over => return Err(Failure::error(gave_up(waited, &text))),
                         Missing::Unreachable(text) if over => {
-                            return Err(Failure::unavailable(gave_up(waited, &text)));
+                            return Err(match answered {
+                                None => Failure::unavailable(gave_up(waited, &text)),
+                                Some(answer) => {
+                                    Failure::error(gave_up(waited, &format!("{answer}; then {text}")))
+                                }
+                            });
                         }
-                        Missing::Yet(text) | Missing::Unreachable(text) => {
+                        Missing::Yet(text) => {
+                            report::progress(&format!("waiting ({waited}s): {text}"), color);
+                            answered = Some(text);
+                        }
+                        Missing::Unreachable(text) => {
                             report::progress(&format!("waiting ({waited}s): {text}"), color);
                         }
                     }
@@ -106,27 +127,29 @@ impl Wait {
         name: &str,
         answers_to: &str,
         deadline: Instant,
-    ) -> Result<String, Missing> {
+    ) -> Result<Found, Missing> {
         let patience =
             deadline.saturating_duration_since(Instant::now()).clamp(INTERVAL, Duration::from_secs(10));
         let Some(configuration) = live::read(session, name, patience).await? else {
             return Err(Missing::Yet(format!("there is no MutatingWebhookConfiguration {name}")));
         };
         let ours = self.entries(name, &configuration)?;
+        let found = |done| Found { done, remarks: bundle::remarks(name, &configuration) };
         if self.no_probe {
-            return Ok(format!("{ours} entries have a caBundle"));
+            return Ok(found(format!("{ours} entries have a caBundle")));
         }
         let labels = probe::namespace_labels(session, &self.probe_namespace, patience).await?;
         let Some(chosen) = probe::choose(&configuration, &labels, answers_to) else {
             return Err(Missing::Yet(self.unselected(name, &labels)));
         };
-        let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, patience)
+        // Longer than the API server waits for the webhook, or else its answer would never be heard.
+        let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, chosen.patience)
             .await
-            .map_err(refused)?;
+            .map_err(|trouble| refused(name, &chosen, trouble))?;
         let entry = &chosen.entry;
         match probe::injected_by(&pod) {
             Some(revision) if revision == self.names.revision => {
-                Ok(format!("the API server calls {entry}, and revision {revision} answers"))
+                Ok(found(format!("the API server calls {entry}, and revision {revision} answers")))
             }
             Some(revision) => Err(Missing::Yet(format!(
                 "{name}: a pod for {entry} was injected by revision {revision:?}; wanted: {:?}",
@@ -153,12 +176,13 @@ impl Wait {
                 None if is_service => {
                     return Err(Missing::Yet(format!("{name}: {entry} has no caBundle yet")));
                 }
-                Some(bundle) if !is_certificate(bundle) => {
-                    return Err(Missing::Yet(format!(
-                        "{name}: the caBundle of {entry} holds no certificate"
-                    )));
+                bundle => {
+                    if let Some(problem) = bundle.and_then(bundle::problem) {
+                        return Err(Missing::Yet(format!(
+                            "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+                        )));
+                    }
                 }
-                _ => {}
             }
         }
         Ok(ours.len())
@@ -184,7 +208,7 @@ impl Wait {
 impl From<Trouble> for Missing {
     fn from(trouble: Trouble) -> Missing {
         match trouble.kind {
-            Kind::Unreachable => Missing::Unreachable(trouble.sentence),
+            Kind::Silent | Kind::Unreachable => Missing::Unreachable(trouble.sentence),
             Kind::Forbidden => Missing::ForGood(trouble.sentence),
             _ => Missing::Yet(trouble.sentence),
         }
@@ -193,8 +217,15 @@ impl From<Trouble> for Missing {
 
 /// A pod that is refused although it may be created: what the API server says about it tells what is missing, such as a
 /// webhook that cannot be called.
-fn refused(trouble: Trouble) -> Missing {
+fn refused(name: &str, chosen: &Probe, trouble: Trouble) -> Missing {
     match trouble.kind {
+        // It has just answered other requests.
+        Kind::Silent => Missing::Yet(format!(
+            "{name}: the API server answers, but not to a pod for {} within {}s: it waits for a webhook, that one              (timeoutSeconds: {}) or another",
+            chosen.entry,
+            chosen.patience.as_secs(),
+            chosen.timeout.as_secs()
+        )),
         Kind::Forbidden => {
             Missing::ForGood(format!("{}; accepted: that right, or --no-probe", trouble.sentence))
         }
@@ -204,11 +235,4 @@ fn refused(trouble: Trouble) -> Missing {
 
 fn gave_up(waited: u64, text: &str) -> String {
     format!("gave up after {waited}s: {text}")
-}
-
-/// Whether a caBundle is PEM with at least one certificate that can be parsed.
-fn is_certificate(bundle: &str) -> bool {
-    let Some(pem) = webhook_config::decode_ca_bundle(bundle) else { return false };
-    let mut blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
-    blocks.any(|block| block.is_ok_and(|block| block.label == "CERTIFICATE" && block.parse_x509().is_ok()))
 }

@@ -441,7 +441,7 @@ fn an_answer_for_a_pod_that_is_refused_is_forgotten() {
 
 #[test]
 fn all_that_an_answer_holds_has_weight() {
-    let texts = |warnings: Vec<String>, pieces: Vec<(Box<str>, usize)>| {
+    let texts = |warnings: Vec<Warning>, pieces: Vec<(Box<str>, usize)>| {
         let summary = Summary::Skipped { reason: "X", warnings };
         let answer = Answer { summary, subject: Subject::default() };
         let patch = Pieces { pieces, rest: "".into() };
@@ -455,7 +455,7 @@ fn all_that_an_answer_holds_has_weight() {
         Weight.weight(&Box::default(), &Arc::new(replay))
     };
     let nothing = texts(Vec::new(), Vec::new());
-    assert!(texts(vec!["w".repeat(100); 1000], Vec::new()) - nothing >= 124_000);
+    assert!(texts(vec![Warning::new("W", "w".repeat(100)); 1000], Vec::new()) - nothing >= 124_000);
     assert!(texts(Vec::new(), vec![("".into(), 0); 1000]) - nothing >= 24_000);
 }
 

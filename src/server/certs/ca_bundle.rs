@@ -155,7 +155,7 @@ impl Board {
         if problems.is_empty() {
             self.gate.open("our webhooks trust our CA");
         } else {
-            self.gate.trouble(problems);
+            self.gate.contradicted(problems);
         }
         drop(cards);
         self.changed.send_replace(());
@@ -283,7 +283,7 @@ impl Keeper {
         if repair {
             let message =
                 format!("the caBundle in {} was changed and is set again: {webhooks}", self.what.object);
-            self.tools.reporter.event(Kind::Normal, "CaBundleRepaired", &message);
+            self.tools.reporter.happened(Kind::Normal, "CaBundleRepaired", &message);
         }
     }
 
@@ -309,6 +309,10 @@ impl Keeper {
                         .push(format!("{} has no webhook whose name ends with {suffixes}", self.what.object));
                 }
                 problems.extend(entries.iter().filter_map(|entry| self.conflict(entry)));
+                problems.extend(entries.iter().filter(|entry| entry.holds_key).map(|entry| {
+                    let (name, object) = (&entry.name, &self.what.object);
+                    format!("webhook {name} in {object}: a private key is in its caBundle, which many may read; replace it")
+                }));
                 if !entries.iter().all(Entry::trusts_all) {
                     self.tools.board.lost(&self.name, self.tools.clock.now());
                 }

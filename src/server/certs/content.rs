@@ -17,10 +17,11 @@ use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
 use super::{
-    super::tls::chain::Validity,
+    super::tls::{chain::Validity, objections::unreadable},
     issue::Made,
     plan::{self, Demand, Phase, Rotation, State},
 };
+use crate::pem::{self, Pem};
 
 #[cfg(test)]
 mod tests;
@@ -223,8 +224,14 @@ impl Content {
             self.flaws.push(format!("{CA} is missing"));
             return;
         };
-        for der in CertificateDer::pem_slice_iter(text) {
-            match der.map_err(|error| error.to_string()).and_then(Ca::read) {
+        // What is read here goes into caBundle: read as an API server reads it.
+        let pem = Pem::parse(text);
+        if let Err(flaw) = pem.whole() {
+            self.flaws.push(format!("{CA}: {flaw}"));
+            return;
+        }
+        for block in pem.certificates() {
+            match Ca::read(CertificateDer::from(block.der.clone())) {
                 Ok(ca) if self.trusted.contains(&ca) => {}
                 Ok(ca) => self.trusted.push(ca),
                 Err(flaw) => {
@@ -265,6 +272,9 @@ impl Ca {
     fn read(der: CertificateDer<'static>) -> Result<Ca, String> {
         let (_, certificate) = x509_parser::parse_x509_certificate(&der)
             .map_err(|_| "found something that is not X.509; accepted is CAs in PEM".to_owned())?;
+        if let Some(problem) = unreadable(&der) {
+            return Err(format!("found a certificate that API servers do not read: it {problem}"));
+        }
         if !certificate.is_ca() {
             return Err("found a certificate that is not a CA's; accepted is CAs in PEM".to_owned());
         }
@@ -318,9 +328,10 @@ fn read_leaf(data: &BTreeMap<String, Vec<u8>>, trusted: &[Ca]) -> Result<Leaf, S
         std::str::from_utf8(bytes).map_err(|_| format!("{name}: found bytes; accepted is PEM"))
     };
     let (chain, key) = (text(CERTIFICATE)?, text(KEY)?);
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("{CERTIFICATE}: {error}"))?;
+    let pem = Pem::parse(chain.as_bytes());
+    pem.whole().map_err(|flaw| format!("{CERTIFICATE}: {flaw}"))?;
+    let certificates: Vec<CertificateDer<'static>> =
+        pem.certificates().map(|block| CertificateDer::from(block.der.clone())).collect();
     let Some(first) = certificates.first().cloned() else {
         return Err(format!("{CERTIFICATE}: found no certificate; accepted is a chain in PEM"));
     };
@@ -381,20 +392,7 @@ fn address(bytes: &[u8]) -> String {
         .map_or_else(|_| "an address".to_owned(), |bytes| IpAddr::from(bytes).to_string())
 }
 
-/// A certificate in PEM, as Kubernetes' own tools write it.
+/// A certificate in PEM.
 pub(crate) fn pem(der: &CertificateDer<'_>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 60);
-    pem.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        // Base64 is ASCII.
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = tail;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
+    pem::encode(pem::CERTIFICATE, der)
 }

@@ -357,7 +357,11 @@ impl Keeper {
             change = what,
             "the secret with CA and certificate is written"
         );
-        self.around.reporter.event(change.kind(), change.reason(), &format!("{}: {what}", self.what.object));
+        self.around.reporter.happened(
+            change.kind(),
+            change.reason(),
+            &format!("{}: {what}", self.what.object),
+        );
         self.follower.put(Some(secret));
         // There may be more to do.
         Duration::ZERO

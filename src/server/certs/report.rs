@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     Warning,
 }
 
-/// Makes Events; the same one not twice within a while.
+/// Makes Events: of what is done each time, of how something is not twice within a while.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     api: Api<Event>,
@@ -70,19 +70,25 @@ impl Reporter {
         true
     }
 
-    /// Makes an Event, unless the same was said lately. Does not wait for it, and does not mind if it fails.
+    /// Makes an Event about how something is, unless the same was said lately.
     pub(crate) fn event(&self, kind: Kind, reason: &'static str, message: &str) {
         if self.news(reason, message) {
-            let event = self.make(kind, reason, message, Timestamp::now());
-            let (api, what) = (self.api.clone(), self.what());
-            tokio::spawn(async move {
-                let parameters = PostParams::default();
-                let request = api.create(&parameters, &event);
-                if let Err(failure) = call("create", &what, access::LONGEST, request).await {
-                    tracing::info!(problem = %failure, reason, "an Event is lost");
-                }
-            });
+            self.happened(kind, reason, message);
         }
+    }
+
+    /// Makes an Event about something that was done: each time it is, however soon. Does not wait for it, and does not
+    /// mind if it fails.
+    pub(crate) fn happened(&self, kind: Kind, reason: &'static str, message: &str) {
+        let event = self.make(kind, reason, message, Timestamp::now());
+        let (api, what) = (self.api.clone(), self.what());
+        tokio::spawn(async move {
+            let parameters = PostParams::default();
+            let request = api.create(&parameters, &event);
+            if let Err(failure) = call("create", &what, access::LONGEST, request).await {
+                tracing::info!(problem = %failure, reason, "an Event is lost");
+            }
+        });
     }
 
     fn what(&self) -> What {

@@ -8,6 +8,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
+use zeroize::Zeroizing;
+
+use super::objections::{rsa_size, useless};
+use crate::pem::{Block, Pem};
 
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,26 +54,46 @@ const FILE_BYTES: usize = 1 << 20;
 /// # Errors
 /// When a file cannot be read, is not PEM of the right kind, or the two do not belong together.
 pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, Error> {
-    let chain = read(chain_file)?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
-        .collect::<Result<_, _>>()
-        .map_err(|error| content(chain_file, error.to_string(), CHAIN))?;
-    let Some(leaf) = chain.first() else {
+    let pem = Pem::parse(&read(chain_file)?);
+    pem.whole().map_err(|problem| content(chain_file, problem, CHAIN))?;
+    let chain: Vec<CertificateDer<'static>> =
+        pem.certificates().map(|block| CertificateDer::from(block.der.clone())).collect();
+    let Some(leaf) = chain.first().cloned() else {
         return Err(content(chain_file, "no certificate".to_owned(), CHAIN));
     };
-    super::chain::validity(leaf)
+    super::chain::validity(&leaf)
         .map_err(|_| content(chain_file, "a certificate that is not X.509".to_owned(), CHAIN))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
-        .map_err(|error| content(key_file, error.to_string(), KEY))?;
+    let key = private_key(key_file)?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
+        // Keys do not match either that nobody can use.
+        _ if let Some(problem) = useless(&leaf) => {
+            content(chain_file, format!("a certificate that {problem}"), CHAIN)
+        }
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             Error::Mismatch { chain: chain_file.to_owned(), key: key_file.to_owned() }
         }
         rustls::Error::InvalidCertificate(error) => {
             content(chain_file, format!("a certificate that cannot be used ({error:?})"), CHAIN)
         }
-        _ => content(key_file, "a private key that cannot be used".to_owned(), KEY),
+        _ => {
+            let size = rsa_size(&leaf).map(|bits| format!(" (RSA, {bits} bits)")).unwrap_or_default();
+            content(key_file, format!("a private key that cannot be used{size}"), KEY)
+        }
     })
+}
+
+/// Reads the first private key of a file.
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let text = Zeroizing::new(read(file)?);
+    let pem = Pem::parse(&text);
+    pem.whole().map_err(|problem| content(file, problem, KEY))?;
+    let encrypted = |block: &Block| {
+        block.label == "ENCRYPTED PRIVATE KEY" || block.has_headers && block.label.ends_with("PRIVATE KEY")
+    };
+    if pem.blocks.iter().any(encrypted) {
+        return Err(content(file, "an encrypted private key".to_owned(), KEY));
+    }
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| content(file, error.to_string(), KEY))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
@@ -142,6 +166,29 @@ mod tests {
         ] {
             let error = load_texts(chain, key).unwrap_err();
             assert!(error.contains(file) && error.contains("accepted is"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_chain_is_read_whole_or_not_at_all() {
+        let (chain, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let (other, _) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let loaded =
+            load_texts(&format!("a comment\r\n{chain}{other}{key}"), &format!("{chain}{key}")).unwrap();
+        assert_eq!(loaded.cert.len(), 2, "the key is no part of the chain");
+        for (chain, key, found) in [
+            (format!("{}{other}", chain.trim_end()), key.clone(), "line 1: found a broken block CERTIFICATE"),
+            (
+                chain.replace("-----BEGIN", "  -----BEGIN"),
+                key.clone(),
+                "line 1: found a broken block CERTIFICATE",
+            ),
+            (format!("{chain}{}", &other[..60]), key.clone(), "it has no END line of its own"),
+            (chain.clone(), format!("  {key}"), "line 1: found a broken block PRIVATE KEY"),
+            (chain.clone(), key.replace(" PRIVATE", " ENCRYPTED PRIVATE"), "found an encrypted private key"),
+        ] {
+            let error = load_texts(&chain, &key).unwrap_err();
+            assert!(error.contains(found), "{found}: {error}");
         }
     }
 

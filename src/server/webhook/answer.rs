@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::review::Version;
+use super::{engine::Warning, review::Version};
 
 /// What the API server is told.
 #[derive(Debug, Default, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Answer {
     /// The JSON patch, as JSON text. Only for pods that are allowed and change.
     pub patch: Option<Vec<u8>>,
     /// For the person who runs kubectl.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// For the audit log.
     pub audit: Vec<(&'static str, String)>,
 }
@@ -83,10 +83,10 @@ pub const WARNINGS: usize = 32;
 
 /// Brings warnings into the form Kubernetes advises: one line, at most [`WARNING_LENGTH`] characters, no prefix,
 /// no duplicates.
-fn clean_warnings(warnings: &[String]) -> Vec<String> {
+fn clean_warnings(warnings: &[Warning]) -> Vec<String> {
     let mut clean: Vec<String> = Vec::new();
     for warning in warnings {
-        let warning = shorten(&one_line(warning), WARNING_LENGTH);
+        let warning = shorten(&one_line(&warning.text), WARNING_LENGTH);
         if !warning.is_empty() && !clean.contains(&warning) && clean.len() < WARNINGS {
             clean.push(warning);
         }
@@ -170,6 +170,10 @@ mod tests {
 
     use super::*;
 
+    fn warning(text: impl Into<String>) -> Warning {
+        Warning { code: "CODE", text: text.into() }
+    }
+
     fn encoded(version: Version, answer: &Answer) -> Value {
         serde_json::from_slice(&encode(version, "u-1", answer).unwrap()).unwrap()
     }
@@ -226,12 +230,12 @@ mod tests {
         let long = "word ".repeat(60);
         let answer = Answer {
             warnings: vec![
-                "Warning: plain".into(),
-                "two\nlines".into(),
-                "plain".into(),
-                " ".into(),
-                long,
-                "é".repeat(300),
+                warning("Warning: plain"),
+                warning("two\nlines"),
+                warning("plain"),
+                warning(" "),
+                warning(long),
+                warning("é".repeat(300)),
             ],
             ..Answer::default()
         };
@@ -247,7 +251,7 @@ mod tests {
     #[test]
     fn warnings_stay_under_the_limit_of_the_api_server() {
         let answer = Answer {
-            warnings: (0..500).map(|n| format!("{n} {}", "x".repeat(200))).collect(),
+            warnings: (0..500).map(|n| warning(format!("{n} {}", "x".repeat(200)))).collect(),
             ..Answer::default()
         };
         let total: usize = clean_warnings(&answer.warnings).iter().map(|w| w.chars().count()).sum();

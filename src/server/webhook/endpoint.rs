@@ -28,7 +28,7 @@ use super::{
     body::{self, Refused},
     deadline::Deadline,
     engine::Way,
-    path,
+    path, status,
     verdict::{self, Record, Reply},
 };
 #[cfg(feature = "otlp")]
@@ -148,8 +148,8 @@ impl Webhook {
     async fn exchange(&self, request: Request, arrived: time::Instant) -> Exchange {
         let (head, body) = request.into_parts();
         let deadline = Deadline::of(head.uri.query(), arrived);
-        let refused = |status, reason, text: &str| Exchange {
-            response: refusal(status, text),
+        let refused = |code, reason, text: &str| Exchange {
+            response: refusal(code, text),
             record: Record::new(Outcome::Error, reason),
             bytes_in: 0,
             bytes_out: 0,
@@ -329,6 +329,9 @@ impl<'a> Pending<'a> {
         for (stage, took) in &record.stages {
             metrics.stage(stage, *took);
         }
+        for code in &record.warning_codes {
+            metrics.warned(code);
+        }
         if record.panicked {
             metrics.panics.inc();
         }
@@ -382,6 +385,7 @@ fn log(exchange: &Exchange, took: Duration) {
                 reason = record.reason,
                 detail = filled(&record.detail),
                 templates = filled(clip(&record.templates)),
+                warnings = filled(&record.warnings),
                 patch_ops = record.patch.map_or(0, |(_, operations)| operations),
                 bytes_in,
                 bytes_out,
@@ -431,8 +435,7 @@ fn close(response: &mut Response) {
 }
 
 fn overloaded() -> Response {
-    const BODY: &[u8] = br#"{"error":"there is more to do than can be done; try again"}"#;
-    let mut response = json(StatusCode::TOO_MANY_REQUESTS, Bytes::from_static(BODY));
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, Bytes::from_static(status::OVERLOADED));
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
@@ -448,8 +451,8 @@ fn is_json(headers: &HeaderMap) -> bool {
         && encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"))
 }
 
-fn refusal(status: StatusCode, text: &str) -> Response {
-    json(status, serde_json::json!({ "error": text }).to_string().into_bytes())
+fn refusal(code: StatusCode, text: &str) -> Response {
+    json(code, status::failure(code, text))
 }
 
 fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {

@@ -90,7 +90,7 @@ pub enum Verdict {
         /// Why.
         reason: &'static str,
         /// For the person who runs kubectl.
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     },
     /// The pod is not admitted.
     Refused {
@@ -117,7 +117,16 @@ pub struct Injected {
     /// Why.
     pub reason: &'static str,
     /// For the person who runs kubectl.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Something to look at, which keeps no pod from being created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// A stable key out of a small set: it becomes the label of a metric.
+    pub code: &'static str,
+    /// For the person who runs kubectl; it may quote the pod, so it is for no log.
+    pub text: String,
 }
 
 /// Where engines come from: read at the start and at every reload.

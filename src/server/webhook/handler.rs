@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
+    engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
     review::{self, Malformed},
 };
 use crate::{
@@ -221,10 +221,18 @@ impl From<Summary> for Verdict {
                     operations,
                     templates,
                     reason,
-                    warnings,
+                    warnings: warnings.into_iter().map(Warning::from).collect(),
                 })
             }
-            Summary::Skipped { reason, warnings } => Verdict::Skipped { reason, warnings },
+            Summary::Skipped { reason, warnings } => {
+                Verdict::Skipped { reason, warnings: warnings.into_iter().map(Warning::from).collect() }
+            }
         }
+    }
+}
+
+impl From<inject::warning::Warning> for Warning {
+    fn from(warning: inject::warning::Warning) -> Warning {
+        Warning { code: warning.code, text: warning.message }
     }
 }

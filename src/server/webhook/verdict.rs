@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     answer::{self, Answer, Denial},
-    engine::{Call, Engine, Injected, Verdict, Way},
+    engine::{Call, Engine, Injected, Verdict, Warning, Way},
     review::{self, Malformed, Matter, Review},
 };
 use crate::server::metrics::Outcome;
@@ -27,6 +27,10 @@ pub(crate) struct Record {
     pub(crate) templates: String,
     /// What failed and where in the configuration.
     pub(crate) detail: String,
+    /// The code of every warning.
+    pub(crate) warning_codes: Vec<&'static str>,
+    /// The same for people: each once.
+    pub(crate) warnings: String,
     /// Bytes and operations.
     pub(crate) patch: Option<(usize, usize)>,
     pub(crate) dry_run: bool,
@@ -51,6 +55,8 @@ impl Record {
             owner: String::new(),
             templates: String::new(),
             detail: String::new(),
+            warning_codes: Vec::new(),
+            warnings: String::new(),
             patch: None,
             dry_run: false,
             reinvoked: false,
@@ -77,6 +83,8 @@ pub(crate) const PANIC: &str = "PANIC";
 /// Keys of the audit annotations: decision, reason, revision and hash of the configuration. The API server puts the
 /// webhook's name and a slash before each (DA-08).
 const AUDIT_KEYS: [&str; 4] = ["decision", "reason", "revision", "config-hash"];
+/// Key of the audit annotation with the codes of warnings: a pod that a controller makes has nobody who reads them.
+const AUDIT_WARNINGS: &str = "warnings";
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
 
@@ -161,7 +169,7 @@ fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
         Verdict::Injected(Injected { patch, operations, templates, reason, warnings }) => {
             record.reason = reason;
             record.templates = templates.join(",");
-            answer.warnings = warnings;
+            warn(&mut answer, record, warnings);
             // DA-04: the API server takes an empty patch with a type for an error.
             if operations > 0 {
                 record.outcome = Outcome::Injected;
@@ -171,7 +179,7 @@ fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
         }
         Verdict::Skipped { reason, warnings } => {
             record.reason = reason;
-            answer.warnings = warnings;
+            warn(&mut answer, record, warnings);
         }
         Verdict::Refused { code, reason, message, detail } => {
             record.detail = detail;
@@ -180,7 +188,24 @@ fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
     }
     let values = [record.outcome.key(), record.reason, engine.revision(), engine.hash()];
     answer.audit = AUDIT_KEYS.into_iter().zip(values.map(str::to_owned)).collect();
+    if !record.warnings.is_empty() {
+        answer.audit.push((AUDIT_WARNINGS, record.warnings.clone()));
+    }
     answer
+}
+
+/// Passes warnings on, and their codes to log, metrics and audit log: what they say may quote the pod.
+fn warn(answer: &mut Answer, record: &mut Record, warnings: Vec<Warning>) {
+    for warning in &warnings {
+        if !record.warning_codes.contains(&warning.code) {
+            if !record.warnings.is_empty() {
+                record.warnings.push(',');
+            }
+            record.warnings.push_str(warning.code);
+        }
+        record.warning_codes.push(warning.code);
+    }
+    answer.warnings = warnings;
 }
 
 fn refuse(answer: &mut Answer, record: &mut Record, code: u16, reason: &'static str, message: String) {
@@ -228,7 +253,7 @@ mod tests {
     #[test]
     fn audit_keys_are_the_name_part_of_qualified_names() {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        for key in AUDIT_KEYS {
+        for key in AUDIT_KEYS.into_iter().chain([AUDIT_WARNINGS]) {
             let bytes = key.as_bytes();
             assert!((1..=63).contains(&bytes.len()), "{key}");
             assert!(bytes.iter().all(|byte| inner(*byte)), "{key}");

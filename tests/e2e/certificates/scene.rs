@@ -296,6 +296,13 @@ impl Scene {
         STANDARD.encode(both)
     }
 
+    /// The caBundle of the first of our webhooks as it would be in a block of YAML.
+    pub async fn indented(&self, name: &str) -> String {
+        let bundle = STANDARD.decode(self.ca_bundle(name, 0).await).expect("base64");
+        let lines = String::from_utf8(bundle).expect("PEM");
+        STANDARD.encode(lines.lines().map(|line| format!("  {line}\n")).collect::<String>())
+    }
+
     /// Waits until all our webhooks of a configuration have our CAs. Gives how long that took.
     pub async fn wait_repaired(&self, name: &str) -> Duration {
         let start = Instant::now();
@@ -333,14 +340,22 @@ impl Scene {
 
     /// Waits for an Event on the Secret.
     pub async fn wait_event(&self, reason: &str) {
-        settled(&format!("an Event {reason}"), PATIENCE, async || {
+        self.wait_events(reason, "", 1).await;
+    }
+
+    /// Waits for as many Events on the Secret that say something.
+    pub async fn wait_events(&self, reason: &str, text: &str, count: usize) {
+        settled(&format!("{count} Events {reason}"), PATIENCE, async || {
             let list = ["get", "events", "-n", NAMESPACE, "-o", "json"];
             let events: Value =
                 serde_json::from_str(&self.control_plane.kubectl(&list).await).expect("a list");
-            let on_ours =
-                |event: &&Value| event["involvedObject"]["name"] == SECRET && event["reason"] == reason;
-            let found = events["items"].as_array().expect("a list").iter().find(on_ours);
-            found.map(|_| ()).ok_or_else(|| events.to_string())
+            let on_ours = |event: &&Value| {
+                event["involvedObject"]["name"] == SECRET
+                    && event["reason"] == reason
+                    && event["message"].as_str().is_some_and(|message| message.contains(text))
+            };
+            let found = events["items"].as_array().expect("a list").iter().filter(on_ours).count();
+            if found >= count { Ok(()) } else { Err(format!("{found}: {events}")) }
         })
         .await;
     }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
+
+use crate::{pem::Pem, server::tls::objections::unreadable};
 
 /// The field manager that owns what we write.
 pub(crate) const MANAGER: &str = "outrigger-ca-bundle";
@@ -14,6 +16,8 @@ pub(crate) const MANAGER: &str = "outrigger-ca-bundle";
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) standing: Standing,
+    /// Whether a private key is in it, for everybody to read who may read the configuration.
+    pub(crate) holds_key: bool,
     /// Whether we own the field, alone or with others.
     ours: bool,
     /// The certificates in it.
@@ -62,7 +66,8 @@ pub(crate) fn assess(
     let ours = webhooks.filter(|webhook| suffixes.iter().any(|suffix| ends_with(&webhook.name, suffix)));
     ours.map(|webhook| {
         let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
-        let certificates = certificates(bundle);
+        let pem = Pem::parse(bundle);
+        let certificates = certificates(&pem);
         let (ours, others) = owners(configuration, &webhook.name);
         let by = if others.is_empty() { "nobody who is known".to_owned() } else { others.join(", ") };
         let standing = if certificates == *trusted {
@@ -77,7 +82,8 @@ pub(crate) fn assess(
         } else {
             Standing::Foreign { by, partly: !certificates.is_disjoint(trusted) }
         };
-        Entry { name: webhook.name.clone(), standing, ours, certificates }
+        let holds_key = pem.private_key().is_some();
+        Entry { name: webhook.name.clone(), standing, holds_key, ours, certificates }
     })
     .collect()
 }
@@ -131,11 +137,9 @@ pub(crate) fn application(
 }
 
 /// The certificates in a bundle, as API servers read it: what is no certificate is passed over.
-fn certificates(bundle: &[u8]) -> HashSet<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(bundle)
-        .map_while(Result::ok)
-        .filter(|der| x509_parser::parse_x509_certificate(der).is_ok())
-        .collect()
+fn certificates(bundle: &Pem) -> HashSet<CertificateDer<'static>> {
+    let readable = bundle.certificates().filter(|block| unreadable(&block.der).is_none());
+    readable.map(|block| CertificateDer::from(block.der.clone())).collect()
 }
 
 /// `rev.a.example.org` ends with `example.org` and with `.example.org`, `b-example.org` with neither.

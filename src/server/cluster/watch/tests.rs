@@ -16,7 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::server::{cluster::Timings, metrics::Metrics, readiness::Readiness};
+use crate::server::{
+    cluster::Timings,
+    metrics::{Exposition, Metrics},
+    readiness::Readiness,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -222,7 +226,7 @@ impl Rig {
     }
 
     fn connected(&self) -> bool {
-        let text = self.metrics.encode().unwrap();
+        let text = self.metrics.encode(Exposition::Classic).unwrap();
         text.contains("outrigger_watch_connected{resource=\"things\"} 1")
     }
 }

@@ -66,6 +66,35 @@ fn what_nobody_can_use_is_ours_to_set_whoever_wrote_it() {
     }
 }
 
+// A more lenient reader would call it right, and every pod would be refused.
+#[test]
+fn what_only_others_could_read_is_garbage() {
+    let ours = [ca()];
+    let pem = pem(&ours[0]);
+    for broken in [
+        pem.lines().fold(String::new(), |text, line| text + "  " + line + "\n"),
+        format!("{}{pem}", pem.trim_end()),
+        pem.replacen("-----\n", "-----\nProc-Type: 4\n\n", 1),
+        format!("\u{feff}{pem}"),
+    ] {
+        assert_eq!(standing(&broken, Some("kubectl"), &ours), Standing::Wrong(Wrong::Garbage), "{broken}");
+    }
+}
+
+#[test]
+fn a_private_key_is_seen() {
+    let ours = ca();
+    let key = crate::pem::encode("EC PRIVATE KEY", b"secret");
+    let name = format!("namespace.{SUFFIX}");
+    let assessed = |bundle: &str| {
+        let configuration = configuration(&[(&name, Bundle(bundle, Some("kubectl")))]);
+        assess(&configuration, &[SUFFIX.to_owned()], &[ours.clone()].into()).remove(0)
+    };
+    let entry = assessed(&format!("{}{key}", pem(&ours)));
+    assert_eq!((entry.standing, entry.holds_key), (Standing::Right, true));
+    assert!(!assessed(&pem(&ours)).holds_key);
+}
+
 #[test]
 fn what_holds_only_our_own_cas_is_ours_to_set() {
     let trusted = [ca(), ca()];

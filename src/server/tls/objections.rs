@@ -1,0 +1,287 @@
+//! Why API servers refuse a certificate, whatever CA is in the caBundle. Pure.
+//!
+//! They verify with Go's `crypto/tls` and `crypto/x509`, which want more than the library that serves: what is wrong here
+//! shows only when the first pod is created, as `failed calling webhook: tls: …`. The rules are those of
+//! `x509.ParseCertificate`, of `Certificate.Verify` for a server, and of the TLS client.
+
+use std::collections::HashSet;
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension, X509Extension},
+    prelude::{SubjectPublicKeyInfo, X509Version},
+    public_key::PublicKey,
+    signature_algorithm::SignatureAlgorithm,
+    x509::AlgorithmIdentifier,
+};
+
+use super::chain::Validity;
+
+/// A certificate of a chain that ends the chain's validity, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// What it is called in a sentence.
+    name: String,
+    validity: Validity,
+}
+
+/// What is known against a chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Objections {
+    /// Sentences that are true for ever.
+    lasting: Vec<String>,
+    /// The certificates that must be valid too, besides the server's own.
+    links: Vec<Link>,
+}
+
+impl Objections {
+    /// Looks at a chain, the server's own certificate first.
+    pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Objections {
+        let mut found = Objections::default();
+        for (at, der) in chain.iter().enumerate() {
+            found.look(at, der);
+        }
+        found
+    }
+
+    /// The sentences that are true at a time.
+    pub(crate) fn now(&self, now: i64) -> Vec<String> {
+        let links = self.links.iter().filter_map(|Link { name, validity }| {
+            let problem = validity.problem(now)?.to_string();
+            Some(problem.replacen("the certificate", name, 1))
+        });
+        self.lasting.iter().cloned().chain(links).collect()
+    }
+
+    fn look(&mut self, at: usize, der: &[u8]) {
+        let own = at == 0;
+        let name =
+            if own { "the certificate".to_owned() } else { format!("certificate {} of the chain", at + 1) };
+        let mut object = |objection: String| self.lasting.push(format!("{name} {objection}"));
+        if let Some(problem) = unreadable(der) {
+            return object(problem);
+        }
+        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return };
+        let key = certificate.public_key();
+        if rsa_bits(key).is_some_and(|bits| bits > MOST_RSA_BITS) {
+            object(format!("has an RSA key of more than {MOST_RSA_BITS} bits"));
+        }
+        let self_issued = certificate.subject().as_raw() == certificate.issuer().as_raw();
+        // A root in the chain is not looked at, the one in the caBundle is; one's own certificate may be its own root.
+        if !own && self_issued {
+            return;
+        }
+        key_objection(key).into_iter().for_each(&mut object);
+        if !self_issued && let Some(algorithm) = unverifiable(&certificate.signature_algorithm) {
+            object(format!("is signed with {algorithm}"));
+        }
+        unhandled(&certificate).into_iter().for_each(&mut object);
+        if let Ok(Some(usage)) = certificate.extended_key_usage()
+            && !(usage.value.server_auth || usage.value.any)
+        {
+            object("is not for servers (extendedKeyUsage without serverAuth)".to_owned());
+        }
+        if own {
+            if !has_names(&certificate) {
+                object(
+                    "is for no DNS name and no IP address (subjectAltName; a common name does not count)"
+                        .to_owned(),
+                );
+            }
+        } else {
+            if !certificate.is_ca() {
+                object("is not a CA's (basicConstraints)".to_owned());
+            } else if let Ok(Some(usage)) = certificate.key_usage()
+                && !usage.value.key_cert_sign()
+            {
+                object("may not sign certificates (keyUsage without keyCertSign)".to_owned());
+            }
+            self.links.push(Link { name, validity: Validity::of(&certificate) });
+        }
+    }
+}
+
+/// The TLS client of Go takes no larger keys (`maxRSAKeySize`).
+const MOST_RSA_BITS: usize = 8192;
+/// `crypto/rsa` takes no smaller ones.
+const LEAST_RSA_BITS: usize = 1024;
+
+const RSA: &str = "1.2.840.113549.1.1.1";
+const RSASSA_PSS: &str = "1.2.840.113549.1.1.10";
+const EC: &str = "1.2.840.10045.2.1";
+const ED25519: &str = "1.3.101.112";
+const SUBJECT_KEY_ID: &str = "2.5.29.14";
+const AUTHORITY_KEY_ID: &str = "2.5.29.35";
+const AUTHORITY_INFO_ACCESS: &str = "1.3.6.1.5.5.7.1.1";
+/// P-224, P-256, P-384 and P-521.
+const CURVES: [&str; 4] = ["1.3.132.0.33", "1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+/// SHA-256, SHA-384 and SHA-512 with RSA and with ECDSA, and Ed25519.
+const SIGNATURES: [&str; 7] = [
+    "1.2.840.113549.1.1.11",
+    "1.2.840.113549.1.1.12",
+    "1.2.840.113549.1.1.13",
+    "1.2.840.10045.4.3.2",
+    "1.2.840.10045.4.3.3",
+    "1.2.840.10045.4.3.4",
+    ED25519,
+];
+/// Those that are known by name to be too weak.
+const WEAK_SIGNATURES: [(&str, &str); 4] = [
+    ("1.2.840.113549.1.1.4", "MD5, which is insecure"),
+    ("1.2.840.113549.1.1.5", "SHA-1, which is insecure"),
+    ("1.2.840.10045.4.1", "SHA-1, which is insecure"),
+    ("1.3.14.3.2.29", "SHA-1, which is insecure"),
+];
+/// What RSASSA-PSS may be used with: SHA-256, SHA-384 and SHA-512.
+const PSS_HASHES: [&str; 3] = ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"];
+/// Extensions of X.509 itself (2.5.29.N) that Go reads. Names and name constraints are handled by what is in them.
+const HANDLED: [&str; 11] = [
+    "2.5.29.15",
+    "2.5.29.19",
+    "2.5.29.17",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.36",
+    "2.5.29.37",
+    "2.5.29.32",
+    "2.5.29.33",
+    "2.5.29.54",
+    AUTHORITY_KEY_ID,
+];
+
+/// Why Go cannot read a certificate at all. Such a one ends every handshake it is shown in, and in a caBundle it is passed
+/// over without a word.
+pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
+    let Ok((rest, certificate)) = x509_parser::parse_x509_certificate(der) else {
+        return Some("is not X.509 in DER".to_owned());
+    };
+    if !rest.is_empty() {
+        return Some("has something after its end".to_owned());
+    }
+    if certificate.tbs_certificate.raw_serial().first().is_none_or(|byte| byte & 0x80 != 0) {
+        return Some("has a negative serial number".to_owned());
+    }
+    if certificate.signature_algorithm != certificate.tbs_certificate.signature {
+        return Some("names two algorithms of its signature".to_owned());
+    }
+    if certificate.version() != X509Version::V3 && !certificate.extensions().is_empty() {
+        return Some("has extensions without being of version 3".to_owned());
+    }
+    let mut seen = HashSet::new();
+    for extension in certificate.extensions() {
+        let oid = extension.oid.to_id_string();
+        let never_critical = [SUBJECT_KEY_ID, AUTHORITY_KEY_ID, AUTHORITY_INFO_ACCESS];
+        if extension.critical && never_critical.contains(&oid.as_str()) {
+            return Some(format!("has an extension that must not be critical ({oid})"));
+        }
+        if !seen.insert(oid.clone()) {
+            return Some(format!("has an extension twice ({oid})"));
+        }
+        if let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension()
+            && names
+                .general_names
+                .iter()
+                .any(|name| matches!(name, GeneralName::IPAddress(bytes) if !matches!(bytes.len(), 4 | 16)))
+        {
+            return Some("has an IP address that is none".to_owned());
+        }
+    }
+    let key = certificate.public_key();
+    match key.algorithm.algorithm.to_id_string().as_str() {
+        RSA if key.algorithm.parameters.is_none() => Some("has an RSA key without parameters".to_owned()),
+        EC if !curve(key).is_some_and(|curve| CURVES.contains(&curve.as_str())) => {
+            Some("has a key of an elliptic curve that is not known".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Why a certificate can be of use to nobody, the library that serves among them.
+pub(super) fn useless(der: &[u8]) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    key_objection(certificate.public_key()).or_else(|| unhandled(&certificate)).or_else(|| unreadable(der))
+}
+
+/// The size of a certificate's RSA key in bits.
+pub(super) fn rsa_size(der: &[u8]) -> Option<usize> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    rsa_bits(certificate.public_key())
+}
+
+fn curve(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
+    Some(key.algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string())
+}
+
+/// What is wrong with a key that signs a handshake or a certificate.
+fn key_objection(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
+    match key.algorithm.algorithm.to_id_string().as_str() {
+        RSA => {
+            let bits = rsa_bits(key).filter(|bits| *bits < LEAST_RSA_BITS)?;
+            Some(format!("has an RSA key of {bits} bits, less than {LEAST_RSA_BITS}"))
+        }
+        EC | ED25519 => None,
+        RSASSA_PSS => Some("has a key for RSASSA-PSS alone, not for RSA".to_owned()),
+        other => Some(format!("has a key of a kind that is not known ({other})")),
+    }
+}
+
+fn rsa_bits(key: &SubjectPublicKeyInfo<'_>) -> Option<usize> {
+    let Ok(PublicKey::RSA(key)) = key.parsed() else { return None };
+    let zeros = key.modulus.iter().position(|byte| *byte != 0)?;
+    let modulus = key.modulus.get(zeros..)?;
+    Some(modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?)
+}
+
+/// The algorithm of a signature that Go does not verify.
+fn unverifiable(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
+    let oid = algorithm.algorithm.to_id_string();
+    if SIGNATURES.contains(&oid.as_str()) {
+        return None;
+    }
+    if let Some((_, weak)) = WEAK_SIGNATURES.iter().find(|(weak, _)| *weak == oid) {
+        return Some((*weak).to_owned());
+    }
+    if oid == RSASSA_PSS {
+        let known = matches!(
+            SignatureAlgorithm::try_from(algorithm),
+            Ok(SignatureAlgorithm::RSASSA_PSS(parameters))
+                if PSS_HASHES.contains(&parameters.hash_algorithm_oid().to_id_string().as_str())
+        );
+        return (!known).then(|| "RSASSA-PSS over a hash that is not taken".to_owned());
+    }
+    Some(format!("an algorithm that is not known ({oid})"))
+}
+
+fn unhandled(certificate: &X509Certificate<'_>) -> Option<String> {
+    let extension = certificate.extensions().iter().find(|extension| is_unhandled(extension))?;
+    Some(format!("has a critical extension that is not known ({})", extension.oid))
+}
+
+/// Whether Go refuses a certificate because of a critical extension.
+fn is_unhandled(extension: &X509Extension<'_>) -> bool {
+    let handled = match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => names.general_names.iter().any(|name| {
+            matches!(
+                name,
+                GeneralName::DNSName(_)
+                    | GeneralName::IPAddress(_)
+                    | GeneralName::RFC822Name(_)
+                    | GeneralName::URI(_)
+            )
+        }),
+        _ => HANDLED.contains(&extension.oid.to_id_string().as_str()),
+    };
+    extension.critical && !handled
+}
+
+/// Whether a server could be known by it.
+fn has_names(certificate: &X509Certificate<'_>) -> bool {
+    certificate.subject_alternative_name().ok().flatten().is_some_and(|names| {
+        let names = &names.value.general_names;
+        names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The body of every answer that is no AdmissionReview: a Kubernetes `Status`, since that is the one kind of body whose
+//! text API servers pass on to whoever creates the pod (`rest.Result.Error` of client-go). Pure.
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Empty,
+    status: &'static str,
+    message: &'a str,
+    reason: &'static str,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+/// Writes a failure.
+pub(super) fn failure(code: StatusCode, message: &str) -> Vec<u8> {
+    let status = Status {
+        kind: "Status",
+        api_version: "v1",
+        metadata: Empty {},
+        status: "Failure",
+        message,
+        reason: reason(code),
+        code: code.as_u16(),
+    };
+    // Texts and numbers: writing them does not fail.
+    serde_json::to_vec(&status).unwrap_or_default()
+}
+
+/// The answer to what is refused under overload, which must cost next to nothing.
+pub(super) const OVERLOADED: &[u8] = br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"there is more to do than can be done; try again","reason":"TooManyRequests","code":429}"#;
+
+/// `metav1.StatusReason` of a code.
+fn reason(code: StatusCode) -> &'static str {
+    match code {
+        StatusCode::BAD_REQUEST => "BadRequest",
+        StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::METHOD_NOT_ALLOWED => "MethodNotAllowed",
+        StatusCode::REQUEST_TIMEOUT => "Timeout",
+        StatusCode::PAYLOAD_TOO_LARGE => "RequestEntityTooLarge",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "UnsupportedMediaType",
+        StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+        _ => "InternalError",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn is_a_status_with_message_reason_and_code() {
+        let found: Value = serde_json::from_slice(&failure(StatusCode::BAD_REQUEST, "a \"b\"")).unwrap();
+        let wanted = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "a \"b\"",
+            "reason": "BadRequest", "code": 400,
+        });
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn the_constant_is_what_would_be_written() {
+        let text = "there is more to do than can be done; try again";
+        assert_eq!(failure(StatusCode::TOO_MANY_REQUESTS, text), OVERLOADED);
+    }
+}
