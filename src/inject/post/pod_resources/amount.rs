@@ -173,7 +173,8 @@ mod tests {
         for (text, expected) in fixture["amount"].as_object().unwrap() {
             let wanted = expected.as_str().and_then(|nano| nano.parse().ok()).map(Amount);
             // What is written without a digit is 0 in Go, and nobody writes it.
-            let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+            let number = text.split(|c: char| c.is_ascii_alphabetic()).next().unwrap_or_default();
+            let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
             assert_eq!(Amount::parse(text), wanted.filter(|_| has_digit), "{text:?}");
             counted += usize::from(wanted.is_some());
         }

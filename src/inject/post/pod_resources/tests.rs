@@ -96,8 +96,9 @@ fn what_is_large_enough_stays() {
             json!({"requests": {}, "limits": null}),
             json!(null),
         ] {
-            let app = json!({"requests": {"memory": "1Gi"}});
-            let before = pod(before, if before["limits"].is_object() { app } else { json!({}) }, json!({}));
+            let app =
+                if before["limits"].is_object() { json!({"requests": {"memory": "1Gi"}}) } else { json!({}) };
+            let before = pod(before, app, json!({}));
             assert_eq!(resources(&mesh(bundle), &before), (before["spec"]["resources"].clone(), vec![]));
         }
     }
