@@ -140,6 +140,7 @@ pub fn run_by(
     let context = PostContext {
         received: before,
         made: &made,
+        earlier: &earlier,
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),

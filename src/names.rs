@@ -48,6 +48,16 @@ pub const ANNOTATION_STATUS_PORT: &str = "status.sidecar.istio.io/port";
 pub const ANNOTATION_PROMETHEUS_MERGE: &str = "prometheus.istio.io/merge-metrics";
 /// mTLS port of the merged metrics.
 pub const ANNOTATION_PROMETHEUS_SECURE_PORT: &str = "prometheus.istio.io/secure-port";
+/// CPU limit of the proxy.
+pub const ANNOTATION_PROXY_CPU_LIMIT: &str = "sidecar.istio.io/proxyCPULimit";
+/// Memory limit of the proxy.
+pub const ANNOTATION_PROXY_MEMORY_LIMIT: &str = "sidecar.istio.io/proxyMemoryLimit";
+/// Ports whose incoming traffic is redirected to the proxy, or `*`.
+pub const ANNOTATION_INCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/includeInboundPorts";
+/// Ports whose incoming traffic is not redirected to the proxy.
+pub const ANNOTATION_EXCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
+/// Ours: `add`, `keep` or `refuse`, what becomes of pod-level resources that are too small for the proxy.
+pub const ANNOTATION_POD_LEVEL_RESOURCES: &str = "outrigger.dev/podLevelResources";
 /// OpenShift: the range of user IDs of a namespace.
 pub const ANNOTATION_OPENSHIFT_UID_RANGE: &str = "openshift.io/sa.scc.uid-range";
 /// OpenShift: the range of supplemental groups of a namespace.

@@ -55,7 +55,8 @@ pub struct Settings {
     pub ca_bundle: Option<String>,
     /// What happens to a pod if nobody answers.
     pub failure_policy: FailurePolicy,
-    /// Whether we are asked again about a pod that another webhook changed after us.
+    /// Whether we are asked again about a pod that another webhook, or an admission plugin of the API server, changed after
+    /// us.
     pub reinvocation_policy: ReinvocationPolicy,
     /// How long the API server waits, 1 to 30 seconds.
     pub timeout_seconds: u32,

@@ -73,6 +73,7 @@ mod e2e {
     pub mod neighbours;
     pub mod other_webhook;
     pub mod outrigger_process;
+    mod pod_level;
     pub mod pods;
     pub mod release;
     pub mod reviewer;

@@ -125,7 +125,14 @@ static SHAPE: Shape = Fields(&[
     ("global", Fields(GLOBAL)),
     ("pilot", Fields(&[("cni", Fields(&[("enabled", Bool), ("provider", Text)])), ("env", Shape::Map)])),
     ("gateways", Fields(&[("securityContext", Shape::Map), ("seccompProfile", Shape::Map)])),
-    ("sidecarInjectorWebhook", Fields(&[("rewriteAppHTTPProbe", Bool), ("enableNamespacesByDefault", Bool)])),
+    (
+        "sidecarInjectorWebhook",
+        Fields(&[
+            ("rewriteAppHTTPProbe", Bool),
+            ("enableNamespacesByDefault", Bool),
+            ("podLevelResources", OneOf(&["add", "keep", "refuse"])),
+        ]),
+    ),
 ]);
 
 const GLOBAL: &[(&str, Shape)] = &[

@@ -14,6 +14,7 @@ use crate::config::Compat;
 use crate::{names, pod};
 
 mod namespace;
+mod os;
 mod reason;
 
 pub use reason::Reason;
@@ -149,11 +150,10 @@ fn not_injectable(pod: &View<'_>) -> Option<Verdict> {
             ),
         ));
     }
-    let os = pod::at(pod.value, &["spec", "os", "name"]).and_then(Value::as_str);
-    if os.is_some_and(|os| os.eq_ignore_ascii_case("windows")) {
+    if let Some(sign) = os::windows(pod.value) {
         return Some(Verdict::skip(
             Reason::WindowsPod,
-            "the pod has spec.os.name: windows, and the proxy runs on Linux",
+            format!("the pod has {sign}, and the proxy runs on Linux"),
         ));
     }
     if pod.annotation(names::ANNOTATION_LINKERD_PROXY_VERSION).is_some() {

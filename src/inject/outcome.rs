@@ -178,6 +178,7 @@ impl Refusal {
             Refusal::UnknownTemplate { .. } => "UNKNOWN_TEMPLATE",
             Refusal::TooManyTemplates { .. } => "TOO_MANY_TEMPLATES",
             Refusal::Malformed(_) => "MALFORMED_ANNOTATION",
+            Refusal::Post(super::post::Error::PodTooSmall { .. }) => "POD_RESOURCES_TOO_SMALL",
             Refusal::Post(_) => "INVALID_PROMETHEUS",
             Refusal::ProxyConfig(_) => "INVALID_PROXY_CONFIG",
             Refusal::Render { .. } => "RENDER_FAILED",

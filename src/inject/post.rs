@@ -1,24 +1,26 @@
 //! What templates cannot say: changes to the merged pod that depend on all of it.
 //!
 //! [`PASSES`] is the whole list, in Istio's order (`postProcessPod`), on which its result depends: the probe pass reads
-//! the status annotation that an earlier injection left, the status pass writes ours. Each pass is one file and changes
-//! only what its name says.
+//! the status annotation that an earlier injection left, the status pass writes ours. The last two are not Istio's; what
+//! the containers need together depends on their order. Each pass is one file and changes only what its name says.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{made::Made, warning::Warning};
+use super::{made::Made, reinject::Earlier, warning::Warning};
 use crate::config::Compat;
 
 mod cluster_env;
 mod metadata;
 mod order;
+mod pod_resources;
 mod probes;
 mod prometheus;
 mod secure_port;
 mod status;
 mod status_port;
+mod token;
 mod view;
 
 pub use cluster_env::environment;
@@ -32,6 +34,8 @@ pub struct PostContext<'a> {
     pub received: &'a Value,
     /// What the templates make.
     pub made: &'a Made,
+    /// What an earlier injection left in the pod.
+    pub earlier: &'a Earlier,
     /// The mesh's MeshConfig, defaults filled in.
     pub mesh_config: &'a Value,
     /// The effective ProxyConfig of the pod.
@@ -57,7 +61,7 @@ pub struct Pass {
 }
 
 /// Every pass, in order.
-pub const PASSES: [Pass; 8] = [
+pub const PASSES: [Pass; 10] = [
     Pass { name: "cluster_env", run: cluster_env::set },
     Pass { name: "prometheus", run: prometheus::merge },
     Pass { name: "secure_port", run: secure_port::announce },
@@ -66,6 +70,8 @@ pub const PASSES: [Pass; 8] = [
     Pass { name: "status", run: status::record },
     Pass { name: "injected_annotations", run: metadata::annotate },
     Pass { name: "order", run: order::arrange },
+    Pass { name: "token", run: token::mount },
+    Pass { name: "pod_resources", run: pod_resources::fit },
 ];
 
 /// Why a pod cannot be finished; the text is for the person who created it.
@@ -90,6 +96,16 @@ pub enum Error {
         port: i64,
         /// What listens there.
         owner: &'static str,
+    },
+    /// Pod-level resources that the proxy does not fit into, in a pod that does not want them raised.
+    #[error(
+        "spec.resources is too small: {needs}; raise it, let the proxy request less (annotations \
+         sidecar.istio.io/proxyCPU and sidecar.istio.io/proxyMemory), or set annotation {annotation} to \"add\"",
+        annotation = crate::names::ANNOTATION_POD_LEVEL_RESOURCES
+    )]
+    PodTooSmall {
+        /// What is too small, and what would be enough.
+        needs: String,
     },
 }
 

@@ -292,7 +292,9 @@ async fn other_webhooks_before_and_after_ours_converge() {
             assert_eq!(calls, 1.0, "{what}");
             continue;
         }
-        assert_eq!(calls, 2.0, "{what}");
+        // Nothing changes the pod after us when one that comes before has nothing to do with what we add.
+        let is_content = theirs.name == "vault" && *place == "before";
+        assert_eq!(calls, if is_content { 1.0 } else { 2.0 }, "{what}");
         // What was stored, created once more, is the same: the webhooks do not disagree for ever.
         let again = stage.create(namespace, &stored).await.expect(&what);
         assert_eq!(comparable(&again), comparable(&stored), "{what}");

@@ -9,6 +9,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"os"
 	"strconv"
@@ -29,6 +30,16 @@ var parsers = map[string]func(string) any{
 			return nil
 		}
 		return quantity.Sign()
+	},
+	// The amount in nano-units, as decimal text: the largest do not fit into a JSON number.
+	"amount": func(text string) any {
+		quantity, err := resource.ParseQuantity(text)
+		if err != nil {
+			return nil
+		}
+		exact := quantity.AsDec()
+		nano := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(9-exact.Scale())), nil)
+		return nano.Mul(nano, exact.UnscaledBig()).String()
 	},
 	"bool": func(text string) any {
 		value, err := strconv.ParseBool(text)

@@ -59,7 +59,8 @@ pub(super) struct SettingsFlags {
     /// What happens to a pod if nobody answers: it is refused (Fail) or created without a proxy (Ignore)
     #[arg(long, value_name = "POLICY", default_value = "Fail", ignore_case = true)]
     failure_policy: FailureFlag,
-    /// Whether outrigger is asked again about a pod that another webhook changed after it
+    /// Whether outrigger is asked again about a pod that another webhook, or admission itself (defaults of a LimitRange),
+    /// changed after it
     #[arg(long, value_name = "POLICY", default_value = "Never", ignore_case = true)]
     reinvocation_policy: ReinvocationFlag,
     /// How long the API server waits for an answer, 1s to 30s

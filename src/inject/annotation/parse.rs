@@ -28,6 +28,8 @@ pub enum Kind {
     ImageType,
     /// A Kubernetes quantity.
     Quantity,
+    /// `add`, `keep` or `refuse`.
+    PodLevelResources,
     /// A log level of Envoy.
     LogLevel,
     /// Comma-separated `component:level` of Envoy.
@@ -106,6 +108,7 @@ impl Kind {
             Kind::Image => "an image reference that contains a `/`",
             Kind::ImageType => "suffix of an image tag, such as `debug`, `distroless`; `default` for none",
             Kind::Quantity => "a quantity such as `100m`, `0.5`, `128Mi`",
+            Kind::PodLevelResources => "`add`, `keep`, `refuse`",
             Kind::LogLevel => "`trace`, `debug`, `info`, `warning`, `error`, `critical`, `off`",
             Kind::ComponentLogLevels => "comma-separated `component:level`, such as `misc:error,http:debug`",
             Kind::ScopeLogLevels => {
@@ -149,6 +152,7 @@ impl Kind {
             Kind::Image => image(value),
             Kind::ImageType => is(value.len() <= 128 && value.bytes().all(is_tag_byte)),
             Kind::Quantity => quantity(value, ours),
+            Kind::PodLevelResources => is(matches!(value, "add" | "keep" | "refuse")),
             // The agent leaves out an empty level, which charts like to write.
             Kind::LogLevel => is(value.is_empty() || is_envoy_level(value)),
             Kind::ComponentLogLevels if value.is_empty() => Fine,

@@ -19,12 +19,12 @@ pub(super) fn near_miss(key: &str) -> Option<Warning> {
     Some(Warning::new("MISSPELT_ANNOTATION", message))
 }
 
-/// Only keys in Istio's domain can be slips; others belong to somebody else.
+/// Only keys in Istio's domain and in ours can be slips; others belong to somebody else.
 pub(super) fn is_ours(key: &str) -> bool {
     key.len() <= 128
         && key.split_once('/').is_some_and(|(domain, _)| {
             let domain = domain.to_ascii_lowercase();
-            domain == "istio.io" || domain.ends_with(".istio.io")
+            matches!(domain.as_str(), "istio.io" | "outrigger.dev") || domain.ends_with(".istio.io")
         })
 }
 

@@ -89,10 +89,12 @@ pub const TABLE: &[Row] = rows! {
             "CPU request of the proxy. If any of these four annotations is there, all resources of the values are dropped.";
         "sidecar.istio.io/proxyMemory", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "Memory request of the proxy.";
-        "sidecar.istio.io/proxyCPULimit", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+        names::ANNOTATION_PROXY_CPU_LIMIT, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "CPU limit of the proxy.";
-        "sidecar.istio.io/proxyMemoryLimit", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+        names::ANNOTATION_PROXY_MEMORY_LIMIT, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "Memory limit of the proxy.";
+        names::ANNOTATION_POD_LEVEL_RESOURCES, PodLevelResources, ByUs, "pod_resources", "`sidecarInjectorWebhook.podLevelResources`, else `add`" =>
+            "What becomes of pod-level requests and limits (`spec.resources`) that are too small for the proxy: its share is added, they stay, or the pod is refused. Without effect under `compat: istio`.";
         "sidecar.istio.io/logLevel", LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
             "Log level of Envoy.";
         "sidecar.istio.io/componentLogLevel", ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>
@@ -105,9 +107,9 @@ pub const TABLE: &[Row] = rows! {
             "Destinations whose traffic is redirected. Blanks after commas are removed, which Istio refuses.";
         "traffic.sidecar.istio.io/excludeOutboundIPRanges", Prefixes { any: false }, ByIstio, "sidecar", "`global.proxy.excludeIPRanges`" =>
             "Destinations whose traffic is not redirected.";
-        "traffic.sidecar.istio.io/includeInboundPorts", Ports { any: true }, ByIstio, "sidecar", "`global.proxy.includeInboundPorts`" =>
+        names::ANNOTATION_INCLUDE_INBOUND_PORTS, Ports { any: true }, ByIstio, "sidecar", "`global.proxy.includeInboundPorts`" =>
             "Ports whose incoming traffic is redirected.";
-        "traffic.sidecar.istio.io/excludeInboundPorts", Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeInboundPorts`" =>
+        names::ANNOTATION_EXCLUDE_INBOUND_PORTS, Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeInboundPorts`" =>
             "Ports whose incoming traffic is not redirected, besides the proxy's own.";
         "traffic.sidecar.istio.io/includeOutboundPorts", Ports { any: false }, ByUs, "sidecar", "`global.proxy.includeOutboundPorts`" =>
             "Ports whose outgoing traffic is redirected whatever its destination.";

@@ -31,7 +31,7 @@ pub enum Reason {
     PolicyInvalid,
     /// A mirror pod of a static pod.
     MirrorPod,
-    /// `spec.os.name: windows`.
+    /// A pod for Windows: by `spec.os`, by the nodes it asks for, or by its options.
     WindowsPod,
     /// Linkerd's proxy is in the pod already.
     InjectedByLinkerd,

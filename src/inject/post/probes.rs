@@ -1,11 +1,14 @@
 //! Probes and lifecycle hooks go through the agent, since the proxy would ask the kubelet for a certificate.
 //!
 //! Every HTTP, TCP and gRPC handler is replaced by an HTTP request to the agent, whose table of what to ask of the
-//! application instead travels in the proxy's environment ([`table`]).
+//! application instead travels in the proxy's environment ([`table`]). Two kinds of handlers are left alone, which Istio
+//! replaces: those that ask another host, and those that an init container has to pass before the proxy runs
+//! ([`untouched`]).
 
 use serde_json::{Map, Value, json};
 
 use self::table::{Prober, Table};
+use self::untouched::BeforeProxy;
 use super::status_port::{probe_port, status_port};
 use super::view::{env_mut, int32, variable};
 use super::{Error, PostContext};
@@ -15,6 +18,7 @@ use crate::inject::warning::{Warning, shown};
 use crate::{names, pod};
 
 mod table;
+mod untouched;
 
 /// Rewrites the application's handlers and tells the agent about them (Istio's `applyRewrite`).
 pub(super) fn rewrite(
@@ -29,6 +33,7 @@ pub(super) fn rewrite(
         agent: status_port(pod, context.mesh_config, context.compat),
         port: probe_port(pod, context.mesh_config, context.compat),
         compat: context.compat,
+        before_proxy: BeforeProxy::of(pod),
         table: Table::default(),
         warnings,
     };
@@ -40,7 +45,7 @@ pub(super) fn rewrite(
         for list in ["initContainers", "containers"] {
             let containers = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
             for container in containers.filter(|container| pod::name(container) != names::CONTAINER_PROXY) {
-                rewriting.container(container);
+                rewriting.container(container, list);
             }
         }
     }
@@ -94,32 +99,37 @@ struct Rewriting<'a> {
     /// Port that rewritten handlers ask.
     port: i64,
     compat: Compat,
+    before_proxy: BeforeProxy,
     table: Table,
     warnings: &'a mut Vec<Warning>,
 }
 
 impl Rewriting<'_> {
-    fn container(&mut self, container: &mut Value) {
+    fn container(&mut self, container: &mut Value, list: &str) {
         let name = pod::name(container).to_owned();
         let ports = NamedPorts::of(container);
         let Some(container) = container.as_object_mut() else { return };
+        let holder = |field, url, is_probe| Holder { container: &name, list, field, url, is_probe };
         for (field, path) in PROBES {
             let url = format!("/app-health/{name}/{path}");
             if let Some(Value::Object(probe)) = container.get_mut(field) {
-                self.handler(probe, Holder { field, url, is_probe: true }, &ports);
+                self.handler(probe, holder(field, url, true), &ports);
             }
         }
         let Some(Value::Object(lifecycle)) = container.get_mut("lifecycle") else { return };
         for (field, path) in HOOKS {
             let url = format!("/app-lifecycle/{name}/{path}");
             if let Some(Value::Object(hook)) = lifecycle.get_mut(field) {
-                self.handler(hook, Holder { field, url, is_probe: false }, &ports);
+                self.handler(hook, holder(field, url, false), &ports);
             }
         }
     }
 
-    fn handler(&mut self, handler: &mut Map<String, Value>, holder: Holder, ports: &NamedPorts) {
+    fn handler(&mut self, handler: &mut Map<String, Value>, holder: Holder<'_>, ports: &NamedPorts) {
         let Some(action) = Action::of(handler, holder.is_probe) else { return };
+        if self.compat == Compat::Outrigger && self.is_untouched(handler, action, &holder, ports) {
+            return;
+        }
         match action.prober(handler, holder.is_probe, |port| self.resolve(port, ports)) {
             Ok(prober) => {
                 self.table.insert(holder.url.clone(), prober);
@@ -154,7 +164,9 @@ impl Rewriting<'_> {
 }
 
 /// A handler's place.
-struct Holder {
+struct Holder<'c> {
+    container: &'c str,
+    list: &'c str,
     field: &'static str,
     url: String,
     is_probe: bool,

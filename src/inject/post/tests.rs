@@ -9,6 +9,7 @@ use super::*;
 pub(super) struct Fixture {
     pub(super) received: Value,
     pub(super) made: Made,
+    pub(super) earlier: Earlier,
     pub(super) mesh_config: Value,
     pub(super) proxy_config: Value,
     pub(super) values: Value,
@@ -23,6 +24,7 @@ impl Fixture {
         PostContext {
             received: &self.received,
             made: &self.made,
+            earlier: &self.earlier,
             mesh_config: &self.mesh_config,
             proxy_config: &self.proxy_config,
             values: &self.values,

@@ -31,7 +31,7 @@ fn table(pod: &Value) -> String {
 fn http_probe_goes_to_the_agent() {
     let before = pod(
         json!({"name": "app", "ports": [{"name": "web", "containerPort": 80}], "readinessProbe": {
-            "httpGet": {"path": "/ready", "port": "web", "scheme": "HTTPS", "host": "h", "httpHeaders": [{"name": "a", "value": "b"}]},
+            "httpGet": {"path": "/ready", "port": "web", "scheme": "HTTPS", "httpHeaders": [{"name": "a", "value": "b"}]},
             "timeoutSeconds": 5, "periodSeconds": 7,
         }}),
     );
@@ -39,13 +39,13 @@ fn http_probe_goes_to_the_agent() {
     assert_eq!(
         after["spec"]["containers"][0]["readinessProbe"],
         json!({
-            "httpGet": {"path": "/app-health/app/readyz", "port": 15020, "scheme": "HTTP", "host": "h", "httpHeaders": [{"name": "a", "value": "b"}]},
+            "httpGet": {"path": "/app-health/app/readyz", "port": 15020, "scheme": "HTTP", "httpHeaders": [{"name": "a", "value": "b"}]},
             "timeoutSeconds": 5, "periodSeconds": 7,
         })
     );
     assert_eq!(
         table(&after),
-        r#"{"/app-health/app/readyz":{"httpGet":{"path":"/ready","port":80,"host":"h","scheme":"HTTPS","httpHeaders":[{"name":"a","value":"b"}]},"timeoutSeconds":5}}"#
+        r#"{"/app-health/app/readyz":{"httpGet":{"path":"/ready","port":80,"scheme":"HTTPS","httpHeaders":[{"name":"a","value":"b"}]},"timeoutSeconds":5}}"#
     );
     assert!(warnings.is_empty());
 }
@@ -78,7 +78,7 @@ fn tcp_and_grpc_become_http() {
 fn lifecycle_hooks_go_to_the_agent() {
     let before = pod(json!({"name": "app", "lifecycle": {
         "preStop": {"httpGet": {"port": 1, "path": "/stop"}},
-        "postStart": {"tcpSocket": {"port": 2, "host": "h"}},
+        "postStart": {"tcpSocket": {"port": 2}},
     }}));
     let (after, _) = run(&before, &fixture(Compat::Outrigger));
     assert_eq!(
@@ -90,7 +90,7 @@ fn lifecycle_hooks_go_to_the_agent() {
     );
     assert_eq!(
         table(&after),
-        r#"{"/app-lifecycle/app/poststartz":{"tcpSocket":{"port":2,"host":"h"}},"/app-lifecycle/app/prestopz":{"httpGet":{"path":"/stop","port":1}}}"#
+        r#"{"/app-lifecycle/app/poststartz":{"tcpSocket":{"port":2}},"/app-lifecycle/app/prestopz":{"httpGet":{"path":"/stop","port":1}}}"#
     );
 }
 
@@ -251,4 +251,106 @@ fn garbage_is_absent() {
         table(&after),
         r#"{"/app-health//livez":{"httpGet":{"port":0,"httpHeaders":[{"name":"","value":""}]}}}"#
     );
+}
+
+#[test]
+fn a_handler_that_asks_another_host_is_left_alone_unless_compatible() {
+    let hook = json!({"httpGet": {"port": 1, "host": "203.0.113.7", "path": "/"}});
+    let before = pod(json!({"name": "app",
+        "readinessProbe": {"httpGet": {"host": "203.0.113.7", "port": 6443, "scheme": "HTTPS", "path": "/readyz"}},
+        "livenessProbe": {"tcpSocket": {"host": "db.example.com", "port": 5432}},
+        "lifecycle": {"preStop": hook, "postStart": {"tcpSocket": {"host": "db.example.com", "port": 5432}}},
+        "startupProbe": {"httpGet": {"host": "", "port": 80, "httpHeaders": [{"name": "Host", "value": "a.example"}]}},
+    }));
+    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let mut expected = before.clone();
+    expected["spec"]["containers"][0]["startupProbe"]["httpGet"] = json!({
+        "host": "", "port": 15020, "path": "/app-health/app/startupz", "httpHeaders": [{"name": "Host", "value": "a.example"}],
+    });
+    assert_eq!(after["spec"]["containers"][0], expected["spec"]["containers"][0]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let (after, _) = run(&before, &fixture(Compat::Istio));
+    let readiness = &after["spec"]["containers"][0]["readinessProbe"]["httpGet"];
+    assert_eq!((&readiness["host"], &readiness["port"]), (&json!("203.0.113.7"), &json!(15020)));
+    assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["host"], Value::Null);
+}
+
+#[test]
+fn a_handler_that_asks_the_node_is_left_alone_with_a_warning() {
+    for host in ["127.0.0.1", "localhost", "::1"] {
+        let before = pod(json!({"name": "app", "livenessProbe": {"httpGet": {"host": host, "port": 80}},
+            "lifecycle": {"preStop": {"tcpSocket": {"host": host, "port": 80}}}}));
+        let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+        assert_eq!(after, before);
+        let codes: Vec<_> = warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!(codes, ["PROBE_ASKS_THE_NODE"; 2]);
+        assert!(warnings[0].message.starts_with("livenessProbe of container \"app\""), "{}", warnings[0]);
+        assert!(warnings.iter().all(|warning| warning.message.len() <= 120), "{warnings:?}");
+    }
+}
+
+/// An ordinary proxy, a helper that is a native sidecar, and the init container that redirects or checks.
+fn with_helper(ours: &str) -> Value {
+    let request = |port: u16| json!({"httpGet": {"path": "/x", "port": port}});
+    json!({"metadata": {"annotations": {}}, "spec": {
+        "initContainers": [
+            {"name": "helper", "restartPolicy": "Always", "ports": [{"name": "web", "containerPort": 8090}],
+             "startupProbe": {"httpGet": {"path": "/x", "port": "web"}}, "livenessProbe": request(8090),
+             "readinessProbe": {"grpc": {"port": 8090}},
+             "lifecycle": {"postStart": {"tcpSocket": {"port": 8091}}, "preStop": request(8090)}},
+            {"name": ours},
+        ],
+        "containers": [{"name": "app", "startupProbe": request(80)}, {"name": "istio-proxy"}],
+    }})
+}
+
+#[test]
+fn what_an_init_container_awaits_before_an_ordinary_proxy_is_left_alone() {
+    let before = with_helper("istio-init");
+    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let (helper, received) = (&after["spec"]["initContainers"][0], &before["spec"]["initContainers"][0]);
+    assert_eq!(helper["startupProbe"], received["startupProbe"]);
+    assert_eq!(helper["lifecycle"]["postStart"], received["lifecycle"]["postStart"]);
+    assert_eq!(helper["lifecycle"]["preStop"]["httpGet"]["path"], "/app-lifecycle/helper/prestopz");
+    assert_eq!(helper["livenessProbe"]["httpGet"]["path"], "/app-health/helper/livez");
+    assert_eq!(helper["readinessProbe"]["httpGet"]["path"], "/app-health/helper/readyz");
+    assert_eq!(after["spec"]["containers"][0]["startupProbe"]["httpGet"]["path"], "/app-health/app/startupz");
+    assert!(!table(&after).contains("/app-health/helper/startupz") && warnings.is_empty(), "{warnings:?}");
+
+    let (after, _) = run(&before, &fixture(Compat::Istio));
+    let helper = &after["spec"]["initContainers"][0];
+    assert_eq!(helper["startupProbe"]["httpGet"]["path"], "/app-health/helper/startupz");
+    assert_eq!(helper["lifecycle"]["postStart"]["httpGet"]["path"], "/app-lifecycle/helper/poststartz");
+}
+
+#[test]
+fn with_the_cni_plugin_ports_have_to_be_excluded_for_it() {
+    let ports = |include: Option<&str>, exclude: Option<&str>| {
+        let mut before = with_helper("istio-validation");
+        let annotations = before["metadata"]["annotations"].as_object_mut().unwrap();
+        for (key, value) in [("include", include), ("exclude", exclude)] {
+            let key = format!("traffic.sidecar.istio.io/{key}InboundPorts");
+            annotations.extend(value.map(|value| (key, json!(value))));
+        }
+        let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+        assert_eq!(after["spec"]["initContainers"][0]["startupProbe"]["httpGet"]["port"], "web");
+        assert!(
+            warnings
+                .iter()
+                .all(|warning| warning.code == "PROBE_BEFORE_PROXY" && warning.message.len() <= 160)
+        );
+        warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let both = ports(Some("*"), Some("15020"));
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(
+        both[0].contains("add 8090 to annotation traffic.sidecar.istio.io/excludeInboundPorts"),
+        "{both:?}"
+    );
+    assert_eq!(ports(None, None).len(), 2);
+    assert_eq!(ports(Some("*"), Some("15020, 8090")).len(), 1);
+    assert_eq!(ports(Some("*"), Some("8091,8090")).len(), 0);
+    assert_eq!(ports(Some("80,443"), None).len(), 0);
+    assert_eq!(ports(Some(""), None).len(), 0);
+    assert_eq!(ports(Some("8091"), Some("8090")).len(), 1);
 }

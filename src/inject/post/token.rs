@@ -1,0 +1,117 @@
+//! The mount of the ServiceAccount's token, which our containers have as all others of the pod do.
+//!
+//! Admission mounts the token into every container that has none. It does so before webhooks are called and once more
+//! for the containers they add, and that second change makes a webhook with `reinvocationPolicy: IfNeeded` be asked
+//! again about every pod. What it would add is added here, to the letter (`mountServiceAccountToken`).
+
+use serde_json::Value;
+
+use super::{Error, PostContext};
+use crate::config::Compat;
+use crate::inject::warning::Warning;
+use crate::pod;
+
+/// Where the token is (`DefaultAPITokenMountPath`). What else is mounted there keeps the token away.
+const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// What the admission plugin calls the volume, before five characters of its own.
+const VOLUME: &str = "kube-api-access-";
+
+/// Mounts the token into containers that have it not, if the pod's own have it. A manifest has no token yet.
+pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
+    if context.compat == Compat::Istio {
+        return Ok(());
+    }
+    let Some(mount) = mounted(context.received).cloned() else { return Ok(()) };
+    for list in ["containers", "initContainers"] {
+        let containers =
+            pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let mounts = container.entry("volumeMounts").or_insert(Value::Null);
+            if mounts.is_null() {
+                *mounts = Value::Array(Vec::new());
+            }
+            if let Some(mounts) = mounts.as_array_mut()
+                && !mounts.iter().any(is_there)
+            {
+                mounts.push(mount.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The mount that the admission plugin made: of the first volume that counts as the token's.
+fn mounted(pod: &Value) -> Option<&Value> {
+    let is_token = |volume: &&Value| pod::name(volume).starts_with(VOLUME);
+    let volume = pod::name(pod::spec_list(pod, "volumes").iter().find(is_token)?);
+    let containers = pod::containers(pod).iter().chain(pod::init_containers(pod));
+    let mut mounts = containers.filter_map(|container| container.get("volumeMounts")?.as_array()).flatten();
+    mounts.find(|mount| is_there(mount) && pod::name(mount) == volume)
+}
+
+fn is_there(mount: &Value) -> bool {
+    mount.get("mountPath").and_then(Value::as_str) == Some(PATH)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::inject::post::tests::Fixture;
+
+    fn token() -> Value {
+        json!({"name": "kube-api-access-x7x7x", "readOnly": true, "mountPath": PATH})
+    }
+
+    fn received(mounts: Value) -> Value {
+        json!({"spec": {
+            "volumes": [{"name": "data"}, {"name": "kube-api-access-x7x7x", "projected": {}}],
+            "containers": [{"name": "app", "volumeMounts": mounts}],
+        }})
+    }
+
+    fn mounts(received: &Value, compat: Compat) -> Vec<Value> {
+        let fixture = Fixture { received: received.clone(), compat, ..Fixture::default() };
+        let mut pod = received.clone();
+        pod["spec"]["initContainers"] = json!([{"name": "istio-init"}]);
+        let proxy = json!({"name": "istio-proxy", "volumeMounts": [{"name": "data", "mountPath": "/d"}]});
+        pod["spec"]["containers"].as_array_mut().unwrap().push(proxy);
+        mount(&mut pod, &fixture.context(), &mut Vec::new()).unwrap();
+        let containers = pod::init_containers(&pod).iter().chain(pod::containers(&pod));
+        containers.map(|container| container["volumeMounts"].clone()).collect()
+    }
+
+    #[test]
+    fn our_containers_have_the_token_like_all_others() {
+        let app = json!([token()]);
+        let ours = json!([{"name": "data", "mountPath": "/d"}, token()]);
+        assert_eq!(mounts(&received(app.clone()), Compat::Outrigger), [app.clone(), app, ours]);
+    }
+
+    #[test]
+    fn without_a_token_and_for_istio_nothing_is_mounted() {
+        let own = json!([{"name": "data", "mountPath": PATH}]);
+        for (app, compat) in
+            [(json!([]), Compat::Outrigger), (own, Compat::Outrigger), (json!([token()]), Compat::Istio)]
+        {
+            let after = mounts(&received(app.clone()), compat);
+            assert_eq!(after[1], app);
+            assert!(!after[2].to_string().contains("kube-api-access"), "{after:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_mounts_there_stays_alone() {
+        let received = received(json!([token()]));
+        let fixture = Fixture { received: received.clone(), ..Fixture::default() };
+        let mut pod = received;
+        let own = json!([{"name": "data", "mountPath": PATH}]);
+        pod["spec"]["containers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "istio-proxy", "volumeMounts": own}));
+        mount(&mut pod, &fixture.context(), &mut Vec::new()).unwrap();
+        assert_eq!(pod["spec"]["containers"][1]["volumeMounts"], own);
+    }
+}
