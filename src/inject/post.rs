@@ -22,7 +22,7 @@ mod status_port;
 mod view;
 
 pub use cluster_env::environment;
-pub use prometheus::{clear_annotations, port_annotation};
+pub use prometheus::{PROXY_PORTS, clear_annotations, port_annotation};
 pub use status_port::status_port;
 
 /// What the passes know beside the pod they change.

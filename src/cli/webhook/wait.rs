@@ -26,6 +26,9 @@ use crate::{
 /// For each configuration: it is there, its entries have a caBundle, and a pod that one of them selects comes back with a
 /// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger webhook wait --timeout 2m
+  outrigger webhook wait --revision canary --tag prod --probe-namespace shop")]
 pub(super) struct Wait {
     #[command(flatten)]
     names: Names,
