@@ -60,10 +60,14 @@ enum Command {
 
 /// Runs the command line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    let takes_files = arguments.iter().any(|word| word == "inject" || word == "kube-inject");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(mut error) => {
-            suggest_filename(&mut error);
+            if takes_files {
+                suggest_filename(&mut error);
+            }
             // Help and version are no errors, and go to stdout.
             let code = if error.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS };
             let _ = error.print();
@@ -90,10 +94,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn suggest_filename(error: &mut clap::Error) {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
     let is_file = !argument.starts_with('-') || argument == "-";
-    // The usage line is the only thing that says which command it was.
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
-    let takes_files = usage.contains("outrigger inject") || usage.contains("outrigger kube-inject");
-    if error.kind() == ErrorKind::UnknownArgument && is_file && takes_files {
+    if error.kind() == ErrorKind::UnknownArgument && is_file {
         let tip = format!("manifests are named with -f: -f {argument}");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }

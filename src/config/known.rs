@@ -13,8 +13,8 @@ use super::values::{self, Shape};
 use super::{Injector, suggest};
 use crate::template::Template;
 
-/// Keys that Istio's charts have at the top of their values as well as below `global`.
-const OF_THE_CHART: [&str; 10] = [
+/// Keys that Istio's charts have at the top of their values, or below `global`, as well as one level deeper.
+const OF_THE_CHART: [&str; 11] = [
     "hub",
     "tag",
     "variant",
@@ -25,6 +25,7 @@ const OF_THE_CHART: [&str; 10] = [
     "resources",
     "networkPolicy",
     "istiodRemote",
+    "tracer",
 ];
 
 /// The keys that are known below a key; none below what is free.

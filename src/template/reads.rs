@@ -140,7 +140,7 @@ mod tests {
             ("{{ range .Values.a }}{{ .b }}{{ end }}", vec!["a"]),
             ("{{ index .Values.a \"b\" `c` }}", vec!["a", "a.b.c"]),
             ("{{ index .Values.a .X }}", vec!["a"]),
-            ("{{ define \"x\" }}{{ .Values.a }}{{ end }}{{ template \"x\" . }}", vec!["a"]),
+            ("{{ define \"y\" }}{{ .Values.a }}{{ end }}{{ template \"y\" . }}", vec!["a"]),
             ("{{ $v := .Values }}{{ $v.a.b }}", vec!["a.b"]),
             ("{{ toYaml .Values.a | indent 2 }}{{ .Meta.Values2 }}", vec!["a"]),
         ] {

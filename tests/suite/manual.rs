@@ -51,7 +51,7 @@ fn options(mesh: &Mesh) -> Options<'_> {
         mesh,
         rules: Rules::Configured,
         namespace: "",
-        template_paths: vec!["spec.worker.podTemplate".parse::<TemplatePath>().unwrap()],
+        template_paths: vec!["spec.worker.pod".parse::<TemplatePath>().unwrap()],
     }
 }
 
