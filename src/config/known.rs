@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::decode::{At, Decoder, join};
 use super::error::quoted;
@@ -14,7 +14,7 @@ use super::{Injector, suggest};
 use crate::template::Template;
 
 /// Keys that Istio's charts have at the top of their values, or below `global`, as well as one level deeper.
-const OF_THE_CHART: [&str; 11] = [
+const OF_THE_CHART: [&str; 12] = [
     "hub",
     "tag",
     "variant",
@@ -25,6 +25,7 @@ const OF_THE_CHART: [&str; 11] = [
     "resources",
     "networkPolicy",
     "istiodRemote",
+    "seccompProfile",
     "tracer",
 ];
 
@@ -104,7 +105,7 @@ pub(super) fn lacking(values: &Value, template: &Template) -> Vec<String> {
     let is_leaf = |path: &[String]| {
         path.iter()
             .try_fold(values::defaults(), |value, key| value.get(key))
-            .is_some_and(|value| !value.as_object().is_some_and(|map| !map.is_empty()))
+            .is_some_and(|value| value.as_object().is_none_or(Map::is_empty))
     };
     let mut all: Vec<(bool, String)> = template
         .values_read()
@@ -185,7 +186,7 @@ mod tests {
         // What an istiod values file may have that no template reads.
         let chart = "{
             autoscaleEnabled: true, autoscaleMin: 1, replicaCount: 1, hub: h, tag: t, variant: v, image: pilot,
-            traceSampling: 1, resources: {}, cni: {enabled: true}, env: {A: b}, envVarFrom: [], affinity: {}, cpu: {},
+            traceSampling: 1, seccompProfile: {}, resources: {}, cni: {enabled: true}, env: {A: b}, envVarFrom: [], affinity: {}, cpu: {},
             ipFamilyPolicy: x, ipFamilies: [], istiodRemote: {enabled: false}, telemetry: {enabled: true}, revision: x,
             revisionTags: [], defaultRevision: default, ownerName: x, meshConfig: {}, experimental: {}, profile: demo,
             base: {}, compatibilityVersion: x, platform: gke, ztunnel: {}, pilot: {autoscaleEnabled: true, hub: h,

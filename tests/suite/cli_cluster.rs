@@ -164,7 +164,7 @@ fn namespaces_that_may_not_be_listed_are_taken_to_be_selected() {
         (
             "/api/v1/namespaces",
             403,
-            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no"}"#,
+            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"namespaces is forbidden: User \"x\" cannot list resource \"namespaces\""}"#,
         ),
     ];
     let folder = TempDir::new().unwrap();

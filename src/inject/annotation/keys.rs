@@ -131,7 +131,9 @@ fn check(field: Field, key: &str) -> Option<Warning> {
         .map(|row| row.key);
     let near = meant(key, POD_LABELS.into_iter().chain(annotations));
     if let Some(name) = proxy_config_field(key, near) {
-        let advice = format!("{name} is a field of {}", names::ANNOTATION_PROXY_CONFIG);
+        let is_same = key.split('/').next_back() == Some(name);
+        let subject = if is_same { "it" } else { name };
+        let advice = format!("{subject} is a field of {}", names::ANNOTATION_PROXY_CONFIG);
         return say("PROXY_CONFIG_FIELD", &advice);
     }
     let near = near?;
@@ -275,9 +277,9 @@ mod tests {
                 "annotations",
                 "sidecar.istio.io/holdApplicationUntilProxyStarts",
                 "PROXY_CONFIG_FIELD",
-                "holdApplicationUntilProxyStarts is a field of proxy.istio.io/config",
+                "it is a field of proxy.istio.io/config",
             ),
-            ("labels", "proxy.istio.io/concurrency", "PROXY_CONFIG_FIELD", "concurrency is a field"),
+            ("labels", "proxy.istio.io/Concurrency", "PROXY_CONFIG_FIELD", "concurrency is a field"),
             ("annotations", "proxy.istio.io/terminationDrainDurations", "PROXY_CONFIG_FIELD", "is a field"),
         ] {
             let told = told(field, key);

@@ -4,7 +4,10 @@
 use serde_json::Value;
 
 use super::super::{Rules, annotation, warning::Warning};
-use crate::manifest::{Found, Identity, dotted};
+use crate::{
+    manifest::{Found, Identity, dotted},
+    names,
+};
 
 /// How many warnings of one kind an object gets.
 const MOST: usize = 8;
@@ -44,13 +47,16 @@ pub(super) fn settings_elsewhere(
                 } else {
                     dotted(holder.strip_prefix(&found.object).unwrap_or(&holder))
                 };
-                let place = dotted(found.metadata_holder().strip_prefix(&found.object).unwrap_or_default());
-                let message = format!("{key} on {whose} has no effect; it belongs on {place}.metadata");
-                let is_new = warnings
-                    .iter()
-                    .all(|earlier| !earlier.message.starts_with(&format!("{key} on {whose} has no effect")));
+                let said = format!("{key} on {whose} has no effect");
+                let advice = if key == names::LABEL_INJECTION {
+                    format!("it is for namespaces, a pod has {}", names::INJECT)
+                } else {
+                    let place = found.metadata_holder().strip_prefix(&found.object).unwrap_or_default();
+                    format!("it belongs on {}.metadata", dotted(place))
+                };
+                let is_new = warnings.iter().all(|earlier| !earlier.message.starts_with(&said));
                 if is_new && warnings.len() < MOST {
-                    warnings.push(Warning::new("SETTING_NOT_ON_THE_POD", message));
+                    warnings.push(Warning::new("SETTING_NOT_ON_THE_POD", format!("{said}; {advice}")));
                 }
             }
         }
