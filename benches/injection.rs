@@ -218,6 +218,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
         never: &injector.never_inject,
         always: &injector.always_inject,
         namespace_labels: None,
+        by_pod_alone: false,
         revision: mesh.revision(),
         tags: &[],
         enable_namespaces_by_default: false,

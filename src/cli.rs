@@ -22,13 +22,23 @@ mod webhook;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use report::Color;
 
 /// A sidecar injector for Kubernetes that speaks Istio's language.
 #[derive(Debug, Parser)]
-#[command(name = "outrigger", version)]
+#[command(
+    name = "outrigger",
+    version,
+    after_help = "Examples:
+  outrigger inject -f deployment.yaml | kubectl apply -f -
+  outrigger serve --standalone --bundle bundle.yaml
+  outrigger webhook apply"
+)]
 struct Arguments {
     /// Whether reports on stderr are coloured; `auto` is only on a terminal, and not with NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -50,9 +60,14 @@ enum Command {
 
 /// Runs the command line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    let takes_files = arguments.iter().any(|word| word == "inject" || word == "kube-inject");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(mut error) => {
+            if takes_files {
+                suggest_filename(&mut error);
+            }
             // Help and version are no errors, and go to stdout.
             let code = if error.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS };
             let _ = error.print();
@@ -72,5 +87,54 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(color),
+    }
+}
+
+/// Says how a manifest is named, where it was given like a command's argument.
+fn suggest_filename(error: &mut clap::Error) {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
+    let is_file = !argument.starts_with('-') || argument == "-";
+    if error.kind() == ErrorKind::UnknownArgument && is_file {
+        let tip = format!("manifests are named with -f: -f {argument}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Calls the function with every command and the words that lead to it.
+    fn each_command(command: &clap::Command, words: &str, visit: &mut impl FnMut(&clap::Command, &str)) {
+        visit(command, words);
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            each_command(sub, &format!("{words} {}", sub.get_name()), visit);
+        }
+    }
+
+    #[test]
+    fn every_command_shows_an_example_that_it_takes() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut commands = 0;
+        each_command(&command, "outrigger", &mut |command, words| {
+            commands += 1;
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+            assert!(help.starts_with("Examples:\n") && !examples.is_empty(), "{words}: {help:?}");
+            for example in examples {
+                assert!(example.starts_with(words), "{words}: {example}");
+                let own = example.split(['|', '>']).next().unwrap_or_default();
+                let parsed = Arguments::try_parse_from(own.split_whitespace());
+                assert!(
+                    parsed.is_ok(),
+                    "{example}: {}",
+                    parsed.err().map(|e| e.to_string()).unwrap_or_default()
+                );
+            }
+        });
+        assert!(commands >= 11, "{commands}");
     }
 }

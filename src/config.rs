@@ -10,6 +10,7 @@ mod effective;
 mod error;
 mod facts;
 mod injector;
+mod known;
 mod label;
 mod offence;
 mod proxy_objects;
@@ -148,6 +149,7 @@ impl Mesh {
         let injector = injector::read(&mut decoder, &injector_at, installation.compat, installation.absent);
         let given = values::read(&mut decoder, &values_at);
         values::hint_at_chart_values(&mut decoder, &values_at.path, &given, &injector);
+        known::check(&mut decoder, &values_at, &injector.injector);
         let mesh_config = offence::read_mesh(&mut decoder, &mesh_at);
         if !decoder.problems.is_empty() {
             return Err(ConfigError::new(sorted(decoder.problems)));
@@ -197,6 +199,16 @@ impl Mesh {
         effective::set_proxy_configs(&mut self.effective, &self.installation.proxy_configs);
         self.hash = effective::hash(&self.effective);
         self
+    }
+
+    /// The keys of values that a template asks for and that the embedded defaults have, but not these values; those of
+    /// whole sections first.
+    pub fn values_lacking(&self, template: &str) -> Vec<String> {
+        self.injector
+            .templates
+            .get(template)
+            .map(|template| known::lacking(&self.values, template))
+            .unwrap_or_default()
     }
 
     /// A bundle that says what the embedded configuration is, with comments.

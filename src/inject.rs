@@ -22,6 +22,7 @@ use crate::{
 
 pub mod annotation;
 pub mod check;
+mod conflict;
 pub mod context;
 pub mod decision;
 pub mod image;
@@ -87,7 +88,9 @@ pub fn run_by(
     let namespace = namespace(request);
     let mut decision = decide(rules, mesh, received, namespace, facts);
     let mut warnings = std::mem::take(&mut decision.warnings);
+    warnings.extend(annotation::without_effect(received));
     if !decision.inject {
+        warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
     let respelt = check_annotations(mesh, received, &mut warnings)?;
@@ -153,6 +156,14 @@ pub fn run_by(
         compat: mesh.compat(),
     };
     warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
+    warnings.extend(conflict::images_left_auto(&merged, "no template that is used makes it"));
+    let proxy = conflict::Proxy {
+        made: &made,
+        interception_mode: mode,
+        status_port: post::status_port(received, mesh.mesh_config(), Compat::Outrigger),
+        ids: proxy_ids(mesh, facts),
+    };
+    warnings.extend(conflict::with_proxy(&merged, &proxy));
 
     let (operations, patch_json) = finish(&mut merged, received)?;
     let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
@@ -170,6 +181,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts
             .namespace
             .filter(|_| facts.selection == Selection::ByLabels)
             .map(|namespace| &namespace.labels),
+        by_pod_alone: facts.selection == Selection::ByPodAlone,
         revision: mesh.revision(),
         tags: mesh.revision_tags(),
         enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
@@ -182,6 +194,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts
             never: &[],
             always: &[],
             namespace_labels: None,
+            by_pod_alone: false,
             ..input
         };
     }

@@ -5,6 +5,7 @@
 //! whether a pod is injected, and nothing but `metadata` and `spec` of a template is ever changed.
 
 mod path;
+mod shape;
 
 #[cfg(test)]
 mod tests;
@@ -13,13 +14,15 @@ use serde_json::{Map, Value, json};
 
 use crate::pod::Workload;
 
-pub use path::{PathError, TemplatePath};
+pub use path::{PathError, TemplatePath, dotted};
 
 /// What to look for, and how CronJobs are read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Places of pod templates besides the known ones, tried on every object.
     pub template_paths: Vec<TemplatePath>,
+    /// Whether pod templates are found by their shape at any depth of any kind.
+    pub by_shape: bool,
     /// Which metadata of a CronJob is the pod's.
     pub cron_job_metadata: CronJobMetadata,
 }
@@ -52,8 +55,23 @@ pub struct Found {
     pub namespace: Option<String>,
     /// What the pods will belong to: the object; none for a pod, which may belong to something else.
     pub owner: Option<Workload>,
+    /// Whether pods can be made of it, and by whom.
+    pub standing: Standing,
     metadata: Place,
     spec: Place,
+}
+
+/// Whether pods can be made of a template, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is a whole one.
+    Whole,
+    /// It has no containers: a patch for a template, or the part of one.
+    NoContainers,
+    /// No container says its image, or one says that it is to be deleted: a patch for a template.
+    Patch,
+    /// Knative makes the pods, and takes no template with what a proxy needs.
+    Knative,
 }
 
 /// An object in a document, whatever its kind.
@@ -81,26 +99,47 @@ struct Place {
 /// Finds the pods and pod templates of a document, in the order of the document.
 ///
 /// Known are pods, `spec.template` of Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs
-/// and DeploymentConfigs, `spec.jobTemplate.spec.template` of CronJobs, the items of Lists (typed ones too), and any
-/// kind that has a spec with containers in one of these places or under one of the given paths.
+/// and DeploymentConfigs, `spec.jobTemplate.spec.template` of CronJobs, `template` of PodTemplates, the items of Lists
+/// (typed ones too), and any kind that has a spec with containers in one of these places or under one of the given
+/// paths. By their shape templates are found elsewhere, too.
 pub fn objects(document: &Value, options: &Options) -> Vec<Found> {
     let mut found = Vec::new();
     each_object(document, Object::root(document), &mut |value, object| {
-        let known = known_place(value, &object)
-            .into_iter()
-            .map(|(steps, kind)| (format!("{}{steps}", object.pointer), kind));
-        let given = options
+        let given: Vec<String> = options
             .template_paths
             .iter()
             .flat_map(|path| path.pointers(value))
             .filter(|steps| has_containers(value.pointer(steps)))
-            .map(|steps| (format!("{}{steps}", object.pointer), Shape::Template));
+            .collect();
+        let known = known_place(value, &object).map(|(steps, shape)| (steps.to_owned(), shape));
+        let shaped = if options.by_shape && !object.runs_pods() {
+            shape::templates(value, &object)
+        } else {
+            Vec::new()
+        };
+        let shaped = shaped.into_iter().filter(|shaped| shaped.is_own).map(|shaped| shaped.pointer);
         let before = found.len();
-        for (pointer, shape) in known.chain(given) {
+        let others = given.iter().cloned().chain(shaped).map(|steps| (steps, Shape::Template));
+        for (steps, shape) in known.into_iter().chain(others) {
+            let pointer = format!("{}{steps}", object.pointer);
             let is_new = found.iter().skip(before).all(|earlier: &Found| earlier.pointer != pointer);
             if is_new {
-                found.push(object.found(document, pointer, shape, options));
+                let standing = standing(value.pointer(&steps), &object, given.contains(&steps));
+                found.push(object.found(document, pointer, shape, standing, options));
             }
+        }
+    });
+    found
+}
+
+/// Places that look like a pod template and are none that pods are made of as they stand: parts of templates, and
+/// templates in manifests that an object carries. Each with the pointer of its object and its own, from there.
+pub fn likely_templates(document: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    each_object(document, Object::root(document), &mut |value, object| {
+        if !object.runs_pods() {
+            let shaped = shape::templates(value, &object).into_iter().filter(|shaped| !shaped.is_own);
+            found.extend(shaped.map(|shaped| (object.pointer.clone(), shaped.pointer)));
         }
     });
     found
@@ -143,6 +182,13 @@ pub fn extract_pod(document: &Value, found: &Found) -> Value {
     Value::Object(pod)
 }
 
+impl Found {
+    /// The JSON pointer of what holds the pod's metadata.
+    pub fn metadata_holder(&self) -> &str {
+        &self.metadata.holder
+    }
+}
+
 /// Puts the metadata and spec of a pod back to where [`extract_pod`] took them; what the pod lacks is removed. All else
 /// stays as it is. Nothing happens to a document that does not have the place.
 pub fn put_back(document: &mut Value, found: &Found, injected_pod: &Value) {
@@ -182,7 +228,19 @@ impl Object {
         }
     }
 
-    fn found(&self, document: &Value, pointer: String, shape: Shape, options: &Options) -> Found {
+    /// Whether the kind is a built-in one that has one pod template.
+    fn runs_pods(&self) -> bool {
+        self.kind == "Pod" && self.api_version == "v1" || runs_pods(&self.api_version, &self.kind)
+    }
+
+    fn found(
+        &self,
+        document: &Value,
+        pointer: String,
+        shape: Shape,
+        standing: Standing,
+        options: &Options,
+    ) -> Found {
         let object = document.pointer(&self.pointer).unwrap_or(&Value::Null);
         let own = object.get("metadata").unwrap_or(&Value::Null);
         let metadata_holder = match (shape, options.cron_job_metadata) {
@@ -209,6 +267,7 @@ impl Object {
                 name: text(own, "name"),
                 namespace: object_namespace,
             }),
+            standing,
             metadata: Place { holder: metadata_holder, key: "metadata" },
             spec: Place { holder: pointer.clone(), key: "spec" },
             pointer,
@@ -240,6 +299,7 @@ fn each_object<'d>(value: &'d Value, object: Object, visit: &mut impl FnMut(&'d 
 fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> {
     const CRON_JOB: &str = "/spec/jobTemplate/spec/template";
     const TEMPLATE: &str = "/spec/template";
+    const POD_TEMPLATE: &str = "/template";
     let is_known = runs_pods(&object.api_version, &object.kind);
     let is_template = |pointer: &str| {
         let template = value.pointer(pointer);
@@ -248,6 +308,10 @@ fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> 
     };
     if object.kind == "Pod" && object.api_version == "v1" {
         value.get("spec").is_some_and(Value::is_object).then_some(("", Shape::Pod))
+    } else if object.kind == "PodTemplate" && object.api_version == "v1" {
+        is_template(POD_TEMPLATE).then_some((POD_TEMPLATE, Shape::Template))
+    } else if shape::only_describes_pods(&object.api_version, &object.kind) {
+        None
     } else if is_template(CRON_JOB) {
         Some((CRON_JOB, Shape::CronJob))
     } else {
@@ -257,14 +321,46 @@ fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> 
 
 /// Whether a kind has a pod template whatever the template looks like.
 fn runs_pods(api_version: &str, kind: &str) -> bool {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
     matches!(
-        (group, kind),
+        (group(api_version), kind),
         ("apps" | "extensions", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
             | ("", "ReplicationController")
             | ("batch", "Job" | "CronJob")
             | ("" | "apps.openshift.io", "DeploymentConfig")
+            | ("", "PodTemplate")
     )
+}
+
+/// Whether pods can be made of what stands in a place. Who names a place means it.
+fn standing(template: Option<&Value>, object: &Object, is_given: bool) -> Standing {
+    let containers = template.and_then(|template| template.get("spec")?.get("containers"));
+    let containers = match containers {
+        None | Some(Value::Null) => return Standing::NoContainers,
+        Some(Value::Array(containers)) if containers.is_empty() => return Standing::NoContainers,
+        Some(Value::Array(containers)) => containers.as_slice(),
+        // What it is instead is said by whoever reads it as a pod.
+        Some(_) => return Standing::Whole,
+    };
+    // Directives of a strategic merge.
+    let is_patch =
+        |value: &Value| value.as_object().is_some_and(|map| map.keys().any(|key| key.starts_with('$')));
+    let parts = [template, template.and_then(|template| template.get("spec"))];
+    if is_given {
+        Standing::Whole
+    } else if matches!(group(&object.api_version), "serving.knative.dev" | "run.googleapis.com") {
+        Standing::Knative
+    } else if parts.into_iter().flatten().chain(containers).any(is_patch)
+        || !containers.iter().any(shape::has_image)
+    {
+        Standing::Patch
+    } else {
+        Standing::Whole
+    }
+}
+
+/// The group of an API version; empty for the core one.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 fn has_containers(template: Option<&Value>) -> bool {

@@ -12,6 +12,7 @@ mod lex;
 pub mod limits;
 pub mod overlay;
 mod parse;
+mod reads;
 mod render;
 pub mod specialised;
 pub mod value;

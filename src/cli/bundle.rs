@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     files,
     report::{self, Color},
-    source::Source,
+    source::{Purpose, Source},
 };
 use crate::{
     config::{Mesh, Warning},
@@ -16,6 +16,9 @@ use crate::{
 
 /// Show configurations.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger bundle print --default > bundle.yaml
+  outrigger bundle print --bundle bundle.yaml")]
 pub(super) struct Bundle {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +33,10 @@ enum Command {
 ///
 /// From a cluster it is a snapshot: with the versions of nodes and the ProxyConfig resources, as far as they may be read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger bundle print --default > bundle.yaml
+  outrigger bundle print --bundle bundle.yaml
+  outrigger bundle print --from-cluster --revision canary")]
 struct Print {
     /// Print the bundle that says what the defaults are, with comments: a start for one's own
     #[arg(long, conflicts_with_all = ["bundle", "cluster"])]
@@ -44,7 +51,7 @@ impl Bundle {
         if print.default {
             return files::print(Mesh::default_bundle());
         }
-        let configured = print.source.load()?;
+        let configured = print.source.load(Purpose::Show)?;
         configured.report(color);
         // What the server would say of it.
         let remarks = check::check(&configured.mesh).map_err(|error| Failure::data(error.to_string()))?;

@@ -7,6 +7,9 @@ use super::{Arguments, failure::Failure, files};
 
 /// Print the completion script of a shell.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger completion bash > ~/.local/share/bash-completion/completions/outrigger
+  outrigger completion zsh > ~/.zfunc/_outrigger")]
 pub(super) struct Completion {
     /// The shell
     shell: Shell,

@@ -9,7 +9,7 @@ use super::{
     files::{self, Input},
     output::{self, Form},
     report::{self, Color},
-    source::{Configured, Source},
+    source::{Configured, Purpose, Source},
 };
 use crate::{
     inject::{
@@ -24,6 +24,11 @@ use crate::{
 /// The result goes to stdout, a line for every object to stderr. All inputs are read and injected before anything is
 /// written, and nothing is written if one cannot be used.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger inject -f deployment.yaml | kubectl apply -f -
+  outrigger inject -f deploy/ -R --bundle bundle.yaml --in-place
+  outrigger inject -f deployment.yaml --from-cluster -o diff
+  outrigger inject -f pool.yaml --pod-template-path spec.groups.*.template")]
 pub(super) struct Inject {
     /// A manifest in YAML or JSON, a folder of them, or - for stdin; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
@@ -43,7 +48,8 @@ pub(super) struct Inject {
     /// Write every file that changes back to its place, in one step
     #[arg(long, conflicts_with_all = ["output", "output_file"])]
     in_place: bool,
-    /// Where another kind keeps a pod template, such as spec.worker.template; may be repeated
+    /// Where another kind keeps a pod template that is not found by its shape, such as spec.worker.template; `*` is every
+    /// element of a list or entry of a map; may be repeated
     #[arg(long = "pod-template-path", value_name = "PATH")]
     template_paths: Vec<TemplatePath>,
     /// Report only what is refused
@@ -59,7 +65,7 @@ impl Inject {
         if self.in_place && inputs.iter().any(|input| input.path.is_none()) {
             return Err(Failure::usage("--in-place: stdin (-) has no place to write to; leave it out"));
         }
-        let configured = self.source.load()?;
+        let configured = self.source.load(Purpose::Decide)?;
         if !self.quiet {
             configured.report(color);
         }
@@ -90,7 +96,6 @@ impl Inject {
         let options = Options {
             mesh: &configured.mesh,
             rules: Rules::Configured,
-            selection: configured.selection,
             namespace: &self.namespace,
             template_paths: self.template_paths.clone(),
         };

@@ -13,7 +13,7 @@ use super::{
     report::{self, Color},
 };
 use crate::inject::{
-    Rules, Selection,
+    Rules,
     manual::{self, Options},
 };
 
@@ -24,6 +24,10 @@ use crate::inject::{
 /// bundle the configuration comes from the cluster; with some files the rest comes from the embedded defaults, or from the
 /// cluster if one is named.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger kube-inject -f deployment.yaml | kubectl apply -f -
+  outrigger kube-inject -f deployment.yaml --bundle bundle.yaml -o injected.yaml
+  outrigger kube-inject -f deployment.yaml --injectConfigFile config.yaml --meshConfigFile mesh.yaml --valuesFile values.yaml")]
 pub(super) struct KubeInject {
     /// The manifest, or - for stdin
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
@@ -43,7 +47,6 @@ impl KubeInject {
         let options = Options {
             mesh: &configured.mesh,
             rules: Rules::TemplatesOnly,
-            selection: Selection::ByLabels,
             namespace: "",
             template_paths: Vec::new(),
         };
@@ -59,6 +62,9 @@ impl KubeInject {
         report::duplicates(&input.name, &manifest, color);
         report::left_alone(&manifest, color);
         if manifest.is_refused() {
+            if let Some(lacking) = self.configuration.lacking_values(&configured.mesh) {
+                report::errors(&lacking, color);
+            }
             return Err(Failure::data("an object is refused, so nothing was written"));
         }
         Ok(())

@@ -93,7 +93,7 @@ pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
                 let label = color.paint(Style::Bad, "error:");
                 let _ = writeln!(stderr, "{label} {}: {}", described(row), plain(&explained(refusal)));
             }
-            Verdict::Injected { .. } | Verdict::NoPodTemplate => {}
+            Verdict::Injected { .. } | Verdict::NoPodTemplate | Verdict::LeftAlone(_) => {}
         }
         for warning in &row.warnings {
             let _ = writeln!(stderr, "{label} {}: {}", described(row), plain(&warning.message));
@@ -133,15 +133,19 @@ pub(super) fn errors(text: &str, color: Color) {
     }
 }
 
-/// `Deployment shop/web`
+/// `Deployment shop/web`, and the place of one of several templates.
 fn described(row: &Row) -> String {
     let object = &row.object;
     let kind = if object.kind.is_empty() { "object without a kind" } else { &object.kind };
     let name = if object.name.is_empty() { "(no name)" } else { &object.name };
-    let text = match &object.namespace {
+    let mut text = match &object.namespace {
         Some(namespace) => format!("{kind} {namespace}/{name}"),
         None => format!("{kind} {name}"),
     };
+    if let Some(place) = &row.place {
+        text.push(' ');
+        text.push_str(place);
+    }
     plain(&text)
 }
 
@@ -155,6 +159,7 @@ fn verdict(verdict: &Verdict) -> (Style, String) {
             (Style::Odd, format!("skipped ({}): {}", decision.reason, decision.sentence))
         }
         Verdict::NoPodTemplate => (Style::Faint, "no pod template".to_owned()),
+        Verdict::LeftAlone(why) => (Style::Odd, why.to_string()),
         Verdict::Refused(refusal) => {
             (Style::Bad, format!("refused ({}): {}", refusal.reason(), explained(refusal)))
         }

@@ -20,6 +20,7 @@ use self::cluster::{CertificateFlag, InCluster};
 use super::cluster::Cluster;
 use crate::server::{
     Handle, Server, StartError,
+    cluster::client,
     options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
     telemetry::{self, Filter, Format, Lines},
     webhook::{folders::Folders, handler::Bundle},
@@ -30,6 +31,10 @@ use crate::server::{
 /// SIGTERM and SIGINT end it in an orderly way, a second one at once; SIGHUP reads configuration and certificate again,
 /// and so does any change of their files.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger serve --standalone --bundle bundle.yaml --tls-san injector.example
+  outrigger serve --standalone --config-dir /etc/outrigger --tls-cert tls.crt --tls-key tls.key
+  outrigger serve --kubeconfig ~/.kube/config --revision canary")]
 pub struct Serve {
     /// Run without a cluster: configuration from files, certificate from files or self-signed
     #[arg(long, env = "OUTRIGGER_STANDALONE")]
@@ -322,7 +327,13 @@ async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
                 StartError::Client(_) => UNAVAILABLE,
                 StartError::Configuration(_) | StartError::Certificate(_) => DATA,
             };
-            return complain(code, &error.to_string());
+            let advice = match error {
+                StartError::Client(client::Error::Neither(_)) => {
+                    "; outside a cluster run it with --standalone, or give it a --kubeconfig"
+                }
+                _ => "",
+            };
+            return complain(code, &format!("{error}{advice}"));
         }
         Err(_) => return complain(ERROR, "the start was cut off"),
     };

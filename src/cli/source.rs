@@ -13,10 +13,7 @@ use clap::Args;
 
 use self::from_cluster::FromCluster;
 use super::{failure::Failure, files, report, report::Color};
-use crate::{
-    config::{Mesh, Source as Text, Warning},
-    inject::Selection,
-};
+use crate::config::{Mesh, Source as Text, Warning};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
 
@@ -36,18 +33,25 @@ pub(super) struct Configured {
     pub(super) warnings: Vec<Warning>,
     /// Where it is from, for people.
     pub(super) origin: String,
-    /// Who decides whether a namespace is injected at all.
-    pub(super) selection: Selection,
+}
+
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To see what it says.
+    Show,
+    /// To decide about pods as the API server and the injector together do, for which the namespaces' labels count.
+    Decide,
 }
 
 impl Source {
     /// Reads the configuration, from wherever it is to come.
-    pub(super) fn load(&self) -> Result<Configured, Failure> {
+    pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
         if let Some(file) = &self.bundle {
             return bundle(Some(file));
         }
         if self.from.is_chosen() {
-            return self.from.load();
+            return self.from.load(purpose);
         }
         bundle(from_environment().as_deref())
     }
@@ -73,5 +77,5 @@ pub(super) fn bundle(file: Option<&Path>) -> Result<Configured, Failure> {
         None => ("embedded".to_owned(), String::new(), "embedded defaults".to_owned()),
     };
     let (mesh, warnings) = Mesh::from_bundle(Text { name: &name, text: &text })?;
-    Ok(Configured { mesh, warnings, origin, selection: Selection::ByLabels })
+    Ok(Configured { mesh, warnings, origin })
 }

@@ -7,6 +7,9 @@ use super::{failure::Failure, files, source};
 
 /// Print the version, and that of the proxy in the embedded configuration.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger version
+  outrigger version -o json")]
 pub(super) struct Version {
     /// The form of the output
     #[arg(short, long, value_name = "FORM", default_value = "text")]

@@ -15,6 +15,10 @@ use crate::yaml;
 
 /// Print, apply or wait for the MutatingWebhookConfigurations that send pods to outrigger.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger webhook print --revision canary --tag prod > webhook.yaml
+  outrigger webhook apply --revision canary --tag prod
+  outrigger webhook wait --revision canary --tag prod --timeout 2m")]
 pub(super) struct Webhook {
     #[command(subcommand)]
     command: Command,
@@ -31,6 +35,9 @@ enum Command {
 ///
 /// No cluster is asked, and the same flags give the same text.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger webhook print --revision canary --tag prod > webhook.yaml
+  outrigger webhook print --url https://injector.example/inject --ca-bundle ca.pem -o json")]
 struct Print {
     #[command(flatten)]
     settings: settings::SettingsFlags,

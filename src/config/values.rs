@@ -106,7 +106,7 @@ pub(super) fn hint_at_chart_values(
 }
 
 /// The type of a value.
-enum Shape {
+pub(super) enum Shape {
     Text,
     /// A string or a number (an image tag).
     Tag,
@@ -120,8 +120,10 @@ enum Shape {
 
 use Shape::{Bool, Fields, OneOf, Tag, Text, Texts, Uint32};
 
-static SHAPE: Shape = Fields(&[
+/// What is read of values, with its type.
+pub(super) static SHAPE: Shape = Fields(&[
     ("revision", Text),
+    ("revisionTags", Texts),
     ("global", Fields(GLOBAL)),
     ("pilot", Fields(&[("cni", Fields(&[("enabled", Bool), ("provider", Text)])), ("env", Shape::Map)])),
     ("gateways", Fields(&[("securityContext", Shape::Map), ("seccompProfile", Shape::Map)])),

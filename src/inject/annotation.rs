@@ -13,12 +13,14 @@ use crate::config::Compat;
 use crate::names;
 
 mod document;
+mod keys;
 mod parse;
 mod quantity;
 mod spelling;
 mod table;
 
 pub use document::markdown;
+pub use keys::{is_setting_of_pods, without_effect};
 pub use parse::{Kind, ProxyConfigCheck, go_bool, port};
 pub use table::{Checked, Group, Row, TABLE};
 
@@ -75,17 +77,9 @@ pub fn check(
 ) -> Result<Accepted, Vec<Offence>> {
     let mut accepted = Accepted::default();
     let mut offences = Vec::new();
-    let mut unknown = 0;
     for (key, value) in annotations {
         let Some(value) = value.as_str() else { continue };
-        let Some(row) = row(key).filter(|row| row.group != Group::Namespace) else {
-            // Comparing costs, and a pod may have as many keys as fit into a request.
-            if unknown < MOST_UNKNOWN {
-                unknown += usize::from(spelling::is_ours(key));
-                accepted.warnings.extend(spelling::near_miss(key));
-            }
-            continue;
-        };
+        let Some(row) = row(key).filter(|row| row.group != Group::Namespace) else { continue };
         accepted.warnings.extend(obsolete(row, labels));
         if row.checked == Checked::Never {
             continue;
@@ -109,9 +103,6 @@ pub fn check(
     }
     if offences.is_empty() { Ok(accepted) } else { Err(offences) }
 }
-
-/// How many unknown keys of Istio's domain are compared with the known ones.
-const MOST_UNKNOWN: usize = 32;
 
 fn is_refused(row: &Row, compat: Compat) -> bool {
     match row.checked {

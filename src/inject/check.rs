@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{Facts, Outcome, PodRequest, Refusal, Rules, run_by};
 use crate::{
-    config::{Injector, Mesh, NativeSidecars, Nodes},
+    config::{Compat, Injector, Mesh, NativeSidecars, Nodes},
     names, pod,
     template::{Problem, RenderError},
 };
@@ -33,6 +33,8 @@ pub enum Failure {
     UnknownTemplate {
         /// Where it is named, such as `injector.aliases.proxied`.
         path: String,
+        /// The alias that names it, if one does.
+        alias: Option<String>,
         /// The name.
         name: String,
         /// The templates there are, sorted.
@@ -76,11 +78,18 @@ static SAMPLES: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
 /// Runs every template over the sample pods. What is odd but may be wanted is returned, one line each.
 ///
 /// # Errors
-/// When a template is named that does not exist, when the default templates fail for a sample, or when a template that
+/// When a template is named that does not exist (under `compat: istio` that is a remark where pods ask for it), when the default templates fail for a sample, or when a template that
 /// pods can ask for never works.
 pub fn check(mesh: &Mesh) -> Result<Vec<Failure>, CheckError> {
-    let mut refused = unknown_templates(mesh.injector());
-    let mut remarks = Vec::new();
+    // Istio takes such a configuration, and refuses the pods that are to get what is not there. Where that is all pods,
+    // the last good configuration is better for everybody.
+    let is_asked_for = |failure: &Failure| {
+        let Failure::UnknownTemplate { alias, .. } = failure else { return false };
+        alias.as_ref().is_some_and(|alias| !mesh.injector().default_templates.contains(alias))
+    };
+    let (mut remarks, mut refused): (Vec<Failure>, Vec<Failure>) = unknown_templates(mesh.injector())
+        .into_iter()
+        .partition(|failure| mesh.compat() == Compat::Istio && is_asked_for(failure));
     if refused.is_empty() {
         for asked in askable(mesh.injector()) {
             try_samples(mesh, &asked, &mut refused, &mut remarks);
@@ -92,18 +101,19 @@ pub fn check(mesh: &Mesh) -> Result<Vec<Failure>, CheckError> {
 /// Names of templates in the default list and behind aliases that no template has.
 fn unknown_templates(injector: &Injector) -> Vec<Failure> {
     let mut failures = Vec::new();
-    let mut look = |path: String, name: &String| {
+    let mut look = |path: String, alias: Option<&String>, name: &String| {
         if !injector.templates.contains_key(name) {
             let known = injector.templates.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            failures.push(Failure::UnknownTemplate { path, name: name.clone(), known });
+            let alias = alias.cloned();
+            failures.push(Failure::UnknownTemplate { path, alias, name: name.clone(), known });
         }
     };
     for name in injector.default_templates.iter().filter(|name| !injector.aliases.contains_key(*name)) {
-        look("injector.defaultTemplates".to_owned(), name);
+        look("injector.defaultTemplates".to_owned(), None, name);
     }
     for (alias, names) in &injector.aliases {
         for name in names {
-            look(format!("injector.aliases.{alias}"), name);
+            look(format!("injector.aliases.{alias}"), Some(alias), name);
         }
     }
     failures
@@ -221,9 +231,11 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         | Refusal::ProxyConfig(_)
         | Refusal::Directive { .. }
         | Refusal::NotAPod(_)
-        | Refusal::StandIn { .. } => None,
+        | Refusal::StandIn { .. }
+        // Said already, for the list that names it.
+        | Refusal::UnknownTemplate { .. } => None,
         Refusal::Render { source, .. } => Some(render_weight(source)),
-        Refusal::UnknownTemplate { .. } | Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
+        Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
         Refusal::Post(_)
         | Refusal::Overlay { .. }
         | Refusal::Merge { .. }
@@ -245,7 +257,7 @@ fn render_weight(error: &RenderError) -> Weight {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::UnknownTemplate { path, name, known } => {
+            Failure::UnknownTemplate { path, name, known, .. } => {
                 write!(f, "{path}: found {name:?}, which is no template; accepted: {known}")
             }
             Failure::Samples { asked, samples, because } if samples.len() == TEXTS.len() => {

@@ -47,6 +47,8 @@ pub struct DecisionInput<'a, S> {
     pub always: &'a [S],
     /// Labels of the request's namespace; `None` when the namespace is not known, which trusts the API server.
     pub namespace_labels: Option<&'a Map<String, Value>>,
+    /// Whether a pod whose own label asks for another revision is skipped although the namespace is not known.
+    pub by_pod_alone: bool,
     /// Revision of this injector; empty and `default` are the default revision.
     pub revision: &'a str,
     /// Revision tags that point to this injector.
@@ -102,6 +104,11 @@ fn judge<S: PodSelector>(
 ) -> Verdict {
     if let Some(labels) = input.namespace_labels
         && let Err(skip) = namespace::selects(pod, namespace, labels, input, warnings)
+    {
+        return skip;
+    }
+    if input.by_pod_alone
+        && let Err(skip) = namespace::is_for_revision(pod, input)
     {
         return skip;
     }

@@ -3,6 +3,7 @@
 //! Every pod template goes through the same pipeline as a pod at the webhook. What does not change comes out byte for
 //! byte, comments and separators included. No file is read or written here.
 
+mod advice;
 mod document;
 pub mod kube_inject;
 mod round_trip;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, warning::Warning};
 use crate::{
     config::Mesh,
-    manifest::{self, CronJobMetadata, Found, Identity, TemplatePath},
+    manifest::{self, CronJobMetadata, Found, Identity, Standing, TemplatePath},
     patch, yaml,
 };
 
@@ -25,8 +26,6 @@ pub struct Options<'a> {
     pub mesh: &'a Mesh,
     /// Which of its rules count; with [`Rules::TemplatesOnly`] only the kinds are touched that Istio knows.
     pub rules: Rules,
-    /// Whether the labels of namespaces count.
-    pub selection: Selection,
     /// The namespace of objects that say none; empty if it is not known.
     pub namespace: &'a str,
     /// Places of pod templates besides the known ones.
@@ -45,6 +44,8 @@ pub struct Manifest<'t> {
 pub struct Row {
     /// The object.
     pub object: Identity,
+    /// Which of its pod templates, if it has several: `spec.workerGroupSpecs[0].template`.
+    pub place: Option<String>,
     /// What came of it.
     pub verdict: Verdict,
     /// What the user should know.
@@ -65,8 +66,27 @@ pub enum Verdict {
     Skipped(Decision),
     /// It has no pod template.
     NoPodTemplate,
+    /// Its pod template is none that a proxy can be added to.
+    LeftAlone(LeftAlone),
     /// It may not be created as it is.
     Refused(Refusal),
+}
+
+/// Why a pod template stays as it is, whatever the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftAlone {
+    /// It has no containers.
+    #[error("no containers: not a pod template")]
+    NoContainers,
+    /// It is a patch for a template.
+    #[error("no container has an image, or one has a $patch: a patch, not a pod template")]
+    Patch,
+    /// Knative refuses what a proxy needs.
+    #[error(
+        "skipped (KNATIVE): Knative refuses init containers, added capabilities and fieldRef in a template; leave its pods \
+         to the webhook, or name the template with --pod-template-path"
+    )]
+    Knative,
 }
 
 /// Injects all pod templates of a manifest: YAML with any number of documents, or JSON.
@@ -166,18 +186,30 @@ impl Document<'_> {
     fn process(&mut self, options: &Options<'_>) {
         let mut injected = None;
         let found = pod_templates(&self.original, options);
+        let mut likely = match options.rules {
+            Rules::Configured => manifest::likely_templates(&self.original),
+            Rules::TemplatesOnly => Vec::new(),
+        };
+        likely.retain(|(object, place)| {
+            found.iter().all(|found| found.pointer.strip_prefix(object.as_str()) != Some(place))
+        });
         for identity in manifest::identities(&self.original) {
-            let mut templates = found.iter().filter(|found| found.object == identity.object).peekable();
-            if templates.peek().is_none() && !self.original.is_null() {
-                self.rows.push(Row {
-                    object: identity.clone(),
-                    verdict: Verdict::NoPodTemplate,
-                    warnings: Vec::new(),
-                });
+            let templates: Vec<&Found> =
+                found.iter().filter(|found| found.object == identity.object).collect();
+            let mut of_object = likely.iter().filter(|(object, _)| *object == identity.object);
+            let mut warnings: Vec<Warning> =
+                of_object.by_ref().map(|(_, place)| advice::likely_template(place)).collect();
+            if templates.is_empty() && !self.original.is_null() {
+                let (object, verdict) = (identity.clone(), Verdict::NoPodTemplate);
+                self.rows.push(Row { object, place: None, verdict, warnings: std::mem::take(&mut warnings) });
             }
-            for found in templates {
+            warnings.extend(advice::settings_elsewhere(&self.original, &identity, &templates, options.rules));
+            for found in &templates {
                 let document = injected.as_ref().unwrap_or(&self.original);
-                let (row, changed) = process_template(document, &identity, found, options);
+                let (mut row, changed) = process_template(document, &identity, found, options);
+                row.place = (templates.len() > 1).then(|| advice::place_in_object(found));
+                // What is said of the object is said once.
+                row.warnings.splice(0..0, std::mem::take(&mut warnings));
                 self.rows.push(row);
                 injected = changed.or(injected);
             }
@@ -212,6 +244,7 @@ fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
 fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
     let how = manifest::Options {
         template_paths: options.template_paths.clone(),
+        by_shape: options.rules == Rules::Configured,
         cron_job_metadata: match options.rules {
             Rules::Configured => CronJobMetadata::Pod,
             Rules::TemplatesOnly => CronJobMetadata::Job,
@@ -258,19 +291,34 @@ fn process_template(
     let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
     let mut object = identity.clone();
     object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    if let Some(left_alone) = left_alone(found, options.rules) {
+        let verdict = Verdict::LeftAlone(left_alone);
+        return (Row { object, place: None, verdict, warnings: Vec::new() }, None);
+    }
     let request = request(document, found, namespace, options.rules);
     let outcome = super::run_by(options.rules, options.mesh, &request, &facts(options, namespace));
     let (verdict, warnings, changed) = match outcome {
         Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
         Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
         Ok(Outcome::Injected(injection)) => {
-            let (templates, warnings) = (injection.templates.clone(), injection.warnings.clone());
+            let (templates, mut warnings) = (injection.templates.clone(), injection.warnings.clone());
+            warnings.extend(advice::pod_failure_policy(document, found));
             let injected = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
             let changed = (injected != *document).then_some(injected);
             (Verdict::Injected { templates, changed: changed.is_some() }, warnings, changed)
         }
     };
-    (Row { object, verdict, warnings }, changed)
+    (Row { object, place: None, verdict, warnings }, changed)
+}
+
+/// Why a template is left alone before anything is decided; Istio takes them all.
+fn left_alone(found: &Found, rules: Rules) -> Option<LeftAlone> {
+    match (rules, found.standing) {
+        (Rules::TemplatesOnly, _) | (_, Standing::Whole) => None,
+        (_, Standing::NoContainers) => Some(LeftAlone::NoContainers),
+        (_, Standing::Patch) => Some(LeftAlone::Patch),
+        (_, Standing::Knative) => Some(LeftAlone::Knative),
+    }
 }
 
 /// The document with the injected pod in it.
@@ -302,7 +350,15 @@ fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> Po
 
 fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     match options.rules {
-        Rules::Configured => Facts { selection: options.selection, ..Facts::of(options.mesh, namespace) },
+        Rules::Configured => {
+            let facts = Facts::of(options.mesh, namespace);
+            // The labels of a namespace that nobody knows cannot be asked; what the pod itself asks for can.
+            let selection = match facts.namespace {
+                Some(_) => Selection::ByLabels,
+                None => Selection::ByPodAlone,
+            };
+            Facts { selection, ..facts }
+        }
         Rules::TemplatesOnly => Facts::default(),
     }
 }

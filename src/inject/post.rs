@@ -24,7 +24,7 @@ mod token;
 mod view;
 
 pub use cluster_env::environment;
-pub use prometheus::{clear_annotations, port_annotation};
+pub use prometheus::{PROXY_PORTS, clear_annotations, port_annotation};
 pub use status_port::status_port;
 
 /// What the passes know beside the pod they change.

@@ -30,7 +30,10 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
-use super::{Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning, known_nodes, native, run_by};
+use super::{
+    Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning, decision::Reason, known_nodes,
+    native, run_by,
+};
 use crate::{config::Mesh, seen::Seen};
 
 mod scan;
@@ -85,6 +88,10 @@ impl From<Outcome> for Summary {
         let reason = outcome.decision().reason.key();
         match outcome {
             Outcome::Skipped(_) => Summary::Skipped { reason, warnings },
+            // What is counted is what happens to the pod.
+            Outcome::Injected(injection) if injection.operations == 0 => {
+                Summary::Skipped { reason: Reason::AlreadyInjected.key(), warnings }
+            }
             Outcome::Injected(injection) => Summary::Injected {
                 operations: injection.operations,
                 patch: injection.patch_json,
@@ -190,7 +197,11 @@ impl Replays {
         }
         let nodes = known_nodes(Rules::Configured, mesh, path_env, facts);
         text(if native::detected(mesh.native_sidecars(), nodes, None) { "native" } else { "" });
-        text(if facts.selection == super::Selection::ByLabels { "by labels" } else { "" });
+        text(match facts.selection {
+            super::Selection::ByLabels => "by labels",
+            super::Selection::ByApiServer => "",
+            super::Selection::ByPodAlone => "by pod alone",
+        });
         if let Some(namespace) = facts.namespace {
             text(&namespace.labels.len().to_string());
             for (name, value) in namespace.labels.iter().chain(&namespace.annotations) {

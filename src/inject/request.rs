@@ -70,6 +70,9 @@ pub enum Selection {
     /// The API server. What is known of the namespace here may be older than what it selected by (O-06), and a pod
     /// that is left out because of an old label would run without its proxy.
     ByApiServer,
+    /// Nobody yet, and the namespace is not known: of the selectors only those of the pod's own revision label count, so
+    /// that a manifest for another revision is left to it.
+    ByPodAlone,
 }
 
 /// Which rules of the configuration's injector count.

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde_json::Value;
 
-/// Keys from an object down to a pod template. In a list, `*` stands for every element and a number for one.
+/// Keys from an object down to a pod template. `*` stands for every element of a list or every entry of a map, a number
+/// for one element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplatePath(Vec<String>);
 
@@ -21,7 +22,8 @@ pub enum PathError {
 impl FromStr for TemplatePath {
     type Err = PathError;
 
-    /// Reads `spec.template`; `\.` is a dot inside a key, `\\` a backslash.
+    /// Reads `spec.template`; `\.` is a dot inside a key, `\\` a backslash. `groups[0]` is `groups.0`, `groups[*]` is
+    /// `groups.*`, as reports write them.
     fn from_str(text: &str) -> Result<Self, PathError> {
         let mut keys = vec![String::new()];
         let mut characters = text.chars().peekable();
@@ -32,6 +34,15 @@ impl FromStr for TemplatePath {
                     continue;
                 }
                 '\\' => characters.next_if(|next| matches!(next, '.' | '\\')).unwrap_or('\\'),
+                '[' => {
+                    let mut ahead = characters.clone();
+                    if let Some(index) = bracketed(&mut ahead) {
+                        characters = ahead;
+                        keys.push(index);
+                        continue;
+                    }
+                    '['
+                }
                 other => other,
             };
             if let Some(key) = keys.last_mut() {
@@ -43,6 +54,35 @@ impl FromStr for TemplatePath {
         }
         Ok(TemplatePath(keys))
     }
+}
+
+/// What stands between brackets if it is `*` or a number and nothing follows but another step.
+fn bracketed(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {
+    let mut index = String::new();
+    while let Some(character) = characters.next_if(|next| *next == '*' || next.is_ascii_digit()) {
+        index.push(character);
+    }
+    let is_step = index == "*" || index.parse::<usize>().is_ok();
+    characters.next_if_eq(&']').filter(|_| is_step)?;
+    matches!(characters.peek(), None | Some('.' | '[')).then_some(index)
+}
+
+/// The place a JSON pointer leads to, as people write it and as a [`TemplatePath`] is read:
+/// `spec.groups[0].template`.
+pub fn dotted(pointer: &str) -> String {
+    let mut text = String::new();
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        if step.parse::<usize>().is_ok() {
+            text.push_str(&format!("[{step}]"));
+            continue;
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(&step.replace('\\', "\\\\").replace('.', "\\."));
+    }
+    text
 }
 
 impl fmt::Display for TemplatePath {
@@ -67,10 +107,11 @@ impl TemplatePath {
 
 fn steps<'v>(pointer: &str, value: &'v Value, key: &str) -> Vec<(String, &'v Value)> {
     match value {
-        Value::Object(map) => {
-            let escaped = key.replace('~', "~0").replace('/', "~1");
-            map.get(key).map(|value| (format!("{pointer}/{escaped}"), value)).into_iter().collect()
-        }
+        Value::Object(map) => map
+            .iter()
+            .filter(|(own, _)| key == "*" || *own == key)
+            .map(|(own, value)| (format!("{pointer}/{}", escaped(own)), value))
+            .collect(),
         Value::Array(items) => items
             .iter()
             .enumerate()
@@ -79,4 +120,9 @@ fn steps<'v>(pointer: &str, value: &'v Value, key: &str) -> Vec<(String, &'v Val
             .collect(),
         _ => Vec::new(),
     }
+}
+
+/// A key as a step of a JSON pointer.
+pub(super) fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }

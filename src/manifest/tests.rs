@@ -316,3 +316,124 @@ fn identities_name_every_object_and_look_into_lists() {
         ]
     );
 }
+
+fn shaped() -> Options {
+    Options { by_shape: true, ..Options::default() }
+}
+
+fn shapes(text: &str) -> Vec<(String, Standing)> {
+    let found = objects(&document(text), &shaped());
+    found.into_iter().map(|found| (found.pointer, found.standing)).collect()
+}
+
+const TEMPLATE: &str = "{spec: {containers: [{name: a, image: a}]}}";
+
+#[test]
+fn templates_are_found_by_their_shape_under_keys_that_say_so() {
+    for (body, wanted) in [
+        ("{a: {template: <>}}", "/spec/a/template"),
+        ("{podTemplate: <>}", "/spec/podTemplate"),
+        ("{groups: [{workerTemplate: <>}]}", "/spec/groups/0/workerTemplate"),
+        ("{templates: [<>]}", "/spec/templates/0"),
+        ("{templates: {x: <>}}", "/spec/templates/x"),
+        ("{podTemplateSpec: <>}", "/spec/podTemplateSpec"),
+        ("{a/b: {template: <>}}", "/spec/a~1b/template"),
+        ("{template: {spec: {template: <>}}}", "/spec/template/spec/template"),
+        (
+            "{podTemplate: {apiVersion: v1, kind: Pod, spec: {containers: [{name: a, image: a}]}}}",
+            "/spec/podTemplate",
+        ),
+    ] {
+        let text =
+            format!("{{apiVersion: example.com/v1, kind: Farm, spec: {}}}", body.replace("<>", TEMPLATE));
+        assert_eq!(shapes(&text), [(wanted.to_owned(), Standing::Whole)], "{text}");
+        assert_eq!(objects(&document(&text), &Options::default()), [], "only if it is asked for: {text}");
+    }
+}
+
+#[test]
+fn what_is_no_template_of_the_object_is_not_found() {
+    for text in [
+        "{apiVersion: example.com/v1, kind: Farm, spec: {pod: T}}",
+        "{apiVersion: example.com/v1, kind: Farm, status: {template: T}}",
+        "{apiVersion: example.com/v1, kind: Farm, metadata: {template: T}}",
+        "{apiVersion: example.com/v1, kind: Farm, spec: {values: {template: T}}}",
+        "{apiVersion: example.com/v1, kind: Farm, spec: {a: {template: {spec: {containers: [{image: a}]}}}}}",
+        "{apiVersion: example.com/v1, kind: Farm, spec: {a: {template: {spec: {containers: [{name: '*', image: a}]}}}}}",
+        "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, spec: {template: T}}",
+        "{apiVersion: constraints.gatekeeper.sh/v1, kind: Required, spec: {template: T}}",
+        "{apiVersion: apps/v1, kind: ControllerRevision, data: {spec: {template: T}}}",
+        "{controller: {podTemplate: T}}",
+    ] {
+        let text = text.replace(" T}", &format!(" {TEMPLATE}}}"));
+        assert_eq!(shapes(&text), [], "{text}");
+        assert_eq!(likely_templates(&document(&text)), [], "{text}");
+    }
+}
+
+#[test]
+fn parts_of_templates_and_carried_manifests_are_only_likely() {
+    for (text, wanted) in [
+        (
+            "{apiVersion: example.com/v1, kind: Farm, spec: {sets: [{podTemplate: {spec: {containers: [{name: a}]}}}]}}",
+            "/spec/sets/0/podTemplate",
+        ),
+        (
+            "{apiVersion: example.com/v1, kind: Work, spec: {manifests: [{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {containers: [{name: a, image: a}]}}}}]}}",
+            "/spec/manifests/0/spec/template",
+        ),
+    ] {
+        assert_eq!(shapes(text), [], "{text}");
+        assert_eq!(likely_templates(&document(text)), [(String::new(), wanted.to_owned())], "{text}");
+    }
+}
+
+#[test]
+fn a_template_stands_as_what_it_has() {
+    for (spec, wanted) in [
+        ("{}", Standing::NoContainers),
+        ("{containers: []}", Standing::NoContainers),
+        ("{containers: null}", Standing::NoContainers),
+        ("{containers: [{name: a}]}", Standing::Patch),
+        ("{containers: [{name: a, image: a, $patch: delete}]}", Standing::Patch),
+        ("{$setElementOrder/containers: [], containers: [{name: a, image: a}]}", Standing::Patch),
+        ("{containers: [{name: a}, {name: b, image: b}]}", Standing::Whole),
+        ("{containers: [{name: istio-proxy}]}", Standing::Whole),
+        ("{containers: x}", Standing::Whole),
+    ] {
+        let text = format!("{{apiVersion: apps/v1, kind: Deployment, spec: {{template: {{spec: {spec}}}}}}}");
+        assert_eq!(shapes(&text), [("/spec/template".to_owned(), wanted)], "{spec}");
+    }
+    let knative =
+        format!("{{apiVersion: serving.knative.dev/v1, kind: Service, spec: {{template: {TEMPLATE}}}}}");
+    assert_eq!(shapes(&knative), [("/spec/template".to_owned(), Standing::Knative)]);
+    let named = objects(&document(&knative), &with_paths(&["spec.template"]));
+    assert_eq!(named.len(), 1);
+    assert_eq!(named[0].standing, Standing::Whole, "who names it means it");
+}
+
+#[test]
+fn paths_go_through_maps_and_are_read_as_they_are_written() {
+    let text = format!(
+        "{{kind: Farm, apiVersion: a/v1, spec: {{sets: {{a.b: {{pod: {TEMPLATE}}}, c/d: {{pod: {TEMPLATE}}}}}}}}}"
+    );
+    let document = document(&text);
+    let found = objects(&document, &with_paths(&["spec.sets.*.pod"]));
+    let pointers: Vec<&str> = found.iter().map(|found| found.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/spec/sets/a.b/pod", "/spec/sets/c~1d/pod"]);
+    assert_eq!(dotted(pointers[0]), "spec.sets.a\\.b.pod");
+    for (written, read) in [
+        ("spec.groups[0].template", "spec.groups.0.template"),
+        ("spec.groups[*].template", "spec.groups.*.template"),
+        ("a[1][2]", "a.1.2"),
+    ] {
+        assert_eq!(written.parse::<TemplatePath>().unwrap().to_string(), read);
+    }
+    for odd in ["a[b]", "a[0]b", "a[", "a[]"] {
+        assert_eq!(odd.parse::<TemplatePath>().unwrap().to_string(), odd);
+    }
+    for pointer in pointers {
+        let found = objects(&document, &with_paths(&[&dotted(pointer)]));
+        assert_eq!(found[0].pointer, pointer);
+    }
+}

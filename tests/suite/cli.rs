@@ -265,15 +265,14 @@ fn diffs_are_written_as_others_write_them() {
 #[test]
 fn finds_templates_where_it_is_told() {
     let file = fixture("worker-pool.yaml");
-    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec.worker.podTemplate"]);
+    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec.worker.pod"]);
     assert_eq!(run.stdout, expected("worker-pool.yaml"));
     assert!(!run.stderr.contains("warning"), "{}", run.stderr);
     let run = outrigger(&["inject", "-f", text(&file)]);
     assert_eq!(run.stdout, read(&file));
-    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", r"spec.worker\.x.podTemplate"]);
+    let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", r"spec.worker\.x.pod"]);
     assert_eq!((run.code, run.stdout), (0, read(&file)));
-    let warning =
-        r"warning: --pod-template-path spec.worker\.x.podTemplate leads to no pod template in any object;";
+    let warning = r"warning: --pod-template-path spec.worker\.x.pod leads to no pod template in any object;";
     assert!(run.stderr.contains(warning), "{}", run.stderr);
     let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec..x"]);
     assert_eq!(run.code, 64);

@@ -1,6 +1,12 @@
 //! The built binary and clusters: which one is asked, and what is said when it does not answer.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::PathBuf,
+    thread,
+};
 
 use tempfile::TempDir;
 
@@ -8,11 +14,15 @@ use super::cli::{Run, command, fixture, outrigger, text};
 
 /// A kubeconfig for a port of loopback where nobody listens.
 fn kubeconfig_to_nobody(folder: &TempDir) -> PathBuf {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    kubeconfig(folder, &format!("https://127.0.0.1:{port}"))
+}
+
+fn kubeconfig(folder: &TempDir, server: &str) -> PathBuf {
     let file = folder.path().join("kubeconfig");
     let kubeconfig = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n\
-         clusters: [{{name: a, cluster: {{server: 'https://127.0.0.1:{port}'}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
+         clusters: [{{name: a, cluster: {{server: '{server}'}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
     );
     fs::write(&file, kubeconfig).unwrap();
     file
@@ -72,4 +82,110 @@ fn nothing_asks_a_cluster_that_nobody_named() {
     let named = ["inject", "-f", text(&pod), "--from-cluster"];
     let run: Run = command().args(named).env("OUTRIGGER_BUNDLE", "/dev/null").output().unwrap().into();
     assert_eq!(run.code, 69, "what is named on the command line wins over the environment: {}", run.stderr);
+}
+
+/// An API server on loopback that answers each path with a status and a text, and everything else with 404, until the test
+/// ends.
+fn api_server(answers: &'static [(&'static str, u16, &'static str)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            let _ = lines.by_ref().take_while(|line| !line.is_empty()).count();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let path = path.split('?').next().unwrap_or_default();
+            let missing =
+                r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
+            let (code, text) = answers
+                .iter()
+                .find(|(known, ..)| *known == path)
+                .map_or((404, missing), |(_, code, text)| (*code, *text));
+            let head = format!(
+                "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                text.len()
+            );
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(text.as_bytes()));
+        }
+    });
+    address
+}
+
+const CONFIG_MAP: (&str, u16, &str) = (
+    "/api/v1/namespaces/outrigger-system/configmaps/outrigger",
+    200,
+    r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"outrigger"},"data":{"bundle":"nativeSidecars: enabled"}}"#,
+);
+
+#[test]
+fn namespaces_of_the_cluster_that_are_not_selected_are_skipped() {
+    const ANSWERS: &[(&str, u16, &str)] = &[
+        CONFIG_MAP,
+        (
+            "/api/v1/namespaces",
+            200,
+            r#"{"kind":"NamespaceList","apiVersion":"v1","metadata":{},"items":[
+                {"metadata":{"name":"in","labels":{"istio-injection":"enabled"}}},
+                {"metadata":{"name":"out","labels":{"istio-injection":"disabled"}}},
+                {"metadata":{"name":"other","labels":{"istio.io/rev":"canary"}}},
+                {"metadata":{"name":"plain","labels":{"kubernetes.io/metadata.name":"plain"}}}]}"#,
+        ),
+    ];
+    let folder = TempDir::new().unwrap();
+    let kubeconfig = kubeconfig(&folder, &api_server(ANSWERS));
+    let pods = folder.path().join("pods.yaml");
+    let pod = |namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, namespace: {namespace}}}\nspec: {{containers: [{{name: a, image: a}}]}}\n"
+        )
+    };
+    fs::write(&pods, ["in", "out", "other", "plain", "unknown"].map(pod).join("---\n")).unwrap();
+    let run = outrigger(&["inject", "-f", text(&pods), "--kubeconfig", text(&kubeconfig)]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for wanted in [
+        "Pod in/p: injected (sidecar)",
+        "Pod out/p: skipped (NAMESPACE_DISABLED)",
+        "Pod other/p: skipped (REVISION_MISMATCH)",
+        "Pod plain/p: skipped (NAMESPACE_NOT_ENABLED)",
+        "Pod unknown/p: injected (sidecar)",
+    ] {
+        assert!(run.stderr.contains(wanted), "{wanted}: {}", run.stderr);
+    }
+    let run = outrigger(&["bundle", "print", "--kubeconfig", text(&kubeconfig)]);
+    assert!(run.stdout.contains("namespaces: []"), "what is printed can be served: {}", run.stderr);
+}
+
+#[test]
+fn namespaces_that_may_not_be_listed_are_taken_to_be_selected() {
+    const ANSWERS: &[(&str, u16, &str)] = &[
+        CONFIG_MAP,
+        (
+            "/api/v1/namespaces",
+            403,
+            r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"namespaces is forbidden: User \"x\" cannot list resource \"namespaces\""}"#,
+        ),
+    ];
+    let folder = TempDir::new().unwrap();
+    let kubeconfig = kubeconfig(&folder, &api_server(ANSWERS));
+    let pod = fixture("pod.yaml");
+    let run = outrigger(&["inject", "-f", text(&pod), "--kubeconfig", text(&kubeconfig)]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("which namespaces are injected is not known"), "{}", run.stderr);
+    assert!(run.stderr.contains("injected (sidecar)"), "{}", run.stderr);
+}
+
+#[test]
+fn serve_outside_a_cluster_says_how_to_do_without_one() {
+    let run: Run = command()
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .env_remove("KUBECONFIG")
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .env("HOME", "/nowhere")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(run.code, 69, "{}", run.stderr);
+    assert!(run.stderr.contains("--standalone"), "{}", run.stderr);
 }

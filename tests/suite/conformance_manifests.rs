@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use outrigger::{
     config::{Mesh, Source},
     inject::{
-        Refusal, Rules, Selection,
+        Refusal, Rules,
         manual::{self, Manifest, Options, Verdict},
     },
     yaml::{self, Limits},
@@ -67,13 +67,7 @@ fn first_refusal<'m>(manifest: &'m Manifest<'_>) -> Option<&'m Refusal> {
 
 /// What our answer differs in; none when it is the recorded one.
 fn against_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
-    let options = Options {
-        mesh,
-        rules: Rules::TemplatesOnly,
-        selection: Selection::ByLabels,
-        namespace: "",
-        template_paths: Vec::new(),
-    };
+    let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let manifest = match manual::inject(&case.input, &options) {
         Ok(manifest) => manifest,
         Err(error) => return vec![format!("ours is an error: {error}")],

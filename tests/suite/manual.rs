@@ -12,7 +12,7 @@ use std::{
 use outrigger::{
     config::{Mesh, NativeSidecars, Source},
     inject::{
-        Rules, Selection,
+        Rules,
         decision::Reason,
         manual::{
             self, Manifest, Options, Verdict,
@@ -50,9 +50,8 @@ fn options(mesh: &Mesh) -> Options<'_> {
     Options {
         mesh,
         rules: Rules::Configured,
-        selection: Selection::ByLabels,
         namespace: "",
-        template_paths: vec!["spec.worker.podTemplate".parse::<TemplatePath>().unwrap()],
+        template_paths: vec!["spec.worker.pod".parse::<TemplatePath>().unwrap()],
     }
 }
 
@@ -169,6 +168,7 @@ fn reports_what_came_of_every_object() {
                 Verdict::Injected { templates, .. } => templates.join(","),
                 Verdict::Skipped(decision) => decision.reason.key().to_owned(),
                 Verdict::NoPodTemplate => "none".to_owned(),
+                Verdict::LeftAlone(why) => format!("{why:?}"),
                 Verdict::Refused(refusal) => refusal.reason().to_owned(),
             };
             format!("{} {}: {verdict}", row.object.kind, row.object.name)

@@ -11,11 +11,8 @@ use super::super::{
     source::{self, ConfigMapText, Configured, IstioTexts, istio_name, istio_texts},
 };
 use crate::{
-    config::{NativeSidecars, Source},
-    inject::{
-        Selection,
-        manual::kube_inject::{self, Files},
-    },
+    config::{Mesh, NativeSidecars, Source},
+    inject::manual::kube_inject::{self, Files},
     names::DEFAULT_REVISION,
 };
 
@@ -94,15 +91,16 @@ impl Configuration {
         } else if !texts.is_complete() {
             origin.push_str(", embedded defaults");
         }
-        let (mesh, warnings) = kube_inject::mesh(&texts.sources(), self.revision(), native_sidecars())?;
-        Ok(Configured { mesh, warnings, origin, selection: Selection::ByLabels })
+        let native_sidecars = native_sidecars().unwrap_or(NativeSidecars::Disabled);
+        let (mesh, warnings) = kube_inject::mesh(&texts.sources(), self.revision(), native_sidecars)?;
+        Ok(Configured { mesh, warnings, origin })
     }
 
     fn bundle(&self, input: Input) -> Result<Configured, Failure> {
         let (mesh, warnings) =
             kube_inject::mesh_of_bundle(source(&input), self.revision(), native_sidecars())?;
         let origin = format!("bundle {}", input.name);
-        Ok(Configured { mesh, warnings, origin, selection: Selection::ByLabels })
+        Ok(Configured { mesh, warnings, origin })
     }
 
     fn files(&self) -> Result<Texts, Failure> {
@@ -145,6 +143,12 @@ impl Configuration {
         Ok(if read.is_empty() { String::new() } else { format!("{} of {}", read.join(", "), session.server) })
     }
 
+    /// What a file of values lacks that the template reads.
+    pub(super) fn lacking_values(&self, mesh: &Mesh) -> Option<String> {
+        let is_complete = self.values_file.is_some() && self.operator_file.is_none();
+        is_complete.then(|| kube_inject::lacking_values(mesh)).flatten()
+    }
+
     /// The revision as a part of names: the default one has none.
     fn revision(&self) -> &str {
         if self.revision == DEFAULT_REVISION { "" } else { &self.revision }
@@ -177,9 +181,10 @@ fn input(text: ConfigMapText) -> Input {
 }
 
 /// istioctl reads the switch of Istio's control plane; its `auto` asks nodes, which it does not know.
-fn native_sidecars() -> NativeSidecars {
+fn native_sidecars() -> Option<NativeSidecars> {
     match std::env::var("ENABLE_NATIVE_SIDECARS").as_deref() {
-        Ok("true") => NativeSidecars::Enabled,
-        _ => NativeSidecars::Disabled,
+        Ok("true") => Some(NativeSidecars::Enabled),
+        Ok("false") => Some(NativeSidecars::Disabled),
+        _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::{
         cluster::Cluster,
         failure::Failure,
     },
-    Configured, config_maps, snapshot,
+    Configured, Purpose, config_maps, snapshot,
 };
 use crate::config::{Compat, NativeSidecars, Platform};
 
@@ -76,10 +76,10 @@ impl FromCluster {
         Cluster { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 
-    pub(super) fn load(&self) -> Result<Configured, Failure> {
+    pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
         self.cluster().run(async |session| {
             let found = config_maps::read(session, self).await?;
-            snapshot::complete(session, found).await
+            snapshot::complete(session, found, purpose).await
         })
     }
 

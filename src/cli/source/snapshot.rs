@@ -1,5 +1,5 @@
-//! What a cluster knows beside its ConfigMaps: nodes, ProxyConfigs and, on OpenShift, namespaces. What may not be read is
-//! left out, with a warning.
+//! What a cluster knows beside its ConfigMaps: nodes, ProxyConfigs, and namespaces where their labels or, on OpenShift, their
+//! annotations count. What may not be read is left out, with a warning.
 
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::{
@@ -14,19 +14,20 @@ use super::{
         cluster::{Asked, Kind, Session, Trouble},
         failure::Failure,
     },
-    Configured,
+    Configured, Purpose,
     config_maps::Found,
 };
-use crate::{
-    config::{Mesh, NativeSidecars, Platform, Source, Warning},
-    inject::Selection,
-};
+use crate::config::{Mesh, NativeSidecars, Platform, Source, Warning};
 
 /// How many objects one answer has.
 const PAGE: u32 = 500;
 
 /// The configuration with the facts of the cluster.
-pub(super) async fn complete(session: &Session, found: Found) -> Result<Configured, Failure> {
+pub(super) async fn complete(
+    session: &Session,
+    found: Found,
+    purpose: Purpose,
+) -> Result<Configured, Failure> {
     let Found { mesh, mut warnings, origin } = found;
     let Value::Object(mut bundle) = mesh.effective_bundle() else {
         return Err(Failure::data(format!("{origin}: found no bundle")));
@@ -50,12 +51,19 @@ pub(super) async fn complete(session: &Session, found: Found) -> Result<Configur
         put(&mut bundle, "nodes", nodes(session).await, "no node is in the way of native sidecars")?;
     }
     put(&mut bundle, "proxyConfigs", proxy_configs(session).await, "ProxyConfig resources are left out")?;
-    if mesh.platform() == Platform::OpenShift {
-        let lacking = "the ranges of user IDs of namespaces are not known";
-        put(&mut bundle, "namespaces", namespaces(session).await, lacking)?;
+    let is_openshift = mesh.platform() == Platform::OpenShift;
+    if purpose == Purpose::Decide || is_openshift {
+        let lacking = match (purpose, is_openshift) {
+            (Purpose::Show, _) => "the ranges of user IDs of namespaces are not known",
+            (Purpose::Decide, false) => "which namespaces are injected is not known, and each is taken to be",
+            (Purpose::Decide, true) => {
+                "neither which namespaces are injected is known nor their ranges of user IDs, and each is taken to be injected"
+            }
+        };
+        put(&mut bundle, "namespaces", namespaces(session, is_openshift).await, lacking)?;
     }
     let mesh = parsed(&mut bundle, &origin, &mut warnings)?;
-    Ok(Configured { mesh, warnings, origin, selection: Selection::ByApiServer })
+    Ok(Configured { mesh, warnings, origin })
 }
 
 /// The whole bundle. A ProxyConfig that is not valid is left out, as Istio does.
@@ -104,13 +112,13 @@ async fn nodes(session: &Session) -> Result<Vec<Value>, Trouble> {
     Ok(nodes.into_iter().filter_map(named).collect())
 }
 
-async fn namespaces(session: &Session) -> Result<Vec<Value>, Trouble> {
+async fn namespaces(session: &Session, with_annotations: bool) -> Result<Vec<Value>, Trouble> {
     let namespaces = list::<Namespace>(session, "namespaces", Api::all(session.client.clone())).await?;
     let described = |namespace: Namespace| {
         let metadata = namespace.metadata;
         let (labels, annotations) =
-            (metadata.labels.unwrap_or_default(), metadata.annotations.unwrap_or_default());
-        json!({"name": metadata.name, "labels": labels, "annotations": annotations})
+            (metadata.labels.unwrap_or_default(), metadata.annotations.filter(|_| with_annotations));
+        json!({"name": metadata.name, "labels": labels, "annotations": annotations.unwrap_or_default()})
     };
     Ok(namespaces.into_iter().map(described).collect())
 }

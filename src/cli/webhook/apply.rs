@@ -20,6 +20,9 @@ use crate::webhook_config::{self, Client, Settings, entries};
 /// It is a server-side apply as field manager `outrigger`. The caBundle is touched only with --ca-bundle; without it
 /// stays what is there. stdout says what changed.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger webhook apply --revision canary --tag prod --dry-run server
+  outrigger webhook apply --revision canary --tag prod")]
 pub(super) struct Apply {
     #[command(flatten)]
     settings: SettingsFlags,

@@ -28,6 +28,9 @@ use crate::{
 /// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached. A dry run
 /// that has begun is waited for, up to the timeoutSeconds of the entry and some seconds more.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger webhook wait --timeout 2m
+  outrigger webhook wait --revision canary --tag prod --probe-namespace shop")]
 pub(super) struct Wait {
     #[command(flatten)]
     names: Names,

@@ -27,8 +27,11 @@ pub fn markdown() -> String {
         "# Annotations\n\n\
          <!-- Made from the table in src/inject/annotation/table.rs; `UPDATE_DOCS=1 cargo test --lib documentation` writes it again. -->\n\n\
          A value that is not accepted refuses the pod, and the refusal names every such annotation at once. Under\n\
-         `compat: istio` only the values that Istio checks refuse a pod; the others are warned about. Keys that look\n\
-         like one of these and are none are warned about.\n",
+         `compat: istio` only the values that Istio checks refuse a pod; the others are warned about.\n\n\
+         Labels and annotations of a pod that look like Istio's and do nothing are warned about, whether the pod is\n\
+         injected or not: misspelt keys (`sidecar.istio.io/proxyCpu`, `sidecar.istio.io.inject`), annotations given as\n\
+         labels and labels given as annotations (`istio.io/rev`), `istio-injection`, which is for namespaces, and\n\
+         fields of ProxyConfig given as annotations (`proxy.istio.io/concurrency`).\n",
     );
     for (group, title, intro) in SECTIONS {
         let _ = write!(out, "\n## {title}\n\n{intro}\n\n");

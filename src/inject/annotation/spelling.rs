@@ -1,48 +1,86 @@
-//! Keys that look like a known one and are none.
+//! How near a key is to a known one.
 //!
-//! Kubernetes takes any annotation, so a slip of the pen is silent: `sidecar.istio.io/proxyCpu` does nothing.
+//! Kubernetes takes any label and annotation, so a slip of the pen is silent: `sidecar.istio.io/proxyCpu` does nothing.
 
-use super::table::{Group, TABLE};
-use crate::inject::warning::{Warning, shown};
+use crate::names;
 
-/// A warning when the key is near a known one: the same letters in other cases, or at most two edits away.
-pub(super) fn near_miss(key: &str) -> Option<Warning> {
-    if !is_ours(key) || is_elsewhere_known(key) {
-        return None;
+/// Names under one of Istio's domains that people write when they mean `sidecar.istio.io/inject`.
+const MEANT_FOR_INJECT: [&str; 9] = [
+    "inject",
+    "injected",
+    "injection",
+    "inject-sidecar",
+    "injectsidecar",
+    "enable",
+    "enabled",
+    "disable",
+    "disabled",
+];
+
+/// The nearest of the known keys: the same letters in other cases, or a few edits away.
+pub(super) fn meant<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let key = with_slash(key)?;
+    if let Some((domain, name)) = key.split_once('/')
+        && matches!(domain, "istio.io" | "sidecar.istio.io" | "inject.istio.io")
+        && MEANT_FOR_INJECT.contains(&name)
+    {
+        return Some(names::INJECT);
     }
-    let known = TABLE
-        .iter()
-        .filter(|row| row.group != Group::Namespace && row.group != Group::Foreign)
-        .map(|row| row.key);
-    let nearest = known.filter_map(|known| Some((distance(key, known)?, known))).min()?;
-    let message = format!("annotation {} has no effect; {} is meant?", shown(key), nearest.1);
-    Some(Warning::new("MISSPELT_ANNOTATION", message))
+    known.filter_map(|known| Some((distance(&key, known)?, known))).min().map(|(_, known)| known)
 }
 
-/// Only keys in Istio's domain and in ours can be slips; others belong to somebody else.
-pub(super) fn is_ours(key: &str) -> bool {
-    key.len() <= 128
-        && key.split_once('/').is_some_and(|(domain, _)| {
-            let domain = domain.to_ascii_lowercase();
-            matches!(domain.as_str(), "istio.io" | "outrigger.dev") || domain.ends_with(".istio.io")
+/// Whether a key may be a slip of one of Istio's at all; others belong to somebody else, and comparing costs.
+pub(super) fn looks_like_ours(key: &str) -> bool {
+    const NEEDLES: [&[u8]; 7] = [b"istio", b"isto", b"isito", b"itsio", b"isti.", b"sidecar", b"outrigger"];
+    let key = key.as_bytes();
+    let starts = |rest: &[u8]| {
+        NEEDLES
+            .iter()
+            .any(|needle| rest.get(..needle.len()).is_some_and(|start| start.eq_ignore_ascii_case(needle)))
+    };
+    key.len() <= LONGEST
+        && (0..key.len()).any(|at| {
+            key.get(at..)
+                .is_some_and(|rest| matches!(rest.first(), Some(b'i' | b'I' | b's' | b'S' | b'o' | b'O')) && starts(rest))
         })
 }
 
-/// Annotations of Istio that are near one of the table and mean something of their own.
-fn is_elsewhere_known(key: &str) -> bool {
-    matches!(key, "traffic.istio.io/nodeSelector" | "istio.io/rev" | "istio.io/use-waypoint")
+/// The name of a key in one of Istio's domains, in whatever case.
+pub(super) fn name_in_our_domain(key: &str) -> Option<String> {
+    let key = with_slash(key)?;
+    let (domain, name) = key.split_once('/')?;
+    (domain == "istio.io" || domain.ends_with(".istio.io")).then(|| name.to_owned())
 }
 
-/// How far two keys are apart if it is at most two edits, cases apart; a swap of domains' parts counts as one edit, since
-/// `traffic.istio.io/` for `traffic.sidecar.istio.io/` is the commonest slip.
+/// Longer keys are nobody's slip.
+const LONGEST: usize = 128;
+
+/// A key in small letters with a slash behind its domain, which `sidecar.istio.io.inject` lacks.
+fn with_slash(key: &str) -> Option<String> {
+    let key = key.to_ascii_lowercase();
+    if key.contains('/') {
+        return Some(key);
+    }
+    let (domain, name) = key.split_once("istio.io")?;
+    let name = name.trim_start_matches(['.', '-', '_', ':']);
+    (!name.is_empty()).then(|| format!("{domain}istio.io/{name}"))
+}
+
+/// How far a key in small letters is from a known one if that is no more than a slip; a swap of domains' parts counts as one
+/// edit, since `traffic.istio.io/` for `traffic.sidecar.istio.io/` is the commonest slip.
 fn distance(key: &str, known: &str) -> Option<usize> {
-    let (key, known) = (key.to_ascii_lowercase(), known.to_ascii_lowercase());
+    let known = known.to_ascii_lowercase();
     let (domain, name) = key.split_once('/')?;
     let (known_domain, known_name) = known.split_once('/')?;
+    if name.len().abs_diff(known_name.len()) > 3 || domain.len().abs_diff(known_domain.len()) > 8 {
+        return None;
+    }
     let confused = domain != known_domain && without_sidecar(domain) == without_sidecar(known_domain);
     let domains = if confused { 1 } else { edits(domain, known_domain) };
     let total = domains + edits(name, known_name);
-    (total <= 2).then_some(total)
+    // The longer a name is, the more of it is left.
+    let allowed = if domain == known_domain && known_name.len() >= 6 { 3 } else { 2 };
+    (total <= allowed).then_some(total)
 }
 
 fn without_sidecar(domain: &str) -> String {
@@ -50,7 +88,7 @@ fn without_sidecar(domain: &str) -> String {
 }
 
 /// Edits between two words, a swap of neighbours counting as two.
-fn edits(from: &str, to: &str) -> usize {
+pub(super) fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut last: Vec<usize> = (0..=to.len()).collect();
     for (row, letter) in from.chars().enumerate() {
@@ -69,58 +107,23 @@ fn edits(from: &str, to: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn meant(key: &str) -> Option<String> {
-        let message = near_miss(key)?.message;
-        message.split("; ").nth(1)?.strip_suffix(" is meant?").map(str::to_owned)
-    }
-
     #[test]
-    fn finds_slips_of_the_pen() {
-        for (key, expected) in [
-            ("sidecar.istio.io/proxyCpu", "sidecar.istio.io/proxyCPU"),
-            ("sidecar.istio.io/proxycpu", "sidecar.istio.io/proxyCPU"),
-            ("sidecar.istio.io/proxyMemroy", "sidecar.istio.io/proxyMemory"),
-            ("Sidecar.istio.io/inject", "sidecar.istio.io/inject"),
-            ("istio.io/inject", "sidecar.istio.io/inject"),
-            ("traffic.istio.io/excludeInboundPorts", "traffic.sidecar.istio.io/excludeInboundPorts"),
-            ("traffic.sidecar.istio.io/excludeOutboundPort", "traffic.sidecar.istio.io/excludeOutboundPorts"),
-            ("status.istio.io/port", "status.sidecar.istio.io/port"),
-            ("sidecar.istio.io/nativeSidecars", "sidecar.istio.io/nativeSidecar"),
-            ("inject.istio.io/template", "inject.istio.io/templates"),
-            ("proxies.istio.io/config", "proxy.istio.io/config"),
-        ] {
-            let found = meant(key);
-            if key == "proxies.istio.io/config" {
-                assert_eq!(found, None, "three edits are too far");
-            } else {
-                assert_eq!(found.as_deref(), Some(expected), "{key}");
-            }
-        }
-    }
-
-    #[test]
-    fn leaves_other_keys_alone() {
-        for key in [
-            "example.com/proxyCPU",
-            "proxyCPU",
-            "sidecar.istio.io/somethingElse",
-            "traffic.istio.io/nodeSelector",
-            "networking.istio.io/exportTo",
-            "ambient.istio.io/redirection",
-            "",
-            "/",
-            "istio.io/",
-        ] {
-            assert_eq!(meant(key), None, "{key}");
-        }
-    }
-
-    #[test]
-    fn no_row_is_a_near_miss_of_another_that_would_be_told() {
-        for row in TABLE {
-            assert!(super::super::row(row.key).is_some());
-        }
+    fn words_are_as_far_apart_as_their_edits() {
         assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("", "abc"), 3);
+    }
+
+    #[test]
+    fn only_keys_that_look_like_ours_are_compared() {
+        for key in
+            ["sidecar.istio.io/inject", "Sidecar.Isto.io/x", "a.ISTIO.io/b", "istio-injection", "isti.io/rev"]
+        {
+            assert!(looks_like_ours(key), "{key}");
+        }
+        for key in
+            ["app", "app.kubernetes.io/name", "pod-template-hash", "", "i", "site.io/x", &"istio".repeat(40)]
+        {
+            assert!(!looks_like_ours(key), "{key}");
+        }
     }
 }

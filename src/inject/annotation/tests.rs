@@ -224,25 +224,6 @@ fn obsolete_keys_are_warned_about() {
     assert!(accepted.warnings.is_empty(), "the label is there, too");
 }
 
-#[test]
-fn misspelt_keys_are_warned_about() {
-    let accepted = check_one("sidecar.istio.io/proxyCpu", "1", Compat::Istio).unwrap();
-    assert_eq!(accepted.warnings[0].code, "MISSPELT_ANNOTATION");
-}
-
-#[test]
-fn a_flood_of_unknown_keys_is_compared_only_at_its_beginning() {
-    let keys = (0..100_000).map(|index| (format!("sidecar.istio.io/proxyCpu{index:06}"), json!("1")));
-    let flood: Map<String, Value> =
-        keys.chain([("sidecar.istio.io/proxyCpuz".to_owned(), json!("1"))]).collect();
-    let accepted = check(&flood, &Map::new(), Compat::Outrigger, &no_proxy_config).unwrap();
-    assert_eq!(accepted.warnings, []);
-    let near: Map<String, Value> =
-        ('a'..='z').chain('0'..='9').map(|c| (format!("sidecar.istio.io/proxyCPU{c}"), json!("1"))).collect();
-    let accepted = check(&near, &Map::new(), Compat::Outrigger, &no_proxy_config).unwrap();
-    assert_eq!(accepted.warnings.len(), MOST_UNKNOWN);
-}
-
 /// kubectl's users see at least the beginning of a warning; the API server may cut at 256 characters.
 #[test]
 fn warnings_are_short_enough() {

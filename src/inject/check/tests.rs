@@ -153,6 +153,18 @@ fn patches_that_no_api_server_takes_are_refused() {
 }
 
 #[test]
+fn unknown_templates_behind_aliases_are_remarks_where_istio_takes_them() {
+    let bundle = |default: &str| {
+        json!({"compat": "istio", "injector": {
+            "defaultTemplates": [default], "aliases": {"a": ["gone", "sidecar"], "b": ["sidecar"]}}})
+    };
+    let remarks = of(&mesh(bundle("sidecar"))).unwrap();
+    assert!(remarks.starts_with("injector.aliases.a: found \"gone\", which is no template"), "{remarks}");
+    assert_eq!(remarks.lines().count(), 1, "{remarks}");
+    assert!(of(&mesh(bundle("a"))).is_err(), "no pod would be created");
+}
+
+#[test]
 fn unknown_templates_are_refused_where_they_are_named() {
     let text = of(&mesh(json!({"compat": "istio", "injector": {"defaultTemplates": ["sidecar", "nope"]}})))
         .unwrap_err();

@@ -17,7 +17,7 @@ pub(super) fn selects<S>(
     input: &DecisionInput<'_, S>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Verdict> {
-    let names = Names { revision: input.revision, tags: input.tags };
+    let names = Names::of(input);
     let injection = labels.get(names::LABEL_INJECTION).and_then(Value::as_str);
     let revision = labels.get(names::REVISION).and_then(Value::as_str);
     if let (Some(injection), Some(revision)) = (injection, revision) {
@@ -32,11 +32,33 @@ pub(super) fn selects<S>(
             ),
         ));
     }
+    if let Some(asked) = pod
+        .label(names::REVISION)
+        .filter(|asked| (injection.is_some() || revision.is_some()) && !names.contains(asked))
+    {
+        let label = if injection.is_some() { names::LABEL_INJECTION } else { names::REVISION };
+        warnings.push(Warning::new(
+            "REVISION_OF_THE_NAMESPACE",
+            format!(
+                "pod label {}: {} is ignored: the namespace has label {label}",
+                names::REVISION,
+                shown(asked)
+            ),
+        ));
+    }
     // That the pod's label `false` keeps every entry away is found again by the handler's own rules.
     match (injection, revision) {
         (Some(injection), _) => by_injection_label(namespace, injection, &names),
         (None, Some(revision)) => by_revision_label("namespace", revision, &names),
         (None, None) => by_pod_labels(pod, namespace, input, &names),
+    }
+}
+
+/// Whether the pod's own label asks for no other revision, as far as that can be said without the namespace.
+pub(super) fn is_for_revision<S>(pod: &View<'_>, input: &DecisionInput<'_, S>) -> Result<(), Verdict> {
+    match pod.label(names::REVISION) {
+        Some(revision) => by_revision_label("pod", revision, &Names::of(input)),
+        None => Ok(()),
     }
 }
 
@@ -46,7 +68,11 @@ struct Names<'a> {
     tags: &'a [String],
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    fn of<S>(input: &DecisionInput<'a, S>) -> Names<'a> {
+        Names { revision: input.revision, tags: input.tags }
+    }
+
     fn own(&self) -> &str {
         if self.revision.is_empty() { "default" } else { self.revision }
     }

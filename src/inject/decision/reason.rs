@@ -35,11 +35,13 @@ pub enum Reason {
     WindowsPod,
     /// Linkerd's proxy is in the pod already.
     InjectedByLinkerd,
+    /// The pod is to be injected and nothing is missing: it was injected before.
+    AlreadyInjected,
 }
 
 impl Reason {
     /// Every reason, in the order of the decision's documentation.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::NamespaceNotEnabled,
         Reason::NamespaceDisabled,
         Reason::RevisionMismatch,
@@ -55,6 +57,7 @@ impl Reason {
         Reason::PolicyEnabled,
         Reason::PolicyDisabled,
         Reason::PolicyInvalid,
+        Reason::AlreadyInjected,
     ];
 
     /// The stable machine key, such as `HOST_NETWORK`.
@@ -75,6 +78,7 @@ impl Reason {
             Reason::MirrorPod => "MIRROR_POD",
             Reason::WindowsPod => "WINDOWS_POD",
             Reason::InjectedByLinkerd => "INJECTED_BY_LINKERD",
+            Reason::AlreadyInjected => "ALREADY_INJECTED",
         }
     }
 }

@@ -23,6 +23,7 @@ fn input<'a>() -> DecisionInput<'a, Label> {
         never: NO_SELECTORS,
         always: NO_SELECTORS,
         namespace_labels: None,
+        by_pod_alone: false,
         revision: "default",
         tags: &[],
         enable_namespaces_by_default: false,

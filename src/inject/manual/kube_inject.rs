@@ -10,6 +10,7 @@ use crate::{
         Absent, Compat, ConfigError, Fault, Installation, Mesh, NativeSidecars, Place, Problem, Source,
         Warning,
     },
+    inject::native::detected,
     yaml::{self, Limits},
 };
 
@@ -69,18 +70,27 @@ pub fn mesh(
     Ok((mesh, warnings))
 }
 
-/// The configuration of a bundle, under kube-inject's rules.
+/// The configuration of a bundle, under kube-inject's rules. Whether sidecars are native is as `native_sidecars` says, else
+/// as the bundle does; `auto` asks the nodes it lists, and without any they are not.
 ///
 /// # Errors
 /// All problems of the bundle.
 pub fn mesh_of_bundle(
     source: Source<'_>,
     revision: &str,
-    native_sidecars: NativeSidecars,
+    native_sidecars: Option<NativeSidecars>,
 ) -> Result<(Mesh, Vec<Warning>), ConfigError> {
     let (mesh, warnings) = Mesh::from_bundle(source)?;
     let mut bundle = mesh.effective_bundle();
     let revision = if revision.is_empty() { mesh.revision() } else { revision };
+    let has_nodes = mesh.nodes().kubelet_minors().next().is_some();
+    let native_sidecars = native_sidecars.unwrap_or(match mesh.native_sidecars() {
+        NativeSidecars::Auto if has_nodes && detected(NativeSidecars::Auto, Some(mesh.nodes()), None) => {
+            NativeSidecars::Enabled
+        }
+        NativeSidecars::Auto => NativeSidecars::Disabled,
+        said => said,
+    });
     for (key, value) in [
         ("revision", json!(revision)),
         ("compat", json!(Compat::Istio.as_str())),
@@ -93,6 +103,23 @@ pub fn mesh_of_bundle(
     let text = bundle.to_string();
     let (mesh, _) = Mesh::from_bundle(Source { name: source.name, text: &text })?;
     Ok((mesh, warnings))
+}
+
+/// What to say when a manifest cannot be injected with a file of values that lacks what the template reads; nothing if
+/// nothing is lacking.
+pub fn lacking_values(mesh: &Mesh) -> Option<String> {
+    const SHOWN: usize = 4;
+    let lacking = mesh.values_lacking(TEMPLATE);
+    let mut list = lacking.get(..SHOWN.min(lacking.len())).unwrap_or_default().join(", ");
+    if lacking.len() > SHOWN {
+        list.push_str(&format!(" and {} more", lacking.len() - SHOWN));
+    }
+    (!lacking.is_empty()).then(|| {
+        format!(
+            "the values file is taken as complete and lacks {list}; give the key `values` of the ConfigMap, or --bundle for \
+             values laid over the defaults"
+        )
+    })
 }
 
 /// The text that stands for `--injectConfigFile`, unless it can be taken as it is.

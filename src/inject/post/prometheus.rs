@@ -19,7 +19,7 @@ const PATH: &str = "prometheus_io_path";
 const TARGETS: &str = "prometheus_istio_io_scrape_targets";
 
 /// Ports that belong to the proxy, and what listens there (Istio's `istioReservedPorts`).
-const RESERVED: [(i64, &str); 9] = [
+pub const PROXY_PORTS: [(i64, &str); 9] = [
     (15000, "Envoy's admin interface"),
     (15001, "capture of outgoing traffic"),
     (15004, "the agent's debug interface"),
@@ -181,7 +181,7 @@ fn check_port(key: &str, text: &str, agent: i64) -> Result<(), Error> {
     let Some(port) = atoi(text).filter(|port| (1..=65535).contains(port)) else {
         return Err(Error::NoPort { key: shown(key), port: shown(text) });
     };
-    let reserved = RESERVED.iter().find(|(number, _)| *number == port).map(|(_, owner)| *owner);
+    let reserved = PROXY_PORTS.iter().find(|(number, _)| *number == port).map(|(_, owner)| *owner);
     let owner = if port == agent { Some("the agent's status server") } else { reserved };
     match owner {
         Some(owner) => Err(Error::ReservedPort { key: shown(key), port, owner }),

@@ -471,3 +471,32 @@ fn only_the_first_owners_are_searched_for() {
     let sketch = desk.replays.sketch(&text).unwrap();
     assert!(!sketch.names().contains(&SIBLING[1]));
 }
+
+#[test]
+fn a_pod_that_lacks_nothing_is_skipped_because_it_is_injected_already() {
+    let desk = Desk::of("");
+    let pod = pod(NAMED);
+    let facts = Facts::of(&desk.mesh, "default");
+    let request = PodRequest::new("default", pod.clone());
+    let outcome = run_by(Rules::Configured, &desk.mesh, &request, &facts).unwrap();
+    let Outcome::Injected(injection) = outcome else { panic!("{outcome:?}") };
+    let injected = injection.whole_pod(&pod);
+    let summary = desk.whole(&injected, "default").summary;
+    assert_eq!(summary, Summary::Skipped { reason: "ALREADY_INJECTED", warnings: Vec::new() });
+}
+
+#[test]
+fn warnings_about_keys_and_ports_are_replayed() {
+    let desk = Desk::of("");
+    let of = |names| {
+        let mut pod = pod(names);
+        pod["metadata"]["labels"]["sidecar.istio.io.inject"] = json!("false");
+        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 15001}]);
+        pod
+    };
+    assert_eq!(desk.taught(&of(NAMED)), Some(Learned::Kept));
+    let answer = desk.replayed(&of(SIBLING), "default").unwrap();
+    assert_eq!(answer, desk.whole(&of(SIBLING), "default"));
+    let Summary::Injected { warnings, .. } = answer.summary else { panic!() };
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}

@@ -1,0 +1,120 @@
+//! What the author of a manifest should know that no pod shows: settings that stand where nothing reads them, and what a
+//! proxy in the pods does to the object around them.
+
+use serde_json::Value;
+
+use super::super::{Rules, annotation, warning::Warning};
+use crate::{
+    manifest::{Found, Identity, dotted},
+    names,
+};
+
+/// How many warnings of one kind an object gets.
+const MOST: usize = 8;
+
+/// The place of a pod template in its object.
+pub(super) fn place_in_object(found: &Found) -> String {
+    dotted(found.pointer.strip_prefix(&found.object).unwrap_or(&found.pointer))
+}
+
+/// What looks like a pod template and was not taken for one.
+pub(super) fn likely_template(pointer: &str) -> Warning {
+    let place = dotted(pointer);
+    Warning::new(
+        "LIKELY_POD_TEMPLATE",
+        format!("has a pod template at {place}; name it with --pod-template-path"),
+    )
+}
+
+/// Settings for pods in metadata that never reach a pod: the object's own, and all between it and the template.
+pub(super) fn settings_elsewhere(
+    document: &Value,
+    identity: &Identity,
+    templates: &[&Found],
+    rules: Rules,
+) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for found in templates {
+        let template = metadata(document, found.metadata_holder());
+        for holder in holders(document, found) {
+            // istioctl takes the metadata of a CronJob's jobTemplate for the pod's.
+            if rules == Rules::TemplatesOnly && holder == found.metadata_holder() {
+                continue;
+            }
+            for key in settings(metadata(document, &holder), template) {
+                let whose = if holder == found.object {
+                    format!("the {}", identity.kind)
+                } else {
+                    dotted(holder.strip_prefix(&found.object).unwrap_or(&holder))
+                };
+                let said = format!("{key} on {whose} has no effect");
+                let advice = if key == names::LABEL_INJECTION {
+                    format!("it is for namespaces, a pod has {}", names::INJECT)
+                } else {
+                    let place = found.metadata_holder().strip_prefix(&found.object).unwrap_or_default();
+                    format!("it belongs on {}.metadata", dotted(place))
+                };
+                let is_new = warnings.iter().all(|earlier| !earlier.message.starts_with(&said));
+                if is_new && warnings.len() < MOST {
+                    warnings.push(Warning::new("SETTING_NOT_ON_THE_POD", format!("{said}; {advice}")));
+                }
+            }
+        }
+    }
+    warnings
+}
+
+/// Pointers of everything that has metadata from the object down to the template, which is not among them.
+fn holders(document: &Value, found: &Found) -> Vec<String> {
+    let below = found.pointer.strip_prefix(&found.object).unwrap_or_default();
+    let mut holders = Vec::new();
+    let mut pointer = found.object.clone();
+    for step in below.split('/').skip(1) {
+        if document.pointer(&pointer).and_then(|value| value.get("metadata")).is_some() {
+            holders.push(pointer.clone());
+        }
+        pointer = format!("{pointer}/{step}");
+    }
+    holders
+}
+
+fn metadata<'d>(document: &'d Value, holder: &str) -> Option<&'d Value> {
+    document.pointer(holder)?.get("metadata")
+}
+
+/// Keys that only count on a pod, where the template does not say the same.
+fn settings<'m>(metadata: Option<&'m Value>, template: Option<&Value>) -> Vec<&'m str> {
+    let mut keys = Vec::new();
+    for field in ["annotations", "labels"] {
+        let entries = metadata.and_then(|metadata| metadata.get(field)?.as_object());
+        for (key, value) in entries.into_iter().flatten() {
+            let is_said = || {
+                let said = |field: &str| template.and_then(|template| template.get(field)?.get(key));
+                said("labels") == Some(value) || said("annotations") == Some(value)
+            };
+            if annotation::is_setting_of_pods(key) && !keys.contains(&key.as_str()) && !is_said() {
+                keys.push(key.as_str());
+            }
+        }
+    }
+    keys
+}
+
+/// Rules of a Job that count the exit code of the proxy, which ends with 143 when it is told to end.
+pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning> {
+    let job = found.pointer.rsplit_once('/').map_or("", |(job, _)| job);
+    let rules = document.pointer(&format!("{job}/podFailurePolicy/rules")).and_then(Value::as_array);
+    let counts_all = |rule: &Value| {
+        let container = rule.get("onExitCodes").map(|codes| codes.get("containerName"));
+        container.is_some_and(|name| name.and_then(Value::as_str).unwrap_or_default().is_empty())
+    };
+    let all = rules.into_iter().flatten().enumerate().filter(|(_, rule)| counts_all(rule)).take(MOST);
+    all.map(|(index, _)| {
+        let message = format!(
+            "podFailurePolicy.rules[{index}] counts the proxy's exit code too; name the application in \
+             onExitCodes.containerName"
+        );
+        Warning::new("POLICY_COUNTS_THE_PROXY", message)
+    })
+    .collect()
+}
