@@ -14,7 +14,6 @@ use crate::names;
 
 mod document;
 mod parse;
-mod quantity;
 mod spelling;
 mod table;
 

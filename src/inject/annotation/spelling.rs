@@ -28,9 +28,55 @@ pub(super) fn is_ours(key: &str) -> bool {
         })
 }
 
-/// Annotations of Istio that are near one of the table and mean something of their own.
+/// Annotations and labels of Istio 1.32 that the table does not have: they mean something to others, or on other objects.
+const ELSEWHERE_KNOWN: &[&str] = &[
+    "alpha.istio.io/canonical-serviceaccounts",
+    "alpha.istio.io/kubernetes-serviceaccounts",
+    "ambient.istio.io/bypass-inbound-capture",
+    "ambient.istio.io/dns-capture",
+    "ambient.istio.io/redirection",
+    "ambient.istio.io/waypoint-inbound-binding",
+    "galley.istio.io/analyze-suppress",
+    "gateway.istio.io/controller-version",
+    "gateway.istio.io/managed",
+    "gateway.istio.io/name-override",
+    "gateway.istio.io/service-account",
+    "istio.io/autoRegistrationGroup",
+    "istio.io/connectedAt",
+    "istio.io/dataplane-mode",
+    "istio.io/disconnectedAt",
+    "istio.io/dry-run",
+    "istio.io/ingress-use-waypoint",
+    "istio.io/tag",
+    "istio.io/use-waypoint",
+    "istio.io/use-waypoint-canary",
+    "istio.io/use-waypoint-canary-namespace",
+    "istio.io/use-waypoint-canary-weight",
+    "istio.io/use-waypoint-namespace",
+    "istio.io/waypoint-for",
+    "istio.io/workloadController",
+    "networking.istio.io/enable-autoallocate-ip",
+    "networking.istio.io/exportTo",
+    "networking.istio.io/gatewayPort",
+    "networking.istio.io/service-type",
+    "networking.istio.io/traffic-distribution",
+    "operator.istio.io/component",
+    "operator.istio.io/managed",
+    "operator.istio.io/version",
+    "security.istio.io/tlsMode",
+    "service.istio.io/canonical-name",
+    "service.istio.io/canonical-revision",
+    "service.istio.io/workload-name",
+    "topology.istio.io/cluster",
+    "topology.istio.io/controlPlaneClusters",
+    "topology.istio.io/locality",
+    "topology.istio.io/network",
+    "topology.istio.io/subzone",
+    "traffic.istio.io/nodeSelector",
+];
+
 fn is_elsewhere_known(key: &str) -> bool {
-    matches!(key, "traffic.istio.io/nodeSelector" | "istio.io/rev" | "istio.io/use-waypoint")
+    ELSEWHERE_KNOWN.contains(&key)
 }
 
 /// How far two keys are apart if it is at most two edits, cases apart; a swap of domains' parts counts as one edit, since
@@ -113,6 +159,27 @@ mod tests {
         ] {
             assert_eq!(meant(key), None, "{key}");
         }
+    }
+
+    #[test]
+    fn knows_every_annotation_and_label_of_istios_api() {
+        let fixture: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/annotations.json")).unwrap();
+        let known =
+            |field: &str| fixture["istio"][field].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let (annotations, labels) = (known("annotations"), known("labels"));
+        for key in annotations.iter().chain(&labels).filter(|key| is_ours(key)) {
+            // Who has a row is not asked.
+            let has_row = super::super::row(key).is_some();
+            assert!(has_row || is_elsewhere_known(key) && meant(key).is_none(), "{key}");
+        }
+        for key in ELSEWHERE_KNOWN {
+            assert!(annotations.iter().chain(&labels).any(|known| known == key), "{key} is gone");
+        }
+        // New in 1.32.
+        assert!(annotations.iter().any(|key| key == "istio.io/use-waypoint-canary-weight"));
+        assert!(labels.iter().any(|key| key == "istio.io/use-waypoint-canary"));
+        assert!(labels.iter().any(|key| key == "istio.io/use-waypoint-canary-namespace"));
     }
 
     #[test]
