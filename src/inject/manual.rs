@@ -161,7 +161,7 @@ pub fn explained(refusal: &Refusal) -> String {
         Refusal::Overlay { name, snippet, source } => {
             format!("template {name:?} gives no usable overlay for this pod: {source}{snippet}")
         }
-        Refusal::Undecodable(undecodable) => undecodable.explained(),
+        Refusal::Undecodable(undecodable) => format!("{}{}", undecodable.explained(), undecodable.others()),
         other => other.to_string(),
     }
 }
@@ -267,7 +267,7 @@ fn process_template(
     let (verdict, warnings, changed) = match outcome {
         Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
         Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
-        Ok(Outcome::Injected(injection)) => match Undecodable::as_written(&injection.pod) {
+        Ok(Outcome::Injected(injection)) => match Undecodable::as_written(&request.pod) {
             // An API server has decoded the pods that come to the webhook; a manifest may say anything.
             Some(undecodable) => {
                 (Verdict::Refused(Refusal::Undecodable(Box::new(undecodable))), Vec::new(), None)

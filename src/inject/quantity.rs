@@ -204,7 +204,7 @@ fn whole(digits: u128, exponent: i32) -> Option<u128> {
     let power = 10_u128.checked_pow(exponent.unsigned_abs())?;
     match exponent {
         0.. => digits.checked_mul(power),
-        _ => (digits % power == 0).then(|| digits / power),
+        _ => digits.is_multiple_of(power).then(|| digits / power),
     }
 }
 
@@ -212,7 +212,7 @@ fn whole(digits: u128, exponent: i32) -> Option<u128> {
 fn binary(mut value: u128) -> String {
     let mut suffix = "";
     for next in BINARY {
-        if value % 1024 != 0 {
+        if !value.is_multiple_of(1024) {
             break;
         }
         value /= 1024;
@@ -223,7 +223,7 @@ fn binary(mut value: u128) -> String {
 
 /// Go's `AsCanonicalBytes`, with the suffix; from 10²¹ up there is none, and Go writes the number without it.
 fn decimal(mut digits: u128, mut exponent: i32, as_power: bool) -> Option<String> {
-    while digits % 10 == 0 && digits != 0 {
+    while digits.is_multiple_of(10) && digits != 0 {
         digits /= 10;
         exponent += 1;
     }

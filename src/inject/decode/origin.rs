@@ -56,17 +56,22 @@ impl Undecodable {
     ) -> Option<Undecodable> {
         let own = super::misfits(received);
         let misfits = super::misfits(pod);
+        // The user's own proxy may have moved to another list.
+        let written =
+            |misfit: &Misfit| own.iter().find(|own| (&own.key, &own.value) == (&misfit.key, &misfit.value));
         // What was brought in comes first: it is the less obvious.
-        let misfit = misfits.iter().find(|misfit| !own.contains(misfit)).or(misfits.first())?.clone();
-        let origin = if own.contains(&misfit) {
-            Origin::Pod
-        } else if let Some((kind, key)) = saying(received, &misfit.value) {
+        let misfit = misfits.iter().find(|misfit| written(misfit).is_none()).or(misfits.first())?.clone();
+        let more = misfits.len() - 1;
+        if let Some(own) = written(&misfit) {
+            return Some(Undecodable { misfit: own.clone(), more, origin: Origin::Pod });
+        }
+        let origin = if let Some((kind, key)) = saying(received, &misfit.value) {
             Origin::Metadata { kind, key }
         } else {
             let names = templates.iter().map(|(name, _)| (*name).to_owned()).collect();
             Origin::Configuration { templates: names, place: configured_at(mesh, templates, &misfit) }
         };
-        Some(Undecodable { misfit, more: misfits.len() - 1, origin })
+        Some(Undecodable { misfit, more, origin })
     }
 
     /// For the log of whoever runs the injector, if it is for them: without the value, which may be the pod's after all.
@@ -81,17 +86,32 @@ impl Undecodable {
         ))
     }
 
-    /// All that is known, for whoever wrote both the pod and the configuration.
+    /// All that is known of the place, for whoever wrote both the pod and the configuration.
     pub fn explained(&self) -> String {
         match &self.origin {
             Origin::Configuration { templates, place } => {
-                format!("{}: {}{}{}", of_templates(templates), self.misfit, as_in(place), self.others())
+                format!("{}: {}{}", of_templates(templates), self.misfit, as_in(place))
             }
-            _ => self.to_string(),
+            _ => self.told(),
         }
     }
 
-    fn others(&self) -> String {
+    fn told(&self) -> String {
+        let Misfit { place, accepted, .. } = &self.misfit;
+        let found = self.misfit.found();
+        match &self.origin {
+            Origin::Pod => format!("{place}: found {found}; accepted: {accepted}"),
+            Origin::Metadata { kind, key } => {
+                format!("{kind} {}: found {found}, which {place} cannot be; accepted: {accepted}", shown(key))
+            }
+            Origin::Configuration { templates, .. } => {
+                format!("{} cannot be used for this pod: {}", of_templates(templates), self.misfit)
+            }
+        }
+    }
+
+    /// How many more there are, to be appended to what is said of the first.
+    pub(in crate::inject) fn others(&self) -> String {
         match self.more {
             0 => String::new(),
             more => format!("; {more} more of the kind"),
@@ -101,23 +121,10 @@ impl Undecodable {
 
 impl fmt::Display for Undecodable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Misfit { place, accepted, .. } = &self.misfit;
-        let (found, others) = (self.misfit.found(), self.others());
-        match &self.origin {
-            Origin::Pod => write!(f, "{place}: found {found}; accepted: {accepted}{others}"),
-            Origin::Metadata { kind, key } => {
-                let key = shown(key);
-                write!(
-                    f,
-                    "{kind} {key}: found {found}, which {place} cannot be; accepted: {accepted}{others}"
-                )
-            }
-            Origin::Configuration { templates, .. } => write!(
-                f,
-                "{} cannot be used for this pod: {}; whoever runs the injector finds this in its log",
-                of_templates(templates),
-                self.misfit
-            ),
+        write!(f, "{}{}", self.told(), self.others())?;
+        match self.origin {
+            Origin::Pod | Origin::Metadata { .. } => Ok(()),
+            Origin::Configuration { .. } => f.write_str("; whoever runs the injector finds this in its log"),
         }
     }
 }
@@ -214,3 +221,6 @@ fn collect<'v>(value: &'v Value, place: &str, wanted: &str, places: &mut Vec<(St
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
