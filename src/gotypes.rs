@@ -9,6 +9,7 @@ mod kubernetes;
 
 pub use istio::{BETA_PROXY_CONFIG, MESH_CONFIG, PROXY_CONFIG};
 pub(crate) use istio::{IRREGULAR_NAMES, ONEOFS, WIDE};
+pub(crate) use kubernetes::KUBERNETES_WIDE;
 pub use kubernetes::{NAMESPACED_NAME, OBJECT_META, POD_SPEC, TYPE_META};
 
 /// A Go struct.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use self::{
     decision::{Decision, DecisionInput},
+    decode::Undecodable,
     openshift::ProxyIds,
     post::PostContext,
     reinject::Earlier,
@@ -25,6 +26,7 @@ pub mod check;
 mod conflict;
 pub mod context;
 pub mod decision;
+pub mod decode;
 pub mod image;
 pub mod made;
 pub mod manual;
@@ -34,6 +36,7 @@ mod outcome;
 mod overlay;
 pub mod overrides;
 pub mod post;
+mod quantity;
 pub mod reinject;
 pub mod render;
 pub mod replay;
@@ -165,7 +168,8 @@ pub fn run_by(
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
 
-    let (operations, patch_json) = finish(&mut merged, received)?;
+    let (operations, patch_json) =
+        finish(&mut merged, received, |pod| Undecodable::injected(pod, received, mesh, &templates))?;
     let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
     let injection = Injection { operations, patch_json, pod: merged, templates, decision, warnings };
     Ok(Outcome::Injected(Box::new(injection)))
@@ -336,8 +340,12 @@ const NAMESPACE: &str = "namespace";
 const MANAGED_FIELDS: &str = "managedFields";
 
 /// The number of operations and the text of the patch that makes the wanted pod of the received one, proved by applying
-/// it. The namespace is the server's to fill in, and so it stays as it was received.
-fn finish(wanted: &mut Value, received: &Value) -> Result<(usize, String), Refusal> {
+/// it, and with nothing in it that an API server cannot decode. The namespace is the server's to fill in, and so it stays as it was received.
+fn finish(
+    wanted: &mut Value,
+    received: &Value,
+    undecodable: impl FnOnce(&Value) -> Option<Undecodable>,
+) -> Result<(usize, String), Refusal> {
     if let Some(metadata) = wanted.get_mut(METADATA).and_then(Value::as_object_mut) {
         metadata.remove(MANAGED_FIELDS);
         match received.get(METADATA).and_then(|metadata| metadata.get(NAMESPACE)) {
@@ -352,6 +360,11 @@ fn finish(wanted: &mut Value, received: &Value) -> Result<(usize, String), Refus
     }
     let operations = patch::diff(received, wanted);
     patch::verify(received, &operations, wanted).map_err(Refusal::Unverified)?;
+    if !decode::is_decodable(&operations)
+        && let Some(undecodable) = undecodable(wanted)
+    {
+        return Err(Refusal::Undecodable(Box::new(undecodable)));
+    }
     let json = patch::to_json(&operations);
     if json.len() > PATCH_LIMIT {
         return Err(Refusal::PatchTooLarge { bytes: json.len(), limit: PATCH_LIMIT });

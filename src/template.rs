@@ -56,6 +56,11 @@ impl Template {
         &self.name
     }
 
+    /// The text it was parsed from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The template for data whose fields agree with `known`, a record of some of them, and for pods that have of `keys`
     /// only those that are present: it renders the same, sooner. `ObjectMeta` in `known` is that of a pod without any
     /// annotation or label. Nothing if the template is too large for that, or declares variables inside parentheses.

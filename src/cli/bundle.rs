@@ -8,11 +8,7 @@ use super::{
     report::{self, Color},
     source::{Purpose, Source},
 };
-use crate::{
-    config::{Mesh, Warning},
-    inject::check,
-    yaml,
-};
+use crate::{config::Mesh, yaml};
 
 /// Show configurations.
 #[derive(Debug, Args)]
@@ -54,9 +50,7 @@ impl Bundle {
         let configured = print.source.load(Purpose::Show)?;
         configured.report(color);
         // What the server would say of it.
-        let remarks = check::check(&configured.mesh).map_err(|error| Failure::data(error.to_string()))?;
-        let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };
-        report::configuration(&remarks.iter().map(told).collect::<Vec<_>>(), color);
+        report::configuration(&configured.check()?, color);
         files::print(&yaml::to_string(&configured.mesh.effective_bundle()))
     }
 }

@@ -69,6 +69,10 @@ impl Inject {
         if !self.quiet {
             configured.report(color);
         }
+        let remarks = configured.check()?;
+        if !self.quiet {
+            report::configuration(&remarks, color);
+        }
         let manifests = self.inject_all(&configured, &inputs)?;
         let refused =
             manifests.iter().flat_map(Manifest::rows).filter(|row| row.verdict.is_refusal()).count();

@@ -13,7 +13,10 @@ use clap::Args;
 
 use self::from_cluster::FromCluster;
 use super::{failure::Failure, files, report, report::Color};
-use crate::config::{Mesh, Source as Text, Warning};
+use crate::{
+    config::{Mesh, Source as Text, Warning},
+    inject::{Selection, check},
+};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
 
@@ -62,6 +65,13 @@ impl Configured {
     pub(super) fn report(&self, color: Color) {
         report::origin(&self.origin, color);
         report::configuration(&self.warnings, color);
+    }
+
+    /// Makes the check that the server makes before it takes a configuration into use; gives its remarks.
+    pub(super) fn check(&self) -> Result<Vec<Warning>, Failure> {
+        let remarks = check::check(&self.mesh).map_err(|error| Failure::data(error.to_string()))?;
+        let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };
+        Ok(remarks.iter().map(told).collect())
     }
 }
 

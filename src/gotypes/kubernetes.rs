@@ -8,6 +8,34 @@ const fn f(go: &'static str, json: &'static str, kind: Kind) -> Field {
     Field { go, json, kind }
 }
 
+/// Integers of 64 bits, alone or in lists, all others having 32: Go type name, JSON name.
+#[rustfmt::skip]
+pub(crate) static KUBERNETES_WIDE: &[(&str, &str)] = &[
+    ("v1.ClusterTrustBundleProjection", "user"),
+    ("v1.ConfigMapVolumeSource", "defaultUser"),
+    ("v1.DownwardAPIVolumeFile", "user"),
+    ("v1.DownwardAPIVolumeSource", "defaultUser"),
+    ("v1.KeyToPath", "user"),
+    ("v1.ObjectMeta", "generation"),
+    ("v1.ObjectMeta", "deletionGracePeriodSeconds"),
+    ("v1.PodCertificateProjection", "user"),
+    ("v1.PodSecurityContext", "runAsUser"),
+    ("v1.PodSecurityContext", "runAsGroup"),
+    ("v1.PodSecurityContext", "supplementalGroups"),
+    ("v1.PodSecurityContext", "fsGroup"),
+    ("v1.PodSpec", "terminationGracePeriodSeconds"),
+    ("v1.PodSpec", "activeDeadlineSeconds"),
+    ("v1.Probe", "terminationGracePeriodSeconds"),
+    ("v1.ProjectedVolumeSource", "defaultUser"),
+    ("v1.SecretVolumeSource", "defaultUser"),
+    ("v1.SecurityContext", "runAsUser"),
+    ("v1.SecurityContext", "runAsGroup"),
+    ("v1.ServiceAccountTokenProjection", "expirationSeconds"),
+    ("v1.ServiceAccountTokenProjection", "user"),
+    ("v1.SleepAction", "seconds"),
+    ("v1.Toleration", "tolerationSeconds"),
+];
+
 #[rustfmt::skip]
 static AFFINITY: Type = Type { name: "v1.Affinity", proto: false, fields: &[
     f("NodeAffinity", "nodeAffinity", Kind::Pointer(&Kind::Struct(&NODE_AFFINITY))),

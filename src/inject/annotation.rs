@@ -15,7 +15,6 @@ use crate::names;
 mod document;
 mod keys;
 mod parse;
-mod quantity;
 mod spelling;
 mod table;
 

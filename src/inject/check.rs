@@ -8,13 +8,11 @@
 //! be for certain pods only: it must not contradict the data it is given, and must do for some sample. A template that
 //! says no by `fail` does what it is there for.
 
-mod types;
-
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use serde_json::Value;
 
-use super::{Facts, Outcome, PodRequest, Refusal, Rules, run_by};
+use super::{Facts, PodRequest, Refusal, Rules, run_by};
 use crate::{
     config::{Compat, Injector, Mesh, NativeSidecars, Nodes},
     names, pod,
@@ -201,11 +199,7 @@ fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, Str
         NativeSidecars::Enabled | NativeSidecars::Disabled => &[classic],
     };
     all.iter().find_map(|facts| match run_by(Rules::Configured, mesh, &request, facts) {
-        Ok(Outcome::Injected(injection)) => {
-            let misfit = types::misfit(&injection.pod)?;
-            Some((Weight::Fails, format!("{}: {misfit}", of_templates(&injection.templates))))
-        }
-        Ok(Outcome::Skipped(_)) => None,
+        Ok(_) => None,
         Err(refusal) => Some((weight(&refusal)?, because(&refusal))),
     })
 }
@@ -214,13 +208,10 @@ fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, Str
 fn because(refusal: &Refusal) -> String {
     match refusal {
         Refusal::PatchTooLarge { limit, .. } => format!("the patch would have more than {limit} bytes"),
+        // The samples are ours: nothing of a user's is in it.
+        Refusal::Undecodable(undecodable) => undecodable.explained(),
         refusal => refusal.diagnosis().unwrap_or_else(|| refusal.to_string()),
     }
-}
-
-fn of_templates(names: &[String]) -> String {
-    let noun = if names.len() == 1 { "template" } else { "templates" };
-    format!("{noun} {}", names.join(", "))
 }
 
 /// How bad a refusal is; nothing where it is the sample's doing.
@@ -239,6 +230,7 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         Refusal::Post(_)
         | Refusal::Overlay { .. }
         | Refusal::Merge { .. }
+        | Refusal::Undecodable(_)
         | Refusal::PatchTooLarge { .. }
         | Refusal::Unverified(_) => Some(Weight::Fails),
     }

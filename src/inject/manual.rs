@@ -10,7 +10,10 @@ mod round_trip;
 
 use serde_json::{Map, Value, json};
 
-use super::{Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, warning::Warning};
+use super::{
+    Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, decode::Undecodable,
+    warning::Warning,
+};
 use crate::{
     config::Mesh,
     manifest::{self, CronJobMetadata, Found, Identity, Standing, TemplatePath},
@@ -178,6 +181,7 @@ pub fn explained(refusal: &Refusal) -> String {
         Refusal::Overlay { name, snippet, source } => {
             format!("template {name:?} gives no usable overlay for this pod: {source}{snippet}")
         }
+        Refusal::Undecodable(undecodable) => format!("{}{}", undecodable.explained(), undecodable.others()),
         other => other.to_string(),
     }
 }
@@ -300,13 +304,19 @@ fn process_template(
     let (verdict, warnings, changed) = match outcome {
         Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
         Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
-        Ok(Outcome::Injected(injection)) => {
-            let (templates, mut warnings) = (injection.templates.clone(), injection.warnings.clone());
-            warnings.extend(advice::pod_failure_policy(document, found));
-            let injected = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
-            let changed = (injected != *document).then_some(injected);
-            (Verdict::Injected { templates, changed: changed.is_some() }, warnings, changed)
-        }
+        Ok(Outcome::Injected(injection)) => match Undecodable::as_written(&request.pod) {
+            // An API server has decoded the pods that come to the webhook; a manifest may say anything.
+            Some(undecodable) => {
+                (Verdict::Refused(Refusal::Undecodable(Box::new(undecodable))), Vec::new(), None)
+            }
+            None => {
+                let (templates, mut warnings) = (injection.templates.clone(), injection.warnings.clone());
+                warnings.extend(advice::pod_failure_policy(document, found));
+                let injected = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
+                let changed = (injected != *document).then_some(injected);
+                (Verdict::Injected { templates, changed: changed.is_some() }, warnings, changed)
+            }
+        },
     };
     (Row { object, place: None, verdict, warnings }, changed)
 }

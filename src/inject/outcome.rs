@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{annotation::Offence, decision::Decision, warning::Warning};
+use super::{
+    annotation::Offence,
+    decision::Decision,
+    decode::{Origin, Undecodable},
+    warning::Warning,
+};
 use crate::{merge, patch, pod, template};
 
 /// The answer to a pod that is allowed.
@@ -154,6 +159,9 @@ pub enum Refusal {
         #[source]
         source: merge::Error,
     },
+    /// No API server could decode the pod.
+    #[error("{0}")]
+    Undecodable(Box<Undecodable>),
     /// The patch is larger than an API server would take.
     #[error("the patch would have {bytes} bytes, at most {limit} are accepted")]
     PatchTooLarge {
@@ -186,6 +194,7 @@ impl Refusal {
             Refusal::Directive { .. } => "MERGE_DIRECTIVE",
             Refusal::StandIn { .. } => "STAND_IN",
             Refusal::Merge { .. } => "MERGE_FAILED",
+            Refusal::Undecodable(_) => "UNDECODABLE",
             Refusal::PatchTooLarge { .. } => "PATCH_TOO_LARGE",
             Refusal::NotAPod(_) => "NOT_A_POD",
             Refusal::Unverified(_) => "PATCH_UNVERIFIED",
@@ -203,6 +212,10 @@ impl Refusal {
             | Refusal::NotAPod(_)
             | Refusal::Post(_)
             | Refusal::ProxyConfig(_) => 400,
+            Refusal::Undecodable(undecodable) => match undecodable.origin {
+                Origin::Pod | Origin::Metadata { .. } => 400,
+                Origin::Configuration { .. } => 422,
+            },
             Refusal::Render { .. }
             | Refusal::Overlay { .. }
             | Refusal::Merge { .. }
@@ -218,6 +231,7 @@ impl Refusal {
             Refusal::Render { source, .. } => Some(source.to_string()),
             Refusal::Overlay { name, snippet, source } => Some(format!("template {name}: {source}{snippet}")),
             Refusal::Merge { what, source } => Some(format!("{what}: {source}")),
+            Refusal::Undecodable(undecodable) => undecodable.diagnosis(),
             // Under metadata the path holds the user's own keys.
             Refusal::Unverified(patch::Error::Differs { path }) if path.starts_with("/spec") => {
                 Some(format!("the patched pod differs from the wanted one at {path}"))

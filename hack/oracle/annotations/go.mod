@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/hashicorp/go-version v1.9.0
+	istio.io/api v1.32.0
 	k8s.io/apimachinery v0.36.1
 )
 

@@ -1,4 +1,5 @@
-// Command annotations prints what Go's own parsers say about texts that appear as annotation values and node versions.
+// Command annotations prints what Go's own parsers say about texts that appear as annotation values and node versions, and
+// which annotations and labels Istio's API knows.
 //
 //	go run . > ../../../tests/fixtures/annotations.json
 //
@@ -16,6 +17,8 @@ import (
 	"strings"
 
 	goversion "github.com/hashicorp/go-version"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
@@ -88,6 +91,22 @@ func orNil(value any, err error) any {
 	return value
 }
 
+// istio are the annotations and labels that Istio's API knows, with the objects they are for.
+func istio() map[string]any {
+	annotations, labels := map[string][]string{}, map[string][]string{}
+	for _, known := range annotation.AllResourceAnnotations() {
+		for _, resource := range known.Resources {
+			annotations[known.Name] = append(annotations[known.Name], resource.String())
+		}
+	}
+	for _, known := range label.AllResourceLabels() {
+		for _, resource := range known.Resources {
+			labels[known.Name] = append(labels[known.Name], resource.String())
+		}
+	}
+	return map[string]any{"annotations": annotations, "labels": labels}
+}
+
 func main() {
 	var texts map[string][]string
 	if err := json.Unmarshal(corpus, &texts); err != nil {
@@ -100,6 +119,7 @@ func main() {
 			out[kind][text] = parse(text)
 		}
 	}
+	out["istio"] = istio()
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", " ")

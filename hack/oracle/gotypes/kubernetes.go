@@ -109,6 +109,7 @@ func kubernetesTables(w io.Writer) {
 	fmt.Fprintln(w, "use super::{Field, Kind, Type};")
 	fmt.Fprint(w, rowFn)
 	seen := map[reflect.Type]*table{}
+	wide := map[string][]string{}
 	var collect func(t reflect.Type)
 	collect = func(t reflect.Type) {
 		if seen[t] != nil {
@@ -118,6 +119,9 @@ func kubernetesTables(w io.Writer) {
 		seen[t] = tab
 		goFields(t, func(f reflect.StructField, json string) {
 			tab.fields = append(tab.fields, field{f.Name, json, kindOf(f.Type, collect)})
+			if isWide(f.Type) {
+				wide[tab.name] = append(wide[tab.name], json)
+			}
 		})
 		tab.sortFields()
 	}
@@ -125,7 +129,19 @@ func kubernetesTables(w io.Writer) {
 		collect(root.of)
 		seen[root.of].public, seen[root.of].doc = true, root.doc
 	}
+	writeNames(w, "KUBERNETES_WIDE", "Integers of 64 bits, alone or in lists, all others having 32: Go type name, JSON name.", wide)
 	writeSorted(w, seen)
+}
+
+// isWide: an integer of 64 bits, behind a pointer or in a list as it may be.
+func isWide(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return isWide(t.Elem())
+	case reflect.Int, reflect.Uint, reflect.Uint32, reflect.Uint64:
+		panic("an integer of another kind: " + t.String())
+	}
+	return t.Kind() == reflect.Int64
 }
 
 func writeSorted[K comparable](w io.Writer, seen map[K]*table) {

@@ -5,7 +5,7 @@ go 1.26
 require (
 	github.com/golang/protobuf v1.5.4
 	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af
-	istio.io/api v1.31.1
+	istio.io/api v1.32.0
 	sigs.k8s.io/yaml v1.6.0
 )
 

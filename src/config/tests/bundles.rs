@@ -18,7 +18,7 @@ fn an_empty_bundle_is_the_embedded_configuration() {
     let names: Vec<&String> = mesh.injector().templates.keys().collect();
     assert_eq!(names, ["gateway", "grpc-agent", "grpc-simple", "sidecar"]);
     assert_eq!(mesh.value(&["global", "hub"]), Some(&json!("registry.istio.io/release")));
-    assert_eq!(mesh.value(&["global", "tag"]), Some(&json!("1.30.3")));
+    assert_eq!(mesh.value(&["global", "tag"]), Some(&json!("1.32.0")));
     assert_eq!(mesh.value(&["global", "nothing"]), None);
     assert_eq!(mesh.mesh_config(), crate::meshconfig::mesh::default_mesh_config());
     assert!(mesh.nodes().is_empty() && mesh.namespaces().is_empty() && mesh.env().is_empty());

@@ -290,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn every_annotation_and_label_of_istios_api_is_known() {
+        let fixture: Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/annotations.json")).unwrap();
+        let of = |field: &str| fixture["istio"][field].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let (annotations, labels) = (of("annotations"), of("labels"));
+        let is_known = |key: &str| {
+            super::super::row(key).is_some() || POD_LABELS.contains(&key) || KNOWN_ELSEWHERE.contains(&key)
+        };
+        for key in annotations.iter().chain(&labels).filter(|key| looks_like_ours(key)) {
+            assert!(is_known(key) || is_namespace_label(key), "{key}");
+        }
+        // New in 1.32.
+        for key in ["use-waypoint-canary-weight", "use-waypoint-canary", "use-waypoint-canary-namespace"] {
+            let key = format!("istio.io/{key}");
+            assert!(annotations.iter().chain(&labels).any(|known| *known == key), "{key}");
+        }
+    }
+
+    #[test]
     fn an_injected_pod_bears_the_revision_it_was_injected_by() {
         let pod = json!({"metadata": {"annotations": {"istio.io/rev": "default", "sidecar.istio.io/status": "{}"}}});
         assert_eq!(without_effect(&pod), []);

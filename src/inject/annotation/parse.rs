@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use super::quantity::{self, Sign};
 use crate::config::Compat;
+use crate::inject::quantity::{self, Sign};
 use crate::inject::warning::shown_within;
 
 /// Checks a ProxyConfig in YAML or JSON; the error says what is wrong and what is accepted.

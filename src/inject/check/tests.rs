@@ -205,11 +205,28 @@ fn a_template_that_fails_without_native_sidecars_only_is_found() {
 }
 
 #[test]
+fn a_value_in_a_format_no_api_server_reads_is_traced_to_the_configuration() {
+    let limits = json!({"global": {"proxy": {"resources": {"limits": {"cpu": "2cores"}}}}});
+    let text = of(&mesh(json!({"values": limits}))).unwrap_err();
+    assert!(
+        text.ends_with(
+            "resources.limits[\"cpu\"] would be \"2cores\", where an API server takes a quantity such as 500m, 2 or 1.5Gi; it is so in values.global.proxy.resources.limits.cpu"
+        ),
+        "{text}"
+    );
+    let proxy = "spec:\n  containers:\n  - name: istio-proxy\n    resources: {requests: {memory: 512MB}}\n";
+    let text = judged(json!({"sidecar": proxy})).unwrap_err();
+    assert!(text.ends_with("; it is so in template sidecar, line 4"), "{text}");
+    // Also where it is asked for only.
+    assert!(judged(json!({"extra": proxy})).is_err());
+}
+
+#[test]
 fn a_pod_no_api_server_can_decode_is_refused() {
     let port = "spec:\n  containers:\n  - name: istio-proxy\n    image: p\n    env:\n    - name: PORT\n      value: {{ .Values.global.proxy.statusPort }}\n";
     let text = judged(json!({"sidecar": port})).unwrap_err();
     assert!(
-        text.ends_with("template sidecar: spec.containers[istio-proxy].env[PORT].value would be a number, where an API server takes a string; quotes make a string in YAML"),
+        text.ends_with("template sidecar: spec.containers[istio-proxy].env[PORT].value would be 15020, where an API server takes a string; quotes make a string in YAML"),
         "{text}"
     );
 }

@@ -175,9 +175,10 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// The candidate most like a word, if it is like it at all: at most a third of it differs.
+/// The candidate that a word is a slip of, if there is one: at most a third of it differs, and at most three letters. A
+/// field of a newer Istio is no slip, however much its name has in common with others.
 pub(crate) fn nearest(word: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let most = (word.chars().count() / 3).max(1);
+    let most = (word.chars().count() / 3).clamp(1, 3);
     candidates
         .map(|candidate| (edits(word, candidate), candidate))
         .filter(|(edits, _)| *edits <= most)
