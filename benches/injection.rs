@@ -14,6 +14,7 @@ use outrigger::{
         made::Made,
         openshift::ProxyIds,
         post::{self, PostContext},
+        reinject::Earlier,
         render::{self, View},
         replay::{Question, Replays, Sketch},
     },
@@ -247,6 +248,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     let context = PostContext {
         received: pod,
         made: &Made::of(&injection.pod),
+        earlier: &Earlier::of(pod, &mut Vec::new()).unwrap(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),

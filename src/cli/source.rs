@@ -15,7 +15,7 @@ use self::from_cluster::FromCluster;
 use super::{failure::Failure, files, report, report::Color};
 use crate::{
     config::{Mesh, Source as Text, Warning},
-    inject::{Selection, check},
+    inject::check,
 };
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};

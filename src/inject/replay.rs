@@ -31,8 +31,8 @@ use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
 use super::{
-    Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning, decision::Reason, known_nodes,
-    native, run_by,
+    Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning, decision::Reason, known_nodes, native,
+    run_by,
 };
 use crate::{config::Mesh, seen::Seen};
 

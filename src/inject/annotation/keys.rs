@@ -293,7 +293,8 @@ mod tests {
     fn every_annotation_and_label_of_istios_api_is_known() {
         let fixture: Value =
             serde_json::from_str(include_str!("../../../tests/fixtures/annotations.json")).unwrap();
-        let of = |field: &str| fixture["istio"][field].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let of =
+            |field: &str| fixture["istio"][field].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         let (annotations, labels) = (of("annotations"), of("labels"));
         let is_known = |key: &str| {
             super::super::row(key).is_some() || POD_LABELS.contains(&key) || KNOWN_ELSEWHERE.contains(&key)

@@ -40,8 +40,9 @@ pub(super) fn looks_like_ours(key: &str) -> bool {
     };
     key.len() <= LONGEST
         && (0..key.len()).any(|at| {
-            key.get(at..)
-                .is_some_and(|rest| matches!(rest.first(), Some(b'i' | b'I' | b's' | b'S' | b'o' | b'O')) && starts(rest))
+            key.get(at..).is_some_and(|rest| {
+                matches!(rest.first(), Some(b'i' | b'I' | b's' | b'S' | b'o' | b'O')) && starts(rest)
+            })
         })
 }
 
