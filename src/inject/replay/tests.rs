@@ -491,7 +491,7 @@ fn warnings_about_keys_and_ports_are_replayed() {
     let of = |names| {
         let mut pod = pod(names);
         pod["metadata"]["labels"]["sidecar.istio.io.inject"] = json!("false");
-        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 15001}]);
+        pod["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 15001}]);
         pod
     };
     assert_eq!(desk.taught(&of(NAMED)), Some(Learned::Kept));
