@@ -30,19 +30,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "HANDLER_OF_ANOTHER_HOST",
         reason: "a handler with a host is left alone: the kubelet asks that host, whose port 15020 is not the agent's",
-        applies: |_, call| rewritten(call).any(|(_, _, handler)| has_host(handler)),
-        explains: is_handler_or_table,
-    },
-    Rule {
-        name: "INIT_CONTAINER_BEFORE_PROXY",
-        reason: "a startup probe or postStart hook of an init container is left alone beside an ordinary proxy: nothing \
-                 behind the container starts before it has succeeded, and so no agent that could answer",
-        applies: |_, call| {
-            let is_ordinary = |pod| pod::find(pod::containers(pod), names::CONTAINER_PROXY).is_some();
-            let is_awaited = |field| ["startupProbe", "postStart"].contains(&field);
-            call.patched.as_ref().is_some_and(is_ordinary)
-                && rewritten(call).any(|(list, field, _)| list == "initContainers" && is_awaited(field))
-        },
+        applies: |_, call| rewritten(call).any(has_host),
         explains: is_handler_or_table,
     },
     Rule {
@@ -174,24 +162,24 @@ fn is_handler_or_table(path: &str) -> bool {
     is_handler(path) || path.ends_with("/env") || path.contains("/env/")
 }
 
-/// The application's handlers that the recorded answer has changed, as they were: list and field they stand in.
-fn rewritten(call: &Call) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
-    const FIELDS: [&str; 5] = ["readinessProbe", "livenessProbe", "startupProbe", "preStop", "postStart"];
-    let of = |container: &Value, field: &str| match field {
-        "preStop" | "postStart" => container["lifecycle"][field].clone(),
-        _ => container[field].clone(),
-    };
+/// The application's handlers that the recorded answer has changed, as they were.
+fn rewritten(call: &Call) -> impl Iterator<Item = &Value> {
+    const PLACES: [&str; 5] = [
+        "/readinessProbe",
+        "/livenessProbe",
+        "/startupProbe",
+        "/lifecycle/preStop",
+        "/lifecycle/postStart",
+    ];
     let patched = call.patched.as_ref().unwrap_or(&Value::Null);
-    ["containers", "initContainers"].into_iter().flat_map(move |list| {
-        let own = pod::spec_list(&call.pod, list).iter();
-        let own = own.filter(|container| pod::name(container) != names::CONTAINER_PROXY);
-        own.flat_map(move |container| {
-            FIELDS.into_iter().filter_map(move |field| {
-                let holder = if field.starts_with('p') { container.get("lifecycle")? } else { container };
-                let handler = holder.get(field)?;
-                let after = pod::find(pod::spec_list(patched, list), pod::name(container))?;
-                (of(after, field) != *handler).then_some((list, field, handler))
-            })
+    let lists = ["containers", "initContainers"].into_iter();
+    let own = lists.flat_map(|list| pod::spec_list(&call.pod, list).iter().map(move |own| (list, own)));
+    let own = own.filter(|(_, own)| pod::name(own) != names::CONTAINER_PROXY);
+    own.flat_map(move |(list, own)| {
+        let after = pod::find(pod::spec_list(patched, list), pod::name(own));
+        PLACES.into_iter().filter_map(move |place| {
+            let handler = own.pointer(place)?;
+            (after?.pointer(place) != Some(handler)).then_some(handler)
         })
     })
 }
