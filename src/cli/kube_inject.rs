@@ -14,7 +14,7 @@ use super::{
 };
 use crate::inject::{
     Rules,
-    manual::{self, Options},
+    manual::{self, Options, Row, Verdict},
 };
 
 /// Inject a manifest with the flags and the rules of `istioctl kube-inject`.
@@ -62,7 +62,10 @@ impl KubeInject {
         report::duplicates(&input.name, &manifest, color);
         report::left_alone(&manifest, color);
         if manifest.is_refused() {
-            if let Some(lacking) = self.configuration.lacking_values(&configured.mesh) {
+            // What the user wrote into the pod is no matter of values.
+            let is_of_values = |row: &Row| matches!(&row.verdict, Verdict::Refused(why) if why.code() != 400);
+            let lacking = self.configuration.lacking_values(&configured.mesh);
+            if let Some(lacking) = lacking.filter(|_| manifest.rows().any(is_of_values)) {
                 report::errors(&lacking, color);
             }
             return Err(Failure::data("an object is refused, so nothing was written"));

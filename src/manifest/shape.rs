@@ -98,15 +98,26 @@ fn says_template(key: &str) -> (bool, bool) {
 /// Whether a template has all that its pods need, if it is one: containers, each with a name.
 fn template(value: &Value) -> Option<bool> {
     let containers = value.get("spec")?.get("containers")?.as_array()?;
-    let is_named = |container: &Value| {
-        let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    let is_named = |container: &Value| match container.get("name") {
+        Some(Value::String(name)) => {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        }
+        // A name without the quotes it needs, such as `name: n`.
+        name => name.is_some_and(is_bare),
     };
     containers.iter().all(is_named).then(|| containers.iter().all(has_image))
 }
 
 /// Whether a container says its image; that of the proxy may come from a template.
 pub(super) fn has_image(container: &Value) -> bool {
-    let text = |key: &str| container.get(key).and_then(Value::as_str).unwrap_or_default();
-    !text("image").is_empty() || text("name") == crate::names::CONTAINER_PROXY
+    let has_text = match container.get("image") {
+        Some(Value::String(image)) => !image.is_empty(),
+        image => image.is_some_and(is_bare),
+    };
+    has_text || container.get("name").and_then(Value::as_str) == Some(crate::names::CONTAINER_PROXY)
+}
+
+/// What YAML takes for something else than the text it was meant to be.
+fn is_bare(value: &Value) -> bool {
+    value.is_number() || value.is_boolean()
 }

@@ -399,6 +399,7 @@ fn a_template_stands_as_what_it_has() {
         ("{$setElementOrder/containers: [], containers: [{name: a, image: a}]}", Standing::Patch),
         ("{containers: [{name: a}, {name: b, image: b}]}", Standing::Whole),
         ("{containers: [{name: istio-proxy}]}", Standing::Whole),
+        ("{containers: [{name: n, image: 1}]}", Standing::Whole),
         ("{containers: x}", Standing::Whole),
     ] {
         let text = format!("{{apiVersion: apps/v1, kind: Deployment, spec: {{template: {{spec: {spec}}}}}}}");

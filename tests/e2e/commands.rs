@@ -386,6 +386,13 @@ async fn configurations_come_from_the_cluster() {
     let file = shell.file("snapshot.yaml", &snapshot);
     assert_eq!(shell.done(&["inject", "-f", &manifest, "--bundle", &file]).await, run.stdout);
 
+    // A namespace that the webhook does not select is skipped for the reason it has there.
+    control_plane.create_namespace("closed", &[("istio-injection", "disabled")]).await;
+    let bare = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: a}]}\n";
+    let bare = shell.file("bare.yaml", bare);
+    let run = shell.run(&["inject", "-f", &bare, "-n", "closed", "--from-cluster"]).await;
+    assert!(run.stderr.contains("Pod closed/p: skipped (NAMESPACE_DISABLED)"), "{}", run.stderr);
+
     // Our own ConfigMap goes first, for its revision only.
     let own = "{injector: {templates: {sidecar: \"metadata: {labels: {mark: own}}\"}}}";
     let literal = format!("--from-literal=bundle={own}");
@@ -417,8 +424,11 @@ async fn configurations_come_from_the_cluster() {
     control_plane.kubectl(&["-n", "istio-system", "create", "rolebinding", "r", "--role=r", subject]).await;
     let run = limited.run(&with(&["--istio-namespace=istio-system"])).await;
     assert_eq!(run.code, 0, "{}", run.stderr);
-    for lacking in ["may not list nodes: the role lacks \"list\" on \"nodes\"", "may not list proxyconfigs: "]
-    {
+    for lacking in [
+        "may not list nodes: the role lacks \"list\" on \"nodes\"",
+        "may not list proxyconfigs: ",
+        "which namespaces are injected is not known",
+    ] {
         assert!(run.stderr.contains(lacking), "{}", run.stderr);
     }
 }
