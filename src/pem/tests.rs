@@ -21,6 +21,42 @@ fn none(text: &str, flaws: &[(usize, Problem)]) {
     assert_eq!(read(text), (vec![], flaws.to_vec()), "{text:?}");
 }
 
+/// What Go finds in a text; `hack/oracle/pem` writes it.
+#[derive(serde::Deserialize)]
+struct Example {
+    text: String,
+    blocks: Vec<Found>,
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+struct Found {
+    label: String,
+    headers: bool,
+    der: String,
+}
+
+// Each line of the file is an example; another file can be tried with OUTRIGGER_PEM.
+#[test]
+fn the_blocks_are_those_that_go_finds() {
+    let recorded = include_str!("../../tests/fixtures/pem.jsonl");
+    let other = std::env::var("OUTRIGGER_PEM").map(|file| std::fs::read_to_string(file).unwrap());
+    let (mut examples, mut differ) = (0, Vec::new());
+    for line in other.as_deref().unwrap_or(recorded).lines() {
+        let Example { text, blocks } = serde_json::from_str(line).unwrap();
+        let found = Pem::parse(text.as_bytes()).blocks.into_iter().map(|block| Found {
+            label: block.label,
+            headers: block.has_headers,
+            der: STANDARD.encode(&block.der),
+        });
+        let found: Vec<_> = found.collect();
+        examples += 1;
+        if found != blocks && differ.len() < 20 {
+            differ.push(format!("{text:?}\n  {found:?}\n  {blocks:?}"));
+        }
+    }
+    assert!(examples >= 400 && differ.is_empty(), "{examples}\n{}", differ.join("\n"));
+}
+
 #[test]
 fn what_was_written_is_read() {
     let text = block(CERTIFICATE, &[7; 100]);
@@ -98,6 +134,11 @@ fn certificates_alone_are_certificates_alone() {
         (
             certificate.replace("YWJj", "Proc-Type: 4\n\nYWJj"),
             "line 1: found a CERTIFICATE with header lines",
+        ),
+        (key.replace('\n', ""), "line 1: found a private key (RSA PRIVATE KEY)"),
+        (
+            certificate.replace('\n', ""),
+            "line 1: found a broken block CERTIFICATE: it has no END line of its own",
         ),
         (String::new(), "found no certificate"),
         ("garbage".to_owned(), "found no certificate"),

@@ -200,7 +200,11 @@ pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
 /// Why a certificate can be of use to nobody, the library that serves among them.
 pub(super) fn useless(der: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    key_objection(certificate.public_key()).or_else(|| unhandled(&certificate)).or_else(|| unreadable(der))
+    let old = certificate.version() != X509Version::V3;
+    key_objection(certificate.public_key())
+        .or_else(|| unhandled(&certificate))
+        .or_else(|| unreadable(der))
+        .or_else(|| old.then(|| "is not of X.509 version 3".to_owned()))
 }
 
 /// The size of a certificate's RSA key in bits.
