@@ -1,6 +1,6 @@
-// Writes tests/fixtures/pem.jsonl: texts that look like PEM, and the blocks that Go's encoding/pem finds in them.
+// Writes tests/fixtures/pem.json: texts that look like PEM, and the blocks that Go's encoding/pem finds in them.
 //
-//	go run . [COUNT [SEED]] > ../../../tests/fixtures/pem.jsonl
+//	go run . [COUNT [SEED]] > ../../../tests/fixtures/pem.json
 package main
 
 import (
@@ -100,8 +100,7 @@ func main() {
 		}
 	}
 	random := rand.New(rand.NewSource(seed))
-	out := json.NewEncoder(os.Stdout)
-	out.SetEscapeHTML(false)
+	separator := "["
 	for number := 0; number < count; number++ {
 		written := text(random)
 		if number%3 == 0 {
@@ -123,8 +122,12 @@ func main() {
 			}
 			found.Blocks = append(found.Blocks, block{one.Type, len(one.Headers) > 0, one.Bytes})
 		}
-		if err := out.Encode(found); err != nil {
+		encoded, err := json.Marshal(found)
+		if err != nil {
 			panic(err)
 		}
+		fmt.Printf("%s\n%s", separator, encoded)
+		separator = ","
 	}
+	fmt.Println("\n]")
 }
