@@ -46,7 +46,7 @@ serve:
 
 # regenerate fixtures and type tables from Go's own implementations (needs Go and its module proxy)
 oracles:
-    for oracle in annotations formats meshconfig podschema selector strategicmerge template yaml; do \
+    for oracle in annotations formats meshconfig pem podschema selector strategicmerge template yaml; do \
       (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
     cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
     cd hack/oracle/gotypes && for table in kubernetes istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done

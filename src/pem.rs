@@ -110,7 +110,7 @@ impl Pem {
                 self.flaw(open.line, open.label, Problem::NoEnd);
             }
             match rest.strip_suffix(DASHES.as_bytes()) {
-                Some(label) if !contains(label, DASHES) => {
+                Some(label) if find(label, BEGIN).is_none() => {
                     let label = text_of(label);
                     let body = Vec::new();
                     *open = Some(Open { label, line: number, in_headers: true, has_headers: false, body });
@@ -123,6 +123,10 @@ impl Pem {
                 Some(open) if rest.strip_suffix(DASHES.as_bytes()) != Some(open.label.as_bytes()) => {
                     self.flaw(open.line, open.label, Problem::End);
                 }
+                // Headers alone are no block.
+                Some(open) if open.has_headers && open.in_headers => {
+                    self.flaw(open.line, open.label, Problem::Base64);
+                }
                 Some(open) => self.close(open),
             }
             if let Some(place) = find(rest, BEGIN) {
@@ -134,6 +138,14 @@ impl Pem {
         {
             let rest = line.get(place + mark.len()..).unwrap_or_default();
             self.flaw(number, label_of(rest), Problem::Place);
+            match open {
+                Some(open) if *mark == END && open.in_headers && line.contains(&b':') => {
+                    open.has_headers = true
+                }
+                // It spoils the block around it.
+                Some(open) => open.body.push(b'-'),
+                None => {}
+            }
         } else if let Some(open) = open {
             if open.in_headers && line.contains(&b':') {
                 open.has_headers = true;
@@ -242,10 +254,6 @@ fn find(line: &[u8], mark: &str) -> Option<usize> {
     line.windows(mark.len()).position(|window| window == mark.as_bytes())
 }
 
-fn contains(line: &[u8], mark: &str) -> bool {
-    find(line, mark).is_some()
-}
-
 /// The name in what follows BEGIN or END.
 fn label_of(rest: &[u8]) -> String {
     text_of(rest.get(..find(rest, DASHES).unwrap_or(rest.len())).unwrap_or_default())
@@ -257,7 +265,9 @@ fn text_of(bytes: &[u8]) -> String {
 
 /// A name that somebody else chose, fit for a line.
 fn shown(label: &str) -> String {
-    label.chars().filter(|character| !character.is_control()).take(64).collect()
+    // Where all of a block is on one line, its content is a part of its name.
+    let name = label.split(DASHES).next().unwrap_or_default();
+    name.chars().filter(|character| !character.is_control()).take(64).collect()
 }
 
 impl fmt::Display for Flaw {

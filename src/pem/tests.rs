@@ -21,6 +21,39 @@ fn none(text: &str, flaws: &[(usize, Problem)]) {
     assert_eq!(read(text), (vec![], flaws.to_vec()), "{text:?}");
 }
 
+/// What Go finds in a text; `hack/oracle/pem` writes it.
+#[derive(serde::Deserialize)]
+struct Example {
+    text: String,
+    blocks: Vec<Found>,
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+struct Found {
+    label: String,
+    headers: bool,
+    der: String,
+}
+
+#[test]
+fn the_blocks_are_those_that_go_finds() {
+    let recorded = include_str!("../../tests/fixtures/pem.json");
+    let examples: Vec<Example> = serde_json::from_str(recorded).unwrap();
+    let (count, mut differ) = (examples.len(), Vec::new());
+    for Example { text, blocks } in examples {
+        let found = Pem::parse(text.as_bytes()).blocks.into_iter().map(|block| Found {
+            label: block.label,
+            headers: block.has_headers,
+            der: STANDARD.encode(&block.der),
+        });
+        let found: Vec<_> = found.collect();
+        if found != blocks && differ.len() < 20 {
+            differ.push(format!("{text:?}\n  {found:?}\n  {blocks:?}"));
+        }
+    }
+    assert!(count >= 400 && differ.is_empty(), "{count}\n{}", differ.join("\n"));
+}
+
 #[test]
 fn what_was_written_is_read() {
     let text = block(CERTIFICATE, &[7; 100]);
@@ -98,6 +131,11 @@ fn certificates_alone_are_certificates_alone() {
         (
             certificate.replace("YWJj", "Proc-Type: 4\n\nYWJj"),
             "line 1: found a CERTIFICATE with header lines",
+        ),
+        (key.replace('\n', ""), "line 1: found a private key (RSA PRIVATE KEY)"),
+        (
+            certificate.replace('\n', ""),
+            "line 1: found a broken block CERTIFICATE: it has no END line of its own",
         ),
         (String::new(), "found no certificate"),
         ("garbage".to_owned(), "found no certificate"),

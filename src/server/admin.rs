@@ -179,7 +179,8 @@ impl Admin {
         for Check { name, problem, detail, remark } in checks {
             // Writing to a String does not fail. A check has one line: what is said to be wrong is not called ok too.
             let _ = match (problem, remark) {
-                (Some(problem), _) => writeln!(lines, "[-]{name} failed: {problem}"),
+                (Some(problem), Some(remark)) => writeln!(lines, "[-]{name} failed: {problem}; {remark}"),
+                (Some(problem), None) => writeln!(lines, "[-]{name} failed: {problem}"),
                 (None, Some(remark)) if detail.is_empty() => writeln!(lines, "[!]{name} {remark}"),
                 (None, Some(remark)) => writeln!(lines, "[!]{name} {remark} ({detail})"),
                 (None, None) if detail.is_empty() => writeln!(lines, "[+]{name} ok"),

@@ -148,7 +148,7 @@ fn only_certificates_become_a_ca_bundle() {
             format!("\u{feff}{ca}").into_bytes(),
             "line 1: found a broken block CERTIFICATE: its BEGIN".to_owned(),
         ),
-        (ca[..ca.len() / 2].as_bytes().to_vec(), "it has no END line".to_owned()),
+        (ca.as_bytes()[..ca.len() / 2].to_vec(), "it has no END line".to_owned()),
         (
             ca.replace("BEGIN C", "BEGIN TRUSTED C").replace("END C", "END TRUSTED C").into_bytes(),
             "found a block named TRUSTED CERTIFICATE".to_owned(),

@@ -122,3 +122,21 @@ fn pod(labels: &Map<String, Value>) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_waited_for_longer_than_the_webhook_is() {
+        let chosen = |entry: Value| {
+            let mut entry = entry;
+            entry["name"] = json!("object.sidecar-injector.istio.io");
+            let found = choose(&json!({"webhooks": [entry]}), &Map::new(), "default").unwrap();
+            (found.timeout.as_secs(), found.patience.as_secs())
+        };
+        assert_eq!(chosen(json!({})), (10, 15));
+        assert_eq!(chosen(json!({"timeoutSeconds": 30})), (30, 35));
+        assert_eq!(chosen(json!({"timeoutSeconds": 2, "reinvocationPolicy": "IfNeeded"})), (2, 9));
+    }
+}

@@ -45,7 +45,8 @@ pub enum Error {
 }
 
 const CHAIN: &str = "a chain of certificates in PEM, the server's own first";
-const KEY: &str = "one unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1; RSA, ECDSA or Ed25519)";
+const KEY: &str =
+    "one unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1; RSA of 2048 to 8192 bits, ECDSA or Ed25519)";
 /// No certificate file is this large.
 const FILE_BYTES: usize = 1 << 20;
 
@@ -54,12 +55,14 @@ const FILE_BYTES: usize = 1 << 20;
 /// # Errors
 /// When a file cannot be read, is not PEM of the right kind, or the two do not belong together.
 pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, Error> {
-    let pem = Pem::parse(&read(chain_file)?);
+    let text = read(chain_file)?;
+    let pem = Pem::parse(&text);
     pem.whole().map_err(|problem| content(chain_file, problem, CHAIN))?;
     let chain: Vec<CertificateDer<'static>> =
         pem.certificates().map(|block| CertificateDer::from(block.der.clone())).collect();
     let Some(leaf) = chain.first().cloned() else {
-        return Err(content(chain_file, "no certificate".to_owned(), CHAIN));
+        let der = if text.first() == Some(&0x30) { " in PEM; it may be DER" } else { "" };
+        return Err(content(chain_file, format!("no certificate{der}"), CHAIN));
     };
     super::chain::validity(&leaf)
         .map_err(|_| content(chain_file, "a certificate that is not X.509".to_owned(), CHAIN))?;
@@ -73,7 +76,7 @@ pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, E
             Error::Mismatch { chain: chain_file.to_owned(), key: key_file.to_owned() }
         }
         rustls::Error::InvalidCertificate(error) => {
-            content(chain_file, format!("a certificate that cannot be used ({error:?})"), CHAIN)
+            content(chain_file, format!("a certificate that cannot be used ({error})"), CHAIN)
         }
         _ => {
             let size = rsa_size(&leaf).map(|bits| format!(" (RSA, {bits} bits)")).unwrap_or_default();

@@ -133,8 +133,9 @@ const WEAK_SIGNATURES: [(&str, &str); 4] = [
     ("1.2.840.10045.4.1", "SHA-1, which is insecure"),
     ("1.3.14.3.2.29", "SHA-1, which is insecure"),
 ];
-/// What RSASSA-PSS may be used with: SHA-256, SHA-384 and SHA-512.
-const PSS_HASHES: [&str; 3] = ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"];
+/// What RSASSA-PSS may be used with, and the bytes of salt that go with each: SHA-256, SHA-384 and SHA-512.
+const PSS_HASHES: [(&str, u32); 3] =
+    [("2.16.840.1.101.3.4.2.1", 32), ("2.16.840.1.101.3.4.2.2", 48), ("2.16.840.1.101.3.4.2.3", 64)];
 /// Extensions of X.509 itself (2.5.29.N) that Go reads. Names and name constraints are handled by what is in them.
 const HANDLED: [&str; 11] = [
     "2.5.29.15",
@@ -200,7 +201,11 @@ pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
 /// Why a certificate can be of use to nobody, the library that serves among them.
 pub(super) fn useless(der: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    key_objection(certificate.public_key()).or_else(|| unhandled(&certificate)).or_else(|| unreadable(der))
+    let old = certificate.version() != X509Version::V3;
+    key_objection(certificate.public_key())
+        .or_else(|| unhandled(&certificate))
+        .or_else(|| unreadable(der))
+        .or_else(|| old.then(|| "is not of X.509 version 3".to_owned()))
 }
 
 /// The size of a certificate's RSA key in bits.
@@ -243,14 +248,25 @@ fn unverifiable(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
         return Some((*weak).to_owned());
     }
     if oid == RSASSA_PSS {
-        let known = matches!(
-            SignatureAlgorithm::try_from(algorithm),
-            Ok(SignatureAlgorithm::RSASSA_PSS(parameters))
-                if PSS_HASHES.contains(&parameters.hash_algorithm_oid().to_id_string().as_str())
-        );
-        return (!known).then(|| "RSASSA-PSS over a hash that is not taken".to_owned());
+        return pss_problem(algorithm).map(str::to_owned);
     }
     Some(format!("an algorithm that is not known ({oid})"))
+}
+
+/// Of the parameters of RSASSA-PSS Go knows three sets alone.
+fn pss_problem(algorithm: &AlgorithmIdentifier<'_>) -> Option<&'static str> {
+    let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(algorithm) else {
+        return Some("RSASSA-PSS and parameters that cannot be read");
+    };
+    let hash = parameters.hash_algorithm_oid();
+    let Some((_, salt)) = PSS_HASHES.iter().find(|(known, _)| *known == hash.to_id_string()) else {
+        return Some("RSASSA-PSS over a hash that is not taken");
+    };
+    if parameters.mask_gen_algorithm().is_ok_and(|mask| mask.hash != *hash) {
+        return Some("RSASSA-PSS with two hashes");
+    }
+    // What OpenSSL takes unless it is told otherwise is as long as there is room for.
+    (parameters.salt_length() != *salt).then_some("RSASSA-PSS with a salt that is not as long as the hash")
 }
 
 fn unhandled(certificate: &X509Certificate<'_>) -> Option<String> {

@@ -200,3 +200,35 @@ fn what_nobody_can_use_has_a_reason() {
     let found = useless(parameters.self_signed(&key).unwrap().der()).unwrap();
     assert!(found.contains("has a critical extension that is not known"), "{found}");
 }
+
+/// As OpenSSL writes them; Go's `x509.Certificate.Verify` says "algorithm unimplemented" to all but the first.
+#[test]
+fn parameters_of_rsassa_pss_are_those_that_go_knows() {
+    use x509_parser::prelude::FromDer;
+    // Identifiers of RSASSA-PSS, of SHA-256, SHA-512 and MGF1.
+    const PSS: &str = "06092a864886f70d01010a";
+    const MGF1: &str = "06092a864886f70d010108";
+    let hash = |last: &str| format!("300d060960864801650304020{last}0500");
+    let sequence = |content: &str| format!("30{:02x}{content}", content.len() / 2);
+    let tagged = |tag: &str, content: &str| format!("{tag}{:02x}{content}", content.len() / 2);
+    let problem = |of: &str, mask: &str, salt: &str| {
+        let mask = sequence(&format!("{MGF1}{}", hash(mask)));
+        let parameters = format!("{}{}{}", tagged("a0", &hash(of)), tagged("a1", &mask), tagged("a2", salt));
+        let text = sequence(&format!("{PSS}{}", sequence(&parameters)));
+        let bytes: Vec<u8> =
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+        let (_, algorithm) = AlgorithmIdentifier::from_der(&bytes).unwrap();
+        unverifiable(&algorithm)
+    };
+    let (sha256, sha512) = ("1", "3");
+    assert_eq!(problem(sha256, sha256, "020120"), None);
+    assert_eq!(problem(sha512, sha512, "020140"), None);
+    for (of, mask, salt, wanted) in [
+        (sha256, sha256, "020200de", "a salt that is not as long as the hash"),
+        (sha512, sha256, "020140", "two hashes"),
+        ("4", "4", "02011c", "a hash that is not taken"),
+    ] {
+        let found = problem(of, mask, salt).unwrap();
+        assert!(found.contains(wanted), "{wanted}: {found}");
+    }
+}
