@@ -11,6 +11,7 @@ use outrigger::{
     inject::{
         self, Facts, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
+        decode,
         made::Made,
         openshift::ProxyIds,
         post::{self, PostContext},
@@ -205,6 +206,9 @@ fn stages(c: &mut Criterion) {
         b.iter(|| patch::diff(&request.pod, black_box(&injection.pod)))
     });
     let operations = patch::diff(&request.pod, &injection.pod);
+    c.bench_function("stage/decode: what the patch brings", |b| {
+        b.iter(|| decode::is_decodable(black_box(&operations)));
+    });
     c.bench_function("stage/patch: verify", |b| {
         b.iter(|| patch::verify(&request.pod, black_box(&operations), &injection.pod).unwrap());
     });

@@ -53,7 +53,7 @@ pub fn misfits(pod: &Value) -> Vec<Misfit> {
 }
 
 /// Whether what a patch puts into a pod can be decoded.
-pub(super) fn is_decodable(operations: &[Operation<'_>]) -> bool {
+pub fn is_decodable(operations: &[Operation<'_>]) -> bool {
     operations.iter().all(|operation| {
         let (Operation::Add { path, value } | Operation::Replace { path, value }) = operation else {
             return true;
