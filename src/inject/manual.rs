@@ -9,10 +9,10 @@ mod round_trip;
 
 use serde_json::{Map, Value, json};
 
-use super::{Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, warning::Warning};
+use super::{Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, warning::{Warning, shown_within}};
 use crate::{
     config::Mesh,
-    manifest::{self, CronJobMetadata, Found, Identity, TemplatePath},
+    manifest::{self, Corrections, CronJobMetadata, Found, Identity, Kinds, TemplatePath},
     patch, yaml,
 };
 
@@ -74,7 +74,7 @@ pub enum Verdict {
 /// # Errors
 /// When the text is neither; a pod that is refused is a [`Verdict`].
 pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, SyntaxError> {
-    let mut documents = document::read(text)?;
+    let mut documents = document::read(text, &search(options))?;
     for document in &mut documents {
         document.process(options);
     }
@@ -164,25 +164,32 @@ pub fn explained(refusal: &Refusal) -> String {
 
 impl Document<'_> {
     fn process(&mut self, options: &Options<'_>) {
-        let mut injected = None;
-        let found = pod_templates(&self.original, options);
-        for identity in manifest::identities(&self.original) {
-            let mut templates = found.iter().filter(|found| found.object == identity.object).peekable();
-            if templates.peek().is_none() && !self.original.is_null() {
-                self.rows.push(Row {
-                    object: identity.clone(),
-                    verdict: Verdict::NoPodTemplate,
-                    warnings: Vec::new(),
-                });
+        let found = pod_templates(self.as_read(), options);
+        // One copy for all templates: a copy for each would take quadratic time for the items of a List.
+        let mut work = if found.is_empty() { Value::Null } else { self.as_read().clone() };
+        let mut injected = false;
+        let mut found = found.iter().peekable();
+        let mut rows = Vec::new();
+        for identity in manifest::identities(self.as_read()) {
+            let mut warnings = self.corrections.get(&identity.object).map(corrected).unwrap_or_default();
+            let mut has_template = false;
+            while let Some(found) = found.next_if(|found| found.object == identity.object) {
+                has_template = true;
+                let (mut row, changed) = process_template(&mut work, &identity, found, options);
+                row.warnings.splice(0..0, warnings.drain(..));
+                rows.push(row);
+                injected |= changed;
             }
-            for found in templates {
-                let document = injected.as_ref().unwrap_or(&self.original);
-                let (row, changed) = process_template(document, &identity, found, options);
-                self.rows.push(row);
-                injected = changed.or(injected);
+            if !has_template && !self.original.is_null() {
+                rows.push(Row { object: identity, verdict: Verdict::NoPodTemplate, warnings });
             }
         }
-        self.injected = injected;
+        self.rows = rows;
+        self.injected = if injected {
+            Some(work)
+        } else {
+            self.corrected.take().filter(|_| self.corrections.values().any(Corrections::matter))
+        };
     }
 
     /// The patches of the objects that changed.
@@ -209,15 +216,59 @@ fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
     Value::Object(entry)
 }
 
-fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
-    let how = manifest::Options {
+/// What the user should know of how an object was read.
+fn corrected(corrections: &Corrections) -> Vec<Warning> {
+    let Corrections { unquoted, respelt, .. } = corrections;
+    let path = |path: &str| shown_within(path, 96);
+    let mut warnings = Vec::new();
+    match unquoted.count {
+        0 => {}
+        1 => warnings.push(Warning::new(
+            "UNQUOTED_VALUE",
+            format!(
+                "{} needs quotes: it is read as the string {}, but kubectl refuses it",
+                path(&unquoted.path),
+                shown_within(&unquoted.became, 24)
+            ),
+        )),
+        count => warnings.push(Warning::new(
+            "UNQUOTED_VALUE",
+            format!(
+                "{count} values need quotes, the first is {}: they are read as strings, but kubectl refuses them",
+                path(&unquoted.path)
+            ),
+        )),
+    }
+    if respelt.count > 0 {
+        let others = match respelt.count {
+            1 => String::new(),
+            count => format!(" (and {} more keys)", count - 1),
+        };
+        warnings.push(Warning::new(
+            "KEY_CASE",
+            format!("{} is read as {}{others}, but kubectl refuses it", path(&respelt.path), respelt.became),
+        ));
+    }
+    warnings
+}
+
+/// How a manifest is searched.
+fn search(options: &Options<'_>) -> manifest::Options {
+    manifest::Options {
         template_paths: options.template_paths.clone(),
         cron_job_metadata: match options.rules {
             Rules::Configured => CronJobMetadata::Pod,
             Rules::TemplatesOnly => CronJobMetadata::Job,
         },
-    };
-    let mut found = manifest::objects(document, &how);
+        kinds: match options.rules {
+            Rules::Configured => Kinds::OfTheirGroups,
+            Rules::TemplatesOnly => Kinds::OfAnyGroup,
+        },
+    }
+}
+
+fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
+    let mut found = manifest::objects(document, &search(options));
     if options.rules == Rules::TemplatesOnly {
         let in_list = items_of_list(document).is_some();
         found.retain(|found| (in_list || found.object.is_empty()) && istio_injects(&found.kind));
@@ -248,42 +299,40 @@ fn items_of_list(value: &Value) -> Option<&Vec<Value>> {
     value.get("items").and_then(Value::as_array).filter(|_| is_list)
 }
 
-/// Injects one pod template; gives the document if that changed it.
+/// Injects one pod template in its document; says whether that changed it.
 fn process_template(
-    document: &Value,
+    document: &mut Value,
     identity: &Identity,
     found: &Found,
     options: &Options<'_>,
-) -> (Row, Option<Value>) {
+) -> (Row, bool) {
     let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
     let mut object = identity.clone();
     object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
     let request = request(document, found, namespace, options.rules);
     let outcome = super::run_by(options.rules, options.mesh, &request, &facts(options, namespace));
     let (verdict, warnings, changed) = match outcome {
-        Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
-        Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
+        Err(refusal) => (Verdict::Refused(refusal), Vec::new(), false),
+        Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, false),
         Ok(Outcome::Injected(injection)) => {
             let (templates, warnings) = (injection.templates.clone(), injection.warnings.clone());
-            let injected = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
-            let changed = (injected != *document).then_some(injected);
-            (Verdict::Injected { templates, changed: changed.is_some() }, warnings, changed)
+            let changed = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
+            (Verdict::Injected { templates, changed }, warnings, changed)
         }
     };
     (Row { object, verdict, warnings }, changed)
 }
 
-/// The document with the injected pod in it.
-fn put_back(document: &Value, found: &Found, mut pod: Value, rules: Rules) -> Value {
-    let mut document = document.clone();
+/// Puts the injected pod into the document; says whether that changed it.
+fn put_back(document: &mut Value, found: &Found, mut pod: Value, rules: Rules) -> bool {
+    let mut changed = false;
     if rules == Rules::TemplatesOnly {
         round_trip::pod(&mut pod);
         if let Some(object) = document.pointer_mut(&found.object) {
-            round_trip::workload(object);
+            changed = round_trip::workload(object);
         }
     }
-    manifest::put_back(&mut document, found, &pod);
-    document
+    manifest::put_back(document, found, &pod) || changed
 }
 
 fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> PodRequest {
