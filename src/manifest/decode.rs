@@ -113,7 +113,9 @@ pub(super) fn type_of(kind: &str) -> Option<&'static Type> {
 /// The first value that does not fit its field.
 pub(super) fn object(node: &mut Node, ty: &'static Type) -> Result<Corrections, Misfit> {
     let mut decoder = Decoder { strict: true, corrections: Corrections::default() };
-    decoder.fields(node, ty, true, &Place::ROOT)?;
+    if !node.is_null() {
+        decoder.fields(node, ty, true, &Place::ROOT)?;
+    }
     Ok(decoder.corrections)
 }
 

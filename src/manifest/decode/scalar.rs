@@ -38,21 +38,18 @@ pub(super) fn accepted(kind: &Kind, narrow: bool) -> &'static str {
     }
 }
 
-/// Whether Go's `resource.ParseQuantity` takes a text.
+/// Whether Go's `resource.ParseQuantity` takes a text. It does not ask for digits: `.` and `E` are zero.
 pub(super) fn is_quantity(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if text.is_empty() {
         return false;
     }
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    let (whole, rest) = unsigned.split_at(digits(unsigned));
-    let (fraction, suffix) = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at(digits(rest)),
-        None => ("", rest),
+    let (_, rest) = unsigned.split_at(digits(unsigned));
+    let suffix = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(digits(rest)).1,
+        None => rest,
     };
-    if whole.is_empty() && fraction.is_empty() {
-        return false;
-    }
     const SUFFIXES: [&str; 16] =
         ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     SUFFIXES.contains(&suffix)
