@@ -4,15 +4,17 @@
 //! merge keys, silent duplicate keys. This module gives the same answers, with positions, with limits on everything
 //! a hostile text could blow up, and without a panic for any text. Every other module goes through it.
 //!
-//! The grammar is `saphyr-parser`'s (YAML 1.2); what the texts mean is go-yaml v2's. Where the two grammars part is
-//! listed, with reasons, in the test `agrees_with_sigs_yaml`.
+//! The grammar is go-yaml v2's, YAML 1.1: no parser of YAML 1.2 reads all that kubectl and Istio read. Where this one parts
+//! from it is listed, with reasons, in the tests `agrees_with_sigs_yaml` and `layouts_are_read_as_sigs_yaml_reads_them`.
 
 mod build;
 mod documents;
 mod error;
 mod number;
+mod parse;
 mod rendered;
 mod resolve;
+mod scan;
 mod timestamp;
 mod write;
 
