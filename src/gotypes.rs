@@ -4,13 +4,18 @@
 //! field is. These tables hold that knowledge once: for templates by Go name, for Istio's own documents by JSON name.
 //! Nothing here reads a value; what a kind means is said where it is evaluated or decoded.
 
+mod decoding;
 mod istio;
 mod kubernetes;
 
+pub(crate) use decoding::{ALWAYS_WRITTEN, EMBEDDED, NARROW};
 pub use istio::{BETA_PROXY_CONFIG, MESH_CONFIG, PROXY_CONFIG};
 pub(crate) use istio::{IRREGULAR_NAMES, ONEOFS, WIDE};
 pub(crate) use kubernetes::KUBERNETES_WIDE;
-pub use kubernetes::{NAMESPACED_NAME, OBJECT_META, POD_SPEC, TYPE_META};
+pub use kubernetes::{
+    CRON_JOB, DAEMON_SET, DEPLOYMENT, DEPLOYMENT_CONFIG, JOB, NAMESPACED_NAME, OBJECT_META, POD, POD_SPEC,
+    POD_TEMPLATE_SPEC, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET, TYPE_META,
+};
 
 /// A Go struct.
 #[derive(Debug)]

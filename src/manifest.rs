@@ -4,6 +4,7 @@
 //! Objects are told by their shape as far as that goes, since what runs pods is an open set. Nothing here decides
 //! whether a pod is injected, and nothing but `metadata` and `spec` of a template is ever changed.
 
+mod decode;
 mod path;
 mod shape;
 
@@ -12,8 +13,9 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
-use crate::pod::Workload;
+use crate::{pod::Workload, yaml::Node};
 
+pub use decode::{Changes, Corrections, Misfit};
 pub use path::{PathError, TemplatePath, dotted};
 
 /// What to look for, and how CronJobs are read.
@@ -25,6 +27,18 @@ pub struct Options {
     pub by_shape: bool,
     /// Which metadata of a CronJob is the pod's.
     pub cron_job_metadata: CronJobMetadata,
+    /// Whose objects have the types that Kubernetes' objects have.
+    pub kinds: Kinds,
+}
+
+/// Whose objects have the types that Kubernetes' objects have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kinds {
+    /// Those of a kind that runs pods in its own API group.
+    #[default]
+    OfTheirGroups,
+    /// Those of such a kind in any group, as Istio's `injectScheme` has them.
+    OfAnyGroup,
 }
 
 /// Which metadata of a CronJob is read and written with the pod's spec.
@@ -171,6 +185,68 @@ pub fn identities(document: &Value) -> Vec<Identity> {
     found
 }
 
+/// Reads the objects of a document as Istio's decoder does, each as the type of its kind; kinds that nobody here knows
+/// are read where they keep a pod template. Gives what had to be corrected by the JSON pointer of the object.
+///
+/// # Errors
+/// The first value that does not fit its field.
+pub fn decode(
+    node: &mut Node,
+    document: &Value,
+    options: &Options,
+) -> Result<Vec<(String, Corrections)>, Misfit> {
+    let mut corrected = Vec::new();
+    let known = |object: &Identity| match options.kinds {
+        Kinds::OfTheirGroups => {
+            runs_pods(&object.api_version, &object.kind) || is_pod(&object.api_version, &object.kind)
+        }
+        Kinds::OfAnyGroup => true,
+    };
+    let templates = objects(document, options);
+    let mut templates = templates.iter().peekable();
+    for object in identities(document) {
+        let steps = steps(&object.object);
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        let mut corrections = Corrections::default();
+        let ty = decode::type_of(&object.kind).filter(|_| known(&object));
+        while let Some(template) = templates.next_if(|template| template.object == object.object) {
+            if ty.is_none() && options.kinds == Kinds::OfTheirGroups {
+                let below = self::steps(template.pointer.strip_prefix(&object.object).unwrap_or_default());
+                let below: Vec<&str> = below.iter().map(String::as_str).collect();
+                let whole = [steps.as_slice(), &below].concat();
+                let Some(node) = node.at_mut(&whole) else { continue };
+                corrections.add(decode::foreign_template(node, &below)?);
+            }
+        }
+        if let (Some(ty), Some(node)) = (ty, node.at_mut(&steps)) {
+            corrections.add(decode::object(node, ty)?);
+            if options.kinds == Kinds::OfAnyGroup && lacks_template(node, &object.kind) {
+                return Err(Misfit {
+                    mark: node.mark,
+                    path: "spec.template".to_owned(),
+                    found: "nothing".to_owned(),
+                    accepted: "a pod template",
+                });
+            }
+        }
+        if corrections.any() {
+            corrected.push((object.object, corrections));
+        }
+    }
+    Ok(corrected)
+}
+
+/// Whether the template is missing where Go has a pointer to it, which Istio refuses.
+fn lacks_template(node: &Node, kind: &str) -> bool {
+    matches!(kind, "ReplicationController" | "DeploymentConfig")
+        && node.at(&["spec", "template"]).is_none_or(Node::is_null)
+}
+
+/// The steps of a JSON pointer.
+fn steps(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
 /// The pod a template describes: its metadata and spec, as a `v1` Pod. Of a pod, the same parts.
 pub fn extract_pod(document: &Value, found: &Found) -> Value {
     let mut pod = Map::from_iter([("apiVersion".to_owned(), json!("v1")), ("kind".to_owned(), json!("Pod"))]);
@@ -190,17 +266,24 @@ impl Found {
 }
 
 /// Puts the metadata and spec of a pod back to where [`extract_pod`] took them; what the pod lacks is removed. All else
-/// stays as it is. Nothing happens to a document that does not have the place.
-pub fn put_back(document: &mut Value, found: &Found, injected_pod: &Value) {
+/// stays as it is. Nothing happens to a document that does not have the place. Says whether the document changed.
+pub fn put_back(document: &mut Value, found: &Found, injected_pod: &Value) -> bool {
+    let mut changed = false;
     for place in [&found.metadata, &found.spec] {
         let Some(holder) = document.pointer_mut(&place.holder).and_then(Value::as_object_mut) else {
             continue;
         };
-        match injected_pod.get(place.key) {
+        let part = injected_pod.get(place.key);
+        if holder.get(place.key) == part {
+            continue;
+        }
+        changed = true;
+        match part {
             Some(part) => holder.insert(place.key.to_owned(), part.clone()),
             None => holder.remove(place.key),
         };
     }
+    changed
 }
 
 /// Where a pod or template keeps its parts.
@@ -306,7 +389,7 @@ fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> 
         has_containers(template)
             || is_known && template.and_then(|template| template.get("spec")).is_some_and(Value::is_object)
     };
-    if object.kind == "Pod" && object.api_version == "v1" {
+    if is_pod(&object.api_version, &object.kind) {
         value.get("spec").is_some_and(Value::is_object).then_some(("", Shape::Pod))
     } else if object.kind == "PodTemplate" && object.api_version == "v1" {
         is_template(POD_TEMPLATE).then_some((POD_TEMPLATE, Shape::Template))
@@ -317,6 +400,10 @@ fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> 
     } else {
         is_template(TEMPLATE).then_some((TEMPLATE, Shape::Template))
     }
+}
+
+fn is_pod(api_version: &str, kind: &str) -> bool {
+    kind == "Pod" && api_version == "v1"
 }
 
 /// Whether a kind has a pod template whatever the template looks like.

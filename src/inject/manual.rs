@@ -8,15 +8,19 @@ mod document;
 pub mod kube_inject;
 mod round_trip;
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{
-    Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, decode::Undecodable,
-    warning::Warning,
+    Facts, Outcome, PodRequest, Refusal, Rules, Selection,
+    decision::Decision,
+    decode::Undecodable,
+    warning::{Warning, shown_within},
 };
 use crate::{
     config::Mesh,
-    manifest::{self, CronJobMetadata, Found, Identity, Standing, TemplatePath},
+    manifest::{self, Corrections, CronJobMetadata, Found, Identity, Kinds, Standing, TemplatePath},
     patch, yaml,
 };
 
@@ -97,7 +101,7 @@ pub enum LeftAlone {
 /// # Errors
 /// When the text is neither; a pod that is refused is a [`Verdict`].
 pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, SyntaxError> {
-    let mut documents = document::read(text)?;
+    let mut documents = document::read(text, &search(options))?;
     for document in &mut documents {
         document.process(options);
     }
@@ -188,37 +192,40 @@ pub fn explained(refusal: &Refusal) -> String {
 
 impl Document<'_> {
     fn process(&mut self, options: &Options<'_>) {
-        let mut injected = None;
-        let found = pod_templates(&self.original, options);
-        let mut likely = match options.rules {
-            Rules::Configured => manifest::likely_templates(&self.original),
-            Rules::TemplatesOnly => Vec::new(),
-        };
-        likely.retain(|(object, place)| {
-            found.iter().all(|found| found.pointer.strip_prefix(object.as_str()) != Some(place))
-        });
-        for identity in manifest::identities(&self.original) {
-            let templates: Vec<&Found> =
-                found.iter().filter(|found| found.object == identity.object).collect();
-            let mut of_object = likely.iter().filter(|(object, _)| *object == identity.object);
-            let mut warnings: Vec<Warning> =
-                of_object.by_ref().map(|(_, place)| advice::likely_template(place)).collect();
-            if templates.is_empty() && !self.original.is_null() {
-                let (object, verdict) = (identity.clone(), Verdict::NoPodTemplate);
-                self.rows.push(Row { object, place: None, verdict, warnings: std::mem::take(&mut warnings) });
+        let found = pod_templates(self.as_read(), options);
+        let mut likely = likely_templates(self.as_read(), &found, options.rules).into_iter().peekable();
+        // One copy for all templates: a copy for each would take quadratic time for the items of a List.
+        let mut work = if found.is_empty() { Value::Null } else { self.as_read().clone() };
+        let mut injected = false;
+        let mut rows = Vec::new();
+        let mut rest = found.as_slice();
+        for identity in manifest::identities(self.as_read()) {
+            let count = rest.iter().take_while(|found| found.object == identity.object).count();
+            let (templates, others) = rest.split_at(count);
+            rest = others;
+            let mut warnings = self.corrections.get(&identity.object).map(corrected).unwrap_or_default();
+            while let Some((_, place)) = likely.next_if(|(object, _)| *object == identity.object) {
+                warnings.push(advice::likely_template(&place));
             }
-            warnings.extend(advice::settings_elsewhere(&self.original, &identity, &templates, options.rules));
-            for found in &templates {
-                let document = injected.as_ref().unwrap_or(&self.original);
-                let (mut row, changed) = process_template(document, &identity, found, options);
+            warnings.extend(advice::settings_elsewhere(self.as_read(), &identity, templates, options.rules));
+            for found in templates {
+                let (mut row, changed) = process_template(&mut work, &identity, found, options);
                 row.place = (templates.len() > 1).then(|| advice::place_in_object(found));
                 // What is said of the object is said once.
-                row.warnings.splice(0..0, std::mem::take(&mut warnings));
-                self.rows.push(row);
-                injected = changed.or(injected);
+                row.warnings.splice(0..0, warnings.drain(..));
+                rows.push(row);
+                injected |= changed;
+            }
+            if templates.is_empty() && !self.original.is_null() {
+                rows.push(Row { object: identity, place: None, verdict: Verdict::NoPodTemplate, warnings });
             }
         }
-        self.injected = injected;
+        self.rows = rows;
+        self.injected = if injected {
+            Some(work)
+        } else {
+            self.corrected.take().filter(|_| self.corrections.values().any(Corrections::matter))
+        };
     }
 
     /// The patches of the objects that changed.
@@ -245,21 +252,77 @@ fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
     Value::Object(entry)
 }
 
-fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
-    let how = manifest::Options {
+/// What the user should know of how an object was read.
+fn corrected(corrections: &Corrections) -> Vec<Warning> {
+    let Corrections { unquoted, respelt, .. } = corrections;
+    let path = |path: &str| shown_within(path, 96);
+    let mut warnings = Vec::new();
+    match unquoted.count {
+        0 => {}
+        1 => warnings.push(Warning::new(
+            "UNQUOTED_VALUE",
+            format!(
+                "{} needs quotes: it is read as the string {}, but kubectl refuses it",
+                path(&unquoted.path),
+                shown_within(&unquoted.became, 24)
+            ),
+        )),
+        count => warnings.push(Warning::new(
+            "UNQUOTED_VALUE",
+            format!(
+                "{count} values need quotes, the first is {}: they are read as strings, but kubectl refuses them",
+                path(&unquoted.path)
+            ),
+        )),
+    }
+    if respelt.count > 0 {
+        let others = match respelt.count {
+            1 => String::new(),
+            count => format!(" (and {} more keys)", count - 1),
+        };
+        warnings.push(Warning::new(
+            "KEY_CASE",
+            format!("{} is read as {}{others}, but kubectl refuses it", path(&respelt.path), respelt.became),
+        ));
+    }
+    warnings
+}
+
+/// How a manifest is searched.
+fn search(options: &Options<'_>) -> manifest::Options {
+    manifest::Options {
         template_paths: options.template_paths.clone(),
         by_shape: options.rules == Rules::Configured,
         cron_job_metadata: match options.rules {
             Rules::Configured => CronJobMetadata::Pod,
             Rules::TemplatesOnly => CronJobMetadata::Job,
         },
-    };
-    let mut found = manifest::objects(document, &how);
+        kinds: match options.rules {
+            Rules::Configured => Kinds::OfTheirGroups,
+            Rules::TemplatesOnly => Kinds::OfAnyGroup,
+        },
+    }
+}
+
+fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
+    let mut found = manifest::objects(document, &search(options));
     if options.rules == Rules::TemplatesOnly {
         let in_list = items_of_list(document).is_some();
         found.retain(|found| (in_list || found.object.is_empty()) && istio_injects(&found.kind));
     }
     found
+}
+
+/// What looks like a pod template and was not taken for one: the JSON pointers of the object and of the place in it, in
+/// the order of the document.
+fn likely_templates(document: &Value, found: &[Found], rules: Rules) -> Vec<(String, String)> {
+    if rules == Rules::TemplatesOnly {
+        return Vec::new();
+    }
+    let taken: HashSet<&str> = found.iter().map(|found| found.pointer.as_str()).collect();
+    let mut likely = manifest::likely_templates(document);
+    likely.retain(|(object, place)| !taken.contains(format!("{object}{place}").as_str()));
+    likely
 }
 
 /// The kinds in Istio's `injectScheme`, which knows them in any version; it copies all others.
@@ -285,36 +348,35 @@ fn items_of_list(value: &Value) -> Option<&Vec<Value>> {
     value.get("items").and_then(Value::as_array).filter(|_| is_list)
 }
 
-/// Injects one pod template; gives the document if that changed it.
+/// Injects one pod template in its document; says whether that changed it.
 fn process_template(
-    document: &Value,
+    document: &mut Value,
     identity: &Identity,
     found: &Found,
     options: &Options<'_>,
-) -> (Row, Option<Value>) {
+) -> (Row, bool) {
     let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
     let mut object = identity.clone();
     object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
     if let Some(left_alone) = left_alone(found, options.rules) {
         let verdict = Verdict::LeftAlone(left_alone);
-        return (Row { object, place: None, verdict, warnings: Vec::new() }, None);
+        return (Row { object, place: None, verdict, warnings: Vec::new() }, false);
     }
     let request = request(document, found, namespace, options.rules);
     let outcome = super::run_by(options.rules, options.mesh, &request, &facts(options, namespace));
     let (verdict, warnings, changed) = match outcome {
-        Err(refusal) => (Verdict::Refused(refusal), Vec::new(), None),
-        Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, None),
+        Err(refusal) => (Verdict::Refused(refusal), Vec::new(), false),
+        Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, false),
         Ok(Outcome::Injected(injection)) => match Undecodable::as_written(&request.pod) {
             // An API server has decoded the pods that come to the webhook; a manifest may say anything.
             Some(undecodable) => {
-                (Verdict::Refused(Refusal::Undecodable(Box::new(undecodable))), Vec::new(), None)
+                (Verdict::Refused(Refusal::Undecodable(Box::new(undecodable))), Vec::new(), false)
             }
             None => {
                 let (templates, mut warnings) = (injection.templates.clone(), injection.warnings.clone());
                 warnings.extend(advice::pod_failure_policy(document, found));
-                let injected = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
-                let changed = (injected != *document).then_some(injected);
-                (Verdict::Injected { templates, changed: changed.is_some() }, warnings, changed)
+                let changed = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
+                (Verdict::Injected { templates, changed }, warnings, changed)
             }
         },
     };
@@ -331,17 +393,16 @@ fn left_alone(found: &Found, rules: Rules) -> Option<LeftAlone> {
     }
 }
 
-/// The document with the injected pod in it.
-fn put_back(document: &Value, found: &Found, mut pod: Value, rules: Rules) -> Value {
-    let mut document = document.clone();
+/// Puts the injected pod into the document; says whether that changed it.
+fn put_back(document: &mut Value, found: &Found, mut pod: Value, rules: Rules) -> bool {
+    let mut changed = false;
     if rules == Rules::TemplatesOnly {
         round_trip::pod(&mut pod);
         if let Some(object) = document.pointer_mut(&found.object) {
-            round_trip::workload(object);
+            changed = round_trip::workload(object);
         }
     }
-    manifest::put_back(&mut document, found, &pod);
-    document
+    manifest::put_back(document, found, &pod) || changed
 }
 
 fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> PodRequest {

@@ -107,15 +107,18 @@ impl Tree for Node {
 
 /// The tree of the text, or nothing if the text is not of the simple kind.
 pub(crate) fn read<T: Tree>(text: &str, limits: &Limits) -> Option<T> {
+    let ascii = text.is_ascii();
     if text.len() > limits.bytes
         || text.as_bytes().iter().fold(false, |found, byte| found | is_doubtful(*byte))
+        // Line breaks of YAML 1.1.
+        || !ascii && text.contains(['\u{2028}', '\u{2029}'])
     {
         return None;
     }
     let mut reader = Reader {
         text,
         bytes: text.as_bytes(),
-        ascii: text.is_ascii(),
+        ascii,
         at: 0,
         line: 1,
         line_start: 0,
@@ -278,7 +281,7 @@ impl<'t> Reader<'t> {
     /// A collection that starts a line.
     fn block<T: Tree>(&mut self, column: usize) -> Option<T> {
         if self.is_entry() {
-            return self.sequence(column, false);
+            return self.sequence(column);
         }
         let key = self.key()?;
         self.mapping(column, key)
@@ -316,7 +319,7 @@ impl<'t> Reader<'t> {
                 self.find_content()?;
                 match self.column {
                     Some(below) if below > column => self.block(below),
-                    Some(below) if below == column && self.is_entry() => self.sequence(column, true),
+                    Some(below) if below == column && self.is_entry() => self.sequence(column),
                     _ => self.null(colon),
                 }
             }
@@ -325,25 +328,19 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A sequence from its first `-`. One that is indented no more than the mapping it is in is over where a key follows,
-    /// and starts, to the event parser, behind its first `-`.
-    fn sequence<T: Tree>(&mut self, column: usize, indentless: bool) -> Option<T> {
-        let mut mark = self.mark();
+    /// A sequence from its first `-`.
+    fn sequence<T: Tree>(&mut self, column: usize) -> Option<T> {
+        let mark = self.mark();
         self.enter()?;
         let mut items = T::Items::default();
-        let mut is_first = true;
         loop {
             self.at += 1;
+            let behind = self.mark();
             self.spaces();
             if self.peek() == b'#' {
                 self.to(self.line_end());
             }
-            let start = self.mark();
-            if indentless && is_first {
-                mark = start;
-            }
-            is_first = false;
-            let item = self.item(column, start)?;
+            let item = self.item(column, behind)?;
             T::item(&mut items, item);
             if self.column != Some(column) || !self.is_entry() {
                 break;
@@ -354,16 +351,16 @@ impl<'t> Reader<'t> {
         Some(T::sequence(mark, items))
     }
 
-    fn item<T: Tree>(&mut self, column: usize, start: Mark) -> Option<T> {
+    fn item<T: Tree>(&mut self, column: usize, behind: Mark) -> Option<T> {
         match self.peek() {
             b'\n' | 0 => {
                 self.find_content()?;
                 match self.column {
                     Some(below) if below > column => self.block(below),
-                    _ => self.null(start),
+                    _ => self.null(behind),
                 }
             }
-            b'-' if self.is_entry() => self.sequence(self.at - self.line_start, false),
+            b'-' if self.is_entry() => self.sequence(self.at - self.line_start),
             _ => self.value(column, true),
         }
     }

@@ -81,6 +81,33 @@ fn agrees_with_sigs_yaml() {
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
 }
 
+#[test]
+fn layouts_are_read_as_sigs_yaml_reads_them() {
+    let rows: Vec<(String, Option<String>)> =
+        serde_json::from_str(include_str!("../../tests/fixtures/layouts.json")).unwrap();
+    let (mut read, mut excused, mut surprises) = (0, 0, Vec::new());
+    for (text, json) in &rows {
+        let ours = load(text, &Limits::default());
+        let theirs = json.as_deref().map(|json| serde_json::from_str::<Value>(json).unwrap());
+        let outcome = match (&ours, &theirs) {
+            (Ok(ours), Some(theirs)) if ours == theirs => {
+                read += 1;
+                continue;
+            }
+            (Err(_), None) => continue,
+            (Ok(_), Some(_)) => Outcome::Different,
+            (Err(_), Some(_)) => Outcome::Refused,
+            (Ok(_), None) => Outcome::Taken,
+        };
+        match differences::excuse(text, outcome, ours.as_ref().err().map(Error::to_string).as_deref()) {
+            Some(_) => excused += 1,
+            None => surprises.push(format!("{outcome:?} {text:?}: ours {ours:?}, theirs {theirs:?}")),
+        }
+    }
+    assert!(surprises.is_empty(), "{} of {}\n{}", surprises.len(), rows.len(), surprises.join("\n"));
+    assert!(read > 3000 && excused < 200, "{read} read alike, {excused} excused");
+}
+
 /// Values whose text differs from `Marshal`'s on purpose.
 fn is_written_differently(json: &Value, theirs: Option<&String>) -> Option<&'static str> {
     fn any(value: &Value, test: &dyn Fn(&str, bool) -> bool) -> bool {

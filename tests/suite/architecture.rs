@@ -46,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("meshconfig", &["gotypes", "names", "yaml"]),
     ("template", &["gotypes", "meshconfig", "names", "seen", "yaml"]),
     ("webhook_config", &["names", "pem", "pod", "yaml"]),
-    ("manifest", &["names", "pod", "yaml"]),
+    ("manifest", &["gotypes", "names", "place", "pod", "yaml"]),
     ("merge", &["place"]),
     ("patch", &["merge", "place"]),
     ("pem", &[]),

@@ -1,6 +1,7 @@
 // Command gotypes writes the type tables of src/gotypes and their fixture from the Go types themselves.
 //
 //	go run . kubernetes > ../../../src/gotypes/kubernetes.rs
+//	go run . decoding   > ../../../src/gotypes/decoding.rs
 //	go run . istio      > ../../../src/gotypes/istio.rs
 //	go run . fixture    > ../../../tests/fixtures/gotypes.json
 package main
@@ -12,18 +13,20 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|istio|fixture")
+		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|decoding|istio|fixture")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
 	case "kubernetes":
 		kubernetesTables(os.Stdout)
+	case "decoding":
+		decodingTables(os.Stdout)
 	case "istio":
 		istioTables(os.Stdout)
 	case "fixture":
 		fixture(os.Stdout)
 	default:
-		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, istio or fixture\n", os.Args[1])
+		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, decoding, istio or fixture\n", os.Args[1])
 		os.Exit(2)
 	}
 }

@@ -1,6 +1,7 @@
 // Prints what sigs.k8s.io/yaml makes of the corpus, as the fixture of the Rust YAML module's tests.
 //
 //	go run . > ../../../tests/fixtures/yaml.json
+//	go run . layouts > ../../../tests/fixtures/layouts.json
 package main
 
 import (
@@ -41,7 +42,36 @@ type Fixture struct {
 	Writes []Write `json:"writes"`
 }
 
+// printLayouts prints each text with its JSON, or null where it is refused, on a line.
+func printLayouts() {
+	var out bytes.Buffer
+	out.WriteString("[\n")
+	for i, text := range layouts(6000) {
+		row := []any{text, nil}
+		if json, err := yaml.YAMLToJSON([]byte(text)); err == nil {
+			row[1] = string(json)
+		}
+		if i > 0 {
+			out.WriteString(",\n")
+		}
+		encoder := json.NewEncoder(&out)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(row); err != nil {
+			panic(err)
+		}
+		out.Truncate(out.Len() - 1)
+	}
+	out.WriteString("\n]\n")
+	if _, err := os.Stdout.Write(out.Bytes()); err != nil {
+		panic(err)
+	}
+}
+
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "layouts" {
+		printLayouts()
+		return
+	}
 	fixture := Fixture{Source: "sigs.k8s.io/yaml v1.6.0"}
 	seen := map[string]bool{}
 	written := map[string]bool{}

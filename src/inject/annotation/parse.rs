@@ -54,8 +54,9 @@ pub enum Kind {
     StatusPort,
     /// One port from 1.
     Port,
-    /// A whole number from 0 to 4294967295.
-    Uint32,
+    /// A whole number from 0 to 2147483647. Istio checks for 32 bits without a sign, but then cannot decode what its
+    /// template makes of more: the fields of a probe have a sign.
+    Int32,
     /// Name of a ConfigMap.
     ConfigMapName,
     /// JSON: volume sources by name, or a list of volumes.
@@ -124,7 +125,7 @@ impl Kind {
             }
             Kind::StatusPort => "a port from 0 to 65535; 0 turns the status server off",
             Kind::Port => "a port from 1 to 65535",
-            Kind::Uint32 => "a whole number from 0 to 4294967295",
+            Kind::Int32 => "a whole number from 0 to 2147483647",
             Kind::ConfigMapName => "name of a ConfigMap: lower-case letters, digits, `-` and `.`",
             Kind::Volumes => "JSON: an object of volume sources by name, or a list of volumes",
             Kind::VolumeMounts => {
@@ -170,7 +171,7 @@ impl Kind {
             Kind::Interfaces => interfaces(value),
             Kind::StatusPort => is(port(value).is_some()),
             Kind::Port => is(port(value).is_some_and(|port| port > 0)),
-            Kind::Uint32 => is(uint(value, u64::from(u32::MAX)).is_some()),
+            Kind::Int32 => is(uint(value, i32::MAX.unsigned_abs().into()).is_some()),
             Kind::ConfigMapName => is(is_dns_subdomain(value)),
             Kind::Volumes => volumes(value),
             Kind::VolumeMounts => match volumes(value) {

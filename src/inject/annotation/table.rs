@@ -123,11 +123,11 @@ pub const TABLE: &[Row] = rows! {
             "The former name of `istio.io/reroute-virtual-interfaces`, which wins.";
         names::ANNOTATION_STATUS_PORT, StatusPort, ByIstio, "sidecar, grpc-agent, probes, agent", "`global.proxy.statusPort`" =>
             "Port of the agent's status server; 0 turns it off.";
-        "readiness.status.sidecar.istio.io/initialDelaySeconds", Uint32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessInitialDelaySeconds`" =>
+        "readiness.status.sidecar.istio.io/initialDelaySeconds", Int32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessInitialDelaySeconds`" =>
             "`initialDelaySeconds` of the proxy's readiness probe.";
-        "readiness.status.sidecar.istio.io/periodSeconds", Uint32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessPeriodSeconds`" =>
+        "readiness.status.sidecar.istio.io/periodSeconds", Int32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessPeriodSeconds`" =>
             "`periodSeconds` of the proxy's readiness probe.";
-        "readiness.status.sidecar.istio.io/failureThreshold", Uint32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessFailureThreshold`" =>
+        "readiness.status.sidecar.istio.io/failureThreshold", Int32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessFailureThreshold`" =>
             "`failureThreshold` of the proxy's readiness probe.";
         names::ANNOTATION_REWRITE_PROBES, GoBool, Warned, "probes", "`sidecarInjectorWebhook.rewriteAppHTTPProbe`" =>
             "Whether the application's probes go through the agent; an unreadable value is ignored.";

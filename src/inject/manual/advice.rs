@@ -30,7 +30,7 @@ pub(super) fn likely_template(pointer: &str) -> Warning {
 pub(super) fn settings_elsewhere(
     document: &Value,
     identity: &Identity,
-    templates: &[&Found],
+    templates: &[Found],
     rules: Rules,
 ) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();

@@ -1,11 +1,14 @@
 //! Documents of a manifest: read from a text, and written back with what changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::{Row, written};
-use crate::yaml::{self, Limits};
+use crate::{
+    manifest::{self, Corrections, Misfit},
+    yaml::{self, Limits},
+};
 
 /// A document of a manifest.
 #[derive(Debug)]
@@ -18,7 +21,11 @@ pub struct Document<'t> {
     pub format: Format,
     /// What its text says; null if it says nothing.
     pub original: Value,
-    /// The document with injected pod templates, if they changed it.
+    /// What Go's decoder makes of it, if that is something else.
+    pub corrected: Option<Value>,
+    /// What had to be corrected, by the JSON pointer of the object.
+    pub(super) corrections: HashMap<String, Corrections>,
+    /// The document with injected pod templates and corrected values, if they changed it.
     pub injected: Option<Value>,
     /// What came of its objects.
     pub rows: Vec<Row>,
@@ -65,6 +72,11 @@ impl Document<'_> {
         self.injected.as_ref().unwrap_or(&self.original)
     }
 
+    /// What the document said, as Go's decoder reads it.
+    pub(super) fn as_read(&self) -> &Value {
+        self.corrected.as_ref().unwrap_or(&self.original)
+    }
+
     pub(super) fn to_text(&self) -> String {
         let Some(value) = &self.injected else { return format!("{}{}", self.separator, self.text) };
         let mut text = String::from(self.separator);
@@ -99,16 +111,18 @@ impl Document<'_> {
 }
 
 /// Reads the documents of a text.
-pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, SyntaxError> {
+pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Document<'t>>, SyntaxError> {
     if let Some(documents) = read_json(text) {
-        return Ok(documents);
+        return documents
+            .into_iter()
+            .map(|(start, document, value)| json_document(text, start, "", document, value, how))
+            .collect();
     }
     yaml::split_documents(text)
         .into_iter()
         .map(|document| {
             if let Some(value) = json(document.text) {
-                let duplicates = duplicates_of_json(text, document.start, document.text);
-                return Ok(new(document.separator, document.text, Format::Json, value, duplicates));
+                return json_document(text, document.start, document.separator, document.text, value, how);
             }
             let refused = |error: yaml::Error| {
                 let (line, column) = position(text, document.start, error.mark());
@@ -120,14 +134,67 @@ pub(super) fn read(text: &str) -> Result<Vec<Document<'_>>, SyntaxError> {
             };
             let node = yaml::parse(document.text, &Limits::default()).map_err(refused)?;
             let value = node.to_value().map_err(refused)?;
-            let duplicates = duplicates(text, document.start, &node);
-            Ok(new(document.separator, document.text, Format::Yaml, value, duplicates))
+            let parts =
+                Parts { text, start: document.start, separator: document.separator, document: document.text };
+            parts.read(Format::Yaml, value, node, how)
         })
         .collect()
 }
 
+/// JSON is read as YAML once more, which keeps what is given twice and the places; a text that is too odd for that has
+/// none.
+fn json_document<'t>(
+    text: &'t str,
+    start: usize,
+    separator: &'t str,
+    document: &'t str,
+    value: Value,
+    how: &manifest::Options,
+) -> Result<Document<'t>, SyntaxError> {
+    let node = yaml::parse(document, &Limits::default()).unwrap_or_else(|_| yaml::Node::from_value(&value));
+    Parts { text, start, separator, document }.read(Format::Json, value, node, how)
+}
+
+/// A document of a text and where it stands.
+struct Parts<'t> {
+    text: &'t str,
+    start: usize,
+    separator: &'t str,
+    document: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    fn read(
+        self,
+        format: Format,
+        original: Value,
+        mut node: yaml::Node,
+        how: &manifest::Options,
+    ) -> Result<Document<'t>, SyntaxError> {
+        let duplicates = duplicates(self.text, self.start, &node);
+        let misfit = |misfit: Misfit| {
+            let (line, column) = position(self.text, self.start, misfit.mark);
+            let message = format!("{}: found {}; accepted: {}", misfit.path, misfit.found, misfit.accepted);
+            SyntaxError { line, column, message }
+        };
+        let corrections = manifest::decode(&mut node, &original, how).map_err(misfit)?;
+        let corrected = (!corrections.is_empty()).then(|| node.into_value().ok()).flatten();
+        Ok(Document {
+            separator: self.separator,
+            text: self.document,
+            format,
+            original,
+            corrected,
+            corrections: corrections.into_iter().collect(),
+            injected: None,
+            rows: Vec::new(),
+            duplicates,
+        })
+    }
+}
+
 /// JSON values one after another, as `kubectl get -o json` and `jq` write them; nothing if the text is not just that.
-fn read_json(text: &str) -> Option<Vec<Document<'_>>> {
+fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
     if !begins_json(text) {
         return None;
     }
@@ -143,13 +210,7 @@ fn read_json(text: &str) -> Option<Vec<Document<'_>>> {
     if let Some((_, end, _)) = documents.last_mut() {
         *end = text.len();
     }
-    documents
-        .into_iter()
-        .map(|(start, end, value)| {
-            let document = text.get(start..end)?;
-            Some(new("", document, Format::Json, value, duplicates_of_json(text, start, document)))
-        })
-        .collect()
+    documents.into_iter().map(|(start, end, value)| Some((start, text.get(start..end)?, value))).collect()
 }
 
 fn json(text: &str) -> Option<Value> {
@@ -160,28 +221,15 @@ fn begins_json(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-fn new<'t>(
-    separator: &'t str,
-    text: &'t str,
-    format: Format,
-    original: Value,
-    duplicates: Vec<DuplicateKey>,
-) -> Document<'t> {
-    Document { separator, text, format, original, injected: None, rows: Vec::new(), duplicates }
-}
-
-/// JSON is read as YAML once more, which keeps what is given twice; a text that is too odd for that has no positions.
-fn duplicates_of_json(text: &str, start: usize, document: &str) -> Vec<DuplicateKey> {
-    yaml::parse(document, &Limits::default()).map(|node| duplicates(text, start, &node)).unwrap_or_default()
-}
-
 fn duplicates(text: &str, start: usize, node: &yaml::Node) -> Vec<DuplicateKey> {
     let mut found = Vec::new();
+    let mut known = HashSet::new();
+    let lines = text.get(..start).unwrap_or_default().matches('\n').count();
     find_duplicates(node, "", &mut |mark, path| {
-        let (line, column) = position(text, start, mark);
         // What an alias stands for is there once.
-        if !found.iter().any(|key: &DuplicateKey| (key.line, key.column) == (line, column)) {
-            found.push(DuplicateKey { line, column, path });
+        if known.insert(mark.offset) {
+            let column = column(text, start, mark);
+            found.push(DuplicateKey { line: lines + mark.line as usize, column, path });
         }
     });
     found
@@ -212,9 +260,13 @@ fn find_duplicates(node: &yaml::Node, path: &str, found: &mut impl FnMut(yaml::M
 /// The line and column in the whole text of a place in one of its documents.
 fn position(text: &str, start: usize, mark: yaml::Mark) -> (usize, usize) {
     let before = text.get(..start).unwrap_or_default();
-    let column = mark.column as usize;
+    (before.matches('\n').count() + mark.line as usize, column(text, start, mark))
+}
+
+fn column(text: &str, start: usize, mark: yaml::Mark) -> usize {
+    let before = text.get(..start).unwrap_or_default();
     let behind = if mark.line == 1 { before.chars().rev().take_while(|c| *c != '\n').count() } else { 0 };
-    (before.matches('\n').count() + mark.line as usize, behind + column)
+    behind + mark.column as usize
 }
 
 /// How the lines of a text end: as its first one does.

@@ -19,16 +19,22 @@ pub(super) fn pod(pod: &mut Value) {
 }
 
 /// A workload as Go writes it: `minReadySeconds` and `paused` are left out where they are zero, `test` never is.
-pub(super) fn workload(workload: &mut Value) {
+///
+/// Says whether that changed it.
+pub(super) fn workload(workload: &mut Value) -> bool {
+    let mut changed = false;
     let is_deployment_config = workload.get("kind").and_then(Value::as_str) == Some("DeploymentConfig");
     if let Some(Value::Object(spec)) = workload.get_mut("spec").filter(|_| is_deployment_config) {
         for (key, zero) in [("minReadySeconds", json!(0)), ("paused", json!(false))] {
             if spec.get(key) == Some(&zero) {
                 spec.remove(key);
+                changed = true;
             }
         }
+        changed |= !spec.contains_key("test");
         spec.entry("test").or_insert(Value::Bool(false));
     }
+    changed
 }
 
 fn object(map: &mut Map<String, Value>, ty: &'static Type) {

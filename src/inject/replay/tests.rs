@@ -499,6 +499,6 @@ fn warnings_about_keys_and_ports_are_replayed() {
     assert_eq!(answer, desk.whole(&of(SIBLING), "default"));
     let Summary::Injected { warnings, .. } = answer.summary else { panic!() };
     for said in ["sidecar.istio.io/inject is meant?", "port 15001 is the proxy's own"] {
-        assert!(warnings.iter().any(|warning| warning.contains(said)), "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.message.contains(said)), "{warnings:?}");
     }
 }
