@@ -17,7 +17,7 @@ use super::{
     install::{NAMESPACE, Reach, Serving, Webhook, service},
     neighbours::Stage,
     outrigger_process::Outrigger,
-    pods::{dry_run, is_injected},
+    pods::dry_run,
 };
 
 const OBJECT: &str = "outrigger-sidecar-injector";
