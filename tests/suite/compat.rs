@@ -164,13 +164,8 @@ fn is_handler_or_table(path: &str) -> bool {
 
 /// The application's handlers that the recorded answer has changed, as they were.
 fn rewritten(call: &Call) -> impl Iterator<Item = &Value> {
-    const PLACES: [&str; 5] = [
-        "/readinessProbe",
-        "/livenessProbe",
-        "/startupProbe",
-        "/lifecycle/preStop",
-        "/lifecycle/postStart",
-    ];
+    const PLACES: [&str; 5] =
+        ["/readinessProbe", "/livenessProbe", "/startupProbe", "/lifecycle/preStop", "/lifecycle/postStart"];
     let patched = call.patched.as_ref().unwrap_or(&Value::Null);
     let lists = ["containers", "initContainers"].into_iter();
     let own = lists.flat_map(|list| pod::spec_list(&call.pod, list).iter().map(move |own| (list, own)));
