@@ -72,7 +72,9 @@ fn row(choice: Choice, huge: &str, application: &str, native: bool, annotations:
         },
     });
     let full = |resource: usize, limit: usize| limit != 0 && (resource == limit || resource == 0);
-    let guaranteed = application == "none"
+    // A limit that the annotations ask for and that is above the pod's raises the pod's, and not its requests.
+    let guaranteed = annotations.get("sidecar.istio.io/proxyCPULimit").is_none()
+        && application == "none"
         && huge != "container"
         && full(choice[0], choice[1])
         && full(choice[2], choice[3]);
