@@ -246,6 +246,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     let context = PostContext {
         received: pod,
         made: &Made::of(&injection.pod),
+        earlier: &outrigger::inject::reinject::Earlier::default(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),
