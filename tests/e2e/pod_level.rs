@@ -72,7 +72,9 @@ fn row(choice: Choice, huge: &str, application: &str, native: bool, annotations:
         },
     });
     let full = |resource: usize, limit: usize| limit != 0 && (resource == limit || resource == 0);
-    let guaranteed = application == "none"
+    // A limit that the annotations ask for and that is above the pod's raises the pod's, and not its requests.
+    let guaranteed = annotations.get("sidecar.istio.io/proxyCPULimit").is_none()
+        && application == "none"
         && huge != "container"
         && full(choice[0], choice[1])
         && full(choice[2], choice[3]);
@@ -131,7 +133,8 @@ fn offences(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
             offences.push(format!("requests less {resource} than without the proxy"));
         }
         // What the API server adds up itself is no promise.
-        if of(&row.pod, "limits").is_some() && of(stored, "limits") < of(bare, "limits") {
+        let is_given = !row.pod["spec"]["resources"]["limits"][resource].is_null();
+        if is_given && of(stored, "limits") < of(bare, "limits") {
             offences.push(format!("is limited to less {resource} than without the proxy"));
         }
         let pod = of(stored, "limits").filter(|_| resource != "hugepages-2Mi");
@@ -321,5 +324,57 @@ async fn the_only_webhook_is_asked_once_about_a_pod() {
                 (token_volume(&stored).as_deref(), &json!(true))
             );
         }
+    }
+}
+
+/// The chart's policy refuses pods that come without a proxy; those for Windows are not meant to have one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_of_the_chart_is_not_about_pods_for_windows() {
+    let stage = Stage::set("").await;
+    stage.namespace("shop", &[]).await;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger");
+    let policy = "templates/validatingadmissionpolicy.yaml";
+    let sets = ["--set", "image.repository=example.com/a", "--set", "validatingAdmissionPolicy.enabled=true"];
+    let arguments = [&["template", "outrigger", chart, "--show-only", policy][..], &sets].concat();
+    let rendered = stage.control_plane.helm(&arguments).await.expect("helm template");
+    stage.control_plane.apply(&rendered).await;
+    let term =
+        |operator: &str, os: &[&str]| json!({"key": "kubernetes.io/os", "operator": operator, "values": os});
+    let bound = |terms: Value| {
+        let required =
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+        json!({"affinity": {"nodeAffinity": required}})
+    };
+    let windows = json!({"matchExpressions": [term("In", &["windows"])]});
+    let either = json!({"matchExpressions": [term("In", &["windows", "linux"])]});
+    let pod = |more: &Value| {
+        let mut pod = application("app");
+        let spec = pod["spec"].as_object_mut().expect("a spec");
+        spec.extend(more.as_object().expect("a part of a spec").clone());
+        pod
+    };
+    eventually("the policy is heeded", PATIENCE, async || {
+        let refused = stage.create("shop", &application("app")).await.err()?;
+        refused.contains("pods of this namespace are injected and this one was not").then_some(())
+    })
+    .await;
+    for for_linux in [
+        json!({"nodeSelector": {"kubernetes.io/os": "linux"}}),
+        bound(json!([either])),
+        bound(json!([windows, either])),
+        json!({"securityContext": {"runAsNonRoot": true}}),
+    ] {
+        assert!(stage.create("shop", &pod(&for_linux)).await.is_err(), "{for_linux}");
+    }
+    for for_windows in [
+        json!({"os": {"name": "windows"}}),
+        json!({"nodeSelector": {"kubernetes.io/os": "windows"}}),
+        json!({"nodeSelector": {"beta.kubernetes.io/os": "windows"}}),
+        bound(json!([windows, windows])),
+        bound(json!([{"matchExpressions": [term("NotIn", &["linux"])]}])),
+        json!({"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}}),
+    ] {
+        let stored = stage.create("shop", &pod(&for_windows)).await;
+        assert!(stored.is_ok(), "{for_windows}: {stored:?}");
     }
 }

@@ -348,6 +348,9 @@ const CHANGED: &[&str] = &[
     "/spec/*/*/livenessProbe",
     "/spec/*/*/startupProbe",
     "/spec/*/*/lifecycle",
+    // Raised where they are too small for the proxy.
+    "/spec/resources/requests",
+    "/spec/resources/limits",
 ];
 
 fn may_change(path: &str) -> bool {
@@ -422,6 +425,7 @@ pub(crate) fn is_ours(pod: &Value, operation: &Operation<'_>) -> bool {
         "/spec/volumes",
         "/spec/imagePullSecrets",
         "/spec/securityContext",
+        "/spec/resources",
     ];
     places.iter().any(|place| path == *place || path.starts_with(&format!("{place}/")))
 }

@@ -57,7 +57,7 @@ impl Amount {
     /// As people write an amount of that resource: CPUs in thousandths, everything else in powers of two where it is one.
     pub(super) fn text(self, resource: &str) -> String {
         let units = self.0 / UNIT;
-        if self.0 % UNIT == 0 {
+        if self.0.is_multiple_of(UNIT) {
             let powers = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
             let divides = |(_, bits): &(&str, u32)| units > 0 && units.trailing_zeros() >= *bits;
             return match powers.into_iter().find(divides).filter(|_| resource != super::CPU) {
@@ -66,7 +66,7 @@ impl Amount {
             };
         }
         let parts = [("m", UNIT / 1000), ("u", UNIT / 1_000_000), ("n", 1)];
-        let fits = |(_, part): &(&str, u128)| self.0 % part == 0;
+        let fits = |(_, part): &(&str, u128)| self.0.is_multiple_of(*part);
         let (suffix, part) = parts.into_iter().find(fits).unwrap_or(("n", 1));
         format!("{}{suffix}", self.0 / part)
     }

@@ -26,7 +26,7 @@ pub(super) struct Parts<'p> {
 impl<'p> Parts<'p> {
     /// Every container of a pod.
     pub(super) fn received(pod: &'p Value) -> Parts<'p> {
-        Parts::of(pod, |container| Some(container))
+        Parts::of(pod, Some)
     }
 
     /// Those that an earlier injection did not make; what it changed, as it was.
