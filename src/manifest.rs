@@ -12,10 +12,7 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    pod::Workload,
-    yaml::Node,
-};
+use crate::{pod::Workload, yaml::Node};
 
 pub use decode::{Changes, Corrections, Misfit};
 pub use path::{PathError, TemplatePath};
@@ -154,10 +151,16 @@ pub fn identities(document: &Value) -> Vec<Identity> {
 ///
 /// # Errors
 /// The first value that does not fit its field.
-pub fn decode(node: &mut Node, document: &Value, options: &Options) -> Result<Vec<(String, Corrections)>, Misfit> {
+pub fn decode(
+    node: &mut Node,
+    document: &Value,
+    options: &Options,
+) -> Result<Vec<(String, Corrections)>, Misfit> {
     let mut corrected = Vec::new();
     let known = |object: &Identity| match options.kinds {
-        Kinds::OfTheirGroups => runs_pods(&object.api_version, &object.kind) || is_pod(&object.api_version, &object.kind),
+        Kinds::OfTheirGroups => {
+            runs_pods(&object.api_version, &object.kind) || is_pod(&object.api_version, &object.kind)
+        }
         Kinds::OfAnyGroup => true,
     };
     let templates = objects(document, options);

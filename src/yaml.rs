@@ -223,7 +223,8 @@ impl Node {
     /// The tree of a JSON value, which has no places in a text.
     pub fn from_value(value: &Value) -> Node {
         let plain = |text: String| Kind::Scalar { text, style: Style::Plain, tag: None };
-        let quoted = |text: &str| Kind::Scalar { text: text.to_owned(), style: Style::DoubleQuoted, tag: None };
+        let quoted =
+            |text: &str| Kind::Scalar { text: text.to_owned(), style: Style::DoubleQuoted, tag: None };
         let kind = match value {
             Value::Null => plain("null".to_owned()),
             Value::Bool(value) => plain(value.to_string()),

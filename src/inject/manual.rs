@@ -9,7 +9,11 @@ mod round_trip;
 
 use serde_json::{Map, Value, json};
 
-use super::{Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, warning::{Warning, shown_within}};
+use super::{
+    Facts, Outcome, PodRequest, Refusal, Rules, Selection,
+    decision::Decision,
+    warning::{Warning, shown_within},
+};
 use crate::{
     config::Mesh,
     manifest::{self, Corrections, CronJobMetadata, Found, Identity, Kinds, TemplatePath},

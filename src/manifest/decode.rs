@@ -126,8 +126,7 @@ pub(super) fn object(node: &mut Node, ty: &'static Type) -> Result<Corrections, 
 /// The first value of the metadata that does not fit its field.
 pub(super) fn foreign_template(node: &mut Node, path: &[&str]) -> Result<Corrections, Misfit> {
     let mut corrections = Corrections::default();
-    for (part, ty, strict) in
-        [("metadata", &gotypes::OBJECT_META, true), ("spec", &gotypes::POD_SPEC, false)]
+    for (part, ty, strict) in [("metadata", &gotypes::OBJECT_META, true), ("spec", &gotypes::POD_SPEC, false)]
     {
         let Some(node) = node.at_mut(&[part]) else { continue };
         let mut decoder = Decoder { strict, corrections: Corrections::default() };
@@ -188,7 +187,9 @@ impl Decoder {
         }
         let counts: Vec<bool> = keys
             .iter()
-            .map(|(key, field)| key.counts && field.is_none_or(|field| last.get(field.json) == Some(&&*key.name)))
+            .map(|(key, field)| {
+                key.counts && field.is_none_or(|field| last.get(field.json) == Some(&&*key.name))
+            })
             .collect();
         for (((key, value), (known, field)), counts) in entries.iter_mut().zip(&mut keys).zip(&counts) {
             let Some(field) = field.filter(|_| *counts) else { continue };
@@ -295,8 +296,7 @@ fn excerpt(text: &str) -> String {
 
 /// The field that Go decodes a key into: the one of that name, or else one that differs in case only.
 fn field(ty: &'static Type, name: &str) -> Option<&'static Field> {
-    ty.field_by_json(name)
-        .or_else(|| ty.fields.iter().find(|field| field.json.eq_ignore_ascii_case(name)))
+    ty.field_by_json(name).or_else(|| ty.fields.iter().find(|field| field.json.eq_ignore_ascii_case(name)))
 }
 
 /// A key of a mapping.

@@ -101,7 +101,9 @@ impl Parser<'_> {
                     self.scanner.next()?;
                 }
                 // go-yaml drops what follows the first value.
-                _ if is_first => return Err(self.refused("the end of the document, or indentation that fits")),
+                _ if is_first => {
+                    return Err(self.refused("the end of the document, or indentation that fits"));
+                }
                 _ => {
                     let mark = self.scanner.peek()?.mark;
                     return Err(Error::at(mark, "found a second document", "one document"));
@@ -245,7 +247,8 @@ impl Parser<'_> {
     /// A tag in its short form.
     fn resolve_tag(&self, token: scan::Token) -> Result<Option<String>, Error> {
         let scan::Kind::Tag(handle, suffix) = token.kind else { return Ok(None) };
-        let declared = self.tags.iter().find(|(known, _)| *known == handle).map(|(_, prefix)| prefix.as_str());
+        let declared =
+            self.tags.iter().find(|(known, _)| *known == handle).map(|(_, prefix)| prefix.as_str());
         let prefix = match (declared, handle.as_str()) {
             (Some(prefix), _) => prefix,
             (None, "") => "",

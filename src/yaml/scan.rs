@@ -358,7 +358,9 @@ impl<'a> Scanner<'a> {
         } else {
             if self.level == 0 {
                 if !self.key_allowed {
-                    return Err(self.at.error("no mapping here: quotes, or a line of its own and more indentation"));
+                    return Err(self
+                        .at
+                        .error("no mapping here: quotes, or a line of its own and more indentation"));
                 }
                 self.roll(self.at.column(), None, Kind::BlockMappingStart, self.at.mark());
             }
@@ -374,7 +376,9 @@ impl<'a> Scanner<'a> {
             loop {
                 match self.at.byte(0) {
                     b' ' => self.at.skip(1),
-                    b'\t' if self.level > 0 || !self.key_allowed || self.at.rest_is_blank() => self.at.skip(1),
+                    b'\t' if self.level > 0 || !self.key_allowed || self.at.rest_is_blank() => {
+                        self.at.skip(1)
+                    }
                     _ => break,
                 }
             }

@@ -73,7 +73,11 @@ fn istios_checks_hold_in_both_modes() {
             &["", "redirect", "REDIRECT ", "bogus"],
         ),
         ("status.sidecar.istio.io/port", &["0", "15020", " 123 "], &["", "abc", "-1", "65536", "1,2"]),
-        ("readiness.status.sidecar.istio.io/failureThreshold", &["0", "2147483647"], &["", " 1", "-1", "x", "2147483648", "4294967295"]),
+        (
+            "readiness.status.sidecar.istio.io/failureThreshold",
+            &["0", "2147483647"],
+            &["", " 1", "-1", "x", "2147483648", "4294967295"],
+        ),
         (
             RANGES,
             &["", "*", "10.0.0.0/8", "10.0.0.0/8,fd00::/8"],

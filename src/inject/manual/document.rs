@@ -79,7 +79,7 @@ impl Document<'_> {
 
     pub(super) fn to_text(&self) -> String {
         let Some(value) = &self.injected else { return format!("{}{}", self.separator, self.text) };
-        let mut text = String::from(self.separator);
+        let mut text = String::from(without_byte_order_mark(self.separator));
         if !text.is_empty() && !text.ends_with('\n') {
             // The content began on the separator's line, where a mapping cannot be written as a block.
             text.truncate(text.trim_end().len());
@@ -113,7 +113,14 @@ impl Document<'_> {
 /// Reads the documents of a text.
 pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Document<'t>>, SyntaxError> {
     if let Some(documents) = read_json(text) {
-        return documents.into_iter().map(|(start, document, value)| json_document(text, start, "", document, value, how)).collect();
+        let mark = text.len() - without_byte_order_mark(text).len();
+        return documents
+            .into_iter()
+            .map(|(start, document, value)| {
+                let separator = if start == mark { text.get(..mark).unwrap_or_default() } else { "" };
+                json_document(text, start, separator, document, value, how)
+            })
+            .collect();
     }
     yaml::split_documents(text)
         .into_iter()
@@ -131,7 +138,8 @@ pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Doc
             };
             let node = yaml::parse(document.text, &Limits::default()).map_err(refused)?;
             let value = node.to_value().map_err(refused)?;
-            let parts = Parts { text, start: document.start, separator: document.separator, document: document.text };
+            let parts =
+                Parts { text, start: document.start, separator: document.separator, document: document.text };
             parts.read(Format::Yaml, value, node, how)
         })
         .collect()
@@ -191,14 +199,16 @@ impl<'t> Parts<'t> {
 
 /// JSON values one after another, as `kubectl get -o json` and `jq` write them; nothing if the text is not just that.
 fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
-    if !begins_json(text) {
+    let body = without_byte_order_mark(text);
+    if !begins_json(body) {
         return None;
     }
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut stream = serde_json::Deserializer::from_str(body).into_iter::<Value>();
     let mut documents = Vec::new();
-    let mut start = 0;
+    let mark = text.len() - body.len();
+    let mut start = mark;
     while let Some(value) = stream.next() {
-        let end = stream.byte_offset();
+        let end = mark + stream.byte_offset();
         documents.push((start, end, value.ok()?));
         start = end;
     }
@@ -206,10 +216,11 @@ fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
     if let Some((_, end, _)) = documents.last_mut() {
         *end = text.len();
     }
-    documents
-        .into_iter()
-        .map(|(start, end, value)| Some((start, text.get(start..end)?, value)))
-        .collect()
+    documents.into_iter().map(|(start, end, value)| Some((start, text.get(start..end)?, value))).collect()
+}
+
+fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn json(text: &str) -> Option<Value> {

@@ -33,8 +33,8 @@ fn fixture() -> Fixture {
 
 fn read(text: &str, kind: &str) -> Result<(Value, Corrections), String> {
     let mut node = yaml::parse(text, &yaml::Limits::default()).map_err(|error| error.to_string())?;
-    let corrections =
-        object(&mut node, type_of(kind).unwrap()).map_err(|misfit| format!("{}: {}", misfit.path, misfit.found))?;
+    let corrections = object(&mut node, type_of(kind).unwrap())
+        .map_err(|misfit| format!("{}: {}", misfit.path, misfit.found))?;
     Ok((node.to_value().map_err(|error| error.to_string())?, corrections))
 }
 
@@ -63,7 +63,10 @@ fn same(ours: &Value, theirs: &Value) -> bool {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             ours == theirs
                 || is_nothing(ours) && (is_nothing(theirs) || theirs == "0" && ours.is_null())
-                || scalar::is_quantity(text(ours).trim()) && scalar::is_quantity(&text(theirs)) && ours != theirs && !theirs.is_number()
+                || scalar::is_quantity(text(ours).trim())
+                    && scalar::is_quantity(&text(theirs))
+                    && ours != theirs
+                    && !theirs.is_number()
         }
     }
 }
@@ -73,7 +76,9 @@ fn every_field_takes_what_go_takes() {
     let fixture = fixture();
     let mut wrong = Vec::new();
     let mut asked = 0;
-    for (kind, path) in fixture.paths.iter().flat_map(|(kind, paths)| paths.iter().map(move |path| (kind, path))) {
+    for (kind, path) in
+        fixture.paths.iter().flat_map(|(kind, paths)| paths.iter().map(move |path| (kind, path)))
+    {
         for (value, answer) in fixture.values.iter().zip(&fixture.answers[path.answers]) {
             let text = path.path.split(' ').rev().fold(value.clone(), |text, step| match step {
                 "0" => format!("[{text}]"),
@@ -135,7 +140,8 @@ fn corrections_are_counted_and_the_first_is_named() {
         "spec": {"restartPolicy": "Never"},
     });
     assert_eq!(value, wanted);
-    let changes = |count, path: &str, became: &str| Changes { count, path: path.into(), became: became.into() };
+    let changes =
+        |count, path: &str, became: &str| Changes { count, path: path.into(), became: became.into() };
     assert_eq!(
         corrections,
         Corrections {
@@ -154,5 +160,8 @@ fn a_misfit_says_where_and_what() {
     assert_eq!((misfit.mark.line, misfit.mark.column), (3, 8));
     assert_eq!((misfit.path.as_str(), misfit.found.as_str()), ("metadata.annotations.a", "a mapping"));
     assert!(misfit.accepted.starts_with("a string"));
-    assert_eq!(read("spec: {hostNetwork: \"false\"}", "Pod").unwrap_err(), "spec.hostNetwork: a string, \"false\"");
+    assert_eq!(
+        read("spec: {hostNetwork: \"false\"}", "Pod").unwrap_err(),
+        "spec.hostNetwork: a string, \"false\""
+    );
 }

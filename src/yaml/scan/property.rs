@@ -134,7 +134,8 @@ impl Scanner<'_> {
         loop {
             match self.at.byte(0) {
                 b'%' => {
-                    let code = self.at.rest().get(1..3).filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
+                    let code =
+                        self.at.rest().get(1..3).filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
                     let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) else {
                         return Err(self.at.error("two hexadecimal digits behind %"));
                     };

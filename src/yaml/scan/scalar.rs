@@ -220,7 +220,11 @@ impl Scanner<'_> {
                 self.at.skip(1);
             }
             deepest = deepest.max(self.at.column());
-            let is_short = if *indent == 0 { self.at.column() <= self.indent.max(0) } else { self.at.column() < *indent };
+            let is_short = if *indent == 0 {
+                self.at.column() <= self.indent.max(0)
+            } else {
+                self.at.column() < *indent
+            };
             if self.at.byte(0) == b'\t' && is_short {
                 return Err(self.at.error("spaces as indentation"));
             }

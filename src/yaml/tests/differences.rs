@@ -28,7 +28,15 @@ pub(super) const LOADS: &[Group] = &[
     Group {
         outcome: Outcome::Taken,
         reason: "tabs may stand on blank lines, before comments, and behind the indentation of a block",
-        texts: &["\t", "\t# c\na: b\n", "\t\na: b\n", "a: b\n\t# c\n", "a: b\n\t\nc: d\n", "a: |\n  \tb\n", "a:\n\t# c\n  b: c\n"],
+        texts: &[
+            "\t",
+            "\t# c\na: b\n",
+            "\t\na: b\n",
+            "a: b\n\t# c\n",
+            "a: b\n\t\nc: d\n",
+            "a: |\n  \tb\n",
+            "a:\n\t# c\n  b: c\n",
+        ],
     },
     Group {
         outcome: Outcome::Taken,
@@ -71,7 +79,9 @@ pub(super) const LOADS: &[Group] = &[
 /// Why a generated layout may come out otherwise than in `sigs.k8s.io/yaml`.
 pub(super) fn excuse(text: &str, outcome: Outcome, refusal: Option<&str>) -> Option<&'static str> {
     match outcome {
-        Outcome::Refused if refusal.is_some_and(|refusal| refusal.contains("YAML (the end of the document, or")) => {
+        Outcome::Refused
+            if refusal.is_some_and(|refusal| refusal.contains("YAML (the end of the document, or")) =>
+        {
             Some("what follows the first document's value is read, not dropped")
         }
         Outcome::Taken | Outcome::Different if text.contains('\u{feff}') => {
