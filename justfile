@@ -46,10 +46,11 @@ serve:
 
 # regenerate fixtures and type tables from Go's own implementations (needs Go and its module proxy)
 oracles:
-    for oracle in annotations formats meshconfig pem podschema selector strategicmerge template yaml; do \
+    for oracle in annotations decoding formats meshconfig pem podschema selector strategicmerge template yaml; do \
       (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
+    cd hack/oracle/yaml && go run . layouts > ../../../tests/fixtures/layouts.json
     cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
-    cd hack/oracle/gotypes && for table in kubernetes istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
+    cd hack/oracle/gotypes && for table in kubernetes decoding istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
 
 # the chart and the manifests: rendered, and asked of real API servers
 chart:

@@ -42,6 +42,7 @@ pub mod render;
 pub mod replay;
 mod request;
 pub mod warning;
+mod zeros;
 
 pub use outcome::{Injection, Outcome, Refusal, Skip};
 pub use request::{Facts, PodRequest, Rules, Selection};

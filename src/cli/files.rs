@@ -58,11 +58,38 @@ pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
 /// Reads one file, or stdin for `-`.
 pub(super) fn read(path: &Path) -> Result<Input, Failure> {
     let (name, bytes) = read_bytes(path)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        Failure::data(format!("{name}: found bytes that are not UTF-8 at offset {offset}; accepted: UTF-8"))
-    })?;
+    let text = decoded(bytes).map_err(|fault| Failure::data(format!("{name}: {fault}")))?;
     Ok(Input { name, path: (!is_stdin(path)).then(|| path.to_owned()), text })
+}
+
+/// The text of a file: UTF-8, or UTF-16 with a byte order mark, as PowerShell 5 redirects output. What is written is UTF-8.
+fn decoded(bytes: Vec<u8>) -> Result<String, String> {
+    let (units, unit): (&[u8], fn([u8; 2]) -> u16) = match bytes.as_slice() {
+        [0xff, 0xfe, units @ ..] => (units, u16::from_le_bytes),
+        [0xfe, 0xff, units @ ..] => (units, u16::from_be_bytes),
+        other => {
+            // Half of the bytes of plain text in UTF-16 are zero, which UTF-8 has nowhere.
+            if matches!(other, [0, second, ..] if *second != 0)
+                || matches!(other, [first, 0, ..] if *first != 0)
+            {
+                return Err(
+                    "found UTF-16 without a byte order mark; accepted: UTF-8, or UTF-16 with one".to_owned()
+                );
+            }
+            return String::from_utf8(bytes).map_err(|error| {
+                let offset = error.utf8_error().valid_up_to();
+                format!("found bytes that are not UTF-8 at offset {offset}; accepted: UTF-8, or UTF-16 with a byte order mark")
+            });
+        }
+    };
+    let (pairs, rest) = units.as_chunks::<2>();
+    let refused = "found a broken character of UTF-16; accepted: UTF-8, or UTF-16 with a byte order mark";
+    if !rest.is_empty() {
+        return Err(refused.to_owned());
+    }
+    char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
+        .collect::<Result<_, _>>()
+        .map_err(|_| refused.to_owned())
 }
 
 /// Writes to stdout.
@@ -139,4 +166,26 @@ fn is_stdin(path: &Path) -> bool {
 
 fn unreadable(error: io::Error, path: &Path) -> Failure {
     Failure::io(error, format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf_16_is_read_where_a_byte_order_mark_says_so() {
+        let text = "kind: Pod # é 😀\r\n";
+        let mut little = vec![0xff, 0xfe];
+        little.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+        let mut big = vec![0xfe, 0xff];
+        big.extend(text.encode_utf16().flat_map(u16::to_be_bytes));
+        assert_eq!(decoded(little.clone()).as_deref(), Ok(text));
+        assert_eq!(decoded(big.clone()).as_deref(), Ok(text));
+        assert!(decoded(little[2..].to_vec()).unwrap_err().contains("without a byte order mark"));
+        assert!(decoded(big[2..].to_vec()).unwrap_err().contains("without a byte order mark"));
+        assert!(decoded(little[..little.len() - 1].to_vec()).unwrap_err().contains("broken"));
+        assert!(decoded(vec![0xff, 0xfe, 0x00, 0xd8]).unwrap_err().contains("broken"));
+        assert!(decoded(b"a: \xff".to_vec()).unwrap_err().contains("at offset 3"));
+        assert_eq!(decoded("\u{feff}a".into()).as_deref(), Ok("\u{feff}a"), "a mark of UTF-8 stays");
+    }
 }

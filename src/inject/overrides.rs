@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     made::Made,
     reinject::{Earlier, Overrides},
+    zeros,
 };
 use crate::{
     config::Compat,
@@ -42,6 +43,7 @@ pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Erro
     {
         for name in names {
             let Some(mut container) = user_container(input, field, name).cloned() else { continue };
+            zeros::drop_from_container(&mut container);
             // `image` is required by the API, so "auto" is how a user says "yours".
             if let Some(container) = container.as_object_mut()
                 && container.get("image").and_then(Value::as_str) == Some(names::IMAGE_AUTO)

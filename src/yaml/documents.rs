@@ -31,7 +31,7 @@ pub fn split_documents(text: &str) -> Vec<Document<'_>> {
     };
     for line in Lines(text) {
         let end = position + line.len();
-        match (line_kind(line, position == 0), state) {
+        match (line_kind(line), state) {
             (Line::Separator(length), previous) => {
                 if previous != (State::Preamble { directives: true }) {
                     finish(separator, start, position);
@@ -85,8 +85,9 @@ enum Line {
     Content,
 }
 
-fn line_kind(line: &str, first: bool) -> Line {
-    let bom = if first && line.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+fn line_kind(line: &str) -> Line {
+    // Files that are joined have one in the middle.
+    let bom = if line.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let line = line.get(bom..).unwrap_or_default();
     let marker = |marker: &str| {
         line.strip_prefix(marker).filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']))

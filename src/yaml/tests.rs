@@ -391,6 +391,7 @@ fn splits_documents_to_the_byte() {
             &[("# c\n%YAML 1.1\n---\n", "a: 1\n...\n"), ("%TAG !x! y\n---\n", "b: 2\n")],
         ),
         ("\u{feff}---\na: 1\n", &[("\u{feff}---\n", "a: 1\n")]),
+        ("a: 1\n\u{feff}---\nb: 2\n", &[("", "a: 1\n"), ("\u{feff}---\n", "b: 2\n")]),
     ] {
         let documents = split_documents(text);
         let parts: Vec<_> = documents.iter().map(|document| (document.separator, document.text)).collect();

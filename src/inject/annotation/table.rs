@@ -162,7 +162,7 @@ pub const TABLE: &[Row] = rows! {
         "kubectl.kubernetes.io/default-logs-container", Text, Never, "sidecar, gateway, grpc-agent", "the first application container" =>
             "Container whose logs kubectl shows; set if absent.";
         "k8s.v1.cni.cncf.io/networks", Networks, Warned, "sidecar", "none" =>
-            "Networks of Multus; with the CNI plugin under Multus, `default/istio-cni` is appended.";
+            "Networks of Multus; with the CNI plugin under Multus, `default/istio-cni` is appended. `[]` becomes a list of that one; Istio makes it `[, …]`, which Multus cannot read.";
         "apm.datadoghq.com/env", StringMap, Warned, "sidecar", "none" =>
             "With the tracer `datadog`: environment of the proxy.";
         "resource.opentelemetry.io/service.namespace", Text, Never, "sidecar", "namespace of the pod" =>

@@ -79,7 +79,7 @@ impl Document<'_> {
 
     pub(super) fn to_text(&self) -> String {
         let Some(value) = &self.injected else { return format!("{}{}", self.separator, self.text) };
-        let mut text = String::from(self.separator);
+        let mut text = String::from(without_byte_order_mark(self.separator));
         if !text.is_empty() && !text.ends_with('\n') {
             // The content began on the separator's line, where a mapping cannot be written as a block.
             text.truncate(text.trim_end().len());
@@ -113,9 +113,13 @@ impl Document<'_> {
 /// Reads the documents of a text.
 pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Document<'t>>, SyntaxError> {
     if let Some(documents) = read_json(text) {
+        let mark = text.len() - without_byte_order_mark(text).len();
         return documents
             .into_iter()
-            .map(|(start, document, value)| json_document(text, start, "", document, value, how))
+            .map(|(start, document, value)| {
+                let separator = if start == mark { text.get(..mark).unwrap_or_default() } else { "" };
+                json_document(text, start, separator, document, value, how)
+            })
             .collect();
     }
     yaml::split_documents(text)
@@ -195,14 +199,16 @@ impl<'t> Parts<'t> {
 
 /// JSON values one after another, as `kubectl get -o json` and `jq` write them; nothing if the text is not just that.
 fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
-    if !begins_json(text) {
+    let body = without_byte_order_mark(text);
+    if !begins_json(body) {
         return None;
     }
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut stream = serde_json::Deserializer::from_str(body).into_iter::<Value>();
     let mut documents = Vec::new();
-    let mut start = 0;
+    let mark = text.len() - body.len();
+    let mut start = mark;
     while let Some(value) = stream.next() {
-        let end = stream.byte_offset();
+        let end = mark + stream.byte_offset();
         documents.push((start, end, value.ok()?));
         start = end;
     }
@@ -211,6 +217,10 @@ fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
         *end = text.len();
     }
     documents.into_iter().map(|(start, end, value)| Some((start, text.get(start..end)?, value))).collect()
+}
+
+fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn json(text: &str) -> Option<Value> {
