@@ -49,7 +49,7 @@ oracles:
     for oracle in annotations meshconfig podschema selector strategicmerge template yaml; do \
       (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
     cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
-    cd hack/oracle/gotypes && for table in kubernetes istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
+    cd hack/oracle/gotypes && for table in kubernetes istio unions; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
 
 # the chart and the manifests: rendered, and asked of real API servers
 chart:

@@ -6,10 +6,12 @@
 
 mod istio;
 mod kubernetes;
+mod unions;
 
 pub use istio::{BETA_PROXY_CONFIG, MESH_CONFIG, PROXY_CONFIG};
 pub(crate) use istio::{IRREGULAR_NAMES, ONEOFS, WIDE};
 pub use kubernetes::{NAMESPACED_NAME, OBJECT_META, POD_SPEC, TYPE_META};
+pub use unions::UNIONS;
 
 /// A Go struct.
 #[derive(Debug)]
@@ -80,6 +82,17 @@ pub enum Kind {
     Map(&'static Kind),
 }
 
+/// Fields of a struct of which a document has one at most.
+#[derive(Debug)]
+pub struct Union {
+    /// The struct's Go name with its package, such as `v1.Volume`.
+    pub of: &'static str,
+    /// The key of the field that says which one it is, where there is such a field.
+    pub discriminator: Option<&'static str>,
+    /// The keys of the members, sorted.
+    pub members: &'static [&'static str],
+}
+
 /// A protobuf enum.
 #[derive(Debug)]
 pub struct Enum {
@@ -90,6 +103,11 @@ pub struct Enum {
 }
 
 impl Type {
+    /// The union among its fields, if there is one.
+    pub fn union(&self) -> Option<&'static Union> {
+        UNIONS.iter().find(|union| union.of == self.name)
+    }
+
     /// The field with this Go name.
     pub fn field_by_go(&self, name: &str) -> Option<&'static Field> {
         let fields = self.fields;
@@ -121,6 +139,14 @@ impl Kind {
         match self {
             Kind::Struct(ty) => Some(ty),
             Kind::Pointer(kind) => kind.message(),
+            _ => None,
+        }
+    }
+
+    /// The struct that the elements of a list are.
+    pub fn elements(&self) -> Option<&'static Type> {
+        match self {
+            Kind::List(kind) => kind.message(),
             _ => None,
         }
     }

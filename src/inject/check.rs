@@ -9,6 +9,9 @@
 //! says no by `fail` does what it is there for.
 
 mod types;
+mod whole;
+
+pub(super) use types::misfit;
 
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
@@ -192,7 +195,7 @@ fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, Str
     };
     all.iter().find_map(|facts| match run_by(Rules::Configured, mesh, &request, facts) {
         Ok(Outcome::Injected(injection)) => {
-            let misfit = types::misfit(&injection.pod)?;
+            let misfit = misfit(&injection.pod).or_else(|| whole::loss(&request.pod, &injection.pod))?;
             Some((Weight::Fails, format!("{}: {misfit}", of_templates(&injection.templates))))
         }
         Ok(Outcome::Skipped(_)) => None,

@@ -2,6 +2,7 @@
 //
 //	go run . kubernetes > ../../../src/gotypes/kubernetes.rs
 //	go run . istio      > ../../../src/gotypes/istio.rs
+//	go run . unions     > ../../../src/gotypes/unions.rs
 //	go run . fixture    > ../../../tests/fixtures/gotypes.json
 package main
 
@@ -12,7 +13,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|istio|fixture")
+		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|istio|unions|fixture")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
@@ -20,10 +21,12 @@ func main() {
 		kubernetesTables(os.Stdout)
 	case "istio":
 		istioTables(os.Stdout)
+	case "unions":
+		unionTable(os.Stdout)
 	case "fixture":
 		fixture(os.Stdout)
 	default:
-		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, istio or fixture\n", os.Args[1])
+		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, istio, unions or fixture\n", os.Args[1])
 		os.Exit(2)
 	}
 }

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::quantity::{self, Sign};
+use super::volumes;
 use crate::config::Compat;
 use crate::inject::warning::shown_within;
 
@@ -168,11 +169,8 @@ impl Kind {
             Kind::Port => is(port(value).is_some_and(|port| port > 0)),
             Kind::Uint32 => is(uint(value, u64::from(u32::MAX)).is_some()),
             Kind::ConfigMapName => is(is_dns_subdomain(value)),
-            Kind::Volumes => volumes(value),
-            Kind::VolumeMounts => match volumes(value) {
-                Fine => mounts(value),
-                found => found,
-            },
+            Kind::Volumes => volumes::volumes(value),
+            Kind::VolumeMounts => volumes::mounts(value),
             Kind::ProxyConfig => proxy_config(value).map_or_else(Wrong, |()| Fine),
             Kind::StringMap => json_object(value, Value::is_string),
             Kind::JsonObject => json_object(value, |_| true),
@@ -299,52 +297,6 @@ fn interfaces(value: &str) -> Finding {
     })
 }
 
-fn volumes(value: &str) -> Finding {
-    match serde_json::from_str::<Value>(value) {
-        Err(_) => Wrong("it is not JSON".to_owned()),
-        Ok(Value::Object(by_name)) => match by_name.iter().find(|(_, volume)| !volume.is_object()) {
-            Some((name, _)) => Wrong(format!("{} is not an object", shown_within(name, 24))),
-            None => Fine,
-        },
-        Ok(Value::Array(list)) => {
-            let named = |item: &Value| item.get("name").is_some_and(Value::is_string);
-            if list.iter().all(named) {
-                Fine
-            } else {
-                Wrong("an item is not an object with a name".to_owned())
-            }
-        }
-        Ok(_) => Wrong("it is neither an object nor a list".to_owned()),
-    }
-}
-
-/// Every mount has a path, and no two have the same: the path is what the elements of the list are matched by.
-fn mounts(value: &str) -> Finding {
-    let parsed = serde_json::from_str(value).unwrap_or_default();
-    let mounts: Vec<&Value> = match &parsed {
-        Value::Object(by_name) => by_name.values().collect(),
-        Value::Array(list) => list.iter().collect(),
-        _ => Vec::new(),
-    };
-    let mut seen = Vec::new();
-    for mount in mounts {
-        match field(mount, "mountPath") {
-            None => return Wrong("a mount has no mountPath".to_owned()),
-            Some(path) if seen.contains(&path) => {
-                return Wrong(format!("{} is mounted twice", shown_within(path, 24)));
-            }
-            Some(path) => seen.push(path),
-        }
-    }
-    Fine
-}
-
-/// A string field, its key in any case: Go decodes it so.
-fn field<'v>(object: &'v Value, wanted: &str) -> Option<&'v str> {
-    let entries = object.as_object()?;
-    entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| value.as_str())
-}
-
 fn json_object(value: &str, accepts: impl Fn(&Value) -> bool) -> Finding {
     match serde_json::from_str::<Value>(value) {
         Err(_) => Wrong("it is not JSON".to_owned()),
@@ -400,11 +352,17 @@ fn is_tag_byte(byte: u8) -> bool {
 
 /// `validation.IsDNS1123Subdomain`.
 fn is_dns_subdomain(text: &str) -> bool {
-    let word = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(word)
+    text.len() <= 253 && text.split('.').all(is_dns_word)
+}
+
+/// `validation.IsDNS1123Label`.
+pub(super) fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_dns_word(text)
+}
+
+fn is_dns_word(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

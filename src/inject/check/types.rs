@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The first field of a pod with a value of another type, in a sentence.
-pub(super) fn misfit(pod: &Value) -> Option<String> {
+pub(in crate::inject) fn misfit(pod: &Value) -> Option<String> {
     [("metadata", &OBJECT_META), ("spec", &POD_SPEC)]
         .into_iter()
         .find_map(|(key, ty)| in_struct(pod.get(key)?, ty, key.to_owned()))
