@@ -278,7 +278,7 @@ fn doubtful(offence: &annotation::Offence) -> Warning {
 }
 
 /// How many of them are named: an API server passes on a few warnings only.
-const MOST_UNION_WARNINGS: usize = 4;
+const MOST_UNION_WARNINGS: usize = 8;
 
 /// What an API server will refuse because user and template each chose another kind, as Istio leaves it.
 fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {

@@ -173,9 +173,23 @@ impl Earlier {
         }
         let mut earlier = Earlier { status, overrides: Overrides::recorded(pod)? };
         if compat == Compat::Outrigger {
+            earlier.follow_lists(pod);
             earlier.drop_strange_records();
         }
         Ok(earlier)
+    }
+
+    /// Has the status name containers in the list where they are: only there are they taken for injected.
+    fn follow_lists(&mut self, pod: &Value) {
+        let Some(Status { containers, init_containers, .. }) = &mut self.status else { return };
+        let is_in = |list: &str, name: &str| pod::find(pod::spec_list(pod, list), name).is_some();
+        let is_only_in = |list: &str, other: &str, name: &String| is_in(list, name) && !is_in(other, name);
+        let (ordinary, init) = ("containers", "initContainers");
+        let to_init: Vec<_> = containers.extract_if(.., |name| is_only_in(init, ordinary, name)).collect();
+        let to_ordinary: Vec<_> =
+            init_containers.extract_if(.., |name| is_only_in(ordinary, init, name)).collect();
+        containers.extend(to_ordinary);
+        init_containers.extend(to_init);
     }
 
     fn drop_strange_records(&mut self) {
@@ -411,13 +425,46 @@ mod tests {
 
     #[test]
     fn a_forged_status_counts_as_none_with_a_warning() {
-        for forged in ["", "1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
+        for forged in ["1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
             let pod = pod(json!({"sidecar.istio.io/status": forged}));
             let (earlier, warnings) = earlier(&pod);
             assert_eq!(earlier, Earlier::default(), "{forged}");
             assert_eq!(warnings.len(), 1, "{forged}");
             assert_eq!(*earlier.strip(&pod, 15020, Compat::Outrigger), pod, "{forged}");
         }
+    }
+
+    #[test]
+    fn empty_records_count_as_none() {
+        let pod = pod(json!({"sidecar.istio.io/status": "", "proxy.istio.io/overrides": ""}));
+        assert_eq!(earlier(&pod), (Earlier::default(), Vec::new()));
+    }
+
+    #[test]
+    fn only_what_the_status_names_counts_as_recorded() {
+        let own = |name: &str| json!({"name": name, "image": "mine"});
+        let overrides = json!({
+            "containers": [own("istio-proxy"), own("app")], "volumes": [own("istio-data"), own("cache")],
+        });
+        let annotations = |status: Value| {
+            json!({"sidecar.istio.io/status": status.to_string(), "proxy.istio.io/overrides": overrides.to_string()})
+        };
+        let status = json!({"initContainers": ["istio-proxy"], "volumes": ["istio-data"]});
+        let found = earlier(&pod(annotations(status))).0.overrides;
+        assert_eq!((found.containers, found.volumes), (vec![own("istio-proxy")], vec![own("istio-data")]));
+        assert!(earlier(&pod(annotations(json!({})))).0.overrides.is_empty());
+    }
+
+    #[test]
+    fn what_templates_do_not_make_any_more_is_the_users() {
+        let status = json!({"containers": ["istio-proxy", "app"], "initContainers": ["istio-init", "gone"]});
+        let pod = pod(json!({"sidecar.istio.io/status": status.to_string()}));
+        let makes = |_: &str, name: &str| name == "istio-proxy";
+        let mut earlier = earlier(&pod).0;
+        assert!(earlier.forget_others(&pod, makes), "templates are to see the container");
+        assert!(earlier.has_injected("istio-proxy") && !earlier.has_injected("app"));
+        assert!(earlier.has_injected("istio-init"), "it is taken out of the pod");
+        assert!(!earlier.forget_others(&pod, makes));
     }
 
     #[test]

@@ -352,17 +352,11 @@ fn is_tag_byte(byte: u8) -> bool {
 
 /// `validation.IsDNS1123Subdomain`.
 fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_word)
-}
-
-/// `validation.IsDNS1123Label`.
-pub(super) fn is_dns_label(text: &str) -> bool {
-    text.len() <= 63 && is_dns_word(text)
-}
-
-fn is_dns_word(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    let word = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(word)
 }

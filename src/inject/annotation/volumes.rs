@@ -3,10 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parse::{
-    Finding::{self, Fine, Wrong},
-    is_dns_label,
-};
+use super::parse::Finding::{self, Fine, Wrong};
 use crate::gotypes::{POD_SPEC, Type};
 use crate::inject::{check, unions, warning::shown_within};
 
@@ -40,9 +37,6 @@ pub(super) fn mounts(value: &str) -> Finding {
             None => return Wrong("a mount has no mountPath".to_owned()),
             Some(path) if seen.contains(&path) => {
                 return Wrong(format!("{} is mounted twice", shown_within(path, 24)));
-            }
-            Some(path) if path.contains(':') => {
-                return Wrong(format!("{} has a colon", shown_within(path, 24)));
             }
             Some(path) => seen.push(path),
         }
@@ -103,9 +97,6 @@ fn names_once(items: &[Value]) -> Option<String> {
         let Some(name) = item.get("name").and_then(Value::as_str) else {
             return Some("a name is not a string".to_owned());
         };
-        if !is_dns_label(name) {
-            return Some(format!("{} is no name of a volume", shown_within(name, 24)));
-        }
         if seen.contains(&name) {
             return Some(format!("{} is there twice", shown_within(name, 24)));
         }
@@ -172,7 +163,6 @@ mod tests {
                 r#"{"a": {"emptyDir": "x"}}"#,
                 "volumes[a].emptyDir would be a string, where an API server takes an object",
             ),
-            (r#"{"A_b": {"emptyDir": {}}}"#, "\"A_b\" is no name of a volume"),
             (r#"[{"name": "a"}, {"name": "a"}]"#, "\"a\" is there twice"),
             ("7", "it is neither an object nor a list"),
         ] {
@@ -192,7 +182,6 @@ mod tests {
                 "containers[0].volumeMounts[a].readOnly would be a string, where an API server takes true or false",
             ),
             (r#"{"a": {"mountPath": "/a"}, "b": {"mountPath": "/a"}}"#, "\"/a\" is mounted twice"),
-            (r#"{"a": {"mountPath": "a:b"}}"#, "\"a:b\" has a colon"),
         ] {
             assert_eq!(said(mounts(value)), wanted, "{value}");
         }
