@@ -124,7 +124,7 @@ pub fn run_by(
     let mut overlays = render(&earlier)?;
     let is_ours = mesh.compat() == Compat::Outrigger;
     if is_ours {
-        if earlier.forget_others(&pod, |list, name| overlay::makes(&overlays, list, name)) {
+        if earlier.forget_others(|list, name| overlay::makes(&overlays, list, name)) {
             overlays = render(&earlier)?;
         }
         overlay::keep_one_proxy(&mut overlays);

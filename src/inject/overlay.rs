@@ -153,10 +153,11 @@ fn keep_last(env: &mut Vec<Value>) {
 fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnings: &mut Vec<Warning>) {
     let Some(Value::Array(volumes)) = overlay.pointer_mut("/spec/volumes") else { return };
     let theirs = pod::spec_list(own.pod, "volumes");
-    if theirs.is_empty() {
-        return;
-    }
     for volume in volumes {
+        unions::forget_null_sources(volume);
+        if theirs.is_empty() {
+            continue;
+        }
         let name = pod::name(volume).to_owned();
         let own = match own.earlier.has_injected_volume(&name) {
             true => own.earlier.overrides.find_volume(&name),
@@ -166,8 +167,10 @@ fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnin
         let Some((given, taken)) = unions::volume_gives_way(volume, own) else { continue };
         if !kept.contains(own) {
             kept.push(own.clone());
-            let message =
-                format!("volume {}: the pod's own {taken} takes the place of the template's {given}", shown(&name));
+            let message = format!(
+                "volume {}: the pod's own {taken} takes the place of the template's {given}",
+                shown(&name)
+            );
             warnings.push(Warning::new("OWN_VOLUME", message));
         }
     }

@@ -168,10 +168,11 @@ impl Earlier {
             None
         });
         let is_empty = pod::annotation(pod, names::ANNOTATION_OVERRIDES) == Some("");
-        if is_empty && compat == Compat::Outrigger {
-            return Ok(Earlier { status, overrides: Overrides::default() });
-        }
-        let mut earlier = Earlier { status, overrides: Overrides::recorded(pod)? };
+        let overrides = match is_empty && compat == Compat::Outrigger {
+            true => Overrides::default(),
+            false => Overrides::recorded(pod)?,
+        };
+        let mut earlier = Earlier { status, overrides };
         if compat == Compat::Outrigger {
             earlier.follow_lists(pod);
             earlier.drop_strange_records();
@@ -179,7 +180,8 @@ impl Earlier {
         Ok(earlier)
     }
 
-    /// Has the status name containers in the list where they are: only there are they taken for injected.
+    /// Has the status name containers in the list where they are, and only those that there are: what it says of others
+    /// nobody could say of the pod that comes of this.
     fn follow_lists(&mut self, pod: &Value) {
         let Some(Status { containers, init_containers, .. }) = &mut self.status else { return };
         let is_in = |list: &str, name: &str| pod::find(pod::spec_list(pod, list), name).is_some();
@@ -190,6 +192,8 @@ impl Earlier {
             init_containers.extract_if(.., |name| is_only_in(ordinary, init, name)).collect();
         containers.extend(to_ordinary);
         init_containers.extend(to_init);
+        containers.retain(|name| is_in(ordinary, name));
+        init_containers.retain(|name| is_in(init, name));
     }
 
     fn drop_strange_records(&mut self) {
@@ -209,25 +213,17 @@ impl Earlier {
     /// another pod for it: it stays in the pod, and next time it counts as the user's.
     ///
     /// `makes` says whether the templates make a container of that name in that list.
-    pub fn forget_others(&mut self, pod: &Value, makes: impl Fn(&str, &str) -> bool) -> bool {
+    pub fn forget_others(&mut self, makes: impl Fn(&str, &str) -> bool) -> bool {
         let Some(status) = &mut self.status else { return false };
         let is_made = |name: &str| makes("containers", name) || makes("initContainers", name);
         // These are taken out of the pod: see `make_room`.
         let goes = [names::CONTAINER_INIT, names::CONTAINER_VALIDATION, names::CONTAINER_CORE_DUMP];
-        let mut is_seen = false;
-        for (list, injected) in
-            [("containers", &mut status.containers), ("initContainers", &mut status.init_containers)]
-        {
-            injected.retain(|name| {
-                let stays = is_made(name) || list == "initContainers" && goes.contains(&name.as_str());
-                is_seen |= !stays
-                    && (pod::find(pod::spec_list(pod, list), name).is_some()
-                        || self.overrides.find(name).is_some());
-                stays
-            });
-        }
+        let before = status.containers.len() + status.init_containers.len();
+        status.containers.retain(|name| is_made(name));
+        status.init_containers.retain(|name| is_made(name) || goes.contains(&name.as_str()));
+        let is_other = before > status.containers.len() + status.init_containers.len();
         self.drop_strange_records();
-        is_seen
+        is_other
     }
 
     /// Whether the earlier injection made a container of that name.
@@ -446,9 +442,8 @@ mod tests {
         let overrides = json!({
             "containers": [own("istio-proxy"), own("app")], "volumes": [own("istio-data"), own("cache")],
         });
-        let annotations = |status: Value| {
-            json!({"sidecar.istio.io/status": status.to_string(), "proxy.istio.io/overrides": overrides.to_string()})
-        };
+        let annotations = |status: Value| json!({"sidecar.istio.io/status": status.to_string(), "proxy.istio.io/overrides": overrides.to_string()});
+        // It is in the other list.
         let status = json!({"initContainers": ["istio-proxy"], "volumes": ["istio-data"]});
         let found = earlier(&pod(annotations(status))).0.overrides;
         assert_eq!((found.containers, found.volumes), (vec![own("istio-proxy")], vec![own("istio-data")]));
@@ -457,14 +452,14 @@ mod tests {
 
     #[test]
     fn what_templates_do_not_make_any_more_is_the_users() {
-        let status = json!({"containers": ["istio-proxy", "app"], "initContainers": ["istio-init", "gone"]});
+        let status = json!({"containers": ["istio-proxy", "app", "gone"], "initContainers": ["istio-init"]});
         let pod = pod(json!({"sidecar.istio.io/status": status.to_string()}));
         let makes = |_: &str, name: &str| name == "istio-proxy";
         let mut earlier = earlier(&pod).0;
-        assert!(earlier.forget_others(&pod, makes), "templates are to see the container");
+        assert!(earlier.forget_others(makes), "templates are to see the container");
         assert!(earlier.has_injected("istio-proxy") && !earlier.has_injected("app"));
         assert!(earlier.has_injected("istio-init"), "it is taken out of the pod");
-        assert!(!earlier.forget_others(&pod, makes));
+        assert!(!earlier.forget_others(makes));
     }
 
     #[test]

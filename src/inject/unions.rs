@@ -50,6 +50,15 @@ pub(super) fn volume_gives_way(loser: &mut Value, winner: &Value) -> Option<(&'s
     Some((given.filter(|given| loser.get(*given).is_none())?, kept?))
 }
 
+/// Takes the nulls out of a volume that names no source: it says that nothing is wanted but some volume of that name, and
+/// not that the source there is has to go.
+pub(super) fn forget_null_sources(volume: &mut Value) {
+    let (Some(union), Value::Object(volume)) = (volume_type().and_then(Type::union), volume) else { return };
+    if !merge::is_directed(volume) && named(union, volume).next().is_none() {
+        volume.retain(|key, value| !value.is_null() || !union.members.contains(&key.as_str()));
+    }
+}
+
 fn volume_type() -> Option<&'static Type> {
     POD_SPEC.field_by_json("volumes")?.kind.elements()
 }

@@ -29,7 +29,11 @@ pub(super) fn check_names(received: &Value, overlays: &[(&str, Value)]) -> Resul
             }),
         });
         let Some(taken) = taken else { continue };
-        let noun = if name_of == "name" { "a volume of the template" } else { "where the template mounts another volume" };
+        let noun = if name_of == "name" {
+            "a volume of the template"
+        } else {
+            "where the template mounts another volume"
+        };
         offences.push(offence(key, value, format!("{} is {noun}", shown_within(taken, 48))));
     }
     if offences.is_empty() { Ok(()) } else { Err(offences) }
@@ -73,9 +77,10 @@ fn text(item: &Value, key: &str) -> Option<String> {
 /// The first of the texts asked for that two elements have.
 fn twice<'a>(elements: &[Value], key: &str, asked: &'a [String]) -> Option<&'a str> {
     let has = |element: &&Value, wanted: &str| element.get(key).and_then(Value::as_str) == Some(wanted);
-    asked.iter().map(String::as_str).find(|wanted| {
-        elements.iter().filter(|element| has(element, wanted)).nth(1).is_some()
-    })
+    asked
+        .iter()
+        .map(String::as_str)
+        .find(|wanted| elements.iter().filter(|element| has(element, wanted)).nth(1).is_some())
 }
 
 #[cfg(test)]
@@ -115,9 +120,7 @@ mod tests {
     #[test]
     fn a_mount_without_its_volume_is_refused_where_it_is_mounted() {
         let pod = pod(names::ANNOTATION_USER_VOLUME_MOUNT, &json!([{"name": "v", "mountPath": "/v"}]));
-        let merged = |mounts: Value, volumes: Value| {
-            json!({"spec": {"containers": [{"name": "istio-proxy", "volumeMounts": mounts}], "volumes": volumes}})
-        };
+        let merged = |mounts: Value, volumes: Value| json!({"spec": {"containers": [{"name": "istio-proxy", "volumeMounts": mounts}], "volumes": volumes}});
         let mount = json!([{"name": "v", "mountPath": "/v"}]);
         assert!(check_mounts(&pod, &merged(mount.clone(), json!([]))).is_err());
         assert_eq!(check_mounts(&pod, &merged(mount, json!([{"name": "v"}]))), Ok(()));

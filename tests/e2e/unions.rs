@@ -102,30 +102,57 @@ async fn two_members_of_a_union_are_refused_by_the_api_server() {
 async fn the_kind_a_pod_chooses_is_stored() {
     let stage = Stage::set("").await;
     stage.namespace("shop", &[]).await;
-    stage.webhook("outrigger", Reach::service_of(&stage.outrigger)).install(&stage.control_plane, "shop").await;
+    stage
+        .webhook("outrigger", Reach::service_of(&stage.outrigger))
+        .install(&stage.control_plane, "shop")
+        .await;
     let request = json!({"httpGet": {"path": "/stop", "port": 15020}});
     let of_secret = json!({"secretKeyRef": {"name": "s", "key": "k"}});
     // A field of the proxy, or volumes, and a part of the stored pod's JSON that shows the choice.
     let choices = [
         (json!({"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}), json!([]), r#""preStop":{"sleep""#),
         (json!({"lifecycle": {"preStop": request}}), json!([]), r#""preStop":{"httpGet""#),
-        (json!({"readinessProbe": {"tcpSocket": {"port": 15021}}}), json!([]), r#""tcpSocket":{"port":15021}"#),
+        (
+            json!({"readinessProbe": {"tcpSocket": {"port": 15021}}}),
+            json!([]),
+            r#""tcpSocket":{"port":15021}"#,
+        ),
         (json!({"readinessProbe": {"exec": {"command": ["probe"]}}}), json!([]), r#""command":["probe"]"#),
         (json!({"startupProbe": {"grpc": {"port": 15021}}}), json!([]), r#""grpc":{"port":15021"#),
-        (json!({"env": [{"name": "POD_NAME", "value": "mine"}]}), json!([]), r#""name":"POD_NAME","value":"mine""#),
-        (json!({"env": [{"name": "ISTIO_META_CLUSTER_ID", "valueFrom": of_secret}]}), json!([]), r#""secretKeyRef""#),
+        (
+            json!({"env": [{"name": "POD_NAME", "value": "mine"}]}),
+            json!([]),
+            r#""name":"POD_NAME","value":"mine""#,
+        ),
+        (
+            json!({"env": [{"name": "ISTIO_META_CLUSTER_ID", "valueFrom": of_secret}]}),
+            json!([]),
+            r#""secretKeyRef""#,
+        ),
         (json!({"env": [{"name": "HOST_IP", "valueFrom": of_secret}]}), json!([]), r#""secretKeyRef""#),
         (json!({"restartPolicy": "Never"}), json!([]), r#""restartPolicy":"Always""#),
-        (json!({"restartPolicy": "OnFailure", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}), json!([]), r#""sleep""#),
+        (
+            json!({"restartPolicy": "OnFailure", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}),
+            json!([]),
+            r#""sleep""#,
+        ),
         (
             json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}),
             json!([]),
             r#""type":"RuntimeDefault""#,
         ),
-        (json!({}), json!([{"name": "istio-data", "persistentVolumeClaim": {"claimName": "c"}}]), r#""claimName":"c""#),
+        (
+            json!({}),
+            json!([{"name": "istio-data", "persistentVolumeClaim": {"claimName": "c"}}]),
+            r#""claimName":"c""#,
+        ),
         (json!({}), json!([{"name": "istio-token", "secret": {"secretName": "q"}}]), r#""secretName":"q""#),
         (json!({}), json!([{"name": "istio-envoy", "hostPath": {"path": "/q"}}]), r#""path":"/q""#),
-        (json!({}), json!([{"name": "workload-socket", "csi": {"driver": "d.example"}}]), r#""driver":"d.example""#),
+        (
+            json!({}),
+            json!([{"name": "workload-socket", "csi": {"driver": "d.example"}}]),
+            r#""driver":"d.example""#,
+        ),
     ];
     let mut failed = Vec::new();
     for native in ["true", "false"] {
@@ -181,7 +208,10 @@ fn again(stored: &Value) -> Value {
 async fn impossible_volumes_are_denied_in_the_annotations_name() {
     let stage = Stage::set("").await;
     stage.namespace("shop", &[]).await;
-    stage.webhook("outrigger", Reach::service_of(&stage.outrigger)).install(&stage.control_plane, "shop").await;
+    stage
+        .webhook("outrigger", Reach::service_of(&stage.outrigger))
+        .install(&stage.control_plane, "shop")
+        .await;
     for (key, value) in [
         ("sidecar.istio.io/userVolume", json!({"istio-envoy": {"emptyDir": {}}})),
         ("sidecar.istio.io/userVolume", json!({"own": {"secret": {"name": "s"}}})),

@@ -100,9 +100,14 @@ const RULES: &[Rule] = &[
         name: "OWN_KIND_WINS",
         reason: "of the members of a union, of which an API server takes one, the user's takes the place of the template's, \
                  and the template's that of an earlier injection",
-        applies: |_, call| call.patched.as_ref().is_some_and(has_several_of_one),
+        applies: |mesh, call| {
+            call.patched.as_ref().is_some_and(has_several_of_one) && conformance::answer(mesh, call).is_ok()
+        },
         explains: |path| {
-            is_handler(path) || path.contains("/env/") || path.starts_with("/spec/volumes/") || path == OVERRIDES
+            is_handler(path)
+                || path.contains("/env/")
+                || path.starts_with("/spec/volumes/")
+                || path == OVERRIDES
         },
     },
     Rule {
@@ -133,6 +138,7 @@ const RULES: &[Rule] = &[
                  the pod gets two containers of one name",
         applies: |_, call| {
             pod::find(pod::init_containers(&call.pod), names::CONTAINER_PROXY).is_some()
+                && !has_two_proxies(&call.pod)
                 && call.patched.as_ref().is_some_and(has_two_proxies)
         },
         explains: |path| {

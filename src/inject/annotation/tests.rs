@@ -297,7 +297,9 @@ fn what_counts_as_not_set_when_empty_is_taken_from_the_templates() {
             assert_eq!(accepted.respelt.contains_key(key), is_taken, "{key}");
         }
     }
-    for key in ["sidecar.istio.io/agentLogLevel", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/proxyCPU"] {
+    for key in
+        ["sidecar.istio.io/agentLogLevel", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/proxyCPU"]
+    {
         assert!(refuses(key, "", Compat::Outrigger), "{key}");
     }
 }

@@ -70,7 +70,9 @@ fn items(value: &str) -> Result<Vec<Value>, String> {
         Ok(Value::Array(list)) => list
             .into_iter()
             .map(|item| match item {
-                Value::Object(item) if item.get("name").is_some_and(Value::is_string) => Ok(usual(item, None)),
+                Value::Object(item) if item.get("name").is_some_and(Value::is_string) => {
+                    Ok(usual(item, None))
+                }
                 _ => Err("an item is not an object with a name".to_owned()),
             })
             .collect(),
@@ -189,7 +191,10 @@ mod tests {
 
     #[test]
     fn a_name_inside_wins_over_the_key() {
-        assert_eq!(user_items(r#"{"a": {"name": "b", "MOUNTPATH": "/x"}}"#), [json!({"name": "b", "mountPath": "/x"})]);
+        assert_eq!(
+            user_items(r#"{"a": {"name": "b", "MOUNTPATH": "/x"}}"#),
+            [json!({"name": "b", "mountPath": "/x"})]
+        );
         assert!(user_items("x").is_empty());
     }
 }

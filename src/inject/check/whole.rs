@@ -9,7 +9,9 @@ use crate::{inject::unions, pod};
 
 /// What a sample has lost, or what an API server would refuse of the result, in a sentence.
 pub(super) fn loss(sample: &Value, injected: &Value) -> Option<String> {
-    lost_by_name(sample, injected).or_else(|| lost_toleration(sample, injected)).or_else(|| several(sample, injected))
+    lost_by_name(sample, injected)
+        .or_else(|| lost_toleration(sample, injected))
+        .or_else(|| several(sample, injected))
 }
 
 /// Lists of elements with names, each with the lists where the element may be afterwards.
@@ -24,7 +26,9 @@ const NAMED: [(&str, &[&str]); 4] = [
 fn lost_by_name(sample: &Value, injected: &Value) -> Option<String> {
     NAMED.iter().find_map(|(list, places)| {
         let is_lost = |element: &&Value| {
-            !places.iter().any(|place| pod::find(pod::spec_list(injected, place), pod::name(element)).is_some())
+            !places
+                .iter()
+                .any(|place| pod::find(pod::spec_list(injected, place), pod::name(element)).is_some())
         };
         let lost = pod::spec_list(sample, list).iter().find(is_lost)?;
         Some(format!("spec.{list} of the pod would lose its own {}", pod::name(lost)))
@@ -70,7 +74,10 @@ mod tests {
             assert_eq!(said, format!("spec.{list} of the pod would lose its own a"));
         }
         let tolerations = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
-        assert_eq!(said(tolerations, json!({"tolerations": []})), "spec.tolerations of the pod would lose its own k");
+        assert_eq!(
+            said(tolerations, json!({"tolerations": []})),
+            "spec.tolerations of the pod would lose its own k"
+        );
     }
 
     #[test]

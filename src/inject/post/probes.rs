@@ -48,8 +48,8 @@ pub(super) fn rewrite(
     if !table.is_empty() {
         // A table without the mark of an injection is there when another webhook took the mark away, and it would be there
         // twice.
-        let joins = context.compat == Compat::Outrigger
-            || pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
+        let joins =
+            context.compat == Compat::Outrigger || pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
         tell_agent(pod, table, joins, warnings);
     }
     Ok(())
@@ -67,8 +67,7 @@ fn wants_rewriting(pod: &Value, values: &Value) -> bool {
 /// handlers it was made of are gone (Istio's `mergeOrAppendProbers`).
 fn tell_agent(pod: &mut Value, mut table: Table, joins: bool, warnings: &mut Vec<Warning>) {
     let Some(env) = env_mut(pod) else { return };
-    let existing =
-        env.iter_mut().find(|variable| joins && pod::name(variable) == names::ENV_APP_PROBERS);
+    let existing = env.iter_mut().find(|variable| joins && pod::name(variable) == names::ENV_APP_PROBERS);
     let Some(existing) = existing else {
         env.push(variable(names::ENV_APP_PROBERS, &table.to_json()));
         return;

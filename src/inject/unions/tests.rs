@@ -88,7 +88,8 @@ fn what_carries_a_directive_is_left_alone() {
 
 #[test]
 fn long_lists_are_matched_as_short_ones_are() {
-    let env = |field: &str| -> Value { (0..100).map(|n| json!({"name": format!("V{n}"), field: "x"})).collect() };
+    let env =
+        |field: &str| -> Value { (0..100).map(|n| json!({"name": format!("V{n}"), field: "x"})).collect() };
     let left = left(json!({"env": env("value")}), json!({"env": env("valueFrom")}));
     assert!(left["env"].as_array().unwrap().iter().all(|variable| variable.get("value").is_none()));
 }
@@ -102,6 +103,21 @@ fn a_volume_says_which_source_gave_way() {
     let mut null = json!({"name": "v", "persistentVolumeClaim": null});
     assert_eq!(volume_gives_way(&mut null, &own), None);
     assert_eq!(null, json!({"name": "v"}), "a null would delete the user's own");
+}
+
+#[test]
+fn a_null_beside_a_source_stays_and_alone_it_goes() {
+    let forgotten = |mut volume: Value| {
+        forget_null_sources(&mut volume);
+        volume
+    };
+    assert_eq!(forgotten(json!({"name": "v", "emptyDir": null})), json!({"name": "v"}));
+    for stays in [
+        json!({"name": "v", "emptyDir": null, "csi": {}}),
+        json!({"name": "v", "$patch": "delete", "csi": null}),
+    ] {
+        assert_eq!(forgotten(stays.clone()), stays);
+    }
 }
 
 #[test]
@@ -120,7 +136,8 @@ fn offences_name_container_or_volume_and_field() {
         "envFrom": [{"configMapRef": {}, "secretRef": {}}],
     }));
     pod["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}, "csi": {}}]);
-    pod["spec"]["resourceClaims"] = json!([{"name": "g", "resourceClaimName": "a", "resourceClaimTemplateName": "b"}]);
+    pod["spec"]["resourceClaims"] =
+        json!([{"name": "g", "resourceClaimName": "a", "resourceClaimTemplateName": "b"}]);
     let found: Vec<String> = offences(&pod).iter().map(ToString::to_string).collect();
     let wanted = [
         "container \"c\": env[\"A\"] has value and valueFrom",
