@@ -50,7 +50,7 @@ oracles:
       (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
     cd hack/oracle/yaml && go run . layouts > ../../../tests/fixtures/layouts.json
     cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
-    cd hack/oracle/gotypes && for table in kubernetes decoding istio; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
+    cd hack/oracle/gotypes && for table in kubernetes decoding istio unions; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
 
 # the chart and the manifests: rendered, and asked of real API servers
 chart:

@@ -252,7 +252,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     let context = PostContext {
         received: pod,
         made: &Made::of(&injection.pod),
-        earlier: &Earlier::of(pod, &mut Vec::new()).unwrap(),
+        earlier: &Earlier::of(pod, mesh.compat(), &mut Vec::new()).unwrap(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),

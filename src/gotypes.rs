@@ -7,6 +7,7 @@
 mod decoding;
 mod istio;
 mod kubernetes;
+mod unions;
 
 pub(crate) use decoding::{ALWAYS_WRITTEN, EMBEDDED, NARROW};
 pub use istio::{BETA_PROXY_CONFIG, MESH_CONFIG, PROXY_CONFIG};
@@ -16,6 +17,7 @@ pub use kubernetes::{
     CRON_JOB, DAEMON_SET, DEPLOYMENT, DEPLOYMENT_CONFIG, JOB, NAMESPACED_NAME, OBJECT_META, POD, POD_SPEC,
     POD_TEMPLATE_SPEC, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET, TYPE_META,
 };
+pub use unions::UNIONS;
 
 /// A Go struct.
 #[derive(Debug)]
@@ -86,6 +88,17 @@ pub enum Kind {
     Map(&'static Kind),
 }
 
+/// Fields of a struct of which a document has one at most.
+#[derive(Debug)]
+pub struct Union {
+    /// The struct's Go name with its package, such as `v1.Volume`.
+    pub of: &'static str,
+    /// The key of the field that says which one it is, where there is such a field.
+    pub discriminator: Option<&'static str>,
+    /// The keys of the members, sorted.
+    pub members: &'static [&'static str],
+}
+
 /// A protobuf enum.
 #[derive(Debug)]
 pub struct Enum {
@@ -96,6 +109,11 @@ pub struct Enum {
 }
 
 impl Type {
+    /// The union among its fields, if there is one.
+    pub fn union(&self) -> Option<&'static Union> {
+        UNIONS.iter().find(|union| union.of == self.name)
+    }
+
     /// The field with this Go name.
     pub fn field_by_go(&self, name: &str) -> Option<&'static Field> {
         let fields = self.fields;
@@ -127,6 +145,14 @@ impl Kind {
         match self {
             Kind::Struct(ty) => Some(ty),
             Kind::Pointer(kind) => kind.message(),
+            _ => None,
+        }
+    }
+
+    /// The struct that the elements of a list are.
+    pub fn elements(&self) -> Option<&'static Type> {
+        match self {
+            Kind::List(kind) => kind.message(),
             _ => None,
         }
     }

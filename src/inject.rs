@@ -41,6 +41,8 @@ pub mod reinject;
 pub mod render;
 pub mod replay;
 mod request;
+mod unions;
+mod user_volumes;
 pub mod warning;
 mod zeros;
 
@@ -105,7 +107,7 @@ pub fn run_by(
     // The working copy becomes the merged pod; what the user wrote is looked up in the pod as it was received.
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
-    let earlier = Earlier::of(received, &mut warnings).map_err(Refusal::Malformed)?;
+    let mut earlier = Earlier::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
     let status_port = post::status_port(received, mesh.mesh_config(), mesh.compat());
     let native = native::detected(
         mesh.native_sidecars(),
@@ -113,37 +115,52 @@ pub fn run_by(
         node_name(received),
     );
     let templates = render::select(rules, mesh, received)?;
-    let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
-    respell(&mut stripped, respelt);
-    let view = render::View {
-        pod: &stripped,
-        workload: request.workload.as_ref(),
-        proxy_config: &proxy_config,
-        native_sidecars: native,
-        ids: proxy_ids(mesh, facts),
-        stand_ins: request.stand_ins,
+    let render = |earlier: &Earlier| {
+        let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
+        respell(&mut stripped, &respelt);
+        let view = render::View {
+            pod: &stripped,
+            workload: request.workload.as_ref(),
+            proxy_config: &proxy_config,
+            native_sidecars: native,
+            ids: proxy_ids(mesh, facts),
+            stand_ins: request.stand_ins,
+        };
+        render::overlays(mesh, &view, &templates)
     };
-    let mut overlays = render::overlays(mesh, &view, &templates)?;
-    drop(stripped);
-    if mesh.compat() == Compat::Outrigger {
+    let mut overlays = render(&earlier)?;
+    let is_ours = mesh.compat() == Compat::Outrigger;
+    if is_ours {
+        if earlier.forget_others(|list, name| overlay::makes(&overlays, list, name)) {
+            overlays = render(&earlier)?;
+        }
         overlay::keep_one_proxy(&mut overlays);
+        user_volumes::check_names(received, &overlays).map_err(Refusal::Annotations)?;
+    } else if let Err(offences) = user_volumes::check_names(received, &overlays) {
+        warnings.extend(offences.iter().map(doubtful));
     }
 
     let native = native::for_pod(native, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
-    let room = (mesh.compat() == Compat::Outrigger).then_some(&earlier);
-    let (made, merged) = overlay::lay_over(pod, overlays, native, room)?;
+    let own = is_ours.then_some(overlay::Own { pod: before, earlier: &earlier });
+    let laid = overlay::lay_over(pod, overlays, native, own, &mut warnings)?;
+    let made = laid.made;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
-    let mut merged = overrides::reapply(
-        merged,
-        overrides::Input {
-            received: before,
-            made: &made,
-            earlier: &earlier,
-            interception_mode: mode,
-            compat: mesh.compat(),
-        },
-    )
-    .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
+    let input = overrides::Input {
+        received: before,
+        made: &made,
+        earlier: &earlier,
+        volumes: &laid.volumes,
+        interception_mode: mode,
+        compat: mesh.compat(),
+    };
+    let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
+        .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
+    if is_ours {
+        user_volumes::check_mounts(received, &merged).map_err(Refusal::Annotations)?;
+    } else {
+        warnings.extend(user_volumes::check_mounts(received, &merged).err().iter().flatten().map(doubtful));
+        warnings.extend(merged_unions(before, &merged));
+    }
     let context = PostContext {
         received: before,
         made: &made,
@@ -260,12 +277,37 @@ fn effective_proxy_config<'m>(
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
 }
 
-/// Gives the templates the accepted spelling of a value (a list without blanks, say).
-fn respell(pod: &mut Cow<'_, Value>, respelt: BTreeMap<&'static str, String>) {
+/// Gives the templates the accepted spelling of a value (a list without blanks, say); what is to count as not set is taken
+/// away.
+fn respell(pod: &mut Cow<'_, Value>, respelt: &BTreeMap<&'static str, String>) {
     if !respelt.is_empty() {
         let annotations = pod::annotations_mut(pod.to_mut());
-        annotations.extend(respelt.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))));
+        for (key, value) in respelt {
+            match value.as_str() {
+                "" => annotations.remove(*key),
+                value => annotations.insert((*key).to_owned(), Value::String(value.to_owned())),
+            };
+        }
     }
+}
+
+/// What refuses a pod otherwise, where Istio's answer is wanted.
+fn doubtful(offence: &annotation::Offence) -> Warning {
+    Warning::new("DOUBTFUL_ANNOTATION", offence.to_string())
+}
+
+/// How many of them are named: an API server passes on a few warnings only.
+const MOST_UNION_WARNINGS: usize = 8;
+
+/// What an API server will refuse because user and template each chose another kind, as Istio leaves it.
+fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
+    let merged = unions::offences(merged);
+    if merged.is_empty() {
+        return Vec::new();
+    }
+    let own = unions::offences(before);
+    let new = merged.iter().filter(|offence| !own.contains(offence)).take(MOST_UNION_WARNINGS);
+    new.map(|offence| Warning::new("SEVERAL_OF_ONE", offence.to_string())).collect()
 }
 
 /// The nodes a pod can come to, if they are known: those of a remote cluster, which the URL path names, are not

@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 
 use self::directive::{Copying, Key};
 use self::scalar::{Kind, Scalar};
+pub(crate) use self::schema::key_of_list;
 use self::schema::{Merge, Type};
 use crate::place::Place;
 
@@ -147,6 +148,11 @@ pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Resu
 /// Whether an object of a patch may hold a directive, all of which begin alike.
 pub(crate) fn is_steered(object: &Map<String, Value>) -> bool {
     object.keys().any(|key| key.starts_with(directive::SIGN))
+}
+
+/// Whether an object of a patch says by a directive what happens to the fields it does not have.
+pub(crate) fn is_directed(object: &Map<String, Value>) -> bool {
+    object.contains_key(directive::PATCH) || object.contains_key(directive::RETAIN_KEYS)
 }
 
 /// One merge: what is the same all the way down.

@@ -36,6 +36,10 @@ pub const ANNOTATION_PROXY_CONFIG: &str = "proxy.istio.io/config";
 pub const ANNOTATION_TEMPLATES: &str = "inject.istio.io/templates";
 /// `true` or `false`: run the proxy as a native sidecar.
 pub const ANNOTATION_NATIVE_SIDECAR: &str = "sidecar.istio.io/nativeSidecar";
+/// Volumes to add to the pod: JSON sources by name, or a JSON list.
+pub const ANNOTATION_USER_VOLUME: &str = "sidecar.istio.io/userVolume";
+/// Mounts to add to the proxy: JSON mounts by name of the volume, or a JSON list.
+pub const ANNOTATION_USER_VOLUME_MOUNT: &str = "sidecar.istio.io/userVolumeMount";
 /// How traffic is redirected: `REDIRECT`, `TPROXY` or `NONE`.
 pub const ANNOTATION_INTERCEPTION_MODE: &str = "sidecar.istio.io/interceptionMode";
 /// Variant of the proxy image, such as `debug` or `distroless`.

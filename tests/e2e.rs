@@ -80,6 +80,7 @@ mod e2e {
     mod rolling;
     mod scale;
     mod told;
+    mod unions;
     mod watches;
     mod workloads;
 }

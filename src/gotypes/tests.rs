@@ -128,3 +128,27 @@ fn enums_know_their_names_and_numbers() {
     assert_eq!((mode.number("TPROXY"), mode.number("tproxy")), (Some(1), None));
     assert_eq!((mode.value_name(2), mode.value_name(9)), (Some("NONE"), None));
 }
+
+#[test]
+fn unions_are_of_fields_that_there_are() {
+    let types = all_types();
+    for union in UNIONS {
+        let ty = types.iter().find(|ty| ty.name == union.of).unwrap_or_else(|| panic!("{}", union.of));
+        assert!(ty.union().is_some_and(|found| std::ptr::eq(found, union)), "{} has two", union.of);
+        assert!(union.members.is_sorted() && !union.members.is_empty(), "{}", union.of);
+        for member in union.members.iter().chain(&union.discriminator) {
+            assert!(ty.field_by_json(member).is_some(), "{}.{member}", union.of);
+        }
+    }
+}
+
+/// The generator asks as well; this holds the two tables against each other when only one of them is made anew.
+#[test]
+fn what_has_nothing_but_optional_structs_is_a_union() {
+    for ty in all_types().iter().filter(|ty| ty.name.starts_with("v1.") && !ty.proto) {
+        let is_struct = |field: &Field| matches!(field.kind, Kind::Pointer(Kind::Struct(_)));
+        if ty.fields.len() > 1 && ty.fields.iter().all(is_struct) && ty.name != "v1.Affinity" {
+            assert_eq!(ty.union().map(|union| union.members.len()), Some(ty.fields.len()), "{}", ty.name);
+        }
+    }
+}

@@ -17,11 +17,13 @@ mod keys;
 mod parse;
 mod spelling;
 mod table;
+mod volumes;
 
 pub use document::markdown;
 pub use keys::{is_setting_of_pods, without_effect};
 pub use parse::{Kind, ProxyConfigCheck, go_bool, port};
-pub use table::{Checked, Group, Row, TABLE};
+pub use table::{Checked, EMPTY_IS_UNSET, Group, Row, TABLE};
+pub(super) use volumes::user_items;
 
 use parse::Finding;
 
@@ -53,7 +55,8 @@ impl fmt::Display for Offence {
 pub struct Accepted {
     /// What the person should know.
     pub warnings: Vec<Warning>,
-    /// Values to use in place of the pod's, by key: the same in a spelling that the proxy's init container takes.
+    /// Values to use in place of the pod's, by key: the same in a spelling that the proxy's init container takes; empty
+    /// where the annotation is to count as not set.
     pub respelt: BTreeMap<&'static str, String>,
 }
 
@@ -81,6 +84,13 @@ pub fn check(
         let Some(row) = row(key).filter(|row| row.group != Group::Namespace) else { continue };
         accepted.warnings.extend(obsolete(row, labels));
         if row.checked == Checked::Never {
+            continue;
+        }
+        if value.is_empty() && EMPTY_IS_UNSET.contains(&row.key) {
+            // Some templates ask whether the key is there.
+            if compat == Compat::Outrigger && row.group == Group::Pod {
+                accepted.respelt.insert(row.key, String::new());
+            }
             continue;
         }
         match row.kind.find(value, compat, proxy_config) {

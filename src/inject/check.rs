@@ -8,11 +8,13 @@
 //! be for certain pods only: it must not contradict the data it is given, and must do for some sample. A template that
 //! says no by `fail` does what it is there for.
 
+mod whole;
+
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use serde_json::Value;
 
-use super::{Facts, PodRequest, Refusal, Rules, run_by};
+use super::{Facts, Outcome, PodRequest, Refusal, Rules, run_by};
 use crate::{
     config::{Compat, Injector, Mesh, NativeSidecars, Nodes},
     names, pod,
@@ -199,7 +201,11 @@ fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, Str
         NativeSidecars::Enabled | NativeSidecars::Disabled => &[classic],
     };
     all.iter().find_map(|facts| match run_by(Rules::Configured, mesh, &request, facts) {
-        Ok(_) => None,
+        Ok(Outcome::Injected(injection)) => {
+            let loss = whole::loss(&request.pod, &injection.pod)?;
+            Some((Weight::Fails, format!("{}: {loss}", of_templates(&injection.templates))))
+        }
+        Ok(Outcome::Skipped(_)) => None,
         Err(refusal) => Some((weight(&refusal)?, because(&refusal))),
     })
 }
@@ -212,6 +218,11 @@ fn because(refusal: &Refusal) -> String {
         Refusal::Undecodable(undecodable) => undecodable.explained(),
         refusal => refusal.diagnosis().unwrap_or_else(|| refusal.to_string()),
     }
+}
+
+fn of_templates(names: &[String]) -> String {
+    let noun = if names.len() == 1 { "template" } else { "templates" };
+    format!("{noun} {}", names.join(", "))
 }
 
 /// How bad a refusal is; nothing where it is the sample's doing.

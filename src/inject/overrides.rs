@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use super::{
     made::Made,
     reinject::{Earlier, Overrides},
+    unions,
+    warning::{Warning, shown},
     zeros,
 };
 use crate::{
@@ -26,6 +28,8 @@ pub struct Input<'a> {
     pub made: &'a Made,
     /// What an earlier injection left.
     pub earlier: &'a Earlier,
+    /// The user's own volumes that took the place of a template's.
+    pub volumes: &'a [Value],
     /// The interception mode of the effective ProxyConfig.
     pub interception_mode: &'a str,
     /// Whether the user's containers are forgotten when a pod is injected again, as in Istio.
@@ -36,8 +40,12 @@ pub struct Input<'a> {
 ///
 /// # Errors
 /// When a container of the user cannot be merged.
-pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Error> {
-    let mut found = Overrides::default();
+pub fn reapply(
+    mut merged: Value,
+    input: Input<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Value, merge::Error> {
+    let mut found = Overrides { volumes: input.volumes.to_vec(), ..Overrides::default() };
     for (field, names) in
         [(CONTAINERS, &input.made.containers), (INIT_CONTAINERS, &input.made.init_containers)]
     {
@@ -50,37 +58,93 @@ pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Erro
             {
                 container.remove("image");
             }
-            let overlay = json!({"spec": {field: [container]}});
-            merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
             let list = if field == CONTAINERS { &mut found.containers } else { &mut found.init_containers };
-            list.push(container);
+            list.push(container.clone());
+            if name == names::CONTAINER_PROXY {
+                fit_restart_policy(&mut container, &merged, field, input.compat, warnings);
+            }
+            let overlay = json!({"spec": {field: [container]}});
+            if input.compat == Compat::Outrigger {
+                unions::give_way(&mut merged, &overlay);
+            }
+            merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
         }
     }
-    if input.earlier.status.is_none() && !found.is_empty() {
-        pod::annotations_mut(&mut merged)
-            .insert(names::ANNOTATION_OVERRIDES.to_owned(), Value::String(found.to_json()));
-    }
+    record(&mut merged, &found, input);
     follow_user(&mut merged, input);
     Ok(merged)
 }
+
+/// Notes what was found of the user's for when the pod is injected again. Istio does so once and for all, so that what
+/// somebody else wrote under the annotation's key counts next time.
+fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
+    let is_new = match input.compat {
+        Compat::Outrigger => !found.is_same(&input.earlier.overrides),
+        Compat::Istio => input.earlier.status.is_none() && !found.is_empty(),
+    };
+    let is_left_over = found.is_empty() && pod::annotation(merged, names::ANNOTATION_OVERRIDES).is_some();
+    if is_new && !found.is_empty() {
+        pod::annotations_mut(merged)
+            .insert(names::ANNOTATION_OVERRIDES.to_owned(), Value::String(found.to_json()));
+    } else if is_left_over && input.compat == Compat::Outrigger {
+        pod::annotations_mut(merged).remove(names::ANNOTATION_OVERRIDES);
+    }
+}
+
+/// A native sidecar restarts always, whatever the user wrote for an ordinary container; an ordinary container is no sidecar.
+fn fit_restart_policy(
+    container: &mut Value,
+    merged: &Value,
+    field: &str,
+    compat: Compat,
+    warnings: &mut Vec<Warning>,
+) {
+    const RESTART_POLICY: &str = "restartPolicy";
+    let Some(own) = container.get(RESTART_POLICY).and_then(Value::as_str).map(str::to_owned) else { return };
+    let is_sidecar = field == INIT_CONTAINERS
+        && pod::find(pod::init_containers(merged), names::CONTAINER_PROXY)
+            .is_some_and(|proxy| proxy.get(RESTART_POLICY).and_then(Value::as_str) == Some(ALWAYS));
+    if is_sidecar && own != ALWAYS {
+        let result = match compat {
+            Compat::Outrigger => "is not used: a native sidecar's is Always",
+            Compat::Istio => "makes it an ordinary init container, which an API server refuses with a hook",
+        };
+        let message = format!("container {}: restartPolicy {} {result}", names::CONTAINER_PROXY, shown(&own));
+        warnings.push(Warning::new("PROXY_RESTART_POLICY", message));
+    }
+    let is_of_another_list = field == CONTAINERS && own == ALWAYS;
+    if compat == Compat::Outrigger
+        && (is_sidecar || is_of_another_list)
+        && let Some(container) = container.as_object_mut()
+    {
+        container.remove(RESTART_POLICY);
+    }
+}
+
+const ALWAYS: &str = "Always";
 
 /// The user's container of that name, unless an earlier injection made it. If it did so over one of the user's, that one
 /// was recorded; Istio does not look there, so that injecting again loses the user's image, IDs and arguments.
 fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
     let Earlier { status, overrides } = input.earlier;
+    if input.compat == Compat::Outrigger {
+        // What is recorded beside a container that no injection made, somebody else wrote.
+        return match input.earlier.has_injected(name) {
+            // Between then and now the container may have changed its list.
+            true => overrides.find(name),
+            // The customisation of the proxy may stand in either list, whatever it becomes.
+            false if field == INIT_CONTAINERS || name == names::CONTAINER_PROXY => {
+                pod::find_container(input.received, name)
+            }
+            false => pod::find(pod::containers(input.received), name),
+        };
+    }
     let (injected, recorded) = match field {
         CONTAINERS => (status.as_ref().map(|status| &status.containers), &overrides.containers),
         _ => (status.as_ref().map(|status| &status.init_containers), &overrides.init_containers),
     };
-    match input.compat {
-        // Between then and now the container may have changed its list.
-        Compat::Outrigger if input.earlier.has_injected(name) => return overrides.find(name),
-        Compat::Istio
-            if injected.is_some_and(|injected| injected.iter().any(|injected| injected == name)) =>
-        {
-            return None;
-        }
-        _ => {}
+    if injected.is_some_and(|injected| injected.iter().any(|injected| injected == name)) {
+        return None;
     }
     pod::find(recorded, name).or_else(|| match field {
         CONTAINERS => pod::find(pod::containers(input.received), name),
@@ -171,10 +235,11 @@ mod tests {
             received,
             made: &made,
             earlier: &earlier,
+            volumes: &[],
             interception_mode: mode,
             compat: Compat::Outrigger,
         };
-        reapply(merged, input).unwrap()
+        reapply(merged, input, &mut Vec::new()).unwrap()
     }
 
     #[test]

@@ -18,15 +18,19 @@ pub struct Status {
     pub containers: Vec<String>,
     /// Names in `spec.initContainers`.
     pub init_containers: Vec<String>,
+    /// Names in `spec.volumes`.
+    pub volumes: Vec<String>,
 }
 
-/// The user's own versions of containers that the templates also define, as JSON containers.
+/// The user's own versions of what the templates also define, as they were.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// From `spec.containers`.
     pub containers: Vec<Value>,
     /// From `spec.initContainers`.
     pub init_containers: Vec<Value>,
+    /// From `spec.volumes`, where another kind of source was chosen than the template's; Istio records none.
+    pub volumes: Vec<Value>,
 }
 
 /// Everything an earlier injection left in a pod.
@@ -61,7 +65,11 @@ impl Status {
         };
         let Ok(Value::Object(status)) = serde_json::from_str(text) else { return Err(malformed()) };
         let list = |key: &str| names_in(&status, key).ok_or_else(malformed);
-        Ok(Some(Status { containers: list("containers")?, init_containers: list("initContainers")? }))
+        Ok(Some(Status {
+            containers: list("containers")?,
+            init_containers: list("initContainers")?,
+            volumes: list("volumes")?,
+        }))
     }
 }
 
@@ -78,13 +86,21 @@ impl Overrides {
             annotation: names::ANNOTATION_OVERRIDES,
             expected: "object with lists of containers: `containers`, `initContainers`",
         };
-        let Ok(Value::Object(mut recorded)) = serde_json::from_str(text) else { return Err(malformed()) };
+        let mut recorded = match serde_json::from_str(text) {
+            Ok(Value::Object(recorded)) => recorded,
+            Ok(Value::Null) => Map::new(),
+            _ => return Err(malformed()),
+        };
         let mut list = |key: &str| match recorded.remove(key) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(items)) if items.iter().all(is_container) => Ok(items),
             Some(_) => Err(malformed()),
         };
-        Ok(Overrides { containers: list("containers")?, init_containers: list("initContainers")? })
+        Ok(Overrides {
+            containers: list("containers")?,
+            init_containers: list("initContainers")?,
+            volumes: list("volumes").unwrap_or_default(),
+        })
     }
 
     /// The recorded container of that name, from either list.
@@ -92,15 +108,41 @@ impl Overrides {
         pod::find(&self.containers, name).or_else(|| pod::find(&self.init_containers, name))
     }
 
+    /// The recorded volume of that name.
+    pub fn find_volume(&self, name: &str) -> Option<&Value> {
+        pod::find(&self.volumes, name)
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.containers.is_empty() && self.init_containers.is_empty()
+        self.containers.is_empty() && self.init_containers.is_empty() && self.volumes.is_empty()
+    }
+
+    /// Whether the other has the same containers and volumes, in whatever order and list.
+    pub fn is_same(&self, other: &Overrides) -> bool {
+        let all = |of: &Overrides| {
+            let mut all: Vec<(bool, String, String)> = Vec::new();
+            for (is_volume, list) in
+                [(false, &of.containers), (false, &of.init_containers), (true, &of.volumes)]
+            {
+                let rows = list.iter().map(|item| (is_volume, pod::name(item).to_owned(), item.to_string()));
+                all.extend(rows);
+            }
+            all.sort();
+            all
+        };
+        self.is_empty() && other.is_empty() || all(self) == all(other)
     }
 
     /// As the annotation's JSON.
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
-        for (key, list) in [("containers", &self.containers), ("initContainers", &self.init_containers)] {
+        let lists = [
+            ("containers", &self.containers),
+            ("initContainers", &self.init_containers),
+            ("volumes", &self.volumes),
+        ];
+        for (key, list) in lists {
             if !list.is_empty() {
                 map.insert(key.to_owned(), Value::Array(list.clone()));
             }
@@ -112,14 +154,76 @@ impl Overrides {
 impl Earlier {
     /// What an earlier injection left in this pod. A status that no injector wrote counts as none, with a warning.
     ///
+    /// Unless Istio's rule is wanted, only what the status names counts as recorded: the rest of the record no injector
+    /// wrote, and it would count when the pod is injected again.
+    ///
     /// # Errors
     /// When the recorded overrides cannot be read: without them the user's own container would be lost.
-    pub fn of(pod: &Value, warnings: &mut Vec<Warning>) -> Result<Earlier, Malformed> {
+    pub fn of(pod: &Value, compat: Compat, warnings: &mut Vec<Warning>) -> Result<Earlier, Malformed> {
         let status = Status::of(pod).unwrap_or_else(|malformed| {
-            warnings.push(Warning::new("MALFORMED_STATUS", format!("{malformed}; it is ignored")));
+            let is_empty = pod::annotation(pod, names::ANNOTATION_STATUS) == Some("");
+            if !is_empty || compat == Compat::Istio {
+                warnings.push(Warning::new("MALFORMED_STATUS", format!("{malformed}; it is ignored")));
+            }
             None
         });
-        Ok(Earlier { status, overrides: Overrides::recorded(pod)? })
+        let is_empty = pod::annotation(pod, names::ANNOTATION_OVERRIDES) == Some("");
+        let overrides = match is_empty && compat == Compat::Outrigger {
+            true => Overrides::default(),
+            false => Overrides::recorded(pod)?,
+        };
+        let mut earlier = Earlier { status, overrides };
+        if compat == Compat::Outrigger {
+            earlier.follow_lists(pod);
+            earlier.drop_strange_records();
+        }
+        Ok(earlier)
+    }
+
+    /// Has the status name containers in the list where they are, and only those that there are: what it says of others
+    /// nobody could say of the pod that comes of this.
+    fn follow_lists(&mut self, pod: &Value) {
+        let Some(Status { containers, init_containers, .. }) = &mut self.status else { return };
+        let is_in = |list: &str, name: &str| pod::find(pod::spec_list(pod, list), name).is_some();
+        let is_only_in = |list: &str, other: &str, name: &String| is_in(list, name) && !is_in(other, name);
+        let (ordinary, init) = ("containers", "initContainers");
+        let to_init: Vec<_> = containers.extract_if(.., |name| is_only_in(init, ordinary, name)).collect();
+        let to_ordinary: Vec<_> =
+            init_containers.extract_if(.., |name| is_only_in(ordinary, init, name)).collect();
+        containers.extend(to_ordinary);
+        init_containers.extend(to_init);
+        containers.retain(|name| is_in(ordinary, name));
+        init_containers.retain(|name| is_in(init, name));
+    }
+
+    fn drop_strange_records(&mut self) {
+        let Earlier { status, overrides } = self;
+        let nobody = Status::default();
+        let status = status.as_ref().unwrap_or(&nobody);
+        let all = |item: &Value| {
+            let mut injected = status.containers.iter().chain(&status.init_containers);
+            injected.any(|name| name == pod::name(item))
+        };
+        overrides.containers.retain(all);
+        overrides.init_containers.retain(all);
+        overrides.volumes.retain(|item| status.volumes.iter().any(|name| name == pod::name(item)));
+    }
+
+    /// Forgets of the earlier injection what the templates do not make any more, and says whether templates would see
+    /// another pod for it: it stays in the pod, and next time it counts as the user's.
+    ///
+    /// `makes` says whether the templates make a container of that name in that list.
+    pub fn forget_others(&mut self, makes: impl Fn(&str, &str) -> bool) -> bool {
+        let Some(status) = &mut self.status else { return false };
+        let is_made = |name: &str| makes("containers", name) || makes("initContainers", name);
+        // These are taken out of the pod: see `make_room`.
+        let goes = [names::CONTAINER_INIT, names::CONTAINER_VALIDATION, names::CONTAINER_CORE_DUMP];
+        let before = status.containers.len() + status.init_containers.len();
+        status.containers.retain(|name| is_made(name));
+        status.init_containers.retain(|name| is_made(name) || goes.contains(&name.as_str()));
+        let is_other = before > status.containers.len() + status.init_containers.len();
+        self.drop_strange_records();
+        is_other
     }
 
     /// Whether the earlier injection made a container of that name.
@@ -127,6 +231,11 @@ impl Earlier {
         self.status.as_ref().is_some_and(|status| {
             status.containers.iter().chain(&status.init_containers).any(|injected| injected == name)
         })
+    }
+
+    /// Whether the earlier injection made a volume of that name.
+    pub fn has_injected_volume(&self, name: &str) -> bool {
+        self.status.as_ref().is_some_and(|status| status.volumes.iter().any(|injected| injected == name))
     }
 
     /// The pod without what was injected, the user's own containers put back. `status_port` is the mesh's: Prometheus
@@ -278,7 +387,7 @@ mod tests {
 
     fn earlier(pod: &Value) -> (Earlier, Vec<Warning>) {
         let mut warnings = Vec::new();
-        (Earlier::of(pod, &mut warnings).unwrap(), warnings)
+        (Earlier::of(pod, Compat::Outrigger, &mut warnings).unwrap(), warnings)
     }
 
     #[test]
@@ -312,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_forged_status_counts_as_none_with_a_warning() {
-        for forged in ["", "1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
+        for forged in ["1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
             let pod = pod(json!({"sidecar.istio.io/status": forged}));
             let (earlier, warnings) = earlier(&pod);
             assert_eq!(earlier, Earlier::default(), "{forged}");
@@ -322,12 +431,44 @@ mod tests {
     }
 
     #[test]
+    fn empty_records_count_as_none() {
+        let pod = pod(json!({"sidecar.istio.io/status": "", "proxy.istio.io/overrides": ""}));
+        assert_eq!(earlier(&pod), (Earlier::default(), Vec::new()));
+    }
+
+    #[test]
+    fn only_what_the_status_names_counts_as_recorded() {
+        let own = |name: &str| json!({"name": name, "image": "mine"});
+        let overrides = json!({
+            "containers": [own("istio-proxy"), own("app")], "volumes": [own("istio-data"), own("cache")],
+        });
+        let annotations = |status: Value| json!({"sidecar.istio.io/status": status.to_string(), "proxy.istio.io/overrides": overrides.to_string()});
+        // It is in the other list.
+        let status = json!({"initContainers": ["istio-proxy"], "volumes": ["istio-data"]});
+        let found = earlier(&pod(annotations(status))).0.overrides;
+        assert_eq!((found.containers, found.volumes), (vec![own("istio-proxy")], vec![own("istio-data")]));
+        assert!(earlier(&pod(annotations(json!({})))).0.overrides.is_empty());
+    }
+
+    #[test]
+    fn what_templates_do_not_make_any_more_is_the_users() {
+        let status = json!({"containers": ["istio-proxy", "app", "gone"], "initContainers": ["istio-init"]});
+        let pod = pod(json!({"sidecar.istio.io/status": status.to_string()}));
+        let makes = |_: &str, name: &str| name == "istio-proxy";
+        let mut earlier = earlier(&pod).0;
+        assert!(earlier.forget_others(makes), "templates are to see the container");
+        assert!(earlier.has_injected("istio-proxy") && !earlier.has_injected("app"));
+        assert!(earlier.has_injected("istio-init"), "it is taken out of the pod");
+        assert!(!earlier.forget_others(makes));
+    }
+
+    #[test]
     fn forged_overrides_are_refused() {
         for forged in
             ["1", "[]", "{\"containers\": {}}", "{\"initContainers\": [{}]}", "{\"containers\": [\"x\"]}"]
         {
             let pod = pod(json!({"proxy.istio.io/overrides": forged}));
-            assert!(Earlier::of(&pod, &mut Vec::new()).is_err(), "{forged}");
+            assert!(Earlier::of(&pod, Compat::Outrigger, &mut Vec::new()).is_err(), "{forged}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! A rule says by the call which answers must differ and in which places they may. A difference without a rule, a call
 //! that is equal although a rule speaks of it, and a rule that no call needs all fail.
 
-use outrigger::{config::Mesh, inject::post, names, pod};
+use outrigger::{config::Mesh, gotypes::UNIONS, inject::post, names, pod};
 use serde_json::{Map, Value};
 
 use super::conformance::{self, Call};
@@ -102,7 +102,100 @@ const RULES: &[Rule] = &[
                 || ["/spec/containers", "/metadata/annotations/sidecar.istio.io/status"].contains(&path)
         },
     },
+    Rule {
+        name: "OWN_KIND_WINS",
+        reason: "of the members of a union, of which an API server takes one, the user's takes the place of the template's, \
+                 and the template's that of an earlier injection",
+        applies: |mesh, call| {
+            call.patched.as_ref().is_some_and(has_several_of_one) && conformance::answer(mesh, call).is_ok()
+        },
+        explains: |path| {
+            is_handler(path)
+                || path.contains("/env/")
+                || path.starts_with("/spec/volumes/")
+                || path == OVERRIDES
+        },
+    },
+    Rule {
+        name: "OWN_SOURCE_STAYS",
+        reason: "a source that a template leaves empty does not take the source of the user's own volume away",
+        applies: |_, call| {
+            let Some(patched) = &call.patched else { return false };
+            pod::spec_list(&call.pod, "volumes").iter().any(|own| {
+                let after = pod::find(pod::spec_list(patched, "volumes"), pod::name(own));
+                own["emptyDir"].is_object() && after.is_some_and(|after| after.get("emptyDir").is_none())
+            })
+        },
+        explains: |path| path.starts_with("/spec/volumes/") && path.ends_with("/emptyDir"),
+    },
+    Rule {
+        name: "USER_VOLUMES_FIT",
+        reason: "volumes and mounts of the annotations that an API server would refuse, or drop fields of, are refused in \
+                 the annotation's name",
+        applies: |mesh, call| {
+            let said = conformance::answer(mesh, call).err().map(|refusal| refusal.to_string());
+            call.allowed && said.is_some_and(|said| said.contains("sidecar.istio.io/userVolume"))
+        },
+        explains: |path| path == "ours denied",
+    },
+    Rule {
+        name: "OWN_PROXY_FOLLOWS",
+        reason: "the user's own proxy among the init containers is laid over the template's among the containers: in Istio \
+                 the pod gets two containers of one name",
+        applies: |_, call| {
+            pod::find(pod::init_containers(&call.pod), names::CONTAINER_PROXY).is_some()
+                && !has_two_proxies(&call.pod)
+                && call.patched.as_ref().is_some_and(has_two_proxies)
+        },
+        explains: |path| {
+            is_container(path) || ["/spec/containers", "/spec/initContainers", OVERRIDES].contains(&path)
+        },
+    },
+    Rule {
+        name: "RECORDS_ARE_KEPT",
+        reason: "what the user has of a container that templates extend is recorded also when it came after the first injection",
+        applies: |_, call| call.patched.as_ref().is_some_and(|patched| has_unrecorded(&call.pod, patched)),
+        explains: |path| path == OVERRIDES,
+    },
 ];
+
+const OVERRIDES: &str = "/metadata/annotations/proxy.istio.io/overrides";
+
+/// Whether a part of a pod has several members of a union.
+fn has_several_of_one(pod: &Value) -> bool {
+    fn any(value: &Value, types: &[&str]) -> bool {
+        let several = |object: &Map<String, Value>| {
+            UNIONS.iter().filter(|union| types.contains(&union.of)).any(|union| {
+                let is_set = |member: &&&str| {
+                    object.get(**member).is_some_and(|value| !value.is_null() && value != "")
+                };
+                union.members.iter().filter(is_set).count() > 1
+            })
+        };
+        match value {
+            Value::Object(object) => several(object) || object.values().any(|value| any(value, types)),
+            Value::Array(items) => items.iter().any(|item| any(item, types)),
+            _ => false,
+        }
+    }
+    // Told apart by their keys alone: handlers and variables look like nothing else in a container.
+    let container = ["v1.Probe", "v1.LifecycleHandler", "v1.EnvVar", "v1.EnvVarSource"];
+    let of = |list: &str, types: &[&str]| pod::spec_list(pod, list).iter().any(|item| any(item, types));
+    of("containers", &container) || of("initContainers", &container) || of("volumes", &["v1.Volume"])
+}
+
+/// Whether the answer's templates extend a container of the user's that came after the first injection.
+fn has_unrecorded(before: &Value, patched: &Value) -> bool {
+    let made = |pod: &Value| -> Option<Vec<Value>> {
+        let status: Value = serde_json::from_str(pod::annotation(pod, names::ANNOTATION_STATUS)?).ok()?;
+        status["containers"].as_array().cloned()
+    };
+    let (Some(earlier), Some(now)) = (made(before), made(patched)) else { return false };
+    pod::containers(before).iter().any(|container| {
+        let name = container["name"].clone();
+        now.contains(&name) && !earlier.contains(&name)
+    })
+}
 
 /// Whether both lists have a proxy.
 fn has_two_proxies(pod: &Value) -> bool {

@@ -347,7 +347,9 @@ const ANNOTATIONS: &[(&str, &str)] = &[
 fn own_container() -> impl Strategy<Value = Value> {
     let named = select(vec!["istio-proxy", "istio-init", "istio-validation"]);
     let user = option::of((prop_oneof![Just(0i64), 1..5000i64], option::of(1..5000i64)));
-    (named, user, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(name, user, env, args, hook)| {
+    let choice = option::of(0..6usize);
+    let all = (named, user, any::<bool>(), any::<bool>(), any::<bool>(), choice);
+    all.prop_map(|(name, user, env, args, hook, choice)| {
         let mut container =
             json!({"name": name, "image": if hook { "registry.example/own:1" } else { "auto" }});
         if let Some((user, group)) = user {
@@ -364,6 +366,19 @@ fn own_container() -> impl Strategy<Value = Value> {
         if hook {
             container["ports"] = json!([{"containerPort": 15443, "name": "own"}]);
             container["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "1"]}}});
+        }
+        // Of another kind than any template's.
+        match choice {
+            Some(0) => container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}}),
+            Some(1) => container["readinessProbe"] = json!({"tcpSocket": {"port": 15021}}),
+            Some(2) => container["startupProbe"] = json!({"grpc": {"port": 15021}}),
+            Some(3) => container["env"] = json!([{"name": "POD_NAME", "value": "mine"}]),
+            Some(4) => {
+                let source = json!({"secretKeyRef": {"name": "s", "key": "k"}});
+                container["env"] = json!([{"name": "CA_ADDR", "valueFrom": source}, {"name": "HOST_IP", "valueFrom": source}]);
+            }
+            Some(5) if name == "istio-proxy" => container["restartPolicy"] = json!("Never"),
+            _ => {}
         }
         container
     })

@@ -3,6 +3,7 @@
 //	go run . kubernetes > ../../../src/gotypes/kubernetes.rs
 //	go run . decoding   > ../../../src/gotypes/decoding.rs
 //	go run . istio      > ../../../src/gotypes/istio.rs
+//	go run . unions     > ../../../src/gotypes/unions.rs
 //	go run . fixture    > ../../../tests/fixtures/gotypes.json
 package main
 
@@ -13,7 +14,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|decoding|istio|fixture")
+		fmt.Fprintln(os.Stderr, "usage: gotypes kubernetes|decoding|istio|unions|fixture")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
@@ -23,10 +24,12 @@ func main() {
 		decodingTables(os.Stdout)
 	case "istio":
 		istioTables(os.Stdout)
+	case "unions":
+		unionTable(os.Stdout)
 	case "fixture":
 		fixture(os.Stdout)
 	default:
-		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, decoding, istio or fixture\n", os.Args[1])
+		fmt.Fprintf(os.Stderr, "unknown output %q: kubernetes, decoding, istio, unions or fixture\n", os.Args[1])
 		os.Exit(2)
 	}
 }

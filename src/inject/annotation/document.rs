@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::table::{Checked, Group, Row, TABLE};
+use super::table::{Checked, EMPTY_IS_UNSET, Group, Row, TABLE};
 
 const SECTIONS: [(Group, &str, &str); 6] = [
     (Group::Pod, "On pods", "Set on the pod (in a workload: on its pod template)."),
@@ -42,7 +42,7 @@ pub fn markdown() -> String {
                 out,
                 "| `{}` | {} | {} | {} | {} | {} |",
                 row.key,
-                row.kind.accepted(),
+                accepted(row),
                 row.default,
                 row.read_by,
                 checked(row),
@@ -51,6 +51,11 @@ pub fn markdown() -> String {
         }
     }
     out
+}
+
+fn accepted(row: &Row) -> String {
+    let empty = if EMPTY_IS_UNSET.contains(&row.key) { "; empty is not set" } else { "" };
+    format!("{}{empty}", row.kind.accepted())
 }
 
 fn checked(row: &Row) -> &'static str {

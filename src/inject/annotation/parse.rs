@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::volumes;
 use crate::config::Compat;
 use crate::inject::quantity::{self, Sign};
 use crate::inject::warning::shown_within;
@@ -173,11 +174,8 @@ impl Kind {
             Kind::Port => is(port(value).is_some_and(|port| port > 0)),
             Kind::Int32 => is(uint(value, i32::MAX.unsigned_abs().into()).is_some()),
             Kind::ConfigMapName => is(is_dns_subdomain(value)),
-            Kind::Volumes => volumes(value),
-            Kind::VolumeMounts => match volumes(value) {
-                Fine => mounts(value),
-                found => found,
-            },
+            Kind::Volumes => volumes::volumes(value),
+            Kind::VolumeMounts => volumes::mounts(value),
             Kind::ProxyConfig => proxy_config(value).map_or_else(Wrong, |()| Fine),
             Kind::StringMap => json_object(value, Value::is_string),
             Kind::JsonObject => json_object(value, |_| true),
@@ -302,52 +300,6 @@ fn interfaces(value: &str) -> Finding {
             && name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
     })
-}
-
-fn volumes(value: &str) -> Finding {
-    match serde_json::from_str::<Value>(value) {
-        Err(_) => Wrong("it is not JSON".to_owned()),
-        Ok(Value::Object(by_name)) => match by_name.iter().find(|(_, volume)| !volume.is_object()) {
-            Some((name, _)) => Wrong(format!("{} is not an object", shown_within(name, 24))),
-            None => Fine,
-        },
-        Ok(Value::Array(list)) => {
-            let named = |item: &Value| item.get("name").is_some_and(Value::is_string);
-            if list.iter().all(named) {
-                Fine
-            } else {
-                Wrong("an item is not an object with a name".to_owned())
-            }
-        }
-        Ok(_) => Wrong("it is neither an object nor a list".to_owned()),
-    }
-}
-
-/// Every mount has a path, and no two have the same: the path is what the elements of the list are matched by.
-fn mounts(value: &str) -> Finding {
-    let parsed = serde_json::from_str(value).unwrap_or_default();
-    let mounts: Vec<&Value> = match &parsed {
-        Value::Object(by_name) => by_name.values().collect(),
-        Value::Array(list) => list.iter().collect(),
-        _ => Vec::new(),
-    };
-    let mut seen = Vec::new();
-    for mount in mounts {
-        match field(mount, "mountPath") {
-            None => return Wrong("a mount has no mountPath".to_owned()),
-            Some(path) if seen.contains(&path) => {
-                return Wrong(format!("{} is mounted twice", shown_within(path, 24)));
-            }
-            Some(path) => seen.push(path),
-        }
-    }
-    Fine
-}
-
-/// A string field, its key in any case: Go decodes it so.
-fn field<'v>(object: &'v Value, wanted: &str) -> Option<&'v str> {
-    let entries = object.as_object()?;
-    entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| value.as_str())
 }
 
 fn json_object(value: &str, accepts: impl Fn(&Value) -> bool) -> Finding {

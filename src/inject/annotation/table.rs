@@ -73,6 +73,24 @@ macro_rules! rows {
 
 use Kind::*;
 
+/// Annotations that count as not set when they are empty, as charts write them. Istio takes them so too; the empty values of
+/// others are refused by its checks, or by the agent.
+pub const EMPTY_IS_UNSET: &[&str] = &[
+    "sidecar.istio.io/proxyImage",
+    names::ANNOTATION_PROXY_IMAGE_TYPE,
+    names::ANNOTATION_REWRITE_PROBES,
+    names::ANNOTATION_NATIVE_SIDECAR,
+    "sidecar.istio.io/capNetBindService",
+    names::ANNOTATION_USER_VOLUME,
+    names::ANNOTATION_USER_VOLUME_MOUNT,
+    names::ANNOTATION_PROMETHEUS_SECURE_PORT,
+    "prometheus.io/scrape",
+    "k8s.v1.cni.cncf.io/networks",
+    "apm.datadoghq.com/env",
+    names::ANNOTATION_STATUS,
+    names::ANNOTATION_OVERRIDES,
+];
+
 /// Every annotation, by section.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = rows! {
@@ -137,10 +155,10 @@ pub const TABLE: &[Row] = rows! {
             "Whether the proxy may listen on ports below 1024.";
         "sidecar.istio.io/bootstrapOverride", ConfigMapName, ByUs, "sidecar, gateway, grpc-agent", "none" =>
             "ConfigMap with a bootstrap configuration for Envoy.";
-        "sidecar.istio.io/userVolume", Volumes, ByUs, "sidecar, grpc-agent", "none" =>
-            "Volumes to add to the pod.";
-        "sidecar.istio.io/userVolumeMount", VolumeMounts, ByUs, "sidecar, grpc-agent", "none" =>
-            "Mounts to add to the proxy.";
+        names::ANNOTATION_USER_VOLUME, Volumes, ByUs, "sidecar, grpc-agent", "none" =>
+            "Volumes to add to the pod, under names that neither the pod nor a template has.";
+        names::ANNOTATION_USER_VOLUME_MOUNT, VolumeMounts, ByUs, "sidecar, grpc-agent", "none" =>
+            "Mounts to add to the proxy, of volumes the pod has, where the template mounts nothing.";
         names::ANNOTATION_PROXY_CONFIG, ProxyConfig, ByIstio, "sidecar, gateway, grpc-agent, agent", "`defaultConfig` of the mesh" =>
             "ProxyConfig of this pod, over the mesh's and over ProxyConfig resources without a selector.";
         names::ANNOTATION_PROMETHEUS_MERGE, GoBool, ByIstio, "prometheus", "`enablePrometheusMerge` of the mesh" =>

@@ -117,8 +117,8 @@ fn istios_checks_hold_in_both_modes() {
 #[test]
 fn what_istio_lets_pass_is_refused_only_by_us() {
     let rows: [(&str, &[&str], &[&str]); 12] = [
-        ("sidecar.istio.io/nativeSidecar", &["true", "false"], &["False", "no", "", "1"]),
-        ("sidecar.istio.io/capNetBindService", &["true", "false"], &["yes"]),
+        ("sidecar.istio.io/nativeSidecar", &["true", "false", ""], &["False", "no", "1"]),
+        ("sidecar.istio.io/capNetBindService", &["true", "false", ""], &["yes"]),
         (
             "inject.istio.io/templates",
             &["sidecar", " a , b "],
@@ -140,8 +140,8 @@ fn what_istio_lets_pass_is_refused_only_by_us() {
         ("sidecar.istio.io/bootstrapOverride", &["boot-cm", "a.b"], &["", "A", "a_b", "-a", "a..b"]),
         (
             "sidecar.istio.io/userVolume",
-            &["{}", r#"{"a":{"emptyDir":{}}}"#, r#"[{"name":"a"}]"#],
-            &["", "a", "1", r#"{"a":1}"#, "[1]", "[{}]"],
+            &["{}", "", r#"{"a":{"emptyDir":{}}}"#, r#"[{"name":"a"}]"#],
+            &["a", "1", r#"{"a":1}"#, "[1]", "[{}]"],
         ),
         ("sidecar.istio.io/userVolumeMount", &[r#"{"a":{"mountPath":"/a"}}"#, "[]"], &["{", "null"]),
         ("traffic.sidecar.istio.io/includeOutboundPorts", &["443,8443", ""], &["*", "x"]),
@@ -271,4 +271,22 @@ fn documentation_is_made_from_the_table() {
         committed == markdown(),
         "docs/annotations.md differs from the table; run the tests with UPDATE_DOCS=1"
     );
+}
+
+#[test]
+fn what_counts_as_not_set_when_empty_is_taken_from_the_templates() {
+    for key in super::EMPTY_IS_UNSET {
+        let row = row(key).unwrap_or_else(|| panic!("{key}"));
+        for compat in [Compat::Outrigger, Compat::Istio] {
+            let accepted = check_one(key, "", compat).unwrap_or_else(|_| panic!("{key}"));
+            assert!(accepted.warnings.is_empty(), "{key}: {:?}", accepted.warnings);
+            let is_taken = compat == Compat::Outrigger && row.group == Group::Pod;
+            assert_eq!(accepted.respelt.contains_key(key), is_taken, "{key}");
+        }
+    }
+    for key in
+        ["sidecar.istio.io/agentLogLevel", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/proxyCPU"]
+    {
+        assert!(refuses(key, "", Compat::Outrigger), "{key}");
+    }
 }

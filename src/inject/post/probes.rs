@@ -51,8 +51,11 @@ pub(super) fn rewrite(
     }
     let table = rewriting.table;
     if !table.is_empty() {
-        let injected_before = pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
-        tell_agent(pod, table, injected_before, warnings);
+        // A table without the mark of an injection is there when another webhook took the mark away, and it would be there
+        // twice.
+        let joins =
+            context.compat == Compat::Outrigger || pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
+        tell_agent(pod, table, joins, warnings);
     }
     Ok(())
 }
@@ -67,10 +70,9 @@ fn wants_rewriting(pod: &Value, values: &Value) -> bool {
 
 /// Puts the table into the proxy's environment. A pod that was injected before may have one there, which wins: the
 /// handlers it was made of are gone (Istio's `mergeOrAppendProbers`).
-fn tell_agent(pod: &mut Value, mut table: Table, injected_before: bool, warnings: &mut Vec<Warning>) {
+fn tell_agent(pod: &mut Value, mut table: Table, joins: bool, warnings: &mut Vec<Warning>) {
     let Some(env) = env_mut(pod) else { return };
-    let existing =
-        env.iter_mut().find(|variable| injected_before && pod::name(variable) == names::ENV_APP_PROBERS);
+    let existing = env.iter_mut().find(|variable| joins && pod::name(variable) == names::ENV_APP_PROBERS);
     let Some(existing) = existing else {
         env.push(variable(names::ENV_APP_PROBERS, &table.to_json()));
         return;

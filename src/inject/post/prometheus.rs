@@ -56,7 +56,11 @@ pub(super) fn merge(
         && let Ok(text) = serde_json::to_string(&scrape)
         && let Some(env) = env_mut(pod)
     {
-        env.push(variable(names::ENV_PROMETHEUS, &text));
+        // The user's own, by ProxyConfig or container, is what the agent would be left with after a second injection.
+        let is_there = env.iter().any(|variable| pod::name(variable) == names::ENV_PROMETHEUS);
+        if !is_there || context.compat == Compat::Istio {
+            env.push(variable(names::ENV_PROMETHEUS, &text));
+        }
     }
     let annotations = pod::annotations_mut(pod);
     clear_annotations(annotations);
