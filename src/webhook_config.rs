@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 pub use ca_bundle::{ca_bundle, decode_ca_bundle, set_ca_bundle};
 pub use change::{Change, changes};
-pub use entry::{entries, is_ours};
+pub use entry::{entries, is_ours, rules};
 pub use owned::{applied_over, with_own_ca_bundles};
 
 use crate::names;
@@ -219,13 +219,7 @@ impl Settings {
         let mut webhook = json!({
             "name": entry.name(&self.suffix),
             "clientConfig": self.client_config(),
-            "rules": [{
-                "operations": ["CREATE"],
-                "apiGroups": [""],
-                "apiVersions": ["v1"],
-                "resources": ["pods"],
-                "scope": "Namespaced",
-            }],
+            "rules": rules(),
             "namespaceSelector": {"matchExpressions": entry.namespace_selector(&excluded)},
             "objectSelector": {"matchExpressions": entry.object_selector()},
             "failurePolicy": self.failure_policy.as_str(),

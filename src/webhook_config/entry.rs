@@ -50,6 +50,17 @@ pub fn is_ours(name: &str, suffix: &str) -> bool {
     name.strip_suffix(suffix).is_some_and(|prefix| WAYS.iter().any(|way| way.prefix() == prefix))
 }
 
+/// What our entries are about: pods that are created.
+pub fn rules() -> Value {
+    json!([{
+        "operations": ["CREATE"],
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "resources": ["pods"],
+        "scope": "Namespaced",
+    }])
+}
+
 /// The entries of a configuration, whoever made them.
 pub fn entries(configuration: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let webhooks = configuration.get("webhooks").and_then(Value::as_array).into_iter().flatten();
