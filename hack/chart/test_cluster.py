@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from chart import CHART, NAMESPACE, VALUES, helm, kubectl, namespace_of, objects, render
+from chart import CHART, IMAGE, NAMESPACE, VALUES, helm, kubectl, namespace_of, objects, render, values_of
 
 CRDS = [
     ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
@@ -15,6 +15,7 @@ CRDS = [
     ("cert-manager.io", "v1", "Certificate", "certificates"),
     ("cert-manager.io", "v1", "Issuer", "issuers"),
 ]
+RULES = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}]
 NEEDS_CRDS = {"cert-manager", "cert-manager-issuer", "everything", "files-mode"}
 TIMEOUT = 30
 
@@ -52,6 +53,20 @@ def pod(name, spec=None, **metadata):
         "spec": {"containers": [{"name": "app", "image": "app"}], **(spec or {})}})
 
 
+def define():
+    """Definitions of the resources of others, which take everything."""
+    for group, version, kind, plural in CRDS:
+        definition = {
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.{group}"},
+            "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+                     "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
+                         "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
+        k("apply", "--server-side", "-f", "-", stdin=json.dumps(definition))
+    for group, version, _, plural in CRDS:
+        eventually(lambda: k("get", f"{plural}.{group}", "-A", check=False).returncode == 0, plural)
+
+
 def setUpModule():
     for name in {namespace_of(path) for path in VALUES} | {"istio-system", "mesh"}:
         namespace(name)
@@ -71,16 +86,7 @@ class ObjectsOfOthers(unittest.TestCase):
                     self.dry_run(path.stem)
 
     def test_3_are_taken_where_there_are_definitions(self):
-        for group, version, kind, plural in CRDS:
-            definition = {
-                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                "metadata": {"name": f"{plural}.{group}"},
-                "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
-                         "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-                             "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
-            k("apply", "--server-side", "-f", "-", stdin=json.dumps(definition))
-        for group, version, _, plural in CRDS:
-            eventually(lambda: k("get", f"{plural}.{group}", "-A", check=False).returncode == 0, plural)
+        define()
         for name in sorted(NEEDS_CRDS):
             with self.subTest(name):
                 self.dry_run(name)
@@ -114,16 +120,17 @@ class AnInstallation(unittest.TestCase):
 
     tearDown = setUp
 
-    def helm(self, *arguments, **options):
-        return run(helm(), *arguments, "--namespace", NAMESPACE, **options)
+    def helm(self, verb, *arguments, **options):
+        image = IMAGE if verb in ("install", "upgrade") else []
+        return run(helm(), verb, *arguments, *image, "--namespace", NAMESPACE, **options)
 
     def configuration(self, name):
         result = k("get", "mutatingwebhookconfiguration", name, "-o", "json", "--ignore-not-found", "--show-managed-fields")
         return json.loads(result.stdout) if result.stdout else None
 
     def fill_ca_bundle(self, name, bundle):
-        """As the server does it: server-side apply of that one field."""
-        webhooks = [{"name": webhook["name"], "clientConfig": {"caBundle": bundle}}
+        """As the server does it when it is ready: server-side apply of that one field, and of the rules."""
+        webhooks = [{"name": webhook["name"], "clientConfig": {"caBundle": bundle}, "rules": RULES}
                     for webhook in self.configuration(name)["webhooks"]]
         manifest = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
                     "metadata": {"name": name}, "webhooks": webhooks}
@@ -148,6 +155,37 @@ class AnInstallation(unittest.TestCase):
         self.assertIsNotNone(self.configuration("outrigger-revision-tag-next"))
         self.helm("upgrade", self.release, CHART, "--reset-values")
         self.assertIsNone(self.configuration("outrigger-revision-tag-next"))
+
+    def test_stops_no_pod_before_a_replica_has_served(self):
+        """An image that cannot be pulled: there is never a replica, and pods of injected namespaces are created."""
+        namespace("shop", istio_injection="enabled")
+        self.helm("install", self.release, CHART, "--set", "sidecarInjectorWebhook.enableNamespacesByDefault=true",
+                  "--set", "revisionTags={next}")
+        namespace("by-tag")
+        k("label", "--overwrite", "namespace", "by-tag", "istio.io/rev=next")
+        names = ("outrigger-sidecar-injector", "outrigger-auto-injector", "outrigger-revision-tag-next")
+        for name in names:
+            for webhook in self.configuration(name)["webhooks"]:
+                self.assertEqual((webhook["failurePolicy"], webhook.get("rules")), ("Fail", None))
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            for where in ("shop", "by-tag", "default"):
+                k("create", "--dry-run=server", "-n", where, "-f", "-", stdin=pod("any"))
+        # Helm changes what it renders and leaves the rest alone: entries that are active stay so.
+        for name in names:
+            self.fill_ca_bundle(name, certificate())
+        for where in ("shop", "by-tag", "default"):
+            self.refused_eventually(where, pod("any"))
+        self.helm("upgrade", self.release, CHART, "--reuse-values", "--set", "webhook.timeoutSeconds=7")
+        for name in names:
+            for webhook in self.configuration(name)["webhooks"]:
+                self.assertEqual((webhook["timeoutSeconds"], webhook["rules"]), (7, RULES))
+        # And with nobody to answer, the policy can be changed all the same.
+        self.helm("upgrade", self.release, CHART, "--reuse-values", "--set", "webhook.failurePolicy=Ignore")
+        def created():
+            return all(k("create", "--dry-run=server", "-n", where, "-f", "-", stdin=pod("any"), check=False).returncode == 0
+                       for where in ("shop", "by-tag", "default"))
+        eventually(created, "pods are created without a proxy")
 
     def test_shows_no_drift_after_the_ca_bundle_is_filled(self):
         """What GitOps tools ask: would an apply of the same objects change anything?"""
@@ -176,6 +214,7 @@ class AnInstallation(unittest.TestCase):
     def test_lets_its_own_pods_be_created_without_a_replica(self):
         """GP-19, L-06"""
         self.helm("install", self.release, CHART, "--set", "sidecarInjectorWebhook.enableNamespacesByDefault=true")
+        self.fill_ca_bundle("outrigger-auto-injector", certificate())
         template = json.loads(k("get", "deployment", "outrigger", "-n", NAMESPACE, "-o", "json").stdout)["spec"]["template"]
         namespace("elsewhere")
         # The webhook is in force when a pod of another namespace is refused, because nobody answers.
@@ -190,6 +229,7 @@ class AnInstallation(unittest.TestCase):
     def test_does_not_send_pods_that_would_be_skipped(self):
         """GP-13: conditions compile, and do what they say."""
         self.helm("install", self.release, CHART)
+        self.fill_ca_bundle("outrigger-sidecar-injector", certificate())
         namespace("shop", istio_injection="enabled")
         self.refused_eventually("shop", pod("any"))
         create = ("create", "--dry-run=server", "-n", "shop", "-f", "-")
@@ -206,6 +246,30 @@ class AnInstallation(unittest.TestCase):
             result = k("create", "--dry-run=server", "-n", where, "-f", "-", stdin=manifest, check=False)
             return "failed calling webhook" in result.stderr
         eventually(refused, "the webhook is in force")
+
+
+class TheSameChartTwice(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        define()
+
+    def test_can_be_applied_by_another_one_too(self):
+        """A field that the API server fills in and that is one as a whole is a conflict, unless the chart says it too."""
+        for path in VALUES:
+            where = namespace_of(path)
+            arguments = values_of(path)
+            with self.subTest(path.stem):
+                run(helm(), "install", "outrigger", CHART, "--namespace", where, *arguments)
+                try:
+                    text = run(helm(), "template", "outrigger", CHART, "--namespace", where, *arguments).stdout
+                    result = k("apply", "--server-side", "-f", "-", stdin=text, check=False)
+                    self.assertEqual(result.stderr, "")
+                    # And helm again after that.
+                    run(helm(), "upgrade", "outrigger", CHART, "--namespace", where, *arguments)
+                finally:
+                    run(helm(), "uninstall", "outrigger", "--namespace", where, "--ignore-not-found")
 
 
 class TheValidatingPolicy(unittest.TestCase):
