@@ -78,6 +78,7 @@ mod e2e {
     pub mod reviewer;
     mod rolling;
     mod scale;
+    mod tags;
     mod watches;
     mod workloads;
 }

@@ -1,8 +1,8 @@
 //! `outrigger webhook`: the configurations that send pods here, printed, applied and waited for.
 
 mod apply;
-mod live;
-mod probe;
+pub(super) mod live;
+pub(super) mod probe;
 mod settings;
 mod wait;
 
