@@ -404,6 +404,56 @@ class TheDeployment(unittest.TestCase):
         self.assertTrue(image("everything").startswith("registry.example.com/outrigger@sha256:"))
 
 
+class TheTest(unittest.TestCase):
+    """What `helm test` runs."""
+
+    def pods(self, name):
+        return [d for d in objects(render(name, tests=True)) if d["kind"] == "Pod"]
+
+    def test_is_there_where_the_configuration_is_the_chart_s(self):
+        for name in ALL:
+            config_maps = [c for c in of_kind(name, "ConfigMap") if "bundle" in c["data"]]
+            with self.subTest(name):
+                self.assertEqual(len(self.pods(name)), len(config_maps) if name != "elsewhere" else 0)
+
+    def test_asks_the_server_about_the_configuration_and_is_no_replica(self):
+        pod, = self.pods("revision")
+        self.assertEqual(pod["metadata"]["annotations"]["helm.sh/hook"], "test")
+        self.assertFalse(matches({"matchLabels": only("revision", "Service")["spec"]["selector"]}, pod["metadata"]["labels"]))
+        container, = pod["spec"]["containers"]
+        mount, = container["volumeMounts"]
+        self.assertEqual(container["args"], ["bundle", "print", f"--bundle={mount['mountPath']}/bundle"])
+        self.assertEqual(pod["spec"]["volumes"][0]["configMap"]["name"], only("revision", "ConfigMap")["metadata"]["name"])
+        self.assertIn("bundle", only("revision", "ConfigMap")["data"])
+        self.assertFalse(pod["spec"]["automountServiceAccountToken"])
+
+    def test_says_no_to_what_the_server_refuses(self):
+        binary = outrigger()
+        if not binary:
+            self.skipTest("there is no outrigger to ask; OUTRIGGER names one")
+        values = ["--set", "configuration.bundle.injector.policy=enable", "--set", "image.repository=x"]
+        text = subprocess.run([helm(), "template", "o", CHART, *values], capture_output=True, text=True, check=True).stdout
+        bundle, = [d["data"]["bundle"] for d in objects(text) if d["kind"] == "ConfigMap"]
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "bundle"
+            file.write_text(bundle)
+            result = subprocess.run([binary, "bundle", "print", f"--bundle={file}"], capture_output=True, text=True)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn('injector.policy: found "enable"', result.stderr)
+
+
+class TheNotes(unittest.TestCase):
+    def notes(self, name, *arguments):
+        command = [helm(), "install", "outrigger", str(CHART), "--namespace", NAMESPACE, "--dry-run=client",
+                   *values_of(name), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition("NOTES:")[2]
+
+    def test_say_when_the_webhooks_are_active(self):
+        self.assertIn("no pod waits for it", self.notes("default"))
+        self.assertIn("active at once", self.notes("static"))
+        self.assertNotIn("active at once", self.notes("static", "--set", "webhook.failurePolicy=Ignore"))
+
+
 class TheBundle(unittest.TestCase):
     def bundle(self, name):
         return yaml.safe_load(only(name, "ConfigMap")["data"]["bundle"])
@@ -510,6 +560,7 @@ class Refusals(unittest.TestCase):
         ("server.webhookPort=0", "webhookPort"),
         ("service.type=Headless", "type"),
         ("dnsPolicy=None", "dnsPolicy"),
+        ("monitoring.prometheusRule.runbook=docs/operations.md", "runbook"),
         ('revisionTags=["default"]', "revisionTags"),
         # The name of a Service has at most 63 characters.
         ("revision=" + "r" * 54, "revision"),
