@@ -2,11 +2,16 @@
 
 import base64
 import json
+import os
+import pathlib
+import re
 import subprocess
+import tempfile
 import time
 import unittest
 
-from chart import CHART, IMAGE, NAMESPACE, VALUES, helm, kubectl, namespace_of, objects, render, values_of
+import yaml
+from chart import CHART, IMAGE, NAMESPACE, ROOT, VALUES, helm, kubectl, namespace_of, objects, render, tools, values_of
 
 CRDS = [
     ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
@@ -275,6 +280,94 @@ class TheSameChartTwice(unittest.TestCase):
                     run(helm(), "upgrade", "outrigger", CHART, "--namespace", where, *arguments)
                 finally:
                     run(helm(), "uninstall", "outrigger", "--namespace", where, "--ignore-not-found")
+
+
+class ThePages(unittest.TestCase):
+    """Commands of the documentation, followed literally. There are no nodes, so nothing is built, pulled or rolled out."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        (pathlib.Path(self.folder.name) / "charts").symlink_to(ROOT / "charts")
+        self.undo()
+
+    def tearDown(self):
+        self.undo()
+        self.folder.cleanup()
+
+    def undo(self):
+        for release in ("outrigger", "outrigger-canary"):
+            run(helm(), "uninstall", release, "--namespace", NAMESPACE, "--ignore-not-found")
+        k("delete", "namespace", "shop", "--ignore-not-found", "--wait=false")
+        # No controller ends a namespace here.
+        k("patch", "namespace", "shop", "--type=merge", "-p", '{"spec": {"finalizers": null}}', check=False)
+        k("replace", "--raw", "/api/v1/namespaces/shop/finalize", "-f", "-", check=False, stdin=json.dumps(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}, "spec": {"finalizers": []}}))
+
+    def follow(self, page, heading, block=0):
+        """Runs a block of shell commands under a heading."""
+        text = (ROOT / page).read_text().partition(f"\n{heading}\n")[2]
+        commands = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[block].replace("\\\n", " ")
+        followed = []
+        for line in commands.splitlines():
+            if re.match(r"docker |kind |kubectl .*rollout |#|$", line):
+                continue
+            result = subprocess.run(["bash", "-ec", line], cwd=self.folder.name, capture_output=True, text=True,
+                                    env={**os.environ, "PATH": f"{tools() / 'helm'}:{tools() / 'kubernetes'}:{os.environ['PATH']}"})
+            self.assertEqual(result.returncode, 0, f"{line}: {result.stderr}")
+            followed.append(line)
+        return followed
+
+    def bundle(self, name):
+        text = k("get", "configmap", name, "-n", NAMESPACE, "-o", "jsonpath={.data.bundle}").stdout
+        return yaml.safe_load(text)
+
+    def test_the_first_one_leaves_a_namespace_in_which_pods_are_created(self):
+        followed = self.follow("README.md", "## Run it in a cluster")
+        self.assertEqual(len(followed), 4, followed)
+        labels = json.loads(k("get", "namespace", "shop", "-o", "json").stdout)["metadata"]["labels"]
+        self.assertEqual(labels["istio-injection"], "enabled")
+        for _ in range(20):
+            k("create", "--dry-run=server", "-n", "shop", "-f", "-", stdin=pod("any"))
+            time.sleep(0.1)
+
+    def test_of_a_canary_keep_the_values_of_the_first_release(self):
+        values = ["--set", "image.repository=registry.example.com/outrigger", "--set", "global.hub=registry.example.com/istio",
+                  "--set", "revisionTags={prod}", "--set", "global.proxy.logLevel=debug"]
+        namespace("shop", istio_injection="enabled")
+        for given in ([], values):
+            with self.subTest(given):
+                run(helm(), "upgrade", "--install", "outrigger", CHART, "--namespace", NAMESPACE, *(given or IMAGE))
+                self.follow("docs/install.md", "## Revisions and tags")
+                first, canary = self.bundle("outrigger"), self.bundle("outrigger-canary")
+                self.assertEqual(canary["revision"], "canary")
+                self.assertEqual(canary["values"].get("global"), first.get("values", {}).get("global"))
+                self.assertNotIn("revisionTags", canary["values"])
+                images = k("get", "deployment", "-n", NAMESPACE, "-o",
+                           "jsonpath={.items[*].spec.template.spec.containers[0].image}").stdout.split()
+                self.assertEqual(len(set(images)), 1, images)
+                run(helm(), "uninstall", "outrigger-canary", "--namespace", NAMESPACE)
+                k("label", "namespace", "shop", "istio.io/rev-", "istio-injection=enabled")
+
+    def test_of_a_certificate_of_one_s_own_are_accepted(self):
+        self.follow("docs/recipes.md", "## A certificate of your own")
+        configuration = json.loads(k("get", "mutatingwebhookconfiguration", "outrigger-sidecar-injector", "-o", "json").stdout)
+        for webhook in configuration["webhooks"]:
+            self.assertIn("BEGIN CERTIFICATE", base64.b64decode(webhook["clientConfig"]["caBundle"]).decode())
+            self.assertEqual((webhook["failurePolicy"], webhook["rules"]), ("Ignore", RULES))
+        k("delete", "secret", "injector-certificate", "-n", NAMESPACE)
+
+    def test_of_a_registry_and_a_template_are_accepted(self):
+        run(helm(), "install", "outrigger", CHART, "--namespace", NAMESPACE, *IMAGE)
+        self.follow("docs/recipes.md", "## A private registry")
+        self.assertEqual(self.bundle("outrigger")["values"]["global"], {
+            "hub": "registry.example.com/istio", "imagePullSecrets": ["registry"]})
+        text = (ROOT / "docs/recipes.md").read_text().partition("## A template of your own")[2]
+        template = re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1)
+        (pathlib.Path(self.folder.name) / "template.yaml").write_text(template)
+        run(helm(), "upgrade", "outrigger", CHART, "--namespace", NAMESPACE, "--reset-then-reuse-values",
+            "-f", pathlib.Path(self.folder.name) / "template.yaml")
+        self.assertEqual(self.bundle("outrigger")["injector"]["defaultTemplates"], ["sidecar", "timezone"])
+        k("delete", "secret", "registry", "-n", NAMESPACE)
 
 
 class TheValidatingPolicy(unittest.TestCase):

@@ -357,12 +357,12 @@ class TheDeployment(unittest.TestCase):
         spec = deployment["spec"]["template"]["spec"]
         self.assertEqual((spec["hostNetwork"], spec["dnsPolicy"]), (True, "ClusterFirstWithHostNet"))
         flags = arguments("node-network")
-        self.assertEqual((flags["--listen"], flags["--admin"]), ("[::]:10260", "[::]:10261"))
+        self.assertEqual((flags["--listen"], flags["--admin"]), ("[::]:18443", "[::]:18080"))
         ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
-        self.assertEqual(ports, {"webhook": 10260, "admin": 10261})
+        self.assertEqual(ports, {"webhook": 18443, "admin": 18080})
         self.assertEqual(service["spec"]["type"], "NodePort")
         self.assertEqual([(p["name"], p["port"], p["targetPort"], p.get("nodePort")) for p in service["spec"]["ports"]], [
-            ("https-webhook", 8443, "webhook", 30443), ("http-admin", 10261, "admin", None)])
+            ("https-webhook", 8443, "webhook", 30443), ("http-admin", 18080, "admin", None)])
         # There may be no other node with the ports free.
         self.assertEqual(deployment["spec"]["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 1})
         for name in set(WITH_SERVER) - {"node-network"}:
