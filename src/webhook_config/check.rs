@@ -2,7 +2,8 @@
 
 use super::{Client, DEFAULT_REVISION, Settings};
 
-pub(super) const LABEL: &str = "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
+pub(super) const LABEL: &str =
+    "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 
 /// Everything that is not acceptable, one sentence each.
 pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {

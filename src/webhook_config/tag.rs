@@ -108,12 +108,18 @@ fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, Strin
     let same = candidates.iter().find(|candidate| candidate.way() == entry.way()).or(candidates.first());
     let found = same.and_then(|same| Some((same, from(source, same)?)));
     let Some((model, found)) = found else {
-        return Err(format!("{} has no entry of revision {revision:?} whose name is one of ours", name_of(source)));
+        return Err(format!(
+            "{} has no entry of revision {revision:?} whose name is one of ours",
+            name_of(source)
+        ));
     };
     let (name, webhook) = found;
     let is_service = webhook.pointer("/clientConfig/service").is_some();
     if is_service && super::ca_bundle(webhook).is_none() {
-        return Err(format!("{}: {name} has no caBundle yet; wait until a replica is ready", name_of(source)));
+        return Err(format!(
+            "{}: {name} has no caBundle yet; wait until a replica is ready",
+            name_of(source)
+        ));
     }
     if webhook.get("rules").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Err(format!("{}: {name} has no rules yet; wait until a replica is ready", name_of(source)));

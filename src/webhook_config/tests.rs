@@ -278,15 +278,18 @@ fn live(revision: &str) -> Value {
     let settings = Settings {
         revision: revision.to_owned(),
         ca_bundle: Some(format!("PEM of {revision}")),
-        client: Client::Service { name: service_name(revision), port: 8443, path: "/inject/net/a".to_owned() },
+        client: Client::Service {
+            name: service_name(revision),
+            port: 8443,
+            path: "/inject/net/a".to_owned(),
+        },
         excluded_namespaces: vec!["never".to_owned()],
         timeout_seconds: 7,
         ..Settings::default()
     };
     let mut object = settings.objects().remove(0);
     object["metadata"]["labels"]["app.kubernetes.io/instance"] = json!("release");
-    object["metadata"]["annotations"] =
-        json!({"cert-manager.io/inject-ca-from": "a/b", "outrigger.dev/movable-tags": "prod,stable", "x": "y"});
+    object["metadata"]["annotations"] = json!({"cert-manager.io/inject-ca-from": "a/b", "outrigger.dev/movable-tags": "prod,stable", "x": "y"});
     for webhook in object["webhooks"].as_array_mut().unwrap() {
         let more = json!({"key": "tier", "operator": "Exists"});
         webhook["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().push(more.clone());
@@ -365,7 +368,10 @@ fn a_tag_points_to_nobody_who_cannot_be_called() {
     };
     assert!(with(&clear("/clientConfig/caBundle")).contains("has no caBundle yet"));
     assert!(with(&clear("/rules")).contains("has no rules yet"));
-    assert!(with(&clear("/objectSelector")).contains("does not select what revision \"canary\" is asked for with"));
+    assert!(
+        with(&clear("/objectSelector"))
+            .contains("does not select what revision \"canary\" is asked for with")
+    );
     assert!(with(&|source| source["webhooks"] = json!([])).contains("has no entry of revision \"canary\""));
     for (tag, revision, told) in [
         ("prod", "prod", "which is the revision; accepted"),

@@ -23,7 +23,8 @@ const CLIENTS: usize = 4;
 async fn tag(control_plane: &ControlPlane, arguments: &[&str]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command.arg("tag").args(arguments).env("KUBECONFIG", control_plane.kubeconfig()).stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("a run").expect("outrigger");
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("a run").expect("outrigger");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
@@ -112,7 +113,8 @@ async fn a_tag_moves_between_releases_and_no_pod_is_without_a_proxy() {
     {
         set(to, &["--overwrite"]).await;
         let empty = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]).to_string();
-        let patch = ["patch", "mutatingwebhookconfiguration", "outrigger-revision-tag-prod", "--type=json", "-p"];
+        let patch =
+            ["patch", "mutatingwebhookconfiguration", "outrigger-revision-tag-prod", "--type=json", "-p"];
         control_plane.kubectl(&[&patch[..], &[&empty]].concat()).await;
         let wanted = configuration(&control_plane, source).await;
         until(&format!("{to} keeps the caBundle of the tag"), PATIENCE, async || {
@@ -150,8 +152,7 @@ async fn a_tag_of_a_release_is_taken_over_without_a_gap() {
     let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=canary"]).await;
     assert!(!done && told.contains("is made by the Helm release outrigger"), "{told}");
     eventually("the revision is active", PATIENCE, async || {
-        let (done, _, told) =
-            tag(&control_plane, &["set", "prod", "--revision=canary", "--overwrite"]).await;
+        let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=canary", "--overwrite"]).await;
         assert!(done || told.contains("wait until a replica is ready"), "{told}");
         done.then_some(told)
     })

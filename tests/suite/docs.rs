@@ -83,7 +83,8 @@ fn links_between_pages_lead_somewhere() {
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
             let to = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             let found = fs::read_to_string(&to);
-            let leads = to.exists() && (anchor.is_empty() || found.is_ok_and(|text| anchors(&text).contains(anchor)));
+            let leads =
+                to.exists() && (anchor.is_empty() || found.is_ok_and(|text| anchors(&text).contains(anchor)));
             if !leads {
                 broken.push(format!("{}: {target}", path.display()));
             }

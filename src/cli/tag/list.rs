@@ -63,9 +63,13 @@ impl List {
                     Some(Row {
                         tag: tag.to_owned(),
                         revision: revision_of(configuration).unwrap_or_default().to_owned(),
-                        namespaces: namespaces.as_deref().map(|all| probe::using(all, tag, tag == DEFAULT_REVISION)),
-                        made_by: helm_release(configuration)
-                            .map_or_else(|| "outrigger tag".to_owned(), |release| format!("Helm release {release}")),
+                        namespaces: namespaces
+                            .as_deref()
+                            .map(|all| probe::using(all, tag, tag == DEFAULT_REVISION)),
+                        made_by: helm_release(configuration).map_or_else(
+                            || "outrigger tag".to_owned(),
+                            |release| format!("Helm release {release}"),
+                        ),
                         configuration: configuration
                             .pointer("/metadata/name")
                             .and_then(Value::as_str)

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kube::{
     Api,
     api::{
-        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
-        Preconditions,
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+        PostParams, Preconditions,
     },
 };
 use serde_json::{Value, json};
@@ -58,10 +58,8 @@ pub(in crate::cli) async fn put(session: &Session, wanted: &Value, replace: bool
     let name = wanted.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let verb = if replace { "update" } else { "create" };
     let asked = Asked { verb, ..asked(name) };
-    let object: DynamicObject = serde_json::from_value(wanted.clone()).map_err(|error| Trouble {
-        kind: Kind::Refused,
-        sentence: format!("cannot {asked}: {error}"),
-    })?;
+    let object: DynamicObject = serde_json::from_value(wanted.clone())
+        .map_err(|error| Trouble { kind: Kind::Refused, sentence: format!("cannot {asked}: {error}") })?;
     let parameters = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
     let api = api(session);
     let object = if replace {
@@ -73,10 +71,16 @@ pub(in crate::cli) async fn put(session: &Session, wanted: &Value, replace: bool
 }
 
 /// Deletes a configuration if it is still of a version.
-pub(in crate::cli) async fn delete(session: &Session, name: &str, version: Option<&str>) -> Result<(), Trouble> {
+pub(in crate::cli) async fn delete(
+    session: &Session,
+    name: &str,
+    version: Option<&str>,
+) -> Result<(), Trouble> {
     let asked = Asked { verb: "delete", ..asked(name) };
-    let preconditions = version
-        .map(|version| Preconditions { resource_version: Some(version.to_owned()), ..Preconditions::default() });
+    let preconditions = version.map(|version| Preconditions {
+        resource_version: Some(version.to_owned()),
+        ..Preconditions::default()
+    });
     let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
     session.call(&asked, api(session).delete(name, &parameters)).await?;
     Ok(())

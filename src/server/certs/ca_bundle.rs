@@ -24,7 +24,12 @@ use self::assess::{Entry, MANAGER, Standing, application, assess};
 use crate::names;
 
 use super::{
-    super::{lease::Clock, metrics::certs::{CertificateMetrics, Stands}, readiness::Gate, supervise::Supervisor},
+    super::{
+        lease::Clock,
+        metrics::certs::{CertificateMetrics, Stands},
+        readiness::Gate,
+        supervise::Supervisor,
+    },
     access::{self, Failure, What, call},
     follow::{Follower, Sight},
     repairs::Repairs,
@@ -352,8 +357,11 @@ impl Keeper {
                 self.tools.reporter.event(Kind::Normal, "CaBundleRepaired", &message);
             }
         }
-        let waited: Vec<&str> =
-            entries.iter().filter(|entry| serving && entry.waits()).map(|entry| entry.name.as_str()).collect();
+        let waited: Vec<&str> = entries
+            .iter()
+            .filter(|entry| serving && entry.waits())
+            .map(|entry| entry.name.as_str())
+            .collect();
         if !waited.is_empty() {
             let webhooks = waited.join(", ");
             tracing::info!(config = self.name, webhooks, "the webhooks are active: a replica serves");

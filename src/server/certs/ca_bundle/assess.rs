@@ -170,11 +170,7 @@ fn ends_with(name: &str, suffix: &str) -> bool {
 }
 
 /// Whether we own a field of a webhook, and which other field managers do.
-fn owners(
-    configuration: &MutatingWebhookConfiguration,
-    webhook: &str,
-    path: &[&str],
-) -> (bool, Vec<String>) {
+fn owners(configuration: &MutatingWebhookConfiguration, webhook: &str, path: &[&str]) -> (bool, Vec<String>) {
     let key = format!("k:{}", json!({"name": webhook}));
     let owners: BTreeSet<String> = configuration
         .metadata
