@@ -728,6 +728,14 @@ class TheSchema(unittest.TestCase):
                         walk(inner, [*path, key])
         walk(defaults, [])
 
+    def test_knows_every_field_of_mesh_config_that_the_injector_knows(self):
+        text = (ROOT / "src/gotypes/istio.rs").read_text()
+        for table, path in (("MESH_CONFIG", ["meshConfig"]), ("PROXY_CONFIG", ["meshConfig", "defaultConfig"])):
+            body = re.search(rf"pub static {table}: Type = .*?&\[(.*?)\n\]", text, re.DOTALL).group(1)
+            names = set(re.findall(r'^    f\("\w+", "(\w+)"', body, re.MULTILINE))
+            self.assertGreater(len(names), 30)
+            self.assertEqual(names - self.properties(path), set())
+
     def test_knows_the_types_the_injector_reads(self):
         """What src/config/values.rs checks the type of."""
         text = (ROOT / "src/config/values.rs").read_text()
