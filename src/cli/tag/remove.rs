@@ -12,7 +12,9 @@ use super::super::{
 };
 use crate::webhook_config::{DEFAULT_REVISION, NAMESPACE, helm_release, tag_name, tag_of};
 
-/// Remove a tag. Pods of namespaces that use it get no proxy then, so it is refused while there are any.
+/// Remove a tag that no namespace uses.
+///
+/// Pods of namespaces that use it would get no proxy then, so it is refused while there are any.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  outrigger tag remove prod")]
 pub(super) struct Remove {
