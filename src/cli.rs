@@ -17,6 +17,7 @@ mod output;
 mod report;
 pub mod serve;
 mod source;
+mod tag;
 mod version;
 mod webhook;
 
@@ -54,6 +55,7 @@ enum Command {
     KubeInject(Box<kube_inject::KubeInject>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
+    Tag(tag::Tag),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -81,6 +83,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::KubeInject(inject) => inject.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
+        Command::Tag(tag) => tag.run(color),
         Command::Version(version) => version.run(),
         Command::Completion(completion) => completion.run(),
     };

@@ -13,6 +13,9 @@ pub const DEFAULT_REVISION: &str = "default";
 pub const LABEL_CONFIGURATION_REVISION: &str = "outrigger.dev/revision";
 /// Our label on a webhook configuration with the tag it is of.
 pub const LABEL_CONFIGURATION_TAG: &str = "outrigger.dev/tag";
+/// Our annotation on the webhook configuration of a revision with the tags, comma-separated, whose caBundle its server keeps
+/// while they point to it.
+pub const ANNOTATION_MOVABLE_TAGS: &str = "outrigger.dev/movable-tags";
 /// Pod label and (deprecated) annotation that opts a single pod in (`true`) or out (`false`).
 pub const INJECT: &str = "sidecar.istio.io/inject";
 /// Label every namespace carries with its own name.

@@ -10,6 +10,7 @@ mod change;
 mod check;
 mod entry;
 mod owned;
+mod tag;
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +21,9 @@ use serde_json::{Map, Value, json};
 
 pub use ca_bundle::{ca_bundle, decode_ca_bundle, read_ca_bundle, set_ca_bundle};
 pub use change::{Change, changes};
-pub use entry::{entries, is_ours};
+pub use entry::{entries, is_ours, rules};
 pub use owned::{applied_over, with_own_ca_bundles};
+pub use tag::{check_names, helm_release, keeps_tag, revision_of, tag_of, tagged};
 
 use crate::names;
 use entry::Entry;
@@ -182,12 +184,13 @@ impl Settings {
     }
 
     fn name(&self, kind: Kind<'_>) -> String {
-        let name = match kind {
-            Kind::Revision => with_revision("outrigger-sidecar-injector", &self.revision),
-            Kind::Tag(tag) => format!("outrigger-revision-tag-{tag}"),
-            Kind::Auto => with_revision("outrigger-auto-injector", &self.revision),
-        };
-        if self.namespace == NAMESPACE { name } else { format!("{name}-{}", self.namespace) }
+        match kind {
+            Kind::Revision => revision_name(&self.revision, &self.namespace),
+            Kind::Tag(tag) => tag_name(tag, &self.namespace),
+            Kind::Auto => {
+                with_namespace(with_revision("outrigger-auto-injector", &self.revision), &self.namespace)
+            }
+        }
     }
 
     fn object(&self, kind: Kind<'_>) -> Value {
@@ -221,13 +224,7 @@ impl Settings {
         let mut webhook = json!({
             "name": entry.name(&self.suffix),
             "clientConfig": self.client_config(),
-            "rules": [{
-                "operations": ["CREATE"],
-                "apiGroups": [""],
-                "apiVersions": ["v1"],
-                "resources": ["pods"],
-                "scope": "Namespaced",
-            }],
+            "rules": rules(),
             "namespaceSelector": {"matchExpressions": entry.namespace_selector(&excluded)},
             "objectSelector": {"matchExpressions": entry.object_selector()},
             "failurePolicy": self.failure_policy.as_str(),
@@ -278,6 +275,20 @@ impl ReinvocationPolicy {
             ReinvocationPolicy::IfNeeded => "IfNeeded",
         }
     }
+}
+
+/// The name of the configuration of a revision whose server is in a namespace.
+pub fn revision_name(revision: &str, namespace: &str) -> String {
+    with_namespace(with_revision("outrigger-sidecar-injector", revision), namespace)
+}
+
+/// The name of the configuration of a tag.
+pub fn tag_name(tag: &str, namespace: &str) -> String {
+    with_namespace(format!("outrigger-revision-tag-{tag}"), namespace)
+}
+
+fn with_namespace(name: String, namespace: &str) -> String {
+    if namespace == NAMESPACE { name } else { format!("{name}-{namespace}") }
 }
 
 /// The name of a revision's Service.

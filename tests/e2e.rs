@@ -79,6 +79,7 @@ mod e2e {
     pub mod reviewer;
     mod rolling;
     mod scale;
+    mod tags;
     mod told;
     mod unions;
     mod watches;

@@ -22,6 +22,8 @@ mod conformance;
 mod conformance_https;
 #[path = "suite/conformance_manifests.rs"]
 mod conformance_manifests;
+#[path = "suite/docs.rs"]
+mod docs;
 #[path = "suite/equal.rs"]
 mod equal;
 #[cfg(feature = "server")]

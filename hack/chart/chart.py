@@ -36,11 +36,24 @@ def kubectl():
     return str(tools() / "kubernetes" / "kubectl")
 
 
-def render(*values, namespace=None, sets=(), upgrade=False):
-    """The text the chart renders for files of values and for `--set` arguments."""
+# The chart installs nothing without an image. Values files of istiod may have a string there, which --set cannot replace.
+IMAGE = ["--set-json", 'image={"repository": "outrigger"}']
+
+
+def values_of(*values, image=True):
+    """The arguments for files of values: a name is one of ours. Files without an image get one."""
+    files = [HERE / "values" / f"{file}.yaml" if isinstance(file, str) else pathlib.Path(file) for file in values]
+    arguments = [argument for file in files for argument in ("--values", str(file))]
+    named = any("repository:" in file.read_text() for file in files)
+    return arguments + (IMAGE if image and not named else [])
+
+
+def render(*values, namespace=None, sets=(), upgrade=False, image=True, tests=False):
+    """The text the chart renders for files of values and for `--set` arguments; what `helm test` runs only if asked for."""
     command = [helm(), "template", "outrigger", str(CHART), "--namespace", namespace or namespace_of(*values)]
-    for file in values:
-        command += ["--values", str(HERE / "values" / f"{file}.yaml") if isinstance(file, str) else str(file)]
+    command += values_of(*values, image=image)
+    if not tests:
+        command.append("--skip-tests")
     for pair in sets:
         command += ["--set-json" if "={" in pair or "=[" in pair else "--set", pair]
     if upgrade:

@@ -2,11 +2,16 @@
 
 import base64
 import json
+import os
+import pathlib
+import re
 import subprocess
+import tempfile
 import time
 import unittest
 
-from chart import CHART, NAMESPACE, VALUES, helm, kubectl, namespace_of, objects, render
+import yaml
+from chart import CHART, IMAGE, NAMESPACE, ROOT, VALUES, helm, kubectl, namespace_of, objects, render, tools, values_of
 
 CRDS = [
     ("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors"),
@@ -15,6 +20,7 @@ CRDS = [
     ("cert-manager.io", "v1", "Certificate", "certificates"),
     ("cert-manager.io", "v1", "Issuer", "issuers"),
 ]
+RULES = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}]
 NEEDS_CRDS = {"cert-manager", "cert-manager-issuer", "everything", "files-mode"}
 TIMEOUT = 30
 
@@ -52,6 +58,20 @@ def pod(name, spec=None, **metadata):
         "spec": {"containers": [{"name": "app", "image": "app"}], **(spec or {})}})
 
 
+def define():
+    """Definitions of the resources of others, which take everything."""
+    for group, version, kind, plural in CRDS:
+        definition = {
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.{group}"},
+            "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+                     "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
+                         "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
+        k("apply", "--server-side", "-f", "-", stdin=json.dumps(definition))
+    for group, version, _, plural in CRDS:
+        eventually(lambda: k("get", f"{plural}.{group}", "-A", check=False).returncode == 0, plural)
+
+
 def setUpModule():
     for name in {namespace_of(path) for path in VALUES} | {"istio-system", "mesh"}:
         namespace(name)
@@ -71,16 +91,7 @@ class ObjectsOfOthers(unittest.TestCase):
                     self.dry_run(path.stem)
 
     def test_3_are_taken_where_there_are_definitions(self):
-        for group, version, kind, plural in CRDS:
-            definition = {
-                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                "metadata": {"name": f"{plural}.{group}"},
-                "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
-                         "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-                             "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
-            k("apply", "--server-side", "-f", "-", stdin=json.dumps(definition))
-        for group, version, _, plural in CRDS:
-            eventually(lambda: k("get", f"{plural}.{group}", "-A", check=False).returncode == 0, plural)
+        define()
         for name in sorted(NEEDS_CRDS):
             with self.subTest(name):
                 self.dry_run(name)
@@ -100,6 +111,10 @@ class Pods(unittest.TestCase):
             with self.subTest(name):
                 result = k("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=json.dumps(deployment))
                 self.assertEqual(result.stderr, "")
+            tests = [d for d in objects(render(name, namespace="restricted", tests=True)) if d["kind"] == "Pod"]
+            self.assertEqual(len(tests), 1)
+            result = k("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(tests[0]))
+            self.assertEqual(result.stderr, "")
         deployment["spec"]["template"]["spec"]["containers"][0]["securityContext"].pop("capabilities")
         result = k("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=json.dumps(deployment))
         self.assertIn("unrestricted capabilities", result.stderr)
@@ -114,16 +129,17 @@ class AnInstallation(unittest.TestCase):
 
     tearDown = setUp
 
-    def helm(self, *arguments, **options):
-        return run(helm(), *arguments, "--namespace", NAMESPACE, **options)
+    def helm(self, verb, *arguments, **options):
+        image = IMAGE if verb in ("install", "upgrade") else []
+        return run(helm(), verb, *arguments, *image, "--namespace", NAMESPACE, **options)
 
     def configuration(self, name):
         result = k("get", "mutatingwebhookconfiguration", name, "-o", "json", "--ignore-not-found", "--show-managed-fields")
         return json.loads(result.stdout) if result.stdout else None
 
     def fill_ca_bundle(self, name, bundle):
-        """As the server does it: server-side apply of that one field."""
-        webhooks = [{"name": webhook["name"], "clientConfig": {"caBundle": bundle}}
+        """As the server does it when it is ready: server-side apply of that one field, and of the rules."""
+        webhooks = [{"name": webhook["name"], "clientConfig": {"caBundle": bundle}, "rules": RULES}
                     for webhook in self.configuration(name)["webhooks"]]
         manifest = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
                     "metadata": {"name": name}, "webhooks": webhooks}
@@ -148,6 +164,37 @@ class AnInstallation(unittest.TestCase):
         self.assertIsNotNone(self.configuration("outrigger-revision-tag-next"))
         self.helm("upgrade", self.release, CHART, "--reset-values")
         self.assertIsNone(self.configuration("outrigger-revision-tag-next"))
+
+    def test_stops_no_pod_before_a_replica_has_served(self):
+        """An image that cannot be pulled: there is never a replica, and pods of injected namespaces are created."""
+        namespace("shop", istio_injection="enabled")
+        self.helm("install", self.release, CHART, "--set", "sidecarInjectorWebhook.enableNamespacesByDefault=true",
+                  "--set", "revisionTags={next}")
+        namespace("by-tag")
+        k("label", "--overwrite", "namespace", "by-tag", "istio.io/rev=next")
+        names = ("outrigger-sidecar-injector", "outrigger-auto-injector", "outrigger-revision-tag-next")
+        for name in names:
+            for webhook in self.configuration(name)["webhooks"]:
+                self.assertEqual((webhook["failurePolicy"], webhook.get("rules")), ("Fail", None))
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            for where in ("shop", "by-tag", "default"):
+                k("create", "--dry-run=server", "-n", where, "-f", "-", stdin=pod("any"))
+        # Helm changes what it renders and leaves the rest alone: entries that are active stay so.
+        for name in names:
+            self.fill_ca_bundle(name, certificate())
+        for where in ("shop", "by-tag", "default"):
+            self.refused_eventually(where, pod("any"))
+        self.helm("upgrade", self.release, CHART, "--reuse-values", "--set", "webhook.timeoutSeconds=7")
+        for name in names:
+            for webhook in self.configuration(name)["webhooks"]:
+                self.assertEqual((webhook["timeoutSeconds"], webhook["rules"]), (7, RULES))
+        # And with nobody to answer, the policy can be changed all the same.
+        self.helm("upgrade", self.release, CHART, "--reuse-values", "--set", "webhook.failurePolicy=Ignore")
+        def created():
+            return all(k("create", "--dry-run=server", "-n", where, "-f", "-", stdin=pod("any"), check=False).returncode == 0
+                       for where in ("shop", "by-tag", "default"))
+        eventually(created, "pods are created without a proxy")
 
     def test_shows_no_drift_after_the_ca_bundle_is_filled(self):
         """What GitOps tools ask: would an apply of the same objects change anything?"""
@@ -176,6 +223,7 @@ class AnInstallation(unittest.TestCase):
     def test_lets_its_own_pods_be_created_without_a_replica(self):
         """GP-19, L-06"""
         self.helm("install", self.release, CHART, "--set", "sidecarInjectorWebhook.enableNamespacesByDefault=true")
+        self.fill_ca_bundle("outrigger-auto-injector", certificate())
         template = json.loads(k("get", "deployment", "outrigger", "-n", NAMESPACE, "-o", "json").stdout)["spec"]["template"]
         namespace("elsewhere")
         # The webhook is in force when a pod of another namespace is refused, because nobody answers.
@@ -190,6 +238,7 @@ class AnInstallation(unittest.TestCase):
     def test_does_not_send_pods_that_would_be_skipped(self):
         """GP-13: conditions compile, and do what they say."""
         self.helm("install", self.release, CHART)
+        self.fill_ca_bundle("outrigger-sidecar-injector", certificate())
         namespace("shop", istio_injection="enabled")
         self.refused_eventually("shop", pod("any"))
         create = ("create", "--dry-run=server", "-n", "shop", "-f", "-")
@@ -206,6 +255,119 @@ class AnInstallation(unittest.TestCase):
             result = k("create", "--dry-run=server", "-n", where, "-f", "-", stdin=manifest, check=False)
             return "failed calling webhook" in result.stderr
         eventually(refused, "the webhook is in force")
+
+
+class TheSameChartTwice(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        define()
+
+    def test_can_be_applied_by_another_one_too(self):
+        """A field that the API server fills in and that is one as a whole is a conflict, unless the chart says it too."""
+        for path in VALUES:
+            where = namespace_of(path)
+            # At every installation but the first the policy is another one.
+            arguments = [*values_of(path), "--set", "webhook.bootstrapFailurePolicy="]
+            with self.subTest(path.stem):
+                run(helm(), "install", "outrigger", CHART, "--namespace", where, *arguments)
+                try:
+                    text = run(helm(), "template", "outrigger", CHART, "--skip-tests", "--namespace", where, *arguments).stdout
+                    result = k("apply", "--server-side", "-f", "-", stdin=text, check=False)
+                    self.assertEqual(result.stderr, "")
+                    # And helm again after that.
+                    run(helm(), "upgrade", "outrigger", CHART, "--namespace", where, *arguments)
+                finally:
+                    run(helm(), "uninstall", "outrigger", "--namespace", where, "--ignore-not-found")
+
+
+class ThePages(unittest.TestCase):
+    """Commands of the documentation, followed literally. There are no nodes, so nothing is built, pulled or rolled out."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        (pathlib.Path(self.folder.name) / "charts").symlink_to(ROOT / "charts")
+        self.undo()
+
+    def tearDown(self):
+        self.undo()
+        self.folder.cleanup()
+
+    def undo(self):
+        for release in ("outrigger", "outrigger-canary"):
+            run(helm(), "uninstall", release, "--namespace", NAMESPACE, "--ignore-not-found")
+        k("delete", "namespace", "shop", "--ignore-not-found", "--wait=false")
+        # No controller ends a namespace here.
+        k("patch", "namespace", "shop", "--type=merge", "-p", '{"spec": {"finalizers": null}}', check=False)
+        k("replace", "--raw", "/api/v1/namespaces/shop/finalize", "-f", "-", check=False, stdin=json.dumps(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}, "spec": {"finalizers": []}}))
+
+    def follow(self, page, heading, block=0):
+        """Runs a block of shell commands under a heading."""
+        text = (ROOT / page).read_text().partition(f"\n{heading}\n")[2]
+        commands = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[block].replace("\\\n", " ")
+        followed = []
+        for line in commands.splitlines():
+            if re.match(r"docker |kind |kubectl .*rollout |#|$", line):
+                continue
+            result = subprocess.run(["bash", "-ec", line], cwd=self.folder.name, capture_output=True, text=True,
+                                    env={**os.environ, "PATH": f"{tools() / 'helm'}:{tools() / 'kubernetes'}:{os.environ['PATH']}"})
+            self.assertEqual(result.returncode, 0, f"{line}: {result.stderr}")
+            followed.append(line)
+        return followed
+
+    def bundle(self, name):
+        text = k("get", "configmap", name, "-n", NAMESPACE, "-o", "jsonpath={.data.bundle}").stdout
+        return yaml.safe_load(text)
+
+    def test_the_first_one_leaves_a_namespace_in_which_pods_are_created(self):
+        followed = self.follow("README.md", "## Run it in a cluster")
+        self.assertEqual(len(followed), 4, followed)
+        labels = json.loads(k("get", "namespace", "shop", "-o", "json").stdout)["metadata"]["labels"]
+        self.assertEqual(labels["istio-injection"], "enabled")
+        for _ in range(20):
+            k("create", "--dry-run=server", "-n", "shop", "-f", "-", stdin=pod("any"))
+            time.sleep(0.1)
+
+    def test_of_a_canary_keep_the_values_of_the_first_release(self):
+        values = ["--set", "image.repository=registry.example.com/outrigger", "--set", "global.hub=registry.example.com/istio",
+                  "--set", "revisionTags={prod}", "--set", "global.proxy.logLevel=debug"]
+        namespace("shop", istio_injection="enabled")
+        for given in ([], values):
+            with self.subTest(given):
+                run(helm(), "upgrade", "--install", "outrigger", CHART, "--namespace", NAMESPACE, *(given or IMAGE))
+                self.follow("docs/install.md", "## Revisions and tags")
+                first, canary = self.bundle("outrigger"), self.bundle("outrigger-canary")
+                self.assertEqual(canary["revision"], "canary")
+                self.assertEqual(canary["values"].get("global"), first.get("values", {}).get("global"))
+                self.assertNotIn("revisionTags", canary["values"])
+                images = k("get", "deployment", "-n", NAMESPACE, "-o",
+                           "jsonpath={.items[*].spec.template.spec.containers[0].image}").stdout.split()
+                self.assertEqual(len(set(images)), 1, images)
+                run(helm(), "uninstall", "outrigger-canary", "--namespace", NAMESPACE)
+                k("label", "namespace", "shop", "istio.io/rev-", "istio-injection=enabled")
+
+    def test_of_a_certificate_of_one_s_own_are_accepted(self):
+        self.follow("docs/recipes.md", "## A certificate of your own")
+        configuration = json.loads(k("get", "mutatingwebhookconfiguration", "outrigger-sidecar-injector", "-o", "json").stdout)
+        for webhook in configuration["webhooks"]:
+            self.assertIn("BEGIN CERTIFICATE", base64.b64decode(webhook["clientConfig"]["caBundle"]).decode())
+            self.assertEqual((webhook["failurePolicy"], webhook["rules"]), ("Ignore", RULES))
+        k("delete", "secret", "injector-certificate", "-n", NAMESPACE)
+
+    def test_of_a_registry_and_a_template_are_accepted(self):
+        run(helm(), "install", "outrigger", CHART, "--namespace", NAMESPACE, *IMAGE)
+        self.follow("docs/recipes.md", "## A private registry")
+        self.assertEqual(self.bundle("outrigger")["values"]["global"], {
+            "hub": "registry.example.com/istio", "imagePullSecrets": ["registry"]})
+        text = (ROOT / "docs/recipes.md").read_text().partition("## A template of your own")[2]
+        template = re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1)
+        (pathlib.Path(self.folder.name) / "template.yaml").write_text(template)
+        run(helm(), "upgrade", "outrigger", CHART, "--namespace", NAMESPACE, "--reset-then-reuse-values",
+            "-f", pathlib.Path(self.folder.name) / "template.yaml")
+        self.assertEqual(self.bundle("outrigger")["injector"]["defaultTemplates"], ["sidecar", "timezone"])
+        k("delete", "secret", "registry", "-n", NAMESPACE)
 
 
 class TheValidatingPolicy(unittest.TestCase):

@@ -43,8 +43,8 @@ class Alerts(unittest.TestCase):
         for group in yaml.safe_load(ALERTS.read_text())["groups"]:
             yield from group["rules"]
 
-    def test_are_ten_things_to_know(self):
-        self.assertEqual(len({rule["alert"] for rule in self.rules() if "alert" in rule}), 10)
+    def test_are_eleven_things_to_know(self):
+        self.assertEqual(len({rule["alert"] for rule in self.rules() if "alert" in rule}), 11)
 
     def test_have_a_runbook_that_exists(self):
         headings = re.findall(r"^#+ (.+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
@@ -52,7 +52,7 @@ class Alerts(unittest.TestCase):
         for rule in self.rules():
             if "alert" in rule:
                 with self.subTest(rule["alert"]):
-                    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+                    page, _, anchor = rule["annotations"]["runbook"].partition("#")
                     self.assertEqual(page, "docs/operations.md")
                     self.assertIn(anchor, anchors)
                     self.assertEqual(anchor, rule["alert"].lower())
@@ -68,8 +68,11 @@ class Alerts(unittest.TestCase):
 
     def test_of_the_chart_are_those_of_the_file_with_another_runbook(self):
         rendered = only("everything", "PrometheusRule")["spec"]
-        text = ALERTS.read_text().replace("docs/operations.md#", "https://wiki.example.com/outrigger#")
+        text = ALERTS.read_text().replace("runbook: docs/operations.md#", "runbook_url: https://wiki.example.com/outrigger#")
         self.assertEqual(rendered, yaml.safe_load(text))
+        links = {rule["annotations"]["runbook_url"] for group in rendered["groups"] for rule in group["rules"] if "alert" in rule}
+        self.assertEqual(len(links), 11)
+        self.assertTrue(all(link.startswith("https://") for link in links), "a link that is not absolute leads nowhere")
         default = render("default", sets=["monitoring.prometheusRule.enabled=true"])
         rule, = [d for d in objects(default) if d["kind"] == "PrometheusRule"]
         self.assertEqual(rule["spec"], yaml.safe_load(ALERTS.read_text()))

@@ -1,5 +1,6 @@
 """What the chart renders, for every file of hack/chart/values."""
 
+import functools
 import itertools
 import json
 import os
@@ -12,7 +13,7 @@ import unittest
 import yaml
 from chart import (
     CHART, NAMESPACE, ROOT, VALUES, Refused, arguments, helm, matches, namespace_of, objects, of_kind, only, render,
-    rendered,
+    rendered, values_of,
 )
 
 ALL = [path.stem for path in VALUES]
@@ -24,7 +25,8 @@ class EveryFileOfValues(unittest.TestCase):
     def test_is_taken_by_helm_lint(self):
         for path in VALUES:
             with self.subTest(path.stem):
-                command = [helm(), "lint", "--strict", "--quiet", "--namespace", namespace_of(path), "--values", path, CHART]
+                command = [helm(), "lint", "--strict", "--quiet", "--namespace", namespace_of(path),
+                           *values_of(path), CHART]
                 result = subprocess.run(command, capture_output=True, text=True)
                 self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
@@ -86,12 +88,36 @@ class TheWebhooks(unittest.TestCase):
         for name in WITH_WEBHOOKS:
             for _, webhook in self.entries(name):
                 with self.subTest(name, webhook=webhook["name"]):
-                    self.assertEqual(webhook["rules"], [{
-                        "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"],
-                        "scope": "Namespaced"}])
+                    if self.is_given_its_rules_by_the_server(name):
+                        self.assertNotIn("rules", webhook)
+                    else:
+                        self.assertEqual(webhook["rules"], RULES)
                     self.assertEqual(webhook["matchPolicy"], "Equivalent")
                     self.assertEqual(webhook["sideEffects"], "None")
                     self.assertEqual(webhook["admissionReviewVersions"], ["v1", "v1beta1"])
+
+    def is_given_its_rules_by_the_server(self, name):
+        """Without rules an entry stops no pod. Where nobody would put them in they are there from the start."""
+        return name not in ("remote", "cert-manager", "cert-manager-issuer", "files-mode", "files-istio", "static")
+
+    def test_have_no_rules_before_a_replica_serves_where_the_server_can_put_them_in(self):
+        for name in WITH_SERVER:
+            keeps = "--webhook-configurations" in arguments(name) and name != "scope-namespace"
+            if of_kind(name, "MutatingWebhookConfiguration"):
+                with self.subTest(name):
+                    self.assertEqual(self.is_given_its_rules_by_the_server(name), keeps)
+
+    def test_of_tags_that_move_are_the_server_s_to_keep_and_not_the_chart_s(self):
+        self.assertEqual(list(self.names("node-network")), ["outrigger-sidecar-injector"])
+        tags = "outrigger-revision-tag-prod,outrigger-revision-tag-stable"
+        self.assertEqual(arguments("node-network")["--tag-configurations"], tags)
+        configuration = only("node-network", "MutatingWebhookConfiguration")
+        self.assertEqual(configuration["metadata"]["annotations"]["outrigger.dev/movable-tags"], "prod,stable")
+        role = only("node-network", "ClusterRole")
+        rule, = [rule for rule in role["rules"] if rule["resources"] == ["mutatingwebhookconfigurations"]]
+        self.assertEqual(rule["resourceNames"], ["outrigger-sidecar-injector", *tags.split(",")])
+        bindings = {b["metadata"]["name"] for b in of_kind("node-network", "ValidatingAdmissionPolicyBinding")}
+        self.assertIn("outrigger-proxy-required-rev-namespace-tag-prod", bindings)
 
     def test_never_select_the_cluster_s_namespaces_and_our_own(self):
         """GP-09, GP-19"""
@@ -199,6 +225,9 @@ class TheWebhooks(unittest.TestCase):
         self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("default")}, {"Never"})
 
 
+RULES = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}]
+
+
 def istio_injects(injection, rev, pod_rev, wish, revisions, default, everywhere):
     """What Istio documents about its labels."""
     if wish == "false":
@@ -282,7 +311,8 @@ class TheRoles(unittest.TestCase):
                     self.assertEqual(flags["--service"], only(name, "Service")["metadata"]["name"])
                     if name != "scope-namespace":
                         configured = set(flags["--webhook-configurations"].split(","))
-                        self.assertEqual(named["admissionregistration.k8s.io", "mutatingwebhookconfigurations"], configured)
+                        tags = {tag for tag in flags.get("--tag-configurations", "").split(",") if tag}
+                        self.assertEqual(named["admissionregistration.k8s.io", "mutatingwebhookconfigurations"], configured | tags)
                         made = {c["metadata"]["name"] for c in of_kind(name, "MutatingWebhookConfiguration")}
                         self.assertEqual(configured, made)
                 self.assertTrue(all(r[0] in (None, scope, flags.get("--istio-namespace")) for r in rules))
@@ -308,10 +338,37 @@ class TheDeployment(unittest.TestCase):
                 self.assertEqual(container["securityContext"], {
                     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True,
                     "capabilities": {"drop": ["ALL"]}})
-                self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & set(spec))
+                self.assertEqual({"hostNetwork", "hostPID", "hostIPC"} & set(spec),
+                                 {"hostNetwork"} if name == "node-network" else set())
                 self.assertTrue({"configMap", "secret", "projected"} >= {
                     kind for volume in spec.get("volumes", []) for kind in volume if kind != "name"})
                 self.assertNotIn("cpu", container["resources"]["limits"])
+
+    def test_is_for_linux_nodes_unless_another_system_is_asked_for(self):
+        def selector(*sets):
+            deployment, = [d for d in objects(render("default", sets=sets)) if d["kind"] == "Deployment"]
+            return deployment["spec"]["template"]["spec"]["nodeSelector"]
+        self.assertEqual(selector(), {"kubernetes.io/os": "linux"})
+        self.assertEqual(selector("nodeSelector.pool=a"), {"kubernetes.io/os": "linux", "pool": "a"})
+        self.assertEqual(selector(r"nodeSelector.kubernetes\.io/os=other"), {"kubernetes.io/os": "other"})
+
+    def test_can_be_on_the_network_of_the_node_and_on_other_ports(self):
+        deployment, service = only("node-network", "Deployment"), only("node-network", "Service")
+        spec = deployment["spec"]["template"]["spec"]
+        self.assertEqual((spec["hostNetwork"], spec["dnsPolicy"]), (True, "ClusterFirstWithHostNet"))
+        flags = arguments("node-network")
+        self.assertEqual((flags["--listen"], flags["--admin"]), ("[::]:18443", "[::]:18080"))
+        ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
+        self.assertEqual(ports, {"webhook": 18443, "admin": 18080})
+        self.assertEqual(service["spec"]["type"], "NodePort")
+        self.assertEqual([(p["name"], p["port"], p["targetPort"], p.get("nodePort")) for p in service["spec"]["ports"]], [
+            ("https-webhook", 8443, "webhook", 30443), ("http-admin", 18080, "admin", None)])
+        # There may be no other node with the ports free.
+        self.assertEqual(deployment["spec"]["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 1})
+        for name in set(WITH_SERVER) - {"node-network"}:
+            spec = only(name, "Deployment")["spec"]
+            self.assertEqual(spec["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 0})
+            self.assertNotIn("dnsPolicy", spec["template"]["spec"])
 
     def test_ends_before_it_is_ended(self):
         """L-01: drain delay and grace fit into the pod's termination grace period."""
@@ -345,6 +402,56 @@ class TheDeployment(unittest.TestCase):
             return only(name, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
         self.assertEqual(image("istiod-flat"), "outrigger:0.1.0")
         self.assertTrue(image("everything").startswith("registry.example.com/outrigger@sha256:"))
+
+
+class TheTest(unittest.TestCase):
+    """What `helm test` runs."""
+
+    def pods(self, name):
+        return [d for d in objects(render(name, tests=True)) if d["kind"] == "Pod"]
+
+    def test_is_there_where_the_configuration_is_the_chart_s(self):
+        for name in ALL:
+            config_maps = [c for c in of_kind(name, "ConfigMap") if "bundle" in c["data"]]
+            with self.subTest(name):
+                self.assertEqual(len(self.pods(name)), len(config_maps) if name != "elsewhere" else 0)
+
+    def test_asks_the_server_about_the_configuration_and_is_no_replica(self):
+        pod, = self.pods("revision")
+        self.assertEqual(pod["metadata"]["annotations"]["helm.sh/hook"], "test")
+        self.assertFalse(matches({"matchLabels": only("revision", "Service")["spec"]["selector"]}, pod["metadata"]["labels"]))
+        container, = pod["spec"]["containers"]
+        mount, = container["volumeMounts"]
+        self.assertEqual(container["args"], ["bundle", "print", f"--bundle={mount['mountPath']}/bundle"])
+        self.assertEqual(pod["spec"]["volumes"][0]["configMap"]["name"], only("revision", "ConfigMap")["metadata"]["name"])
+        self.assertIn("bundle", only("revision", "ConfigMap")["data"])
+        self.assertFalse(pod["spec"]["automountServiceAccountToken"])
+
+    def test_says_no_to_what_the_server_refuses(self):
+        binary = outrigger()
+        if not binary:
+            self.skipTest("there is no outrigger to ask; OUTRIGGER names one")
+        values = ["--set", "configuration.bundle.injector.policy=enable", "--set", "image.repository=x"]
+        text = subprocess.run([helm(), "template", "o", CHART, *values], capture_output=True, text=True, check=True).stdout
+        bundle, = [d["data"]["bundle"] for d in objects(text) if d["kind"] == "ConfigMap"]
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "bundle"
+            file.write_text(bundle)
+            result = subprocess.run([binary, "bundle", "print", f"--bundle={file}"], capture_output=True, text=True)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn('injector.policy: found "enable"', result.stderr)
+
+
+class TheNotes(unittest.TestCase):
+    def notes(self, name, *arguments):
+        command = [helm(), "install", "outrigger", str(CHART), "--namespace", NAMESPACE, "--dry-run=client",
+                   *values_of(name), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition("NOTES:")[2]
+
+    def test_say_when_the_webhooks_are_active(self):
+        self.assertIn("no pod waits for it", self.notes("default"))
+        self.assertIn("active at once", self.notes("static"))
+        self.assertNotIn("active at once", self.notes("static", "--set", "webhook.failurePolicy=Ignore"))
 
 
 class TheBundle(unittest.TestCase):
@@ -445,6 +552,15 @@ class Refusals(unittest.TestCase):
         ("istiodRemote.enabled=true", "istiodRemote.injectionURL: found nothing"),
         ("certificates.mode=files", "certificates.files.secretName: found nothing"),
         ("certificates.mode=static", "certificates.static"),
+        ("global.platform=gke", "global.platform: found"),
+        ("platform=openshfit", 'accepted: openshift, or nothing'),
+        ('webhook.movableTags=["default"]', "webhook.movableTags: found"),
+        ("server.adminPort=8443", "server: found 8443"),
+        ("service.port=8080", "service.port: found 8080"),
+        ("server.webhookPort=0", "webhookPort"),
+        ("service.type=Headless", "type"),
+        ("dnsPolicy=None", "dnsPolicy"),
+        ("monitoring.prometheusRule.runbook=docs/operations.md", "runbook"),
         ('revisionTags=["default"]', "revisionTags"),
         # The name of a Service has at most 63 characters.
         ("revision=" + "r" * 54, "revision"),
@@ -457,6 +573,51 @@ class Refusals(unittest.TestCase):
                 with self.assertRaises(Refused) as refused:
                     render("default", sets=[setting])
                 self.assertIn(text, str(refused.exception))
+
+    def test_of_an_installation_without_an_image(self):
+        """Pods that cannot start would be all there is of it."""
+        for setting in ("image.tag=1.2.3", "autoscaling.enabled=true", "image.repository="):
+            with self.subTest(setting), self.assertRaises(Refused) as refused:
+                render("default", sets=[setting], image=False)
+            for text in ("image.repository: found nothing", "docker build -f deploy/Dockerfile", "docker push"):
+                self.assertIn(text, str(refused.exception))
+        with self.assertRaises(Refused):
+            render("istiod-flat", image=False)
+        # Without replicas there is nothing to pull, and without a server nothing to run.
+        render("elsewhere", image=False)
+        render("remote", image=False)
+        render("scope-cluster", image=False)
+
+    # One key of each is misspelt, the one with the mark; at every depth that is read.
+    MISSPELT = [
+        "!globl.hub", "global.!hubb", "global.!prox.logLevel", "global.proxy.!loglevel", "global.proxy.!resource.requests",
+        "global.proxy.resources.!request", "global.proxy.startupProbe.!failureTreshold", "global.proxy.lifecycle.!prestop",
+        "global.proxy.seccompProfile.!typ", "global.proxy_init.!imge", "global.!proxyInit.image",
+        "global.!multicluster.clusterName", "global.multiCluster.!clustername", "global.logging.!levl", "global.sds.!tokn",
+        "global.sds.token.!audience", "global.sts.!serviceport", "global.networkPolicy.!enable",
+        "global.tracer.zipkin.!adress", "global.tracer.!zipkn.address", "pilot.cni.!enable", "pilot.!cnii.enabled",
+        "pilot.!envs.X", "cni.!providr", "gateways.!securityContex", "gateways.seccompProfile.!typo",
+        "sidecarInjectorWebhook.!rewriteAppHttpProbe", "istiodRemote.!injectionUrl",
+        "meshConfig.!outboundTraficPolicy.mode", "meshConfig.defaultConfig.!holdAplicationUntilProxyStarts",
+        "_internal_defaults_do_not_set.!globle.hub", "_internal_defaults_do_not_set.global.!proxi.logLevel",
+        "server.!logFormt", "certificates.controller.!caLifetme", "webhook.matchConditions.!presets",
+        "monitoring.serviceMonitor.!enabl", "configuration.istio.!configMap",
+    ]
+
+    def test_of_misspelt_keys_at_every_depth(self):
+        with self.assertRaises(Refused) as refused:
+            render("default", sets=[setting.replace("!", "") + "=x" for setting in self.MISSPELT])
+        places = {}
+        for place, keys in re.findall(r"at '([^']*)': additional properties (.+) not allowed", str(refused.exception)):
+            places.setdefault(place, set()).update(re.findall(r"'([^']+)'", keys))
+        for setting in self.MISSPELT:
+            above, _, rest = setting.partition("!")
+            place = "".join(f"/{step}" for step in above.split(".") if step)
+            with self.subTest(setting):
+                self.assertIn(rest.split(".")[0], places.get(place, set()))
+        for selector in ('[{"matchLabel": {"a": "b"}}]', '[{"matchExpressions": [{"key": "a", "op": "Exists"}]}]'):
+            with self.assertRaises(Refused):
+                render("default", sets=["sidecarInjectorWebhook.neverInjectSelector=" + selector])
 
     def test_of_a_tag_that_is_the_revision(self):
         """Two configurations would select the same pods, and every one would be sent twice."""
@@ -520,6 +681,69 @@ class TheSchema(unittest.TestCase):
                 if isinstance(inner, dict) and schema["properties"][key].get("additionalProperties") is False:
                     walk(inner, schema["properties"][key], f"{path}.{key}")
         walk(values, schema, "")
+
+    def properties(self, path):
+        """The keys of a place in the values; None where everything is taken."""
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        place = schema
+        for step in [None, *path]:
+            place = place if step is None else place["properties"][step]
+            while "$ref" in place:
+                reference = place["$ref"].removeprefix("#/").split("/")
+                place = functools.reduce(lambda found, key: found[key], reference, schema)
+        return set(place["properties"]) if place.get("additionalProperties") is False else None
+
+    def test_knows_every_value_that_embedded_templates_read(self):
+        """And at every depth nothing else, so that a key with a typo is refused."""
+        read = set()
+        for path in (ROOT / "templates").iterdir():
+            text = path.read_text()
+            read |= set(re.findall(r"\.Values\.([\w.]+)", text))
+            read |= {f"global.proxy.{key}" for key in re.findall(r"\$proxy\.([\w.]+)", text)}
+        self.assertGreater(len(read), 40)
+        for value in sorted(read):
+            steps = value.split(".")
+            for depth, step in enumerate(steps):
+                keys = self.properties(steps[:depth])
+                if keys is None:
+                    # pilot.env and the like: maps of names that are the user's.
+                    self.assertIn(steps[:depth], ([["pilot", "env"]]), value)
+                    break
+                with self.subTest(value):
+                    self.assertIn(step, keys)
+
+    def test_knows_every_default_of_the_values_templates_see(self):
+        defaults = yaml.safe_load((ROOT / "src/config/defaults/values.yaml").read_text())
+        def walk(value, path):
+            keys = self.properties(path)
+            for key, inner in value.items():
+                if keys is not None:
+                    with self.subTest(".".join([*path, key])):
+                        self.assertIn(key, keys)
+                    if isinstance(inner, dict) and path[:1] != ["waypoint"]:
+                        try:
+                            self.properties([*path, key])
+                        except KeyError:
+                            continue
+                        walk(inner, [*path, key])
+        walk(defaults, [])
+
+    def test_knows_every_field_of_mesh_config_that_the_injector_knows(self):
+        text = (ROOT / "src/gotypes/istio.rs").read_text()
+        for table, path in (("MESH_CONFIG", ["meshConfig"]), ("PROXY_CONFIG", ["meshConfig", "defaultConfig"])):
+            body = re.search(rf"pub static {table}: Type = .*?&\[(.*?)\n\]", text, re.DOTALL).group(1)
+            names = set(re.findall(r'^    f\("\w+", "(\w+)"', body, re.MULTILINE))
+            self.assertGreater(len(names), 30)
+            self.assertEqual(names - self.properties(path), set())
+
+    def test_knows_the_types_the_injector_reads(self):
+        """What src/config/values.rs checks the type of."""
+        text = (ROOT / "src/config/values.rs").read_text()
+        for table, path in (("GLOBAL", ["global"]), ("PROXY", ["global", "proxy"])):
+            body = re.search(rf"const {table}: .*?= &\[(.*?)\n\];", text, re.DOTALL).group(1)
+            names = re.findall(r'^    \("(\w+)"', body, re.MULTILINE)
+            self.assertGreater(len(names), 20)
+            self.assertEqual(set(names) - self.properties(path), set())
 
     def test_has_a_default_for_every_setting_of_ours(self):
         schema = json.loads((CHART / "values.schema.json").read_text())

@@ -2,8 +2,8 @@
 
 mod apply;
 mod bundle;
-mod live;
-mod probe;
+pub(super) mod live;
+pub(super) mod probe;
 mod settings;
 mod wait;
 

@@ -22,7 +22,7 @@ use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 
 use self::{
-    ca_bundle::{Board, Tools},
+    ca_bundle::{Board, Kept, Tools},
     keeper::Keeper,
     plan::Terms,
     report::Reporter,
@@ -51,6 +51,11 @@ pub struct Options {
     pub names: Vec<String>,
     /// The MutatingWebhookConfigurations whose caBundle is kept.
     pub webhook_configurations: Vec<String>,
+    /// MutatingWebhookConfigurations of tags, which may come, go and point elsewhere: their caBundle is kept while their
+    /// label says our revision.
+    pub tag_configurations: Vec<String>,
+    /// Our revision.
+    pub revision: String,
     /// Suffix of the names of our webhooks in them, such as `sidecar-injector.istio.io`: other entries are left alone.
     pub webhook_suffixes: Vec<String>,
     /// Lifetime of the CA.
@@ -59,6 +64,8 @@ pub struct Options {
     pub leaf_lifetime: Duration,
     /// How long a new CA is trusted before leaves move to it, and an old one after they have.
     pub ca_overlap: Duration,
+    /// How long this replica must have been ready before webhooks without rules get them: until API servers reach it.
+    pub activation_delay: Duration,
 }
 
 /// What the controller writes to.
@@ -84,16 +91,16 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     let election =
         lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
     let gate = readiness.gate("ca-bundle", "it is not known yet");
-    let mut names = options.webhook_configurations.clone();
-    names.sort();
-    names.dedup();
-    let board = Board::new(&names, gate, metrics.clone());
+    let kept = options.kept();
+    let board = Board::new(&kept, gate, metrics.clone());
     let reporter = Reporter::new(client.clone(), &options);
     let (trust, trusted) = watch::channel(None);
+    let (serves, serving) = watch::channel(false);
     let tools = Tools {
         client: client.clone(),
         suffixes: Arc::new(options.webhook_suffixes.clone()),
         trust: trusted,
+        serving,
         clock: election.clock.clone(),
         reporter: reporter.clone(),
         board: board.clone(),
@@ -109,6 +116,18 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         board: board.clone(),
         trust,
     };
+    let delay = options.activation_delay;
+    let draining = phase.clone();
+    tokio::spawn(async move {
+        let settled = async {
+            readiness.passed().await;
+            tokio::time::sleep(delay).await;
+        };
+        tokio::select! {
+            () = settled => { serves.send_replace(true); }
+            () = draining.reached(Phase::Draining) => {}
+        }
+    });
     tokio::spawn(async move {
         let keep = supervisor.keep("the Secret with CA and certificate is kept", || {
             Keeper::new(client.clone(), options.clone(), Terms::of(&options), around.clone()).run()
@@ -116,7 +135,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         tokio::select! {
             () = phase.reached(Phase::Stopped) => {}
             () = keep => {}
-            () = keep_while_leading(names, tools, board, leading, metrics) => {}
+            () = keep_while_leading(kept, tools, board, leading, metrics) => {}
         }
         let _ = election.task.await;
     })
@@ -124,7 +143,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
 
 /// Keeps the caBundle whenever this replica leads.
 async fn keep_while_leading(
-    names: Vec<String>,
+    kept: Vec<Kept>,
     tools: Tools,
     board: Board,
     mut leading: watch::Receiver<bool>,
@@ -138,11 +157,27 @@ async fn keep_while_leading(
         metrics.leads(true);
         tokio::select! {
             // Without a name there is nothing to keep.
-            () = ca_bundle::keep(&names, &tools), if !names.is_empty() => {}
+            () = ca_bundle::keep(&kept, &tools), if !kept.is_empty() => {}
             _ = leading.wait_for(|leading| !*leading) => {}
         }
         metrics.leads(false);
         board.idle();
+    }
+}
+
+impl Options {
+    /// Every configuration that is kept, once.
+    fn kept(&self) -> Vec<Kept> {
+        let always = self.webhook_configurations.iter().map(|name| (name, None));
+        let tags = self.tag_configurations.iter().map(|name| (name, Some(self.revision.clone())));
+        // What is kept in any case comes first.
+        let mut kept: Vec<Kept> = always
+            .chain(tags)
+            .map(|(name, while_of_revision)| Kept { name: name.clone(), while_of_revision })
+            .collect();
+        kept.sort();
+        kept.dedup_by(|later, earlier| later.name == earlier.name);
+        kept
     }
 }
 

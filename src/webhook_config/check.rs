@@ -3,7 +3,8 @@
 use super::{Client, DEFAULT_REVISION, Settings};
 use crate::pem::{ACCEPTED, Pem};
 
-const LABEL: &str = "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
+pub(super) const LABEL: &str =
+    "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 
 /// Everything that is not acceptable, one sentence each.
 pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {
@@ -77,7 +78,7 @@ pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {
 }
 
 /// `validation.IsDNS1123Label`.
-fn is_dns_label(text: &str) -> bool {
+pub(super) fn is_dns_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= 63
         && text.starts_with(inner)

@@ -18,7 +18,7 @@ pub(super) struct Entry {
 
 /// How injection is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// The namespace names the revision.
     RevisionOfNamespace,
     /// The pod names the revision, the namespace says nothing.
@@ -50,6 +50,17 @@ pub fn is_ours(name: &str, suffix: &str) -> bool {
     name.strip_suffix(suffix).is_some_and(|prefix| WAYS.iter().any(|way| way.prefix() == prefix))
 }
 
+/// What our entries are about: pods that are created.
+pub fn rules() -> Value {
+    json!([{
+        "operations": ["CREATE"],
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "resources": ["pods"],
+        "scope": "Namespaced",
+    }])
+}
+
 /// The entries of a configuration, whoever made them.
 pub fn entries(configuration: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let webhooks = configuration.get("webhooks").and_then(Value::as_array).into_iter().flatten();
@@ -67,28 +78,48 @@ impl Entry {
         format!("{}{suffix}", self.way.prefix())
     }
 
+    /// The way to ask for injection that leads to it.
+    pub(super) fn way(&self) -> Way {
+        self.way
+    }
+
+    /// What its name begins with.
+    pub(super) fn prefix(&self) -> &'static str {
+        self.way.prefix()
+    }
+
     /// What the namespace must say; the excluded ones never do.
     pub(super) fn namespace_selector(&self, excluded: &[&str]) -> Value {
-        let (absent_injection, absent_revision) = (absent(LABEL_INJECTION), absent(REVISION));
-        let mut all = match self.way {
-            Way::RevisionOfNamespace => vec![one_of(REVISION, &[&self.revision]), absent_injection],
-            Way::Namespace => vec![one_of(LABEL_INJECTION, &["enabled"])],
-            Way::RevisionOfPod => vec![absent_revision, absent_injection],
-            Way::Pod | Way::Auto => vec![absent_injection, absent_revision],
-        };
+        let mut all = self.namespace_requirements();
         all.push(none_of(LABEL_NAMESPACE_NAME, excluded));
         Value::Array(all)
     }
 
+    /// What the namespace must say, as far as it is about this entry.
+    pub(super) fn namespace_requirements(&self) -> Vec<Value> {
+        let (absent_injection, absent_revision) = (absent(LABEL_INJECTION), absent(REVISION));
+        match self.way {
+            Way::RevisionOfNamespace => vec![one_of(REVISION, &[&self.revision]), absent_injection],
+            Way::Namespace => vec![one_of(LABEL_INJECTION, &["enabled"])],
+            Way::RevisionOfPod => vec![absent_revision, absent_injection],
+            Way::Pod | Way::Auto => vec![absent_injection, absent_revision],
+        }
+    }
+
     /// What the pod must say.
     pub(super) fn object_selector(&self) -> Value {
+        Value::Array(self.object_requirements())
+    }
+
+    /// What the pod must say.
+    pub(super) fn object_requirements(&self) -> Vec<Value> {
         let not_opted_out = none_of(INJECT, &["false"]);
-        Value::Array(match self.way {
+        match self.way {
             Way::RevisionOfNamespace | Way::Namespace => vec![not_opted_out],
             Way::RevisionOfPod => vec![not_opted_out, one_of(REVISION, &[&self.revision])],
             Way::Pod => vec![one_of(INJECT, &["true"]), absent(REVISION)],
             Way::Auto => vec![absent(INJECT), absent(REVISION)],
-        })
+        }
     }
 }
 

@@ -302,3 +302,114 @@ fn an_apply_takes_away_what_is_owned_and_not_wanted_any_more() {
     );
     assert_eq!(applied_over(&Value::Null, &wanted, "outrigger"), wanted);
 }
+
+/// A revision as the API server has it: the caBundle filled, and more in it than our own requirements.
+fn live(revision: &str) -> Value {
+    let settings = Settings {
+        revision: revision.to_owned(),
+        ca_bundle: Some(format!("PEM of {revision}")),
+        client: Client::Service {
+            name: service_name(revision),
+            port: 8443,
+            path: "/inject/net/a".to_owned(),
+        },
+        excluded_namespaces: vec!["never".to_owned()],
+        timeout_seconds: 7,
+        ..Settings::default()
+    };
+    let mut object = settings.objects().remove(0);
+    object["metadata"]["labels"]["app.kubernetes.io/instance"] = json!("release");
+    object["metadata"]["annotations"] = json!({"cert-manager.io/inject-ca-from": "a/b", "outrigger.dev/movable-tags": "prod,stable", "x": "y"});
+    for webhook in object["webhooks"].as_array_mut().unwrap() {
+        let more = json!({"key": "tier", "operator": "Exists"});
+        webhook["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap().push(more.clone());
+        webhook["objectSelector"]["matchExpressions"].as_array_mut().unwrap().push(more);
+    }
+    object
+}
+
+#[test]
+fn a_tag_is_its_revision_under_another_name() {
+    let source = live("canary");
+    let tag = tagged("prod", "canary", NAMESPACE, &source, None).unwrap();
+    assert_eq!(
+        tag["metadata"],
+        json!({
+            "name": "outrigger-revision-tag-prod",
+            "labels": {
+                "app.kubernetes.io/name": "outrigger", "app.kubernetes.io/instance": "release",
+                "outrigger.dev/revision": "canary", "outrigger.dev/tag": "prod",
+            },
+            "annotations": {"cert-manager.io/inject-ca-from": "a/b"},
+        })
+    );
+    // But for the name of the revision in the selectors it is the same, whatever is in it.
+    let text = |value: &Value| value["webhooks"].to_string();
+    assert_eq!(text(&tag), text(&source).replace(r#"["canary"]"#, r#"["prod"]"#));
+    assert_eq!((tag_of(&tag), revision_of(&tag)), (Some("prod"), Some("canary")));
+    assert!(keeps_tag(&source, "prod"));
+}
+
+#[test]
+fn the_tag_named_default_answers_for_namespaces_that_ask_for_injection() {
+    let tag = tagged("default", "canary", "mesh", &live("canary"), None).unwrap();
+    assert_eq!(tag["metadata"]["name"], "outrigger-revision-tag-default-mesh");
+    let default = live("default");
+    let names = |object: &Value| entries(object).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&tag), names(&default));
+    for ((name, found), (_, wanted)) in entries(&tag).zip(entries(&default)) {
+        for selector in ["namespaceSelector", "objectSelector"] {
+            assert_eq!(found[selector], wanted[selector], "{name}");
+        }
+        assert_eq!(found["clientConfig"], live("canary")["webhooks"][0]["clientConfig"], "{name}");
+    }
+    let back = tagged("prod", "default", NAMESPACE, &default, None).unwrap();
+    assert_eq!(names(&back), names(&live("prod")));
+}
+
+#[test]
+fn a_tag_takes_the_place_of_exactly_what_was_there() {
+    let mut before = tagged("prod", "default", NAMESPACE, &live("default"), None).unwrap();
+    before["metadata"]["resourceVersion"] = json!("7");
+    before["metadata"]["labels"]["app.kubernetes.io/managed-by"] = json!("Helm");
+    before["metadata"]["annotations"] = json!({"meta.helm.sh/release-name": "outrigger"});
+    assert_eq!(helm_release(&before), Some("outrigger"));
+    let after = tagged("prod", "canary", NAMESPACE, &live("canary"), Some(&before)).unwrap();
+    assert_eq!(after["metadata"]["resourceVersion"], "7");
+    assert_eq!(helm_release(&after), None);
+    let keep = json!({"cert-manager.io/inject-ca-from": "a/b", "helm.sh/resource-policy": "keep"});
+    assert_eq!(after["metadata"]["annotations"], keep, "else the release deletes it with its next upgrade");
+    let again = tagged("prod", "default", NAMESPACE, &live("default"), Some(&after)).unwrap();
+    assert_eq!(again["metadata"]["annotations"], keep);
+}
+
+#[test]
+fn a_tag_points_to_nobody_who_cannot_be_called() {
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut source = live("canary");
+        change(&mut source);
+        tagged("prod", "canary", NAMESPACE, &source, None).err().unwrap_or_default()
+    };
+    assert_eq!(with(&|_| {}), "");
+    let clear = |key: &'static str| {
+        move |source: &mut Value| {
+            source["webhooks"][1].pointer_mut(key).unwrap().take();
+        }
+    };
+    assert!(with(&clear("/clientConfig/caBundle")).contains("has no caBundle yet"));
+    assert!(with(&clear("/rules")).contains("has no rules yet"));
+    assert!(
+        with(&clear("/objectSelector"))
+            .contains("does not select what revision \"canary\" is asked for with")
+    );
+    assert!(with(&|source| source["webhooks"] = json!([])).contains("has no entry of revision \"canary\""));
+    for (tag, revision, told) in [
+        ("prod", "prod", "which is the revision; accepted"),
+        ("default", "default", "which is the revision, which is the default one by itself"),
+        ("Prod", "default", "tag: found \"Prod\""),
+        ("prod", "", "revision: found \"\""),
+    ] {
+        assert!(check_names(tag, revision).unwrap_err().contains(told), "{tag} {revision}");
+    }
+    assert!(!keeps_tag(&json!({"webhooks": [{"name": "a", "clientConfig": {"service": {}}}]}), "prod"));
+}

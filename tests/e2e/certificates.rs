@@ -46,6 +46,14 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     println!("{flavour:?}: repaired after {took:?}");
     assert!(took.iter().all(|(_, took)| *took <= REPAIRED), "{took:?}");
 
+    // Rules that somebody took away are put back; from then on they are ours, and those of others stay others'.
+    scene.take_rules(CONFIGURATION, 0).await;
+    scene.wait_active(CONFIGURATION).await;
+    scene.set_ca_bundle(CONFIGURATION, 0, "").await;
+    scene.wait_repaired(CONFIGURATION).await;
+    scene.wait_active(CONFIGURATION).await;
+    assert_eq!(scene.owned_fields(CONFIGURATION).await, ["f:caBundle", "f:rules"]);
+
     // More than our CA: it works, and is somebody else's.
     let more = scene.bundle_and(&other_ca()).await;
     scene.set_ca_bundle(CONFIGURATION, 0, &more).await;
@@ -74,7 +82,11 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     scene.wait_remark(&outrigger, &format!("{CONFIGURATION} is missing")).await;
     let body = outrigger.readyz().await.expect("an answer").body;
     assert!(!body.contains("[+]ca-bundle") && body.contains("[!]ca-bundle "), "{body}");
-    assert_eq!(outrigger.metric("outrigger_ca_bundle_in_sync", &[]).await, 0.0);
+    // No caBundle is wrong then: there is none, and no series that would say so.
+    let metrics = outrigger.metrics().await;
+    assert!(!metrics.contains("outrigger_ca_bundle_in_sync{"), "{metrics}");
+    assert!(metrics.contains("outrigger_webhook_configuration_present{"), "{metrics}");
+    assert_eq!(outrigger.metric("outrigger_webhook_configuration_present", &[]).await, 0.0);
     scene.install(CONFIGURATION, &Reach::url_of(&outrigger)).await;
     scene.wait_repaired(CONFIGURATION).await;
     scene.wait_in_sync(&outrigger, CONFIGURATION).await;

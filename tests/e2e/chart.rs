@@ -1,7 +1,7 @@
 //! The chart as helm installs it: pods get proxies, revisions and tags select, and nothing is asked of the API server that
 //! the roles do not grant.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,8 @@ fn revision(pod: &Value) -> Option<String> {
         .then(|| pod["metadata"]["annotations"]["istio.io/rev"].as_str().unwrap_or("?").to_owned())
 }
 
-// GP-19, L-06: the first pods of the release itself are created while its webhook fails for want of replicas.
+// GP-19, L-06: the first pods of the release itself are created while its webhook fails for want of replicas, and before
+// a replica has served no pod at all waits for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_installed_chart_gives_pods_their_proxies() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -38,8 +39,35 @@ async fn the_installed_chart_gives_pods_their_proxies() {
     let mut release = Release::without_replicas(&control_plane, "outrigger", "outrigger-system", &[]).await;
     let client = control_plane.client().await;
 
+    // An image that cannot be pulled: with failurePolicy Fail and nobody to answer, pods are created all the same.
+    let until_then = tokio::time::Instant::now() + Duration::from_secs(5);
+    while tokio::time::Instant::now() < until_then {
+        let pod = dry_run(&client, "shop", &plain_pod("early")).await.expect("a pod without a proxy");
+        assert!(!is_injected(&pod));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A replica that cannot serve, because its configuration is refused, changes nothing about that.
+    let configure = async |bundle: &str| {
+        let patch = json!({"data": {"bundle": bundle}}).to_string();
+        let of = ["-n", "outrigger-system", "--type=merge", "-p", &patch];
+        control_plane.kubectl(&[&["patch", "configmap", "outrigger"][..], &of].concat()).await;
+    };
+    let get = ["get", "configmap", "outrigger", "-n", "outrigger-system", "-o", "jsonpath={.data.bundle}"];
+    let good = control_plane.kubectl(&get).await;
+    configure("injector: {templates: {sidecar: '{{'}}").await;
+    let mut unready = release.spawn_replica(&control_plane, 7, &[]).await;
+    unready.wait_line("it keeps the caBundle", |line| line.contains("the caBundle is set")).await;
+    let rules = "jsonpath={.webhooks[*].rules}";
+    let get = ["get", "mutatingwebhookconfiguration", "outrigger-sidecar-injector", "-o", rules];
+    assert_eq!(control_plane.kubectl(&get).await, "");
+    let pod = dry_run(&client, "shop", &plain_pod("early")).await.expect("a pod without a proxy");
+    assert!(!is_injected(&pod));
+    configure(&good).await;
+    unready.wait_line("they are active", |line| line.contains("the webhooks are active")).await;
+    unready.terminate().await;
+    // From now on the policy holds, whatever becomes of the replicas.
     settled("nobody serves, and pods of the namespace fail", PATIENCE, async || {
-        match dry_run(&client, "shop", &plain_pod("early")).await {
+        match dry_run(&client, "shop", &plain_pod("late")).await {
             Err(error) if error.contains("failed calling webhook") => Ok(()),
             Err(error) => Err(error),
             Ok(_) => Err("the pod was admitted".to_owned()),

@@ -524,7 +524,9 @@ async fn the_chart_and_the_command_make_the_same_configurations() {
         (NAMESPACE, &["istiodRemote.injectionPath=/inject/cluster/east"], &["--path=/inject/cluster/east"]),
     ] {
         let mut arguments = vec!["template", "outrigger", chart, "--namespace", namespace];
-        arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+        // Certificates that are not the server's: with its own it puts the rules in, and the chart leaves them out.
+        let more = ["image.repository=a", "certificates.mode=files", "certificates.files.secretName=a"];
+        arguments.extend(more.iter().chain(values).flat_map(|value| ["--set", value]));
         let rendered = configurations(&control_plane.helm(&arguments).await.expect("helm template"));
         let printed =
             shell.done(&[&["webhook", "print", "--namespace", namespace][..], flags].concat()).await;

@@ -84,7 +84,8 @@ impl Release {
         if verb == "install" {
             arguments.push("--create-namespace");
         }
-        for value in ["service.externalName=localhost", &port].iter().chain(values) {
+        let image = "image.repository=registry.example.com/outrigger";
+        for value in [image, "service.externalName=localhost", &port].iter().chain(values) {
             arguments.extend(["--set", value]);
         }
         control_plane.helm(&arguments).await
@@ -140,6 +141,8 @@ impl Release {
         let mut outrigger = Outrigger::serve()
             .args(arguments.iter().map(String::as_str))
             .flag("kubeconfig", kubeconfig.display())
+            // No kubelet and no endpoints are behind the readiness of a process here.
+            .flag("activation-delay", "0s")
             .args(more.iter().copied());
         for variable in container["env"].as_array().into_iter().flatten() {
             let name = variable["name"].as_str().expect("a name");

@@ -260,3 +260,25 @@ fn what_an_api_server_said_counts_for_more_than_that_it_is_gone() {
     // Nobody was ever reached.
     assert_eq!(wait("0").0, 69);
 }
+
+#[test]
+fn a_tag_that_cannot_be_meant_is_wrong_usage() {
+    for (arguments, told) in [
+        (&["set", "prod", "--revision=prod"][..], "tag: found \"prod\", which is the revision"),
+        (&["set", "default", "--revision=default"], "which is the default one by itself"),
+        (&["set", "Prod", "--revision=canary"], "tag: found \"Prod\"; accepted: a DNS label"),
+        (&["set", "prod"], "--revision"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+            .arg("tag")
+            .args(arguments)
+            // It is said before any cluster is asked.
+            .env("KUBECONFIG", "/nonexistent")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+    }
+}

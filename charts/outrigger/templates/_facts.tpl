@@ -19,6 +19,9 @@ is directly under the root.
 {{- $base = mustMergeOverwrite $base (index $profiles.profiles .) -}}
 {{- end -}}
 {{- $platform := coalesce ($v.global).platform $v.platform ($inner.global).platform $inner.platform | default "" -}}
+{{- if not (or (empty $platform) (hasKey $profiles.platforms $platform)) -}}
+{{- fail (printf "global.platform: found %q; accepted: %s, or nothing: no other platform changes what is injected" $platform (keys $profiles.platforms | sortAlpha | join ", ")) -}}
+{{- end -}}
 {{- $base = mustMergeOverwrite $base (index $profiles.platforms $platform | default dict) -}}
 {{- $all := mustMergeOverwrite $base (mustDeepCopy $inner) (mustDeepCopy (pick $v "global" "meshConfig" "sidecarInjectorWebhook" "istiodRemote" "gateways" "pilot" "cni" "env" "crlConfigMapName")) -}}
 {{- $pilot := mustMergeOverwrite (pick $all "cni" "env" "crlConfigMapName") (pick ($all.pilot | default dict) "cni" "env" "crlConfigMapName") -}}
@@ -52,6 +55,11 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $configurations = append $configurations (dict "name" (printf "outrigger-auto-injector%s%s" $suffix $namespaced) "revision" "" "default" false "auto" true "tag" "") -}}
 {{- end -}}
 
+{{- $movable := list -}}
+{{- range $v.webhook.movableTags | uniq | sortAlpha -}}
+{{- $movable = append $movable (dict "name" (printf "outrigger-revision-tag-%s%s" . $namespaced) "revision" . "default" (eq . "default") "tag" .) -}}
+{{- end -}}
+
 {{- $server := or (not $remote.enabled) $remote.enabledLocalInjectorIstiod -}}
 {{- $scope := $global.resourceScope | default "all" -}}
 {{- $native := get ($pilot.env | default dict) "ENABLE_NATIVE_SIDECARS" | toString -}}
@@ -70,7 +78,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
   "configMap" $name
   "certificateSecret" (printf "outrigger-certificate%s" $suffix)
   "lease" (printf "outrigger-leader%s" $suffix)
-  "webhookConfigurations" $configurations
+  "webhookConfigurations" $configurations "movableTags" $movable
   "istioNamespace" ($global.istioNamespace | default "istio-system")
   "injectorConfigMap" ($istio.injectorConfigMap | default (printf "istio-sidecar-injector%s" $suffix))
   "meshConfigMap" ($istio.meshConfigMap | default (printf "istio%s" $suffix))
@@ -88,6 +96,8 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "namespacedObjects" (and $server (has $scope (list "all" "namespace"))) -}}
 {{- $_ := set $facts "clusterObjects" (has $scope (list "all" "cluster")) -}}
 {{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls) -}}
+{{- /* Our own controller gives the entries their rules when a replica serves. */ -}}
+{{- $_ := set $facts "activates" (and $facts.controls $server) -}}
 {{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
 {{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
 {{- $_ := set $facts "watchesNamespaces" (and $facts.watches (eq $facts.platform "openshift")) -}}
@@ -110,6 +120,20 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- end -}}
 {{- if and .facts.istiodRemote.enabled (not .facts.istiodRemote.enabledLocalInjectorIstiod) (not .facts.istiodRemote.injectionURL) -}}
 {{- fail "istiodRemote.injectionURL: found nothing; istiodRemote.enabled means that the injector is elsewhere, so the API server must know where" -}}
+{{- end -}}
+{{- range $tag := .facts.movableTags -}}
+{{- if eq $tag.tag $.facts.revisionName -}}
+{{- fail (printf "webhook.movableTags: found %q, which is the revision; accepted is another name" $tag.tag) -}}
+{{- end -}}
+{{- if has $tag.tag $.facts.tags -}}
+{{- fail (printf "webhook.movableTags: found %q, which is in revisionTags too; accepted is one of the two: revisionTags makes an object that stays with this release" $tag.tag) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (int $v.server.webhookPort) (int $v.server.adminPort) -}}
+{{- fail (printf "server: found %d as webhookPort and as adminPort; accepted are two ports" (int $v.server.adminPort)) -}}
+{{- end -}}
+{{- if and (not $v.service.externalName) (eq (int $v.service.port) (int $v.server.adminPort)) -}}
+{{- fail (printf "service.port: found %d, which is server.adminPort; accepted is another port, as the Service has both" (int $v.service.port)) -}}
 {{- end -}}
 {{- if and $v.podDisruptionBudget.minAvailable $v.podDisruptionBudget.maxUnavailable (ne (int $v.podDisruptionBudget.maxUnavailable) 1) -}}
 {{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; accepted is one of the two" -}}

@@ -19,6 +19,10 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- define "outrigger.image" -}}
 {{- /* Some istiod values files have a string here, the name of istiod's image. */ -}}
 {{- $image := kindIs "map" .Values.image | ternary .Values.image dict -}}
+{{- /* Without replicas there is nothing to pull. */ -}}
+{{- if and (not $image.repository) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 0)) -}}
+{{- fail "image.repository: found nothing; no image of outrigger is published, so make one, put it where the nodes find it, and name it:\n  docker build -f deploy/Dockerfile -t registry.example.com/outrigger:0.1.0 . && docker push registry.example.com/outrigger:0.1.0\n  helm … --set image.repository=registry.example.com/outrigger\ndocs/install.md has the same for kind" -}}
+{{- end -}}
 {{- $repository := $image.repository | default "outrigger" -}}
 {{- if $image.digest -}}
 {{ printf "%s@%s" $repository $image.digest }}
@@ -31,7 +35,9 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- define "outrigger.arguments" -}}
 {{- $v := .root.Values -}}
 {{- $o := .facts -}}
-{{- $args := list "serve" "--listen=[::]:8443" "--admin=[::]:8080"
+{{- $args := list "serve"
+  (printf "--listen=[::]:%d" (int $v.server.webhookPort))
+  (printf "--admin=[::]:%d" (int $v.server.adminPort))
   (printf "--log-format=%s" $v.server.logFormat)
   (printf "--drain-delay=%s" $v.server.drainDelay)
   (printf "--shutdown-grace=%s" $v.server.shutdownGrace)
@@ -77,6 +83,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- $args = concat $args (list
   (printf "--webhook-configurations=%s" (join "," $names))
   (printf "--webhook-suffix=%s" $v.webhook.nameSuffix)) -}}
+{{- with $o.movableTags -}}
+{{- $tags := list -}}
+{{- range . }}{{ $tags = append $tags .name }}{{ end -}}
+{{- $args = append $args (printf "--tag-configurations=%s" (join "," $tags)) -}}
+{{- if not $o.watches }}{{ $args = append $args (printf "--revision=%s" $o.revisionName) }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- else -}}
 {{- $args = concat $args (list

@@ -79,6 +79,9 @@ pub(super) struct InCluster {
     /// The MutatingWebhookConfigurations whose caBundle is kept
     #[arg(long, env = "OUTRIGGER_WEBHOOK_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
     webhook_configurations: Vec<String>,
+    /// MutatingWebhookConfigurations of tags, kept while they point to this revision; see `outrigger tag`
+    #[arg(long, env = "OUTRIGGER_TAG_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
+    tag_configurations: Vec<String>,
     /// What the names of our webhooks in them end with; other entries are left alone
     #[arg(
         long,
@@ -97,6 +100,9 @@ pub(super) struct InCluster {
     /// How long a new CA is trusted before it is used, and an old one after it was
     #[arg(long, env = "OUTRIGGER_CA_OVERLAP", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     ca_overlap: Duration,
+    /// How long this replica must have been ready before webhooks without rules get them
+    #[arg(long, env = "OUTRIGGER_ACTIVATION_DELAY", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    activation_delay: Duration,
 }
 
 /// Where the certificate comes from.
@@ -162,10 +168,13 @@ impl InCluster {
             identity: self.identity(),
             names: names.into_iter().chain(more.iter().cloned()).collect(),
             webhook_configurations: self.webhook_configurations.clone(),
+            tag_configurations: self.tag_configurations.clone(),
+            revision: self.revision.clone(),
             webhook_suffixes: self.webhook_suffix.clone(),
             ca_lifetime: self.ca_lifetime,
             leaf_lifetime: self.leaf_lifetime,
             ca_overlap: self.ca_overlap,
+            activation_delay: self.activation_delay,
         }
     }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+        PostParams, Preconditions,
+    },
 };
 use serde_json::{Value, json};
 
@@ -12,10 +15,10 @@ use super::super::cluster::{Asked, Kind, Session, Trouble};
 use crate::webhook_config;
 
 /// Whose fields these are, as the API server records it.
-pub(super) const FIELD_MANAGER: &str = "outrigger";
+pub(in crate::cli) const FIELD_MANAGER: &str = "outrigger";
 
 /// Applies a configuration; what it is then, or would be after a dry run.
-pub(super) async fn apply(
+pub(in crate::cli) async fn apply(
     session: &Session,
     name: &str,
     wanted: &Value,
@@ -30,7 +33,7 @@ pub(super) async fn apply(
 }
 
 /// A configuration that is there.
-pub(super) async fn read(
+pub(in crate::cli) async fn read(
     session: &Session,
     name: &str,
     patience: Duration,
@@ -40,6 +43,47 @@ pub(super) async fn read(
         Err(trouble) if trouble.kind == Kind::Missing => Ok(None),
         Err(trouble) => Err(trouble),
     }
+}
+
+/// Every configuration with a label, whatever its value is.
+pub(in crate::cli) async fn list(session: &Session, label: &str) -> Result<Vec<Value>, Trouble> {
+    let asked = Asked { verb: "list", ..asked("") };
+    let parameters = ListParams::default().labels(label);
+    let found = session.call(&asked, api(session).list(&parameters)).await?;
+    Ok(found.items.iter().map(|object| json!(object)).collect())
+}
+
+/// Creates a configuration, or replaces the one of the version that is in it, whoever owns its fields.
+pub(in crate::cli) async fn put(session: &Session, wanted: &Value, replace: bool) -> Result<Value, Trouble> {
+    let name = wanted.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let verb = if replace { "update" } else { "create" };
+    let asked = Asked { verb, ..asked(name) };
+    let object: DynamicObject = serde_json::from_value(wanted.clone())
+        .map_err(|error| Trouble { kind: Kind::Refused, sentence: format!("cannot {asked}: {error}") })?;
+    let parameters = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.to_owned()) };
+    let api = api(session);
+    let object = if replace {
+        session.call(&asked, api.replace(name, &parameters, &object)).await?
+    } else {
+        session.call(&asked, api.create(&parameters, &object)).await?
+    };
+    Ok(json!(object))
+}
+
+/// Deletes a configuration if it is still of a version.
+pub(in crate::cli) async fn delete(
+    session: &Session,
+    name: &str,
+    version: Option<&str>,
+) -> Result<(), Trouble> {
+    let asked = Asked { verb: "delete", ..asked(name) };
+    let preconditions = version.map(|version| Preconditions {
+        resource_version: Some(version.to_owned()),
+        ..Preconditions::default()
+    });
+    let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
+    session.call(&asked, api(session).delete(name, &parameters)).await?;
+    Ok(())
 }
 
 fn asked(name: &str) -> Asked<'_> {
@@ -57,7 +101,7 @@ fn api(session: &Session) -> Api<DynamicObject> {
 
 /// The wanted object with the caBundles that we set ourselves at some time: to apply it without them would remove them.
 /// Those of others stay by themselves. The object's version makes sure that a newer caBundle is not overwritten.
-pub(super) fn keeping_ca_bundles(wanted: &Value, live: &Value) -> Value {
+pub(in crate::cli) fn keeping_ca_bundles(wanted: &Value, live: &Value) -> Value {
     let mut kept = webhook_config::with_own_ca_bundles(wanted.clone(), live, FIELD_MANAGER);
     let version = live.pointer("/metadata/resourceVersion");
     if let Some(version) = version.filter(|_| kept != *wanted)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams},
 };
 use serde_json::{Map, Value, json};
 
@@ -44,6 +44,25 @@ pub(super) async fn namespace_labels(
         Err(trouble) => return Err(trouble),
     };
     Ok(labels.into_iter().map(|(key, value)| (key, Value::String(value))).collect())
+}
+
+/// Every namespace: its name and its labels.
+pub(in crate::cli) async fn namespaces(session: &Session) -> Result<Vec<Namespace>, Trouble> {
+    let asked = Asked { verb: "list", resource: "namespaces", name: "", namespace: "" };
+    let api: Api<Namespace> = Api::all(session.client.clone());
+    Ok(session.call(&asked, api.list(&ListParams::default())).await?.items)
+}
+
+/// The names of the namespaces that use a tag; those labelled `istio-injection=enabled` use the default one.
+pub(in crate::cli) fn using(all: &[Namespace], tag: &str, is_default: bool) -> Vec<String> {
+    let uses = |namespace: &&Namespace| {
+        let label = |key: &str| namespace.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        match label(names::LABEL_INJECTION) {
+            Some(injection) => is_default && injection == "enabled",
+            None => label(names::REVISION).is_some_and(|revision| revision == tag),
+        }
+    };
+    all.iter().filter(uses).filter_map(|namespace| namespace.metadata.name.clone()).collect()
 }
 
 /// The first labels of a pod with which an entry of the configuration asks for it in a namespace.

@@ -187,6 +187,11 @@ impl Wait {
                     }
                 }
             }
+            if webhook.get("rules").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                return Err(Missing::Yet(format!(
+                    "{name}: {entry} has no rules yet: they come when a replica has been ready for some seconds"
+                )));
+            }
         }
         Ok(ours.len())
     }

@@ -1,4 +1,5 @@
-//! Keeps the caBundle of our webhooks: of exactly our entries, found by name, and nothing else of the object.
+//! Keeps the caBundle of our webhooks: of exactly our entries, found by name. Entries without rules, which API servers
+//! pass by, get their rules once this replica serves. Nothing else of the object is touched.
 //!
 //! Only the leader writes. A caBundle that is empty, garbage or an old one of ours is set at once; one that somebody
 //! else keeps is never fought over. A configuration that is missing is never made.
@@ -20,8 +21,15 @@ use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::Instant};
 
 use self::assess::{Entry, MANAGER, Standing, application, assess};
+use crate::names;
+
 use super::{
-    super::{lease::Clock, metrics::certs::CertificateMetrics, readiness::Gate, supervise::Supervisor},
+    super::{
+        lease::Clock,
+        metrics::certs::{CertificateMetrics, Stands},
+        readiness::Gate,
+        supervise::Supervisor,
+    },
     access::{self, Failure, What, call},
     follow::{Follower, Sight},
     repairs::Repairs,
@@ -55,6 +63,15 @@ struct Card {
     lost: Option<i64>,
 }
 
+/// A configuration that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kept {
+    /// Its name.
+    pub(crate) name: String,
+    /// It is a tag that may be moved: it is kept only while it is there and its label says this revision.
+    pub(crate) while_of_revision: Option<String>,
+}
+
 /// What is known of a configuration.
 #[derive(Clone, Debug, Default)]
 enum Known {
@@ -63,6 +80,8 @@ enum Known {
     Nothing,
     /// It is not there: no API server calls us by it.
     Missing,
+    /// It is a tag that points to another revision, or to none.
+    Elsewhere,
     Entries(Vec<Entry>),
 }
 
@@ -72,6 +91,8 @@ pub(crate) struct Tools {
     pub(crate) client: Client,
     pub(crate) suffixes: Arc<Vec<String>>,
     pub(crate) trust: watch::Receiver<Option<Arc<Trust>>>,
+    /// Whether this replica has been ready for so long that API servers reach it.
+    pub(crate) serving: watch::Receiver<bool>,
     pub(crate) clock: Clock,
     pub(crate) reporter: Reporter,
     pub(crate) board: Board,
@@ -86,17 +107,17 @@ const IDLE: Duration = Duration::from_secs(60);
 const ATTEMPTS: usize = 3;
 
 /// Keeps the named configurations for as long as the future is polled.
-pub(crate) async fn keep(names: &[String], tools: &Tools) {
-    let keepers = names.iter().map(|name| {
-        let begin = || Keeper::new(name.clone(), tools.clone()).run();
+pub(crate) async fn keep(kept: &[Kept], tools: &Tools) {
+    let keepers = kept.iter().map(|kept| {
+        let begin = || Keeper::new(kept.clone(), tools.clone()).run();
         tools.supervisor.clone().keep("a webhook configuration is kept", begin)
     });
     futures::future::join_all(keepers).await;
 }
 
 impl Board {
-    pub(crate) fn new(names: &[String], gate: Gate, metrics: CertificateMetrics) -> Board {
-        let cards = names.iter().map(|name| (name.clone(), Card::default())).collect();
+    pub(crate) fn new(kept: &[Kept], gate: Gate, metrics: CertificateMetrics) -> Board {
+        let cards = kept.iter().map(|kept| (kept.name.clone(), Card::default())).collect();
         let board =
             Board { cards: Arc::new(Mutex::new(cards)), changed: watch::Sender::new(()), gate, metrics };
         board.idle();
@@ -113,7 +134,7 @@ impl Board {
         let mut cards = self.lock();
         for (name, card) in cards.iter_mut() {
             *card = Card::default();
-            self.metrics.ca_bundle(name, None);
+            self.metrics.configuration(name, Stands::default());
         }
         self.gate.open(if cards.is_empty() {
             "no webhook configuration is named: somebody else keeps the caBundle"
@@ -128,7 +149,7 @@ impl Board {
         let cards = self.lock();
         let now = cards.values().all(|card| match &card.known {
             Known::Nothing => false,
-            Known::Missing => true,
+            Known::Missing | Known::Elsewhere => true,
             Known::Entries(entries) => entries.iter().all(|entry| {
                 entry.trusts(ca) || matches!(entry.standing, Standing::Foreign { partly: false, .. })
             }),
@@ -142,11 +163,18 @@ impl Board {
     }
 
     fn note(&self, name: &str, known: Known, problem: Option<String>) {
-        let in_sync = match &known {
-            Known::Entries(entries) => !entries.is_empty() && entries.iter().all(Entry::trusts_all),
-            Known::Missing | Known::Nothing => false,
+        let stands = match &known {
+            Known::Entries(entries) => Stands {
+                present: Some(true),
+                in_sync: Some(!entries.is_empty() && entries.iter().all(Entry::trusts_all)),
+                active: Some(!entries.is_empty() && entries.iter().all(|entry| entry.active)),
+            },
+            // There is no caBundle that could be right or wrong.
+            Known::Missing => Stands { present: Some(false), ..Stands::default() },
+            Known::Nothing => Stands { in_sync: Some(false), ..Stands::default() },
+            Known::Elsewhere => Stands::default(),
         };
-        self.metrics.ca_bundle(name, Some(in_sync));
+        self.metrics.configuration(name, stands);
         let mut cards = self.lock();
         let card = cards.entry(name.to_owned()).or_default();
         (card.known, card.problem) = (known, problem);
@@ -174,6 +202,7 @@ impl Board {
 /// Keeps one configuration.
 struct Keeper {
     name: String,
+    while_of_revision: Option<String>,
     what: What,
     api: Api<MutatingWebhookConfiguration>,
     follower: Follower<MutatingWebhookConfiguration>,
@@ -182,19 +211,33 @@ struct Keeper {
     repairs: Repairs,
     /// The trust of the last write: writing another one is no repair.
     written: Option<Arc<Trust>>,
+    /// Whether all entries were seen with rules: to give them rules again is a repair.
+    activated: bool,
     /// What kept it from being followed, as it was said last.
     trouble: Option<String>,
 }
 
 impl Keeper {
-    fn new(name: String, tools: Tools) -> Keeper {
+    fn new(kept: Kept, tools: Tools) -> Keeper {
+        let Kept { name, while_of_revision } = kept;
         let api = Api::all(tools.client.clone());
         let what = What {
             resource: "mutatingwebhookconfigurations",
             object: format!("mutatingwebhookconfiguration {name}"),
         };
         let follower = Follower::new(api.clone(), name.clone(), what.clone());
-        Keeper { name, what, api, follower, tools, repairs: Repairs::default(), written: None, trouble: None }
+        Keeper {
+            name,
+            while_of_revision,
+            what,
+            api,
+            follower,
+            tools,
+            repairs: Repairs::default(),
+            written: None,
+            activated: false,
+            trouble: None,
+        }
     }
 
     async fn run(mut self) {
@@ -205,6 +248,8 @@ impl Keeper {
                 changed = self.tools.trust.changed() => if changed.is_err() {
                     return;
                 },
+                // Its sender may be gone: it has said all there is to say then.
+                Ok(()) = self.tools.serving.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -220,21 +265,31 @@ impl Keeper {
 
     /// Sets what is to be set. Gives the time after which to look again, and what went wrong.
     async fn set(&mut self, trust: &Arc<Trust>) -> (Duration, Option<String>) {
+        let serving = *self.tools.serving.borrow_and_update();
         for _ in 0..ATTEMPTS {
             let Sight::There(configuration) = self.follower.sight() else { return (IDLE, None) };
+            if self.is_elsewhere(Some(configuration)) {
+                // What it says when it comes back is the work of whoever moved it.
+                self.written = None;
+                return (IDLE, None);
+            }
             let entries = assess(configuration, &self.tools.suffixes, &trust.certificates);
-            let Some(application) = application(configuration, &entries, &trust.bundle) else {
+            let Some(application) = application(configuration, &entries, &trust.bundle, serving) else {
                 if entries.iter().any(|entry| entry.standing == Standing::Right) {
                     self.written = Some(trust.clone());
                 }
+                self.activated |= !entries.is_empty() && entries.iter().all(|entry| entry.active);
                 return (IDLE, None);
             };
-            // However soon it is set again: an API server may have seen it.
-            self.tools.board.lost(&self.name, self.tools.clock.now());
-            if let Some(delay) = self.delay(trust) {
+            let wrong = entries.iter().any(|entry| matches!(entry.standing, Standing::Wrong(_)));
+            if wrong {
+                // However soon it is set again: an API server may have seen it.
+                self.tools.board.lost(&self.name, self.tools.clock.now());
+            }
+            if let Some(delay) = self.delay(trust, wrong) {
                 let object = &self.what.object;
-                let problem =
-                    format!("the caBundle in {object} is changed again and again and is not set at once");
+                let what = if wrong { "the caBundle" } else { "the list of rules" };
+                let problem = format!("{what} in {object} is changed again and again and is not set at once");
                 return (delay, Some(problem));
             }
             let parameters = PatchParams::apply(MANAGER).force();
@@ -242,7 +297,7 @@ impl Keeper {
             let request = self.api.patch(&self.name, &parameters, &patch);
             match call("patch", &self.what, access::LONGEST, request).await {
                 Ok(configuration) => {
-                    self.wrote(&entries, trust);
+                    self.wrote(&entries, trust, serving);
                     self.follower.put(Some(configuration));
                 }
                 Err(Failure::Conflict | Failure::NotFound) => {
@@ -259,31 +314,59 @@ impl Keeper {
         (RETRY, None)
     }
 
+    /// Whether it is a tag that points to another revision, or to none: its caBundle is nothing of ours.
+    fn is_elsewhere(&self, configuration: Option<&MutatingWebhookConfiguration>) -> bool {
+        let labels = configuration.and_then(|configuration| configuration.metadata.labels.as_ref());
+        let found = labels.and_then(|labels| labels.get(names::LABEL_CONFIGURATION_REVISION));
+        self.while_of_revision.is_some() && found != self.while_of_revision.as_ref()
+    }
+
     /// How long a repair has to wait because the last ones were undone.
-    fn delay(&mut self, trust: &Arc<Trust>) -> Option<Duration> {
-        if self.written.as_ref() != Some(trust) {
+    fn delay(&mut self, trust: &Arc<Trust>, wrong: bool) -> Option<Duration> {
+        if !self.is_repair(trust, wrong) {
             return None;
         }
         self.repairs.delay(Instant::now())
     }
 
-    fn wrote(&mut self, entries: &[Entry], trust: &Arc<Trust>) {
+    /// Whether a write puts back what was there before: a caBundle, or else rules.
+    fn is_repair(&self, trust: &Arc<Trust>, wrong: bool) -> bool {
+        if wrong { self.written.as_ref() == Some(trust) } else { self.activated }
+    }
+
+    fn wrote(&mut self, entries: &[Entry], trust: &Arc<Trust>, serving: bool) {
         self.tools.board.metrics.ca_bundle_written(&self.name);
-        let repair = self.written.as_ref() == Some(trust);
+        let wrong: Vec<String> = entries
+            .iter()
+            .filter_map(|entry| match entry.standing {
+                Standing::Wrong(wrong) => Some(format!("{} ({wrong:?})", entry.name)),
+                _ => None,
+            })
+            .collect();
+        let repair = self.is_repair(trust, !wrong.is_empty());
         if repair {
             self.repairs.note(Instant::now());
         }
         self.written = Some(trust.clone());
-        let wrong = entries.iter().filter_map(|entry| match entry.standing {
-            Standing::Wrong(wrong) => Some(format!("{} ({wrong:?})", entry.name)),
-            _ => None,
-        });
-        let webhooks = wrong.collect::<Vec<_>>().join(", ");
-        tracing::info!(config = self.name, webhooks, repair, "the caBundle is set");
-        if repair {
-            let message =
-                format!("the caBundle in {} was changed and is set again: {webhooks}", self.what.object);
-            self.tools.reporter.happened(Kind::Normal, "CaBundleRepaired", &message);
+        let object = &self.what.object;
+        if !wrong.is_empty() {
+            let webhooks = wrong.join(", ");
+            tracing::info!(config = self.name, webhooks, repair, "the caBundle is set");
+            if repair {
+                let message = format!("the caBundle in {object} was changed and is set again: {webhooks}");
+                self.tools.reporter.happened(Kind::Normal, "CaBundleRepaired", &message);
+            }
+        }
+        let waited: Vec<&str> = entries
+            .iter()
+            .filter(|entry| serving && entry.waits())
+            .map(|entry| entry.name.as_str())
+            .collect();
+        if !waited.is_empty() {
+            let webhooks = waited.join(", ");
+            tracing::info!(config = self.name, webhooks, "the webhooks are active: a replica serves");
+            let message = format!("webhooks in {object} are active, since a replica serves: {webhooks}");
+            self.tools.reporter.happened(Kind::Normal, "WebhooksActive", &message);
         }
     }
 
@@ -297,6 +380,8 @@ impl Keeper {
         let mut problems: Vec<String> = trouble.into_iter().chain(failed).collect();
         let known = match self.follower.sight() {
             Sight::Unknown => Known::Nothing,
+            Sight::Missing if self.is_elsewhere(None) => Known::Elsewhere,
+            Sight::There(configuration) if self.is_elsewhere(Some(configuration)) => Known::Elsewhere,
             Sight::Missing => {
                 problems.push(format!("{} is missing; nothing calls this server by it", self.what.object));
                 Known::Missing

@@ -25,11 +25,24 @@ struct What {
 /// No labels; unlike a plain gauge the series is not there before it has a value.
 type Nothing = Vec<(&'static str, &'static str)>;
 
+/// How a configuration stands; `None` is what is not known here, because another replica keeps it or it is not there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stands {
+    /// Whether it is there.
+    pub(crate) present: Option<bool>,
+    /// Whether all its webhooks trust our CA.
+    pub(crate) in_sync: Option<bool>,
+    /// Whether all its webhooks have rules.
+    pub(crate) active: Option<bool>,
+}
+
 /// The series about certificates.
 #[derive(Clone, Default)]
 pub(crate) struct CertificateMetrics {
     leader: Gauge,
     in_sync: Family<Configuration, Gauge>,
+    present: Family<Configuration, Gauge>,
+    active: Family<Configuration, Gauge>,
     repairs: Family<Configuration, Counter>,
     changes: Family<Change, Counter>,
     errors: Family<What, Counter>,
@@ -49,6 +62,16 @@ impl CertificateMetrics {
             "ca_bundle_in_sync",
             "Whether all our webhooks of a MutatingWebhookConfiguration trust our CA; only from the leader",
             self.in_sync.clone(),
+        );
+        registry.register(
+            "webhook_configuration_present",
+            "Whether a MutatingWebhookConfiguration of ours exists; only from the leader",
+            self.present.clone(),
+        );
+        registry.register(
+            "webhook_configuration_active",
+            "Whether all our webhooks of a MutatingWebhookConfiguration have rules, so that pods are sent; only from the leader",
+            self.active.clone(),
         );
         registry.register(
             "ca_bundle_writes",
@@ -82,17 +105,20 @@ impl CertificateMetrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// How a configuration stands; `None` where another replica keeps it.
-    pub(crate) fn ca_bundle(&self, config: &str, in_sync: Option<bool>) {
+    /// How a configuration stands.
+    pub(crate) fn configuration(&self, config: &str, stands: Stands) {
         let label = Configuration { config: config.to_owned() };
-        match in_sync {
-            Some(in_sync) => {
-                self.in_sync.get_or_create(&label).set(i64::from(in_sync));
+        let set = |family: &Family<Configuration, Gauge>, value: Option<bool>| match value {
+            Some(value) => {
+                family.get_or_create(&label).set(i64::from(value));
             }
             None => {
-                self.in_sync.remove(&label);
+                family.remove(&label);
             }
-        }
+        };
+        set(&self.present, stands.present);
+        set(&self.in_sync, stands.in_sync);
+        set(&self.active, stands.active);
     }
 
     pub(crate) fn ca_bundle_written(&self, config: &str) {

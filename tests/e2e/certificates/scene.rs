@@ -237,6 +237,26 @@ impl Scene {
         self.patch_configuration(name, &Patch::Strategic(patch)).await;
     }
 
+    /// Somebody takes away the rules of one of our webhooks, so that no pod is sent to it.
+    pub async fn take_rules(&self, name: &str, ours: usize) {
+        let webhooks = self.webhooks(name).await;
+        let names = webhooks.iter().filter(|webhook| is_ours(webhook));
+        let webhook = names.map(|webhook| &webhook["name"]).nth(ours).expect("a webhook of ours");
+        let patch = json!({"webhooks": [{"name": webhook, "rules": null}]});
+        self.patch_configuration(name, &Patch::Strategic(patch)).await;
+    }
+
+    /// Waits until every webhook of ours has rules.
+    pub async fn wait_active(&self, name: &str) {
+        settled("our webhooks have rules", PATIENCE, async || {
+            let webhooks = self.webhooks(name).await;
+            let ours = webhooks.iter().filter(|webhook| is_ours(webhook));
+            let waits = ours.filter(|webhook| webhook["rules"].as_array().is_none_or(Vec::is_empty)).count();
+            if waits == 0 { Ok(()) } else { Err(format!("{waits} have none")) }
+        })
+        .await;
+    }
+
     async fn patch_configuration(&self, name: &str, patch: &Patch<Value>) {
         let parameters = PatchParams { field_manager: Some(SOMEBODY.to_owned()), ..PatchParams::default() };
         self.configurations().patch(name, &parameters, patch).await.expect("a patch");
@@ -259,7 +279,7 @@ impl Scene {
         self.control_plane.kubectl(&["delete", "mutatingwebhookconfiguration", name]).await;
     }
 
-    /// The fields of clientConfig that outrigger owns, in any webhook.
+    /// The fields of webhooks and their clientConfig that outrigger owns.
     pub async fn owned_fields(&self, name: &str) -> Vec<String> {
         let managed = self.configuration(name).await.metadata.managed_fields.unwrap_or_default();
         let ours =
@@ -274,17 +294,19 @@ impl Scene {
                     let client = fields.remove("f:clientConfig").unwrap_or_default();
                     // The key of an entry is owned with the entry.
                     fields.retain(|key, _| key != "." && key != "f:name");
-                    assert!(fields.is_empty(), "{fields:?}");
+                    let more = fields.into_iter().map(|(key, _)| key);
                     client
                         .as_object()
                         .cloned()
                         .unwrap_or_default()
                         .into_iter()
                         .map(|(key, _)| key)
+                        .chain(more)
                         .collect::<Vec<_>>()
                 })
             })
             .collect();
+        fields.sort();
         fields.dedup();
         fields
     }

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use rustls::pki_types::CertificateDer;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::{pem::Pem, server::tls::objections::unreadable};
+use crate::{pem::Pem, server::tls::objections::unreadable, webhook_config};
 
 /// The field manager that owns what we write.
 pub(crate) const MANAGER: &str = "outrigger-ca-bundle";
@@ -18,8 +18,12 @@ pub(crate) struct Entry {
     pub(crate) standing: Standing,
     /// Whether a private key is in it, for everybody to read who may read the configuration.
     pub(crate) holds_key: bool,
-    /// Whether we own the field, alone or with others.
+    /// Whether it has rules: without any the API server sends no pod, whatever the policy for failures is.
+    pub(crate) active: bool,
+    /// Whether we own the caBundle, alone or with others.
     ours: bool,
+    /// Whether we own the rules, alone or with others.
+    rules_ours: bool,
     /// The certificates in it.
     certificates: HashSet<CertificateDer<'static>>,
 }
@@ -68,7 +72,9 @@ pub(crate) fn assess(
         let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
         let pem = Pem::parse(bundle);
         let certificates = certificates(&pem);
-        let (ours, others) = owners(configuration, &webhook.name);
+        let (ours, others) = owners(configuration, &webhook.name, &["f:clientConfig", "f:caBundle"]);
+        let (rules_ours, _) = owners(configuration, &webhook.name, &["f:rules"]);
+        let active = webhook.rules.as_ref().is_some_and(|rules| !rules.is_empty());
         let by = if others.is_empty() { "nobody who is known".to_owned() } else { others.join(", ") };
         let standing = if certificates == *trusted {
             Standing::Right
@@ -83,7 +89,7 @@ pub(crate) fn assess(
             Standing::Foreign { by, partly: !certificates.is_disjoint(trusted) }
         };
         let holds_key = pem.private_key().is_some();
-        Entry { name: webhook.name.clone(), standing, holds_key, ours, certificates }
+        Entry { name: webhook.name.clone(), standing, holds_key, active, ours, rules_ours, certificates }
     })
     .collect()
 }
@@ -94,14 +100,22 @@ impl Entry {
         self.certificates.contains(ca)
     }
 
+    /// Whether it waits for its rules: API servers trust us, or will with the next write, and send nothing yet.
+    pub(crate) fn waits(&self) -> bool {
+        !self.active && !matches!(self.standing, Standing::Foreign { .. })
+    }
+
     /// Whether an API server that calls this webhook trusts all of the CAs.
     pub(crate) fn trusts_all(&self) -> bool {
         matches!(self.standing, Standing::Right | Standing::Extended { .. })
     }
 }
 
-/// What to apply on the server, as the manager of nothing but the caBundle of existing entries; `None` where there is
-/// nothing to write.
+/// What to apply on the server, as the manager of nothing but the caBundle and the rules of existing entries; `None`
+/// where there is nothing to write.
+///
+/// An entry without rules is one that waits for a replica: it gets its rules when `serving`, together with a caBundle or
+/// after it, and never where API servers would not trust us. Rules that are there are left as they are.
 ///
 /// The resource version makes it fail when anything has changed since it was looked at; that is why it may be forced.
 /// Entries are in the order of the configuration, or else applying would change that order. Entries that are right and
@@ -110,19 +124,28 @@ pub(crate) fn application(
     configuration: &MutatingWebhookConfiguration,
     entries: &[Entry],
     bundle: &str,
+    serving: bool,
 ) -> Option<Value> {
     use base64::Engine as _;
-    entries.iter().any(|entry| matches!(entry.standing, Standing::Wrong(_))).then(|| {
+    let wrong = |entry: &Entry| matches!(entry.standing, Standing::Wrong(_));
+    let activates = |entry: &Entry| serving && entry.waits();
+    entries.iter().any(|entry| wrong(entry) || activates(entry)).then(|| {
         let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-        let ours = |entry: &&Entry| match entry.standing {
-            Standing::Wrong(_) => true,
-            Standing::Right => entry.ours,
-            Standing::Extended { .. } | Standing::Foreign { .. } => false,
-        };
         let webhooks: Vec<Value> = entries
             .iter()
-            .filter(ours)
-            .map(|entry| json!({"name": entry.name, "clientConfig": {"caBundle": bundle}}))
+            .filter_map(|entry| {
+                let mut fields = Map::new();
+                if wrong(entry) || (entry.ours && entry.standing == Standing::Right) {
+                    fields.insert("clientConfig".to_owned(), json!({"caBundle": bundle}));
+                }
+                if activates(entry) || (entry.rules_ours && entry.active) {
+                    fields.insert("rules".to_owned(), webhook_config::rules());
+                }
+                (!fields.is_empty()).then(|| {
+                    fields.insert("name".to_owned(), json!(entry.name));
+                    Value::Object(fields)
+                })
+            })
             .collect();
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -148,8 +171,8 @@ fn ends_with(name: &str, suffix: &str) -> bool {
     name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Whether we own the caBundle of a webhook, and which other field managers do.
-fn owners(configuration: &MutatingWebhookConfiguration, webhook: &str) -> (bool, Vec<String>) {
+/// Whether we own a field of a webhook, and which other field managers do.
+fn owners(configuration: &MutatingWebhookConfiguration, webhook: &str, path: &[&str]) -> (bool, Vec<String>) {
     let key = format!("k:{}", json!({"name": webhook}));
     let owners: BTreeSet<String> = configuration
         .metadata
@@ -158,11 +181,8 @@ fn owners(configuration: &MutatingWebhookConfiguration, webhook: &str) -> (bool,
         .flatten()
         .filter(|entry| {
             let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-            fields
-                .and_then(|fields| {
-                    fields.get("f:webhooks")?.get(&key)?.get("f:clientConfig")?.get("f:caBundle")
-                })
-                .is_some()
+            let webhook = fields.and_then(|fields| fields.get("f:webhooks")?.get(&key));
+            path.iter().try_fold(webhook, |fields, step| Some(fields?.get(step))).flatten().is_some()
         })
         .map(|entry| entry.manager.clone().unwrap_or_default())
         .collect();

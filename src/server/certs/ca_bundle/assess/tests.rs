@@ -158,7 +158,7 @@ fn only_our_entries_are_written_in_the_order_they_are_in() {
         (&c, Bundle(&pem(&theirs), Some("cainjector"))),
     ]);
     let entries = assess(&configuration, &[SUFFIX.to_owned()], &[ours.clone()].into());
-    let applied = application(&configuration, &entries, "pem").unwrap();
+    let applied = application(&configuration, &entries, "pem", false).unwrap();
     let names: Vec<_> =
         applied["webhooks"].as_array().unwrap().iter().map(|webhook| &webhook["name"]).collect();
     // The one that is right stays ours; the one of somebody else stays theirs.
@@ -173,5 +173,69 @@ fn nothing_is_written_when_nothing_is_wrong() {
     let name = format!("a.{SUFFIX}");
     let configuration = configuration(&[(&name, Bundle(&pem(&ours), Some("kubectl")))]);
     let entries = assess(&configuration, &[SUFFIX.to_owned()], &[ours].into());
-    assert_eq!(application(&configuration, &entries, "pem"), None);
+    assert_eq!(application(&configuration, &entries, "pem", false), None);
+}
+
+fn with_rules(mut configuration: MutatingWebhookConfiguration, at: usize) -> MutatingWebhookConfiguration {
+    let rules = serde_json::from_value(crate::webhook_config::rules()).unwrap();
+    configuration.webhooks.as_mut().unwrap()[at].rules = Some(rules);
+    configuration
+}
+
+// An entry without rules stops no pod, whatever its policy for failures is: it gets them when somebody serves.
+#[test]
+fn entries_without_rules_get_them_when_a_replica_serves() {
+    let (ours, theirs) = (ca(), ca());
+    let (a, b, c, d) =
+        (format!("a.{SUFFIX}"), format!("b.{SUFFIX}"), format!("c.{SUFFIX}"), format!("d.{SUFFIX}"));
+    let trusted: HashSet<_> = [ours.clone()].into();
+    let all = configuration(&[
+        (&a, Bundle("", None)),
+        (&b, Bundle(&pem(&ours), Some(MANAGER))),
+        (&c, Bundle(&pem(&theirs), Some("cainjector"))),
+        (&d, Bundle(&format!("{}{}", pem(&theirs), pem(&ours)), Some("kubectl"))),
+    ]);
+    let entries = assess(&all, &[SUFFIX.to_owned()], &trusted);
+    assert!(entries.iter().all(|entry| !entry.active));
+    let before = application(&all, &entries, "pem", false).unwrap();
+    assert_eq!(before["webhooks"].as_array().unwrap().len(), 2, "the caBundle does not wait");
+    assert_eq!(before["webhooks"][0].get("rules"), None);
+    let rules = crate::webhook_config::rules();
+    let serving = application(&all, &entries, "pem", true).unwrap();
+    let bundle = json!({"caBundle": "cGVt"});
+    assert_eq!(
+        serving["webhooks"],
+        json!([
+            {"name": a, "clientConfig": bundle, "rules": rules},
+            {"name": b, "clientConfig": bundle, "rules": rules},
+            // The one that does not trust us stays as it is, and the caBundle of the last one is somebody else's.
+            {"name": d, "rules": rules},
+        ])
+    );
+    // With the right caBundle the rules alone are a reason to write.
+    let one = configuration(&[(&b, Bundle(&pem(&ours), Some(MANAGER)))]);
+    let entries = assess(&one, &[SUFFIX.to_owned()], &trusted);
+    assert_eq!(application(&one, &entries, "pem", false), None);
+    assert!(application(&one, &entries, "pem", true).is_some());
+}
+
+#[test]
+fn rules_of_others_are_left_alone_and_our_own_are_applied_again() {
+    let ours = ca();
+    let (a, b) = (format!("a.{SUFFIX}"), format!("b.{SUFFIX}"));
+    let trusted: HashSet<_> = [ours.clone()].into();
+    let mut found = with_rules(configuration(&[(&a, Bundle("", None)), (&b, Bundle("", None))]), 0);
+    found = with_rules(found, 1);
+    let key = format!("k:{}", json!({"name": b}));
+    let fields = json!({"f:webhooks": {key: {"f:rules": {}}}});
+    found.metadata.managed_fields = serde_json::from_value(json!([
+        {"manager": MANAGER, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields},
+    ]))
+    .unwrap();
+    let entries = assess(&found, &[SUFFIX.to_owned()], &trusted);
+    for serving in [false, true] {
+        let applied = application(&found, &entries, "pem", serving).unwrap();
+        assert_eq!(applied["webhooks"][0].get("rules"), None);
+        assert_eq!(applied["webhooks"][1]["rules"], crate::webhook_config::rules(), "or else they would go");
+    }
 }

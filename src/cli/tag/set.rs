@@ -1,0 +1,146 @@
+//! `outrigger tag set`: the one write that makes or moves a tag.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    super::{
+        cluster::{Cluster, Kind, PATIENCE, Session},
+        failure::Failure,
+        files,
+        report::{self, Color},
+        webhook::live,
+    },
+    configurations,
+};
+use crate::webhook_config::{
+    self, DEFAULT_REVISION, NAMESPACE, helm_release, keeps_tag, revision_name, revision_of, tag_name, tag_of,
+};
+
+/// Point a tag to a revision whose server is ready.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  outrigger tag set prod --revision default\n  outrigger tag set prod --revision \
+                        canary --overwrite\n  outrigger tag set default --revision canary   (namespaces labelled \
+                        istio-injection=enabled)"
+)]
+pub(super) struct Set {
+    /// The tag: what namespaces say in their label istio.io/rev. The tag named default is for istio-injection=enabled
+    #[arg(value_name = "TAG")]
+    tag: String,
+    /// The revision it shall point to; the one without a name is `default`
+    #[arg(short, long, value_name = "REVISION")]
+    revision: String,
+    /// Move a tag that points to another revision, or take over one that a Helm release has made
+    #[arg(long)]
+    overwrite: bool,
+    /// The namespace of the servers
+    #[arg(short, long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = NAMESPACE)]
+    namespace: String,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// How often an object may change under our hands.
+const ATTEMPTS: usize = 5;
+
+/// What a tag was, and what it is made of.
+struct Found {
+    source: Value,
+    before: Option<Value>,
+}
+
+impl Set {
+    pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        webhook_config::check_names(&self.tag, &self.revision).map_err(Failure::usage)?;
+        self.cluster.run(async |session| {
+            let mut attempt = 1;
+            let found = loop {
+                let found = self.look(session).await?;
+                let wanted = webhook_config::tagged(
+                    &self.tag,
+                    &self.revision,
+                    &self.namespace,
+                    &found.source,
+                    found.before.as_ref(),
+                )
+                .map_err(Failure::error)?;
+                match live::put(session, &wanted, found.before.is_some()).await {
+                    Ok(_) => break found,
+                    // Somebody was faster: look again whether it is still to be moved.
+                    Err(trouble) if trouble.kind == Kind::Conflict && attempt < ATTEMPTS => attempt += 1,
+                    Err(trouble) => return Err(trouble.into()),
+                }
+            };
+            self.tell(&found, color)
+        })
+    }
+
+    /// What there is, if it may be changed.
+    async fn look(&self, session: &Session) -> Result<Found, Failure> {
+        let (tag, revision) = (&self.tag, &self.revision);
+        let source_name = revision_name(revision, &self.namespace);
+        let Some(source) = live::read(session, &source_name, PATIENCE).await? else {
+            let all = configurations(session).await?;
+            let revisions: Vec<&str> =
+                all.iter().filter(|object| tag_of(object).is_none()).filter_map(revision_of).collect();
+            let there = if revisions.is_empty() { "none".to_owned() } else { revisions.join(", ") };
+            return Err(Failure::error(format!(
+                "revision {revision:?}: there is no MutatingWebhookConfiguration {source_name}; revisions that are there: \
+                 {there}"
+            )));
+        };
+        let clashes = revision_name(tag, &self.namespace);
+        if live::read(session, &clashes, PATIENCE).await?.is_some() {
+            let why = if tag == DEFAULT_REVISION {
+                "the revision without a name answers for istio-injection=enabled; accepted once that is uninstalled"
+            } else {
+                "a revision has this name; accepted is another one"
+            };
+            return Err(Failure::error(format!("tag {tag:?}: {clashes} is there: {why}")));
+        }
+        let before = live::read(session, &tag_name(tag, &self.namespace), PATIENCE).await?;
+        if let Some(before) = before.as_ref().filter(|_| !self.overwrite) {
+            if let Some(release) = helm_release(before) {
+                return Err(Failure::error(format!(
+                    "tag {tag:?} is made by the Helm release {release}; accepted: --overwrite, and then {tag:?} taken out \
+                     of revisionTags in its values"
+                )));
+            }
+            let found = revision_of(before).unwrap_or_default();
+            if found != revision {
+                return Err(Failure::error(format!(
+                    "tag {tag:?} points to revision {found:?}; accepted: --overwrite"
+                )));
+            }
+        }
+        Ok(Found { source, before })
+    }
+
+    fn tell(&self, found: &Found, color: Color) -> Result<(), Failure> {
+        let (tag, revision) = (&self.tag, &self.revision);
+        let name = tag_name(tag, &self.namespace);
+        let before = found.before.as_ref().and_then(revision_of);
+        files::print(&match before {
+            Some(before) if before != revision => {
+                format!("tag {tag}: {before} -> {revision} (MutatingWebhookConfiguration {name})\n")
+            }
+            Some(_) => format!("tag {tag}: {revision}, as before (MutatingWebhookConfiguration {name})\n"),
+            None => format!("tag {tag}: {revision} (MutatingWebhookConfiguration {name})\n"),
+        })?;
+        if let Some(release) = found.before.as_ref().and_then(helm_release) {
+            let text = format!(
+                "the Helm release {release} had made this tag: take {tag:?} out of its revisionTags; the object stays then"
+            );
+            report::warning(&text, color);
+        }
+        if !keeps_tag(&found.source, tag) {
+            let text = format!(
+                "the server of revision {revision} does not keep the caBundle of this tag: give its chart \
+                 webhook.movableTags={{{tag}}}, or run this again after every change of its CA"
+            );
+            report::warning(&text, color);
+        }
+        Ok(())
+    }
+}
