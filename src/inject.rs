@@ -15,7 +15,7 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{Compat, Mesh, Nodes, Platform, Policy},
+    config::{Compat, Mesh, Nodes, Platform, Policy, ProxyConfigs},
     meshconfig::proxy,
     names, patch, pod,
 };
@@ -236,7 +236,9 @@ fn effective_proxy_config<'m>(
     }
     let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
     let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
-    let resources = mesh.proxy_configs();
+    // Istio's kube-inject has no resources of the cluster.
+    let none = ProxyConfigs::default();
+    let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
     proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
 }

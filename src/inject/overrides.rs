@@ -54,7 +54,12 @@ pub fn reapply(mut merged: Value, input: Input<'_>) -> Result<Value, merge::Erro
             list.push(container);
         }
     }
-    if input.earlier.status.is_none() && !found.is_empty() {
+    // Istio asks whether there is a status, not whether it can be read.
+    let is_first = match input.compat {
+        Compat::Outrigger => input.earlier.status.is_none(),
+        Compat::Istio => pod::annotation(input.received, names::ANNOTATION_STATUS).is_none(),
+    };
+    if is_first && !found.is_empty() {
         pod::annotations_mut(&mut merged)
             .insert(names::ANNOTATION_OVERRIDES.to_owned(), Value::String(found.to_json()));
     }

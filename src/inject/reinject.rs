@@ -78,7 +78,12 @@ impl Overrides {
             annotation: names::ANNOTATION_OVERRIDES,
             expected: "object with lists of containers: `containers`, `initContainers`",
         };
-        let Ok(Value::Object(mut recorded)) = serde_json::from_str(text) else { return Err(malformed()) };
+        let mut recorded = match serde_json::from_str(text) {
+            Ok(Value::Object(recorded)) => recorded,
+            // To Go's decoder null is an object without fields.
+            Ok(Value::Null) => return Ok(Overrides::default()),
+            _ => return Err(malformed()),
+        };
         let mut list = |key: &str| match recorded.remove(key) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(items)) if items.iter().all(is_container) => Ok(items),
