@@ -16,6 +16,8 @@
 mod equal;
 #[path = "suite/setting.rs"]
 mod setting;
+#[path = "suite/zeros.rs"]
+mod zeros;
 
 mod differential {
     mod annotations;
@@ -24,6 +26,7 @@ mod differential {
     mod pods;
     mod quirks;
     mod random;
+    mod record;
     mod run;
     mod settings;
     mod text;

@@ -4,6 +4,7 @@ use outrigger::yaml::{self, Limits};
 use serde_json::{Map, Value, json};
 
 use super::{pods, random::Random, text};
+use crate::zeros::each_pod;
 
 /// A manifest.
 #[derive(Clone, Debug)]
@@ -84,23 +85,6 @@ impl Corpus {
     pub(crate) fn pod(&self, random: &mut Random) -> Value {
         let template = random.pick(&self.templates).clone();
         pods::of_template(random, &template)
-    }
-}
-
-/// Calls for every pod and pod template of an object.
-pub(crate) fn each_pod(object: &mut Value, with: &mut dyn FnMut(&mut Value)) {
-    match object["kind"].as_str() {
-        Some("List") => object["items"].as_array_mut().into_iter().flatten().for_each(|item| each_pod(item, with)),
-        Some("Pod") => with(object),
-        Some("CronJob") => at(object, "/spec/jobTemplate/spec/template", with),
-        Some("Service" | "Thing") | None => {}
-        Some(_) => at(object, "/spec/template", with),
-    }
-}
-
-fn at(object: &mut Value, pointer: &str, with: &mut dyn FnMut(&mut Value)) {
-    if let Some(template) = object.pointer_mut(pointer) {
-        with(template);
     }
 }
 

@@ -106,10 +106,15 @@ impl Oracle {
     /// A pod as an API server writes it: without zeros that say nothing, and without what Istio's version of the API does
     /// not know.
     pub(crate) fn canonical(&mut self, pod: &Value) -> Value {
+        self.try_canonical(pod).unwrap_or_else(|error| panic!("{error}: {pod}"))
+    }
+
+    /// The same of what may be no pod.
+    pub(crate) fn try_canonical(&mut self, pod: &Value) -> Result<Value, String> {
         let line = self.ask(&json!({"canonical": pod}));
-        let mut pod = line.canonical.unwrap_or_else(|| panic!("{}: {pod}", line.error));
+        let mut pod = line.canonical.ok_or(line.error)?;
         pod.as_object_mut().expect("a pod").remove("status");
-        pod
+        Ok(pod)
     }
 
     /// What the webhook says of a pod.

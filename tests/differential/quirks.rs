@@ -1,13 +1,11 @@
 //! Differences that are known, each with its reason.
 
-use outrigger::config::Mesh;
 use serde_json::Value;
 
-use super::manifests::Manifest;
+use super::{manifests::Manifest, typed};
 
 /// What was asked, and what differs.
 pub(crate) struct Difference<'a> {
-    pub(crate) mesh: &'a Mesh,
     pub(crate) asked: Asked<'a>,
     /// The differences, each with its path.
     pub(crate) found: &'a [String],
@@ -16,7 +14,7 @@ pub(crate) struct Difference<'a> {
 /// What was asked.
 #[derive(Clone, Copy)]
 pub(crate) enum Asked<'a> {
-    Pod { pod: &'a Value, path: &'a str },
+    Pod(&'a Value),
     Manifest(&'a Manifest),
 }
 
@@ -46,6 +44,29 @@ pub(crate) const QUIRKS: &[Quirk] = &[
         },
     },
     Quirk {
+        name: "NO_REVISION",
+        reason: "kube-inject without a revision: `.Revision` is `default` to a template, and empty in Istio",
+        explains: |difference| {
+            let is_named = |found: &String| found.ends_with("ours \"default\", theirs \"none\"");
+            matches!(difference.asked, Asked::Manifest(_)) && difference.found.iter().all(is_named)
+        },
+    },
+    Quirk {
+        name: "PANIC",
+        reason: "Istio's handler panics, which ends the connection without an answer",
+        explains: |difference| difference.found.iter().all(|found| found.starts_with("theirs is broken: runtime error")),
+    },
+    Quirk {
+        name: "DROPPED_USER",
+        reason: "on OpenShift the ID of the user's own proxy is taken away before the patch is made, so that the patch does not \
+                 take it away: it stays if the template has none",
+        explains: |difference| {
+            difference.found.iter().all(|found| {
+                ["runAsUser: ours absent, theirs", "runAsGroup: ours absent, theirs"].iter().any(|part| found.contains(part))
+            })
+        },
+    },
+    Quirk {
         name: "UNQUOTED",
         reason: "row §2.1: scalars that stand unquoted where the API has strings",
         explains: |difference| matches!(difference.asked, Asked::Manifest(manifest) if manifest.unquoted),
@@ -66,7 +87,7 @@ fn hostile(asked: &Asked<'_>) -> Vec<String> {
                     match value {
                         Value::Object(texts) if ["labels", "annotations"].contains(&key.as_str()) => {
                             let texts = texts.values().filter_map(Value::as_str).filter(|text| is_hostile(text));
-                            all.extend(texts.map(|text| Value::from(text).to_string().trim_matches('"').to_owned()));
+                            all.extend(texts.map(|text| as_shown(text)));
                         }
                         _ => collect(value, all),
                     }
@@ -76,12 +97,18 @@ fn hostile(asked: &Asked<'_>) -> Vec<String> {
             _ => {}
         }
     }
-    let mut all = Vec::new();
+    // Those may come from a ProxyConfig, too.
+    let mut all: Vec<_> = typed::STRINGS.iter().filter(|text| is_hostile(text)).map(|text| as_shown(text)).collect();
     match asked {
-        Asked::Pod { pod, .. } => collect(pod, &mut all),
+        Asked::Pod(pod) => collect(pod, &mut all),
         Asked::Manifest(manifest) => manifest.objects.iter().for_each(|object| collect(object, &mut all)),
     }
     all
+}
+
+/// As a difference shows it.
+fn as_shown(text: &str) -> String {
+    format!("{text:?}").trim_matches('"').to_owned()
 }
 
 fn is_hostile(text: &str) -> bool {

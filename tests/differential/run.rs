@@ -9,7 +9,6 @@ use std::{
 
 use outrigger::{
     config::{Compat, Mesh},
-    gotypes::POD_SPEC,
     inject::{
         self, Outcome, PodRequest, Refusal, Rules, Selection,
         manual::{self, Options, Verdict as Row},
@@ -23,9 +22,9 @@ use super::{
     manifests::{self, Corpus}, oracle::{Oracle, Verdict}, pods,
     quirks::{Asked, Difference, QUIRKS},
     random::Random,
-    settings, typed,
+    settings,
 };
-use crate::{equal::differences, setting::{self, Setting}};
+use crate::{equal::differences, setting::{self, Setting}, zeros};
 
 /// How many cases are asked under one configuration.
 const UNDER_ONE: u64 = 25;
@@ -136,21 +135,7 @@ pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<Stri
         (Err(ours), Ok(_)) => vec![format!("ours refused: {ours}")],
         (Ok(_), Err(theirs)) => vec![format!("theirs refused: {theirs}")],
         (Ok(ours), Ok(theirs)) => match (documents(&ours), documents(theirs)) {
-            (Ok(mut ours), Ok(mut theirs)) if ours.len() == theirs.len() => {
-                for object in ours.iter_mut().chain(&mut theirs) {
-                    // To Go it is no pointer.
-                    if object["kind"] == "DeploymentConfig" && object["spec"]["test"] == false {
-                        object["spec"].as_object_mut().unwrap().remove("test");
-                    }
-                    manifests::each_pod(object, &mut |pod| {
-                        pod["spec"] = typed::without_zeros(&pod["spec"], &POD_SPEC);
-                    });
-                }
-                let each = ours.iter().zip(&theirs).enumerate();
-                each.flat_map(|(index, (ours, theirs))| differences(ours, theirs).into_iter().map(move |found| format!("{index}{found}")))
-                    .collect()
-            }
-            (Ok(ours), Ok(theirs)) => vec![format!("ours has {} documents, theirs {}", ours.len(), theirs.len())],
+            (Ok(ours), Ok(theirs)) => zeros::document_differences(ours, theirs),
             (Err(error), _) => vec![format!("ours cannot be read: {error}")],
             (_, Err(error)) => vec![format!("theirs cannot be read: {error}")],
         },
@@ -169,7 +154,7 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
     Ok(all)
 }
 
-const PATHS: &[&str] = &[
+pub(crate) const PATHS: &[&str] = &[
     "/inject/cluster/c2/net/n2", "/inject/", "/inject/cluster/c2/", "/inject/x/y", "/inject/net/a--slash--b/odd", "/inject/:ENV:A=b:ENV:C=",
     "/inject/proxy_config_x/1", "/inject/:ENV:cluster=c3", "/inject/ISTIO_META_CLUSTER_ID/c4/k/v",
 ];
@@ -206,7 +191,7 @@ fn compare_pods(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, mesh: &
             tally.count("of these, Istio's answer is one of several");
         }
         if !found.is_empty() && only.is_none_or(|only| only == title) {
-            let shown = || {
+            let show = || {
                 let smaller = smaller(&pod, &mut |pod| {
                     if oracle.canonical(pod) != *pod {
                         return false;
@@ -219,7 +204,7 @@ fn compare_pods(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, mesh: &
                 let left = pod_differences(mesh, &smaller, namespace, path, &theirs);
                 format!("    in namespace {namespace:?}, path {path}: {smaller}\n    differs in {}", left.join("\n      "))
             };
-            tally.differs(&format!("pod {title}"), &Difference { mesh, asked: Asked::Pod { pod: &pod, path }, found: &found }, shown);
+            tally.differs(&format!("pod {title}"), &Difference { asked: Asked::Pod(&pod), found: &found }, show);
         }
         if let Verdict::Patched(patched) = theirs {
             injected = Some(patched);
@@ -242,7 +227,7 @@ fn compare_manifests(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, me
         tally.count("manifests");
         if !found.is_empty() {
             let asked = Asked::Manifest(&made);
-            tally.differs(&format!("manifest {part}.{index}"), &Difference { mesh, asked, found: &found }, || made.text.clone());
+            tally.differs(&format!("manifest {part}.{index}"), &Difference { asked, found: &found }, || made.text.clone());
         }
     }
 }

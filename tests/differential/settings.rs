@@ -136,6 +136,24 @@ spec:
   - name: plain
 "#;
 
+/// The configuration of a plain installation.
+pub(crate) fn plain(values: &Value) -> Setting {
+    let mut config = Map::new();
+    config.insert("policy".to_owned(), json!("enabled"));
+    config.insert("defaultTemplates".to_owned(), json!(["sidecar"]));
+    Setting { config, values: values.clone(), mesh: chart_mesh().to_string(), ..Setting::default() }
+}
+
+/// MeshConfig as the chart writes it.
+fn chart_mesh() -> Value {
+    json!({
+        "trustDomain": "cluster.local",
+        "rootNamespace": "istio-system",
+        "defaultProviders": {"metrics": ["prometheus"]},
+        "defaultConfig": {"discoveryAddress": "istiod.istio-system.svc:15012"},
+    })
+}
+
 /// A configuration over complete values.
 pub(crate) fn setting(random: &mut Random, values: &Value) -> Setting {
     let mut values = values.clone();
@@ -210,12 +228,7 @@ fn namespaces(random: &mut Random) -> Vec<Value> {
 
 /// MeshConfig as the chart writes it, with a user's wishes laid over it.
 fn mesh(random: &mut Random) -> String {
-    let mut mesh = json!({
-        "trustDomain": "cluster.local",
-        "rootNamespace": "istio-system",
-        "defaultProviders": {"metrics": ["prometheus"]},
-        "defaultConfig": {"discoveryAddress": "istiod.istio-system.svc:15012"},
-    });
+    let mut mesh = chart_mesh();
     let options: &[(&str, &[Value])] = &[
         ("enablePrometheusMerge", &[json!(false), json!(true)]),
         ("trustDomain", &[json!("td.example"), json!("")]),

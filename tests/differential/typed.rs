@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::random::Random;
 
-const STRINGS: &[&str] = &[
+pub(crate) const STRINGS: &[&str] = &[
     "a", "b", "x-1", "data", "main", "", "true", "017", "1e3", "no", "null", "0x1F", "é", "with blank", "a: b", "# c",
     "{}", "[]", "/path/x", "istio-proxy", "1.5", "~", "-", "'q'", "\"q\"", "line\nline", "$(POD_NAME)", "{{ .x }}",
 ];
@@ -90,28 +90,4 @@ pub(crate) fn element(ty: &Type, field: &str) -> &'static Type {
     }
     let field = ty.field_by_json(field).unwrap_or_else(|| panic!("{}.{field}", ty.name));
     inner(&field.kind).unwrap_or_else(|| panic!("{}.{} is no struct", ty.name, field.json))
-}
-
-/// The same without zeros that say nothing to Go: an absent field that is no pointer is its zero.
-pub(crate) fn without_zeros(value: &Value, ty: &Type) -> Value {
-    fn of_kind(value: &Value, kind: &Kind) -> Value {
-        match (value, kind) {
-            (_, Kind::Pointer(kind)) => of_kind(value, kind),
-            (Value::Object(_), Kind::Struct(ty)) => without_zeros(value, ty),
-            (Value::Array(items), Kind::List(kind)) => items.iter().map(|item| of_kind(item, kind)).collect(),
-            _ => value.clone(),
-        }
-    }
-    let Value::Object(map) = value else { return value.clone() };
-    let fields = map.iter().filter_map(|(key, value)| {
-        let Some(field) = ty.field_by_json(key) else { return Some((key.clone(), value.clone())) };
-        let zero = match field.kind {
-            Kind::Bool => *value == Value::Bool(false),
-            Kind::Int | Kind::Uint => *value == 0,
-            Kind::String => *value == "",
-            _ => false,
-        };
-        (!zero).then(|| (key.clone(), of_kind(value, &field.kind)))
-    });
-    Value::Object(fields.collect())
 }
