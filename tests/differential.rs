@@ -14,6 +14,9 @@
 
 #[path = "suite/equal.rs"]
 mod equal;
+#[allow(dead_code, reason = "shared with the suite")]
+#[path = "suite/recordings.rs"]
+mod recordings;
 #[path = "suite/setting.rs"]
 mod setting;
 #[path = "suite/zeros.rs"]
@@ -22,6 +25,7 @@ mod zeros;
 mod differential {
     mod annotations;
     mod manifests;
+    mod module;
     mod oracle;
     mod pods;
     mod quirks;

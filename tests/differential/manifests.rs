@@ -19,7 +19,11 @@ pub(crate) struct Manifest {
 }
 
 /// `canonical` takes out of a pod what says nothing.
-pub(crate) fn manifest(random: &mut Random, corpus: &Corpus, canonical: &mut dyn FnMut(&Value) -> Value) -> Manifest {
+pub(crate) fn manifest(
+    random: &mut Random,
+    corpus: &Corpus,
+    canonical: &mut dyn FnMut(&Value) -> Value,
+) -> Manifest {
     let unquoted = random.percent(15);
     let zeros = random.percent(15);
     let count = if random.percent(75) { 1 } else { random.within(2..4) };
@@ -108,7 +112,8 @@ fn object(random: &mut Random, lists: bool) -> Value {
             job["completions"] = json!(1);
             let mut template = json!({"spec": job});
             if random.percent(40) {
-                template["metadata"] = json!({"annotations": {"example.com/a": "b"}, "labels": {"app": "job"}});
+                template["metadata"] =
+                    json!({"annotations": {"example.com/a": "b"}, "labels": {"app": "job"}});
             }
             json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata(random), "spec": {"schedule": "* * * * *", "jobTemplate": template}})
         }
@@ -120,8 +125,12 @@ fn object(random: &mut Random, lists: bool) -> Value {
             pod["metadata"].as_object_mut().unwrap().remove("managedFields");
             pod
         }
-        13 => json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(random), "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}}),
-        14 => json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": metadata(random), "spec": {"template": {"spec": {"containers": []}}}}),
+        13 => {
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(random), "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}})
+        }
+        14 => {
+            json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": metadata(random), "spec": {"template": {"spec": {"containers": []}}}})
+        }
         _ if lists => {
             let count = random.within(1..4);
             json!({"apiVersion": "v1", "kind": "List", "items": (0..count).map(|_| object(random, false)).collect::<Vec<_>>()})
@@ -130,7 +139,12 @@ fn object(random: &mut Random, lists: bool) -> Value {
     }
 }
 
-fn workload(random: &mut Random, metadata: impl Fn(&mut Random) -> Map<String, Value>, api: &str, kind: &str) -> Value {
+fn workload(
+    random: &mut Random,
+    metadata: impl Fn(&mut Random) -> Map<String, Value>,
+    api: &str,
+    kind: &str,
+) -> Value {
     let selector = match kind {
         "ReplicationController" | "DeploymentConfig" => json!({"app": "web"}),
         _ => json!({"matchLabels": {"app": "web"}}),

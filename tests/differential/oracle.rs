@@ -95,7 +95,12 @@ impl Oracle {
     }
 
     /// Takes a configuration into use under a name.
-    pub(crate) fn install(&mut self, name: &str, setting: &Setting, stock: &Map<String, Value>) -> Result<(), String> {
+    pub(crate) fn install(
+        &mut self,
+        name: &str,
+        setting: &Setting,
+        stock: &Map<String, Value>,
+    ) -> Result<(), String> {
         let line = self.ask(&setting.to_request(name, stock));
         match (line.error, line.panic) {
             (error, panic) if error.is_empty() && panic.is_empty() => Ok(()),

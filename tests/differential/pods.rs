@@ -7,7 +7,16 @@ use serde_json::{Map, Value, json};
 use super::{annotations, random::Random, typed};
 
 const LABELS: &[(&str, &[&str])] = &[
-    ("app", &["web", "", "017", "true", "a-very-long-name-that-goes-on-and-on-until-it-is-longer-than-a-label-may-be"]),
+    (
+        "app",
+        &[
+            "web",
+            "",
+            "017",
+            "true",
+            "a-very-long-name-that-goes-on-and-on-until-it-is-longer-than-a-label-may-be",
+        ],
+    ),
     ("app.kubernetes.io/name", &["web", "x"]),
     ("service.istio.io/canonical-name", &["canon", ""]),
     ("service.istio.io/canonical-revision", &["r1", ""]),
@@ -24,7 +33,8 @@ const LABELS: &[(&str, &[&str])] = &[
 ];
 
 /// A namespace of a request.
-pub(crate) const NAMESPACES: &[&str] = &["shop", "shop", "shop", "default", "istio-system", "kube-system", "test-ns", ""];
+pub(crate) const NAMESPACES: &[&str] =
+    &["shop", "shop", "shop", "default", "istio-system", "kube-system", "test-ns", ""];
 
 pub(crate) fn pod(random: &mut Random) -> Value {
     let mut metadata = metadata(random);
@@ -59,7 +69,11 @@ pub(crate) fn mutated(random: &mut Random, pod: &Value) -> Value {
         match random.below(4) {
             0 if pod["metadata"].is_object() => {
                 for (key, value) in annotations::annotations(random) {
-                    let annotations = pod["metadata"].as_object_mut().unwrap().entry("annotations").or_insert_with(|| json!({}));
+                    let annotations = pod["metadata"]
+                        .as_object_mut()
+                        .unwrap()
+                        .entry("annotations")
+                        .or_insert_with(|| json!({}));
                     if annotations.is_null() {
                         *annotations = json!({});
                     }
@@ -88,7 +102,10 @@ pub(crate) fn mutated(random: &mut Random, pod: &Value) -> Value {
             }
             _ => {
                 let field = random.pick(POD_SPEC.fields);
-                if pod["spec"].is_object() && !["hostNetwork", "containers", "initContainers", "volumes", "ephemeralContainers", ""].contains(&field.json) {
+                if pod["spec"].is_object()
+                    && !["hostNetwork", "containers", "initContainers", "volumes", "ephemeralContainers", ""]
+                        .contains(&field.json)
+                {
                     pod["spec"][field.json] = typed::value(random, &field.kind, 3);
                 }
             }
@@ -205,7 +222,17 @@ fn spec(random: &mut Random) -> Map<String, Value> {
         spec.insert("initContainers".to_owned(), json!(init));
     }
     let volume_type = typed::element(&POD_SPEC, "volumes");
-    let names = ["data", "v-1", "istio-envoy", "istio-data", "istio-token", "istiod-ca-cert", "workload-socket", "istio-podinfo", "uv"];
+    let names = [
+        "data",
+        "v-1",
+        "istio-envoy",
+        "istio-data",
+        "istio-token",
+        "istiod-ca-cert",
+        "workload-socket",
+        "istio-podinfo",
+        "uv",
+    ];
     let mut volumes: Vec<Value> = Vec::new();
     for _ in 0..random.below(4) {
         let name = if random.percent(80) { names[random.below(2)] } else { *random.pick(&names) };
@@ -229,7 +256,10 @@ fn spec(random: &mut Random) -> Map<String, Value> {
     }
     if random.percent(15) {
         let user = *random.pick(&[0, 1000, 1337]);
-        spec.insert("securityContext".to_owned(), json!({"fsGroup": user, "sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}));
+        spec.insert(
+            "securityContext".to_owned(),
+            json!({"fsGroup": user, "sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}),
+        );
     }
     if random.percent(4) {
         spec.insert("hostNetwork".to_owned(), json!(true));
@@ -240,7 +270,10 @@ fn spec(random: &mut Random) -> Map<String, Value> {
     // And any other field of a pod's spec.
     for _ in 0..random.below(3) {
         let field = random.pick(POD_SPEC.fields);
-        if !["hostNetwork", "containers", "initContainers", "volumes", "ephemeralContainers"].contains(&field.json) && !field.json.is_empty() {
+        if !["hostNetwork", "containers", "initContainers", "volumes", "ephemeralContainers"]
+            .contains(&field.json)
+            && !field.json.is_empty()
+        {
             let value = typed::value(random, &field.kind, 3);
             spec.entry(field.json.to_owned()).or_insert(value);
         }
@@ -302,7 +335,14 @@ fn container(random: &mut Random, ty: &'static Type, name: &str) -> Value {
 
 /// What users put on containers that the templates make.
 fn own_container(random: &mut Random, ty: &'static Type) -> Value {
-    let name = *random.pick(&["istio-proxy", "istio-proxy", "istio-proxy", "istio-init", "istio-validation", "enable-core-dump"]);
+    let name = *random.pick(&[
+        "istio-proxy",
+        "istio-proxy",
+        "istio-proxy",
+        "istio-init",
+        "istio-validation",
+        "enable-core-dump",
+    ]);
     let mut own = json!({"name": name, "image": *random.pick(&["auto", "auto", "example.com/own:1", ""])});
     if random.percent(40) {
         let mut context = json!({"runAsUser": *random.pick(&[0, 1337, 2000])});
@@ -312,7 +352,8 @@ fn own_container(random: &mut Random, ty: &'static Type) -> Value {
         own["securityContext"] = context;
     }
     if random.percent(30) {
-        own["env"] = json!([{"name": "OWN", "value": "1"}, {"name": "ISTIO_META_CLUSTER_ID", "value": "mine"}]);
+        own["env"] =
+            json!([{"name": "OWN", "value": "1"}, {"name": "ISTIO_META_CLUSTER_ID", "value": "mine"}]);
     }
     if random.percent(20) {
         own["args"] = json!(*random.pick(&[&["own", "-u", "5"][..], &[][..]]));
@@ -321,7 +362,8 @@ fn own_container(random: &mut Random, ty: &'static Type) -> Value {
         own["ports"] = json!([{"containerPort": *random.pick(PORTS), "name": "own"}]);
     }
     if random.percent(30) {
-        own["lifecycle"] = json!({"preStop": handler(random, typed::element(typed::element(ty, "lifecycle"), "preStop"))});
+        own["lifecycle"] =
+            json!({"preStop": handler(random, typed::element(typed::element(ty, "lifecycle"), "preStop"))});
     }
     if random.percent(30) {
         own["readinessProbe"] = probe_of(random, typed::element(ty, "readinessProbe"));
@@ -407,7 +449,14 @@ fn port(random: &mut Random) -> Value {
 
 fn probe_of(random: &mut Random, ty: &'static Type) -> Value {
     let mut probe = handler(random, ty);
-    for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold", "terminationGracePeriodSeconds"] {
+    for field in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+        "terminationGracePeriodSeconds",
+    ] {
         if random.percent(20) {
             probe[field] = json!(*random.pick(&[0, 1, 5, 60]));
         }

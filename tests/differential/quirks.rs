@@ -54,7 +54,9 @@ pub(crate) const QUIRKS: &[Quirk] = &[
     Quirk {
         name: "PANIC",
         reason: "Istio's handler panics, which ends the connection without an answer",
-        explains: |difference| difference.found.iter().all(|found| found.starts_with("theirs is broken: runtime error")),
+        explains: |difference| {
+            difference.found.iter().all(|found| found.starts_with("theirs is broken: runtime error"))
+        },
     },
     Quirk {
         name: "DROPPED_USER",
@@ -62,7 +64,9 @@ pub(crate) const QUIRKS: &[Quirk] = &[
                  take it away: it stays if the template has none",
         explains: |difference| {
             difference.found.iter().all(|found| {
-                ["runAsUser: ours absent, theirs", "runAsGroup: ours absent, theirs"].iter().any(|part| found.contains(part))
+                ["runAsUser: ours absent, theirs", "runAsGroup: ours absent, theirs"]
+                    .iter()
+                    .any(|part| found.contains(part))
             })
         },
     },
@@ -86,7 +90,8 @@ fn hostile(asked: &Asked<'_>) -> Vec<String> {
                 for (key, value) in map {
                     match value {
                         Value::Object(texts) if ["labels", "annotations"].contains(&key.as_str()) => {
-                            let texts = texts.values().filter_map(Value::as_str).filter(|text| is_hostile(text));
+                            let texts =
+                                texts.values().filter_map(Value::as_str).filter(|text| is_hostile(text));
                             all.extend(texts.map(|text| as_shown(text)));
                         }
                         _ => collect(value, all),
@@ -98,7 +103,8 @@ fn hostile(asked: &Asked<'_>) -> Vec<String> {
         }
     }
     // Those may come from a ProxyConfig, too.
-    let mut all: Vec<_> = typed::STRINGS.iter().filter(|text| is_hostile(text)).map(|text| as_shown(text)).collect();
+    let mut all: Vec<_> =
+        typed::STRINGS.iter().filter(|text| is_hostile(text)).map(|text| as_shown(text)).collect();
     match asked {
         Asked::Pod(pod) => collect(pod, &mut all),
         Asked::Manifest(manifest) => manifest.objects.iter().for_each(|object| collect(object, &mut all)),

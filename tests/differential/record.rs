@@ -46,9 +46,14 @@ fn own_pods() -> Vec<(String, String, Value)> {
         let namespace = review["request"]["namespace"].as_str().unwrap().to_owned();
         (format!("review-{name}"), namespace, review["request"]["object"].clone())
     });
-    let golden = fixtures("golden").into_iter().filter(|(_, case)| case["pod"].is_object()).map(|(name, case)| {
-        (format!("golden-{name}"), case["namespace"].as_str().unwrap_or("shop").to_owned(), case["pod"].clone())
-    });
+    let golden =
+        fixtures("golden").into_iter().filter(|(_, case)| case["pod"].is_object()).map(|(name, case)| {
+            (
+                format!("golden-{name}"),
+                case["namespace"].as_str().unwrap_or("shop").to_owned(),
+                case["pod"].clone(),
+            )
+        });
     reviews.chain(golden).collect()
 }
 
@@ -61,12 +66,24 @@ struct Recorder {
 
 impl Recorder {
     /// Records the answer to a pod if there is one answer and ours is the same; gives the injected pod.
-    fn pod(&mut self, mesh: &outrigger::config::Mesh, setting: usize, name: String, namespace: &str, path: &str, pod: &Value) -> Option<Value> {
+    fn pod(
+        &mut self,
+        mesh: &outrigger::config::Mesh,
+        setting: usize,
+        name: String,
+        namespace: &str,
+        path: &str,
+        pod: &Value,
+    ) -> Option<Value> {
         let theirs = self.oracle.review(&setting.to_string(), pod, namespace, path);
-        let steady = (0..AGAIN).all(|_| is_same(&self.oracle.review(&setting.to_string(), pod, namespace, path), &theirs));
+        let steady = (0..AGAIN)
+            .all(|_| is_same(&self.oracle.review(&setting.to_string(), pod, namespace, path), &theirs));
         let found = pod_differences(mesh, pod, namespace, path, &theirs);
         if !steady || !found.is_empty() {
-            println!("left out: {name}: {}", found.first().map_or("Istio has several answers", String::as_str));
+            println!(
+                "left out: {name}: {}",
+                found.first().map_or("Istio has several answers", String::as_str)
+            );
             self.left_out += 1;
             return None;
         }
@@ -85,7 +102,14 @@ impl Recorder {
         patched
     }
 
-    fn manifest(&mut self, mesh: &outrigger::config::Mesh, setting: usize, revision: &str, name: String, text: &str) {
+    fn manifest(
+        &mut self,
+        mesh: &outrigger::config::Mesh,
+        setting: usize,
+        revision: &str,
+        name: String,
+        text: &str,
+    ) {
         let theirs = self.oracle.manifest(&setting.to_string(), text, revision);
         let steady = (0..AGAIN).all(|_| {
             let other = self.oracle.manifest(&setting.to_string(), text, revision);
@@ -93,7 +117,10 @@ impl Recorder {
         });
         let found = manifest_differences(mesh, text, &theirs);
         if !steady || !found.is_empty() {
-            println!("left out: {name}: {}", found.first().map_or("Istio has several answers", String::as_str));
+            println!(
+                "left out: {name}: {}",
+                found.first().map_or("Istio has several answers", String::as_str)
+            );
             self.left_out += 1;
             return;
         }
@@ -118,7 +145,8 @@ fn recordings_are_made() {
     let values = setting::embedded()["values"].clone();
     let own = own_manifests();
     let corpus = Corpus::new(own.values().map(String::as_str));
-    let mut recorder = Recorder { oracle: Oracle::start(), calls: Vec::new(), manifests: Vec::new(), left_out: 0 };
+    let mut recorder =
+        Recorder { oracle: Oracle::start(), calls: Vec::new(), manifests: Vec::new(), left_out: 0 };
     let mut recorded: Vec<setting::Setting> = Vec::new();
 
     let mut plain = settings::plain(&values);
@@ -147,26 +175,40 @@ fn recordings_are_made() {
         }
         let mut injected: Option<Value> = None;
         for index in 0..PODS {
-            let again = injected.take().filter(|_| random.percent(35)).map(|pod| pods::changed(&mut random, &pod));
+            let again =
+                injected.take().filter(|_| random.percent(35)).map(|pod| pods::changed(&mut random, &pod));
             let sort = if again.is_some() { "again" } else { "random" };
-            let pod = again.unwrap_or_else(|| if random.percent(10) { corpus.pod(&mut random) } else { pods::pod(&mut random) });
+            let pod = again.unwrap_or_else(|| {
+                if random.percent(10) { corpus.pod(&mut random) } else { pods::pod(&mut random) }
+            });
             let pod = recorder.oracle.canonical(&pod);
             let namespace = *random.pick(pods::NAMESPACES);
-            let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
+            let namespace =
+                pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(namespace).to_owned();
             let path = if random.percent(10) { *random.pick(PATHS) } else { "/inject" };
             injected = recorder.pod(&mesh, number, format!("{sort}-{part}-{index}"), &namespace, path, &pod);
         }
         for index in 0..MANIFESTS {
             let oracle = &mut recorder.oracle;
             let made = manifests::manifest(&mut random, &corpus, &mut |pod| oracle.canonical(pod));
-            recorder.manifest(&mesh, number, &setting.revision, format!("manifest-{part}-{index}"), &made.text);
+            recorder.manifest(
+                &mesh,
+                number,
+                &setting.revision,
+                format!("manifest-{part}-{index}"),
+                &made.text,
+            );
         }
         recorded.push(setting);
     }
 
     let all = recorder.calls.len() + recorder.manifests.len();
     let (calls, manifests) = (recorder.calls.len(), recorder.manifests.len());
-    println!("{calls} calls and {manifests} manifests under {} configurations; {} left out", recorded.len(), recorder.left_out);
+    println!(
+        "{calls} calls and {manifests} manifests under {} configurations; {} left out",
+        recorded.len(),
+        recorder.left_out
+    );
     assert!(recorder.left_out * 10 < all, "too much is left out");
     let mut document = Map::new();
     document.insert("istio".to_owned(), json!(recorder.oracle.material().version));

@@ -19,12 +19,18 @@ use outrigger::{
 use serde_json::{Map, Value};
 
 use super::{
-    manifests::{self, Corpus}, oracle::{Oracle, Verdict}, pods,
+    manifests::{self, Corpus},
+    oracle::{Oracle, Verdict},
+    pods,
     quirks::{Asked, Difference, QUIRKS},
     random::Random,
     settings,
 };
-use crate::{equal::differences, setting::{self, Setting}, zeros};
+use crate::{
+    equal::differences,
+    setting::{self, Setting},
+    zeros,
+};
 
 /// How many cases are asked under one configuration.
 const UNDER_ONE: u64 = 25;
@@ -32,12 +38,15 @@ const UNDER_ONE: u64 = 25;
 const AGAIN: usize = 8;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?} is no number")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?} is no number")))
 }
 
 /// The seed of this run: another every day, so that CI sees new cases and one day's runs can be repeated.
 pub(crate) fn seed() -> u64 {
-    number("OUTRIGGER_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400)
+    number("OUTRIGGER_SEED")
+        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400)
 }
 
 /// What came of a run.
@@ -65,10 +74,19 @@ impl Tally {
         let first = difference.found.first().map(String::as_str).unwrap_or_default();
         let place = first.split(": ").next().unwrap_or_default();
         let key: String = place.chars().filter(|c| !c.is_ascii_digit()).collect();
-        let key = if place.starts_with('/') || place.contains("/") { key } else { first.chars().take(80).collect() };
+        let key = if place.starts_with('/') || place.contains("/") {
+            key
+        } else {
+            first.chars().take(80).collect()
+        };
         if self.seen.insert(key) && self.failed.len() < 40 {
             let found: Vec<_> = difference.found.iter().take(6).cloned().collect();
-            self.failed.push(format!("{title}: {} differences\n    {}\n{}", difference.found.len(), found.join("\n    "), shown()));
+            self.failed.push(format!(
+                "{title}: {} differences\n    {}\n{}",
+                difference.found.len(),
+                found.join("\n    "),
+                shown()
+            ));
         }
     }
 
@@ -93,17 +111,27 @@ impl Tally {
 }
 
 /// What our engine differs in from what Istio says of a pod.
-pub(crate) fn pod_differences(mesh: &Mesh, pod: &Value, namespace: &str, path: &str, theirs: &Verdict) -> Vec<String> {
+pub(crate) fn pod_differences(
+    mesh: &Mesh,
+    pod: &Value,
+    namespace: &str,
+    path: &str,
+    theirs: &Verdict,
+) -> Vec<String> {
     let variables = match path::parse(path) {
         Ok(parameters) => parameters.variables,
         Err(error) => return vec![format!("ours refused the path: {error}")],
     };
     let request = PodRequest { path_env: variables, ..PodRequest::new(namespace, pod.clone()) };
     match (inject::run(mesh, &request, &setting::facts(mesh, namespace)), theirs) {
-        (ours, Verdict::Broken(message)) => vec![format!("theirs is broken: {message}; ours {}", in_short(&ours))],
+        (ours, Verdict::Broken(message)) => {
+            vec![format!("theirs is broken: {message}; ours {}", in_short(&ours))]
+        }
         (Err(_), Verdict::Denied(_)) | (Ok(Outcome::Skipped(_)), Verdict::Unchanged) => Vec::new(),
         (Ok(Outcome::Injected(injection)), Verdict::Patched(patched)) => differences(&injection.pod, patched),
-        (ours, Verdict::Denied(message)) => vec![format!("theirs denied: {message}; ours {}", in_short(&ours))],
+        (ours, Verdict::Denied(message)) => {
+            vec![format!("theirs denied: {message}; ours {}", in_short(&ours))]
+        }
         (ours, Verdict::Unchanged) => vec![format!("theirs skipped; ours {}", in_short(&ours))],
         (ours, Verdict::Patched(_)) => vec![format!("theirs injected; ours {}", in_short(&ours))],
     }
@@ -119,7 +147,13 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
 
 /// What our kube-inject differs in from what Istio's makes of a manifest.
 pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<String, String>) -> Vec<String> {
-    let options = Options { mesh, rules: Rules::TemplatesOnly, selection: Selection::ByLabels, namespace: "", template_paths: Vec::new() };
+    let options = Options {
+        mesh,
+        rules: Rules::TemplatesOnly,
+        selection: Selection::ByLabels,
+        namespace: "",
+        template_paths: Vec::new(),
+    };
     let ours = match manual::inject(text, &options) {
         Ok(manifest) => {
             let refused = manifest.rows().find_map(|row| match &row.verdict {
@@ -155,19 +189,35 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
 }
 
 pub(crate) const PATHS: &[&str] = &[
-    "/inject/cluster/c2/net/n2", "/inject/", "/inject/cluster/c2/", "/inject/x/y", "/inject/net/a--slash--b/odd", "/inject/:ENV:A=b:ENV:C=",
-    "/inject/proxy_config_x/1", "/inject/:ENV:cluster=c3", "/inject/ISTIO_META_CLUSTER_ID/c4/k/v",
+    "/inject/cluster/c2/net/n2",
+    "/inject/",
+    "/inject/cluster/c2/",
+    "/inject/x/y",
+    "/inject/net/a--slash--b/odd",
+    "/inject/:ENV:A=b:ENV:C=",
+    "/inject/proxy_config_x/1",
+    "/inject/:ENV:cluster=c3",
+    "/inject/ISTIO_META_CLUSTER_ID/c4/k/v",
 ];
 
 /// Pods under one configuration; every so often what came out is sent again.
-fn compare_pods(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, mesh: &Mesh, name: &str, part: u64, random: &mut Random) {
+fn compare_pods(
+    oracle: &mut Oracle,
+    corpus: &Corpus,
+    tally: &mut Tally,
+    mesh: &Mesh,
+    name: &str,
+    part: u64,
+    random: &mut Random,
+) {
     let only = number("OUTRIGGER_CASE");
     let mut injected: Option<Value> = None;
     for index in 0..UNDER_ONE {
         let title = part * UNDER_ONE + index;
         let again = injected.take().filter(|_| random.percent(35)).map(|pod| pods::changed(random, &pod));
         let kind = if again.is_some() { "pods injected before" } else { "pods" };
-        let pod = again.unwrap_or_else(|| if random.percent(20) { corpus.pod(random) } else { pods::pod(random) });
+        let pod =
+            again.unwrap_or_else(|| if random.percent(20) { corpus.pod(random) } else { pods::pod(random) });
         let pod = oracle.canonical(&pod);
         // The API server has seen to it that a pod's namespace is the request's.
         let namespace = *random.pick(pods::NAMESPACES);
@@ -202,9 +252,16 @@ fn compare_pods(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, mesh: &
                 });
                 let theirs = oracle.review(name, &smaller, namespace, path);
                 let left = pod_differences(mesh, &smaller, namespace, path, &theirs);
-                format!("    in namespace {namespace:?}, path {path}: {smaller}\n    differs in {}", left.join("\n      "))
+                format!(
+                    "    in namespace {namespace:?}, path {path}: {smaller}\n    differs in {}",
+                    left.join("\n      ")
+                )
             };
-            tally.differs(&format!("pod {title}"), &Difference { asked: Asked::Pod(&pod), found: &found }, show);
+            tally.differs(
+                &format!("pod {title}"),
+                &Difference { asked: Asked::Pod(&pod), found: &found },
+                show,
+            );
         }
         if let Verdict::Patched(patched) = theirs {
             injected = Some(patched);
@@ -212,7 +269,15 @@ fn compare_pods(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, mesh: &
     }
 }
 
-fn compare_manifests(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, mesh: &Mesh, setting: &Setting, part: u64, random: &mut Random) {
+fn compare_manifests(
+    oracle: &mut Oracle,
+    corpus: &Corpus,
+    tally: &mut Tally,
+    mesh: &Mesh,
+    setting: &Setting,
+    part: u64,
+    random: &mut Random,
+) {
     let (name, revision) = ("s", setting.revision.as_str());
     for index in 0..UNDER_ONE / 3 {
         let made = manifests::manifest(random, corpus, &mut |pod| oracle.canonical(pod));
@@ -227,7 +292,9 @@ fn compare_manifests(oracle: &mut Oracle, corpus: &Corpus, tally: &mut Tally, me
         tally.count("manifests");
         if !found.is_empty() {
             let asked = Asked::Manifest(&made);
-            tally.differs(&format!("manifest {part}.{index}"), &Difference { asked, found: &found }, || made.text.clone());
+            tally.differs(&format!("manifest {part}.{index}"), &Difference { asked, found: &found }, || {
+                made.text.clone()
+            });
         }
     }
 }
@@ -276,7 +343,9 @@ fn pointers(value: &Value) -> Vec<Vec<String>> {
         };
         match value {
             Value::Object(map) => map.iter().for_each(|(key, value)| step(key.clone(), value)),
-            Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| step(index.to_string(), value)),
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(index, value)| step(index.to_string(), value))
+            }
             _ => {}
         }
     }
@@ -334,12 +403,16 @@ fn differential(what: &str, cases: u64, stock: &Map<String, Value>, values: &Val
             }
             (Err(ours), Ok(())) => {
                 tally.failures += 1;
-                tally.failed.push(format!("setting {part}: only ours is refused: {ours}\n    {}", setting.mesh));
+                tally
+                    .failed
+                    .push(format!("setting {part}: only ours is refused: {ours}\n    {}", setting.mesh));
                 continue;
             }
             (Ok(_), Err(theirs)) => {
                 tally.failures += 1;
-                tally.failed.push(format!("setting {part}: only theirs is refused: {theirs}\n    {}", setting.mesh));
+                tally
+                    .failed
+                    .push(format!("setting {part}: only theirs is refused: {theirs}\n    {}", setting.mesh));
                 continue;
             }
         };
@@ -352,8 +425,13 @@ fn differential(what: &str, cases: u64, stock: &Map<String, Value>, values: &Val
 /// The manifests among the fixtures of this repository.
 pub(crate) fn own_manifests() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
-    files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap())).collect()
+    let files =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap())
+        })
+        .collect()
 }
 
 fn cases() -> u64 {

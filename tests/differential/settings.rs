@@ -180,7 +180,10 @@ pub(crate) fn setting(random: &mut Random, values: &Value) -> Setting {
         _ => vec![],
     };
     config.insert("defaultTemplates".to_owned(), json!(templates));
-    config.insert("aliases".to_owned(), json!({"both": ["sidecar", "custom"], "alias": ["grpc-agent"], "empty": []}));
+    config.insert(
+        "aliases".to_owned(),
+        json!({"both": ["sidecar", "custom"], "alias": ["grpc-agent"], "empty": []}),
+    );
     config.insert("templates".to_owned(), json!({"custom": CUSTOM, "plain": PLAIN}));
     if random.percent(20) {
         config.insert("neverInjectSelector".to_owned(), json!([{"matchLabels": {"tier": "never"}}]));
@@ -202,7 +205,8 @@ pub(crate) fn setting(random: &mut Random, values: &Value) -> Setting {
         revision: (*random.pick(&["", "", "", "canary", "default"])).to_owned(),
         native_sidecars: random.percent(50),
         platform: if openshift { "openshift".to_owned() } else { String::new() },
-        compliance_policy: (*random.pick(&["", "", "", "", "", "fips-140-2", "fips-140-3", "pqc"])).to_owned(),
+        compliance_policy: (*random.pick(&["", "", "", "", "", "fips-140-2", "fips-140-3", "pqc"]))
+            .to_owned(),
         namespaces: if openshift { namespaces(random) } else { Vec::new() },
         proxy_configs: if random.percent(25) { proxy_configs(random) } else { Vec::new() },
     }
@@ -215,7 +219,10 @@ fn namespaces(random: &mut Random) -> Vec<Value> {
             let mut annotations = Map::new();
             for (key, values) in [
                 ("openshift.io/sa.scc.uid-range", &["1000620000/10000", "1000-2000", "x", "5/1", ""][..]),
-                ("openshift.io/sa.scc.supplemental-groups", &["1000620000/10000", "1/2,3/4", "x", "10-20", ""][..]),
+                (
+                    "openshift.io/sa.scc.supplemental-groups",
+                    &["1000620000/10000", "1/2,3/4", "x", "10-20", ""][..],
+                ),
             ] {
                 if random.percent(80) {
                     annotations.insert(key.to_owned(), json!(*random.pick(values)));
@@ -243,13 +250,28 @@ fn mesh(random: &mut Random) -> String {
         ("defaultConfig/statusPort", &[json!(15099), json!(0), json!(15020)]),
         ("defaultConfig/concurrency", &[json!(0), json!(3)]),
         ("defaultConfig/image", &[json!({"imageType": "debug"}), json!({"imageType": "default"})]),
-        ("defaultConfig/proxyMetadata", &[json!({"A": "b", "ISTIO_META_DNS_CAPTURE": "true"}), json!({"ENVOY_SECURE_MERGED_METRICS_PORT": "15091"})]),
+        (
+            "defaultConfig/proxyMetadata",
+            &[
+                json!({"A": "b", "ISTIO_META_DNS_CAPTURE": "true"}),
+                json!({"ENVOY_SECURE_MERGED_METRICS_PORT": "15091"}),
+            ],
+        ),
         ("defaultConfig/drainDuration", &[json!("23s"), json!("1m")]),
-        ("defaultConfig/tracing", &[json!({}), json!({"zipkin": {"address": "z:9411"}}), json!({"tlsSettings": {"mode": "SIMPLE", "caCertificates": "/ca.pem"}})]),
+        (
+            "defaultConfig/tracing",
+            &[
+                json!({}),
+                json!({"zipkin": {"address": "z:9411"}}),
+                json!({"tlsSettings": {"mode": "SIMPLE", "caCertificates": "/ca.pem"}}),
+            ],
+        ),
         ("defaultConfig/meshId", &[json!("m")]),
         (
             "extensionProviders",
-            &[json!([{"name": "otel", "opentelemetry": {"service": "otel.example", "port": 4317, "serviceAttributeEnrichment": "OTEL_SEMANTIC_CONVENTIONS"}}])],
+            &[
+                json!([{"name": "otel", "opentelemetry": {"service": "otel.example", "port": 4317, "serviceAttributeEnrichment": "OTEL_SEMANTIC_CONVENTIONS"}}]),
+            ],
         ),
     ];
     if !random.percent(25) {

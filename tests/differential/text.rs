@@ -100,7 +100,15 @@ fn literal_fits(string: &str) -> bool {
     !body.is_empty()
         && string.len() == body.len() + 1
         && !body.starts_with([' ', '\n'])
-        && body.chars().all(|c| c == '\n' || (c >= ' ' && c != '\u{7f}' && !('\u{80}'..='\u{a0}').contains(&c) && c != '\u{2028}' && c != '\u{2029}' && c != '\u{feff}'))
+        && body.chars().all(|c| {
+            c == '\n'
+                || (c >= ' '
+                    && c != '\u{7f}'
+                    && !('\u{80}'..='\u{a0}').contains(&c)
+                    && c != '\u{2028}'
+                    && c != '\u{2029}'
+                    && c != '\u{feff}')
+        })
         && !body.split('\n').any(|line| line.trim().is_empty())
 }
 
@@ -109,11 +117,16 @@ fn scalar(random: &mut Random, string: &str, is_value: bool) -> String {
     let plain = !string.is_empty()
         && string.chars().all(|c| c.is_ascii_alphanumeric() || "./_-".contains(c))
         && string.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&string.to_ascii_lowercase().as_str())
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+            .contains(&string.to_ascii_lowercase().as_str())
         && !string.starts_with("---");
     if plain && (!is_value || !random.percent(15)) {
         return string.to_owned();
     }
     let single = string.chars().all(|c| (' '..'\u{7f}').contains(&c));
-    if single && random.percent(40) { format!("'{}'", string.replace('\'', "''")) } else { Value::from(string).to_string() }
+    if single && random.percent(40) {
+        format!("'{}'", string.replace('\'', "''"))
+    } else {
+        Value::from(string).to_string()
+    }
 }

@@ -6,8 +6,34 @@ use serde_json::{Map, Value, json};
 use super::random::Random;
 
 pub(crate) const STRINGS: &[&str] = &[
-    "a", "b", "x-1", "data", "main", "", "true", "017", "1e3", "no", "null", "0x1F", "é", "with blank", "a: b", "# c",
-    "{}", "[]", "/path/x", "istio-proxy", "1.5", "~", "-", "'q'", "\"q\"", "line\nline", "$(POD_NAME)", "{{ .x }}",
+    "a",
+    "b",
+    "x-1",
+    "data",
+    "main",
+    "",
+    "true",
+    "017",
+    "1e3",
+    "no",
+    "null",
+    "0x1F",
+    "é",
+    "with blank",
+    "a: b",
+    "# c",
+    "{}",
+    "[]",
+    "/path/x",
+    "istio-proxy",
+    "1.5",
+    "~",
+    "-",
+    "'q'",
+    "\"q\"",
+    "line\nline",
+    "$(POD_NAME)",
+    "{{ .x }}",
 ];
 const QUANTITIES: &[&str] = &["100m", "1", "0", "2", "1500m", "128Mi", "1Gi", "64Ki", "1k", "5M", "1G"];
 const KEYS: &[&str] = &["a", "b", "cpu", "memory", "app", "key.example.com/x"];
@@ -53,7 +79,9 @@ pub(crate) fn structure(random: &mut Random, ty: &Type, depth: usize) -> Value {
     if depth == 0 || ty.fields.is_empty() {
         return Value::Object(map);
     }
-    if let Some(name) = ty.fields.iter().find(|field| field.json == "name" && matches!(field.kind, Kind::String)) {
+    if let Some(name) =
+        ty.fields.iter().find(|field| field.json == "name" && matches!(field.kind, Kind::String))
+    {
         map.insert("name".to_owned(), json!(format!("{}-{}", name.json, random.below(5))));
     }
     for _ in 0..random.within(1..4) {

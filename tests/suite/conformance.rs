@@ -14,9 +14,12 @@ use serde_json::{Map, Value};
 use outrigger::{config::Compat, server::webhook::path};
 
 use super::equal::differences;
-#[cfg(feature = "server")]
-use super::{own_recordings::{self, RECORDINGS}, setting};
 pub(crate) use super::recordings::{Call, bundle, calls, namespaces, recordings, settings};
+#[cfg(feature = "server")]
+use super::{
+    own_recordings::{self, RECORDINGS},
+    setting,
+};
 
 /// Wanted differences under `compat: istio`: none.
 const ISTIO: &[(&str, &str)] = &[];
@@ -106,7 +109,10 @@ fn conformance_engine_gives_istios_answer_to_every_call_of_this_repository() {
         }
     }
     let all = recordings.calls.len();
-    println!("conformance, webhook calls of this repository under `compat: istio`: {}/{all} equal", all - failed.len());
+    println!(
+        "conformance, webhook calls of this repository under `compat: istio`: {}/{all} equal",
+        all - failed.len()
+    );
     assert!(failed.is_empty(), "{} of {all} failed\n{}", failed.len(), failed.join("\n"));
 }
 

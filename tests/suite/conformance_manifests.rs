@@ -78,7 +78,12 @@ fn conformance_kube_inject_gives_istios_answer_to_every_manifest_of_this_reposit
             (None, Some(refused)) => Err(refused.clone()),
             _ => panic!("{}: neither or both", manifest.name),
         };
-        let case = Case { name: manifest.name.clone(), setting: manifest.setting, input: manifest.input.clone(), expected };
+        let case = Case {
+            name: manifest.name.clone(),
+            setting: manifest.setting,
+            input: manifest.input.clone(),
+            expected,
+        };
         let found = against_own_recording(&meshes[case.setting], &case);
         if !found.is_empty() {
             let found: Vec<_> = found.into_iter().take(6).collect();
@@ -86,14 +91,23 @@ fn conformance_kube_inject_gives_istios_answer_to_every_manifest_of_this_reposit
         }
     }
     let all = recordings.manifests.len();
-    println!("conformance, manifests of this repository under compat: istio: {}/{all} equal", all - failed.len());
+    println!(
+        "conformance, manifests of this repository under compat: istio: {}/{all} equal",
+        all - failed.len()
+    );
     assert!(failed.is_empty(), "{} of {all} failed\n{}", failed.len(), failed.join("\n"));
 }
 
 /// What our answer differs in; what is refused need not be refused for an annotation, and zeros that say nothing to Go do
 /// not count.
 fn against_own_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
-    let options = Options { mesh, rules: Rules::TemplatesOnly, selection: Selection::ByLabels, namespace: "", template_paths: Vec::new() };
+    let options = Options {
+        mesh,
+        rules: Rules::TemplatesOnly,
+        selection: Selection::ByLabels,
+        namespace: "",
+        template_paths: Vec::new(),
+    };
     let ours = match manual::inject(&case.input, &options) {
         Ok(manifest) => match first_refusal(&manifest).map(manual::explained) {
             Some(refusal) => Err(refusal),

@@ -74,7 +74,8 @@ fn recordings_have_something_of_everything() {
         all.calls.iter().filter(|call| with(call, &all.settings[call.setting])).count()
     };
     let text = |setting: &Setting| serde_json::to_string(setting).unwrap();
-    let value = |setting: &Setting, pointer: &str| setting.values.pointer(pointer).cloned().unwrap_or_default();
+    let value =
+        |setting: &Setting, pointer: &str| setting.values.pointer(pointer).cloned().unwrap_or_default();
     let templates = |setting: &Setting, name: &str| {
         setting.config["defaultTemplates"].as_array().unwrap().iter().any(|template| template == name)
     };

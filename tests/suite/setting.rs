@@ -81,12 +81,17 @@ impl Setting {
             let (labels, annotations) = (map("labels"), map("annotations"));
             (name.clone(), Namespace { name, labels, annotations })
         });
-        let resources = self.proxy_configs.iter().map(|object| ProxyConfigResource::from_object(object).unwrap());
+        let resources =
+            self.proxy_configs.iter().map(|object| ProxyConfigResource::from_object(object).unwrap());
         Installation {
             revision: if self.revision.is_empty() { "default".to_owned() } else { self.revision.clone() },
             compat,
             platform: if self.platform == "openshift" { Platform::OpenShift } else { Platform::Kubernetes },
-            native_sidecars: if self.native_sidecars { NativeSidecars::Enabled } else { NativeSidecars::Disabled },
+            native_sidecars: if self.native_sidecars {
+                NativeSidecars::Enabled
+            } else {
+                NativeSidecars::Disabled
+            },
             compliance_policy: self.compliance_policy.clone(),
             proxy_configs: ProxyConfigs::new(resources.collect::<Vec<_>>()),
             namespaces: namespaces.collect::<BTreeMap<_, _>>(),

@@ -15,8 +15,10 @@ pub(crate) fn document_differences(mut ours: Vec<Value>, mut theirs: Vec<Value>)
         each_pod(object, &mut |pod| pod["spec"] = without_zeros(&pod["spec"], &POD_SPEC));
     }
     let each = ours.iter().zip(&theirs).enumerate();
-    each.flat_map(|(index, (ours, theirs))| differences(ours, theirs).into_iter().map(move |found| format!("{index}{found}")))
-        .collect()
+    each.flat_map(|(index, (ours, theirs))| {
+        differences(ours, theirs).into_iter().map(move |found| format!("{index}{found}"))
+    })
+    .collect()
 }
 
 /// A DeploymentConfig's `test` is no pointer either.
@@ -30,7 +32,12 @@ fn without_test(object: &mut Value) {
 /// Calls for every pod and pod template of an object.
 pub(crate) fn each_pod(object: &mut Value, with: &mut dyn FnMut(&mut Value)) {
     match object["kind"].as_str() {
-        Some("List") => object.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten().for_each(|item| each_pod(item, with)),
+        Some("List") => object
+            .get_mut("items")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+            .for_each(|item| each_pod(item, with)),
         Some("Pod") => with(object),
         Some("CronJob") => at(object, "/spec/jobTemplate/spec/template", with),
         Some("Service" | "Thing") | None => {}
