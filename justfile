@@ -10,15 +10,23 @@ fmt-check:
     cargo fmt --check
 
 clippy:
-    cargo clippy --all-targets --test e2e --test controlplane -- -D warnings
+    cargo clippy --all-targets --test e2e --test controlplane --test differential -- -D warnings
     cargo clippy --lib --no-default-features -- -D warnings
 
 test:
     cargo test
 
-# the recorded answers of Istio, in ../shared/istio-golden
-conformance:
-    cargo test --test suite conformance -- --nocapture
+# the recorded answers of Istio; `just conformance --include-ignored` for those in ../shared/istio-golden, too
+conformance *ARGS:
+    cargo test --test suite conformance -- --nocapture {{ARGS}}
+
+# Istio's own injector, asked while the test runs (the first time it is built: Go, and some minutes)
+differential *ARGS:
+    cargo test --release --test differential -- --nocapture {{ARGS}}
+
+# tests/fixtures/istio anew, from Istio's own injector
+recordings:
+    cargo test --test differential recordings_are_made -- --ignored --nocapture
 
 # the end-to-end tests, on a real control plane (the first time it is built: Go, and some minutes)
 e2e *ARGS:

@@ -8,7 +8,7 @@ use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
 use serde_json::{Map, Value};
 
 use self::{
-    decision::{Decision, DecisionInput},
+    decision::{Decision, DecisionInput, Reason},
     decode::Undecodable,
     openshift::ProxyIds,
     post::PostContext,
@@ -16,7 +16,7 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{Compat, Mesh, Nodes, Platform, Policy},
+    config::{Compat, Mesh, Nodes, Platform, Policy, ProxyConfigs},
     meshconfig::proxy,
     names, patch, pod,
 };
@@ -97,18 +97,24 @@ pub fn run_by(
     warnings.extend(annotation::without_effect(received));
     if !decision.inject {
         warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
+        // Istio's kube-inject reads the ProxyConfig of every pod but those on the host's network (`IntoObject`).
+        if rules == Rules::TemplatesOnly && decision.reason != Reason::HostNetwork {
+            effective_proxy_config(rules, mesh, received, namespace)?;
+        }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
     let respelt = check_annotations(mesh, received, &mut warnings)?;
     let proxy_config = effective_proxy_config(rules, mesh, received, namespace)?;
+    let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
     let mut pod = working_copy(received, namespace);
-    let changed = mesh.platform() == Platform::OpenShift && openshift::drop_application_user(&mut pod);
+    let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
+    let changed = in_openshift && openshift::drop_application_user(&mut pod);
     // The working copy becomes the merged pod; what the user wrote is looked up in the pod as it was received.
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
     let mut earlier = Earlier::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
-    let status_port = post::status_port(received, mesh.mesh_config(), mesh.compat());
+    let status_port = post::status_port(received, &mesh_config, mesh.compat());
     let native = native::detected(
         mesh.native_sidecars(),
         known_nodes(rules, mesh, &request.path_env, facts),
@@ -123,7 +129,7 @@ pub fn run_by(
             workload: request.workload.as_ref(),
             proxy_config: &proxy_config,
             native_sidecars: native,
-            ids: proxy_ids(mesh, facts),
+            ids: proxy_ids(mesh, &request.path_env, facts),
             stand_ins: request.stand_ins,
         };
         render::overlays(mesh, &view, &templates)
@@ -165,7 +171,7 @@ pub fn run_by(
         received: before,
         made: &made,
         earlier: &earlier,
-        mesh_config: mesh.mesh_config(),
+        mesh_config: &mesh_config,
         proxy_config: &proxy_config,
         values: mesh.values(),
         path_env: &request.path_env,
@@ -182,7 +188,7 @@ pub fn run_by(
         made: &made,
         interception_mode: mode,
         status_port: post::status_port(received, mesh.mesh_config(), Compat::Outrigger),
-        ids: proxy_ids(mesh, facts),
+        ids: proxy_ids(mesh, &request.path_env, facts),
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
 
@@ -272,9 +278,24 @@ fn effective_proxy_config<'m>(
     }
     let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
     let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
-    let resources = mesh.proxy_configs();
+    // Istio's kube-inject has no resources of the cluster.
+    let none = ProxyConfigs::default();
+    let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
     proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
+}
+
+/// MeshConfig as what follows the templates reads it. Istio's kube-inject puts the pod's ProxyConfig into it (`IntoObject`):
+/// metrics and probes then go to the status port of that.
+fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &Value) -> Cow<'m, Value> {
+    let mut mesh_config = Cow::Borrowed(mesh.mesh_config());
+    if rules == Rules::TemplatesOnly
+        && pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG).is_some()
+        && let Some(fields) = mesh_config.to_mut().as_object_mut()
+    {
+        fields.insert("defaultConfig".to_owned(), proxy_config.clone());
+    }
+    mesh_config
 }
 
 /// Gives the templates the accepted spelling of a value (a list without blanks, say); what is to count as not set is taken
@@ -321,19 +342,26 @@ fn known_nodes<'a>(
     if rules == Rules::TemplatesOnly {
         return None;
     }
+    facts.nodes.filter(|_| is_of_own_cluster(mesh, path_env))
+}
+
+/// Whether a pod is of the cluster this injector is in: the URL path may name another.
+fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
     let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
     let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
     let asked = path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
-    facts.nodes.filter(|_| asked.is_none_or(|asked| asked == own))
+    asked.is_none_or(|asked| asked == own)
 }
 
 fn node_name(pod: &Value) -> Option<&str> {
     pod.get("spec")?.get("nodeName")?.as_str()
 }
 
-/// The proxy's IDs: OpenShift gives every namespace its own.
-fn proxy_ids(mesh: &Mesh, facts: &Facts<'_>) -> ProxyIds {
+/// The proxy's IDs: OpenShift gives every namespace its own. A namespace of another cluster is not this cluster's of that
+/// name (Istio's `namespaces.ForCluster`).
+fn proxy_ids(mesh: &Mesh, path_env: &BTreeMap<String, String>, facts: &Facts<'_>) -> ProxyIds {
     let namespace = facts.namespace.filter(|_| mesh.platform() == Platform::OpenShift);
+    let namespace = namespace.filter(|_| is_of_own_cluster(mesh, path_env));
     openshift::proxy_ids(namespace.map(|namespace| &namespace.annotations))
 }
 

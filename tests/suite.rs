@@ -38,6 +38,8 @@ mod manual;
 #[cfg(feature = "server")]
 #[path = "suite/overload.rs"]
 mod overload;
+#[path = "suite/own_recordings.rs"]
+mod own_recordings;
 #[path = "suite/pods.rs"]
 mod pods;
 #[path = "suite/properties.rs"]
@@ -54,6 +56,8 @@ mod reviews;
 #[cfg(feature = "server")]
 #[path = "suite/serve.rs"]
 mod serve;
+#[path = "suite/setting.rs"]
+mod setting;
 #[cfg(feature = "server")]
 #[path = "suite/shutdown.rs"]
 mod shutdown;
@@ -74,3 +78,5 @@ mod webhook;
 mod webhook_command;
 #[path = "suite/webhook_selectors.rs"]
 mod webhook_selectors;
+#[path = "suite/zeros.rs"]
+mod zeros;

@@ -80,7 +80,10 @@ pub fn reapply(
 fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
     let is_new = match input.compat {
         Compat::Outrigger => !found.is_same(&input.earlier.overrides),
-        Compat::Istio => input.earlier.status.is_none() && !found.is_empty(),
+        // Istio asks whether there is a status, not whether it can be read.
+        Compat::Istio => {
+            pod::annotation(input.received, names::ANNOTATION_STATUS).is_none() && !found.is_empty()
+        }
     };
     let is_left_over = found.is_empty() && pod::annotation(merged, names::ANNOTATION_OVERRIDES).is_some();
     if is_new && !found.is_empty() {

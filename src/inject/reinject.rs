@@ -88,7 +88,8 @@ impl Overrides {
         };
         let mut recorded = match serde_json::from_str(text) {
             Ok(Value::Object(recorded)) => recorded,
-            Ok(Value::Null) => Map::new(),
+            // To Go's decoder null is an object without fields.
+            Ok(Value::Null) => return Ok(Overrides::default()),
             _ => return Err(malformed()),
         };
         let mut list = |key: &str| match recorded.remove(key) {

@@ -73,6 +73,8 @@ fn normal_map(map: &Map<String, Value>) -> Map<String, Value> {
     map.iter()
         .filter(|(key, _)| !["creationTimestamp", "status", "managedFields"].contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), normal(value, key)))
+        // A quantity is no pointer to Go: one that is absent is written as 0.
+        .filter(|(key, value)| !(key == "divisor" && *value == 0.0))
         .filter(|(key, value)| !is_empty(value) || (key == "emptyDir" && value.is_object()))
         .collect()
 }

@@ -1,0 +1,125 @@
+//! Differences that are known, each with its reason.
+
+use serde_json::Value;
+
+use super::{manifests::Manifest, typed};
+
+/// What was asked, and what differs.
+pub(crate) struct Difference<'a> {
+    pub(crate) asked: Asked<'a>,
+    /// The differences, each with its path.
+    pub(crate) found: &'a [String],
+}
+
+/// What was asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    Pod(&'a Value),
+    Manifest(&'a Manifest),
+}
+
+/// A known difference.
+pub(crate) struct Quirk {
+    pub(crate) name: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) explains: fn(&Difference<'_>) -> bool,
+}
+
+pub(crate) const QUIRKS: &[Quirk] = &[
+    Quirk {
+        name: "STRUCTURE_SAFE",
+        reason: "a string of the pod that YAML would read as something else stays that string here; Istio loses a part of it, \
+                 or refuses the pod because what it rendered is no YAML",
+        explains: |difference| {
+            let hostile = hostile(&difference.asked);
+            let rendered = ["invalid JSON document", "unmarshal patched pod", "strategic merge"];
+            !hostile.is_empty()
+                && difference.found.iter().all(|found| match found.split_once(": ours ") {
+                    Some((_, ours)) => hostile.iter().any(|text| ours.contains(text.as_str())),
+                    None => {
+                        let broken = rendered.iter().any(|sign| found.contains(sign));
+                        (found.starts_with("theirs denied") || found.starts_with("theirs refused")) && broken
+                    }
+                })
+        },
+    },
+    Quirk {
+        name: "NO_REVISION",
+        reason: "kube-inject without a revision: `.Revision` is `default` to a template, and empty in Istio",
+        explains: |difference| {
+            let is_named = |found: &String| found.ends_with("ours \"default\", theirs \"none\"");
+            matches!(difference.asked, Asked::Manifest(_)) && difference.found.iter().all(is_named)
+        },
+    },
+    Quirk {
+        name: "PANIC",
+        reason: "Istio's handler panics, which ends the connection without an answer",
+        explains: |difference| {
+            difference.found.iter().all(|found| found.starts_with("theirs is broken: runtime error"))
+        },
+    },
+    Quirk {
+        name: "DROPPED_USER",
+        reason: "on OpenShift the ID of the user's own proxy is taken away before the patch is made, so that the patch does not \
+                 take it away: it stays if the template has none",
+        explains: |difference| {
+            difference.found.iter().all(|found| {
+                ["runAsUser: ours absent, theirs", "runAsGroup: ours absent, theirs"]
+                    .iter()
+                    .any(|part| found.contains(part))
+            })
+        },
+    },
+    Quirk {
+        name: "UNQUOTED",
+        reason: "row §2.1: scalars that stand unquoted where the API has strings",
+        explains: |difference| matches!(difference.asked, Asked::Manifest(manifest) if manifest.unquoted),
+    },
+    Quirk {
+        name: "ZEROS",
+        reason: "row §2.5: zeros and empties of the user's own proxy in manual injection",
+        explains: |difference| matches!(difference.asked, Asked::Manifest(manifest) if manifest.zeros),
+    },
+];
+
+/// Strings of labels and annotations that do not stay what they are where a template leaves them unquoted, as JSON has them.
+fn hostile(asked: &Asked<'_>) -> Vec<String> {
+    fn collect(value: &Value, all: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    match value {
+                        Value::Object(texts) if ["labels", "annotations"].contains(&key.as_str()) => {
+                            let texts =
+                                texts.values().filter_map(Value::as_str).filter(|text| is_hostile(text));
+                            all.extend(texts.map(|text| as_shown(text)));
+                        }
+                        _ => collect(value, all),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(item, all)),
+            _ => {}
+        }
+    }
+    // Those may come from a ProxyConfig, too.
+    let mut all: Vec<_> =
+        typed::STRINGS.iter().filter(|text| is_hostile(text)).map(|text| as_shown(text)).collect();
+    match asked {
+        Asked::Pod(pod) => collect(pod, &mut all),
+        Asked::Manifest(manifest) => manifest.objects.iter().for_each(|object| collect(object, &mut all)),
+    }
+    all
+}
+
+/// As a difference shows it.
+fn as_shown(text: &str) -> String {
+    format!("{text:?}").trim_matches('"').to_owned()
+}
+
+fn is_hostile(text: &str) -> bool {
+    text.trim() != text
+        || text.contains(['"', '\'', '\n', '\u{2028}', '`'])
+        || [": ", " #", "{{"].iter().any(|part| text.contains(part))
+        || text.starts_with(['#', '-', '{', '[', '%', '&', '*', '!', '|', '>', '@', '?', ','])
+}
