@@ -64,9 +64,9 @@ pub(super) fn read(path: &Path) -> Result<Input, Failure> {
 
 /// The text of a file: UTF-8, or UTF-16 with a byte order mark, as PowerShell 5 redirects output. What is written is UTF-8.
 fn decoded(bytes: Vec<u8>) -> Result<String, String> {
-    let (units, unit): (&[u8], fn([u8; 2]) -> u16) = match bytes.as_slice() {
-        [0xff, 0xfe, units @ ..] => (units, u16::from_le_bytes),
-        [0xfe, 0xff, units @ ..] => (units, u16::from_be_bytes),
+    let (units, little) = match bytes.as_slice() {
+        [0xff, 0xfe, units @ ..] => (units, true),
+        [0xfe, 0xff, units @ ..] => (units, false),
         other => {
             // Half of the bytes of plain text in UTF-16 are zero, which UTF-8 has nowhere.
             if matches!(other, [0, second, ..] if *second != 0)
@@ -82,14 +82,13 @@ fn decoded(bytes: Vec<u8>) -> Result<String, String> {
             });
         }
     };
+    let unit = |pair: &[u8; 2]| if little { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) };
     let (pairs, rest) = units.as_chunks::<2>();
     let refused = "found a broken character of UTF-16; accepted: UTF-8, or UTF-16 with a byte order mark";
     if !rest.is_empty() {
         return Err(refused.to_owned());
     }
-    char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
-        .collect::<Result<_, _>>()
-        .map_err(|_| refused.to_owned())
+    char::decode_utf16(pairs.iter().map(unit)).collect::<Result<_, _>>().map_err(|_| refused.to_owned())
 }
 
 /// Writes to stdout.

@@ -255,7 +255,11 @@ fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
 /// What the user should know of how an object was read.
 fn corrected(corrections: &Corrections) -> Vec<Warning> {
     let Corrections { unquoted, respelt, .. } = corrections;
-    let path = |path: &str| shown_within(path, 96);
+    // It has quotes of its own, around what would read as a path.
+    let path = |path: &str| {
+        let shown = shown_within(path, 96);
+        shown.strip_prefix('"').and_then(|shown| shown.strip_suffix('"')).unwrap_or(path).to_owned()
+    };
     let mut warnings = Vec::new();
     match unquoted.count {
         0 => {}

@@ -154,7 +154,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn no_colon(&self, mark: Mark) -> Error {
-        self.at.error_at(mark, "a ':' behind the key, on the same line and at most 1024 characters on")
+        self.at.error_at(mark, "a ':' behind the key, before its line ends and at most 1024 characters on")
     }
 
     /// Remembers that the next token may be a key.
@@ -360,7 +360,7 @@ impl<'a> Scanner<'a> {
                 if !self.key_allowed {
                     return Err(self
                         .at
-                        .error("no mapping here: quotes, or a line of its own and more indentation"));
+                        .error("no mapping here: quotes around it, or a mapping that is indented below"));
                 }
                 self.roll(self.at.column(), None, Kind::BlockMappingStart, self.at.mark());
             }

@@ -105,7 +105,7 @@ fn layouts_are_read_as_sigs_yaml_reads_them() {
         }
     }
     assert!(surprises.is_empty(), "{} of {}\n{}", surprises.len(), rows.len(), surprises.join("\n"));
-    assert!(read > 3000 && excused < 200, "{read} read alike, {excused} excused");
+    assert!(read > 3000 && excused < 300, "{read} read alike, {excused} excused");
 }
 
 /// Values whose text differs from `Marshal`'s on purpose.

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn errors_name_the_file_or_the_folder() {
         let text = refused(&[&[("config", "{"), VALUES, MESH]]);
-        assert!(text.contains("dir-0/config:2:1: "), "{text}");
+        assert!(text.contains("dir-0/config:1:2: "), "{text}");
         let large = "x".repeat((8 << 20) + 1);
         let text = refused(&[&[("config", &large), VALUES, MESH]]);
         assert!(text.contains("dir-0/config: found 8388609 bytes"), "{text}");
