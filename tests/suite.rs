@@ -56,6 +56,7 @@ mod reviews;
 #[cfg(feature = "server")]
 #[path = "suite/serve.rs"]
 mod serve;
+#[allow(dead_code, reason = "shared with the differential tests")]
 #[path = "suite/setting.rs"]
 mod setting;
 #[cfg(feature = "server")]

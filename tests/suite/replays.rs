@@ -133,7 +133,8 @@ fn a_replayed_answer_is_what_the_whole_pipeline_says_of_every_pod_of_this_reposi
             }
         }
         println!("replays under `compat: {}`: {given} of {asked} siblings, all equal", compat.as_str());
-        assert!(given * 10 > asked * 6, "{given} of {asked} were replayed");
+        // Templates of the user's own look at names, and not only pass them on.
+        assert!(given * 10 > asked * 4, "{given} of {asked} were replayed");
     }
 }
 
