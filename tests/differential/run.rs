@@ -150,7 +150,6 @@ pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<Stri
     let options = Options {
         mesh,
         rules: Rules::TemplatesOnly,
-        selection: Selection::ByLabels,
         namespace: "",
         template_paths: Vec::new(),
     };
