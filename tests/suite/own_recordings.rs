@@ -58,7 +58,12 @@ pub(crate) static RECORDINGS: LazyLock<Recordings> = LazyLock::new(|| {
 impl Recordings {
     /// The configurations, in their order.
     pub(crate) fn meshes(&self, compat: Compat) -> Vec<Mesh> {
-        self.settings.iter().map(|setting| setting.mesh(compat, &self.templates).unwrap()).collect()
+        self.accepted(compat).into_iter().map(Option::unwrap).collect()
+    }
+
+    /// The same, but for those that are refused: by our own rules more are than by Istio's.
+    pub(crate) fn accepted(&self, compat: Compat) -> Vec<Option<Mesh>> {
+        self.settings.iter().map(|setting| setting.mesh(compat, &self.templates).ok()).collect()
     }
 }
 
