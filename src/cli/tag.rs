@@ -15,7 +15,7 @@ use crate::names;
 /// A tag is a MutatingWebhookConfiguration of its own, for namespaces and pods labelled istio.io/rev=TAG. It is made from
 /// that of the revision, with its caBundle, and moved by a single write, so that there is no moment in between.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  outrigger tag set prod --revision canary --overwrite")]
+#[command(after_help = "Examples:\n  outrigger tag set prod --revision canary --overwrite")]
 pub(super) struct Tag {
     #[command(subcommand)]
     command: Command,

@@ -307,7 +307,7 @@ fn an_apply_takes_away_what_is_owned_and_not_wanted_any_more() {
 fn live(revision: &str) -> Value {
     let settings = Settings {
         revision: revision.to_owned(),
-        ca_bundle: Some(format!("PEM of {revision}")),
+        ca_bundle: Some(certificate(&format!("PEM of {revision}"))),
         client: Client::Service {
             name: service_name(revision),
             port: 8443,

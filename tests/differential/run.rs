@@ -147,12 +147,7 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
 
 /// What our kube-inject differs in from what Istio's makes of a manifest.
 pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<String, String>) -> Vec<String> {
-    let options = Options {
-        mesh,
-        rules: Rules::TemplatesOnly,
-        namespace: "",
-        template_paths: Vec::new(),
-    };
+    let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let ours = match manual::inject(text, &options) {
         Ok(manifest) => {
             let refused = manifest.rows().find_map(|row| match &row.verdict {

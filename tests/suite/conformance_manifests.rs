@@ -101,12 +101,7 @@ fn conformance_kube_inject_gives_istios_answer_to_every_manifest_of_this_reposit
 /// What our answer differs in; what is refused need not be refused for an annotation, and zeros that say nothing to Go do
 /// not count.
 fn against_own_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
-    let options = Options {
-        mesh,
-        rules: Rules::TemplatesOnly,
-        namespace: "",
-        template_paths: Vec::new(),
-    };
+    let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let ours = match manual::inject(&case.input, &options) {
         Ok(manifest) => match first_refusal(&manifest).map(manual::explained) {
             Some(refusal) => Err(refusal),

@@ -17,7 +17,7 @@ use crate::webhook_config::{DEFAULT_REVISION, helm_release, revision_of, tag_of}
 
 /// List the tags: revision, namespaces that use it, and who made it.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  outrigger tag list")]
+#[command(after_help = "Examples:\n  outrigger tag list")]
 pub(super) struct List {
     /// The form of the output
     #[arg(short, long, value_name = "FORM", default_value = "table")]

@@ -16,7 +16,7 @@ use crate::webhook_config::{DEFAULT_REVISION, NAMESPACE, helm_release, tag_name,
 ///
 /// Pods of namespaces that use it would get no proxy then, so it is refused while there are any.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  outrigger tag remove prod")]
+#[command(after_help = "Examples:\n  outrigger tag remove prod")]
 pub(super) struct Remove {
     /// The tag
     #[arg(value_name = "TAG")]

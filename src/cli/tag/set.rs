@@ -19,11 +19,10 @@ use crate::webhook_config::{
 
 /// Point a tag to a revision whose server is ready.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  outrigger tag set prod --revision default\n  outrigger tag set prod --revision \
-                        canary --overwrite\n  outrigger tag set default --revision canary   (namespaces labelled \
-                        istio-injection=enabled)"
-)]
+#[command(after_help = "Examples:
+  outrigger tag set prod --revision default
+  outrigger tag set prod --revision canary --overwrite
+  outrigger tag set default --revision canary")]
 pub(super) struct Set {
     /// The tag: what namespaces say in their label istio.io/rev. The tag named default is for istio-injection=enabled
     #[arg(value_name = "TAG")]

@@ -163,7 +163,7 @@ mod tests {
             ),
             (
                 r#"{"a": {"emptyDir": "x"}}"#,
-                "volumes[a].emptyDir would be a string, where an API server takes an object",
+                "volumes[a].emptyDir would be \"x\", where an API server takes an object",
             ),
             (r#"[{"name": "a"}, {"name": "a"}]"#, "\"a\" is there twice"),
             ("7", "it is neither an object nor a list"),
@@ -181,7 +181,7 @@ mod tests {
             (r#"{"a": {"mountPath": "/a", "readonlyy": true}}"#, "\"readonlyy\" is no field of mount"),
             (
                 r#"{"a": {"mountPath": "/a", "readOnly": "true"}}"#,
-                "containers[0].volumeMounts[a].readOnly would be a string, where an API server takes true or false",
+                "containers[0].volumeMounts[a].readOnly would be \"true\", where an API server takes true or false",
             ),
             (r#"{"a": {"mountPath": "/a"}, "b": {"mountPath": "/a"}}"#, "\"/a\" is mounted twice"),
         ] {
