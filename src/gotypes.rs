@@ -9,15 +9,19 @@ mod istio;
 mod kubernetes;
 mod unions;
 
-pub(crate) use decoding::{ALWAYS_WRITTEN, EMBEDDED, NARROW};
+pub(crate) use decoding::{ALWAYS_WRITTEN, EMBEDDED};
 pub use istio::{BETA_PROXY_CONFIG, MESH_CONFIG, PROXY_CONFIG};
 pub(crate) use istio::{IRREGULAR_NAMES, ONEOFS, WIDE};
-pub(crate) use kubernetes::KUBERNETES_WIDE;
 pub use kubernetes::{
     CRON_JOB, DAEMON_SET, DEPLOYMENT, DEPLOYMENT_CONFIG, JOB, NAMESPACED_NAME, OBJECT_META, POD, POD_SPEC,
     POD_TEMPLATE_SPEC, REPLICA_SET, REPLICATION_CONTROLLER, STATEFUL_SET, TYPE_META,
 };
 pub use unions::UNIONS;
+
+/// Whether an integer field of one of Kubernetes' structs has 64 bits, alone or in a list; all others have 32.
+pub(crate) fn is_wide(ty: &str, json: &str) -> bool {
+    kubernetes::KUBERNETES_WIDE.contains(&(ty, json))
+}
 
 /// A Go struct.
 #[derive(Debug)]

@@ -36,7 +36,6 @@ mod outcome;
 mod overlay;
 pub mod overrides;
 pub mod post;
-mod quantity;
 pub mod reinject;
 pub mod render;
 pub mod replay;

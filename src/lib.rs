@@ -14,6 +14,7 @@
 //! - [`pod`]: views over a pod as JSON.
 //! - [`yaml`]: the one YAML loader and writer, with the scalar rules Kubernetes users get.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
+//! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `place`: where in a document a walk is, for patches and for errors.
 //! - `seen`: what was met before, for the stores that keep what comes back.
 //! - [`names`]: every label, annotation, container and port name, once.
@@ -34,6 +35,8 @@ pub mod patch;
 pub mod pem;
 mod place;
 pub mod pod;
+mod quantity;
+mod rfc3339;
 mod seen;
 pub mod template;
 pub mod webhook_config;

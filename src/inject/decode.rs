@@ -6,21 +6,17 @@
 //! all the same is the API server's to say.
 
 mod origin;
-mod time;
 
 use std::fmt::{self, Write};
 
 use serde_json::Value;
 
 pub use self::origin::{Origin, Undecodable};
-use super::{
-    quantity,
-    warning::{shown, shown_within},
-};
+use super::warning::{shown, shown_within};
 use crate::{
-    gotypes::{KUBERNETES_WIDE, Kind, OBJECT_META, POD_SPEC, Type},
+    gotypes::{self, Kind, OBJECT_META, POD_SPEC, Type},
     patch::Operation,
-    pod,
+    pod, quantity, rfc3339,
 };
 
 /// A place in a pod whose value cannot be decoded.
@@ -154,7 +150,9 @@ fn unreadable(value: &Value, kind: &'static Kind, field: Option<GoField>) -> Opt
         Kind::Struct(_) | Kind::Map(_) => (false, "an object"),
         Kind::List(_) => (false, "a list"),
         Kind::Bool => (value.is_boolean(), "true or false"),
-        Kind::Int if field.is_some_and(is_wide) => (value.is_i64(), "an integer of 64 bits"),
+        Kind::Int if field.is_some_and(|(ty, json)| gotypes::is_wide(ty.name, json)) => {
+            (value.is_i64(), "an integer of 64 bits")
+        }
         Kind::Int => match value.as_i64() {
             Some(number) => (i32::try_from(number).is_ok(), INT32),
             None if value.is_u64() => (false, INT32),
@@ -166,7 +164,7 @@ fn unreadable(value: &Value, kind: &'static Kind, field: Option<GoField>) -> Opt
         }
         Kind::IntOrString => (value.is_string(), "an integer or a string"),
         Kind::Quantity => (is_quantity(value), quantity::ACCEPTED),
-        Kind::Time => (value.as_str().is_some_and(time::is_time), time::ACCEPTED),
+        Kind::Time => (value.as_str().is_some_and(rfc3339::is_time), rfc3339::ACCEPTED),
         Kind::Float => (value.is_number(), "a number"),
         Kind::String => (value.is_string(), "a string"),
         // None of them is in a pod, which a test holds against the tables.
@@ -185,10 +183,6 @@ fn unreadable(value: &Value, kind: &'static Kind, field: Option<GoField>) -> Opt
 }
 
 const INT32: &str = "an integer from -2147483648 to 2147483647";
-
-fn is_wide((ty, json): GoField) -> bool {
-    KUBERNETES_WIDE.iter().any(|(known, name)| *known == ty.name && *name == json)
-}
 
 /// Go's `Quantity.UnmarshalJSON`: blanks around the text do not count, escapes in it do.
 fn is_quantity(value: &Value) -> bool {
@@ -275,4 +269,4 @@ impl fmt::Display for At<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -198,7 +198,7 @@ impl Decoder {
                 key.set_text(field.json.to_owned(), Style::Plain);
             }
             let embedded = gotypes::EMBEDDED.binary_search(&(ty.name, field.json)).is_ok();
-            let narrow = gotypes::NARROW.binary_search(&(ty.name, field.json)).is_ok();
+            let narrow = !gotypes::is_wide(ty.name, field.json);
             self.value(value, &field.kind, texts && !embedded, narrow, &place.field(field.json))?;
         }
         let mut counts = counts.into_iter();

@@ -108,7 +108,8 @@ pub(crate) fn of_kind(random: &mut Random, row: &Row) -> String {
         Kind::Interfaces => &["eth0", "net1,net2", "", "br-x", "eth0, eth1", "a b", "averyveryverylongname"],
         Kind::StatusPort => &["15099", "0", "15020", "080", "65536", "-1", " 15099 ", ""],
         Kind::Port => &["15021", "1", "0", "x", ""],
-        Kind::Uint32 => &["0", "1", "30", "300", "-1", "2147483647", "1.5", " 5", "x", ""],
+        Kind::PodLevelResources => &["add", "keep", "refuse", "Add", ""],
+        Kind::Int32 => &["0", "1", "30", "300", "-1", "2147483647", "1.5", " 5", "x", ""],
         Kind::ConfigMapName => &["boot", "a.b-c", "Not A Name", ""],
         Kind::Volumes => &[
             r#"[{"name":"uv","emptyDir":{}}]"#,

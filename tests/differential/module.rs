@@ -1,7 +1,5 @@
 //! The inputs of Istio's own tests, read from its module, and the answers that were recorded of an older Istio.
 
-use std::fs;
-
 use outrigger::config::Compat;
 use serde_json::{Map, Value, json};
 

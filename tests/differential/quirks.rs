@@ -70,16 +70,6 @@ pub(crate) const QUIRKS: &[Quirk] = &[
             })
         },
     },
-    Quirk {
-        name: "UNQUOTED",
-        reason: "row §2.1: scalars that stand unquoted where the API has strings",
-        explains: |difference| matches!(difference.asked, Asked::Manifest(manifest) if manifest.unquoted),
-    },
-    Quirk {
-        name: "ZEROS",
-        reason: "row §2.5: zeros and empties of the user's own proxy in manual injection",
-        explains: |difference| matches!(difference.asked, Asked::Manifest(manifest) if manifest.zeros),
-    },
 ];
 
 /// Strings of labels and annotations that do not stay what they are where a template leaves them unquoted, as JSON has them.

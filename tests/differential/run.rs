@@ -10,7 +10,7 @@ use std::{
 use outrigger::{
     config::{Compat, Mesh},
     inject::{
-        self, Outcome, PodRequest, Refusal, Rules, Selection,
+        self, Outcome, PodRequest, Refusal, Rules,
         manual::{self, Options, Verdict as Row},
     },
     server::webhook::path,

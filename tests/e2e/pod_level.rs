@@ -117,9 +117,9 @@ fn thousandths(amount: &Value) -> Option<i128> {
         "m" => number,
         "" => number * 1000,
         "k" => number * 1_000_000,
-        "Ki" => number * 1000 << 10,
-        "Mi" => number * 1000 << 20,
-        "Gi" => number * 1000 << 30,
+        "Ki" => (number * 1000) << 10,
+        "Mi" => (number * 1000) << 20,
+        "Gi" => (number * 1000) << 30,
         other => panic!("{other}"),
     })
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::volumes;
 use crate::config::Compat;
-use crate::inject::quantity::{self, Sign};
 use crate::inject::warning::shown_within;
+use crate::quantity::{self, Sign};
 
 /// Checks a ProxyConfig in YAML or JSON; the error says what is wrong and what is accepted.
 pub type ProxyConfigCheck<'a> = &'a dyn Fn(&str) -> Result<(), String>;

@@ -27,10 +27,10 @@ fn oracle(kind: &str) -> Vec<(String, Value)> {
 #[test]
 fn quantities_are_gos() {
     for (text, expected) in oracle("quantity") {
-        let found = crate::inject::quantity::sign(&text).map_or(Value::Null, |sign| match sign {
-            crate::inject::quantity::Sign::Negative => json!(-1),
-            crate::inject::quantity::Sign::Zero => json!(0),
-            crate::inject::quantity::Sign::Positive => json!(1),
+        let found = crate::quantity::sign(&text).map_or(Value::Null, |sign| match sign {
+            crate::quantity::Sign::Negative => json!(-1),
+            crate::quantity::Sign::Zero => json!(0),
+            crate::quantity::Sign::Positive => json!(1),
         });
         assert_eq!(found, expected, "{text:?}");
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::gotypes::Field;
 
 /// What Kubernetes' own types say of values in fields, of quantities and of times.
-pub(in crate::inject) fn fixture() -> Value {
+fn fixture() -> Value {
     serde_json::from_str(include_str!("../../../tests/fixtures/formats.json")).unwrap()
 }
 

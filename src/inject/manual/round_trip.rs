@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     gotypes::{self, Kind, Type},
-    inject::quantity,
+    quantity,
 };
 
 /// A pod as Go writes it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::quantity;
 
 #[derive(serde::Deserialize)]
 struct Fixture {
@@ -63,8 +64,8 @@ fn same(ours: &Value, theirs: &Value) -> bool {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             ours == theirs
                 || is_nothing(ours) && (is_nothing(theirs) || theirs == "0" && ours.is_null())
-                || scalar::is_quantity(text(ours).trim())
-                    && scalar::is_quantity(&text(theirs))
+                || quantity::sign(text(ours).trim()).is_some()
+                    && quantity::sign(&text(theirs)).is_some()
                     && ours != theirs
                     && !theirs.is_number()
         }

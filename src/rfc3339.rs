@@ -1,11 +1,11 @@
 //! Times, as Go's `time.Parse` reads them with the layout RFC 3339: `metav1.Time` in JSON.
 
 /// What is said of texts that are no times.
-pub(super) const ACCEPTED: &str = "a time such as 2026-01-02T03:04:05Z";
+pub(crate) const ACCEPTED: &str = "a time such as 2026-01-02T03:04:05Z";
 
 /// Whether Go reads a text as a time. Like Go, it takes an hour of one digit, a comma before fractions of a second, and
 /// offsets of 24 hours.
-pub(super) fn is_time(text: &str) -> bool {
+pub(crate) fn is_time(text: &str) -> bool {
     read(text).is_some()
 }
 
@@ -53,12 +53,14 @@ fn days(year: u32, month: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::inject::decode::tests::fixture;
 
     #[test]
     fn reads_times_as_go_does() {
-        for row in fixture()["times"].as_array().unwrap() {
+        let fixture: Value = serde_json::from_str(include_str!("../tests/fixtures/formats.json")).unwrap();
+        for row in fixture["times"].as_array().unwrap() {
             let text = row[0].as_str().unwrap();
             assert_eq!(is_time(text), row[1].as_bool().unwrap(), "{text:?}");
         }

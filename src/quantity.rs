@@ -2,7 +2,7 @@
 
 /// On which side of zero a quantity is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(crate) enum Sign {
     /// Below zero; an amount of a resource cannot be.
     Negative,
     /// Zero, which also `+` and `.` are.
@@ -12,7 +12,7 @@ pub(super) enum Sign {
 }
 
 /// What is said of texts that are no quantities.
-pub(super) const ACCEPTED: &str = "a quantity such as 500m, 2 or 1.5Gi";
+pub(crate) const ACCEPTED: &str = "a quantity such as 500m, 2 or 1.5Gi";
 
 /// Go takes any 64-bit exponent and then computes for hours; nothing that is an amount of memory is near this one.
 const LARGEST_EXPONENT: i64 = 999;
@@ -25,7 +25,7 @@ const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 
 /// Whether the text is a quantity, and on which side of zero.
-pub(super) fn sign(text: &str) -> Option<Sign> {
+pub(crate) fn sign(text: &str) -> Option<Sign> {
     let parts = Parts::of(text)?;
     Some(match (parts.is_zero(), parts.negative) {
         (true, _) => Sign::Zero,
@@ -36,7 +36,7 @@ pub(super) fn sign(text: &str) -> Option<Sign> {
 
 /// A quantity as Go writes it once it has read it (`Quantity.MarshalJSON`); nothing for what is none, or has more digits
 /// than anyone writes.
-pub(super) fn canonical(text: &str) -> Option<String> {
+pub(crate) fn canonical(text: &str) -> Option<String> {
     let parts = Parts::of(text)?;
     let read = parts.fast().map_or_else(|| parts.slow(), Some)?;
     if read.is_canonical {
@@ -62,7 +62,7 @@ pub(super) fn canonical(text: &str) -> Option<String> {
 
 /// How a number is scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Suffix {
+pub(crate) enum Suffix {
     /// By a power of 2.
     Binary(u32),
     /// By a power of 10, written as a letter.
@@ -73,13 +73,15 @@ enum Suffix {
 
 /// The parts of a text (Go's `parseQuantityString`).
 #[derive(Clone, Copy, Debug)]
-struct Parts<'t> {
-    negative: bool,
+pub(crate) struct Parts<'t> {
+    /// Whether there is a minus.
+    pub(crate) negative: bool,
     /// Digits before the point, without leading zeros; `0` if there are none.
-    whole: &'t str,
+    pub(crate) whole: &'t str,
     /// Digits after the point.
-    fraction: &'t str,
-    suffix: Suffix,
+    pub(crate) fraction: &'t str,
+    /// What the number is multiplied by.
+    pub(crate) suffix: Suffix,
 }
 
 /// A quantity that was read: `digits · 10^exponent`, unsigned.
@@ -93,7 +95,8 @@ struct Read {
 }
 
 impl<'t> Parts<'t> {
-    fn of(text: &'t str) -> Option<Parts<'t>> {
+    /// The parts of a quantity; nothing for a text that is none.
+    pub(crate) fn of(text: &'t str) -> Option<Parts<'t>> {
         let (negative, rest) = match text.as_bytes().first()? {
             b'-' => (true, text.get(1..)?),
             b'+' => (false, text.get(1..)?),
@@ -119,7 +122,8 @@ impl<'t> Parts<'t> {
         Some(Parts { negative, whole, fraction, suffix })
     }
 
-    fn is_zero(&self) -> bool {
+    /// Whether the quantity is zero.
+    pub(crate) fn is_zero(&self) -> bool {
         self.whole.bytes().chain(self.fraction.bytes()).all(|digit| digit == b'0')
     }
 
@@ -240,12 +244,13 @@ fn decimal(mut digits: u128, mut exponent: i32, as_power: bool) -> Option<String
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::inject::decode::tests::fixture;
 
     #[test]
     fn reads_and_writes_quantities_as_kubernetes_does() {
-        let fixture = fixture();
+        let fixture: Value = serde_json::from_str(include_str!("../tests/fixtures/formats.json")).unwrap();
         let mut checked = 0;
         for row in fixture["quantities"].as_array().unwrap() {
             let (text, wanted) = (row[0].as_str().unwrap(), row[1].as_str());
