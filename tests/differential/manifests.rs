@@ -12,10 +12,6 @@ pub(crate) struct Manifest {
     pub(crate) text: String,
     /// The same as JSON.
     pub(crate) objects: Vec<Value>,
-    /// Whether scalars stand unquoted in it where the API has strings.
-    pub(crate) unquoted: bool,
-    /// Whether there are zeros and empty lists in it that say nothing.
-    pub(crate) zeros: bool,
 }
 
 /// `canonical` takes out of a pod what says nothing.
@@ -51,7 +47,7 @@ pub(crate) fn manifest(
     if random.percent(10) {
         text.push_str("---\n");
     }
-    Manifest { text, objects, unquoted, zeros }
+    Manifest { text, objects }
 }
 
 /// Manifests to begin with.
