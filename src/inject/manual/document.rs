@@ -1,6 +1,9 @@
 //! Documents of a manifest: read from a text, and written back with what changed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap, HashSet},
+};
 
 use serde_json::Value;
 
@@ -136,13 +139,24 @@ pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Doc
                     message: format!("{}; accepted: {}", error.found(), error.accepted()),
                 }
             };
-            let node = yaml::parse(document.text, &Limits::default()).map_err(refused)?;
+            let node =
+                yaml::parse(&with_last_line_ended(document.text), &Limits::default()).map_err(refused)?;
             let value = node.to_value().map_err(refused)?;
             let parts =
                 Parts { text, start: document.start, separator: document.separator, document: document.text };
             parts.read(Format::Yaml, value, node, how)
         })
         .collect()
+}
+
+/// kubectl and Istio read lines and end each of them (apimachinery's `NewYAMLReader`), so that a block after `|` ends with a
+/// line feed even where the file does not.
+fn with_last_line_ended(text: &str) -> Cow<'_, str> {
+    if text.is_empty() || text.ends_with('\n') {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{text}\n"))
+    }
 }
 
 /// JSON is read as YAML once more, which keeps what is given twice and the places; a text that is too odd for that has
