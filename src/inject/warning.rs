@@ -14,9 +14,73 @@ pub struct Warning {
     pub message: String,
 }
 
+/// Every code, and what it is about; `docs/server.md` has the same table.
+pub const CODES: [(&str, &str); 35] = [
+    ("ANNOTATION_AS_LABEL", "a label that is an annotation: as a label it has no effect"),
+    ("BLANKS_IN_ANNOTATION", "blanks around a value, which do not belong to it"),
+    ("DEAD_ANNOTATION", "an annotation of Istio's API that nothing reads any more"),
+    ("DEPRECATED_ANNOTATION", "an annotation that still works and has a successor"),
+    ("DOUBTFUL_ANNOTATION", "a value that is accepted and probably not meant"),
+    ("IGNORED_ANNOTATION", "a value that has no effect"),
+    ("IGNORED_PROXY_CONFIG_FIELD", "a field of `proxy.istio.io/config` that is not known"),
+    ("IMAGE_AUTO_LEFT", "a container keeps the image `auto` and cannot start"),
+    ("INVALID_INJECT_VALUE", "`sidecar.istio.io/inject` is neither `true` nor `false`"),
+    ("KEY_CASE", "manifests only: a key in another case, which kubectl refuses"),
+    ("LABEL_AS_ANNOTATION", "an annotation that is a label: as an annotation it has no effect"),
+    ("LIKELY_POD_TEMPLATE", "manifests only: what looks like a pod template and was left alone"),
+    ("MALFORMED_STATUS", "the record of an earlier injection cannot be read"),
+    ("MISSPELT_ANNOTATION", "an annotation that is not known and close to one that is"),
+    ("MISSPELT_LABEL", "a label that is not known and close to one that is"),
+    (
+        "NAMESPACE_HAS_BOTH_LABELS",
+        "the namespace has `istio-injection` and `istio.io/rev`; the first one decides",
+    ),
+    ("NAMESPACE_LABEL_ON_POD", "a label for namespaces stands on a pod"),
+    ("OWN_VOLUME", "a volume of the pod takes the place of a template's volume of the same name"),
+    (
+        "POD_REQUESTS_LOWERED",
+        "`compat: istio`: pod-level limits without requests, so that the pod requests less than without the proxy",
+    ),
+    ("POD_RESOURCES_RAISED", "pod-level requests or limits were raised by the proxy's share"),
+    (
+        "POD_RESOURCES_TOO_SMALL",
+        "pod-level requests or limits are too small for the proxy; the API server will refuse the pod",
+    ),
+    (
+        "POLICY_COUNTS_THE_PROXY",
+        "manifests only: a rule of a Job's `podFailurePolicy` counts the proxy's exit code",
+    ),
+    ("PORT_OF_THE_PROXY", "a container's port is one of the proxy's own"),
+    (
+        "PROBES_NOT_MERGED",
+        "the agent's list of probes from an earlier injection cannot be read and stays as it is",
+    ),
+    (
+        "PROBE_ASKS_THE_NODE",
+        "a probe or hook with the host `localhost` or `127.0.0.1` asks the node, not the pod",
+    ),
+    ("PROBE_BEFORE_PROXY", "a probe or hook of an init container fails before the proxy runs"),
+    ("PROXY_CONFIG_FIELD", "a field of ProxyConfig stands as a label or annotation of its own"),
+    ("PROXY_LIMIT_ABOVE_POD", "`compat: istio`: a limit of the proxy is above the pod's"),
+    ("PROXY_RESTART_POLICY", "`restartPolicy` of the user's own proxy does not fit a native sidecar"),
+    (
+        "REVISION_OF_THE_NAMESPACE",
+        "the pod's label `istio.io/rev` is ignored because the namespace has a label",
+    ),
+    ("SETTING_NOT_ON_THE_POD", "manifests only: a setting for pods stands on the workload"),
+    ("SEVERAL_OF_ONE", "`compat: istio`: two handlers, sources or values where an API server takes one"),
+    ("UNKNOWN_PROBE_PORT", "a probe or hook names a port that its container does not have"),
+    (
+        "UNQUOTED_VALUE",
+        "manifests only: a value without quotes where the API has a string, which kubectl refuses",
+    ),
+    ("USER_OF_THE_PROXY", "a container runs as the proxy's user, so that its traffic is not redirected"),
+];
+
 impl Warning {
-    /// A warning with a stable key and a sentence.
+    /// A warning with a stable key, one of [`CODES`], and a sentence.
     pub fn new(code: &'static str, message: impl Into<String>) -> Warning {
+        debug_assert!(CODES.iter().any(|(known, _)| *known == code), "{code} has no row");
         Warning { code, message: message.into() }
     }
 }

@@ -455,7 +455,7 @@ fn all_that_an_answer_holds_has_weight() {
         Weight.weight(&Box::default(), &Arc::new(replay))
     };
     let nothing = texts(Vec::new(), Vec::new());
-    assert!(texts(vec![Warning::new("W", "w".repeat(100)); 1000], Vec::new()) - nothing >= 124_000);
+    assert!(texts(vec![Warning::new("OWN_VOLUME", "w".repeat(100)); 1000], Vec::new()) - nothing >= 124_000);
     assert!(texts(Vec::new(), vec![("".into(), 0); 1000]) - nothing >= 24_000);
 }
 
