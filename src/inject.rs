@@ -164,8 +164,8 @@ pub fn run_by(
         user_volumes::check_mounts(received, &merged).map_err(Refusal::Annotations)?;
     } else {
         warnings.extend(user_volumes::check_mounts(received, &merged).err().iter().flatten().map(doubtful));
-        warnings.extend(merged_unions(before, &merged));
     }
+    warnings.extend(merged_unions(before, &merged));
     let context = PostContext {
         received: before,
         made: &made,
@@ -319,7 +319,8 @@ fn doubtful(offence: &annotation::Offence) -> Warning {
 /// How many of them are named: an API server passes on a few warnings only.
 const MOST_UNION_WARNINGS: usize = 8;
 
-/// What an API server will refuse because user and template each chose another kind, as Istio leaves it.
+/// What an API server will refuse because two kinds were chosen: by user and template, as Istio leaves it, or by a template
+/// for some pods only, which no sample showed.
 fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
     let merged = unions::offences(merged);
     if merged.is_empty() {

@@ -87,9 +87,15 @@ pub(super) fn makes(overlays: &[(&str, Value)], list: &str, name: &str) -> bool 
 }
 
 /// Takes out what a template has left empty: an object, map or list of the pod without anything in it says nothing, as
-/// when a loop runs over nothing. In Istio it takes the user's own away.
+/// when a loop runs over nothing. In Istio it takes the user's own away, up to all of `spec` and `metadata`.
 fn keep_what_is_left_empty(overlay: &mut Value) {
     for (key, ty) in [("spec", &POD_SPEC), ("metadata", &OBJECT_META)] {
+        let is_empty = |value: &Value| value.is_null() || value.as_str().is_some_and(str::is_empty);
+        if let Some(overlay) = overlay.as_object_mut()
+            && overlay.get(key).is_some_and(is_empty)
+        {
+            overlay.remove(key);
+        }
         let Some(Value::Object(fields)) = overlay.get_mut(key) else { continue };
         fields.retain(|key, value| {
             let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);

@@ -24,6 +24,7 @@ mod token;
 mod view;
 
 pub use cluster_env::environment;
+pub(super) use pod_resources::Amount;
 pub use prometheus::{PROXY_PORTS, clear_annotations, port_annotation};
 pub use status_port::status_port;
 

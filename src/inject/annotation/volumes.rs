@@ -63,6 +63,9 @@ fn items(value: &str) -> Result<Vec<Value>, String> {
         Ok(Value::Object(by_name)) => by_name
             .into_iter()
             .map(|(name, item)| match item {
+                Value::Object(item) if item.is_empty() => {
+                    Err(format!("{} is empty", shown_within(&name, 24)))
+                }
                 Value::Object(item) => Ok(usual(item, Some(name))),
                 _ => Err(format!("{} is not an object", shown_within(&name, 24))),
             })
@@ -149,7 +152,8 @@ mod tests {
     #[test]
     fn volumes_have_known_fields_one_source_and_a_name() {
         for (value, wanted) in [
-            (r#"{"a": {"emptyDir": {}}, "b": {"Secret": {"secretName": "s"}}, "c": {}}"#, ""),
+            (r#"{"a": {"emptyDir": {}}, "b": {"Secret": {"secretName": "s"}}}"#, ""),
+            (r#"{"c": {}}"#, "\"c\" is empty"),
             (r#"[{"name": "a", "hostPath": {"path": "/x"}}]"#, ""),
             (r#"{"a": {"emptydirr": {}}}"#, "\"emptydirr\" is no field of volume"),
             (r#"{"a": {"secret": {"name": "s"}}}"#, "\"name\" is no field of secret"),

@@ -5,13 +5,66 @@
 
 use serde_json::Value;
 
-use crate::{inject::unions, pod};
+use crate::{
+    inject::{post::Amount, unions},
+    pod, quantity,
+};
 
 /// What a sample has lost, or what an API server would refuse of the result, in a sentence.
 pub(super) fn loss(sample: &Value, injected: &Value) -> Option<String> {
-    lost_by_name(sample, injected)
+    lost_metadata(sample, injected)
+        .or_else(|| lost_by_name(sample, injected))
         .or_else(|| lost_toleration(sample, injected))
         .or_else(|| several(sample, injected))
+        .or_else(|| impossible_resources(sample, injected))
+}
+
+fn lost_metadata(sample: &Value, injected: &Value) -> Option<String> {
+    let field = |pod: &Value, key: &str| pod::at(pod, &["metadata", key]).cloned();
+    let names = ["name", "generateName"].into_iter();
+    let lost = names.filter(|key| field(sample, key).is_some()).find(|key| field(injected, key).is_none());
+    if let Some(key) = lost {
+        return Some(format!("the pod would lose its metadata.{key}"));
+    }
+    ["labels", "annotations"].into_iter().find_map(|map| {
+        let (own, kept) = (field(sample, map)?, field(injected, map).unwrap_or_default());
+        let lost = own.as_object()?.keys().find(|key| kept.get(key.as_str()).is_none())?;
+        Some(format!("metadata.{map} of the pod would lose its own {lost}"))
+    })
+}
+
+/// Requests above limits, or amounts below zero, of a container that templates make: every API server refuses them.
+fn impossible_resources(sample: &Value, injected: &Value) -> Option<String> {
+    let is_own = |list: &str, name: &str| pod::find(pod::spec_list(sample, list), name).is_some();
+    ["containers", "initContainers"].into_iter().find_map(|list| {
+        let made =
+            pod::spec_list(injected, list).iter().filter(|container| !is_own(list, pod::name(container)));
+        made.into_iter().find_map(|container| {
+            let amounts = |kind: &str| pod::at(container, &["resources", kind]).and_then(Value::as_object);
+            let place = |kind: &str, key: &str| {
+                format!("spec.{list}[{}].resources.{kind}.{key}", pod::name(container))
+            };
+            let negative = ["requests", "limits"].into_iter().find_map(|kind| {
+                let is_negative =
+                    |value: &Value| quantity::sign(&written(value)) == Some(quantity::Sign::Negative);
+                let (key, value) = amounts(kind)?.iter().find(|(_, value)| is_negative(value))?;
+                Some(format!("{} would be {}, which is below zero", place(kind, key), written(value)))
+            });
+            negative.or_else(|| {
+                amounts("requests")?.iter().find_map(|(key, request)| {
+                    let limit = amounts("limits")?.get(key)?;
+                    (Amount::of(request)? > Amount::of(limit)?).then(|| {
+                        let (request, limit) = (written(request), written(limit));
+                        format!("{} would be {request}, above the limit of {limit}", place("requests", key))
+                    })
+                })
+            })
+        })
+    })
+}
+
+fn written(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Lists of elements with names, each with the lists where the element may be afterwards.
@@ -87,6 +140,41 @@ mod tests {
             "",
             "a template has its own"
         );
+    }
+
+    #[test]
+    fn metadata_that_goes_is_found() {
+        let before = json!({"metadata": {"generateName": "a-", "labels": {"app": "a"}}, "spec": {}});
+        let said = |after: Value| loss(&before, &after).unwrap_or_default();
+        assert_eq!(said(before.clone()), "");
+        assert_eq!(said(json!({"spec": {}})), "the pod would lose its metadata.generateName");
+        assert_eq!(
+            said(json!({"metadata": {"generateName": "a-", "labels": {"x": "y"}}, "spec": {}})),
+            "metadata.labels of the pod would lose its own app"
+        );
+    }
+
+    #[test]
+    fn resources_that_cannot_be_are_found_in_what_templates_make() {
+        let made = |requests: Value, limits: Value| json!({"containers": [{"name": "made", "resources": {"requests": requests, "limits": limits}}]});
+        for (requests, limits, wanted) in [
+            (json!({"cpu": "2"}), json!({"cpu": "2000m"}), ""),
+            (json!({"cpu": 3}), json!({"memory": "1Gi"}), ""),
+            (
+                json!({"cpu": 3, "memory": "1Gi"}),
+                json!({"cpu": "2000m"}),
+                "spec.containers[made].resources.requests.cpu would be 3, above the limit of 2000m",
+            ),
+            (
+                json!({"memory": "-1"}),
+                json!({}),
+                "spec.containers[made].resources.requests.memory would be -1, which is below zero",
+            ),
+        ] {
+            assert_eq!(said(json!({}), made(requests, limits)), wanted);
+        }
+        let own = made(json!({"cpu": 3}), json!({"cpu": 1}));
+        assert_eq!(said(own.clone(), own), "", "what the pod came with is the API server's to refuse");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use self::amount::Amount;
+pub(in crate::inject) use self::amount::Amount;
 use super::{Error, PostContext};
 use crate::config::Compat;
 use crate::inject::warning::{Warning, shown_within};

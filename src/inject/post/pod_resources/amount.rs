@@ -18,12 +18,12 @@ const MOST_DIGITS: usize = 256;
 
 /// How much of a resource, in nano-units; never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Amount(u128);
+pub(in crate::inject) struct Amount(u128);
 
 impl Amount {
     /// Reads what a pod says: a quantity as text, or a number. Nothing if it is none, is negative, or is more than any
     /// machine has: such a pod is for the API server and the scheduler to judge.
-    pub(super) fn of(value: &Value) -> Option<Amount> {
+    pub(in crate::inject) fn of(value: &Value) -> Option<Amount> {
         match value {
             Value::String(text) => Amount::parse(text),
             Value::Number(number) => Amount::parse(&number.to_string()),
