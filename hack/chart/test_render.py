@@ -1,5 +1,6 @@
 """What the chart renders, for every file of hack/chart/values."""
 
+import base64
 import functools
 import itertools
 import json
@@ -201,7 +202,7 @@ class TheWebhooks(unittest.TestCase):
         for _, webhook in self.entries("remote"):
             self.assertEqual(webhook["clientConfig"], {
                 "url": "https://injector.example.com:443/inject/cluster/east/net/network-east",
-                "caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"})
+                "caBundle": base64.b64encode(PEM.encode()).decode()})
 
     def test_call_a_port_that_the_service_has(self):
         for name in set(WITH_SERVER) - {"scope-namespace"}:
@@ -223,6 +224,85 @@ class TheWebhooks(unittest.TestCase):
     def test_take_the_reinvocation_policy_from_istio_s_key(self):
         self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("istiod")}, {"IfNeeded"})
         self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("default")}, {"Never"})
+
+
+# The certificate of static.yaml, and of remote.yaml in base64.
+PEM = yaml.safe_load((CHART.parent.parent / "hack/chart/values/static.yaml").read_text())["certificates"]["static"]["caBundle"]
+
+
+class TheCaBundle(unittest.TestCase):
+    """It is public: everybody who may read webhook configurations reads it."""
+
+    BODY = PEM.split("\n", 1)[1].rsplit("\n", 2)[0]
+    KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAA\n-----END PRIVATE KEY-----\n"
+
+    def rendered(self, text, where):
+        """What is in the webhooks for a text that is given at one of the places that take one."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", newline="") as file:
+            if where == "certificates.static.caBundle":
+                values = {"certificates": {"static": {"caBundle": text}}}
+            else:
+                values = {"istiodRemote": {"injectionCABundle": text}}
+            json.dump(values, file)
+            file.flush()
+            name = {"certificates.static.caBundle": "static", "istiodRemote.injectionCABundle": "remote"}[where]
+            text = render(name, pathlib.Path(file.name), namespace=NAMESPACE)
+        found = {webhook["clientConfig"]["caBundle"] for document in objects(text)
+                 if document["kind"] == "MutatingWebhookConfiguration" for webhook in document["webhooks"]}
+        self.assertEqual(len(found), 1)
+        return base64.b64decode(found.pop(), validate=True).decode()
+
+    def everywhere(self, text):
+        """As it is, and in base64, at each of the places."""
+        encoded = base64.encodebytes(text.encode()).decode()
+        for where in ("certificates.static.caBundle", "istiodRemote.injectionCABundle"):
+            for given in (text, encoded):
+                yield where, given
+
+    def test_is_the_certificates_and_nothing_else(self):
+        for text, wanted in (
+            (PEM, PEM),
+            (PEM.rstrip("\n"), PEM),
+            (PEM.replace("\n", "\r\n"), PEM),
+            (PEM + PEM, PEM + PEM),
+            ("# the root of 2026\n" + PEM + "\nsubject=CN = tests\n\n" + PEM + "that is all\n", PEM + PEM),
+        ):
+            for where, given in self.everywhere(text):
+                with self.subTest(where, given=given):
+                    self.assertEqual(self.rendered(given, where), wanted)
+
+    def test_is_refused_where_it_is_anything_else(self):
+        for text, problem in (
+            (PEM + self.KEY, "found a private key"),
+            (self.KEY + PEM, "found a private key"),
+            (PEM + self.KEY.replace("PRIVATE", "EC PRIVATE"), "found a private key"),
+            (PEM + "  " + self.KEY.replace("\n", "\n  "), "found a private key"),
+            ("  " + PEM.replace("\n", "\n  "), "does not start its line"),
+            ("\ufeff" + PEM, "does not start its line"),
+            (PEM.rstrip("\n") + PEM, "does not start its line"),
+            (PEM.replace("\n", " "), "does not start its line"),
+            (PEM.rstrip("\n") + " and more\n", "does not start its line"),
+            (PEM.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), "found a block \\\"TRUSTED CERTIFICATE\\\""),
+            (PEM + PEM.replace("CERTIFICATE", "X509 CRL"), "found a block \\\"X509 CRL\\\""),
+            (PEM.replace("-----END CERTIFICATE-----\n", ""), "found a block that has no BEGIN, no END"),
+            (PEM.split("\n", 1)[1] + PEM, "found a block that has no BEGIN, no END"),
+            ("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "found a block that has no BEGIN, no END"),
+            (PEM.replace("MIIB", "M*IB"), "that is not base64"),
+            (PEM.replace("-----\nMIIB", "-----\nProc-Type: 4,ENCRYPTED\n\nMIIB"), "that is not base64"),
+            (PEM.replace("MIIB", "MII"), "no certificate in base64"),
+            (PEM.replace("MIIB", "AIIB"), "no certificate in base64"),
+            ("garbage", "found no certificate in PEM"),
+            (self.BODY, "found no certificate in PEM"),
+            (" ", "found no certificate in PEM"),
+        ):
+            for where, given in self.everywhere(text):
+                with self.subTest(where, given=given):
+                    with self.assertRaises(Refused) as refused:
+                        self.rendered(given, where)
+                    message = " ".join(str(refused.exception).split()).replace('\\"', '"')
+                    self.assertIn(where + ": found", message)
+                    self.assertIn(problem.replace('\\"', '"'), message)
+                    self.assertNotIn(self.BODY.splitlines()[1], message)
 
 
 RULES = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}]
@@ -494,6 +574,17 @@ class TheBundle(unittest.TestCase):
         self.assertEqual((bundle["revision"], bundle["values"]["revision"]), ("1-30-2", "1-30-2"))
         self.assertEqual(bundle["values"]["revisionTags"], ["prod", "stable"])
         self.assertEqual(bundle["mesh"]["defaultConfig"]["discoveryAddress"], "istiod-1-30-2.istio-system.svc:15012")
+
+    def test_leads_to_the_istiod_of_another_cluster(self):
+        """As in Istio: the Service istiod without a revision has the address, with an injector here istiod-remote."""
+        self.assertEqual(self.bundle("remote-pilot")["mesh"]["defaultConfig"]["discoveryAddress"],
+                         "istiod.istio-system.svc:15012")
+        both = ["istiodRemote.enabled=true", "istiodRemote.enabledLocalInjectorIstiod=true"]
+        for sets, name in (([both[1]], "istiod"), (both, "istiod-remote"), (["revision=canary"], "istiod")):
+            with self.subTest(sets):
+                bundle, = [d["data"]["bundle"] for d in objects(render("remote-pilot", sets=sets)) if d["kind"] == "ConfigMap"]
+                self.assertEqual(yaml.safe_load(bundle)["mesh"]["defaultConfig"]["discoveryAddress"],
+                                 f"{name}.istio-system.svc:15012")
 
     def test_is_taken_by_the_server(self):
         binary = outrigger()
