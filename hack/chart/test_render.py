@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
+import schema
 import yaml
 from chart import (
     CHART, NAMESPACE, ROOT, VALUES, Refused, arguments, helm, matches, namespace_of, objects, of_kind, only, render,
@@ -533,6 +534,16 @@ class TheNotes(unittest.TestCase):
         self.assertIn("active at once", self.notes("static"))
         self.assertNotIn("active at once", self.notes("static", "--set", "webhook.failurePolicy=Ignore"))
 
+    def test_say_what_a_server_elsewhere_that_is_not_there_does_to_pods(self):
+        """Before it serves the entries have no rules, unless somebody else would have to put them in."""
+        def notes(*arguments):
+            return " ".join(self.notes("elsewhere", *arguments).split())
+        self.assertIn("no pod waits for it: the entries of its webhooks get their rules then. If it goes away after that, pods of "
+                      "injected namespaces are refused: hack/chart/serve outrigger", notes())
+        self.assertIn("are not injected: hack", notes("--set", "webhook.failurePolicy=Ignore"))
+        self.assertIn("With nothing there, pods of injected namespaces are refused: hack",
+                      notes("--set", "certificates.mode=files", "--set", "certificates.files.secretName=x"))
+
 
 class TheBundle(unittest.TestCase):
     def bundle(self, name):
@@ -653,6 +664,19 @@ class Refusals(unittest.TestCase):
         ("dnsPolicy=None", "dnsPolicy"),
         ("monitoring.prometheusRule.runbook=docs/operations.md", "runbook"),
         ('revisionTags=["default"]', "revisionTags"),
+        ("image.repository=registry.example.com/outrigger:0.1.0", "which has a tag"),
+        ("image.repository=registry.example.com:5000/outrigger:0.1.0", "which has a tag"),
+        ("image.repository=registry.example.com/outrigger:", "which has a tag"),
+        ("image.repository=outrigger@sha256:" + "0" * 64, "which has a tag or a digest"),
+        ("image.repository=https://registry.example.com/outrigger", "which has a scheme"),
+        ("image.repository= registry.example.com/outrigger", "which has a blank"),
+        ("image.repository= ", "image.repository: found nothing"),
+        ("image.tag=a b", "image.tag: found"),
+        ("terminationGracePeriodSeconds=25", "terminationGracePeriodSeconds: found 25"),
+        ("terminationGracePeriodSeconds=3", "terminationGracePeriodSeconds: found 3"),
+        ("server.drainDelay=1m30s", "terminationGracePeriodSeconds: found 30"),
+        ("server.shutdownGrace=25000ms", "terminationGracePeriodSeconds: found 30"),
+        ("server.drainDelay=0.01h", "terminationGracePeriodSeconds: found 30"),
         # The name of a Service has at most 63 characters.
         ("revision=" + "r" * 54, "revision"),
     ]
@@ -679,6 +703,52 @@ class Refusals(unittest.TestCase):
         render("remote", image=False)
         render("scope-cluster", image=False)
 
+    def test_do_not_hit_what_is_right(self):
+        for sets, image in (
+            (["image.repository=registry.example.com:5000/team/outrigger"], "registry.example.com:5000/team/outrigger:0.1.0"),
+            (["image.repository=localhost/outrigger", "image.tag=1.2.3-rc.1_x"], "localhost/outrigger:1.2.3-rc.1_x"),
+        ):
+            deployment, = [d for d in objects(render("default", sets=sets)) if d["kind"] == "Deployment"]
+            self.assertEqual(deployment["spec"]["template"]["spec"]["containers"][0]["image"], image)
+        render("default", sets=["terminationGracePeriodSeconds=26"])
+        render("default", sets=["server.drainDelay=1m30s", "terminationGracePeriodSeconds=111"])
+
+    def test_name_what_is_null_and_must_not_be(self):
+        """helm takes a key that is null out of the defaults, and templates would say that they met a nil pointer."""
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        required, free = [], {}
+        def walk(values, schema, path, into):
+            for key, value in values.items():
+                inner = schema.get("properties", {}).get(key, {})
+                if key in schema.get("required", []):
+                    required.append((*path, key))
+                    if isinstance(value, dict):
+                        into[key] = {}
+                        walk(value, inner, (*path, key), into[key])
+                elif value in ("", None, [], {}):
+                    into[key] = None
+        walk(values, schema, (), free)
+        self.assertGreater(len(required), 60)
+        # What is not required, and empty by default, can be null; image stays as it is given.
+        free.pop("image", None)
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            json.dump(free, file)
+            file.flush()
+            self.assertEqual(render("default", pathlib.Path(file.name), namespace=NAMESPACE), render("default"))
+        # All sections at once, and in each of them everything at once.
+        for depth in (1, 2, 3, 4):
+            paths = [path for path in required if len(path) == depth]
+            with self.assertRaises(Refused) as refused:
+                render("default", sets=[".".join(path) + "=null" for path in paths])
+            message = str(refused.exception)
+            self.assertNotIn("nil pointer", message)
+            for path in paths:
+                at = "".join(f"/{step}" for step in path[:-1])
+                found = re.search(rf"at '{at}': missing propert(?:y|ies) (.*)", message)
+                with self.subTest(path):
+                    self.assertIn(f"'{path[-1]}'", found.group(1) if found else message)
+
     # One key of each is misspelt, the one with the mark; at every depth that is read.
     MISSPELT = [
         "!globl.hub", "global.!hubb", "global.!prox.logLevel", "global.proxy.!loglevel", "global.proxy.!resource.requests",
@@ -691,6 +761,12 @@ class Refusals(unittest.TestCase):
         "sidecarInjectorWebhook.!rewriteAppHttpProbe", "istiodRemote.!injectionUrl",
         "meshConfig.!outboundTraficPolicy.mode", "meshConfig.defaultConfig.!holdAplicationUntilProxyStarts",
         "_internal_defaults_do_not_set.!globle.hub", "_internal_defaults_do_not_set.global.!proxi.logLevel",
+        "meshConfig.defaultConfig.tracing.zipkin.!adress", "meshConfig.defaultConfig.image.!imageTyp",
+        "meshConfig.defaultConfig.gatewayTopology.!numTrustdProxies", "meshConfig.default_config.proxyStatsMatcher.!inclusionPrefix",
+        "meshConfig.defaultConfig.tracing.customTags.team.literal.!valu", "meshConfig.outboundTrafficPolicy.!mod",
+        "meshConfig.tls_defaults.!ecdh_curve", "meshConfig.defaultConfig.privateKeyProvider.cryptomb.!polldelay",
+        "global.waypoint.!resource", "global.waypoint.resources.!limit", "global.proxy.lifecycle.preStop.exec.!comand",
+        "gateways.securityContext.!runAsUsr", "gateways.securityContext.seccompProfile.!typ", "pilot.!gatewayClasses.x",
         "server.!logFormt", "certificates.controller.!caLifetme", "webhook.matchConditions.!presets",
         "monitoring.serviceMonitor.!enabl", "configuration.istio.!configMap",
     ]
@@ -706,6 +782,9 @@ class Refusals(unittest.TestCase):
             place = "".join(f"/{step}" for step in above.split(".") if step)
             with self.subTest(setting):
                 self.assertIn(rest.split(".")[0], places.get(place, set()))
+        for setting in ('extensionProviders=[{"name": "a", "zipkin": {"servce": "b"}}]', 'caCertificates=[{"pen": "x"}]'):
+            with self.assertRaises(Refused):
+                render("default", sets=["meshConfig." + setting])
         for selector in ('[{"matchLabel": {"a": "b"}}]', '[{"matchExpressions": [{"key": "a", "op": "Exists"}]}]'):
             with self.assertRaises(Refused):
                 render("default", sets=["sidecarInjectorWebhook.neverInjectSelector=" + selector])
@@ -826,6 +905,31 @@ class TheSchema(unittest.TestCase):
             names = set(re.findall(r'^    f\("\w+", "(\w+)"', body, re.MULTILINE))
             self.assertGreater(len(names), 30)
             self.assertEqual(names - self.properties(path), set())
+
+    def test_is_written_from_the_injector_s_tables_of_types(self):
+        """`python3 schema.py` in hack/chart writes it anew."""
+        text = schema.SCHEMA.read_text()
+        self.assertEqual(schema.text(schema.written(json.loads(text))), text)
+
+    def test_takes_mesh_config_with_every_kind_of_field(self):
+        values = {"meshConfig": {
+            "defaultConfig": {
+                "tracing": {"zipkin": {"address": "a:1"}, "customTags": {"a": {"literal": {"value": "b"}}}, "sampling": 1.5},
+                "image": {"imageType": "distroless"}, "gatewayTopology": {"numTrustedProxies": 1},
+                "proxy_stats_matcher": {"inclusion_prefixes": ["a"]}, "proxyMetadata": {"ANY": "x"},
+                "readinessProbe": {"httpGet": {"port": 1}}, "runtimeValues": {"a.b": "c"}},
+            "extensionProviders": [
+                {"name": "a", "envoyFileAccessLog": {"path": "/dev/stdout", "logFormat": {"labels": {"any": {"thing": "x"}}}}},
+                {"name": "b", "opentelemetry": {"service": "c", "port": 1, "resource_detectors": {"environment": {}}}}],
+            "localityLbSetting": {"distribute": [{"from": "a/*", "to": {"b/*": 100}}]},
+            "discoverySelectors": [{"matchLabels": {"a": "b"}}], "ca": None, "tlsDefaults": None},
+            "gateways": {"securityContext": {"sysctls": [{"name": "a", "value": "b"}], "runAsUser": 1337}},
+            "global": {"proxy": {"lifecycle": {"preStop": {"exec": {"command": ["a"]}}}},
+                       "waypoint": {"resources": {"limits": {"cpu": "1"}}, "nodeSelector": {"a": "b"}, "tolerations": []}}}
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            json.dump(values, file)
+            file.flush()
+            render("default", pathlib.Path(file.name), namespace=NAMESPACE)
 
     def test_knows_the_types_the_injector_reads(self):
         """What src/config/values.rs checks the type of."""
