@@ -1,5 +1,6 @@
 """What the chart renders, for every file of hack/chart/values."""
 
+import base64
 import functools
 import itertools
 import json
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
+import schema
 import yaml
 from chart import (
     CHART, NAMESPACE, ROOT, VALUES, Refused, arguments, helm, matches, namespace_of, objects, of_kind, only, render,
@@ -201,7 +203,7 @@ class TheWebhooks(unittest.TestCase):
         for _, webhook in self.entries("remote"):
             self.assertEqual(webhook["clientConfig"], {
                 "url": "https://injector.example.com:443/inject/cluster/east/net/network-east",
-                "caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"})
+                "caBundle": base64.b64encode(PEM.encode()).decode()})
 
     def test_call_a_port_that_the_service_has(self):
         for name in set(WITH_SERVER) - {"scope-namespace"}:
@@ -223,6 +225,85 @@ class TheWebhooks(unittest.TestCase):
     def test_take_the_reinvocation_policy_from_istio_s_key(self):
         self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("istiod")}, {"IfNeeded"})
         self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("default")}, {"Never"})
+
+
+# The certificate of static.yaml, and of remote.yaml in base64.
+PEM = yaml.safe_load((CHART.parent.parent / "hack/chart/values/static.yaml").read_text())["certificates"]["static"]["caBundle"]
+
+
+class TheCaBundle(unittest.TestCase):
+    """It is public: everybody who may read webhook configurations reads it."""
+
+    BODY = PEM.split("\n", 1)[1].rsplit("\n", 2)[0]
+    KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAA\n-----END PRIVATE KEY-----\n"
+
+    def rendered(self, text, where):
+        """What is in the webhooks for a text that is given at one of the places that take one."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", newline="") as file:
+            if where == "certificates.static.caBundle":
+                values = {"certificates": {"static": {"caBundle": text}}}
+            else:
+                values = {"istiodRemote": {"injectionCABundle": text}}
+            json.dump(values, file)
+            file.flush()
+            name = {"certificates.static.caBundle": "static", "istiodRemote.injectionCABundle": "remote"}[where]
+            text = render(name, pathlib.Path(file.name), namespace=NAMESPACE)
+        found = {webhook["clientConfig"]["caBundle"] for document in objects(text)
+                 if document["kind"] == "MutatingWebhookConfiguration" for webhook in document["webhooks"]}
+        self.assertEqual(len(found), 1)
+        return base64.b64decode(found.pop(), validate=True).decode()
+
+    def everywhere(self, text):
+        """As it is, and in base64, at each of the places."""
+        encoded = base64.encodebytes(text.encode()).decode()
+        for where in ("certificates.static.caBundle", "istiodRemote.injectionCABundle"):
+            for given in (text, encoded):
+                yield where, given
+
+    def test_is_the_certificates_and_nothing_else(self):
+        for text, wanted in (
+            (PEM, PEM),
+            (PEM.rstrip("\n"), PEM),
+            (PEM.replace("\n", "\r\n"), PEM),
+            (PEM + PEM, PEM + PEM),
+            ("# the root of 2026\n" + PEM + "\nsubject=CN = tests\n\n" + PEM + "that is all\n", PEM + PEM),
+        ):
+            for where, given in self.everywhere(text):
+                with self.subTest(where, given=given):
+                    self.assertEqual(self.rendered(given, where), wanted)
+
+    def test_is_refused_where_it_is_anything_else(self):
+        for text, problem in (
+            (PEM + self.KEY, "found a private key"),
+            (self.KEY + PEM, "found a private key"),
+            (PEM + self.KEY.replace("PRIVATE", "EC PRIVATE"), "found a private key"),
+            (PEM + "  " + self.KEY.replace("\n", "\n  "), "found a private key"),
+            ("  " + PEM.replace("\n", "\n  "), "does not start its line"),
+            ("\ufeff" + PEM, "does not start its line"),
+            (PEM.rstrip("\n") + PEM, "does not start its line"),
+            (PEM.replace("\n", " "), "does not start its line"),
+            (PEM.rstrip("\n") + " and more\n", "does not start its line"),
+            (PEM.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), "found a block \\\"TRUSTED CERTIFICATE\\\""),
+            (PEM + PEM.replace("CERTIFICATE", "X509 CRL"), "found a block \\\"X509 CRL\\\""),
+            (PEM.replace("-----END CERTIFICATE-----\n", ""), "found a block that has no BEGIN, no END"),
+            (PEM.split("\n", 1)[1] + PEM, "found a block that has no BEGIN, no END"),
+            ("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "found a block that has no BEGIN, no END"),
+            (PEM.replace("MIIB", "M*IB"), "that is not base64"),
+            (PEM.replace("-----\nMIIB", "-----\nProc-Type: 4,ENCRYPTED\n\nMIIB"), "that is not base64"),
+            (PEM.replace("MIIB", "MII"), "no certificate in base64"),
+            (PEM.replace("MIIB", "AIIB"), "no certificate in base64"),
+            ("garbage", "found no certificate in PEM"),
+            (self.BODY, "found no certificate in PEM"),
+            (" ", "found no certificate in PEM"),
+        ):
+            for where, given in self.everywhere(text):
+                with self.subTest(where, given=given):
+                    with self.assertRaises(Refused) as refused:
+                        self.rendered(given, where)
+                    message = " ".join(str(refused.exception).split()).replace('\\"', '"')
+                    self.assertIn(where + ": found", message)
+                    self.assertIn(problem.replace('\\"', '"'), message)
+                    self.assertNotIn(self.BODY.splitlines()[1], message)
 
 
 RULES = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}]
@@ -453,6 +534,16 @@ class TheNotes(unittest.TestCase):
         self.assertIn("active at once", self.notes("static"))
         self.assertNotIn("active at once", self.notes("static", "--set", "webhook.failurePolicy=Ignore"))
 
+    def test_say_what_a_server_elsewhere_that_is_not_there_does_to_pods(self):
+        """Before it serves the entries have no rules, unless somebody else would have to put them in."""
+        def notes(*arguments):
+            return " ".join(self.notes("elsewhere", *arguments).split())
+        self.assertIn("no pod waits for it: the entries of its webhooks get their rules then. If it goes away after that, pods of "
+                      "injected namespaces are refused: hack/chart/serve outrigger", notes())
+        self.assertIn("are not injected: hack", notes("--set", "webhook.failurePolicy=Ignore"))
+        self.assertIn("With nothing there, pods of injected namespaces are refused: hack",
+                      notes("--set", "certificates.mode=files", "--set", "certificates.files.secretName=x"))
+
 
 class TheBundle(unittest.TestCase):
     def bundle(self, name):
@@ -494,6 +585,17 @@ class TheBundle(unittest.TestCase):
         self.assertEqual((bundle["revision"], bundle["values"]["revision"]), ("1-30-2", "1-30-2"))
         self.assertEqual(bundle["values"]["revisionTags"], ["prod", "stable"])
         self.assertEqual(bundle["mesh"]["defaultConfig"]["discoveryAddress"], "istiod-1-30-2.istio-system.svc:15012")
+
+    def test_leads_to_the_istiod_of_another_cluster(self):
+        """As in Istio: the Service istiod without a revision has the address, with an injector here istiod-remote."""
+        self.assertEqual(self.bundle("remote-pilot")["mesh"]["defaultConfig"]["discoveryAddress"],
+                         "istiod.istio-system.svc:15012")
+        both = ["istiodRemote.enabled=true", "istiodRemote.enabledLocalInjectorIstiod=true"]
+        for sets, name in (([both[1]], "istiod"), (both, "istiod-remote"), (["revision=canary"], "istiod")):
+            with self.subTest(sets):
+                bundle, = [d["data"]["bundle"] for d in objects(render("remote-pilot", sets=sets)) if d["kind"] == "ConfigMap"]
+                self.assertEqual(yaml.safe_load(bundle)["mesh"]["defaultConfig"]["discoveryAddress"],
+                                 f"{name}.istio-system.svc:15012")
 
     def test_is_taken_by_the_server(self):
         binary = outrigger()
@@ -562,6 +664,19 @@ class Refusals(unittest.TestCase):
         ("dnsPolicy=None", "dnsPolicy"),
         ("monitoring.prometheusRule.runbook=docs/operations.md", "runbook"),
         ('revisionTags=["default"]', "revisionTags"),
+        ("image.repository=registry.example.com/outrigger:0.1.0", "which has a tag"),
+        ("image.repository=registry.example.com:5000/outrigger:0.1.0", "which has a tag"),
+        ("image.repository=registry.example.com/outrigger:", "which has a tag"),
+        ("image.repository=outrigger@sha256:" + "0" * 64, "which has a tag or a digest"),
+        ("image.repository=https://registry.example.com/outrigger", "which has a scheme"),
+        ("image.repository= registry.example.com/outrigger", "which has a blank"),
+        ("image.repository= ", "image.repository: found nothing"),
+        ("image.tag=a b", "image.tag: found"),
+        ("terminationGracePeriodSeconds=25", "terminationGracePeriodSeconds: found 25"),
+        ("terminationGracePeriodSeconds=3", "terminationGracePeriodSeconds: found 3"),
+        ("server.drainDelay=1m30s", "terminationGracePeriodSeconds: found 30"),
+        ("server.shutdownGrace=25000ms", "terminationGracePeriodSeconds: found 30"),
+        ("server.drainDelay=0.01h", "terminationGracePeriodSeconds: found 30"),
         # The name of a Service has at most 63 characters.
         ("revision=" + "r" * 54, "revision"),
     ]
@@ -588,6 +703,52 @@ class Refusals(unittest.TestCase):
         render("remote", image=False)
         render("scope-cluster", image=False)
 
+    def test_do_not_hit_what_is_right(self):
+        for sets, image in (
+            (["image.repository=registry.example.com:5000/team/outrigger"], "registry.example.com:5000/team/outrigger:0.1.0"),
+            (["image.repository=localhost/outrigger", "image.tag=1.2.3-rc.1_x"], "localhost/outrigger:1.2.3-rc.1_x"),
+        ):
+            deployment, = [d for d in objects(render("default", sets=sets)) if d["kind"] == "Deployment"]
+            self.assertEqual(deployment["spec"]["template"]["spec"]["containers"][0]["image"], image)
+        render("default", sets=["terminationGracePeriodSeconds=26"])
+        render("default", sets=["server.drainDelay=1m30s", "terminationGracePeriodSeconds=111"])
+
+    def test_name_what_is_null_and_must_not_be(self):
+        """helm takes a key that is null out of the defaults, and templates would say that they met a nil pointer."""
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        required, free = [], {}
+        def walk(values, schema, path, into):
+            for key, value in values.items():
+                inner = schema.get("properties", {}).get(key, {})
+                if key in schema.get("required", []):
+                    required.append((*path, key))
+                    if isinstance(value, dict):
+                        into[key] = {}
+                        walk(value, inner, (*path, key), into[key])
+                elif value in ("", None, [], {}):
+                    into[key] = None
+        walk(values, schema, (), free)
+        self.assertGreater(len(required), 60)
+        # What is not required, and empty by default, can be null; image stays as it is given.
+        free.pop("image", None)
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            json.dump(free, file)
+            file.flush()
+            self.assertEqual(render("default", pathlib.Path(file.name), namespace=NAMESPACE), render("default"))
+        # All sections at once, and in each of them everything at once.
+        for depth in sorted({len(path) for path in required}):
+            paths = [path for path in required if len(path) == depth]
+            with self.assertRaises(Refused) as refused:
+                render("default", sets=[".".join(path) + "=null" for path in paths])
+            message = str(refused.exception)
+            self.assertNotIn("nil pointer", message)
+            for path in paths:
+                at = "".join(f"/{step}" for step in path[:-1])
+                found = re.search(rf"at '{at}': missing propert(?:y|ies) (.*)", message)
+                with self.subTest(path):
+                    self.assertIn(f"'{path[-1]}'", found.group(1) if found else message)
+
     # One key of each is misspelt, the one with the mark; at every depth that is read.
     MISSPELT = [
         "!globl.hub", "global.!hubb", "global.!prox.logLevel", "global.proxy.!loglevel", "global.proxy.!resource.requests",
@@ -600,6 +761,12 @@ class Refusals(unittest.TestCase):
         "sidecarInjectorWebhook.!rewriteAppHttpProbe", "istiodRemote.!injectionUrl",
         "meshConfig.!outboundTraficPolicy.mode", "meshConfig.defaultConfig.!holdAplicationUntilProxyStarts",
         "_internal_defaults_do_not_set.!globle.hub", "_internal_defaults_do_not_set.global.!proxi.logLevel",
+        "meshConfig.defaultConfig.tracing.zipkin.!adress", "meshConfig.defaultConfig.image.!imageTyp",
+        "meshConfig.defaultConfig.gatewayTopology.!numTrustdProxies", "meshConfig.default_config.proxyStatsMatcher.!inclusionPrefix",
+        "meshConfig.defaultConfig.tracing.customTags.team.literal.!valu", "meshConfig.outboundTrafficPolicy.!mod",
+        "meshConfig.tls_defaults.!ecdh_curve", "meshConfig.defaultConfig.privateKeyProvider.cryptomb.!polldelay",
+        "global.waypoint.!resource", "global.waypoint.resources.!limit", "global.proxy.lifecycle.preStop.exec.!comand",
+        "gateways.securityContext.!runAsUsr", "gateways.securityContext.seccompProfile.!typ", "pilot.!gatewayClasses.x",
         "server.!logFormt", "certificates.controller.!caLifetme", "webhook.matchConditions.!presets",
         "monitoring.serviceMonitor.!enabl", "configuration.istio.!configMap",
     ]
@@ -615,6 +782,9 @@ class Refusals(unittest.TestCase):
             place = "".join(f"/{step}" for step in above.split(".") if step)
             with self.subTest(setting):
                 self.assertIn(rest.split(".")[0], places.get(place, set()))
+        for setting in ('extensionProviders=[{"name": "a", "zipkin": {"servce": "b"}}]', 'caCertificates=[{"pen": "x"}]'):
+            with self.assertRaises(Refused):
+                render("default", sets=["meshConfig." + setting])
         for selector in ('[{"matchLabel": {"a": "b"}}]', '[{"matchExpressions": [{"key": "a", "op": "Exists"}]}]'):
             with self.assertRaises(Refused):
                 render("default", sets=["sidecarInjectorWebhook.neverInjectSelector=" + selector])
@@ -735,6 +905,31 @@ class TheSchema(unittest.TestCase):
             names = set(re.findall(r'^    f\("\w+", "(\w+)"', body, re.MULTILINE))
             self.assertGreater(len(names), 30)
             self.assertEqual(names - self.properties(path), set())
+
+    def test_is_written_from_the_injector_s_tables_of_types(self):
+        """`python3 schema.py` in hack/chart writes it anew."""
+        text = schema.SCHEMA.read_text()
+        self.assertEqual(schema.text(schema.written(json.loads(text))), text)
+
+    def test_takes_mesh_config_with_every_kind_of_field(self):
+        values = {"meshConfig": {
+            "defaultConfig": {
+                "tracing": {"zipkin": {"address": "a:1"}, "customTags": {"a": {"literal": {"value": "b"}}}, "sampling": 1.5},
+                "image": {"imageType": "distroless"}, "gatewayTopology": {"numTrustedProxies": 1},
+                "proxy_stats_matcher": {"inclusion_prefixes": ["a"]}, "proxyMetadata": {"ANY": "x"},
+                "readinessProbe": {"httpGet": {"port": 1}}, "runtimeValues": {"a.b": "c"}},
+            "extensionProviders": [
+                {"name": "a", "envoyFileAccessLog": {"path": "/dev/stdout", "logFormat": {"labels": {"any": {"thing": "x"}}}}},
+                {"name": "b", "opentelemetry": {"service": "c", "port": 1, "resource_detectors": {"environment": {}}}}],
+            "localityLbSetting": {"distribute": [{"from": "a/*", "to": {"b/*": 100}}]},
+            "discoverySelectors": [{"matchLabels": {"a": "b"}}], "ca": None, "tlsDefaults": None},
+            "gateways": {"securityContext": {"sysctls": [{"name": "a", "value": "b"}], "runAsUser": 1337}},
+            "global": {"proxy": {"lifecycle": {"preStop": {"exec": {"command": ["a"]}}}},
+                       "waypoint": {"resources": {"limits": {"cpu": "1"}}, "nodeSelector": {"a": "b"}, "tolerations": []}}}
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            json.dump(values, file)
+            file.flush()
+            render("default", pathlib.Path(file.name), namespace=NAMESPACE)
 
     def test_knows_the_types_the_injector_reads(self):
         """What src/config/values.rs checks the type of."""

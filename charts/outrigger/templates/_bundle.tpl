@@ -45,7 +45,9 @@ As in the istiod chart, some values become the injector's configuration and some
 {{- if or $o.revision (ne $o.istioNamespace "istio-system") $global.remotePilotAddress -}}
 {{- $istiod := empty $o.revision | ternary "istiod" (printf "istiod-%s" $o.revision) -}}
 {{- if $global.remotePilotAddress -}}
-{{- $istiod = and $o.istiodRemote.enabled $o.istiodRemote.enabledLocalInjectorIstiod | ternary "istiod-remote" "istiod" -}}
+{{- $istiod = "istiod" -}}
+{{- /* `and` is nil where the first of them is not given. */ -}}
+{{- if and $o.istiodRemote.enabled $o.istiodRemote.enabledLocalInjectorIstiod }}{{ $istiod = "istiod-remote" }}{{ end -}}
 {{- end -}}
 {{- $_ := set $config "discoveryAddress" (printf "%s.%s.svc:15012" $istiod $o.istioNamespace) -}}
 {{- end -}}

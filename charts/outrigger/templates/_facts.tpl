@@ -132,6 +132,10 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- if eq (int $v.server.webhookPort) (int $v.server.adminPort) -}}
 {{- fail (printf "server: found %d as webhookPort and as adminPort; accepted are two ports" (int $v.server.adminPort)) -}}
 {{- end -}}
+{{- $stopping := addf (include "outrigger.milliseconds" $v.server.drainDelay | float64) (include "outrigger.milliseconds" $v.server.shutdownGrace | float64) -}}
+{{- if and .facts.server (le (mulf $v.terminationGracePeriodSeconds 1000) $stopping) -}}
+{{- fail (printf "terminationGracePeriodSeconds: found %d; accepted is more than server.drainDelay (%s) and server.shutdownGrace (%s) together, or the kubelet ends a replica that still answers" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
+{{- end -}}
 {{- if and (not $v.service.externalName) (eq (int $v.service.port) (int $v.server.adminPort)) -}}
 {{- fail (printf "service.port: found %d, which is server.adminPort; accepted is another port, as the Service has both" (int $v.service.port)) -}}
 {{- end -}}

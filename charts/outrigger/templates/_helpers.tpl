@@ -20,15 +20,39 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- /* Some istiod values files have a string here, the name of istiod's image. */ -}}
 {{- $image := kindIs "map" .Values.image | ternary .Values.image dict -}}
 {{- /* Without replicas there is nothing to pull. */ -}}
-{{- if and (not $image.repository) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 0)) -}}
+{{- $repository := $image.repository | default "" -}}
+{{- if and (empty (trim $repository)) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 0)) -}}
 {{- fail "image.repository: found nothing; no image of outrigger is published, so make one, put it where the nodes find it, and name it:\n  docker build -f deploy/Dockerfile -t registry.example.com/outrigger:0.1.0 . && docker push registry.example.com/outrigger:0.1.0\n  helm … --set image.repository=registry.example.com/outrigger\ndocs/install.md has the same for kind" -}}
 {{- end -}}
-{{- $repository := $image.repository | default "outrigger" -}}
+{{- if contains "://" $repository -}}
+{{- fail (printf "image.repository: found %q, which has a scheme; accepted is what stands after it" $repository) -}}
+{{- end -}}
+{{- if regexMatch "(:[^/]*|@.*)$" $repository -}}
+{{- fail (printf "image.repository: found %q, which has a tag or a digest; accepted is the name without it: image.tag and image.digest are for these" $repository) -}}
+{{- end -}}
+{{- if regexMatch "[[:space:]]" $repository -}}
+{{- fail (printf "image.repository: found %q, which has a blank; accepted is the name of an image" $repository) -}}
+{{- end -}}
+{{- $tag := $image.tag | default .Chart.AppVersion | toString -}}
+{{- if not (regexMatch "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$" $tag) -}}
+{{- fail (printf "image.tag: found %q; accepted are letters, digits, dots, dashes and underscores, 128 at most" $tag) -}}
+{{- end -}}
+{{- $repository = $repository | default "outrigger" -}}
 {{- if $image.digest -}}
 {{ printf "%s@%s" $repository $image.digest }}
 {{- else -}}
-{{ printf "%s:%s" $repository ($image.tag | default .Chart.AppVersion | toString) }}
+{{ printf "%s:%s" $repository $tag }}
 {{- end -}}
+{{- end -}}
+
+{{/* A duration such as 1m30s, in milliseconds. */}}
+{{- define "outrigger.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 -}}
+{{- $sum = addf $sum (mulf (regexFind "[0-9.]+" . | float64) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end -}}
 
 {{/* The arguments of `outrigger`, as a JSON list. */}}

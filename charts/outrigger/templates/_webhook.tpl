@@ -52,7 +52,42 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- concat $conditions .root.Values.webhook.matchConditions.extra | mustToJson -}}
 {{- end -}}
 
-{{/* A caBundle: PEM is encoded, base64 is taken. */}}
+{{/*
+The caBundle in base64, of .text that is PEM or base64 of PEM; .at is its place in the values. Everybody who may read the
+webhook configuration reads it, so only certificates go in, and only as API servers find them: Go's pem.Decode takes a BEGIN
+and an END at the start of a line alone, and passes other blocks by.
+*/}}
 {{- define "outrigger.caBundle" -}}
-{{- contains "-----BEGIN" . | ternary (. | b64enc) (. | nospace) -}}
+{{- $at := .at -}}
+{{- $accepted := "accepted: CERTIFICATE blocks in PEM, every BEGIN and END on a line of its own, or base64 of that" -}}
+{{- $text := contains "-----" .text | ternary .text (.text | nospace | b64dec) | replace "\r\n" "\n" -}}
+{{- if regexMatch "(?i)(BEGIN|END)[^\n]*PRIVATE KEY" $text -}}
+{{- fail (printf "%s: found a private key, which would be readable for everybody who may read webhook configurations; %s" $at $accepted) -}}
+{{- end -}}
+{{- if not (contains "-----BEGIN" $text) -}}
+{{- fail (printf "%s: found no certificate in PEM; %s" $at $accepted) -}}
+{{- end -}}
+{{- range $line := regexFindAll "[^\n]*-----(BEGIN|END)[^\n]*" $text -1 -}}
+{{- if not (regexMatch "^-----(BEGIN|END) [^-\n]+-----[ \t]*$" $line) -}}
+{{- fail (printf "%s: found a BEGIN or END that does not start its line, or has something after it: indented, glued to something, or after a byte order mark; %s" $at $accepted) -}}
+{{- end -}}
+{{- $label := regexReplaceAll "^-----(BEGIN|END) ([^-\n]+)-----[ \t]*$" $line "${2}" -}}
+{{- if ne $label "CERTIFICATE" -}}
+{{- fail (printf "%s: found a block %q; %s" $at $label $accepted) -}}
+{{- end -}}
+{{- end -}}
+{{- $begins := regexFindAll "(?m)^-----BEGIN " $text -1 -}}
+{{- $ends := regexFindAll "(?m)^-----END " $text -1 -}}
+{{- $blocks := regexFindAll "(?m)^-----BEGIN CERTIFICATE-----[ \t]*\n[A-Za-z0-9+/= \t\n]+\n-----END CERTIFICATE-----[ \t]*$" $text -1 -}}
+{{- if or (ne (len $blocks) (len $begins)) (ne (len $blocks) (len $ends)) -}}
+{{- fail (printf "%s: found a block that has no BEGIN, no END, or something between them that is not base64; %s" $at $accepted) -}}
+{{- end -}}
+{{- range $block := $blocks -}}
+{{- $body := regexReplaceAll "-----[A-Z ]+-----" $block "" | nospace -}}
+{{- /* DER of a certificate is a SEQUENCE, whose first byte is 0x30. */ -}}
+{{- if not (and (regexMatch "^M[A-P]" $body) (eq ($body | b64dec | b64enc) $body)) -}}
+{{- fail (printf "%s: found a CERTIFICATE block whose content is no certificate in base64; %s" $at $accepted) -}}
+{{- end -}}
+{{- end -}}
+{{- printf "%s\n" (join "\n" $blocks) | b64enc -}}
 {{- end -}}
