@@ -118,12 +118,15 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     let (status, line) = of_certificate(&harness).await;
     assert!(status == 200 && line.starts_with("[+]certificate ok: valid until "), "{line}");
     // One that has ended keeps the server from being ready, and what else is wrong is said with it.
-    write_certificate(harness.folder.path(), |parameters| {
-        parameters.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        parameters.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        parameters.subject_alt_names.clear();
-    });
-    assert_eq!(harness.server.handle().reload().await.certificate, Ok(()));
+    let harness = start_with(injecting(), |options| {
+        let Certificate::Files { chain, .. } = &options.certificate else { unreachable!() };
+        write_certificate(chain.parent().unwrap(), |parameters| {
+            parameters.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(2001, 1, 1);
+            parameters.subject_alt_names.clear();
+        });
+    })
+    .await;
     let (status, line) = of_certificate(&harness).await;
     assert!(status == 503 && line.starts_with("[-]certificate failed: the certificate expired "), "{line}");
     assert!(line.contains("; API servers refuse it: the certificate is for no DNS name"), "{line}");
