@@ -27,7 +27,8 @@ use crate::inject::{
 #[command(after_help = "Examples:
   outrigger kube-inject -f deployment.yaml | kubectl apply -f -
   outrigger kube-inject -f deployment.yaml --bundle bundle.yaml -o injected.yaml
-  outrigger kube-inject -f deployment.yaml --injectConfigFile config.yaml --meshConfigFile mesh.yaml --valuesFile values.yaml")]
+  outrigger kube-inject -f deployment.yaml --injectConfigFile config.yaml \\
+    --meshConfigFile mesh.yaml --valuesFile values.yaml")]
 pub(super) struct KubeInject {
     /// The manifest, or - for stdin
     #[arg(short = 'f', long = "filename", value_name = "FILE")]

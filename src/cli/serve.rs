@@ -215,7 +215,8 @@ impl Serve {
         let certificate = match (self.tls_cert, self.tls_key) {
             (Some(chain), Some(key)) => Certificate::Files { chain, key },
             _ if self.standalone || from == Some(CertificateFlag::SelfSigned) => {
-                Certificate::SelfSigned { names: self.tls_san }
+                let service = Some(self.in_cluster.called()).filter(|name| subject(name).is_ok());
+                Certificate::SelfSigned { names: self.tls_san.into_iter().chain(service).collect() }
             }
             _ => Certificate::Controller(Box::new(self.in_cluster.controlled(&self.tls_san))),
         };

@@ -1,7 +1,7 @@
 //! `outrigger webhook`: the configurations that send pods here, printed, applied and waited for.
 
 mod apply;
-mod bundle;
+pub(super) mod bundle;
 pub(super) mod live;
 pub(super) mod probe;
 mod settings;

@@ -83,7 +83,7 @@ pub fn check(
         let Some(value) = value.as_str() else { continue };
         let Some(row) = row(key).filter(|row| row.group != Group::Namespace) else { continue };
         accepted.warnings.extend(obsolete(row, labels));
-        if row.checked == Checked::Never {
+        if matches!(row.checked, Checked::ByReader | Checked::Never) {
             continue;
         }
         if value.is_empty() && EMPTY_IS_UNSET.contains(&row.key) {
@@ -117,7 +117,7 @@ fn is_refused(row: &Row, compat: Compat) -> bool {
     match row.checked {
         Checked::ByIstio => true,
         Checked::ByUs => compat == Compat::Outrigger,
-        Checked::Warned | Checked::Never => false,
+        Checked::Warned | Checked::ByReader | Checked::Never => false,
     }
 }
 

@@ -263,7 +263,7 @@ mod tests {
         let (status, text) = put(admin.clone().near(), " info,outrigger=debug\n").await;
         assert_eq!(status, StatusCode::OK, "{text}");
         assert!(text.contains("outrigger=debug") && text.contains("info"), "{text}");
-        for nonsense in ["outrigger=loud", "\0", "[{"] {
+        for nonsense in ["outrigger=loud", "\0", "[{", "garbage=,,", "info,outrigger=", ",,"] {
             let (status, text) = put(admin.clone().near(), nonsense).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{nonsense:?}");
             assert!(text.contains("accepted is a filter"), "{text}");

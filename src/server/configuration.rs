@@ -75,7 +75,11 @@ impl Configuration {
     pub(crate) fn refused(&self, error: &str) {
         self.metrics.config_loaded(self.source, false);
         self.gate.trouble(format!("the newest configuration is refused: {error}"));
-        tracing::error!(error, "the configuration is refused; the last good one stays");
+        if self.current.load().is_some() {
+            tracing::error!(error, "the configuration is refused; the last good one stays");
+        } else {
+            tracing::error!(error, "the configuration is refused, and there is no earlier one");
+        }
     }
 
     /// Notes that there is no configuration where it should come from; the one in use stays, if there is one.

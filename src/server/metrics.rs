@@ -262,11 +262,7 @@ impl Metrics {
             "Requests that were not done within their deadline",
             self.deadline_exceeded.clone(),
         );
-        own.register(
-            "warnings",
-            "Warnings about pods, which nobody reads of a pod that a controller made",
-            self.warnings.clone(),
-        );
+        own.register("warnings", "Warnings about pods, by code", self.warnings.clone());
         own.register("panics", "Panics that were contained", self.panics.clone());
         own.register_with_unit("request", "Size of request bodies", Unit::Bytes, self.request_bytes.clone());
         own.register_with_unit("patch", "Size of patches", Unit::Bytes, self.patch_bytes.clone());

@@ -65,7 +65,12 @@ impl Readiness {
 impl Gate {
     /// It has happened: the gate is open from now on, and there is no problem.
     pub(crate) fn open(&self, detail: impl Into<String>) {
-        *self.lock() = State { open: true, problem: None, detail: detail.into() };
+        self.open_with(detail, None);
+    }
+
+    /// It has happened, and what came of it is not as it should be.
+    pub(crate) fn open_with(&self, detail: impl Into<String>, problem: Option<String>) {
+        *self.lock() = State { open: true, problem, detail: detail.into() };
         self.opened.notify_waiters();
     }
 

@@ -24,6 +24,7 @@ use super::{
     options::{Certificate, Pace},
     shutdown::{Phase, Watch},
     supervise::Supervisor,
+    tls::unix_now,
 };
 
 /// The files that matter, and what was seen of them last.
@@ -93,6 +94,9 @@ async fn follow(files: Arc<Files>, paths: Vec<PathBuf>, handle: Handle, pace: Pa
         if !changed.is_empty() {
             reload(&handle, &changed).await;
         }
+        if handle.certificate.is_due(unix_now()) {
+            reload_certificate(&handle).await;
+        }
         tokio::select! {
             () = reported.notified() => settle(&reported, &pace).await,
             () = tokio::time::sleep(pace.poll) => {}
@@ -122,11 +126,17 @@ async fn reload(handle: &Handle, changed: &[PathBuf]) {
     let configuration = changed.iter().any(|path| !of_certificate(path));
     tracing::debug!(configuration, certificate, "files have changed");
     // What goes wrong is logged and counted where it does; the last good one stays.
-    if certificate && cut_off(handle, |handle| drop(handle.reload_certificate())).await {
-        handle.certificate.refused(CUT_OFF);
+    if certificate {
+        reload_certificate(handle).await;
     }
     if configuration && cut_off(handle, |handle| drop(handle.reload_configuration())).await {
         handle.configuration.refused(CUT_OFF);
+    }
+}
+
+async fn reload_certificate(handle: &Handle) {
+    if cut_off(handle, |handle| drop(handle.reload_certificate())).await {
+        handle.certificate.refused(CUT_OFF);
     }
 }
 

@@ -14,6 +14,8 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::ParseError, fmt, layer::SubscriberExt, registry::LookupSpan, reload,
 };
 
+use crate::inject::warning::shown;
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -24,6 +26,17 @@ pub enum Format {
     },
     /// One JSON object a line.
     Json,
+}
+
+/// Why a filter of the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Syntax(#[from] ParseError),
+    /// It says nothing, and nothing would be logged.
+    #[error("found no level in {0}")]
+    NoLevel(String),
 }
 
 /// Lines that wait to be written; more are dropped and counted.
@@ -148,7 +161,7 @@ impl Filter {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn set(&self, text: &str) -> Result<(), ParseError> {
+    pub fn set(&self, text: &str) -> Result<(), FilterError> {
         let filter = parse(if text.is_empty() { &self.first } else { text })?;
         // It fails only when the log is gone, and then nothing is filtered.
         let _ = self.current.reload(filter);
@@ -169,7 +182,7 @@ pub fn subscriber(
     format: Format,
     filter: &str,
     lines: Lines,
-) -> Result<impl Subscriber + Send + Sync, ParseError> {
+) -> Result<impl Subscriber + Send + Sync, FilterError> {
     adjustable(format, filter, lines).map(|(subscriber, _)| subscriber)
 }
 
@@ -181,7 +194,7 @@ pub fn adjustable(
     format: Format,
     filter: &str,
     lines: Lines,
-) -> Result<(impl Subscriber + Send + Sync, Filter), ParseError> {
+) -> Result<(impl Subscriber + Send + Sync, Filter), FilterError> {
     let first = if filter.is_empty() { "info" } else { filter };
     let (filter, current) = reload::Layer::new(parse(first)?);
     let subscriber = tracing_subscriber::registry().with(filter).with(layer(format, lines));
@@ -190,10 +203,20 @@ pub fn adjustable(
 
 /// What the client of the API server says of each failed request is said once, and better, by whoever asked; and it quotes
 /// answers that it cannot read, which may be Secrets. So it is silent, unless a filter names it.
-fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+///
+/// A part without a level, as in `outrigger=`, and a text of commas alone are read as filters too, of next to nothing: what
+/// is meant is never that the log falls silent.
+fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+    let mut parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
+    if parts.peek().is_none() {
+        return Err(FilterError::NoLevel(shown(filter)));
+    }
+    if let Some(part) = parts.find(|part| part.ends_with('=')) {
+        return Err(FilterError::NoLevel(shown(part)));
+    }
     let quiet = ["kube_client"].into_iter().filter(|target| !filter.contains(target));
     let directives: Vec<_> = quiet.map(|target| format!("{target}=off")).collect();
-    EnvFilter::try_new([&[filter.to_owned()][..], &directives].concat().join(","))
+    Ok(EnvFilter::try_new([&[filter.to_owned()][..], &directives].concat().join(","))?)
 }
 
 fn layer<S>(format: Format, lines: Lines) -> Box<dyn Layer<S> + Send + Sync>

@@ -7,7 +7,10 @@ pub mod self_signed;
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -20,7 +23,10 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use self::{chain::Validity, objections::Objections};
+use self::{
+    chain::{Problem, Validity, date},
+    objections::Objections,
+};
 use super::{
     metrics::Metrics,
     options::{Certificate, TlsVersion},
@@ -42,10 +48,16 @@ pub enum Error {
     /// Its validity cannot be read.
     #[error(transparent)]
     Validity(#[from] chain::Error),
+    /// It is not valid now, and there is another one.
+    #[error("{0}")]
+    Untimely(Problem),
     /// The TLS library.
     #[error("cannot set up TLS: {0}")]
     Library(#[source] rustls::Error),
 }
+
+/// No time at which a certificate is to be read again.
+const NEVER: i64 = i64::MAX;
 
 /// A certificate that is ready to serve.
 pub(crate) struct Serving {
@@ -57,6 +69,8 @@ pub(crate) struct Serving {
 /// The certificate in use, once there is one. Handshakes that have begun keep the one they got.
 pub(crate) struct CertificateStore {
     current: ArcSwapOption<Serving>,
+    /// When a certificate that was refused because it is not valid yet can be read again, in seconds since 1970.
+    valid_from: AtomicI64,
     tickets: Tickets,
     gate: Gate,
     metrics: Arc<Metrics>,
@@ -69,20 +83,32 @@ impl CertificateStore {
     /// When the TLS library cannot make keys for session tickets.
     pub(crate) fn new(gate: Gate, metrics: Arc<Metrics>) -> Result<CertificateStore, Error> {
         let tickets = Tickets::new().map_err(Error::Library)?;
-        Ok(CertificateStore { current: ArcSwapOption::empty(), tickets, gate, metrics })
+        let valid_from = AtomicI64::new(NEVER);
+        Ok(CertificateStore { current: ArcSwapOption::empty(), valid_from, tickets, gate, metrics })
     }
 
-    /// Reads or makes a certificate and takes it into use; on an error the one in use stays.
+    /// Reads or makes a certificate and takes it into use; on an error the one in use stays. So it does when the new one is
+    /// not valid now: API servers refuse that, and a server that shows nothing else is of no use to anybody.
     ///
     /// # Errors
     /// When there is no usable certificate there.
     pub(crate) fn read(&self, origin: &Certificate) -> Result<(), Error> {
+        self.valid_from.store(NEVER, Ordering::Relaxed);
         let key = match origin {
             Certificate::Files { chain, key } => files::load(chain, key).map_err(Error::from),
             Certificate::SelfSigned { names } => self_signed(names),
             Certificate::Controller(_) => return Ok(()),
         };
-        self.outcome(key.and_then(|key| self.swap(key)))
+        self.outcome(key.and_then(|key| {
+            self.timely(&key)?;
+            self.swap(key)
+        }))
+    }
+
+    /// Whether a certificate that was not valid yet when it was read has become valid; told once.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        let is_due = |from: i64| (from <= now).then_some(NEVER);
+        self.valid_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok()
     }
 
     /// Takes a certificate into use; on an error the one in use stays.
@@ -97,7 +123,11 @@ impl CertificateStore {
     pub(crate) fn refused(&self, error: &str) {
         self.metrics.certificate_loaded(None);
         self.gate.trouble(format!("the newest certificate is refused: {error}"));
-        tracing::error!(error, "the certificate is refused; the last good one stays");
+        if self.current.load().is_some() {
+            tracing::error!(error, "the certificate is refused; the last good one stays");
+        } else {
+            tracing::error!(error, "the certificate is refused, and there is no earlier one");
+        }
     }
 
     /// Notes what is wrong about certificates; whoever notes it says it in the log.
@@ -123,6 +153,20 @@ impl CertificateStore {
         result
     }
 
+    /// Refuses a certificate that is not valid now, unless there is nothing else to serve.
+    fn timely(&self, key: &CertifiedKey) -> Result<(), Error> {
+        let current = self.current.load();
+        if current.as_ref().is_none_or(|serving| serving.key.cert == key.cert) {
+            return Ok(());
+        }
+        let validity = chain::validity(key.cert.first().ok_or(chain::Error)?)?;
+        let Some(problem) = validity.problem(unix_now()) else { return Ok(()) };
+        if let Problem::NotYet { from, .. } = problem {
+            self.valid_from.store(from, Ordering::Relaxed);
+        }
+        Err(Error::Untimely(problem))
+    }
+
     fn swap(&self, key: CertifiedKey) -> Result<(), Error> {
         let leaf = key.cert.first().ok_or(chain::Error)?;
         let validity = chain::validity(leaf)?;
@@ -145,7 +189,7 @@ impl CertificateStore {
             }
         }
         self.metrics.certificate_loaded(Some((validity.not_before, validity.not_after)));
-        self.gate.open(format!("valid until {}", day(validity.not_after)));
+        self.gate.open(format!("valid until {}", date(validity.not_after)));
         Ok(())
     }
 }
@@ -243,11 +287,6 @@ pub(crate) fn server_config(
     config.send_tls13_tickets = 1;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
-}
-
-/// A time in seconds since 1970 as people write it.
-fn day(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 /// Now in seconds since 1970.

@@ -35,7 +35,22 @@ pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool
 
 /// As it stands in an entry, which many may read: the certificates and nothing else, written anew.
 pub(super) fn encoded(pem: &str) -> String {
-    let pem = Pem::parse(pem.as_bytes());
+    certificates_of(&Pem::parse(pem.as_bytes()))
+}
+
+/// A caBundle to be copied: the certificates of one in base64, and nothing else that may be in it.
+///
+/// # Errors
+/// Why there are none.
+pub(super) fn copied(bundle: &str) -> Result<String, String> {
+    let pem = read_ca_bundle(bundle);
+    if pem.certificates().next().is_none() {
+        return Err(pem.whole().err().or_else(|| pem.only_certificates().err()).unwrap_or_default());
+    }
+    Ok(certificates_of(&pem))
+}
+
+fn certificates_of(pem: &Pem) -> String {
     STANDARD
         .encode(pem.certificates().map(|block| pem::encode(pem::CERTIFICATE, &block.der)).collect::<String>())
 }

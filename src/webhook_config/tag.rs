@@ -126,6 +126,17 @@ fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, Strin
     }
     let suffix = name.strip_prefix(model.prefix()).unwrap_or(name);
     let mut made = webhook.clone();
+    if let Some(bundle) = super::ca_bundle(webhook) {
+        let copy = super::ca_bundle::copied(bundle).map_err(|problem| {
+            format!(
+                "{}: the caBundle of {name} holds no certificate that API servers read: {problem}",
+                name_of(source)
+            )
+        })?;
+        if let Some(config) = made.get_mut("clientConfig").and_then(Value::as_object_mut) {
+            config.insert("caBundle".to_owned(), copy.into());
+        }
+    }
     for (key, ours, of_model) in [
         ("namespaceSelector", entry.namespace_requirements(), model.namespace_requirements()),
         ("objectSelector", entry.object_requirements(), model.object_requirements()),
@@ -190,7 +201,7 @@ pub fn check_names(tag: &str, revision: &str) -> Result<(), String> {
         }
     }
     if tag == revision {
-        let hint = if tag == DEFAULT_REVISION { ", which is the default one by itself" } else { "" };
+        let hint = if tag == DEFAULT_REVISION { " and already the default one" } else { "" };
         return Err(format!("tag: found {tag:?}, which is the revision{hint}; accepted: another name"));
     }
     Ok(())

@@ -1,3 +1,4 @@
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::*;
@@ -384,6 +385,19 @@ fn a_tag_takes_the_place_of_exactly_what_was_there() {
 }
 
 #[test]
+fn a_tag_gets_the_certificates_of_its_revision_and_nothing_else_of_the_bundle() {
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let mut source = live("canary");
+    for webhook in source["webhooks"].as_array_mut().unwrap() {
+        webhook["clientConfig"]["caBundle"] = json!(STANDARD.encode(format!("{key}{}", certificate("a"))));
+    }
+    let tag = tagged("prod", "canary", NAMESPACE, &source, None).unwrap();
+    for (_, webhook) in entries(&tag) {
+        assert_eq!(decode_ca_bundle(ca_bundle(webhook).unwrap()), Some(certificate("a")));
+    }
+}
+
+#[test]
 fn a_tag_points_to_nobody_who_cannot_be_called() {
     let with = |change: &dyn Fn(&mut Value)| {
         let mut source = live("canary");
@@ -398,6 +412,18 @@ fn a_tag_points_to_nobody_who_cannot_be_called() {
     };
     assert!(with(&clear("/clientConfig/caBundle")).contains("has no caBundle yet"));
     assert!(with(&clear("/rules")).contains("has no rules yet"));
+    let trusts = |text: &str| {
+        let bundle = STANDARD.encode(text);
+        with(&|source| source["webhooks"][1]["clientConfig"]["caBundle"] = json!(bundle))
+    };
+    let of_openssl = certificate("a").replace("CERTIFICATE", "TRUSTED CERTIFICATE");
+    let told = trusts(&of_openssl);
+    assert!(
+        told.contains("holds no certificate that API servers read: line 1: found a block named"),
+        "{told}"
+    );
+    assert!(trusts("garbage").contains("found no certificate"));
+    assert_eq!(trusts(&certificate("a")), "");
     assert!(
         with(&clear("/objectSelector"))
             .contains("does not select what revision \"canary\" is asked for with")
@@ -405,7 +431,7 @@ fn a_tag_points_to_nobody_who_cannot_be_called() {
     assert!(with(&|source| source["webhooks"] = json!([])).contains("has no entry of revision \"canary\""));
     for (tag, revision, told) in [
         ("prod", "prod", "which is the revision; accepted"),
-        ("default", "default", "which is the revision, which is the default one by itself"),
+        ("default", "default", "which is the revision and already the default one; accepted: another name"),
         ("Prod", "default", "tag: found \"Prod\""),
         ("prod", "", "revision: found \"\""),
     ] {

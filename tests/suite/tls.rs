@@ -118,12 +118,15 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     let (status, line) = of_certificate(&harness).await;
     assert!(status == 200 && line.starts_with("[+]certificate ok: valid until "), "{line}");
     // One that has ended keeps the server from being ready, and what else is wrong is said with it.
-    write_certificate(harness.folder.path(), |parameters| {
-        parameters.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        parameters.not_after = rcgen::date_time_ymd(2001, 1, 1);
-        parameters.subject_alt_names.clear();
-    });
-    assert_eq!(harness.server.handle().reload().await.certificate, Ok(()));
+    let harness = start_with(injecting(), |options| {
+        let Certificate::Files { chain, .. } = &options.certificate else { unreachable!() };
+        write_certificate(chain.parent().unwrap(), |parameters| {
+            parameters.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(2001, 1, 1);
+            parameters.subject_alt_names.clear();
+        });
+    })
+    .await;
     let (status, line) = of_certificate(&harness).await;
     assert!(status == 503 && line.starts_with("[-]certificate failed: the certificate expired "), "{line}");
     assert!(line.contains("; API servers refuse it: the certificate is for no DNS name"), "{line}");
@@ -413,9 +416,9 @@ async fn readiness_says_what_is_wrong_with_the_certificate() {
     for (tune, wanted) in [
         (
             (|p| p.not_after = rcgen::date_time_ymd(2001, 1, 1)) as fn(&mut rcgen::CertificateParams),
-            "expired",
+            "expired on 2001-01-01T00:00:00Z, ",
         ),
-        (|p| p.not_before = rcgen::date_time_ymd(4000, 1, 1), "becomes valid in"),
+        (|p| p.not_before = rcgen::date_time_ymd(4000, 1, 1), "becomes valid on 4000-01-01T00:00:00Z, in "),
     ] {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path(), tune);
@@ -426,6 +429,63 @@ async fn readiness_says_what_is_wrong_with_the_certificate() {
         assert!(text.contains("[-]certificate failed") && text.contains(wanted), "{text}");
         assert_eq!(harness.admin("/livez").await.status, 200);
     }
+}
+
+// T-01, T-02
+#[tokio::test]
+async fn a_reload_takes_no_certificate_that_is_not_valid_now() {
+    type Tune = fn(&mut rcgen::CertificateParams);
+    let expired: Tune = |p| p.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    let not_yet: Tune = |p| p.not_before = rcgen::date_time_ymd(4000, 1, 1);
+    let harness = start(injecting()).await;
+    let handle = harness.server.handle();
+    for (tune, why) in [(expired, "expired on 2001-01-01T"), (not_yet, "becomes valid on 4000-01-01T")] {
+        write_certificate(harness.folder.path(), tune);
+        let error = handle.reload().await.certificate.unwrap_err();
+        assert!(error.contains(why), "{error}");
+        harness.connect(harness.client(b"http/1.1")).await.unwrap();
+        let answer = harness.admin("/readyz?verbose").await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let line = format!("[!]certificate the newest certificate is refused: the certificate {why}");
+        assert!(answer.status == 200 && text.contains(&line) && text.contains("(valid until "), "{text}");
+    }
+    // Where the one that is served is of no use either, it takes one that is.
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), expired);
+    let harness = start_with(injecting(), |options| options.certificate = files(&folder)).await;
+    let handle = harness.server.handle();
+    handle.reload().await.certificate.unwrap();
+    write_certificate(folder.path(), not_yet);
+    assert!(handle.reload().await.certificate.unwrap_err().contains("becomes valid on"));
+    let text = String::from_utf8_lossy(&harness.admin("/readyz").await.body).into_owned();
+    assert!(text.contains("[-]certificate failed: the certificate expired on 2001-01-01T"), "{text}");
+    write_certificate(folder.path(), |_| {});
+    handle.reload().await.certificate.unwrap();
+    assert_eq!(harness.admin("/readyz").await.status, 200);
+}
+
+// T-02
+#[tokio::test]
+async fn a_certificate_that_becomes_valid_is_taken_then() {
+    let mut harness = start_with(injecting(), |options| {
+        options.pace.poll = Duration::from_millis(50);
+        options.pace.quiet = Duration::from_millis(5);
+    })
+    .await;
+    let handle = harness.server.handle();
+    // Certificates count whole seconds.
+    let soon = std::time::SystemTime::now() + Duration::from_millis(1_000);
+    let new = write_certificate(harness.folder.path(), |p| p.not_before = soon.into());
+    let _ = handle.reload().await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(new).unwrap();
+    harness.roots = Arc::new(roots);
+    within(async {
+        while harness.connect(harness.client(b"http/1.1")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

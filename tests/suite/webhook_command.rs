@@ -265,7 +265,7 @@ fn what_an_api_server_said_counts_for_more_than_that_it_is_gone() {
 fn a_tag_that_cannot_be_meant_is_wrong_usage() {
     for (arguments, told) in [
         (&["set", "prod", "--revision=prod"][..], "tag: found \"prod\", which is the revision"),
-        (&["set", "default", "--revision=default"], "which is the default one by itself"),
+        (&["set", "default", "--revision=default"], "which is the revision and already the default one"),
         (&["set", "Prod", "--revision=canary"], "tag: found \"Prod\"; accepted: a DNS label"),
         (&["set", "prod"], "--revision"),
     ] {

@@ -11,6 +11,7 @@ use crate::{
         cluster::{self, ConfigMaps, Installation},
         options::parse_duration,
     },
+    webhook_config::{service_name, with_revision},
 };
 
 /// What is watched in the cluster, and how the certificate is kept.
@@ -62,21 +63,16 @@ pub(super) struct InCluster {
     /// Where the certificate comes from; without it the files of --tls-cert if given, else `controller`
     #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "FROM")]
     pub(super) certificate: Option<CertificateFlag>,
-    /// The Service the API server calls; the certificate is for its names
-    #[arg(long, env = "OUTRIGGER_SERVICE", value_name = "NAME", default_value = "outrigger")]
-    service: String,
-    /// The Secret with our CA and certificate
-    #[arg(
-        long,
-        env = "OUTRIGGER_CERTIFICATE_SECRET",
-        value_name = "NAME",
-        default_value = "outrigger-certificate"
-    )]
-    certificate_secret: String,
-    /// The Lease that elects the replica that writes
-    #[arg(long, env = "OUTRIGGER_LEASE", value_name = "NAME", default_value = "outrigger-leader")]
-    lease: String,
-    /// The MutatingWebhookConfigurations whose caBundle is kept
+    /// The Service the API server calls, whose names the certificate is for; without it outrigger[-REVISION]
+    #[arg(long, env = "OUTRIGGER_SERVICE", value_name = "NAME")]
+    service: Option<String>,
+    /// The Secret with our CA and certificate; without it outrigger-certificate[-REVISION]
+    #[arg(long, env = "OUTRIGGER_CERTIFICATE_SECRET", value_name = "NAME")]
+    certificate_secret: Option<String>,
+    /// The Lease that elects the replica that writes; without it outrigger-leader[-REVISION]
+    #[arg(long, env = "OUTRIGGER_LEASE", value_name = "NAME")]
+    lease: Option<String>,
+    /// The MutatingWebhookConfigurations whose caBundle is kept; without it none is
     #[arg(long, env = "OUTRIGGER_WEBHOOK_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
     webhook_configurations: Vec<String>,
     /// MutatingWebhookConfigurations of tags, kept while they point to this revision; see `outrigger tag`
@@ -126,8 +122,8 @@ impl InCluster {
             }
             None => ConfigMaps::Istio {
                 namespace: self.istio_namespace.clone(),
-                injector: self.istio_name(self.injector_config_map.as_deref(), "istio-sidecar-injector"),
-                mesh: self.istio_name(self.mesh_config_map.as_deref(), "istio"),
+                injector: self.named(self.injector_config_map.as_deref(), "istio-sidecar-injector"),
+                mesh: self.named(self.mesh_config_map.as_deref(), "istio"),
                 installation: self.installation(),
             },
         };
@@ -154,17 +150,17 @@ impl InCluster {
 
     /// How our own certificates are kept; `more` are names besides those of the Service.
     pub(super) fn controlled(&self, more: &[String]) -> certs::Options {
-        let (service, namespace) = (&self.service, &self.namespace);
+        let (service, namespace) = (self.service(), &self.namespace);
         let names = [
-            format!("{service}.{namespace}.svc"),
+            self.called(),
             format!("{service}.{namespace}.svc.cluster.local"),
             format!("{service}.{namespace}"),
-            service.clone(),
+            service,
         ];
         certs::Options {
             namespace: namespace.clone(),
-            secret: self.certificate_secret.clone(),
-            lease: self.lease.clone(),
+            secret: self.named(self.certificate_secret.as_deref(), "outrigger-certificate"),
+            lease: self.named(self.lease.as_deref(), "outrigger-leader"),
             identity: self.identity(),
             names: names.into_iter().chain(more.iter().cloned()).collect(),
             webhook_configurations: self.webhook_configurations.clone(),
@@ -178,13 +174,19 @@ impl InCluster {
         }
     }
 
-    /// A name that is given, or Istio's with the revision.
-    fn istio_name(&self, given: Option<&str>, stem: &str) -> String {
-        match (given, self.revision.as_str()) {
-            (Some(name), _) => name.to_owned(),
-            (None, "default") => stem.to_owned(),
-            (None, revision) => format!("{stem}-{revision}"),
-        }
+    /// The name API servers call the Service by.
+    pub(super) fn called(&self) -> String {
+        format!("{}.{}.svc", self.service(), self.namespace)
+    }
+
+    fn service(&self) -> String {
+        self.service.clone().unwrap_or_else(|| service_name(&self.revision))
+    }
+
+    /// A name that is given, or `stem` with the revision: a second revision in a namespace must neither stand for election
+    /// against the first one nor write its Secret.
+    fn named(&self, given: Option<&str>, stem: &str) -> String {
+        given.map_or_else(|| with_revision(stem, &self.revision), str::to_owned)
     }
 
     /// Names must differ between replicas: the pod's name does, and outside of a pod the process does.
@@ -200,5 +202,45 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("found {text:?}; accepted is NAME=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        in_cluster: InCluster,
+    }
+
+    fn controlled(flags: &[&str]) -> certs::Options {
+        let arguments = std::iter::once("serve").chain(flags.iter().copied());
+        Flags::try_parse_from(arguments).unwrap().in_cluster.controlled(&[])
+    }
+
+    #[test]
+    fn names_follow_the_revision_unless_they_are_given() {
+        let names = |flags: &[&str]| {
+            let certs::Options { secret, lease, names, .. } = controlled(flags);
+            [secret, lease, names[0].clone(), names[3].clone()]
+        };
+        let service = "outrigger.outrigger-system.svc";
+        assert_eq!(names(&[]), ["outrigger-certificate", "outrigger-leader", service, "outrigger"]);
+        assert_eq!(names(&["--revision=default"]), names(&[]));
+        let canary = "outrigger-canary.mesh.svc";
+        assert_eq!(
+            names(&["--revision=canary", "--namespace=mesh"]),
+            ["outrigger-certificate-canary", "outrigger-leader-canary", canary, "outrigger-canary"]
+        );
+        let given = ["--revision=canary", "--service=a", "--certificate-secret=b", "--lease=c"];
+        assert_eq!(names(&given), ["b", "c", "a.outrigger-system.svc", "a"]);
+        assert!(
+            controlled(&["--revision=canary"]).webhook_configurations.is_empty(),
+            "only those that are named"
+        );
     }
 }

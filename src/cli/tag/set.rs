@@ -9,7 +9,7 @@ use super::{
         failure::Failure,
         files,
         report::{self, Color},
-        webhook::live,
+        webhook::{bundle, live},
     },
     configurations,
 };
@@ -64,6 +64,7 @@ impl Set {
                     found.before.as_ref(),
                 )
                 .map_err(Failure::error)?;
+                trusted(&found.source).map_err(Failure::error)?;
                 match live::put(session, &wanted, found.before.is_some()).await {
                     Ok(_) => break found,
                     // Somebody was faster: look again whether it is still to be moved.
@@ -133,13 +134,58 @@ impl Set {
             );
             report::warning(&text, color);
         }
+        // A private key in it is not copied, but it is public.
+        let of_revision = revision_name(revision, &self.namespace);
+        for remark in bundle::remarks(&of_revision, &found.source) {
+            report::warning(&remark, color);
+        }
         if !keeps_tag(&found.source, tag) {
+            // What the flags of the server are is not to be seen from here.
             let text = format!(
-                "the server of revision {revision} does not keep the caBundle of this tag: give its chart \
-                 webhook.movableTags={{{tag}}}, or run this again after every change of its CA"
+                "{of_revision} does not say who keeps the caBundle of this tag: unless a server of revision {revision} runs \
+                 with --tag-configurations={name} (webhook.movableTags={{{tag}}} of its chart), run this again after every \
+                 change of its CA"
             );
             report::warning(&text, color);
         }
         Ok(())
+    }
+}
+
+/// Whether API servers read a certificate in every caBundle that is copied, as `webhook wait` asks.
+fn trusted(source: &Value) -> Result<(), String> {
+    let name = source.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    for (entry, webhook) in webhook_config::entries(source) {
+        if let Some(problem) = webhook_config::ca_bundle(webhook).and_then(bundle::problem) {
+            return Err(format!(
+                "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pem;
+
+    #[test]
+    fn what_api_servers_do_not_read_is_not_copied() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let source = |der: &[u8]| {
+            let bundle = STANDARD.encode(pem::encode(pem::CERTIFICATE, der));
+            json!({"metadata": {"name": "a"}, "webhooks": [{"name": "b", "clientConfig": {"caBundle": bundle}}]})
+        };
+        let told = trusted(&source(b"no certificate")).unwrap_err();
+        assert!(
+            told.contains("a: the caBundle of b holds no certificate") && told.contains("X.509"),
+            "{told}"
+        );
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(["a".to_owned()]).unwrap().self_signed(&key).unwrap();
+        assert_eq!(trusted(&source(made.der())), Ok(()));
     }
 }

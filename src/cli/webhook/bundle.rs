@@ -40,7 +40,7 @@ pub(super) fn read(file: &Path) -> Result<String, Failure> {
 }
 
 /// Why an API server finds no certificate in a caBundle.
-pub(super) fn problem(bundle: &str) -> Option<String> {
+pub(in crate::cli) fn problem(bundle: &str) -> Option<String> {
     let pem = webhook_config::read_ca_bundle(bundle);
     let mut problems = pem.certificates().filter_map(|block| Some((block.line, unreadable(&block.der)?)));
     if pem.certificates().any(|block| unreadable(&block.der).is_none()) {
@@ -54,7 +54,7 @@ pub(super) fn problem(bundle: &str) -> Option<String> {
 }
 
 /// What is to be said of the caBundles of a configuration as it is now.
-pub(super) fn remarks(name: &str, configuration: &Value) -> Vec<String> {
+pub(in crate::cli) fn remarks(name: &str, configuration: &Value) -> Vec<String> {
     let bundles =
         || entries(configuration).filter_map(|(name, entry)| Some((name, webhook_config::ca_bundle(entry)?)));
     let with_keys: Vec<&str> = bundles()

@@ -24,9 +24,9 @@ use crate::{
 
 /// Wait until the API server calls outrigger for the revision and its tags.
 ///
-/// For each configuration: it is there, its entries have a caBundle, and a pod that one of them selects comes back with a
-/// proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached. A dry run
-/// that has begun is waited for, up to the timeoutSeconds of the entry and some seconds more.
+/// For each configuration: it is there, its entries have a caBundle and rules, and a pod that one of them selects comes back
+/// with a proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached. A
+/// dry run that has begun is waited for, up to the timeoutSeconds of the entry and some seconds more.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook wait --timeout 2m
@@ -139,7 +139,7 @@ impl Wait {
         let ours = self.entries(name, &configuration)?;
         let found = |done| Found { done, remarks: bundle::remarks(name, &configuration) };
         if self.no_probe {
-            return Ok(found(format!("{ours} entries have a caBundle")));
+            return Ok(found(format!("{ours} entries have a caBundle and rules")));
         }
         let labels = probe::namespace_labels(session, &self.probe_namespace, patience).await?;
         let Some(chosen) = probe::choose(&configuration, &labels, answers_to) else {

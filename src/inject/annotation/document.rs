@@ -62,7 +62,7 @@ fn checked(row: &Row) -> &'static str {
     match row.checked {
         Checked::ByIstio => "refused, by Istio too",
         Checked::ByUs => "refused",
-        Checked::Warned => "warned about",
+        Checked::Warned | Checked::ByReader => "warned about",
         Checked::Never => "",
     }
 }

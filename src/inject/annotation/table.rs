@@ -52,7 +52,9 @@ pub enum Checked {
     ByUs,
     /// The pod is injected and the value warned about.
     Warned,
-    /// Nothing is said here.
+    /// The pod is injected, and whoever reads the value warns about it and says what comes of that.
+    ByReader,
+    /// Nothing is said.
     Never,
 }
 
@@ -208,7 +210,7 @@ pub const TABLE: &[Row] = rows! {
     }
     Written {
         names::REVISION, Text, Never, "nobody", "none" => "Revision that injected the pod.";
-        names::ANNOTATION_STATUS, JsonObject, Warned, "reinject", "none" =>
+        names::ANNOTATION_STATUS, JsonObject, ByReader, "reinject", "none" =>
             "What was injected, by name, so that it can be injected again.";
         names::ANNOTATION_OVERRIDES, JsonObject, ByUs, "reinject, overrides", "none" =>
             "The pod's own containers that a template changed, as they were.";

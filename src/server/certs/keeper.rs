@@ -13,7 +13,10 @@ use super::{
     super::{
         lease::{Clock, fraction},
         metrics::certs::CertificateMetrics,
-        tls::CertificateStore,
+        tls::{
+            CertificateStore,
+            chain::{date, span},
+        },
     },
     Options,
     access::{self, Failure, What, call},
@@ -417,11 +420,15 @@ impl Keeper {
         }
         let left = validity.not_after - now;
         let because = self.failed.as_ref().map_or("the replica that leads does not renew it", |(why, _)| why);
+        let on = date(validity.not_after);
         let problem = match left {
-            0.. => format!("the certificate ends in {left} s and was not renewed: {because}"),
-            _ => {
-                format!("the certificate ended {} s ago and was not renewed: {because}", left.unsigned_abs())
+            0.. => {
+                format!("the certificate expires on {on}, in {}, and was not renewed: {because}", span(left))
             }
+            _ => format!(
+                "the certificate expired on {on}, {} ago, and was not renewed: {because}",
+                span(left.saturating_neg())
+            ),
         };
         self.around.certificate.trouble(&problem);
         if self.worried.is_none_or(|when| when.elapsed() >= QUIET) {

@@ -138,8 +138,13 @@ impl Keeper for ConfigMapKeeper {
     fn detail(&self) -> String {
         match &self.found {
             Some(found) => format!("resource version {}", found.reference.resource_version),
-            None => "there is none".to_owned(),
+            None => String::new(),
         }
+    }
+
+    /// Without it there is no configuration, or one that cannot be had again: that is not called well.
+    fn remark(&self) -> Option<String> {
+        self.found.is_none().then(|| "there is no such ConfigMap".to_owned())
     }
 }
 
@@ -164,11 +169,13 @@ mod tests {
         keeper.begin();
         keeper.complete();
         assert_eq!(inputs.borrow_and_update().injector, Slot::Absent, "known to be absent");
+        assert_eq!(keeper.remark().as_deref(), Some("there is no such ConfigMap"));
         keeper.put(config_map("1", "revision: a"));
         keeper.settle();
         let Slot::Found(found) = inputs.borrow_and_update().injector.clone() else { panic!("it is there") };
         assert_eq!(found.texts, BTreeMap::from([("bundle", "revision: a".to_owned())]));
         assert_eq!(found.keys, ["bundle", "notes"]);
+        assert_eq!((keeper.detail().as_str(), keeper.remark()), ("resource version 1", None));
         keeper.remove(config_map("2", ""));
         keeper.settle();
         assert_eq!(inputs.borrow_and_update().injector, Slot::Absent);

@@ -36,6 +36,10 @@ pub(super) trait Keeper: Send {
     fn settle(&mut self);
     /// What there is to know of what is kept.
     fn detail(&self) -> String;
+    /// What is wrong with what is kept, although everything is known of it.
+    fn remark(&self) -> Option<String> {
+        None
+    }
     /// The API server has no such resource. Gives whether that may be.
     fn absent(&mut self) -> bool {
         false
@@ -129,7 +133,7 @@ impl Watcher {
                 standing.absences = 0;
                 self.metrics.synced(self.key);
                 self.metrics.heard(self.key, unix_now());
-                self.gate.open(keeper.detail());
+                self.gate.open_with(keeper.detail(), keeper.remark());
                 position
             }
         };
@@ -140,7 +144,7 @@ impl Watcher {
         self.metrics.heard(self.key, unix_now());
         if standing.trouble.take().is_some() {
             tracing::info!(watch = self.key, "the API server can be watched again");
-            self.gate.open(keeper.detail());
+            self.gate.open_with(keeper.detail(), keeper.remark());
         }
         let ended = self.follow(&mut events, standing, keeper).await;
         // Whatever the end was, the changes before it count.
@@ -180,7 +184,7 @@ impl Watcher {
                 None => {
                     if unsettled.take().is_some() {
                         keeper.settle();
-                        self.gate.open(keeper.detail());
+                        self.gate.open_with(keeper.detail(), keeper.remark());
                     }
                     let next = events.next(&self.selected);
                     match tokio::time::timeout(self.server.timings.idle, next).await {

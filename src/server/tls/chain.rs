@@ -19,9 +19,9 @@ impl Validity {
     /// Says why the certificate is not valid at a time, if it is not.
     pub fn problem(&self, now: i64) -> Option<Problem> {
         if now < self.not_before {
-            Some(Problem::NotYet { seconds: self.not_before - now })
+            Some(Problem::NotYet { from: self.not_before, seconds: self.not_before - now })
         } else if now > self.not_after {
-            Some(Problem::Expired { seconds: now - self.not_after })
+            Some(Problem::Expired { on: self.not_after, seconds: now - self.not_after })
         } else {
             None
         }
@@ -33,11 +33,15 @@ impl Validity {
 pub enum Problem {
     /// It will be.
     NotYet {
+        /// When, in seconds since 1970.
+        from: i64,
         /// Seconds to go.
         seconds: i64,
     },
     /// It was.
     Expired {
+        /// Until when, in seconds since 1970.
+        on: i64,
         /// Seconds since.
         seconds: i64,
     },
@@ -46,12 +50,33 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::NotYet { seconds } => {
-                write!(out, "the certificate becomes valid in {seconds} s (is the clock right?)")
+            Problem::NotYet { from, seconds } => write!(
+                out,
+                "the certificate becomes valid on {}, in {} (is the clock right?)",
+                date(*from),
+                span(*seconds)
+            ),
+            Problem::Expired { on, seconds } => {
+                write!(out, "the certificate expired on {}, {} ago", date(*on), span(*seconds))
             }
-            Problem::Expired { seconds } => write!(out, "the certificate expired {seconds} s ago"),
         }
     }
+}
+
+/// A time in seconds since 1970 as people write it.
+pub(crate) fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+/// A length of time in one unit, rounded down.
+pub(crate) fn span(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        ..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The certificate is not X.509.
@@ -112,7 +137,19 @@ mod tests {
         let validity = Validity { not_before: 100, not_after: 200 };
         assert_eq!(validity.problem(100), None);
         assert_eq!(validity.problem(200), None);
-        assert_eq!(validity.problem(99), Some(Problem::NotYet { seconds: 1 }));
-        assert_eq!(validity.problem(203), Some(Problem::Expired { seconds: 3 }));
+        assert_eq!(validity.problem(99), Some(Problem::NotYet { from: 100, seconds: 1 }));
+        assert_eq!(validity.problem(203), Some(Problem::Expired { on: 200, seconds: 3 }));
+        let expired = Problem::Expired { on: 1_609_459_200, seconds: 186_503_396 }.to_string();
+        assert_eq!(expired, "the certificate expired on 2021-01-01T00:00:00Z, 2158 days ago");
+        let not_yet = Problem::NotYet { from: 1_609_459_200, seconds: 1 }.to_string();
+        assert_eq!(
+            not_yet,
+            "the certificate becomes valid on 2021-01-01T00:00:00Z, in 1 second (is the clock right?)"
+        );
+        let spans = [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(span);
+        assert_eq!(
+            spans,
+            ["0 seconds", "119 seconds", "2 minutes", "119 minutes", "2 hours", "47 hours", "2 days"]
+        );
     }
 }

@@ -39,8 +39,12 @@ impl Objections {
     /// Looks at a chain, the server's own certificate first.
     pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Objections {
         let mut found = Objections::default();
+        let mut seen = HashSet::new();
         for (at, der) in chain.iter().enumerate() {
-            found.look(at, der);
+            // Go puts what follows the own certificate into a pool, where one that is there already changes nothing.
+            if seen.insert(der.as_ref()) {
+                found.look(at, der);
+            }
         }
         found
     }

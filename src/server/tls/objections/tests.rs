@@ -175,6 +175,13 @@ fn the_chain_counts_too_and_roots_in_it_do_not() {
     };
     assert_eq!(chain(|_| {}), Vec::<String>::new());
     says(&chain(|p| p.is_ca = IsCa::NoCa), "certificate 2 of the chain is not a CA's");
+    let leaf = root.signs(named());
+    assert_eq!(
+        objections(&[leaf.clone(), leaf.clone(), own_root.clone()]),
+        Vec::<String>::new(),
+        "sent twice"
+    );
+    says(&objections(&[leaf, root.signs(named())]), "certificate 2 of the chain is not a CA's");
     says(&chain(|p| p.key_usages = vec![KeyUsagePurpose::CrlSign]), "may not sign certificates");
     let client = chain(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
     says(&client, "certificate 2 of the chain is not for servers");
@@ -185,7 +192,7 @@ fn the_chain_counts_too_and_roots_in_it_do_not() {
     says(&over, "certificate 2 of the chain expired");
     says(
         &chain(|p| p.not_before = rcgen::date_time_ymd(2100, 1, 1)),
-        "certificate 2 of the chain becomes valid in",
+        "certificate 2 of the chain becomes valid on 2100-01-01T00:00:00Z, in ",
     );
 }
 
