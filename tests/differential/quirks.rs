@@ -75,28 +75,59 @@ pub(crate) const QUIRKS: &[Quirk] = &[
         reason: "Istio's module is built with k8s.io/api 0.36, whose decoder drops what came to a pod with 0.37; unknown fields \
                  of a manifest stay here",
         explains: |difference| {
-            let is_newer = |found: &String| {
-                let Some((path, ours)) =
-                    found.strip_suffix(", theirs absent").and_then(|found| found.split_once(": ours "))
-                else {
-                    return false;
-                };
-                NEWER.iter().any(|field| {
-                    path.ends_with(&format!("/{field}")) || ours.starts_with(&format!("{{\"{field}\":"))
-                })
-            };
-            // What is left of such a handler is an empty one to Istio, of which Go writes the port.
-            let is_port = |found: &String| found.ends_with("httpGet/port: ours absent, theirs 0");
             matches!(difference.asked, Asked::Manifest(_))
-                && difference.found.iter().any(is_newer)
-                && difference.found.iter().all(|found| is_newer(found) || is_port(found))
+                && difference.found.iter().all(|found| is_newer(found))
+        },
+    },
+    Quirk {
+        name: "ALWAYS_WRITTEN",
+        reason: "kube-inject decodes a manifest into Go's types and writes some fields although nobody said them (`port: 0` of a \
+                 handler, an empty key of a list); no API server takes such an object with or without them",
+        explains: |difference| {
+            let is_written = |found: &String| {
+                found.ends_with("/port: ours absent, theirs 0")
+                    || found.contains("/httpGet/port: ours ") && found.ends_with(", theirs 0")
+                    || found.ends_with(": ours absent, theirs {\"httpGet\":{\"port\":0}}")
+                    || found.starts_with("ours refused: ")
+                        && found.contains("by which the elements of this list are matched")
+            };
+            matches!(difference.asked, Asked::Manifest(_)) && difference.found.iter().all(is_written)
+        },
+    },
+    Quirk {
+        name: "ZERO_OF_A_WORKLOAD",
+        reason: "what Go's types leave out of a manifest says the same: `paused: false`, a null in a map of strings",
+        explains: |difference| {
+            let is_zero = |found: &String| {
+                found.ends_with("/paused: ours false, theirs absent")
+                    || found.ends_with(": ours null, theirs \"\"")
+            };
+            matches!(difference.asked, Asked::Manifest(_)) && difference.found.iter().all(is_zero)
         },
     },
 ];
 
-/// Fields of a pod that k8s.io/api 0.37 has and 0.36 has not: the owners of files in volumes, and the protocol of an HTTP
-/// handler.
-const NEWER: [&str; 3] = ["user", "defaultUser", "httpGet/protocol"];
+/// Fields of a pod that k8s.io/api 0.37 has and 0.36 has not.
+const NEWER: [&str; 7] = [
+    "user",
+    "defaultUser",
+    "httpGet/protocol",
+    "grpc/mode",
+    "emptyDir/mode",
+    "bindMountOptions",
+    "evictionResponders",
+];
+
+/// Whether a difference is a newer field, an object that has nothing else, or a record that quotes one.
+fn is_newer(found: &str) -> bool {
+    let Some((path, ours)) = found.split_once(": ours ") else { return false };
+    let names = || NEWER.iter().map(|field| field.rsplit('/').next().unwrap_or(field));
+    let quotes = |name: &str| ours.contains(&format!("{name}\\\":"));
+    NEWER.iter().any(|field| path.ends_with(&format!("/{field}")))
+        || ours.ends_with(", theirs absent") && names().any(|name| ours.contains(&format!("\"{name}\":")))
+        || path.ends_with("/proxy.istio.io~1overrides") && names().any(quotes)
+        || path.ends_with("/proxy.istio.io/overrides") && names().any(quotes)
+}
 
 /// Strings of labels and annotations that do not stay what they are where a template leaves them unquoted, as JSON has them.
 fn hostile(asked: &Asked<'_>) -> Vec<String> {

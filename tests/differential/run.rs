@@ -70,6 +70,17 @@ impl Tally {
             *self.quirks.entry(quirk.name).or_default() += 1;
             return;
         }
+        // Several quirks may meet in one answer.
+        let by_itself = |found: &String| {
+            let alone = Difference { asked: difference.asked, found: std::slice::from_ref(found) };
+            QUIRKS.iter().find(|quirk| (quirk.explains)(&alone))
+        };
+        if let Some(quirks) = difference.found.iter().map(by_itself).collect::<Option<Vec<_>>>() {
+            for quirk in quirks {
+                *self.quirks.entry(quirk.name).or_default() += 1;
+            }
+            return;
+        }
         self.failures += 1;
         let first = difference.found.first().map(String::as_str).unwrap_or_default();
         let place = first.split(": ").next().unwrap_or_default();
