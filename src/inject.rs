@@ -40,6 +40,7 @@ pub mod reinject;
 pub mod render;
 pub mod replay;
 mod request;
+mod same_name;
 mod unions;
 mod user_volumes;
 pub mod warning;
@@ -140,6 +141,7 @@ pub fn run_by(
             overlays = render(&earlier)?;
         }
         overlay::keep_one_proxy(&mut overlays);
+        same_name::check_received(received, &overlays).map_err(Refusal::Post)?;
         user_volumes::check_names(received, &overlays).map_err(Refusal::Annotations)?;
     } else if let Err(offences) = user_volumes::check_names(received, &overlays) {
         warnings.extend(offences.iter().map(doubtful));
@@ -161,6 +163,7 @@ pub fn run_by(
     let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
         .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
     if is_ours {
+        same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
         user_volumes::check_mounts(received, &merged).map_err(Refusal::Annotations)?;
     } else {
         warnings.extend(user_volumes::check_mounts(received, &merged).err().iter().flatten().map(doubtful));
