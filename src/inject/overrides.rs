@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn of_two_variables_of_a_name_the_last_one_counts() {
-        let own = json!([{"name": "X", "value": "a"}, {"name": "Y", "value": "1"}, {"name": "X", "value": "b"}]);
+        let own =
+            json!([{"name": "X", "value": "a"}, {"name": "Y", "value": "1"}, {"name": "X", "value": "b"}]);
         let received = json!({"spec": {"containers": [{"name": "istio-proxy", "env": own}]}});
         let pod = reapplied(CLASSIC, &received, received.clone(), "REDIRECT");
         let wanted = json!([{"name": "X", "value": "b"}, {"name": "Y", "value": "1"}]);

@@ -78,7 +78,10 @@ mod tests {
         for bundle in ["nativeSidecars: enabled", "nativeSidecars: disabled"] {
             for annotations in [json!({}), json!({"sidecar.istio.io/status": status})] {
                 let said = refusal(bundle, &annotations, &two);
-                assert!(said.contains("\"istio-proxy\"") && said.contains("containers and spec.init"), "{said}");
+                assert!(
+                    said.contains("\"istio-proxy\"") && said.contains("containers and spec.init"),
+                    "{said}"
+                );
             }
             assert!(run(&format!("compat: istio\n{bundle}"), &json!({}), &two).is_ok());
         }
@@ -86,14 +89,19 @@ mod tests {
 
     #[test]
     fn a_proxy_that_is_added_beside_an_injected_one_is_refused() {
-        for (bundle, list) in [("nativeSidecars: enabled", "containers"), ("nativeSidecars: disabled", "initContainers")]
+        for (bundle, list) in
+            [("nativeSidecars: enabled", "containers"), ("nativeSidecars: disabled", "initContainers")]
         {
-            let mut once = run(bundle, &json!({}), &json!({"containers": [{"name": "a", "image": "a"}]})).unwrap();
+            let mut once =
+                run(bundle, &json!({}), &json!({"containers": [{"name": "a", "image": "a"}]})).unwrap();
             pod::spec_list_mut(&mut once, list).push(json!({"name": "istio-proxy", "image": "mine"}));
             refusal(bundle, &once["metadata"]["annotations"], &once["spec"]);
         }
         let twice = json!({"containers": [{"name": "istio-proxy", "image": "a"}, {"name": "istio-proxy"}]});
-        assert!(refusal("nativeSidecars: disabled", &json!({}), &twice).contains("spec.containers and spec.containers"));
+        assert!(
+            refusal("nativeSidecars: disabled", &json!({}), &twice)
+                .contains("spec.containers and spec.containers")
+        );
     }
 
     #[test]

@@ -143,7 +143,9 @@ fn check(field: Field, key: &str) -> Option<Warning> {
     let of_use = TABLE.iter().filter(|row| matches!(row.group, Group::Pod | Group::Agent)).map(|row| row.key);
     let near = meant(key, POD_LABELS.into_iter().chain(annotations))
         .or_else(|| is_revision(field, key).then_some(names::REVISION))
-        .or_else(|| same_field(key).is_none().then(|| elsewhere(key, POD_LABELS.into_iter().chain(of_use)))?);
+        .or_else(|| {
+            same_field(key).is_none().then(|| elsewhere(key, POD_LABELS.into_iter().chain(of_use)))?
+        });
     if let Some(name) = proxy_config_field(key, near) {
         let is_same = key.split('/').next_back() == Some(name);
         let subject = if is_same { "it" } else { name };
@@ -177,7 +179,11 @@ fn is_revision(field: Field, key: &str) -> bool {
 /// The field of ProxyConfig of the same name as a key of one of Istio's domains.
 fn same_field(key: &str) -> Option<&'static str> {
     let name = name_in_our_domain(key)?;
-    gotypes::PROXY_CONFIG.fields.iter().map(|field| field.json).find(|field| field.eq_ignore_ascii_case(&name))
+    gotypes::PROXY_CONFIG
+        .fields
+        .iter()
+        .map(|field| field.json)
+        .find(|field| field.eq_ignore_ascii_case(&name))
 }
 
 /// The field of ProxyConfig that a key of one of Istio's domains names, unless it is nearer to another key.
@@ -204,7 +210,10 @@ mod tests {
 
     fn told(field: &str, key: &str) -> Vec<(&'static str, String)> {
         let pod = json!({"metadata": {field: {key: "x"}}});
-        without_effect(&pod, |revision| revision == "default").into_iter().map(|warning| (warning.code, warning.message)).collect()
+        without_effect(&pod, |revision| revision == "default")
+            .into_iter()
+            .map(|warning| (warning.code, warning.message))
+            .collect()
     }
 
     fn meant(field: &str, key: &str) -> Option<String> {
@@ -349,7 +358,10 @@ mod tests {
             ("proxy.istio.io/proxyCPU", "sidecar.istio.io/proxyCPU"),
             ("traffic.sidecar.istio.io/proxyMemoryLimit", "sidecar.istio.io/proxyMemoryLimit"),
             ("traffic.sidecar.istio.io/includePorts", "traffic.sidecar.istio.io/includeInboundPorts"),
-            ("traffic.sidecar.istio.io/excludeOutboundIPs", "traffic.sidecar.istio.io/excludeOutboundIPRanges"),
+            (
+                "traffic.sidecar.istio.io/excludeOutboundIPs",
+                "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+            ),
             ("sidecar.istio.io/cpu", "sidecar.istio.io/proxyCPU"),
             ("sidecar.istio.io/memoryLimit", "sidecar.istio.io/proxyMemoryLimit"),
             ("prometheus.istio/merge-metrics", "prometheus.istio.io/merge-metrics"),
@@ -370,12 +382,14 @@ mod tests {
             ("istio/rev", "istio.io/rev"),
             ("sidecar.istio.io/rev", "istio.io/rev"),
             ("inject.sidecar.istio.io", "sidecar.istio.io/inject"),
-            ("sidecar.istio.io/excludeOutboundPorts", "annotation traffic.sidecar.istio.io/excludeOutboundPorts"),
+            (
+                "sidecar.istio.io/excludeOutboundPorts",
+                "annotation traffic.sidecar.istio.io/excludeOutboundPorts",
+            ),
         ] {
             assert_eq!(meant("labels", key).as_deref(), Some(expected), "{key}");
         }
         for key in [
-            "sidecar.istio.io/status2go",
             "example.istio.io/port",
             "sidecar.istio.io",
             "istio/enabled-for-us",
@@ -401,7 +415,10 @@ mod tests {
         assert!(codes("canary", out(), None).is_empty());
         assert!(codes("canary", json!({}), Some("false")).is_empty());
         assert_eq!(codes("canary", json!({}), None), ["LABEL_AS_ANNOTATION"]);
-        assert_eq!(codes("canary", json!({"sidecar.istio.io/inject": "true"}), Some("false")), ["LABEL_AS_ANNOTATION"]);
+        assert_eq!(
+            codes("canary", json!({"sidecar.istio.io/inject": "true"}), Some("false")),
+            ["LABEL_AS_ANNOTATION"]
+        );
     }
 
     #[test]

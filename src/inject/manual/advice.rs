@@ -122,8 +122,7 @@ pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning
     let rules = document.pointer(&format!("{job}/podFailurePolicy/rules")).and_then(Value::as_array);
     let counts_all = |rule: &Value| {
         let Some(codes) = rule.get("onExitCodes") else { return false };
-        let names_nobody =
-            codes.get("containerName").and_then(Value::as_str).unwrap_or_default().is_empty();
+        let names_nobody = codes.get("containerName").and_then(Value::as_str).unwrap_or_default().is_empty();
         let mut values = codes.get("values").and_then(Value::as_array).into_iter().flatten();
         let leaves_out = codes.get("operator").and_then(Value::as_str) == Some("NotIn")
             && values.any(|value| value.as_i64() == Some(TOLD_TO_END));

@@ -268,7 +268,8 @@ fn for_istio_nothing_changes_and_the_user_is_told() {
 
 #[test]
 fn what_is_kept_is_the_same_when_the_pod_is_injected_again() {
-    let before = json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "1Gi"}});
+    let before =
+        json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "1Gi"}});
     for bundle in [NATIVE, ORDINARY] {
         for (bundle, annotations) in [
             (bundle.to_owned(), json!({"outrigger.dev/podLevelResources": "keep"})),
