@@ -40,6 +40,7 @@ pub mod reinject;
 pub mod render;
 pub mod replay;
 mod request;
+mod same_name;
 mod unions;
 mod user_volumes;
 pub mod warning;
@@ -93,7 +94,7 @@ pub fn run_by(
     let namespace = namespace(request);
     let mut decision = decide(rules, mesh, received, namespace, facts);
     let mut warnings = std::mem::take(&mut decision.warnings);
-    warnings.extend(annotation::without_effect(received));
+    warnings.extend(annotation::without_effect(received, |revision| is_own_revision(mesh, revision)));
     if !decision.inject {
         warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
         // Istio's kube-inject reads the ProxyConfig of every pod but those on the host's network (`IntoObject`).
@@ -140,6 +141,7 @@ pub fn run_by(
             overlays = render(&earlier)?;
         }
         overlay::keep_one_proxy(&mut overlays);
+        same_name::check_received(received, &overlays).map_err(Refusal::Post)?;
         user_volumes::check_names(received, &overlays).map_err(Refusal::Annotations)?;
     } else if let Err(offences) = user_volumes::check_names(received, &overlays) {
         warnings.extend(offences.iter().map(doubtful));
@@ -161,6 +163,7 @@ pub fn run_by(
     let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
         .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
     if is_ours {
+        same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
         user_volumes::check_mounts(received, &merged).map_err(Refusal::Annotations)?;
     } else {
         warnings.extend(user_volumes::check_mounts(received, &merged).err().iter().flatten().map(doubtful));
@@ -313,7 +316,7 @@ fn respell(pod: &mut Cow<'_, Value>, respelt: &BTreeMap<&'static str, String>) {
 
 /// What refuses a pod otherwise, where Istio's answer is wanted.
 fn doubtful(offence: &annotation::Offence) -> Warning {
-    Warning::new("DOUBTFUL_ANNOTATION", offence.to_string())
+    Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
 }
 
 /// How many of them are named: an API server passes on a few warnings only.
@@ -351,6 +354,12 @@ fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
     let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
     let asked = path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
     asked.is_none_or(|asked| asked == own)
+}
+
+/// Whether this injector answers to a revision or tag.
+fn is_own_revision(mesh: &Mesh, revision: &str) -> bool {
+    let own = if mesh.revision().is_empty() { "default" } else { mesh.revision() };
+    revision == own || mesh.revision_tags().iter().any(|tag| tag == revision)
 }
 
 fn node_name(pod: &Value) -> Option<&str> {

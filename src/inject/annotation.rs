@@ -20,7 +20,7 @@ mod table;
 mod volumes;
 
 pub use document::markdown;
-pub use keys::{is_setting_of_pods, without_effect};
+pub use keys::{is_opted_out, is_setting_of_pods, without_effect};
 pub use parse::{Kind, ProxyConfigCheck, go_bool, port};
 pub use table::{Checked, EMPTY_IS_UNSET, Group, Row, TABLE};
 pub(super) use volumes::user_items;
@@ -40,13 +40,22 @@ pub struct Offence {
     pub accepted: &'static str,
 }
 
+impl Offence {
+    /// The sentence for a value that is taken all the same.
+    pub fn doubt(&self) -> String {
+        self.sentence("looks wrong")
+    }
+
+    fn sentence(&self, verdict: &str) -> String {
+        let reason = if self.found.is_empty() { String::new() } else { format!(", {}", self.found) };
+        let accepted = self.accepted.replace('`', "");
+        format!("annotation {}: {} {verdict}{reason}; accepted: {accepted}", self.key, self.value)
+    }
+}
+
 impl fmt::Display for Offence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "annotation {}: {} is not accepted", self.key, self.value)?;
-        if !self.found.is_empty() {
-            write!(f, ", {}", self.found)?;
-        }
-        write!(f, "; accepted: {}", self.accepted.replace('`', ""))
+        f.write_str(&self.sentence("is not accepted"))
     }
 }
 
@@ -101,13 +110,15 @@ pub fn check(
                 accepted.warnings.push(Warning::new("BLANKS_IN_ANNOTATION", note));
                 accepted.respelt.insert(row.key, text);
             }
-            Finding::Wrong(found) if is_refused(row, compat) => offences.push(Offence {
-                key: row.key,
-                value: shown(value),
-                found,
-                accepted: row.kind.accepted(),
-            }),
-            Finding::Wrong(found) => accepted.warnings.push(doubtful(row, value, &found)),
+            Finding::Wrong(found) => {
+                let offence =
+                    Offence { key: row.key, value: shown(value), found, accepted: row.kind.accepted() };
+                if is_refused(row, compat) {
+                    offences.push(offence);
+                } else {
+                    accepted.warnings.push(Warning::new("DOUBTFUL_ANNOTATION", offence.doubt()));
+                }
+            }
         }
     }
     if offences.is_empty() { Ok(accepted) } else { Err(offences) }
@@ -123,14 +134,6 @@ fn is_refused(row: &Row, compat: Compat) -> bool {
 
 fn ignored(row: &Row, value: &str, note: &str) -> Warning {
     Warning::new("IGNORED_ANNOTATION", format!("annotation {}: {} {note}", row.key, shown(value)))
-}
-
-fn doubtful(row: &Row, value: &str, found: &str) -> Warning {
-    let reason = if found.is_empty() { String::new() } else { format!(", {found}") };
-    let accepted = row.kind.accepted().replace('`', "");
-    let message =
-        format!("annotation {}: {} looks wrong{reason}; accepted: {accepted}", row.key, shown(value));
-    Warning::new("DOUBTFUL_ANNOTATION", message)
 }
 
 fn obsolete(row: &Row, labels: &Map<String, Value>) -> Option<Warning> {

@@ -76,6 +76,7 @@ pub struct Decision {
 pub fn decide<S: PodSelector>(pod: &Value, namespace: &str, input: &DecisionInput<'_, S>) -> Decision {
     let mut warnings = Vec::new();
     let verdict = judge(&View::new(pod), namespace, input, &mut warnings);
+    warnings.extend(ignored_annotation(&View::new(pod)).filter(|_| verdict.reason.heeds_wishes()));
     Decision { inject: verdict.inject, reason: verdict.reason, sentence: verdict.sentence, warnings }
 }
 
@@ -219,6 +220,21 @@ fn wish<S: PodSelector>(
         return Some(Verdict::inject(Reason::AlwaysInjectSelector, sentence));
     }
     None
+}
+
+/// An annotation that says something else than the label of the same name, which wins.
+fn ignored_annotation(pod: &View<'_>) -> Option<Warning> {
+    let (label, annotation) = (pod.label(names::INJECT)?, pod.annotation(names::INJECT)?);
+    if label == annotation || annotation.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "annotation {}: {} is ignored because of the label {}",
+        names::INJECT,
+        shown(annotation),
+        shown(label)
+    );
+    Some(Warning::new("IGNORED_ANNOTATION", message))
 }
 
 /// The parts of a pod a decision looks at; a wrong JSON type is an absent value.

@@ -207,7 +207,13 @@ impl Document<'_> {
             while let Some((_, place)) = likely.next_if(|(object, _)| *object == identity.object) {
                 warnings.push(advice::likely_template(&place));
             }
-            warnings.extend(advice::settings_elsewhere(self.as_read(), &identity, templates, options.rules));
+            warnings.extend(advice::settings_elsewhere(
+                self.as_read(),
+                &identity,
+                templates,
+                options.rules,
+                |revision| super::is_own_revision(options.mesh, revision),
+            ));
             for found in templates {
                 let (mut row, changed) = process_template(&mut work, &identity, found, options);
                 row.place = (templates.len() > 1).then(|| advice::place_in_object(found));

@@ -187,6 +187,9 @@ impl Refusal {
             Refusal::TooManyTemplates { .. } => "TOO_MANY_TEMPLATES",
             Refusal::Malformed(_) => "MALFORMED_ANNOTATION",
             Refusal::Post(super::post::Error::PodTooSmall { .. }) => "POD_RESOURCES_TOO_SMALL",
+            Refusal::Post(
+                super::post::Error::SeveralContainers { .. } | super::post::Error::NameTaken { .. },
+            ) => "DUPLICATE_CONTAINER",
             Refusal::Post(_) => "INVALID_PROMETHEUS",
             Refusal::ProxyConfig(_) => "INVALID_PROXY_CONFIG",
             Refusal::Render { .. } => "RENDER_FAILED",

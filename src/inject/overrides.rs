@@ -1,6 +1,8 @@
 //! Overrides: a container the user wrote under a name that a template also defines wins over the template
 //! (Istio's `reapplyOverwrittenContainers`), and is remembered in an annotation for re-injection.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -68,11 +70,39 @@ pub fn reapply(
                 unions::give_way(&mut merged, &overlay);
             }
             merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
+            if input.compat == Compat::Outrigger {
+                keep_last_variables(&mut merged, field, name);
+            }
         }
     }
     record(&mut merged, &found, input);
     follow_user(&mut merged, input);
     Ok(merged)
+}
+
+/// Leaves one variable of a name in the user's container: the last one, which is the one a kubelet takes, in the place of
+/// the first. A merge knows the first one only.
+fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
+    let containers = pod::spec_list_mut(pod, list).iter_mut();
+    let Some(env) = containers
+        .filter(|container| pod::name(container) == name)
+        .find_map(|container| container.get_mut("env")?.as_array_mut())
+    else {
+        return;
+    };
+    let mut kept: Vec<Value> = Vec::with_capacity(env.len());
+    let mut places = BTreeMap::new();
+    for variable in env.drain(..) {
+        let name = pod::name(&variable).to_owned();
+        match places.get(&name).and_then(|place: &usize| kept.get_mut(*place)) {
+            Some(place) if !name.is_empty() => *place = variable,
+            _ => {
+                places.insert(name, kept.len());
+                kept.push(variable);
+            }
+        }
+    }
+    *env = kept;
 }
 
 /// Notes what was found of the user's for when the pod is injected again. Istio does so once and for all, so that what
@@ -274,6 +304,16 @@ mod tests {
         let names: Vec<_> =
             pod["spec"]["containers"][0]["env"].as_array().unwrap().iter().map(pod::name).collect();
         assert!(names.contains(&"A") && names.contains(&"B"), "{pod}");
+    }
+
+    #[test]
+    fn of_two_variables_of_a_name_the_last_one_counts() {
+        let own =
+            json!([{"name": "X", "value": "a"}, {"name": "Y", "value": "1"}, {"name": "X", "value": "b"}]);
+        let received = json!({"spec": {"containers": [{"name": "istio-proxy", "env": own}]}});
+        let pod = reapplied(CLASSIC, &received, received.clone(), "REDIRECT");
+        let wanted = json!([{"name": "X", "value": "b"}, {"name": "Y", "value": "1"}]);
+        assert_eq!(pod["spec"]["containers"][0]["env"], wanted);
     }
 
     #[test]

@@ -98,6 +98,22 @@ pub enum Error {
         /// What listens there.
         owner: &'static str,
     },
+    /// Several containers of a name that a template has, too.
+    #[error("container {name} is there more than once ({places}); accepted: one container of that name")]
+    SeveralContainers {
+        /// The name, quoted.
+        name: String,
+        /// The lists it is in.
+        places: String,
+    },
+    /// A container of the pod with the name of a template's in the other list.
+    #[error("container {name} in spec.{list} has the name of a container of the proxy's template; rename it")]
+    NameTaken {
+        /// The name, quoted.
+        name: String,
+        /// The list that the pod has it in.
+        list: &'static str,
+    },
     /// Pod-level resources that the proxy does not fit into, in a pod that does not want them raised.
     #[error(
         "spec.resources is too small: {needs}; raise it, let the proxy request less (annotations \

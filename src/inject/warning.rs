@@ -53,7 +53,7 @@ pub const CODES: [(&str, &str); 35] = [
     ("PORT_OF_THE_PROXY", "a container's port is one of the proxy's own"),
     (
         "PROBES_NOT_MERGED",
-        "the agent's list of probes from an earlier injection cannot be read and stays as it is",
+        "the agent's list of probes that the pod came with cannot be read and stays as it is",
     ),
     (
         "PROBE_ASKS_THE_NODE",

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::spelling::{edits, looks_like_ours, meant, name_in_our_domain};
+use super::spelling::{edits, elsewhere, looks_like_ours, meant, name_in_our_domain};
 use super::table::{Group, TABLE};
 use crate::inject::warning::{Warning, shown};
 use crate::{gotypes, names, pod};
@@ -76,12 +76,14 @@ enum Field {
 }
 
 /// Warnings about the labels and annotations of a pod that do nothing where they stand.
-pub fn without_effect(pod: &Value) -> Vec<Warning> {
+///
+/// `is_own` says of a revision whether this injector answers to it.
+pub fn without_effect(pod: &Value, is_own: impl Fn(&str) -> bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (field, name) in [(Field::Label, "labels"), (Field::Annotation, "annotations")] {
         let entries = pod::at(pod, &["metadata", name]).and_then(Value::as_object);
         let keys = entries.into_iter().flat_map(Map::keys).filter(|key| looks_like_ours(key));
-        let unknown = keys.filter(|key| !counts(field, key, pod)).take(MOST);
+        let unknown = keys.filter(|key| !counts(field, key, pod, &is_own)).take(MOST);
         warnings.extend(unknown.filter_map(|key| check(field, key)));
     }
     warnings
@@ -94,17 +96,25 @@ pub fn is_setting_of_pods(key: &str) -> bool {
 }
 
 /// Whether a key has a meaning where it stands, or one that is none of ours.
-fn counts(field: Field, key: &str, pod: &Value) -> bool {
+fn counts(field: Field, key: &str, pod: &Value, is_own: impl Fn(&str) -> bool) -> bool {
     let row = super::row(key).map(|row| row.group);
     let is_known = match field {
         Field::Label => POD_LABELS.contains(&key) || row == Some(Group::Foreign),
-        // What injected a pod is noted under the key of the label.
+        // What injected a pod is noted under the key of the label. Istio's own charts write it in advance.
         Field::Annotation if key == names::REVISION => {
             pod::annotation(pod, names::ANNOTATION_STATUS).is_some()
+                || pod::annotation(pod, key).is_some_and(is_own)
+                || is_opted_out(pod.get("metadata"))
         }
         Field::Annotation => row.is_some_and(|group| group != Group::Namespace),
     };
     is_known || KNOWN_ELSEWHERE.contains(&key)
+}
+
+/// Whether metadata of a pod says that it wants no proxy; which injector it would be is then the same.
+pub fn is_opted_out(metadata: Option<&Value>) -> bool {
+    let said = |field: &str| metadata?.get(field)?.get(names::INJECT)?.as_str();
+    said("labels").or_else(|| said("annotations")) == Some("false")
 }
 
 fn check(field: Field, key: &str) -> Option<Warning> {
@@ -129,7 +139,13 @@ fn check(field: Field, key: &str) -> Option<Warning> {
         .iter()
         .filter(|row| !matches!(row.group, Group::Namespace | Group::Foreign) && row.key != names::REVISION)
         .map(|row| row.key);
-    let near = meant(key, POD_LABELS.into_iter().chain(annotations));
+    // What nobody sets, or nobody reads any more, is not meant.
+    let of_use = TABLE.iter().filter(|row| matches!(row.group, Group::Pod | Group::Agent)).map(|row| row.key);
+    let near = meant(key, POD_LABELS.into_iter().chain(annotations))
+        .or_else(|| is_revision(field, key).then_some(names::REVISION))
+        .or_else(|| {
+            same_field(key).is_none().then(|| elsewhere(key, POD_LABELS.into_iter().chain(of_use)))?
+        });
     if let Some(name) = proxy_config_field(key, near) {
         let is_same = key.split('/').next_back() == Some(name);
         let subject = if is_same { "it" } else { name };
@@ -155,11 +171,26 @@ fn is_namespace_label(key: &str) -> bool {
     key.starts_with("istio") && !key.contains('/') && edits(&key, names::LABEL_INJECTION) <= 3
 }
 
+/// `istio.io/revision`, which as an annotation is nobody's slip.
+fn is_revision(field: Field, key: &str) -> bool {
+    field == Field::Label && key.eq_ignore_ascii_case("istio.io/revision")
+}
+
+/// The field of ProxyConfig of the same name as a key of one of Istio's domains.
+fn same_field(key: &str) -> Option<&'static str> {
+    let name = name_in_our_domain(key)?;
+    gotypes::PROXY_CONFIG
+        .fields
+        .iter()
+        .map(|field| field.json)
+        .find(|field| field.eq_ignore_ascii_case(&name))
+}
+
 /// The field of ProxyConfig that a key of one of Istio's domains names, unless it is nearer to another key.
 fn proxy_config_field(key: &str, near: Option<&str>) -> Option<&'static str> {
     let name = name_in_our_domain(key)?;
     let fields = || gotypes::PROXY_CONFIG.fields.iter().map(|field| field.json);
-    let same = fields().find(|field| field.eq_ignore_ascii_case(&name));
+    let same = same_field(key);
     let is_slip = |field: &&str| field.len() >= 8 && edits(&field.to_ascii_lowercase(), &name) <= 2;
     match near {
         // `proxy.istio.io/interceptionMode` may be a slip of the annotation, whose name is the same.
@@ -179,7 +210,10 @@ mod tests {
 
     fn told(field: &str, key: &str) -> Vec<(&'static str, String)> {
         let pod = json!({"metadata": {field: {key: "x"}}});
-        without_effect(&pod).into_iter().map(|warning| (warning.code, warning.message)).collect()
+        without_effect(&pod, |revision| revision == "default")
+            .into_iter()
+            .map(|warning| (warning.code, warning.message))
+            .collect()
     }
 
     fn meant(field: &str, key: &str) -> Option<String> {
@@ -312,13 +346,85 @@ mod tests {
     #[test]
     fn an_injected_pod_bears_the_revision_it_was_injected_by() {
         let pod = json!({"metadata": {"annotations": {"istio.io/rev": "default", "sidecar.istio.io/status": "{}"}}});
-        assert_eq!(without_effect(&pod), []);
+        assert_eq!(without_effect(&pod, |_| false), []);
+    }
+
+    #[test]
+    fn finds_names_under_another_domain() {
+        for (key, expected) in [
+            ("sidecar.istio.io/excludeOutboundPorts", "traffic.sidecar.istio.io/excludeOutboundPorts"),
+            ("istio.io/excludeInboundPorts", "traffic.sidecar.istio.io/excludeInboundPorts"),
+            ("sidecar.istio.io/excludeOutboundPort", "traffic.sidecar.istio.io/excludeOutboundPorts"),
+            ("proxy.istio.io/proxyCPU", "sidecar.istio.io/proxyCPU"),
+            ("traffic.sidecar.istio.io/proxyMemoryLimit", "sidecar.istio.io/proxyMemoryLimit"),
+            ("traffic.sidecar.istio.io/includePorts", "traffic.sidecar.istio.io/includeInboundPorts"),
+            (
+                "traffic.sidecar.istio.io/excludeOutboundIPs",
+                "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+            ),
+            ("sidecar.istio.io/cpu", "sidecar.istio.io/proxyCPU"),
+            ("sidecar.istio.io/memoryLimit", "sidecar.istio.io/proxyMemoryLimit"),
+            ("prometheus.istio/merge-metrics", "prometheus.istio.io/merge-metrics"),
+            ("sidecar.istio.io/merge-metrics", "prometheus.istio.io/merge-metrics"),
+            ("prometheus.istio.io/port", "prometheus.io/port"),
+            ("sidecar.istio.io/config", "proxy.istio.io/config"),
+            ("sidecar.istio.io/templates", "inject.istio.io/templates"),
+            ("proxy.istio.io/inject", "sidecar.istio.io/inject"),
+            ("sidecar.istio/inject", "sidecar.istio.io/inject"),
+            ("inject.sidecar.istio.io", "sidecar.istio.io/inject"),
+            ("sidecar.istio.io/canonical-name", "label service.istio.io/canonical-name"),
+            ("sidecar.istio.io/podLevelResources", "outrigger.dev/podLevelResources"),
+        ] {
+            assert_eq!(meant("annotations", key).as_deref(), Some(expected), "{key}");
+        }
+        for (key, expected) in [
+            ("istio.io/revision", "istio.io/rev"),
+            ("istio/rev", "istio.io/rev"),
+            ("sidecar.istio.io/rev", "istio.io/rev"),
+            ("inject.sidecar.istio.io", "sidecar.istio.io/inject"),
+            (
+                "sidecar.istio.io/excludeOutboundPorts",
+                "annotation traffic.sidecar.istio.io/excludeOutboundPorts",
+            ),
+        ] {
+            assert_eq!(meant("labels", key).as_deref(), Some(expected), "{key}");
+        }
+        for key in [
+            "example.istio.io/port",
+            "sidecar.istio.io",
+            "istio/enabled-for-us",
+            "sidecar.opentelemetry.io/memory",
+            "my-istio/cpu",
+        ] {
+            assert_eq!(told("annotations", key), [], "{key}");
+        }
+    }
+
+    #[test]
+    fn the_own_revision_and_that_of_a_pod_without_a_proxy_may_be_an_annotation() {
+        let codes = |revision: &str, labels: Value, annotation: Option<&str>| {
+            let mut pod = json!({"metadata": {"labels": labels, "annotations": {"istio.io/rev": revision}}});
+            if let Some(inject) = annotation {
+                pod["metadata"]["annotations"]["sidecar.istio.io/inject"] = json!(inject);
+            }
+            let told = without_effect(&pod, |revision| revision == "default");
+            told.iter().map(|warning| warning.code).collect::<Vec<_>>()
+        };
+        let out = || json!({"sidecar.istio.io/inject": "false"});
+        assert!(codes("default", json!({}), None).is_empty());
+        assert!(codes("canary", out(), None).is_empty());
+        assert!(codes("canary", json!({}), Some("false")).is_empty());
+        assert_eq!(codes("canary", json!({}), None), ["LABEL_AS_ANNOTATION"]);
+        assert_eq!(
+            codes("canary", json!({"sidecar.istio.io/inject": "true"}), Some("false")),
+            ["LABEL_AS_ANNOTATION"]
+        );
     }
 
     #[test]
     fn not_all_keys_of_a_huge_pod_are_compared() {
         let labels: Map<String, Value> =
             (0..1000).map(|number| (format!("sidecar.istio.io.inject{number}"), json!(""))).collect();
-        assert!(without_effect(&json!({"metadata": {"labels": labels}})).len() <= MOST);
+        assert!(without_effect(&json!({"metadata": {"labels": labels}}), |_| false).len() <= MOST);
     }
 }

@@ -17,6 +17,87 @@ const MEANT_FOR_INJECT: [&str; 9] = [
     "disabled",
 ];
 
+/// Whole keys that are another's in our domain, and the ones they stand for.
+const MEANT_KEYS: [(&str, &str); 3] = [
+    ("prometheus.istio.io/scrape", "prometheus.io/scrape"),
+    ("prometheus.istio.io/port", "prometheus.io/port"),
+    ("prometheus.istio.io/path", "prometheus.io/path"),
+];
+
+/// Names under any of Istio's domains that people write, and the keys they mean.
+const MEANT_NAMES: [(&str, &str); 23] = [
+    ("cpu", "sidecar.istio.io/proxyCPU"),
+    ("cpurequest", "sidecar.istio.io/proxyCPU"),
+    ("proxycpurequest", "sidecar.istio.io/proxyCPU"),
+    ("cpulimit", names::ANNOTATION_PROXY_CPU_LIMIT),
+    ("memory", "sidecar.istio.io/proxyMemory"),
+    ("memoryrequest", "sidecar.istio.io/proxyMemory"),
+    ("proxymemoryrequest", "sidecar.istio.io/proxyMemory"),
+    ("memorylimit", names::ANNOTATION_PROXY_MEMORY_LIMIT),
+    ("includeports", names::ANNOTATION_INCLUDE_INBOUND_PORTS),
+    ("inboundports", names::ANNOTATION_INCLUDE_INBOUND_PORTS),
+    ("excludeports", names::ANNOTATION_EXCLUDE_INBOUND_PORTS),
+    ("outboundports", "traffic.sidecar.istio.io/includeOutboundPorts"),
+    ("includeips", "traffic.sidecar.istio.io/includeOutboundIPRanges"),
+    ("includeipranges", "traffic.sidecar.istio.io/includeOutboundIPRanges"),
+    ("includeoutboundips", "traffic.sidecar.istio.io/includeOutboundIPRanges"),
+    ("includeoutboundcidrs", "traffic.sidecar.istio.io/includeOutboundIPRanges"),
+    ("excludeips", "traffic.sidecar.istio.io/excludeOutboundIPRanges"),
+    ("excludeipranges", "traffic.sidecar.istio.io/excludeOutboundIPRanges"),
+    ("excludeoutboundips", "traffic.sidecar.istio.io/excludeOutboundIPRanges"),
+    ("excludeoutboundcidrs", "traffic.sidecar.istio.io/excludeOutboundIPRanges"),
+    ("rewriteprobes", names::ANNOTATION_REWRITE_PROBES),
+    ("rewriteappprobers", names::ANNOTATION_REWRITE_PROBES),
+    ("rewriteappprobes", names::ANNOTATION_REWRITE_PROBES),
+];
+
+/// Domains under which Istio has settings, or people look for them. Names are compared under these however short they are.
+const DOMAINS: [&str; 15] = [
+    "istio.io",
+    "inject.istio.io",
+    "networking.istio.io",
+    "prometheus.istio.io",
+    "prometheus.sidecar.istio.io",
+    "proxy.istio.io",
+    "proxy.sidecar.istio.io",
+    "readiness.status.sidecar.istio.io",
+    "security.istio.io",
+    "service.istio.io",
+    "sidecar.istio.io",
+    "status.sidecar.istio.io",
+    "topology.istio.io",
+    "traffic.istio.io",
+    "traffic.sidecar.istio.io",
+];
+
+/// The known key whose name stands under another of Istio's domains, or that another name is commonly written for.
+pub(super) fn elsewhere<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    /// Shorter names may mean something else.
+    const LONG: usize = 12;
+    let key = with_slash(key)?;
+    let (domain, name) = key.split_once('/')?;
+    if !is_ours(domain) {
+        return None;
+    }
+    let is_common = DOMAINS.contains(&domain);
+    let of = |table: &[(&str, &'static str)], written: &str| {
+        table.iter().find(|(other, _)| *other == written).map(|(_, meant)| *meant)
+    };
+    if let Some(meant) = of(&MEANT_KEYS, &key).or_else(|| of(&MEANT_NAMES, name).filter(|_| is_common)) {
+        return Some(meant);
+    }
+    let near = known.filter_map(|known| {
+        let (_, known_name) = known.split_once('/')?;
+        let is_long = known_name.len() >= LONG;
+        if !is_common && !is_long || name.len().abs_diff(known_name.len()) > 2 {
+            return None;
+        }
+        let away = edits(name, &known_name.to_ascii_lowercase());
+        (away <= if is_long { 2 } else { 0 }).then_some((away, known))
+    });
+    near.min().map(|(_, known)| known)
+}
+
 /// The nearest of the known keys: the same letters in other cases, or a few edits away.
 pub(super) fn meant<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let key = with_slash(key)?;
@@ -50,21 +131,31 @@ pub(super) fn looks_like_ours(key: &str) -> bool {
 pub(super) fn name_in_our_domain(key: &str) -> Option<String> {
     let key = with_slash(key)?;
     let (domain, name) = key.split_once('/')?;
-    (domain == "istio.io" || domain.ends_with(".istio.io")).then(|| name.to_owned())
+    is_ours(domain).then(|| name.to_owned())
+}
+
+fn is_ours(domain: &str) -> bool {
+    domain == "istio.io" || domain.ends_with(".istio.io")
 }
 
 /// Longer keys are nobody's slip.
 const LONGEST: usize = 128;
 
-/// A key in small letters with a slash behind its domain, which `sidecar.istio.io.inject` lacks.
+/// A key in small letters with a whole domain, a slash and a name, as `prometheus.istio/merge-metrics`,
+/// `sidecar.istio.io.inject` and `inject.sidecar.istio.io` mean it.
 fn with_slash(key: &str) -> Option<String> {
     let key = key.to_ascii_lowercase();
-    if key.contains('/') {
-        return Some(key);
+    if let Some((domain, name)) = key.split_once('/') {
+        let is_cut = domain == "istio" || domain.ends_with(".istio");
+        return Some(if is_cut { format!("{domain}.io/{name}") } else { key });
     }
     let (domain, name) = key.split_once("istio.io")?;
     let name = name.trim_start_matches(['.', '-', '_', ':']);
-    (!name.is_empty()).then(|| format!("{domain}istio.io/{name}"))
+    if !name.is_empty() {
+        return Some(format!("{domain}istio.io/{name}"));
+    }
+    let (name, domain) = key.split_once('.').filter(|(_, domain)| is_ours(domain))?;
+    Some(format!("{domain}/{name}"))
 }
 
 /// How far a key in small letters is from a known one if that is no more than a slip; a swap of domains' parts counts as one

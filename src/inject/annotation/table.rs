@@ -86,6 +86,7 @@ pub const EMPTY_IS_UNSET: &[&str] = &[
     names::ANNOTATION_USER_VOLUME,
     names::ANNOTATION_USER_VOLUME_MOUNT,
     names::ANNOTATION_PROMETHEUS_SECURE_PORT,
+    names::ANNOTATION_POD_LEVEL_RESOURCES,
     "prometheus.io/scrape",
     "k8s.v1.cni.cncf.io/networks",
     "apm.datadoghq.com/env",

@@ -40,6 +40,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether what decided comes after the wish of the pod itself, or is it.
+    pub(super) fn heeds_wishes(self) -> bool {
+        matches!(
+            self,
+            Reason::PodOptedIn
+                | Reason::PodOptedOut
+                | Reason::NeverInjectSelector
+                | Reason::AlwaysInjectSelector
+                | Reason::PolicyEnabled
+                | Reason::PolicyDisabled
+        )
+    }
+
     /// Every reason, in the order of the decision's documentation.
     pub const ALL: [Reason; 16] = [
         Reason::NamespaceNotEnabled,

@@ -82,6 +82,16 @@ fn label_beats_annotation() {
     assert_eq!(reason(&pod("false", "true"), &input()), (false, Reason::PodOptedOut));
     assert_eq!(reason(&pod("true", "false"), &input()), (true, Reason::PodOptedIn));
     assert_eq!(reason(&pod("", "false"), &input()), (true, Reason::PolicyEnabled), "an empty label is there");
+    let told = |label, annotation| decide(&pod(label, annotation), "shop", &input()).warnings;
+    for (label, annotation) in [("true", "false"), ("false", "true"), ("", "false")] {
+        let wanted = format!(
+            "annotation sidecar.istio.io/inject: {annotation:?} is ignored because of the label {label:?}"
+        );
+        assert_eq!(told(label, annotation), [Warning::new("IGNORED_ANNOTATION", wanted)]);
+    }
+    for (label, annotation) in [("true", "true"), ("false", "false"), ("true", "")] {
+        assert_eq!(told(label, annotation), []);
+    }
 }
 
 #[test]

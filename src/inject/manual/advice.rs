@@ -32,6 +32,7 @@ pub(super) fn settings_elsewhere(
     identity: &Identity,
     templates: &[Found],
     rules: Rules,
+    is_own: impl Fn(&str) -> bool,
 ) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for found in templates {
@@ -41,7 +42,7 @@ pub(super) fn settings_elsewhere(
             if rules == Rules::TemplatesOnly && holder == found.metadata_holder() {
                 continue;
             }
-            for key in settings(metadata(document, &holder), template) {
+            for key in settings(metadata(document, &holder), template, &is_own) {
                 let whose = if holder == found.object {
                     format!("the {}", identity.kind)
                 } else {
@@ -83,7 +84,14 @@ fn metadata<'d>(document: &'d Value, holder: &str) -> Option<&'d Value> {
 }
 
 /// Keys that only count on a pod, where the template does not say the same.
-fn settings<'m>(metadata: Option<&'m Value>, template: Option<&Value>) -> Vec<&'m str> {
+///
+/// Istio's own charts write the revision on every object of theirs: it says something only where the pods get a proxy of
+/// another one.
+fn settings<'m>(
+    metadata: Option<&'m Value>,
+    template: Option<&Value>,
+    is_own: impl Fn(&str) -> bool,
+) -> Vec<&'m str> {
     let mut keys = Vec::new();
     for field in ["annotations", "labels"] {
         let entries = metadata.and_then(|metadata| metadata.get(field)?.as_object());
@@ -92,6 +100,11 @@ fn settings<'m>(metadata: Option<&'m Value>, template: Option<&Value>) -> Vec<&'
                 let said = |field: &str| template.and_then(|template| template.get(field)?.get(key));
                 said("labels") == Some(value) || said("annotations") == Some(value)
             };
+            if key == names::REVISION
+                && (value.as_str().is_some_and(&is_own) || annotation::is_opted_out(template))
+            {
+                continue;
+            }
             if annotation::is_setting_of_pods(key) && !keys.contains(&key.as_str()) && !is_said() {
                 keys.push(key.as_str());
             }
@@ -100,13 +113,20 @@ fn settings<'m>(metadata: Option<&'m Value>, template: Option<&Value>) -> Vec<&'
     keys
 }
 
-/// Rules of a Job that count the exit code of the proxy, which ends with 143 when it is told to end.
+/// The exit code of a proxy that is told to end.
+const TOLD_TO_END: i64 = 143;
+
+/// Rules of a Job that count the exit code of the proxy.
 pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning> {
     let job = found.pointer.rsplit_once('/').map_or("", |(job, _)| job);
     let rules = document.pointer(&format!("{job}/podFailurePolicy/rules")).and_then(Value::as_array);
     let counts_all = |rule: &Value| {
-        let container = rule.get("onExitCodes").map(|codes| codes.get("containerName"));
-        container.is_some_and(|name| name.and_then(Value::as_str).unwrap_or_default().is_empty())
+        let Some(codes) = rule.get("onExitCodes") else { return false };
+        let names_nobody = codes.get("containerName").and_then(Value::as_str).unwrap_or_default().is_empty();
+        let mut values = codes.get("values").and_then(Value::as_array).into_iter().flatten();
+        let leaves_out = codes.get("operator").and_then(Value::as_str) == Some("NotIn")
+            && values.any(|value| value.as_i64() == Some(TOLD_TO_END));
+        names_nobody && !leaves_out
     };
     let all = rules.into_iter().flatten().enumerate().filter(|(_, rule)| counts_all(rule)).take(MOST);
     all.map(|(index, _)| {

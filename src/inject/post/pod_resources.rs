@@ -47,7 +47,8 @@ impl Policy {
     fn of(pod: &Value, values: &Value) -> Policy {
         let configured = pod::at(values, &["sidecarInjectorWebhook", "podLevelResources"]);
         let configured = || configured.and_then(Value::as_str);
-        match pod::annotation(pod, names::ANNOTATION_POD_LEVEL_RESOURCES).or_else(configured) {
+        let own = pod::annotation(pod, names::ANNOTATION_POD_LEVEL_RESOURCES).filter(|own| !own.is_empty());
+        match own.or_else(configured) {
             Some("keep") => Policy::Keep,
             Some("refuse") => Policy::Refuse,
             _ => Policy::Add,
@@ -65,14 +66,15 @@ pub(super) fn fit(
     if resources.is_empty() {
         return Ok(());
     }
-    let plans: Vec<Plan> = resources.into_iter().filter_map(|name| Plan::of(name, pod, context)).collect();
+    let policy = Policy::of(context.received, context.values);
+    let plans: Vec<Plan> =
+        resources.into_iter().filter_map(|name| Plan::of(name, pod, context, policy)).collect();
     if context.compat == Compat::Istio {
         warnings.extend(shrinking(&plans));
         warnings.extend(too_small(&plans));
         warnings.extend(above_pod(&plans, pod, context));
         return Ok(());
     }
-    let policy = Policy::of(context.received, context.values);
     match policy {
         Policy::Add => {
             let raised: Vec<String> =
@@ -134,16 +136,19 @@ struct Plan {
 
 impl Plan {
     /// Nothing if there is nothing to plan: a quantity is none, or the pod could not be created without the proxy either.
-    fn of(name: String, pod: &Value, context: &PostContext<'_>) -> Option<Plan> {
+    fn of(name: String, pod: &Value, context: &PostContext<'_>, policy: Policy) -> Option<Plan> {
         let spec = pod.get("spec")?;
         let requested = parts::amount(spec, "requests", &name).ok()?;
         let limited = parts::amount(spec, "limits", &name).ok()?;
         let is_huge = name.starts_with(HUGE_PAGES);
         let with = Parts::received(pod);
-        // What the pod says is right for the containers it came with; what it would get is a matter of its own ones.
+        // What the pod says is right for the containers it came with; what it would get is a matter of its own ones, and so
+        // is what nobody raised for the proxy of an earlier injection.
         let base = match requested {
-            Some(_) => Parts::received(context.received),
-            None => Parts::without_earlier(context.received, context.earlier),
+            Some(_) if policy != Policy::Keep || context.compat == Compat::Istio => {
+                Parts::received(context.received)
+            }
+            _ => Parts::without_earlier(context.received, context.earlier),
         };
         let (least, base_requests) = (with.requests(&name).ok()?, base.requests(&name).ok()?);
         let together = least.filter(|_| !is_huge);

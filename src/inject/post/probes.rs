@@ -26,21 +26,22 @@ pub(super) fn rewrite(
     context: &PostContext<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Error> {
-    if pod::find_sidecar(pod).is_none() || !wants_rewriting(pod, context.values) {
+    let mut rewrites = wants_rewriting(pod, context.values);
+    if pod::find_sidecar(pod).is_none() || !rewrites && context.compat == Compat::Istio {
         return Ok(());
     }
+    let port = probe_port(pod, context.mesh_config, context.compat);
+    // Istio points probes at port 0 here, and the API server refuses the pod for it.
+    rewrites &= port != 0 || context.compat == Compat::Istio;
     let mut rewriting = Rewriting {
         agent: status_port(pod, context.mesh_config, context.compat),
-        port: probe_port(pod, context.mesh_config, context.compat),
+        port,
+        rewrites,
         compat: context.compat,
         before_proxy: BeforeProxy::of(pod),
         table: Table::default(),
         warnings,
     };
-    // Istio points probes at port 0 here, and the API server refuses the pod for it.
-    if rewriting.port == 0 && context.compat == Compat::Outrigger {
-        return Ok(());
-    }
     if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
         for list in ["initContainers", "containers"] {
             let containers = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
@@ -85,7 +86,10 @@ fn tell_agent(pod: &mut Value, mut table: Table, joins: bool, warnings: &mut Vec
         }
         Err(_) => warnings.push(Warning::new(
             "PROBES_NOT_MERGED",
-            format!("{} of an earlier injection cannot be read and stays as it is", names::ENV_APP_PROBERS),
+            format!(
+                "{} of the proxy is no list of probes and stays as it is: rewritten probes have no answer",
+                names::ENV_APP_PROBERS
+            ),
         )),
     }
 }
@@ -100,6 +104,8 @@ struct Rewriting<'a> {
     agent: i64,
     /// Port that rewritten handlers ask.
     port: i64,
+    /// Whether anything is rewritten at all; if not, what fails before the proxy runs fails all the same.
+    rewrites: bool,
     compat: Compat,
     before_proxy: BeforeProxy,
     table: Table,
@@ -129,7 +135,9 @@ impl Rewriting<'_> {
 
     fn handler(&mut self, handler: &mut Map<String, Value>, holder: Holder<'_>, ports: &NamedPorts) {
         let Some(action) = Action::of(handler, holder.is_probe) else { return };
-        if self.compat == Compat::Outrigger && self.is_untouched(handler, action, &holder, ports) {
+        let is_untouched =
+            self.compat == Compat::Outrigger && self.is_untouched(handler, action, &holder, ports);
+        if is_untouched || !self.rewrites {
             return;
         }
         match action.prober(handler, holder.is_probe, |port| self.resolve(port, ports)) {

@@ -21,6 +21,11 @@ pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warn
     if context.compat == Compat::Istio {
         return Ok(());
     }
+    // Then admission mounts nothing, and a volume with such a name is the user's own (`shouldAutomount`).
+    let automounts = pod::at(context.received, &["spec", "automountServiceAccountToken"]);
+    if automounts == Some(&Value::Bool(false)) {
+        return Ok(());
+    }
     let Some(mount) = mounted(context.received).cloned() else { return Ok(()) };
     for list in ["containers", "initContainers"] {
         let containers =
@@ -98,6 +103,16 @@ mod tests {
             let after = mounts(&received(app.clone()), compat);
             assert_eq!(after[1], app);
             assert!(!after[2].to_string().contains("kube-api-access"), "{after:?}");
+        }
+    }
+
+    #[test]
+    fn where_admission_mounts_no_token_ours_have_none() {
+        let mut received = received(json!([token()]));
+        for (automounts, has_token) in [(json!(false), false), (json!(true), true), (json!(null), true)] {
+            received["spec"]["automountServiceAccountToken"] = automounts;
+            let ours = mounts(&received, Compat::Outrigger).remove(0);
+            assert_eq!(ours.to_string().contains("kube-api-access"), has_token, "{received}");
         }
     }
 

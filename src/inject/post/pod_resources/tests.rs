@@ -265,3 +265,27 @@ fn for_istio_nothing_changes_and_the_user_is_told() {
         assert!(found.len() == 1 && found[0].message.contains(said), "{warnings:?}");
     }
 }
+
+#[test]
+fn what_is_kept_is_the_same_when_the_pod_is_injected_again() {
+    let before =
+        json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "60m", "memory": "1Gi"}});
+    for bundle in [NATIVE, ORDINARY] {
+        for (bundle, annotations) in [
+            (bundle.to_owned(), json!({"outrigger.dev/podLevelResources": "keep"})),
+            (
+                format!("{bundle}\nvalues: {{sidecarInjectorWebhook: {{podLevelResources: keep}}}}"),
+                json!({"outrigger.dev/podLevelResources": ""}),
+            ),
+        ] {
+            let mesh = mesh(&bundle);
+            let before = pod(before.clone(), json!({}), annotations);
+            let (once, first) = run(&mesh, &before).unwrap();
+            let (twice, second) = run(&mesh, &once).unwrap();
+            assert_eq!(twice, once);
+            assert_eq!(second, first);
+            assert_eq!(once["spec"]["resources"], before["spec"]["resources"]);
+            assert!(limits_of_ours(&once).iter().all(|(_, limits)| limits["cpu"] == "100m"), "{once}");
+        }
+    }
+}

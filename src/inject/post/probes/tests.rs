@@ -354,3 +354,23 @@ fn with_the_cni_plugin_ports_have_to_be_excluded_for_it() {
     assert_eq!(ports(Some(""), None).len(), 0);
     assert_eq!(ports(Some("8091"), Some("8090")).len(), 1);
 }
+
+#[test]
+fn what_fails_before_the_proxy_runs_is_told_where_nothing_is_rewritten() {
+    let mut quiet = fixture(Compat::Outrigger);
+    quiet.values = json!({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": false}});
+    for (annotation, value, fixture) in [
+        ("sidecar.istio.io/rewriteAppHTTPProbers", "false", fixture(Compat::Outrigger)),
+        ("status.sidecar.istio.io/port", "0", fixture(Compat::Outrigger)),
+        ("example.com/none", "", quiet),
+    ] {
+        let mut before = with_helper("istio-validation");
+        before["metadata"]["annotations"][annotation] = json!(value);
+        let (after, warnings) = run(&before, &fixture);
+        assert_eq!(after, before, "{annotation}");
+        let codes: Vec<_> = warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!(codes, ["PROBE_BEFORE_PROXY"; 2], "{annotation}");
+        let istio = Fixture { compat: Compat::Istio, ..fixture };
+        assert_eq!(run(&before, &istio).1, [], "{annotation}");
+    }
+}

@@ -75,7 +75,7 @@ impl Rewriting<'_> {
         let place = || format!("{} of container {}", holder.field, shown_within(holder.container, SHOWN));
         let host = request.get("host").and_then(Value::as_str).filter(|host| !host.is_empty());
         if let Some(host) = host.filter(|_| action != Action::Grpc) {
-            if is_node_itself(host) {
+            if self.rewrites && is_node_itself(host) {
                 let message = format!(
                     "{} asks the node, not the pod: leave out host {}",
                     place(),
