@@ -398,9 +398,10 @@ async fn warnings_reach_kubectl_and_annotations_the_audit_log() {
     let ours: Vec<_> =
         annotations.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value))).collect();
     let keys: Vec<_> = ours.iter().map(|(key, _)| *key).collect();
-    assert_eq!(keys, ["config-hash", "decision", "reason", "revision"]);
+    assert_eq!(keys, ["config-hash", "decision", "reason", "revision", "warnings"]);
     assert_eq!(*ours[1].1, json!("injected"));
     assert_eq!(*ours[3].1, json!("default"));
+    assert_eq!(*ours[4].1, json!("MISSPELT_ANNOTATION"));
     let mutated = annotations["mutation.webhook.admission.k8s.io/round_0_index_0"].as_str().expect("text");
     assert!(mutated.contains(r#""mutated":true"#), "{mutated}");
     let log = stage.control_plane.log(Component::ApiServer, 10_000);
