@@ -139,6 +139,16 @@ const RULES: &[Rule] = &[
         explains: |path| path == "ours denied",
     },
     Rule {
+        name: "ONE_CONTAINER_OF_A_NAME",
+        reason: "a pod with two containers of a name that templates make, which an API server refuses, is refused with the \
+                 name",
+        applies: |mesh, call| {
+            let refusal = conformance::answer(mesh, call).err();
+            call.allowed && refusal.is_some_and(|refusal| refusal.reason() == "DUPLICATE_CONTAINER")
+        },
+        explains: |path| path == "ours denied",
+    },
+    Rule {
         name: "OWN_PROXY_FOLLOWS",
         reason: "the user's own proxy among the init containers is laid over the template's among the containers: in Istio \
                  the pod gets two containers of one name",
