@@ -87,7 +87,7 @@ pub(crate) const QUIRKS: &[Quirk] = &[
             let is_written = |found: &String| {
                 found.ends_with("/port: ours absent, theirs 0")
                     || found.contains("/httpGet/port: ours ") && found.ends_with(", theirs 0")
-                    || found.ends_with(": ours absent, theirs {\"httpGet\":{\"port\":0}}")
+                    || found.contains(": ours absent, theirs {\"") && found.ends_with("\":{\"port\":0}}")
                     || found.starts_with("ours refused: ")
                         && found.contains("by which the elements of this list are matched")
             };
