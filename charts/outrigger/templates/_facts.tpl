@@ -42,7 +42,7 @@ is directly under the root.
 {{- fail "revisionTags: the tag \"default\" is for releases with a revision; this release is the default one" -}}
 {{- end -}}
 {{- if and $revision (has $revision $tags) -}}
-{{- fail (printf "revisionTags: found %q, which is the revision; accepted is another name" $revision) -}}
+{{- fail (printf "revisionTags: found %q, which is the revision; accepted: another name" $revision) -}}
 {{- end -}}
 {{- $default := or (empty $revision) (has "default" $tags) -}}
 {{- $configurations := list (dict "name" (printf "outrigger-sidecar-injector%s%s" $suffix $namespaced) "revision" ($revision | default "default") "default" (empty $revision) "tag" "") -}}
@@ -110,7 +110,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $v := .root.Values -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- if and (not .facts.watches) (not .facts.ownBundle) (ne $namespace .facts.istioNamespace) -}}
-{{- fail (printf "configuration.mode: files mounts the ConfigMaps of configuration.from: istio, which works in their namespace only: found release namespace %q, accepted is %q, or configuration.mode: watch" $namespace .facts.istioNamespace) -}}
+{{- fail (printf "configuration.mode: files mounts the ConfigMaps of configuration.from: istio, which works in their namespace only: found release namespace %q, accepted: %q, or configuration.mode: watch" $namespace .facts.istioNamespace) -}}
 {{- end -}}
 {{- if and (eq $v.certificates.mode "files") .facts.server (not $v.certificates.files.secretName) -}}
 {{- fail "certificates.files.secretName: found nothing; certificates.mode: files needs the name of a Secret" -}}
@@ -123,23 +123,23 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- end -}}
 {{- range $tag := .facts.movableTags -}}
 {{- if eq $tag.tag $.facts.revisionName -}}
-{{- fail (printf "webhook.movableTags: found %q, which is the revision; accepted is another name" $tag.tag) -}}
+{{- fail (printf "webhook.movableTags: found %q, which is the revision; accepted: another name" $tag.tag) -}}
 {{- end -}}
 {{- if has $tag.tag $.facts.tags -}}
-{{- fail (printf "webhook.movableTags: found %q, which is in revisionTags too; accepted is one of the two: revisionTags makes an object that stays with this release" $tag.tag) -}}
+{{- fail (printf "webhook.movableTags: found %q, which is in revisionTags too; accepted: one of the two: revisionTags makes an object that stays with this release" $tag.tag) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq (int $v.server.webhookPort) (int $v.server.adminPort) -}}
-{{- fail (printf "server: found %d as webhookPort and as adminPort; accepted are two ports" (int $v.server.adminPort)) -}}
+{{- fail (printf "server: found %d as webhookPort and as adminPort; accepted: two ports" (int $v.server.adminPort)) -}}
 {{- end -}}
 {{- $stopping := addf (include "outrigger.milliseconds" $v.server.drainDelay | float64) (include "outrigger.milliseconds" $v.server.shutdownGrace | float64) -}}
 {{- if and .facts.server (le (mulf $v.terminationGracePeriodSeconds 1000) $stopping) -}}
-{{- fail (printf "terminationGracePeriodSeconds: found %d; accepted is more than server.drainDelay (%s) and server.shutdownGrace (%s) together, or the kubelet ends a replica that still answers" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
+{{- fail (printf "terminationGracePeriodSeconds: found %d; accepted: more than server.drainDelay (%s) and server.shutdownGrace (%s) together, or the kubelet ends a replica that still answers" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
 {{- end -}}
 {{- if and (not $v.service.externalName) (eq (int $v.service.port) (int $v.server.adminPort)) -}}
-{{- fail (printf "service.port: found %d, which is server.adminPort; accepted is another port, as the Service has both" (int $v.service.port)) -}}
+{{- fail (printf "service.port: found %d, which is server.adminPort; accepted: another port, as the Service has both" (int $v.service.port)) -}}
 {{- end -}}
 {{- if and $v.podDisruptionBudget.minAvailable $v.podDisruptionBudget.maxUnavailable (ne (int $v.podDisruptionBudget.maxUnavailable) 1) -}}
-{{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; accepted is one of the two" -}}
+{{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; accepted: one of the two" -}}
 {{- end -}}
 {{- end -}}
