@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use outrigger::{
-    config::{Mesh, Source},
+    config::Mesh,
     inject::{
         self, Facts, Outcome, PodRequest,
         replay::{Question, Replays},
@@ -64,7 +64,7 @@ fn replayed(mesh: &Mesh, text: &str) -> Option<(usize, usize)> {
 }
 
 fn main() {
-    let mesh = Mesh::from_bundle(Source { name: "default", text: "" }).expect("the embedded configuration").0;
+    let mesh = Mesh::embedded().expect("the embedded configuration");
     println!("| what | allocations | KiB |\n| --- | --- | --- |");
     let row = |what: &str, (count, bytes): (usize, usize)| {
         println!("| {what} | {count} | {:.1} |", bytes as f64 / 1024.0);

@@ -35,7 +35,7 @@ const DEPLOYMENT: &str = include_str!("../tests/fixtures/reviews/deployment.json
 const BIG: &str = include_str!("../tests/fixtures/reviews/big.json");
 
 fn mesh() -> Mesh {
-    Mesh::from_bundle(Source { name: "default", text: "" }).expect("the embedded configuration is valid").0
+    Mesh::embedded().expect("the embedded configuration is valid")
 }
 
 fn request(review: &str) -> PodRequest {
@@ -173,7 +173,10 @@ fn cached(c: &mut Criterion) {
         let nodes: Vec<Value> = (0..count)
             .map(|n| json!({"name": format!("node-{n}"), "kubeletVersion": format!("v1.34.{}", n % 3)}))
             .collect();
-        let text = json!({"namespaces": namespaces, "nodes": nodes}).to_string();
+        let text = json!({
+            "apiVersion": "outrigger.dev/v1alpha1", "kind": "Bundle", "namespaces": namespaces, "nodes": nodes,
+        })
+        .to_string();
         let mesh = Mesh::from_bundle(Source { name: "cached", text: &text }).unwrap().0;
         let request = request(DEPLOYMENT);
         group.bench_function(format!("{count} namespaces and nodes"), |b| {

@@ -16,6 +16,7 @@ mod kube_inject;
 mod output;
 mod report;
 pub mod serve;
+mod signals;
 mod source;
 mod tag;
 mod version;
@@ -63,6 +64,8 @@ enum Command {
 /// Runs the command line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
+    // Before anything else. Other commands are ended by signals as usual.
+    let held = signals::Held::hold();
     let takes_files = arguments.iter().any(|word| word == "inject" || word == "kube-inject");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
@@ -77,8 +80,14 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let color = arguments.color;
-    let done = match arguments.command {
-        Command::Serve(serve) => return serve.run(),
+    let command = match arguments.command {
+        Command::Serve(serve) => return serve.run(held),
+        command => command,
+    };
+    held.release();
+    let done = match command {
+        // It was served above.
+        Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Bundle(bundle) => bundle.run(color),

@@ -12,6 +12,7 @@ use base64::{
     Engine as _, alphabet,
     engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
 };
+use zeroize::{Zeroize, Zeroizing};
 
 /// The name of blocks with certificates.
 pub const CERTIFICATE: &str = "CERTIFICATE";
@@ -28,7 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// A block that an API server reads.
+/// A block that an API server reads. What is in it is cleared when it is dropped: it may be a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Block {
     /// What is in it, such as `CERTIFICATE`.
@@ -84,7 +85,8 @@ struct Open {
     line: usize,
     in_headers: bool,
     has_headers: bool,
-    body: Vec<u8>,
+    /// Room for all of it is made at once, so that no half of a key stays behind where it grew.
+    body: Zeroizing<Vec<u8>>,
 }
 
 impl Pem {
@@ -93,7 +95,7 @@ impl Pem {
         let mut pem = Pem::default();
         let mut open: Option<Open> = None;
         for (at, whole) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            pem.line(at + 1, whole, &mut open);
+            pem.line(at + 1, whole, &mut open, text.len());
         }
         if let Some(open) = open {
             pem.flaw(open.line, open.label, Problem::NoEnd);
@@ -103,7 +105,7 @@ impl Pem {
         pem
     }
 
-    fn line(&mut self, number: usize, whole: &[u8], open: &mut Option<Open>) {
+    fn line(&mut self, number: usize, whole: &[u8], open: &mut Option<Open>, longest: usize) {
         let line = trimmed(whole);
         if let Some(rest) = line.strip_prefix(BEGIN.as_bytes()) {
             if let Some(open) = open.take() {
@@ -112,7 +114,8 @@ impl Pem {
             match rest.strip_suffix(DASHES.as_bytes()) {
                 Some(label) if find(label, BEGIN).is_none() => {
                     let label = text_of(label);
-                    let body = Vec::new();
+                    let room = if label.contains("PRIVATE KEY") { longest } else { 0 };
+                    let body = Zeroizing::new(Vec::with_capacity(room));
                     *open = Some(Open { label, line: number, in_headers: true, has_headers: false, body });
                 }
                 _ => self.flaw(number, label_of(rest), Problem::Begin),
@@ -158,7 +161,7 @@ impl Pem {
 
     fn close(&mut self, open: Open) {
         let Open { label, line, has_headers, body, .. } = open;
-        match BASE64.decode(&body) {
+        match BASE64.decode(body.as_slice()) {
             Ok(der) => self.blocks.push(Block { label, der, has_headers, line }),
             Err(_) => self.flaw(line, label, Problem::Base64),
         }
@@ -264,7 +267,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 /// A name that somebody else chose, fit for a line.
-fn shown(label: &str) -> String {
+pub(crate) fn shown(label: &str) -> String {
     // Where all of a block is on one line, its content is a part of its name.
     let name = label.split(DASHES).next().unwrap_or_default();
     name.chars().filter(|character| !character.is_control()).take(64).collect()
@@ -285,6 +288,12 @@ impl fmt::Display for Flaw {
             Problem::Base64 => "it is not base64",
         };
         write!(out, "line {line}: found a broken block {label}: {what}")
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.der.zeroize();
     }
 }
 

@@ -23,7 +23,9 @@ pub mod options;
 mod pressure;
 mod process;
 mod readiness;
+pub(crate) mod reading;
 mod reload;
+pub mod resources;
 mod shutdown;
 mod stream;
 mod supervise;
@@ -44,7 +46,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::{
     admin::Admin,
-    configuration::{Configuration, Slot},
+    configuration::{Configuration, Slot, Unread},
     connection::Http,
     facts::LiveFacts,
     listener::{Acceptor, Connection},
@@ -52,10 +54,11 @@ use self::{
     options::{Certificate, Options, Origin, Timeouts},
     pressure::Pressure,
     readiness::Readiness,
+    reload::Part,
     shutdown::{Control, Phase},
     stream::Activity,
     supervise::Supervisor,
-    tls::CertificateStore,
+    tls::{CertificateStore, chain::Problem, unix_now},
     webhook::endpoint::Webhook,
 };
 
@@ -93,7 +96,8 @@ pub struct Handle {
     certificate_origin: Certificate,
     certificate: Arc<CertificateStore>,
     readiness: Readiness,
-    files: Arc<reload::Files>,
+    configuration_files: Arc<reload::Files>,
+    certificate_files: Arc<reload::Files>,
 }
 
 /// What a reload did; what failed is as it was before.
@@ -105,10 +109,10 @@ pub struct Reloaded {
     pub certificate: Result<(), String>,
 }
 
+/// Seconds. Clocks may be set.
+const HOUR: u64 = 3600;
 /// How long the end of the server waits for the Lease to be given back, and for the last traces to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Connections on the admin port.
-const ADMIN_CONNECTIONS: usize = 128;
 
 impl Server {
     /// Loads configuration and certificate, listens on both ports and serves. What comes from files is in use when this
@@ -130,11 +134,15 @@ impl Server {
         let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
         let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
         let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;
-        let files = Arc::new(reload::Files::new(watched_files(&options)));
+        let [configuration_files, certificate_files] =
+            watched_files(&options).map(|files| Arc::new(reload::Files::new(files)));
+        // Who writes is not known before files are watched.
+        let nobody = || None;
         if let Origin::Source(source) = &options.configuration {
-            configuration.read(source.as_ref()).map_err(StartError::Configuration)?;
+            let read = configuration.read(source.as_ref(), nobody);
+            read.map_err(|unread| StartError::Configuration(unread.to_string()))?;
         }
-        certificate.read(&options.certificate)?;
+        certificate.read(&options.certificate, nobody)?;
 
         let webhook_socket = listener::bind(options.listen)?;
         let admin_socket = listener::bind(options.admin)?;
@@ -152,10 +160,16 @@ impl Server {
             certificate_origin: options.certificate.clone(),
             certificate: certificate.clone(),
             readiness: readiness.clone(),
-            files: files.clone(),
+            configuration_files: configuration_files.clone(),
+            certificate_files: certificate_files.clone(),
         };
         let supervisor = Supervisor::new(metrics.panics.clone());
-        reload::watch(files, handle.clone(), control.watch(), options.pace.clone(), supervisor.clone());
+        for (part, files) in
+            [(Part::Configuration, configuration_files), (Part::Certificate, certificate_files)]
+        {
+            let (phase, pace) = (control.watch(), options.pace.clone());
+            reload::watch(part, files, handle.clone(), phase, pace, supervisor.clone());
+        }
         let admin = Admin {
             readiness,
             certificate,
@@ -253,45 +267,85 @@ impl Handle {
         }
     }
 
-    /// Waits until everything that must have happened before requests are served has happened.
+    /// Waits until requests are served as API servers want it: everything that must have happened before has happened, and the
+    /// certificate is valid.
     pub async fn ready(&self) {
-        self.readiness.passed().await;
+        let mut said = false;
+        loop {
+            // Before looking, so that no certificate in between is missed.
+            let changed = self.readiness.changed();
+            self.readiness.passed().await;
+            let now = unix_now();
+            let problem = self.certificate.validity().and_then(|validity| validity.problem(now));
+            let Some(problem) = problem else { return };
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!(%problem, "not ready: API servers refuse the certificate");
+            }
+            let due = match problem {
+                Problem::NotYet { from, .. } => u64::try_from(from - now).unwrap_or(1),
+                Problem::Expired { .. } => HOUR,
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(due.clamp(1, HOUR)), changed).await;
+        }
     }
 
     /// Reads configuration and certificate from their files again. Each is taken into use whole or not at all; what
     /// comes from the cluster is not touched.
     pub async fn reload(&self) -> Reloaded {
-        let handle = self.clone();
-        let reload = move || {
-            // Whoever watches them need not read them again.
-            handle.files.changed();
-            Reloaded {
-                configuration: handle.reload_configuration(),
-                certificate: handle.reload_certificate(),
-            }
-        };
-        tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Reloaded {
-            configuration: Err("the reload was cut off".to_owned()),
-            certificate: Err("the reload was cut off".to_owned()),
-        })
+        let of_configuration = asked_for(&self.configuration_files, {
+            let handle = self.clone();
+            move || handle.reload_configuration()
+        });
+        let of_certificate = asked_for(&self.certificate_files, {
+            let handle = self.clone();
+            move || handle.reload_certificate()
+        });
+        // At once: neither waits for a file system that the other one is on.
+        let (configuration, certificate) = tokio::join!(of_configuration, of_certificate);
+        Reloaded { configuration, certificate }
     }
 
     /// A certificate that was made here stays as it is.
     fn reload_certificate(&self) -> Result<(), String> {
-        match &self.certificate_origin {
-            files @ Certificate::Files { .. } => {
-                self.certificate.read(files).map_err(|error| error.to_string())
-            }
-            Certificate::SelfSigned { .. } | Certificate::Controller(_) => Ok(()),
+        let (origin, files) = (&self.certificate_origin, &self.certificate_files);
+        if !matches!(origin, Certificate::Files { .. }) {
+            return Ok(());
         }
+        let read = self.certificate.read(origin, || files.being_written());
+        files.taken(read.is_ok());
+        if let Err(tls::Error::Busy(_)) = &read {
+            files.forget();
+        }
+        read.map_err(|error| error.to_string())
     }
 
     fn reload_configuration(&self) -> Result<u64, String> {
-        match &self.origin {
-            Origin::Source(source) => self.configuration.read(source.as_ref()),
-            Origin::Cluster(_) => Ok(self.configuration.current().map_or(0, |active| active.generation)),
+        let Origin::Source(source) = &self.origin else {
+            return Ok(self.configuration.current().map_or(0, |active| active.generation));
+        };
+        let files = &self.configuration_files;
+        let read = self.configuration.read(source.as_ref(), || files.being_written());
+        files.taken(read.is_ok());
+        if let Err(Unread::Busy(_)) = &read {
+            files.forget();
         }
+        read.map_err(|unread| unread.to_string())
     }
+}
+
+/// Reloads a part that somebody asks for.
+async fn asked_for<T: Send + 'static>(
+    files: &Arc<reload::Files>,
+    reload: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    reload::written_soon(files).await;
+    let files = files.clone();
+    let reload = move || {
+        // Whoever watches them need not read them again.
+        files.changed();
+        reload()
+    };
+    tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Err("the reload was cut off".to_owned()))
 }
 
 /// Measures how long work waits, until the server has stopped.
@@ -350,16 +404,17 @@ async fn start_cluster(
     }))
 }
 
-/// The files whose change is a reason to reload.
-fn watched_files(options: &Options) -> Vec<std::path::PathBuf> {
-    let mut files = match &options.configuration {
+/// The files whose change is a reason to reload: those of the configuration, and those of the certificate.
+fn watched_files(options: &Options) -> [Vec<std::path::PathBuf>; 2] {
+    let of_configuration = match &options.configuration {
         Origin::Source(source) => source.files(),
         Origin::Cluster(_) => Vec::new(),
     };
-    if let Certificate::Files { chain, key } = &options.certificate {
-        files.extend([chain.clone(), key.clone()]);
-    }
-    files
+    let of_certificate = match &options.certificate {
+        Certificate::Files { chain, key } => vec![chain.clone(), key.clone()],
+        Certificate::SelfSigned { .. } | Certificate::Controller(_) => Vec::new(),
+    };
+    [of_configuration, of_certificate]
 }
 
 /// From the first signal to the end. Tells whether every connection ended by itself.
@@ -446,7 +501,7 @@ fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -
     let metrics = admin.metrics.clone();
     let phase = admin.phase.clone();
     let timeouts = Arc::new(options.timeouts.clone());
-    let spared = options.timeouts.spared;
+    let (spared, most) = (options.timeouts.spared, options.limits.admin_connections);
     // The admin port stays open to the very end: the probe that says "not ready" is on it.
     let http = |view| {
         let (timeouts, metrics) = (timeouts.clone(), metrics.clone());
@@ -465,7 +520,7 @@ fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -
         };
         runtime.block_on(async move {
             let Ok(listener) = TcpListener::from_std(socket) else { return };
-            let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+            let connections = Arc::new(Semaphore::new(most));
             let serve = |stream: TcpStream, connection: Connection| {
                 let is_near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
                 let http = if is_near { near.clone() } else { far.clone() };

@@ -52,6 +52,7 @@
 
 #[path = "suite/equal.rs"]
 mod equal;
+mod headed;
 #[path = "suite/recordings.rs"]
 mod recordings;
 

@@ -29,12 +29,22 @@ mod equal;
 #[cfg(feature = "server")]
 #[path = "suite/facts.rs"]
 mod facts;
+#[cfg(feature = "server")]
+#[path = "suite/fault_proxy.rs"]
+mod fault_proxy;
 #[path = "suite/golden.rs"]
 mod golden;
+mod headed;
+#[cfg(feature = "server")]
+#[path = "suite/hostile_files.rs"]
+mod hostile_files;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
 #[path = "suite/manual.rs"]
 mod manual;
+#[cfg(feature = "server")]
+#[path = "suite/network.rs"]
+mod network;
 #[cfg(feature = "server")]
 #[path = "suite/overload.rs"]
 mod overload;
@@ -42,6 +52,9 @@ mod overload;
 mod own_recordings;
 #[path = "suite/pods.rs"]
 mod pods;
+#[cfg(feature = "server")]
+#[path = "suite/process.rs"]
+mod process;
 #[path = "suite/properties.rs"]
 mod properties;
 #[path = "suite/recordings.rs"]

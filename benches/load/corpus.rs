@@ -105,7 +105,7 @@ impl Corpus {
 pub fn bundle(cached: usize) -> String {
     use std::fmt::Write;
     let mut text = format!(
-        "namespaces:\n- {{name: default, labels: {{istio-injection: enabled}}}}\n- {{name: {QUIET}, labels: {{}}}}\n"
+        "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\nnamespaces:\n- {{name: default, labels: {{istio-injection: enabled}}}}\n- {{name: {QUIET}, labels: {{}}}}\n"
     );
     for number in 0..cached {
         let _ = writeln!(

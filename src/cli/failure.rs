@@ -13,6 +13,8 @@ pub(super) const USAGE: u8 = 64;
 pub(super) const DATA: u8 = 65;
 /// No API server can be reached.
 pub(super) const UNAVAILABLE: u8 = 69;
+/// The operating system has too little of something: memory, threads, descriptors (`EX_OSERR`).
+pub(super) const RESOURCES: u8 = 71;
 
 /// Why a command ended early.
 #[derive(Debug)]

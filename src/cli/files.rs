@@ -45,14 +45,27 @@ pub(super) fn read_all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Input>,
     Ok(inputs)
 }
 
-/// Reads the bytes of one file, or of stdin for `-`, and says what it is called.
+/// More than any list of a cluster's objects has. What goes beyond it has no end: `/dev/zero`, or a program that went wrong.
+const LARGEST: u64 = 256 << 20;
+
+/// Reads the bytes of one file, or of stdin for `-`, and says what it is called. A pipe is a file too: it is read once.
 pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
-    if !is_stdin(path) {
-        return Ok((path.display().to_string(), fs::read(path).map_err(|error| unreadable(error, path))?));
+    let (name, bytes) = if is_stdin(path) {
+        ("stdin".to_owned(), read_to_end(io::stdin().lock(), LARGEST))
+    } else {
+        (path.display().to_string(), fs::File::open(path).and_then(|file| read_to_end(file, LARGEST)))
+    };
+    match bytes.map_err(|error| unreadable(error, path))? {
+        Some(bytes) => Ok((name, bytes)),
+        None => Err(Failure::data(format!("{name}: found more than {LARGEST} bytes; accepted are no more"))),
     }
+}
+
+/// Everything there is; nothing if that is more than `largest` bytes.
+fn read_to_end(from: impl Read, largest: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes).map_err(|error| unreadable(error, path))?;
-    Ok(("stdin".to_owned(), bytes))
+    let read = from.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(u64::try_from(read).is_ok_and(|read| read <= largest).then_some(bytes))
 }
 
 /// Reads one file, or stdin for `-`.
@@ -170,6 +183,13 @@ fn unreadable(error: io::Error, path: &Path) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_end_is_not_read_for_ever() {
+        assert_eq!(read_to_end(io::repeat(0), 1000).unwrap(), None);
+        assert_eq!(read_to_end(io::repeat(0).take(1000), 1000).unwrap().unwrap().len(), 1000);
+        assert_eq!(read_to_end(io::empty(), 0).unwrap(), Some(Vec::new()));
+    }
 
     #[test]
     fn utf_16_is_read_where_a_byte_order_mark_says_so() {

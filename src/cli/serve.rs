@@ -14,14 +14,18 @@ use std::{
 use clap::{Args, ValueEnum};
 use prometheus_client::metrics::counter::Counter;
 use rustls::pki_types::ServerName;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::cluster::{CertificateFlag, InCluster};
-use super::cluster::Cluster;
+use super::{
+    cluster::Cluster,
+    failure::{DATA, ERROR, RESOURCES, UNAVAILABLE, USAGE},
+    signals::{Held, Signals},
+};
 use crate::server::{
     Handle, Server, StartError,
     cluster::client,
     options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
+    resources,
     telemetry::{self, Filter, Format, Lines},
     webhook::{folders::Folders, handler::Bundle},
 };
@@ -146,37 +150,39 @@ enum LogFormat {
     Auto,
 }
 
-const ERROR: u8 = 1;
-const USAGE: u8 = 64;
-const DATA: u8 = 65;
-const UNAVAILABLE: u8 = 69;
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 impl Serve {
     /// Serves until a signal ends it.
-    pub fn run(self) -> ExitCode {
+    pub(super) fn run(self, held: Held) -> ExitCode {
         if let Some(contradiction) = self.contradiction() {
             return complain(USAGE, contradiction);
         }
+        resources::no_core_dumps();
+        let descriptors = resources::raise_descriptors();
+        let signals = match held.listen() {
+            Ok(signals) => signals,
+            Err(error) => return complain(code_of(&error), &format!("cannot listen to signals: {error}")),
+        };
         let dropped = Counter::default();
         let format = self.format();
         let logging = start_log(format, dropped.clone());
         let (lines, log_filter) = match logging {
             Ok(logging) => logging,
-            Err(error) => return complain(USAGE, &error),
+            Err((code, error)) => return complain(code, &error),
         };
-        // One worker more than CPUs where there is one CPU: accepting must not wait for a pod.
-        let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-        let code = match runtime {
+        let code = match runtime() {
             Ok(runtime) => {
-                let code = runtime.block_on(serve(self.options(dropped, log_filter), format, &lines));
+                let options = self.options(dropped, log_filter, descriptors);
+                let code = runtime.block_on(serve(options, signals, format, &lines));
                 runtime.shutdown_background();
                 code
             }
-            Err(error) => complain(ERROR, &format!("cannot start: {error}")),
+            Err(error) => complain(
+                code_of(&error),
+                &format!("cannot start the threads of the server: {error}; memory or threads are limited"),
+            ),
         };
         lines.flush(LAST_LINES);
         code
@@ -210,7 +216,8 @@ impl Serve {
         }
     }
 
-    fn options(self, dropped_log_lines: Counter, log_filter: Filter) -> Options {
+    fn options(self, dropped_log_lines: Counter, log_filter: Filter, descriptors: Option<u64>) -> Options {
+        let limits = limits(&self.tuning, descriptors);
         let from = self.in_cluster.certificate;
         let certificate = match (self.tls_cert, self.tls_key) {
             (Some(chain), Some(key)) => Certificate::Files { chain, key },
@@ -222,9 +229,11 @@ impl Serve {
         };
         let configuration = if !self.config_dir.is_empty() {
             let installation = self.in_cluster.installation();
-            Origin::Source(Arc::new(Folders { folders: self.config_dir, installation }))
-        } else if self.standalone || self.bundle.is_some() {
-            Origin::Source(Arc::new(Bundle { file: self.bundle }))
+            Origin::Source(Arc::new(Folders::new(self.config_dir, installation)))
+        } else if let Some(file) = self.bundle {
+            Origin::Source(Arc::new(Bundle::of(file)))
+        } else if self.standalone {
+            Origin::Source(Arc::new(Bundle::default()))
         } else {
             Origin::Cluster(Box::new(self.in_cluster.watched()))
         };
@@ -237,11 +246,7 @@ impl Serve {
                 MinVersion::V1_3 => TlsVersion::V1_3,
             },
             configuration,
-            limits: Limits {
-                connections: self.tuning.max_connections,
-                in_flight: self.tuning.max_in_flight,
-                ..Limits::default()
-            },
+            limits,
             timeouts: Timeouts {
                 handshake: self.tuning.handshake_timeout,
                 first_byte: self.tuning.first_byte_timeout,
@@ -262,6 +267,38 @@ impl Serve {
             dropped_log_lines,
         }
     }
+}
+
+/// The caps, with as many connections as there are descriptors for.
+fn limits(tuning: &Tuning, descriptors: Option<u64>) -> Limits {
+    let limits =
+        Limits { connections: tuning.max_connections, in_flight: tuning.max_in_flight, ..Limits::default() };
+    let Some(open_files) = descriptors else { return limits };
+    let share = resources::share(open_files, limits.connections, limits.admin_connections);
+    if share.webhook < limits.connections {
+        let (wanted, connections) = (limits.connections, share.webhook);
+        tracing::warn!(
+            open_files,
+            wanted,
+            connections,
+            "fewer files may be open than --max-connections needs; connections are capped"
+        );
+    }
+    Limits { connections: share.webhook, admin_connections: share.admin, ..limits }
+}
+
+/// The runtime of the server. The threads are started by the library, which panics when it gets none.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    // One worker more than CPUs where there is one CPU: accepting must not wait for a pod.
+    let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    std::panic::catch_unwind(build)
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::OutOfMemory, "a thread cannot be started")))
+}
+
+/// The exit code for what the operating system says at the start.
+fn code_of(error: &io::Error) -> u8 {
+    if resources::is_exhausted(error) { RESOURCES } else { ERROR }
 }
 
 /// A number of connections or requests.
@@ -296,12 +333,14 @@ fn refused_subject(text: &str) -> String {
     format!("found {text:?}; accepted is a DNS name, which may begin with \"*.\", or an IP address")
 }
 
-fn start_log(format: Format, dropped: Counter) -> Result<(Lines, Filter), String> {
-    let lines =
-        Lines::start(io::stderr(), dropped).map_err(|error| format!("cannot start the log: {error}"))?;
+fn start_log(format: Format, dropped: Counter) -> Result<(Lines, Filter), (u8, String)> {
+    let lines = Lines::start(io::stderr(), dropped).map_err(|error| {
+        let told = format!("cannot start the thread of the log: {error}; memory or threads are limited");
+        (code_of(&error), told)
+    })?;
     let filter = std::env::var("RUST_LOG").unwrap_or_default();
     let (subscriber, filter) = telemetry::adjustable(format, &filter, lines.clone()).map_err(|error| {
-        format!("RUST_LOG: {error}; accepted is a filter such as info or outrigger=debug")
+        (USAGE, format!("RUST_LOG: {error}; accepted is a filter such as info or outrigger=debug"))
     })?;
     // It fails only when a program that uses the library has set its own; then that one is used.
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -309,12 +348,7 @@ fn start_log(format: Format, dropped: Counter) -> Result<(Lines, Filter), String
     Ok((lines, filter))
 }
 
-async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
-    // Before anything else, so that a signal during the start ends it in an orderly way too (L-02).
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return complain(ERROR, &format!("cannot listen to signals: {error}")),
-    };
+async fn serve(options: Options, mut signals: Signals, format: Format, lines: &Lines) -> ExitCode {
     let started = tokio::select! {
         started = tokio::spawn(Server::start(options)) => started,
         _ = signals.terminate.recv() => return ExitCode::SUCCESS,
@@ -324,7 +358,7 @@ async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
         Ok(Ok(server)) => server,
         Ok(Err(error)) => {
             let code = match error {
-                StartError::Io(_) => ERROR,
+                StartError::Io(ref error) => code_of(error),
                 StartError::Client(_) => UNAVAILABLE,
                 StartError::Configuration(_) | StartError::Certificate(_) => DATA,
             };
@@ -384,22 +418,6 @@ fn ready_line(format: Format, webhook: SocketAddr, admin: SocketAddr) -> Vec<u8>
         Format::Text { .. } => format!("outrigger is ready: webhook https://{webhook} admin http://{admin}"),
     };
     format!("{line}\n").into_bytes()
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
 }
 
 fn complain(code: u8, text: &str) -> ExitCode {

@@ -82,10 +82,11 @@ pub(super) fn from_environment() -> Option<PathBuf> {
 
 /// A bundle in a file, or the embedded defaults.
 pub(super) fn bundle(file: Option<&Path>) -> Result<Configured, Failure> {
-    let (name, text, origin) = match file.map(files::read).transpose().map_err(Failure::of_configuration)? {
-        Some(input) => (input.name.clone(), input.text, format!("bundle {}", input.name)),
-        None => ("embedded".to_owned(), String::new(), "embedded defaults".to_owned()),
+    let Some(file) = file else {
+        let origin = "embedded defaults".to_owned();
+        return Ok(Configured { mesh: Mesh::embedded()?, warnings: Vec::new(), origin });
     };
-    let (mesh, warnings) = Mesh::from_bundle(Text { name: &name, text: &text })?;
-    Ok(Configured { mesh, warnings, origin })
+    let input = files::read(file).map_err(Failure::of_configuration)?;
+    let (mesh, warnings) = Mesh::from_bundle(Text { name: &input.name, text: &input.text })?;
+    Ok(Configured { mesh, warnings, origin: format!("bundle {}", input.name) })
 }

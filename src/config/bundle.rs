@@ -4,12 +4,14 @@ use serde_json::Value;
 
 use super::decode::{At, Decoder, Duplicates, Fields, Unknown};
 use super::label::is_dns_label;
-use super::{Compat, Installation, NativeSidecars, Platform, facts, proxy_objects};
+use super::{Compat, Fault, Installation, NativeSidecars, Platform, facts, proxy_objects};
 
 /// The format's `apiVersion`.
 pub(super) const API_VERSION: &str = "outrigger.dev/v1alpha1";
 /// The format's `kind`.
 pub(super) const KIND: &str = "Bundle";
+/// What every bundle says of itself.
+const HEAD: [(&str, &str); 2] = [("apiVersion", API_VERSION), ("kind", KIND)];
 
 const KEYS: [&str; 14] = [
     "apiVersion",
@@ -36,10 +38,20 @@ pub(super) struct Parts<'n> {
     pub(super) mesh: Option<At<'n>>,
 }
 
+/// The smallest bundle: everything else comes from the embedded defaults.
+pub(super) const SMALLEST: &str = "{apiVersion: outrigger.dev/v1alpha1, kind: Bundle}";
+
 /// Takes a bundle apart. `None` if it is not a bundle at all, which was then reported and the rest not looked at.
 pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts<'n>> {
     if !is_bundle(decoder, root) {
         return None;
+    }
+    for (key, accepted) in HEAD {
+        if root.node.at(&[key]).is_none_or(|node| root.key(key, node).is_null()) {
+            // A text that lost its head, or anything but this file, is no wish for the embedded defaults.
+            let fault = Fault::not_accepted("nothing", accepted);
+            decoder.problem_on(root.node, key.to_owned(), fault);
+        }
     }
     decoder.inspect(root, Duplicates::Refuse);
     let mut fields = decoder.fields(root, &KEYS, Unknown::Refuse);
@@ -51,16 +63,23 @@ pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts
     })
 }
 
-/// Whether the document says it is a bundle, or does not say what it is: one clear message for a wrong file.
+/// Whether the document says it is a bundle, or does not say what it is: one clear message for a wrong file, and for one
+/// that is empty, as a file is between its truncation and its first byte.
 fn is_bundle(decoder: &mut Decoder<'_>, root: &At<'_>) -> bool {
-    if !root.is_null() && !matches!(root.node.kind, crate::yaml::Kind::Mapping(_)) {
+    if root.is_null() {
+        let fault = Fault::not_accepted("nothing", format!("a bundle, at least {SMALLEST}"));
+        decoder.problem(root, fault);
+        return false;
+    }
+    if !matches!(root.node.kind, crate::yaml::Kind::Mapping(_)) {
         decoder.refuse(root, "a map with the keys of a bundle");
         return false;
     }
     let before = decoder.problems.len();
-    for (key, accepted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-        if let Some(node) = root.node.at(&[key]) {
-            decoder.one_of(&root.key(key, node), &[(accepted, ())]);
+    for (key, accepted) in HEAD {
+        let given = root.node.at(&[key]).map(|node| root.key(key, node));
+        if let Some(at) = given.filter(|at| !at.is_null()) {
+            decoder.one_of(&at, &[(accepted, ())]);
         }
     }
     decoder.problems.len() == before

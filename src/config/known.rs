@@ -122,10 +122,10 @@ pub(super) fn lacking(values: &Value, template: &Template) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mesh, Source};
+    use super::super::{Mesh, Source, headed::headed};
 
     fn warnings(values: &str) -> Vec<String> {
-        let text = format!("values: {values}");
+        let text = headed(&format!("values: {values}"));
         let (_, warnings) = Mesh::from_bundle(Source { name: "b", text: &text }).unwrap();
         warnings.iter().map(ToString::to_string).collect()
     }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn what_templates_of_ones_own_read_is_known() {
         let text = "values: {global: {prox: 1}}\ninjector: {templates: {own: '{{ .Values.global.prox }}'}}\n";
-        let (_, warnings) = Mesh::from_bundle(Source { name: "b", text }).unwrap();
+        let (_, warnings) = Mesh::from_bundle(Source { name: "b", text: &headed(text) }).unwrap();
         assert_eq!(warnings, []);
     }
 }

@@ -3,6 +3,7 @@ mod errors;
 mod golden;
 mod istio;
 
+use super::headed::headed;
 use super::*;
 
 /// Parses a bundle that is expected to be accepted.
@@ -11,6 +12,7 @@ fn mesh(text: &str) -> Mesh {
 }
 
 fn accepted(text: &str) -> (Mesh, Vec<Warning>) {
+    let text = &headed(text);
     Mesh::from_bundle(Source { name: "bundle.yaml", text }).unwrap_or_else(|error| panic!("{error}"))
 }
 

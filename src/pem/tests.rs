@@ -42,7 +42,7 @@ fn the_blocks_are_those_that_go_finds() {
     let (count, mut differ) = (examples.len(), Vec::new());
     for Example { text, blocks } in examples {
         let found = Pem::parse(text.as_bytes()).blocks.into_iter().map(|block| Found {
-            label: block.label,
+            label: block.label.clone(),
             headers: block.has_headers,
             der: STANDARD.encode(&block.der),
         });

@@ -23,6 +23,17 @@ pub(crate) struct Active {
 /// Where the configuration in use is found, by requests and by metrics.
 pub(crate) type Slot = Arc<ArcSwapOption<Active>>;
 
+/// Why a source was not read, or what was read not applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// It is refused, which was said and counted.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody is writing it: it has to be read again.
+    #[error("{0}")]
+    Busy(String),
+}
+
 /// What changes the configuration in use.
 pub(crate) struct Configuration {
     /// Key of the source in metrics.
@@ -50,22 +61,31 @@ impl Configuration {
         self.current.load_full()
     }
 
-    /// Reads a source and takes what it says into use; on an error everything stays as it is. Gives the generation.
+    /// Reads a source and applies what it says; on an error everything stays as it is. Gives the generation. Whether the source
+    /// is `busy`, being written by somebody, is asked once it was read: then nothing of what was read counts.
     ///
     /// # Errors
-    /// When the source refuses.
-    pub(crate) fn read(&self, source: &dyn Source) -> Result<u64, String> {
+    /// When the source refuses, or is busy.
+    pub(crate) fn read(&self, source: &dyn Source, busy: impl Fn() -> Option<String>) -> Result<u64, Unread> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        match source.load() {
-            Ok(loaded) => Ok(self.swap(loaded)),
+        let loaded = source.load();
+        if let Some(busy) = busy() {
+            return Err(Unread::Busy(busy));
+        }
+        match loaded {
+            Ok(loaded) => {
+                let generation = self.swap(loaded);
+                source.accepted();
+                Ok(generation)
+            }
             Err(error) => {
                 self.refused(&error);
-                Err(error)
+                Err(Unread::Refused(error))
             }
         }
     }
 
-    /// Takes a configuration into use, unless it is the one that is in use already. Gives the generation.
+    /// Applies a configuration, unless it is the one that is in use already. Gives the generation.
     pub(crate) fn publish(&self, loaded: Loaded) -> u64 {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.swap(loaded)
@@ -102,6 +122,17 @@ impl Configuration {
     }
 
     fn swap(&self, Loaded { engine, warnings }: Loaded) -> u64 {
+        if let Some(active) = self.current().filter(|active| active.engine.hash() == engine.hash()) {
+            // Another text that says the same, or the same text again: what was learnt of pods stays too.
+            self.metrics.config_loaded(self.source, true);
+            if self.gate.open(detail(&active)).is_some() {
+                let (generation, hash) = (active.generation, active.engine.hash());
+                tracing::info!(generation, hash, "the newest configuration is the one in use again");
+            } else {
+                tracing::debug!(generation = active.generation, "the configuration says the same as before");
+            }
+            return active.generation;
+        }
         for warning in warnings {
             tracing::warn!(warning, "the configuration has a questionable place");
         }

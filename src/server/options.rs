@@ -102,6 +102,8 @@ pub enum TlsVersion {
 pub struct Limits {
     /// Open connections on the webhook's port; at the cap idle ones give way, or new ones are refused.
     pub connections: usize,
+    /// Open connections on the admin port, likewise.
+    pub admin_connections: usize,
     /// Requests that are read or judged at once; more are answered 429.
     pub in_flight: usize,
     /// Bytes of one body. An API server sends the object twice, 3 MiB each.
@@ -122,6 +124,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 2000,
+            admin_connections: 128,
             in_flight: 256,
             body_bytes: 8 << 20,
             buffered_bytes: 32 << 20,

@@ -43,6 +43,11 @@ impl Readiness {
         gate
     }
 
+    /// Waits for the next time a gate is opened, or opened again, from now on.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.opened.notified()
+    }
+
     /// Waits until every gate is open.
     pub(crate) async fn passed(&self) {
         loop {
@@ -63,15 +68,17 @@ impl Readiness {
 }
 
 impl Gate {
-    /// It has happened: the gate is open from now on, and there is no problem.
-    pub(crate) fn open(&self, detail: impl Into<String>) {
-        self.open_with(detail, None);
+    /// It has happened: the gate is open from now on, and there is no problem. Gives the one that there was.
+    pub(crate) fn open(&self, detail: impl Into<String>) -> Option<String> {
+        self.open_with(detail, None)
     }
 
-    /// It has happened, and what came of it is not as it should be.
-    pub(crate) fn open_with(&self, detail: impl Into<String>, problem: Option<String>) {
-        *self.lock() = State { open: true, problem, detail: detail.into() };
+    /// It has happened, and what came of it is not as it should be. Gives the problem that there was.
+    pub(crate) fn open_with(&self, detail: impl Into<String>, problem: Option<String>) -> Option<String> {
+        let now = State { open: true, problem, detail: detail.into() };
+        let before = std::mem::replace(&mut *self.lock(), now);
         self.opened.notify_waiters();
+        before.problem
     }
 
     /// Something is wrong: why the gate is still closed, or a remark on an open one. What was known is still true.

@@ -7,10 +7,16 @@
 
 mod content;
 mod folders;
+mod writing;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -18,36 +24,71 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{content::Seen, folders::Folders};
+use self::{content::Seen, folders::Folders, writing::Writing};
 use super::{
     Handle,
-    options::{Certificate, Pace},
+    options::Pace,
+    reading::{self, folder_of},
     shutdown::{Phase, Watch},
     supervise::Supervisor,
     tls::unix_now,
 };
 
-/// The files that matter, and what was seen of them last.
+/// What files are read for. Each part is followed by itself, so that a file system that hangs holds nothing else up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The configuration.
+    Configuration,
+    /// The serving certificate: a new one is no new configuration.
+    Certificate,
+}
+
+/// The files of one part, and what was seen of them last.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     seen: Mutex<Vec<(PathBuf, Seen)>>,
+    /// Whether what was seen last was not read, or refused: whatever is done to the files is a reason to read them again.
+    failed: AtomicBool,
+    writing: Arc<Writing>,
 }
 
 impl Files {
     /// Looks at the files for the first time: before they are read.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Files {
-        let look = |path: PathBuf| {
-            let seen = Seen::look(&path);
-            (path, seen)
-        };
-        Files { seen: Mutex::new(paths.into_iter().map(look).collect()) }
+        let looked = look(paths.into_iter().map(|path| (path, None)).collect());
+        Files { seen: Mutex::new(looked), ..Files::default() }
     }
 
     /// Looks at all files; gives those whose content is another than the last time.
     pub(crate) fn changed(&self) -> Vec<PathBuf> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = seen.iter_mut().filter_map(|(path, seen)| seen.look_again(path).then(|| path.clone()));
-        changed.collect()
+        let failed = self.failed.load(Ordering::Relaxed);
+        let earlier = std::mem::take(&mut *seen);
+        *seen = look(earlier.iter().map(|(path, seen)| (path.clone(), Some(seen.clone()))).collect());
+        let pairs = seen.iter().zip(&earlier);
+        let changed = pairs
+            .filter(|((_, now), (_, earlier))| now.is_another(earlier) || failed && now.is_touched(earlier));
+        changed.map(|((path, _), _)| path.clone()).collect()
+    }
+
+    /// Notes whether what was seen last is in use now.
+    pub(crate) fn taken(&self, taken: bool) {
+        self.failed.store(!taken, Ordering::Relaxed);
+    }
+
+    /// Why the files are not to be read now, if somebody is writing one of them.
+    pub(crate) fn being_written(&self) -> Option<String> {
+        let (name, _) = self.writing.file(std::time::Instant::now())?;
+        Some(format!("{}: it is being written; it is read when that is done", name.display()))
+    }
+
+    /// Notes that what was seen last was not read, and has to be however little happens to the files.
+    pub(crate) fn forget(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, seen) in seen.iter_mut() {
+            let error = std::io::ErrorKind::ResourceBusy.into();
+            *seen = Seen::unreadable(&reading::Error::Io { file: path.clone(), error });
+        }
     }
 
     fn paths(&self) -> Vec<PathBuf> {
@@ -56,13 +97,51 @@ impl Files {
     }
 }
 
+/// Looks at files, at all folders at once. Of what does not answer nothing is seen.
+fn look(files: Vec<(PathBuf, Option<Seen>)>) -> Vec<(PathBuf, Seen)> {
+    let mut folders: BTreeMap<PathBuf, Vec<(usize, PathBuf, Option<Seen>)>> = BTreeMap::new();
+    for (index, (path, earlier)) in files.into_iter().enumerate() {
+        folders.entry(folder_of(&path).to_owned()).or_default().push((index, path, earlier));
+    }
+    let looks: Vec<_> = folders
+        .into_iter()
+        .map(|(folder, files)| {
+            let names: Vec<_> = files.iter().map(|(index, path, _)| (*index, path.clone())).collect();
+            let look = |(_, path, earlier): (usize, PathBuf, Option<Seen>)| match earlier {
+                Some(earlier) => earlier.again(&path),
+                None => Seen::look(&path),
+            };
+            (names, reading::begin(&folder, move || files.into_iter().map(look).collect::<Vec<_>>()))
+        })
+        .collect();
+    let mut all = BTreeMap::new();
+    for (names, look) in looks {
+        let seen = look.wait();
+        for (at, (index, path)) in names.into_iter().enumerate() {
+            let seen = match &seen {
+                Ok(seen) => seen.get(at).cloned(),
+                Err(error) => Some(Seen::unreadable(error)),
+            };
+            all.extend(seen.map(|seen| (index, (path, seen))));
+        }
+    }
+    all.into_values().collect()
+}
+
 /// Reloads whenever the content of a file changes, until the server stops.
-pub(crate) fn watch(files: Arc<Files>, handle: Handle, phase: Watch, pace: Pace, supervisor: Supervisor) {
+pub(crate) fn watch(
+    part: Part,
+    files: Arc<Files>,
+    handle: Handle,
+    phase: Watch,
+    pace: Pace,
+    supervisor: Supervisor,
+) {
     let paths = files.paths();
     if paths.is_empty() {
         return;
     }
-    let begin = move || follow(files.clone(), paths.clone(), handle.clone(), pace.clone());
+    let begin = move || follow(part, files.clone(), paths.clone(), handle.clone(), pace.clone());
     tokio::spawn(async move {
         tokio::select! {
             () = supervisor.keep("files are followed", begin) => {}
@@ -71,31 +150,34 @@ pub(crate) fn watch(files: Arc<Files>, handle: Handle, phase: Watch, pace: Pace,
     });
 }
 
-async fn follow(files: Arc<Files>, paths: Vec<PathBuf>, handle: Handle, pace: Pace) {
+async fn follow(part: Part, files: Arc<Files>, paths: Vec<PathBuf>, handle: Handle, pace: Pace) {
     let reported = Arc::new(Notify::new());
-    let mut folders = Some(Folders::new(paths, reported.clone()));
+    let key = paths.first().cloned().unwrap_or_default();
+    let folders = Folders::new(paths, reported.clone(), files.writing.clone());
+    let folders = Arc::new(Mutex::new(folders));
     loop {
-        let files = files.clone();
-        let mut watched = folders.take();
-        let look = move || {
-            // First watched, then looked at: what changes in between is found either way.
-            if let Some(folders) = &mut watched {
-                folders.follow();
+        written(&files, &reported, &pace).await;
+        let look = {
+            let (files, folders, key) = (files.clone(), folders.clone(), key.clone());
+            move || {
+                // First watched, then looked at: what changes in between is found either way. What hangs is found by looking.
+                let follow = move || folders.lock().unwrap_or_else(PoisonError::into_inner).follow();
+                let _ = reading::within_deadline(&key, follow);
+                files.changed()
             }
-            (watched, files.changed())
         };
-        let (watched, changed) = match tokio::task::spawn_blocking(look).await {
-            Ok(looked) => looked,
+        let changed = match tokio::task::spawn_blocking(look).await {
+            Ok(changed) => changed,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime is going down.
             Err(_) => return std::future::pending().await,
         };
-        folders = watched;
         if !changed.is_empty() {
-            reload(&handle, &changed).await;
+            tracing::debug!(?part, "files have changed");
+            reload(part, &handle).await;
         }
-        if handle.certificate.is_due(unix_now()) {
-            reload_certificate(&handle).await;
+        if part == Part::Certificate && handle.certificate.is_due(unix_now()) {
+            reload(part, &handle).await;
         }
         tokio::select! {
             () = reported.notified() => settle(&reported, &pace).await,
@@ -116,27 +198,39 @@ async fn settle(reported: &Notify, pace: &Pace) {
     }
 }
 
-/// Reads again what has changed, and nothing else: a new certificate is no new configuration.
-async fn reload(handle: &Handle, changed: &[PathBuf]) {
-    let of_certificate = |path: &PathBuf| match &handle.certificate_origin {
-        Certificate::Files { chain, key } => path == chain || path == key,
-        _ => false,
-    };
-    let certificate = changed.iter().any(of_certificate);
-    let configuration = changed.iter().any(|path| !of_certificate(path));
-    tracing::debug!(configuration, certificate, "files have changed");
-    // What goes wrong is logged and counted where it does; the last good one stays.
-    if certificate {
-        reload_certificate(handle).await;
-    }
-    if configuration && cut_off(handle, |handle| drop(handle.reload_configuration())).await {
-        handle.configuration.refused(CUT_OFF);
+/// Waits until nobody writes to the files any more.
+async fn written(files: &Files, reported: &Notify, pace: &Pace) {
+    while let Some((_, until)) = files.writing.file(std::time::Instant::now()) {
+        let _ = timeout_at(until.into(), reported.notified()).await;
+        settle(reported, pace).await;
     }
 }
 
-async fn reload_certificate(handle: &Handle) {
-    if cut_off(handle, |handle| drop(handle.reload_certificate())).await {
-        handle.certificate.refused(CUT_OFF);
+/// How long a reload that was asked for waits for whoever is writing.
+const WAITS: Duration = Duration::from_secs(2);
+const WAITS_EACH: Duration = Duration::from_millis(20);
+
+/// [`written`], for a reload that was asked for: it does not wait for ever.
+pub(crate) async fn written_soon(files: &Files) {
+    let until = Instant::now() + WAITS;
+    while files.being_written().is_some() && Instant::now() < until {
+        tokio::time::sleep(WAITS_EACH).await;
+    }
+}
+
+/// Reads a part again. What goes wrong is logged and counted where it does; the last good one stays.
+async fn reload(part: Part, handle: &Handle) {
+    match part {
+        Part::Configuration => {
+            if cut_off(handle, |handle| drop(handle.reload_configuration())).await {
+                handle.configuration.refused(CUT_OFF);
+            }
+        }
+        Part::Certificate => {
+            if cut_off(handle, |handle| drop(handle.reload_certificate())).await {
+                handle.certificate.refused(CUT_OFF);
+            }
+        }
     }
 }
 
@@ -148,12 +242,4 @@ async fn cut_off(handle: &Handle, read: impl FnOnce(&Handle) + Send + 'static) -
     let handle = handle.clone();
     let read = tokio::task::spawn_blocking(move || read(&handle)).await;
     read.is_err_and(|error| error.is_panic())
-}
-
-/// The folder a file is in.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }

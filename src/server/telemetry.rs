@@ -61,7 +61,8 @@ impl Lines {
     /// When the thread cannot be started.
     pub fn start(sink: impl Write + Send + 'static, dropped: Counter) -> io::Result<Lines> {
         let (queue, lines) = sync_channel(QUEUE);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(sink, &lines))?;
+        let lost = dropped.clone();
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(sink, &lines, lost))?;
         Ok(Lines { queue, dropped })
     }
 
@@ -87,8 +88,11 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Bytes that are written together.
 const CHUNK: usize = 32 << 10;
 
-fn write(mut sink: impl Write, lines: &Receiver<Message>) {
-    // A log that cannot be written is not worth ending for, and there is nowhere to say so.
+/// How long to wait for a sink that takes nothing now: a pipe that is full and was opened not to block.
+const AGAIN: Duration = Duration::from_millis(10);
+
+fn write(sink: impl Write, lines: &Receiver<Message>, dropped: Counter) {
+    let mut out = Sink { sink, dropped, torn: false };
     let mut text = Vec::with_capacity(CHUNK);
     while let Ok(first) = lines.recv() {
         if let Message::Line(_) = first {
@@ -98,18 +102,64 @@ fn write(mut sink: impl Write, lines: &Receiver<Message>) {
             match message {
                 Message::Line(line) => text.extend_from_slice(&line),
                 Message::Flush(done) => {
-                    let _ = sink.write_all(&text).and_then(|()| sink.flush());
+                    out.put(&text);
+                    let _ = out.sink.flush();
                     text.clear();
                     let _ = done.try_send(());
                 }
             }
             if text.len() >= CHUNK {
-                let _ = sink.write_all(&text);
+                out.put(&text);
                 text.clear();
             }
         }
-        let _ = sink.write_all(&text);
+        out.put(&text);
         text.clear();
+    }
+}
+
+/// Where lines go, as long as there is room.
+struct Sink<W> {
+    sink: W,
+    dropped: Counter,
+    /// Whether it ends within a line, because the rest of one was lost.
+    torn: bool,
+}
+
+impl<W: Write> Sink<W> {
+    /// Writes lines, and counts those that are lost: to a full disk, or to nobody. A log that cannot be written is
+    /// not worth ending for, and there is nowhere else to say so.
+    fn put(&mut self, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        if self.torn && self.written(b"\n") == 1 {
+            self.torn = false;
+        }
+        let written = self.written(text);
+        let lost = text.get(written..).unwrap_or_default();
+        if !lost.is_empty() {
+            let lines = lost.iter().filter(|byte| **byte == b'\n').count();
+            self.dropped.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
+            let last = text.get(..written).and_then(<[u8]>::last);
+            self.torn |= last.is_some_and(|byte| *byte != b'\n');
+        }
+    }
+
+    /// Writes as much as can be written; tells how much that was.
+    fn written(&mut self, text: &[u8]) -> usize {
+        let mut written = 0;
+        while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.sink.write(rest) {
+                Ok(0) => break,
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Lines pile up meanwhile, and are dropped and counted where they do.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AGAIN),
+                Err(_) => break,
+            }
+        }
+        written
     }
 }
 
@@ -267,6 +317,51 @@ mod tests {
         }
         assert!(dropped.get() >= 99, "{}", dropped.get());
         lines.flush(Duration::from_millis(1));
+    }
+
+    /// A disk with so many bytes left.
+    struct Disk {
+        left: usize,
+        text: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+        busy: bool,
+    }
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.busy = !self.busy;
+            if self.busy {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(self.left).min(7);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.left -= count;
+            self.text.lock().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    //
+    #[test]
+    fn lines_lost_to_a_full_disk_are_counted_and_leave_no_half_ones() {
+        let (dropped, text) = (Counter::default(), std::sync::Arc::default());
+        let disk = |left| Disk { left, text: std::sync::Arc::clone(&text), busy: false };
+        let mut out = Sink { sink: disk(14), dropped: dropped.clone(), torn: false };
+        out.put(b"line 1\nline 2\n");
+        assert_eq!(dropped.get(), 0);
+        out.sink.left = 10;
+        out.put(b"line 3\nline 4\nline 5\n");
+        assert_eq!(dropped.get(), 2, "one in the middle");
+        out.put(b"line 6\n");
+        assert_eq!(dropped.get(), 3);
+        out.sink.left = 100;
+        out.put(b"line 7\n");
+        assert_eq!(dropped.get(), 3);
+        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "line 1\nline 2\nline 3\nlin\nline 7\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod files;
+pub(crate) mod key;
 pub(crate) mod objections;
 pub mod self_signed;
 
@@ -51,6 +52,9 @@ pub enum Error {
     /// It is not valid now, and there is another one.
     #[error("{0}")]
     Untimely(Problem),
+    /// Somebody is writing its files: they have to be read again.
+    #[error("{0}")]
+    Busy(String),
     /// The TLS library.
     #[error("cannot set up TLS: {0}")]
     Library(#[source] rustls::Error),
@@ -87,18 +91,22 @@ impl CertificateStore {
         Ok(CertificateStore { current: ArcSwapOption::empty(), valid_from, tickets, gate, metrics })
     }
 
-    /// Reads or makes a certificate and takes it into use; on an error the one in use stays. So it does when the new one is
-    /// not valid now: API servers refuse that, and a server that shows nothing else is of no use to anybody.
+    /// Reads or makes a certificate and serves it; on an error the one in use stays. So it does when the new one is not valid
+    /// now: API servers refuse that, and a server that shows nothing else is of no use to anybody. Whether its files are `busy`,
+    /// being written by somebody, is asked once they were read: a chain that ends early is a chain.
     ///
     /// # Errors
-    /// When there is no usable certificate there.
-    pub(crate) fn read(&self, origin: &Certificate) -> Result<(), Error> {
+    /// When there is no usable certificate there, or it is busy.
+    pub(crate) fn read(&self, origin: &Certificate, busy: impl Fn() -> Option<String>) -> Result<(), Error> {
         self.valid_from.store(NEVER, Ordering::Relaxed);
         let key = match origin {
             Certificate::Files { chain, key } => files::load(chain, key).map_err(Error::from),
             Certificate::SelfSigned { names } => self_signed(names),
             Certificate::Controller(_) => return Ok(()),
         };
+        if let Some(busy) = busy() {
+            return Err(Error::Busy(busy));
+        }
         self.outcome(key.and_then(|key| {
             self.timely(&key)?;
             self.swap(key)
@@ -245,8 +253,7 @@ impl Tickets {
 
 fn self_signed(names: &[String]) -> Result<CertifiedKey, Error> {
     let made = self_signed::make(names, SystemTime::now())?;
-    CertifiedKey::from_der(vec![made.certificate], made.key, &aws_lc_rs::default_provider())
-        .map_err(Error::Unusable)
+    key::certified(vec![made.certificate], &made.key).map_err(Error::Unusable)
 }
 
 /// The cryptography, in our order of preference: that of Go, so that API servers get what they ask for. Its AES-128 goes

@@ -8,6 +8,7 @@
 pub mod answer;
 mod body;
 mod deadline;
+mod earlier;
 pub(crate) mod endpoint;
 pub mod engine;
 pub mod folders;

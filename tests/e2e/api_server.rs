@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::headed::headed;
+
 use super::{
     control_plane::{Component, ControlPlane, Flavour, PATIENCE, eventually, settled, until},
     install::{NAMESPACE, Reach, SERVICE, Serving, Webhook, service},
@@ -106,7 +108,7 @@ impl Cluster {
     /// Writes a configuration that no other one is like.
     async fn mark(&mut self) {
         self.marks += 1;
-        let bundle = format!("values: {{global: {{tag: mark-{}}}}}\n", self.marks);
+        let bundle = headed(&format!("values: {{global: {{tag: mark-{}}}}}\n", self.marks));
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "outrigger", "namespace": NAMESPACE},
             "data": {"bundle": bundle},

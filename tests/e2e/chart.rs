@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
+use crate::headed::headed;
+
 use super::{
     control_plane::{ControlPlane, Flavour, PATIENCE, eventually, settled, until},
     pods::{dry_run, is_injected, list},
@@ -48,7 +50,7 @@ async fn the_installed_chart_gives_pods_their_proxies() {
     }
     // A replica that cannot serve, because its configuration is refused, changes nothing about that.
     let configure = async |bundle: &str| {
-        let patch = json!({"data": {"bundle": bundle}}).to_string();
+        let patch = json!({"data": {"bundle": headed(bundle)}}).to_string();
         let of = ["-n", "outrigger-system", "--type=merge", "-p", &patch];
         control_plane.kubectl(&[&["patch", "configmap", "outrigger"][..], &of].concat()).await;
     };
@@ -227,7 +229,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     };
     // What happens on a bad day: a configuration that is refused, more than once, and a certificate renewed by hand.
     let configure = async |bundle: &str| {
-        let patch = json!({"data": {"bundle": bundle}}).to_string();
+        let patch = json!({"data": {"bundle": headed(bundle)}}).to_string();
         let of = ["-n", "outrigger-system", "--type=merge", "-p", &patch];
         control_plane.kubectl(&[&["patch", "configmap", "outrigger"][..], &of].concat()).await;
     };

@@ -13,6 +13,8 @@ use outrigger::{
 };
 use serde_json::{Value, json};
 
+use crate::headed::headed;
+
 use super::{
     control_plane::{ControlPlane, Flavour, Ran, identity::Authority},
     install::{NAMESPACE, SERVICE, Serving, service},
@@ -261,7 +263,7 @@ async fn an_apply_leaves_what_others_own() {
 
 /// Istio's ConfigMaps for a revision, as its chart writes them: complete values, and a template of the test's own.
 async fn install_istio(control_plane: &ControlPlane, suffix: &str, mark: &str) {
-    let (mesh, _) = Mesh::from_bundle(Source { name: "embedded", text: "" }).expect("the defaults");
+    let mesh = Mesh::embedded().expect("the defaults");
     let template = format!(
         "metadata:\n  labels:\n    mark: {mark}-{{{{ .Values.global.hub }}}}\nspec:\n  containers:\n  - name: \
          istio-proxy\n    image: proxy\n    env:\n    - name: THREADS\n      value: \"{{{{ .ProxyConfig.Concurrency.GetValue }}}}\"\n"
@@ -394,7 +396,7 @@ async fn configurations_come_from_the_cluster() {
     assert!(run.stderr.contains("Pod closed/p: skipped (NAMESPACE_DISABLED)"), "{}", run.stderr);
 
     // Our own ConfigMap goes first, for its revision only.
-    let own = "{injector: {templates: {sidecar: \"metadata: {labels: {mark: own}}\"}}}";
+    let own = headed("{injector: {templates: {sidecar: \"metadata: {labels: {mark: own}}\"}}}");
     let literal = format!("--from-literal=bundle={own}");
     control_plane.kubectl(&["-n", NAMESPACE, "create", "configmap", SERVICE, &literal]).await;
     for arguments in [with(&["--from-cluster"]), with(&["--bundle-config-map=outrigger-system/outrigger"])] {

@@ -11,6 +11,8 @@ use outrigger::{
 };
 use serde_json::{Value, json};
 
+use crate::headed::headed;
+
 use super::{
     control_plane::{ControlPlane, Flavour, PATIENCE, eventually, until},
     install::{Reach, Serving, Webhook},
@@ -127,7 +129,7 @@ pub async fn write(control_plane: &ControlPlane, namespace: &str, name: &str, da
 
 /// Writes our own ConfigMap.
 pub async fn write_bundle(control_plane: &ControlPlane, bundle: &str) {
-    write(control_plane, OWN, "outrigger", json!({"bundle": bundle})).await;
+    write(control_plane, OWN, "outrigger", json!({"bundle": headed(bundle)})).await;
 }
 
 /// A plain pod.
@@ -191,7 +193,7 @@ async fn reasons(control_plane: &ControlPlane, namespace: &str) -> Vec<(String, 
 async fn every_answer_is_by_one_whole_configuration() {
     let (control_plane, kubeconfig) = prepared(&[]).await;
     let serving = Serving::new(&control_plane);
-    write(&control_plane, ISTIO, "istio", json!({"mesh": ""})).await;
+    write(&control_plane, ISTIO, "istio", json!({"mesh": "{}"})).await;
     write(&control_plane, ISTIO, "istio-sidecar-injector", injector("one", "one")).await;
     let outrigger = outrigger(&serving, &kubeconfig).start().await;
     let load = Load::start(outrigger.webhook_port(), &serving.authority, 2, &pod(), marks).await;
@@ -228,7 +230,7 @@ async fn every_answer_is_by_one_whole_configuration() {
         rejected("istio-system/istio-sidecar-injector") && rejected("istio-system/istio key mesh")
     })
     .await;
-    write(&control_plane, ISTIO, "istio", json!({"mesh": ""})).await;
+    write(&control_plane, ISTIO, "istio", json!({"mesh": "{}"})).await;
     outrigger.wait_metric("outrigger_config_generation", &[], |value| value == 5.0).await;
     assert_eq!(outrigger.metric("outrigger_config_last_reload_success", &[]).await, 1.0);
     assert!(!remark(&outrigger, "").await, "all is well again");
@@ -303,7 +305,8 @@ async fn rapid_edits_do_not_starve_requests() {
     let edit = |number: usize| {
         let client = client.clone();
         async move {
-            let patch = json!({"data": {"bundle": format!("env: {{EDIT: \"{number}\"}}")}}).to_string();
+            let bundle = headed(&format!("env: {{EDIT: \"{number}\"}}"));
+            let patch = json!({"data": {"bundle": bundle}}).to_string();
             let request = hyper::Request::patch("/api/v1/namespaces/outrigger-system/configmaps/outrigger")
                 .header("content-type", "application/merge-patch+json")
                 .body(patch.into_bytes())
@@ -326,8 +329,8 @@ async fn rapid_edits_do_not_starve_requests() {
         edit(edits).await;
     }
     let took = began.elapsed();
-    let (mesh, _) =
-        Mesh::from_bundle(Source { name: "last", text: &format!("env: {{EDIT: \"{edits}\"}}") }).unwrap();
+    let bundle = headed(&format!("env: {{EDIT: \"{edits}\"}}"));
+    let (mesh, _) = Mesh::from_bundle(Source { name: "last", text: &bundle }).unwrap();
     let last = format!("hash={:?}", mesh.hash());
     outrigger.wait_metric("outrigger_config_hash_info", &[&last], |value| value == 1.0).await;
     let generations = outrigger.metric("outrigger_config_generation", &[]).await;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::headed::headed;
+
 use super::{
     control_plane::{Component, ControlPlane, Flavour, PATIENCE, eventually, settled},
     install::{Reach, Serving, Webhook},
@@ -49,7 +51,7 @@ pub async fn start(
     bundle: &str,
 ) -> OutriggerProcess {
     let file = control_plane.folder().join(format!("{name}.yaml"));
-    std::fs::write(&file, bundle).expect("a file in a temporary folder");
+    std::fs::write(&file, headed(bundle)).expect("a file in a temporary folder");
     Outrigger::standalone(&serving.certificate, &serving.key).flag("bundle", file.display()).start().await
 }
 

@@ -207,7 +207,7 @@ impl Stage {
 }
 
 fn embedded() -> Mesh {
-    Mesh::from_bundle(Source { name: "embedded", text: "" }).expect("the embedded configuration").0
+    Mesh::embedded().expect("the embedded configuration")
 }
 
 async fn workloads_get_proxies(by_service: bool) {

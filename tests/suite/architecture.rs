@@ -77,6 +77,7 @@ const SHELL_CRATES: &[&str] = &[
     "k8s_openapi",
     "kube",
     "mimalloc",
+    "nix",
     "notify",
     "opentelemetry",
     "opentelemetry_otlp",
@@ -91,7 +92,6 @@ const SHELL_CRATES: &[&str] = &[
     "tracing",
     "tracing_subscriber",
     "x509_parser",
-    "zeroize",
 ];
 
 /// Standard library modules that do I/O or read the clock or the environment.

@@ -11,6 +11,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::headed::headed;
+
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests").join(name)
 }
@@ -51,6 +53,13 @@ pub(crate) fn command() -> Command {
     // No cluster of whoever runs the tests is asked anything.
     command.env_remove("ENABLE_NATIVE_SIDECARS").env("HOME", "/nowhere");
     command
+}
+
+/// A bundle that says nothing, so that the embedded defaults are used whatever there is.
+pub(crate) fn smallest(folder: &TempDir) -> PathBuf {
+    let file = folder.path().join("smallest.yaml");
+    fs::write(&file, headed("")).unwrap();
+    file
 }
 
 pub(crate) fn outrigger(arguments: &[&str]) -> Run {
@@ -158,7 +167,8 @@ fn an_output_file_may_be_the_input() {
     let run = outrigger(&["inject", "-f", text(&file), "--output-file", text(&file)]);
     assert_eq!((run.code, run.stdout.as_str()), (0, ""));
     assert_eq!(read(&file), expected("pod.yaml"));
-    let run = outrigger(&["kube-inject", "--bundle", "/dev/null", "-f", text(&file), "-o", text(&file)]);
+    let bundle = smallest(&folder);
+    let run = outrigger(&["kube-inject", "--bundle", text(&bundle), "-f", text(&file), "-o", text(&file)]);
     assert_eq!((run.code, run.stdout.as_str()), (0, ""));
     assert!(read(&file).ends_with("\n---\n"));
 }
@@ -196,7 +206,7 @@ fn one_refused_object_leaves_everything_unwritten() {
 fn a_template_that_fails_is_explained_here_and_not_in_some_log() {
     let folder = TempDir::new().unwrap();
     let bundle = folder.path().join("bundle.yaml");
-    fs::write(&bundle, "injector: {templates: {sidecar: '{{ fail \"no luck\" }}'}}\n").unwrap();
+    fs::write(&bundle, headed("injector: {templates: {sidecar: '{{ fail \"no luck\" }}'}}\n")).unwrap();
     let run = outrigger(&["inject", "--bundle", text(&bundle), "-f", text(&fixture("pod.yaml"))]);
     assert_eq!(run.code, 65);
     assert!(run.stderr.contains("refused (RENDER_FAILED): template \"sidecar\""), "{}", run.stderr);
@@ -306,7 +316,7 @@ fn exit_codes_tell_usage_data_and_the_world_apart() {
 fn a_wrong_bundle_gets_a_line_for_every_problem() {
     let folder = TempDir::new().unwrap();
     let bundle = folder.path().join("bundle.yaml");
-    fs::write(&bundle, "revisoin: x\ncompat: maybe\n").unwrap();
+    fs::write(&bundle, headed("revisoin: x\ncompat: maybe\n")).unwrap();
     let run = outrigger(&["inject", "--bundle", text(&bundle), "-f", text(&fixture("pod.yaml"))]);
     assert_eq!((run.code, run.stdout.as_str()), (65, ""));
     let lines: Vec<&str> = run.stderr.lines().collect();
@@ -319,7 +329,8 @@ fn a_wrong_bundle_gets_a_line_for_every_problem() {
 fn the_bundle_decides() {
     let folder = TempDir::new().unwrap();
     let bundle = folder.path().join("bundle.yaml");
-    fs::write(&bundle, "namespaces: [{name: closed, labels: {istio-injection: disabled}}]\n").unwrap();
+    fs::write(&bundle, headed("namespaces: [{name: closed, labels: {istio-injection: disabled}}]\n"))
+        .unwrap();
     let file = fixture("pod.yaml");
     let run = outrigger(&["inject", "--bundle", text(&bundle), "-n", "closed", "-f", text(&file)]);
     assert_eq!((run.code, run.stdout), (0, read(&file)));
@@ -403,7 +414,8 @@ fn kube_inject_without_files_asks_the_cluster() {
         assert_eq!((run.code, run.stdout.as_str()), (69, ""), "{arguments:?}: {}", run.stderr);
         assert!(run.stderr.contains("neither a kubeconfig nor a ServiceAccount"), "{}", run.stderr);
     }
-    let from_bundle = with(&["--bundle", text(&empty)]);
+    let bundle = smallest(&folder);
+    let from_bundle = with(&["--bundle", text(&bundle)]);
     assert_eq!(from_bundle.code, 0, "{}", from_bundle.stderr);
     assert!(from_bundle.stderr.starts_with("configuration: bundle "), "{}", from_bundle.stderr);
     let from_files = with(&["--meshConfigFile", text(&empty)]);
@@ -413,7 +425,7 @@ fn kube_inject_without_files_asks_the_cluster() {
         from_files.stderr
     );
     assert_eq!(from_bundle.stdout, from_files.stdout);
-    let run: Run = command().args(base).env("OUTRIGGER_BUNDLE", &empty).output().unwrap().into();
+    let run: Run = command().args(base).env("OUTRIGGER_BUNDLE", &bundle).output().unwrap().into();
     assert_eq!(run.stdout, from_bundle.stdout);
     assert_eq!(with(&["--bundle", text(&empty), "-i", "mesh"]).code, 64);
     assert_eq!(with(&["--bundle", text(&empty), "--context", "a"]).code, 64);
@@ -423,7 +435,9 @@ fn kube_inject_without_files_asks_the_cluster() {
 #[test]
 fn kube_inject_uses_native_sidecars_only_when_told() {
     let file = fixture("pod.yaml");
-    let arguments = ["kube-inject", "--bundle", "/dev/null", "-f", text(&file)];
+    let folder = TempDir::new().unwrap();
+    let bundle = smallest(&folder);
+    let arguments = ["kube-inject", "--bundle", text(&bundle), "-f", text(&file)];
     assert!(!outrigger(&arguments).stdout.contains("restartPolicy: Always"));
     let told: Run = command().args(arguments).env("ENABLE_NATIVE_SIDECARS", "true").output().unwrap().into();
     assert!(told.stdout.contains("restartPolicy: Always"));
@@ -433,7 +447,7 @@ fn kube_inject_uses_native_sidecars_only_when_told() {
 fn a_bundle_that_no_pod_could_be_injected_with_is_not_printed() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle.yaml");
-    fs::write(&bundle, "injector: {templates: {sidecar: '{{ .Spec.Nope }}'}}\n").unwrap();
+    fs::write(&bundle, headed("injector: {templates: {sidecar: '{{ .Spec.Nope }}'}}\n")).unwrap();
     let output = outrigger(&["bundle", "print", "--bundle", text(&bundle)]);
     assert_eq!(output.code, 65);
     assert_eq!(output.stdout, "");
@@ -443,7 +457,7 @@ fn a_bundle_that_no_pod_could_be_injected_with_is_not_printed() {
         output.stderr
     );
     let picky = "injector: {templates: {picky: '{{ (index .ObjectMeta.OwnerReferences 0).Name }}: {}'}}\n";
-    fs::write(&bundle, picky).unwrap();
+    fs::write(&bundle, headed(picky)).unwrap();
     let output = outrigger(&["bundle", "print", "--bundle", text(&bundle)]);
     assert_eq!(output.code, 0);
     assert!(

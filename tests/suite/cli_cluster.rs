@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::cli::{Run, command, fixture, outrigger, text};
+use super::cli::{Run, command, fixture, outrigger, smallest, text};
 
 /// A kubeconfig for a port of loopback where nobody listens.
 fn kubeconfig_to_nobody(folder: &TempDir) -> PathBuf {
@@ -68,19 +68,20 @@ fn nothing_asks_a_cluster_that_nobody_named() {
         let run: Run = command().args(arguments).env("KUBECONFIG", &kubeconfig).output().unwrap().into();
         assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
     }
+    let bundle = smallest(&folder);
     for contradiction in [
         &["--from-cluster"][..],
         &["--context", "a"],
         &["--bundle-config-map", "a"],
         &["--native-sidecars", "auto"],
     ] {
-        let base = ["inject", "-f", text(&pod), "--bundle", "/dev/null"];
+        let base = ["inject", "-f", text(&pod), "--bundle", text(&bundle)];
         assert_eq!(outrigger(&[&base[..], contradiction].concat()).code, 64, "{contradiction:?}");
     }
     let both = ["inject", "-f", text(&pod), "--bundle-config-map", "a", "--mesh-config-map", "b"];
     assert_eq!(outrigger(&both).code, 64);
     let named = ["inject", "-f", text(&pod), "--from-cluster"];
-    let run: Run = command().args(named).env("OUTRIGGER_BUNDLE", "/dev/null").output().unwrap().into();
+    let run: Run = command().args(named).env("OUTRIGGER_BUNDLE", &bundle).output().unwrap().into();
     assert_eq!(run.code, 69, "what is named on the command line wins over the environment: {}", run.stderr);
 }
 
@@ -116,7 +117,7 @@ fn api_server(answers: &'static [(&'static str, u16, &'static str)]) -> String {
 const CONFIG_MAP: (&str, u16, &str) = (
     "/api/v1/namespaces/outrigger-system/configmaps/outrigger",
     200,
-    r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"outrigger"},"data":{"bundle":"nativeSidecars: enabled"}}"#,
+    r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"outrigger"},"data":{"bundle":"{apiVersion: outrigger.dev/v1alpha1, kind: Bundle, nativeSidecars: enabled}"}}"#,
 );
 
 #[test]

@@ -61,7 +61,7 @@ async fn conformance_https_server_gives_istios_answer_to_every_call_of_this_repo
         let file = files.path().join("bundle.json");
         fs::write(&file, mesh.effective_bundle().to_string()).unwrap();
         let harness = start_with(injecting(), |options| {
-            options.configuration = Origin::Source(Arc::new(Bundle { file: Some(file) }))
+            options.configuration = Origin::Source(Arc::new(Bundle::of(file)))
         })
         .await;
         let mut connection = harness.http1().await;
@@ -116,7 +116,7 @@ async fn conformance_https_server_gives_istios_answer_to_every_recorded_call() {
         let file = files.path().join("bundle.json");
         fs::write(&file, bundle(setting, "istio", &namespaces)).unwrap();
         let harness = start_with(injecting(), |options| {
-            options.configuration = Origin::Source(Arc::new(Bundle { file: Some(file) }))
+            options.configuration = Origin::Source(Arc::new(Bundle::of(file)))
         })
         .await;
         let mut connection = harness.http1().await;

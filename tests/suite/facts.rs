@@ -6,17 +6,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use outrigger::server::{options::Origin, webhook::handler::Bundle};
 use serde_json::Value;
 
+use super::headed::headed;
 use super::support::{injecting, pod, review, start_with};
 
 /// The response of a server with this bundle to a pod of the namespace `shop`.
 async fn response(bundle: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bundle.yaml");
-    fs::write(&file, bundle).unwrap();
-    let harness = start_with(injecting(), |options| {
-        options.configuration = Origin::Source(Arc::new(Bundle { file: Some(file) }))
-    })
-    .await;
+    fs::write(&file, headed(bundle)).unwrap();
+    let harness =
+        start_with(injecting(), |options| options.configuration = Origin::Source(Arc::new(Bundle::of(file))))
+            .await;
     harness.post("/inject", review("v1", pod())).await.json()["response"].take()
 }
 

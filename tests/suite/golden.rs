@@ -23,6 +23,7 @@ use outrigger::{
 };
 use serde_json::{Map, Value, json};
 
+use super::headed::headed;
 use super::properties;
 
 const KEYS: [&str; 7] = ["about", "against", "bundle", "namespace", "path", "pod", "again"];
@@ -134,7 +135,7 @@ impl Case {
                 *template = text.clone();
             }
         }
-        let text = bundle.to_string();
+        let text = headed(&bundle.to_string());
         let mut known = MESHES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mesh) = known.get(&text) {
             return Arc::clone(mesh);

@@ -24,6 +24,8 @@ use outrigger::{
 };
 use serde_json::{Value, json};
 
+use super::headed::headed;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests")
 }
@@ -43,7 +45,7 @@ fn read(name: &str) -> String {
 }
 
 fn mesh(bundle: &str) -> Mesh {
-    Mesh::from_bundle(Source { name: "bundle", text: bundle }).unwrap().0
+    Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0
 }
 
 fn options(mesh: &Mesh) -> Options<'_> {

@@ -15,6 +15,7 @@ use outrigger::{
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use serde_json::{Value, json};
 
+use super::headed::headed;
 use super::pods::{self, Form};
 
 /// Every template, in configurations that make the most of its branches, under both compatibilities.
@@ -46,7 +47,7 @@ pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
 });
 
 pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
-    match Mesh::from_bundle(Source { name: "bundle", text: &bundle.to_string() }) {
+    match Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }) {
         Ok((mesh, _)) => mesh,
         Err(error) => panic!("{error}"),
     }

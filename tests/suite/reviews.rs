@@ -11,6 +11,8 @@ use outrigger::{
 };
 use serde_json::{Value, json};
 
+use super::headed::headed;
+
 const OPTED_OUT: &str = "opted-out";
 
 /// Every template, classic and native.
@@ -29,7 +31,7 @@ fn recorded_reviews_inject_and_decode_strictly() {
     for (name, review) in reviews() {
         let request = &review["request"];
         for bundle in BUNDLES {
-            let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: bundle }).unwrap();
+            let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
             let namespace = request["namespace"].as_str().unwrap();
             let pod = PodRequest::new(namespace, request["object"].clone());
             let outcome = inject::run(&mesh, &pod, &Facts::of(&mesh, "shop"));

@@ -5,6 +5,8 @@ use std::{
     process::{Child, ChildStderr, Command, Stdio},
 };
 
+use super::headed::headed;
+
 const LOOPBACK: [&str; 7] =
     ["serve", "--standalone", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-delay=0"];
 
@@ -100,19 +102,22 @@ fn signals_end_it_in_an_orderly_way() {
 fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle.yaml");
-    std::fs::write(&bundle, "").unwrap();
+    std::fs::write(&bundle, headed("")).unwrap();
     let mut process = Process::start(&[&LOOPBACK[..], &["--bundle", bundle.to_str().unwrap()]].concat());
     process.line();
     process.signal("HUP");
+    assert!(process.line().contains("were read again"), "the same text is no new configuration");
+    std::fs::write(&bundle, headed("compliancePolicy: fips-140-2")).unwrap();
+    process.signal("HUP");
+    // The change is noticed without the signal too, and whichever comes first says so first.
     let line = process.line();
     assert!(
         line.contains("a configuration is taken into use") && line.contains("\"generation\":2"),
         "{line}"
     );
-    assert!(process.line().contains("were read again"));
+    assert!(process.line_with("were read again").contains("\"configuration\":true"));
     std::fs::write(&bundle, "!broken").unwrap();
     process.signal("HUP");
-    // The change is noticed without the signal too, and whichever comes first says so first.
     let line = process.line();
     assert!(line.contains("the last good one stays") && line.contains("bundle.yaml"), "{line}");
     assert!(process.line_with("were read again").contains("\"configuration\":false"));
@@ -126,17 +131,17 @@ fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup(
     const FAILING: &str = "injector: {templates: {sidecar: 'spec: {hostname: {{ .Spec.Hostnam }}}'}}";
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle.yaml");
-    std::fs::write(&bundle, FAILING).unwrap();
+    std::fs::write(&bundle, headed(FAILING)).unwrap();
     let arguments = [&LOOPBACK[..], &["--bundle", bundle.to_str().unwrap()]].concat();
     let place = "template sidecar, line 1, column 21: can't evaluate field Hostnam in type v1.PodSpec";
     let (code, stderr) = Process::start(&arguments).end();
     assert_eq!(code, 65, "{stderr}");
     assert!(stderr.contains(place) && stderr.contains("every sample pod"), "{stderr}");
 
-    std::fs::write(&bundle, "").unwrap();
+    std::fs::write(&bundle, headed("")).unwrap();
     let mut process = Process::start(&arguments);
     process.line();
-    std::fs::write(&bundle, FAILING).unwrap();
+    std::fs::write(&bundle, headed(FAILING)).unwrap();
     process.signal("HUP");
     let line = process.line();
     assert!(line.contains("the last good one stays") && line.contains(place), "{line}");
@@ -162,7 +167,7 @@ fn a_folder_of_istios_texts_is_served_and_followed() {
     assert!(code == 65 && stderr.contains("found no file values"), "{code}: {stderr}");
 
     write("values", "{host: one}");
-    write("mesh", "");
+    write("mesh", "{}");
     let flags = ["--revision", "canary", "--compat", "istio", "--template-env", "A=b"];
     let mut process = Process::start(&[&arguments[..], &flags].concat());
     assert!(process.line().contains("ready"));

@@ -40,7 +40,7 @@ pub(crate) struct Setting {
 
 /// The embedded configuration, taken apart.
 pub(crate) fn embedded() -> Value {
-    Mesh::from_bundle(Source { name: "embedded", text: "" }).unwrap().0.effective_bundle()
+    Mesh::embedded().unwrap().effective_bundle()
 }
 
 /// The embedded templates.

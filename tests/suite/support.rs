@@ -90,6 +90,21 @@ pub(crate) fn injected(operations: usize) -> Verdict {
     })
 }
 
+/// An engine under another hash.
+struct Renamed(Arc<dyn Engine>, String);
+
+impl Engine for Renamed {
+    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
+        self.0.judge(call)
+    }
+    fn revision(&self) -> &str {
+        self.0.revision()
+    }
+    fn hash(&self) -> &str {
+        &self.1
+    }
+}
+
 struct Fixed(Arc<dyn Engine>);
 
 impl Source for Fixed {
@@ -102,7 +117,12 @@ impl Source for Fixed {
 pub(crate) struct InTurn(Mutex<Vec<Result<Arc<dyn Engine>, String>>>);
 
 impl InTurn {
-    pub(crate) fn new(mut turns: Vec<Result<Arc<dyn Engine>, String>>) -> Arc<InTurn> {
+    /// Each engine is another configuration: `hash-1`, `hash-2` and so on.
+    pub(crate) fn new(turns: Vec<Result<Arc<dyn Engine>, String>>) -> Arc<InTurn> {
+        let renamed = |(turn, engine): (usize, Result<Arc<dyn Engine>, String>)| {
+            engine.map(|engine| Arc::new(Renamed(engine, format!("hash-{}", turn + 1))) as Arc<dyn Engine>)
+        };
+        let mut turns: Vec<_> = turns.into_iter().enumerate().map(renamed).collect();
         turns.reverse();
         Arc::new(InTurn(Mutex::new(turns)))
     }

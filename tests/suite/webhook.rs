@@ -398,7 +398,7 @@ async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
     assert_eq!(metrics["outrigger_config_generation"], 2.0);
     assert_eq!(metrics["outrigger_config_reload_total{source=\"bundle\",result=\"error\"}"], 1.0);
     assert_eq!(metrics["outrigger_config_reload_total{source=\"bundle\",result=\"success\"}"], 2.0);
-    assert_eq!(metrics["outrigger_config_hash_info{hash=\"hash-1\"}"], 1.0);
+    assert_eq!(metrics["outrigger_config_hash_info{hash=\"hash-3\"}"], 1.0);
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ fn only_certificates_become_a_ca_bundle() {
     let lines = ca.lines().count();
     let glued = format!("{}{other}", ca.trim_end());
     let indented = ca.lines().fold(String::new(), |text, line| text + "  " + line + "\n");
-    let mut serial = outrigger::pem::Pem::parse(ca.as_bytes()).blocks.remove(0).der;
+    let mut serial = outrigger::pem::Pem::parse(ca.as_bytes()).blocks.remove(0).der.clone();
     // The serial number is the first thing after the version.
     let place = serial.windows(5).position(|bytes| bytes == [0xa0, 3, 2, 1, 2]).unwrap() + 7;
     serial[place] |= 0x80;

@@ -144,8 +144,12 @@ async fn istio(
         absent: Absent::AsInIstio,
         ..Installation::default()
     };
-    let (mesh, warnings) =
-        Mesh::from_config_map(config.source(), values.source(), mesh_text.source(), installation)?;
+    let (mesh, warnings) = Mesh::from_config_map(
+        config.source().given()?,
+        values.source().given()?,
+        mesh_text.source().given()?,
+        installation,
+    )?;
     let origin =
         format!("ConfigMaps {namespace}/{injector} and {namespace}/{mesh_name} of {}", session.server);
     Ok(Found { mesh, warnings, origin })

@@ -84,7 +84,9 @@ fn parsed(
     };
     let mut kept = Vec::new();
     for object in all {
-        let alone = Map::from_iter([("proxyConfigs".to_owned(), json!([object]))]);
+        let mut alone = bundle.clone();
+        alone.retain(|key, _| ["apiVersion", "kind"].contains(&key.as_str()));
+        alone.insert("proxyConfigs".to_owned(), json!([object]));
         match read(&alone) {
             Ok(_) => kept.push(object),
             Err(error) => {

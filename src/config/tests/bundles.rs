@@ -5,9 +5,10 @@ use super::*;
 use crate::yaml;
 
 #[test]
-fn an_empty_bundle_is_the_embedded_configuration() {
+fn a_bundle_that_says_nothing_is_the_embedded_configuration() {
     let (mesh, warnings) = accepted("");
     assert_eq!(warnings, []);
+    assert_eq!(mesh.hash(), Mesh::embedded().unwrap().hash());
     assert_eq!(mesh.revision(), "default");
     assert_eq!(mesh.compat(), Compat::Outrigger);
     assert_eq!(mesh.platform(), Platform::Kubernetes);
@@ -28,7 +29,7 @@ fn an_empty_bundle_is_the_embedded_configuration() {
 #[test]
 fn the_default_bundle_says_what_an_empty_one_means() {
     for text in
-        ["{}", "null", "# nothing\n", "---\n", "injector:\nvalues:\nmesh:\nenv:\n", Mesh::default_bundle()]
+        ["{}", "# nothing\n", "---\n# nothing\n", "injector:\nvalues:\nmesh:\nenv:\n", Mesh::default_bundle()]
     {
         assert_eq!(mesh(text).hash(), mesh("").hash(), "{text}");
     }
@@ -200,8 +201,8 @@ fn the_order_of_keys_does_not_change_the_hash() {
 
 #[test]
 fn json_is_a_bundle_too() {
-    let text = "{\n\t\"kind\": \"Bundle\",\n\t\"revision\": \"canary\"\n}";
-    assert_eq!(mesh(text).revision(), "canary");
+    let text = "{\n\t\"apiVersion\": \"outrigger.dev/v1alpha1\",\n\t\"kind\": \"Bundle\",\n\t\"revision\": \"canary\"\n}";
+    assert_eq!(Mesh::from_bundle(Source { name: "b", text }).unwrap().0.revision(), "canary");
 }
 
 #[test]

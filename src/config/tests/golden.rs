@@ -40,6 +40,8 @@ fn bundle(setting: &Value) -> Value {
     let templates: Map<String, Value> = setting["customTemplates"].as_object().unwrap().clone();
     assert!(templates.keys().all(|name| !STOCK.contains(&name.as_str())));
     json!({
+        "apiVersion": "outrigger.dev/v1alpha1",
+        "kind": "Bundle",
         "revision": setting["revision"],
         "injector": {
             "policy": setting["policy"],

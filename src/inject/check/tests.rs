@@ -2,9 +2,10 @@ use serde_json::json;
 
 use super::*;
 use crate::config::Source;
+use crate::config::headed::headed;
 
 fn mesh(bundle: Value) -> Mesh {
-    Mesh::from_bundle(Source { name: "bundle", text: &bundle.to_string() }).unwrap().0
+    Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap().0
 }
 
 /// What is said about a configuration with these templates; `Err` if it is refused.

@@ -136,7 +136,7 @@ fn inject_config_text(given: Option<Source<'_>>, values_are_complete: bool) -> O
 }
 
 fn embedded_injector() -> Option<String> {
-    let (mesh, _) = Mesh::from_bundle(Source { name: "embedded", text: "" }).ok()?;
+    let mesh = Mesh::embedded().ok()?;
     Some(mesh.effective_bundle().get("injector")?.to_string())
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{LIMITS, ProxyIds, View, context, specialised, with_parts};
 use crate::{
-    config::{Mesh, Source},
+    config::{Mesh, Source, headed::headed},
     inject::{self, Facts, Outcome, PodRequest},
     names,
     yaml::{self, Limits},
@@ -53,7 +53,7 @@ fn annotations() -> [Value; 4] {
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut texts = BTreeSet::new();
     for bundle in BUNDLES {
-        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: bundle }).unwrap();
+        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
         for review in REVIEWS {
             let review: Value = serde_json::from_str(review).unwrap();
             for template in TEMPLATES {
@@ -131,7 +131,10 @@ fn asked() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
 }
 
 static MESHES: LazyLock<Vec<Mesh>> = LazyLock::new(|| {
-    BUNDLES.iter().map(|text| Mesh::from_bundle(Source { name: "bundle", text }).unwrap().0).collect()
+    BUNDLES
+        .iter()
+        .map(|text| Mesh::from_bundle(Source { name: "bundle", text: &headed(text) }).unwrap().0)
+        .collect()
 });
 
 proptest! {

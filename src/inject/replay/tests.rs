@@ -1,14 +1,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::Source;
+use crate::config::{Source, headed::headed};
 
 const DEPLOYMENT: &str = include_str!("../../../tests/fixtures/reviews/deployment.json");
 const NAMED: [&str; 4] = ["769df69587", "7913b40b-d2f5-4ceb-a681-6dfdca08f127", "x7k2p", "q8zsn"];
 const SIBLING: [&str; 4] = ["5bb4f58c4d", "00000000-1111-2222-3333-444444444444", "abcde", "zzzzz"];
 
 fn mesh(bundle: &str) -> Mesh {
-    Mesh::from_bundle(Source { name: "test", text: bundle }).unwrap().0
+    Mesh::from_bundle(Source { name: "test", text: &headed(bundle) }).unwrap().0
 }
 
 /// A pod of a Deployment as the API server sends it, with hash, owner's UID, own suffix and token volume.

@@ -9,7 +9,7 @@ use rustls::{
     InconsistentKeys, RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, UnixTime},
     server::ParsedCertificate,
     sign::CertifiedKey,
 };
@@ -17,7 +17,7 @@ use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
 use super::{
-    super::tls::{chain::Validity, objections::unreadable},
+    super::tls::{chain::Validity, key, objections::unreadable},
     issue::Made,
     plan::{self, Demand, Phase, Rotation, State},
 };
@@ -338,15 +338,14 @@ fn read_leaf(data: &BTreeMap<String, Vec<u8>>, trusted: &[Ca]) -> Result<Leaf, S
     let (_, parsed) = x509_parser::parse_x509_certificate(&first)
         .map_err(|_| format!("{CERTIFICATE}: found something that is not X.509"))?;
     let (validity, names) = (Validity::of(&parsed), alternative_names(&parsed));
-    let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("{KEY}: {error}"))?;
+    let private = key::read(key.as_bytes()).map_err(|found| format!("{KEY}: found {found}"))?;
     let provider = aws_lc_rs::default_provider();
-    let certified =
-        CertifiedKey::from_der(certificates, private, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                format!("{KEY} does not belong to {CERTIFICATE}")
-            }
-            _ => format!("{CERTIFICATE} or {KEY} cannot be used"),
-        })?;
+    let certified = key::certified(certificates, &private).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            format!("{KEY} does not belong to {CERTIFICATE}")
+        }
+        _ => format!("{CERTIFICATE} or {KEY} cannot be used"),
+    })?;
     let issuer = trusted.iter().position(|ca| issued(ca, &certified.cert, validity, &provider));
     let (chain, key) = (chain.to_owned(), Private(Zeroizing::new(key.to_owned())));
     Ok(Leaf { certified: Arc::new(certified), validity, names, issuer, chain, key })

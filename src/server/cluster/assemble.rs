@@ -116,17 +116,17 @@ fn istio(
         absent: Absent::AsInIstio,
         ..config::Installation::default()
     };
-    Mesh::from_config_map(
-        Source { name: config_name, text: text(injector, "config") },
-        Source { name: values_name, text: text(injector, "values") },
-        Source { name: mesh_name, text: text(mesh, "mesh") },
-        installation,
-    )
-    .map_err(|error| {
-        let only_mesh = error.problems().iter().all(|problem| problem.source == *mesh_name);
-        let about = if only_mesh { mesh } else { injector };
-        Refused { sentence: error.to_string(), about: about.reference.clone() }
-    })
+    let given = |name, found, key| Source { name, text: text(found, key) }.given();
+    let texts = given(config_name, injector, "config").and_then(|config| {
+        Ok((config, given(values_name, injector, "values")?, given(mesh_name, mesh, "mesh")?))
+    });
+    texts
+        .and_then(|(config, values, mesh)| Mesh::from_config_map(config, values, mesh, installation))
+        .map_err(|error| {
+            let only_mesh = error.problems().iter().all(|problem| problem.source == *mesh_name);
+            let about = if only_mesh { mesh } else { injector };
+            Refused { sentence: error.to_string(), about: about.reference.clone() }
+        })
 }
 
 /// The ConfigMap in a slot with all its keys, or what is to be done without.

@@ -10,6 +10,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use hyper::{Method, Request, Response};
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
@@ -64,11 +65,33 @@ pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Resul
 
 pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
     let choice = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-    Ok(match &access.kubeconfig {
+    let mut config = match &access.kubeconfig {
         Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?,
         None if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
         None => Config::infer().await?,
-    })
+    };
+    // In a pod there is none: the library looks at the environment for kubeconfigs alone.
+    let named = |names: [&str; 2]| {
+        names.into_iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+    };
+    if let Some(proxy) = &config.proxy_url
+        && let Some(from_environment) = named(["HTTPS_PROXY", "https_proxy"])
+        && from_environment.parse::<hyper::Uri>().is_ok_and(|from_environment| from_environment == *proxy)
+        && is_direct(
+            &config.cluster_url,
+            &from_environment,
+            &named(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+        )
+    {
+        config.proxy_url = None;
+    }
+    Ok(config)
+}
+
+/// Whether an API server is reached without the proxy that `HTTPS_PROXY` names, as `NO_PROXY` says (N-11). The library
+/// compares `NO_PROXY` with the address of the proxy.
+fn is_direct(server: &hyper::Uri, proxy: &str, except: &str) -> bool {
+    Matcher::builder().https(proxy).no(except).build().intercept(server).is_none()
 }
 
 /// Counts what passes through.
@@ -167,6 +190,27 @@ fn asked_for(method: &Method, path: &str, query: &str) -> (&'static str, &'stati
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // N-11
+    #[test]
+    fn no_proxy_is_about_the_api_server() {
+        let is_direct = |server: &str, except: &str| {
+            is_direct(&server.parse().unwrap(), "http://proxy.example:3128", except)
+        };
+        for (server, except, direct) in [
+            ("https://10.96.0.1:443/", "", false),
+            ("https://10.96.0.1:443/", "10.96.0.1", true),
+            ("https://10.96.0.1:443/", "localhost, 10.96.0.0/12,,", true),
+            ("https://10.96.0.1:443/", "192.168.0.0/16", false),
+            ("https://api.cluster.example:6443/", ".example", true),
+            ("https://api.cluster.example:6443/", "cluster.example", true),
+            ("https://api.cluster.example:6443/", "proxy.example", false),
+            ("https://api.cluster.example:6443/", "*", true),
+            ("http://127.0.0.1:8001/", "", true),
+        ] {
+            assert_eq!(is_direct(server, except), direct, "{server} except {except:?}");
+        }
+    }
 
     #[test]
     fn requests_are_named_as_rbac_names_them() {

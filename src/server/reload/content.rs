@@ -1,117 +1,104 @@
 //! What was seen of a file: enough to tell whether its content is another now.
 
 use std::{
-    fs::{self, File, Metadata},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use sha2::{Digest, Sha256};
 
+use crate::server::reading::{self, Stamp};
+
 /// What was seen of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     stamp: Option<Stamp>,
     content: Content,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
     /// A regular file: the digest of its first bytes, and how many it has.
     Bytes([u8; 32], u64),
-    /// Something that cannot be read twice, or at all.
+    /// Something that is no file, or cannot be read.
     Unreadable(io::ErrorKind),
-}
-
-/// What the file system says of a file without its being read, links followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 /// More than any configuration or certificate may have.
 const DIGESTED: u64 = 16 << 20;
 
 impl Seen {
+    /// Looks at a file, which may take for ever: see [`reading`].
     pub(super) fn look(path: &Path) -> Seen {
-        let metadata = fs::metadata(path);
-        let stamp = metadata.as_ref().ok().map(Stamp::of);
-        Seen {
-            stamp,
-            content: metadata
-                .and_then(|metadata| Content::of(path, &metadata))
-                .unwrap_or_else(|error| Content::Unreadable(error.kind())),
-        }
+        let mut stamp = None;
+        let content = reading::open(path).and_then(|(file, found)| {
+            let size = found.size();
+            stamp = Some(found);
+            let mut digest = Sha256::new();
+            io::copy(&mut file.take(DIGESTED), &mut digest)
+                .map_err(|error| reading::Error::Io { file: path.to_owned(), error })?;
+            Ok(Content::Bytes(digest.finalize().into(), size))
+        });
+        Seen { stamp, content: content.unwrap_or_else(|error| Content::Unreadable(error.kind())) }
     }
 
-    /// Looks again; tells whether the content is another. A file whose stamp is the same is not read.
-    pub(super) fn look_again(&mut self, path: &Path) -> bool {
-        let stamp = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
-        if stamp.is_some() && stamp == self.stamp {
-            return false;
-        }
-        let now = Seen::look(path);
-        let changed = now.content != self.content;
-        *self = now;
-        changed
+    /// A file of which nothing can be seen.
+    pub(super) fn unreadable(error: &reading::Error) -> Seen {
+        Seen { stamp: None, content: Content::Unreadable(error.kind()) }
     }
-}
 
-impl Content {
-    fn of(path: &Path, metadata: &Metadata) -> io::Result<Content> {
-        if !metadata.is_file() {
-            // A pipe gives its text once, and that is for whoever loads it.
-            return Ok(Content::Unreadable(io::ErrorKind::Unsupported));
-        }
-        let mut digest = Sha256::new();
-        io::copy(&mut File::open(path)?.take(DIGESTED), &mut digest)?;
-        Ok(Content::Bytes(digest.finalize().into(), metadata.len()))
+    /// Looks again. A file whose stamp is the same is not read.
+    pub(super) fn again(self, path: &Path) -> Seen {
+        let stamp = std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
+        if stamp.is_some() && stamp == self.stamp { self } else { Seen::look(path) }
     }
-}
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
+    /// Whether the content is another than that of an earlier look.
+    pub(super) fn is_another(&self, earlier: &Seen) -> bool {
+        self.content != earlier.content
+    }
+
+    /// Whether anything about the file is another than at an earlier look.
+    pub(super) fn is_touched(&self, earlier: &Seen) -> bool {
+        self != earlier
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    /// Looks again; tells whether the content is another.
+    fn changed(seen: &mut Seen, path: &Path) -> bool {
+        let earlier = seen.clone();
+        *seen = earlier.clone().again(path);
+        seen.is_another(&earlier)
+    }
 
     #[test]
     fn only_another_content_is_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
         let mut seen = Seen::look(&file);
-        assert!(!seen.look_again(&file), "absent as before");
+        assert!(!changed(&mut seen, &file), "absent as before");
         fs::write(&file, "one").unwrap();
-        assert!(seen.look_again(&file), "there now");
-        assert!(!seen.look_again(&file));
+        assert!(changed(&mut seen, &file), "there now");
+        assert!(!changed(&mut seen, &file));
         fs::write(&file, "one").unwrap();
-        assert!(!seen.look_again(&file), "written again, with the same content");
+        assert!(!changed(&mut seen, &file), "written again, with the same content");
         let other = folder.path().join("g");
         fs::write(&other, "one").unwrap();
         fs::rename(&other, &file).unwrap();
-        assert!(!seen.look_again(&file), "another file with the same content");
+        assert!(!changed(&mut seen, &file), "another file with the same content");
         fs::write(&file, "two").unwrap();
-        assert!(seen.look_again(&file), "as long as before");
+        assert!(changed(&mut seen, &file), "as long as before");
         fs::remove_file(&file).unwrap();
-        assert!(seen.look_again(&file), "gone");
+        assert!(changed(&mut seen, &file), "gone");
         fs::create_dir(&file).unwrap();
-        assert!(seen.look_again(&file), "something else");
-        assert!(!seen.look_again(&file));
+        assert!(changed(&mut seen, &file), "something else");
+        assert!(!changed(&mut seen, &file));
     }
 
     #[test]
@@ -125,10 +112,9 @@ mod tests {
         let mut seen = Seen::look(&link);
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink("b", &link).unwrap();
-        assert!(seen.look_again(&link));
+        assert!(changed(&mut seen, &link));
     }
 
-    // `--bundle <(generate)` in a shell.
     #[test]
     fn a_pipe_is_not_read() {
         let (reader, mut writer) = io::pipe().unwrap();
@@ -136,7 +122,7 @@ mod tests {
         drop(writer);
         let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
         let mut seen = Seen::look(Path::new(&path));
-        seen.look_again(Path::new(&path));
+        changed(&mut seen, Path::new(&path));
         assert_eq!(io::read_to_string(reader).unwrap(), "text");
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fmt, fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use notify::{
@@ -14,27 +16,41 @@ use notify::{
 };
 use tokio::sync::Notify;
 
-use super::parent;
+use super::writing::Writing;
+use crate::server::reading::folder_of;
+
+/// Device and inode of a folder.
+type Identity = (u64, u64);
 
 /// The folders of some files, and where the files really are.
 pub(super) struct Folders {
     files: Vec<PathBuf>,
     /// Without it there is polling alone.
     watcher: Option<RecommendedWatcher>,
-    /// Device and inode of each watched folder: another folder under the same name is not watched yet.
-    watched: BTreeMap<PathBuf, (u64, u64)>,
+    /// The name each folder is watched by. A folder of two names is watched once: to the system it is one, and what ends the
+    /// watch by one name ends it by the other.
+    watched: BTreeMap<Identity, PathBuf>,
+    writing: Arc<Writing>,
     complained: bool,
 }
 
 impl Folders {
-    /// Watches nothing before [`Folders::follow`]; then whatever may be a change is told to `reported`.
-    pub(super) fn new(files: Vec<PathBuf>, reported: Arc<Notify>) -> Folders {
-        let tell = move |event: notify::Result<Event>| {
-            if event.as_ref().map_or(true, may_change) {
-                reported.notify_one();
+    /// Watches nothing before [`Folders::follow`]; then whatever may be a change is told to `reported`, and who writes to
+    /// `writing`.
+    pub(super) fn new(files: Vec<PathBuf>, reported: Arc<Notify>, writing: Arc<Writing>) -> Folders {
+        let tell = {
+            let writing = writing.clone();
+            move |event: notify::Result<Event>| {
+                if let Ok(event) = &event {
+                    writing.note(event, Instant::now());
+                }
+                if event.as_ref().map_or(true, may_change) {
+                    reported.notify_one();
+                }
             }
         };
-        let mut folders = Folders { files, watcher: None, watched: BTreeMap::new(), complained: false };
+        let mut folders =
+            Folders { files, watcher: None, watched: BTreeMap::new(), writing, complained: false };
         match notify::recommended_watcher(tell) {
             Ok(watcher) => folders.watcher = Some(watcher),
             Err(error) => folders.complain(&error),
@@ -42,36 +58,44 @@ impl Folders {
         folders
     }
 
-    /// Watches the folders in which the files are now.
+    /// Watches the folders in which the files are now. It may take for ever: see [`crate::server::reading`].
     pub(super) fn follow(&mut self) {
-        let mut wanted = BTreeSet::new();
+        let mut wanted = BTreeMap::new();
+        let mut names = BTreeSet::<OsString>::new();
         for file in &self.files {
-            wanted.insert(parent(file).to_owned());
-            wanted.extend(fs::canonicalize(file).ok().map(|real| parent(&real).to_owned()));
+            let real = fs::canonicalize(file).ok();
+            for file in [Some(file), real.as_ref()].into_iter().flatten() {
+                names.extend(file.file_name().map(ToOwned::to_owned));
+                let folder = folder_of(file);
+                // One that is not there yet is seen by the next poll.
+                if let Some(identity) = identity(folder) {
+                    wanted.entry(identity).or_insert_with(|| folder.to_owned());
+                }
+            }
         }
+        self.writing.matter(names);
         let Some(watcher) = &mut self.watcher else { return };
         let mut problem = None;
-        let gone: Vec<_> = self.watched.keys().filter(|folder| !wanted.contains(*folder)).cloned().collect();
-        for folder in gone {
-            self.watched.remove(&folder);
-            // It may not exist any more, and then it is not watched either.
-            let _ = watcher.unwatch(&folder);
-        }
-        for folder in wanted {
-            let identity = identity(&folder);
-            if self.watched.get(&folder).copied() == identity {
+        // First of all: another folder may have the name of one that is watched no more.
+        self.watched.retain(|identity, folder| {
+            let kept = wanted.contains_key(identity);
+            if !kept {
+                // It may not exist any more, and then it is not watched either.
+                let _ = watcher.unwatch(folder);
+            }
+            kept
+        });
+        for (identity, folder) in wanted {
+            if self.watched.contains_key(&identity) {
                 continue;
             }
-            if self.watched.remove(&folder).is_some() {
-                let _ = watcher.unwatch(&folder);
-            }
-            match (identity, watcher.watch(&folder, RecursiveMode::NonRecursive)) {
-                (Some(identity), Ok(())) => {
-                    self.watched.insert(folder, identity);
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.watched.insert(identity, folder);
                 }
-                (Some(_), Err(error)) => problem = Some(error),
-                // A folder that is not there yet: the next poll sees it.
-                (None, _) => {}
+                // Gone since.
+                Err(_) if self::identity(&folder) != Some(identity) => {}
+                Err(error) => problem = Some(error),
             }
         }
         if let Some(problem) = problem {
@@ -93,7 +117,7 @@ impl fmt::Debug for Folders {
     }
 }
 
-fn identity(folder: &Path) -> Option<(u64, u64)> {
+fn identity(folder: &Path) -> Option<Identity> {
     fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

@@ -2,28 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use rustls::{
-    InconsistentKeys,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
+use rustls::{InconsistentKeys, pki_types::CertificateDer, sign::CertifiedKey};
 use zeroize::Zeroizing;
 
-use super::objections::{rsa_size, useless};
-use crate::pem::{Block, Pem};
+use super::{
+    key,
+    objections::{rsa_size, useless},
+};
+use crate::{pem::Pem, server::reading};
 
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read.
-    #[error("{}: {error}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
+    /// A file cannot be read; the text names it.
+    #[error(transparent)]
+    Read(Box<dyn std::error::Error + Send + Sync>),
     /// A file is not what it should be.
     #[error("{}: found {found}; accepted is {accepted}", file.display())]
     Content {
@@ -48,7 +41,7 @@ const CHAIN: &str = "a chain of certificates in PEM, the server's own first";
 const KEY: &str =
     "one unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1; RSA of 2048 to 8192 bits, ECDSA or Ed25519)";
 /// No certificate file is this large.
-const FILE_BYTES: usize = 1 << 20;
+const FILE_BYTES: u64 = 1 << 20;
 
 /// Reads a chain and its key.
 ///
@@ -66,8 +59,8 @@ pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, E
     };
     super::chain::validity(&leaf)
         .map_err(|_| content(chain_file, "a certificate that is not X.509".to_owned(), CHAIN))?;
-    let key = private_key(key_file)?;
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
+    let key = key::read(&read(key_file)?).map_err(|found| content(key_file, found, KEY))?;
+    key::certified(chain, &key).map_err(|error| match error {
         // Keys do not match either that nobody can use.
         _ if let Some(problem) = useless(&leaf) => {
             content(chain_file, format!("a certificate that {problem}"), CHAIN)
@@ -85,26 +78,14 @@ pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, E
     })
 }
 
-/// Reads the first private key of a file.
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let text = Zeroizing::new(read(file)?);
-    let pem = Pem::parse(&text);
-    pem.whole().map_err(|problem| content(file, problem, KEY))?;
-    let encrypted = |block: &Block| {
-        block.label == "ENCRYPTED PRIVATE KEY" || block.has_headers && block.label.ends_with("PRIVATE KEY")
-    };
-    if pem.blocks.iter().any(encrypted) {
-        return Err(content(file, "an encrypted private key".to_owned(), KEY));
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    match reading::read(file, FILE_BYTES) {
+        Ok(whole) => Ok(whole.bytes),
+        Err(reading::Error::TooLarge { bytes, .. }) => {
+            Err(content(file, format!("{bytes} bytes"), "a PEM file of at most 1 MiB"))
+        }
+        Err(error) => Err(Error::Read(Box::new(error))),
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| content(file, error.to_string(), KEY))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = std::fs::read(file).map_err(|error| Error::Read { file: file.to_owned(), error })?;
-    if bytes.len() > FILE_BYTES {
-        return Err(content(file, format!("{} bytes", bytes.len()), "a PEM file of at most 1 MiB"));
-    }
-    Ok(bytes)
 }
 
 fn content(file: &Path, found: String, accepted: &'static str) -> Error {
@@ -192,6 +173,34 @@ mod tests {
         ] {
             let error = load_texts(&chain, &key).unwrap_err();
             assert!(error.contains(found), "{found}: {error}");
+        }
+    }
+
+    // Whatever is wrong, nothing of what is in a file is said, and no list of bytes for a text.
+    #[test]
+    fn errors_are_sentences() {
+        let (chain, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let body = key.lines().nth(1).unwrap().to_owned();
+        for (key, found) in [
+            (
+                key.replace("-----END PRIVATE KEY-----\n", ""),
+                "line 1: found a broken block PRIVATE KEY: it has no END line of its own",
+            ),
+            (key.replace("END PRIVATE", "END RSA PRIVATE"), "its END line is another one's"),
+            (
+                key.replace("-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY"),
+                "its BEGIN line does not end with -----",
+            ),
+            (key.replace(&body, "!!!!"), "it is not base64"),
+            (key.replace("PRIVATE KEY", "PUBLIC KEY"), "found no private key but PUBLIC KEY; accepted is"),
+            (chain.clone(), "found no private key but CERTIFICATE; accepted is"),
+            ("nonsense\n".to_owned(), "found no private key; accepted is"),
+            (String::new(), "found no private key; accepted is"),
+        ] {
+            let error = load_texts(&chain, &key).unwrap_err();
+            assert!(error.contains(found), "{found}: {error}");
+            let lists = error.split(['[', ',']).filter(|part| part.trim().parse::<u8>().is_ok()).count();
+            assert!(lists == 0 && !error.contains(&body[..16]), "{error}");
         }
     }
 

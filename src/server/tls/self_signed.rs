@@ -6,6 +6,9 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
+
+use super::key::Key;
 
 /// Names every self-signed certificate has.
 pub const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "outrigger.outrigger-system.svc"];
@@ -16,7 +19,7 @@ const VALID: Duration = Duration::from_secs(366 * 86_400);
 /// A certificate and its key.
 pub(crate) struct SelfSigned {
     pub(crate) certificate: CertificateDer<'static>,
-    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) key: Key,
 }
 
 /// Makes an ECDSA P-256 certificate that is valid for a year and is its own issuer, to be trusted as it is.
@@ -41,7 +44,7 @@ pub(crate) fn make(names: &[String], now: SystemTime) -> Result<SelfSigned, rcge
     let certificate = parameters.self_signed(&key)?;
     Ok(SelfSigned {
         certificate: certificate.der().clone(),
-        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        key: Zeroizing::new(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))),
     })
 }
 

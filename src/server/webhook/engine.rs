@@ -137,6 +137,9 @@ pub trait Source: Send + Sync {
     /// A sentence for the operator, when any part of it is refused.
     fn load(&self) -> Result<Loaded, String>;
 
+    /// Told when what was loaded last is in use.
+    fn accepted(&self) {}
+
     /// The files it reads: a change of one of them is a reason to load again.
     fn files(&self) -> Vec<std::path::PathBuf> {
         Vec::new()

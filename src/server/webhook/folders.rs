@@ -10,21 +10,21 @@ use std::{
 };
 
 use super::{
+    earlier::{Earlier, Text},
     engine::{Loaded, Source},
-    handler::{Cluster, ReadError, loaded, read},
+    handler::{Cluster, FILE_BYTES, loaded, text},
 };
 use crate::{
     config::{self, Absent, Mesh},
-    server::cluster::Installation,
+    server::{cluster::Installation, reading},
 };
 
 /// Folders with the configuration.
 #[derive(Clone, Debug)]
 pub struct Folders {
-    /// Where the files are looked for; each may be in any of them.
-    pub folders: Vec<PathBuf>,
-    /// What Istio's texts do not say. Of a bundle only the revision is compared with it, unless it is the default one.
-    pub installation: Installation,
+    folders: Vec<PathBuf>,
+    installation: Installation,
+    earlier: Earlier,
 }
 
 /// Files that hold a bundle.
@@ -39,27 +39,37 @@ struct Found {
     name: &'static str,
     /// Where it is, by the names the administrator knows.
     path: String,
-    text: String,
+    text: Text,
 }
 
 impl Source for Folders {
     fn load(&self) -> Result<Loaded, String> {
         let mut found = BTreeMap::new();
-        for file in self.read()? {
+        let files = self.read()?;
+        let texts = files.iter().map(|file| file.text.clone()).collect();
+        for file in files {
             let role = if BUNDLE.contains(&file.name) { "bundle" } else { file.name };
             if let Some(other) = found.insert(role, file) {
                 let again = found.get(role).map_or("", |file: &Found| &file.path);
                 return Err(format!("{} and {again} are both there; accepted is one of them", other.path));
             }
         }
-        match (found.remove("bundle"), found.values().next()) {
-            (Some(bundle), None) => self.bundle(&bundle),
-            (Some(bundle), Some(other)) => Err(format!(
-                "{} and {} are both there; accepted is a bundle, or Istio's config, values and mesh",
-                bundle.path, other.path
-            )),
-            (None, _) => self.istio(&found),
-        }
+        let mut loaded = match (found.remove("bundle"), found.values().next()) {
+            (Some(bundle), None) => self.bundle(&bundle)?,
+            (Some(bundle), Some(other)) => {
+                return Err(format!(
+                    "{} and {} are both there; accepted is a bundle, or Istio's config, values and mesh",
+                    bundle.path, other.path
+                ));
+            }
+            (None, _) => self.istio(&found)?,
+        };
+        loaded.warnings.extend(self.earlier.compare(texts)?);
+        Ok(loaded)
+    }
+
+    fn accepted(&self) {
+        self.earlier.accept();
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -68,6 +78,12 @@ impl Source for Folders {
 }
 
 impl Folders {
+    /// Files in `folders`, each of which may be in any of them. `installation` is what Istio's texts do not say; of a bundle
+    /// only the revision is compared with it, unless it is the default one.
+    pub fn new(folders: Vec<PathBuf>, installation: Installation) -> Folders {
+        Folders { folders, installation, earlier: Earlier::default() }
+    }
+
     fn bundle(&self, found: &Found) -> Result<Loaded, String> {
         let (mesh, warnings) =
             Mesh::from_bundle(found.source()).map_err(|error: config::ConfigError| error.to_string())?;
@@ -85,7 +101,9 @@ impl Folders {
     fn istio(&self, found: &BTreeMap<&str, Found>) -> Result<Loaded, String> {
         let [config, values, mesh] = ISTIO.map(|name| {
             // A text that is missing is more often lost than meant to be empty, and pods made without it differ.
-            found.get(name).map(Found::source).ok_or_else(|| self.missing(name, found.is_empty()))
+            let found = found.get(name).ok_or_else(|| self.missing(name, found.is_empty()))?;
+            // As is one that is empty, as a file is between its truncation and its first byte.
+            found.source().given().map_err(|error| error.to_string())
         });
         let (mesh, warnings) = Mesh::from_config_map(config?, values?, mesh?, self.of_istio())
             .map_err(|error| error.to_string())?;
@@ -102,7 +120,7 @@ impl Folders {
             );
         }
         format!(
-            "{folders}: found no file {name}; accepted are Istio's config, values and mesh, of which any may be empty"
+            "{folders}: found no file {name}; accepted are Istio's config, values and mesh, {{}} where there is nothing to say"
         )
     }
 
@@ -125,7 +143,9 @@ impl Folders {
     fn read(&self) -> Result<Vec<Found>, String> {
         let mut found = Vec::new();
         for folder in &self.folders {
-            found.extend(read_folder(folder)?);
+            let within = folder.clone();
+            let read = reading::within_deadline(folder, move || read_folder(&within));
+            found.extend(read.map_err(|error| error.to_string())??);
         }
         Ok(found)
     }
@@ -133,7 +153,7 @@ impl Folders {
 
 impl Found {
     fn source(&self) -> config::Source<'_> {
-        config::Source { name: &self.path, text: &self.text }
+        config::Source { name: &self.path, text: &self.text.text }
     }
 }
 
@@ -162,12 +182,13 @@ fn behind(folder: &Path) -> PathBuf {
     fs::canonicalize(folder.join("..data")).unwrap_or_else(|_| folder.to_owned())
 }
 
-fn read_files(folder: &Path, inner: &Path) -> Result<Vec<Found>, ReadError> {
+fn read_files(folder: &Path, inner: &Path) -> Result<Vec<Found>, reading::Error> {
     let mut found = Vec::new();
     for name in names() {
-        match read(&inner.join(name)) {
-            Ok(text) => found.push(Found { name, path: folder.join(name).display().to_string(), text }),
-            Err(ReadError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+        let (file, path) = (inner.join(name), folder.join(name));
+        match reading::read_here(&file, FILE_BYTES).and_then(|whole| text(&file, &path, whole)) {
+            Ok(text) => found.push(Found { name, path: path.display().to_string(), text }),
+            Err(reading::Error::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
@@ -177,6 +198,7 @@ fn read_files(folder: &Path, inner: &Path) -> Result<Vec<Found>, ReadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::headed::headed;
 
     fn folders(files: &[&[(&str, &str)]]) -> (tempfile::TempDir, Folders) {
         let root = tempfile::tempdir().unwrap();
@@ -190,7 +212,7 @@ mod tests {
             folders.push(folder);
         }
         let installation = Installation { revision: "default".to_owned(), ..Installation::default() };
-        (root, Folders { folders, installation })
+        (root, Folders::new(folders, installation))
     }
 
     fn refused(files: &[&[(&str, &str)]]) -> String {
@@ -201,7 +223,7 @@ mod tests {
     const CONFIG: (&str, &str) =
         ("config", "policy: enabled\ntemplates: {sidecar: 'spec: {hostname: {{ .Values.host }}}'}\n");
     const VALUES: (&str, &str) = ("values", "{\"host\": \"h\"}");
-    const MESH: (&str, &str) = ("mesh", "");
+    const MESH: (&str, &str) = ("mesh", "{}");
 
     #[test]
     fn istios_texts_may_stand_in_one_folder_or_two() {
@@ -215,7 +237,7 @@ mod tests {
     #[test]
     fn a_bundle_stands_under_either_name() {
         for name in BUNDLE {
-            let (_root, mut folders) = folders(&[&[(name, "revision: canary\n"), ("README", "x")]]);
+            let (_root, mut folders) = folders(&[&[(name, &headed("revision: canary\n")), ("README", "x")]]);
             assert_eq!(folders.load().unwrap().engine.revision(), "canary");
             folders.installation.revision = "canary".to_owned();
             assert!(folders.load().is_ok());
@@ -238,6 +260,23 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_empty_is_not_taken_for_one_that_says_nothing() {
+        for empty in ["", "\n", "# a comment\n---\n", "\u{feff}"] {
+            for name in ISTIO {
+                let files = [CONFIG, VALUES, MESH]
+                    .map(|(file, text)| (file, if file == name { empty } else { text }));
+                let text = refused(&[&files]);
+                assert!(text.contains(&format!("/{name}: found nothing; accepted: ")), "{empty:?}: {text}");
+            }
+            let text = refused(&[&[("bundle", empty)]]);
+            assert!(
+                text.contains("/bundle:") && text.contains("found nothing; accepted: a bundle"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn two_configurations_at_once_are_refused() {
         let text = refused(&[&[CONFIG, VALUES, MESH, ("bundle", "")]]);
         assert!(text.contains("bundle and ") && text.contains("are both there"), "{text}");
@@ -253,8 +292,7 @@ mod tests {
         let large = "x".repeat((8 << 20) + 1);
         let text = refused(&[&[("config", &large), VALUES, MESH]]);
         assert!(text.contains("dir-0/config: found 8388609 bytes"), "{text}");
-        let nowhere =
-            Folders { folders: vec!["/nonexistent/dir".into()], installation: Installation::default() };
+        let nowhere = Folders::new(vec!["/nonexistent/dir".into()], Installation::default());
         let text = nowhere.load().err().unwrap();
         assert!(text.starts_with("/nonexistent/dir: "), "{text}");
     }
@@ -278,6 +316,6 @@ mod tests {
         let found = read_folder(&volume).unwrap();
         assert_eq!(found.len(), 3);
         let config = fs::read_to_string(volume.join("..2/config")).unwrap();
-        assert!(found.iter().any(|file| file.text == config && file.path.ends_with("dir-0/config")));
+        assert!(found.iter().any(|file| file.text.text == config && file.path.ends_with("dir-0/config")));
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
+    earlier::{Earlier, Text},
     engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
     review::{self, Malformed},
 };
@@ -20,28 +21,47 @@ use crate::{
         replay::{self, Answer, Learned, Question, Replays, Summary},
     },
     pod,
-    server::facts::LiveFacts,
+    server::{
+        facts::LiveFacts,
+        reading::{self, Whole},
+    },
 };
 
-/// A bundle in a file, or the embedded one.
+/// A bundle in a file, or the embedded defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Bundle {
-    /// The file; nothing for the embedded defaults.
-    pub file: Option<PathBuf>,
+    file: Option<PathBuf>,
+    earlier: Earlier,
 }
 
-/// Largest file of a configuration that is read.
-const FILE_BYTES: u64 = 8 << 20;
+/// Largest file of a configuration that is read (C-07).
+pub(crate) const FILE_BYTES: u64 = 8 << 20;
+
+impl Bundle {
+    /// The bundle in a file.
+    pub fn of(file: PathBuf) -> Bundle {
+        Bundle { file: Some(file), earlier: Earlier::default() }
+    }
+}
 
 impl Source for Bundle {
     fn load(&self) -> Result<Loaded, String> {
-        let (name, text) = match &self.file {
-            None => ("embedded defaults".to_owned(), String::new()),
-            Some(file) => (file.display().to_string(), read(file).map_err(|error| error.to_string())?),
+        let Some(file) = &self.file else {
+            let mesh = Mesh::embedded().map_err(|error| error.to_string())?;
+            return loaded(mesh, &[], Cluster::InConfiguration);
         };
-        let source = config::Source { name: &name, text: &text };
+        let text = reading::read(file, FILE_BYTES).and_then(|whole| text(file, file, whole));
+        let text = text.map_err(|error| error.to_string())?;
+        let name = file.display().to_string();
+        let source = config::Source { name: &name, text: &text.text };
         let (mesh, warnings) = Mesh::from_bundle(source).map_err(|error| error.to_string())?;
-        loaded(mesh, &warnings, Cluster::InConfiguration)
+        let mut loaded = loaded(mesh, &warnings, Cluster::InConfiguration)?;
+        loaded.warnings.extend(self.earlier.compare(vec![text])?);
+        Ok(loaded)
+    }
+
+    fn accepted(&self) {
+        self.earlier.accept();
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -75,25 +95,15 @@ pub(crate) fn loaded(mesh: Mesh, warnings: &[config::Warning], cluster: Cluster)
     Ok(Loaded { engine: Arc::new(MeshEngine { mesh, cluster, replays }), warnings })
 }
 
-/// Why a file of the configuration cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
-    /// The operating system says so.
-    #[error("{}: {error}", file.display())]
-    Io { file: PathBuf, error: io::Error },
-    /// C-07
-    #[error("{}: found {bytes} bytes; accepted are {FILE_BYTES}", file.display())]
-    TooLarge { file: PathBuf, bytes: u64 },
-}
-
-/// Reads a file of the configuration.
-pub(super) fn read(file: &Path) -> Result<String, ReadError> {
-    let failed = |error| ReadError::Io { file: file.to_owned(), error };
-    let bytes = std::fs::metadata(file).map_err(failed)?.len();
-    if bytes > FILE_BYTES {
-        return Err(ReadError::TooLarge { file: file.to_owned(), bytes });
-    }
-    std::fs::read_to_string(file).map_err(failed)
+/// The text of a file that was read; `path` is what the administrator calls it.
+pub(super) fn text(file: &Path, path: &Path, whole: Whole) -> Result<Text, reading::Error> {
+    let text = std::str::from_utf8(&whole.bytes).map_err(|error| {
+        let found =
+            format!("found bytes that are not UTF-8 at offset {}; accepted is UTF-8", error.valid_up_to());
+        let error = io::Error::new(io::ErrorKind::InvalidData, found);
+        reading::Error::Io { file: file.to_owned(), error }
+    })?;
+    Ok(Text { path: path.to_owned(), stamp: whole.stamp, text: text.to_owned() })
 }
 
 struct MeshEngine {

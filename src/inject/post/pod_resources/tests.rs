@@ -1,11 +1,11 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{Mesh, Source};
+use crate::config::{Mesh, Source, headed::headed};
 use crate::inject::{self, Facts, Outcome, PodRequest, Refusal};
 
 fn mesh(text: &str) -> Mesh {
-    Mesh::from_bundle(Source { name: "bundle", text }).unwrap().0
+    Mesh::from_bundle(Source { name: "bundle", text: &headed(text) }).unwrap().0
 }
 
 fn pod(resources: Value, app: Value, annotations: Value) -> Value {
@@ -237,7 +237,7 @@ fn annotation_and_values_choose_what_becomes_of_it() {
     }
     let unknown = run(&mesh(NATIVE), &pod(small, json!({}), annotated("grow"))).unwrap_err();
     assert_eq!(unknown.reason(), "INVALID_ANNOTATION");
-    let unknown = Mesh::from_bundle(Source { name: "bundle", text: &valued("grow") }).unwrap_err();
+    let unknown = Mesh::from_bundle(Source { name: "bundle", text: &headed(&valued("grow")) }).unwrap_err();
     assert!(unknown.to_string().contains("podLevelResources"), "{unknown}");
 }
 

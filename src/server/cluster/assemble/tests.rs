@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::{config::ProxyConfigResource, server::cluster::Installation};
+use crate::{
+    config::{ProxyConfigResource, headed::headed},
+    server::cluster::Installation,
+};
 
 const CONFIG: &str = "policy: enabled\ndefaultTemplates: [sidecar]\ntemplates:\n  sidecar: |\n    spec: {}\n";
 
@@ -57,7 +60,7 @@ fn made(source: &ConfigMaps, inputs: &Inputs) -> Result<Mesh, Refused> {
 fn nothing_is_made_before_everything_is_known() {
     let (source, found) =
         (istio_source(), slot("istio-sidecar-injector", &[("config", CONFIG), ("values", "{}")]));
-    let mesh = slot("istio", &[("mesh", "")]);
+    let mesh = slot("istio", &[("mesh", "{}")]);
     for unknown in [
         inputs(Slot::Unknown, mesh.clone()),
         inputs(found.clone(), Slot::Unknown),
@@ -94,7 +97,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn a_bundle_for_another_revision_is_refused() {
-    let text = "revision: canary\n";
+    let text = &headed("revision: canary\n");
     let inputs = inputs(slot("outrigger", &[("bundle", text)]), Slot::Unknown);
     let refused = made(&bundle_source("default"), &inputs).unwrap_err();
     assert!(refused.sentence.contains(r#"found "canary""#), "{}", refused.sentence);
@@ -111,7 +114,7 @@ fn the_config_map_with_the_problem_is_to_blame() {
     assert_eq!(refused.about.name, "istio");
     assert!(refused.sentence.starts_with("ConfigMap istio-system/istio key mesh:1:"), "{}", refused.sentence);
     let bad = slot("istio-sidecar-injector", &[("config", "policy: maybe"), ("values", "[")]);
-    let refused = made(&istio_source(), &inputs(bad, slot("istio", &[("mesh", "")]))).unwrap_err();
+    let refused = made(&istio_source(), &inputs(bad, slot("istio", &[("mesh", "{}")]))).unwrap_err();
     assert_eq!(refused.about.name, "istio-sidecar-injector");
     assert!(refused.sentence.contains("key config:1:") && refused.sentence.contains("key values:"));
 }
@@ -129,7 +132,7 @@ fn resources_of_the_cluster_count_and_change_the_hash() {
         {"apiVersion": "networking.istio.io/v1beta1", "kind": "ProxyConfig",
          "metadata": {"namespace": "shop", "name": "b"}, "spec": {"concurrency": 3}},
     ]});
-    let text = text.to_string();
+    let text = headed(&text.to_string());
     let mut inputs = inputs(slot("outrigger", &[("bundle", &text)]), Slot::Unknown);
     let source = bundle_source("default");
     let alone = made(&source, &inputs).unwrap();

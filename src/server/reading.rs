@@ -1,0 +1,314 @@
+//! Files that an administrator names, read with care: regular ones alone, up to a size, whole, and for no longer than a
+//! deadline.
+//!
+//! A path is nothing to rely on. It may be a pipe, whose opening waits for a writer; a device without an end; a file that is
+//! being written in place; or on a file system that does not answer, and then nothing ends the system call. So whatever
+//! touches such a path does it on a thread of its own, which is given up after a deadline, and is not joined by another one
+//! for as long as it hangs.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::fcntl::OFlag;
+use zeroize::Zeroizing;
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The operating system says so.
+    #[error("{}: {error}", file.display())]
+    Io { file: PathBuf, error: io::Error },
+    /// It is something else than a file, and may have no end.
+    #[error("{}: found {found}; accepted is a regular file, or a link to one", file.display())]
+    NotRegular { file: PathBuf, found: &'static str },
+    /// C-07
+    #[error("{}: found {bytes} bytes; accepted are {limit}", file.display())]
+    TooLarge { file: PathBuf, bytes: u64, limit: u64 },
+    /// It is another one at each look.
+    #[error("{}: it does not stop changing; accepted is a file that nobody has written to for {}ms", file.display(), SETTLED.as_millis())]
+    Unsettled { file: PathBuf },
+    /// Nothing is known about it.
+    #[error("{}: the file system has not answered for {}s", path.display(), within.as_secs_f32())]
+    Hangs { path: PathBuf, within: Duration },
+}
+
+impl Error {
+    /// What is noted of a file that cannot be read.
+    pub(crate) fn kind(&self) -> io::ErrorKind {
+        match self {
+            Error::Io { error, .. } => error.kind(),
+            Error::NotRegular { .. } => io::ErrorKind::Unsupported,
+            Error::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            Error::Unsettled { .. } => io::ErrorKind::ResourceBusy,
+            Error::Hangs { .. } => io::ErrorKind::TimedOut,
+        }
+    }
+}
+
+/// How long a file system may take to answer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// How long nobody has written to a file that is whole: what is written in place is half written in between.
+const SETTLED: Duration = Duration::from_millis(100);
+/// How long a file may go on changing. Less than the deadline, which is about something else.
+const SETTLES: Duration = Duration::from_secs(2);
+
+/// Work on a path that has begun.
+pub(crate) struct Begun<T> {
+    path: PathBuf,
+    within: Duration,
+    until: Instant,
+    done: Option<io::Result<Receiver<T>>>,
+}
+
+/// Begins work on a path; `path` stands for whatever the work touches. Work on the same path that has begun already is waited
+/// for; if it hangs, nothing is begun.
+pub(crate) fn begin<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> Begun<T> {
+    begin_within(path, DEADLINE, work)
+}
+
+fn begin_within<T: Send + 'static>(
+    path: &Path,
+    within: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Begun<T> {
+    let until = Instant::now() + within;
+    let done = Pass::take(path, within, until).map(|pass| {
+        let (tell, done) = sync_channel(1);
+        let work = move || {
+            let result = work();
+            // Whoever is told may begin anew at once.
+            drop(pass);
+            let _ = tell.send(result);
+        };
+        thread::Builder::new().name("files".to_owned()).spawn(work).map(|_not_joined| done)
+    });
+    Begun { path: path.to_owned(), within, until, done }
+}
+
+/// Does work on a path; see [`begin`].
+///
+/// # Errors
+/// When it takes longer than the deadline, or no thread can be had for it.
+pub(crate) fn within_deadline<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    begin(path, work).wait()
+}
+
+impl<T> Begun<T> {
+    /// Waits until it is done.
+    ///
+    /// # Errors
+    /// When it takes longer than the deadline, or no thread could be had for it.
+    pub(crate) fn wait(self) -> Result<T, Error> {
+        let Begun { path, within, until, done } = self;
+        let Some(done) = done else { return Err(Error::Hangs { path, within }) };
+        let done = done.map_err(|error| Error::Io { file: path.clone(), error })?;
+        match done.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(result) => Ok(result),
+            Err(RecvTimeoutError::Timeout) => Err(Error::Hangs { path, within }),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Io {
+                file: path,
+                error: io::Error::other("an internal error; the log has the place"),
+            }),
+        }
+    }
+}
+
+/// Paths that are worked on, and since when.
+static BUSY: Mutex<BTreeMap<PathBuf, Instant>> = Mutex::new(BTreeMap::new());
+/// One of them is done with.
+static FREED: Condvar = Condvar::new();
+
+/// The right to work on a path.
+struct Pass(PathBuf);
+
+impl Pass {
+    /// Waits for the right; none if somebody has had it for too long.
+    fn take(path: &Path, within: Duration, until: Instant) -> Option<Pass> {
+        let mut busy = busy();
+        loop {
+            match busy.get(path) {
+                None => break,
+                Some(since) if since.elapsed() >= within => return None,
+                Some(_) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    busy = FREED.wait_timeout(busy, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+        busy.insert(path.to_owned(), Instant::now());
+        Some(Pass(path.to_owned()))
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        busy().remove(&self.0);
+        FREED.notify_all();
+    }
+}
+
+fn busy() -> MutexGuard<'static, BTreeMap<PathBuf, Instant>> {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that was read.
+pub(crate) struct Whole {
+    /// Its bytes, which may be a key.
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    /// Which file it was.
+    pub(crate) stamp: Stamp,
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// When it is no regular file, too large, does not stop changing, or cannot be read; also when its file system hangs.
+pub(crate) fn read(file: &Path, limit: u64) -> Result<Whole, Error> {
+    let path = file.to_owned();
+    within_deadline(folder_of(file), move || read_here(&path, limit))?
+}
+
+/// [`read`] without a deadline, for work that has one.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
+    let failed = |error| Error::Io { file: file.to_owned(), error };
+    let until = Instant::now() + SETTLES;
+    loop {
+        let (mut opened, before) = open(file)?;
+        let too_large = |bytes| Error::TooLarge { file: file.to_owned(), bytes, limit };
+        if before.size > limit {
+            return Err(too_large(before.size));
+        }
+        // Room for all of it, so that no half of a key stays behind where it grew.
+        let room = usize::try_from(before.size).unwrap_or(0).saturating_add(1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        (&mut opened).take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if found > limit {
+            return Err(too_large(found));
+        }
+        if let Some(rest) = before.settles_in(SystemTime::now()) {
+            thread::sleep(rest);
+        }
+        let after = fs::metadata(file).map(|metadata| Stamp::of(&metadata)).map_err(failed)?;
+        // Files that are made as they are read say that they are empty.
+        if after == before && (found == before.size || before.size == 0) {
+            return Ok(Whole { bytes, stamp: after });
+        }
+        if Instant::now() >= until {
+            return Err(Error::Unsettled { file: file.to_owned() });
+        }
+    }
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// When it is none, or cannot be opened.
+pub(crate) fn open(file: &Path) -> Result<(File, Stamp), Error> {
+    let failed = |error| Error::Io { file: file.to_owned(), error };
+    let regular = |metadata: Metadata| match kind_of(&metadata) {
+        None => Ok(Stamp::of(&metadata)),
+        Some(found) => Err(Error::NotRegular { file: file.to_owned(), found }),
+    };
+    // Before it is opened, which does things to some devices; and after, in case it was exchanged in between. The flag is for
+    // that case too: it keeps a pipe from waiting for its other end.
+    regular(fs::metadata(file).map_err(failed)?)?;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+    let opened = options.open(file).map_err(failed)?;
+    let stamp = regular(opened.metadata().map_err(failed)?)?;
+    Ok((opened, stamp))
+}
+
+/// What it is, if it is no regular file.
+fn kind_of(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
+    let kinds = [
+        (kind.is_dir(), "a folder"),
+        (kind.is_fifo(), "a pipe"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+        (!kind.is_file(), "something else"),
+    ];
+    kinds.into_iter().find_map(|(is, name)| is.then_some(name))
+}
+
+/// What the file system says of a file without its being read, links followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Numbers of files are given again; where the file system knows, it is another one that was made later.
+    made: Option<SystemTime>,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            made: metadata.created().ok(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Bytes in the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether it is the same file, whatever is in it.
+    pub(crate) fn is_of_the_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode, self.made) == (other.device, other.inode, other.made)
+    }
+
+    /// How long nothing was written to it is known only later; nothing if it is known now. A change that is to come, by a clock
+    /// that goes wrong here or there, says nothing.
+    fn settles_in(&self, now: SystemTime) -> Option<Duration> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (seconds, nanoseconds) = self.changed;
+        let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let changed = seconds + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
+        match now.checked_sub(changed) {
+            Some(age) if age >= SETTLED => None,
+            Some(age) => Some(SETTLED.saturating_sub(age)),
+            None => Some(SETTLED),
+        }
+    }
+}
+
+/// The folder a file is in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! The two keys that every bundle needs, for tests that are about the other ones: also of the library's own tests.
+
+/// The text of a bundle, with `apiVersion` and `kind` behind it unless it says what it is. What it says stays where it is.
+pub(crate) fn headed(text: &str) -> String {
+    if text.contains("kind: Bundle") || text.contains("\"kind\":\"Bundle\"") {
+        return text.to_owned();
+    }
+    match text.trim_end().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some("") => "{apiVersion: outrigger.dev/v1alpha1, kind: Bundle}".to_owned(),
+        Some(rest) => format!("{{{rest}, apiVersion: outrigger.dev/v1alpha1, kind: Bundle}}"),
+        None => {
+            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+            format!("{text}{end}apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\n")
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! `outrigger serve` and what an operating system grants or takes: descriptors, memory, a disk, somebody who reads the log, and
+//! signals at any time.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{SigSet, Signal, kill},
+    unistd::Pid,
+};
+use rcgen::{CertificateParams, KeyPair};
+
+use super::support::{PATIENCE, samples};
+
+const SERVE: [&str; 7] = [
+    "serve",
+    "--standalone",
+    "--listen=127.0.0.1:0",
+    "--admin=127.0.0.1:0",
+    "--drain-delay=0",
+    "--log-format=json",
+    "--shutdown-grace=1s",
+];
+
+/// A process that is ended with the test.
+struct Process(Child);
+
+impl Process {
+    /// Runs `outrigger serve` with more flags, in a shell where a limit is set first.
+    fn limited(limit: &str, flags: &[&str]) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{limit}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_outrigger")]);
+        Process::spawn(command.args(SERVE).args(flags))
+    }
+
+    fn spawn(command: &mut Command) -> Process {
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).stderr(Stdio::piped());
+        Process(command.spawn().unwrap())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed())
+    }
+
+    /// Waits for a line of the log; the rest of it is read in the background. Gives the line and what came before it.
+    fn line(&mut self, wanted: &str) -> (serde_json::Value, Vec<String>) {
+        let mut log = BufReader::new(self.0.stderr.take().expect("the log is read once"));
+        let mut before = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "no line with {wanted}: {before:?}");
+            if line.contains(wanted) {
+                std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+                return (serde_json::from_str(&line).unwrap(), before);
+            }
+            before.push(line);
+        }
+    }
+
+    /// Waits until it is ready; gives its ports.
+    fn ready(&mut self) -> (SocketAddr, SocketAddr) {
+        let (line, _) = self.line("\"ready\"");
+        let port = |key: &str| line[key].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
+        (port("webhook"), port("admin"))
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(since.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn ended(mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.end(), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks the admin port; gives the status line and the body.
+fn ask(admin: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    // A probe of a kubelet waits for no longer than that.
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+fn metric(admin: SocketAddr, name: &str) -> Option<f64> {
+    samples(&ask(admin, "/metrics").1).get(name).copied()
+}
+
+// connections that say nothing take all the descriptors there are.
+#[test]
+fn r_05_silent_connections_at_the_limit_of_open_files_leave_probes_alone() {
+    let mut process =
+        Process::limited("ulimit -n 64", &["--first-byte-timeout=2s", "--handshake-timeout=2s"]);
+    let (line, before) = process.line("\"ready\"");
+    let told = before.iter().find(|line| line.contains("connections are capped")).expect("a warning");
+    assert!(told.contains("\"open_files\":64") && told.contains("\"connections\":24"), "{told}");
+    let port =
+        |key: &str| line[key].as_str().unwrap().rsplit_once('/').unwrap().1.parse::<SocketAddr>().unwrap();
+    let (webhook, admin) = (port("webhook"), port("admin"));
+    assert_eq!(metric(admin, "process_max_fds"), Some(64.0));
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(webhook).unwrap()).collect();
+    for _ in 0..10 {
+        assert_eq!(ask(admin, "/livez").0, "HTTP/1.1 200 OK");
+        assert_eq!(ask(admin, "/readyz").0, "HTTP/1.1 200 OK");
+    }
+    let open = metric(admin, "outrigger_connections{listener=\"webhook\"}").unwrap_or_default();
+    assert!(open <= 24.0, "{open}");
+    for listener in ["webhook", "admin"] {
+        let errors = metric(admin, &format!("outrigger_accept_errors_total{{listener=\"{listener}\"}}"));
+        assert_eq!(errors.unwrap_or_default(), 0.0, "accept(2) never failed on {listener}");
+    }
+    drop(silent);
+    let since = Instant::now();
+    while metric(admin, "outrigger_connections{listener=\"webhook\"}").unwrap_or_default() > 0.0 {
+        assert!(since.elapsed() < PATIENCE, "connections are left");
+    }
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+    let mut process = Process::limited("ulimit -Sn 64", &[]);
+    let (_, admin) = process.ready();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard]: [&str; 2] =
+        line.split_whitespace().skip(3).take(2).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(soft, hard, "{line}");
+    assert_ne!(soft, "64", "the test needs a hard limit that is higher");
+    assert!(metric(admin, "process_max_fds").unwrap() > 64.0);
+}
+
+#[test]
+fn a_crash_leaves_no_memory_behind() {
+    let mut process = Process::limited("ulimit -Sc unlimited 2>/dev/null || :", &[]);
+    process.ready();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let sizes: Vec<&str> = line.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(sizes, ["0", "0"], "{line}");
+}
+
+/// A process whose parent holds SIGTERM back, so that it is delivered when somebody listens, and not while the kernel still
+/// starts the program, which nothing in the program can do anything about.
+fn started_with_sigterm_held_back(folder: &Path) -> Process {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    // Children inherit what the thread holds back.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(SERVE).current_dir(folder).env("TMPDIR", folder);
+    std::thread::spawn(move || {
+        signals.thread_block().unwrap();
+        Process::spawn(&mut command)
+    })
+    .join()
+    .unwrap()
+}
+
+// L-02
+#[test]
+fn l_02_a_sigterm_at_any_time_of_the_start_ends_it_in_an_orderly_way() {
+    const STARTS: u64 = 60;
+    let temporary = tempfile::tempdir().unwrap();
+    let mut failed = Vec::new();
+    for start in 0..STARTS {
+        let mut process = started_with_sigterm_held_back(temporary.path());
+        // 0 to 200 ms, more of them early.
+        let delay = Duration::from_millis((start * start * 200) / (STARTS * STARTS));
+        std::thread::sleep(delay);
+        kill(process.pid(), Signal::SIGTERM).unwrap();
+        let log = BufReader::new(process.0.stderr.take().unwrap());
+        let status = process.end();
+        if status.code() != Some(0) {
+            let lines: Vec<String> = log.lines().map_while(Result::ok).collect();
+            failed.push((delay, status.code(), status.signal(), lines));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "files are left");
+}
+
+// What is held back at the start is not held back for good, nor for other commands.
+#[test]
+fn other_commands_are_ended_by_signals_as_usual() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(["inject", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = Process(command.spawn().unwrap());
+    let status = || fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
+    // It waits for stdin when it holds nothing back any more.
+    let since = Instant::now();
+    while !status().contains("State:\tS") || !status().contains("SigBlk:\t0000000000000000") {
+        assert!(since.elapsed() < PATIENCE, "{}", status());
+    }
+    kill(process.pid(), Signal::SIGTERM).unwrap();
+    assert_eq!(process.end().signal(), Some(15));
+}
+
+// not the user's mistake.
+#[test]
+fn too_little_address_space_is_no_wrong_usage() {
+    let mut told = Vec::new();
+    // From too little for the program itself to enough.
+    for megabytes in (10..2000).step_by(10) {
+        let process = Process::limited(&format!("ulimit -v {}", megabytes * 1024), &[]);
+        let pid = process.pid();
+        let ended = std::thread::spawn(move || process.ended());
+        // One that starts all the same is told to end.
+        let since = Instant::now();
+        while !ended.is_finished() && since.elapsed() < PATIENCE {
+            let _ = kill(pid, Signal::SIGTERM);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (status, log) = ended.join().unwrap();
+        match (status.code(), status.signal()) {
+            (Some(0), _) => break,
+            // The kernel, the shell, the linker or the allocator gave up.
+            (None, _) | (Some(126 | 127 | 134 | 137 | 139), _) => {}
+            (Some(71), _) => told.push(log),
+            other => panic!("{megabytes} MB: {other:?}: {log}"),
+        }
+    }
+    assert!(!told.is_empty(), "no limit was met by the program itself");
+    assert!(told.iter().all(|log| log.contains("memory or threads are limited")), "{told:?}");
+}
+
+fn write_pair(folder: &Path, tune: impl FnOnce(&mut CertificateParams)) {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    tune(&mut parameters);
+    fs::write(folder.join("tls.crt"), parameters.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn with_an_expired_certificate_it_does_not_say_that_it_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), |parameters| parameters.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let flags = [format!("--tls-cert={}", at("tls.crt")), format!("--tls-key={}", at("tls.key"))];
+    let mut process = Process::limited(":", &flags.each_ref().map(String::as_str));
+    let mut log = BufReader::new(process.0.stderr.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        line
+    };
+    loop {
+        let line = line();
+        assert!(!line.contains("\"ready\"") && !line.is_empty(), "{line}");
+        if line.contains("not ready: API servers refuse the certificate") {
+            assert!(line.contains("expired on 2001-01-01T"), "{line}");
+            break;
+        }
+    }
+    write_pair(folder.path(), |_| {});
+    while !line().contains("\"message\":\"ready\"") {}
+}
+
+// a file system that is read-only, a folder for temporary files that is not there, and a log on a full disk.
+#[test]
+fn r_07_nothing_depends_on_a_disk() {
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (webhook, admin) = (port(), port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command
+        .args(["serve", "--standalone", "--drain-delay=0", "--log-format=json"])
+        .args([format!("--listen={webhook}"), format!("--admin={admin}")])
+        // Nobody can write there, not even root.
+        .current_dir("/proc/self")
+        .envs([("TMPDIR", "/nonexistent"), ("HOME", "/nonexistent"), ("RUST_LOG", "debug")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let mut process = Process(command.spawn().unwrap());
+    let since = Instant::now();
+    while TcpStream::connect(admin).is_err() {
+        assert!(since.elapsed() < PATIENCE, "it does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(ask(admin, "/readyz").0, "HTTP/1.1 200 OK");
+    // A handshake that fails is worth a line.
+    TcpStream::connect(webhook).unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    while metric(admin, "outrigger_log_lines_dropped_total").unwrap_or_default() < 2.0 {
+        assert!(since.elapsed() < PATIENCE, "lines are lost and not counted");
+    }
+    assert_eq!(ask(admin, "/livez").0, "HTTP/1.1 200 OK");
+    kill(process.pid(), Signal::SIGTERM).unwrap();
+    assert_eq!(process.end().code(), Some(0));
+}
+
+// a pipe that nobody reads is full soon.
+#[test]
+fn r_08_a_log_that_nobody_reads_blocks_nobody() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    let mut process = Process::spawn(command.args(SERVE).arg("--idle-timeout=1h"));
+    let mut log = BufReader::new(process.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"ready\"") {
+        line.clear();
+        log.read_line(&mut line).unwrap();
+    }
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let admin: SocketAddr = line["admin"].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
+    // From now on nobody reads, and there is a lot to say.
+    let mut stream = TcpStream::connect(admin).unwrap();
+    let filter = "trace";
+    write!(
+        stream,
+        "PUT /loglevel HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{filter}",
+        filter.len()
+    )
+    .unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    let since = Instant::now();
+    while metric(admin, "outrigger_log_lines_dropped_total").unwrap_or_default() == 0.0 {
+        assert_eq!(ask(admin, "/livez").0, "HTTP/1.1 200 OK");
+        assert!(since.elapsed() < PATIENCE * 3, "the queue does not fill");
+    }
+    assert_eq!(ask(admin, "/readyz").0, "HTTP/1.1 200 OK");
+    kill(process.pid(), Signal::SIGTERM).unwrap();
+    assert_eq!(process.end().code(), Some(0), "nor is the end held up");
+    drop(log);
+}
