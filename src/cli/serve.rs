@@ -21,6 +21,7 @@ use super::cluster::Cluster;
 use crate::server::{
     Handle, Server, StartError,
     cluster::client,
+    memory,
     options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
     telemetry::{self, Filter, Format, Lines},
     webhook::{folders::Folders, handler::Bundle},
@@ -102,6 +103,9 @@ struct Tuning {
     /// Requests at once; more are answered 429
     #[arg(long, env = "OUTRIGGER_MAX_IN_FLIGHT", default_value_t = Limits::default().in_flight, value_parser = count)]
     max_in_flight: usize,
+    /// Memory that there is, such as 384Mi; where it is little, less is done at once [default: the limit of the cgroup]
+    #[arg(long, env = "OUTRIGGER_MEMORY_LIMIT", value_name = "BYTES", value_parser = memory::parse)]
+    memory_limit: Option<usize>,
     /// From the signal to the end of accepting
     #[arg(long, env = "OUTRIGGER_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     drain_delay: Duration,
@@ -237,11 +241,14 @@ impl Serve {
                 MinVersion::V1_3 => TlsVersion::V1_3,
             },
             configuration,
-            limits: Limits {
-                connections: self.tuning.max_connections,
-                in_flight: self.tuning.max_in_flight,
-                ..Limits::default()
-            },
+            limits: memory::fitted(
+                Limits {
+                    connections: self.tuning.max_connections,
+                    in_flight: self.tuning.max_in_flight,
+                    ..Limits::default()
+                },
+                self.tuning.memory_limit.or_else(memory::of_cgroup),
+            ),
             timeouts: Timeouts {
                 handshake: self.tuning.handshake_timeout,
                 first_byte: self.tuning.first_byte_timeout,

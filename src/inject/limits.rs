@@ -19,11 +19,29 @@ pub const DEPTH: usize = 256;
 /// Elements of one list, or entries of one map. Of environment variables a kernel takes 2 MiB with the arguments (a
 /// quarter of the usual stack), and etcd 1.5 MiB of an object: 20,000 that use 100 bytes each do not start.
 pub const ELEMENTS: usize = 20_000;
-/// Containers of a pod: init containers, containers and ephemeral ones. A kubelet takes 110 pods as a rule.
-pub const CONTAINERS: usize = 1_000;
-/// Memory of the tree of a pod, in bytes: some 45,000 variables, each with name and value, where etcd takes 30,000 of the
-/// shortest that say anything.
+/// Containers of a pod: init containers, containers and ephemeral ones. Templates loop over them, and those of Istio and ours
+/// end at some 600; a kubelet takes 110 pods as a rule, whatever is in them.
+pub const CONTAINERS: usize = 500;
+/// Memory of the tree of a pod, in bytes: 40,000 variables with name and value. Of the 1.5 MiB that etcd takes of an object
+/// each would have 40 bytes.
 pub const TREE: usize = 32 << 20;
+
+/// How many trees of a pod there are at once at most: as it was received, the working copy, and the user's own proxy as it
+/// is recorded, merged and written.
+const TREES: usize = 5;
+/// What is taken besides: the patch, which has 2 MiB at most, its answer, and what has grown while they were written.
+const ASIDE: usize = 12 << 20;
+
+/// How much memory judging a pod takes at most whose tree takes so much, in bytes.
+pub const fn judging(tree: usize) -> usize {
+    TREES * tree + if tree > ASIDE { ASIDE } else { tree }
+}
+
+/// The tree of the largest pod that can be judged with so much memory.
+pub const fn tree_within(memory: usize) -> usize {
+    let tree = if memory / (TREES + 1) < ASIDE { memory / (TREES + 1) } else { (memory - ASIDE) / TREES };
+    if tree > TREE { TREE } else { tree }
+}
 
 /// What a pod has too much of. The text is for the person who created the pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,27 +64,15 @@ pub enum Excess {
         found: usize,
     },
     /// A tree that takes more memory than there is for one pod.
-    #[error(
-        "the pod has {values} values, which take {} to read; accepted are {}{}",
-        Size(*.found), Size(*.accepted), most(.longest)
-    )]
+    #[error("{place} take {} of memory to read; accepted are {}", Size(*.found), Size(*.accepted))]
     Tree {
-        /// Scalars, lists and maps.
-        values: usize,
+        /// What they are, and which of them are the most.
+        place: String,
         /// What the tree takes, in bytes.
         found: usize,
         /// What is accepted.
         accepted: usize,
-        /// The longest list or map, and how many elements it has.
-        longest: Option<(String, usize)>,
     },
-}
-
-fn most(longest: &Option<(String, usize)>) -> String {
-    match longest {
-        Some((place, elements)) => format!(" ({place} alone has {elements} elements)"),
-        None => String::new(),
-    }
 }
 
 /// A number of bytes for people.
@@ -105,8 +111,16 @@ pub fn check(text: &str, tree: usize) -> Result<Weight, Excess> {
         }
     }
     if weight.bytes > accepted {
-        let Weight { values, bytes, .. } = weight;
-        return Err(Excess::Tree { values, found: bytes, accepted, longest: longest() });
+        let place = if weight.documents > weight.bytes / 2 {
+            "the documents in metadata.annotations".to_owned()
+        } else {
+            let values = format!("the {} values of the pod", weight.values);
+            match longest().filter(|(place, _)| !place.is_empty()) {
+                Some((place, elements)) => format!("{values} ({elements} elements in {place} alone)"),
+                None => values,
+            }
+        };
+        return Err(Excess::Tree { place, found: weight.bytes, accepted });
     }
     Ok(weight)
 }

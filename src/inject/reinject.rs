@@ -135,7 +135,12 @@ impl Overrides {
             all.sort();
             all
         };
-        self.is_empty() && other.is_empty() || all(self) == all(other)
+        // As a rule there are none on one side.
+        self.is_empty() && other.is_empty() || self.count() == other.count() && all(self) == all(other)
+    }
+
+    fn count(&self) -> usize {
+        self.containers.len() + self.init_containers.len() + self.volumes.len()
     }
 
     /// As the annotation's JSON.
@@ -147,8 +152,29 @@ impl Overrides {
             ("volumes", &self.volumes),
         ];
         let lists: BTreeMap<_, _> = lists.into_iter().filter(|(_, list)| !list.is_empty()).collect();
-        // Strings and JSON values always serialise.
-        serde_json::to_string(&lists).unwrap_or_default()
+        // It may be long: room for all of it at once takes half of what a text takes that grows. Strings and JSON values always
+        // serialise.
+        let mut length = Length(0);
+        let counted = serde_json::to_writer(&mut length, &lists);
+        let mut json = Vec::with_capacity(length.0);
+        match counted.and_then(|()| serde_json::to_writer(&mut json, &lists)) {
+            Ok(()) => String::from_utf8(json).unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// The length of what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -127,7 +127,7 @@ impl Default for Limits {
             body_bytes: 8 << 20,
             buffered_bytes: 32 << 20,
             large_bodies: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            judged_bytes: 160 << 20,
+            judged_bytes: 172 << 20,
             streams: 128,
             header_bytes: 64 << 10,
         }

@@ -17,7 +17,7 @@ fn each_limit_is_accepted_and_one_more_is_refused_with_its_place() {
     assert!(containers(CONTAINERS).is_ok());
     assert_eq!(
         containers(CONTAINERS + 1).unwrap_err().to_string(),
-        "the pod has 1001 containers; accepted are 1000"
+        "the pod has 501 containers; accepted are 500"
     );
     let deep = |levels: usize| check(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)), TREE);
     assert!(deep(DEPTH).is_ok());
@@ -27,26 +27,37 @@ fn each_limit_is_accepted_and_one_more_is_refused_with_its_place() {
 #[test]
 fn containers_of_all_lists_count_together() {
     let list = vec!["{\"name\":\"a\"}"; 400].join(",");
-    let text = format!("{{\"spec\":{{\"containers\":[{list}],\"initContainers\":[{list}],\"ephemeralContainers\":[{list}]}}}}");
+    let text = format!(
+        "{{\"spec\":{{\"containers\":[{list}],\"initContainers\":[{list}],\"ephemeralContainers\":[{list}]}}}}"
+    );
     assert_eq!(check(&text, TREE), Err(Excess::Containers { found: 1200 }));
 }
 
 #[test]
 fn a_tree_that_is_too_large_is_refused_with_the_longest_list() {
     let env = vec!["{\"name\":\"a\",\"value\":\"b\"}"; 100].join(",");
-    let text = format!("{{\"spec\":{{\"containers\":[{{\"name\":\"x\"}},{{\"env\":[{env}],\"args\":[\"a\"]}}]}}}}");
+    let text =
+        format!("{{\"spec\":{{\"containers\":[{{\"name\":\"x\"}},{{\"env\":[{env}],\"args\":[\"a\"]}}]}}}}");
     let weight = check(&text, TREE).unwrap();
     assert_eq!(weight.values, 1 + 1 + 1 + 2 + 1 + 2 + 100 + 200 + 1);
     assert_eq!(check(&text, weight.bytes), Ok(weight));
     let refused = check(&text, weight.bytes - 1).unwrap_err().to_string();
-    assert!(refused.starts_with("the pod has 309 values, which take "), "{refused}");
-    assert!(refused.ends_with("(spec.containers[1].env alone has 100 elements)"), "{refused}");
+    assert!(
+        refused.starts_with("the 309 values of the pod (100 elements in spec.containers[1].env alone) take "),
+        "{refused}"
+    );
+    let document = format!("{{\"metadata\":{{\"annotations\":{{\"a\":\"{}\"}}}}}}", "{".repeat(1000));
+    let refused = check(&document, 100_000).unwrap_err().to_string();
+    assert!(refused.starts_with("the documents in metadata.annotations take 7"), "{refused}");
+    assert!(refused.ends_with(" KiB of memory to read; accepted are 98 KiB"), "{refused}");
 }
 
 #[test]
 fn places_are_those_of_the_text_and_long_keys_are_cut() {
     let long = "x".repeat(500);
-    let text = format!("{{ \"metadata\" : {{\"annotations\":{{}},\"labels\" : {{\"a.b/{long}\": [ 1, [ 2 , 3 ] ]}}}}}}");
+    let text = format!(
+        "{{ \"metadata\" : {{\"annotations\":{{}},\"labels\" : {{\"a.b/{long}\": [ 1, [ 2 , 3 ] ]}}}}}}"
+    );
     let at = |what: &str| place(&text, text.find(what).unwrap()).unwrap();
     assert_eq!(at("{ \"meta"), "");
     assert_eq!(at("{\"ann"), "metadata");

@@ -12,6 +12,8 @@ pub struct Weight {
     /// Bytes of memory. Texts that are read as trees of their own (annotations) are included; `managedFields`, which nobody
     /// reads, are not.
     pub bytes: usize,
+    /// Those of them that the values of annotations take, should they be read as JSON or YAML.
+    pub documents: usize,
     /// How deep lists and maps are nested.
     pub depth: usize,
     /// The list or map with the most elements; nothing where there is none.
@@ -144,7 +146,9 @@ impl Weight {
             if std::mem::take(&mut open.key) {
                 open.inner = open.part.below(content);
             } else if part == Part::Annotations {
-                self.bytes += document(content);
+                let document = document(content);
+                self.documents += document;
+                self.bytes += document;
             }
         }
         if part != Part::ManagedFields {

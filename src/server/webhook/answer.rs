@@ -210,15 +210,13 @@ mod tests {
     // DA-06
     #[test]
     fn a_denial_has_code_reason_and_message_and_never_a_patch() {
-        for (code, reason) in
-            [
-                (400, "BadRequest"),
-                (403, "Forbidden"),
-                (413, "RequestEntityTooLarge"),
-                (422, "Invalid"),
-                (500, "InternalError"),
-            ]
-        {
+        for (code, reason) in [
+            (400, "BadRequest"),
+            (403, "Forbidden"),
+            (413, "RequestEntityTooLarge"),
+            (422, "Invalid"),
+            (500, "InternalError"),
+        ] {
             let answer = Answer {
                 denial: Some(Denial { code, message: "no".into() }),
                 patch: Some(b"[]".to_vec()),

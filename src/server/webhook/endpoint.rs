@@ -33,12 +33,15 @@ use super::{
 };
 #[cfg(feature = "otlp")]
 use crate::server::traces::{Finished, Traces};
-use crate::server::{
-    configuration::{Active, Configuration},
-    connection::{Endpoint, Response},
-    metrics::{Metrics, Outcome, SHED},
-    options::{Limits, Timeouts},
-    pressure::Pressure,
+use crate::{
+    inject::limits::tree_within,
+    server::{
+        configuration::{Active, Configuration},
+        connection::{Endpoint, Response},
+        metrics::{Metrics, Outcome, SHED},
+        options::{Limits, Timeouts},
+        pressure::Pressure,
+    },
 };
 
 type Request = hyper::Request<Incoming>;
@@ -228,7 +231,7 @@ impl Webhook {
         };
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let variables = parameters.variables;
-        let tree = verdict::tree(self.judged_bytes);
+        let tree = tree_within(self.judged_bytes);
         let opened = (bytes_in < LARGE_BODY).then(|| verdict::open(&held.bytes, tree));
         let (reply, record) = if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY) {
             if deadline.passed() {
@@ -237,7 +240,8 @@ impl Webhook {
             verdict::judge(active.engine.as_ref(), opened, variables)
         } else {
             // Half of what is left, so that there is time for another try, elsewhere perhaps.
-            let Ok(Some((place, held))) = time::timeout_at(deadline.half(), self.place(held, tree)).await else {
+            let Ok(Some((place, held))) = time::timeout_at(deadline.half(), self.place(held, tree)).await
+            else {
                 self.metrics.shed("large");
                 return shed(refused);
             };
@@ -272,7 +276,9 @@ impl Webhook {
     async fn place(&self, held: Held, tree: usize) -> Option<([OwnedSemaphorePermit; 2], Held)> {
         let slot = self.large.clone().acquire_owned().await.ok()?;
         let (memory, held) =
-            tokio::task::spawn_blocking(move || (verdict::open(&held.bytes, tree).memory(), held)).await.ok()?;
+            tokio::task::spawn_blocking(move || (verdict::open(&held.bytes, tree).memory(), held))
+                .await
+                .ok()?;
         let bytes = u32::try_from(memory.min(self.judged_bytes)).ok()?;
         let memory = self.large_memory.clone().acquire_many_owned(bytes).await.ok()?;
         Some(([slot, memory], held))

@@ -163,7 +163,8 @@ pub fn addressee(body: &[u8]) -> Option<(Version, String)> {
         }
         Some(())
     })?;
-    let version = [Version::V1, Version::V1Beta1].into_iter().find(|known| Some(known.api_version()) == version)?;
+    let version =
+        [Version::V1, Version::V1Beta1].into_iter().find(|known| Some(known.api_version()) == version)?;
     let uid = uid.filter(|uid| !uid.is_empty() && uid.len() <= TEXT)?;
     Some((version, uid.to_owned()))
 }
@@ -296,9 +297,11 @@ impl<'b> Raw<'b> {
 
     fn text(self, field: &'static str) -> Result<Cow<'b, str>, Malformed> {
         match self.as_text() {
-            Some(text) if text.len() > TEXT => {
-                Err(Malformed::Field { field, found: "a longer string", accepted: "a string of 1024 bytes at most" })
-            }
+            Some(text) if text.len() > TEXT => Err(Malformed::Field {
+                field,
+                found: "a longer string",
+                accepted: "a string of 1024 bytes at most",
+            }),
             Some(text) => Ok(text),
             None => Err(self.not(field, "a string")),
         }

@@ -93,12 +93,6 @@ const AUDIT_WARNINGS: &str = "warnings";
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
 
-/// What judging a pod takes besides its trees: the answer, the patch in it, and what has grown while it was written.
-const ASIDE: usize = 6 * PATCH_BYTES;
-/// How many trees of a pod there are at once: as it was received, the working copy, that without an earlier injection, and
-/// the user's own containers, recorded and merged.
-const TREES: usize = 4;
-
 /// A body of which so much is known as is needed to judge it.
 pub(crate) struct Opened<'b> {
     body: &'b [u8],
@@ -125,20 +119,10 @@ impl Opened<'_> {
     /// How much memory judging it takes at most.
     pub(crate) fn memory(&self) -> usize {
         match &self.weight {
-            Ok(weight) => judging(weight.bytes),
+            Ok(weight) => limits::judging(weight.bytes),
             Err(_) => OUTLINE + self.body.len(),
         }
     }
-}
-
-/// How much memory judging a pod takes whose tree takes so much.
-pub(crate) const fn judging(tree: usize) -> usize {
-    TREES * tree + if tree > ASIDE { ASIDE } else { tree }
-}
-
-/// The tree of the largest pod that can be judged with so much memory.
-pub(crate) const fn tree(memory: usize) -> usize {
-    memory.saturating_sub(ASIDE) / TREES
 }
 
 /// Judges one body.

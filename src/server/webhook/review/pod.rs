@@ -7,7 +7,9 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Reads an object; null stands for the managed fields of its metadata.
-pub(super) fn without_managed_fields<'de, D: Deserializer<'de>>(json: D) -> Result<Map<String, Value>, D::Error> {
+pub(super) fn without_managed_fields<'de, D: Deserializer<'de>>(
+    json: D,
+) -> Result<Map<String, Value>, D::Error> {
     json.deserialize_map(Level::Pod)
 }
 
