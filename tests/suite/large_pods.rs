@@ -130,6 +130,21 @@ async fn a_pod_that_is_not_injected_is_left_alone_however_large_it_is() {
     }
 }
 
+// I-16: a patch that no API server would store is not written further than up to its limit. The user's own proxy stands twice in
+// a patch: as it is, and as it is recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patch_over_its_limit_is_refused_by_a_review() {
+    let harness = real().await;
+    let mut pod = with_containers(1);
+    let own = json!({"name": "istio-proxy", "image": "auto", "env": [{"name": "A", "value": "\"".repeat(1 << 20)}]});
+    pod["spec"]["containers"].as_array_mut().unwrap().push(own);
+    let refused = response(&harness, pod).await;
+    assert_eq!(refused["allowed"], false, "{refused}");
+    assert_eq!(refused["status"]["code"], 422);
+    let wanted = "the patch would have more than 2097152 bytes, the most that is accepted";
+    assert_eq!(refused["status"]["message"], wanted);
+}
+
 /// What is decided about the outline of a pod is what is decided about all of it.
 #[test]
 fn the_outline_of_every_golden_pod_is_decided_as_the_pod() {
