@@ -28,6 +28,7 @@ pub mod context;
 pub mod decision;
 pub mod decode;
 pub mod image;
+pub mod limits;
 pub mod made;
 pub mod manual;
 pub mod native;
@@ -41,6 +42,7 @@ pub mod render;
 pub mod replay;
 mod request;
 mod same_name;
+pub(crate) mod scan;
 mod unions;
 mod user_volumes;
 pub mod warning;
@@ -199,6 +201,15 @@ pub fn run_by(
     let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
     let injection = Injection { operations, patch_json, pod: merged, templates, decision, warnings };
     Ok(Outcome::Injected(Box::new(injection)))
+}
+
+/// Whether a pod stays as it is whatever templates are there, and why: [`run`] as far as that, for a pod of which no more is
+/// known than its [`outline`](limits::outline).
+pub fn leaves_alone(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
+    check_shape(&request.pod).ok()?;
+    let mut decision = decide(Rules::Configured, mesh, &request.pod, namespace(request), facts);
+    let warnings = std::mem::take(&mut decision.warnings);
+    (!decision.inject).then_some(Skip { decision, warnings })
 }
 
 fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
@@ -445,9 +456,8 @@ fn finish(
     {
         return Err(Refusal::Undecodable(Box::new(undecodable)));
     }
-    let json = patch::to_json(&operations);
-    if json.len() > PATCH_LIMIT {
-        return Err(Refusal::PatchTooLarge { bytes: json.len(), limit: PATCH_LIMIT });
+    match patch::to_json_within(&operations, PATCH_LIMIT) {
+        Some(json) => Ok((operations.len(), json)),
+        None => Err(Refusal::PatchTooLarge { limit: PATCH_LIMIT }),
     }
-    Ok((operations.len(), json))
 }

@@ -100,14 +100,38 @@ pub fn diff<'v>(received: &'v Value, wanted: &'v Value) -> Vec<Operation<'v>> {
     differ.operations
 }
 
-/// The patch as it travels: a JSON array of operations.
-pub fn to_json(operations: &[Operation<'_>]) -> String {
+/// The patch as it travels: a JSON array of operations; nothing if it is longer than `limit` bytes.
+pub fn to_json_within(operations: &[Operation<'_>], limit: usize) -> Option<String> {
     // Most patches have a proxy in them, which is longer than this.
-    let mut json = Vec::with_capacity(if operations.is_empty() { 2 } else { 8 << 10 });
+    let room = if operations.is_empty() { 2 } else { 8 << 10 };
+    let mut json = Bounded { json: Vec::with_capacity(room), limit };
     // Strings and JSON values always serialise, and to UTF-8.
-    match serde_json::to_writer(&mut json, operations) {
-        Ok(()) => String::from_utf8(json).unwrap_or_default(),
-        Err(_) => "[]".to_owned(),
+    serde_json::to_writer(&mut json, operations).ok()?;
+    String::from_utf8(json.json).ok()
+}
+
+/// [`to_json_within`] without a limit.
+pub fn to_json(operations: &[Operation<'_>]) -> String {
+    to_json_within(operations, usize::MAX).unwrap_or_else(|| "[]".to_owned())
+}
+
+/// A text that is written no further than up to a length.
+struct Bounded {
+    json: Vec<u8>,
+    limit: usize,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() > self.limit - self.json.len() {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        self.json.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ mod crowd;
 mod facts;
 mod lease;
 mod listener;
+pub mod memory;
 mod metrics;
 pub mod options;
 mod pressure;

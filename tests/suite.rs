@@ -40,8 +40,14 @@ mod headed;
 mod hostile_files;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
+#[cfg(feature = "server")]
+#[path = "suite/large_pods.rs"]
+mod large_pods;
 #[path = "suite/manual.rs"]
 mod manual;
+#[cfg(all(feature = "server", target_os = "linux"))]
+#[path = "suite/memory.rs"]
+mod memory;
 #[cfg(feature = "server")]
 #[path = "suite/network.rs"]
 mod network;

@@ -24,6 +24,7 @@ use super::{
 use crate::server::{
     Handle, Server, StartError,
     cluster::client,
+    memory,
     options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
     resources,
     telemetry::{self, Filter, Format, Lines},
@@ -106,6 +107,9 @@ struct Tuning {
     /// Requests at once; more are answered 429
     #[arg(long, env = "OUTRIGGER_MAX_IN_FLIGHT", default_value_t = Limits::default().in_flight, value_parser = count)]
     max_in_flight: usize,
+    /// Memory that there is, such as 384Mi; where it is little, less is done at once [default: the limit of the cgroup]
+    #[arg(long, env = "OUTRIGGER_MEMORY_LIMIT", value_name = "BYTES", value_parser = memory::parse)]
+    memory_limit: Option<usize>,
     /// From the signal to the end of accepting
     #[arg(long, env = "OUTRIGGER_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     drain_delay: Duration,
@@ -217,7 +221,8 @@ impl Serve {
     }
 
     fn options(self, dropped_log_lines: Counter, log_filter: Filter, descriptors: Option<u64>) -> Options {
-        let limits = limits(&self.tuning, descriptors);
+        let memory_limit = self.tuning.memory_limit.or_else(memory::of_cgroup);
+        let limits = memory::fitted(limits(&self.tuning, descriptors), memory_limit);
         let from = self.in_cluster.certificate;
         let certificate = match (self.tls_cert, self.tls_key) {
             (Some(chain), Some(key)) => Certificate::Files { chain, key },

@@ -213,7 +213,7 @@ fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, Str
 /// What failed, in the same words for every pod.
 fn because(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::PatchTooLarge { limit, .. } => format!("the patch would have more than {limit} bytes"),
+        Refusal::PatchTooLarge { limit } => format!("the patch would have more than {limit} bytes"),
         // The samples are ours: nothing of a user's is in it.
         Refusal::Undecodable(undecodable) => undecodable.explained(),
         refusal => refusal.diagnosis().unwrap_or_else(|| refusal.to_string()),

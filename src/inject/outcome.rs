@@ -163,10 +163,8 @@ pub enum Refusal {
     #[error("{0}")]
     Undecodable(Box<Undecodable>),
     /// The patch is larger than an API server would take.
-    #[error("the patch would have {bytes} bytes, at most {limit} are accepted")]
+    #[error("the patch would have more than {limit} bytes, the most that is accepted")]
     PatchTooLarge {
-        /// Its size.
-        bytes: usize,
         /// The largest size accepted.
         limit: usize,
     },

@@ -65,7 +65,7 @@ pub fn reapply(
             if name == names::CONTAINER_PROXY {
                 fit_restart_policy(&mut container, &merged, field, input.compat, warnings);
             }
-            let overlay = json!({"spec": {field: [container]}});
+            let overlay = in_spec(field, container);
             if input.compat == Compat::Outrigger {
                 unions::give_way(&mut merged, &overlay);
             }
@@ -78,6 +78,12 @@ pub fn reapply(
     record(&mut merged, &found, input);
     follow_user(&mut merged, input);
     Ok(merged)
+}
+
+/// A pod with one container, which is moved there: it may be large.
+fn in_spec(list: &str, container: Value) -> Value {
+    let within = |key: &str, value: Value| Value::Object(Map::from_iter([(key.to_owned(), value)]));
+    within("spec", within(list, Value::Array(vec![container])))
 }
 
 /// Leaves one variable of a name in the user's container: the last one, which is the one a kubelet takes, in the place of

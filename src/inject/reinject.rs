@@ -4,7 +4,10 @@
 //! The two annotations read here are forgeable by whoever may create pods: they are parsed by type, and what is not of
 //! that type counts as absent.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::{Map, Value};
 
@@ -132,23 +135,46 @@ impl Overrides {
             all.sort();
             all
         };
-        self.is_empty() && other.is_empty() || all(self) == all(other)
+        // As a rule there are none on one side.
+        self.is_empty() && other.is_empty() || self.count() == other.count() && all(self) == all(other)
+    }
+
+    fn count(&self) -> usize {
+        self.containers.len() + self.init_containers.len() + self.volumes.len()
     }
 
     /// As the annotation's JSON.
     pub fn to_json(&self) -> String {
-        let mut map = Map::new();
+        // Sorted, as the keys of a map are.
         let lists = [
             ("containers", &self.containers),
             ("initContainers", &self.init_containers),
             ("volumes", &self.volumes),
         ];
-        for (key, list) in lists {
-            if !list.is_empty() {
-                map.insert(key.to_owned(), Value::Array(list.clone()));
-            }
+        let lists: BTreeMap<_, _> = lists.into_iter().filter(|(_, list)| !list.is_empty()).collect();
+        // It may be long: room for all of it at once takes half of what a text takes that grows. Strings and JSON values always
+        // serialise.
+        let mut length = Length(0);
+        let counted = serde_json::to_writer(&mut length, &lists);
+        let mut json = Vec::with_capacity(length.0);
+        match counted.and_then(|()| serde_json::to_writer(&mut json, &lists)) {
+            Ok(()) => String::from_utf8(json).unwrap_or_default(),
+            Err(_) => String::new(),
         }
-        Value::Object(map).to_string()
+    }
+}
+
+/// The length of what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -185,7 +211,12 @@ impl Earlier {
     /// nobody could say of the pod that comes of this.
     fn follow_lists(&mut self, pod: &Value) {
         let Some(Status { containers, init_containers, .. }) = &mut self.status else { return };
-        let is_in = |list: &str, name: &str| pod::find(pod::spec_list(pod, list), name).is_some();
+        let [in_ordinary, in_init] =
+            ["containers", "initContainers"].map(|list| names_of(pod::spec_list(pod, list)));
+        let is_in = |list: &str, name: &str| match list {
+            "containers" => in_ordinary.contains(name),
+            _ => in_init.contains(name),
+        };
         let is_only_in = |list: &str, other: &str, name: &String| is_in(list, name) && !is_in(other, name);
         let (ordinary, init) = ("containers", "initContainers");
         let to_init: Vec<_> = containers.extract_if(.., |name| is_only_in(init, ordinary, name)).collect();
@@ -201,13 +232,16 @@ impl Earlier {
         let Earlier { status, overrides } = self;
         let nobody = Status::default();
         let status = status.as_ref().unwrap_or(&nobody);
-        let all = |item: &Value| {
-            let mut injected = status.containers.iter().chain(&status.init_containers);
-            injected.any(|name| name == pod::name(item))
-        };
-        overrides.containers.retain(all);
-        overrides.init_containers.retain(all);
-        overrides.volumes.retain(|item| status.volumes.iter().any(|name| name == pod::name(item)));
+        if overrides.is_empty() {
+            return;
+        }
+        // Both lists may be long: whoever creates the pod may have written them.
+        let containers: BTreeSet<&str> =
+            status.containers.iter().chain(&status.init_containers).map(String::as_str).collect();
+        let volumes: BTreeSet<&str> = status.volumes.iter().map(String::as_str).collect();
+        overrides.containers.retain(|item| containers.contains(pod::name(item)));
+        overrides.init_containers.retain(|item| containers.contains(pod::name(item)));
+        overrides.volumes.retain(|item| volumes.contains(pod::name(item)));
     }
 
     /// Forgets of the earlier injection what the templates do not make any more, and says whether templates would see
@@ -312,8 +346,9 @@ fn replace<'r>(
     injected: &[String],
     recorded: impl Fn(&str) -> Option<&'r Value>,
 ) {
+    let injected: BTreeSet<&str> = injected.iter().map(String::as_str).collect();
     containers.retain_mut(|container| {
-        if !injected.iter().any(|name| pod::name(container) == name) {
+        if !injected.contains(pod::name(container)) {
             return true;
         }
         let Some(own) = recorded(pod::name(container)) else { return false };
@@ -323,17 +358,24 @@ fn replace<'r>(
 }
 
 fn put_back(pod: &mut Value, list: &str, recorded: &[Value], compat: Compat) {
-    for container in recorded {
-        let name = pod::name(container);
-        let found = match compat {
-            // Recorded in one list, it may have been put back in the other.
-            Compat::Outrigger => pod::find_container(pod, name),
-            Compat::Istio => pod::find(pod::spec_list(pod, list), name),
-        };
-        if found.is_none() {
-            pod::spec_list_mut(pod, list).push(container.clone());
-        }
+    if recorded.is_empty() {
+        return;
     }
+    let lists: &[&str] = match compat {
+        // Recorded in one list, it may have been put back in the other.
+        Compat::Outrigger => &["containers", "initContainers"],
+        Compat::Istio => &[list],
+    };
+    let mut there: BTreeSet<String> = BTreeSet::new();
+    for list in lists {
+        there.extend(pod::spec_list(pod, list).iter().map(|item| pod::name(item).to_owned()));
+    }
+    let list = pod::spec_list_mut(pod, list);
+    list.extend(recorded.iter().filter(|container| there.insert(pod::name(container).to_owned())).cloned());
+}
+
+fn names_of(list: &[Value]) -> BTreeSet<&str> {
+    list.iter().map(pod::name).collect()
 }
 
 /// Whether the proxy, if there is one, is already where [`put_proxy_last`] puts it.

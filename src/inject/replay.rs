@@ -36,7 +36,6 @@ use super::{
 };
 use crate::{config::Mesh, seen::Seen};
 
-mod scan;
 mod sketch;
 
 pub use sketch::Sketch;

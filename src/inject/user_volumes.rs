@@ -2,6 +2,8 @@
 //! volumes of one name, two mounts in one place and the mount of a volume there is not, and names neither the annotation
 //! nor the proxy.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{
@@ -47,12 +49,15 @@ pub(super) fn check_mounts(received: &Value, merged: &Value) -> Result<(), Vec<O
     let key = names::ANNOTATION_USER_VOLUME_MOUNT;
     let Some(value) = pod::annotation(received, key).filter(|value| !value.is_empty()) else { return Ok(()) };
     let mounts = pod::find_sidecar(merged).and_then(|proxy| proxy.get("volumeMounts")?.as_array());
-    let volumes = pod::spec_list(merged, "volumes");
+    let names = |list: &'_ [Value]| -> BTreeSet<String> {
+        list.iter().map(|item| pod::name(item).to_owned()).collect()
+    };
+    let (mounts, volumes) =
+        (names(mounts.map_or(&[], Vec::as_slice)), names(pod::spec_list(merged, "volumes")));
     let missing = user_items(value).into_iter().find_map(|item| {
         let name = pod::name(&item);
         // A template may leave the mounts of the annotation out.
-        let is_mounted = pod::find(mounts.map_or(&[], Vec::as_slice), name).is_some();
-        (is_mounted && pod::find(volumes, name).is_none()).then(|| shown_within(name, 48))
+        (mounts.contains(name) && !volumes.contains(name)).then(|| shown_within(name, 48))
     });
     match missing {
         Some(name) => Err(vec![offence(key, value, format!("the pod has no volume {name}"))]),
@@ -76,11 +81,11 @@ fn text(item: &Value, key: &str) -> Option<String> {
 
 /// The first of the texts asked for that two elements have.
 fn twice<'a>(elements: &[Value], key: &str, asked: &'a [String]) -> Option<&'a str> {
-    let has = |element: &&Value, wanted: &str| element.get(key).and_then(Value::as_str) == Some(wanted);
-    asked
-        .iter()
-        .map(String::as_str)
-        .find(|wanted| elements.iter().filter(|element| has(element, wanted)).nth(1).is_some())
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for text in elements.iter().filter_map(|element| element.get(key)?.as_str()) {
+        *times.entry(text).or_default() += 1;
+    }
+    asked.iter().map(String::as_str).find(|wanted| times.get(wanted).is_some_and(|times| *times > 1))
 }
 
 #[cfg(test)]

@@ -172,10 +172,19 @@ fn keep_metadata_and_headers(
     }
 }
 
+/// What a ProxyConfig may be as a text: whoever creates a pod writes it. Kubernetes takes 256 KiB of annotations; all fields
+/// there are make some 200 nodes.
+const LIMITS: yaml::Limits = yaml::Limits {
+    depth: 100,
+    nodes: 10_000,
+    alias_nodes: 1_000,
+    bytes: 256 << 10,
+    syntax: yaml::Syntax::Full,
+};
+
 /// A text as YAML, with the places of its nodes.
 fn read(text: &str, source: &str) -> Result<(yaml::Node, Value), ProtoError> {
-    let document =
-        yaml::parse(text, &yaml::Limits::default()).map_err(|error| proto::unreadable(source, &error))?;
+    let document = yaml::parse(text, &LIMITS).map_err(|error| proto::unreadable(source, &error))?;
     let value = document.to_value().map_err(|error| proto::unreadable(source, &error))?;
     Ok((document, value))
 }

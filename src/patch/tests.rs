@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Error, Operation, apply, diff, verify};
+use super::{Error, Operation, apply, diff, to_json, to_json_within, verify};
 
 /// The patch as it goes over the wire, proven to be right.
 fn wire(received: &Value, wanted: &Value) -> Value {
@@ -280,4 +280,15 @@ proptest! {
             prop_assert!(path.starts_with("/metadata/changed"), "{}", path);
         }
     }
+}
+
+// I-16
+#[test]
+fn a_patch_is_written_no_further_than_up_to_its_limit() {
+    let (received, wanted) = (json!({"a": 1}), json!({"a": 1, "b": "x".repeat(100)}));
+    let operations = diff(&received, &wanted);
+    let whole = to_json(&operations);
+    assert_eq!(to_json_within(&operations, whole.len()).as_ref(), Some(&whole));
+    assert_eq!(to_json_within(&operations, whole.len() - 1), None);
+    assert_eq!(to_json_within(&[], 2).as_deref(), Some("[]"));
 }

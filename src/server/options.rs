@@ -112,8 +112,9 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// Large bodies that are judged at once, each on a thread of its own beside the workers; more wait.
     pub large_bodies: usize,
-    /// Bytes of them; a larger one is judged alone. What is judged takes some 60 times the memory of its text.
-    pub large_bytes: usize,
+    /// Memory that judging them may take together, by what their pods weigh; more wait. A pod that alone would take more is
+    /// refused: see [`limits`](crate::inject::limits).
+    pub judged_bytes: usize,
     /// Streams of one HTTP/2 connection.
     pub streams: u32,
     /// Bytes of a request's header.
@@ -129,7 +130,7 @@ impl Default for Limits {
             body_bytes: 8 << 20,
             buffered_bytes: 32 << 20,
             large_bodies: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            large_bytes: 3 << 20,
+            judged_bytes: 172 << 20,
             streams: 128,
             header_bytes: 64 << 10,
         }

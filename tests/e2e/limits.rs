@@ -208,3 +208,36 @@ async fn limits_and_quotas_are_met_or_say_what_is_not() {
     assert_eq!(stored["spec"]["containers"][0]["resources"]["limits"]["cpu"], "50m");
     assert_eq!(proxy(&stored)["resources"]["limits"]["cpu"], "2");
 }
+
+/// I-08: what is too large for the injector is refused with the place and the way out, and stored where the pod takes it. What an
+/// API server and etcd take of it is stored as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_are_too_large_are_refused_with_the_place_or_left_alone() {
+    let stage = Stage::set("").await;
+    stage.namespace("shop", &[]).await;
+    stage
+        .webhook("outrigger", Reach::url_of(&stage.outrigger))
+        .install(&stage.control_plane, "defaults")
+        .await;
+    let with = |variables: usize, containers: usize| {
+        let mut pod = application("large");
+        let spec = &mut pod["spec"]["containers"];
+        spec[0]["env"] = (0..variables).map(|n| json!({"name": format!("V{n}"), "value": "x"})).collect();
+        let more = (0..containers).map(|n| json!({"name": format!("c{n}"), "image": "example.com/c:1"}));
+        spec.as_array_mut().expect("a list").extend(more);
+        pod
+    };
+    let many =
+        Err(&["the pod is too large", "spec.containers[0].env has 20001 elements; accepted are 20000"][..]);
+    judged(&stage, "shop", "variables", &with(20_001, 0), many).await;
+    let many =
+        Err(&["the pod has 601 containers; accepted are 500", "sidecar.istio.io/inject: \"false\""][..]);
+    judged(&stage, "shop", "containers", &with(1, 600), many).await;
+    judged(&stage, "shop", "variables", &with(20_000, 0), Ok(())).await;
+    judged(&stage, "shop", "containers", &with(1, 499), Ok(())).await;
+    // The way out that the refusal names.
+    let mut opted_out = with(20_001, 0);
+    opted_out["metadata"]["labels"]["sidecar.istio.io/inject"] = json!("false");
+    let stored = stage.create("shop", &opted_out).await.expect("a pod without a proxy");
+    assert!(!is_injected(&stored));
+}

@@ -1,6 +1,8 @@
 //! Volumes and mounts of the proxy that a pod asks for by annotation: JSON that ends up in the pod as it is, so that what an
 //! API server would refuse or drop of it is said here, where the annotation can be named.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::parse::Finding::{self, Fine, Wrong};
@@ -31,14 +33,14 @@ pub(super) fn mounts(value: &str) -> Finding {
         Ok(items) => items,
         Err(found) => return Wrong(found),
     };
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for mount in &items {
         match mount.get("mountPath").and_then(Value::as_str).filter(|path| !path.is_empty()) {
             None => return Wrong("a mount has no mountPath".to_owned()),
-            Some(path) if seen.contains(&path) => {
+            Some(path) if !seen.insert(path) => {
                 return Wrong(format!("{} is mounted twice", shown_within(path, 24)));
             }
-            Some(path) => seen.push(path),
+            Some(_) => {}
         }
     }
     let found = fields(&items, mount_type(), "mount");
@@ -97,15 +99,14 @@ fn usual(item: Map<String, Value>, key: Option<String>) -> Value {
 }
 
 fn names_once(items: &[Value]) -> Option<String> {
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for item in items {
         let Some(name) = item.get("name").and_then(Value::as_str) else {
             return Some("a name is not a string".to_owned());
         };
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             return Some(format!("{} is there twice", shown_within(name, 24)));
         }
-        seen.push(name);
     }
     None
 }

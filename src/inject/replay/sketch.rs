@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::scan::Scan;
+use crate::inject::scan::Scan;
 
 /// Larger pods are not sketched: they are few, and what would be kept of them is large.
 const MOST_BYTES: usize = 64 << 10;

@@ -21,7 +21,7 @@ pub struct Answer {
 /// A refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// HTTP-like: 400, 403, 422 or 500.
+    /// HTTP-like: 400, 403, 413, 422 or 500.
     pub code: u16,
     /// Shown to the person who runs kubectl.
     pub message: String,
@@ -115,6 +115,7 @@ fn status_reason(code: u16) -> &'static str {
     match code {
         400 => "BadRequest",
         403 => "Forbidden",
+        413 => "RequestEntityTooLarge",
         422 => "Invalid",
         _ => "InternalError",
     }
@@ -209,9 +210,13 @@ mod tests {
     // DA-06
     #[test]
     fn a_denial_has_code_reason_and_message_and_never_a_patch() {
-        for (code, reason) in
-            [(400, "BadRequest"), (403, "Forbidden"), (422, "Invalid"), (500, "InternalError")]
-        {
+        for (code, reason) in [
+            (400, "BadRequest"),
+            (403, "Forbidden"),
+            (413, "RequestEntityTooLarge"),
+            (422, "Invalid"),
+            (500, "InternalError"),
+        ] {
             let answer = Answer {
                 denial: Some(Denial { code, message: "no".into() }),
                 patch: Some(b"[]".to_vec()),

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    body::{self, Refused},
+    body::{self, Held, Refused},
     deadline::Deadline,
     engine::Way,
     path, status,
@@ -33,12 +33,15 @@ use super::{
 };
 #[cfg(feature = "otlp")]
 use crate::server::traces::{Finished, Traces};
-use crate::server::{
-    configuration::{Active, Configuration},
-    connection::{Endpoint, Response},
-    metrics::{Metrics, Outcome, SHED},
-    options::{Limits, Timeouts},
-    pressure::Pressure,
+use crate::{
+    inject::limits::tree_within,
+    server::{
+        configuration::{Active, Configuration},
+        connection::{Endpoint, Response},
+        metrics::{Metrics, Outcome, SHED},
+        options::{Limits, Timeouts},
+        pressure::Pressure,
+    },
 };
 
 type Request = hyper::Request<Incoming>;
@@ -56,9 +59,9 @@ pub(crate) struct Webhook {
     pub(crate) memory: Arc<Semaphore>,
     /// One permit for each large body that is judged.
     pub(crate) large: Arc<Semaphore>,
-    /// One permit for each byte of them; a single body may be larger than all of them.
+    /// One permit for each byte that judging them takes.
     pub(crate) large_memory: Arc<Semaphore>,
-    large_bytes: usize,
+    judged_bytes: usize,
     warned_of_odd_key: AtomicBool,
     #[cfg(feature = "otlp")]
     traces: Option<Arc<Traces>>,
@@ -66,6 +69,8 @@ pub(crate) struct Webhook {
 
 /// Bodies from this size on are judged in the blocking pool.
 const LARGE_BODY: usize = 128 << 10;
+/// So are those that take more memory than this.
+pub(crate) const SMALL_MEMORY: usize = 1 << 20;
 
 impl Webhook {
     pub(crate) fn new(
@@ -84,8 +89,8 @@ impl Webhook {
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory: Arc::new(Semaphore::new(limits.buffered_bytes)),
             large: Arc::new(Semaphore::new(limits.large_bodies)),
-            large_memory: Arc::new(Semaphore::new(limits.large_bytes)),
-            large_bytes: limits.large_bytes,
+            large_memory: Arc::new(Semaphore::new(limits.judged_bytes)),
+            judged_bytes: limits.judged_bytes,
             warned_of_odd_key: AtomicBool::new(false),
             #[cfg(feature = "otlp")]
             traces: None,
@@ -226,14 +231,17 @@ impl Webhook {
         };
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let variables = parameters.variables;
-        let (reply, record) = if bytes_in < LARGE_BODY {
+        let tree = tree_within(self.judged_bytes);
+        let opened = (bytes_in < LARGE_BODY).then(|| verdict::open(&held.bytes, tree));
+        let (reply, record) = if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY) {
             if deadline.passed() {
                 return self.late(refused);
             }
-            verdict::judge(active.engine.as_ref(), &held.bytes, variables)
+            verdict::judge(active.engine.as_ref(), opened, variables)
         } else {
             // Half of what is left, so that there is time for another try, elsewhere perhaps.
-            let Ok(Some(place)) = time::timeout_at(deadline.half(), self.place(bytes_in)).await else {
+            let Ok(Some((place, held))) = time::timeout_at(deadline.half(), self.place(held, tree)).await
+            else {
                 self.metrics.shed("large");
                 return shed(refused);
             };
@@ -241,7 +249,7 @@ impl Webhook {
             let judging = tokio::task::spawn_blocking(move || {
                 // The place and the memory are taken until this is done, even if nobody waits for it any more.
                 let _place = place;
-                verdict::judge(engine.engine.as_ref(), &held.bytes, variables)
+                verdict::judge(engine.engine.as_ref(), verdict::open(&held.bytes, tree), variables)
             });
             match time::timeout_at(deadline.answer_by(), judging).await {
                 Err(_) => return self.late(refused),
@@ -264,12 +272,16 @@ impl Webhook {
         Exchange { response, record, bytes_in, bytes_out, active: Some(active), deadline }
     }
 
-    /// Waits for a place among the large bodies that are judged: what is judged takes many times the memory of its text.
-    async fn place(&self, bytes: usize) -> Option<[OwnedSemaphorePermit; 2]> {
-        let bytes = u32::try_from(bytes.min(self.large_bytes)).ok()?;
+    /// Waits for a place among the large bodies that are judged, and for the memory that this one takes.
+    async fn place(&self, held: Held, tree: usize) -> Option<([OwnedSemaphorePermit; 2], Held)> {
         let slot = self.large.clone().acquire_owned().await.ok()?;
+        let (memory, held) =
+            tokio::task::spawn_blocking(move || (verdict::open(&held.bytes, tree).memory(), held))
+                .await
+                .ok()?;
+        let bytes = u32::try_from(memory.min(self.judged_bytes)).ok()?;
         let memory = self.large_memory.clone().acquire_many_owned(bytes).await.ok()?;
-        Some([slot, memory])
+        Some(([slot, memory], held))
     }
 
     /// The API server is about to stop listening. It is not asked to try again: there is no time left for it.

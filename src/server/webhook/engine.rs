@@ -15,6 +15,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When the object cannot be read.
     fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed>;
+    /// Whether a pod that is too large to be judged is left alone whatever is in it, as far as that can be said at little
+    /// cost.
+    fn leaves_alone(&self, _call: &Call<'_>) -> Option<Judged> {
+        None
+    }
     /// The revision of the control plane, for logs and audit annotations.
     fn revision(&self) -> &str;
     /// Identifies the configuration.

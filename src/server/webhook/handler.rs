@@ -17,7 +17,8 @@ use super::{
 use crate::{
     config::{self, Mesh, Namespace, Nodes},
     inject::{
-        self, Facts, Selection,
+        self, Facts, Outcome, PodRequest, Selection,
+        limits::{self, Weight},
         replay::{self, Answer, Learned, Question, Replays, Summary},
     },
     pod,
@@ -106,6 +107,9 @@ pub(super) fn text(file: &Path, path: &Path, whole: Whole) -> Result<Text, readi
     Ok(Text { path: path.to_owned(), stamp: whole.stamp, text: text.to_owned() })
 }
 
+/// What is read of a pod that is too large to be judged may take, in bytes.
+pub(crate) const OUTLINE: usize = 8 << 20;
+
 struct MeshEngine {
     mesh: Mesh,
     cluster: Cluster,
@@ -183,6 +187,26 @@ impl Engine for MeshEngine {
         };
         let way = if contradicted { Way::Contradicted } else { Way::Whole };
         Ok(Judged { verdict: verdict(answer), subject: about(namespace.to_owned(), subject), way })
+    }
+
+    fn leaves_alone(&self, call: &Call<'_>) -> Option<Judged> {
+        let outline = limits::outline(call.object)?;
+        if Weight::of(&outline).bytes > OUTLINE {
+            return None;
+        }
+        let call = Call { body: outline.as_bytes(), object: &outline, ..*call };
+        let pod = match read_pod(&call).ok()? {
+            Ok(pod) => pod,
+            Err(outside) => return Some(*outside),
+        };
+        let own = pod::namespace(&pod);
+        let namespace = if own.is_empty() { call.namespace } else { own }.to_owned();
+        let held = self.hold(&namespace);
+        let subject = replay::Subject::of(&pod);
+        let request = PodRequest::new(namespace.clone(), pod);
+        let skip = inject::leaves_alone(&self.mesh, &request, &self.facts(&held, &namespace))?;
+        let verdict = Summary::from(Outcome::Skipped(skip)).into();
+        Some(Judged { verdict, subject: about(namespace, subject), way: Way::Whole })
     }
 
     fn revision(&self) -> &str {

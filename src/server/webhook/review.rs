@@ -9,6 +9,9 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use serde_json::{Map, Value, value::RawValue};
 
 use super::shape;
+use crate::inject::scan::Scan;
+
+mod pod;
 
 /// Versions of AdmissionReview that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +64,9 @@ pub enum Malformed {
     /// No body.
     #[error("the body is empty; accepted is an AdmissionReview in JSON")]
     Empty,
-    /// Too deep or too many values.
+    /// Too deep.
     #[error(transparent)]
-    Shape(#[from] shape::Error),
+    Depth(#[from] shape::TooDeep),
     /// Not JSON.
     #[error("the body is not JSON: error at line {line}, column {column}")]
     Json {
@@ -103,7 +106,7 @@ impl Malformed {
     pub fn reason(&self) -> &'static str {
         match self {
             Malformed::Empty => "EMPTY_BODY",
-            Malformed::Shape(_) => "JSON_LIMITS",
+            Malformed::Depth(_) => "JSON_LIMITS",
             Malformed::Json { .. } => "NOT_JSON",
             Malformed::Kind | Malformed::Version => "NOT_AN_ADMISSION_REVIEW",
             Malformed::Request | Malformed::Field { .. } => "MALFORMED_REVIEW",
@@ -140,7 +143,33 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
     envelope.request.ok_or(Malformed::Request)?.into_review(version)
 }
 
-/// Reads the object of a review.
+/// Whom to answer about a body that is nested too deep to be read: the version and the uid; nothing if they cannot be made
+/// out.
+pub fn addressee(body: &[u8]) -> Option<(Version, String)> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (mut version, mut uid) = (None, None);
+    let string = |scan: &mut Scan<'_>| Some(scan.text()?.and_then(|at| text.get(at)));
+    Scan::new(text).entries(|scan, key| {
+        match key {
+            "apiVersion" => version = string(scan)?,
+            "request" => scan.entries(|scan, key| {
+                match key {
+                    "uid" => uid = string(scan)?,
+                    _ => drop(scan.value()?),
+                }
+                Some(())
+            })?,
+            _ => drop(scan.value()?),
+        }
+        Some(())
+    })?;
+    let version =
+        [Version::V1, Version::V1Beta1].into_iter().find(|known| Some(known.api_version()) == version)?;
+    let uid = uid.filter(|uid| !uid.is_empty() && uid.len() <= TEXT)?;
+    Some((version, uid.to_owned()))
+}
+
+/// Reads the object of a review, but for its `managedFields`: they are large, and nobody's business here.
 ///
 /// # Errors
 /// When it is no JSON after all: what was only passed over so far may hold numbers or escapes that mean nothing. The
@@ -149,7 +178,7 @@ pub fn object(body: &[u8], object: &str) -> Result<Map<String, Value>, Malformed
     let mut json = serde_json::Deserializer::from_str(object);
     // `shape::check` has bounded the depth.
     json.disable_recursion_limit();
-    Map::deserialize(&mut json).map_err(|error| {
+    pod::without_managed_fields(&mut json).map_err(|error| {
         let before = (object.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
         let before = body.get(..before).unwrap_or_default();
         let line = before.iter().filter(|byte| **byte == b'\n').count();
@@ -244,6 +273,9 @@ impl<'b> Request<'b> {
     }
 }
 
+/// Bytes of a uid, a name or what a review is about. Names in Kubernetes have at most 253 characters.
+const TEXT: usize = 1 << 10;
+
 /// How API servers write what a review about pods is about.
 const PODS: &str = r#"{"group":"","version":"v1","resource":"pods"}"#;
 const POD_KIND: &str = r#"{"group":"","version":"v1","kind":"Pod"}"#;
@@ -264,7 +296,15 @@ impl<'b> Raw<'b> {
     }
 
     fn text(self, field: &'static str) -> Result<Cow<'b, str>, Malformed> {
-        self.as_text().ok_or_else(|| self.not(field, "a string"))
+        match self.as_text() {
+            Some(text) if text.len() > TEXT => Err(Malformed::Field {
+                field,
+                found: "a longer string",
+                accepted: "a string of 1024 bytes at most",
+            }),
+            Some(text) => Ok(text),
+            None => Err(self.not(field, "a string")),
+        }
     }
 
     fn optional_text(self, field: &'static str) -> Result<Cow<'b, str>, Malformed> {
@@ -279,6 +319,9 @@ impl<'b> Raw<'b> {
         let json = self.json()?;
         if json == usual {
             return Some(true);
+        }
+        if json.len() > TEXT {
+            return Some(false);
         }
         let object: Map<String, Value> = serde_json::from_str(json).ok()?;
         let is =

@@ -10,10 +10,15 @@ use std::{
 
 use super::{
     answer::{self, Answer, Denial},
-    engine::{Call, Engine, Injected, Verdict, Warning, Way},
+    engine::{Call, Engine, Injected, Judged, Subject, Verdict, Warning, Way},
+    handler::OUTLINE,
     review::{self, Malformed, Matter, Review},
 };
-use crate::server::metrics::Outcome;
+use crate::{
+    inject::limits::{self, Excess, Weight},
+    names,
+    server::metrics::Outcome,
+};
 
 /// What is known about a request when it is done.
 #[derive(Debug)]
@@ -88,30 +93,98 @@ const AUDIT_WARNINGS: &str = "warnings";
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
 
+/// A body of which so much is known as is needed to judge it.
+pub(crate) struct Opened<'b> {
+    body: &'b [u8],
+    review: Result<Review<'b>, Malformed>,
+    weight: Result<Weight, Excess>,
+    watch: Stopwatch,
+    began: Instant,
+}
+
+/// Reads the envelope of a body and weighs the pod in it; `tree` is how much memory the pod's tree may take.
+pub(crate) fn open(body: &[u8], tree: usize) -> Opened<'_> {
+    let mut watch = Stopwatch::start();
+    let began = watch.last;
+    let review = review::parse(body);
+    let weight = match &review {
+        Ok(Review { matter: Matter::Pod(object), .. }) => limits::check(object, tree),
+        _ => Ok(Weight::default()),
+    };
+    watch.lap("decode");
+    Opened { body, review, weight, watch, began }
+}
+
+impl Opened<'_> {
+    /// How much memory judging it takes at most.
+    pub(crate) fn memory(&self) -> usize {
+        match &self.weight {
+            Ok(weight) => limits::judging(weight.bytes),
+            Err(_) => OUTLINE + self.body.len(),
+        }
+    }
+}
+
 /// Judges one body.
 pub(crate) fn judge(
     engine: &dyn Engine,
-    body: &[u8],
+    opened: Opened<'_>,
     variables: BTreeMap<String, String>,
 ) -> (Reply, Record) {
     // Nothing that outlives the call is changed in it, so nothing can be left half changed.
-    catch_unwind(AssertUnwindSafe(|| judge_review(engine, body, variables))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| judge_review(engine, opened, variables))).unwrap_or_else(|_| {
         let record = Record { panicked: true, ..Record::new(Outcome::Error, PANIC) };
         (Reply::Fault, record)
     })
 }
 
-fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> (Reply, Record) {
-    let mut watch = Stopwatch::start();
-    let began = watch.last;
-    let review = match review::parse(body) {
+/// Refuses a body that is nested too deep to be read, by a review if it can be made out whom to answer.
+fn too_deep(body: &[u8], error: Malformed) -> (Reply, Record) {
+    let mut record = Record::new(Outcome::Error, error.reason());
+    if let Some((version, uid)) = review::addressee(body) {
+        let denial = Denial { code: TOO_LARGE, message: error.to_string() };
+        let answer = Answer { denial: Some(denial), ..Answer::default() };
+        if let Ok(encoded) = answer::encode(version, &uid, &answer) {
+            record.outcome = Outcome::Denied;
+            record.uid = uid;
+            return (Reply::Review(encoded), record);
+        }
+    }
+    (Reply::Malformed(error), record)
+}
+
+/// What becomes of a pod that is too large: it stays as it is if nobody wants it injected, else it is refused.
+fn excessive(engine: &dyn Engine, call: &Call<'_>, excess: &Excess) -> Judged {
+    engine.leaves_alone(call).unwrap_or_else(|| {
+        let message = format!(
+            "the pod is too large to be injected: {excess}; with the label {}: \"false\" it is created without a proxy",
+            names::INJECT
+        );
+        let verdict =
+            Verdict::Refused { code: TOO_LARGE, reason: POD_TOO_LARGE, message, detail: String::new() };
+        Judged { verdict, subject: Subject { namespace: call.namespace.to_owned(), ..Subject::default() }, way: Way::Whole }
+    })
+}
+
+/// HTTP's and Kubernetes' code for what is too large.
+const TOO_LARGE: u16 = 413;
+/// Reason of the refusal of a pod that is over a limit.
+const POD_TOO_LARGE: &str = "POD_TOO_LARGE";
+
+fn judge_review(
+    engine: &dyn Engine,
+    opened: Opened<'_>,
+    variables: BTreeMap<String, String>,
+) -> (Reply, Record) {
+    let Opened { body, review, weight, mut watch, began } = opened;
+    let review = match review {
         Ok(review) => review,
+        Err(error @ Malformed::Depth(_)) => return too_deep(body, error),
         Err(error) => {
             let record = Record::new(Outcome::Error, error.reason());
             return (Reply::Malformed(error), record);
         }
     };
-    watch.lap("decode");
     let Review { version, uid, namespace, name, dry_run, matter } = review;
     let mut record =
         Record { uid, namespace, name, dry_run, judged: Some(began), ..Record::new(Outcome::Skipped, "") };
@@ -119,7 +192,11 @@ fn judge_review(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, St
         Matter::Outside(reason) => Verdict::Skipped { reason, warnings: Vec::new() },
         Matter::Pod(object) => {
             let call = Call { body, object, namespace: &record.namespace, variables: &variables };
-            match catch_unwind(AssertUnwindSafe(|| engine.judge(&call))) {
+            let judged = || match &weight {
+                Ok(_) => engine.judge(&call),
+                Err(excess) => Ok(excessive(engine, &call, excess)),
+            };
+            match catch_unwind(AssertUnwindSafe(judged)) {
                 Ok(Ok(judged)) => {
                     record.way = Some(judged.way);
                     record.namespace = judged.subject.namespace;

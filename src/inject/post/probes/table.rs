@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+/// Longest table that is read. Linux starts no process with a longer variable (`MAX_ARG_STRLEN`), so nobody has had one.
+const BYTES: usize = 128 << 10;
+
 /// Probers by path.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(transparent)]
@@ -28,6 +31,9 @@ impl Table {
 
     /// Reads a table that was written before; `null` is an empty one.
     pub(super) fn parse(text: &str) -> Result<Table, serde_json::Error> {
+        if text.len() > BYTES {
+            return Err(serde::de::Error::custom("longer than a variable can be"));
+        }
         serde_json::from_str::<Option<Table>>(text).map(Option::unwrap_or_default)
     }
 

@@ -154,7 +154,7 @@ fn accepts_two_hundred_levels_and_refuses_three_hundred() {
         pod_of(body.replace("\"HERE\"", &nested).as_bytes())
     };
     assert!(deep(200).is_ok());
-    assert_eq!(deep(300).unwrap_err(), Malformed::Shape(shape::Error::Depth));
+    assert_eq!(deep(300).unwrap_err(), Malformed::Depth(shape::TooDeep));
 }
 
 #[test]

@@ -7,21 +7,21 @@ use std::ops::Range;
 
 /// A place in a JSON text.
 #[derive(Debug)]
-pub(super) struct Scan<'t> {
+pub(crate) struct Scan<'t> {
     text: &'t str,
     at: usize,
 }
 
 /// What a walk gives: nothing if the text is not what it should be.
-pub(super) type Walked = Option<()>;
+pub(crate) type Walked = Option<()>;
 
 impl<'t> Scan<'t> {
-    pub(super) fn new(text: &'t str) -> Scan<'t> {
+    pub(crate) fn new(text: &'t str) -> Scan<'t> {
         Scan { text, at: 0 }
     }
 
     /// Visits the entries of an object, and passes over anything else. The visitor takes each entry's value.
-    pub(super) fn entries(&mut self, mut visit: impl FnMut(&mut Self, &'t str) -> Walked) -> Walked {
+    pub(crate) fn entries(&mut self, mut visit: impl FnMut(&mut Self, &'t str) -> Walked) -> Walked {
         if self.peek()? != b'{' {
             return self.value().map(drop);
         }
@@ -46,7 +46,7 @@ impl<'t> Scan<'t> {
     }
 
     /// Visits the elements of a list, and passes over anything else. The visitor takes each element.
-    pub(super) fn elements(&mut self, mut visit: impl FnMut(&mut Self) -> Walked) -> Walked {
+    pub(crate) fn elements(&mut self, mut visit: impl FnMut(&mut Self) -> Walked) -> Walked {
         if self.peek()? != b'[' {
             return self.value().map(drop);
         }
@@ -66,7 +66,7 @@ impl<'t> Scan<'t> {
     }
 
     /// Takes a string without escapes and says where its content is; anything else is passed over and gives nothing.
-    pub(super) fn text(&mut self) -> Option<Option<Range<usize>>> {
+    pub(crate) fn text(&mut self) -> Option<Option<Range<usize>>> {
         if self.peek()? != b'"' {
             return self.value().map(|_| None);
         }
@@ -76,7 +76,7 @@ impl<'t> Scan<'t> {
     }
 
     /// Takes any value and says where it is.
-    pub(super) fn value(&mut self) -> Option<Range<usize>> {
+    pub(crate) fn value(&mut self) -> Option<Range<usize>> {
         let first = self.peek()?;
         let start = self.at;
         match first {
