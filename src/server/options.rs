@@ -102,12 +102,15 @@ pub enum TlsVersion {
 pub struct Limits {
     /// Open connections on the webhook's port; at the cap idle ones give way, or new ones are refused.
     pub connections: usize,
-    /// Requests that are read or judged at once; more are answered 429.
+    /// Large bodies that are judged or wait for that; more are answered 429. Small ones never wait.
     pub in_flight: usize,
     /// Bytes of one body. An API server sends the object twice, 3 MiB each.
     pub body_bytes: usize,
-    /// Bytes of all bodies that are held at once; more are answered 429.
+    /// Bytes of all bodies and answers that are held at once, with 4 KiB for each of them; what peers that hold most
+    /// do not complete or do not take gives way to more.
     pub buffered_bytes: usize,
+    /// Bytes of a body that have to arrive each second once [`Timeouts::slow_body`] is over.
+    pub body_rate: usize,
     /// Large bodies that are judged at once, each on a thread of its own beside the workers; more wait.
     pub large_bodies: usize,
     /// Bytes of them; a larger one is judged alone. What is judged takes some 60 times the memory of its text.
@@ -125,6 +128,7 @@ impl Default for Limits {
             in_flight: 256,
             body_bytes: 8 << 20,
             buffered_bytes: 32 << 20,
+            body_rate: 4 << 10,
             large_bodies: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             large_bytes: 3 << 20,
             streams: 128,
@@ -145,6 +149,8 @@ pub struct Timeouts {
     pub header: Duration,
     /// From the end of the header to the end of the body.
     pub body: Duration,
+    /// How long a body may arrive as slowly as it likes: long enough for a first packet that is lost a few times.
+    pub slow_body: Duration,
     /// Writing an answer to a peer that does not read.
     pub write: Duration,
     /// Silence between two requests. Longer than the 90 s of API servers, so that they are the ones who close: a
@@ -167,6 +173,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_secs(30),
             header: Duration::from_secs(10),
             body: Duration::from_secs(15),
+            slow_body: Duration::from_secs(5),
             write: Duration::from_secs(15),
             idle: Duration::from_secs(120),
             spared: Duration::from_secs(1),
