@@ -1,21 +1,25 @@
 //! The shell: an HTTPS server around the injection, with probes, metrics and an orderly end.
 //!
 //! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
-//! `connection` and `stream` (one connection and its deadlines), `pressure` (what is refused under overload), `tls`, `webhook` (the endpoint), `configuration`
-//! (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases), `supervise` (tasks that do not
-//! die silently), `telemetry` (the log).
+//! `connection`, `stream` and `frames` (one connection, its deadlines and its floods), `crowd`, `activity` and `budget`
+//! (who gives way when connections or memory run short), `pressure` (what is refused under overload), `tls`, `webhook`
+//! (the endpoint), `configuration` (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases),
+//! `supervise` (tasks that do not die silently), `telemetry` (the log).
 //!
 //! It may do I/O; it must not decide anything about pods.
 
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
+mod activity;
 mod admin;
+mod budget;
 pub mod certs;
 pub mod cluster;
 mod configuration;
 mod connection;
 mod crowd;
 mod facts;
+mod frames;
 mod lease;
 mod listener;
 pub mod memory;
@@ -27,6 +31,7 @@ mod readiness;
 pub(crate) mod reading;
 mod reload;
 pub mod resources;
+mod reminder;
 mod shutdown;
 mod stream;
 mod supervise;
@@ -46,18 +51,19 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use self::{
+    activity::Activity,
     admin::Admin,
     configuration::{Configuration, Slot, Unread},
     connection::Http,
+    crowd::Crowd,
     facts::LiveFacts,
     listener::{Acceptor, Connection},
-    metrics::Metrics,
+    metrics::{Held, Metrics},
     options::{Certificate, Options, Origin, Timeouts},
     pressure::Pressure,
     readiness::Readiness,
     reload::Part,
     shutdown::{Control, Phase},
-    stream::Activity,
     supervise::Supervisor,
     tls::{CertificateStore, chain::Problem, unix_now},
     webhook::endpoint::Webhook,
@@ -192,6 +198,7 @@ impl Server {
         #[cfg(feature = "otlp")]
         let webhook = webhook.with_traces(traces.clone());
         let webhook = Arc::new(webhook);
+        let crowd = Crowd::new(options.limits.buffered_bytes, metrics.held.clone(), metrics.clone());
         let http =
             Http::new(webhook, &options.limits, timeouts, metrics.clone(), control.watch(), Phase::Closing);
         let http = Arc::new(http);
@@ -217,6 +224,7 @@ impl Server {
         let how = Acceptor {
             name: "webhook",
             permits: connections.clone(),
+            crowd,
             spared: options.timeouts.spared,
             phase: control.watch(),
             until: Phase::Closing,
@@ -535,6 +543,7 @@ fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -
             let how = Acceptor {
                 name: "admin",
                 permits: connections,
+                crowd: Crowd::new(usize::MAX, Held::default(), metrics.clone()),
                 spared,
                 phase,
                 until: Phase::Stopped,

@@ -50,6 +50,9 @@
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing, clippy::expect_fun_call, unreachable_pub)]
 
+#[allow(dead_code, reason = "shared with the suite")]
+#[path = "suite/attacker.rs"]
+mod attacker;
 #[path = "suite/equal.rs"]
 mod equal;
 mod headed;
@@ -74,6 +77,7 @@ mod e2e {
     pub mod neighbours;
     pub mod other_webhook;
     pub mod outrigger_process;
+    mod overload;
     mod pod_level;
     pub mod pods;
     pub mod release;

@@ -5,6 +5,10 @@
 #[path = "suite/architecture.rs"]
 mod architecture;
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+#[path = "suite/attacker.rs"]
+mod attacker;
+#[cfg(feature = "server")]
 #[path = "suite/cases.rs"]
 mod cases;
 #[cfg(feature = "server")]
@@ -38,6 +42,12 @@ mod headed;
 #[cfg(feature = "server")]
 #[path = "suite/hostile_files.rs"]
 mod hostile_files;
+#[cfg(feature = "server")]
+#[path = "suite/hostile.rs"]
+mod hostile;
+#[cfg(feature = "server")]
+#[path = "suite/http.rs"]
+mod http;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
 #[cfg(feature = "server")]

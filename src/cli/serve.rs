@@ -101,10 +101,10 @@ pub struct Serve {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits and timeouts")]
 struct Tuning {
-    /// Open connections; at the cap idle ones give way, or new ones are refused
+    /// Open connections; at the cap others give way, or new ones are refused
     #[arg(long, env = "OUTRIGGER_MAX_CONNECTIONS", default_value_t = Limits::default().connections, value_parser = count)]
     max_connections: usize,
-    /// Requests at once; more are answered 429
+    /// Large requests at once; more are answered 429
     #[arg(long, env = "OUTRIGGER_MAX_IN_FLIGHT", default_value_t = Limits::default().in_flight, value_parser = count)]
     max_in_flight: usize,
     /// Memory that there is, such as 384Mi; where it is little, less is done at once [default: the limit of the cgroup]

@@ -5,7 +5,7 @@
 
 use std::{error::Error, fmt::Write, sync::Arc};
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::{Body, Bytes, Incoming},
@@ -14,7 +14,8 @@ use hyper::{
 use tokio::time::Instant;
 
 use super::{
-    connection::{Endpoint, Response},
+    activity::Activity,
+    connection::{Answer, Endpoint, Response},
     metrics::{Exposition, Metrics},
     readiness::{self, Readiness},
     shutdown::{Phase, Watch},
@@ -38,7 +39,12 @@ pub(crate) struct View {
 }
 
 impl Endpoint for View {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, _arrived: Instant) -> Response {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        _arrived: Instant,
+        _connection: Arc<Activity>,
+    ) -> Response {
         self.reply(request).await
     }
 }
@@ -81,7 +87,7 @@ fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Answer::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

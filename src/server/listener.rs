@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    crowd::{Crowd, Place},
+    activity::Activity,
+    crowd::{Crowd, Peer, Place},
     metrics::Metrics,
     shutdown::{Phase, Watch},
-    stream::Activity,
 };
 
 /// Connections that wait in the kernel.
@@ -73,6 +73,7 @@ pub(crate) struct Acceptor {
     pub(crate) name: &'static str,
     /// One permit for each connection.
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) crowd: Arc<Crowd>,
     /// Idle connections that are younger than this do not give way.
     pub(crate) spared: Duration,
     pub(crate) phase: Watch,
@@ -84,11 +85,10 @@ pub(crate) struct Acceptor {
 /// How long a connection that gives way may take for it.
 const GIVING_WAY: Duration = Duration::from_millis(100);
 
-/// Accepts until a phase is reached. At the cap an idle connection gives way; if there is none, the new connection
-/// is refused at once.
+/// Accepts until a phase is reached. At the cap another connection gives way; if there is none that does, the new
+/// connection is refused at once.
 pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(TcpStream, Connection)) {
-    let Acceptor { name, permits, spared, phase, until, metrics } = how;
-    let crowd = Arc::new(Crowd::default());
+    let Acceptor { name, permits, crowd, spared, phase, until, metrics } = how;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -96,10 +96,11 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
             () = phase.reached(until) => return,
         };
         match accepted {
-            Ok((stream, _peer)) => {
+            Ok((stream, address)) => {
                 pause = SHORTEST_PAUSE;
+                let peer = Peer::of(address.ip());
                 let mut permit = permits.clone().try_acquire_owned().ok();
-                if permit.is_none() && crowd.evict(spared) {
+                if permit.is_none() && crowd.evict(spared, peer) {
                     metrics.shed("idle");
                     let freed = tokio::time::timeout(GIVING_WAY, permits.clone().acquire_owned()).await;
                     permit = freed.ok().and_then(Result::ok);
@@ -109,9 +110,8 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
                     continue;
                 };
                 metrics.connection_opened(name);
-                let activity = Activity::new();
-                let place = crowd.join(activity.clone());
-                let metrics = metrics.clone();
+                let place = crowd.join(peer);
+                let (activity, metrics) = (place.activity.clone(), metrics.clone());
                 serve(stream, Connection { name, metrics, activity, _place: place, _permit: permit });
             }
             // The peer gave up while it waited: nothing of ours.

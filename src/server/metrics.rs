@@ -11,7 +11,7 @@ mod kube_api;
 pub(crate) mod spans;
 mod watches;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -95,6 +95,9 @@ impl Outcome {
 /// Reason of requests that are refused under load.
 pub(crate) const SHED: &str = "SHED";
 
+/// A number of bytes that are held.
+pub(crate) type Held = Gauge<u64, AtomicU64>;
+
 /// All metrics of one server.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -110,7 +113,10 @@ pub(crate) struct Metrics {
     known_stages: [(Label, Histogram); 4],
     /// Requests that are being answered now.
     pub(crate) in_flight: Gauge,
+    /// Bytes of bodies and answers, with what their requests cost beside them.
+    pub(crate) held: Held,
     shed: Family<ByReason, Counter>,
+    evicted: Family<ByReason, Counter>,
     /// What one request that is turned away under overload counts in.
     turned_away: [Counter; 4],
     /// Requests that were not done within their deadline.
@@ -185,7 +191,9 @@ impl Metrics {
             duration: Histogram::new(SECONDS),
             stages,
             in_flight: Gauge::default(),
+            held: Held::default(),
             shed,
+            evicted: Family::default(),
             deadline_exceeded: Counter::default(),
             warnings: Family::default(),
             panics: Counter::default(),
@@ -256,6 +264,17 @@ impl Metrics {
             self.stages.clone(),
         );
         own.register("in_flight_requests", "Requests being answered now", self.in_flight.clone());
+        own.register_with_unit(
+            "held",
+            "Memory that bodies and untaken answers take of the budget for them",
+            Unit::Bytes,
+            self.held.clone(),
+        );
+        own.register(
+            "evicted",
+            "Requests and connections that were given up because of their peer",
+            self.evicted.clone(),
+        );
         own.register("shed", "Connections and requests refused under load", self.shed.clone());
         own.register(
             "deadline_exceeded",
@@ -383,6 +402,11 @@ impl Metrics {
 
     pub(crate) fn shed(&self, reason: &'static str) {
         self.shed.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Counts what is given up because of its peer, or for another one.
+    pub(crate) fn evicted(&self, reason: &'static str) {
+        self.evicted.get_or_create(&ByReason { reason }).inc();
     }
 
     pub(crate) fn handshake_failed(&self, reason: &'static str) {

@@ -104,12 +104,15 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections on the admin port, likewise.
     pub admin_connections: usize,
-    /// Requests that are read or judged at once; more are answered 429.
+    /// Large bodies that are judged or wait for that; more are answered 429. Small ones never wait.
     pub in_flight: usize,
     /// Bytes of one body. An API server sends the object twice, 3 MiB each.
     pub body_bytes: usize,
-    /// Bytes of all bodies that are held at once; more are answered 429.
+    /// Bytes of all bodies and answers that are held at once, with 4 KiB for each of them; what peers that hold most
+    /// do not complete or do not take gives way to more.
     pub buffered_bytes: usize,
+    /// Bytes of a body that have to arrive each second once [`Timeouts::slow_body`] is over.
+    pub body_rate: usize,
     /// Large bodies that are judged at once, each on a thread of its own beside the workers; more wait.
     pub large_bodies: usize,
     /// Memory that judging them may take together, by what their pods weigh; more wait. A pod that alone would take more is
@@ -129,6 +132,7 @@ impl Default for Limits {
             in_flight: 256,
             body_bytes: 8 << 20,
             buffered_bytes: 32 << 20,
+            body_rate: 4 << 10,
             large_bodies: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             judged_bytes: 172 << 20,
             streams: 128,
@@ -149,6 +153,8 @@ pub struct Timeouts {
     pub header: Duration,
     /// From the end of the header to the end of the body.
     pub body: Duration,
+    /// How long a body may arrive as slowly as it likes: long enough for a first packet that is lost a few times.
+    pub slow_body: Duration,
     /// Writing an answer to a peer that does not read.
     pub write: Duration,
     /// Silence between two requests. Longer than the 90 s of API servers, so that they are the ones who close: a
@@ -171,6 +177,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_secs(30),
             header: Duration::from_secs(10),
             body: Duration::from_secs(15),
+            slow_body: Duration::from_secs(5),
             write: Duration::from_secs(15),
             idle: Duration::from_secs(120),
             spared: Duration::from_secs(1),

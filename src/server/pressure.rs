@@ -7,6 +7,8 @@
 //! its body is looked at. (The idea is CoDel's: it is the standing queue that does harm, not the long one.) One long
 //! wait alone says nothing: the process may have been halted, and be able to do at once what has gathered. And a wait
 //! with next to no requests in it is not theirs: others use the CPU, and refusing would help nobody.
+//!
+//! A peer that asks for less than half of what peers ask for on average is not refused: the queue is not its doing.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -27,6 +29,8 @@ const CROWD: u32 = 8;
 const EVERY: Duration = Duration::from_millis(2);
 /// How many times in a row nothing has to have arrived before the probe rests.
 const QUIET: u32 = 50;
+/// The time in which it is counted who asks for how much.
+const SHARES: Duration = Duration::from_secs(1);
 /// How often the log says that requests are refused.
 const REMINDER: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,34 @@ pub(crate) struct Pressure {
     awake: AtomicBool,
     wake: Notify,
     refused: AtomicU64,
+    /// What all peers asked for while things waited, and how many they are.
+    asked: Share,
+    peers: Share,
+}
+
+/// Counts within one period of [`SHARES`]: the number of the period in the upper half, the count in the lower.
+#[derive(Debug, Default)]
+pub(crate) struct Share(AtomicU64);
+
+impl Share {
+    /// Counts one, and gives how many there are in this period.
+    fn count(&self, period: u32) -> u32 {
+        let next = |packed: u64| {
+            let count = Share::of(packed, period).saturating_add(1);
+            u64::from(period) << 32 | u64::from(count)
+        };
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| Some(next(packed)));
+        Share::of(next(before.unwrap_or_default()), period)
+    }
+
+    fn read(&self, period: u32) -> u32 {
+        Share::of(self.0.load(Ordering::Relaxed), period)
+    }
+
+    fn of(packed: u64, period: u32) -> u32 {
+        let count = u32::try_from(packed & u64::from(u32::MAX)).unwrap_or_default();
+        if packed >> 32 == u64::from(period) { count } else { 0 }
+    }
 }
 
 const RESTS: u64 = u64::MAX;
@@ -78,23 +110,39 @@ impl Default for Pressure {
             awake: AtomicBool::new(false),
             wake: Notify::new(),
             refused: AtomicU64::new(0),
+            asked: Share::default(),
+            peers: Share::default(),
         }
     }
 }
 
 impl Pressure {
-    /// How long what is looked at now has waited; nothing if that is too long for it to be taken.
-    pub(crate) fn admit(&self, now: Instant) -> Option<Duration> {
+    /// How long what is looked at now has waited; nothing if that is too long for it to be taken. The share is that of
+    /// its peer.
+    pub(crate) fn admit(&self, now: Instant, share: &Share) -> Option<Duration> {
         if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
         let waited = self.waited(now);
-        if waited >= self.bound() && self.taken.load(Ordering::Relaxed) >= CROWD {
+        let bound = self.bound();
+        let modest = bound < Duration::MAX && self.is_modest(now, share);
+        if waited >= bound && !modest && self.taken.load(Ordering::Relaxed) >= CROWD {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.taken.fetch_add(1, Ordering::Relaxed);
         Some(waited)
+    }
+
+    /// Counts a request; tells whether its peer asks for less than half of the average.
+    fn is_modest(&self, now: Instant, share: &Share) -> bool {
+        let periods = now.saturating_duration_since(self.start).as_secs() / SHARES.as_secs();
+        // Told from nothing, which is period zero.
+        let period = u32::try_from(periods).unwrap_or(u32::MAX - 1) + 1;
+        let own = share.count(period);
+        let peers = if own == 1 { self.peers.count(period) } else { self.peers.read(period) };
+        let all = self.asked.count(period);
+        u64::from(own) * 2 * u64::from(peers) < u64::from(all)
     }
 
     fn bound(&self) -> Duration {
@@ -247,7 +295,7 @@ mod tests {
         let refuses = |state: State, waited: Duration| {
             pressure.taken.store(CROWD, Ordering::Relaxed);
             pressure.state.store(state as u8, Ordering::Relaxed);
-            pressure.admit(late(waited)).is_none()
+            pressure.admit(late(waited), &Share::default()).is_none()
         };
         assert!(!refuses(State::Overload, BURST * 9), "the probe rests");
         pressure.due.store(500_000, Ordering::Relaxed);
@@ -257,17 +305,36 @@ mod tests {
         assert!(!refuses(State::Overload, ms(19)));
         assert!(refuses(State::Overload, ms(20)));
         assert_eq!(pressure.refused.load(Ordering::Relaxed), 2);
-        assert_eq!(pressure.admit(late(ms(19))), Some(ms(19)));
+        assert_eq!(pressure.admit(late(ms(19)), &Share::default()), Some(ms(19)));
         pressure.taken.store(CROWD - 1, Ordering::Relaxed);
-        assert_eq!(pressure.admit(late(ms(20))), Some(ms(20)), "one more is no crowd");
-        assert_eq!(pressure.admit(late(ms(20))), None);
+        assert_eq!(pressure.admit(late(ms(20)), &Share::default()), Some(ms(20)), "one more is no crowd");
+        assert_eq!(pressure.admit(late(ms(20)), &Share::default()), None);
+    }
+
+    // under overload it is the peer that asks most who is refused.
+    #[test]
+    fn a_peer_that_asks_for_little_is_not_refused() {
+        let pressure = Pressure::default();
+        pressure.due.store(500_000, Ordering::Relaxed);
+        pressure.state.store(State::Overload as u8, Ordering::Relaxed);
+        let (flood, modest) = (Share::default(), Share::default());
+        let admitted = |share: &Share, at: Duration| {
+            pressure.taken.store(CROWD, Ordering::Relaxed);
+            pressure.admit(pressure.start + at, share).is_some()
+        };
+        assert!((0..100).all(|_| !admitted(&flood, ms(600))), "alone it is all there is");
+        assert!((0..25).all(|_| admitted(&modest, ms(600))), "25 are less than a quarter of 125");
+        assert!((0..10).any(|_| !admitted(&modest, ms(600))), "35 are not");
+        assert!(!admitted(&flood, ms(600)));
+        assert!((0..100).all(|_| !admitted(&flood, ms(1600))));
+        assert!(admitted(&modest, ms(1600)), "each second anew");
     }
 
     // A probe that died must not be taken for one that waits.
     #[tokio::test]
     async fn without_a_probe_everything_is_taken() {
         let pressure = Pressure::default();
-        pressure.admit(Instant::now());
+        pressure.admit(Instant::now(), &Share::default());
         let mut probe = Box::pin(pressure.probe());
         assert!((&mut probe).now_or_never().is_none());
         assert_ne!(pressure.due.load(Ordering::Relaxed), RESTS);

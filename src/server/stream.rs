@@ -4,191 +4,25 @@
 //! and none tells an idle connection (which may wait long) from a header that drips in (which may not).
 
 use std::{
+    borrow::Cow,
     future::Future,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
     time::{Instant, Sleep},
 };
 
-use super::options::Timeouts;
-
-/// What goes on in a connection, shared by its stream and its requests.
-#[derive(Debug)]
-pub(crate) struct Activity {
-    start: Instant,
-    http2: AtomicBool,
-    in_flight: AtomicU32,
-    requests: AtomicU64,
-    /// Milliseconds from `start`.
-    established_at: AtomicU64,
-    /// Milliseconds from `start`.
-    idle_since: AtomicU64,
-    /// Milliseconds from `start`, plus one; zero while no header is being read.
-    header_since: AtomicU64,
-    /// Milliseconds from `start`, plus one; zero before the first byte.
-    first_byte_at: AtomicU64,
-    /// The server wants to be rid of this HTTP/1 connection.
-    leaving: AtomicBool,
-    /// The last answer said that the connection is closed after it.
-    announced: AtomicBool,
-    /// Notified when an HTTP/2 connection should be told to go away.
-    pub(crate) expired: Notify,
-    /// Notified when the connection has to give way to another.
-    pub(crate) evicted: Notify,
-}
-
-impl Activity {
-    /// A connection that was just accepted.
-    pub(crate) fn new() -> Arc<Activity> {
-        Arc::new(Activity {
-            start: Instant::now(),
-            http2: AtomicBool::new(false),
-            in_flight: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
-            established_at: AtomicU64::new(0),
-            idle_since: AtomicU64::new(0),
-            header_since: AtomicU64::new(0),
-            first_byte_at: AtomicU64::new(0),
-            leaving: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
-            expired: Notify::new(),
-            evicted: Notify::new(),
-        })
-    }
-
-    /// The handshake is done; from now on the peer may be late.
-    fn established(&self, http2: bool) {
-        self.http2.store(http2, Ordering::Relaxed);
-        self.established_at.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// Whether a request was ever served, and for how long there has been none; nothing while there is one.
-    pub(crate) fn idleness(&self) -> Option<(bool, Duration)> {
-        if self.in_flight.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        let served = self.requests.load(Ordering::Relaxed) > 0;
-        if served && self.header_since.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        let idle_since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
-        Some((served, self.start.elapsed().saturating_sub(idle_since)))
-    }
-
-    pub(crate) fn age(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// A request's header was read; the guard lives until its answer is written. Tells too when its first byte was
-    /// read, to the millisecond, which for HTTP/2 is taken to be now.
-    pub(crate) fn begin(self: &Arc<Self>) -> (Request, Instant) {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        let arrived = match self.header_since.swap(0, Ordering::AcqRel) {
-            0 => now,
-            since => now.min(self.start + Duration::from_millis(since)),
-        };
-        (Request(self.clone()), arrived)
-    }
-
-    /// An answer says that the connection is closed after it.
-    pub(crate) fn announce(&self) {
-        self.announced.store(true, Ordering::Release);
-    }
-
-    /// The server is going to close this HTTP/1 connection, whether or not the peer was told.
-    pub(crate) fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
-    }
-
-    fn leaves_unannounced(&self) -> bool {
-        self.leaving.load(Ordering::Acquire) && !self.announced.load(Ordering::Acquire)
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
-    }
-
-    fn bytes_read(&self) {
-        if self.first_byte_at.load(Ordering::Relaxed) == 0 {
-            self.first_byte_at.store(self.now() + 1, Ordering::Relaxed);
-        }
-        // In HTTP/2 bytes between requests may be pings, so only HTTP/1 tells when a header begins.
-        if !self.http2.load(Ordering::Relaxed)
-            && self.in_flight.load(Ordering::Acquire) == 0
-            && self.header_since.load(Ordering::Acquire) == 0
-        {
-            self.header_since.store(self.now() + 1, Ordering::Release);
-        }
-    }
-
-    /// Until when the peer may stay as it is, and what it is late with after that.
-    fn deadline(&self, timeouts: &Timeouts) -> (Instant, Late) {
-        let at = |milliseconds: u64, more: Duration| self.start + Duration::from_millis(milliseconds) + more;
-        if self.in_flight.load(Ordering::Acquire) > 0 {
-            // The body and the answer have their own deadlines; look again later.
-            return (Instant::now() + timeouts.idle, Late::Not);
-        }
-        let first_byte = self.first_byte_at.load(Ordering::Relaxed);
-        if first_byte == 0 {
-            let established = self.established_at.load(Ordering::Relaxed);
-            return (at(established, timeouts.first_byte), Late::FirstByte);
-        }
-        let header = self.header_since.load(Ordering::Acquire);
-        if header > 0 {
-            return (at(header - 1, timeouts.header), Late::Header);
-        }
-        if self.requests.load(Ordering::Relaxed) == 0 {
-            return (at(first_byte - 1, timeouts.header), Late::Header);
-        }
-        (at(self.idle_since.load(Ordering::Acquire), timeouts.idle), Late::Idle)
-    }
-}
-
-/// A request in flight.
-#[derive(Debug)]
-pub(crate) struct Request(Arc<Activity>);
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Ordering::Release);
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// What a peer is late with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
-    Not,
-    FirstByte,
-    Header,
-    Idle,
-    Write,
-}
-
-impl Late {
-    pub(crate) fn key(self) -> &'static str {
-        match self {
-            Late::Not => "none",
-            Late::FirstByte => "first_byte",
-            Late::Header => "header",
-            Late::Idle => "idle",
-            Late::Write => "write",
-        }
-    }
-}
+use super::{
+    activity::{Activity, Late},
+    frames::{Amount, Earned, Frames},
+    options::Timeouts,
+};
 
 /// How long an HTTP/2 peer has to close after it was told to go away.
 const GOING_AWAY: Duration = Duration::from_secs(5);
@@ -203,17 +37,21 @@ const FAREWELL: &[u8] =
 /// How long what a peer still sends is read after our side is shut: a request that meets a closed socket resets the
 /// connection, and takes away the answer, or the frame of HTTP/2, by which the peer learns what to repeat elsewhere.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long the rest of a request that was refused is read after our side is shut, and for how long nothing of it may
+/// come. Its peer needs that to read the answer; a connection that gives way is closed all the same.
+const REST: Duration = Duration::from_secs(2);
+const NO_REST: Duration = Duration::from_millis(250);
 
 /// How far the last words are.
 enum Farewell {
     /// Nothing was to be said so far.
     None,
-    /// These many bytes are written.
-    Writing(usize),
+    /// So many bytes of it are written.
+    Writing(Cow<'static, [u8]>, usize),
     /// All is written; the end of the stream is next.
     Written,
-    /// The peer's end is waited for until then.
-    Lingering(Pin<Box<Sleep>>),
+    /// The peer's end is waited for until the timer goes off, and no longer than until then.
+    Lingering(Pin<Box<Sleep>>, Instant),
 }
 
 /// A stream whose reads and writes fail when the peer is late.
@@ -228,6 +66,13 @@ pub(crate) struct Timed<S> {
     write_armed: bool,
     told_to_go: bool,
     farewell: Farewell,
+    /// For how long nothing may come while what still comes is read.
+    quiet: Duration,
+    /// Of HTTP/2.
+    frames: Option<Frames>,
+    written: u64,
+    amount: Amount,
+    on_flood: Box<dyn Fn(Amount) + Send>,
 }
 
 impl<S> Timed<S> {
@@ -237,6 +82,7 @@ impl<S> Timed<S> {
         activity: Arc<Activity>,
         timeouts: Arc<Timeouts>,
         on_late: impl Fn(Late) + Send + 'static,
+        on_flood: impl Fn(Amount) + Send + 'static,
     ) -> Timed<S> {
         activity.established(http2);
         let (deadline, _) = activity.deadline(&timeouts);
@@ -250,6 +96,44 @@ impl<S> Timed<S> {
             write_armed: false,
             told_to_go: false,
             farewell: Farewell::None,
+            quiet: LINGER,
+            frames: http2.then(|| Frames::new(Instant::now())),
+            written: 0,
+            amount: Amount::Fine,
+            on_flood: Box::new(on_flood),
+        }
+    }
+
+    /// Counts what was read. A peer that floods is told to connect again first, and is not read any more if it goes on:
+    /// then this gives true.
+    fn floods(&mut self, bytes: &[u8]) -> bool {
+        let Some(frames) = &mut self.frames else { return false };
+        let earned = || (Earned { answers: self.activity.answers(), bytes: self.written }, Instant::now());
+        let amount = frames.read(bytes, earned);
+        if amount > self.amount {
+            self.amount = amount;
+            (self.on_flood)(amount);
+            self.activity.expired.notify_one();
+        }
+        self.amount == Amount::Flood
+    }
+
+    /// The last words that are due when the connection is shut.
+    fn last_words(&self) -> Option<Cow<'static, [u8]>> {
+        match &self.frames {
+            // Everything that was written ends with a frame.
+            Some(frames) if self.amount == Amount::Flood => Some(frames.farewell().to_vec().into()),
+            Some(_) => None,
+            None => self.activity.leaves_unannounced().then_some(FAREWELL.into()),
+        }
+    }
+
+    /// How long what still comes is read, and for how long nothing may come.
+    fn linger(&self) -> Option<(Duration, Duration)> {
+        match &self.frames {
+            Some(_) => (self.amount != Amount::Flood).then_some((LINGER, LINGER)),
+            None if matches!(self.farewell, Farewell::Written) => Some((LINGER, LINGER)),
+            None => self.activity.leaves_rest().then_some((REST, NO_REST)),
         }
     }
 
@@ -260,7 +144,7 @@ impl<S> Timed<S> {
                 deadline += GOING_AWAY;
             }
             if deadline <= Instant::now() && late != Late::Not {
-                if self.activity.http2.load(Ordering::Relaxed) && !self.told_to_go && late == Late::Idle {
+                if self.activity.is_http2() && !self.told_to_go && late == Late::Idle {
                     self.told_to_go = true;
                     self.activity.expired.notify_one();
                     continue;
@@ -276,6 +160,12 @@ impl<S> Timed<S> {
             if self.read_timer.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+
+    fn count_written(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written {
+            self.written += *count as u64;
         }
     }
 
@@ -302,15 +192,18 @@ impl<S> Timed<S> {
 impl<S: AsyncRead + Unpin> Timed<S> {
     /// Reads what the peer still sends, until it is done or the time is over.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Farewell::Lingering(timer) = &mut self.farewell else { return Poll::Ready(()) };
-        if timer.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
+        let Farewell::Lingering(timer, latest) = &mut self.farewell else { return Poll::Ready(()) };
         let mut discarded = [0; 4096];
         loop {
+            if timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
             let mut buffer = ReadBuf::new(&mut discarded);
             match ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
+                Ok(()) if !buffer.filled().is_empty() => {
+                    let until = (Instant::now() + self.quiet).min(*latest);
+                    timer.as_mut().reset(until);
+                }
                 _ended => return Poll::Ready(()),
             }
         }
@@ -323,11 +216,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.amount == Amount::Flood {
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.inner).poll_read(context, buffer) {
             Poll::Ready(result) => {
-                if buffer.filled().len() > before {
+                let bytes = buffer.filled().get(before..).unwrap_or_default();
+                if !bytes.is_empty() {
                     self.activity.bytes_read();
+                    if self.floods(bytes) {
+                        // To what reads this the peer is gone, and nothing is left but to shut.
+                        buffer.set_filled(before);
+                    }
                 }
                 Poll::Ready(result)
             }
@@ -343,6 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.count_written(&written);
         self.watch_writer(context, written)
     }
 
@@ -355,27 +257,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.farewell, Farewell::None) && self.activity.leaves_unannounced() {
-            self.farewell = Farewell::Writing(0);
+        if matches!(self.farewell, Farewell::None)
+            && let Some(words) = self.last_words()
+        {
+            self.farewell = Farewell::Writing(words, 0);
         }
-        while let Farewell::Writing(count) = self.farewell {
-            let rest = FAREWELL.get(count..).unwrap_or_default();
-            let written = if rest.is_empty() {
+        while let Farewell::Writing(words, count) = &self.farewell {
+            let (words, count) = (words.clone(), *count);
+            let rest = words.get(count..).unwrap_or_default();
+            if rest.is_empty() {
                 ready!(self.as_mut().poll_flush(context))?;
-                None
+                self.farewell = Farewell::Written;
             } else {
-                Some(ready!(self.as_mut().poll_write(context, rest))?)
-            };
-            self.farewell = written.map_or(Farewell::Written, |more| Farewell::Writing(count + more));
+                let more = ready!(self.as_mut().poll_write(context, rest))?;
+                self.farewell = Farewell::Writing(words, count + more);
+            }
         }
-        if !matches!(self.farewell, Farewell::Lingering(_)) {
+        if !matches!(self.farewell, Farewell::Lingering(..)) {
             let shut = Pin::new(&mut self.inner).poll_shutdown(context);
             ready!(self.watch_writer(context, shut))?;
-            let announced = self.activity.http2.load(Ordering::Relaxed);
-            if matches!(self.farewell, Farewell::None) && !announced {
-                return Poll::Ready(Ok(()));
-            }
-            self.farewell = Farewell::Lingering(Box::pin(tokio::time::sleep(LINGER)));
+            let Some((longest, quiet)) = self.linger() else { return Poll::Ready(Ok(())) };
+            let now = Instant::now();
+            self.quiet = quiet;
+            self.farewell = Farewell::Lingering(Box::pin(tokio::time::sleep(quiet)), now + longest);
         }
         self.poll_linger(context).map(Ok)
     }
@@ -386,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, buffers);
+        self.count_written(&written);
         self.watch_writer(context, written)
     }
 
@@ -400,10 +305,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::server::crowd::tests::{crowd, peer};
 
     fn timed(http2: bool) -> (Timed<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);
-        let timed = Timed::new(ours, http2, Activity::new(), Arc::new(Timeouts::default()), |_| {});
+        let activity = crowd(0).join(peer(1)).activity.clone();
+        let timed = Timed::new(ours, http2, activity, Arc::new(Timeouts::default()), |_| {}, |_| {});
         (timed, theirs)
     }
 

@@ -1,132 +1,268 @@
-//! Reading a request's body: within its size, within all bodies' size, within its time.
+//! Reading a request's body: within its size, within what all peers may hold, within its time.
+//!
+//! Most bodies are small and there at once: those cost nothing here. What is waited for has a part of the budget, and is
+//! given up when others need that more, or when it comes too slowly.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http_body_util::BodyExt;
 use hyper::{
     HeaderMap,
-    body::{Bytes, Incoming},
-    header::CONTENT_LENGTH,
+    body::{Body, Bytes, Frame, Incoming},
+    header::{CONTENT_LENGTH, EXPECT},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Why a body was not read.
+use crate::server::{activity::Activity, budget::Claim};
+
+/// Why a body was not read. The rest of it may still be to come.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// Larger than one body may be; the rest of it is still to come.
-    TooLarge(Incoming),
-    /// All bodies together are larger than they may be.
-    Crowded(Incoming),
+    /// Larger than one body may be.
+    TooLarge,
+    /// There is no room for it, or others need its room more.
+    Crowded,
+    /// Its connection has many others, and none was answered well.
+    Unproven,
     /// It did not arrive in time.
     Late,
+    /// It came more slowly than a body may.
+    Slow,
     /// The peer went away, or spoke no HTTP.
     Gone,
+}
+
+/// What is accepted of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Bytes.
+    pub(super) limit: usize,
+    /// From then on no more is waited for.
+    pub(super) deadline: Instant,
+    /// How long it may come as slowly as it likes.
+    pub(super) grace: Duration,
+    /// How many bytes have to come each second after that.
+    pub(super) rate: usize,
 }
 
 /// A body in memory.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    /// Gives the memory back.
-    _memory: Option<OwnedSemaphorePermit>,
+    /// Its part of the budget, if it is large or had to be waited for.
+    pub(super) claim: Option<Claim>,
 }
 
-/// Reads a body until `deadline`. `memory` has one permit for each byte that bodies may hold together.
+/// Bodies up to this size have no part of the budget when they are there at once.
+const SMALL: usize = 64 << 10;
+
+/// Gives a request that is waited for its part of the budget.
+pub(super) fn claim(headers: &HeaderMap, connection: &Arc<Activity>) -> Result<Claim, Refused> {
+    let claim = Claim::body(connection).ok_or(Refused::Crowded)?;
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if claim.grow(bytes) { Ok(claim) } else { Err(Refused::Crowded) }
+}
+
+/// Reads a body. `held` is what the request has of the budget already.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Incoming,
-    limit: usize,
-    memory: &Arc<Semaphore>,
-    deadline: Instant,
+    held: Option<Claim>,
+    connection: &Arc<Activity>,
+    terms: Terms,
 ) -> Result<Held, Refused> {
     let announced = announced(headers);
-    if announced.is_some_and(|length| length > limit) {
-        return Err(Refused::TooLarge(body));
+    if announced.is_some_and(|length| length > terms.limit) {
+        return Err(Refused::TooLarge);
     }
-    let gathered = gather(body, announced.unwrap_or_default(), limit, memory);
-    timeout_at(deadline, gathered).await.unwrap_or(Err(Refused::Late))
-}
-
-fn announced(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-async fn gather(
-    mut body: Incoming,
-    announced: usize,
-    limit: usize,
-    memory: &Arc<Semaphore>,
-) -> Result<Held, Refused> {
-    let mut first = Bytes::new();
-    let mut bytes = Vec::new();
-    let mut held: Option<OwnedSemaphorePermit> = None;
+    let mut body = pin!(body);
+    let mut gathered = Gathered { announced: announced.unwrap_or_default(), ..Gathered::default() };
+    let mut waiting = held.map(|claim| Waiting::begin(claim, terms));
     loop {
-        let frame = match body.frame().await {
-            None if bytes.is_empty() => return Ok(Held { bytes: first, _memory: held }),
-            None => return Ok(Held { bytes: bytes.into(), _memory: held }),
+        let frame = match &mut waiting {
+            Some(waiting) => waiting.next(body.as_mut(), gathered.len()).await?,
+            None => {
+                match std::future::poll_fn(|context| Poll::Ready(body.as_mut().poll_frame(context))).await {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => {
+                        let claim = claim(headers, connection)?;
+                        if !claim.grow(gathered.len()) {
+                            return Err(Refused::Crowded);
+                        }
+                        waiting = Some(Waiting::begin(claim, terms));
+                        continue;
+                    }
+                }
+            }
+        };
+        let frame = match frame {
+            None => break,
             Some(Err(_)) => return Err(Refused::Gone),
             Some(Ok(frame)) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
-        if data.len() > limit - bytes.len().max(first.len()) {
-            return Err(Refused::TooLarge(body));
+        if data.len() > terms.limit - gathered.len() {
+            return Err(Refused::TooLarge);
         }
-        // A peer that announces much may send little: memory is taken as bytes arrive.
-        let Ok(more) = memory.clone().try_acquire_many_owned(u32::try_from(data.len()).unwrap_or(u32::MAX))
-        else {
-            return Err(Refused::Crowded(body));
+        // A peer that announces much may send little: memory is counted as bytes arrive.
+        let room = match &waiting {
+            Some(waiting) => waiting.claim.grow(data.len()),
+            None if gathered.len() + data.len() <= SMALL => true,
+            None => {
+                let claim = claim(headers, connection)?;
+                let room = claim.grow(gathered.len() + data.len());
+                waiting = Some(Waiting::begin(claim, terms));
+                room
+            }
         };
-        match &mut held {
-            Some(held) => held.merge(more),
-            None => held = Some(more),
+        if !room {
+            return Err(Refused::Crowded);
         }
-        if first.is_empty() {
+        gathered.add(data);
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    let claim = waiting.map(|waiting| waiting.claim);
+    if let Some(claim) = &claim {
+        claim.complete();
+    }
+    Ok(Held { bytes: gathered.whole(), claim })
+}
+
+/// Bytes that a body's peer says there are.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What of a body is there.
+#[derive(Default)]
+struct Gathered {
+    announced: usize,
+    first: Bytes,
+    bytes: Vec<u8>,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.bytes.len().max(self.first.len())
+    }
+
+    fn add(&mut self, data: Bytes) {
+        if self.first.is_empty() {
             // Most bodies come in one piece, which is used where it is.
-            first = data;
-            continue;
+            self.first = data;
+            return;
         }
-        if bytes.is_empty() {
+        if self.bytes.is_empty() {
             // The system gives memory when it is written to: room for what is announced costs nothing yet, and saves
             // copying what has arrived each time more arrives.
-            bytes.reserve_exact(announced.max(first.len() + data.len()));
-            bytes.extend_from_slice(&first);
+            self.bytes.reserve_exact(self.announced.max(self.first.len() + data.len()));
+            self.bytes.extend_from_slice(&self.first);
         }
-        bytes.extend_from_slice(&data);
+        self.bytes.extend_from_slice(&data);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.bytes.is_empty() { self.first } else { self.bytes.into() }
+    }
+}
+
+/// A body that is waited for.
+struct Waiting {
+    claim: Claim,
+    terms: Terms,
+    began: Instant,
+    timer: Pin<Box<tokio::time::Sleep>>,
+}
+
+type Next = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+impl Waiting {
+    fn begin(claim: Claim, terms: Terms) -> Waiting {
+        let began = Instant::now();
+        let timer = Box::pin(sleep_until(terms.deadline.min(began + terms.grace)));
+        Waiting { claim, terms, began, timer }
+    }
+
+    /// The next piece of a body of which so many bytes are there.
+    async fn next(&mut self, mut body: Pin<&mut Incoming>, there: usize) -> Result<Next, Refused> {
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
+                return Poll::Ready(Ok(frame));
+            }
+            if self.claim.poll_given_up(context).is_ready() {
+                return Poll::Ready(Err(Refused::Crowded));
+            }
+            while self.timer.as_mut().poll(context).is_ready() {
+                let now = Instant::now();
+                if now >= self.terms.deadline {
+                    return Poll::Ready(Err(Refused::Late));
+                }
+                let slow_from = self.terms.slow_from(self.began, there);
+                if now >= slow_from {
+                    return Poll::Ready(Err(Refused::Slow));
+                }
+                self.timer.as_mut().reset(self.terms.deadline.min(slow_from));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Terms {
+    /// From when on a body is too slow, if no more of it comes.
+    fn slow_from(self, began: Instant, there: usize) -> Instant {
+        // Bodies are far below 2^52 bytes.
+        let paid_for = Duration::from_secs_f64(there as f64 / self.rate.max(1) as f64);
+        began + self.grace + paid_for
     }
 }
 
 /// Bodies up to this size are read and thrown away so that their connection can be used again; the connection of a
 /// larger one is closed.
 const CHEAP: usize = 64 << 10;
+/// How long they are waited for. API servers send header and body at once.
+const SHORTLY: Duration = Duration::from_secs(1);
 
 /// Throws away the body of a request that is refused as such, not because of its body. Gives false if the rest of it is
 /// still to come.
-pub(super) async fn discard(headers: &HeaderMap, mut body: Incoming, deadline: Instant) -> bool {
-    if announced(headers).is_none_or(|length| length > CHEAP) {
-        linger(body);
+pub(super) async fn discard(headers: &HeaderMap, mut body: Incoming) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    // Who expects a 100 has not sent it, and is told not to.
+    if headers.contains_key(EXPECT) || announced(headers).is_none_or(|length| length > CHEAP) {
         return false;
     }
-    let discarded = async { while let Some(Ok(_)) = body.frame().await {} };
-    timeout_at(deadline, discarded).await.is_ok()
+    let discarded = async {
+        while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    timeout_at(Instant::now() + SHORTLY, discarded).await.unwrap_or(false)
 }
 
-/// Reads on for a moment and throws it away, so that the peer gets to read the answer: closing a connection with
-/// unread bytes makes the kernel reset it, and the answer is lost with it.
-pub(super) fn linger(mut body: Incoming) {
-    const MOMENT: Duration = Duration::from_secs(2);
-    const BYTES: usize = 32 << 20;
-    tokio::spawn(async move {
-        let read = async {
-            let mut bytes = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                bytes += frame.data_ref().map_or(0, |data| data.len());
-                if bytes > BYTES {
-                    break;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(MOMENT, read).await;
-    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // H-02
+    #[test]
+    fn a_body_has_to_come_at_a_rate_once_its_grace_is_over() {
+        let began = Instant::now();
+        let (grace, rate) = (Duration::from_secs(5), 4096);
+        let terms = Terms { limit: 1 << 20, deadline: began + Duration::from_secs(15), grace, rate };
+        for (there, seconds) in [(0, 5.0), (1, 5.0 + 1.0 / 4096.0), (4096, 6.0), (40_960, 15.0)] {
+            assert_eq!(terms.slow_from(began, there) - began, Duration::from_secs_f64(seconds), "{there}");
+        }
+    }
 }

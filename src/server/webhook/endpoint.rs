@@ -6,6 +6,7 @@
 //! served by a thread of their own and never wait for either.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,22 +14,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, StatusCode,
     body::{Bytes, Incoming},
     header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    http::request::Parts,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{SemaphorePermit, TryAcquireError},
     time,
 };
 
 use super::{
-    body::{self, Held, Refused},
+    body::{self, Held, Refused, Terms},
     deadline::Deadline,
     engine::Way,
     path, status,
+    turns::{Turn, Turns},
     verdict::{self, Record, Reply},
 };
 #[cfg(feature = "otlp")]
@@ -36,8 +38,10 @@ use crate::server::traces::{Finished, Traces};
 use crate::{
     inject::limits::tree_within,
     server::{
+        activity::Activity,
+        budget::Claim,
         configuration::{Active, Configuration},
-        connection::{Endpoint, Response},
+        connection::{self, Answer, Endpoint, Response},
         metrics::{Metrics, Outcome, SHED},
         options::{Limits, Timeouts},
         pressure::Pressure,
@@ -51,17 +55,12 @@ pub(crate) struct Webhook {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pressure: Arc<Pressure>,
-    pub(crate) body_bytes: usize,
-    pub(crate) body_within: Duration,
-    /// One permit for each request that is read or judged.
-    pub(crate) in_flight: Arc<Semaphore>,
-    /// One permit for each byte of bodies.
-    pub(crate) memory: Arc<Semaphore>,
-    /// One permit for each large body that is judged.
-    pub(crate) large: Arc<Semaphore>,
-    /// One permit for each byte that judging them takes.
-    pub(crate) large_memory: Arc<Semaphore>,
-    judged_bytes: usize,
+    body_within: Duration,
+    terms: Terms,
+    /// Of large bodies, by the memory that judging them takes.
+    turns: Arc<Turns>,
+    /// Bytes that the tree of one pod may take.
+    tree: usize,
     warned_of_odd_key: AtomicBool,
     #[cfg(feature = "otlp")]
     traces: Option<Arc<Traces>>,
@@ -84,13 +83,15 @@ impl Webhook {
             configuration,
             metrics,
             pressure,
-            body_bytes: limits.body_bytes,
             body_within: timeouts.body,
-            in_flight: Arc::new(Semaphore::new(limits.in_flight)),
-            memory: Arc::new(Semaphore::new(limits.buffered_bytes)),
-            large: Arc::new(Semaphore::new(limits.large_bodies)),
-            large_memory: Arc::new(Semaphore::new(limits.judged_bytes)),
-            judged_bytes: limits.judged_bytes,
+            terms: Terms {
+                limit: limits.body_bytes,
+                deadline: time::Instant::now(),
+                grace: timeouts.slow_body,
+                rate: limits.body_rate,
+            },
+            turns: Turns::new(limits.large_bodies, limits.judged_bytes, limits.in_flight),
+            tree: tree_within(limits.judged_bytes),
             warned_of_odd_key: AtomicBool::new(false),
             #[cfg(feature = "otlp")]
             traces: None,
@@ -105,19 +106,48 @@ impl Webhook {
 }
 
 impl Endpoint for Webhook {
-    async fn answer(self: Arc<Self>, request: Request, arrived: time::Instant) -> Response {
-        if !is_ours(request.uri().path()) {
-            return refusal(StatusCode::NOT_FOUND, "there is nothing here; accepted is POST /inject");
-        }
+    async fn answer(
+        self: Arc<Self>,
+        request: Request,
+        arrived: time::Instant,
+        connection: Arc<Activity>,
+    ) -> Response {
         let now = time::Instant::now();
-        let Some(waited) = self.pressure.admit(now) else {
-            return self.turn_away(request, arrived.min(now)).await;
+        let mut response = if !is_ours(request.uri().path()) {
+            let text = "there is nothing here; accepted is POST /inject";
+            unread(refusal(StatusCode::NOT_FOUND, text), request, &connection).await
+        } else if let Some(waited) = self.pressure.admit(now, &connection.account().share) {
+            let mut pending = Pending::arrived(&self, &request);
+            let mut exchange = self.exchange(request, arrived.min(now - waited), &connection).await;
+            self.hold(&mut exchange, &connection);
+            pending.done(&exchange);
+            return exchange.response;
+        } else {
+            // A request that is refused under overload must cost a small part of one that is answered. It is counted,
+            // and the log has a line a second for all of them.
+            self.metrics.turned_away();
+            unread(overloaded(), request, &connection).await
         };
-        let mut pending = Pending::arrived(&self, &request);
-        let exchange = self.exchange(request, arrived.min(now - waited)).await;
-        pending.done(&exchange);
-        exchange.response
+        hold_refusal(&mut response, &connection);
+        response
     }
+}
+
+/// Counts a refusal in the budget. When even that finds no room its connection has to go.
+fn hold_refusal(response: &mut Response, connection: &Arc<Activity>) {
+    match Claim::answer(connection, connection::stream(), response.body().len()) {
+        Some(claim) => response.body_mut().hold(claim),
+        None => connection.evicted.notify_one(),
+    }
+}
+
+/// Refuses a request without a look at its body, and says so if that ends the connection.
+async fn unread(mut response: Response, request: Request, connection: &Activity) -> Response {
+    let (head, body) = request.into_parts();
+    if !body::discard(&head.headers, body).await {
+        leave(&mut response, connection);
+    }
+    response
 }
 
 /// `/inject` itself and what is below it.
@@ -137,50 +167,76 @@ struct Exchange {
 }
 
 impl Webhook {
-    /// Refuses under overload, with as little work as there can be: a request that is refused must cost a small part of
-    /// one that is answered. It is counted, and the log has a line a second for all of them.
-    async fn turn_away(&self, request: Request, arrived: time::Instant) -> Response {
-        let (head, body) = request.into_parts();
-        self.metrics.turned_away();
-        let deadline = Deadline::of(head.uri.query(), arrived);
-        let mut response = overloaded();
-        if !body::discard(&head.headers, body, deadline.bound(self.body_within)).await {
-            close(&mut response);
+    /// Counts an answer in the budget. One that finds no room is a request too many.
+    fn hold(&self, exchange: &mut Exchange, connection: &Arc<Activity>) {
+        let bytes = exchange.response.body().len();
+        if let Some(claim) = Claim::answer(connection, connection::stream(), bytes) {
+            exchange.response.body_mut().hold(claim);
+            return;
         }
-        response
+        self.metrics.shed("memory");
+        *exchange = shed(refused(exchange.deadline));
+        hold_refusal(&mut exchange.response, connection);
     }
 
-    async fn exchange(&self, request: Request, arrived: time::Instant) -> Exchange {
+    async fn exchange(
+        &self,
+        request: Request,
+        arrived: time::Instant,
+        connection: &Arc<Activity>,
+    ) -> Exchange {
+        let deadline = Deadline::of(request.uri().query(), arrived);
+        let refused = refused(deadline);
         let (head, body) = request.into_parts();
-        let deadline = Deadline::of(head.uri.query(), arrived);
-        let refused = |code, reason, text: &str| Exchange {
-            response: refusal(code, text),
-            record: Record::new(Outcome::Error, reason),
-            bytes_in: 0,
-            bytes_out: 0,
-            active: None,
-            deadline,
+        let variables = match self.variables(&head, &refused) {
+            Ok(variables) => variables,
+            Err(mut exchange) => {
+                if !body::discard(&head.headers, body).await {
+                    leave(&mut exchange.response, connection);
+                }
+                return *exchange;
+            }
         };
+        let left = |mut exchange: Exchange| {
+            leave(&mut exchange.response, connection);
+            exchange
+        };
+        if deadline.passed() {
+            return left(self.late(refused));
+        }
+        let terms = Terms { deadline: deadline.bound(self.body_within), ..self.terms };
+        let read = async {
+            let admitted = time::timeout_at(terms.deadline, probation(&head, connection)).await;
+            let (permit, claim) = admitted.unwrap_or(Err(Refused::Unproven))?;
+            let held = body::read(&head.headers, body, claim, connection, terms).await?;
+            Ok((permit, held))
+        };
+        let (_permit, held) = match read.await {
+            Ok(read) => read,
+            Err(reason) => return left(self.unreadable(reason, refused)),
+        };
+        self.judge(held, variables, deadline, connection).await
+    }
+
+    /// What a request's header says, or why it is refused for it.
+    fn variables(
+        &self,
+        head: &Parts,
+        refused: impl Fn(StatusCode, &'static str, &str) -> Exchange,
+    ) -> Result<BTreeMap<String, String>, Box<Exchange>> {
         if head.method != Method::POST {
-            let mut exchange = refused(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD",
-                "the method is not accepted; accepted is POST",
-            );
+            let text = "the method is not accepted; accepted is POST";
+            let mut exchange = refused(StatusCode::METHOD_NOT_ALLOWED, "METHOD", text);
             exchange.response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            return exchange;
+            return Err(exchange.into());
         }
         if !is_json(&head.headers) {
-            return refused(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "CONTENT_TYPE",
-                "the content type is not accepted; accepted is application/json without content encoding",
-            );
+            let text =
+                "the content type is not accepted; accepted is application/json without content encoding";
+            return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "CONTENT_TYPE", text).into());
         }
-        let parameters = match path::parse(head.uri.path()) {
-            Ok(parameters) => parameters,
-            Err(error) => return refused(StatusCode::BAD_REQUEST, "PATH", &error.to_string()),
-        };
+        let parameters = path::parse(head.uri.path())
+            .map_err(|error| refused(StatusCode::BAD_REQUEST, "PATH", &error.to_string()))?;
         if let Some(key) = parameters.odd_key
             && !self.warned_of_odd_key.swap(true, Ordering::Relaxed)
         {
@@ -190,48 +246,58 @@ impl Webhook {
                 "the webhook's path has a key without a value or a value without a key; it is ignored"
             );
         }
+        Ok(parameters.variables)
+    }
 
-        if deadline.passed() {
-            body::linger(body);
-            return closing(self.late(refused));
-        }
-        let Ok(_in_flight) = self.in_flight.try_acquire() else {
-            self.metrics.shed("in_flight");
-            return match body::discard(&head.headers, body, deadline.bound(self.body_within)).await {
-                true => shed(refused),
-                false => closing(shed(refused)),
-            };
-        };
-        let read_by = deadline.bound(self.body_within);
-        let held = match body::read(&head.headers, body, self.body_bytes, &self.memory, read_by).await {
-            Ok(held) => held,
-            Err(Refused::TooLarge(rest)) => {
-                body::linger(rest);
-                let text = format!("the body is too large; accepted are {} bytes", self.body_bytes);
-                return closing(refused(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &text));
+    /// What is answered where the body was not read.
+    fn unreadable(
+        &self,
+        reason: Refused,
+        refused: impl Fn(StatusCode, &'static str, &str) -> Exchange,
+    ) -> Exchange {
+        match reason {
+            Refused::TooLarge => {
+                let text = format!("the body is too large; accepted are {} bytes", self.terms.limit);
+                refused(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &text)
             }
-            Err(Refused::Crowded(rest)) => {
+            Refused::Crowded => {
                 self.metrics.shed("memory");
-                body::linger(rest);
-                return closing(shed(refused));
+                shed(refused)
             }
-            Err(Refused::Late) => {
+            Refused::Unproven => {
+                self.metrics.shed("probation");
+                shed(refused)
+            }
+            Refused::Late => {
                 self.metrics.deadline_exceeded.inc();
                 let text = "the body did not arrive in time";
-                return closing(refused(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", text));
+                refused(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", text)
             }
-            Err(Refused::Gone) => {
-                return closing(refused(StatusCode::BAD_REQUEST, CLIENT_GONE, "the body broke off"));
+            Refused::Slow => {
+                self.metrics.evicted("slow_body");
+                let text =
+                    format!("the body comes too slowly; accepted are {} bytes a second", self.terms.rate);
+                refused(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", &text)
             }
-        };
+            Refused::Gone => refused(StatusCode::BAD_REQUEST, CLIENT_GONE, "the body broke off"),
+        }
+    }
 
+    async fn judge(
+        &self,
+        held: Held,
+        variables: BTreeMap<String, String>,
+        deadline: Deadline,
+        connection: &Arc<Activity>,
+    ) -> Exchange {
+        let refused = refused(deadline);
         let bytes_in = held.bytes.len();
         let Some(active) = self.configuration.current() else {
             return unready(refused);
         };
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let variables = parameters.variables;
-        let tree = tree_within(self.judged_bytes);
+        let tree = self.tree;
         let opened = (bytes_in < LARGE_BODY).then(|| verdict::open(&held.bytes, tree));
         let (reply, record) = if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY) {
             if deadline.passed() {
@@ -239,16 +305,17 @@ impl Webhook {
             }
             verdict::judge(active.engine.as_ref(), opened, variables)
         } else {
-            // Half of what is left, so that there is time for another try, elsewhere perhaps.
-            let Ok(Some((place, held))) = time::timeout_at(deadline.half(), self.place(held, tree)).await
-            else {
-                self.metrics.shed("large");
-                return shed(refused);
+            let turn = match self.turn(&held, deadline, connection).await {
+                Ok(turn) => turn,
+                Err(reason) => {
+                    self.metrics.shed(reason);
+                    return shed(refused);
+                }
             };
             let engine = active.clone();
             let judging = tokio::task::spawn_blocking(move || {
-                // The place and the memory are taken until this is done, even if nobody waits for it any more.
-                let _place = place;
+                // The turn and the memory are taken until this is done, even if nobody waits for it any more.
+                let _turn = turn;
                 verdict::judge(engine.engine.as_ref(), verdict::open(&held.bytes, tree), variables)
             });
             match time::timeout_at(deadline.answer_by(), judging).await {
@@ -263,6 +330,7 @@ impl Webhook {
         };
         let (response, bytes_out) = match reply {
             Reply::Review(bytes) => {
+                connection.trust();
                 let length = bytes.len();
                 (json(StatusCode::OK, bytes), length)
             }
@@ -272,16 +340,33 @@ impl Webhook {
         Exchange { response, record, bytes_in, bytes_out, active: Some(active), deadline }
     }
 
-    /// Waits for a place among the large bodies that are judged, and for the memory that this one takes.
-    async fn place(&self, held: Held, tree: usize) -> Option<([OwnedSemaphorePermit; 2], Held)> {
-        let slot = self.large.clone().acquire_owned().await.ok()?;
-        let (memory, held) =
-            tokio::task::spawn_blocking(move || (verdict::open(&held.bytes, tree).memory(), held))
-                .await
-                .ok()?;
-        let bytes = u32::try_from(memory.min(self.judged_bytes)).ok()?;
-        let memory = self.large_memory.clone().acquire_many_owned(bytes).await.ok()?;
-        Some(([slot, memory], held))
+    /// Waits until it is the turn of a large body: what is judged takes many times the memory of its text.
+    async fn turn(
+        &self,
+        held: &Held,
+        deadline: Deadline,
+        connection: &Activity,
+    ) -> Result<Turn, &'static str> {
+        let given_up = async {
+            match &held.claim {
+                Some(claim) => claim.given_up().await,
+                None => std::future::pending().await,
+            }
+        };
+        let turn = tokio::select! {
+            turn = self.weighed_turn(held, connection) => turn.ok_or("in_flight")?,
+            () = given_up => return Err("memory"),
+            // Half of what is left, so that there is time for another try, elsewhere perhaps.
+            () = time::sleep_until(deadline.half()) => return Err("large"),
+        };
+        if held.claim.as_ref().is_some_and(|claim| !claim.begin_use()) { Err("memory") } else { Ok(turn) }
+    }
+
+    /// The text says nothing of the memory that judging it takes, so it is weighed first.
+    async fn weighed_turn(&self, held: &Held, connection: &Activity) -> Option<Turn> {
+        let (body, tree) = (held.bytes.clone(), self.tree);
+        let weighing = tokio::task::spawn_blocking(move || verdict::open(&body, tree).memory());
+        self.turns.take(connection.account().peer, weighing.await.ok()?).await
     }
 
     /// The API server is about to stop listening. It is not asked to try again: there is no time left for it.
@@ -436,14 +521,44 @@ fn unready(refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exch
     exchange
 }
 
-fn closing(mut exchange: Exchange) -> Exchange {
-    close(&mut exchange.response);
-    exchange
+/// Says in an answer that its connection is closed after it, because the rest of the request is still to come.
+fn leave(response: &mut Response, connection: &Activity) {
+    // In HTTP/2 that ends the stream alone.
+    if !connection.is_http2() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        connection.announce();
+        connection.leave_rest();
+    }
 }
 
-fn close(response: &mut Response) {
-    // HTTP/2 knows no such header; `hyper` leaves it out there.
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+/// Lets a peer that had no good answer yet have few streams read at once. What waits has a part of the budget.
+async fn probation<'a>(
+    head: &Parts,
+    connection: &'a Arc<Activity>,
+) -> Result<(Option<SemaphorePermit<'a>>, Option<Claim>), Refused> {
+    let Some(probation) = connection.probation() else { return Ok((None, None)) };
+    match probation.try_acquire() {
+        Ok(permit) => return Ok((Some(permit), None)),
+        Err(TryAcquireError::Closed) => return Ok((None, None)),
+        Err(TryAcquireError::NoPermits) => {}
+    }
+    let claim = body::claim(&head.headers, connection)?;
+    tokio::select! {
+        permit = probation.acquire() => Ok((permit.ok(), Some(claim))),
+        () = claim.given_up() => Err(Refused::Crowded),
+    }
+}
+
+/// Makes refusals of a request.
+fn refused(deadline: Deadline) -> impl Fn(StatusCode, &'static str, &str) -> Exchange + Copy {
+    move |code, reason, text| Exchange {
+        response: refusal(code, text),
+        record: Record::new(Outcome::Error, reason),
+        bytes_in: 0,
+        bytes_out: 0,
+        active: None,
+        deadline,
+    }
 }
 
 fn overloaded() -> Response {
@@ -468,7 +583,7 @@ fn refusal(code: StatusCode, text: &str) -> Response {
 }
 
 fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(bytes.into()));
+    let mut response = Response::new(Answer::new(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
