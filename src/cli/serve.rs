@@ -371,6 +371,9 @@ async fn serve(options: Options, mut signals: Signals, format: Format, lines: &L
                 StartError::Client(client::Error::Neither(_)) => {
                     "; outside a cluster run it with --standalone, or give it a --kubeconfig"
                 }
+                StartError::Io(ref error) if resources::is_exhausted(error) => {
+                    "; memory, threads or descriptors are limited"
+                }
                 _ => "",
             };
             return complain(code, &format!("{error}{advice}"));

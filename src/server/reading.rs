@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -192,6 +193,7 @@ pub(crate) fn read(file: &Path, limit: u64) -> Result<Whole, Error> {
 pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
     let failed = |error| Error::Io { file: file.to_owned(), error };
     let until = Instant::now() + SETTLES;
+    let placed = is_placed(file);
     loop {
         let (mut opened, before) = open(file)?;
         let too_large = |bytes| Error::TooLarge { file: file.to_owned(), bytes, limit };
@@ -206,7 +208,7 @@ pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
         if found > limit {
             return Err(too_large(found));
         }
-        if let Some(rest) = before.settles_in(SystemTime::now()) {
+        if !placed && let Some(rest) = before.settles_in(SystemTime::now()) {
             thread::sleep(rest);
         }
         let after = fs::metadata(file).map(|metadata| Stamp::of(&metadata)).map_err(failed)?;
@@ -218,6 +220,14 @@ pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
             return Err(Error::Unsettled { file: file.to_owned() });
         }
     }
+}
+
+/// Whether it is in a volume of a kubelet, which writes all files of a state to a folder of its own (`..2026_11_29_…`) before it
+/// puts that in place (`..data`): they are whole, and settle nothing by waiting, during which they may be gone.
+fn is_placed(file: &Path) -> bool {
+    let of_a_state = |name: &OsStr| name.as_encoded_bytes().starts_with(b"..") && name != "..";
+    folder_of(file).file_name().is_some_and(of_a_state)
+        || fs::read_link(file).is_ok_and(|target| target.starts_with("..data"))
 }
 
 /// Opens a regular file.

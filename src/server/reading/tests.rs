@@ -28,6 +28,27 @@ fn a_file_is_read_through_any_number_of_links() {
     assert_eq!(whole.stamp, Stamp::of(&fs::metadata(at("..1/bundle")).unwrap()));
 }
 
+#[test]
+fn files_of_a_kubelets_volume_are_known_to_be_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("..2026_11_29_10_00_00.1")).unwrap();
+    fs::write(at("..2026_11_29_10_00_00.1/bundle"), "text").unwrap();
+    fs::write(at("plain"), "text").unwrap();
+    std::os::unix::fs::symlink("..data/bundle", at("bundle")).unwrap();
+    std::os::unix::fs::symlink("plain", at("link")).unwrap();
+    for (file, placed) in [
+        (at("..2026_11_29_10_00_00.1/bundle"), true),
+        (at("bundle"), true),
+        (at("link"), false),
+        (at("plain"), false),
+        (PathBuf::from("../plain"), false),
+        (PathBuf::from("plain"), false),
+    ] {
+        assert_eq!(is_placed(&file), placed, "{}", file.display());
+    }
+}
+
 // Opening a pipe waits for a writer, and reading a device has no end.
 #[test]
 fn what_is_no_regular_file_is_named_and_not_opened() {
