@@ -40,11 +40,11 @@ mod fault_proxy;
 mod golden;
 mod headed;
 #[cfg(feature = "server")]
-#[path = "suite/hostile_files.rs"]
-mod hostile_files;
-#[cfg(feature = "server")]
 #[path = "suite/hostile.rs"]
 mod hostile;
+#[cfg(feature = "server")]
+#[path = "suite/hostile_files.rs"]
+mod hostile_files;
 #[cfg(feature = "server")]
 #[path = "suite/http.rs"]
 mod http;

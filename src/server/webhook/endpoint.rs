@@ -296,7 +296,6 @@ impl Webhook {
             return unready(refused);
         };
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
-        let variables = parameters.variables;
         let tree = self.tree;
         let opened = (bytes_in < LARGE_BODY).then(|| verdict::open(&held.bytes, tree));
         let (reply, record) = if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY) {
