@@ -32,7 +32,11 @@ fn with_containers(count: usize) -> Value {
 
 /// The response to a pod that was answered by a review.
 async fn response(harness: &Harness, pod: Value) -> Value {
-    let answer = harness.post("/inject", review("v1", pod)).await;
+    let mut sender = harness.http1().await;
+    // Pods as large as these take seconds where other things are to be done: this bounds a hang and nothing else.
+    let answer = sender.send_request(post("/inject", review("v1", pod)));
+    let answer =
+        Answer::read(tokio::time::timeout(6 * PATIENCE, answer).await.expect("an answer").unwrap()).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     let response = answer.json()["response"].take();
     assert_eq!(response["uid"], "uid-1");
@@ -57,7 +61,7 @@ async fn a_pod_over_a_limit_is_refused_by_a_review_that_says_so() {
          label sidecar.istio.io/inject: \"false\" it is created without a proxy"
     );
     let refused = response(&harness, with_containers(3_000)).await;
-    assert!(refusal(&refused).contains("the pod has 3000 containers; accepted are 500"), "{refused}");
+    assert!(refusal(&refused).contains("the pod has 3000 containers; accepted are 400"), "{refused}");
     let mut heavy = with_containers(3);
     for container in heavy["spec"]["containers"].as_array_mut().unwrap() {
         container["env"] = with_variables(15_000)["spec"]["containers"][0]["env"].take();
@@ -109,13 +113,13 @@ async fn a_pod_nested_too_deep_is_refused_by_a_review() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_not_injected_is_left_alone_however_large_it_is() {
     let harness = real().await;
-    let mut opted_out = with_variables(90_000);
+    let mut opted_out = with_variables(ELEMENTS + 1);
     opted_out["metadata"]["labels"] = json!({"sidecar.istio.io/inject": "false"});
-    let mut on_host = with_variables(90_000);
+    let mut on_host = with_variables(ELEMENTS + 1);
     on_host["spec"]["hostNetwork"] = json!(true);
-    let mut ignored = with_variables(90_000);
+    let mut ignored = with_variables(ELEMENTS + 1);
     ignored["metadata"]["namespace"] = json!("kube-system");
-    let mut windows = with_containers(3_000);
+    let mut windows = with_containers(CONTAINERS + 1);
     windows["spec"]["containers"][7]["securityContext"] = json!({"windowsOptions": {"hostProcess": false}});
     for (reason, pod) in [
         ("POD_OPTED_OUT", opted_out),
@@ -136,7 +140,7 @@ async fn a_pod_that_is_not_injected_is_left_alone_however_large_it_is() {
 async fn a_patch_over_its_limit_is_refused_by_a_review() {
     let harness = real().await;
     let mut pod = with_containers(1);
-    let own = json!({"name": "istio-proxy", "image": "auto", "env": [{"name": "A", "value": "\"".repeat(1 << 20)}]});
+    let own = json!({"name": "istio-proxy", "image": "auto", "env": [{"name": "A", "value": "\"".repeat(600 << 10)}]});
     pod["spec"]["containers"].as_array_mut().unwrap().push(own);
     let refused = response(&harness, pod).await;
     assert_eq!(refused["allowed"], false, "{refused}");
@@ -166,11 +170,10 @@ fn the_outline_of_every_golden_pod_is_decided_as_the_pod() {
     assert!(skipped >= 10, "{skipped} cases are skipped");
 }
 
-// I-08, I-10: lists that only a forger writes take no time that grows with their square. Ten seconds are two hundred times
-// what they take, and a fraction of what their square would.
+// I-08, I-10: lists that only a forger writes take no time that grows with their square: it would be minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_lists_in_annotations_are_gone_through_once() {
-    const MANY: usize = 30_000;
+    const MANY: usize = 60_000;
     let names: Vec<String> = (0..MANY).map(|n| format!("c{n}")).collect();
     let containers: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
     let volumes: Vec<Value> = names.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect();
@@ -189,8 +192,8 @@ async fn long_lists_in_annotations_are_gone_through_once() {
         let judging = tokio::task::spawn_blocking(move || {
             let _ = inject::run(&mesh, &PodRequest::new("shop", pod), &Facts::of(&mesh, "shop"));
         });
-        let done = tokio::time::timeout(PATIENCE, judging).await;
-        assert!(done.is_ok(), "{what}: {PATIENCE:?} are not enough");
+        let done = tokio::time::timeout(6 * PATIENCE, judging).await;
+        assert!(done.is_ok(), "{what} takes too long");
     }
 }
 
