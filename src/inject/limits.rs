@@ -20,8 +20,8 @@ pub const DEPTH: usize = 256;
 /// quarter of the usual stack), and etcd 1.5 MiB of an object: 20,000 that use 100 bytes each do not start.
 pub const ELEMENTS: usize = 20_000;
 /// Containers of a pod: init containers, containers and ephemeral ones. Templates loop over them, and those of Istio and ours
-/// end at some 600; a kubelet takes 110 pods as a rule, whatever is in them.
-pub const CONTAINERS: usize = 500;
+/// end at some 450; a kubelet takes 110 pods as a rule, whatever is in them.
+pub const CONTAINERS: usize = 400;
 /// Memory of the tree of a pod, in bytes: 40,000 variables with name and value. Of the 1.5 MiB that etcd takes of an object
 /// each would have 40 bytes.
 pub const TREE: usize = 32 << 20;

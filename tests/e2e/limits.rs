@@ -231,10 +231,10 @@ async fn pods_that_are_too_large_are_refused_with_the_place_or_left_alone() {
         Err(&["the pod is too large", "spec.containers[0].env has 20001 elements; accepted are 20000"][..]);
     judged(&stage, "shop", "variables", &with(20_001, 0), many).await;
     let many =
-        Err(&["the pod has 601 containers; accepted are 500", "sidecar.istio.io/inject: \"false\""][..]);
+        Err(&["the pod has 601 containers; accepted are 400", "sidecar.istio.io/inject: \"false\""][..]);
     judged(&stage, "shop", "containers", &with(1, 600), many).await;
     judged(&stage, "shop", "variables", &with(20_000, 0), Ok(())).await;
-    judged(&stage, "shop", "containers", &with(1, 499), Ok(())).await;
+    judged(&stage, "shop", "containers", &with(1, 399), Ok(())).await;
     // The way out that the refusal names.
     let mut opted_out = with(20_001, 0);
     opted_out["metadata"]["labels"]["sidecar.istio.io/inject"] = json!("false");

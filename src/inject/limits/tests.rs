@@ -17,7 +17,7 @@ fn each_limit_is_accepted_and_one_more_is_refused_with_its_place() {
     assert!(containers(CONTAINERS).is_ok());
     assert_eq!(
         containers(CONTAINERS + 1).unwrap_err().to_string(),
-        "the pod has 501 containers; accepted are 500"
+        "the pod has 401 containers; accepted are 400"
     );
     let deep = |levels: usize| check(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)), TREE);
     assert!(deep(DEPTH).is_ok());
