@@ -75,6 +75,8 @@ mod e2e {
     pub mod outrigger_process;
     mod pod_level;
     pub mod pods;
+    mod policy;
+    mod races;
     pub mod release;
     pub mod reviewer;
     mod rolling;

@@ -29,8 +29,14 @@ mod equal;
 #[cfg(feature = "server")]
 #[path = "suite/facts.rs"]
 mod facts;
+#[path = "suite/forged.rs"]
+mod forged;
+#[path = "suite/gains.rs"]
+mod gains;
 #[path = "suite/golden.rs"]
 mod golden;
+#[path = "suite/huge.rs"]
+mod huge;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
 #[path = "suite/manual.rs"]
