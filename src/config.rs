@@ -26,6 +26,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -62,6 +63,7 @@ pub struct Mesh {
     overlays: OverlayCache,
     revision_tags: Vec<String>,
     specialised: Specialised,
+    unasked: [OnceLock<Option<Value>>; 2],
 }
 
 /// What a configuration says beside the injector's configuration, the values and MeshConfig.
@@ -353,6 +355,13 @@ impl Mesh {
         &self.specialised
     }
 
+    /// What the default templates make of a pod that asks for nothing, with or without native sidecars; made once.
+    pub fn unasked(&self, native: bool, make: impl FnOnce() -> Option<Value>) -> Option<&Value> {
+        let [classic, native_place] = &self.unasked;
+        let place = if native { native_place } else { classic };
+        place.get_or_init(make).as_ref()
+    }
+
     /// What the template function `env` may see.
     pub fn env(&self) -> &BTreeMap<String, String> {
         &self.installation.env
@@ -386,6 +395,7 @@ impl Mesh {
             overlays,
             revision_tags,
             specialised,
+            unasked: Default::default(),
         }
     }
 }

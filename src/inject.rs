@@ -22,6 +22,7 @@ use crate::{
 };
 
 pub mod annotation;
+mod bypass;
 pub mod check;
 mod conflict;
 pub mod context;
@@ -37,6 +38,7 @@ mod outcome;
 mod overlay;
 pub mod overrides;
 pub mod post;
+mod privileges;
 pub mod reinject;
 pub mod render;
 pub mod replay;
@@ -49,6 +51,7 @@ pub mod warning;
 mod zeros;
 
 pub use outcome::{Injection, Outcome, Refusal, Skip};
+pub use privileges::Privilege;
 pub use request::{Facts, PodRequest, Rules, Selection};
 
 /// The largest patch that is sent, in bytes: an object that large does not fit into etcd anyway (reliability I-16).
@@ -101,12 +104,12 @@ pub fn run_by(
         warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
         // Istio's kube-inject reads the ProxyConfig of every pod but those on the host's network (`IntoObject`).
         if rules == Rules::TemplatesOnly && decision.reason != Reason::HostNetwork {
-            effective_proxy_config(rules, mesh, received, namespace)?;
+            effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
         }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
     let respelt = check_annotations(mesh, received, &mut warnings)?;
-    let proxy_config = effective_proxy_config(rules, mesh, received, namespace)?;
+    let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
     let mut pod = working_copy(received, namespace);
@@ -117,7 +120,7 @@ pub fn run_by(
     let before = before.as_ref().unwrap_or(received);
     let mut earlier = Earlier::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
     let status_port = post::status_port(received, &mesh_config, mesh.compat());
-    let native = native::detected(
+    let native_by_default = native::detected(
         mesh.native_sidecars(),
         known_nodes(rules, mesh, &request.path_env, facts),
         node_name(received),
@@ -130,7 +133,7 @@ pub fn run_by(
             pod: &stripped,
             workload: request.workload.as_ref(),
             proxy_config: &proxy_config,
-            native_sidecars: native,
+            native_sidecars: native_by_default,
             ids: proxy_ids(mesh, &request.path_env, facts),
             stand_ins: request.stand_ins,
         };
@@ -149,7 +152,8 @@ pub fn run_by(
         warnings.extend(offences.iter().map(doubtful));
     }
 
-    let native = native::for_pod(native, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
+    let native =
+        native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
     let own = is_ours.then_some(overlay::Own { pod: before, earlier: &earlier });
     let laid = overlay::lay_over(pod, overlays, native, own, &mut warnings)?;
     let made = laid.made;
@@ -195,6 +199,34 @@ pub fn run_by(
         ids: proxy_ids(mesh, &request.path_env, facts),
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
+    // What the pod would have without asking for anything, to tell what it asks for.
+    let configured = match annotated(received) {
+        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,
+        None => &proxy_config,
+    };
+    let subject = bypass::Subject {
+        received,
+        earlier: &earlier,
+        made: &made,
+        values: mesh.values(),
+        proxy_config: &proxy_config,
+        configured,
+        status_port: proxy.status_port,
+    };
+    bypass::warnings(&subject, &mut warnings);
+    let view = render::View {
+        pod: received,
+        workload: None,
+        proxy_config: configured,
+        native_sidecars: native_by_default,
+        ids: proxy.ids,
+        stand_ins: false,
+    };
+    let asked = privileges::asked(rules, mesh, &merged, &made, &view, namespace, &templates)?;
+    if privileges::are_refused(mesh) && rules == Rules::Configured && !asked.is_empty() {
+        return Err(Refusal::Privileged(asked));
+    }
+    warnings.extend(privileges::warnings(&asked));
 
     let (operations, patch_json) =
         finish(&mut merged, received, |pod| Undecodable::injected(pod, received, mesh, &templates))?;
@@ -275,15 +307,20 @@ fn check_annotations(
     Ok(accepted.respelt)
 }
 
+/// The pod's own ProxyConfig.
+fn annotated(pod: &Value) -> Option<&str> {
+    pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG)
+}
+
 /// Mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed when only the mesh speaks.
 fn effective_proxy_config<'m>(
     rules: Rules,
     mesh: &'m Mesh,
     pod: &Value,
     namespace: &str,
+    annotation: Option<&str>,
 ) -> Result<Cow<'m, Value>, Refusal> {
     let mesh_config = mesh.mesh_config();
-    let annotation = pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG);
     if let (Rules::TemplatesOnly, Some(text)) = (rules, annotation) {
         return proxy::annotated_mesh_default(mesh_config, text)
             .map(Cow::Owned)

@@ -24,6 +24,8 @@ pub const LABEL_NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub const LABEL_TOPOLOGY_NETWORK: &str = "topology.istio.io/network";
 /// Annotation of mirror pods, which nobody may change.
 pub const ANNOTATION_MIRROR_POD: &str = "kubernetes.io/config.mirror";
+/// The group of every kubelet's user.
+pub const GROUP_NODES: &str = "system:nodes";
 /// Annotation Linkerd leaves on pods it injected.
 pub const ANNOTATION_LINKERD_PROXY_VERSION: &str = "linkerd.io/proxy-version";
 /// Name of Linkerd's proxy container.
@@ -63,6 +65,26 @@ pub const ANNOTATION_PROXY_MEMORY_LIMIT: &str = "sidecar.istio.io/proxyMemoryLim
 pub const ANNOTATION_INCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/includeInboundPorts";
 /// Ports whose incoming traffic is not redirected to the proxy.
 pub const ANNOTATION_EXCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
+/// Ports whose outgoing traffic is not redirected to the proxy.
+pub const ANNOTATION_EXCLUDE_OUTBOUND_PORTS: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
+/// Destinations whose traffic is redirected to the proxy, or `*`.
+pub const ANNOTATION_INCLUDE_OUTBOUND_RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
+/// Destinations whose traffic is not redirected to the proxy.
+pub const ANNOTATION_EXCLUDE_OUTBOUND_RANGES: &str = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
+/// Network interfaces whose traffic is not redirected to the proxy.
+pub const ANNOTATION_EXCLUDE_INTERFACES: &str = "traffic.sidecar.istio.io/excludeInterfaces";
+/// Virtual interfaces whose incoming traffic counts as outgoing.
+pub const ANNOTATION_REROUTED_INTERFACES: &str = "istio.io/reroute-virtual-interfaces";
+/// The former name of the same.
+pub const ANNOTATION_KUBEVIRT_INTERFACES: &str = "traffic.sidecar.istio.io/kubevirtInterfaces";
+/// Image of the proxy.
+pub const ANNOTATION_PROXY_IMAGE: &str = "sidecar.istio.io/proxyImage";
+/// ConfigMap with a bootstrap configuration for Envoy.
+pub const ANNOTATION_BOOTSTRAP_OVERRIDE: &str = "sidecar.istio.io/bootstrapOverride";
+/// Address of the control plane.
+pub const ANNOTATION_DISCOVERY_ADDRESS: &str = "sidecar.istio.io/discoveryAddress";
+/// Whether the proxy may listen on ports below 1024.
+pub const ANNOTATION_LOW_PORTS: &str = "sidecar.istio.io/capNetBindService";
 /// Ours: `add`, `keep` or `refuse`, what becomes of pod-level resources that are too small for the proxy.
 pub const ANNOTATION_POD_LEVEL_RESOURCES: &str = "outrigger.dev/podLevelResources";
 /// OpenShift: the range of user IDs of a namespace.

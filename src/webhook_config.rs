@@ -302,16 +302,20 @@ pub fn with_revision(stem: &str, revision: &str) -> String {
 }
 
 /// Pods that the engine leaves alone whatever they say. The expressions hold for every pod: what may be absent is asked
-/// for first, since an expression that fails refuses the pod (DA-14).
+/// for first, since an expression that fails refuses the pod (DA-14). Whoever may create pods may write the annotation of
+/// mirror pods; those that kubelets make are the kubelets'.
 fn conditions(which: Conditions) -> Vec<Value> {
-    let mirror = names::ANNOTATION_MIRROR_POD;
+    let (mirror, nodes) = (names::ANNOTATION_MIRROR_POD, names::GROUP_NODES);
     let host_network = json!({
         "name": "not-on-the-host-network",
         "expression": "!has(object.spec.hostNetwork) || !object.spec.hostNetwork",
     });
     let mirror_pod = json!({
         "name": "not-a-mirror-pod",
-        "expression": format!("!has(object.metadata.annotations) || !('{mirror}' in object.metadata.annotations)"),
+        "expression": format!(
+            "!has(object.metadata.annotations) || !('{mirror}' in object.metadata.annotations) \
+             || !(has(request.userInfo.groups) && '{nodes}' in request.userInfo.groups)"
+        ),
     });
     match which {
         Conditions::Preset => vec![host_network, mirror_pod],

@@ -80,6 +80,8 @@ mod e2e {
     mod overload;
     mod pod_level;
     pub mod pods;
+    mod policy;
+    mod races;
     pub mod release;
     pub mod reviewer;
     mod rolling;

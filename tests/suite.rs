@@ -36,6 +36,10 @@ mod facts;
 #[cfg(feature = "server")]
 #[path = "suite/fault_proxy.rs"]
 mod fault_proxy;
+#[path = "suite/forged.rs"]
+mod forged;
+#[path = "suite/gains.rs"]
+mod gains;
 #[path = "suite/golden.rs"]
 mod golden;
 mod headed;
@@ -48,6 +52,8 @@ mod hostile_files;
 #[cfg(feature = "server")]
 #[path = "suite/http.rs"]
 mod http;
+#[path = "suite/huge.rs"]
+mod huge;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
 #[cfg(feature = "server")]

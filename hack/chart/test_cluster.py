@@ -244,9 +244,11 @@ class AnInstallation(unittest.TestCase):
         create = ("create", "--dry-run=server", "-n", "shop", "-f", "-")
         k(*create, stdin=pod("host", {"hostNetwork": True}))
         k(*create, stdin=pod("opted-out", labels={"sidecar.istio.io/inject": "false"}))
-        # The API server takes mirror pods from kubelets alone; that it refuses them itself shows that we were not asked.
-        mirror = k(*create, stdin=pod("mirror", annotations={"kubernetes.io/config.mirror": "x"}), check=False)
-        self.assertNotIn("failed calling webhook", mirror.stderr)
+        # Mirror pods are a kubelet's; the annotation alone is anybody's.
+        k("create", "clusterrolebinding", "nodes", "--clusterrole=cluster-admin", "--group=system:nodes")
+        mirror = pod("mirror", {"nodeName": "a", "automountServiceAccountToken": False}, annotations={"kubernetes.io/config.mirror": "x"})
+        k(*create, "--as=system:node:a", "--as-group=system:nodes", "--as-group=system:authenticated", stdin=mirror)
+        self.refused_eventually("shop", mirror)
         for name in ("kube-public", "default"):
             k("create", "--dry-run=server", "-n", name, "-f", "-", stdin=pod("any"))
 
@@ -410,12 +412,14 @@ class TheValidatingPolicy(unittest.TestCase):
         self.assertFalse(self.created("guarded", pod("a", self.PROXY)))
         self.assertFalse(self.created("plain", pod("a", labels={"sidecar.istio.io/inject": "true"})))
         self.assertFalse(self.created("guarded", pod("a", labels={"tier": "a", "x": "y"})))
+        self.assertFalse(self.created("guarded", pod("a", annotations={"linkerd.io/proxy-version": "x"})))
 
     def test_takes_what_has_one(self):
         self.assertTrue(self.created("guarded", pod("a", self.PROXY, annotations=self.STATUS)))
         self.assertTrue(self.created("guarded", pod("a", self.NATIVE, annotations=self.STATUS)))
         templates = {**self.STATUS, "inject.istio.io/templates": "grpc-simple"}
-        self.assertTrue(self.created("guarded", pod("a", annotations=templates)))
+        bootstrap = {"initContainers": [{"name": "grpc-bootstrap-init", "image": "bootstrap"}]}
+        self.assertTrue(self.created("guarded", pod("a", bootstrap, annotations=templates)))
 
     def test_leaves_alone_what_is_not_injected(self):
         for spec, metadata in (
@@ -423,7 +427,6 @@ class TheValidatingPolicy(unittest.TestCase):
             ({}, {"annotations": {"sidecar.istio.io/inject": "false"}}),
             ({"hostNetwork": True}, {}),
             ({"os": {"name": "windows"}}, {}),
-            ({}, {"annotations": {"linkerd.io/proxy-version": "x"}}),
             ({}, {"labels": {"app": "database"}}),
             ({}, {"labels": {"tier": "b"}}),
         ):

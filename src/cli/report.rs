@@ -65,7 +65,7 @@ pub(super) fn manifest(name: &str, manifest: &Manifest<'_>, quiet: bool, color: 
         let (style, verdict) = verdict(&row.verdict);
         let verdict = plain(&verdict);
         let _ = writeln!(stderr, "{}: {}: {}", plain(name), described(row), color.paint(style, &verdict));
-        for warning in &row.warnings {
+        for warning in row.warnings.iter().filter(|warning| warning.is_shown()) {
             let label = color.paint(Style::Odd, "warning:");
             let _ = writeln!(stderr, "  {label} {}", plain(&warning.message));
         }
@@ -95,7 +95,7 @@ pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
             }
             Verdict::Injected { .. } | Verdict::NoPodTemplate | Verdict::LeftAlone(_) => {}
         }
-        for warning in &row.warnings {
+        for warning in row.warnings.iter().filter(|warning| warning.is_shown()) {
             let _ = writeln!(stderr, "{label} {}: {}", described(row), plain(&warning.message));
         }
     }

@@ -133,6 +133,7 @@ pub(super) static SHAPE: Shape = Fields(&[
             ("rewriteAppHTTPProbe", Bool),
             ("enableNamespacesByDefault", Bool),
             ("podLevelResources", OneOf(&["add", "keep", "refuse"])),
+            ("privilegedProxies", OneOf(&["allow", "refuse"])),
         ]),
     ),
 ]);

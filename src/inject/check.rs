@@ -239,6 +239,7 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         Refusal::Render { source, .. } => Some(render_weight(source)),
         Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
         Refusal::Post(_)
+        | Refusal::Privileged(_)
         | Refusal::Overlay { .. }
         | Refusal::Merge { .. }
         | Refusal::Undecodable(_)

@@ -161,6 +161,7 @@ mod tests {
         }})
     }
 
+    // TM-12
     #[test]
     fn ports_are_taken_as_the_proxy_listens() {
         let plain = pod(&json!([]));

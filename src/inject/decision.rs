@@ -114,6 +114,7 @@ fn judge<S: PodSelector>(
         return skip;
     }
     if pod::at(pod.value, &["spec", "hostNetwork"]) == Some(&Value::Bool(true)) {
+        warnings.push(Warning::new("BYPASS_HOST_NETWORK", "spec.hostNetwork keeps a proxy away"));
         return Verdict::skip(
             Reason::HostNetwork,
             "the pod has spec.hostNetwork: true, and redirecting its traffic would redirect the node's",
@@ -123,13 +124,18 @@ fn judge<S: PodSelector>(
         return Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"));
     }
     if input.compat == Compat::Outrigger
-        && let Some(skip) = not_injectable(pod)
+        && let Some(skip) = not_injectable(pod, warnings)
     {
         return skip;
     }
     let wish = wish(pod, input, warnings);
     match (input.policy, wish) {
-        ("enabled" | "disabled", Some(verdict)) => verdict,
+        ("enabled" | "disabled", Some(verdict)) => {
+            if input.policy == "enabled" && verdict.reason == Reason::PodOptedOut {
+                warnings.push(Warning::new("BYPASS_OPTED_OUT", "the pod opted out"));
+            }
+            verdict
+        }
         ("enabled", None) => {
             Verdict::inject(Reason::PolicyEnabled, "the policy is enabled and nothing opts the pod out")
         }
@@ -148,38 +154,48 @@ fn judge<S: PodSelector>(
 }
 
 /// Pods in which a proxy cannot work, whatever anybody wishes; Istio injects them all the same.
-fn not_injectable(pod: &View<'_>) -> Option<Verdict> {
-    if pod.annotation(names::ANNOTATION_MIRROR_POD).is_some() {
-        return Some(Verdict::skip(
-            Reason::MirrorPod,
-            format!(
-                "annotation {} marks a mirror pod, which nobody may change",
-                names::ANNOTATION_MIRROR_POD
-            ),
-        ));
+///
+/// Whoever may create pods may write every mark that is looked at here, so each skip is warned about, and a mark counts
+/// only where a pod that bears it falsely gains nothing: a kubelet runs no container of a mirror pod that is not its own,
+/// and no Linux node takes a pod that is for Windows. Linkerd's marks keep nobody from running, so both are needed.
+fn not_injectable(pod: &View<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict> {
+    let (reason, code, sentence) = if pod.annotation(names::ANNOTATION_MIRROR_POD).is_some() {
+        let mark = names::ANNOTATION_MIRROR_POD;
+        let sentence = format!("annotation {mark} marks a mirror pod, which nobody may change");
+        (Reason::MirrorPod, "SKIPPED_MIRROR_POD", sentence)
+    } else if let Some(sign) = os::windows(pod.value) {
+        let sentence = format!("the pod has {sign}, and the proxy runs on Linux");
+        (Reason::WindowsPod, "SKIPPED_WINDOWS_POD", sentence)
+    } else if has_linkerd(pod, warnings) {
+        let (mark, proxy) = (names::ANNOTATION_LINKERD_PROXY_VERSION, names::CONTAINER_LINKERD_PROXY);
+        let sentence =
+            format!("annotation {mark} and container {proxy} say that Linkerd has injected the pod");
+        (Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD", sentence)
+    } else {
+        if os::has_options_alone(pod.value) {
+            let message = "windowsOptions alone keep a pod from no Linux node, so it is injected; spec.os.name says windows";
+            warnings.push(Warning::new("WINDOWS_OPTIONS_ALONE", message));
+        }
+        return None;
+    };
+    warnings.push(Warning::new(code, format!("not injected: {sentence}")));
+    Some(Verdict::skip(reason, sentence))
+}
+
+/// Whether Linkerd has injected the pod. It leaves an annotation and a container; either alone proves nothing.
+fn has_linkerd(pod: &View<'_>, warnings: &mut Vec<Warning>) -> bool {
+    let (mark, proxy) = (names::ANNOTATION_LINKERD_PROXY_VERSION, names::CONTAINER_LINKERD_PROXY);
+    let (is_marked, has_proxy) = (pod.annotation(mark).is_some(), pod.has_container(proxy));
+    if is_marked != has_proxy {
+        let (one, other) = if is_marked {
+            (format!("annotation {mark}"), format!("container {proxy}"))
+        } else {
+            (format!("container {proxy}"), format!("annotation {mark}"))
+        };
+        let message = format!("{one} without {other} is no mark of Linkerd: the pod is injected");
+        warnings.push(Warning::new("LINKERD_MARK_ALONE", message));
     }
-    if let Some(sign) = os::windows(pod.value) {
-        return Some(Verdict::skip(
-            Reason::WindowsPod,
-            format!("the pod has {sign}, and the proxy runs on Linux"),
-        ));
-    }
-    if pod.annotation(names::ANNOTATION_LINKERD_PROXY_VERSION).is_some() {
-        return Some(Verdict::skip(
-            Reason::InjectedByLinkerd,
-            format!(
-                "annotation {} says that Linkerd has injected the pod",
-                names::ANNOTATION_LINKERD_PROXY_VERSION
-            ),
-        ));
-    }
-    if pod.has_container(names::CONTAINER_LINKERD_PROXY) {
-        return Some(Verdict::skip(
-            Reason::InjectedByLinkerd,
-            format!("container {} says that Linkerd has injected the pod", names::CONTAINER_LINKERD_PROXY),
-        ));
-    }
-    None
+    is_marked && has_proxy
 }
 
 /// What the pod itself or a selector says: `None` leaves it to the policy.

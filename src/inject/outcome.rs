@@ -109,6 +109,9 @@ pub enum Refusal {
     /// What the pod asks for cannot be done to the merged pod.
     #[error(transparent)]
     Post(super::post::Error),
+    /// The pod asks for privileges of its proxy that the configuration refuses: all of them.
+    #[error("{}", privileges(.0))]
+    Privileged(Vec<super::Privilege>),
     /// The effective ProxyConfig cannot be read.
     #[error("annotation proxy.istio.io/config: {0}")]
     ProxyConfig(String),
@@ -189,6 +192,7 @@ impl Refusal {
                 super::post::Error::SeveralContainers { .. } | super::post::Error::NameTaken { .. },
             ) => "DUPLICATE_CONTAINER",
             Refusal::Post(_) => "INVALID_PROMETHEUS",
+            Refusal::Privileged(_) => "PRIVILEGED_PROXY",
             Refusal::ProxyConfig(_) => "INVALID_PROXY_CONFIG",
             Refusal::Render { .. } => "RENDER_FAILED",
             Refusal::Overlay { .. } => "OVERLAY_UNUSABLE",
@@ -202,7 +206,7 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status the API server passes on: 400 for what the user wrote, 422 for what cannot be rendered, 500 for us.
+    /// The HTTP status the API server passes on: 400 for what the user wrote, 403 for what a policy forbids, 422 for what cannot be rendered, 500 for us.
     pub fn code(&self) -> u16 {
         match self {
             Refusal::Annotations(_)
@@ -213,6 +217,7 @@ impl Refusal {
             | Refusal::NotAPod(_)
             | Refusal::Post(_)
             | Refusal::ProxyConfig(_) => 400,
+            Refusal::Privileged(_) => 403,
             Refusal::Undecodable(undecodable) => match undecodable.origin {
                 Origin::Pod | Origin::Metadata { .. } => 400,
                 Origin::Configuration { .. } => 422,
@@ -241,6 +246,15 @@ impl Refusal {
             _ => None,
         }
     }
+}
+
+fn privileges(asked: &[super::Privilege]) -> String {
+    let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+    format!(
+        "the pod asks for more than the configuration gives its proxy, which \
+         sidecarInjectorWebhook.privilegedProxies: refuse forbids: {}",
+        asked.join("; ")
+    )
 }
 
 fn offences(offences: &[Offence]) -> String {

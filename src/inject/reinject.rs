@@ -11,7 +11,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{post, warning::Warning};
+use super::{
+    post,
+    warning::{Warning, shown},
+};
 use crate::{config::Compat, names, pod};
 
 /// What the status annotation says an earlier injection added.
@@ -117,6 +120,11 @@ impl Overrides {
         pod::find(&self.volumes, name)
     }
 
+    /// How many containers and volumes are in it.
+    pub fn len(&self) -> usize {
+        self.containers.len() + self.init_containers.len() + self.volumes.len()
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.containers.is_empty() && self.init_containers.is_empty() && self.volumes.is_empty()
@@ -201,10 +209,32 @@ impl Earlier {
         };
         let mut earlier = Earlier { status, overrides };
         if compat == Compat::Outrigger {
+            warnings.extend(earlier.missing(pod));
             earlier.follow_lists(pod);
+            let recorded = earlier.overrides.len();
             earlier.drop_strange_records();
+            if earlier.overrides.len() < recorded {
+                let message = format!(
+                    "annotation {}: what {} does not name is ignored",
+                    names::ANNOTATION_OVERRIDES,
+                    names::ANNOTATION_STATUS
+                );
+                warnings.push(Warning::new("FORGED_RECORD", message));
+            }
         }
         Ok(earlier)
+    }
+
+    /// A container that the status names and the pod does not have: an injected manifest that was changed, or a status that
+    /// no injector wrote.
+    fn missing(&self, pod: &Value) -> Option<Warning> {
+        let status = self.status.as_ref()?;
+        let mut named = status.containers.iter().chain(&status.init_containers);
+        let name = named.find(|name| pod::find_container(pod, name).is_none())?;
+        let status = names::ANNOTATION_STATUS;
+        let message =
+            format!("annotation {status} names container {}, which the pod does not have", shown(name));
+        Some(Warning::new("FORGED_RECORD", message))
     }
 
     /// Has the status name containers in the list where they are, and only those that there are: what it says of others

@@ -15,12 +15,38 @@ pub struct Warning {
 }
 
 /// Every code, and what it is about; `docs/server.md` has the same table.
-pub const CODES: [(&str, &str); 35] = [
+pub const CODES: [(&str, &str); 58] = [
     ("ANNOTATION_AS_LABEL", "a label that is an annotation: as a label it has no effect"),
     ("BLANKS_IN_ANNOTATION", "blanks around a value, which do not belong to it"),
+    (
+        "BYPASS_BOOTSTRAP",
+        "the pod gives its proxy another bootstrap configuration, which may leave out what the mesh relies on",
+    ),
+    ("BYPASS_CONTROL_PLANE", "the pod names another control plane than the mesh's"),
+    ("BYPASS_HOST_NETWORK", "record only: not injected because of `hostNetwork`"),
+    ("BYPASS_INBOUND", "the pod has none of its incoming traffic redirected"),
+    ("BYPASS_INTERCEPTION_MODE", "the pod has nothing redirected: `interceptionMode: NONE`"),
+    (
+        "BYPASS_NET_ADMIN",
+        "a container of the application is privileged or may undo redirection (`NET_ADMIN`)",
+    ),
+    ("BYPASS_OPTED_OUT", "record only: not injected because the pod opted out"),
+    ("BYPASS_OUTBOUND", "the pod has none of its outgoing traffic redirected"),
+    ("BYPASS_OWN_INIT", "the pod's own init container decides what is redirected"),
+    ("BYPASS_PROXY_COMMAND", "the pod's own `istio-proxy` has another command or other arguments"),
+    ("BYPASS_PROXY_ENVIRONMENT", "the pod sets a variable that turns off the proxy, redirection or trust"),
+    ("BYPASS_PROXY_IMAGE", "the pod chooses the image of its proxy"),
+    ("BYPASS_SOME_TRAFFIC", "record only: the pod keeps ports, addresses or interfaces from redirection"),
+    ("BYPASS_TELEMETRY", "record only: the pod sends traces, logs or metrics of its proxy elsewhere"),
+    ("BYPASS_TEMPLATES", "record only: the pod asks for templates that make no `istio-proxy`"),
+    ("BYPASS_TLS_MODE", "the pod's label says that nobody is to speak mutual TLS to it"),
     ("DEAD_ANNOTATION", "an annotation of Istio's API that nothing reads any more"),
     ("DEPRECATED_ANNOTATION", "an annotation that still works and has a successor"),
     ("DOUBTFUL_ANNOTATION", "a value that is accepted and probably not meant"),
+    (
+        "FORGED_RECORD",
+        "the record of an earlier injection names what is not in the pod, or what no injection made",
+    ),
     ("IGNORED_ANNOTATION", "a value that has no effect"),
     ("IGNORED_PROXY_CONFIG_FIELD", "a field of `proxy.istio.io/config` that is not known"),
     ("IMAGE_AUTO_LEFT", "a container keeps the image `auto` and cannot start"),
@@ -28,6 +54,10 @@ pub const CODES: [(&str, &str); 35] = [
     ("KEY_CASE", "manifests only: a key in another case, which kubectl refuses"),
     ("LABEL_AS_ANNOTATION", "an annotation that is a label: as an annotation it has no effect"),
     ("LIKELY_POD_TEMPLATE", "manifests only: what looks like a pod template and was left alone"),
+    (
+        "LINKERD_MARK_ALONE",
+        "one of Linkerd's two marks without the other, which is none: the pod is injected",
+    ),
     ("MALFORMED_STATUS", "the record of an earlier injection cannot be read"),
     ("MISSPELT_ANNOTATION", "an annotation that is not known and close to one that is"),
     ("MISSPELT_LABEL", "a label that is not known and close to one that is"),
@@ -51,6 +81,7 @@ pub const CODES: [(&str, &str); 35] = [
         "manifests only: a rule of a Job's `podFailurePolicy` counts the proxy's exit code",
     ),
     ("PORT_OF_THE_PROXY", "a container's port is one of the proxy's own"),
+    ("PRIVILEGED_PROXY", "the pod gives a container of ours more privileges than the configuration does"),
     (
         "PROBES_NOT_MERGED",
         "the agent's list of probes that the pod came with cannot be read and stays as it is",
@@ -69,12 +100,29 @@ pub const CODES: [(&str, &str); 35] = [
     ),
     ("SETTING_NOT_ON_THE_POD", "manifests only: a setting for pods stands on the workload"),
     ("SEVERAL_OF_ONE", "`compat: istio`: two handlers, sources or values where an API server takes one"),
+    ("SKIPPED_LINKERD_POD", "not injected: the pod bears both marks of Linkerd"),
+    ("SKIPPED_MIRROR_POD", "not injected: the pod bears the annotation of mirror pods"),
+    ("SKIPPED_WINDOWS_POD", "not injected: the pod is for Windows nodes"),
     ("UNKNOWN_PROBE_PORT", "a probe or hook names a port that its container does not have"),
     (
         "UNQUOTED_VALUE",
         "manifests only: a value without quotes where the API has a string, which kubectl refuses",
     ),
     ("USER_OF_THE_PROXY", "a container runs as the proxy's user, so that its traffic is not redirected"),
+    (
+        "WINDOWS_OPTIONS_ALONE",
+        "options for Windows on a pod that says of no system that it is its own: the pod is injected",
+    ),
+];
+
+/// The codes that are for the record alone: log, audit annotation and counter. What they are about is a right that ordinary
+/// pods make use of, such as a database's port that is not redirected; whoever creates the pod has just said so.
+pub const RECORD_ONLY: [&str; 5] = [
+    "BYPASS_HOST_NETWORK",
+    "BYPASS_OPTED_OUT",
+    "BYPASS_SOME_TRAFFIC",
+    "BYPASS_TELEMETRY",
+    "BYPASS_TEMPLATES",
 ];
 
 impl Warning {
@@ -82,6 +130,11 @@ impl Warning {
     pub fn new(code: &'static str, message: impl Into<String>) -> Warning {
         debug_assert!(CODES.iter().any(|(known, _)| *known == code), "{code} has no row");
         Warning { code, message: message.into() }
+    }
+
+    /// Whether the person who creates the pod is told, and not only whoever looks after the mesh.
+    pub fn is_shown(&self) -> bool {
+        !RECORD_ONLY.contains(&self.code)
     }
 }
 
@@ -130,6 +183,15 @@ fn moves_cursor(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_those_for_the_record_say_so() {
+        assert!(CODES.is_sorted_by_key(|(code, _)| *code), "{CODES:#?}");
+        for (code, about) in CODES {
+            assert_eq!(about.starts_with("record only: "), RECORD_ONLY.contains(&code), "{code}");
+            assert_eq!(Warning::new(code, "").is_shown(), !RECORD_ONLY.contains(&code), "{code}");
+        }
+    }
 
     #[test]
     fn shows_short_text_as_it_is() {

@@ -151,6 +151,20 @@ async fn the_engine_sees_namespace_path_and_pod() {
     }
 }
 
+#[tokio::test]
+async fn what_is_for_the_record_alone_is_in_the_audit_log_and_the_metrics() {
+    let harness = start(scripted(|_| {
+        let Verdict::Injected(made) = injected(1) else { unreachable!() };
+        let warning = |code, is_shown| Warning { code, is_shown, text: format!("about {code}") };
+        Verdict::Injected(Injected { warnings: vec![warning("QUIET", false), warning("TOLD", true)], ..made })
+    }))
+    .await;
+    let response = harness.post("/inject", review("v1", pod())).await.json()["response"].take();
+    assert_eq!(response["warnings"], json!(["about TOLD"]));
+    assert_eq!(response["auditAnnotations"]["warnings"], "QUIET,TOLD");
+    harness.metric("outrigger_warnings_total{code=\"QUIET\"}", 1.0).await;
+}
+
 // DA-01, I-01, I-02, I-03, H-10, H-11
 #[tokio::test]
 async fn everything_else_has_a_status_and_a_reason() {
@@ -542,7 +556,8 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
         _ => {
             let Verdict::Injected(made) = injected(1) else { unreachable!() };
             let codes = ["IGNORED", "MISSPELT", "IGNORED"];
-            let warnings = codes.map(|code| Warning { code, text: format!("found {CANARY}") }).to_vec();
+            let warnings =
+                codes.map(|code| Warning { code, is_shown: true, text: format!("found {CANARY}") }).to_vec();
             Verdict::Injected(Injected { warnings, ..made })
         }
     }))

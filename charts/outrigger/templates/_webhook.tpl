@@ -46,7 +46,7 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- if .root.Values.webhook.matchConditions.preset -}}
 {{- $conditions = append $conditions (dict "name" "not-on-the-host-network" "expression" "!has(object.spec.hostNetwork) || !object.spec.hostNetwork") -}}
 {{- if eq .root.Values.configuration.compat "outrigger" -}}
-{{- $conditions = append $conditions (dict "name" "not-a-mirror-pod" "expression" "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)") -}}
+{{- $conditions = append $conditions (dict "name" "not-a-mirror-pod" "expression" "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations) || !(has(request.userInfo.groups) && 'system:nodes' in request.userInfo.groups)") -}}
 {{- end -}}
 {{- end -}}
 {{- concat $conditions .root.Values.webhook.matchConditions.extra | mustToJson -}}

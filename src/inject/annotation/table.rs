@@ -78,11 +78,11 @@ use Kind::*;
 /// Annotations that count as not set when they are empty, as charts write them. Istio takes them so too; the empty values of
 /// others are refused by its checks, or by the agent.
 pub const EMPTY_IS_UNSET: &[&str] = &[
-    "sidecar.istio.io/proxyImage",
+    names::ANNOTATION_PROXY_IMAGE,
     names::ANNOTATION_PROXY_IMAGE_TYPE,
     names::ANNOTATION_REWRITE_PROBES,
     names::ANNOTATION_NATIVE_SIDECAR,
-    "sidecar.istio.io/capNetBindService",
+    names::ANNOTATION_LOW_PORTS,
     names::ANNOTATION_USER_VOLUME,
     names::ANNOTATION_USER_VOLUME_MOUNT,
     names::ANNOTATION_PROMETHEUS_SECURE_PORT,
@@ -102,7 +102,7 @@ pub const TABLE: &[Row] = rows! {
             "Opts the pod in or out; the label of the same name wins.";
         names::ANNOTATION_TEMPLATES, Templates, ByUs, "render", "`defaultTemplates`" =>
             "Templates to inject instead of the default ones, in this order; a name may be an alias.";
-        "sidecar.istio.io/proxyImage", Image, ByUs, "sidecar, gateway, grpc-agent", "hub, image and tag of the values" =>
+        names::ANNOTATION_PROXY_IMAGE, Image, ByUs, "sidecar, gateway, grpc-agent", "hub, image and tag of the values" =>
             "Image of the proxy; in the sidecar template of the init container, too. Ignored unless it contains a `/`.";
         names::ANNOTATION_PROXY_IMAGE_TYPE, ImageType, ByUs, "all templates", "`global.variant`, or `image.imageType` of the ProxyConfig" =>
             "Variant of the proxy image: replaces a known suffix of the tag, else is appended to it.";
@@ -124,9 +124,9 @@ pub const TABLE: &[Row] = rows! {
             "Log levels of the agent and of the init container.";
         names::ANNOTATION_INTERCEPTION_MODE, InterceptionMode, ByIstio, "sidecar", "`interceptionMode` of the ProxyConfig" =>
             "How traffic is redirected to the proxy; `NONE` leaves out the init container.";
-        "traffic.sidecar.istio.io/includeOutboundIPRanges", Prefixes { any: true }, ByIstio, "sidecar", "`global.proxy.includeIPRanges`" =>
+        names::ANNOTATION_INCLUDE_OUTBOUND_RANGES, Prefixes { any: true }, ByIstio, "sidecar", "`global.proxy.includeIPRanges`" =>
             "Destinations whose traffic is redirected. Blanks after commas are removed, which Istio refuses.";
-        "traffic.sidecar.istio.io/excludeOutboundIPRanges", Prefixes { any: false }, ByIstio, "sidecar", "`global.proxy.excludeIPRanges`" =>
+        names::ANNOTATION_EXCLUDE_OUTBOUND_RANGES, Prefixes { any: false }, ByIstio, "sidecar", "`global.proxy.excludeIPRanges`" =>
             "Destinations whose traffic is not redirected.";
         names::ANNOTATION_INCLUDE_INBOUND_PORTS, Ports { any: true }, ByIstio, "sidecar", "`global.proxy.includeInboundPorts`" =>
             "Ports whose incoming traffic is redirected.";
@@ -134,13 +134,13 @@ pub const TABLE: &[Row] = rows! {
             "Ports whose incoming traffic is not redirected, besides the proxy's own.";
         "traffic.sidecar.istio.io/includeOutboundPorts", Ports { any: false }, ByUs, "sidecar", "`global.proxy.includeOutboundPorts`" =>
             "Ports whose outgoing traffic is redirected whatever its destination.";
-        "traffic.sidecar.istio.io/excludeOutboundPorts", Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeOutboundPorts`" =>
+        names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeOutboundPorts`" =>
             "Ports whose outgoing traffic is not redirected.";
-        "traffic.sidecar.istio.io/excludeInterfaces", Interfaces, ByIstio, "sidecar, agent", "none" =>
+        names::ANNOTATION_EXCLUDE_INTERFACES, Interfaces, ByIstio, "sidecar, agent", "none" =>
             "Network interfaces whose traffic is not redirected.";
-        "istio.io/reroute-virtual-interfaces", Interfaces, ByIstio, "sidecar", "none" =>
+        names::ANNOTATION_REROUTED_INTERFACES, Interfaces, ByIstio, "sidecar", "none" =>
             "Virtual interfaces whose incoming traffic counts as outgoing.";
-        "traffic.sidecar.istio.io/kubevirtInterfaces", Interfaces, ByIstio, "sidecar", "none", obsolete: "use istio.io/reroute-virtual-interfaces" =>
+        names::ANNOTATION_KUBEVIRT_INTERFACES, Interfaces, ByIstio, "sidecar", "none", obsolete: "use istio.io/reroute-virtual-interfaces" =>
             "The former name of `istio.io/reroute-virtual-interfaces`, which wins.";
         names::ANNOTATION_STATUS_PORT, StatusPort, ByIstio, "sidecar, grpc-agent, probes, agent", "`global.proxy.statusPort`" =>
             "Port of the agent's status server; 0 turns it off.";
@@ -154,9 +154,9 @@ pub const TABLE: &[Row] = rows! {
             "Whether the application's probes go through the agent; an unreadable value is ignored.";
         names::ANNOTATION_NATIVE_SIDECAR, TrueFalse, ByUs, "sidecar, render", "`nativeSidecars` and the versions of the nodes" =>
             "Whether the proxy is a native sidecar: an init container that restarts always.";
-        "sidecar.istio.io/capNetBindService", TrueFalse, ByUs, "sidecar", "`global.proxy.capNetBindService`" =>
+        names::ANNOTATION_LOW_PORTS, TrueFalse, ByUs, "sidecar", "`global.proxy.capNetBindService`" =>
             "Whether the proxy may listen on ports below 1024.";
-        "sidecar.istio.io/bootstrapOverride", ConfigMapName, ByUs, "sidecar, gateway, grpc-agent", "none" =>
+        names::ANNOTATION_BOOTSTRAP_OVERRIDE, ConfigMapName, ByUs, "sidecar, gateway, grpc-agent", "none" =>
             "ConfigMap with a bootstrap configuration for Envoy.";
         names::ANNOTATION_USER_VOLUME, Volumes, ByUs, "sidecar, grpc-agent", "none" =>
             "Volumes to add to the pod, under names that neither the pod nor a template has.";
@@ -193,9 +193,9 @@ pub const TABLE: &[Row] = rows! {
         "resource.opentelemetry.io/service.instance.id", Text, Never, "sidecar", "namespace, pod and container" =>
             "Likewise: attribute `service.instance.id`.";
         names::ANNOTATION_MIRROR_POD, Text, Never, "decision", "none" =>
-            "Marks mirror pods, which are not injected (under `compat: istio` they are).";
+            "Marks mirror pods, which are not injected, with a warning (under `compat: istio` they are).";
         names::ANNOTATION_LINKERD_PROXY_VERSION, Text, Never, "decision", "none" =>
-            "Marks pods that Linkerd has injected, which are not injected (under `compat: istio` they are).";
+            "With a container `linkerd-proxy`: Linkerd has injected the pod, which is not injected, with a warning (under `compat: istio` it is). Alone it is told and has no effect.";
     }
     Agent {
         "sidecar.istio.io/extraStatTags", Text, Never, "agent", "none" => "Tags to take out of the names of metrics.";
@@ -206,7 +206,7 @@ pub const TABLE: &[Row] = rows! {
         "sidecar.istio.io/statsHistogramBins", Text, Never, "agent", "none" => "Number of bins of histograms, by prefix.";
         "sidecar.istio.io/statsFlushInterval", Text, Never, "agent", "none" => "How often Envoy writes its metrics.";
         "sidecar.istio.io/statsEvictionInterval", Text, Never, "agent", "none" => "When Envoy forgets metrics that do not change.";
-        "sidecar.istio.io/discoveryAddress", Text, Never, "agent", "none", obsolete: "use discoveryAddress in proxy.istio.io/config" =>
+        names::ANNOTATION_DISCOVERY_ADDRESS, Text, Never, "agent", "none", obsolete: "use discoveryAddress in proxy.istio.io/config" =>
             "Address of the control plane.";
     }
     Written {

@@ -36,6 +36,7 @@ fn quantities_are_gos() {
     }
 }
 
+// TM-13
 #[test]
 fn booleans_are_gos() {
     for (text, expected) in oracle("bool") {
@@ -43,6 +44,7 @@ fn booleans_are_gos() {
     }
 }
 
+// TM-13
 #[test]
 fn prefixes_are_gos() {
     for (text, expected) in oracle("prefix") {
@@ -50,6 +52,7 @@ fn prefixes_are_gos() {
     }
 }
 
+// TM-13
 #[test]
 fn numbers_are_gos() {
     for (text, expected) in oracle("port") {
@@ -114,6 +117,7 @@ fn istios_checks_hold_in_both_modes() {
 }
 
 /// (key, accepted, refused by us and warned about under `compat: istio`).
+// TM-13
 #[test]
 fn what_istio_lets_pass_is_refused_only_by_us() {
     let rows: [(&str, &[&str], &[&str]); 12] = [

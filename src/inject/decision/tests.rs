@@ -82,7 +82,12 @@ fn label_beats_annotation() {
     assert_eq!(reason(&pod("false", "true"), &input()), (false, Reason::PodOptedOut));
     assert_eq!(reason(&pod("true", "false"), &input()), (true, Reason::PodOptedIn));
     assert_eq!(reason(&pod("", "false"), &input()), (true, Reason::PolicyEnabled), "an empty label is there");
-    let told = |label, annotation| decide(&pod(label, annotation), "shop", &input()).warnings;
+    let told = |label, annotation| {
+        let mut warnings = decide(&pod(label, annotation), "shop", &input()).warnings;
+        let opted_out = warnings.extract_if(.., |warning| warning.code == "BYPASS_OPTED_OUT").count();
+        assert_eq!(opted_out, usize::from(label == "false"), "{label}");
+        warnings
+    };
     for (label, annotation) in [("true", "false"), ("false", "true"), ("", "false")] {
         let wanted = format!(
             "annotation sidecar.istio.io/inject: {annotation:?} is ignored because of the label {label:?}"
@@ -152,20 +157,48 @@ fn never_beats_always_and_both_give_way_to_the_pod() {
 
 #[test]
 fn skips_pods_no_proxy_works_in_unless_compatible() {
+    let linkerd = |list: &str| json!({"metadata": {"annotations": {"linkerd.io/proxy-version": "2"}}, "spec": {list: [{"name": "linkerd-proxy"}]}});
     let rows = [
-        (json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "abc"}}}), Reason::MirrorPod),
-        (json!({"spec": {"os": {"name": "windows"}}}), Reason::WindowsPod),
-        (json!({"metadata": {"annotations": {"linkerd.io/proxy-version": "2"}}}), Reason::InjectedByLinkerd),
-        (json!({"spec": {"containers": [{"name": "linkerd-proxy"}]}}), Reason::InjectedByLinkerd),
-        (json!({"spec": {"initContainers": [{"name": "linkerd-proxy"}]}}), Reason::InjectedByLinkerd),
+        (
+            json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "abc"}}}),
+            Reason::MirrorPod,
+            "SKIPPED_MIRROR_POD",
+        ),
+        (json!({"spec": {"os": {"name": "windows"}}}), Reason::WindowsPod, "SKIPPED_WINDOWS_POD"),
+        (linkerd("containers"), Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD"),
+        (linkerd("initContainers"), Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD"),
     ];
     let compatible = DecisionInput { compat: Compat::Istio, ..input() };
-    for (pod, expected) in rows {
+    for (pod, expected, code) in rows {
         assert_eq!(reason(&pod, &input()), (false, expected));
+        assert_eq!(codes(&pod, &input()), [code]);
         assert_eq!(reason(&pod, &compatible), (true, Reason::PolicyEnabled));
+        assert_eq!(codes(&pod, &compatible), [""; 0]);
     }
     let linux = json!({"spec": {"os": {"name": "linux"}}});
     assert_eq!(reason(&linux, &input()), (true, Reason::PolicyEnabled));
+    assert_eq!(codes(&linux, &input()), [""; 0]);
+}
+
+fn codes(pod: &Value, input: &DecisionInput<'_, Label>) -> Vec<&'static str> {
+    decide(pod, "shop", input).warnings.iter().map(|warning| warning.code).collect()
+}
+
+/// A text that anybody can write is no proof: what keeps a pod without a proxy from running as if it had one counts.
+#[test]
+fn a_mark_that_stands_alone_skips_no_pod() {
+    let options = json!({"windowsOptions": {"runAsUserName": "ContainerUser"}});
+    for (pod, code) in [
+        (json!({"metadata": {"annotations": {"linkerd.io/proxy-version": ""}}}), "LINKERD_MARK_ALONE"),
+        (json!({"metadata": {"annotations": {"linkerd.io/proxy-version": "2"}}}), "LINKERD_MARK_ALONE"),
+        (json!({"spec": {"containers": [{"name": "linkerd-proxy"}]}}), "LINKERD_MARK_ALONE"),
+        (json!({"spec": {"initContainers": [{"name": "linkerd-proxy"}]}}), "LINKERD_MARK_ALONE"),
+        (json!({"spec": {"securityContext": options}}), "WINDOWS_OPTIONS_ALONE"),
+        (json!({"spec": {"containers": [{"securityContext": options}]}}), "WINDOWS_OPTIONS_ALONE"),
+    ] {
+        assert_eq!(reason(&pod, &input()), (true, Reason::PolicyEnabled), "{pod}");
+        assert_eq!(codes(&pod, &input()), [code], "{pod}");
+    }
 }
 
 /// (namespace labels, pod labels, revision, tags, expected), read off the selectors of Istio's webhook configuration.

@@ -85,7 +85,7 @@ pub const WARNINGS: usize = 32;
 /// no duplicates.
 fn clean_warnings(warnings: &[Warning]) -> Vec<String> {
     let mut clean: Vec<String> = Vec::new();
-    for warning in warnings {
+    for warning in warnings.iter().filter(|warning| warning.is_shown) {
         let warning = shorten(&one_line(&warning.text), WARNING_LENGTH);
         if !warning.is_empty() && !clean.contains(&warning) && clean.len() < WARNINGS {
             clean.push(warning);
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn warning(text: impl Into<String>) -> Warning {
-        Warning { code: "CODE", text: text.into() }
+        Warning { code: "CODE", is_shown: true, text: text.into() }
     }
 
     fn encoded(version: Version, answer: &Answer) -> Value {
@@ -196,6 +196,13 @@ mod tests {
                 }})
             );
         }
+    }
+
+    #[test]
+    fn warnings_for_the_record_are_shown_to_nobody() {
+        let quiet = Warning { is_shown: false, ..warning("quiet") };
+        let answer = Answer { warnings: vec![quiet, warning("told")], ..Answer::default() };
+        assert_eq!(encoded(Version::V1, &answer)["response"]["warnings"], json!(["told"]));
     }
 
     // DA-04

@@ -130,6 +130,8 @@ pub struct Injected {
 pub struct Warning {
     /// A stable key out of a small set: it becomes the label of a metric.
     pub code: &'static str,
+    /// Whether the person who runs kubectl is told; log, metrics and audit log always have the code.
+    pub is_shown: bool,
     /// For the person who runs kubectl; it may quote the pod, so it is for no log.
     pub text: String,
 }

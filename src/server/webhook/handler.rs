@@ -267,6 +267,6 @@ impl From<Summary> for Verdict {
 
 impl From<inject::warning::Warning> for Warning {
     fn from(warning: inject::warning::Warning) -> Warning {
-        Warning { code: warning.code, text: warning.message }
+        Warning { code: warning.code, is_shown: warning.is_shown(), text: warning.message }
     }
 }

@@ -104,6 +104,7 @@ fn what_does_not_use_the_network_stays() {
     assert_eq!(run(&before, &fixture(Compat::Istio)).0, before);
 }
 
+// TM-12
 #[test]
 fn native_sidecars_and_init_containers_are_rewritten_and_the_proxy_is_not() {
     let probe = json!({"httpGet": {"port": 8080}});
