@@ -19,10 +19,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-pub use ca_bundle::{ca_bundle, decode_ca_bundle, read_ca_bundle, set_ca_bundle};
+pub use ca_bundle::{
+    CA_BUNDLE_MANAGER, COMMAND_MANAGER, ca_bundle, decode_ca_bundle, injection_annotation, is_injector,
+    read_ca_bundle, set_ca_bundle,
+};
 pub use change::{Change, changes};
 pub use entry::{entries, is_ours, rules};
-pub use owned::{applied_over, with_own_ca_bundles};
+pub use owned::{adopting_ca_bundles, applied_over, with_own_ca_bundles};
 pub use tag::{check_names, helm_release, keeps_tag, revision_of, tag_of, tagged};
 
 use crate::names;

@@ -63,15 +63,17 @@ mod recordings;
 mod e2e {
     mod api_server;
     pub mod balancer;
+    mod cert_manager;
     mod certificates;
     mod chart;
-    mod commands;
+    pub mod commands;
     mod configuration;
     pub mod control_plane;
     mod golden;
     mod harness;
     pub mod install;
     mod latency;
+    mod lifecycle;
     mod limits;
     pub mod load;
     pub mod neighbours;

@@ -1,5 +1,7 @@
-//! `outrigger webhook`: the configurations that send pods here, printed, applied and waited for.
+//! `outrigger webhook`: the configurations that send pods here, printed, applied, waited for, and their caBundle handed
+//! over.
 
+mod adopt;
 mod apply;
 pub(super) mod bundle;
 pub(super) mod live;
@@ -13,12 +15,13 @@ use serde_json::json;
 use super::{failure::Failure, files, report::Color};
 use crate::yaml;
 
-/// Print, apply or wait for the MutatingWebhookConfigurations that send pods to outrigger.
+/// Print, apply or wait for the MutatingWebhookConfigurations that send pods to outrigger, or hand over their caBundle.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook print --revision canary --tag prod > webhook.yaml
   outrigger webhook apply --revision canary --tag prod
-  outrigger webhook wait --revision canary --tag prod --timeout 2m")]
+  outrigger webhook wait --revision canary --tag prod --timeout 2m
+  outrigger webhook adopt outrigger-sidecar-injector")]
 pub(super) struct Webhook {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +32,7 @@ enum Command {
     Print(Box<Print>),
     Apply(Box<apply::Apply>),
     Wait(Box<wait::Wait>),
+    Adopt(Box<adopt::Adopt>),
 }
 
 /// Print the MutatingWebhookConfigurations of a revision and its tags.
@@ -60,6 +64,7 @@ impl Webhook {
             Command::Print(print) => print.run(),
             Command::Apply(apply) => apply.run(color),
             Command::Wait(wait) => wait.run(color),
+            Command::Adopt(adopt) => adopt.run(color),
         }
     }
 }

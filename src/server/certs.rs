@@ -36,6 +36,9 @@ use super::{
     tls::CertificateStore,
 };
 
+/// Name of the gate that opens when API servers trust the certificate, or nobody.
+pub(crate) const CA_BUNDLE: &str = "ca-bundle";
+
 /// What is kept where, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -77,7 +80,7 @@ pub(crate) struct Targets {
 }
 
 /// Starts the controller; it runs until the server stops, and gives the Lease back when it drains. Gates are there when
-/// this returns: they are open, because a server that does not lead serves as well as one that does.
+/// this returns. That of the lead is open, because a server that does not lead serves as well as one that does.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
     let Targets { certificate, readiness, metrics, phase } = targets;
     let supervisor = Supervisor::new(metrics.panics.clone());
@@ -90,7 +93,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     };
     let election =
         lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
-    let gate = readiness.gate("ca-bundle", "it is not known yet");
+    let gate = readiness.gate(CA_BUNDLE, "it is not known yet whether API servers trust the certificate");
     let kept = options.kept();
     let board = Board::new(&kept, gate, metrics.clone());
     let reporter = Reporter::new(client.clone(), &options);
@@ -101,6 +104,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         suffixes: Arc::new(options.webhook_suffixes.clone()),
         trust: trusted,
         serving,
+        leading: election.leading.clone(),
         clock: election.clock.clone(),
         reporter: reporter.clone(),
         board: board.clone(),
@@ -135,33 +139,23 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         tokio::select! {
             () = phase.reached(Phase::Stopped) => {}
             () = keep => {}
-            () = keep_while_leading(kept, tools, board, leading, metrics) => {}
+            // Without a name there is nothing to keep.
+            () = ca_bundle::keep(&kept, &tools), if !kept.is_empty() => {}
+            () = tell_who_leads(leading, metrics) => {}
         }
         let _ = election.task.await;
     })
 }
 
-/// Keeps the caBundle whenever this replica leads.
-async fn keep_while_leading(
-    kept: Vec<Kept>,
-    tools: Tools,
-    board: Board,
-    mut leading: watch::Receiver<bool>,
-    metrics: CertificateMetrics,
-) {
+/// Keeps the metric about who leads, for as long as it is polled.
+async fn tell_who_leads(mut leading: watch::Receiver<bool>, metrics: CertificateMetrics) {
     loop {
-        if leading.wait_for(|leading| *leading).await.is_err() {
+        metrics.leads(*leading.borrow_and_update());
+        if leading.changed().await.is_err() {
             // The election is over, and with it the writing.
+            metrics.leads(false);
             return std::future::pending().await;
         }
-        metrics.leads(true);
-        tokio::select! {
-            // Without a name there is nothing to keep.
-            () = ca_bundle::keep(&kept, &tools), if !kept.is_empty() => {}
-            _ = leading.wait_for(|leading| !*leading) => {}
-        }
-        metrics.leads(false);
-        board.idle();
     }
 }
 

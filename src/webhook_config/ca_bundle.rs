@@ -5,6 +5,30 @@ use serde_json::{Map, Value};
 
 use crate::pem::{self, Pem};
 
+/// The field manager as which the server applies caBundles and rules.
+pub const CA_BUNDLE_MANAGER: &str = "outrigger-ca-bundle";
+
+/// The field manager as which the commands write configurations.
+pub const COMMAND_MANAGER: &str = "outrigger";
+
+/// Annotations that ask cert-manager's cainjector to write the caBundles of an object.
+const INJECTION_ANNOTATIONS: [&str; 3] = [
+    "cert-manager.io/inject-ca-from",
+    "cert-manager.io/inject-ca-from-secret",
+    "cert-manager.io/inject-apiserver-ca",
+];
+
+/// The annotation, if any of these is one, that asks a cainjector to write the caBundles of an object.
+pub fn injection_annotation<'a>(annotations: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    annotations.into_iter().find(|annotation| INJECTION_ANNOTATIONS.contains(annotation))
+}
+
+/// Whether a field manager is cert-manager's cainjector: it writes caBundles only where an annotation asks it to, and
+/// leaves what it wrote when that is taken away. Its name was that of the program until it came from the user agent.
+pub fn is_injector(manager: &str) -> bool {
+    matches!(manager, "cert-manager-cainjector" | "cainjector")
+}
+
 /// The caBundle of an entry as it stands there, in base64; nothing if there is none or it is empty.
 pub fn ca_bundle(webhook: &Value) -> Option<&str> {
     webhook.pointer("/clientConfig/caBundle")?.as_str().filter(|bundle| !bundle.is_empty())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{ca_bundle, entries};
 
@@ -55,6 +55,46 @@ pub fn with_own_ca_bundles(mut wanted: Value, live: &Value, manager: &str) -> Va
         }
     }
     wanted
+}
+
+/// What a manager applies to own the caBundle of the entries that are chosen by name, as it stands there, besides what it
+/// owns already and would lose by leaving it out; nothing where no chosen entry has a caBundle. The object's version is in
+/// it, so that no other caBundle is overwritten.
+pub fn adopting_ca_bundles(
+    configuration: &Value,
+    is_chosen: impl Fn(&str) -> bool,
+    manager: &str,
+) -> Option<Value> {
+    let owned = Owned::by(manager, configuration);
+    let mut adopts = false;
+    let webhooks: Vec<Value> = entries(configuration)
+        .filter_map(|(name, entry)| {
+            let mut fields = Map::new();
+            let is_owned = owned.field(name, &["f:clientConfig", "f:caBundle"]);
+            if let Some(bundle) = ca_bundle(entry).filter(|_| is_owned || is_chosen(name)) {
+                adopts |= is_chosen(name);
+                fields.insert("clientConfig".to_owned(), json!({"caBundle": bundle}));
+            }
+            if let Some(rules) = entry.get("rules").filter(|_| owned.field(name, &["f:rules"])) {
+                fields.insert("rules".to_owned(), rules.clone());
+            }
+            (!fields.is_empty()).then(|| {
+                fields.insert("name".to_owned(), json!(name));
+                Value::Object(fields)
+            })
+        })
+        .collect();
+    adopts.then(|| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {
+                "name": configuration.pointer("/metadata/name"),
+                "resourceVersion": configuration.pointer("/metadata/resourceVersion"),
+            },
+            "webhooks": webhooks,
+        })
+    })
 }
 
 /// What a configuration would be after the manager has applied another: entries and fields that it owns and does not

@@ -277,6 +277,33 @@ fn an_apply_takes_no_ca_bundle_away() {
 }
 
 #[test]
+fn adopting_takes_every_chosen_ca_bundle_and_loses_nothing_that_is_owned() {
+    let settings = Settings { ca_bundle: Some(certificate("theirs")), ..Settings::default() };
+    let mut live = settings.objects().remove(0);
+    live["metadata"]["resourceVersion"] = json!("7");
+    let bundle = json!({"caBundle": live["webhooks"][0]["clientConfig"]["caBundle"]});
+    let foreign = json!({"name": "vault.hashicorp.com", "clientConfig": bundle});
+    live["webhooks"].as_array_mut().unwrap().push(foreign);
+    live["webhooks"][3]["clientConfig"].as_object_mut().unwrap().remove("caBundle");
+    let names: Vec<String> = entries(&live).map(|(name, _)| name.to_owned()).collect();
+    live["metadata"]["managedFields"] =
+        json!([managed(CA_BUNDLE_MANAGER, &names[1], json!({"f:rules": {}}))]);
+    let ours = |name: &str| is_ours(name, SUFFIX);
+    let adopted = adopting_ca_bundles(&live, ours, CA_BUNDLE_MANAGER).unwrap();
+    assert_eq!(
+        adopted["webhooks"],
+        json!([
+            {"name": names[0], "clientConfig": bundle},
+            {"name": names[1], "clientConfig": bundle, "rules": rules()},
+            {"name": names[2], "clientConfig": bundle},
+        ])
+    );
+    assert_eq!(adopted["metadata"], json!({"name": settings.object_names()[0], "resourceVersion": "7"}));
+    let empty = Settings::default().objects().remove(0);
+    assert_eq!(adopting_ca_bundles(&empty, ours, CA_BUNDLE_MANAGER), None);
+}
+
+#[test]
 fn an_apply_takes_away_what_is_owned_and_not_wanted_any_more() {
     let settings = Settings { conditions: Conditions::None, timeout_seconds: 5, ..Settings::default() };
     let wanted = settings.objects().remove(0);

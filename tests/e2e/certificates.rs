@@ -2,6 +2,7 @@
 //!
 //! outrigger runs with its own ServiceAccount and exactly the permissions it is documented to need.
 
+mod faults;
 mod scene;
 
 use std::time::{Duration, Instant};
@@ -72,7 +73,11 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(outrigger.metric("outrigger_ca_bundle_writes_total", &[]).await, writes);
     assert_eq!(outrigger.readyz().await.expect("an answer").status, 200);
-    // Emptied, it is handed over.
+    // Emptied, it is handed over with what was in it: whoever has a certificate of that may still serve.
+    scene.set_ca_bundle(CONFIGURATION, 0, "").await;
+    scene.wait_union(CONFIGURATION, 0, &theirs).await;
+    scene.wait_in_sync(&outrigger, CONFIGURATION).await;
+    // Emptied once more, it holds our CA alone.
     scene.set_ca_bundle(CONFIGURATION, 0, "").await;
     scene.wait_repaired(CONFIGURATION).await;
     scene.wait_in_sync(&outrigger, CONFIGURATION).await;

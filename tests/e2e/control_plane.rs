@@ -94,9 +94,14 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts a control plane and waits until it is ready; a few seconds.
     pub async fn start(flavour: Flavour) -> ControlPlane {
+        ControlPlane::start_with_quota(flavour, None).await
+    }
+
+    /// The same, with an etcd that stores this many bytes and refuses to write any more.
+    pub async fn start_with_quota(flavour: Flavour, quota: Option<u64>) -> ControlPlane {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match ControlPlane::attempt(flavour).await {
+            match ControlPlane::attempt(flavour, quota).await {
                 Ok(started) => return started,
                 Err(error) => last = error,
             }
@@ -104,12 +109,17 @@ impl ControlPlane {
         panic!("the control plane does not start: {last}");
     }
 
-    async fn attempt(flavour: Flavour) -> Result<ControlPlane, String> {
+    async fn attempt(flavour: Flavour, etcd_quota: Option<u64>) -> Result<ControlPlane, String> {
         let folder = tempfile::Builder::new().prefix("outrigger-e2e-").tempdir().expect("a folder");
         let janitor = Janitor::of(folder.path()).expect("a janitor");
         let path = folder.path().to_path_buf();
-        let layout =
-            Layout { folder: path.clone(), etcd: free_port(), etcd_peer: free_port(), api: free_port() };
+        let layout = Layout {
+            folder: path.clone(),
+            etcd: free_port(),
+            etcd_quota,
+            etcd_peer: free_port(),
+            api: free_port(),
+        };
         let authority = write_identities(&layout).expect("files in a temporary folder");
         let mut control_plane = ControlPlane {
             controller_manager: None,
@@ -146,6 +156,11 @@ impl ControlPlane {
     /// `audit.log`); free for the files of the test too.
     pub fn folder(&self) -> &Path {
         &self.layout.folder
+    }
+
+    /// The port of etcd's clients; it answers JSON there, too (`/v3/…`).
+    pub fn etcd_port(&self) -> u16 {
+        self.layout.etcd
     }
 
     /// The API server's URL.

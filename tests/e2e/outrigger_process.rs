@@ -1,7 +1,7 @@
 //! `outrigger serve` as a process, seen from outside: its ports, its log, its probes and metrics, its end.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ const READY: &str = r#""message":"ready""#;
 /// An outrigger that is yet to be started.
 #[derive(Clone)]
 pub struct Outrigger {
+    program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     webhook: u16,
@@ -51,7 +52,9 @@ impl Outrigger {
     /// `outrigger serve` on loopback and two free ports, without the delay of the end that only a real Service needs,
     /// and without the environment of the test.
     pub fn serve() -> Outrigger {
-        Outrigger { arguments: Vec::new(), environment: Vec::new(), webhook: free_port(), admin: free_port() }
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_outrigger"));
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Outrigger { program, arguments, environment, webhook: free_port(), admin: free_port() }
     }
 
     /// `outrigger serve --standalone` with a certificate in files.
@@ -60,6 +63,12 @@ impl Outrigger {
             .args(["--standalone"])
             .flag("tls-cert", certificate.display())
             .flag("tls-key", key.display())
+    }
+
+    /// Another build of the program.
+    pub fn of(mut self, program: &Path) -> Outrigger {
+        program.clone_into(&mut self.program);
+        self
     }
 
     /// With these arguments more.
@@ -88,7 +97,7 @@ impl Outrigger {
 
     /// Starts it and waits for nothing.
     pub fn spawn(self) -> OutriggerProcess {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("OUTRIGGER_") || text.starts_with("KUBE") || text == "RUST_LOG" {

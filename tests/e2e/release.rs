@@ -3,6 +3,8 @@
 //! Everything else is the chart's: the arguments and the environment of the container, the ServiceAccount with its
 //! rights, Service, webhooks, configuration. The Service points to the balancer of the test instead of the pods.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +16,9 @@ use super::{
 
 /// The chart.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/outrigger");
+
+/// Where the container has the Secret with the certificate.
+const MOUNTED: &str = "/etc/outrigger/certificate";
 
 /// A release of the chart and its replicas.
 pub struct Release {
@@ -27,6 +32,8 @@ pub struct Release {
     generation: usize,
     /// The full name of its objects.
     pub full_name: String,
+    /// Where the files of the certificate are that a kubelet would mount, if they are from a Secret.
+    pub mounted: Option<PathBuf>,
 }
 
 impl Release {
@@ -60,6 +67,7 @@ impl Release {
             replicas: Vec::new(),
             generation: 0,
             full_name: name.to_owned(),
+            mounted: None,
         };
         release.helm(control_plane, "install", values).await.expect("helm install");
         let deployments = format!("app.kubernetes.io/instance={name}");
@@ -94,6 +102,11 @@ impl Release {
     /// `helm upgrade`, and what a Deployment does then: new replicas come, and the old ones go when those are ready.
     pub async fn upgrade(&mut self, control_plane: &ControlPlane, values: &[&str]) {
         self.helm(control_plane, "upgrade", values).await.expect("helm upgrade");
+        self.roll(control_plane).await;
+    }
+
+    /// What a Deployment does when its template has changed: new replicas come, and the old ones go when those are ready.
+    pub async fn roll(&mut self, control_plane: &ControlPlane) {
         let old = std::mem::take(&mut self.replicas);
         self.generation += 1;
         for index in 0..old.len() {
@@ -136,6 +149,10 @@ impl Release {
             .into_iter()
             .filter(|argument| {
                 argument != "serve" && !argument.starts_with("--listen") && !argument.starts_with("--admin")
+            })
+            .map(|argument| match &self.mounted {
+                Some(folder) => argument.replace(MOUNTED, &folder.display().to_string()),
+                None => argument,
             })
             .collect();
         let mut outrigger = Outrigger::serve()

@@ -15,7 +15,7 @@ use super::super::cluster::{Asked, Kind, Session, Trouble};
 use crate::webhook_config;
 
 /// Whose fields these are, as the API server records it.
-pub(in crate::cli) const FIELD_MANAGER: &str = "outrigger";
+pub(in crate::cli) const FIELD_MANAGER: &str = webhook_config::COMMAND_MANAGER;
 
 /// Applies a configuration; what it is then, or would be after a dry run.
 pub(in crate::cli) async fn apply(
@@ -25,9 +25,21 @@ pub(in crate::cli) async fn apply(
     dry_run: bool,
     force: bool,
 ) -> Result<Value, Trouble> {
+    apply_as(FIELD_MANAGER, session, name, wanted, dry_run, force).await
+}
+
+/// The same as another field manager.
+pub(in crate::cli) async fn apply_as(
+    manager: &str,
+    session: &Session,
+    name: &str,
+    wanted: &Value,
+    dry_run: bool,
+    force: bool,
+) -> Result<Value, Trouble> {
     let asked = Asked { verb: "patch", ..asked(name) };
     let parameters =
-        PatchParams { dry_run, force, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
+        PatchParams { dry_run, force, field_manager: Some(manager.to_owned()), field_validation: None };
     let object = session.call(&asked, api(session).patch(name, &parameters, &Patch::Apply(wanted))).await?;
     Ok(json!(object))
 }

@@ -1,16 +1,15 @@
 //! Keeps the caBundle of our webhooks: of exactly our entries, found by name. Entries without rules, which API servers
 //! pass by, get their rules once this replica serves. Nothing else of the object is touched.
 //!
-//! Only the leader writes. A caBundle that is empty, garbage or an old one of ours is set at once; one that somebody
-//! else keeps is never fought over. A configuration that is missing is never made.
+//! Every replica looks, since it must know whether it can be called; only the leader writes. A caBundle that is empty,
+//! garbage or an old one of ours is set at once; one that somebody else keeps is never fought over. A configuration that
+//! is missing is never made.
 
 pub(crate) mod assess;
+mod board;
+mod conflict;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
@@ -20,16 +19,16 @@ use kube::{
 use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::Instant};
 
-use self::assess::{Entry, MANAGER, Standing, application, assess};
+pub(crate) use self::board::Board;
+use self::{
+    assess::{Entry, MANAGER, Remembered, Standing, View, Wrong, application, assess, injection},
+    board::{Known, Note},
+    conflict::{Remark, remark, undone},
+};
 use crate::names;
 
 use super::{
-    super::{
-        lease::Clock,
-        metrics::certs::{CertificateMetrics, Stands},
-        readiness::Gate,
-        supervise::Supervisor,
-    },
+    super::{lease::Clock, supervise::Supervisor},
     access::{self, Failure, What, call},
     follow::{Follower, Sight},
     repairs::Repairs,
@@ -42,25 +41,8 @@ pub(crate) struct Trust {
     /// In PEM.
     pub(crate) bundle: String,
     pub(crate) certificates: HashSet<CertificateDer<'static>>,
-}
-
-/// How all configurations stand, for everybody who wants to know.
-#[derive(Clone)]
-pub(crate) struct Board {
-    cards: Arc<Mutex<BTreeMap<String, Card>>>,
-    changed: watch::Sender<()>,
-    gate: Gate,
-    metrics: CertificateMetrics,
-}
-
-/// How one configuration stands.
-#[derive(Clone, Debug, Default)]
-struct Card {
-    known: Known,
-    /// What is wrong, for people.
-    problem: Option<String>,
-    /// When one of its webhooks was last seen without one of our CAs.
-    lost: Option<i64>,
+    /// The one among them whose certificate is served.
+    pub(crate) issuer: CertificateDer<'static>,
 }
 
 /// A configuration that is kept.
@@ -72,19 +54,6 @@ pub(crate) struct Kept {
     pub(crate) while_of_revision: Option<String>,
 }
 
-/// What is known of a configuration.
-#[derive(Clone, Debug, Default)]
-enum Known {
-    /// It could not be looked at, or another replica does.
-    #[default]
-    Nothing,
-    /// It is not there: no API server calls us by it.
-    Missing,
-    /// It is a tag that points to another revision, or to none.
-    Elsewhere,
-    Entries(Vec<Entry>),
-}
-
 /// What a keeper of one configuration works with.
 #[derive(Clone)]
 pub(crate) struct Tools {
@@ -93,6 +62,8 @@ pub(crate) struct Tools {
     pub(crate) trust: watch::Receiver<Option<Arc<Trust>>>,
     /// Whether this replica has been ready for so long that API servers reach it.
     pub(crate) serving: watch::Receiver<bool>,
+    /// Whether this replica writes.
+    pub(crate) leading: watch::Receiver<bool>,
     pub(crate) clock: Clock,
     pub(crate) reporter: Reporter,
     pub(crate) board: Board,
@@ -115,90 +86,6 @@ pub(crate) async fn keep(kept: &[Kept], tools: &Tools) {
     futures::future::join_all(keepers).await;
 }
 
-impl Board {
-    pub(crate) fn new(kept: &[Kept], gate: Gate, metrics: CertificateMetrics) -> Board {
-        let cards = kept.iter().map(|kept| (kept.name.clone(), Card::default())).collect();
-        let board =
-            Board { cards: Arc::new(Mutex::new(cards)), changed: watch::Sender::new(()), gate, metrics };
-        board.idle();
-        board
-    }
-
-    /// Tells of every change.
-    pub(crate) fn watch(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
-    }
-
-    /// Another replica keeps the configurations.
-    pub(crate) fn idle(&self) {
-        let mut cards = self.lock();
-        for (name, card) in cards.iter_mut() {
-            *card = Card::default();
-            self.metrics.configuration(name, Stands::default());
-        }
-        self.gate.open(if cards.is_empty() {
-            "no webhook configuration is named: somebody else keeps the caBundle"
-        } else {
-            "kept by the replica that leads"
-        });
-    }
-
-    /// Whether every webhook that trusts us at all trusts a CA, and when one was last seen that did not trust all of
-    /// ours. What cannot be looked at does not.
-    pub(crate) fn carried(&self, ca: &CertificateDer<'static>) -> (bool, Option<i64>) {
-        let cards = self.lock();
-        let now = cards.values().all(|card| match &card.known {
-            Known::Nothing => false,
-            Known::Missing | Known::Elsewhere => true,
-            Known::Entries(entries) => entries.iter().all(|entry| {
-                entry.trusts(ca) || matches!(entry.standing, Standing::Foreign { partly: false, .. })
-            }),
-        });
-        (now, cards.values().filter_map(|card| card.lost).max())
-    }
-
-    /// What is wrong, for people.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        self.lock().values().filter_map(|card| card.problem.clone()).collect()
-    }
-
-    fn note(&self, name: &str, known: Known, problem: Option<String>) {
-        let stands = match &known {
-            Known::Entries(entries) => Stands {
-                present: Some(true),
-                in_sync: Some(!entries.is_empty() && entries.iter().all(Entry::trusts_all)),
-                active: Some(!entries.is_empty() && entries.iter().all(|entry| entry.active)),
-            },
-            // There is no caBundle that could be right or wrong.
-            Known::Missing => Stands { present: Some(false), ..Stands::default() },
-            Known::Nothing => Stands { in_sync: Some(false), ..Stands::default() },
-            Known::Elsewhere => Stands::default(),
-        };
-        self.metrics.configuration(name, stands);
-        let mut cards = self.lock();
-        let card = cards.entry(name.to_owned()).or_default();
-        (card.known, card.problem) = (known, problem);
-        let problems: Vec<&str> = cards.values().filter_map(|card| card.problem.as_deref()).collect();
-        let problems = problems.join("; ");
-        if problems.is_empty() {
-            self.gate.open("our webhooks trust our CA");
-        } else {
-            self.gate.contradicted(problems);
-        }
-        drop(cards);
-        self.changed.send_replace(());
-    }
-
-    /// One of the webhooks was seen without one of our CAs.
-    fn lost(&self, name: &str, now: i64) {
-        self.lock().entry(name.to_owned()).or_default().lost = Some(now);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Card>> {
-        self.cards.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Keeps one configuration.
 struct Keeper {
     name: String,
@@ -213,6 +100,8 @@ struct Keeper {
     written: Option<Arc<Trust>>,
     /// Whether all entries were seen with rules: to give them rules again is a repair.
     activated: bool,
+    /// CAs of others in what was seen before.
+    remembered: Remembered,
     /// What kept it from being followed, as it was said last.
     trouble: Option<String>,
 }
@@ -236,6 +125,7 @@ impl Keeper {
             repairs: Repairs::default(),
             written: None,
             activated: false,
+            remembered: Remembered::new(),
             trouble: None,
         }
     }
@@ -250,6 +140,7 @@ impl Keeper {
                 },
                 // Its sender may be gone: it has said all there is to say then.
                 Ok(()) = self.tools.serving.changed() => {}
+                Ok(()) = self.tools.leading.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -258,24 +149,48 @@ impl Keeper {
     /// Looks at what there is and sets what is to be set. Gives the time after which to look again.
     async fn settle(&mut self) -> Duration {
         let Some(trust) = self.tools.trust.borrow_and_update().clone() else { return IDLE };
-        let (pause, failed) = self.set(&trust).await;
-        self.post(&trust, failed);
-        pause
+        // Without its sender nobody renews the Lease any more.
+        let leads = *self.tools.leading.borrow_and_update() && self.tools.leading.has_changed().is_ok();
+        let (pause, failed) = if leads {
+            self.set(&trust).await
+        } else {
+            (self.written, self.activated) = (None, false);
+            (IDLE, None)
+        };
+        self.post(&trust, leads, failed).map_or(pause, |again| again.min(pause))
+    }
+
+    /// How the entries of a configuration stand; remembers what is in them.
+    fn assess(&mut self, configuration: &MutatingWebhookConfiguration, trust: &Trust) -> Vec<Entry> {
+        let view = View {
+            suffixes: &self.tools.suffixes,
+            trusted: &trust.certificates,
+            remembered: &self.remembered,
+            tag: self.while_of_revision.is_some(),
+        };
+        let entries = assess(configuration, view);
+        for entry in &entries {
+            if let Some(others) = entry.remembers() {
+                self.remembered.insert(entry.name.clone(), others);
+            }
+        }
+        entries
     }
 
     /// Sets what is to be set. Gives the time after which to look again, and what went wrong.
     async fn set(&mut self, trust: &Arc<Trust>) -> (Duration, Option<String>) {
         let serving = *self.tools.serving.borrow_and_update();
         for _ in 0..ATTEMPTS {
-            let Sight::There(configuration) = self.follower.sight() else { return (IDLE, None) };
-            if self.is_elsewhere(Some(configuration)) {
+            let Sight::There(configuration) = self.follower.sight().clone() else { return (IDLE, None) };
+            if self.is_elsewhere(Some(&configuration)) {
                 // What it says when it comes back is the work of whoever moved it.
                 self.written = None;
                 return (IDLE, None);
             }
-            let entries = assess(configuration, &self.tools.suffixes, &trust.certificates);
-            let Some(application) = application(configuration, &entries, &trust.bundle, serving) else {
-                if entries.iter().any(|entry| entry.standing == Standing::Right) {
+            let entries = self.assess(&configuration, trust);
+            let Some(application) = application(&configuration, &entries, &trust.bundle, serving) else {
+                let kept = |entry: &Entry| matches!(entry.standing, Standing::Right | Standing::Inherited);
+                if entries.iter().any(kept) {
                     self.written = Some(trust.clone());
                 }
                 self.activated |= !entries.is_empty() && entries.iter().all(|entry| entry.active);
@@ -289,7 +204,11 @@ impl Keeper {
             if let Some(delay) = self.delay(trust, wrong) {
                 let object = &self.what.object;
                 let what = if wrong { "the caBundle" } else { "the list of rules" };
-                let problem = format!("{what} in {object} is changed again and again and is not set at once");
+                let mut problem =
+                    format!("{what} in {object} is changed again and again and is not set at once");
+                if wrong {
+                    problem.push_str(&undone(&self.name, injection(&configuration)));
+                }
                 return (delay, Some(problem));
             }
             let parameters = PatchParams::apply(MANAGER).force();
@@ -306,7 +225,7 @@ impl Keeper {
                     }
                 }
                 Err(failure) => {
-                    self.tools.board.metrics.failed("ca_bundle");
+                    self.tools.board.failed();
                     return (RETRY, Some(failure.to_string()));
                 }
             }
@@ -335,7 +254,12 @@ impl Keeper {
     }
 
     fn wrote(&mut self, entries: &[Entry], trust: &Arc<Trust>, serving: bool) {
-        self.tools.board.metrics.ca_bundle_written(&self.name);
+        self.tools.board.written(&self.name);
+        let abandoned: Vec<&str> = entries
+            .iter()
+            .filter(|entry| entry.standing == Standing::Wrong(Wrong::Abandoned))
+            .map(|entry| entry.name.as_str())
+            .collect();
         let wrong: Vec<String> = entries
             .iter()
             .filter_map(|entry| match entry.standing {
@@ -357,6 +281,13 @@ impl Keeper {
                 self.tools.reporter.happened(Kind::Normal, "CaBundleRepaired", &message);
             }
         }
+        if !abandoned.is_empty() {
+            let message = format!(
+                "the caBundle in {object} is left to this server, and taken over with the CAs in it: {}",
+                abandoned.join(", ")
+            );
+            self.tools.reporter.happened(Kind::Normal, "CaBundleTakenOver", &message);
+        }
         let waited: Vec<&str> = entries
             .iter()
             .filter(|entry| serving && entry.waits())
@@ -370,65 +301,73 @@ impl Keeper {
         }
     }
 
-    /// Puts up how the configuration stands, and says what is wrong.
-    fn post(&mut self, trust: &Trust, failed: Option<String>) {
+    /// Puts up how the configuration stands, and says what is wrong. Gives the time after which to do so again.
+    fn post(&mut self, trust: &Trust, leads: bool, failed: Option<String>) -> Option<Duration> {
         let trouble = self.follower.trouble().map(str::to_owned);
         if trouble.is_some() && trouble != self.trouble {
-            self.tools.board.metrics.failed("ca_bundle");
+            self.tools.board.failed();
         }
         self.trouble.clone_from(&trouble);
         let mut problems: Vec<String> = trouble.into_iter().chain(failed).collect();
-        let known = match self.follower.sight() {
+        let known = match self.follower.sight().clone() {
             Sight::Unknown => Known::Nothing,
             Sight::Missing if self.is_elsewhere(None) => Known::Elsewhere,
-            Sight::There(configuration) if self.is_elsewhere(Some(configuration)) => Known::Elsewhere,
+            Sight::There(configuration) if self.is_elsewhere(Some(&configuration)) => Known::Elsewhere,
             Sight::Missing => {
                 problems.push(format!("{} is missing; nothing calls this server by it", self.what.object));
                 Known::Missing
             }
             Sight::There(configuration) => {
-                let entries = assess(configuration, &self.tools.suffixes, &trust.certificates);
-                if entries.is_empty() {
-                    let suffixes = self.tools.suffixes.join(" or ");
-                    problems
-                        .push(format!("{} has no webhook whose name ends with {suffixes}", self.what.object));
-                }
-                problems.extend(entries.iter().filter_map(|entry| self.conflict(entry)));
-                problems.extend(entries.iter().filter(|entry| entry.holds_key).map(|entry| {
-                    let (name, object) = (&entry.name, &self.what.object);
-                    format!("webhook {name} in {object}: a private key is in its caBundle, which many may read; replace it")
-                }));
+                let entries = self.assess(&configuration, trust);
+                problems.extend(self.remarks(&configuration, &entries, leads));
                 if !entries.iter().all(Entry::trusts_all) {
                     self.tools.board.lost(&self.name, self.tools.clock.now());
                 }
                 Known::Entries(entries)
             }
         };
-        for problem in &problems {
-            if self.tools.reporter.news("the caBundle is not as it should be", problem) {
-                tracing::warn!(config = self.name, problem, "the caBundle is not as it should be");
+        let problem = (!problems.is_empty()).then(|| problems.join("; "));
+        let again = self.tools.board.note(&self.name, Note { known, problem, issuer: &trust.issuer, leads });
+        // The others would only repeat it; but why a replica does not become ready is in its own log.
+        if leads || self.tools.board.is_refused() {
+            for problem in &problems {
+                if self.tools.reporter.news("the caBundle is not as it should be", problem) {
+                    tracing::warn!(config = self.name, problem, "the caBundle is not as it should be");
+                }
             }
         }
-        self.tools.board.note(&self.name, known, (!problems.is_empty()).then(|| problems.join("; ")));
+        again
     }
 
-    /// Who keeps the caBundle of a webhook, if that is not us.
-    fn conflict(&self, entry: &Entry) -> Option<String> {
-        let (name, object) = (&entry.name, &self.what.object);
-        match &entry.standing {
-            Standing::Foreign { by, partly } => {
-                let found = if *partly { "lacks one of our CAs" } else { "does not hold our CA" };
-                let problem = format!(
-                    "webhook {name} in {object}: its caBundle {found} and is kept by {by}; it is left alone until it is \
-                     emptied; accepted is --certificate files if {by} is to keep it"
-                );
-                self.tools.reporter.event(Kind::Warning, "CaBundleConflict", &problem);
-                Some(problem)
-            }
-            Standing::Extended { by } => {
-                Some(format!("webhook {name} in {object}: its caBundle trusts more than our CA, set by {by}"))
-            }
-            Standing::Right | Standing::Wrong(_) => None,
+    /// What people should know of a configuration that is there.
+    fn remarks(
+        &self,
+        configuration: &MutatingWebhookConfiguration,
+        entries: &[Entry],
+        leads: bool,
+    ) -> Vec<String> {
+        let object = &self.what.object;
+        let mut problems = Vec::new();
+        if entries.is_empty() {
+            let suffixes = self.tools.suffixes.join(" or ");
+            problems.push(format!("{object} has no webhook whose name ends with {suffixes}"));
         }
+        match remark(&self.name, entries, injection(configuration)) {
+            Some(Remark::Conflict(problem)) => {
+                if leads {
+                    self.tools.reporter.event(Kind::Warning, "CaBundleConflict", &problem);
+                }
+                problems.push(problem);
+            }
+            Some(Remark::Note(note)) => problems.push(note),
+            None => {}
+        }
+        problems.extend(entries.iter().filter(|entry| entry.holds_key).map(|entry| {
+            let name = &entry.name;
+            format!(
+                "webhook {name} in {object}: a private key is in its caBundle, which many may read; replace it"
+            )
+        }));
+        problems
     }
 }

@@ -36,16 +36,27 @@ const LONGEST_COMMON_NAME: usize = 64;
 pub(crate) fn authority(now: i64, lifetime: i64) -> Result<Made, Error> {
     let key = KeyPair::generate()?;
     let mut parameters = CertificateParams::default();
-    // A name of its own: verifiers find the issuer by name.
-    let digest = Sha256::digest(key.subject_public_key_info());
-    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    parameters.distinguished_name = common_name(&format!("outrigger CA {mark}"));
+    parameters.distinguished_name = common_name(&name_of(&key.subject_public_key_info()));
     parameters.not_before = at(now - BACKDATED);
     parameters.not_after = at(now + lifetime);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = parameters.self_signed(&key)?;
     Ok(made(&certificate, &key))
+}
+
+/// The name of a CA with a key. Each has one of its own: verifiers find the issuer by name.
+fn name_of(key: &[u8]) -> String {
+    let mark: String = Sha256::digest(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("outrigger CA {mark}")
+}
+
+/// Whether a certificate is a CA that was made here, now or before: its name says so, and follows from its key.
+pub(crate) fn is_authority(ca: &CertificateDer<'_>) -> bool {
+    x509_parser::parse_x509_certificate(ca).is_ok_and(|(_, ca)| {
+        let wanted = name_of(ca.public_key().raw);
+        ca.subject().iter_common_name().any(|name| name.as_str().is_ok_and(|name| name == wanted))
+    })
 }
 
 /// Makes a server certificate for `names`, issued by a CA, valid for `lifetime` seconds from now but not longer than

@@ -198,8 +198,8 @@ impl Keeper {
     }
 
     fn serve(&mut self, content: &Arc<Content>) {
-        let leaf = content.leaf.as_ref().filter(|leaf| leaf.issuer.is_some());
-        let (Some(leaf), false) = (leaf, content.trusted.is_empty()) else {
+        let issued = content.leaf.as_ref().and_then(|leaf| Some((leaf, content.trusted.get(leaf.issuer?)?)));
+        let Some((leaf, issuer)) = issued else {
             let mut flaws = content.flaws.clone();
             if content.leaf.is_some() {
                 flaws.push("tls.crt is from no CA of ca.crt".to_owned());
@@ -217,7 +217,8 @@ impl Keeper {
             self.around.metrics.ca(ca.validity.not_after);
         }
         let certificates = content.trusted.iter().map(|ca| ca.der.clone()).collect();
-        let trust = Arc::new(Trust { bundle: content.bundle(), certificates });
+        let issuer = issuer.der.clone();
+        let trust = Arc::new(Trust { bundle: content.bundle(), certificates, issuer });
         self.around.trust.send_if_modified(|before| {
             let changed = before.as_ref() != Some(&trust);
             *before = Some(trust);

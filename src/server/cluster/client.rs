@@ -1,7 +1,8 @@
 //! The client of the API server, from a kubeconfig or from the pod's ServiceAccount.
 //!
 //! A token in a file is read again at least once a minute (`kube::client::auth::TokenFile`), so that a rotated one is in
-//! use long before the old one ends (K-11).
+//! use long before the old one ends (K-11). So is a CA in a file, that of a pod's ServiceAccount or of a kubeconfig, for
+//! the next connection (K-12).
 
 use std::{
     path::PathBuf,
@@ -65,11 +66,21 @@ pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Resul
 
 pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
     let choice = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match &access.kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?,
-        None if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
-        None => Config::infer().await?,
+    let (mut config, kubeconfig) = match &access.kubeconfig {
+        Some(file) => {
+            let kubeconfig = Kubeconfig::read_from(file)?;
+            (Config::from_custom_kubeconfig(kubeconfig.clone(), &choice).await?, Some(kubeconfig))
+        }
+        None if access.context.is_some() => {
+            (Config::from_kubeconfig(&choice).await?, Kubeconfig::read().ok())
+        }
+        None => (Config::infer().await?, Kubeconfig::read().ok()),
     };
+    // That of a pod is known to the library, which reads the file of a kubeconfig once.
+    if config.root_cert_file.is_none() {
+        config.root_cert_file =
+            kubeconfig.and_then(|kubeconfig| ca_file(&kubeconfig, access.context.as_deref()));
+    }
     // In a pod there is none: the library looks at the environment for kubeconfigs alone.
     let named = |names: [&str; 2]| {
         names.into_iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
@@ -92,6 +103,17 @@ pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
 /// compares `NO_PROXY` with the address of the proxy.
 fn is_direct(server: &hyper::Uri, proxy: &str, except: &str) -> bool {
     Matcher::builder().https(proxy).no(except).build().intercept(server).is_none()
+}
+
+/// The file with the CA of the API server, unless the kubeconfig has the CA in itself, which comes first.
+fn ca_file(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<PathBuf> {
+    let chosen = context.or(kubeconfig.current_context.as_deref())?;
+    let context = kubeconfig.contexts.iter().find(|context| context.name == chosen)?.context.as_ref()?;
+    let cluster =
+        kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster)?.cluster.as_ref()?;
+    let file =
+        cluster.certificate_authority.as_ref().filter(|_| cluster.certificate_authority_data.is_none())?;
+    Some(PathBuf::from(file))
 }
 
 /// Counts what passes through.
@@ -210,6 +232,46 @@ mod tests {
         ] {
             assert_eq!(is_direct(server, except), direct, "{server} except {except:?}");
         }
+    }
+
+    // K-12
+    #[tokio::test]
+    async fn the_ca_of_a_kubeconfig_is_read_again_if_it_is_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = rcgen::KeyPair::generate().unwrap();
+        let ca = rcgen::CertificateParams::default().self_signed(&ca).unwrap().pem();
+        std::fs::write(folder.path().join("ca.crt"), &ca).unwrap();
+        let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &ca);
+        let cluster = |name: &str, ca: serde_json::Value| {
+            let mut cluster = serde_json::json!({"server": "https://localhost:6443"});
+            cluster.as_object_mut().unwrap().extend(ca.as_object().unwrap().clone());
+            serde_json::json!({"name": name, "cluster": cluster})
+        };
+        let context =
+            |name: &str| serde_json::json!({"name": name, "context": {"cluster": name, "user": "somebody"}});
+        let file = folder.path().join("config");
+        let contexts = ["file", "inside", "both"].map(context);
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "file",
+            "clusters": [
+                cluster("file", serde_json::json!({"certificate-authority": "ca.crt"})),
+                cluster("inside", serde_json::json!({"certificate-authority-data": encoded})),
+                cluster("both", serde_json::json!({
+                    "certificate-authority": "ca.crt", "certificate-authority-data": encoded,
+                })),
+            ],
+            "contexts": contexts,
+            "users": [{"name": "somebody", "user": {"token": "t"}}],
+        });
+        std::fs::write(&file, kubeconfig.to_string()).unwrap();
+        let found = async |context: Option<&str>| {
+            let access = Access { kubeconfig: Some(file.clone()), context: context.map(ToOwned::to_owned) };
+            config(&access).await.unwrap().root_cert_file
+        };
+        assert_eq!(found(None).await, Some(folder.path().join("ca.crt")));
+        assert_eq!(found(Some("file")).await, Some(folder.path().join("ca.crt")));
+        assert_eq!(found(Some("inside")).await, None);
+        assert_eq!(found(Some("both")).await, None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -41,7 +41,7 @@ pub const SECOND: &str = "outrigger-revision-tag-stable";
 /// The Secret.
 pub const SECRET: &str = "outrigger-certificate";
 /// The ServiceAccount.
-const ACCOUNT: &str = "outrigger";
+pub const ACCOUNT: &str = "outrigger";
 /// The field manager of whoever changes our webhooks.
 const SOMEBODY: &str = "e2e-somebody";
 const SUFFIX: &str = "sidecar-injector.istio.io";
@@ -83,7 +83,11 @@ pub fn other_ca() -> String {
 
 impl Scene {
     pub async fn set(flavour: Flavour) -> Scene {
-        let control_plane = ControlPlane::start(flavour).await;
+        Scene::on(ControlPlane::start(flavour).await).await
+    }
+
+    /// On a control plane that is there.
+    pub async fn on(control_plane: ControlPlane) -> Scene {
         control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
         control_plane.create_namespace(NAMESPACE, &[("istio-injection", "disabled")]).await;
         control_plane.create_service_account(NAMESPACE, ACCOUNT).await;
@@ -94,6 +98,12 @@ impl Scene {
         let scene = Scene { control_plane, client, kubeconfig, bundle };
         scene.grant_without("", "").await;
         scene
+    }
+
+    /// The same with connections made anew, by what the kubeconfig says now.
+    pub async fn again(mut self) -> Scene {
+        self.client = self.control_plane.client().await;
+        self
     }
 
     /// Grants what is documented, but for one verb on one resource.
@@ -155,8 +165,13 @@ impl Scene {
 
     /// An outrigger that keeps certificates and caBundle, with the embedded configuration.
     pub fn outrigger(&self, identity: &str) -> Outrigger {
+        self.outrigger_by(identity, &self.kubeconfig)
+    }
+
+    /// The same with another kubeconfig.
+    pub fn outrigger_by(&self, identity: &str, kubeconfig: &Path) -> Outrigger {
         Outrigger::serve()
-            .flag("kubeconfig", self.kubeconfig.display())
+            .flag("kubeconfig", kubeconfig.display())
             .flag("bundle", self.bundle.display())
             .flag("identity", identity)
             .flag("tls-san", "127.0.0.1")
@@ -340,6 +355,20 @@ impl Scene {
         })
         .await;
         start.elapsed()
+    }
+
+    /// Waits until one of our webhooks trusts our CAs and those of a caBundle, and no others.
+    pub async fn wait_union(&self, name: &str, ours: usize, more: &str) {
+        let read = |bundle: &str| -> std::collections::BTreeSet<Vec<u8>> {
+            let pem = STANDARD.decode(bundle).expect("base64");
+            CertificateDer::pem_slice_iter(&pem).map(|der| der.expect("a certificate").to_vec()).collect()
+        };
+        let both = self.bundle_and(more).await;
+        settled("the caBundle is the union", PATIENCE, async || {
+            let found = self.ca_bundle(name, ours).await;
+            if read(&found) == read(&both) { Ok(()) } else { Err(format!("{} bytes", found.len())) }
+        })
+        .await;
     }
 
     pub async fn wait_in_sync(&self, outrigger: &OutriggerProcess, name: &str) {

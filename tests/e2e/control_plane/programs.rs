@@ -23,6 +23,8 @@ pub struct Layout {
     pub folder: PathBuf,
     /// Port of etcd's clients.
     pub etcd: u16,
+    /// How many bytes etcd stores, unless that is its own business.
+    pub etcd_quota: Option<u64>,
     /// Port of etcd's peers, of which there are none.
     pub etcd_peer: u16,
     /// Port of the API server.
@@ -64,6 +66,9 @@ impl Programs {
             .arg(flag("listen-peer-urls", &peer))
             .arg(flag("initial-advertise-peer-urls", &peer))
             .arg(flag("initial-cluster", format!("e2e={peer}")));
+        if let Some(quota) = layout.etcd_quota {
+            command.arg(flag("quota-backend-bytes", quota));
+        }
         command
     }
 

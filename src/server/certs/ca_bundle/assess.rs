@@ -1,15 +1,26 @@
 //! How the caBundle of our webhooks stands, and whose it is. Pure.
+//!
+//! No CA of somebody else's is taken out of a bundle before its time: replicas with certificates of it may still serve.
+//! So what is taken over, and what is emptied, becomes the union of what was there and our CAs.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Map, Value, json};
 
-use crate::{pem::Pem, server::tls::objections::unreadable, webhook_config};
+use super::super::issue;
+use crate::{
+    pem::{self, Pem},
+    server::tls::objections::unreadable,
+    webhook_config::{self, COMMAND_MANAGER, injection_annotation, is_injector},
+};
 
 /// The field manager that owns what we write.
-pub(crate) const MANAGER: &str = "outrigger-ca-bundle";
+pub(crate) const MANAGER: &str = webhook_config::CA_BUNDLE_MANAGER;
+
+/// The CAs of others that entries held when they were last seen with any, by the name of the entry.
+pub(crate) type Remembered = BTreeMap<String, Vec<CertificateDer<'static>>>;
 
 /// One of our webhooks in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +37,8 @@ pub(crate) struct Entry {
     rules_ours: bool,
     /// The certificates in it.
     certificates: HashSet<CertificateDer<'static>>,
+    /// CAs of others that stay in it, or come back, when we set it; in their order.
+    kept: Vec<CertificateDer<'static>>,
 }
 
 /// How a caBundle stands.
@@ -33,6 +46,8 @@ pub(crate) struct Entry {
 pub(crate) enum Standing {
     /// It is what it should be.
     Right,
+    /// We keep it, and besides our CAs it holds those of whoever kept it before.
+    Inherited,
     /// It holds our CAs and more, and somebody else keeps it: it works, and is left alone.
     Extended {
         /// The field managers.
@@ -58,40 +73,122 @@ pub(crate) enum Wrong {
     Garbage,
     /// It is what we set, or could have set, before.
     Outdated,
+    /// Whoever kept it does so no more: a cainjector without its annotation, or nobody at all.
+    Abandoned,
+    /// A cainjector has left our CAs out of it. Those of today put theirs to what they find, so it lasts.
+    Injected,
 }
 
-/// Looks at every webhook whose name ends with one of `suffixes`, in the order of the configuration.
-pub(crate) fn assess(
-    configuration: &MutatingWebhookConfiguration,
-    suffixes: &[String],
-    trusted: &HashSet<CertificateDer<'static>>,
-) -> Vec<Entry> {
+/// Who keeps a caBundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeper {
+    /// We do, alone or with others.
+    Us,
+    /// A cainjector, which an annotation asks to.
+    Injector,
+    /// Nobody: at most a cainjector once did, which no annotation asks to any more, or a command that left it to us.
+    Nobody,
+    /// Somebody else.
+    Somebody,
+}
+
+/// By what the webhooks of a configuration are looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    /// What the names of ours end with.
+    pub(crate) suffixes: &'a [String],
+    /// Our CAs.
+    pub(crate) trusted: &'a HashSet<CertificateDer<'static>>,
+    pub(crate) remembered: &'a Remembered,
+    /// Whether it is a tag, whose caBundle `outrigger tag set` copies and leaves to us.
+    pub(crate) tag: bool,
+}
+
+/// Looks at every webhook of ours, in the order of the configuration.
+pub(crate) fn assess(configuration: &MutatingWebhookConfiguration, view: View<'_>) -> Vec<Entry> {
+    let View { suffixes, trusted, remembered, tag } = view;
+    let is_injected = injection(configuration).is_some();
+    let leaves_it = |other: &String| is_injector(other) || (tag && other == COMMAND_MANAGER);
     let webhooks = configuration.webhooks.iter().flatten();
     let ours = webhooks.filter(|webhook| suffixes.iter().any(|suffix| ends_with(&webhook.name, suffix)));
     ours.map(|webhook| {
         let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
         let pem = Pem::parse(bundle);
-        let certificates = certificates(&pem);
+        let found = certificates(&pem);
         let (ours, others) = owners(configuration, &webhook.name, &["f:clientConfig", "f:caBundle"]);
         let (rules_ours, _) = owners(configuration, &webhook.name, &["f:rules"]);
-        let active = webhook.rules.as_ref().is_some_and(|rules| !rules.is_empty());
-        let by = if others.is_empty() { "nobody who is known".to_owned() } else { others.join(", ") };
-        let standing = if certificates == *trusted {
-            Standing::Right
-        } else if certificates.is_empty() {
-            let blank = bundle.iter().all(u8::is_ascii_whitespace);
-            Standing::Wrong(if blank { Wrong::Empty } else { Wrong::Garbage })
-        } else if ours || certificates.is_subset(trusted) {
-            Standing::Wrong(Wrong::Outdated)
-        } else if certificates.is_superset(trusted) {
-            Standing::Extended { by }
+        let keeper = if ours {
+            Keeper::Us
+        } else if !others.iter().all(leaves_it) {
+            Keeper::Somebody
+        } else if is_injected && others.iter().any(|other| is_injector(other)) {
+            Keeper::Injector
         } else {
-            Standing::Foreign { by, partly: !certificates.is_disjoint(trusted) }
+            Keeper::Nobody
         };
-        let holds_key = pem.private_key().is_some();
-        Entry { name: webhook.name.clone(), standing, holds_key, active, ours, rules_ours, certificates }
+        let by = if others.is_empty() { "nobody who is known".to_owned() } else { others.join(", ") };
+        let blank = bundle.iter().all(u8::is_ascii_whitespace);
+        let standing = stands(&found, trusted, keeper, by, blank);
+        let foreign = match &standing {
+            Standing::Wrong(Wrong::Empty | Wrong::Garbage) => {
+                remembered.get(&webhook.name).cloned().unwrap_or_default()
+            }
+            // The end of a rotation is the end of what was inherited, too.
+            Standing::Wrong(Wrong::Outdated) if !is_injected && holds_retired(&found, trusted) => Vec::new(),
+            _ => found.clone(),
+        };
+        let kept = foreign.into_iter().filter(|ca| is_of_others(ca, trusted)).collect();
+        Entry {
+            name: webhook.name.clone(),
+            standing,
+            holds_key: pem.private_key().is_some(),
+            active: webhook.rules.as_ref().is_some_and(|rules| !rules.is_empty()),
+            ours,
+            rules_ours,
+            certificates: found.into_iter().collect(),
+            kept,
+        }
     })
     .collect()
+}
+
+/// The annotation that asks a cainjector to write the caBundles of a configuration.
+pub(crate) fn injection(configuration: &MutatingWebhookConfiguration) -> Option<&str> {
+    let annotations = configuration.metadata.annotations.iter().flatten();
+    injection_annotation(annotations.map(|(key, _)| key.as_str()))
+}
+
+fn stands(
+    found: &[CertificateDer<'static>],
+    trusted: &HashSet<CertificateDer<'static>>,
+    keeper: Keeper,
+    by: String,
+    blank: bool,
+) -> Standing {
+    let holds_all = trusted.iter().all(|ca| found.contains(ca));
+    let holds_ours_only = found.iter().all(|ca| trusted.contains(ca));
+    if found.is_empty() {
+        return Standing::Wrong(if blank { Wrong::Empty } else { Wrong::Garbage });
+    }
+    match keeper {
+        _ if holds_all && holds_ours_only => Standing::Right,
+        Keeper::Us if holds_all && !holds_retired(found, trusted) => Standing::Inherited,
+        Keeper::Us => Standing::Wrong(Wrong::Outdated),
+        _ if holds_ours_only => Standing::Wrong(Wrong::Outdated),
+        Keeper::Nobody => Standing::Wrong(Wrong::Abandoned),
+        _ if holds_all => Standing::Extended { by },
+        Keeper::Injector => Standing::Wrong(Wrong::Injected),
+        Keeper::Somebody => Standing::Foreign { by, partly: found.iter().any(|ca| trusted.contains(ca)) },
+    }
+}
+
+/// Whether one of our CAs is in it that is trusted no more.
+fn holds_retired(found: &[CertificateDer<'static>], trusted: &HashSet<CertificateDer<'static>>) -> bool {
+    found.iter().any(|ca| !trusted.contains(ca) && issue::is_authority(ca))
+}
+
+fn is_of_others(ca: &CertificateDer<'static>, trusted: &HashSet<CertificateDer<'static>>) -> bool {
+    !trusted.contains(ca) && !issue::is_authority(ca)
 }
 
 impl Entry {
@@ -107,7 +204,22 @@ impl Entry {
 
     /// Whether an API server that calls this webhook trusts all of the CAs.
     pub(crate) fn trusts_all(&self) -> bool {
-        matches!(self.standing, Standing::Right | Standing::Extended { .. })
+        matches!(self.standing, Standing::Right | Standing::Inherited | Standing::Extended { .. })
+    }
+
+    /// Whether an API server that calls this webhook trusts anybody at all.
+    pub(crate) fn trusts_somebody(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+
+    /// What is to come back should somebody empty it: CAs of others, unless they are in a bundle of ours already. Whoever
+    /// empties that wants to be rid of them.
+    pub(crate) fn remembers(&self) -> Option<Vec<CertificateDer<'static>>> {
+        match self.standing {
+            Standing::Wrong(Wrong::Empty | Wrong::Garbage) => None,
+            _ if self.ours => Some(Vec::new()),
+            _ => Some(self.kept.clone()),
+        }
     }
 }
 
@@ -126,17 +238,16 @@ pub(crate) fn application(
     bundle: &str,
     serving: bool,
 ) -> Option<Value> {
-    use base64::Engine as _;
     let wrong = |entry: &Entry| matches!(entry.standing, Standing::Wrong(_));
+    let right = |entry: &Entry| matches!(entry.standing, Standing::Right | Standing::Inherited);
     let activates = |entry: &Entry| serving && entry.waits();
     entries.iter().any(|entry| wrong(entry) || activates(entry)).then(|| {
-        let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
         let webhooks: Vec<Value> = entries
             .iter()
             .filter_map(|entry| {
                 let mut fields = Map::new();
-                if wrong(entry) || (entry.ours && entry.standing == Standing::Right) {
-                    fields.insert("clientConfig".to_owned(), json!({"caBundle": bundle}));
+                if wrong(entry) || (entry.ours && right(entry)) {
+                    fields.insert("clientConfig".to_owned(), json!({"caBundle": union(bundle, &entry.kept)}));
                 }
                 if activates(entry) || (entry.rules_ours && entry.active) {
                     fields.insert("rules".to_owned(), webhook_config::rules());
@@ -159,10 +270,22 @@ pub(crate) fn application(
     })
 }
 
+/// Our CAs and those of others, in base64.
+fn union(bundle: &str, others: &[CertificateDer<'static>]) -> String {
+    use base64::Engine as _;
+    let others = others.iter().map(|ca| pem::encode(pem::CERTIFICATE, ca));
+    let all: String = std::iter::once(bundle.to_owned()).chain(others).collect();
+    base64::engine::general_purpose::STANDARD.encode(all)
+}
+
 /// The certificates in a bundle, as API servers read it: what is no certificate is passed over.
-fn certificates(bundle: &Pem) -> HashSet<CertificateDer<'static>> {
+fn certificates(bundle: &Pem) -> Vec<CertificateDer<'static>> {
+    let mut seen = HashSet::new();
     let readable = bundle.certificates().filter(|block| unreadable(&block.der).is_none());
-    readable.map(|block| CertificateDer::from(block.der.clone())).collect()
+    readable
+        .filter(|block| seen.insert(&block.der))
+        .map(|block| CertificateDer::from(block.der.clone()))
+        .collect()
 }
 
 /// `rev.a.example.org` ends with `example.org` and with `.example.org`, `b-example.org` with neither.
@@ -190,4 +313,4 @@ fn owners(configuration: &MutatingWebhookConfiguration, webhook: &str, path: &[&
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,9 +5,24 @@ use crate::server::certs::content::pem;
 
 const SUFFIX: &str = "sidecar-injector.istio.io";
 
-fn ca() -> CertificateDer<'static> {
-    super::super::super::issue::authority(1_800_000_000, 1000).unwrap().der
+pub(in super::super) fn ca() -> CertificateDer<'static> {
+    issue::authority(1_800_000_000, 1000).unwrap().der
 }
+
+/// A CA that was not made here.
+pub(in super::super) fn other() -> CertificateDer<'static> {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "somebody's CA");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
+}
+
+pub(in super::super) fn pems(cas: &[&CertificateDer<'static>]) -> String {
+    cas.iter().map(|ca| pem(ca)).collect()
+}
+
+pub(in super::super) const INJECTOR: &str = "cert-manager-cainjector";
+pub(in super::super) const ANNOTATION: &str = "cert-manager.io/inject-ca-from";
 
 /// What is in a caBundle and which manager set it.
 struct Bundle<'a>(&'a str, Option<&'a str>);
@@ -38,11 +53,41 @@ fn configuration(webhooks: &[(&str, Bundle<'_>)]) -> MutatingWebhookConfiguratio
     .unwrap()
 }
 
-fn standing(bundle: &str, manager: Option<&str>, trusted: &[CertificateDer<'static>]) -> Standing {
+fn look(
+    configuration: &MutatingWebhookConfiguration,
+    trusted: &HashSet<CertificateDer<'static>>,
+) -> Vec<Entry> {
+    let (suffixes, remembered) = ([SUFFIX.to_owned()], Remembered::new());
+    assess(configuration, View { suffixes: &suffixes, trusted, remembered: &remembered, tag: false })
+}
+
+/// One entry, in a configuration with this annotation.
+pub(in super::super) fn entry(
+    bundle: &str,
+    manager: Option<&str>,
+    annotation: Option<&str>,
+    trusted: &[&CertificateDer<'static>],
+    remembered: &[&CertificateDer<'static>],
+) -> Entry {
     let name = format!("namespace.{SUFFIX}");
-    let configuration = configuration(&[(&name, Bundle(bundle, manager))]);
-    let entries = assess(&configuration, &[SUFFIX.to_owned()], &trusted.iter().cloned().collect());
-    entries[0].standing.clone()
+    let mut configuration = configuration(&[(&name, Bundle(bundle, manager))]);
+    configuration.metadata.annotations =
+        annotation.map(|annotation| [(annotation.to_owned(), "a/b".to_owned())].into());
+    let trusted = trusted.iter().map(|ca| (*ca).clone()).collect();
+    let remembered = [(name, remembered.iter().map(|ca| (*ca).clone()).collect())].into();
+    let view =
+        View { suffixes: &[SUFFIX.to_owned()], trusted: &trusted, remembered: &remembered, tag: false };
+    assess(&configuration, view).remove(0)
+}
+
+fn standing(bundle: &str, manager: Option<&str>, trusted: &[CertificateDer<'static>]) -> Standing {
+    entry(bundle, manager, None, &trusted.iter().collect::<Vec<_>>(), &[]).standing
+}
+
+/// What the entry is set to, besides our CAs.
+fn kept(entry: &Entry) -> Vec<&CertificateDer<'static>> {
+    assert!(matches!(entry.standing, Standing::Wrong(_)), "{entry:?}");
+    entry.kept.iter().collect()
 }
 
 // T-07
@@ -88,7 +133,7 @@ fn a_private_key_is_seen() {
     let name = format!("namespace.{SUFFIX}");
     let assessed = |bundle: &str| {
         let configuration = configuration(&[(&name, Bundle(bundle, Some("kubectl")))]);
-        assess(&configuration, &[SUFFIX.to_owned()], &[ours.clone()].into()).remove(0)
+        look(&configuration, &[ours.clone()].into()).remove(0)
     };
     let entry = assessed(&format!("{}{key}", pem(&ours)));
     assert_eq!((entry.standing, entry.holds_key), (Standing::Right, true));
@@ -106,11 +151,138 @@ fn what_holds_only_our_own_cas_is_ours_to_set() {
 // O-03
 #[test]
 fn a_bundle_of_somebody_else_is_left_alone() {
-    let by = "cert-manager-cainjector".to_owned();
-    let foreign = standing(&pem(&ca()), Some(&by), &[ca()]);
-    assert_eq!(foreign, Standing::Foreign { by, partly: false });
-    let foreign = standing(&pem(&ca()), None, &[ca()]);
-    assert_eq!(foreign, Standing::Foreign { by: "nobody who is known".to_owned(), partly: false });
+    for by in ["argocd-controller", "kubectl-edit", "helm"] {
+        let by = by.to_owned();
+        let foreign = standing(&pem(&other()), Some(&by), &[ca()]);
+        assert_eq!(foreign, Standing::Foreign { by, partly: false });
+    }
+}
+
+// `helm upgrade` from cert-manager to controller: the annotation is gone, the bookkeeping still names the cainjector.
+#[test]
+fn a_bundle_whose_cainjector_is_not_asked_any_more_is_taken_over_with_its_cas() {
+    let (ours, theirs, earlier) = (ca(), other(), ca());
+    for manager in [Some(INJECTOR), Some("cainjector"), None] {
+        let found = entry(&pem(&theirs), manager, None, &[&ours], &[]);
+        assert_eq!(found.standing, Standing::Wrong(Wrong::Abandoned), "{manager:?}");
+        assert_eq!(kept(&found), [&theirs], "{manager:?}");
+        // A CA of ours from before goes: none of our certificates is of it.
+        let found = entry(&pems(&[&earlier, &theirs]), manager, None, &[&ours], &[]);
+        assert_eq!(kept(&found), [&theirs], "{manager:?}");
+        // One that works is taken over too, or else it would not follow a rotation.
+        let works = entry(&pems(&[&theirs, &ours]), manager, None, &[&ours], &[]);
+        assert_eq!(works.standing, Standing::Wrong(Wrong::Abandoned), "{manager:?}");
+        assert_eq!(kept(&works), [&theirs], "{manager:?}");
+    }
+    // Another annotation of cert-manager asks for nothing.
+    let found =
+        entry(&pem(&theirs), Some(INJECTOR), Some("cert-manager.io/allow-direct-injection"), &[&ours], &[]);
+    assert_eq!(found.standing, Standing::Wrong(Wrong::Abandoned));
+    // Somebody else has had a hand in it.
+    let name = format!("namespace.{SUFFIX}");
+    let mut two = configuration(&[(&name, Bundle(&pem(&theirs), Some(INJECTOR)))]);
+    let mut managed = two.metadata.managed_fields.clone().unwrap();
+    managed.push(managed[0].clone());
+    managed[1].manager = Some("argocd-controller".to_owned());
+    two.metadata.managed_fields = Some(managed);
+    let found = look(&two, &[ours].into()).remove(0);
+    let by = "argocd-controller, cert-manager-cainjector".to_owned();
+    assert_eq!(found.standing, Standing::Foreign { by, partly: false });
+}
+
+// `outrigger tag set` copies what the revision has, CAs of a former keeper included; a rotation must not wait for it.
+#[test]
+fn what_a_command_copied_into_a_tag_is_ours_to_keep() {
+    let (ours, theirs, trusted) = (ca(), other(), HashSet::from([ca()]));
+    let name = format!("namespace.{SUFFIX}");
+    let copied = pems(&[&ours, &theirs]);
+    let configuration = configuration(&[(&name, Bundle(&copied, Some("outrigger")))]);
+    let standing = |tag| {
+        let (suffixes, remembered) = ([SUFFIX.to_owned()], Remembered::new());
+        let view = View { suffixes: &suffixes, trusted: &trusted, remembered: &remembered, tag };
+        assess(&configuration, view).remove(0).standing
+    };
+    assert_eq!(standing(true), Standing::Wrong(Wrong::Abandoned));
+    assert_eq!(standing(false), Standing::Foreign { by: "outrigger".to_owned(), partly: false });
+}
+
+// A cainjector that merges leaves our CAs in; without them nobody could call us.
+#[test]
+fn our_cas_join_what_a_cainjector_keeps() {
+    let (ours, next, theirs) = (ca(), ca(), other());
+    for annotation in [ANNOTATION, "cert-manager.io/inject-ca-from-secret"] {
+        let lacks = entry(&pem(&theirs), Some(INJECTOR), Some(annotation), &[&ours], &[]);
+        assert_eq!(lacks.standing, Standing::Wrong(Wrong::Injected));
+        assert_eq!(kept(&lacks), [&theirs]);
+        let by = INJECTOR.to_owned();
+        let holds = entry(&pems(&[&ours, &theirs]), Some(INJECTOR), Some(annotation), &[&ours], &[]);
+        assert_eq!(holds.standing, Standing::Extended { by });
+        // A rotation: the new CA joins, and the old one leaves without theirs.
+        let begins = entry(&pems(&[&ours, &theirs]), Some(MANAGER), Some(annotation), &[&ours, &next], &[]);
+        assert_eq!(kept(&begins), [&theirs]);
+        let ends = entry(&pems(&[&ours, &next, &theirs]), Some(MANAGER), Some(annotation), &[&next], &[]);
+        assert_eq!(kept(&ends), [&theirs]);
+    }
+}
+
+#[test]
+fn what_was_inherited_leaves_with_the_end_of_a_rotation() {
+    let (ours, next, theirs) = (ca(), ca(), other());
+    let inherited = entry(&pems(&[&ours, &theirs]), Some(MANAGER), None, &[&ours], &[]);
+    assert_eq!(inherited.standing, Standing::Inherited);
+    assert!(inherited.trusts_all() && inherited.trusts(&ours));
+    let begins = entry(&pems(&[&ours, &theirs]), Some(MANAGER), None, &[&ours, &next], &[]);
+    assert_eq!((&begins.standing, kept(&begins)), (&Standing::Wrong(Wrong::Outdated), vec![&theirs]));
+    let ends = entry(&pems(&[&ours, &next, &theirs]), Some(MANAGER), None, &[&next], &[]);
+    assert_eq!((&ends.standing, kept(&ends)), (&Standing::Wrong(Wrong::Outdated), vec![]));
+}
+
+// The advice in a message, followed, is never an outage: certificates of the CAs that were there may still be served.
+#[test]
+fn what_is_emptied_becomes_the_union_of_what_was_there_and_our_cas() {
+    let (ours, theirs) = (ca(), other());
+    for annotation in [None, Some(ANNOTATION)] {
+        for (bundle, manager) in [("", None), ("", Some("kubectl-patch")), ("garbage", Some("kubectl-edit"))]
+        {
+            let emptied = entry(bundle, manager, annotation, &[&ours], &[&theirs, &ours]);
+            assert_eq!(kept(&emptied), [&theirs]);
+        }
+    }
+    let remembers = |bundle: &[&CertificateDer<'static>], manager| {
+        entry(&pems(bundle), Some(manager), None, &[&ours], &[]).remembers()
+    };
+    assert_eq!(remembers(&[&theirs, &ours], "kubectl"), Some(vec![theirs.clone()]));
+    assert_eq!(remembers(&[&ours], "kubectl"), Some(vec![]));
+    // Emptied once more, it holds our CAs alone.
+    assert_eq!(remembers(&[&theirs, &ours], MANAGER), Some(vec![]));
+    assert_eq!(remembers(&[], "kubectl"), None, "what was there before stays in memory");
+}
+
+#[test]
+fn what_is_taken_over_is_written_with_what_was_there() {
+    use base64::Engine as _;
+    let (ours, theirs) = (ca(), other());
+    let (a, b, c) = (format!("a.{SUFFIX}"), format!("b.{SUFFIX}"), format!("c.{SUFFIX}"));
+    let both = pems(&[&ours, &theirs]);
+    let configuration = configuration(&[
+        (&a, Bundle(&pem(&theirs), Some(INJECTOR))),
+        (&b, Bundle(&both, Some(MANAGER))),
+        (&c, Bundle(&pem(&ours), Some(MANAGER))),
+    ]);
+    let entries = look(&configuration, &[ours.clone()].into());
+    let applied = application(&configuration, &entries, &pem(&ours), false).unwrap();
+    let bundles: Vec<String> = applied["webhooks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|webhook| {
+            let bundle = webhook["clientConfig"]["caBundle"].as_str().unwrap();
+            let bundle = base64::engine::general_purpose::STANDARD.decode(bundle).unwrap();
+            String::from_utf8(bundle).unwrap()
+        })
+        .collect();
+    // Those that are right are written again as they are: a field that its manager leaves out is removed.
+    assert_eq!(bundles, [both.clone(), both, pem(&ours)]);
 }
 
 // T-08
@@ -118,10 +290,10 @@ fn a_bundle_of_somebody_else_is_left_alone() {
 fn a_bundle_that_trusts_more_than_our_ca_works_and_is_left_alone() {
     let trusted = [ca(), ca()];
     let by = "kubectl-edit".to_owned();
-    let more = format!("{}{}{}", pem(&trusted[1]), pem(&ca()), pem(&trusted[0]));
+    let more = format!("{}{}{}", pem(&trusted[1]), pem(&other()), pem(&trusted[0]));
     assert_eq!(standing(&more, Some(&by), &trusted), Standing::Extended { by: by.clone() });
     // With one of ours missing a rotation has to wait for it.
-    let part = format!("{}{}", pem(&trusted[0]), pem(&ca()));
+    let part = format!("{}{}", pem(&trusted[0]), pem(&other()));
     assert_eq!(standing(&part, Some(&by), &trusted), Standing::Foreign { by, partly: true });
 }
 
@@ -149,15 +321,15 @@ fn suffixes_end_at_dots() {
 // O-03
 #[test]
 fn only_our_entries_are_written_in_the_order_they_are_in() {
-    let (ours, theirs) = (ca(), ca());
+    let (ours, theirs) = (ca(), other());
     let (b, a, c) = (format!("b.{SUFFIX}"), format!("a.{SUFFIX}"), format!("c.{SUFFIX}"));
     let configuration = configuration(&[
         (&b, Bundle("", None)),
         ("vault.hashicorp.com", Bundle("", None)),
         (&a, Bundle(&pem(&ours), Some(MANAGER))),
-        (&c, Bundle(&pem(&theirs), Some("cainjector"))),
+        (&c, Bundle(&pem(&theirs), Some("argocd-controller"))),
     ]);
-    let entries = assess(&configuration, &[SUFFIX.to_owned()], &[ours.clone()].into());
+    let entries = look(&configuration, &[ours.clone()].into());
     let applied = application(&configuration, &entries, "pem", false).unwrap();
     let names: Vec<_> =
         applied["webhooks"].as_array().unwrap().iter().map(|webhook| &webhook["name"]).collect();
@@ -172,7 +344,7 @@ fn nothing_is_written_when_nothing_is_wrong() {
     let ours = ca();
     let name = format!("a.{SUFFIX}");
     let configuration = configuration(&[(&name, Bundle(&pem(&ours), Some("kubectl")))]);
-    let entries = assess(&configuration, &[SUFFIX.to_owned()], &[ours].into());
+    let entries = look(&configuration, &[ours].into());
     assert_eq!(application(&configuration, &entries, "pem", false), None);
 }
 
@@ -185,17 +357,17 @@ fn with_rules(mut configuration: MutatingWebhookConfiguration, at: usize) -> Mut
 // An entry without rules stops no pod, whatever its policy for failures is: it gets them when somebody serves.
 #[test]
 fn entries_without_rules_get_them_when_a_replica_serves() {
-    let (ours, theirs) = (ca(), ca());
+    let (ours, theirs) = (ca(), other());
     let (a, b, c, d) =
         (format!("a.{SUFFIX}"), format!("b.{SUFFIX}"), format!("c.{SUFFIX}"), format!("d.{SUFFIX}"));
     let trusted: HashSet<_> = [ours.clone()].into();
     let all = configuration(&[
         (&a, Bundle("", None)),
         (&b, Bundle(&pem(&ours), Some(MANAGER))),
-        (&c, Bundle(&pem(&theirs), Some("cainjector"))),
+        (&c, Bundle(&pem(&theirs), Some("argocd-controller"))),
         (&d, Bundle(&format!("{}{}", pem(&theirs), pem(&ours)), Some("kubectl"))),
     ]);
-    let entries = assess(&all, &[SUFFIX.to_owned()], &trusted);
+    let entries = look(&all, &trusted);
     assert!(entries.iter().all(|entry| !entry.active));
     let before = application(&all, &entries, "pem", false).unwrap();
     assert_eq!(before["webhooks"].as_array().unwrap().len(), 2, "the caBundle does not wait");
@@ -214,7 +386,7 @@ fn entries_without_rules_get_them_when_a_replica_serves() {
     );
     // With the right caBundle the rules alone are a reason to write.
     let one = configuration(&[(&b, Bundle(&pem(&ours), Some(MANAGER)))]);
-    let entries = assess(&one, &[SUFFIX.to_owned()], &trusted);
+    let entries = look(&one, &trusted);
     assert_eq!(application(&one, &entries, "pem", false), None);
     assert!(application(&one, &entries, "pem", true).is_some());
 }
@@ -232,7 +404,7 @@ fn rules_of_others_are_left_alone_and_our_own_are_applied_again() {
         {"manager": MANAGER, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields},
     ]))
     .unwrap();
-    let entries = assess(&found, &[SUFFIX.to_owned()], &trusted);
+    let entries = look(&found, &trusted);
     for serving in [false, true] {
         let applied = application(&found, &entries, "pem", serving).unwrap();
         assert_eq!(applied["webhooks"][0].get("rules"), None);
