@@ -1,8 +1,8 @@
 //! The shell: an HTTPS server around the injection, with probes, metrics and an orderly end.
 //!
 //! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
-//! `connection` and `stream` (one connection and its deadlines), `pressure` (what is refused under overload), `tls`, `webhook` (the endpoint), `configuration`
-//! (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases), `supervise` (tasks that do not
+//! `connection` and `stream` (one connection and its deadlines), `pressure` (what is refused under overload), `tls`,
+//! `client_auth` (who may call), `webhook` (the endpoint), `configuration` (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases), `supervise` (tasks that do not
 //! die silently), `telemetry` (the log).
 //!
 //! It may do I/O; it must not decide anything about pods.
@@ -11,6 +11,7 @@
 
 mod admin;
 pub mod certs;
+pub mod client_auth;
 pub mod cluster;
 mod configuration;
 mod connection;
@@ -33,7 +34,7 @@ pub mod tls;
 mod traces;
 pub mod webhook;
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -43,13 +44,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use self::{
-    admin::Admin,
+    admin::{Admin, Doorkeeper},
+    client_auth::{Caller, ClientAuth},
     configuration::{Configuration, Slot},
     connection::Http,
     facts::LiveFacts,
     listener::{Acceptor, Connection},
     metrics::Metrics,
-    options::{Certificate, Options, Origin, Timeouts},
+    options::{AdminAuth, Certificate, Options, Origin, Timeouts},
     pressure::Pressure,
     readiness::Readiness,
     shutdown::{Control, Phase},
@@ -68,6 +70,9 @@ pub enum StartError {
     /// The certificate is refused.
     #[error(transparent)]
     Certificate(#[from] tls::Error),
+    /// What callers are known by is refused.
+    #[error(transparent)]
+    ClientAuth(#[from] client_auth::Error),
     /// There is no way to the API server.
     #[error(transparent)]
     Client(#[from] cluster::client::Error),
@@ -92,6 +97,8 @@ pub struct Handle {
     configuration: Arc<Configuration>,
     certificate_origin: Certificate,
     certificate: Arc<CertificateStore>,
+    client_auth: Option<Arc<ClientAuth>>,
+    client_auth_files: Vec<std::path::PathBuf>,
     readiness: Readiness,
     files: Arc<reload::Files>,
 }
@@ -103,12 +110,12 @@ pub struct Reloaded {
     pub configuration: Result<u64, String>,
     /// Whether the certificate was read, or why it was refused.
     pub certificate: Result<(), String>,
+    /// Whether the CA and the tokens of callers were read, or why one of them was refused.
+    pub client_auth: Result<(), String>,
 }
 
 /// How long the end of the server waits for the Lease to be given back, and for the last traces to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Connections on the admin port.
-const ADMIN_CONNECTIONS: usize = 128;
 
 impl Server {
     /// Loads configuration and certificate, listens on both ports and serves. What comes from files is in use when this
@@ -129,12 +136,14 @@ impl Server {
         let configuration = Arc::new(Configuration::new(source, in_use, gate, metrics.clone()));
         let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
         let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
-        let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;
         let files = Arc::new(reload::Files::new(watched_files(&options)));
         if let Origin::Source(source) = &options.configuration {
             configuration.read(source.as_ref()).map_err(StartError::Configuration)?;
         }
         certificate.read(&options.certificate)?;
+        let client_auth = ClientAuth::new(&options.client_auth, &readiness, metrics.clone())?;
+        let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
+        let tls = tls::server_config(certificate.clone(), options.tls_min_version, verifier)?;
 
         let webhook_socket = listener::bind(options.listen)?;
         let admin_socket = listener::bind(options.admin)?;
@@ -142,8 +151,20 @@ impl Server {
         let admin_address = admin_socket.local_addr()?;
         let listener = TcpListener::from_std(webhook_socket)?;
 
-        let controller =
-            start_cluster(&options, &configuration, &certificate, &readiness, &metrics, &control).await?;
+        let controller = start_cluster(
+            &options,
+            &configuration,
+            &certificate,
+            client_auth.as_ref(),
+            &readiness,
+            &metrics,
+            &control,
+        )
+        .await?;
+        let reviews = match options.admin_auth {
+            AdminAuth::None => None,
+            AdminAuth::Token => Some(cluster::client::config(&options.access).await?),
+        };
         let timeouts = Arc::new(options.timeouts.clone());
         let handle = Handle {
             control: control.clone(),
@@ -151,6 +172,8 @@ impl Server {
             configuration: configuration.clone(),
             certificate_origin: options.certificate.clone(),
             certificate: certificate.clone(),
+            client_auth: client_auth.clone(),
+            client_auth_files: options.client_auth.files(),
             readiness: readiness.clone(),
             files: files.clone(),
         };
@@ -162,8 +185,9 @@ impl Server {
             metrics: metrics.clone(),
             phase: control.watch(),
             log_filter: options.log_filter.clone(),
+            doorkeeper: Doorkeeper::Nobody,
         };
-        serve_admin(admin_socket, admin, &options)?;
+        admin::port::serve(admin_socket, admin, &options, reviews)?;
 
         let pressure = Arc::new(Pressure::default());
         watch_pressure(pressure.clone(), control.watch(), supervisor);
@@ -187,8 +211,8 @@ impl Server {
             let handshake = options.timeouts.handshake;
             move |stream, connection: Connection| {
                 let activity = connection.activity.clone();
-                let serving =
-                    serve_tls(stream, acceptor.clone(), http.clone(), handshake, metrics.clone(), activity);
+                let door = Door { acceptor: acceptor.clone(), within: handshake, auth: client_auth.clone() };
+                let serving = serve_tls(stream, door, http.clone(), metrics.clone(), activity);
                 let phase = phase.clone();
                 tokio::spawn(async move {
                     tokio::select! {
@@ -268,11 +292,13 @@ impl Handle {
             Reloaded {
                 configuration: handle.reload_configuration(),
                 certificate: handle.reload_certificate(),
+                client_auth: handle.reload_client_auth(),
             }
         };
         tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Reloaded {
             configuration: Err("the reload was cut off".to_owned()),
             certificate: Err("the reload was cut off".to_owned()),
+            client_auth: Err("the reload was cut off".to_owned()),
         })
     }
 
@@ -284,6 +310,11 @@ impl Handle {
             }
             Certificate::SelfSigned { .. } | Certificate::Controller(_) => Ok(()),
         }
+    }
+
+    /// A CA in a ConfigMap is watched.
+    fn reload_client_auth(&self) -> Result<(), String> {
+        self.client_auth.as_ref().map_or(Ok(()), |auth| auth.read().map_err(|error| error.to_string()))
     }
 
     fn reload_configuration(&self) -> Result<u64, String> {
@@ -313,6 +344,7 @@ async fn start_cluster(
     options: &Options,
     configuration: &Arc<Configuration>,
     certificate: &Arc<CertificateStore>,
+    client_auth: Option<&Arc<ClientAuth>>,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     control: &Arc<Control>,
@@ -325,10 +357,14 @@ async fn start_cluster(
         Certificate::Controller(controlled) => Some(controlled),
         _ => None,
     };
-    if watched.is_none() && controlled.is_none() {
+    let callers = client_auth.zip(options.client_auth.config_map());
+    if watched.is_none() && controlled.is_none() && callers.is_none() {
         return Ok(None);
     }
     let client = cluster::client::connect_counted(&options.access, metrics.kube_api.clone()).await?;
+    if let Some((auth, of)) = callers {
+        cluster::client_ca::follow(client.clone(), of, auth, readiness, metrics, control.watch());
+    }
     if let Some(watched) = watched {
         let targets = cluster::Targets {
             configuration: configuration.clone(),
@@ -359,6 +395,7 @@ fn watched_files(options: &Options) -> Vec<std::path::PathBuf> {
     if let Certificate::Files { chain, key } = &options.certificate {
         files.extend([chain.clone(), key.clone()]);
     }
+    files.extend(options.client_auth.files());
     files
 }
 
@@ -392,21 +429,37 @@ async fn live(
     finished
 }
 
+/// What a connection passes through before there are requests.
+struct Door {
+    acceptor: TlsAcceptor,
+    within: Duration,
+    auth: Option<Arc<ClientAuth>>,
+}
+
 /// One connection on the webhook's port.
 async fn serve_tls(
     stream: TcpStream,
-    acceptor: TlsAcceptor,
+    door: Door,
     http: Arc<Http<Webhook>>,
-    within: Duration,
     metrics: Arc<Metrics>,
     activity: Arc<Activity>,
 ) {
-    let stream = match tokio::time::timeout(within, acceptor.accept(stream)).await {
+    let Door { acceptor, within, auth } = door;
+    let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+    let handshake = acceptor.accept(stream).into_fallible();
+    let (accepted, refusal) = client_auth::noting(tokio::time::timeout(within, handshake)).await;
+    let stream = match accepted {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             let reason = handshake_failure(&error);
             metrics.handshake_failed(reason);
             tracing::debug!(reason, "a TLS handshake failed");
+            if reason == client_auth::CLIENT_CERTIFICATE
+                && let Some(auth) = auth
+            {
+                auth.report(&refusal.unwrap_or_else(client_auth::no_certificate), peer);
+                client_auth::part(stream).await;
+            }
             return;
         }
         Err(_) => {
@@ -416,11 +469,12 @@ async fn serve_tls(
         }
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    http.serve(stream, http2, activity).await;
+    let caller = auth.map(|auth| Arc::new(Caller::new(auth, peer, stream.get_ref().1.peer_certificates())));
+    http.serve(stream, http2, activity, caller).await;
 }
 
 /// A stable key for why a handshake failed.
-fn handshake_failure(error: &io::Error) -> &'static str {
+pub(crate) fn handshake_failure(error: &io::Error) -> &'static str {
     use rustls::{Error, InvalidMessage};
     let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
@@ -437,55 +491,7 @@ fn handshake_failure(error: &io::Error) -> &'static str {
         Error::PeerIncompatible(_) => "incompatible",
         Error::AlertReceived(_) => "alert",
         Error::NoApplicationProtocol => "alpn",
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => client_auth::CLIENT_CERTIFICATE,
         _ => "other",
     }
-}
-
-/// Serves the admin port on a thread of its own until the server has stopped.
-fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -> io::Result<()> {
-    let metrics = admin.metrics.clone();
-    let phase = admin.phase.clone();
-    let timeouts = Arc::new(options.timeouts.clone());
-    let spared = options.timeouts.spared;
-    // The admin port stays open to the very end: the probe that says "not ready" is on it.
-    let http = |view| {
-        let (timeouts, metrics) = (timeouts.clone(), metrics.clone());
-        Arc::new(Http::new(view, &options.limits, timeouts, metrics, phase.clone(), Phase::Stopped))
-    };
-    let admin = Arc::new(admin);
-    let (near, far) = (http(admin.clone().near()), http(admin.far()));
-    thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        // Made here: a runtime must not be dropped inside another one, should the thread not start.
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "cannot serve the admin port");
-                return;
-            }
-        };
-        runtime.block_on(async move {
-            let Ok(listener) = TcpListener::from_std(socket) else { return };
-            let connections = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
-            let serve = |stream: TcpStream, connection: Connection| {
-                let is_near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
-                let http = if is_near { near.clone() } else { far.clone() };
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = http.serve(stream, false, connection.activity.clone()) => {}
-                        () = connection.activity.evicted.notified() => {}
-                    }
-                });
-            };
-            let how = Acceptor {
-                name: "admin",
-                permits: connections,
-                spared,
-                phase,
-                until: Phase::Stopped,
-                metrics,
-            };
-            listener::accept(listener, how, serve).await;
-        });
-    })?;
-    Ok(())
 }

@@ -61,6 +61,7 @@ mod e2e {
     pub mod balancer;
     mod certificates;
     mod chart;
+    mod client_auth;
     mod commands;
     mod configuration;
     pub mod control_plane;

@@ -1,5 +1,6 @@
 //! `outrigger serve`: flags to options, signals to phases, one line when ready.
 
+mod callers;
 mod cluster;
 
 use std::{
@@ -16,7 +17,10 @@ use prometheus_client::metrics::counter::Counter;
 use rustls::pki_types::ServerName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::cluster::{CertificateFlag, InCluster};
+use self::{
+    callers::Callers,
+    cluster::{CertificateFlag, InCluster},
+};
 use super::cluster::Cluster;
 use crate::server::{
     Handle, Server, StartError,
@@ -88,6 +92,8 @@ pub struct Serve {
     cluster: Cluster,
     #[command(flatten)]
     in_cluster: InCluster,
+    #[command(flatten)]
+    callers: Callers,
     #[command(flatten)]
     tuning: Tuning,
 }
@@ -206,7 +212,7 @@ impl Serve {
             Some(CertificateFlag::Controller) if self.standalone => {
                 Some("--certificate controller needs a cluster, which --standalone does without")
             }
-            _ => None,
+            _ => self.callers.contradiction(self.standalone),
         }
     }
 
@@ -236,6 +242,8 @@ impl Serve {
                 MinVersion::V1_2 => TlsVersion::V1_2,
                 MinVersion::V1_3 => TlsVersion::V1_3,
             },
+            admin_auth: self.callers.admin(),
+            client_auth: self.callers.options(),
             configuration,
             limits: Limits {
                 connections: self.tuning.max_connections,
@@ -326,7 +334,7 @@ async fn serve(options: Options, format: Format, lines: &Lines) -> ExitCode {
             let code = match error {
                 StartError::Io(_) => ERROR,
                 StartError::Client(_) => UNAVAILABLE,
-                StartError::Configuration(_) | StartError::Certificate(_) => DATA,
+                StartError::Configuration(_) | StartError::Certificate(_) | StartError::ClientAuth(_) => DATA,
             };
             let advice = match error {
                 StartError::Client(client::Error::Neither(_)) => {
@@ -366,6 +374,7 @@ fn reload(handle: &Handle) {
         tracing::info!(
             configuration = reloaded.configuration.is_ok(),
             certificate = reloaded.certificate.is_ok(),
+            client_auth = reloaded.client_auth.is_ok(),
             "configuration and certificate were read again"
         );
     });

@@ -122,12 +122,20 @@ async fn reload(handle: &Handle, changed: &[PathBuf]) {
         Certificate::Files { chain, key } => path == chain || path == key,
         _ => false,
     };
+    let of_callers = |path: &PathBuf| handle.client_auth_files.contains(path);
     let certificate = changed.iter().any(of_certificate);
-    let configuration = changed.iter().any(|path| !of_certificate(path));
-    tracing::debug!(configuration, certificate, "files have changed");
+    let callers = changed.iter().any(of_callers);
+    let configuration = changed.iter().any(|path| !of_certificate(path) && !of_callers(path));
+    tracing::debug!(configuration, certificate, callers, "files have changed");
     // What goes wrong is logged and counted where it does; the last good one stays.
     if certificate {
         reload_certificate(handle).await;
+    }
+    if callers {
+        let failed = cut_off(handle, |handle| drop(handle.reload_client_auth())).await;
+        if let Some(auth) = handle.client_auth.as_ref().filter(|_| failed) {
+            auth.refused_ca(CUT_OFF);
+        }
     }
     if configuration && cut_off(handle, |handle| drop(handle.reload_configuration())).await {
         handle.configuration.refused(CUT_OFF);

@@ -94,9 +94,18 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts a control plane and waits until it is ready; a few seconds.
     pub async fn start(flavour: Flavour) -> ControlPlane {
+        ControlPlane::start_with(flavour, |_, _| Vec::new()).await
+    }
+
+    /// Starts a control plane whose API server has further flags. They may name files that are written first, into the
+    /// control plane's folder.
+    pub async fn start_with(
+        flavour: Flavour,
+        flags: impl Fn(&Path, &Authority) -> Vec<String>,
+    ) -> ControlPlane {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match ControlPlane::attempt(flavour).await {
+            match ControlPlane::attempt(flavour, &flags).await {
                 Ok(started) => return started,
                 Err(error) => last = error,
             }
@@ -104,13 +113,22 @@ impl ControlPlane {
         panic!("the control plane does not start: {last}");
     }
 
-    async fn attempt(flavour: Flavour) -> Result<ControlPlane, String> {
+    async fn attempt(
+        flavour: Flavour,
+        flags: &impl Fn(&Path, &Authority) -> Vec<String>,
+    ) -> Result<ControlPlane, String> {
         let folder = tempfile::Builder::new().prefix("outrigger-e2e-").tempdir().expect("a folder");
         let janitor = Janitor::of(folder.path()).expect("a janitor");
         let path = folder.path().to_path_buf();
-        let layout =
-            Layout { folder: path.clone(), etcd: free_port(), etcd_peer: free_port(), api: free_port() };
+        let mut layout = Layout {
+            folder: path.clone(),
+            etcd: free_port(),
+            etcd_peer: free_port(),
+            api: free_port(),
+            flags: Vec::new(),
+        };
         let authority = write_identities(&layout).expect("files in a temporary folder");
+        layout.flags = flags(&path, &authority);
         let mut control_plane = ControlPlane {
             controller_manager: None,
             apiserver: None,

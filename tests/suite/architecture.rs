@@ -85,6 +85,7 @@ const SHELL_CRATES: &[&str] = &[
     "rcgen",
     "rustls",
     "socket2",
+    "subtle",
     "tokio",
     "tokio_rustls",
     "tower",

@@ -15,9 +15,9 @@ use std::{
 
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, StatusCode,
+    HeaderMap, Method, StatusCode, Version,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -34,6 +34,7 @@ use super::{
 #[cfg(feature = "otlp")]
 use crate::server::traces::{Finished, Traces};
 use crate::server::{
+    client_auth::{Admission, Caller},
     configuration::{Active, Configuration},
     connection::{Endpoint, Response},
     metrics::{Metrics, Outcome, SHED},
@@ -101,6 +102,12 @@ impl Webhook {
 
 impl Endpoint for Webhook {
     async fn answer(self: Arc<Self>, request: Request, arrived: time::Instant) -> Response {
+        if let Some(caller) = request.extensions().get::<Arc<Caller>>() {
+            let admission = caller.admit(request.headers());
+            if admission != Admission::Granted {
+                return self.unauthenticated(request, arrived, admission).await;
+            }
+        }
         if !is_ours(request.uri().path()) {
             return refusal(StatusCode::NOT_FOUND, "there is nothing here; accepted is POST /inject");
         }
@@ -142,6 +149,36 @@ impl Webhook {
         if !body::discard(&head.headers, body, deadline.bound(self.body_within)).await {
             close(&mut response);
         }
+        response
+    }
+
+    /// Refuses a caller, with as little work as there can be. It is not told what would be accepted; the log is, now and
+    /// then.
+    async fn unauthenticated(
+        &self,
+        request: Request,
+        arrived: time::Instant,
+        admission: Admission,
+    ) -> Response {
+        let (head, body) = request.into_parts();
+        self.metrics.unauthenticated(UNAUTHENTICATED);
+        let mut response = if admission == Admission::Elsewhere {
+            let text = "the certificate of this connection is accepted no more; try again on another one";
+            let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+            // An HTTP/2 client has to hear of the end of the connection first.
+            let after = if head.version == Version::HTTP_2 { "1" } else { "0" };
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(after));
+            response
+        } else {
+            let text =
+                "the caller is not authenticated: outrigger's log says what was found, and what is accepted";
+            let mut response = refusal(StatusCode::UNAUTHORIZED, text);
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        };
+        let deadline = Deadline::of(head.uri.query(), arrived);
+        body::discard(&head.headers, body, deadline.bound(self.body_within)).await;
+        close(&mut response);
         response
     }
 
@@ -279,6 +316,8 @@ impl Webhook {
     }
 }
 
+/// Reason of requests whose caller may not call.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 /// Reason of requests whose peer went away.
 const CLIENT_GONE: &str = "CLIENT_GONE";
 
