@@ -2,8 +2,8 @@
 //!
 //! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
 //! `connection`, `stream` and `frames` (one connection, its deadlines and its floods), `crowd`, `activity` and `budget`
-//! (who gives way when connections or memory run short), `pressure` (what is refused under overload), `tls`, `webhook`
-//! (the endpoint), `configuration` (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases),
+//! (who gives way when connections or memory run short), `pressure` (what is refused under overload), `tls`, `client_auth` (who may
+//! call), `webhook` (the endpoint), `configuration` (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases),
 //! `supervise` (tasks that do not die silently), `telemetry` (the log).
 //!
 //! It may do I/O; it must not decide anything about pods.
@@ -14,6 +14,7 @@ mod activity;
 mod admin;
 mod budget;
 pub mod certs;
+pub mod client_auth;
 pub mod cluster;
 mod configuration;
 mod connection;
@@ -41,7 +42,7 @@ pub mod tls;
 mod traces;
 pub mod webhook;
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -52,14 +53,15 @@ use tokio_rustls::TlsAcceptor;
 
 use self::{
     activity::Activity,
-    admin::Admin,
+    admin::{Admin, Doorkeeper},
+    client_auth::{Caller, ClientAuth},
     configuration::{Configuration, Slot, Unread},
     connection::Http,
     crowd::Crowd,
     facts::LiveFacts,
     listener::{Acceptor, Connection},
-    metrics::{Held, Metrics},
-    options::{Certificate, Options, Origin, Timeouts},
+    metrics::Metrics,
+    options::{AdminAuth, Certificate, Options, Origin, Timeouts},
     pressure::Pressure,
     readiness::Readiness,
     reload::Part,
@@ -78,6 +80,9 @@ pub enum StartError {
     /// The certificate is refused.
     #[error(transparent)]
     Certificate(#[from] tls::Error),
+    /// What callers are known by is refused.
+    #[error(transparent)]
+    ClientAuth(#[from] client_auth::Error),
     /// There is no way to the API server.
     #[error(transparent)]
     Client(#[from] cluster::client::Error),
@@ -102,6 +107,8 @@ pub struct Handle {
     configuration: Arc<Configuration>,
     certificate_origin: Certificate,
     certificate: Arc<CertificateStore>,
+    client_auth: Option<Arc<ClientAuth>>,
+    client_auth_files: Arc<reload::Files>,
     readiness: Readiness,
     configuration_files: Arc<reload::Files>,
     certificate_files: Arc<reload::Files>,
@@ -114,6 +121,8 @@ pub struct Reloaded {
     pub configuration: Result<u64, String>,
     /// Whether the certificate was read, or why it was refused.
     pub certificate: Result<(), String>,
+    /// Whether the CA and the tokens of callers were read, or why one of them was refused.
+    pub client_auth: Result<(), String>,
 }
 
 /// Seconds. Clocks may be set.
@@ -140,8 +149,7 @@ impl Server {
         let configuration = Arc::new(Configuration::new(source, in_use, gate, metrics.clone()));
         let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
         let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
-        let tls = tls::server_config(certificate.clone(), options.tls_min_version)?;
-        let [configuration_files, certificate_files] =
+        let [configuration_files, certificate_files, client_auth_files] =
             watched_files(&options).map(|files| Arc::new(reload::Files::new(files)));
         // Who writes is not known before files are watched.
         let nobody = || None;
@@ -150,6 +158,9 @@ impl Server {
             read.map_err(|unread| StartError::Configuration(unread.to_string()))?;
         }
         certificate.read(&options.certificate, nobody)?;
+        let client_auth = ClientAuth::new(&options.client_auth, &readiness, metrics.clone())?;
+        let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
+        let tls = tls::server_config(certificate.clone(), options.tls_min_version, verifier)?;
 
         let webhook_socket = listener::bind(options.listen)?;
         let admin_socket = listener::bind(options.admin)?;
@@ -157,8 +168,20 @@ impl Server {
         let admin_address = admin_socket.local_addr()?;
         let listener = TcpListener::from_std(webhook_socket)?;
 
-        let controller =
-            start_cluster(&options, &configuration, &certificate, &readiness, &metrics, &control).await?;
+        let controller = start_cluster(
+            &options,
+            &configuration,
+            &certificate,
+            client_auth.as_ref(),
+            &readiness,
+            &metrics,
+            &control,
+        )
+        .await?;
+        let reviews = match options.admin_auth {
+            AdminAuth::None => None,
+            AdminAuth::Token => Some(cluster::client::config(&options.access).await?),
+        };
         let timeouts = Arc::new(options.timeouts.clone());
         let handle = Handle {
             control: control.clone(),
@@ -166,14 +189,18 @@ impl Server {
             configuration: configuration.clone(),
             certificate_origin: options.certificate.clone(),
             certificate: certificate.clone(),
+            client_auth: client_auth.clone(),
+            client_auth_files: client_auth_files.clone(),
             readiness: readiness.clone(),
             configuration_files: configuration_files.clone(),
             certificate_files: certificate_files.clone(),
         };
         let supervisor = Supervisor::new(metrics.panics.clone());
-        for (part, files) in
-            [(Part::Configuration, configuration_files), (Part::Certificate, certificate_files)]
-        {
+        for (part, files) in [
+            (Part::Configuration, configuration_files),
+            (Part::Certificate, certificate_files),
+            (Part::Callers, client_auth_files),
+        ] {
             let (phase, pace) = (control.watch(), options.pace.clone());
             reload::watch(part, files, handle.clone(), phase, pace, supervisor.clone());
         }
@@ -183,8 +210,9 @@ impl Server {
             metrics: metrics.clone(),
             phase: control.watch(),
             log_filter: options.log_filter.clone(),
+            doorkeeper: Doorkeeper::Nobody,
         };
-        serve_admin(admin_socket, admin, &options)?;
+        admin::port::serve(admin_socket, admin, &options, reviews)?;
 
         let pressure = Arc::new(Pressure::default());
         watch_pressure(pressure.clone(), control.watch(), supervisor);
@@ -209,8 +237,8 @@ impl Server {
             let handshake = options.timeouts.handshake;
             move |stream, connection: Connection| {
                 let activity = connection.activity.clone();
-                let serving =
-                    serve_tls(stream, acceptor.clone(), http.clone(), handshake, metrics.clone(), activity);
+                let door = Door { acceptor: acceptor.clone(), within: handshake, auth: client_auth.clone() };
+                let serving = serve_tls(stream, door, http.clone(), metrics.clone(), activity);
                 let phase = phase.clone();
                 tokio::spawn(async move {
                     tokio::select! {
@@ -309,9 +337,14 @@ impl Handle {
             let handle = self.clone();
             move || handle.reload_certificate()
         });
-        // At once: neither waits for a file system that the other one is on.
-        let (configuration, certificate) = tokio::join!(of_configuration, of_certificate);
-        Reloaded { configuration, certificate }
+        let of_callers = asked_for(&self.client_auth_files, {
+            let handle = self.clone();
+            move || handle.reload_client_auth()
+        });
+        // At once: none waits for a file system that another one is on.
+        let (configuration, certificate, client_auth) =
+            tokio::join!(of_configuration, of_certificate, of_callers);
+        Reloaded { configuration, certificate, client_auth }
     }
 
     /// A certificate that was made here stays as it is.
@@ -325,6 +358,14 @@ impl Handle {
         if let Err(tls::Error::Busy(_)) = &read {
             files.forget();
         }
+        read.map_err(|error| error.to_string())
+    }
+
+    /// A CA in a ConfigMap is watched.
+    fn reload_client_auth(&self) -> Result<(), String> {
+        let Some(auth) = &self.client_auth else { return Ok(()) };
+        let read = auth.read();
+        self.client_auth_files.taken(read.is_ok());
         read.map_err(|error| error.to_string())
     }
 
@@ -376,6 +417,7 @@ async fn start_cluster(
     options: &Options,
     configuration: &Arc<Configuration>,
     certificate: &Arc<CertificateStore>,
+    client_auth: Option<&Arc<ClientAuth>>,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     control: &Arc<Control>,
@@ -388,10 +430,14 @@ async fn start_cluster(
         Certificate::Controller(controlled) => Some(controlled),
         _ => None,
     };
-    if watched.is_none() && controlled.is_none() {
+    let callers = client_auth.zip(options.client_auth.config_map());
+    if watched.is_none() && controlled.is_none() && callers.is_none() {
         return Ok(None);
     }
     let client = cluster::client::connect_counted(&options.access, metrics.kube_api.clone()).await?;
+    if let Some((auth, of)) = callers {
+        cluster::client_ca::follow(client.clone(), of, auth, readiness, metrics, control.watch());
+    }
     if let Some(watched) = watched {
         let targets = cluster::Targets {
             configuration: configuration.clone(),
@@ -414,7 +460,7 @@ async fn start_cluster(
 }
 
 /// The files whose change is a reason to reload: those of the configuration, and those of the certificate.
-fn watched_files(options: &Options) -> [Vec<std::path::PathBuf>; 2] {
+fn watched_files(options: &Options) -> [Vec<std::path::PathBuf>; 3] {
     let of_configuration = match &options.configuration {
         Origin::Source(source) => source.files(),
         Origin::Cluster(_) => Vec::new(),
@@ -423,7 +469,7 @@ fn watched_files(options: &Options) -> [Vec<std::path::PathBuf>; 2] {
         Certificate::Files { chain, key } => vec![chain.clone(), key.clone()],
         Certificate::SelfSigned { .. } | Certificate::Controller(_) => Vec::new(),
     };
-    [of_configuration, of_certificate]
+    [of_configuration, of_certificate, options.client_auth.files()]
 }
 
 /// From the first signal to the end. Tells whether every connection ended by itself.
@@ -456,21 +502,37 @@ async fn live(
     finished
 }
 
+/// What a connection passes through before there are requests.
+struct Door {
+    acceptor: TlsAcceptor,
+    within: Duration,
+    auth: Option<Arc<ClientAuth>>,
+}
+
 /// One connection on the webhook's port.
 async fn serve_tls(
     stream: TcpStream,
-    acceptor: TlsAcceptor,
+    door: Door,
     http: Arc<Http<Webhook>>,
-    within: Duration,
     metrics: Arc<Metrics>,
     activity: Arc<Activity>,
 ) {
-    let stream = match tokio::time::timeout(within, acceptor.accept(stream)).await {
+    let Door { acceptor, within, auth } = door;
+    let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+    let handshake = acceptor.accept(stream).into_fallible();
+    let (accepted, refusal) = client_auth::noting(tokio::time::timeout(within, handshake)).await;
+    let stream = match accepted {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             let reason = handshake_failure(&error);
             metrics.handshake_failed(reason);
             tracing::debug!(reason, "a TLS handshake failed");
+            if reason == client_auth::CLIENT_CERTIFICATE
+                && let Some(auth) = auth
+            {
+                auth.report(&refusal.unwrap_or_else(client_auth::no_certificate), peer);
+                client_auth::part(stream).await;
+            }
             return;
         }
         Err(_) => {
@@ -480,11 +542,12 @@ async fn serve_tls(
         }
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    http.serve(stream, http2, activity).await;
+    let caller = auth.map(|auth| Arc::new(Caller::new(auth, peer, stream.get_ref().1.peer_certificates())));
+    http.serve(stream, http2, activity, caller).await;
 }
 
 /// A stable key for why a handshake failed.
-fn handshake_failure(error: &io::Error) -> &'static str {
+pub(crate) fn handshake_failure(error: &io::Error) -> &'static str {
     use rustls::{Error, InvalidMessage};
     let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
@@ -501,56 +564,7 @@ fn handshake_failure(error: &io::Error) -> &'static str {
         Error::PeerIncompatible(_) => "incompatible",
         Error::AlertReceived(_) => "alert",
         Error::NoApplicationProtocol => "alpn",
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => client_auth::CLIENT_CERTIFICATE,
         _ => "other",
     }
-}
-
-/// Serves the admin port on a thread of its own until the server has stopped.
-fn serve_admin(socket: std::net::TcpListener, admin: Admin, options: &Options) -> io::Result<()> {
-    let metrics = admin.metrics.clone();
-    let phase = admin.phase.clone();
-    let timeouts = Arc::new(options.timeouts.clone());
-    let (spared, most) = (options.timeouts.spared, options.limits.admin_connections);
-    // The admin port stays open to the very end: the probe that says "not ready" is on it.
-    let http = |view| {
-        let (timeouts, metrics) = (timeouts.clone(), metrics.clone());
-        Arc::new(Http::new(view, &options.limits, timeouts, metrics, phase.clone(), Phase::Stopped))
-    };
-    let admin = Arc::new(admin);
-    let (near, far) = (http(admin.clone().near()), http(admin.far()));
-    thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        // Made here: a runtime must not be dropped inside another one, should the thread not start.
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "cannot serve the admin port");
-                return;
-            }
-        };
-        runtime.block_on(async move {
-            let Ok(listener) = TcpListener::from_std(socket) else { return };
-            let connections = Arc::new(Semaphore::new(most));
-            let serve = |stream: TcpStream, connection: Connection| {
-                let is_near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
-                let http = if is_near { near.clone() } else { far.clone() };
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = http.serve(stream, false, connection.activity.clone()) => {}
-                        () = connection.activity.evicted.notified() => {}
-                    }
-                });
-            };
-            let how = Acceptor {
-                name: "admin",
-                permits: connections,
-                crowd: Crowd::new(usize::MAX, Held::default(), metrics.clone()),
-                spared,
-                phase,
-                until: Phase::Stopped,
-                metrics,
-            };
-            listener::accept(listener, how, serve).await;
-        });
-    })?;
-    Ok(())
 }

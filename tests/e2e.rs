@@ -66,6 +66,7 @@ mod e2e {
     mod cert_manager;
     mod certificates;
     mod chart;
+    mod client_auth;
     pub mod commands;
     mod configuration;
     pub mod control_plane;

@@ -17,6 +17,15 @@ mod cli;
 #[cfg(feature = "server")]
 #[path = "suite/cli_cluster.rs"]
 mod cli_cluster;
+#[cfg(feature = "server")]
+#[path = "suite/client_auth.rs"]
+mod client_auth;
+#[cfg(feature = "server")]
+#[path = "suite/client_identity.rs"]
+mod client_identity;
+#[cfg(feature = "server")]
+#[path = "suite/client_tokens.rs"]
+mod client_tokens;
 #[path = "suite/compat.rs"]
 mod compat;
 #[path = "suite/conformance.rs"]

@@ -100,7 +100,7 @@ class TheWebhooks(unittest.TestCase):
 
     def is_given_its_rules_by_the_server(self, name):
         """Without rules an entry stops no pod. Where nobody would put them in they are there from the start."""
-        return name not in ("remote", "cert-manager", "cert-manager-issuer", "files-mode", "files-istio", "static")
+        return name not in ("remote", "callers-mounted", "cert-manager", "cert-manager-issuer", "files-mode", "files-istio", "static")
 
     def test_have_no_rules_before_a_replica_serves_where_the_server_can_put_them_in(self):
         for name in WITH_SERVER:
@@ -324,6 +324,122 @@ def istio_injects(injection, rev, pod_rev, wish, revisions, default, everywhere)
     return default and everywhere
 
 
+class TheCallers(unittest.TestCase):
+    """Who may call the webhook and who may read metrics, and from where."""
+
+    def test_are_known_by_a_config_map_that_is_watched_or_mounted(self):
+        flags = arguments("callers")
+        self.assertEqual(flags["--client-auth"], "require")
+        self.assertEqual(flags["--client-ca-configmap"], "kube-system/extension-apiserver-authentication:client-ca-file")
+        self.assertEqual(flags["--client-allowed-names"], "outrigger-apiserver-client,spiffe://example/api")
+        self.assertEqual(flags["--client-token-file"], "/etc/outrigger/callers/tokens")
+        role, = [d for (kind, name), d in rendered("callers").items() if kind == "Role" and name == "outrigger-callers"]
+        self.assertEqual(role["metadata"]["namespace"], "kube-system")
+        self.assertEqual(role["rules"], [{
+            "apiGroups": [""], "resources": ["configmaps"],
+            "resourceNames": ["extension-apiserver-authentication"], "verbs": ["list", "watch"],
+        }])
+        binding = rendered("callers")["RoleBinding", "outrigger-callers"]
+        self.assertEqual(binding["subjects"][0]["namespace"], NAMESPACE)
+
+        flags = arguments("callers-mounted")
+        self.assertEqual(flags["--client-auth"], "request")
+        self.assertEqual(flags["--client-ca-file"], "/etc/outrigger/callers/ca.crt")
+        self.assertEqual(flags["--client-allowed-names"], "*")
+        pod = only("callers-mounted", "Deployment")["spec"]["template"]["spec"]
+        volume, = [volume for volume in pod["volumes"] if volume["name"] == "callers"]
+        source, = volume["projected"]["sources"]
+        self.assertEqual(source["configMap"], {"name": "callers", "items": [{"key": "ca.crt", "path": "ca.crt"}]})
+        self.assertFalse(of_kind("callers-mounted", "Role"), "nothing is asked of the API server")
+
+    def test_have_a_rule_of_the_own_role_in_the_own_namespace(self):
+        sets = ["clientAuth.mode=require", "clientAuth.configMap.name=callers", 'clientAuth.allowedNames=["api"]']
+        roles = {d["metadata"]["name"]: d for d in objects(render("default", sets=sets)) if d["kind"] == "Role"}
+        self.assertEqual(list(roles), ["outrigger"])
+        named = [rule["resourceNames"] for rule in roles["outrigger"]["rules"] if rule["resources"] == ["configmaps"]]
+        self.assertEqual(named, [["outrigger"], ["callers"]])
+
+    def test_are_everybody_unless_something_else_is_said(self):
+        for name in WITH_SERVER:
+            if not name.startswith("callers"):
+                with self.subTest(name):
+                    flags = arguments(name)
+                    self.assertFalse([flag for flag in flags if flag.startswith(("--client-", "--admin-auth"))])
+
+    def test_of_metrics_are_asked_about_and_come_over_tls(self):
+        self.assertEqual(arguments("callers")["--admin-auth"], "token")
+        rules = rendered("callers")["ClusterRole", "outrigger"]["rules"]
+        for group, resource in (
+            ("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews"),
+        ):
+            self.assertIn({"apiGroups": [group], "resources": [resource], "verbs": ["create"]}, rules)
+        reader = rendered("callers")["ClusterRole", "outrigger-metrics-reader"]
+        self.assertEqual(reader["rules"], [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}])
+        endpoint, = only("callers", "ServiceMonitor")["spec"]["endpoints"]
+        self.assertEqual(endpoint["scheme"], "https")
+        self.assertEqual(endpoint["tlsConfig"]["ca"], {"secret": {"name": "outrigger-certificate", "key": "ca.crt"}})
+        self.assertEqual(endpoint["authorization"]["credentials"]["name"], "prometheus-token")
+        for name in WITH_SERVER:
+            if name != "callers":
+                text = render(name)
+                with self.subTest(name):
+                    self.assertNotIn("tokenreviews", text)
+                    self.assertNotIn("metrics-reader", text)
+
+    def test_on_loopback_are_probed_there(self):
+        deployment, = [d for d in objects(render("default", sets=["hostNetwork=true", "server.adminListen=loopback"]))
+                       if d["kind"] == "Deployment"]
+        container, = deployment["spec"]["template"]["spec"]["containers"]
+        self.assertIn("--admin=127.0.0.1:8080", container["args"])
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            self.assertEqual(container[probe]["httpGet"]["host"], "127.0.0.1")
+            of_default = only("default", "Deployment")["spec"]["template"]["spec"]["containers"][0]
+            self.assertNotIn("host", of_default[probe]["httpGet"])
+
+    def test_of_metrics_are_asked_about_where_nothing_else_is_asked(self):
+        deployment, = [d for d in objects(render("files-mode", sets=["server.adminAuth=token"])) if d["kind"] == "Deployment"]
+        spec = deployment["spec"]["template"]["spec"]
+        self.assertTrue(spec["automountServiceAccountToken"])
+        self.assertIn("--admin-auth=token", spec["containers"][0]["args"])
+        self.assertNotIn("--standalone", spec["containers"][0]["args"])
+
+    def ingress(self, name="default", sets=()):
+        policy, = [d for d in objects(render(name, sets=sets)) if d["kind"] == "NetworkPolicy"]
+        return {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
+
+    def test_come_from_addresses_of_api_servers_where_these_are_given(self):
+        self.assertEqual(self.ingress("callers"), {"webhook": [
+            # Of pods those that lie within are shut out, and no others: API servers refuse an exception that does not.
+            {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.244.0.0/16"]}},
+            {"ipBlock": {"cidr": "192.168.1.0/24"}},
+            {"ipBlock": {"cidr": "::/0", "except": ["fd00:2::/48"]}},
+            {"ipBlock": {"cidr": "fd00:1::/64"}},
+        ]})
+        monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+        self.assertEqual(
+            self.ingress("callers-mounted"), {"webhook": [{"ipBlock": {"cidr": "10.0.0.0/28"}}], "admin": monitoring})
+        # As before where they are not.
+        self.assertEqual(self.ingress("everything"), {"webhook": None, "admin": monitoring})
+        self.assertEqual(self.ingress(sets=["networkPolicy.enabled=true"]), {"webhook": None, "admin": None})
+        self.assertEqual(self.ingress(sets=["global.networkPolicy.enabled=true"]), {"webhook": None, "admin": None})
+
+    def test_exceptions_lie_within_their_range(self):
+        for outer, inner, within in (
+            ("0.0.0.0/0", "10.244.0.0/16", True), ("10.0.0.0/8", "10.0.0.0/8", False),
+            ("10.0.0.0/16", "10.0.0.0/8", False), ("10.244.0.0/16", "10.245.0.0/24", False),
+            ("10.244.0.0/15", "10.245.0.0/24", True), ("128.0.0.0/1", "255.255.255.255/32", True),
+            ("0.0.0.0/1", "128.0.0.1/32", False), ("::/0", "10.0.0.0/8", False), ("0.0.0.0/0", "fd00::/8", False),
+        ):
+            with self.subTest(outer=outer, inner=inner):
+                sets = [f'networkPolicy.apiServerCIDRs=["{outer}"]', f'networkPolicy.podCIDRs=["{inner}"]']
+                self.assertEqual("except" in self.ingress(sets=sets)["webhook"][0]["ipBlock"], within)
+
+    def test_have_no_policy_where_nothing_is_known_or_none_is_wanted(self):
+        for sets in ((), ["networkPolicy.enabled=false", 'networkPolicy.apiServerCIDRs=["10.0.0.0/28"]']):
+            found = [d for d in objects(render("default", sets=sets)) if d["kind"] == "NetworkPolicy"]
+            self.assertEqual(found, [])
+
+
 class TheRoles(unittest.TestCase):
     def rules(self, name):
         """Every granted (scope, group, resource, verb, object name); None is every object."""
@@ -331,6 +447,8 @@ class TheRoles(unittest.TestCase):
         for kind in ("Role", "ClusterRole"):
             for role in of_kind(name, kind):
                 for rule in role["rules"]:
+                    if "nonResourceURLs" in rule:
+                        continue
                     for group, resource, verb in itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]):
                         for who in rule.get("resourceNames", [None]):
                             granted.add((role["metadata"].get("namespace"), group, resource, verb, who))
@@ -381,8 +499,11 @@ class TheRoles(unittest.TestCase):
                                          if (g, r, verb) == (group, resource, of_a_name.get(r, "get"))}
                      for _, group, resource, _, _ in rules}
             with self.subTest(name):
+                # NAMESPACE/NAME:KEY
+                callers, _, config_map = flags.get("--client-ca-configmap", "").partition("/")
+                of_callers = {config_map.partition(":")[0]} - {""}
                 if "--bundle-config-map" in flags:
-                    self.assertEqual(named["", "configmaps"], {flags["--bundle-config-map"]})
+                    self.assertEqual(named["", "configmaps"], {flags["--bundle-config-map"]} | of_callers)
                 if "--injector-config-map" in flags and "--config-dir" not in flags:
                     self.assertEqual(named["", "configmaps"], {flags["--injector-config-map"], flags["--mesh-config-map"]})
                     self.assertTrue(any(r[0] == flags["--istio-namespace"] for r in rules))
@@ -396,7 +517,7 @@ class TheRoles(unittest.TestCase):
                         self.assertEqual(named["admissionregistration.k8s.io", "mutatingwebhookconfigurations"], configured | tags)
                         made = {c["metadata"]["name"] for c in of_kind(name, "MutatingWebhookConfiguration")}
                         self.assertEqual(configured, made)
-                self.assertTrue(all(r[0] in (None, scope, flags.get("--istio-namespace")) for r in rules))
+                self.assertTrue(all(r[0] in (None, scope, callers, flags.get("--istio-namespace")) for r in rules))
 
     def test_are_absent_where_there_is_no_token(self):
         for name in WITH_SERVER:
@@ -649,7 +770,14 @@ class Refusals(unittest.TestCase):
         ("istiodRemote.injectionURL=https://injector/inject?x=y", "injectionURL"),
         ("revision=Canary", "revision"),
         ("networkPolicy.apiServerPorts=[]", "apiServerPorts"),
+        ("networkPolicy.enabled=yes", "enabled"),
+        ('networkPolicy.apiServerCIDRs=["10.0.0.1"]', "apiServerCIDRs"),
+        ("clientAuth.mode=on", "clientAuth"),
+        ("server.adminAuth=basic", "adminAuth"),
         # Templates say these.
+        ("clientAuth.mode=require", "clientAuth: found mode require"),
+        ("clientAuth.configMap.name=callers", "clientAuth.mode: found none"),
+        ("server.adminListen=loopback", "server.adminListen: found loopback without hostNetwork"),
         ("profile=ambiente", "profile: found"),
         ("istiodRemote.enabled=true", "istiodRemote.injectionURL: found nothing"),
         ("certificates.mode=files", "certificates.files.secretName: found nothing"),
@@ -688,6 +816,26 @@ class Refusals(unittest.TestCase):
                 with self.assertRaises(Refused) as refused:
                     render("default", sets=[setting])
                 self.assertIn(text, str(refused.exception))
+
+    def test_of_callers_name_what_is_missing(self):
+        mode, ca = "clientAuth.mode=require", "clientAuth.configMap.name=callers"
+        for sets, text in (
+            ([mode, ca], "clientAuth.allowedNames: found nothing"),
+            ([mode, ca, "clientAuth.secret.name=x"], "found configMap.name and secret.name"),
+            ([mode, "clientAuth.tokenSecret.name=x", 'clientAuth.allowedNames=["x"]'], "found names and no CA"),
+            ([mode, ca, 'clientAuth.allowedNames=["*", "x"]'], "beside other names"),
+            ([mode, "clientAuth.configMap.name=extension-apiserver-authentication", 'clientAuth.allowedNames=["*"]'],
+             "with the CA of the cluster's users"),
+            (["server.adminAuth=token", "monitoring.podMonitor.enabled=true"], "monitoring.authorization: found nothing"),
+            (["hostNetwork=true", "server.adminListen=loopback", "monitoring.serviceMonitor.enabled=true"],
+             "server.adminListen: found loopback with a ServiceMonitor"),
+        ):
+            with self.subTest(text), self.assertRaises(Refused) as refused:
+                render("default", sets=sets)
+            self.assertIn(text, str(refused.exception))
+        with self.assertRaises(Refused) as refused:
+            render("callers-mounted", sets=["clientAuth.configMap.namespace=other"])
+        self.assertIn("clientAuth.configMap.namespace: found", str(refused.exception))
 
     def test_of_an_installation_without_an_image(self):
         """Pods that cannot start would be all there is of it."""

@@ -1,5 +1,6 @@
 //! `outrigger serve`: flags to options, signals to phases, one line when ready.
 
+mod callers;
 mod cluster;
 
 use std::{
@@ -15,7 +16,10 @@ use clap::{Args, ValueEnum};
 use prometheus_client::metrics::counter::Counter;
 use rustls::pki_types::ServerName;
 
-use self::cluster::{CertificateFlag, InCluster};
+use self::{
+    callers::Callers,
+    cluster::{CertificateFlag, InCluster},
+};
 use super::{
     cluster::Cluster,
     failure::{DATA, ERROR, RESOURCES, UNAVAILABLE, USAGE},
@@ -93,6 +97,8 @@ pub struct Serve {
     cluster: Cluster,
     #[command(flatten)]
     in_cluster: InCluster,
+    #[command(flatten)]
+    callers: Callers,
     #[command(flatten)]
     tuning: Tuning,
 }
@@ -216,7 +222,7 @@ impl Serve {
             Some(CertificateFlag::Controller) if self.standalone => {
                 Some("--certificate controller needs a cluster, which --standalone does without")
             }
-            _ => None,
+            _ => self.callers.contradiction(self.standalone),
         }
     }
 
@@ -250,6 +256,8 @@ impl Serve {
                 MinVersion::V1_2 => TlsVersion::V1_2,
                 MinVersion::V1_3 => TlsVersion::V1_3,
             },
+            admin_auth: self.callers.admin(),
+            client_auth: self.callers.options(),
             configuration,
             limits,
             timeouts: Timeouts {
@@ -365,7 +373,7 @@ async fn serve(options: Options, mut signals: Signals, format: Format, lines: &L
             let code = match error {
                 StartError::Io(ref error) => code_of(error),
                 StartError::Client(_) => UNAVAILABLE,
-                StartError::Configuration(_) | StartError::Certificate(_) => DATA,
+                StartError::Configuration(_) | StartError::Certificate(_) | StartError::ClientAuth(_) => DATA,
             };
             let advice = match error {
                 StartError::Client(client::Error::Neither(_)) => {
@@ -408,6 +416,7 @@ fn reload(handle: &Handle) {
         tracing::info!(
             configuration = reloaded.configuration.is_ok(),
             certificate = reloaded.certificate.is_ok(),
+            client_auth = reloaded.client_auth.is_ok(),
             "configuration and certificate were read again"
         );
     });

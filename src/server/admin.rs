@@ -1,18 +1,25 @@
 //! The admin port: probes and metrics, in plain HTTP, on a thread of its own.
 //!
+//! Where metrics are for those alone who have the right to get them (`auth`), the port speaks TLS too, with the webhook's
+//! certificate: tokens are read over TLS and nowhere else. Probes are for everybody, and say less then.
+//!
 //! A thread of its own so that a worker busy with a pod never delays a probe, and a port of its own so
 //! that probes work whatever is asked of clients on the webhook's port.
+
+mod auth;
+pub(crate) mod port;
 
 use std::{error::Error, fmt::Write, sync::Arc};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::{
-    Method, Request, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     body::{Body, Bytes, Incoming},
-    header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, VARY},
+    header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
 };
 use tokio::time::Instant;
 
+use self::auth::{Denied, TokenAuth};
 use super::{
     activity::Activity,
     certs::CA_BUNDLE,
@@ -31,12 +38,25 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) phase: Watch,
     pub(crate) log_filter: Option<Filter>,
+    pub(crate) doorkeeper: Doorkeeper,
+}
+
+/// Who decides who may read metrics.
+pub(crate) enum Doorkeeper {
+    /// Nobody: everybody may.
+    Nobody,
+    /// The API server.
+    Tokens(TokenAuth),
+    /// The API server, which there is no way to.
+    Unreachable(String),
 }
 
 /// The port as some peers see it.
 pub(crate) struct View {
     admin: Arc<Admin>,
     near: bool,
+    /// Whether nobody else reads along.
+    secure: bool,
 }
 
 impl Endpoint for View {
@@ -57,11 +77,25 @@ impl View {
         let (head, body) = request.into_parts();
         let (admin, uri) = (&self.admin, &head.uri);
         let read = matches!(head.method, Method::GET | Method::HEAD);
+        let denied = match uri.path() {
+            "/metrics" if read => self.denied(&head.headers, "get", "/metrics").await,
+            "/loglevel" if self.near => {
+                let verb = if read { "get" } else { "put" };
+                self.denied(&head.headers, verb, "/loglevel").await
+            }
+            _ => None,
+        };
+        if let Some(denied) = denied {
+            return denied;
+        }
         match (uri.path(), read) {
             // Depends on nothing: whoever can answer lives.
             ("/livez", true) => text(StatusCode::OK, "ok\n"),
-            ("/startupz", true) => admin.started(),
-            ("/readyz", true) => admin.ready(uri.query()),
+            ("/startupz", true) => admin.started(self.tells(&head.headers, "/startupz").await),
+            ("/readyz", true) => {
+                let tells = self.tells(&head.headers, "/readyz").await;
+                admin.ready(uri.query(), tells)
+            }
             ("/metrics", true) => {
                 let accept = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
                 admin.show_metrics(Exposition::asked(accept))
@@ -81,6 +115,48 @@ impl View {
             _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz, /startupz and /metrics here\n"),
         }
     }
+}
+
+impl View {
+    /// What is answered to a request instead, if it may not be answered.
+    async fn denied(&self, headers: &HeaderMap, verb: &str, path: &str) -> Option<Response> {
+        let tokens = match &self.admin.doorkeeper {
+            Doorkeeper::Nobody => return None,
+            Doorkeeper::Tokens(tokens) => tokens,
+            Doorkeeper::Unreachable(problem) => return Some(refusal(&Denied::Unanswered(problem.clone()))),
+        };
+        if !self.secure && headers.contains_key(AUTHORIZATION) {
+            let told = "found a token over plain HTTP, where others may have read it; accepted is HTTPS, on this port\n";
+            return Some(text(StatusCode::BAD_REQUEST, told));
+        }
+        tokens.judge(headers, verb, path).await.err().map(|denied| refusal(&denied))
+    }
+
+    /// Whether a probe is told more than whether it passes.
+    async fn tells(&self, headers: &HeaderMap, path: &str) -> bool {
+        match self.admin.doorkeeper {
+            Doorkeeper::Nobody => true,
+            // The API server is not asked for a probe.
+            _ => headers.contains_key(AUTHORIZATION) && self.denied(headers, "get", path).await.is_none(),
+        }
+    }
+}
+
+fn refusal(denied: &Denied) -> Response {
+    let status = match denied {
+        Denied::NoToken | Denied::Unknown => StatusCode::UNAUTHORIZED,
+        Denied::Forbidden { .. } => StatusCode::FORBIDDEN,
+        Denied::Unanswered(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Denied::Busy => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let mut response = text(status, format!("{denied}\n"));
+    let headers = response.headers_mut();
+    match status {
+        StatusCode::UNAUTHORIZED => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        StatusCode::FORBIDDEN => None,
+        _ => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+    };
+    response
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
@@ -117,13 +193,13 @@ struct Check {
 
 impl Admin {
     /// What peers on this very machine, or in this very pod, find; others find no log filter, which can be changed.
-    pub(crate) fn near(self: Arc<Self>) -> Arc<View> {
-        Arc::new(View { admin: self, near: true })
+    pub(crate) fn near(self: Arc<Self>, secure: bool) -> Arc<View> {
+        Arc::new(View { admin: self, near: true, secure })
     }
 
     /// What everybody finds.
-    pub(crate) fn far(self: Arc<Self>) -> Arc<View> {
-        Arc::new(View { admin: self, near: false })
+    pub(crate) fn far(self: Arc<Self>, secure: bool) -> Arc<View> {
+        Arc::new(View { admin: self, near: false, secure })
     }
 
     fn checks(&self) -> Vec<Check> {
@@ -172,9 +248,13 @@ impl Admin {
         }
     }
 
-    /// `/readyz`, with a line for each check under `?verbose` and whenever one fails, as Kubernetes' own servers do.
-    fn ready(&self, query: Option<&str>) -> Response {
-        let checks = self.checks();
+    /// `/readyz`, with a line for each check under `?verbose` and whenever one fails, as Kubernetes' own servers do; they
+    /// withhold reasons from some peers, too.
+    fn ready(&self, query: Option<&str>, tells: bool) -> Response {
+        let mut checks = self.checks();
+        if !tells {
+            checks.iter_mut().for_each(Check::withhold);
+        }
         let ready = checks.iter().all(|check| check.problem.is_none());
         let verbose = query.is_some_and(|query| {
             query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="))
@@ -200,7 +280,7 @@ impl Admin {
 
     /// Whether every gate was passed once: unlike `/readyz` it never falls back. A caBundle that trusts others is not this
     /// process's to wait for: to start it anew would change nothing.
-    fn started(&self) -> Response {
+    fn started(&self, tells: bool) -> Response {
         let waits = |(name, state): &(&str, readiness::State)| !state.open && *name != CA_BUNDLE;
         let waiting: Vec<_> = self.readiness.states().into_iter().filter(waits).collect();
         if waiting.is_empty() {
@@ -208,7 +288,10 @@ impl Admin {
         }
         let lines: String = waiting
             .into_iter()
-            .map(|(name, state)| format!("[-]{name} failed: {}\n", state.problem.unwrap_or_default()))
+            .map(|(name, state)| {
+                let problem = if tells { state.problem.unwrap_or_default() } else { WITHHELD.to_owned() };
+                format!("[-]{name} failed: {problem}\n")
+            })
             .collect();
         text(StatusCode::SERVICE_UNAVAILABLE, lines)
     }
@@ -225,7 +308,17 @@ impl Admin {
     }
 }
 
+/// What is said in place of a reason.
+const WITHHELD: &str = "reason withheld";
+
 impl Check {
+    fn withhold(&mut self) {
+        let withheld = |said: &mut String| WITHHELD.clone_into(said);
+        self.problem.iter_mut().for_each(withheld);
+        self.remark.iter_mut().for_each(withheld);
+        self.detail.clear();
+    }
+
     fn gate((name, state): (&'static str, readiness::State)) -> Check {
         let readiness::State { open, problem, detail } = state;
         match problem {
@@ -246,11 +339,16 @@ mod tests {
     };
 
     fn admin(log_filter: Option<Filter>) -> Arc<Admin> {
+        Arc::new(guarded(log_filter, Doorkeeper::Nobody))
+    }
+
+    fn guarded(log_filter: Option<Filter>, doorkeeper: Doorkeeper) -> Admin {
         let (readiness, metrics) =
             (Readiness::default(), Arc::new(Metrics::new(Default::default(), Default::default())));
         let certificate = CertificateStore::new(readiness.gate(CERTIFICATE, ""), metrics.clone()).unwrap();
         let phase = Control::new().watch();
-        Arc::new(Admin { readiness, certificate: Arc::new(certificate), metrics, phase, log_filter })
+        let certificate = Arc::new(certificate);
+        Admin { readiness, certificate, metrics, phase, log_filter, doorkeeper }
     }
 
     async fn answer(view: Arc<View>, method: Method, body: &str) -> (StatusCode, String) {
@@ -268,26 +366,88 @@ mod tests {
         let (_subscriber, filter) = telemetry::adjustable(Format::Json, "warn", lines).unwrap();
         let admin = admin(Some(filter));
         let put = async |view: Arc<View>, body: &str| answer(view, Method::PUT, body).await;
-        assert_eq!(put(admin.clone().far(), "debug").await.0, StatusCode::NOT_FOUND);
-        let shown = answer(admin.clone().near(), Method::GET, "").await.1;
+        assert_eq!(put(admin.clone().far(false), "debug").await.0, StatusCode::NOT_FOUND);
+        let shown = answer(admin.clone().near(false), Method::GET, "").await.1;
         assert!(shown.contains("warn") && shown.contains("kube_client=off"), "{shown}");
-        let (status, text) = put(admin.clone().near(), " info,outrigger=debug\n").await;
+        let (status, text) = put(admin.clone().near(false), " info,outrigger=debug\n").await;
         assert_eq!(status, StatusCode::OK, "{text}");
         assert!(text.contains("outrigger=debug") && text.contains("info"), "{text}");
         for nonsense in ["outrigger=loud", "\0", "[{", "garbage=,,", "info,outrigger=", ",,"] {
-            let (status, text) = put(admin.clone().near(), nonsense).await;
+            let (status, text) = put(admin.clone().near(false), nonsense).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{nonsense:?}");
             assert!(text.contains("accepted is a filter"), "{text}");
         }
-        assert_eq!(put(admin.clone().near(), &"a".repeat(2000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-        assert!(answer(admin.clone().near(), Method::GET, "").await.1.contains("outrigger=debug"));
-        assert_eq!(put(admin.near(), "").await, (StatusCode::OK, shown));
+        assert_eq!(put(admin.clone().near(false), &"a".repeat(2000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(answer(admin.clone().near(false), Method::GET, "").await.1.contains("outrigger=debug"));
+        assert_eq!(put(admin.near(false), "").await, (StatusCode::OK, shown));
+    }
+
+    async fn get(view: &View, target: &str, token: Option<&str>) -> (u16, String) {
+        let mut request = Request::builder().uri(target).body(Full::<Bytes>::default()).unwrap();
+        *request.headers_mut() = auth::tests::with_token(token);
+        let response = view.reply(request).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn metrics_and_the_log_filter_are_for_those_who_may_and_probes_for_everybody() {
+        let (tokens, _) = auth::tests::api_server();
+        let admin = Arc::new(guarded(None, Doorkeeper::Tokens(tokens)));
+        let secure = admin.clone().near(true);
+        for (target, token, status) in [
+            ("/metrics", None, 401),
+            ("/metrics", Some("made-up"), 401),
+            ("/metrics", Some("stranger"), 403),
+            ("/metrics", Some("reader"), 200),
+            ("/loglevel", None, 401),
+            ("/loglevel", Some("reader"), 403),
+            ("/livez", None, 200),
+            ("/livez", Some("made-up"), 200),
+            ("/readyz", None, 503),
+            ("/startupz", None, 503),
+            ("/elsewhere", None, 404),
+        ] {
+            let (found, text) = get(&secure, target, token).await;
+            assert_eq!(found, status, "{target} {token:?}: {text}");
+        }
+        // A token in plain sight is worth nothing any more, whoever's it is.
+        let plain = admin.clone().far(false);
+        assert_eq!(get(&plain, "/metrics", Some("reader")).await.0, 400);
+        assert_eq!(get(&plain, "/metrics", None).await.0, 401);
+        assert_eq!(get(&plain, "/livez", Some("reader")).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn probes_withhold_reasons_from_strangers() {
+        let reason = "secrets \"outrigger-certificate\" cannot be read";
+        for (doorkeeper, told) in
+            [(Doorkeeper::Nobody, true), (Doorkeeper::Unreachable("x".to_owned()), false)]
+        {
+            let admin = guarded(None, doorkeeper);
+            admin.certificate.trouble(reason);
+            let admin = Arc::new(admin);
+            let view = admin.far(false);
+            for target in ["/readyz", "/readyz?verbose", "/startupz"] {
+                let (status, text) = get(&view, target, None).await;
+                assert_eq!(status, 503, "{target}");
+                assert_eq!(text.contains(reason), told, "{target}: {text}");
+                assert_eq!(
+                    text.contains("[-]certificate failed: reason withheld"),
+                    !told,
+                    "{target}: {text}"
+                );
+            }
+            let status = get(&view, "/metrics", None).await.0;
+            assert_eq!(status, if told { 200 } else { 503 });
+        }
     }
 
     #[tokio::test]
     async fn a_log_of_somebody_else_is_left_alone() {
         for method in [Method::GET, Method::PUT] {
-            assert_eq!(answer(admin(None).near(), method, "debug").await.0, StatusCode::NOT_FOUND);
+            assert_eq!(answer(admin(None).near(false), method, "debug").await.0, StatusCode::NOT_FOUND);
         }
     }
 }

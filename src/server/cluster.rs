@@ -5,6 +5,7 @@
 
 mod assemble;
 pub mod client;
+pub(crate) mod client_ca;
 mod config_maps;
 mod events;
 mod inputs;

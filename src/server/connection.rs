@@ -27,6 +27,7 @@ use tokio::{
 use super::{
     activity::{Activity, Request},
     budget::{Claim, Stream},
+    client_auth::Caller,
     frames::Amount,
     metrics::Metrics,
     options::{Limits, Timeouts},
@@ -115,12 +116,17 @@ impl<E: Endpoint> Http<E> {
         }
     }
 
-    /// Serves one connection to its end.
-    pub(crate) async fn serve<S>(&self, stream: S, http2: bool, activity: Arc<Activity>)
-    where
+    /// Serves one connection to its end. Its requests carry the `caller`, if there is anything to know of it.
+    pub(crate) async fn serve<S>(
+        &self,
+        stream: S,
+        http2: bool,
+        activity: Arc<Activity>,
+        caller: Option<Arc<Caller>>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let metrics = self.metrics.clone();
+        let (metrics, leaving) = (self.metrics.clone(), caller.clone());
         let timed = Timed::new(
             stream,
             http2,
@@ -132,7 +138,10 @@ impl<E: Endpoint> Http<E> {
         let max_age = self.jittered_age();
         let service = service_fn({
             let (activity, endpoint, phase) = (activity.clone(), self.endpoint.clone(), self.phase.clone());
-            move |request: hyper::Request<Incoming>| {
+            move |mut request: hyper::Request<Incoming>| {
+                if let Some(caller) = &caller {
+                    request.extensions_mut().insert(caller.clone());
+                }
                 let (guard, arrived) = activity.begin();
                 let answer = endpoint.clone().answer(request, arrived, activity.clone());
                 let aged = activity.age() > max_age;
@@ -150,6 +159,12 @@ impl<E: Endpoint> Http<E> {
                 }
             }
         });
+        let outdated = async {
+            match &leaving {
+                Some(caller) => caller.outdated().await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = if http2 {
             let mut connection = pin!(self.http2.serve_connection(TokioIo::new(timed), service));
             tokio::select! {
@@ -166,6 +181,10 @@ impl<E: Endpoint> Http<E> {
                     connection.as_mut().graceful_shutdown();
                     self.finish(connection).await
                 }
+                () = outdated => {
+                    connection.as_mut().graceful_shutdown();
+                    self.finish(connection).await
+                }
             }
         } else {
             let mut connection = pin!(self.http1.serve_connection(TokioIo::new(timed), service));
@@ -175,6 +194,11 @@ impl<E: Endpoint> Http<E> {
                     activity.leave();
                     connection.as_mut().graceful_shutdown();
                     connection.await
+                }
+                () = outdated => {
+                    activity.leave();
+                    connection.as_mut().graceful_shutdown();
+                    self.finish(connection).await
                 }
             }
         };

@@ -3,6 +3,7 @@
 //! Labels are bounded: outcomes, reasons and stages are keys out of code, never names of namespaces, pods or owners.
 
 mod answers;
+mod callers;
 pub(crate) mod certs;
 mod exposition;
 mod in_use;
@@ -24,7 +25,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-pub(crate) use self::{answers::Answers, exposition::Exposition, kube_api::KubeApi, watches::Watches};
+pub(crate) use self::{
+    answers::Answers, callers::Callers, exposition::Exposition, kube_api::KubeApi, watches::Watches,
+};
 use self::{certs::CertificateMetrics, in_use::InUse};
 use super::{configuration::Slot, process};
 
@@ -143,6 +146,8 @@ pub(crate) struct Metrics {
     pub(crate) watches: Watches,
     /// How answers were found.
     pub(crate) answers: Answers,
+    /// Authentication of callers.
+    pub(crate) callers: Callers,
     /// Requests to the API server.
     pub(crate) kube_api: KubeApi,
     /// Spans of traces.
@@ -213,6 +218,7 @@ impl Metrics {
             certs: CertificateMetrics::default(),
             watches: Watches::default(),
             answers: Answers::default(),
+            callers: Callers::default(),
             kube_api: KubeApi::default(),
             #[cfg(feature = "otlp")]
             spans: spans::Spans::default(),
@@ -322,6 +328,7 @@ impl Metrics {
         self.watches.register(own);
         self.kube_api.register(own);
         self.answers.register(own);
+        self.callers.register(own);
         #[cfg(feature = "otlp")]
         self.spans.register(own);
         own.register(
@@ -377,6 +384,13 @@ impl Metrics {
             Some((_, histogram)) => histogram.observe(took),
             None => self.stages.get_or_create(&Stage { stage }).observe(took),
         }
+    }
+
+    /// Counts a request of a caller that may not call. Its time is in no histogram: nothing was done for it.
+    pub(crate) fn unauthenticated(&self, reason: &'static str) {
+        self.istio_requests.inc();
+        self.istio_failure.inc();
+        self.requests.get_or_create(&RequestLabels { outcome: Outcome::Error.key(), reason }).inc();
     }
 
     /// Counts a request that is refused under overload.

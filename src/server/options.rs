@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use prometheus_client::metrics::counter::Counter;
 
 use super::{
-    certs, cluster, telemetry,
+    certs, client_auth, cluster, telemetry,
     webhook::{engine, handler},
 };
 
@@ -16,10 +16,14 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where probes and metrics are served, in plain HTTP.
     pub admin: SocketAddr,
+    /// Who may read metrics.
+    pub admin_auth: AdminAuth,
     /// The serving certificate.
     pub certificate: Certificate,
     /// The oldest TLS version that is spoken.
     pub tls_min_version: TlsVersion,
+    /// Who may call the webhook.
+    pub client_auth: client_auth::Options,
     /// Where the configuration comes from.
     pub configuration: Origin,
     /// The way to the API server, if anything is to be done there.
@@ -44,8 +48,10 @@ impl Default for Options {
         Options {
             listen: SocketAddr::from(([0_u16; 8], 8443)),
             admin: SocketAddr::from(([0_u16; 8], 8080)),
+            admin_auth: AdminAuth::default(),
             certificate: Certificate::SelfSigned { names: Vec::new() },
             tls_min_version: TlsVersion::default(),
+            client_auth: client_auth::Options::default(),
             configuration: Origin::Source(Arc::new(handler::Bundle::default())),
             access: cluster::client::Access::default(),
             limits: Limits::default(),
@@ -85,6 +91,16 @@ pub enum Certificate {
         /// DNS names and IP addresses in addition to the local ones.
         names: Vec<String>,
     },
+}
+
+/// Who may read metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminAuth {
+    /// Everybody.
+    #[default]
+    None,
+    /// Whoever has a bearer token that the API server knows, and the right to get the path.
+    Token,
 }
 
 /// A version of TLS.

@@ -41,6 +41,8 @@ pub(crate) enum Part {
     Configuration,
     /// The serving certificate: a new one is no new configuration.
     Certificate,
+    /// What callers are known by.
+    Callers,
 }
 
 /// The files of one part, and what was seen of them last.
@@ -229,6 +231,12 @@ async fn reload(part: Part, handle: &Handle) {
         Part::Certificate => {
             if cut_off(handle, |handle| drop(handle.reload_certificate())).await {
                 handle.certificate.refused(CUT_OFF);
+            }
+        }
+        Part::Callers => {
+            let failed = cut_off(handle, |handle| drop(handle.reload_client_auth())).await;
+            if let Some(auth) = handle.client_auth.as_ref().filter(|_| failed) {
+                auth.refused_ca(CUT_OFF);
             }
         }
     }

@@ -19,7 +19,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{
     CipherSuite, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    server::{
+        ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+        danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
@@ -273,10 +276,14 @@ fn provider() -> CryptoProvider {
 }
 
 /// Protocol settings: versions, ALPN, session tickets.
+///
+/// `callers` asks for certificates of clients. Sessions are not resumed then: see `client_auth`.
 pub(crate) fn server_config(
     certificate: Arc<CertificateStore>,
     oldest: TlsVersion,
+    callers: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, Error> {
+    let resumes = callers.is_none();
     let versions: &[&rustls::SupportedProtocolVersion] = match oldest {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
@@ -284,14 +291,16 @@ pub(crate) fn server_config(
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)
         .map_err(Error::Library)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(callers.unwrap_or_else(|| Arc::new(NoClientAuth)))
         .with_cert_resolver(certificate.clone());
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // API servers open one connection per concurrent call: resumption keeps bursts cheap. The state of a session is in
     // its ticket alone. One ticket a connection is as many as there will be connections; a second one is work.
-    config.ticketer = certificate;
-    config.send_tls13_tickets = 1;
+    if resumes {
+        config.ticketer = certificate;
+    }
+    config.send_tls13_tickets = usize::from(resumes);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

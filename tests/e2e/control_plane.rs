@@ -94,14 +94,31 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts a control plane and waits until it is ready; a few seconds.
     pub async fn start(flavour: Flavour) -> ControlPlane {
-        ControlPlane::start_with_quota(flavour, None).await
+        ControlPlane::start_as(flavour, None, |_, _| Vec::new()).await
     }
 
     /// The same, with an etcd that stores this many bytes and refuses to write any more.
     pub async fn start_with_quota(flavour: Flavour, quota: Option<u64>) -> ControlPlane {
+        ControlPlane::start_as(flavour, quota, |_, _| Vec::new()).await
+    }
+
+    /// Starts a control plane whose API server has further flags. They may name files that are written first, into the
+    /// control plane's folder.
+    pub async fn start_with(
+        flavour: Flavour,
+        flags: impl Fn(&Path, &Authority) -> Vec<String>,
+    ) -> ControlPlane {
+        ControlPlane::start_as(flavour, None, flags).await
+    }
+
+    async fn start_as(
+        flavour: Flavour,
+        quota: Option<u64>,
+        flags: impl Fn(&Path, &Authority) -> Vec<String>,
+    ) -> ControlPlane {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match ControlPlane::attempt(flavour, quota).await {
+            match ControlPlane::attempt(flavour, quota, &flags).await {
                 Ok(started) => return started,
                 Err(error) => last = error,
             }
@@ -109,18 +126,24 @@ impl ControlPlane {
         panic!("the control plane does not start: {last}");
     }
 
-    async fn attempt(flavour: Flavour, etcd_quota: Option<u64>) -> Result<ControlPlane, String> {
+    async fn attempt(
+        flavour: Flavour,
+        etcd_quota: Option<u64>,
+        flags: &impl Fn(&Path, &Authority) -> Vec<String>,
+    ) -> Result<ControlPlane, String> {
         let folder = tempfile::Builder::new().prefix("outrigger-e2e-").tempdir().expect("a folder");
         let janitor = Janitor::of(folder.path()).expect("a janitor");
         let path = folder.path().to_path_buf();
-        let layout = Layout {
+        let mut layout = Layout {
             folder: path.clone(),
             etcd: free_port(),
             etcd_quota,
             etcd_peer: free_port(),
             api: free_port(),
+            flags: Vec::new(),
         };
         let authority = write_identities(&layout).expect("files in a temporary folder");
+        layout.flags = flags(&path, &authority);
         let mut control_plane = ControlPlane {
             controller_manager: None,
             apiserver: None,

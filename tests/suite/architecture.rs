@@ -86,6 +86,7 @@ const SHELL_CRATES: &[&str] = &[
     "rcgen",
     "rustls",
     "socket2",
+    "subtle",
     "tokio",
     "tokio_rustls",
     "tower",

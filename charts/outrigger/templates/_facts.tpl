@@ -95,7 +95,28 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 -}}
 {{- $_ := set $facts "namespacedObjects" (and $server (has $scope (list "all" "namespace"))) -}}
 {{- $_ := set $facts "clusterObjects" (has $scope (list "all" "cluster")) -}}
-{{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls) -}}
+{{- /* Who reads metrics is asked of the API server. */ -}}
+{{- $_ := set $facts "reviewsTokens" (eq $v.server.adminAuth "token") -}}
+{{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls $facts.reviewsTokens) -}}
+{{- $callers := $v.clientAuth -}}
+{{- $authenticates := ne $callers.mode "none" -}}
+{{- $caConfigMap := and $authenticates $callers.configMap.name | default "" -}}
+{{- $_ := set $facts "callersNamespace" ($callers.configMap.namespace | default .Release.Namespace) -}}
+{{- $_ := set $facts "watchesCallers" (and $caConfigMap $facts.usesApi | empty | not) -}}
+{{- $mounts := list -}}
+{{- if and $caConfigMap (not $facts.watchesCallers) -}}
+{{- $mounts = append $mounts (dict "configMap" (dict "name" $caConfigMap "items" (list (dict "key" $callers.configMap.key "path" "ca.crt")))) -}}
+{{- end -}}
+{{- if and $authenticates $callers.secret.name -}}
+{{- $mounts = append $mounts (dict "secret" (dict "name" $callers.secret.name "items" (list (dict "key" $callers.secret.key "path" "ca.crt")))) -}}
+{{- end -}}
+{{- if and $authenticates $callers.tokenSecret.name -}}
+{{- $mounts = append $mounts (dict "secret" (dict "name" $callers.tokenSecret.name "items" (list (dict "key" $callers.tokenSecret.key "path" "tokens")))) -}}
+{{- end -}}
+{{- $_ := set $facts "callersMounts" $mounts -}}
+{{- $enabled := $v.networkPolicy.enabled -}}
+{{- $auto := and (kindIs "string" $enabled) (not (empty $v.networkPolicy.apiServerCIDRs)) -}}
+{{- $_ := set $facts "networkPolicy" (or (and (kindIs "bool" $enabled) $enabled) $auto (($global.networkPolicy).enabled | default false)) -}}
 {{- /* Our own controller gives the entries their rules when a replica serves. */ -}}
 {{- $_ := set $facts "activates" (and $facts.controls $server) -}}
 {{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
@@ -138,6 +159,41 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- end -}}
 {{- if and (not $v.service.externalName) (eq (int $v.service.port) (int $v.server.adminPort)) -}}
 {{- fail (printf "service.port: found %d, which is server.adminPort; accepted: another port, as the Service has both" (int $v.service.port)) -}}
+{{- end -}}
+{{- $callers := $v.clientAuth -}}
+{{- $given := or $callers.configMap.name $callers.secret.name $callers.tokenSecret.name $callers.allowedNames -}}
+{{- if and (eq $callers.mode "none") $given -}}
+{{- fail "clientAuth.mode: found none with what callers are to be known by; accepted: request or require with it" -}}
+{{- end -}}
+{{- if and (ne $callers.mode "none") (not (or $callers.configMap.name $callers.secret.name $callers.tokenSecret.name)) -}}
+{{- fail (printf "clientAuth: found mode %s and nothing that callers are known by; accepted: configMap.name or secret.name with allowedNames, or tokenSecret.name" $callers.mode) -}}
+{{- end -}}
+{{- if and $callers.configMap.name $callers.secret.name -}}
+{{- fail "clientAuth: found configMap.name and secret.name; accepted: one of the two" -}}
+{{- end -}}
+{{- if and (or $callers.configMap.name $callers.secret.name) (not $callers.allowedNames) -}}
+{{- fail "clientAuth.allowedNames: found nothing; accepted: names that the certificates of API servers are for, or [\"*\"] for a CA that signs nothing else" -}}
+{{- end -}}
+{{- if and $callers.allowedNames (not (or $callers.configMap.name $callers.secret.name)) -}}
+{{- fail "clientAuth.allowedNames: found names and no CA; accepted: configMap.name or secret.name with them" -}}
+{{- end -}}
+{{- if and (has "*" $callers.allowedNames) (gt (len $callers.allowedNames) 1) -}}
+{{- fail "clientAuth.allowedNames: found \"*\" beside other names; accepted: names, or [\"*\"] alone" -}}
+{{- end -}}
+{{- if and (has "*" $callers.allowedNames) (eq $callers.configMap.name "extension-apiserver-authentication") -}}
+{{- fail "clientAuth.allowedNames: found [\"*\"] with the CA of the cluster's users and components; accepted: names" -}}
+{{- end -}}
+{{- if and $callers.configMap.name (not .facts.usesApi) (ne .facts.callersNamespace $namespace) -}}
+{{- fail (printf "clientAuth.configMap.namespace: found %q for a server that does not talk to the API server; accepted: %q, from where it is mounted" .facts.callersNamespace $namespace) -}}
+{{- end -}}
+{{- if and .facts.reviewsTokens (or $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled) (empty $v.monitoring.authorization) -}}
+{{- fail "monitoring.authorization: found nothing; server.adminAuth: token needs the token that is presented, such as {type: Bearer, credentials: {name: prometheus-token, key: token}}" -}}
+{{- end -}}
+{{- if and (eq $v.server.adminListen "loopback") (not $v.hostNetwork) -}}
+{{- fail "server.adminListen: found loopback without hostNetwork, where no kubelet could probe; accepted: all, or hostNetwork: true with it" -}}
+{{- end -}}
+{{- if and (eq $v.server.adminListen "loopback") (or $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled) -}}
+{{- fail "server.adminListen: found loopback with a ServiceMonitor or a PodMonitor, which could not reach it; accepted: all with them" -}}
 {{- end -}}
 {{- if and $v.podDisruptionBudget.minAvailable $v.podDisruptionBudget.maxUnavailable (ne (int $v.podDisruptionBudget.maxUnavailable) 1) -}}
 {{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; accepted: one of the two" -}}

@@ -61,7 +61,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- $o := .facts -}}
 {{- $args := list "serve"
   (printf "--listen=[::]:%d" (int $v.server.webhookPort))
-  (printf "--admin=[::]:%d" (int $v.server.adminPort))
+  (printf "--admin=%s:%d" (eq $v.server.adminListen "loopback" | ternary "127.0.0.1" "[::]") (int $v.server.adminPort))
   (printf "--log-format=%s" $v.server.logFormat)
   (printf "--drain-delay=%s" $v.server.drainDelay)
   (printf "--shutdown-grace=%s" $v.server.shutdownGrace)
@@ -81,7 +81,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
   (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)) -}}
 {{- else -}}
 {{- $args = append $args "--config-dir=/etc/outrigger/configuration" -}}
-{{- if not $o.controls }}{{ $args = append $args "--standalone" }}{{ end -}}
+{{- if not $o.usesApi }}{{ $args = append $args "--standalone" }}{{ end -}}
 {{- end -}}
 {{- if not $o.ownBundle -}}
 {{- $args = concat $args (list
@@ -120,7 +120,59 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
   "--tls-cert=/etc/outrigger/certificate/tls.crt"
   "--tls-key=/etc/outrigger/certificate/tls.key") -}}
 {{- end -}}
+{{- if $o.reviewsTokens }}{{ $args = append $args "--admin-auth=token" }}{{ end -}}
+{{- $callers := $v.clientAuth -}}
+{{- if ne $callers.mode "none" -}}
+{{- $args = append $args (printf "--client-auth=%s" $callers.mode) -}}
+{{- if $o.watchesCallers -}}
+{{- $args = append $args (printf "--client-ca-configmap=%s/%s:%s" $o.callersNamespace $callers.configMap.name $callers.configMap.key) -}}
+{{- else if or $callers.configMap.name $callers.secret.name -}}
+{{- $args = append $args "--client-ca-file=/etc/outrigger/callers/ca.crt" -}}
+{{- end -}}
+{{- with $callers.allowedNames }}{{ $args = append $args (printf "--client-allowed-names=%s" (join "," .)) }}{{ end -}}
+{{- if $callers.tokenSecret.name }}{{ $args = append $args "--client-token-file=/etc/outrigger/callers/tokens" }}{{ end -}}
+{{- end -}}
 {{- concat $args $v.server.extraArgs | mustToJson -}}
+{{- end -}}
+
+{{/*
+How metrics are scraped that are for those alone who have the right to get them: over TLS, because a token goes with it.
+The certificate is the webhook's.
+*/}}
+{{- define "outrigger.scraping" -}}
+{{- $monitoring := .root.Values.monitoring -}}
+scheme: https
+tlsConfig:
+  {{- if $monitoring.tlsConfig }}
+  {{- toYaml $monitoring.tlsConfig | nindent 2 }}
+  {{- else if has .root.Values.certificates.mode (list "controller" "cert-manager") }}
+  serverName: {{ .facts.name }}.{{ .root.Release.Namespace }}.svc
+  ca:
+    secret:
+      name: {{ .facts.controls | ternary .facts.certificateSecret (include "outrigger.mountedSecret" .) }}
+      key: ca.crt
+  {{- else }}
+  insecureSkipVerify: true
+  {{- end }}
+authorization:
+  {{- toYaml $monitoring.authorization | nindent 2 }}
+{{- end -}}
+
+{{/* Whether a range of addresses lies within another one: of IPv4 by arithmetic, of IPv6 within ::/0 alone. */}}
+{{- define "outrigger.within" -}}
+{{- $inner := splitList "/" .inner -}}
+{{- $outer := splitList "/" .outer -}}
+{{- if or (contains ":" .inner) (contains ":" .outer) -}}
+{{- and (contains ":" .inner) (eq .outer "::/0") (ne .inner .outer) -}}
+{{- else -}}
+{{- $sum := dict "inner" 0 "outer" 0 -}}
+{{- range $which, $address := dict "inner" (first $inner) "outer" (first $outer) -}}
+{{- range splitList "." $address }}{{ $_ := set $sum $which (add (mul (get $sum $which) 256) (int .)) }}{{ end -}}
+{{- end -}}
+{{- $size := 1 -}}
+{{- range until (sub 32 (last $outer | int) | int) }}{{ $size = mul $size 2 }}{{ end -}}
+{{- and (gt (last $inner | int) (last $outer | int)) (eq (div $sum.inner $size) (div $sum.outer $size)) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The Secret that is mounted, where the server does not keep its own. */}}

@@ -58,7 +58,14 @@ pub async fn connect(access: &Access) -> Result<Client, Error> {
 /// # Errors
 /// When there is no usable kubeconfig or ServiceAccount.
 pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Result<Client, Error> {
-    let mut config = config(access).await?;
+    counted(config(access).await?, requests)
+}
+
+/// [`connect_counted`] for a configuration that was read before. The client belongs to the runtime it is made in.
+///
+/// # Errors
+/// When no client can be made of it.
+pub(crate) fn counted(mut config: Config, requests: KubeApi) -> Result<Client, Error> {
     config.default_retry = false;
     let count = tower::layer::layer_fn(|inner| Counted { inner, requests: requests.clone() });
     Ok(ClientBuilder::try_from(config)?.with_layer(&count).build())
@@ -170,7 +177,7 @@ where
 }
 
 /// What a server like ours has to do with; the rest is `other`.
-const RESOURCES: [&str; 8] = [
+const RESOURCES: [&str; 10] = [
     "configmaps",
     "events",
     "leases",
@@ -179,6 +186,8 @@ const RESOURCES: [&str; 8] = [
     "nodes",
     "proxyconfigs",
     "secrets",
+    "subjectaccessreviews",
+    "tokenreviews",
 ];
 
 /// Verb and resource of a request, as RBAC names them.

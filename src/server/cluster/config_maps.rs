@@ -82,6 +82,13 @@ pub(super) fn selected(namespace: &str, name: &str) -> Selected {
     }
 }
 
+impl ConfigMap {
+    /// The resource version, and the text of a key.
+    pub(super) fn take(mut self, key: &str) -> (String, Option<String>) {
+        (self.metadata.resource_version, self.data.as_mut().and_then(|data| data.remove(key)))
+    }
+}
+
 impl ConfigMapKeeper {
     pub(super) fn new(role: Role, inputs: Sender<Inputs>) -> ConfigMapKeeper {
         ConfigMapKeeper { role, inputs, found: None, listed: false }

@@ -15,9 +15,9 @@ use std::{
 };
 
 use hyper::{
-    HeaderMap, Method, StatusCode,
+    HeaderMap, Method, StatusCode, Version,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
     http::request::Parts,
 };
 use tokio::{
@@ -40,6 +40,7 @@ use crate::{
     server::{
         activity::Activity,
         budget::Claim,
+        client_auth::{self, Caller},
         configuration::{Active, Configuration},
         connection::{self, Answer, Endpoint, Response},
         metrics::{Metrics, Outcome, SHED},
@@ -112,6 +113,17 @@ impl Endpoint for Webhook {
         arrived: time::Instant,
         connection: Arc<Activity>,
     ) -> Response {
+        if let Some(caller) = request.extensions().get::<Arc<Caller>>() {
+            let admission = caller.admit(request.headers());
+            if admission != client_auth::Admission::Granted {
+                self.metrics.unauthenticated(UNAUTHENTICATED);
+                let refused = unauthenticated(&admission, request.version());
+                let mut response = unread(refused, request, &connection).await;
+                leave(&mut response, &connection);
+                hold_refusal(&mut response, &connection);
+                return response;
+            }
+        }
         let now = time::Instant::now();
         let mut response = if !is_ours(request.uri().path()) {
             let text = "there is nothing here; accepted is POST /inject";
@@ -139,6 +151,22 @@ fn hold_refusal(response: &mut Response, connection: &Arc<Activity>) {
         Some(claim) => response.body_mut().hold(claim),
         None => connection.evicted.notify_one(),
     }
+}
+
+/// Refuses a caller. It is not told what would be accepted; the log is, now and then.
+fn unauthenticated(admission: &client_auth::Admission, version: Version) -> Response {
+    if *admission == client_auth::Admission::Elsewhere {
+        let text = "the certificate of this connection is accepted no more; try again on another one";
+        let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+        // An HTTP/2 client has to hear of the end of the connection first.
+        let after = if version == Version::HTTP_2 { "1" } else { "0" };
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(after));
+        return response;
+    }
+    let text = "the caller is not authenticated: outrigger's log says what was found, and what is accepted";
+    let mut response = refusal(StatusCode::UNAUTHORIZED, text);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 /// Refuses a request without a look at its body, and says so if that ends the connection.
@@ -375,6 +403,8 @@ impl Webhook {
     }
 }
 
+/// Reason of requests whose caller may not call.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 /// Reason of requests whose peer went away.
 const CLIENT_GONE: &str = "CLIENT_GONE";
 

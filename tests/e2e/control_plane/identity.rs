@@ -66,6 +66,15 @@ impl Authority {
         self.sign(&parameters)
     }
 
+    /// A certificate for a client that expired an hour ago.
+    pub fn expired_client(&self, user: &str) -> Pair {
+        let mut parameters = parameters(user, &[]);
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.not_before = (SystemTime::now() - 2 * BACKDATED).into();
+        parameters.not_after = (SystemTime::now() - BACKDATED).into();
+        self.sign(&parameters)
+    }
+
     fn sign(&self, parameters: &CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");

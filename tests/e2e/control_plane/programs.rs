@@ -29,6 +29,8 @@ pub struct Layout {
     pub etcd_peer: u16,
     /// Port of the API server.
     pub api: u16,
+    /// Further flags of the API server.
+    pub flags: Vec<String>,
 }
 
 impl Programs {
@@ -99,7 +101,8 @@ impl Programs {
             .arg(flag("audit-policy-file", file("audit-policy.json")))
             .arg(flag("audit-log-path", file("audit.log")))
             .arg("--audit-log-mode=blocking")
-            .args(["--profiling=false", "--v=2"]);
+            .args(["--profiling=false", "--v=2"])
+            .args(&layout.flags);
         command
     }
 

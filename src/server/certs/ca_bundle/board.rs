@@ -141,8 +141,8 @@ impl Board {
         let problems: Vec<&str> = state.cards.values().filter_map(|card| card.problem.as_deref()).collect();
         let problems = problems.join("; ");
         match (state.open, reach) {
-            (true, _) if problems.is_empty() => self.gate.open(state.told(leads)),
-            (true, _) => self.gate.open_with(String::new(), Some(problems)),
+            (true, _) if problems.is_empty() => drop(self.gate.open(state.told(leads))),
+            (true, _) => drop(self.gate.open_with(String::new(), Some(problems))),
             (false, Reach::Unknown) if problems.is_empty() => {
                 self.gate.trouble("it is not known yet whether API servers trust the certificate");
             }
