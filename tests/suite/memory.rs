@@ -256,12 +256,12 @@ const LARGE: [(&str, fn(usize) -> String); 14] = [
     }),
 ];
 
-/// The largest pod of a kind that is accepted, and what it weighs.
+/// The largest pod of a kind that is accepted and that an API server takes (3 MiB), and what it weighs.
 fn largest(tree: usize, pod: impl Fn(usize) -> String) -> (String, Weight) {
     let fits = |n: usize| {
         let pod = pod(n);
         let body = review(&pod).len();
-        limits::check(&pod, tree).ok().filter(|_| body <= 7 << 20).map(|weight| (pod, weight))
+        limits::check(&pod, tree).ok().filter(|_| body <= 3 << 20).map(|weight| (pod, weight))
     };
     let (mut low, mut high) = (1, 2);
     while fits(high).is_some() {
