@@ -256,12 +256,12 @@ const LARGE: [(&str, fn(usize) -> String); 14] = [
     }),
 ];
 
-/// The largest pod of a kind that is accepted, and what it weighs.
+/// The largest pod of a kind that is accepted and that an API server takes (3 MiB), and what it weighs.
 fn largest(tree: usize, pod: impl Fn(usize) -> String) -> (String, Weight) {
     let fits = |n: usize| {
         let pod = pod(n);
         let body = review(&pod).len();
-        limits::check(&pod, tree).ok().filter(|_| body <= 7 << 20).map(|weight| (pod, weight))
+        limits::check(&pod, tree).ok().filter(|_| body <= 3 << 20).map(|weight| (pod, weight))
     };
     let (mut low, mut high) = (1, 2);
     while fits(high).is_some() {
@@ -383,13 +383,13 @@ fn chart_limit() -> usize {
     outrigger::server::memory::parse(values["resources"]["limits"]["memory"].as_str().unwrap()).unwrap()
 }
 
-/// Sends a pod eight times at once; each is answered by a review, or, if its turn did not come, told to come again.
+/// Sends a pod eight times at once; each is answered by a review, or told that there was no turn or no time for it.
 async fn eight(process: &Process, pod: &str) {
     let answers = futures::future::join_all((0..8).map(|_| process.post(review(pod)))).await;
     let answered = answers.iter().filter(|answer| answer.status == 200).count();
     assert!(answered > 0);
     for answer in &answers {
-        assert!([200, 429].contains(&answer.status.as_u16()), "{}", answer.status);
+        assert!([200, 429, 503].contains(&answer.status.as_u16()), "{}", answer.status);
     }
 }
 
