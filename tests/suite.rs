@@ -4,6 +4,8 @@
 
 #[path = "suite/architecture.rs"]
 mod architecture;
+#[path = "suite/bombs.rs"]
+mod bombs;
 #[cfg(feature = "server")]
 #[path = "suite/cases.rs"]
 mod cases;
@@ -29,12 +31,21 @@ mod equal;
 #[cfg(feature = "server")]
 #[path = "suite/facts.rs"]
 mod facts;
+#[cfg(feature = "server")]
+#[path = "suite/fault_proxy.rs"]
+mod fault_proxy;
 #[path = "suite/golden.rs"]
 mod golden;
+#[cfg(feature = "server")]
+#[path = "suite/handshakes.rs"]
+mod handshakes;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
 #[path = "suite/manual.rs"]
 mod manual;
+#[cfg(feature = "server")]
+#[path = "suite/network.rs"]
+mod network;
 #[cfg(feature = "server")]
 #[path = "suite/overload.rs"]
 mod overload;
@@ -46,6 +57,8 @@ mod pods;
 mod properties;
 #[path = "suite/recordings.rs"]
 mod recordings;
+#[path = "suite/reliability.rs"]
+mod reliability;
 #[cfg(feature = "server")]
 #[path = "suite/reload.rs"]
 mod reload;

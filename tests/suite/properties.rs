@@ -133,6 +133,7 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
 }
 
+// I-09
 #[test]
 fn strings_of_a_pod_never_become_structure() {
     check((pods::strings(), pods::form(), any_mesh()), |(strings, form, mesh)| {
@@ -170,7 +171,7 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
     }
 }
 
-/// Annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
+/// I-09: annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
 #[test]
 fn values_of_known_annotations_never_become_structure() {
     let keys: Vec<&str> = TABLE
@@ -209,6 +210,7 @@ fn values_of_known_annotations_never_become_structure() {
     });
 }
 
+// I-13
 #[test]
 fn injecting_twice_is_injecting_once() {
     check((pods::realistic(), our_mesh()), |(pod, mesh)| {
@@ -218,7 +220,7 @@ fn injecting_twice_is_injecting_once() {
     });
 }
 
-/// Who may create pods may write what an injector writes: it must not make the second injection another one.
+/// I-10: who may create pods may write what an injector writes: it must not make the second injection another one.
 #[test]
 fn forged_records_give_the_same_pod_twice() {
     let names = || vec(any::<prop::sample::Index>(), 0..3);
@@ -263,6 +265,7 @@ fn forged_records_give_the_same_pod_twice() {
     );
 }
 
+// I-13
 #[test]
 fn a_container_added_after_injection_is_picked_up() {
     let late = pods::container("late".to_owned()).prop_map(|mut container| {
@@ -332,6 +335,7 @@ fn fields_from_the_future_survive() {
     });
 }
 
+// I-10, R-10
 #[test]
 fn garbage_never_panics() {
     check((pods::json_value(), any_mesh()), |(garbage, mesh)| {

@@ -3,6 +3,8 @@
 //! A token in a file is read again at least once a minute (`kube::client::auth::TokenFile`), so that a rotated one is in
 //! use long before the old one ends (K-11).
 
+mod http_proxy;
+
 use std::{
     path::PathBuf,
     task::{Context, Poll},
@@ -64,11 +66,23 @@ pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Resul
 
 pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
     let choice = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-    Ok(match &access.kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?,
-        None if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
-        None => Config::infer().await?,
-    })
+    let kubeconfig = match &access.kubeconfig {
+        Some(file) => Some(Kubeconfig::read_from(file)?),
+        None => Kubeconfig::read().ok(),
+    };
+    let mut config = match &kubeconfig {
+        Some(kubeconfig) if access.kubeconfig.is_some() => {
+            Config::from_custom_kubeconfig(kubeconfig.clone(), &choice).await?
+        }
+        _ if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
+        _ => Config::infer().await?,
+    };
+    // Without a kubeconfig it is a pod, which goes to its API server without a detour.
+    config.proxy_url = kubeconfig.and_then(|kubeconfig| {
+        let named = http_proxy::named(&kubeconfig, access.context.as_deref());
+        http_proxy::choose(&config.cluster_url, named, &http_proxy::Environment::read())
+    });
+    Ok(config)
 }
 
 /// Counts what passes through.
