@@ -19,7 +19,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::Client;
 use outrigger::server::options::parse_duration;
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, error::Elapsed},
+};
 
 use super::{
     balancer::{Balancer, Probe},
@@ -300,6 +303,25 @@ impl Soak {
     }
 }
 
+impl Shared {
+    /// Notes what became of a create. Gives false when the API server itself was away.
+    fn note(&self, created: Result<Result<Value, String>, Elapsed>, took: Duration) -> bool {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        match created {
+            Ok(Ok(pod)) if is_injected(&pod) => tally.injected.push(took),
+            Ok(Ok(_)) => tally.bare += 1,
+            // Whatever the API server says of the webhook.
+            Ok(Err(error)) if error.contains("webhook") => tally.failed.push(error),
+            Ok(Err(_)) => {
+                tally.away += 1;
+                return false;
+            }
+            Err(_) => tally.failed.push(format!("no answer in {PATIENCE:?}")),
+        }
+        true
+    }
+}
+
 impl Load {
     async fn start(soak: &Soak, pace: Option<Duration>) -> Load {
         let (mut clients, shared) = (JoinSet::new(), Arc::new(Shared::default()));
@@ -320,18 +342,8 @@ impl Load {
                     let began = Instant::now();
                     let created =
                         tokio::time::timeout(PATIENCE, dry_run(&client, "shop", &pod(number))).await;
-                    let mut tally = shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    match created {
-                        Ok(Ok(pod)) if is_injected(&pod) => tally.injected.push(began.elapsed()),
-                        Ok(Ok(_)) => tally.bare += 1,
-                        // Whatever the API server says of the webhook.
-                        Ok(Err(error)) if error.contains("webhook") => tally.failed.push(error),
-                        Ok(Err(_)) => {
-                            tally.away += 1;
-                            drop(tally);
-                            tokio::time::sleep(Duration::from_millis(100)).await;
-                        }
-                        Err(_) => tally.failed.push(format!("no answer in {PATIENCE:?}")),
+                    if !shared.note(created, began.elapsed()) {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
             });
