@@ -38,12 +38,13 @@ const SECRET: &str = "outrigger-certificate";
 const SHARE: f64 = 0.3;
 /// Clients that create pods.
 const CLIENTS: usize = 4;
-/// How long it is measured what the machine can do.
-const FULL: Duration = Duration::from_secs(5);
+/// What the machine can do is the best of these many times as long as that: others use it too, and all is cold at first.
+const TRIES: usize = 5;
+const TRY: Duration = Duration::from_secs(2);
 /// Each event has time for itself, and this is the longest it may take: a Lease lasts 15 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Memory is filled up to what is needed before it is measured.
-const WARM_UP: Duration = Duration::from_secs(30);
+/// Memory is filled up to what is needed before it is measured, in a short and in a long run.
+const WARM_UP: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)];
 const SAMPLED_EVERY: Duration = Duration::from_secs(1);
 const MINUTE: f64 = 60.0;
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -410,9 +411,15 @@ async fn nothing_fails_and_nothing_grows_in_a_long_run() {
     let every = if is_long { Duration::from_secs(60) } else { lasts / 9 };
     let mut soak = Soak::set().await;
 
-    let full = Load::start(&soak, None).await;
-    tokio::time::sleep(FULL).await;
-    let full = full.stop().await.injected.len() as f64 / FULL.as_secs_f64();
+    let at_once = Load::start(&soak, None).await;
+    let mut full = 0.0_f64;
+    for _ in 0..TRIES {
+        let (start, before) = (Instant::now(), at_once.so_far().injected.len());
+        tokio::time::sleep(TRY).await;
+        let created = at_once.so_far().injected.len() - before;
+        full = full.max(created as f64 / start.elapsed().as_secs_f64());
+    }
+    at_once.stop().await;
     assert!(full > 0.0, "no pod is created");
     let pace = Duration::from_secs_f64(CLIENTS as f64 / (full * SHARE));
     println!("{full:.0} creates/s at most; {:.0}/s for {lasts:?}, an event every {every:?}", full * SHARE);
@@ -477,8 +484,9 @@ async fn nothing_fails_and_nothing_grows_in_a_long_run() {
 
     // A minute is noisy; what grows shows in a long run.
     let (most_rss, most_descriptors) = if is_long { (0.3, 0.5) } else { (3.0, 10.0) };
+    let warm_up = WARM_UP[usize::from(is_long)].as_secs_f64();
     for (number, samples) in samples.iter().enumerate() {
-        let warm = || samples.iter().filter(|sample| sample.at * MINUTE > WARM_UP.as_secs_f64());
+        let warm = || samples.iter().filter(|sample| sample.at * MINUTE > warm_up);
         let rss = slope(warm().map(|sample| (sample.at, sample.rss)));
         let descriptors = slope(warm().map(|sample| (sample.at, sample.descriptors)));
         let range = |of: fn(&Sample) -> f64| {
