@@ -32,6 +32,10 @@ recordings:
 e2e *ARGS:
     cargo test --test e2e -- {{ARGS}}
 
+# three quarters of an hour of pods, rotations, restarts and kills; `just soak 3m` is what `just e2e` runs
+soak DURATION='45m':
+    OUTRIGGER_SOAK={{DURATION}} cargo test --test e2e -- --nocapture soak
+
 # a control plane to try things on, until Ctrl-C; `just controlplane oldest` for the oldest Kubernetes that is supported
 controlplane *FLAVOUR:
     cargo test --quiet --test controlplane -- {{FLAVOUR}}

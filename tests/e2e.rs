@@ -33,6 +33,9 @@
 //! Webhook::new("outrigger", Reach::Service(balancer.port()), &serving.authority).install(&control_plane, "shop").await;
 //! Webhook { failure_policy: "Ignore", ..Webhook::new("b", Reach::url_of(&outrigger), &serving.authority) };
 //!
+//! let proxy = FaultProxy::before(address).await;                              // a network that fails, by `tests/suite`
+//! proxy.set(Fault::Drop);  proxy.connections();  BlackHole::new().await;
+//!
 //! let other = OtherWebhook::recorder(&serving).await;                         // or start(&serving, |request| operations)
 //! Webhook::new("a-first", other.by_service(), &serving.authority).apply(&control_plane).await;  // by name, in order
 //! other.calls();  other.find(|call| call.request["name"] == "web");
@@ -55,6 +58,9 @@
 mod attacker;
 #[path = "suite/equal.rs"]
 mod equal;
+#[allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
+#[path = "suite/fault_proxy.rs"]
+mod fault_proxy;
 mod headed;
 #[path = "suite/recordings.rs"]
 mod recordings;
@@ -70,6 +76,7 @@ mod e2e {
     pub mod commands;
     mod configuration;
     pub mod control_plane;
+    mod faults;
     mod golden;
     mod harness;
     pub mod install;
@@ -89,6 +96,7 @@ mod e2e {
     pub mod reviewer;
     mod rolling;
     mod scale;
+    mod soak;
     mod tags;
     mod told;
     mod unions;

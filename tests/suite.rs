@@ -8,6 +8,8 @@ mod architecture;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 #[path = "suite/attacker.rs"]
 mod attacker;
+#[path = "suite/bombs.rs"]
+mod bombs;
 #[cfg(feature = "server")]
 #[path = "suite/cases.rs"]
 mod cases;
@@ -51,6 +53,9 @@ mod forged;
 mod gains;
 #[path = "suite/golden.rs"]
 mod golden;
+#[cfg(feature = "server")]
+#[path = "suite/handshakes.rs"]
+mod handshakes;
 mod headed;
 #[cfg(feature = "server")]
 #[path = "suite/hostile.rs"]
@@ -90,6 +95,8 @@ mod process;
 mod properties;
 #[path = "suite/recordings.rs"]
 mod recordings;
+#[path = "suite/reliability.rs"]
+mod reliability;
 #[cfg(feature = "server")]
 #[path = "suite/reload.rs"]
 mod reload;

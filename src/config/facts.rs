@@ -222,6 +222,7 @@ mod tests {
         Node { name: name.to_owned(), kubelet_version: version.to_owned() }
     }
 
+    // O-11
     #[test]
     fn versions_follow_the_nodes() {
         let mut nodes: Nodes =

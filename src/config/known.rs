@@ -130,6 +130,7 @@ mod tests {
         warnings.iter().map(ToString::to_string).collect()
     }
 
+    // C-08
     #[test]
     fn misspelt_keys_are_told_at_every_depth() {
         for (values, path, near) in [

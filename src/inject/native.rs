@@ -63,12 +63,14 @@ mod tests {
         assert!(!detected(NativeSidecars::Disabled, Some(&nodes(&["v1.40.0"])), None));
     }
 
+    // O-11
     #[test]
     fn one_old_node_forbids_native_sidecars() {
         assert!(detected(NativeSidecars::Auto, Some(&nodes(&["v1.33.0", "v1.34.1+k3s1"])), None));
         assert!(!detected(NativeSidecars::Auto, Some(&nodes(&["v1.33.0", "v1.32.9"])), None));
     }
 
+    // O-11
     #[test]
     fn assigned_node_decides_alone() {
         let nodes = nodes(&["v1.33.0", "v1.32.9"]);
@@ -81,6 +83,7 @@ mod tests {
         assert!(!detected(NativeSidecars::Auto, Some(&nodes), Some("")));
     }
 
+    // O-11, O-12
     #[test]
     fn no_nodes_allow_and_unknown_nodes_forbid() {
         assert!(detected(NativeSidecars::Auto, Some(&Nodes::default()), None));
@@ -88,6 +91,7 @@ mod tests {
         assert!(!detected(NativeSidecars::Auto, None, None));
     }
 
+    // O-11
     #[test]
     fn unreadable_version_forbids() {
         for version in

@@ -281,6 +281,7 @@ mod tests {
         reapply(merged, input, &mut Vec::new()).unwrap()
     }
 
+    // O-14
     #[test]
     fn the_users_image_wins_and_auto_means_ours() {
         for (image, wanted) in [("mine:1", "mine:1"), ("auto", "ours:1")] {
@@ -292,6 +293,7 @@ mod tests {
         }
     }
 
+    // O-14
     #[test]
     fn a_native_sidecar_finds_its_customisation_among_the_containers() {
         let received = json!({"spec": {"containers": [{"name": "istio-proxy", "image": "mine:1"}]}});

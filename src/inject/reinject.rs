@@ -492,6 +492,7 @@ mod tests {
         );
     }
 
+    // I-10
     #[test]
     fn a_forged_status_counts_as_none_with_a_warning() {
         for forged in ["1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
@@ -535,6 +536,7 @@ mod tests {
         assert!(!earlier.forget_others(makes));
     }
 
+    // I-10
     #[test]
     fn forged_overrides_are_refused() {
         for forged in

@@ -164,6 +164,7 @@ fn a_document_of_another_type_is_replaced() {
     assert_eq!(wire(&json!({"a": 1}), &json!([1])), expected);
 }
 
+// I-12
 #[test]
 fn a_patch_that_does_something_else_is_found_out() {
     let received = pod(json!([{"name": "a"}]));

@@ -80,6 +80,7 @@ fn names_a_pod_before_it_has_a_name() {
     assert_eq!(potential_name(&json!({})), "");
 }
 
+// O-08
 #[test]
 fn a_replica_set_leads_to_its_deployment() {
     let set =
@@ -128,12 +129,14 @@ fn a_job_leads_to_its_cron_job() {
     }
 }
 
+// O-08
 #[test]
 fn other_owners_are_taken_as_they_are() {
     let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true});
     assert_eq!(owned(set, json!({"pod-template-hash": "db"})), workload("apps/v1", "StatefulSet", "db"));
 }
 
+// O-08
 #[test]
 fn a_pod_without_a_controller_belongs_to_itself() {
     let itself = workload("v1", "Pod", "solo");
@@ -159,6 +162,7 @@ fn the_first_controller_counts() {
     assert_eq!(owner(&pod), workload("a/v1", "A", "first"));
 }
 
+// O-08
 #[test]
 fn a_controller_without_a_name_leaves_the_pods() {
     let pod = json!({"metadata": {

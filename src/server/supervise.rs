@@ -96,6 +96,7 @@ mod tests {
         (panics.clone(), Supervisor { panics, again: Duration::ZERO })
     }
 
+    //
     #[tokio::test]
     async fn what_panics_is_counted_and_begun_again_to_its_end() {
         let ((panics, supervisor), (ended, begin)) = (at_once(), third_time_lucky());

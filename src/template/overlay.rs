@@ -423,6 +423,7 @@ mod tests {
         Overlay::parse(&text).unwrap().fill(placeholders).unwrap()
     }
 
+    // I-09
     #[test]
     fn a_string_of_the_pod_never_becomes_structure() {
         for hostile in [
@@ -454,6 +455,7 @@ mod tests {
         assert_eq!(inner, json!({"k": hostile}));
     }
 
+    // I-09
     #[test]
     fn a_string_of_the_pod_never_becomes_a_merge_directive() {
         for directive in

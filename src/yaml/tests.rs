@@ -305,6 +305,7 @@ fn one_document_or_the_first() {
     }
 }
 
+// C-12
 #[test]
 fn rendered_text_has_no_anchors_aliases_or_tags() {
     for text in [
@@ -349,6 +350,7 @@ fn limits_are_exact() {
     assert!(load("[&a [[1]], [*a]]", &limits).is_err());
 }
 
+// C-12
 #[test]
 fn alias_bombs_are_cheap() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

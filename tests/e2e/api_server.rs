@@ -242,7 +242,7 @@ async fn injections_go_on_whatever_becomes_of_the_api_server() {
     cluster.pods_are_injected().await;
 }
 
-/// L-06: with `Fail` and no replica our own pods come up, nobody else's do, and the first replica heals that.
+/// L-06, N-01: with `Fail` and no replica our own pods come up, nobody else's do, and the first replica heals that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_own_pods_need_no_replica() {
     let control_plane = ControlPlane::start(Flavour::Current).await;

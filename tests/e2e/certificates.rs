@@ -18,7 +18,6 @@ use super::{
 
 const CONFIGURATION: &str = "outrigger-sidecar-injector";
 
-// T-07, T-08, O-03
 async fn the_ca_bundle_is_kept(flavour: Flavour) {
     let scene = Scene::set(flavour).await;
     let mut outrigger = scene.outrigger("one").start().await;
@@ -98,11 +97,13 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     outrigger.terminate().await;
 }
 
+// T-07, T-08, O-02, O-03
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ca_bundle_of_our_webhooks_is_kept_and_nothing_else() {
     the_ca_bundle_is_kept(Flavour::Current).await;
 }
 
+// T-07, T-08, O-02, O-03
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_api_server_lets_the_ca_bundle_be_kept() {
     the_ca_bundle_is_kept(Flavour::Oldest).await;
@@ -244,6 +245,7 @@ async fn rotations_fail_no_pod() {
     assert_eq!(scene.rejections().await, 0.0);
 }
 
+// T-01, T-06
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_lives_are_renewed_in_time_by_themselves() {
     let scene = Scene::set(Flavour::Current).await;
@@ -338,6 +340,7 @@ async fn a_deleted_secret_is_made_again_with_what_was_in_it() {
     assert_eq!(scene.served(&replicas[0], &again).await, Ok(before.leaf()));
 }
 
+// T-16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_somebody_broke_is_put_right() {
     let scene = Scene::set(Flavour::Current).await;

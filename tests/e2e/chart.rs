@@ -32,7 +32,7 @@ fn revision(pod: &Value) -> Option<String> {
         .then(|| pod["metadata"]["annotations"]["istio.io/rev"].as_str().unwrap_or("?").to_owned())
 }
 
-// GP-19, L-06: the first pods of the release itself are created while its webhook fails for want of replicas, and before
+// GP-19, L-06, L-09: the first pods of the release itself are created while its webhook fails for want of replicas, and before
 // a replica has served no pod at all waits for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_installed_chart_gives_pods_their_proxies() {

@@ -199,6 +199,7 @@ async fn a_webhook_is_applied_waited_for_and_calls() {
     assert!(told.contains("came back without a proxy"), "{told}");
 }
 
+// O-03
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_leaves_what_others_own() {
     let control_plane = ControlPlane::start(Flavour::Current).await;

@@ -251,7 +251,7 @@ async fn every_answer_is_by_one_whole_configuration() {
     }
 }
 
-/// C-03: without the ConfigMap the last good configuration stays; a replica that never had one is not ready, and says why.
+/// C-03, C-06: without the ConfigMap the last good configuration stays; a replica that never had one is not ready, and says why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_config_map_is_missed_and_not_obeyed() {
     let (control_plane, kubeconfig) = prepared(&[]).await;
@@ -426,7 +426,7 @@ async fn proxy_configs_are_picked_up_when_their_definition_comes() {
     .await;
 }
 
-/// Nodes are upgraded, and namespaces relabelled, while the API server calls the webhook.
+/// O-06, O-11: nodes are upgraded, and namespaces relabelled, while the API server calls the webhook.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_and_namespaces_count_as_they_are_now() {
     let (control_plane, kubeconfig) = prepared(&[]).await;

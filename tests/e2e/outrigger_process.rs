@@ -255,6 +255,12 @@ impl OutriggerProcess {
         let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kibibytes.unwrap_or_else(|| panic!("{file}: no VmRSS")) * 1024
     }
+
+    /// Descriptors that are open.
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}")).count()
+    }
 }
 
 /// `GET` over plain HTTP on a loopback port.

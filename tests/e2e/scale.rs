@@ -103,7 +103,7 @@ async fn known(outrigger: &mut OutriggerProcess) -> Duration {
     ready
 }
 
-/// K-10: all of it fits into 60 MiB, at the start and when it is listed again, and requests do not notice.
+/// K-10, K-06: all of it fits into 60 MiB, at the start and when it is listed again, and requests do not notice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_cluster_fits_into_little_memory() {
     let (mut control_plane, kubeconfig) = prepared(&[]).await;

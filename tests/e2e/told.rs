@@ -173,6 +173,7 @@ fn rows(ca: &Odd, key: &KeyPair) -> Vec<Row> {
     ]
 }
 
+// T-19
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_that_api_servers_refuse_are_told_before_the_first_pod() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -210,6 +211,7 @@ async fn certificates_that_api_servers_refuse_are_told_before_the_first_pod() {
     }
 }
 
+// T-08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ca_bundle_is_certificates_that_api_servers_read_and_nothing_else() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -280,6 +282,7 @@ async fn a_ca_bundle_is_certificates_that_api_servers_read_and_nothing_else() {
     assert!(!bundle().await.contains("PRIVATE KEY"));
 }
 
+// N-03
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_injector_that_hangs_is_not_the_api_server_s_fault() {
     let control_plane = ControlPlane::start(Flavour::Current).await;

@@ -129,6 +129,7 @@ fn modules_use_only_what_they_may() {
     assert!(offences.is_empty(), "{}", offences.join("\n"));
 }
 
+// O-08
 #[test]
 fn the_pure_core_names_no_shell_crate_and_no_io() {
     let mut offences = Vec::new();
@@ -148,6 +149,28 @@ fn the_pure_core_names_no_shell_crate_and_no_io() {
         }
     }
     assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+/// Who reads the wall clock, and what for. All others are told the time, so that tests can tell them another one, and
+/// wait by the monotonic clock.
+const WALL_CLOCK: [(&str, &str); 5] = [
+    ("server/certs/report.rs", "the time in an Event"),
+    ("server/cluster/events.rs", "the time in an Event"),
+    ("server/lease.rs", "the clock that certificates are made by, and the time in the Lease"),
+    ("server/tls.rs", "`unix_now`, and the birth of a self-signed certificate"),
+    ("server/traces.rs", "the time of a span"),
+];
+
+// L-10
+#[test]
+fn the_wall_clock_is_read_at_the_edge_and_passed_on() {
+    let reads = |line: &str| line.contains("SystemTime::now") || line.contains("Timestamp::now");
+    let found: BTreeSet<String> = sources()
+        .filter(|(file, source)| !is_test(file) && production(source).any(reads))
+        .map(|(file, _)| file.to_string_lossy().into_owned())
+        .collect();
+    let known: BTreeSet<String> = WALL_CLOCK.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(found, known, "the time is an argument");
 }
 
 #[test]

@@ -5,12 +5,16 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::PathBuf,
+    sync::mpsc,
     thread,
 };
 
 use tempfile::TempDir;
 
-use super::cli::{Run, command, fixture, outrigger, smallest, text};
+use super::{
+    cli::{Run, command, fixture, outrigger, smallest, text},
+    support::PATIENCE,
+};
 
 /// A kubeconfig for a port of loopback where nobody listens.
 fn kubeconfig_to_nobody(folder: &TempDir) -> PathBuf {
@@ -55,6 +59,55 @@ fn a_cluster_that_does_not_answer_is_69_and_named() {
     assert!(run.stderr.contains("/nowhere/kubeconfig"), "{}", run.stderr);
     let run = with(&["--kubeconfig", text(&kubeconfig), "--context", "other"]);
     assert!(run.code == 69 && run.stderr.contains("other"), "{}", run.stderr);
+}
+
+/// A proxy that refuses, and the first lines of what it is asked.
+fn refusing_proxy() -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            let _ = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
+            let _ = asked.send(line.trim_end().to_owned());
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    (address, lines)
+}
+
+// N-11
+#[test]
+fn the_proxy_of_the_environment_is_used_and_no_proxy_heeded() {
+    let folder = TempDir::new().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // This machine by an address that is not loopback's.
+    let kubeconfig = kubeconfig(&folder, &format!("https://0.0.0.0:{port}"));
+    let (proxy, asked) = refusing_proxy();
+    let run = |name: &str, except: &str| -> Run {
+        let mut command = command();
+        for variable in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+            command.env_remove(variable);
+        }
+        command.env("KUBECONFIG", &kubeconfig).env(name, &proxy).env("NO_PROXY", except);
+        command.args(["bundle", "print", "--from-cluster"]).output().unwrap().into()
+    };
+    for (name, except) in [("HTTPS_PROXY", ""), ("https_proxy", "127.0.0.0/8,.svc")] {
+        let run = run(name, except);
+        assert_eq!(run.code, 69, "{}", run.stderr);
+        let line =
+            asked.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the proxy is not asked: {}", run.stderr));
+        assert_eq!(line, format!("CONNECT 0.0.0.0:{port} HTTP/1.1"));
+    }
+    while asked.try_recv().is_ok() {}
+    for except in ["0.0.0.0", "example.com,0.0.0.0/8", "*"] {
+        let run = run("HTTPS_PROXY", except);
+        assert_eq!(run.code, 69, "{}", run.stderr);
+        assert!(run.stderr.contains(": Connection refused"), "{}", run.stderr);
+        assert_eq!(asked.try_recv().ok(), None, "{except}");
+    }
 }
 
 #[test]

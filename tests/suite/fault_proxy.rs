@@ -1,178 +1,253 @@
-//! A proxy for TCP that does to connections what networks do: it delays, trickles, drops, half-closes and resets.
+//! A network that fails: a TCP proxy that delays, drops, stalls, trickles, half-closes and resets on command, and a port
+//! on which no connection is ever made.
+//!
+//! Nothing is left to chance: a fault is in force from the moment it is set until the next one is, for every connection
+//! that is there or comes, and what has passed is counted. Everything ends with the value.
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
         TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
-    task::JoinSet,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::Instant,
 };
 
-/// What becomes of the bytes of one direction.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Faults {
-    /// Everything comes so much later.
-    pub(crate) delay: Duration,
-    /// So many bytes at once, with a pause after them.
-    pub(crate) trickle: Option<(usize, Duration)>,
-    /// What comes after so many bytes.
-    pub(crate) after: Option<(usize, End)>,
-}
-
-/// How a direction ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Nothing comes any more, and nobody is told: a host that is gone, a firewall that forgot.
-    Silence,
-    /// It is closed, and the other direction is not.
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every piece arrives this much later, in order, whatever its size: distance, not a narrow line.
+    Delay(Duration),
+    /// What is sent is taken and lost, the end of a connection too: the peer has vanished, or never says a word.
+    Drop,
+    /// Nothing is delivered until another fault is set; then everything is.
+    Stall,
+    /// Byte by byte, each in a segment of its own, with a pause after each.
+    Trickle(Duration),
+    /// The client's side is closed towards the server, which can still answer.
     HalfClose,
-    /// The connection is reset, both ways.
+    /// Every connection is reset, on both sides.
     Reset,
 }
 
-/// A proxy in front of an address; it ends when it is dropped.
+/// The proxy. It belongs to the runtime it is made in.
 pub(crate) struct FaultProxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
-    _tasks: JoinSet<()>,
+    fault: watch::Sender<Fault>,
+    seen: Arc<Seen>,
+    accepting: JoinHandle<()>,
 }
 
+/// What has passed.
 #[derive(Default)]
-struct Shared {
-    /// From the client to the server, and back.
-    faults: Mutex<[Faults; 2]>,
+struct Seen {
     connections: AtomicUsize,
-    turns: AtomicUsize,
+    up: AtomicUsize,
+    down: AtomicUsize,
+    flights: AtomicUsize,
+    /// The last piece went to the server.
+    upwards: AtomicBool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        // The connections are a JoinSet of this task, and end with it.
+        self.accepting.abort();
+    }
 }
 
 impl FaultProxy {
-    /// A proxy without a fault, on a free port of loopback.
-    pub(crate) async fn to(target: SocketAddr) -> FaultProxy {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
-        let mut tasks = JoinSet::new();
-        let of_proxy = shared.clone();
-        tasks.spawn(async move {
+    /// A proxy on a free port of loopback before an address.
+    pub(crate) async fn before(upstream: SocketAddr) -> FaultProxy {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port of loopback");
+        let address = listener.local_addr().expect("an address");
+        let (fault, faults) = watch::channel(Fault::None);
+        let seen = Arc::new(Seen::default());
+        let counted = seen.clone();
+        let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                of_proxy.connections.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(carry(client, target, of_proxy.clone()));
+                counted.connections.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(carry(client, upstream, faults.clone(), counted.clone()));
             }
         });
-        FaultProxy { address, shared, _tasks: tasks }
+        FaultProxy { address, fault, seen, accepting }
     }
 
+    /// Where clients connect to.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sets the faults from the client to the server, and from the server to the client, for connections that come.
-    pub(crate) fn set(&self, forth: Faults, back: Faults) {
-        *self.shared.faults.lock().unwrap() = [forth, back];
+    /// Sets the fault from now on.
+    pub(crate) fn set(&self, fault: Fault) {
+        self.fault.send_replace(fault);
     }
 
-    /// Connections that came.
+    /// Connections that clients have made.
     pub(crate) fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.seen.connections.load(Ordering::SeqCst)
     }
 
-    /// How often a client spoke after the server had: round trips, whatever a machine's load does to time.
-    pub(crate) fn turns(&self) -> usize {
-        self.shared.turns.load(Ordering::SeqCst)
+    /// Bytes that clients have sent, lost ones included.
+    pub(crate) fn sent_up(&self) -> usize {
+        self.seen.up.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that the server has sent, lost ones included.
+    pub(crate) fn sent_down(&self) -> usize {
+        self.seen.down.load(Ordering::SeqCst)
+    }
+
+    /// How often a client spoke first or after the server had spoken: round trips, if one connection is in use.
+    pub(crate) fn flights(&self) -> usize {
+        self.seen.flights.load(Ordering::SeqCst)
     }
 }
 
-/// Who spoke last on a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Speaker {
-    Nobody,
-    Client,
-    Server,
+impl Seen {
+    fn piece(&self, way: Way, bytes: usize) {
+        let upwards = way == Way::Up;
+        let counter = if upwards { &self.up } else { &self.down };
+        counter.fetch_add(bytes, Ordering::SeqCst);
+        if !self.upwards.swap(upwards, Ordering::SeqCst) && upwards {
+            self.flights.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
-    let Ok(server) = TcpStream::connect(target).await else { return };
-    for stream in [&client, &server] {
-        stream.set_nodelay(true).unwrap();
+/// One connection, to its end.
+async fn carry(mut client: TcpStream, upstream: SocketAddr, faults: watch::Receiver<Fault>, seen: Arc<Seen>) {
+    let Ok(mut server) = TcpStream::connect(upstream).await else { return };
+    for side in [&client, &server] {
+        side.set_nodelay(true).expect("a socket");
     }
-    let [forth, back] = *shared.faults.lock().unwrap();
-    let last = Arc::new(Mutex::new(Speaker::Nobody));
-    let ((client_read, client_write), (server_read, server_write)) =
-        (client.into_split(), server.into_split());
-    let spoke = |who: Speaker| {
-        let (last, shared) = (last.clone(), shared.clone());
-        move || {
-            let before = std::mem::replace(&mut *last.lock().unwrap(), who);
-            if (before, who) == (Speaker::Server, Speaker::Client) {
-                shared.turns.fetch_add(1, Ordering::SeqCst);
-            }
+    let reset = {
+        let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+        let both = async {
+            tokio::join!(
+                pump(Way::Up, from_client, to_server, faults.clone(), &seen),
+                pump(Way::Down, from_server, to_client, faults.clone(), &seen),
+            )
+        };
+        let mut resets = faults.clone();
+        tokio::select! {
+            _ = both => false,
+            reset = resets.wait_for(|fault| *fault == Fault::Reset) => reset.is_ok(),
         }
     };
-    tokio::join!(
-        one_way(client_read, server_write, forth, spoke(Speaker::Client)),
-        one_way(server_read, client_write, back, spoke(Speaker::Server)),
-    );
+    if reset {
+        for side in [&client, &server] {
+            // Closing a socket that does not linger is a reset.
+            SockRef::from(side).set_linger(Some(Duration::ZERO)).expect("a socket");
+        }
+    }
 }
 
-async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: Faults, spoke: impl Fn()) {
-    let (sender, mut delayed) = tokio::sync::mpsc::unbounded_channel();
+/// One direction, until its source ends or its sink is gone.
+async fn pump(
+    way: Way,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut faults: watch::Receiver<Fault>,
+    seen: &Seen,
+) {
+    let (queue, mut queued) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let reads = faults.clone();
     let read = async move {
         let mut buffer = vec![0; 16 << 10];
-        loop {
-            let count = match from.read(&mut buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => count,
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            seen.piece(way, count);
+            let due = match *reads.borrow() {
+                Fault::Drop => continue,
+                Fault::Delay(by) => Instant::now() + by,
+                _ => Instant::now(),
             };
-            spoke();
-            let due = tokio::time::Instant::now() + faults.delay;
-            if sender.send((due, buffer[..count].to_vec())).is_err() {
+            if queue.send((due, buffer[..count].to_vec())).is_err() {
                 return;
             }
         }
     };
     let write = async move {
-        let mut passed = 0;
-        while let Some((due, bytes)) = delayed.recv().await {
-            tokio::time::sleep_until(due).await;
-            let step = faults.trickle.map_or(bytes.len(), |(step, _)| step.max(1));
-            for chunk in bytes.chunks(step) {
-                let left = faults
-                    .after
-                    .map_or(chunk.len(), |(after, _)| after.saturating_sub(passed).min(chunk.len()));
-                if to.write_all(&chunk[..left]).await.is_err() {
-                    return;
-                }
-                passed += left;
-                if let Some((after, end)) = faults.after
-                    && passed >= after
-                {
-                    match end {
-                        End::Silence => std::future::pending().await,
-                        End::HalfClose => return drop(to.shutdown().await),
-                        End::Reset => {
-                            SockRef::from(to.as_ref()).set_linger(Some(Duration::ZERO)).unwrap();
-                            return;
-                        }
+        let mut halves = faults.clone();
+        let half_closed =
+            async { way == Way::Up && halves.wait_for(|fault| *fault == Fault::HalfClose).await.is_ok() };
+        let deliver = async {
+            while let Some((due, piece)) = queued.recv().await {
+                tokio::time::sleep_until(due).await;
+                let _ = faults.wait_for(|fault| *fault != Fault::Stall).await;
+                let fault = *faults.borrow();
+                let size = if matches!(fault, Fault::Trickle(_)) { 1 } else { piece.len() };
+                for part in piece.chunks(size) {
+                    if to.write_all(part).await.is_err() {
+                        return;
+                    }
+                    if let Fault::Trickle(pause) = fault {
+                        tokio::time::sleep(pause).await;
                     }
                 }
-                if let Some((_, pause)) = faults.trickle {
-                    tokio::time::sleep(pause).await;
-                }
             }
+        };
+        tokio::select! {
+            () = deliver => {}
+            closed = half_closed, if way == Way::Up => debug_assert!(closed, "the proxy is gone"),
         }
+        // The end of a connection is lost as well.
+        let _ = faults.wait_for(|fault| *fault != Fault::Drop).await;
         let _ = to.shutdown().await;
     };
     tokio::join!(read, write);
+}
+
+/// A port of loopback on which no connection is made and none is refused: its queue is full, so that the system drops
+/// whatever asks for one.
+pub(crate) struct BlackHole {
+    address: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    /// Fills a queue.
+    pub(crate) async fn new() -> BlackHole {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port of loopback");
+        listener.listen(0).expect("a listener");
+        let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        let mut queued = Vec::new();
+        for _ in 0..16 {
+            // On loopback a connection that is made is made at once.
+            match tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+                Ok(made) => queued.push(made.expect("a connection")),
+                Err(_) => return BlackHole { address, _listener: listener, _queued: queued },
+            }
+        }
+        panic!("the queue of a listener does not fill up");
+    }
+
+    /// Where nobody gets to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
 }

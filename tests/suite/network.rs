@@ -1,12 +1,11 @@
-//! Networks that are slow or broken between an API server and us, by a proxy that does it to connections.
+//! Networks between an API server and the webhook that are slow, lossy or cut: nothing is left behind, and nobody else
+//! notices.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hyper::client::conn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,123 +14,244 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    fault_proxy::{End, FaultProxy, Faults},
-    support::{Answer, Harness, injecting, pod, post, read_to_close, review, start, within},
+    fault_proxy::{BlackHole, Fault, FaultProxy},
+    support::*,
 };
 
-async fn tls(harness: &Harness, proxy: &FaultProxy, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = within(TcpStream::connect(proxy.address())).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    within(TlsConnector::from(Arc::new(harness.client(alpn))).connect(name, stream)).await
-}
+const CONNECTIONS: &str = "outrigger_connections{listener=\"webhook\"}";
+const IN_FLIGHT: &str = "outrigger_in_flight_requests";
+const GONE: &str = "outrigger_requests_total{outcome=\"error\",reason=\"CLIENT_GONE\"}";
+const LATE: &str = "outrigger_deadline_exceeded_total";
 
-/// N-07: with 100 ms each way every request takes one round trip, on the connection that is there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn delay_costs_a_request_one_round_trip_and_no_connection() {
-    const EACH_WAY: Duration = Duration::from_millis(100);
-    const REQUESTS: usize = 5;
-    let harness = start(injecting()).await;
-    for alpn in [&b"http/1.1"[..], b"h2"] {
-        let proxy = FaultProxy::to(harness.server.webhook_address()).await;
-        let slow = Faults { delay: EACH_WAY, ..Faults::default() };
-        proxy.set(slow, slow);
-        let stream = TokioIo::new(tls(&harness, &proxy, alpn).await.unwrap());
-        let (mut http1, mut http2) = (None, None);
-        if alpn == b"h2" {
-            let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-            tokio::spawn(connection);
-            http2 = Some(sender);
-        } else {
-            let (sender, connection) = conn::http1::handshake(stream).await.unwrap();
-            tokio::spawn(connection);
-            http1 = Some(sender);
-        }
-        let mut turns = Vec::new();
-        for _ in 0..REQUESTS {
-            let (before, since) = (proxy.turns(), Instant::now());
-            let request = post("/inject", review("v1", pod()));
-            let response = match (&mut http1, &mut http2) {
-                (Some(sender), _) => within(sender.send_request(request)).await.unwrap(),
-                (_, Some(sender)) => within(sender.send_request(request)).await.unwrap(),
-                _ => unreachable!(),
-            };
-            assert_eq!(Answer::read(response).await.status, 200);
-            assert!(since.elapsed() >= 2 * EACH_WAY, "the proxy delays");
-            turns.push(proxy.turns() - before);
-        }
-        assert_eq!(proxy.connections(), 1);
-        // The first one of HTTP/2 may meet the settings of the connection.
-        assert!(turns[1..].iter().all(|turns| *turns <= 1), "{turns:?}");
+impl Harness {
+    async fn behind_proxy(&self) -> FaultProxy {
+        FaultProxy::before(self.server.webhook_address()).await
+    }
+
+    async fn tls_by(&self, proxy: &FaultProxy) -> TlsStream<TcpStream> {
+        let stream = within(TcpStream::connect(proxy.address())).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(self.client(b"http/1.1")));
+        within(connector.connect(name, stream)).await.unwrap()
     }
 }
 
-/// A request that comes byte by byte is answered, within the deadlines of the server.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trickle_within_the_deadlines_is_answered() {
-    let harness = start(injecting()).await;
-    let proxy = FaultProxy::to(harness.server.webhook_address()).await;
-    let trickle = Faults { trickle: Some((64, Duration::from_millis(2))), ..Faults::default() };
-    proxy.set(trickle, trickle);
-    let stream = TokioIo::new(tls(&harness, &proxy, b"http/1.1").await.unwrap());
-    let (mut sender, connection) = conn::http1::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let response = within(sender.send_request(post("/inject", review("v1", pod())))).await.unwrap();
-    assert_eq!(Answer::read(response).await.status, 200);
+/// A request in bytes; with `Expect` the server says when it begins to read the body.
+fn request(body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    head.into_bytes()
 }
 
-/// Connections that are reset, half closed or forgotten in the middle of a handshake or of a request leave nothing behind.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn broken_connections_leave_nothing_behind() {
-    let harness = super::support::start_with(injecting(), |options| {
-        options.timeouts.handshake = Duration::from_millis(300);
-        options.timeouts.header = Duration::from_millis(300);
-        options.timeouts.body = Duration::from_millis(300);
-    })
-    .await;
-    for end in [End::Reset, End::HalfClose, End::Silence] {
-        // In the first message of TLS, in the last one, and in the request.
-        for after in [20, 400, 900] {
-            let proxy = FaultProxy::to(harness.server.webhook_address()).await;
-            proxy.set(Faults { after: Some((after, end)), ..Faults::default() }, Faults::default());
-            if let Ok(mut stream) = tls(&harness, &proxy, b"http/1.1").await {
-                let request = format!(
-                    "POST /inject HTTP/1.1\r\nhost: a\r\ncontent-length: 99999\r\n\r\n{}",
-                    "x".repeat(2000)
-                );
-                if stream.write_all(request.as_bytes()).await.is_ok() {
-                    read_to_close(&mut stream).await;
-                }
+/// Reads one answer of a connection that stays open.
+async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut read = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = length.map_or(0, |length| length.parse::<usize>().unwrap());
+            if body.len() >= length {
+                return text;
             }
         }
+        let count = within(stream.read(&mut buffer)).await.unwrap();
+        assert_ne!(count, 0, "closed after {text:?}");
+        read.extend_from_slice(&buffer[..count]);
     }
-    harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
+}
+
+/// A connection whose server waits for the second half of a body.
+async fn half_sent(harness: &Harness, proxy: &FaultProxy) -> TlsStream<TcpStream> {
+    let body = review("v1", pod());
+    let mut stream = harness.tls_by(proxy).await;
+    stream.write_all(&request(&body)).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 100 "));
+    stream.write_all(&body[..body.len() / 2]).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+/// Nothing of a connection is left, and others are served.
+async fn nothing_is_left(harness: &Harness) {
+    harness.metric(CONNECTIONS, 0.0).await;
+    harness.metric(IN_FLIGHT, 0.0).await;
     assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
 }
 
-/// What the proxy does, without a server of ours in it.
-#[tokio::test]
-async fn the_proxy_does_what_is_asked_of_it() {
-    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = echo.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = echo.accept().await {
+// N-07: what distance costs is one round trip for each review, on one connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_distant_api_server_pays_one_round_trip_for_each_review() {
+    const ONE_WAY: Duration = Duration::from_millis(20);
+    let harness = start(injecting()).await;
+    let proxy = harness.behind_proxy().await;
+    proxy.set(Fault::Delay(ONE_WAY));
+    let stream = hyper_util::rt::TokioIo::new(harness.tls_by(&proxy).await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut flights = Vec::new();
+    for _ in 0..5 {
+        within(sender.ready()).await.unwrap();
+        let began = Instant::now();
+        let answer = within(sender.send_request(post("/inject", review("v1", pod())))).await.unwrap();
+        assert_eq!(Answer::read(answer).await.status, 200);
+        assert!(began.elapsed() >= 2 * ONE_WAY, "the proxy delays: {:?}", began.elapsed());
+        flights.push(proxy.flights());
+    }
+    let [first, .., last] = flights[..] else { unreachable!() };
+    assert_eq!(last - first, 4, "{flights:?}");
+    // ClientHello; Finished, with the first request.
+    assert_eq!(first, 2, "a handshake of TLS 1.3 is one round trip: {flights:?}");
+    assert_eq!(proxy.connections(), 1);
+}
+
+// N-07: jitter may cut the bytes anywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_arrives_byte_by_byte_is_the_same_request() {
+    let harness = start(injecting()).await;
+    let proxy = harness.behind_proxy().await;
+    let whole = harness.post("/inject", review("v1", pod())).await;
+    proxy.set(Fault::Trickle(Duration::ZERO));
+    let mut stream = harness.tls_by(&proxy).await;
+    let body = review("v1", pod());
+    stream.write_all(&request(&body)).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 100 "));
+    stream.write_all(&body).await.unwrap();
+    let answered = answer(&mut stream).await;
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
+    assert_eq!(answered.split_once("\r\n\r\n").unwrap().1.as_bytes(), &whole.body[..]);
+}
+
+// N-04
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_in_the_middle_of_a_body_leaves_nothing_behind() {
+    let harness = start(injecting()).await;
+    let proxy = harness.behind_proxy().await;
+    for resets in 1..=3 {
+        proxy.set(Fault::None);
+        let mut stream = half_sent(&harness, &proxy).await;
+        proxy.set(Fault::Reset);
+        read_to_close(&mut stream).await;
+        harness.metric(GONE, f64::from(resets)).await;
+        nothing_is_left(&harness).await;
+    }
+}
+
+// N-04: the client's side of the connection is gone, and it still listens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_connection_is_closed() {
+    let harness = start(injecting()).await;
+    let proxy = harness.behind_proxy().await;
+    let mut stream = half_sent(&harness, &proxy).await;
+    proxy.set(Fault::HalfClose);
+    read_to_close(&mut stream).await;
+    harness.metric(GONE, 1.0).await;
+    nothing_is_left(&harness).await;
+}
+
+// N-08, H-02: whoever vanishes in the middle of a request is waited for as long as a body may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_vanishes_is_given_up() {
+    let harness = start_with(injecting(), |options| {
+        options.timeouts.body = Duration::from_millis(100);
+        options.timeouts.idle = Duration::from_millis(100);
+    })
+    .await;
+    let proxy = harness.behind_proxy().await;
+    let stream = half_sent(&harness, &proxy).await;
+    proxy.set(Fault::Drop);
+    harness.metric(LATE, 1.0).await;
+    nothing_is_left(&harness).await;
+    drop(stream);
+}
+
+// N-08: between two requests, as long as a connection may be idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_vanishes_between_requests_is_given_up() {
+    let harness = start_with(injecting(), |options| options.timeouts.idle = Duration::from_millis(100)).await;
+    let proxy = harness.behind_proxy().await;
+    let mut stream = harness.tls_by(&proxy).await;
+    let body = review("v1", pod());
+    stream.write_all(&[request(&body), body].concat()).await.unwrap();
+    while !answer(&mut stream).await.contains("HTTP/1.1 200 ") {}
+    proxy.set(Fault::Drop);
+    nothing_is_left(&harness).await;
+}
+
+// What the other tests lean on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_faults_are_what_they_are_called() {
+    // A server that says again what it hears.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let echo = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let (mut read, mut write) = stream.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
+                tokio::io::copy(&mut read, &mut write).await
             });
         }
     });
-    let told = async |end: End| {
-        let proxy = FaultProxy::to(target).await;
-        proxy.set(Faults::default(), Faults { after: Some((3, end)), ..Faults::default() });
-        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-        stream.write_all(b"hello").await.unwrap();
-        let mut text = Vec::new();
-        let read = tokio::time::timeout(Duration::from_millis(200), stream.read_to_end(&mut text)).await;
-        assert!(text.len() <= 3, "{text:?}");
-        read.map(|result| result.map_err(|error| error.kind()))
-    };
-    assert_eq!(told(End::HalfClose).await, Ok(Ok(3)));
-    assert!(told(End::Silence).await.is_err(), "nothing comes, and no end");
-    assert_eq!(told(End::Reset).await, Ok(Err(std::io::ErrorKind::ConnectionReset)));
+    let proxy = FaultProxy::before(address).await;
+    let connect = async || within(TcpStream::connect(proxy.address())).await.unwrap();
+    let mut buffer = [0; 16];
+    const SOON: Duration = Duration::from_millis(50);
+
+    let mut stream = connect().await;
+    stream.write_all(b"one").await.unwrap();
+    within(stream.read_exact(&mut buffer[..3])).await.unwrap();
+    assert_eq!((&buffer[..3], proxy.sent_up(), proxy.sent_down(), proxy.flights()), (&b"one"[..], 3, 3, 1));
+
+    proxy.set(Fault::Stall);
+    stream.write_all(b"two").await.unwrap();
+    assert!(tokio::time::timeout(SOON, stream.read(&mut buffer)).await.is_err(), "nothing is delivered");
+    proxy.set(Fault::Delay(SOON));
+    let began = Instant::now();
+    within(stream.read_exact(&mut buffer[..3])).await.unwrap();
+    assert_eq!(&buffer[..3], b"two", "what was held is delivered");
+    stream.write_all(b"six").await.unwrap();
+    within(stream.read_exact(&mut buffer[..3])).await.unwrap();
+    assert!(began.elapsed() >= 2 * SOON, "there and back");
+
+    proxy.set(Fault::Trickle(Duration::from_millis(1)));
+    stream.write_all(b"ten").await.unwrap();
+    assert_eq!(within(stream.read(&mut buffer)).await.unwrap(), 1, "byte by byte");
+    within(stream.read_exact(&mut buffer[..2])).await.unwrap();
+
+    proxy.set(Fault::Drop);
+    stream.write_all(b"lost").await.unwrap();
+    assert!(tokio::time::timeout(SOON, stream.read(&mut buffer)).await.is_err(), "nothing comes");
+    proxy.set(Fault::None);
+    stream.write_all(b"new").await.unwrap();
+    within(stream.read_exact(&mut buffer[..3])).await.unwrap();
+    assert_eq!(&buffer[..3], b"new", "what was lost is lost");
+
+    proxy.set(Fault::HalfClose);
+    assert_eq!(within(stream.read(&mut buffer)).await.unwrap(), 0, "the echo of the end");
+
+    proxy.set(Fault::None);
+    let mut stream = connect().await;
+    stream.write_all(b"one").await.unwrap();
+    within(stream.read_exact(&mut buffer[..3])).await.unwrap();
+    proxy.set(Fault::Reset);
+    let error = within(stream.read(&mut buffer)).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(proxy.connections(), 2);
+
+    let nowhere = BlackHole::new().await;
+    let reached = tokio::time::timeout(SOON * 4, TcpStream::connect(nowhere.address())).await;
+    assert!(reached.is_err(), "neither made nor refused: {reached:?}");
+    let gone = proxy.address();
+    drop(proxy);
+    within(async {
+        while TcpStream::connect(gone).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    echo.abort();
 }

@@ -172,7 +172,7 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
     }
 }
 
-/// Annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
+/// I-09: annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
 #[test]
 fn values_of_known_annotations_never_become_structure() {
     let keys: Vec<&str> = TABLE
@@ -211,6 +211,7 @@ fn values_of_known_annotations_never_become_structure() {
     });
 }
 
+// I-13
 #[test]
 fn injecting_twice_is_injecting_once() {
     check((pods::realistic(), our_mesh()), |(pod, mesh)| {
@@ -220,6 +221,7 @@ fn injecting_twice_is_injecting_once() {
     });
 }
 
+// I-13
 #[test]
 fn a_container_added_after_injection_is_picked_up() {
     let late = pods::container("late".to_owned()).prop_map(|mut container| {
@@ -289,6 +291,7 @@ fn fields_from_the_future_survive() {
     });
 }
 
+// I-10, R-10
 #[test]
 fn garbage_never_panics() {
     check((pods::json_value(), any_mesh()), |(garbage, mesh)| {

@@ -380,6 +380,7 @@ impl Source for Buggy {
     }
 }
 
+// C-01, R-10
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_whose_reading_panics_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -209,6 +209,7 @@ fn the_log_level_is_changed_while_it_runs() {
     assert_eq!(process.end().0, 0);
 }
 
+// N-10
 #[test]
 fn refusals_have_exit_codes() {
     let folder = tempfile::tempdir().unwrap();

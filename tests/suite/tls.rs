@@ -94,6 +94,7 @@ async fn of_certificate(harness: &Harness) -> (u16, String) {
     (answer.status.as_u16(), lines[0].to_owned())
 }
 
+// T-01, T-19
 #[tokio::test]
 async fn what_api_servers_refuse_of_a_certificate_is_said() {
     let harness = start_with(injecting(), |options| {
@@ -149,6 +150,7 @@ async fn plain_http_is_closed_at_once() {
     harness.metric("outrigger_tls_handshake_errors_total{reason=\"not_tls\"}", 1.0).await;
 }
 
+// T-14
 #[tokio::test]
 async fn tls_to_the_admin_port_is_closed_at_once() {
     let harness = start(injecting()).await;
@@ -267,7 +269,7 @@ async fn connections_over_the_cap_are_refused_at_once() {
     harness.tls("http/1.1").await;
 }
 
-// H-03
+// H-03, T-15
 #[tokio::test]
 async fn at_the_cap_a_silent_connection_gives_way() {
     let harness = start_with(injecting(), |options| {

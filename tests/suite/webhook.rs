@@ -58,7 +58,7 @@ async fn the_same_question_gets_the_same_answer_dry_or_not() {
     assert_eq!(first.body, harness.post("/inject", dry.to_string()).await.body);
 }
 
-// DA-04, DA-06
+// DA-04, DA-06, I-12
 #[tokio::test]
 async fn verdicts_become_answers() {
     let verdict = |pod: &Value| match pod["metadata"]["name"].as_str().unwrap() {

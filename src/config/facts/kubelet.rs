@@ -24,7 +24,7 @@ pub(super) fn minor(version: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// `hack/oracle/annotations` asked hashicorp/go-version.
+    /// O-11: `hack/oracle/annotations` asked hashicorp/go-version.
     #[test]
     fn reads_versions_as_go_version_does() {
         let fixture = include_str!("../../../tests/fixtures/annotations.json");

@@ -300,7 +300,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is done to a bundle, it is accepted or refused with a place for every problem, and never panics.
+    /// C-10: whatever is done to a bundle, it is accepted or refused with a place for every problem, and never panics.
     #[test]
     fn damaged_bundles_are_refused_in_words(
         cut in 0usize..2600,

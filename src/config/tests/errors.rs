@@ -5,6 +5,7 @@ use super::*;
 /// Documents and their refusals, a line per problem.
 const REFUSALS: &str = include_str!("refusals.txt");
 
+// C-10
 #[test]
 fn refusals_say_where_what_and_what_instead() {
     let cases: Vec<(&str, &str)> =
@@ -59,6 +60,7 @@ fn text_that_is_no_yaml_is_refused_with_its_place() {
     }
 }
 
+// C-12
 #[test]
 fn an_alias_bomb_is_refused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -94,6 +96,7 @@ fn long_values_are_cut() {
     assert!(refusal.contains("x…\"; accepted: outrigger, istio"), "{refusal}");
 }
 
+// C-08
 #[test]
 fn warnings_say_what_comes_of_it() {
     for (text, wanted) in [

@@ -167,6 +167,7 @@ fn odd_texts_are_read_as_go_reads_them_with_warnings() {
     );
 }
 
+// C-10
 #[test]
 fn problems_of_all_three_texts_come_at_once() {
     let installation = Installation { revision: "No".to_owned(), ..Installation::default() };

@@ -114,6 +114,7 @@ fn a_template_to_ask_for_must_do_for_some_sample() {
     }
 }
 
+// C-09
 #[test]
 fn a_template_to_ask_for_may_not_contradict_its_data_for_any_sample() {
     let misfit = "{{ range .Spec.InitContainers }}{{ .Nmae }}{{ end }}";

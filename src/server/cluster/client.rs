@@ -4,6 +4,8 @@
 //! use long before the old one ends (K-11). So is a CA in a file, that of a pod's ServiceAccount or of a kubeconfig, for
 //! the next connection (K-12).
 
+mod http_proxy;
+
 use std::{
     path::PathBuf,
     task::{Context, Poll},
@@ -11,7 +13,6 @@ use std::{
 
 use futures::future::BoxFuture;
 use hyper::{Method, Request, Response};
-use hyper_util::client::proxy::matcher::Matcher;
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
@@ -73,43 +74,28 @@ pub(crate) fn counted(mut config: Config, requests: KubeApi) -> Result<Client, E
 
 pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
     let choice = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
-    let (mut config, kubeconfig) = match &access.kubeconfig {
-        Some(file) => {
-            let kubeconfig = Kubeconfig::read_from(file)?;
-            (Config::from_custom_kubeconfig(kubeconfig.clone(), &choice).await?, Some(kubeconfig))
-        }
-        None if access.context.is_some() => {
-            (Config::from_kubeconfig(&choice).await?, Kubeconfig::read().ok())
-        }
-        None => (Config::infer().await?, Kubeconfig::read().ok()),
+    let kubeconfig = match &access.kubeconfig {
+        Some(file) => Some(Kubeconfig::read_from(file)?),
+        None => Kubeconfig::read().ok(),
     };
+    let mut config = match &kubeconfig {
+        Some(kubeconfig) if access.kubeconfig.is_some() => {
+            Config::from_custom_kubeconfig(kubeconfig.clone(), &choice).await?
+        }
+        _ if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
+        _ => Config::infer().await?,
+    };
+    // Without a kubeconfig it is a pod, which goes to its API server without a detour.
+    config.proxy_url = kubeconfig.as_ref().and_then(|kubeconfig| {
+        let named = http_proxy::named(kubeconfig, access.context.as_deref());
+        http_proxy::choose(&config.cluster_url, named, &http_proxy::Environment::read())
+    });
     // That of a pod is known to the library, which reads the file of a kubeconfig once.
     if config.root_cert_file.is_none() {
         config.root_cert_file =
             kubeconfig.and_then(|kubeconfig| ca_file(&kubeconfig, access.context.as_deref()));
     }
-    // In a pod there is none: the library looks at the environment for kubeconfigs alone.
-    let named = |names: [&str; 2]| {
-        names.into_iter().find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
-    };
-    if let Some(proxy) = &config.proxy_url
-        && let Some(from_environment) = named(["HTTPS_PROXY", "https_proxy"])
-        && from_environment.parse::<hyper::Uri>().is_ok_and(|from_environment| from_environment == *proxy)
-        && is_direct(
-            &config.cluster_url,
-            &from_environment,
-            &named(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
-        )
-    {
-        config.proxy_url = None;
-    }
     Ok(config)
-}
-
-/// Whether an API server is reached without the proxy that `HTTPS_PROXY` names, as `NO_PROXY` says (N-11). The library
-/// compares `NO_PROXY` with the address of the proxy.
-fn is_direct(server: &hyper::Uri, proxy: &str, except: &str) -> bool {
-    Matcher::builder().https(proxy).no(except).build().intercept(server).is_none()
 }
 
 /// The file with the CA of the API server, unless the kubeconfig has the CA in itself, which comes first.
@@ -221,27 +207,6 @@ fn asked_for(method: &Method, path: &str, query: &str) -> (&'static str, &'stati
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // N-11
-    #[test]
-    fn no_proxy_is_about_the_api_server() {
-        let is_direct = |server: &str, except: &str| {
-            is_direct(&server.parse().unwrap(), "http://proxy.example:3128", except)
-        };
-        for (server, except, direct) in [
-            ("https://10.96.0.1:443/", "", false),
-            ("https://10.96.0.1:443/", "10.96.0.1", true),
-            ("https://10.96.0.1:443/", "localhost, 10.96.0.0/12,,", true),
-            ("https://10.96.0.1:443/", "192.168.0.0/16", false),
-            ("https://api.cluster.example:6443/", ".example", true),
-            ("https://api.cluster.example:6443/", "cluster.example", true),
-            ("https://api.cluster.example:6443/", "proxy.example", false),
-            ("https://api.cluster.example:6443/", "*", true),
-            ("http://127.0.0.1:8001/", "", true),
-        ] {
-            assert_eq!(is_direct(server, except), direct, "{server} except {except:?}");
-        }
-    }
 
     // K-12
     #[tokio::test]

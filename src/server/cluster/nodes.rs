@@ -135,6 +135,7 @@ mod tests {
         serde_json::from_str(&status.to_string()).unwrap()
     }
 
+    // O-12
     #[test]
     fn nodes_are_not_known_before_the_list_is_complete() {
         let facts = Arc::new(LiveFacts::default());

@@ -57,6 +57,7 @@ mod tests {
         assert!(retry(&timings, 1, None, high) <= timings.retry_first);
     }
 
+    // K-08
     #[test]
     fn what_the_api_server_asks_for_is_waited_for() {
         let timings = Timings::default();

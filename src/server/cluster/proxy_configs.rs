@@ -218,6 +218,7 @@ mod tests {
         assert_eq!(names(&inputs).unwrap(), [""; 0]);
     }
 
+    // C-08
     #[test]
     fn what_cannot_be_read_is_left_out() {
         let (sender, inputs) = watch::channel(Inputs::default());

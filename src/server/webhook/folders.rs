@@ -234,6 +234,7 @@ mod tests {
         }
     }
 
+    // C-11
     #[test]
     fn a_bundle_stands_under_either_name() {
         for name in BUNDLE {

@@ -201,6 +201,7 @@ fn functions_fail_with_their_name() {
     assert_eq!(problem, Problem::Function { name: "fail", message: "no".to_owned() });
 }
 
+// C-09
 #[test]
 fn limits_stop_a_render() {
     let limits = Limits { steps: 5_000, bytes: 10_000, recursion: 8, ..Limits::default() };

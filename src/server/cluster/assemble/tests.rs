@@ -95,6 +95,7 @@ fn what_is_missing_is_named() {
     );
 }
 
+// C-11
 #[test]
 fn a_bundle_for_another_revision_is_refused() {
     let text = &headed("revision: canary\n");
@@ -106,6 +107,7 @@ fn a_bundle_for_another_revision_is_refused() {
     assert_eq!(made(&bundle_source("canary"), &inputs).unwrap().revision(), "canary");
 }
 
+// C-02
 #[test]
 fn the_config_map_with_the_problem_is_to_blame() {
     let good = slot("istio-sidecar-injector", &[("config", CONFIG), ("values", "{}")]);

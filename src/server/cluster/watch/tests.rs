@@ -267,6 +267,7 @@ async fn a_watch_goes_on_where_it_ended() {
     assert!(third.contains("resourceVersion=20"), "{third}");
 }
 
+// K-06
 #[tokio::test]
 async fn what_is_too_old_is_listed_again() {
     let gone = json!({"type": "ERROR", "object": status(410)});
@@ -284,6 +285,7 @@ async fn what_is_too_old_is_listed_again() {
     assert_eq!(rig.gate.state().problem, None, "that is nothing to be told of");
 }
 
+// K-07
 #[tokio::test]
 async fn a_watch_that_is_silent_is_asked_for_anew_without_an_alarm() {
     let rig = rig(vec![list("7", "", &[]), Turn::Stays(vec![bookmark("9")]), Turn::Stays(vec![])]);
@@ -293,6 +295,7 @@ async fn a_watch_that_is_silent_is_asked_for_anew_without_an_alarm() {
     assert_eq!(rig.gate.state().problem, None);
 }
 
+// K-03, K-07
 #[tokio::test]
 async fn an_api_server_that_freezes_is_noticed() {
     let mut rig = rig(vec![
@@ -313,6 +316,7 @@ async fn an_api_server_that_freezes_is_noticed() {
     rig.until("it is connected again", || rig.connected() && rig.gate.state().problem.is_none()).await;
 }
 
+// O-01
 #[tokio::test]
 async fn what_is_forbidden_is_said_and_tried_again() {
     let mut rig = rig(vec![
@@ -342,6 +346,7 @@ async fn where_watching_is_forbidden_lists_tell_what_changes() {
     rig.until("it is said", || rig.gate.state().problem.is_some_and(|said| said.contains("\"watch\""))).await;
 }
 
+// K-08
 #[tokio::test]
 async fn what_a_busy_api_server_asks_for_is_heeded() {
     let rig = rig(vec![
@@ -355,6 +360,7 @@ async fn what_a_busy_api_server_asks_for_is_heeded() {
     assert!(waited >= Duration::from_secs(1), "{waited:?}");
 }
 
+// K-02
 #[tokio::test]
 async fn watches_that_end_at_once_do_not_become_a_storm() {
     let script = std::iter::once(list("7", "", &[])).chain((0..500).map(|_| Turn::Ends(vec![])));
@@ -365,6 +371,7 @@ async fn watches_that_end_at_once_do_not_become_a_storm() {
     assert!((3..60).contains(&count), "{count}");
 }
 
+// K-09
 #[tokio::test]
 async fn a_resource_is_absent_at_first_and_comes_later() {
     let mut rig = rig(vec![
@@ -378,6 +385,7 @@ async fn a_resource_is_absent_at_first_and_comes_later() {
     rig.told(&["begin", "absent", "begin", "put a", "complete"]).await;
 }
 
+// K-09
 #[tokio::test]
 async fn a_resource_is_gone_only_when_that_is_sure() {
     let mut rig = rig(vec![

@@ -134,6 +134,7 @@ fn a_signature_that_is_not_verified() {
     assert_eq!(objections(&[patched(&own, &oid(0x0b), &oid(0x05))]), Vec::<String>::new());
 }
 
+// T-19
 #[test]
 fn keys_that_are_not_taken() {
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();

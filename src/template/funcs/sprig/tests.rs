@@ -293,6 +293,7 @@ fn an_input_map_is_merged_as_a_copy_and_never_changed() {
     }
 }
 
+// C-09
 #[test]
 fn stops_at_limits() {
     let long = "x".repeat(60_000);
