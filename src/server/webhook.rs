@@ -16,4 +16,4 @@ pub mod path;
 pub mod review;
 pub mod shape;
 mod status;
-pub(crate) mod verdict;
+pub mod verdict;

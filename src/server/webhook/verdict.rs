@@ -69,7 +69,8 @@ impl Record {
 }
 
 /// What goes back.
-pub(crate) enum Reply {
+#[derive(Debug)]
+pub enum Reply {
     /// An AdmissionReview, with status 200.
     Review(Vec<u8>),
     /// No review to answer: status 400.
@@ -87,6 +88,12 @@ const AUDIT_KEYS: [&str; 4] = ["decision", "reason", "revision", "config-hash"];
 const AUDIT_WARNINGS: &str = "warnings";
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
+
+/// The answer to one body, by an engine and the environment variables that the URL names: what the endpoint sends once it
+/// has read a request, without HTTP around it.
+pub fn reply(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> Reply {
+    judge(engine, body, variables).0
+}
 
 /// Judges one body.
 pub(crate) fn judge(
