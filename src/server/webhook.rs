@@ -18,4 +18,4 @@ pub mod review;
 pub mod shape;
 mod status;
 mod turns;
-pub(crate) mod verdict;
+pub mod verdict;

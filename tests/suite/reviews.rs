@@ -1,13 +1,21 @@
 //! AdmissionReviews as an API server sent them: their pods are injected, and what comes out is a pod to Kubernetes' own
 //! types, field for field.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use outrigger::{
     config::{Mesh, Source},
     inject::{self, Facts, Outcome, PodRequest, decision::Reason},
     patch,
+    server::webhook::{
+        handler,
+        verdict::{self, Reply},
+    },
 };
 use serde_json::{Value, json};
 
@@ -53,6 +61,29 @@ fn recorded_reviews_inject_and_decode_strictly() {
     }
     let known = ["big", "cronjob-job", "deployment", "job", OPTED_OUT, "pod", "statefulset"];
     assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), known);
+}
+
+/// An answer may be one that was kept of the same question; nobody can tell.
+#[test]
+fn the_same_review_gets_the_same_bytes() {
+    for bundle in BUNDLES {
+        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: bundle }).unwrap();
+        let engine = handler::engine(mesh).unwrap();
+        for (name, review) in reviews() {
+            let body = review.to_string();
+            let answers: Vec<Vec<u8>> = (0..4)
+                .map(|_| match verdict::reply(engine.as_ref(), body.as_bytes(), BTreeMap::new()) {
+                    Reply::Review(answer) => answer,
+                    other => panic!("{name}, {bundle}: {other:?}"),
+                })
+                .collect();
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{name}, {bundle}");
+            let answer: Value = serde_json::from_slice(&answers[0]).unwrap();
+            assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+            let is_injected = answer["response"].get("patch").is_some();
+            assert_eq!(is_injected, name != OPTED_OUT, "{name}, {bundle}");
+        }
+    }
 }
 
 #[test]

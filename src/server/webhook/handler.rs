@@ -70,6 +70,14 @@ impl Source for Bundle {
     }
 }
 
+/// An engine for a configuration that itself says what there is to know of the cluster.
+///
+/// # Errors
+/// When a template fails for a plain pod.
+pub fn engine(mesh: Mesh) -> Result<Arc<dyn Engine>, String> {
+    loaded(mesh, &[], Cluster::InConfiguration).map(|loaded| loaded.engine)
+}
+
 /// Where facts about the cluster come from.
 pub(crate) enum Cluster {
     /// From the configuration itself.

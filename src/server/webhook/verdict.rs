@@ -74,7 +74,8 @@ impl Record {
 }
 
 /// What goes back.
-pub(crate) enum Reply {
+#[derive(Debug)]
+pub enum Reply {
     /// An AdmissionReview, with status 200.
     Review(Vec<u8>),
     /// No review to answer: status 400.
@@ -123,6 +124,12 @@ impl Opened<'_> {
             Err(_) => OUTLINE + self.body.len(),
         }
     }
+}
+
+/// The answer to one body, by an engine and the environment variables that the URL names: what the endpoint sends once it
+/// has read a request, without HTTP around it.
+pub fn reply(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> Reply {
+    judge(engine, open(body, limits::TREE), variables).0
 }
 
 /// Judges one body.

@@ -1,0 +1,130 @@
+//! What Go and Kubernetes say: `hack/oracle/fuzz` as a process, a line of JSON in, a line of JSON out.
+//!
+//! An input on which Go panics, hangs or takes too much memory is no finding of ours: there is no answer to it, and the
+//! process is started again.
+
+use std::{
+    cell::RefCell,
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The program, which `hack/oracle/fuzz/build` makes.
+pub(crate) const PROGRAM: &str = "OUTRIGGER_FUZZ_ORACLE";
+
+/// A little longer than what the program itself allows a question.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A line of its output.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Answer {
+    /// JSON, YAML or rendered text; absent with an error.
+    pub(crate) text: Option<String>,
+    pub(crate) error: String,
+    /// Where a template failed: `parse` or `exec`.
+    pub(crate) phase: String,
+    /// There are several answers.
+    pub(crate) unstable: bool,
+    /// Why an API server would not create the pod.
+    pub(crate) invalid: Vec<String>,
+    panic: String,
+}
+
+thread_local! {
+    static PROCESS: RefCell<Option<Process>> = const { RefCell::new(None) };
+}
+
+struct Process {
+    child: Child,
+    questions: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Process {
+    fn start() -> Process {
+        let program = std::env::var_os(PROGRAM).unwrap_or_else(|| {
+            panic!("{PROGRAM} is not set; accepted is what hack/oracle/fuzz/build prints")
+        });
+        let mut child = Command::new(&program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let questions = child.stdin.take().expect("its input is a pipe");
+        let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
+        let (sender, answers) = channel();
+        thread::spawn(move || {
+            for line in output.lines() {
+                let Ok(line) = line else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Process { child, questions, answers }
+    }
+
+    fn ask(&mut self, line: &str) -> Option<String> {
+        self.questions.write_all(line.as_bytes()).ok()?;
+        self.questions.flush().ok()?;
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks; nothing if Go panics or gives no answer.
+fn ask(question: &Value) -> Option<Answer> {
+    let line = format!("{question}\n");
+    PROCESS.with_borrow_mut(|process| {
+        let answer = process.get_or_insert_with(Process::start).ask(&line);
+        let Some(answer) = answer else {
+            *process = None;
+            return None;
+        };
+        let answer: Answer =
+            serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?} to {line}"));
+        answer.panic.is_empty().then_some(answer)
+    })
+}
+
+/// What `sigs.k8s.io/yaml` reads.
+pub(crate) fn yaml(text: &str) -> Option<Answer> {
+    ask(&json!({"yaml": text}))
+}
+
+/// What `sigs.k8s.io/yaml` writes.
+pub(crate) fn marshal(value: &Value) -> Option<Answer> {
+    ask(&json!({"marshal": value}))
+}
+
+/// What apimachinery's strategic merge makes of a pod and a patch.
+pub(crate) fn merge(original: &Value, patch: &Value) -> Option<Answer> {
+    ask(&json!({"merge": {"original": original, "patch": patch}}))
+}
+
+/// What `text/template` renders.
+pub(crate) fn template(text: &str, data: &Value) -> Option<Answer> {
+    ask(&json!({"template": {"text": text, "data": data}}))
+}
+
+/// What an API server says of a pod that is to be created, and the pod as it sends it to webhooks.
+pub(crate) fn pod(pod: &Value) -> Option<Answer> {
+    ask(&json!({"pod": pod}))
+}

@@ -1,0 +1,45 @@
+//! What each target checks. A target is a function of bytes that panics where a promise is broken.
+
+mod annotations;
+mod bundle;
+mod merge;
+mod patch;
+#[cfg(feature = "server")]
+mod path;
+mod pod;
+mod promises;
+mod records;
+mod replay;
+#[cfg(feature = "server")]
+mod review;
+mod template;
+pub(crate) mod template_go;
+mod yaml;
+
+use crate::Fate;
+
+/// A target.
+pub(crate) type Target = fn(&[u8]) -> Fate;
+
+/// All targets, by name.
+const ALL: &[(&str, Target)] = &[
+    ("annotations", annotations::check),
+    ("bundle", bundle::check),
+    ("merge", merge::check),
+    ("patch", patch::check),
+    #[cfg(feature = "server")]
+    ("path", path::check),
+    ("pod", pod::check),
+    ("records", records::check),
+    ("replay", replay::check),
+    #[cfg(feature = "server")]
+    ("review", review::check),
+    ("template", template::check),
+    ("template_go", template_go::check),
+    ("yaml", yaml::check),
+];
+
+/// The target of a name.
+pub(crate) fn of(name: &str) -> Target {
+    ALL.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no target {name}")).1
+}

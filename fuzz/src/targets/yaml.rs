@@ -1,0 +1,109 @@
+//! YAML against `sigs.k8s.io/yaml`, in both directions, and the fast path for rendered texts against the whole parser.
+
+use outrigger::yaml::{self, Limits};
+use serde_json::Value;
+
+use crate::{
+    Fate, oracle,
+    yaml_differences::{LOADS, Outcome, excuse},
+};
+
+/// Longer texts say nothing that shorter ones do not.
+const LONGEST: usize = 4096;
+
+pub(super) fn check(bytes: &[u8]) -> Fate {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Fate::Drop };
+    if text.len() > LONGEST {
+        return Fate::Drop;
+    }
+    let joined: String =
+        yaml::split_documents(text).iter().flat_map(|document| [document.separator, document.text]).collect();
+    assert_eq!(joined, text);
+    let ours = yaml::load(text, &Limits::default());
+    if let Ok(rendered) = yaml::load(text, &Limits::rendered()) {
+        assert_eq!(Ok(&rendered), ours.as_ref(), "as a rendered text it is another value");
+    }
+    if let Err(error) = &ours {
+        assert!(!error.to_string().is_empty());
+        if error.found().contains("too deep")
+            || error.found().contains("too many")
+            || error.found().contains("too much")
+        {
+            return Fate::Keep;
+        }
+    }
+    let Some(answer) = oracle::yaml(text) else { return Fate::Drop };
+    if answer.unstable {
+        return Fate::Drop;
+    }
+    let theirs = answer.text.as_deref().and_then(|json| serde_json::from_str::<Value>(json).ok());
+    if let Some(outcome) = outcome(&ours, theirs.as_ref())
+        && reason(text, outcome, &ours).is_none()
+    {
+        panic!("{outcome:?} {text:?}:\nours {ours:?}\ntheirs {theirs:?} {}", answer.error);
+    }
+    match ours {
+        Ok(value) => write(&value),
+        Err(_) => Fate::Keep,
+    }
+}
+
+fn outcome(ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> Option<Outcome> {
+    match (ours, theirs) {
+        (Ok(ours), Some(theirs)) if ours == theirs => None,
+        (Err(_), None) => None,
+        (Ok(_), Some(_)) => Some(Outcome::Different),
+        (Err(_), Some(_)) => Some(Outcome::Refused),
+        (Ok(_), None) => Some(Outcome::Taken),
+    }
+}
+
+/// Why a text may come out otherwise.
+fn reason(text: &str, outcome: Outcome, ours: &Result<Value, yaml::Error>) -> Option<&'static str> {
+    let listed = LOADS.iter().find(|group| group.outcome == outcome && group.texts.contains(&text));
+    let refusal = ours.as_ref().err().map(ToString::to_string);
+    listed.map(|group| group.reason).or_else(|| excuse(text, outcome, refusal.as_deref())).or_else(|| {
+        match outcome {
+            Outcome::Taken if text.contains('%') => Some("any version of YAML may be declared"),
+            Outcome::Taken if text.contains("...") => Some("an empty document may have its end marker"),
+            Outcome::Different if text.contains("<<") && text.contains('&') => {
+                Some("an alias of << is a merge key too")
+            }
+            _ => None,
+        }
+    })
+}
+
+/// What is written is read back, and is what Go writes.
+fn write(value: &Value) -> Fate {
+    let ours = yaml::to_string(value);
+    // Minus zero is a whole number to go-yaml.
+    if !value.to_string().contains("-0") {
+        assert_eq!(yaml::load(&ours, &Limits::default()).as_ref(), Ok(value), "{ours:?}");
+    }
+    let Some(answer) = oracle::marshal(value) else { return Fate::Drop };
+    if answer.unstable || is_written_differently(value) {
+        return Fate::Keep;
+    }
+    assert_eq!(Some(&ours), answer.text.as_ref(), "{value} {}", answer.error);
+    Fate::Keep
+}
+
+/// Values whose text differs from `Marshal`'s on purpose: see the test `writes_what_marshal_writes`.
+fn is_written_differently(value: &Value) -> bool {
+    let is_odd = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
+    };
+    let odd = |text: &str| text.contains(is_odd);
+    match value {
+        Value::String(text) => odd(text),
+        // Minus zero is written as the zero that go-yaml reads of it.
+        Value::Number(number) => number.as_f64() == Some(0.0) && number.to_string() != "0",
+        Value::Array(items) => items.iter().any(is_written_differently),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key == "<<" || key.len() > 1024 || odd(key) || is_written_differently(value)),
+        _ => false,
+    }
+}
