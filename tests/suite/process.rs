@@ -8,6 +8,10 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -138,6 +142,36 @@ fn r_05_silent_connections_at_the_limit_of_open_files_leave_probes_alone() {
     while metric(admin, "outrigger_connections{listener=\"webhook\"}").unwrap_or_default() > 0.0 {
         assert!(since.elapsed() < PATIENCE, "connections are left");
     }
+}
+
+// it runs for a tenth of the time, a few milliseconds at once, as under a quota of the kernel.
+#[test]
+fn r_03_probes_are_answered_with_a_tenth_of_a_cpu() {
+    let mut process = Process::limited(":", &[]);
+    let (webhook, admin) = process.ready();
+    let pid = process.pid();
+    let done = Arc::new(AtomicBool::new(false));
+    let throttle = std::thread::spawn({
+        let done = done.clone();
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                kill(pid, Signal::SIGSTOP).unwrap();
+                std::thread::sleep(Duration::from_millis(45));
+                kill(pid, Signal::SIGCONT).unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    });
+    // Peers that keep the workers busy with handshakes that lead nowhere.
+    let busy: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(webhook).unwrap()).collect();
+    for path in ["/livez", "/readyz", "/startupz", "/metrics"] {
+        let began = Instant::now();
+        assert_eq!(ask(admin, path).0, "HTTP/1.1 200 OK");
+        assert!(began.elapsed() < Duration::from_secs(5), "{path}: {:?}", began.elapsed());
+    }
+    done.store(true, Ordering::Relaxed);
+    throttle.join().unwrap();
+    drop(busy);
 }
 
 #[test]
