@@ -234,6 +234,8 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+
     use super::*;
     use crate::server::{
         shutdown::Control,
