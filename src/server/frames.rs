@@ -58,6 +58,8 @@ pub(super) struct Frames {
     header: [u8; HEADER],
     /// Bytes of it that are there.
     have: usize,
+    /// Bytes of the last read up to the end of a frame.
+    whole: Option<usize>,
     /// Frames that were not needed.
     count: u64,
     counted_at: Instant,
@@ -71,6 +73,7 @@ impl Frames {
             skip: PREFACE,
             header: [0; HEADER],
             have: 0,
+            whole: None,
             count: 0,
             counted_at: now,
             counted: Earned::default(),
@@ -81,6 +84,8 @@ impl Frames {
     /// Goes through bytes that were read. `earned` is what there has been from the start; both it and the time are only
     /// looked at when there have been many frames.
     pub(super) fn read(&mut self, mut bytes: &[u8], earned: impl FnOnce() -> (Earned, Instant)) -> Amount {
+        let length = bytes.len();
+        self.whole = None;
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -96,6 +101,9 @@ impl Frames {
                 self.have = 0;
                 self.frame();
             }
+            if self.have == 0 && self.skip <= bytes.len() {
+                self.whole = Some(length - bytes.len() + self.skip);
+            }
         }
         if self.count <= BURST {
             return Amount::Fine;
@@ -106,6 +114,11 @@ impl Frames {
             count if count <= 2 * BURST => Amount::Odd,
             _ => Amount::Flood,
         }
+    }
+
+    /// How many of the bytes that were read last end with a frame, if any do.
+    pub(super) fn whole(&self) -> Option<usize> {
+        self.whole
     }
 
     /// The last thing that a flood is told: that it is one, and which streams were looked at.
@@ -177,6 +190,21 @@ mod tests {
             }
             assert_eq!((cut.count, cut.last_stream, cut.skip, cut.have), (2, 3, 0, 0), "{length}");
         }
+    }
+
+    // A library that reads frames takes an end within one for an error, and says nothing before it closes.
+    #[test]
+    fn the_end_of_the_last_whole_frame_is_known() {
+        let mut frames = after_preface(Instant::now());
+        let bytes = [&PING[..], &request(1), &PING[..5]].concat();
+        let mut read = |bytes: &[u8]| {
+            frames.read(bytes, || unreachable!());
+            frames.whole()
+        };
+        assert_eq!(read(&bytes), Some(bytes.len() - 5));
+        assert_eq!(read(&PING[5..16]), None);
+        assert_eq!(read(&PING[16..]), Some(1));
+        assert_eq!(read(&[&PING[..], &PING[..12]].concat()), Some(17));
     }
 
     // H-07

@@ -72,6 +72,8 @@ pub(crate) struct Timed<S> {
     frames: Option<Frames>,
     written: u64,
     amount: Amount,
+    /// Nothing is read any more.
+    deaf: bool,
     on_flood: Box<dyn Fn(Amount) + Send>,
 }
 
@@ -100,22 +102,30 @@ impl<S> Timed<S> {
             frames: http2.then(|| Frames::new(Instant::now())),
             written: 0,
             amount: Amount::Fine,
+            deaf: false,
             on_flood: Box::new(on_flood),
         }
     }
 
-    /// Counts what was read. A peer that floods is told to connect again first, and is not read any more if it goes on:
-    /// then this gives true.
-    fn floods(&mut self, bytes: &[u8]) -> bool {
-        let Some(frames) = &mut self.frames else { return false };
+    /// Counts what was read and gives how much of it is to be looked at. A peer that sends too many frames is told to
+    /// connect again first. If it goes on it is not read any more, from the end of a frame on.
+    fn count_frames(&mut self, bytes: &[u8]) -> usize {
+        let Some(frames) = &mut self.frames else { return bytes.len() };
         let earned = || (Earned { answers: self.activity.answers(), bytes: self.written }, Instant::now());
         let amount = frames.read(bytes, earned);
+        let whole = frames.whole();
         if amount > self.amount {
             self.amount = amount;
             (self.on_flood)(amount);
             self.activity.expired.notify_one();
         }
-        self.amount == Amount::Flood
+        match whole {
+            Some(whole) if self.amount == Amount::Flood => {
+                self.deaf = true;
+                whole
+            }
+            _ => bytes.len(),
+        }
     }
 
     /// The last words that are due when the connection is shut.
@@ -216,7 +226,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.amount == Amount::Flood {
+        if self.deaf {
+            // To what reads this the peer is gone, and nothing is left but to shut.
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
@@ -225,10 +236,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
                 let bytes = buffer.filled().get(before..).unwrap_or_default();
                 if !bytes.is_empty() {
                     self.activity.bytes_read();
-                    if self.floods(bytes) {
-                        // To what reads this the peer is gone, and nothing is left but to shut.
-                        buffer.set_filled(before);
-                    }
+                    let wanted = self.count_frames(bytes);
+                    buffer.set_filled(before + wanted);
                 }
                 Poll::Ready(result)
             }

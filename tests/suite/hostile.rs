@@ -4,7 +4,10 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
-use outrigger::server::webhook::engine::{Engine, Injected, Verdict};
+use outrigger::server::{
+    options::Options,
+    webhook::engine::{Engine, Injected, Verdict},
+};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -17,6 +20,12 @@ use super::{
 const HERE: [u8; 4] = [127, 0, 0, 1];
 /// Somebody else.
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
+
+/// Lets what is begun last, so that nothing but room decides.
+fn patient(options: &mut Options) {
+    let long = 10 * PATIENCE;
+    (options.timeouts.body, options.timeouts.slow_body, options.timeouts.write) = (long, long, long);
+}
 
 impl Harness {
     /// A connection that comes from an address.
@@ -53,12 +62,13 @@ impl Harness {
         let executor = hyper_util::rt::TokioExecutor::new();
         let (sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
         tokio::spawn(connection);
-        let asked = (0..40).map(|_| {
+        let asked = (0..20).map(|_| {
             let mut sender = sender.clone();
             async move { sender.send_request(post("https://x/inject", body.to_vec())).await }
         });
         for answer in within(futures::future::join_all(asked)).await {
-            assert_eq!(answer.unwrap().status(), 200, "{from:?}, over HTTP/2");
+            let answer = Answer::read(answer.unwrap()).await;
+            assert_eq!(answer.status, 200, "{from:?}, over HTTP/2: {answer:?}");
         }
     }
 }
@@ -70,7 +80,7 @@ fn small() -> Vec<u8> {
 // H-02, R-01: 256 streams over two connections, of each of which one byte is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn begun_streams_keep_nobody_from_being_answered() {
-    let harness = start(injecting()).await;
+    let harness = start_with(injecting(), patient).await;
     let mut attack = Vec::new();
     for _ in 0..2 {
         let mut raw = harness.raw(HERE, &[]).await;
@@ -84,32 +94,31 @@ async fn begun_streams_keep_nobody_from_being_answered() {
     harness.is_well(HERE, &small()).await;
     let metrics = harness.metrics().await;
     assert_eq!(metrics["outrigger_in_flight_requests"], 256.0, "the attack lasts");
-    assert!(!metrics.keys().any(|name| name.contains("SHED")), "{metrics:?}");
+    assert_eq!(metrics["outrigger_requests_total{outcome=\"error\",reason=\"SHED\"}"], 0.0);
 }
 
 // a peer without a good answer gets few streams, and those that wait get theirs with the first good answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_on_probation_wait_for_a_good_answer() {
-    let harness = start_with(injecting(), |options| options.timeouts.body = Duration::from_millis(300)).await;
+    let harness = start_with(injecting(), patient).await;
     let mut raw = harness.raw(HERE, &[]).await;
-    let begun: Vec<u8> = streams(20).flat_map(posts).collect();
+    let begun: Vec<u8> = streams(16).flat_map(posts).collect();
     raw.write(&begun).await.unwrap();
-    harness.metric("outrigger_requests_total{outcome=\"error\",reason=\"BODY_TIMEOUT\"}", 16.0).await;
-    harness.metric("outrigger_shed_total{reason=\"probation\"}", 4.0).await;
-    // Sixteen that never come and one that does: it waits, and so does nobody behind it once it is answered.
+    harness.metric("outrigger_in_flight_requests", 16.0).await;
     let body = small();
-    let mut raw = harness.raw(HERE, &[]).await;
-    let begun: Vec<u8> = streams(15).flat_map(posts).collect();
-    raw.write(&begun).await.unwrap();
     let whole = |stream| [posts(stream), frame(DATA, END_STREAM, stream, &body)].concat();
     raw.write(&(0..60).flat_map(|number| whole(101 + 2 * number)).collect::<Vec<_>>()).await.unwrap();
+    // All of them wait, until one of those that were begun makes room for one that gets a good answer.
+    harness.metric("outrigger_in_flight_requests", 76.0).await;
+    raw.write(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await.unwrap();
     harness.metric("outrigger_requests_total{outcome=\"injected\",reason=\"POLICY_ENABLED\"}", 60.0).await;
+    harness.metric("outrigger_in_flight_requests", 15.0).await;
 }
 
 // H-02, R-01: the same over 256 connections of HTTP/1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn begun_bodies_keep_nobody_from_being_answered() {
-    let harness = start(injecting()).await;
+    let harness = start_with(injecting(), patient).await;
     let begin = |_| async {
         let mut stream = harness.tls_from(HERE, "http/1.1").await.unwrap();
         stream.write_all(&[&head(100)[..], b"{"].concat()).await.unwrap();
@@ -132,6 +141,7 @@ async fn begun_bodies_do_not_fill_the_cap_of_connections() {
     let harness = start_with(injecting(), |options| {
         options.limits.connections = 12;
         options.timeouts.spared = PATIENCE;
+        patient(options);
     })
     .await;
     let mut served = harness.http1_from(ELSEWHERE).await;
@@ -152,7 +162,7 @@ async fn begun_bodies_do_not_fill_the_cap_of_connections() {
 // five connections with bodies of 8 MiB of which all but a byte is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn almost_complete_bodies_give_way() {
-    let harness = start(injecting()).await;
+    let harness = start_with(injecting(), patient).await;
     let most = vec![b' '; (8 << 20) - 1];
     let mut attack = Vec::new();
     for _ in 0..5 {
@@ -210,7 +220,7 @@ async fn without_window(harness: &Harness, from: [u8; 4], window: u32, count: u3
 // H-09, N-06: fourteen connections take no answer, which would be 250 MB of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_not_taken_are_bounded_and_give_way() {
-    let harness = start(verbose()).await;
+    let harness = start_with(verbose(), patient).await;
     let mut attack = Vec::new();
     let mut most: f64 = 0.0;
     for _ in 0..14 {
@@ -223,8 +233,13 @@ async fn answers_that_are_not_taken_are_bounded_and_give_way() {
     harness.is_well(HERE, &small()).await;
     let metrics = harness.metrics().await;
     most = most.max(metrics["outrigger_held_bytes"]);
-    assert!(most <= f64::from(32 << 20), "{most}");
-    assert!(metrics["outrigger_evicted_total{reason=\"answer\"}"] >= 1.0, "{metrics:?}");
+    // What a request needs is counted while it is asked for, too.
+    assert!(most <= f64::from(34 << 20), "{most}");
+    let given_up = ["answer", "connection"].map(|reason| {
+        let name = format!("outrigger_evicted_total{{reason=\"{reason}\"}}");
+        metrics.get(&name).copied().unwrap_or_default()
+    });
+    assert!(given_up.iter().sum::<f64>() >= 1.0, "{metrics:?}");
     drop(attack);
     harness.metric("outrigger_held_bytes", 0.0).await;
 }
@@ -315,11 +330,14 @@ async fn floods_of_frames_are_told_to_go_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_client_is_no_flood() {
     let harness = start(injecting()).await;
-    let mut raw = harness.raw(HERE, &[]).await;
+    let (mut read, mut write) = harness.raw(HERE, &[]).await.split();
+    let reading = tokio::spawn(async move { closed(&mut read).await });
     let body = small();
     for stream in streams(400) {
         let windows = frame(WINDOW_UPDATE, 0, 0, &1000_u32.to_be_bytes()).repeat(6);
-        raw.write(&[posts(stream), frame(DATA, END_STREAM, stream, &body), windows].concat()).await.unwrap();
+        let request = [posts(stream), frame(DATA, END_STREAM, stream, &body), windows].concat();
+        write.write_all(&request).await.unwrap();
+        write.flush().await.unwrap();
         let answered = "outrigger_requests_total{outcome=\"injected\",reason=\"POLICY_ENABLED\"}";
         if stream % 100 == 1 {
             harness.metric(answered, f64::from(stream / 2 + 1)).await;
@@ -327,6 +345,7 @@ async fn a_busy_client_is_no_flood() {
     }
     let metrics = harness.metrics().await;
     assert!(!metrics.keys().any(|name| name.starts_with("outrigger_evicted_total")), "{metrics:?}");
+    assert!(!reading.is_finished());
 }
 
 // H-06: CVE-2023-44487
@@ -393,7 +412,8 @@ async fn a_header_that_grows_when_it_is_decoded_is_refused() {
 #[tokio::test]
 async fn streams_that_the_peer_makes_us_reset_are_told_to_go_away() {
     let harness = start(injecting()).await;
-    let wrong = |stream| [posts(stream), frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes())].concat();
+    let wrong =
+        |stream| [posts(stream), frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())].concat();
     let raw = harness.raw(HERE, &[]).await;
     let frames = within(raw.frames_after(streams(1000).flat_map(wrong).collect())).await;
     assert!(farewells(&frames).contains(&ENHANCE_YOUR_CALM), "{:?}", farewells(&frames));

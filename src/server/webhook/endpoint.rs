@@ -120,7 +120,7 @@ impl Endpoint for Webhook {
                 let refused = unauthenticated(&admission, request.version());
                 let mut response = unread(refused, request, &connection).await;
                 leave(&mut response, &connection);
-                hold_refusal(&mut response, &connection);
+                self.hold_refusal(&mut response, &connection);
                 return response;
             }
         }
@@ -140,16 +140,8 @@ impl Endpoint for Webhook {
             self.metrics.turned_away();
             unread(overloaded(), request, &connection).await
         };
-        hold_refusal(&mut response, &connection);
+        self.hold_refusal(&mut response, &connection);
         response
-    }
-}
-
-/// Counts a refusal in the budget. When even that finds no room its connection has to go.
-fn hold_refusal(response: &mut Response, connection: &Arc<Activity>) {
-    match Claim::answer(connection, connection::stream(), response.body().len()) {
-        Some(claim) => response.body_mut().hold(claim),
-        None => connection.evicted.notify_one(),
     }
 }
 
@@ -195,6 +187,16 @@ struct Exchange {
 }
 
 impl Webhook {
+    /// Counts a refusal in the budget. When even that finds no room its connection has to go.
+    fn hold_refusal(&self, response: &mut Response, connection: &Arc<Activity>) {
+        if let Some(claim) = Claim::answer(connection, connection::stream(), response.body().len()) {
+            response.body_mut().hold(claim);
+        } else {
+            self.metrics.evicted("connection");
+            connection.evicted.notify_one();
+        }
+    }
+
     /// Counts an answer in the budget. One that finds no room is a request too many.
     fn hold(&self, exchange: &mut Exchange, connection: &Arc<Activity>) {
         let bytes = exchange.response.body().len();
@@ -204,7 +206,7 @@ impl Webhook {
         }
         self.metrics.shed("memory");
         *exchange = shed(refused(exchange.deadline));
-        hold_refusal(&mut exchange.response, connection);
+        self.hold_refusal(&mut exchange.response, connection);
     }
 
     async fn exchange(
