@@ -84,6 +84,7 @@ pub(crate) fn injected(operations: usize) -> Verdict {
         templates: vec!["sidecar".to_owned()],
         reason: "POLICY_ENABLED",
         warnings: vec![Warning {
+            is_shown: true,
             code: "MISSPELT_ANNOTATION",
             text: "sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned(),
         }],
