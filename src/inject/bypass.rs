@@ -185,7 +185,7 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 
 /// Variables that turn off Envoy, redirection or what the agent trusts. Those of `istio-iptables` count where the template
 /// gives the flag of the same name no value (its flags are bound to the environment); what begins so is one of its flags.
-const SWITCHES: [&str; 29] = [
+const SWITCHES: [&str; 28] = [
     "BOOTSTRAP_XDS_AGENT",
     "CA_ADDR",
     "CA_PROVIDER",
@@ -208,7 +208,6 @@ const SWITCHES: [&str; 29] = [
     "ISTIO_META_INTERCEPTION_MODE",
     "KUBE_VIRT_INTERFACES",
     "NETWORK_NAMESPACE",
-    "PILOT_CERT_PROVIDER",
     "PROV_CERT",
     "PROXY_CONFIG",
     "PROXY_GID",

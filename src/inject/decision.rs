@@ -155,9 +155,10 @@ fn judge<S: PodSelector>(
 
 /// Pods in which a proxy cannot work, whatever anybody wishes; Istio injects them all the same.
 ///
-/// Whoever may create pods may write every mark that is looked at here, so each skip is warned about, and a mark counts
-/// only where a pod that bears it falsely gains nothing: a kubelet runs no container of a mirror pod that is not its own,
-/// and no Linux node takes a pod that is for Windows. Linkerd's marks keep nobody from running, so both are needed.
+/// Whoever may create pods may write every mark that is looked at here, so each skip is warned about. A pod that bears one
+/// falsely gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node takes a pod
+/// whose nodes are for Windows. Linkerd's marks and options for Windows keep nobody from running: of the former both are
+/// needed, and the chart's policy follows neither.
 fn not_injectable(pod: &View<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict> {
     let (reason, code, sentence) = if pod.annotation(names::ANNOTATION_MIRROR_POD).is_some() {
         let mark = names::ANNOTATION_MIRROR_POD;
@@ -172,10 +173,6 @@ fn not_injectable(pod: &View<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict
             format!("annotation {mark} and container {proxy} say that Linkerd has injected the pod");
         (Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD", sentence)
     } else {
-        if os::has_options_alone(pod.value) {
-            let message = "windowsOptions alone keep a pod from no Linux node, so it is injected; spec.os.name says windows";
-            warnings.push(Warning::new("WINDOWS_OPTIONS_ALONE", message));
-        }
         return None;
     };
     warnings.push(Warning::new(code, format!("not injected: {sentence}")));

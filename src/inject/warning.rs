@@ -15,7 +15,7 @@ pub struct Warning {
 }
 
 /// Every code, and what it is about; `docs/server.md` has the same table.
-pub const CODES: [(&str, &str); 58] = [
+pub const CODES: [(&str, &str); 57] = [
     ("ANNOTATION_AS_LABEL", "a label that is an annotation: as a label it has no effect"),
     ("BLANKS_IN_ANNOTATION", "blanks around a value, which do not belong to it"),
     (
@@ -109,10 +109,6 @@ pub const CODES: [(&str, &str); 58] = [
         "manifests only: a value without quotes where the API has a string, which kubectl refuses",
     ),
     ("USER_OF_THE_PROXY", "a container runs as the proxy's user, so that its traffic is not redirected"),
-    (
-        "WINDOWS_OPTIONS_ALONE",
-        "options for Windows on a pod that says of no system that it is its own: the pod is injected",
-    ),
 ];
 
 /// The codes that are for the record alone: log, audit annotation and counter. What they are about is a right that ordinary

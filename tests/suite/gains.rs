@@ -82,32 +82,19 @@ static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     all
 });
 
-/// Everything a pod may ask for that changes the privileges, volumes or sources of what is injected.
+/// Everything a pod may ask for that changes the privileges of what is injected.
 fn requests() -> Vec<Value> {
-    let mut all = vec![json!({})];
-    for (key, values) in [
-        ("sidecar.istio.io/interceptionMode", &["TPROXY", "REDIRECT", "NONE"][..]),
-        ("sidecar.istio.io/capNetBindService", &["true", "false"][..]),
-        (
-            "proxy.istio.io/config",
-            &[
-                "proxyMetadata: {IPTABLES_TRACE_LOGGING: 'true'}",
-                "interceptionMode: TPROXY",
-                "interceptionMode: NONE",
-            ][..],
-        ),
-        ("sidecar.istio.io/bootstrapOverride", &["boot"][..]),
-    ] {
-        let with = |request: &Value, value: &str| {
-            let mut request = request.clone();
-            request[key] = json!(value);
-            request
-        };
-        let more: Vec<Value> =
-            all.iter().flat_map(|request| values.iter().map(|value| with(request, value))).collect();
-        all.extend(more);
-    }
-    all
+    let (mode, low_ports) = (names::ANNOTATION_INTERCEPTION_MODE, names::ANNOTATION_LOW_PORTS);
+    let traced = "proxyMetadata: {IPTABLES_TRACE_LOGGING: 'true'}";
+    vec![
+        json!({}),
+        json!({mode: "TPROXY"}),
+        json!({mode: "NONE"}),
+        json!({low_ports: "true"}),
+        json!({mode: "TPROXY", low_ports: "true"}),
+        json!({names::ANNOTATION_PROXY_CONFIG: traced}),
+        json!({names::ANNOTATION_PROXY_CONFIG: traced, mode: "TPROXY"}),
+    ]
 }
 
 fn annotated(annotations: &Value) -> Value {

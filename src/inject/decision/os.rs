@@ -3,8 +3,8 @@
 //! `spec.os` is optional, and most manifests for Windows do without it: they ask for nodes with the label that every
 //! kubelet sets. Both are signs that cannot be borne falsely: a kubelet on Linux rejects a pod of another system
 //! (`rejectPodAdmissionBasedOnOSField`, `rejectPodAdmissionBasedOnOSSelector`) and one whose required nodes its own is
-//! not among (`GeneralPredicates`), also where `spec.nodeName` passes the scheduler by. Options for Windows are no sign:
-//! without `spec.os` a kubelet on Linux runs the pod and does not look at them.
+//! not among (`GeneralPredicates`), also where `spec.nodeName` passes the scheduler by. What is said about nodes counts
+//! before the options for Windows, which charts for both systems give and with which a pod runs on Linux, too.
 
 use serde_json::Value;
 
@@ -17,18 +17,20 @@ const LINUX: &str = "linux";
 
 /// By what a pod is for Windows, as it stands in its manifest; nothing if it is for Linux or does not say.
 pub(super) fn windows(pod: &Value) -> Option<String> {
-    match said(pod)? {
-        Said::Field(os) => os.eq_ignore_ascii_case(WINDOWS).then(|| "spec.os.name: windows".to_owned()),
-        Said::Selector(label, os) => (os == WINDOWS).then(|| format!("node selector {label}: windows")),
-        Said::Affinity(nodes) => {
-            (nodes == Nodes::Windows).then(|| "a required node affinity for Windows".to_owned())
-        }
+    let spec = pod.get("spec")?;
+    let text = |path: &[&str]| pod::at(spec, path).and_then(Value::as_str);
+    if let Some(os) = text(&["os", "name"]) {
+        return os.eq_ignore_ascii_case(WINDOWS).then(|| "spec.os.name: windows".to_owned());
     }
-}
-
-/// Whether a pod has options for Windows and says of no system that it is the pod's.
-pub(super) fn has_options_alone(pod: &Value) -> bool {
-    let Some(spec) = pod.get("spec") else { return false };
+    let selected = LABELS.into_iter().find_map(|label| Some((label, text(&["nodeSelector", label])?)));
+    if let Some((label, os)) = selected {
+        return (os == WINDOWS).then(|| format!("node selector {label}: windows"));
+    }
+    match required(spec) {
+        Some(Nodes::Windows) => return Some("a required node affinity for Windows".to_owned()),
+        Some(Nodes::Linux) => return None,
+        None => {}
+    }
     let containers = ["initContainers", "containers", "ephemeralContainers"];
     let mut holders =
         std::iter::once(spec).chain(containers.iter().flat_map(|list| pod::spec_list(pod, list)));
@@ -36,27 +38,7 @@ pub(super) fn has_options_alone(pod: &Value) -> bool {
         let options = pod::at(holder, &["securityContext", "windowsOptions"]).and_then(Value::as_object);
         options.is_some_and(|options| options.values().any(|value| !value.is_null()))
     };
-    holders.any(has_options) && said(pod).is_none()
-}
-
-/// What a pod says about the system it is for.
-enum Said<'p> {
-    /// `spec.os.name`.
-    Field(&'p str),
-    /// A label of the node selector and its value.
-    Selector(&'static str, &'p str),
-    /// The required node affinity.
-    Affinity(Nodes),
-}
-
-fn said(pod: &Value) -> Option<Said<'_>> {
-    let spec = pod.get("spec")?;
-    let text = |path: &[&str]| pod::at(spec, path).and_then(Value::as_str);
-    let selected = |label| Some(Said::Selector(label, text(&["nodeSelector", label])?));
-    text(&["os", "name"])
-        .map(Said::Field)
-        .or_else(|| LABELS.into_iter().find_map(selected))
-        .or_else(|| required(spec).map(Said::Affinity))
+    holders.any(has_options).then(|| "securityContext.windowsOptions".to_owned())
 }
 
 /// The nodes a pod can come to.
@@ -133,29 +115,12 @@ mod tests {
             affinity(
                 json!([{"matchExpressions": [os("In", &["windows"])]}, {}, {"matchExpressions": [os("In", &["windows"])]}]),
             ),
-        ] {
-            assert!(windows(&pod).is_some(), "{pod}");
-            assert!(!has_options_alone(&pod), "{pod}");
-        }
-    }
-
-    // TM-12
-    #[test]
-    fn options_for_windows_are_no_sign_and_are_told_where_they_stand_alone() {
-        let options = json!({"windowsOptions": {"runAsUserName": "ContainerUser"}});
-        for mut pod in [
-            json!({"spec": {"securityContext": options}}),
+            json!({"spec": {"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}}}),
             json!({"spec": {"containers": [{}, {"securityContext": {"windowsOptions": {"hostProcess": false}}}]}}),
             json!({"spec": {"initContainers": [{"securityContext": {"windowsOptions": {"gmsaCredentialSpecName": "a"}}}]}}),
         ] {
-            assert_eq!(windows(&pod), None, "{pod}");
-            assert!(has_options_alone(&pod), "{pod}");
-            for os in ["linux", "windows"] {
-                pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": os});
-                assert!(!has_options_alone(&pod), "{pod}");
-            }
+            assert!(windows(&pod).is_some(), "{pod}");
         }
-        assert!(!has_options_alone(&json!({})));
     }
 
     #[test]
