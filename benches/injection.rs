@@ -13,6 +13,7 @@ use outrigger::{
         decision::{self, DecisionInput},
         decode,
         made::Made,
+        manual,
         openshift::ProxyIds,
         post::{self, PostContext},
         reinject::Earlier,
@@ -270,5 +271,35 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
 }
 
-criterion_group!(benches, floor, configuration, whole, replay, sizes, cached, stages);
+/// Manual injection of a List: an item of a long one costs what an item of a short one costs.
+fn lists(c: &mut Criterion) {
+    let mesh = mesh();
+    let options = manual::Options {
+        mesh: &mesh,
+        rules: Rules::Configured,
+        namespace: "shop",
+        template_paths: Vec::new(),
+    };
+    let mut group = c.benchmark_group("list, whole manifest");
+    group.sample_size(10);
+    for items in [10, 100, 1000] {
+        let item = |number| {
+            format!(
+                "- apiVersion: apps/v1\n  kind: Deployment\n  metadata: {{name: web-{number}}}\n  spec:\n    template:\n      \
+                 metadata: {{labels: {{app: web-{number}}}}}\n      spec:\n        containers:\n        - {{name: web, image: web}}\n"
+            )
+        };
+        let text: String = std::iter::once("apiVersion: v1\nkind: List\nitems:\n".to_owned())
+            .chain((0..items).map(item))
+            .collect();
+        assert!(manual::inject(&text, &options).unwrap().is_changed());
+        group.throughput(Throughput::Elements(items));
+        group.bench_function(items.to_string(), |b| {
+            b.iter(|| manual::inject(black_box(&text), &options).unwrap().to_text());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, floor, configuration, whole, replay, sizes, cached, stages, lists);
 criterion_main!(benches);

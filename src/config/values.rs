@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use super::decode::{At, Decoder};
 use super::injector;
-use crate::yaml::{self, Limits};
+use crate::yaml::{self, Kind, Limits};
 
 /// The embedded defaults.
 pub(super) fn defaults() -> &'static Value {
@@ -200,6 +200,15 @@ fn check(decoder: &mut Decoder<'_>, at: &At<'_>, shape: &Shape) {
         Tag if !matches!(value, Value::String(_) | Value::Number(_)) => {
             decoder.refuse(at, "a string or a number")
         }
+        // YAML reads 1.30 as 1.3, in Istio's chart as well.
+        Tag => {
+            if let (Value::Number(number), Kind::Scalar { text, .. }) = (&value, &at.node.kind)
+                && number.to_string() != *text
+            {
+                let message = format!("is written {text} and read as the number {number}; put it in quotes");
+                decoder.warn(&at.path, message);
+            }
+        }
         Bool if !value.is_boolean() => decoder.refuse(at, "true, false"),
         Uint32 if !is_uint32(&value) => decoder.refuse(at, format!("a whole number from 0 to {}", u32::MAX)),
         Shape::Map if !value.is_object() => decoder.refuse(at, "a map"),
@@ -219,7 +228,7 @@ fn check(decoder: &mut Decoder<'_>, at: &At<'_>, shape: &Shape) {
                 }
             }
         }
-        Tag | Bool | Uint32 | Shape::Map => {}
+        Bool | Uint32 | Shape::Map => {}
     }
 }
 

@@ -105,6 +105,10 @@ fn warnings_say_what_comes_of_it() {
             "values.global.proxy.autoInject: has no effect here: Istio's chart copies it; give it as injector.policy",
         ),
         (
+            "values: {global: {tag: 1.30}}",
+            "values.global.tag: is written 1.30 and read as the number 1.3; put it in quotes",
+        ),
+        (
             "mesh: {defaultConfig: {concurency: 1}}",
             r#"mesh.defaultConfig.concurency: this key is not known here and is ignored; nearest: "concurrency""#,
         ),
