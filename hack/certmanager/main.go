@@ -58,10 +58,14 @@ var controllers = []string{
 }
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "the kubeconfig of a user who may do everything")
-	namespace := flag.String("cluster-resource-namespace", "cert-manager", "where the Secrets of ClusterIssuers are")
-	gates := flag.String("feature-gates", "", "such as CAInjectorMerging=false")
-	flag.Parse()
+	// Of its own: controller-runtime has put a -kubeconfig into the set of the program.
+	flags := flag.NewFlagSet("certmanager", flag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "the kubeconfig of a user who may do everything")
+	namespace := flags.String("cluster-resource-namespace", "cert-manager", "where the Secrets of ClusterIssuers are")
+	gates := flags.String("feature-gates", "", "such as CAInjectorMerging=false")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		os.Exit(2)
+	}
 	if err := run(*kubeconfig, *namespace, *gates); err != nil {
 		fmt.Fprintln(os.Stderr, "cert-manager ends:", err)
 		os.Exit(1)

@@ -417,7 +417,12 @@ async fn a_bundle_set_by_hand_is_adopted_and_no_pod_fails() {
     assert!(answer.body.contains(&format!("outrigger webhook adopt {CONFIGURATION}")), "{}", answer.body);
     assert!(!answer.body.contains("[+]ca-bundle"), "{}", answer.body);
     // It need not be started anew: it waits for somebody else.
-    assert_eq!(waiting.admin("/startupz").await.expect("an answer").status, 200);
+    settled("the start is over", PATIENCE, async || match waiting.admin("/startupz").await {
+        Some(answer) if answer.status == 200 => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await;
+    assert_eq!(waiting.readyz().await.expect("an answer").status, 503);
     let creates = scene.creates().await;
     let shell = Shell::of(&scene.control_plane);
     let told = shell.done(&["webhook", "adopt", CONFIGURATION]).await;

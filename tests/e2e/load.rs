@@ -45,7 +45,11 @@ pub struct Creates {
     shared: Arc<Shared>,
 }
 
+/// How many loads there were: each has names of its own, so that one can follow another in a namespace.
+static LOADS: AtomicUsize = AtomicUsize::new(0);
+
 struct Shared {
+    load: usize,
     stopped: AtomicBool,
     next: AtomicUsize,
     started: Instant,
@@ -56,6 +60,7 @@ impl Creates {
     /// Starts these many clients.
     pub async fn start(control_plane: &ControlPlane, namespace: &str, clients: usize) -> Creates {
         let shared = Arc::new(Shared {
+            load: LOADS.fetch_add(1, Ordering::Relaxed),
             stopped: AtomicBool::new(false),
             next: AtomicUsize::new(0),
             started: Instant::now(),
@@ -104,7 +109,7 @@ impl Shared {
         let query = if kept { "" } else { "?dryRun=All" };
         let request = hyper::Request::post(format!("/api/v1/namespaces/{namespace}/pods{query}"))
             .header("content-type", "application/json")
-            .body(pod(number).to_string().into_bytes())
+            .body(pod(self.load, number).to_string().into_bytes())
             .expect("a request");
         let began = Instant::now();
         let answer = tokio::time::timeout(ONE_CREATE, client.request::<Value>(request)).await;
@@ -145,10 +150,10 @@ impl Tally {
     }
 }
 
-fn pod(number: usize) -> Value {
+fn pod(load: usize, number: usize) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("load-{number}"), "labels": {"app": "load"}},
+        "metadata": {"name": format!("load-{load}-{number}"), "labels": {"app": "load"}},
         "spec": {"containers": [{
             "name": "main", "image": "example.com/main:1", "ports": [{"containerPort": 8080}],
             "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}},
