@@ -153,10 +153,11 @@ fn the_pure_core_names_no_shell_crate_and_no_io() {
 
 /// Who reads the wall clock, and what for. All others are told the time, so that tests can tell them another one, and
 /// wait by the monotonic clock.
-const WALL_CLOCK: [(&str, &str); 5] = [
+const WALL_CLOCK: [(&str, &str); 6] = [
     ("server/certs/report.rs", "the time in an Event"),
     ("server/cluster/events.rs", "the time in an Event"),
     ("server/lease.rs", "the clock that certificates are made by, and the time in the Lease"),
+    ("server/reading.rs", "how long nobody has written to a file"),
     ("server/tls.rs", "`unix_now`, and the birth of a self-signed certificate"),
     ("server/traces.rs", "the time of a span"),
 ];

@@ -37,7 +37,9 @@ fn injected(name: &str, mesh: &Mesh, pod: &Value) -> Option<Injection> {
             assert!(once.patch_json.len() <= PATCH_LIMIT, "{name}");
             assert!(once.warnings.len() < 100, "{name}: {} warnings", once.warnings.len());
             match run(&once.pod) {
-                Ok(Outcome::Injected(twice)) => assert_eq!(twice.operations, 0, "{name}"),
+                Ok(Outcome::Injected(twice)) => {
+                    assert_eq!(twice.operations, 0, "{name}: {:.2000}", twice.patch_json);
+                }
                 _ => panic!("{name}: injected once and not again"),
             }
             Some(*once)

@@ -400,7 +400,7 @@ fn the_formula_is_documented_as_it_is() {
     let docs = include_str!("../../docs/server.md");
     let limits = Limits::default();
     let formula = format!(
-        "{} MiB + {} KiB × connections + {} MiB of bodies + 1 MiB × CPUs + {} MiB for large pods",
+        "{} MiB + {} KiB × connections + {} MiB of bodies and answers + 1 MiB × CPUs + {} MiB for large pods",
         RESTING >> 20,
         CONNECTION >> 10,
         limits.buffered_bytes >> 20,
