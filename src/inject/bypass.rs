@@ -166,8 +166,9 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let Some(own) = pod.own(name).filter(|_| pod.makes(name)) else { continue };
         let field = image(own).then_some("image");
         if let Some(field) = field.or_else(|| OF_INIT.iter().find(|field| has(own, field)).copied()) {
-            let message =
-                format!("container {name}: the pod's own {field} decides whether traffic is redirected");
+            let message = format!(
+                "container {name}: the pod's own {field} in place of the template's; it may redirect nothing"
+            );
             warnings.push(Warning::new("BYPASS_OWN_INIT", message));
         }
     }
@@ -178,7 +179,7 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         warnings.push(Warning::new("BYPASS_PROXY_IMAGE", message));
     }
     if let Some(field) = OF_PROXY.iter().find(|field| has(own, field)) {
-        let message = format!("container {name}: the pod's own {field} decides what the proxy does");
+        let message = format!("container {name}: the pod's own {field} in place of the template's");
         warnings.push(Warning::new("BYPASS_PROXY_COMMAND", message));
     }
 }

@@ -45,6 +45,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// What there is instead of a regular file, if it is that.
+    pub(crate) fn found(&self) -> &'static str {
+        match self {
+            Error::NotRegular { found, .. } => found,
+            _ => "",
+        }
+    }
+
     /// What is noted of a file that cannot be read.
     pub(crate) fn kind(&self) -> io::ErrorKind {
         match self {

@@ -149,7 +149,11 @@ fn every_privilege_that_a_pod_asks_for_is_named() {
         ),
         (
             "host process",
-            context(json!({"windowsOptions": {"hostProcess": true}})),
+            {
+                let mut pod = context(json!({"windowsOptions": {"hostProcess": true}}));
+                pod["spec"]["os"] = json!({"name": "linux"});
+                pod
+            },
             vec!["securityContext.windowsOptions.hostProcess true".to_owned()],
         ),
         (

@@ -20,12 +20,18 @@ pub(super) struct Seen {
 enum Content {
     /// A regular file: the digest of its first bytes, and how many it has.
     Bytes([u8; 32], u64),
-    /// Something that is no file, or cannot be read.
-    Unreadable(io::ErrorKind),
+    /// Something that is no file, and what it is, or something that cannot be read.
+    Unreadable(io::ErrorKind, &'static str),
 }
 
 /// More than any configuration or certificate may have.
 const DIGESTED: u64 = 16 << 20;
+
+impl Content {
+    fn unreadable(error: &reading::Error) -> Content {
+        Content::Unreadable(error.kind(), error.found())
+    }
+}
 
 impl Seen {
     /// Looks at a file, which may take for ever: see [`reading`].
@@ -39,12 +45,12 @@ impl Seen {
                 .map_err(|error| reading::Error::Io { file: path.to_owned(), error })?;
             Ok(Content::Bytes(digest.finalize().into(), size))
         });
-        Seen { stamp, content: content.unwrap_or_else(|error| Content::Unreadable(error.kind())) }
+        Seen { stamp, content: content.unwrap_or_else(|error| Content::unreadable(&error)) }
     }
 
     /// A file of which nothing can be seen.
     pub(super) fn unreadable(error: &reading::Error) -> Seen {
-        Seen { stamp: None, content: Content::Unreadable(error.kind()) }
+        Seen { stamp: None, content: Content::unreadable(error) }
     }
 
     /// Looks again. A file whose stamp is the same is not read.
@@ -99,6 +105,11 @@ mod tests {
         fs::create_dir(&file).unwrap();
         assert!(changed(&mut seen, &file), "something else");
         assert!(!changed(&mut seen, &file));
+        let device = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        fs::remove_dir(&file).unwrap();
+        fs::rename(&device, &file).unwrap();
+        assert!(changed(&mut seen, &file), "something else that is no file either");
     }
 
     #[test]
