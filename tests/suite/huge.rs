@@ -128,7 +128,7 @@ fn i_16_templates_that_render_too_much_are_refused() {
     let asking = |names: &str| json!({"inject.istio.io/templates": names});
     let (reason, code, said) = refused(&mesh, &asking("a,b,c"));
     assert_eq!((reason, code), ("PATCH_TOO_LARGE", 422), "{said}");
-    assert!(said.contains("at most 2097152 are accepted"), "{said}");
+    assert!(said.contains("2097152 bytes, the most that is accepted"), "{said}");
     let (reason, code, said) = refused(&mesh, &asking("endless"));
     assert_eq!((reason, code), ("RENDER_FAILED", 422), "{said}");
 }

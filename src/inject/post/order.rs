@@ -4,11 +4,13 @@
 //! application is to wait for it. A native proxy comes before every other init container but the one that redirects
 //! traffic; without it, traffic is redirected last, so that init containers do not talk into a void.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::{Error, PostContext};
 use crate::inject::warning::Warning;
-use crate::{names, pod};
+use crate::{config::Compat, names, pod};
 
 /// Puts our containers in their places (Istio's `reorderPod`).
 pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
@@ -22,7 +24,38 @@ pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Wa
     for (name, place) in moves {
         put(containers, name, *place);
     }
+    if context.compat == Compat::Outrigger {
+        for list in ["containers", "initContainers"] {
+            keep_order_of_variables(pod, context.received, list);
+        }
+    }
     Ok(())
+}
+
+/// Puts the variables of a container into the order they were received in, where they are the same ones: at a second
+/// injection those that the pod itself gave the proxy are merged in another place than at the first.
+fn keep_order_of_variables(pod: &mut Value, received: &Value, list: &str) {
+    for container in list_mut(pod, list).into_iter().flatten() {
+        let name = pod::name(container).to_owned();
+        let same = pod::spec_list(received, list).iter().find(|earlier| is_named(earlier, &name));
+        let (Some(earlier), Some(Value::Array(now))) =
+            (same.and_then(|earlier| earlier.get("env")?.as_array()), container.get_mut("env"))
+        else {
+            continue;
+        };
+        let in_order = || earlier.iter().map(pod::name).eq(now.iter().map(pod::name));
+        if earlier.len() != now.len() || in_order() {
+            continue;
+        }
+        let places: HashMap<&str, usize> =
+            earlier.iter().enumerate().map(|(place, variable)| (pod::name(variable), place)).collect();
+        // Of two with one name neither place is known.
+        if places.len() == earlier.len()
+            && now.iter().all(|variable| places.contains_key(pod::name(variable)))
+        {
+            now.sort_by_key(|variable| places.get(pod::name(variable)).copied());
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
