@@ -8,6 +8,8 @@ const NAME: &str = "outrigger-sidecar-injector";
 const TAG: &str = "outrigger-revision-tag-prod";
 
 type Ca = CertificateDer<'static>;
+/// The certificates in a caBundle, and who set it.
+type Bundle<'a> = (&'a [&'a Ca], &'a str);
 
 pub(super) fn board(names: &[&str]) -> (Board, Readiness) {
     let readiness = Readiness::default();
@@ -17,7 +19,7 @@ pub(super) fn board(names: &[&str]) -> (Board, Readiness) {
     (board, readiness)
 }
 
-fn entries(bundles: &[(&[&Ca], &str)], ours: &Ca) -> Known {
+fn entries(bundles: &[Bundle<'_>], ours: &Ca) -> Known {
     Known::Entries(
         bundles
             .iter()
@@ -75,7 +77,7 @@ fn a_bundle_that_is_taken_away_again_is_waited_for_anew() {
 #[test]
 fn a_replica_that_one_bundle_trusts_or_that_takes_nobodys_place_is_ready_at_once() {
     let (ours, theirs) = (ca(), other());
-    let cases: [(&str, &[(&[&Ca], &str)]); 4] = [
+    let cases: [(&str, &[Bundle<'_>]); 4] = [
         ("ours", &[(&[&ours], "outrigger-ca-bundle")]),
         // Others would not be called by that one either.
         ("nobody's", &[(&[], "helm")]),
