@@ -40,6 +40,10 @@ soak DURATION='45m':
 controlplane *FLAVOUR:
     cargo test --quiet --test controlplane -- {{FLAVOUR}}
 
+# a fuzz target for twenty minutes (docs/testing.md has the list); `just fuzz pod 60` for a minute
+fuzz TARGET SECONDS="1200":
+    fuzz/run -t {{SECONDS}} {{TARGET}}
+
 bench:
     cargo bench --bench injection
     cargo bench --bench allocations

@@ -2,6 +2,11 @@
 //!
 //! The targets of `fuzz_targets/` are one line each; what they check is in `targets`. docs/testing.md says how to run them.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans are for the pure core; here fixtures are read and a process is asked"
+)]
+
 mod input;
 mod meshes;
 mod oracle;

@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, channel},
     thread,
     time::Duration,
 };
@@ -75,10 +75,7 @@ impl Process {
     fn ask(&mut self, line: &str) -> Option<String> {
         self.questions.write_all(line.as_bytes()).ok()?;
         self.questions.flush().ok()?;
-        match self.answers.recv_timeout(PATIENCE) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.answers.recv_timeout(PATIENCE).ok()
     }
 }
 

@@ -96,7 +96,7 @@ fn place(random: &mut Random<'_>, places: &[String]) -> String {
     if random.percent(30) {
         place.push('/');
         const STEPS: &[&str] = &["-", "0", "1", "01", "+1", "9", "a", "", "~0", "~1", "~2", "é"];
-        place.push_str(*random.pick(STEPS));
+        place.push_str(random.pick::<&str>(STEPS));
     }
     place
 }

@@ -210,7 +210,7 @@ const PLACES: &[&str] = &[
 fn template(random: &mut Random<'_>) -> String {
     let mut pipeline = (*random.pick(VALUES)).to_owned();
     for _ in 0..random.below(3) {
-        pipeline.push_str(*random.pick(FILTERS));
+        pipeline.push_str(random.pick::<&str>(FILTERS));
     }
     random.pick(PLACES).replace('@', &format!("{{{{ {pipeline} }}}}")).replace('%', &format!("({pipeline})"))
 }
