@@ -205,7 +205,8 @@ async fn what_is_no_regular_file_is_said_and_holds_nothing_up() {
     let zero = |path: &Path| symlink("/dev/zero", path).unwrap();
     let pipe = |path: &Path| mkfifo(path, Mode::S_IRWXU).unwrap();
     let folder = |path: &Path| fs::create_dir(path).unwrap();
-    let make: [(&dyn Fn(&Path), &str); 3] =
+    type Make<'a> = (&'a dyn Fn(&Path), &'a str);
+    let make: [Make<'_>; 3] =
         [(&pipe, "found a pipe"), (&zero, "found a device"), (&folder, "found a folder")];
     for (errors, (make, found)) in make.into_iter().enumerate() {
         let next = file.with_extension("next");

@@ -193,8 +193,11 @@ fn own_proxy(fields: &str) -> String {
     ))
 }
 
-/// Pods that are large in one way, by how many of it they have.
-const LARGE: [(&str, fn(usize) -> String); 14] = [
+/// A kind of pod, and how one with so many of something is made.
+type Kind = (&'static str, fn(usize) -> String);
+
+/// Pods that are large in one way.
+const LARGE: [Kind; 14] = [
     ("maps in maps", |n| spec(&format!(r#""containers":[{{"name":"a"}}],"x":[{}]"#, deep(n)))),
     ("lists in lists", |n| {
         let lists = list(n, |_| format!("{}{}", "[".repeat(200), "]".repeat(200)));

@@ -176,7 +176,7 @@ impl Weight {
 
 /// What a block of memory of a size takes: allocators have classes of sizes an eighth apart.
 const fn block(bytes: usize) -> usize {
-    if bytes == 0 { 0 } else { (bytes + 7) / 8 * 8 + bytes / 8 }
+    if bytes == 0 { 0 } else { bytes.div_ceil(8) * 8 + bytes / 8 }
 }
 
 /// What reading a text as JSON or YAML takes at most, by the characters without which there is no value.

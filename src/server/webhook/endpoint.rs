@@ -218,7 +218,7 @@ impl Webhook {
         let deadline = Deadline::of(request.uri().query(), arrived);
         let refused = refused(deadline);
         let (head, body) = request.into_parts();
-        let variables = match self.variables(&head, &refused) {
+        let variables = match self.variables(&head, refused) {
             Ok(variables) => variables,
             Err(mut exchange) => {
                 if !body::discard(&head.headers, body).await {

@@ -155,11 +155,15 @@ pub fn addressee(body: &[u8]) -> Option<(Version, String)> {
             "request" => scan.entries(|scan, key| {
                 match key {
                     "uid" => uid = string(scan)?,
-                    _ => drop(scan.value()?),
+                    _ => {
+                        scan.value()?;
+                    }
                 }
                 Some(())
             })?,
-            _ => drop(scan.value()?),
+            _ => {
+                scan.value()?;
+            }
         }
         Some(())
     })?;
