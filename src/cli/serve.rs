@@ -300,10 +300,31 @@ fn limits(tuning: &Tuning, descriptors: Option<u64>) -> Limits {
     Limits { connections: share.webhook, admin_connections: share.admin, ..limits }
 }
 
-/// The runtime of the server. The threads are started by the library, which panics when it gets none.
+/// Threads beside the workers: of the admin port, of files, and for large pods.
+const SPARE: usize = 3;
+
+/// Whether so many threads can be had at once. Asked before the library starts them: it panics when it gets too few, and then
+/// waits for ever for those it got.
+fn threads_can_be_had(count: usize) -> io::Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let (hold, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().spawn(move || wait.recv().is_ok())?;
+        held.push((hold, thread));
+    }
+    for (hold, thread) in held {
+        drop(hold);
+        // It does nothing that could panic.
+        let _ = thread.join();
+    }
+    Ok(())
+}
+
+/// The runtime of the server.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     // One worker more than CPUs where there is one CPU: accepting must not wait for a pod.
     let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+    threads_can_be_had(workers + SPARE)?;
     let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     std::panic::catch_unwind(build)
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::OutOfMemory, "a thread cannot be started")))
