@@ -7,7 +7,7 @@ use std::{
 };
 
 use outrigger::{
-    config::{Mesh, Source},
+    config::Mesh,
     webhook_config::{ca_bundle, entries},
     yaml::{self, Limits},
 };

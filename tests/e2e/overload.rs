@@ -31,6 +31,8 @@ const ATTACKER: [u8; 4] = [127, 0, 0, 66];
 const NAMESPACE: &str = "shop";
 const CLIENTS: usize = 4;
 const CREATES: usize = 60;
+/// Every request that was answered.
+const REQUESTS: &str = "sidecar_injection_requests_total";
 
 /// Ways to keep the webhook from answering others.
 #[derive(Clone, Copy, Debug)]
@@ -246,8 +248,7 @@ async fn a_herd_that_has_gathered_is_served() {
         Webhook::new("outrigger", reach, &serving.authority).install(&control_plane, NAMESPACE).await;
         let client = control_plane.client().await;
         creates(&[client.clone()], 5).await;
-        let asked = async || outrigger.metric("sidecar_injection_requests_total", &[]).await;
-        let before = asked().await;
+        let before = outrigger.metric(REQUESTS, &[]).await;
         outrigger.signal("STOP");
         let herd: Vec<_> = (0..HERD)
             .map(|number| {
@@ -262,7 +263,7 @@ async fn a_herd_that_has_gathered_is_served() {
             let stored = create.await.expect("a task").expect("a pod is created");
             assert!(is_injected(&stored), "{stored}");
         }
-        let requests = asked().await - before;
+        let requests = outrigger.metric(REQUESTS, &[]).await - before;
         println!(
             "by {how}: {HERD} creates that waited are done after {:.1?}, with {requests} requests",
             began.elapsed()

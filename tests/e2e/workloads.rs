@@ -2,7 +2,7 @@
 
 use hyper::Version;
 use outrigger::{
-    config::{Mesh, Source},
+    config::Mesh,
     inject::{self, Facts, Outcome, PodRequest},
 };
 use serde_json::{Value, json};
