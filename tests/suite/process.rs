@@ -365,24 +365,21 @@ fn r_08_a_log_that_nobody_reads_blocks_nobody() {
     }
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let admin: SocketAddr = line["admin"].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
-    // From now on nobody reads, and there is a lot to say.
-    let mut stream = TcpStream::connect(admin).unwrap();
-    let filter = "trace";
-    write!(
-        stream,
-        "PUT /loglevel HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{filter}",
-        filter.len()
-    )
-    .unwrap();
-    stream.read_to_end(&mut Vec::new()).unwrap();
+    // From now on nobody reads, and there is a lot to say: every change of the filter is a line.
+    let change = |filter: &str, connection: &str| {
+        format!(
+            "PUT /loglevel HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\ncontent-length: {}\r\n\r\n{filter}",
+            filter.len()
+        )
+    };
+    let pair = change("debug", "keep-alive") + &change("info", "keep-alive");
+    // A hundred at once, on one connection.
+    let requests = pair.repeat(49) + &change("debug", "keep-alive") + &change("info", "close");
     let since = Instant::now();
     while metric(admin, "outrigger_log_lines_dropped_total").unwrap_or_default() == 0.0 {
-        // A hundred at once, on one connection.
         let mut stream = TcpStream::connect(admin).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let requests = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n".repeat(99);
-        let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        stream.write_all(format!("{requests}{last}").as_bytes()).unwrap();
+        stream.write_all(requests.as_bytes()).unwrap();
         let mut answers = String::new();
         stream.read_to_string(&mut answers).unwrap();
         assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 100);
