@@ -91,9 +91,9 @@ impl View {
         match (uri.path(), read) {
             // Depends on nothing: whoever can answer lives.
             ("/livez", true) => text(StatusCode::OK, "ok\n"),
-            ("/startupz", true) => admin.started(self.tells(&head.headers, "/startupz").await),
+            ("/startupz", true) => admin.started(self.tells(&head.headers).await),
             ("/readyz", true) => {
-                let tells = self.tells(&head.headers, "/readyz").await;
+                let tells = self.tells(&head.headers).await;
                 admin.ready(uri.query(), tells)
             }
             ("/metrics", true) => {
@@ -132,12 +132,15 @@ impl View {
         tokens.judge(headers, verb, path).await.err().map(|denied| refusal(&denied))
     }
 
-    /// Whether a probe is told more than whether it passes.
-    async fn tells(&self, headers: &HeaderMap, path: &str) -> bool {
+    /// Whether a probe is told more than whether it passes: if metrics are for it. The right to get `/readyz` says
+    /// nothing: the role `system:public-info-viewer` gives it to everybody.
+    async fn tells(&self, headers: &HeaderMap) -> bool {
         match self.admin.doorkeeper {
             Doorkeeper::Nobody => true,
             // The API server is not asked for a probe.
-            _ => headers.contains_key(AUTHORIZATION) && self.denied(headers, "get", path).await.is_none(),
+            _ => {
+                headers.contains_key(AUTHORIZATION) && self.denied(headers, "get", "/metrics").await.is_none()
+            }
         }
     }
 }

@@ -88,6 +88,9 @@ pub(crate) const QUIRKS: &[Quirk] = &[
                 found.ends_with("/port: ours absent, theirs 0")
                     || found.contains("/httpGet/port: ours ") && found.ends_with(", theirs 0")
                     || found.contains(": ours absent, theirs {\"") && found.ends_with("\":{\"port\":0}}")
+                    || found.ends_with("/httpGet: ours absent, theirs {\"port\":0}")
+                    || found.contains("/proxy.istio.io/overrides: ours")
+                        && found.contains(r#"\"restartPolicy\":\"\""#)
                     || found.starts_with("ours refused: ")
                         && found.contains("by which the elements of this list are matched")
             };

@@ -343,7 +343,11 @@ impl ControlPlane {
     pub async fn create_service_account(&self, namespace: &str, name: &str) {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, namespace);
         let account = from_json(json!({"metadata": {"name": name}}));
-        accounts.create(&PostParams::default(), &account).await.expect("a ServiceAccount");
+        match accounts.create(&PostParams::default(), &account).await {
+            // A controller makes that of the name `default`.
+            Err(kube::Error::Api(status)) if status.code == 409 && name == "default" => {}
+            created => drop(created.expect("a ServiceAccount")),
+        }
     }
 
     /// Creates a Node that says it runs a kubelet of this version (such as `v1.37.2`), or changes its version.

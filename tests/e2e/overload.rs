@@ -247,7 +247,7 @@ async fn a_herd_that_has_gathered_is_served() {
     for (how, reach) in [("a Service", Reach::service_of(&outrigger)), ("a URL", Reach::url_of(&outrigger))] {
         Webhook::new("outrigger", reach, &serving.authority).install(&control_plane, NAMESPACE).await;
         let client = control_plane.client().await;
-        creates(&[client.clone()], 5).await;
+        creates(std::slice::from_ref(&client), 5).await;
         let before = outrigger.metric(REQUESTS, &[]).await;
         outrigger.signal("STOP");
         let herd: Vec<_> = (0..HERD)
