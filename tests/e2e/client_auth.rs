@@ -274,7 +274,11 @@ async fn t_11_an_api_server_gets_in_by_what_its_kubeconfig_has_for_the_service()
     }
 }
 
-/// Creates pods until it is told to stop; gives how many there were. None may fail.
+/// What an API server says of a call that was under way when its client certificate changed: it closes its own
+/// connections then (client-go's `cert_rotation`), which no webhook can do anything about.
+const CLOSED_BY_ITSELF: &str = "use of closed network connection";
+
+/// Creates pods until it is told to stop; gives how many there were. None may fail by our doing.
 async fn create_until(
     control_plane: &ControlPlane,
     namespace: &'static str,
@@ -285,7 +289,13 @@ async fn create_until(
         let mut created = 0;
         while !stop.load(Ordering::Relaxed) {
             let stored = dry_run(&client, namespace, &pod()).await;
-            let stored = stored.unwrap_or_else(|error| panic!("after {created} pods: {error}"));
+            let stored = match stored {
+                Err(error) if error.to_string().contains(CLOSED_BY_ITSELF) => {
+                    println!("after {created} pods the API server closed its own connection");
+                    continue;
+                }
+                stored => stored.unwrap_or_else(|error| panic!("after {created} pods: {error}")),
+            };
             assert!(is_injected(&stored));
             created += 1;
         }

@@ -215,10 +215,7 @@ async fn limits_and_quotas_are_met_or_say_what_is_not() {
 async fn pods_that_are_too_large_are_refused_with_the_place_or_left_alone() {
     let stage = Stage::set("").await;
     stage.namespace("shop", &[]).await;
-    stage
-        .webhook("outrigger", Reach::url_of(&stage.outrigger))
-        .install(&stage.control_plane, "defaults")
-        .await;
+    stage.webhook("outrigger", Reach::url_of(&stage.outrigger)).install(&stage.control_plane, "shop").await;
     let with = |variables: usize, containers: usize| {
         let mut pod = application("large");
         let spec = &mut pod["spec"]["containers"];
