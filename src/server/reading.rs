@@ -68,7 +68,7 @@ impl Error {
 /// How long a file system may take to answer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 /// How long nobody has written to a file that is whole: what is written in place is half written in between.
-const SETTLED: Duration = Duration::from_millis(100);
+const SETTLED: Duration = Duration::from_millis(300);
 /// How long a file may go on changing. Less than the deadline, which is about something else.
 const SETTLES: Duration = Duration::from_secs(2);
 
