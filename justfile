@@ -64,8 +64,8 @@ serve:
 oracles:
     for oracle in annotations decoding formats meshconfig pem podschema selector strategicmerge template yaml; do \
       (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
-    cd hack/oracle/yaml && go run . layouts > ../../../tests/fixtures/layouts.json
-    cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
+    cd hack/oracle/yaml && go run . layouts > ../../../crates/kubernetes-yaml/tests/fixtures/layouts.json
+    cd hack/oracle/gotypes && go run . fixture > ../../../crates/injector/tests/fixtures/gotypes.json
     cd hack/oracle/gotypes && for table in kubernetes decoding istio unions; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
 
 # the chart and the manifests: rendered, and asked of real API servers

@@ -4,35 +4,27 @@
 
 #[path = "suite/architecture.rs"]
 mod architecture;
-#[cfg(feature = "server")]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 #[path = "suite/attacker.rs"]
 mod attacker;
 #[path = "suite/bombs.rs"]
 mod bombs;
-#[cfg(feature = "server")]
 #[path = "suite/cases.rs"]
 mod cases;
-#[cfg(feature = "server")]
 #[path = "suite/cli.rs"]
 mod cli;
-#[cfg(feature = "server")]
 #[path = "suite/cli_cluster.rs"]
 mod cli_cluster;
-#[cfg(feature = "server")]
 #[path = "suite/client_auth.rs"]
 mod client_auth;
-#[cfg(feature = "server")]
 #[path = "suite/client_identity.rs"]
 mod client_identity;
-#[cfg(feature = "server")]
 #[path = "suite/client_tokens.rs"]
 mod client_tokens;
 #[path = "suite/compat.rs"]
 mod compat;
 #[path = "suite/conformance.rs"]
 mod conformance;
-#[cfg(feature = "server")]
 #[path = "suite/conformance_https.rs"]
 mod conformance_https;
 #[path = "suite/conformance_manifests.rs"]
@@ -41,10 +33,8 @@ mod conformance_manifests;
 mod docs;
 #[path = "suite/equal.rs"]
 mod equal;
-#[cfg(feature = "server")]
 #[path = "suite/facts.rs"]
 mod facts;
-#[cfg(feature = "server")]
 #[path = "suite/fault_proxy.rs"]
 mod fault_proxy;
 #[path = "suite/forged.rs"]
@@ -53,24 +43,20 @@ mod forged;
 mod gains;
 #[path = "suite/golden.rs"]
 mod golden;
-#[cfg(feature = "server")]
 #[path = "suite/handshakes.rs"]
 mod handshakes;
+#[path = "../crates/injector/src/config/tests/headed.rs"]
 mod headed;
-#[cfg(feature = "server")]
 #[path = "suite/hostile.rs"]
 mod hostile;
-#[cfg(feature = "server")]
 #[path = "suite/hostile_files.rs"]
 mod hostile_files;
-#[cfg(feature = "server")]
 #[path = "suite/http.rs"]
 mod http;
 #[path = "suite/huge.rs"]
 mod huge;
 #[path = "suite/istio_templates.rs"]
 mod istio_templates;
-#[cfg(feature = "server")]
 #[path = "suite/large_pods.rs"]
 mod large_pods;
 #[path = "suite/manual.rs"]
@@ -78,17 +64,14 @@ mod manual;
 #[cfg(all(feature = "server", target_os = "linux"))]
 #[path = "suite/memory.rs"]
 mod memory;
-#[cfg(feature = "server")]
 #[path = "suite/network.rs"]
 mod network;
-#[cfg(feature = "server")]
 #[path = "suite/overload.rs"]
 mod overload;
 #[path = "suite/own_recordings.rs"]
 mod own_recordings;
 #[path = "suite/pods.rs"]
 mod pods;
-#[cfg(feature = "server")]
 #[path = "suite/process.rs"]
 mod process;
 #[path = "suite/properties.rs"]
@@ -97,35 +80,28 @@ mod properties;
 mod recordings;
 #[path = "suite/reliability.rs"]
 mod reliability;
-#[cfg(feature = "server")]
 #[path = "suite/reload.rs"]
 mod reload;
 #[path = "suite/replays.rs"]
 mod replays;
 #[path = "suite/reviews.rs"]
 mod reviews;
-#[cfg(feature = "server")]
 #[path = "suite/serve.rs"]
 mod serve;
 #[allow(dead_code, reason = "shared with the differential tests")]
 #[path = "suite/setting.rs"]
 mod setting;
-#[cfg(feature = "server")]
 #[path = "suite/shutdown.rs"]
 mod shutdown;
-#[cfg(feature = "server")]
 #[path = "suite/support.rs"]
 mod support;
-#[cfg(feature = "server")]
 #[path = "suite/tls.rs"]
 mod tls;
 #[cfg(feature = "otlp")]
 #[path = "suite/traces.rs"]
 mod traces;
-#[cfg(feature = "server")]
 #[path = "suite/webhook.rs"]
 mod webhook;
-#[cfg(feature = "server")]
 #[path = "suite/webhook_command.rs"]
 mod webhook_command;
 #[path = "suite/webhook_selectors.rs"]

@@ -4,7 +4,7 @@
 //	go run . decoding   > ../../../src/gotypes/decoding.rs
 //	go run . istio      > ../../../src/gotypes/istio.rs
 //	go run . unions     > ../../../src/gotypes/unions.rs
-//	go run . fixture    > ../../../tests/fixtures/gotypes.json
+//	go run . fixture    > ../../../crates/injector/tests/fixtures/gotypes.json
 package main
 
 import (
