@@ -1,9 +1,10 @@
-//! outrigger, a sidecar injector for Kubernetes that speaks Istio's language.
+//! outrigger, a sidecar injector for Kubernetes that speaks Istio's language: what runs.
 //!
-//! The pure core is in crates of its own, which have no I/O, clock or randomness.
+//! - [`server`]: the HTTPS webhook and its admin port.
+//! - [`cli`]: the commands.
 //!
-//! - `server`: the HTTPS webhook and its admin port.
-//! - `cli`: the commands.
+//! What is injected, and why, is decided in crates without I/O, clock or randomness; their modules are here under one name:
+//! [`injector`] (read `inject::run` first), [`gotemplate`], [`kubernetes_yaml`], [`strategic_merge`], [`istio_config`].
 
 pub mod cli;
 pub mod server;

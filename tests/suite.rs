@@ -61,7 +61,7 @@ mod istio_templates;
 mod large_pods;
 #[path = "suite/manual.rs"]
 mod manual;
-#[cfg(all(feature = "server", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 #[path = "suite/memory.rs"]
 mod memory;
 #[path = "suite/network.rs"]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::limits::{Limit, Limits};
 use super::render::Runtime;
-use super::value::{Taint, Text, Value};
+use super::value::{Segment, Taint, Text, Value};
 
 mod builtin;
 
@@ -98,15 +98,6 @@ pub enum FuncError {
 pub struct Call<'r, 'a> {
     pub(crate) name: &'static str,
     pub(crate) runtime: &'r mut Runtime<'a>,
-}
-
-/// A piece of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment<'t> {
-    /// Written by the administrator or this program.
-    Clean(&'t str),
-    /// From the pod: the real text.
-    Tainted(String),
 }
 
 impl Row {

@@ -2,7 +2,29 @@
 //!
 //! [`Template::parse`] once, [`Template::render`] per pod. Texts from the pod never become structure: see
 //! [`value::Taint`] and [`Placeholder`].
+//!
+//! ```
+//! use gotemplate::{Limits, Scope, Template, Value, funcs::sprig};
+//!
+//! let template = Template::parse("greeting", "hello {{ .name | upper }}", &sprig::FUNCTIONS)?;
+//! let data = serde_json::json!({"name": "mesh"});
+//! let (scope, limits) = (Scope::default(), Limits::default());
+//!
+//! // Data that may be trusted is text like any other.
+//! let rendered = template.render(&Value::json(&data, false), &scope, &limits)?;
+//! assert_eq!(rendered.text, "hello MESH");
+//!
+//! // Of data that may not there is only a placeholder in the text.
+//! let rendered = template.render(&Value::json(&data, true), &scope, &limits)?;
+//! assert_eq!(rendered.text, "hello \u{E000}0\u{E001}");
+//! assert_eq!(rendered.placeholders[0].raw, "MESH");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In reading order: [`gotypes`] (the shapes of Go structs, as data), [`value`] (what a template computes with), [`funcs`]
+//! (what it can call), [`absent_keys`] (what can be known before there is data).
 
+pub mod absent_keys;
 mod ast;
 mod error;
 mod eval;
@@ -14,17 +36,16 @@ pub mod limits;
 mod parse;
 mod reads;
 mod render;
-pub mod specialised;
 pub mod value;
 
 #[cfg(test)]
 mod tests;
 
+use absent_keys::{AbsentKeys, Keys, Present};
 pub use error::{Location, ParseError, Problem, RenderError};
 pub use funcs::FunctionTable;
 pub use limits::{Limit, Limits};
 pub use render::{Placeholder, Rendered, STAND_IN, Scope};
-use specialised::{Keys, Present};
 pub use value::Value;
 
 /// A parsed template with everything it defines.
@@ -61,9 +82,9 @@ impl Template {
         &self.source
     }
 
-    /// The template for data whose fields agree with `known`, a record of some of them, and for pods that have of `keys`
-    /// only those that are present: it renders the same, sooner. `ObjectMeta` in `known` is that of a pod without any
-    /// annotation or label. Nothing if the template is too large for that, or declares variables inside parentheses.
+    /// The template for data whose fields agree with `known`, a record of some of them, and whose maps have of `keys` only
+    /// those that are present: it renders the same, sooner. The maps in `known` are empty. Nothing if the template is too
+    /// large for that, or declares variables inside parentheses.
     pub fn specialise<'a>(
         &'a self,
         known: &Value<'a>,
@@ -74,9 +95,9 @@ impl Template {
         eval::specialise::specialise(self, known, (keys, present), scope, limits)
     }
 
-    /// The keys it asks the pod's annotations and labels for.
-    fn keys(&self) -> Keys {
-        Keys::new(eval::specialise::keys(&self.parsed.trees))
+    /// The keys it asks maps of its data for.
+    pub fn keys(&self, of: AbsentKeys) -> Keys {
+        Keys::new(of, eval::specialise::keys(&self.parsed.trees, of))
     }
 
     /// Renders the template over its data.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::funcs::Segment;
 use super::limits::{Limit, Limits};
+use super::value::Segment;
 
 /// What a template may see of the world besides its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -97,6 +97,15 @@ pub struct Text<'a> {
     taint: Taint,
 }
 
+/// A piece of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment<'t> {
+    /// Written by the administrator or this program.
+    Clean(&'t str),
+    /// From the pod: the real text.
+    Tainted(String),
+}
+
 /// A key of a map; equality and order are those of the real text.
 #[derive(Clone, Debug)]
 pub struct Key<'a> {
@@ -115,6 +124,13 @@ pub struct Record<'a> {
     pub fields: Vec<(&'static str, Value<'a>)>,
     /// What printing it gives, if the Go type has a `String` method.
     pub printed: Option<Text<'a>>,
+}
+
+impl<'a> Key<'a> {
+    /// A key that this program makes.
+    pub fn clean(text: String) -> Key<'a> {
+        Key { text: text.into(), tainted: false }
+    }
 }
 
 impl<'a> Text<'a> {
@@ -204,6 +220,11 @@ impl<'a> Key<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// Whether Go sees a nil interface.
+    pub fn is_nil(&self) -> bool {
+        matches!(self, Value::Nil | Value::Missing)
+    }
+
     /// A clean string.
     pub fn string(text: impl Into<Cow<'a, str>>) -> Value<'a> {
         Value::String(Text::clean(text))

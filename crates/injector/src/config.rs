@@ -19,10 +19,9 @@ mod suggest;
 mod values;
 
 #[cfg(test)]
-#[path = "config/tests/headed.rs"]
-pub(crate) mod headed;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::headed;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,8 +36,9 @@ pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
 pub use selector::{Operator, Requirement, Selector};
 
 use crate::overlay::OverlayCache;
+use crate::specialised::Specialised;
 use decode::{At, Decoder, Duplicates};
-use gotemplate::{Scope, specialised::Specialised};
+use gotemplate::Scope;
 use kubernetes_yaml as yaml;
 
 /// A text and what it is called in errors.

@@ -4,7 +4,7 @@
 //! and so on. The engine checks them.
 
 use argument::{Outcome, bounded, computed, int, map, real, text, value};
-use gotemplate::funcs::sprig::{self, argument, dicts, json, strings};
+use gotemplate::funcs::sprig::{self, argument, dicts, json};
 use gotemplate::funcs::{Call, FunctionTable, Param, Row};
 use gotemplate::value::{Elem, Key, Map, Text, Value};
 
@@ -68,7 +68,7 @@ pub const ROWS: &[Row] = &[
     }),
     Row::new("valueOrDefault", &[Any, Any], |_, args| {
         let given = value(args, 0)?;
-        let unset = strings::is_nil(given) || given.as_text().is_some_and(Text::is_empty);
+        let unset = given.is_nil() || given.as_text().is_some_and(Text::is_empty);
         Ok(value(args, usize::from(unset))?.clone())
     }),
     Row::new("env", &[Str, Str], |call, args| {

@@ -46,6 +46,7 @@ pub mod replay;
 mod request;
 mod same_name;
 pub mod scan;
+mod scraping;
 mod unions;
 mod user_volumes;
 pub mod warning;

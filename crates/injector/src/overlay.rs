@@ -6,7 +6,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::gotypes;
 use gotemplate::{Placeholder, STAND_IN};
 use kubernetes_yaml::{self as yaml, Kind, Limits, Mark, Node, RenderedScalar, Style};
 

@@ -6,25 +6,14 @@
 mod traffic;
 mod validate;
 
-use std::sync::LazyLock;
-
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::gotypes::MESH_CONFIG;
 use kubernetes_yaml as yaml;
 
+use super::defaults;
 use super::proto::{self, Decoded, Fault, Offence, Path, ProtoError, Step};
 use super::proxy;
-
-/// Istio's `mesh.DefaultProxyConfig`, canonical.
-pub fn default_proxy_config() -> &'static Value {
-    &DEFAULT_PROXY_CONFIG
-}
-
-/// Istio's `mesh.DefaultMeshConfig`, canonical.
-pub fn default_mesh_config() -> &'static Value {
-    &DEFAULT_MESH_CONFIG
-}
 
 /// A MeshConfig document over Istio's defaults, strictly: a field that Istio would ignore is refused.
 ///
@@ -59,7 +48,7 @@ pub fn mesh_config_tolerant(
 /// `proxyMetadata` by key; `defaultProviders` is merged field by field; `extensionProviders` are merged by name;
 /// `trustDomainAliases` are sorted and made unique.
 pub fn apply(document: &Value) -> Decoded {
-    let defaults = default_mesh_config();
+    let defaults = defaults::mesh_config();
     let mut decoded = proto::decode_onto(&MESH_CONFIG, document, as_map(defaults));
     let unset = Value::Null;
     // The parts that are merged are taken by their JSON name alone, so Istio never sees them under another.
@@ -72,7 +61,7 @@ pub fn apply(document: &Value) -> Decoded {
     }
     let message = &mut decoded.message;
     let part = document.get("defaultConfig").unwrap_or(&unset);
-    let proxy_config = proxy::apply(default_proxy_config(), part);
+    let proxy_config = proxy::apply(defaults::proxy_config(), part);
     message.insert("defaultConfig".to_owned(), Value::Object(proxy_config.message));
     let providers = defaults.get("defaultProviders").map(as_map).unwrap_or_default();
     if let Some(ty) = MESH_CONFIG.field_by_json("defaultProviders").and_then(|field| field.kind.message()) {
@@ -121,52 +110,6 @@ fn sort_aliases(message: &mut Map<String, Value>) {
 fn as_map(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
-
-static DEFAULT_PROXY_CONFIG: LazyLock<Value> = LazyLock::new(|| {
-    json!({
-        "binaryPath": "/usr/local/bin/envoy",
-        "configPath": "./etc/istio/proxy",
-        "controlPlaneAuthPolicy": "MUTUAL_TLS",
-        "discoveryAddress": "istiod.istio-system.svc:15012",
-        "drainDuration": "45s",
-        "proxyAdminPort": 15000,
-        "serviceCluster": "istio-proxy",
-        "statNameLength": 189,
-        "statusPort": 15020,
-        "terminationDrainDuration": "5s",
-    })
-});
-
-static DEFAULT_MESH_CONFIG: LazyLock<Value> = LazyLock::new(|| {
-    json!({
-        "connectTimeout": "10s",
-        "defaultConfig": *DEFAULT_PROXY_CONFIG,
-        "defaultDestinationRuleExportTo": ["*"],
-        "defaultProviders": {},
-        "defaultServiceExportTo": ["*"],
-        "defaultVirtualServiceExportTo": ["*"],
-        "dnsRefreshRate": "60s",
-        "enableAutoMtls": true,
-        "enablePrometheusMerge": true,
-        "enableTracing": true,
-        "extensionProviders": [
-            {"name": "prometheus", "prometheus": {}},
-            {"name": "stackdriver", "stackdriver": {}},
-            {"name": "envoy", "envoyFileAccessLog": {"path": "/dev/stdout"}},
-        ],
-        "inboundTrafficPolicy": {},
-        "ingressClass": "istio",
-        "ingressControllerMode": "STRICT",
-        "ingressService": "istio-ingressgateway",
-        "localityLbSetting": {"enabled": true},
-        "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
-        "protocolDetectionTimeout": "0s",
-        "proxyInboundListenPort": 15006,
-        "proxyListenPort": 15001,
-        "rootNamespace": "istio-system",
-        "trustDomain": "cluster.local",
-    })
-});
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::gotypes::PROXY_CONFIG;
 use kubernetes_yaml as yaml;
 
-use super::mesh;
+use super::defaults;
 use super::proto::{self, Decoded, Offence, Path, ProtoError};
 
 pub use resource::{ProxyConfigResource, ProxyConfigs};
@@ -42,7 +42,7 @@ pub fn proxy_config_annotation(text: &str) -> Result<Annotation, ProtoError> {
     let (document, value) = read(text, source)?;
     let mut decoded = proto::decode(&PROXY_CONFIG, &value);
     if decoded.offences.iter().all(Offence::is_tolerated) {
-        let complete = apply(mesh::default_proxy_config(), &value);
+        let complete = apply(defaults::proxy_config(), &value);
         decoded.offences.extend(validate::proxy_config(&complete.message, Path::default()));
     }
     decoded.offences = decoded.offences.into_iter().map(|offence| offence.located(&document)).collect();
@@ -89,7 +89,7 @@ pub fn effective_proxy_config<'a>(
 
 /// The mesh default over the built-in one, which shows through where the mesh sets a zero value.
 fn mesh_default(mesh: &Value) -> Cow<'_, Value> {
-    let built_in = mesh::default_proxy_config();
+    let built_in = defaults::proxy_config();
     let Some(config) = mesh.get("defaultConfig").filter(|config| config.is_object()) else {
         return Cow::Borrowed(built_in);
     };
@@ -138,7 +138,7 @@ pub fn annotated_mesh_default(mesh: &Value, text: &str) -> Result<Value, ProtoEr
 /// A proxy configuration as the template function `protoToJSON` prints it: fields equal to the built-in default are
 /// dropped (`cleanProxyConfig`).
 pub fn proto_json_diff_from_default(proxy_config: &Value) -> Value {
-    let built_in = mesh::default_proxy_config();
+    let built_in = defaults::proxy_config();
     let differs = |(key, value): &(&String, &Value)| built_in.get(key.as_str()) != Some(*value);
     let kept = fields(proxy_config).filter(differs);
     Value::Object(kept.map(|(key, value)| (key.clone(), value.clone())).collect())

@@ -6,17 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::parse::{self, Event, Token};
+use super::parse::{self, Documents, Event, Token, too_deep, too_many_nodes};
 use super::{Error, Kind, Limits, Mark, Node, Style};
-
-/// What happens to documents after the first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Documents {
-    /// They are not read.
-    First,
-    /// They are an error, unless empty.
-    One,
-}
 
 /// Builds the tree of the first document.
 pub(super) fn node(text: &str, limits: &Limits, documents: Documents) -> Result<Node, Error> {
@@ -53,14 +44,6 @@ fn refuse_control_characters(text: &str) -> Result<(), Error> {
 
 fn number_of(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-pub(super) fn too_deep(mark: Mark, limits: &Limits) -> Error {
-    Error::at(mark, "found too deep a nesting", format!("at most {} levels", limits.depth))
-}
-
-pub(super) fn too_many_nodes(mark: Mark, limits: &Limits) -> Error {
-    Error::at(mark, "found too many values", format!("at most {}", limits.nodes))
 }
 
 struct Builder<'a> {

@@ -1,11 +1,24 @@
-//! The one YAML loader and writer.
+//! YAML as Kubernetes' tools read and write it.
 //!
 //! Kubernetes users get YAML as `sigs.k8s.io/yaml` reads it: YAML 1.1 scalars (`yes` is true, `017` is fifteen),
-//! merge keys, silent duplicate keys. This module gives the same answers, with positions, with limits on everything
-//! a hostile text could blow up, and without a panic for any text. Every other module goes through it.
+//! merge keys, silent duplicate keys. This crate gives the same answers, with positions, with limits on everything
+//! a hostile text could blow up, and without a panic for any text.
 //!
 //! The grammar is go-yaml v2's, YAML 1.1: no parser of YAML 1.2 reads all that kubectl and Istio read. Where this one parts
 //! from it is listed, with reasons, in the tests `agrees_with_sigs_yaml` and `layouts_are_read_as_sigs_yaml_reads_them`.
+//!
+//! ```
+//! use kubernetes_yaml::{Limits, load, to_string};
+//! use serde_json::json;
+//!
+//! let value = load("on: 017\nname: !!str 1\n", &Limits::default())?;
+//! assert_eq!(value, json!({"true": 15, "name": "1"}));
+//! assert_eq!(to_string(&value), "name: \"1\"\n\"true\": 15\n");
+//!
+//! let error = load("a: [1, 2", &Limits::default()).unwrap_err();
+//! assert_eq!(error.mark().line, 1);
+//! # Ok::<(), kubernetes_yaml::Error>(())
+//! ```
 
 mod build;
 mod documents;
@@ -296,7 +309,7 @@ impl Node {
 /// # Errors
 /// The text is not YAML, is over a limit, uses syntax the limits forbid, or has a second document that is not empty.
 pub fn parse(text: &str, limits: &Limits) -> Result<Node, Error> {
-    tree(text, limits, build::Documents::One)
+    tree(text, limits, parse::Documents::One)
 }
 
 /// Reads YAML as `yaml.YAMLToJSON` of `sigs.k8s.io/yaml` does: the first document of the text, as JSON.
@@ -306,14 +319,14 @@ pub fn parse(text: &str, limits: &Limits) -> Result<Node, Error> {
 /// As [`parse`] and [`Node::to_value`].
 pub fn load(text: &str, limits: &Limits) -> Result<Value, Error> {
     let documents = match limits.syntax {
-        Syntax::Full => build::Documents::First,
-        Syntax::Rendered => build::Documents::One,
+        Syntax::Full => parse::Documents::First,
+        Syntax::Rendered => parse::Documents::One,
     };
     tree(text, limits, documents)?.into_value()
 }
 
 /// What templates render is read by the fast path, where that knows all of it.
-fn tree(text: &str, limits: &Limits, documents: build::Documents) -> Result<Node, Error> {
+fn tree(text: &str, limits: &Limits, documents: parse::Documents) -> Result<Node, Error> {
     let fast = match limits.syntax {
         Syntax::Full => None,
         Syntax::Rendered => rendered::read(text, limits),

@@ -3,9 +3,17 @@
 
 use std::collections::HashMap;
 
-use super::build::{Documents, too_deep, too_many_nodes};
 use super::scan::{self, Scanner};
 use super::{Error, Limits, Mark, Style, Syntax};
+
+/// What happens to documents after the first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Documents {
+    /// They are not read.
+    First,
+    /// They are an error, unless empty.
+    One,
+}
 
 /// A part of a document.
 pub(super) struct Event {
@@ -397,4 +405,12 @@ impl Parser<'_> {
         let kind = &self.scanner.peek()?.kind;
         if *kind == FlowEntry || kind == end { self.empty(colon) } else { self.node(Context::Flow) }
     }
+}
+
+pub(super) fn too_deep(mark: Mark, limits: &Limits) -> Error {
+    Error::at(mark, "found too deep a nesting", format!("at most {} levels", limits.depth))
+}
+
+pub(super) fn too_many_nodes(mark: Mark, limits: &Limits) -> Error {
+    Error::at(mark, "found too many values", format!("at most {}", limits.nodes))
 }

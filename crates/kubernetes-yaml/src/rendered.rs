@@ -28,8 +28,11 @@ const KEY_BYTES: usize = 1000;
 
 /// A scalar as it is read, its quotes and escapes resolved.
 pub struct Scalar<'t> {
+    /// Where it starts.
     pub mark: Mark,
+    /// Its content.
     pub text: Cow<'t, str>,
+    /// How it is written.
     pub style: Style,
 }
 

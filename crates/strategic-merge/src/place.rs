@@ -21,10 +21,12 @@ impl Place<'_> {
     /// The document itself.
     pub const ROOT: Place<'static> = Place { parent: None, step: Step::Root };
 
+    /// The field of an object that stands at this place.
     pub fn field<'b>(&'b self, name: &'b str) -> Place<'b> {
         Place { parent: Some(self), step: Step::Field(name) }
     }
 
+    /// The element of a list that stands at this place.
     pub fn element(&self, index: usize) -> Place<'_> {
         Place { parent: Some(self), step: Step::Element(index) }
     }
@@ -34,6 +36,7 @@ impl Place<'_> {
         Place { parent: Some(self), step: Step::End }
     }
 
+    /// Whether this is the document itself.
     pub fn is_root(&self) -> bool {
         self.parent.is_none()
     }

@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 
 use crate::Template;
+use crate::absent_keys::{Keys, Present};
 use crate::ast::{Branch, Command, Expr, Node, Pipe, Range, Span, Tree, VariableId};
 use crate::limits::Limits;
 use crate::parse::Parsed;
 use crate::render::Scope;
-use crate::specialised::{Keys, Present};
 use crate::value::Value;
 
 mod fold;
@@ -162,8 +162,8 @@ impl<'a> Specialiser<'a> {
         }
         let is_known = value.is_some();
         if !pipe.assigns {
-            match lone_expr(pipe).map_or(Known::No, |expr| known_operand(env, expr)) {
-                known @ (Known::Metadata | Known::Map(_)) => self.declare_known(env, &pipe.variables, &known),
+            match lone_expr(pipe).map_or(Known::No, |expr| known_operand(self.keys.of, env, expr)) {
+                known @ (Known::Owner(_) | Known::Map(_)) => self.declare_known(env, &pipe.variables, &known),
                 _ => self.declare(env, &pipe.variables, value),
             }
         }
@@ -291,7 +291,7 @@ impl<'a> Specialiser<'a> {
             None => (Known::Value(Value::Missing), None),
             Some(pipe) => {
                 let (folded, value) = self.pipe_and_value(env, pipe);
-                let whole = lone_expr(pipe).map_or(Known::No, |expr| known_operand(env, expr));
+                let whole = lone_expr(pipe).map_or(Known::No, |expr| known_operand(self.keys.of, env, expr));
                 let argument = if whole.is_root() { whole } else { value.map_or(Known::No, Known::frozen) };
                 (argument, Some(folded))
             }

@@ -115,10 +115,10 @@ impl<'a> Writer<'_, 'a> {
             Taint::Mixed => {
                 for segment in self.runtime.segments(text.stored()) {
                     match segment {
-                        crate::funcs::Segment::Clean(clean) => {
+                        crate::value::Segment::Clean(clean) => {
                             push_escaped(&mut self.text, clean, false);
                         }
-                        crate::funcs::Segment::Tainted(raw) => {
+                        crate::value::Segment::Tainted(raw) => {
                             self.runtime.push_placeholder(&mut self.text, &raw, true);
                         }
                     }

@@ -8,6 +8,7 @@ use super::{FunctionTable, Row};
 
 pub mod argument;
 pub mod case;
+mod coerce;
 mod decimal;
 mod defaults;
 pub mod dicts;

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::injector;
 use super::{Installation, Namespace, ProxyConfigs, bundle as format, proxy_objects, values};
 use gotemplate::gotypes::{Kind, Type};
+use istio_config::defaults;
 use istio_config::gotypes::{MESH_CONFIG, PROXY_CONFIG};
-use istio_config::mesh;
 
 /// The bundle that says `installation`, `injector`, `values` and `mesh_config` (both complete).
 pub(super) fn bundle(
@@ -58,9 +58,9 @@ pub(super) fn hash(bundle: &Value) -> String {
 /// A complete MeshConfig as it must be given to become itself over Istio's defaults: canonical protojson leaves zero
 /// values out, which would let the default show through.
 pub(super) fn mesh_under_defaults(complete: &Value) -> Value {
-    let mut given = with_zeros(complete, mesh::default_mesh_config(), &MESH_CONFIG);
+    let mut given = with_zeros(complete, defaults::mesh_config(), &MESH_CONFIG);
     if let Some(config) = given.get_mut("defaultConfig") {
-        *config = with_zeros(config, mesh::default_proxy_config(), &PROXY_CONFIG);
+        *config = with_zeros(config, defaults::proxy_config(), &PROXY_CONFIG);
     }
     given
 }

@@ -1,10 +1,11 @@
 mod bundles;
 mod errors;
 mod golden;
+pub(crate) mod headed;
 mod istio;
 
-use super::headed::headed;
 use super::*;
+use headed::headed;
 
 /// Parses a bundle that is expected to be accepted.
 fn mesh(text: &str) -> Mesh {

@@ -7,7 +7,6 @@ use serde_json::{Map as JsonMap, Number, Value as Json};
 use gotemplate::funcs::sprig::argument::{Outcome, bounded, computed, real, value};
 use gotemplate::funcs::sprig::duration;
 use gotemplate::funcs::sprig::json::{self, Format};
-use gotemplate::funcs::sprig::strings::is_nil;
 use gotemplate::funcs::{Call, FuncError};
 use gotemplate::value::{DEPTH, Key, Text, Value};
 use istio_config::proxy::proto_json_diff_from_default;
@@ -19,7 +18,7 @@ const FORMAT: Format = Format { escape_html: true, pretty: false };
 pub(super) fn struct_to_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let source = value(args, 0)?;
     let nil_map = call.name() == "toJSON" && source.as_map().is_some_and(super::Map::is_nil);
-    if is_nil(source) || nil_map {
+    if source.is_nil() || nil_map {
         return Ok(Value::string("{}"));
     }
     match json::write(call, source, FORMAT) {
@@ -42,7 +41,7 @@ pub(super) fn from_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outc
 pub(super) fn proto_to_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let message = match value(args, 0)? {
         Value::Struct(message) if message.ty.proto && message.pointer => message,
-        source if is_nil(source) => return Ok(Value::string("{}")),
+        source if source.is_nil() => return Ok(Value::string("{}")),
         other => {
             return Err(format!("protoToJSON expects a protobuf message, found {}", other.type_name()).into());
         }
@@ -110,7 +109,7 @@ fn without_nil<'a>(
                 let cleaned = without_nil(call, &item, depth)?;
                 changed |= cleaned.is_some();
                 let item = cleaned.unwrap_or(item);
-                if !is_nil(&item) {
+                if !item.is_nil() {
                     kept.insert(key, item);
                 }
             }
@@ -127,7 +126,7 @@ fn without_nil<'a>(
                 let cleaned = without_nil(call, &item, depth)?;
                 changed |= cleaned.is_some();
                 let item = cleaned.unwrap_or(item);
-                if !is_nil(&item) {
+                if !item.is_nil() {
                     kept.push(item);
                 }
             }

@@ -167,7 +167,7 @@ fn json_of_maps_and_structs() {
 
 #[test]
 fn proto_to_json_drops_defaults() {
-    let mut proxy = istio_config::mesh::default_proxy_config().clone();
+    let mut proxy = istio_config::defaults::proxy_config().clone();
     proxy["concurrency"] = json!(3);
     let pod = json!({ "proxy": proxy });
     renders(

@@ -13,6 +13,7 @@ use crate::config::Compat;
 use crate::names;
 
 mod document;
+mod finding;
 mod keys;
 mod parse;
 mod spelling;
@@ -25,7 +26,7 @@ pub use parse::{Kind, ProxyConfigCheck, go_bool, port};
 pub use table::{Checked, EMPTY_IS_UNSET, Group, Row, TABLE};
 pub(super) use volumes::user_items;
 
-use parse::Finding;
+use finding::Finding;
 
 /// A value that is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

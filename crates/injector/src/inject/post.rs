@@ -25,7 +25,7 @@ mod view;
 
 pub use cluster_env::environment;
 pub(super) use pod_resources::Amount;
-pub use prometheus::{PROXY_PORTS, clear_annotations, port_annotation};
+pub use prometheus::PROXY_PORTS;
 pub use status_port::status_port;
 
 /// What the passes know beside the pod they change.

@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    post,
+    scraping,
     warning::{Warning, shown},
 };
 use crate::{config::Compat, names, pod};
@@ -323,8 +323,8 @@ impl Earlier {
             replace(pod::init_containers_mut(&mut pod), &status.init_containers, recorded);
             let annotations = pod::annotations_mut(&mut pod);
             annotations.remove(names::ANNOTATION_STATUS);
-            if post::port_annotation(annotations) == Some(&status_port.to_string()) {
-                post::clear_annotations(annotations);
+            if scraping::port_annotation(annotations) == Some(&status_port.to_string()) {
+                scraping::clear_annotations(annotations);
             }
         }
         put_back(&mut pod, "containers", &self.overrides.containers, compat);

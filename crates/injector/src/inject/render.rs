@@ -11,17 +11,15 @@ use super::{
     outcome::Refusal,
     request::Rules,
 };
+use crate::specialised::{ANNOTATIONS, Knowledge, LABELS};
 use crate::{
     config::Mesh,
     names,
     overlay::{self, Overlay, OverlayError},
     pod::{self, Workload},
 };
-use gotemplate::{
-    Limits, Rendered, STAND_IN, Template,
-    specialised::{Knowledge, Place},
-    value::Value as TemplateValue,
-};
+use gotemplate::absent_keys::MapId;
+use gotemplate::{Limits, Rendered, STAND_IN, Template, value::Value as TemplateValue};
 
 /// Templates one pod may have after alias expansion; in Istio's compatibility nothing is limited but the same cap
 /// protects the server, counted over distinct names (reliability I-15).
@@ -168,14 +166,12 @@ fn specialised<'m>(
 }
 
 /// The keys of a pod's annotations and labels.
-fn keys(pod: &Value) -> impl Iterator<Item = (Place, &str)> {
+fn keys(pod: &Value) -> impl Iterator<Item = (MapId, &str)> {
     let metadata = pod.get("metadata");
-    [("annotations", Place::Annotations), ("labels", Place::Labels)].into_iter().flat_map(
-        move |(field, place)| {
-            let map = metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_object);
-            map.into_iter().flat_map(|map| map.keys()).map(move |key| (place, key.as_str()))
-        },
-    )
+    [("annotations", ANNOTATIONS), ("labels", LABELS)].into_iter().flat_map(move |(field, id)| {
+        let map = metadata.and_then(|metadata| metadata.get(field)).and_then(Value::as_object);
+        map.into_iter().flat_map(|map| map.keys()).map(move |key| (id, key.as_str()))
+    })
 }
 
 fn overlay<'a>(

@@ -16,6 +16,7 @@ pub struct Scan<'t> {
 pub(crate) type Walked = Option<()>;
 
 impl<'t> Scan<'t> {
+    /// A walk over a text that starts with a JSON value.
     pub fn new(text: &'t str) -> Scan<'t> {
         Scan { text, at: 0 }
     }

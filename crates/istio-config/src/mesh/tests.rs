@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 use crate::proto::{golden, numbers};
 
@@ -7,7 +9,7 @@ fn load(text: &str) -> Result<Value, ProtoError> {
 
 /// The defaults with some fields replaced, or removed by null.
 fn defaults_with(changes: Value) -> Value {
-    let mut mesh = default_mesh_config().clone();
+    let mut mesh = defaults::mesh_config().clone();
     for (key, value) in changes.as_object().unwrap() {
         match value {
             Value::Null => mesh.as_object_mut().unwrap().remove(key),
@@ -20,14 +22,14 @@ fn defaults_with(changes: Value) -> Value {
 #[test]
 fn an_empty_document_gives_the_defaults() {
     for text in ["", "{}", "null", "defaultConfig: null", "extensionProviders: []", "defaultProviders: {}"] {
-        assert_eq!(&load(text).unwrap(), default_mesh_config(), "{text}");
+        assert_eq!(&load(text).unwrap(), defaults::mesh_config(), "{text}");
     }
 }
 
 #[test]
 fn defaults_are_canonical() {
-    let decoded = proto::decode(&MESH_CONFIG, default_mesh_config()).strict("defaults").unwrap();
-    assert_eq!(&decoded, default_mesh_config());
+    let decoded = proto::decode(&MESH_CONFIG, defaults::mesh_config()).strict("defaults").unwrap();
+    assert_eq!(&decoded, defaults::mesh_config());
 }
 
 #[test]
@@ -47,7 +49,7 @@ fn messages_and_lists_replace_their_defaults() {
 #[test]
 fn the_proxy_default_is_merged_by_field() {
     let mesh = load("defaultConfig: {concurrency: 2, proxyMetadata: {A: b}, statNameLength: 0}").unwrap();
-    let mut wanted = default_proxy_config().clone();
+    let mut wanted = defaults::proxy_config().clone();
     wanted["concurrency"] = json!(2);
     wanted["proxyMetadata"] = json!({"A": "b"});
     wanted.as_object_mut().unwrap().remove("statNameLength");
@@ -95,7 +97,7 @@ fn parts_that_are_merged_are_only_read_by_their_json_name() {
     );
     let document = yaml::parse("default_config: {concurrency: 1}", &yaml::Limits::default()).unwrap();
     let (mesh, ignored) = mesh_config_tolerant(&document, "mesh").unwrap();
-    assert_eq!((&mesh, ignored.len()), (default_mesh_config(), 1));
+    assert_eq!((&mesh, ignored.len()), (defaults::mesh_config(), 1));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::mesh;
 use crate::proto::{golden, numbers};
 
 fn mesh_with(default_config: Value) -> Value {
-    let mut mesh = mesh::default_mesh_config().clone();
+    let mut mesh = defaults::mesh_config().clone();
     for (key, value) in default_config.as_object().unwrap() {
         mesh["defaultConfig"][key] = value.clone();
     }
@@ -49,7 +50,7 @@ fn the_built_in_default_shows_through_zero_values() {
     let mesh = mesh::apply(&json!({"defaultConfig": {"statNameLength": 0}})).strict("mesh").unwrap();
     assert_eq!(mesh["defaultConfig"].get("statNameLength"), None);
     assert_eq!(effective(&mesh, None, &ProxyConfigs::default())["statNameLength"], 189);
-    assert_eq!(effective(&json!({}), None, &ProxyConfigs::default()), *mesh::default_proxy_config());
+    assert_eq!(effective(&json!({}), None, &ProxyConfigs::default()), *defaults::proxy_config());
 }
 
 #[test]
@@ -283,7 +284,7 @@ fn what_equals_the_default_is_not_printed() {
     let mesh = mesh_with(json!({"drainDuration": "12s", "concurrency": 0, "tracing": {}}));
     let printed = proto_json_diff_from_default(&mesh["defaultConfig"]);
     assert_eq!(printed, json!({"drainDuration": "12s", "concurrency": 0, "tracing": {}}));
-    assert_eq!(proto_json_diff_from_default(mesh::default_proxy_config()), json!({}));
+    assert_eq!(proto_json_diff_from_default(defaults::proxy_config()), json!({}));
 }
 
 /// Every PROXY_CONFIG that Istio wrote is what we compute. Skipped where the recorded answers are absent.

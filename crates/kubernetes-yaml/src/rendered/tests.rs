@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{build, tests::fixture_texts};
+use super::super::{build, parse, tests::fixture_texts};
 use super::*;
 
 const LIMITS: Limits = Limits::rendered();
@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits::rendered();
 /// Whether the fast path takes the text; that the tree is the event parser's is asserted.
 fn takes(text: &str, limits: &Limits) -> bool {
     let Some(fast) = read::<Node>(text, limits) else { return false };
-    assert_eq!(Ok(fast), build::node(text, limits, build::Documents::One), "{text:?}");
+    assert_eq!(Ok(fast), build::node(text, limits, parse::Documents::One), "{text:?}");
     true
 }
 
@@ -134,7 +134,7 @@ fn keeps_the_limits() {
     {
         assert!(takes(&within, &LIMITS), "{within}");
         assert!(!takes(&beyond, &LIMITS), "{beyond}");
-        assert!(build::node(&beyond, &LIMITS, build::Documents::One).is_err());
+        assert!(build::node(&beyond, &LIMITS, parse::Documents::One).is_err());
     }
     for hostile in ["[", "{a: ", "- ", "a:\n", "\"", "a: |\n"] {
         takes(&hostile.repeat(100_000), &LIMITS);
@@ -143,7 +143,7 @@ fn keeps_the_limits() {
     for (nodes, taken) in [(7, true), (6, false), (0, false)] {
         let limits = Limits { nodes, ..LIMITS };
         assert_eq!(takes(text, &limits), taken);
-        assert_eq!(build::node(text, &limits, build::Documents::One).is_ok(), taken);
+        assert_eq!(build::node(text, &limits, parse::Documents::One).is_ok(), taken);
     }
     assert!(takes(text, &Limits { bytes: text.len(), ..LIMITS }));
     assert!(!takes(text, &Limits { bytes: text.len() - 1, ..LIMITS }));

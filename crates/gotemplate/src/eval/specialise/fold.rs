@@ -1,11 +1,10 @@
 //! Pipelines with constants in place of what is known.
 
 use super::Specialiser;
-use super::known::{Env, Known, METADATA, known_operand};
+use super::known::{Env, Known, known_operand};
 use crate::ast::{Callee, Command, Constant, Expr, ExprKind, Pipe, Span};
 use crate::eval::{Eval, Outcome};
 use crate::render::Runtime;
-use crate::specialised::Place;
 use crate::value::Value;
 
 impl<'a> Specialiser<'a> {
@@ -119,13 +118,19 @@ impl<'a> Specialiser<'a> {
         Expr { at, kind }
     }
 
-    /// Metadata that lacks everything, to ask for what is not there.
+    /// What lacks everything, to ask for what is not there.
     fn empty(&self, known: &Known<'a>) -> Option<Value<'a>> {
         let Value::Record(root) = &self.root else { return None };
-        match (root.at(METADATA)?, known) {
-            (Value::Struct(metadata), Known::Map(Place::Annotations)) => metadata.field("Annotations"),
-            (Value::Struct(metadata), Known::Map(Place::Labels)) => metadata.field("Labels"),
-            (metadata, _) => Some(metadata.clone()),
+        match known {
+            Known::Owner(owner) => root.at(owner).cloned(),
+            Known::Map(map) => {
+                let [owner, name] = self.keys.of.map(*map)?;
+                match root.at(owner)? {
+                    Value::Struct(owner) => owner.field(name),
+                    other => Some(other.clone()),
+                }
+            }
+            _ => None,
         }
     }
 
@@ -142,7 +147,7 @@ impl<'a> Specialiser<'a> {
         let value = |known: &Known<'a>| match known {
             Known::Value(value) => Some(value.clone()),
             Known::Root => Some(self.root.clone()),
-            Known::Metadata | Known::Map(_) => self.empty(known),
+            Known::Owner(_) | Known::Map(_) => self.empty(known),
             Known::No => None,
         };
         let dot = value(&env.dot).unwrap_or_default();
@@ -173,21 +178,22 @@ impl<'a> Specialiser<'a> {
         })
     }
 
-    /// Whether a command asks the pod's metadata for a key that is not there, and depends on nothing else.
+    /// Whether a command asks a map for a key that is not there, and depends on nothing else.
     fn asks_for_what_is_not_there(&self, env: &Env<'a>, command: &Command) -> bool {
         let ExprKind::Function(function, Callee::Plain) = &command.head.kind else { return false };
-        let (of, key) = match (function.name, command.args.as_slice()) {
-            ("annotation", [of, key, default]) if self.is_known_expr(env, default) => (of, key),
-            ("index" | "isset", [of, key]) => (of, key),
+        let absent = self.keys.of;
+        let Some(lookup) = absent.lookup(function.name) else { return false };
+        let [of, key, others @ ..] = command.args.as_slice() else { return false };
+        let map = match (lookup.map, known_operand(absent, env, of)) {
+            (Some(map), Known::Owner(owner)) if absent.map(map).is_some_and(|path| path[0] == owner) => map,
+            (None, Known::Map(map)) => map,
             _ => return false,
         };
-        let place = match (function.name, known_operand(env, of)) {
-            ("annotation", Known::Metadata) => Place::Annotations,
-            ("index" | "isset", Known::Map(place)) => place,
-            _ => return false,
-        };
-        let lacks = |key: &str| self.keys.lacks(self.present, place, key);
-        match (&key.kind, known_operand(env, key)) {
+        if !others.iter().all(|other| self.is_known_expr(env, other)) {
+            return false;
+        }
+        let lacks = |key: &str| self.keys.lacks(self.present, map, key);
+        match (&key.kind, known_operand(absent, env, key)) {
             (ExprKind::String(key), _) => lacks(key),
             (_, Known::Value(Value::String(key))) => !key.is_tainted() && lacks(key.stored()),
             _ => false,
@@ -198,7 +204,7 @@ impl<'a> Specialiser<'a> {
         let has = |known: &Known<'a>, names: &[String]| match known {
             Known::Value(_) => true,
             Known::Root => names.first().is_some_and(|name| self.is_known_field(name)),
-            Known::Metadata | Known::Map(_) | Known::No => false,
+            Known::Owner(_) | Known::Map(_) | Known::No => false,
         };
         match &expr.kind {
             ExprKind::Nil
@@ -210,7 +216,7 @@ impl<'a> Specialiser<'a> {
             ExprKind::Dot => has(&env.dot, &[]),
             ExprKind::Field(names) => has(&env.dot, names),
             ExprKind::Variable(variable, names) => has(env.variable(*variable), names),
-            ExprKind::Chain(base, names) => match known_operand(env, base) {
+            ExprKind::Chain(base, names) => match known_operand(self.keys.of, env, base) {
                 Known::Root => has(&Known::Root, names),
                 _ => self.is_known_expr(env, base),
             },
@@ -219,7 +225,8 @@ impl<'a> Specialiser<'a> {
     }
 
     fn is_known_field(&self, name: &str) -> bool {
-        name != METADATA && matches!(&self.root, Value::Record(record) if record.at(name).is_some())
+        self.keys.of.owner(name).is_none()
+            && matches!(&self.root, Value::Record(record) if record.at(name).is_some())
     }
 }
 

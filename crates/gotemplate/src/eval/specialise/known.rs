@@ -1,11 +1,8 @@
 //! What is known at a place of a template, whatever the pod.
 
+use crate::absent_keys::{AbsentKeys, MapId};
 use crate::ast::{Expr, ExprKind, VariableId};
-use crate::specialised::Place;
 use crate::value::{List, Map, Value};
-
-/// The field of the data that is the pod's metadata.
-pub(super) const METADATA: &str = "ObjectMeta";
 
 /// What is known of a value.
 #[derive(Clone)]
@@ -14,10 +11,10 @@ pub(super) enum Known<'a> {
     Value(Value<'a>),
     /// It is the template's data, of which some fields are known.
     Root,
-    /// It is the pod's metadata, of which it is known what it lacks.
-    Metadata,
-    /// It is a map of the pod's metadata, likewise.
-    Map(Place),
+    /// It is the field of the data with this name, of whose maps it is known what they lack.
+    Owner(&'static str),
+    /// It is such a map.
+    Map(MapId),
     /// Nothing.
     No,
 }
@@ -53,24 +50,23 @@ impl<'a> Env<'a> {
     }
 }
 
-/// What is known of a dot or a variable, or of the pod's metadata.
-pub(super) fn known_operand<'a>(env: &Env<'a>, expr: &Expr) -> Known<'a> {
+/// What is known of a dot or a variable, or of the maps whose keys are known.
+pub(super) fn known_operand<'a>(absent: AbsentKeys, env: &Env<'a>, expr: &Expr) -> Known<'a> {
     let (base, names) = match &expr.kind {
         ExprKind::Dot => (&env.dot, &[][..]),
         ExprKind::Field(names) => (&env.dot, names.as_slice()),
         ExprKind::Variable(variable, names) => (env.variable(*variable), names.as_slice()),
         _ => return Known::No,
     };
-    let names = match (base, names) {
+    let (owner, names) = match (base, names) {
         (base, []) => return base.clone(),
-        (Known::Root, [first, rest @ ..]) if first == METADATA => rest,
-        (Known::Metadata, names) => names,
+        (Known::Root, [first, rest @ ..]) => (absent.owner(first), rest),
+        (Known::Owner(owner), names) => (Some(*owner), names),
         _ => return Known::No,
     };
-    match names {
-        [] => Known::Metadata,
-        [name] if name == "Annotations" => Known::Map(Place::Annotations),
-        [name] if name == "Labels" => Known::Map(Place::Labels),
+    match (owner, names) {
+        (Some(owner), []) => Known::Owner(owner),
+        (Some(owner), [name]) => absent.below(owner, name).map_or(Known::No, Known::Map),
         _ => Known::No,
     }
 }

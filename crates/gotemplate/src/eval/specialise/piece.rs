@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::absent_keys::{AbsentKeys, MapId};
 use crate::ast::{Branch, Command, Expr, ExprKind, Node, Pipe, Span, Tree, VariableId};
-use crate::specialised::Place;
 
 /// A piece of a body.
 pub(super) enum Piece {
@@ -95,39 +95,38 @@ pub(super) fn scan(nodes: &[Node], assigned: &mut BTreeSet<VariableId>) -> Optio
     Some(())
 }
 
-/// The keys that templates ask the pod's metadata for, as far as they are written out: right there, or in a list.
-pub(crate) fn keys(trees: &[Tree]) -> Vec<(Place, String)> {
-    fn in_command(Command { head, args }: &Command, keys: &mut Vec<(Place, String)>) {
+/// The keys that templates ask maps for, as far as they are written out: right there, or in a list.
+pub(crate) fn keys(trees: &[Tree], of: AbsentKeys) -> Vec<(MapId, String)> {
+    fn in_command(Command { head, args }: &Command, of: AbsentKeys, keys: &mut Vec<(MapId, String)>) {
         let name = if let ExprKind::Function(function, _) = &head.kind { function.name } else { "" };
-        let asked = match (name, args.as_slice()) {
-            ("annotation" | "isset" | "index", [_, key, ..]) => std::slice::from_ref(key),
-            ("list", items) => items,
-            _ => &[],
+        let (asked, map) = match (name, of.lookup(name), args.as_slice()) {
+            (_, Some(lookup), [_, key, ..]) => (std::slice::from_ref(key), lookup.map),
+            ("list", _, items) => (items, None),
+            _ => (&[][..], None),
         };
         for expr in asked {
             if let ExprKind::String(key) = &expr.kind {
-                keys.push((Place::Annotations, key.clone()));
-                if name == "index" {
-                    keys.push((Place::Labels, key.clone()));
-                }
+                // Where the map is an argument it may be any of them.
+                let maps = of.ids().filter(|id| map.is_none_or(|map| map == *id));
+                keys.extend(maps.map(|map| (map, key.clone())));
             }
         }
         for expr in std::iter::once(head).chain(args) {
             if let ExprKind::Pipe(pipe) = &expr.kind {
-                pipe.commands.iter().for_each(|command| in_command(command, keys));
+                pipe.commands.iter().for_each(|command| in_command(command, of, keys));
             }
         }
     }
-    fn in_body(body: &[Node], keys: &mut Vec<(Place, String)>) {
+    fn in_body(body: &[Node], of: AbsentKeys, keys: &mut Vec<(MapId, String)>) {
         for node in body {
             for pipe in pipes(node) {
-                pipe.commands.iter().for_each(|command| in_command(command, keys));
+                pipe.commands.iter().for_each(|command| in_command(command, of, keys));
             }
-            bodies(node).for_each(|body| in_body(body, keys));
+            bodies(node).for_each(|body| in_body(body, of, keys));
         }
     }
     let mut keys = Vec::new();
-    trees.iter().for_each(|tree| in_body(&tree.body, &mut keys));
+    trees.iter().for_each(|tree| in_body(&tree.body, of, &mut keys));
     keys
 }
 

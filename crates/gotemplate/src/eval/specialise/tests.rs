@@ -3,9 +3,17 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::absent_keys::{AbsentKeys, Lookup, MapId};
 use crate::funcs::{Call, FuncError, FunctionTable, Param, Row, sprig};
 use crate::gotypes::{Field, Kind, Type};
-use crate::specialised::Place;
+
+const ABSENT_KEYS: AbsentKeys = AbsentKeys {
+    maps: &[["ObjectMeta", "Annotations"], ["ObjectMeta", "Labels"]],
+    lookups: &[
+        Lookup { function: "annotation", map: Some(MapId(0)) },
+        Lookup { function: "isset", map: None },
+    ],
+};
 
 static OBJECT_META: Type = Type {
     name: "v1.ObjectMeta",
@@ -56,7 +64,7 @@ fn rendered(source: &str) -> usize {
         "yes": true, "no": false, "null": null, "text": "a\"b", "number": 7, "forged": "\u{e000}0\u{e001}",
         "list": ["x", "y"], "map": {"k": "v", "l": {"m": "n"}}, "none": [],
     });
-    let keys = template.keys();
+    let keys = template.keys(ABSENT_KEYS);
     let (scope, limits) = (Scope::default(), Limits::default());
     let mut left = 0;
     for annotations in
@@ -64,8 +72,8 @@ fn rendered(source: &str) -> usize {
     {
         let metadata = json!({"name": "pod", "annotations": annotations, "labels": {"b": "label"}});
         let annotations = metadata["annotations"].as_object().unwrap();
-        let places = annotations.keys().map(|key| (Place::Annotations, key.as_str()));
-        let present = keys.present(places.chain([(Place::Labels, "b")]));
+        let places = annotations.keys().map(|key| (MapId(0), key.as_str()));
+        let present = keys.present(places.chain([(MapId(1), "b")]));
         let known = Value::record("inject.Data", data(&values, None));
         let fast = template.specialise(&known, (&keys, present), &scope, &limits).expect(source);
         let mut all = data(&values, Some(&metadata));

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use super::super::{Call, FuncError, Param, Row};
 use super::argument::{Outcome, map, rest, text, value};
-use super::strings::is_nil;
 use crate::value::{DEPTH, Elem, Key, List, Map, Value};
 
 use Param::{Any, AnyMap, String as Str};
@@ -41,11 +40,6 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("deepCopy", &[Any], deep_copy),
     Row::new("mustDeepCopy", &[Any], deep_copy),
 ];
-
-/// A key that this program makes.
-pub(in crate::funcs) fn clean_key<'a>(text: String) -> Key<'a> {
-    Key { text: text.into(), tainted: false }
-}
 
 /// The text of a value as a key, tainted if it is.
 pub(in crate::funcs) fn key_of<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>) -> Key<'a> {
@@ -208,7 +202,7 @@ fn owned<'a>(call: &mut Call<'_, 'a>, map: &Map<'a>) -> Result<Map<'a>, FuncErro
 
 fn deep_copy<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let source = value(args, 0)?;
-    if is_nil(source) {
+    if source.is_nil() {
         return Err("nil cannot be copied".into());
     }
     copied(call, source, DEPTH)

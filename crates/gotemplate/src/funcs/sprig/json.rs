@@ -5,10 +5,9 @@
 
 use serde_json::{Number, Value as Json};
 
-use super::super::{Call, FuncError, Param, Row, Segment};
+use super::super::{Call, FuncError, Param, Row};
 use super::argument::{Outcome, bounded, real, value};
-use super::strings::is_nil;
-use crate::value::{DEPTH, Text, Value};
+use crate::value::{DEPTH, Segment, Text, Value};
 
 use Param::{Any, String as Str};
 
@@ -105,7 +104,7 @@ impl Writer {
         call.spend(1)?;
         bounded(call, self.out.len())?;
         match value {
-            value if is_nil(value) => self.out.push_str("null"),
+            value if value.is_nil() => self.out.push_str("null"),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
             Value::Int(number, _) => self.out.push_str(&number.to_string()),
             Value::Uint(number, _) => self.out.push_str(&number.to_string()),

@@ -2,9 +2,8 @@
 
 use super::super::{Call, FuncError, Limit, Param, Row};
 use super::argument::{Outcome, int, rest, value};
+use super::coerce::to_int;
 use super::equality;
-use super::math::to_int;
-use super::strings::is_nil;
 use crate::gotypes::Kind;
 use crate::value::{Elem, List, Value};
 
@@ -59,7 +58,7 @@ fn items<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], at: usize) -> Result<V
 fn list_at<'t, 'a>(call: &Call<'_, 'a>, args: &'t [Value<'a>], at: usize) -> Result<&'t List<'a>, FuncError> {
     match value(args, at)? {
         Value::List(list) => Ok(list),
-        other if is_nil(other) => Err(format!("{} expects a list, found nil", call.name()).into()),
+        other if other.is_nil() => Err(format!("{} expects a list, found nil", call.name()).into()),
         other => Err(complaint(call.name(), other.kind_name()).into()),
     }
 }
@@ -141,7 +140,7 @@ fn without<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
 }
 
 fn has<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
-    if is_nil(value(args, 1)?) {
+    if value(args, 1)?.is_nil() {
         return Ok(Value::Bool(false));
     }
     let items = items(call, args, 1)?;

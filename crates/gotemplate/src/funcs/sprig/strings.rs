@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::super::{Call, FuncError, Limit, Param, Row, Segment};
+use super::super::{Call, FuncError, Limit, Param, Row};
 use super::argument::{Outcome, bounded, computed, int, real, text, value};
 use super::case;
-use crate::value::{Elem, Taint, Text, Value};
+use crate::value::{Elem, Key, Segment, Taint, Text, Value};
 
 use Param::{Any, Int, String as Str};
 
@@ -76,17 +76,12 @@ pub(in crate::funcs) fn texts_of<'a>(
     match value {
         Value::List(list) => {
             call.spend(list.len())?;
-            let items: Vec<_> = list.iter().filter(|item| !is_nil(item)).collect();
+            let items: Vec<_> = list.iter().filter(|item| !item.is_nil()).collect();
             Ok(items.iter().map(|item| call.printed(item)).collect())
         }
-        value if is_nil(value) => Ok(Vec::new()),
+        value if value.is_nil() => Ok(Vec::new()),
         value => Ok(vec![call.printed(value)]),
     }
-}
-
-/// Whether Go sees a nil interface.
-pub fn is_nil(value: &Value<'_>) -> bool {
-    matches!(value, Value::Nil | Value::Missing)
 }
 
 /// Appends a text: clean and mixed ones as they are stored, whole ones as a placeholder.
@@ -356,7 +351,7 @@ fn wrap<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], separator: &str, break_
 /// Every value printed, with blanks between them; nil ones are left out.
 fn cat<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut out = String::new();
-    for (index, item) in args.iter().filter(|item| !is_nil(item)).enumerate() {
+    for (index, item) in args.iter().filter(|item| !item.is_nil()).enumerate() {
         if index > 0 {
             out.push(' ');
         }
@@ -369,7 +364,7 @@ fn cat<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
 
 fn quote<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut out = String::new();
-    for item in args.iter().filter(|item| !is_nil(item)) {
+    for item in args.iter().filter(|item| !item.is_nil()) {
         if !out.is_empty() {
             out.push(' ');
         }
@@ -389,7 +384,7 @@ fn quote<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
 
 fn squote<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut out = String::new();
-    for item in args.iter().filter(|item| !is_nil(item)) {
+    for item in args.iter().filter(|item| !item.is_nil()) {
         out.push_str(if out.is_empty() { "'" } else { " '" });
         let printed = call.printed(item);
         push_text(call, &mut out, &printed);
@@ -480,6 +475,6 @@ fn split<'a>(
     let entries = parts
         .into_iter()
         .enumerate()
-        .map(|(index, part)| (super::dicts::clean_key(format!("_{index}")), call.computed(part, args)));
+        .map(|(index, part)| (Key::clean(format!("_{index}")), call.computed(part, args)));
     Ok(Value::map_of(Elem::String, entries.collect()))
 }

@@ -5,9 +5,8 @@ use std::net::Ipv6Addr;
 
 use super::super::{Call, FuncError, Param, Row};
 use super::argument::{Outcome, computed, map, real};
-use super::dicts::clean_key;
 use super::strings::quote_content;
-use crate::value::{Map, Value};
+use crate::value::{Key, Map, Value};
 
 pub(super) const ROWS: &[Row] =
     &[Row::new("urlParse", &[Param::String], parse), Row::new("urlJoin", &[Param::AnyMap], join)];
@@ -55,7 +54,7 @@ fn parse<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
         ("fragment", url.fragment),
         ("userinfo", userinfo),
     ];
-    let entries = parts.map(|(name, part)| (clean_key(name.to_owned()), call.computed(part, args)));
+    let entries = parts.map(|(name, part)| (Key::clean(name.to_owned()), call.computed(part, args)));
     Ok(Value::map(BTreeMap::from(entries)))
 }
 

@@ -21,7 +21,7 @@ fn a_bundle_that_says_nothing_is_the_embedded_configuration() {
     assert_eq!(mesh.value(&["global", "hub"]), Some(&json!("registry.istio.io/release")));
     assert_eq!(mesh.value(&["global", "tag"]), Some(&json!("1.32.0")));
     assert_eq!(mesh.value(&["global", "nothing"]), None);
-    assert_eq!(mesh.mesh_config(), istio_config::mesh::default_mesh_config());
+    assert_eq!(mesh.mesh_config(), istio_config::defaults::mesh_config());
     assert!(mesh.nodes().is_empty() && mesh.namespaces().is_empty() && mesh.env().is_empty());
     assert_eq!(mesh.proxy_configs().iter().count(), 0);
 }

@@ -25,7 +25,7 @@ const SECTIONS: [(Group, &str, &str); 6] = [
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Annotations\n\n\
-         <!-- Made from the table in src/inject/annotation/table.rs; `UPDATE_DOCS=1 cargo test --lib documentation` writes it again. -->\n\n\
+         <!-- Made from the table in crates/injector/src/inject/annotation/table.rs; `UPDATE_DOCS=1 cargo test -p injector documentation` writes it again. -->\n\n\
          A value that is not accepted refuses the pod, and the refusal names every such annotation at once. Under\n\
          `compat: istio` only the values that Istio checks refuse a pod; the others are warned about.\n\n\
          Labels and annotations of a pod that look like Istio's and do nothing are warned about, whether the pod is\n\

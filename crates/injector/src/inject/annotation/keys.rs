@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::spelling::{edits, elsewhere, looks_like_ours, meant, name_in_our_domain};
 use super::table::{Group, TABLE};
 use crate::inject::warning::{Warning, shown};
-use crate::{gotypes, names, pod};
+use crate::{names, pod};
 
 /// Labels that mean something on a pod.
 const POD_LABELS: [&str; 12] = [

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::finding::Finding;
 use super::volumes;
 use crate::config::Compat;
 use crate::inject::warning::shown_within;
@@ -80,19 +81,6 @@ pub enum Kind {
     IdRanges,
     /// Any text.
     Text,
-}
-
-/// What a parser thinks of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// Nothing to say.
-    Fine,
-    /// Accepted, but the person should know this.
-    Odd(String),
-    /// Accepted in another spelling, which is the one to use.
-    Respelt(String),
-    /// Not accepted, with what is wrong.
-    Wrong(String),
 }
 
 use Finding::{Fine, Odd, Respelt, Wrong};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::parse::Finding::{self, Fine, Wrong};
+use super::finding::Finding::{self, Fine, Wrong};
 use crate::gotypes::POD_SPEC;
 use crate::inject::{decode, unions, warning::shown_within};
 use gotemplate::gotypes::Type;

@@ -8,15 +8,9 @@ use super::view::{annotations, atoi, env_mut, variable};
 use super::{Error, PostContext, status_port};
 use crate::config::Compat;
 use crate::inject::annotation::go_bool;
+use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelt};
 use crate::inject::warning::{Warning, shown};
 use crate::{names, pod};
-
-// Keys as Prometheus sees them: it makes a `_` of everything but letters, digits and `_`, so `prometheus.io/port` and
-// `prometheus_io.port` are the same to it.
-const SCRAPE: &str = "prometheus_io_scrape";
-const PORT: &str = "prometheus_io_port";
-const PATH: &str = "prometheus_io_path";
-const TARGETS: &str = "prometheus_istio_io_scrape_targets";
 
 /// Ports that belong to the proxy, and what listens there (Istio's `istioReservedPorts`).
 pub const PROXY_PORTS: [(i64, &str); 9] = [
@@ -68,30 +62,6 @@ pub(super) fn merge(
     annotations.insert("prometheus.io/path".to_owned(), json!("/stats/prometheus"));
     annotations.insert("prometheus.io/scrape".to_owned(), json!("true"));
     Ok(())
-}
-
-/// The port to scrape in whatever spelling (Istio's `getPrometheusPort`).
-pub fn port_annotation(annotations: &Map<String, Value>) -> Option<&str> {
-    spelt(annotations, PORT).find_map(|(_, value)| value.as_str())
-}
-
-/// Removes the annotations that tell Prometheus what to scrape, in every spelling (Istio's
-/// `clearPrometheusAnnotations`).
-pub fn clear_annotations(annotations: &mut Map<String, Value>) {
-    annotations.retain(|key, _| ![SCRAPE, PORT, PATH, TARGETS].iter().any(|known| is_spelling(key, known)));
-}
-
-/// Whether Prometheus takes a key for the known one, which is given as Prometheus sees it (`SanitizeLabelName`).
-pub(super) fn is_spelling(key: &str, known: &str) -> bool {
-    let seen = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
-    seen.eq(known.chars())
-}
-
-fn spelt<'a>(
-    annotations: &'a Map<String, Value>,
-    known: &'a str,
-) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    annotations.iter().filter(move |(key, _)| is_spelling(key, known))
 }
 
 /// Scraping is on unless an annotation that can be read says otherwise (Istio's `getPrometheusScrape`).

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::prometheus::is_spelling;
 use super::view::env;
 use super::{Error, PostContext};
+use crate::inject::scraping::is_spelling;
 use crate::inject::warning::Warning;
 use crate::{names, pod};
 

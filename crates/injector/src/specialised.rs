@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-use super::Template;
+use gotemplate::{
+    Template,
+    absent_keys::{AbsentKeys, Keys, Lookup, MapId, Present},
+};
 
 /// Whether the pod's ProxyConfig is the mesh's, which is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,55 +16,19 @@ pub enum Knowledge {
     ProxyConfig,
 }
 
-/// A map of the pod's metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// `metadata.annotations`.
-    Annotations,
-    /// `metadata.labels`.
-    Labels,
-}
+/// `metadata.annotations` of the pod.
+pub(crate) const ANNOTATIONS: MapId = MapId(0);
+/// `metadata.labels` of the pod.
+pub(crate) const LABELS: MapId = MapId(1);
 
-/// The keys that a template asks the pod's annotations and labels for by name, sorted.
-#[derive(Debug, Default)]
-pub struct Keys {
-    keys: Vec<(Place, String)>,
-}
-
-/// Which of a template's keys a pod has: a bit for each. A pod's shape, as far as one template looks at its metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Present(u128);
-
-impl Keys {
-    /// The keys that fit; of more than that nothing is known.
-    pub(super) fn new(keys: impl IntoIterator<Item = (Place, String)>) -> Keys {
-        let mut keys: Vec<_> = keys.into_iter().collect();
-        keys.sort();
-        keys.dedup();
-        keys.truncate(u128::BITS as usize);
-        Keys { keys }
-    }
-
-    fn bit(&self, place: Place, key: &str) -> Option<u128> {
-        let found = self.keys.binary_search_by(|(other, known)| (*other, known.as_str()).cmp(&(place, key)));
-        found.ok().map(|index| 1 << index)
-    }
-
-    /// Which of the keys are among those of a pod.
-    pub fn present<'k>(&self, pod: impl IntoIterator<Item = (Place, &'k str)>) -> Present {
-        Present(pod.into_iter().filter_map(|(place, key)| self.bit(place, key)).fold(0, |all, bit| all | bit))
-    }
-
-    /// Whether no pod with these keys has this one.
-    pub(super) fn lacks(&self, present: Present, place: Place, key: &str) -> bool {
-        self.bit(place, key).is_some_and(|bit| present.0 & bit == 0)
-    }
-}
-
-impl Present {
-    /// Nothing is known to be absent.
-    pub const ANY: Present = Present(u128::MAX);
-}
+/// Where templates look for keys that most pods do not have.
+pub(crate) const ABSENT_KEYS: AbsentKeys = AbsentKeys {
+    maps: &[["ObjectMeta", "Annotations"], ["ObjectMeta", "Labels"]],
+    lookups: &[
+        Lookup { function: "annotation", map: Some(ANNOTATIONS) },
+        Lookup { function: "isset", map: None },
+    ],
+};
 
 /// Specialised templates by name. They belong to one configuration and never change; there are never more than some of
 /// each, and what comes after them shares the one that knows nothing of the pod.
@@ -85,7 +52,7 @@ impl Specialised {
     /// Room for these templates.
     pub fn new(templates: &BTreeMap<String, Template>) -> Specialised {
         let variants = |template: &Template| Variants {
-            keys: template.keys(),
+            keys: template.keys(ABSENT_KEYS),
             without_proxy_config: OnceLock::new(),
             any: OnceLock::new(),
             by_keys: Default::default(),
@@ -100,7 +67,7 @@ impl Specialised {
         &self,
         name: &str,
         knowledge: Knowledge,
-        pod: impl IntoIterator<Item = (Place, &'k str)>,
+        pod: impl IntoIterator<Item = (MapId, &'k str)>,
         make: impl Fn(&Keys, Present) -> Option<Template>,
     ) -> Option<&Template> {
         let variants = self.templates.get(name)?;
