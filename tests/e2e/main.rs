@@ -62,7 +62,7 @@ mod equal;
 #[allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
 #[path = "../suite/fault_proxy.rs"]
 mod fault_proxy;
-#[path = "../headed.rs"]
+#[path = "../../crates/injector/src/config/tests/headed.rs"]
 mod headed;
 #[path = "../suite/recordings.rs"]
 mod recordings;

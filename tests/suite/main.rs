@@ -24,7 +24,7 @@ mod forged;
 mod gains;
 mod golden;
 mod handshakes;
-#[path = "../headed.rs"]
+#[path = "../../crates/injector/src/config/tests/headed.rs"]
 mod headed;
 mod hostile;
 mod hostile_files;
