@@ -79,7 +79,7 @@ def lines(rows):
 def markdown(measured):
     about = measured["about"]
     out = [f"{about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}, {about['commit']}, {about['time']}", "",
-           "| what | target | measured |", "| --- | --- | --- |"]
+           "| metric | target | measured |", "| --- | --- | --- |"]
     out += [f"| {what} | {target} | {found} |" for what, target, found in lines(measured["rows"])]
     out.append(f"| release binary, stripped | ≤ 16 MiB | {about['binary_mib']} MiB |")
     failed = [f"- {name}: {row['error']}" for name, row in measured["rows"].items() if "error" in row]
