@@ -68,6 +68,10 @@ oracles:
     cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
     cd hack/oracle/gotypes && for table in kubernetes decoding istio unions; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
 
+# outrigger's image as an OCI archive, without a container engine: target/outrigger-image.tar
+image *ARGS:
+    hack/image/build {{ARGS}}
+
 # the chart and the manifests: rendered, and asked of real API servers
 chart:
     .ci/chart
