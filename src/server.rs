@@ -1,7 +1,7 @@
 //! The shell: an HTTPS server around the injection, with probes, metrics and an orderly end.
 //!
 //! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
-//! `connection`, `stream` and `frames` (one connection, its deadlines and its floods), `crowd`, `activity` and `budget`
+//! `connection`, `stream` and `frames` (one connection, its deadlines and its floods), `crowd`, `state` and `budget`
 //! (who gives way when connections or memory run short), `pressure` (what is refused under overload), `tls`, `client_auth` (who may
 //! call), `webhook` (the endpoint), `configuration` (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases),
 //! `supervise` (tasks that do not die silently), `telemetry` (the log).
@@ -10,36 +10,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
-mod activity;
 mod admin;
-mod budget;
 pub mod certs;
 pub mod client_auth;
-pub mod cluster;
-mod configuration;
-mod connection;
-mod crowd;
-mod facts;
-mod frames;
-mod lease;
-mod listener;
+pub mod configuration;
+mod http;
+pub mod kube;
 pub mod memory;
-mod metrics;
+pub mod observe;
 pub mod options;
-mod pressure;
-mod process;
 mod readiness;
 pub(crate) mod reading;
 mod reload;
-mod reminder;
 pub mod resources;
 mod shutdown;
-mod stream;
 mod supervise;
-pub mod telemetry;
 pub mod tls;
-#[cfg(feature = "otlp")]
-mod traces;
 pub mod webhook;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -51,25 +37,24 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use self::{
-    activity::Activity,
-    admin::{Admin, Doorkeeper},
-    client_auth::{Caller, ClientAuth},
-    configuration::{Configuration, Slot, Unread},
-    connection::Http,
-    crowd::Crowd,
-    facts::LiveFacts,
-    listener::{Acceptor, Connection},
-    metrics::Metrics,
-    options::{AdminAuth, Certificate, Options, Origin, Timeouts},
-    pressure::Pressure,
-    readiness::Readiness,
-    reload::Part,
-    shutdown::{Control, Phase},
-    supervise::Supervisor,
-    tls::{CertificateStore, chain::Problem, unix_now},
-    webhook::endpoint::Webhook,
-};
+use crate::server::admin::{Admin, Doorkeeper};
+use crate::server::client_auth::{Caller, ClientAuth};
+use crate::server::configuration::active::{Configuration, Slot, Unread};
+use crate::server::configuration::facts::LiveFacts;
+use crate::server::http::connection::Http;
+use crate::server::http::listener::{Acceptor, Connection};
+use crate::server::http::overload::LoadShedder;
+use crate::server::http::registry::ConnectionRegistry;
+use crate::server::http::state::ConnectionState;
+use crate::server::observe::metrics::Metrics;
+use crate::server::options::{AdminAuth, Certificate, Options, Origin, Timeouts};
+use crate::server::readiness::Readiness;
+use crate::server::reload::Part;
+use crate::server::shutdown::{Control, Phase};
+use crate::server::supervise::Supervisor;
+use crate::server::tls::chain::Problem;
+use crate::server::tls::{CertificateStore, unix_now};
+use crate::server::webhook::endpoint::Webhook;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +70,7 @@ pub enum StartError {
     ClientAuth(#[from] client_auth::Error),
     /// There is no way to the API server.
     #[error(transparent)]
-    Client(#[from] cluster::client::Error),
+    Client(#[from] kube::client::Error),
     /// An address cannot be listened on, or a thread cannot be started.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -162,8 +147,8 @@ impl Server {
         let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
         let tls = tls::server_config(certificate.clone(), options.tls_min_version, verifier)?;
 
-        let webhook_socket = listener::bind(options.listen)?;
-        let admin_socket = listener::bind(options.admin)?;
+        let webhook_socket = http::listener::bind(options.listen)?;
+        let admin_socket = http::listener::bind(options.admin)?;
         let webhook_address = webhook_socket.local_addr()?;
         let admin_address = admin_socket.local_addr()?;
         let listener = TcpListener::from_std(webhook_socket)?;
@@ -180,7 +165,7 @@ impl Server {
         .await?;
         let reviews = match options.admin_auth {
             AdminAuth::None => None,
-            AdminAuth::Token => Some(cluster::client::config(&options.access).await?),
+            AdminAuth::Token => Some(kube::client::config(&options.access).await?),
         };
         let timeouts = Arc::new(options.timeouts.clone());
         let handle = Handle {
@@ -214,19 +199,22 @@ impl Server {
         };
         admin::port::serve(admin_socket, admin, &options, reviews)?;
 
-        let pressure = Arc::new(Pressure::default());
+        let pressure = Arc::new(LoadShedder::default());
         watch_pressure(pressure.clone(), control.watch(), supervisor);
         let webhook =
             Webhook::new(configuration, metrics.clone(), pressure, &options.limits, &options.timeouts);
         #[cfg(feature = "otlp")]
         let traces = match options.otlp_endpoint.clone() {
-            Some(endpoint) => Some(Arc::new(traces::Traces::start(endpoint, metrics.spans.clone()).await?)),
+            Some(endpoint) => {
+                Some(Arc::new(observe::traces::Traces::start(endpoint, metrics.spans.clone()).await?))
+            }
             None => None,
         };
         #[cfg(feature = "otlp")]
         let webhook = webhook.with_traces(traces.clone());
         let webhook = Arc::new(webhook);
-        let crowd = Crowd::new(options.limits.buffered_bytes, metrics.held.clone(), metrics.clone());
+        let crowd =
+            ConnectionRegistry::new(options.limits.buffered_bytes, metrics.held.clone(), metrics.clone());
         let http =
             Http::new(webhook, &options.limits, timeouts, metrics.clone(), control.watch(), Phase::Closing);
         let http = Arc::new(http);
@@ -258,7 +246,7 @@ impl Server {
             until: Phase::Closing,
             metrics,
         };
-        tokio::spawn(listener::accept(listener, how, serve));
+        tokio::spawn(http::listener::accept(listener, how, serve));
         let life = live(control, connections, options.limits.connections, options.timeouts, controller);
         #[cfg(feature = "otlp")]
         let life = async move {
@@ -399,7 +387,7 @@ async fn asked_for<T: Send + 'static>(
 }
 
 /// Measures how long work waits, until the server has stopped.
-fn watch_pressure(pressure: Arc<Pressure>, phase: shutdown::Watch, supervisor: Supervisor) {
+fn watch_pressure(pressure: Arc<LoadShedder>, phase: shutdown::Watch, supervisor: Supervisor) {
     tokio::spawn(async move {
         let probe = || {
             let pressure = pressure.clone();
@@ -434,19 +422,19 @@ async fn start_cluster(
     if watched.is_none() && controlled.is_none() && callers.is_none() {
         return Ok(None);
     }
-    let client = cluster::client::connect_counted(&options.access, metrics.kube_api.clone()).await?;
+    let client = kube::client::connect_counted(&options.access, metrics.kube_api.clone()).await?;
     if let Some((auth, of)) = callers {
-        cluster::client_ca::follow(client.clone(), of, auth, readiness, metrics, control.watch());
+        client_auth::config_map::follow(client.clone(), of, auth, readiness, metrics, control.watch());
     }
     if let Some(watched) = watched {
-        let targets = cluster::Targets {
+        let targets = configuration::cluster::Targets {
             configuration: configuration.clone(),
             facts: Arc::new(LiveFacts::default()),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
             phase: control.watch(),
         };
-        cluster::start(client.clone(), watched.as_ref().clone(), targets);
+        configuration::cluster::start(client.clone(), watched.as_ref().clone(), targets);
     }
     Ok(controlled.map(|controlled| {
         let targets = certs::Targets {
@@ -515,7 +503,7 @@ async fn serve_tls(
     door: Door,
     http: Arc<Http<Webhook>>,
     metrics: Arc<Metrics>,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionState>,
 ) {
     let Door { acceptor, within, auth } = door;
     let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());

@@ -6,8 +6,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use outrigger::server::{
     Server,
+    observe::log::{self as telemetry, Format, Lines},
     options::{Options, Origin},
-    telemetry::{self, Format, Lines},
     webhook::{
         engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
         review::Malformed,

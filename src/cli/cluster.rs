@@ -8,7 +8,8 @@ use clap::Args;
 use kube::Client;
 
 use super::failure::Failure;
-use crate::server::cluster::client::{self, Access};
+use crate::server::kube::client;
+use crate::server::kube::client::Access;
 
 pub(super) use trouble::{Asked, Kind, Trouble};
 

@@ -25,15 +25,15 @@ use super::{
     failure::{DATA, ERROR, RESOURCES, UNAVAILABLE, USAGE},
     signals::{Held, Signals},
 };
-use crate::server::{
-    Handle, Server, StartError,
-    cluster::client,
-    memory,
-    options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
-    resources,
-    telemetry::{self, Filter, Format, Lines},
-    webhook::{folders::Folders, handler::Bundle},
+use crate::server::configuration::folders::Folders;
+use crate::server::kube::client;
+use crate::server::observe::log as telemetry;
+use crate::server::observe::log::{Filter, Format, Lines};
+use crate::server::options::{
+    Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration,
 };
+use crate::server::webhook::handler::Bundle;
+use crate::server::{Handle, Server, StartError, memory, resources};
 
 /// Serve the webhook over HTTPS, with probes and metrics on a second port.
 ///

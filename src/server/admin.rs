@@ -20,16 +20,15 @@ use hyper::{
 use tokio::time::Instant;
 
 use self::auth::{Denied, TokenAuth};
-use super::{
-    activity::Activity,
-    certs::CA_BUNDLE,
-    connection::{Answer, Endpoint, Response},
-    metrics::{Exposition, Metrics},
-    readiness::{self, Readiness},
-    shutdown::{Phase, Watch},
-    telemetry::Filter,
-    tls::{CertificateStore, unix_now},
-};
+use crate::server::certs::CA_BUNDLE;
+use crate::server::http::connection::{Answer, Endpoint, Response};
+use crate::server::http::state::ConnectionState;
+use crate::server::observe::log::Filter;
+use crate::server::observe::metrics::{Exposition, Metrics};
+use crate::server::readiness;
+use crate::server::readiness::Readiness;
+use crate::server::shutdown::{Phase, Watch};
+use crate::server::tls::{CertificateStore, unix_now};
 
 /// What the port shows.
 pub(crate) struct Admin {
@@ -64,7 +63,7 @@ impl Endpoint for View {
         self: Arc<Self>,
         request: Request<Incoming>,
         _arrived: Instant,
-        _connection: Arc<Activity>,
+        _connection: Arc<ConnectionState>,
     ) -> Response {
         self.reply(request).await
     }
@@ -336,10 +335,9 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
-    use crate::server::{
-        shutdown::Control,
-        telemetry::{self, Format, Lines},
-    };
+    use crate::server::observe::log as telemetry;
+    use crate::server::observe::log::{Format, Lines};
+    use crate::server::shutdown::Control;
 
     fn admin(log_filter: Option<Filter>) -> Arc<Admin> {
         Arc::new(guarded(log_filter, Doorkeeper::Nobody))

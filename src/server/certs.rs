@@ -1,17 +1,15 @@
 //! The controller mode of certificates: a CA and a leaf kept in a Secret, and the caBundle of our webhooks.
 //!
-//! In reading order: `plan` (what is to be done, pure), `keeper` (follows the Secret, serves what is in it, and writes
+//! In reading order: `plan` (what is to be done, pure), `reconciler` (follows the Secret, serves what is in it, and writes
 //! when it leads), `content` (what is in the Secret), `change` and `issue` (new keys and certificates), `secret` (the
 //! object), `ca_bundle` (our webhooks), `repairs` (how fast), `follow`, `access` and `report` (the API server).
 
-pub(crate) mod access;
 mod ca_bundle;
 mod change;
 mod content;
-mod follow;
 mod issue;
-mod keeper;
 mod plan;
+mod reconciler;
 mod repairs;
 mod report;
 mod secret;
@@ -22,19 +20,18 @@ use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 
 use self::{
-    ca_bundle::{Board, Kept, Tools},
-    keeper::Keeper,
-    plan::Terms,
+    ca_bundle::{CaBundleStatus, Kept, Tools},
+    plan::CertificatePolicy,
+    reconciler::SecretReconciler,
     report::Reporter,
 };
-use super::{
-    lease,
-    metrics::{Metrics, certs::CertificateMetrics},
-    readiness::Readiness,
-    shutdown::{Phase, Watch},
-    supervise::Supervisor,
-    tls::CertificateStore,
-};
+use crate::server::kube::lease;
+use crate::server::observe::metrics::Metrics;
+use crate::server::observe::metrics::certs::CertificateMetrics;
+use crate::server::readiness::Readiness;
+use crate::server::shutdown::{Phase, Watch};
+use crate::server::supervise::Supervisor;
+use crate::server::tls::CertificateStore;
 
 /// Name of the gate that opens when API servers trust the certificate, or nobody.
 pub(crate) const CA_BUNDLE: &str = "ca-bundle";
@@ -95,7 +92,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
     let gate = readiness.gate(CA_BUNDLE, "it is not known yet whether API servers trust the certificate");
     let kept = options.kept();
-    let board = Board::new(&kept, gate, metrics.clone());
+    let board = CaBundleStatus::new(&kept, gate, metrics.clone());
     let reporter = Reporter::new(client.clone(), &options);
     let (trust, trusted) = watch::channel(None);
     let (serves, serving) = watch::channel(false);
@@ -111,7 +108,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         supervisor: supervisor.clone(),
     };
     let leading = election.leading.clone();
-    let around = keeper::Surroundings {
+    let around = reconciler::Context {
         certificate,
         metrics: metrics.clone(),
         clock: election.clock,
@@ -134,7 +131,13 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     });
     tokio::spawn(async move {
         let keep = supervisor.keep("the Secret with CA and certificate is kept", || {
-            Keeper::new(client.clone(), options.clone(), Terms::of(&options), around.clone()).run()
+            SecretReconciler::new(
+                client.clone(),
+                options.clone(),
+                CertificatePolicy::of(&options),
+                around.clone(),
+            )
+            .run()
         });
         tokio::select! {
             () = phase.reached(Phase::Stopped) => {}
@@ -175,14 +178,14 @@ impl Options {
     }
 }
 
-impl Terms {
+impl CertificatePolicy {
     /// The lifetimes of the options. A leaf lives for at least ten seconds and a CA for ten times the overlap and no
     /// shorter than its leaves, or else it would be rotated without end.
-    fn of(options: &Options) -> Terms {
+    fn of(options: &Options) -> CertificatePolicy {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 8);
         let leaf_lifetime = seconds(options.leaf_lifetime).max(10);
         let ca_lifetime = seconds(options.ca_lifetime).max(leaf_lifetime).max(30);
         let overlap = seconds(options.ca_overlap).clamp(1, ca_lifetime / 10);
-        Terms { ca_lifetime, leaf_lifetime, overlap }
+        CertificatePolicy { ca_lifetime, leaf_lifetime, overlap }
     }
 }

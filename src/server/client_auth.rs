@@ -12,6 +12,7 @@
 
 mod authority;
 mod caller;
+pub(in crate::server) mod config_map;
 mod names;
 mod token;
 mod verifier;
@@ -40,12 +41,11 @@ pub(crate) use self::{
     token::bearer,
     verifier::{Verifier, no_certificate, noting, part},
 };
-use super::{
-    metrics::Metrics,
-    readiness::{Gate, Readiness},
-    reading,
-    tls::{chain::date, unix_now},
-};
+use crate::server::observe::metrics::Metrics;
+use crate::server::readiness::{Gate, Readiness};
+use crate::server::reading;
+use crate::server::tls::chain::date;
+use crate::server::tls::unix_now;
 
 /// How the caller is authenticated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::{
-    certs, client_auth, cluster, telemetry,
-    webhook::{engine, handler},
-};
+use crate::server::configuration::cluster;
+use crate::server::observe::log as telemetry;
+use crate::server::webhook::{engine, handler};
+use crate::server::{certs, client_auth, kube};
 
 /// Everything a server needs to know.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub struct Options {
     /// Where the configuration comes from.
     pub configuration: Origin,
     /// The way to the API server, if anything is to be done there.
-    pub access: cluster::client::Access,
+    pub access: kube::client::Access,
     /// Caps.
     pub limits: Limits,
     /// Timeouts.
@@ -39,7 +39,7 @@ pub struct Options {
     pub otlp_endpoint: Option<String>,
     /// The filter of the log, if it may be exchanged on the admin port.
     pub log_filter: Option<telemetry::Filter>,
-    /// Counts log lines that were dropped; shared with [`super::telemetry`].
+    /// Counts log lines that were dropped; shared with [`crate::server::observe::log`].
     pub dropped_log_lines: Counter,
 }
 
@@ -53,7 +53,7 @@ impl Default for Options {
             tls_min_version: TlsVersion::default(),
             client_auth: client_auth::Options::default(),
             configuration: Origin::Source(Arc::new(handler::Bundle::default())),
-            access: cluster::client::Access::default(),
+            access: kube::client::Access::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             pace: Pace::default(),

@@ -31,11 +31,9 @@ use self::{
     chain::{Problem, Validity, date},
     objections::Objections,
 };
-use super::{
-    metrics::Metrics,
-    options::{Certificate, TlsVersion},
-    readiness::Gate,
-};
+use crate::server::observe::metrics::Metrics;
+use crate::server::options::{Certificate, TlsVersion};
+use crate::server::readiness::Gate;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -5,17 +5,15 @@
 //! (what is asked of the injection), `handler` (the real injection behind it), `folders` (its configuration from mounted
 //! ConfigMaps), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
 
-pub mod answer;
 mod body;
 mod deadline;
-mod earlier;
 pub(crate) mod endpoint;
 pub mod engine;
-pub mod folders;
 pub mod handler;
+pub mod json_limits;
 pub mod path;
+pub mod response;
 pub mod review;
-pub mod shape;
 mod status;
 mod turns;
 pub mod verdict;

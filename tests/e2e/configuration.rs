@@ -7,7 +7,7 @@ use std::{
 
 use outrigger::{
     config::{Mesh, Source},
-    server::cluster::Timings,
+    server::configuration::cluster::Timings,
 };
 use serde_json::{Value, json};
 

@@ -17,11 +17,10 @@ use std::{
 use base64::Engine as _;
 use outrigger::server::{
     Server,
-    cluster::Installation,
+    configuration::{cluster::Installation, folders::Folders},
     options::{Certificate, Options, Origin, Pace},
     webhook::{
         engine::{Loaded, Source},
-        folders::Folders,
         handler::Bundle,
     },
 };

@@ -529,7 +529,7 @@ impl std::io::Write for Captured {
 
 #[tokio::test]
 async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
-    use outrigger::server::telemetry::{self, Format, Lines};
+    use outrigger::server::observe::log::{self as telemetry, Format, Lines};
     const CANARY: &str = "c4n4ry";
     let captured = Captured::default();
     let lines = Lines::start(captured.clone(), Default::default()).unwrap();

@@ -4,15 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{
-    cli::choices::{CompatFlag, NativeFlag, PlatformFlag},
-    server::{
-        certs,
-        cluster::{self, ConfigMaps, Installation},
-        options::parse_duration,
-    },
-    webhook_config::{service_name, with_revision},
-};
+use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
+use crate::server::certs;
+use crate::server::configuration::cluster;
+use crate::server::configuration::cluster::{ConfigMaps, Installation};
+use crate::server::options::parse_duration;
+use crate::webhook_config::{service_name, with_revision};
 
 /// What is watched in the cluster, and how the certificate is kept.
 #[derive(Debug, Args)]

@@ -20,10 +20,8 @@ use kube::{Api, Client, api::PostParams};
 use sha2::{Digest, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::server::{
-    certs::access::{What, call},
-    client_auth::bearer,
-};
+use crate::server::client_auth::bearer;
+use crate::server::kube::access::{What, call};
 
 /// Asks the API server about tokens.
 pub(crate) struct TokenAuth {
@@ -211,7 +209,7 @@ pub(super) mod tests {
 
     /// An API server that knows the tokens `reader` and `stranger`, and lets the first one get `/metrics`. It counts what it
     /// is asked.
-    pub(in super::super) fn api_server() -> (TokenAuth, Arc<AtomicUsize>) {
+    pub(in crate::server) fn api_server() -> (TokenAuth, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -243,7 +241,7 @@ pub(super) mod tests {
         (TokenAuth::new(Client::new(service, "default")), asked)
     }
 
-    pub(in super::super) fn with_token(token: Option<&str>) -> HeaderMap {
+    pub(in crate::server) fn with_token(token: Option<&str>) -> HeaderMap {
         let header = token.map(|token| (AUTHORIZATION, format!("Bearer {token}").parse().unwrap()));
         header.into_iter().collect()
     }

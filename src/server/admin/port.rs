@@ -11,17 +11,15 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{Admin, Doorkeeper, View, auth::TokenAuth};
-use crate::server::{
-    cluster::client,
-    connection::Http,
-    crowd::Crowd,
-    handshake_failure,
-    listener::{self, Acceptor, Connection},
-    metrics::{Held, Metrics},
-    options::{AdminAuth, Options},
-    shutdown::Phase,
-    tls,
-};
+use crate::server::http::connection::Http;
+use crate::server::http::listener;
+use crate::server::http::listener::{Acceptor, Connection};
+use crate::server::http::registry::ConnectionRegistry;
+use crate::server::kube::client;
+use crate::server::observe::metrics::{Held, Metrics};
+use crate::server::options::{AdminAuth, Options};
+use crate::server::shutdown::Phase;
+use crate::server::{handshake_failure, tls};
 
 /// The first byte of a TLS handshake, which is none of an HTTP request.
 const HANDSHAKE: u8 = 0x16;
@@ -115,7 +113,7 @@ async fn accept(
     let how = Acceptor {
         name: "admin",
         permits: Arc::new(Semaphore::new(options.limits.admin_connections)),
-        crowd: Crowd::new(usize::MAX, Held::default(), metrics.clone()),
+        crowd: ConnectionRegistry::new(usize::MAX, Held::default(), metrics.clone()),
         spared: options.timeouts.spared,
         phase: phase.clone(),
         until: Phase::Stopped,

@@ -6,8 +6,8 @@
 //! is missing is never made.
 
 pub(crate) mod assess;
-mod board;
 mod conflict;
+mod status;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,21 +19,21 @@ use kube::{
 use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::board::Board;
+pub(crate) use self::status::CaBundleStatus;
 use self::{
     assess::{Entry, MANAGER, Remembered, Standing, View, Wrong, application, assess, injection},
-    board::{Known, Note},
     conflict::{Remark, remark, undone},
+    status::{Known, Note},
 };
 use crate::names;
 
-use super::{
-    super::{lease::Clock, supervise::Supervisor},
-    access::{self, Failure, What, call},
-    follow::{Follower, Sight},
-    repairs::Repairs,
-    report::{Kind, Reporter},
-};
+use crate::server::certs::repairs::Repairs;
+use crate::server::certs::report::{Kind, Reporter};
+use crate::server::kube::access;
+use crate::server::kube::access::{Failure, What, call};
+use crate::server::kube::follow::{Follower, Sight};
+use crate::server::kube::lease::Clock;
+use crate::server::supervise::Supervisor;
 
 /// What the caBundle should be.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) struct Tools {
     pub(crate) leading: watch::Receiver<bool>,
     pub(crate) clock: Clock,
     pub(crate) reporter: Reporter,
-    pub(crate) board: Board,
+    pub(crate) board: CaBundleStatus,
     pub(crate) supervisor: Supervisor,
 }
 

@@ -17,10 +17,9 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 use tokio::time::Instant;
 
-use super::{
-    Options,
-    access::{self, What, call},
-};
+use crate::server::certs::Options;
+use crate::server::kube::access;
+use crate::server::kube::access::{What, call};
 
 /// Whether something is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,8 @@ use hyper::{
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::server::{activity::Activity, budget::Claim};
+use crate::server::http::budget::Claim;
+use crate::server::http::state::ConnectionState;
 
 /// Why a body was not read. The rest of it may still be to come.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) enum Refused {
     /// Its connection has many others, and none was answered well.
     Unproven,
     /// It did not arrive in time.
-    Late,
+    PeerTimeout,
     /// It came more slowly than a body may.
     Slow,
     /// The peer went away, or spoke no HTTP.
@@ -61,7 +62,7 @@ pub(super) struct Held {
 const SMALL: usize = 64 << 10;
 
 /// Gives a request that is waited for its part of the budget.
-pub(super) fn claim(headers: &HeaderMap, connection: &Arc<Activity>) -> Result<Claim, Refused> {
+pub(super) fn claim(headers: &HeaderMap, connection: &Arc<ConnectionState>) -> Result<Claim, Refused> {
     let claim = Claim::body(connection).ok_or(Refused::Crowded)?;
     let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if claim.grow(bytes) { Ok(claim) } else { Err(Refused::Crowded) }
@@ -72,7 +73,7 @@ pub(super) async fn read(
     headers: &HeaderMap,
     body: Incoming,
     held: Option<Claim>,
-    connection: &Arc<Activity>,
+    connection: &Arc<ConnectionState>,
     terms: Terms,
 ) -> Result<Held, Refused> {
     let announced = announced(headers);
@@ -201,7 +202,7 @@ impl Waiting {
             while self.timer.as_mut().poll(context).is_ready() {
                 let now = Instant::now();
                 if now >= self.terms.deadline {
-                    return Poll::Ready(Err(Refused::Late));
+                    return Poll::Ready(Err(Refused::PeerTimeout));
                 }
                 let slow_from = self.terms.slow_from(self.began, there);
                 if now >= slow_from {

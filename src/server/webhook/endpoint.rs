@@ -32,21 +32,19 @@ use super::{
     turns::{Turn, Turns},
     verdict::{self, Record, Reply},
 };
+use crate::inject::limits::tree_within;
+use crate::server::client_auth;
+use crate::server::client_auth::Caller;
+use crate::server::configuration::active::{Active, Configuration};
+use crate::server::http::budget::Claim;
+use crate::server::http::connection;
+use crate::server::http::connection::{Answer, Endpoint, Response};
+use crate::server::http::overload::LoadShedder;
+use crate::server::http::state::ConnectionState;
+use crate::server::observe::metrics::{Metrics, Outcome, SHED};
 #[cfg(feature = "otlp")]
-use crate::server::traces::Traces;
-use crate::{
-    inject::limits::tree_within,
-    server::{
-        activity::Activity,
-        budget::Claim,
-        client_auth::{self, Caller},
-        configuration::{Active, Configuration},
-        connection::{self, Answer, Endpoint, Response},
-        metrics::{Metrics, Outcome, SHED},
-        options::{Limits, Timeouts},
-        pressure::Pressure,
-    },
-};
+use crate::server::observe::traces::Traces;
+use crate::server::options::{Limits, Timeouts};
 
 mod pending;
 
@@ -58,7 +56,7 @@ type Request = hyper::Request<Incoming>;
 pub(crate) struct Webhook {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pressure: Arc<Pressure>,
+    pub(crate) pressure: Arc<LoadShedder>,
     body_within: Duration,
     terms: Terms,
     /// Of large bodies, by the memory that judging them takes.
@@ -79,7 +77,7 @@ impl Webhook {
     pub(crate) fn new(
         configuration: Arc<Configuration>,
         metrics: Arc<Metrics>,
-        pressure: Arc<Pressure>,
+        pressure: Arc<LoadShedder>,
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> Webhook {
@@ -114,7 +112,7 @@ impl Endpoint for Webhook {
         self: Arc<Self>,
         request: Request,
         arrived: time::Instant,
-        connection: Arc<Activity>,
+        connection: Arc<ConnectionState>,
     ) -> Response {
         if let Some(caller) = request.extensions().get::<Arc<Caller>>() {
             let admission = caller.admit(request.headers());
@@ -165,7 +163,7 @@ fn unauthenticated(admission: &client_auth::Admission, version: Version) -> Resp
 }
 
 /// Refuses a request without a look at its body, and says so if that ends the connection.
-async fn unread(mut response: Response, request: Request, connection: &Activity) -> Response {
+async fn unread(mut response: Response, request: Request, connection: &ConnectionState) -> Response {
     let (head, body) = request.into_parts();
     if !body::discard(&head.headers, body).await {
         leave(&mut response, connection);
@@ -191,7 +189,7 @@ struct Exchange {
 
 impl Webhook {
     /// Counts a refusal in the budget. When even that finds no room its connection has to go.
-    fn hold_refusal(&self, response: &mut Response, connection: &Arc<Activity>) {
+    fn hold_refusal(&self, response: &mut Response, connection: &Arc<ConnectionState>) {
         if let Some(claim) = Claim::answer(connection, connection::stream(), response.body().len()) {
             response.body_mut().hold(claim);
         } else {
@@ -201,7 +199,7 @@ impl Webhook {
     }
 
     /// Counts an answer in the budget. One that finds no room is a request too many.
-    fn hold(&self, exchange: &mut Exchange, connection: &Arc<Activity>) {
+    fn hold(&self, exchange: &mut Exchange, connection: &Arc<ConnectionState>) {
         let bytes = exchange.response.body().len();
         if let Some(claim) = Claim::answer(connection, connection::stream(), bytes) {
             exchange.response.body_mut().hold(claim);
@@ -216,7 +214,7 @@ impl Webhook {
         &self,
         request: Request,
         arrived: time::Instant,
-        connection: &Arc<Activity>,
+        connection: &Arc<ConnectionState>,
     ) -> Exchange {
         let deadline = Deadline::of(request.uri().query(), arrived);
         let refused = refused(deadline);
@@ -301,7 +299,7 @@ impl Webhook {
                 self.metrics.shed("probation");
                 shed(refused)
             }
-            Refused::Late => {
+            Refused::PeerTimeout => {
                 self.metrics.deadline_exceeded.inc();
                 let text = "the body did not arrive in time";
                 refused(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", text)
@@ -321,7 +319,7 @@ impl Webhook {
         held: Held,
         variables: BTreeMap<String, String>,
         deadline: Deadline,
-        connection: &Arc<Activity>,
+        connection: &Arc<ConnectionState>,
     ) -> Exchange {
         let refused = refused(deadline);
         let bytes_in = held.bytes.len();
@@ -377,7 +375,7 @@ impl Webhook {
         &self,
         held: &Held,
         deadline: Deadline,
-        connection: &Activity,
+        connection: &ConnectionState,
     ) -> Result<Turn, &'static str> {
         let given_up = async {
             match &held.claim {
@@ -395,7 +393,7 @@ impl Webhook {
     }
 
     /// The text says nothing of the memory that judging it takes, so it is weighed first.
-    async fn weighed_turn(&self, held: &Held, connection: &Activity) -> Option<Turn> {
+    async fn weighed_turn(&self, held: &Held, connection: &ConnectionState) -> Option<Turn> {
         let (body, tree) = (held.bytes.clone(), self.tree);
         let weighing = tokio::task::spawn_blocking(move || verdict::open(&body, tree).memory());
         self.turns.take(connection.account().peer, weighing.await.ok()?).await
@@ -428,7 +426,7 @@ fn unready(refused: impl Fn(StatusCode, &'static str, &str) -> Exchange) -> Exch
 }
 
 /// Says in an answer that its connection is closed after it, because the rest of the request is still to come.
-fn leave(response: &mut Response, connection: &Activity) {
+fn leave(response: &mut Response, connection: &ConnectionState) {
     // In HTTP/2 that ends the stream alone.
     if !connection.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -440,7 +438,7 @@ fn leave(response: &mut Response, connection: &Activity) {
 /// Lets a peer that had no good answer yet have few streams read at once. What waits has a part of the budget.
 async fn probation<'a>(
     head: &Parts,
-    connection: &'a Arc<Activity>,
+    connection: &'a Arc<ConnectionState>,
 ) -> Result<(Option<SemaphorePermit<'a>>, Option<Claim>), Refused> {
     let Some(probation) = connection.probation() else { return Ok((None, None)) };
     match probation.try_acquire() {

@@ -9,24 +9,20 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    earlier::{Earlier, Text},
-    engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
-    review::{self, Malformed},
+use crate::config::{Mesh, Namespace, Nodes};
+use crate::inject::limits::Weight;
+use crate::inject::replay::{Answer, Learned, Question, Replays, Summary};
+use crate::inject::{Facts, Outcome, PodRequest, Selection, limits, replay};
+use crate::server::configuration::earlier::{Earlier, Text};
+use crate::server::configuration::facts::LiveFacts;
+use crate::server::reading;
+use crate::server::reading::Whole;
+use crate::server::webhook::engine::{
+    Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way,
 };
-use crate::{
-    config::{self, Mesh, Namespace, Nodes},
-    inject::{
-        self, Facts, Outcome, PodRequest, Selection,
-        limits::{self, Weight},
-        replay::{self, Answer, Learned, Question, Replays, Summary},
-    },
-    pod,
-    server::{
-        facts::LiveFacts,
-        reading::{self, Whole},
-    },
-};
+use crate::server::webhook::review;
+use crate::server::webhook::review::Malformed;
+use crate::{config, inject, pod};
 
 /// A bundle in a file, or the embedded defaults.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +101,7 @@ pub(crate) fn loaded(mesh: Mesh, warnings: &[config::Warning], cluster: Cluster)
 }
 
 /// The text of a file that was read; `path` is what the administrator calls it.
-pub(super) fn text(file: &Path, path: &Path, whole: Whole) -> Result<Text, reading::Error> {
+pub(in crate::server) fn text(file: &Path, path: &Path, whole: Whole) -> Result<Text, reading::Error> {
     let text = std::str::from_utf8(&whole.bytes).map_err(|error| {
         let found =
             format!("found bytes that are not UTF-8 at offset {}; accepted is UTF-8", error.valid_up_to());

@@ -8,8 +8,8 @@ use std::{borrow::Cow, fmt};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::shape;
 use crate::inject::scan::Scan;
+use crate::server::webhook::json_limits as shape;
 
 mod pod;
 

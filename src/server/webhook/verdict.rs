@@ -8,17 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    answer::{self, Answer, Denial},
-    engine::{Call, Engine, Injected, Judged, Subject, Verdict, Warning, Way},
-    handler::OUTLINE,
-    review::{self, Malformed, Matter, Review},
-};
-use crate::{
-    inject::limits::{self, Excess, Weight},
-    names,
-    server::metrics::Outcome,
-};
+use crate::inject::limits;
+use crate::inject::limits::{Excess, Weight};
+use crate::names;
+use crate::server::observe::metrics::Outcome;
+use crate::server::webhook::engine::{Call, Engine, Injected, Judged, Subject, Verdict, Warning, Way};
+use crate::server::webhook::handler::OUTLINE;
+use crate::server::webhook::response::{Answer, Denial};
+use crate::server::webhook::review::{Malformed, Matter, Review};
+use crate::server::webhook::{response as answer, review};
 
 /// What is known about a request when it is done.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{CLIENT_GONE, Exchange, Request, Webhook};
+use crate::server::observe::metrics::Outcome;
+use crate::server::webhook::engine::Way;
 #[cfg(feature = "otlp")]
-use crate::server::{configuration::Active, traces::Finished, webhook::verdict::Record};
-use crate::server::{metrics::Outcome, webhook::engine::Way};
+use crate::server::{configuration::active::Active, observe::traces::Finished, webhook::verdict::Record};
 
 /// A request that is counted in flight, and counted and logged as given up if it is dropped before it is done.
 pub(super) struct Pending<'a> {

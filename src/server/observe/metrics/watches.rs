@@ -1,0 +1,69 @@
+//! How the watches on the API server stand.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+/// One watch. The label is a key out of code, such as `nodes` or `configmaps/mesh`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Watched {
+    resource: &'static str,
+}
+
+/// Series of all watches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watches {
+    connected: Family<Watched, Gauge>,
+    errors: Family<Watched, Counter>,
+    last_event: Family<Watched, Gauge>,
+    synced: Family<Watched, Gauge>,
+}
+
+impl Watches {
+    /// Adds the series to a registry with our prefix.
+    pub(in crate::server) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "watch_connected",
+            "Whether the API server answered the last request of a watch; 0 while it does not",
+            self.connected.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Lists and watches that failed, and watches that broke off",
+            self.errors.clone(),
+        );
+        registry.register_with_unit(
+            "watch_last_event_timestamp",
+            "When a watch last heard of the API server: an answer, an event or a bookmark",
+            Unit::Seconds,
+            self.last_event.clone(),
+        );
+        registry.register("cache_synced", "Whether there was a first complete list", self.synced.clone());
+    }
+
+    /// Makes the series of a watch that starts.
+    pub(crate) fn started(&self, resource: &'static str) {
+        self.connected(resource, false);
+        let _from_zero = self.errors.get_or_create(&Watched { resource });
+        self.synced.get_or_create(&Watched { resource }).set(0);
+    }
+
+    pub(crate) fn connected(&self, resource: &'static str, connected: bool) {
+        self.connected.get_or_create(&Watched { resource }).set(i64::from(connected));
+    }
+
+    pub(crate) fn failed(&self, resource: &'static str) {
+        self.errors.get_or_create(&Watched { resource }).inc();
+    }
+
+    /// Notes a sign of life; `now` is in seconds since 1970.
+    pub(crate) fn heard(&self, resource: &'static str, now: i64) {
+        self.last_event.get_or_create(&Watched { resource }).set(now);
+    }
+
+    pub(crate) fn synced(&self, resource: &'static str) {
+        self.synced.get_or_create(&Watched { resource }).set(1);
+    }
+}
