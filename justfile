@@ -39,6 +39,14 @@ e2e *ARGS:
 soak DURATION='45m':
     OUTRIGGER_SOAK={{DURATION}} cargo test --test e2e -- --nocapture soak
 
+# pods on a real node, with istiod and Envoy: Linux and root (the first time it is built: Go, and some ten minutes)
+node-checks *ARGS:
+    hack/node/run {{ARGS}}
+
+# a real node to try things on, with istiod and outrigger: it prints how to enter and how to end it
+node FOLDER='/tmp/outrigger-node':
+    hack/node/run --leave {{FOLDER}}
+
 # a control plane to try things on, until Ctrl-C; `just controlplane oldest` for the oldest Kubernetes that is supported
 controlplane *FLAVOUR:
     cargo test --quiet --test controlplane -- {{FLAVOUR}}
@@ -74,6 +82,10 @@ oracles:
     cd hack/oracle/gotypes && go run . istio > ../../../crates/istio-config/src/gotypes.rs
     cd hack/oracle/gotypes && for table in kubernetes decoding unions; do \
       go run . $table > ../../../crates/injector/src/gotypes/$table.rs || exit 1; done
+
+# outrigger's image as an OCI archive, without a container engine: target/outrigger-image.tar
+image *ARGS:
+    hack/image/build {{ARGS}}
 
 # the chart and the manifests: rendered, and asked of real API servers
 chart:
