@@ -659,10 +659,10 @@ class TheNotes(unittest.TestCase):
         """Before it serves the entries have no rules, unless somebody else would have to put them in."""
         def notes(*arguments):
             return " ".join(self.notes("elsewhere", *arguments).split())
-        self.assertIn("no pod waits for it: the entries of its webhooks get their rules then. If it goes away after that, pods of "
+        self.assertIn("no pod waits for it: its webhook entries get their rules then. If it goes away after that, pods in "
                       "injected namespaces are refused: hack/chart/serve outrigger", notes())
         self.assertIn("are not injected: hack", notes("--set", "webhook.failurePolicy=Ignore"))
-        self.assertIn("With nothing there, pods of injected namespaces are refused: hack",
+        self.assertIn("With no server there, pods in injected namespaces are refused: hack",
                       notes("--set", "certificates.mode=files", "--set", "certificates.files.secretName=x"))
 
 

@@ -52,55 +52,53 @@
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing, clippy::expect_fun_call, unreachable_pub)]
+#![allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
 
 #[allow(dead_code, reason = "shared with the suite")]
-#[path = "suite/attacker.rs"]
+#[path = "../suite/attacker.rs"]
 mod attacker;
-#[path = "suite/equal.rs"]
+#[path = "../suite/equal.rs"]
 mod equal;
 #[allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
-#[path = "suite/fault_proxy.rs"]
+#[path = "../suite/fault_proxy.rs"]
 mod fault_proxy;
-#[path = "../crates/injector/src/config/tests/headed.rs"]
+#[path = "../../crates/injector/src/config/tests/headed.rs"]
 mod headed;
-#[path = "suite/recordings.rs"]
+#[path = "../suite/recordings.rs"]
 mod recordings;
 
-#[allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
-mod e2e {
-    mod api_server;
-    pub mod balancer;
-    mod cert_manager;
-    mod certificates;
-    mod chart;
-    mod client_auth;
-    pub mod commands;
-    mod configuration;
-    pub mod control_plane;
-    mod faults;
-    mod golden;
-    mod harness;
-    pub mod install;
-    mod latency;
-    mod lifecycle;
-    mod limits;
-    pub mod load;
-    pub mod neighbours;
-    pub mod other_webhook;
-    pub mod outrigger_process;
-    mod overload;
-    mod pod_level;
-    pub mod pods;
-    mod policy;
-    mod races;
-    pub mod release;
-    pub mod reviewer;
-    mod rolling;
-    mod scale;
-    mod soak;
-    mod tags;
-    mod told;
-    mod unions;
-    mod watches;
-    mod workloads;
-}
+mod api_server;
+pub mod balancer;
+mod cert_manager;
+mod certificates;
+mod chart;
+mod client_auth;
+pub mod commands;
+mod configuration;
+pub mod control_plane;
+mod faults;
+mod golden;
+mod harness;
+pub mod install;
+mod latency;
+mod lifecycle;
+mod limits;
+pub mod load;
+pub mod neighbours;
+pub mod other_webhook;
+pub mod outrigger_process;
+mod overload;
+mod pod_level;
+pub mod pods;
+mod policy;
+mod races;
+pub mod release;
+pub mod reviewer;
+mod rolling;
+mod scale;
+mod soak;
+mod tags;
+mod told;
+mod unions;
+mod watches;
+mod workloads;

@@ -12,27 +12,25 @@
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing, clippy::expect_fun_call, unreachable_pub)]
 
-#[path = "suite/equal.rs"]
+#[path = "../suite/equal.rs"]
 mod equal;
 #[allow(dead_code, reason = "shared with the suite")]
-#[path = "suite/recordings.rs"]
+#[path = "../suite/recordings.rs"]
 mod recordings;
-#[path = "suite/setting.rs"]
+#[path = "../suite/setting.rs"]
 mod setting;
-#[path = "suite/zeros.rs"]
+#[path = "../suite/zeros.rs"]
 mod zeros;
 
-mod differential {
-    mod annotations;
-    mod manifests;
-    mod module;
-    mod oracle;
-    mod pods;
-    mod quirks;
-    mod random;
-    mod record;
-    mod run;
-    mod settings;
-    mod text;
-    mod typed;
-}
+mod annotations;
+mod manifests;
+mod module;
+mod oracle;
+mod pods;
+mod quirks;
+mod random;
+mod record;
+mod run;
+mod settings;
+mod text;
+mod typed;
