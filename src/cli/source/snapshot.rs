@@ -14,8 +14,7 @@ use super::{
         cluster::{Asked, Kind, Session, Trouble},
         failure::Failure,
     },
-    Configured, Purpose,
-    config_maps::Found,
+    configured::{Configured, Purpose},
 };
 use crate::config::{Mesh, NativeSidecars, Platform, Source, Warning};
 
@@ -25,10 +24,10 @@ const PAGE: u32 = 500;
 /// The configuration with the facts of the cluster.
 pub(super) async fn complete(
     session: &Session,
-    found: Found,
+    found: Configured,
     purpose: Purpose,
 ) -> Result<Configured, Failure> {
-    let Found { mesh, mut warnings, origin } = found;
+    let Configured { mesh, mut warnings, origin } = found;
     let Value::Object(mut bundle) = mesh.effective_bundle() else {
         return Err(Failure::data(format!("{origin}: found no bundle")));
     };
