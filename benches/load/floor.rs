@@ -9,7 +9,7 @@ use outrigger::server::{
     observe::log::{self as telemetry, Format, Lines},
     options::{Options, Origin},
     webhook::{
-        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
+        engine::{Call, Engine, Injected, Judged, Subject, Verdict, Way},
         review::Malformed,
     },
 };

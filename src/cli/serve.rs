@@ -29,9 +29,8 @@ use crate::server::configuration::folders::Folders;
 use crate::server::kube::client;
 use crate::server::observe::log as telemetry;
 use crate::server::observe::log::{Filter, Format, Lines};
-use crate::server::options::{
-    Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration,
-};
+use crate::server::duration::parse_duration;
+use crate::server::options::{Certificate, Limits, MinVersion as TlsVersion, Options, Origin, Pace, Timeouts};
 use crate::server::webhook::handler::Bundle;
 use crate::server::{Handle, Server, StartError, memory, resources};
 
@@ -277,6 +276,8 @@ impl Serve {
             log_filter: Some(log_filter),
             #[cfg(feature = "otlp")]
             otlp_endpoint: self.otlp_endpoint,
+            #[cfg(not(feature = "otlp"))]
+            otlp_endpoint: None,
             dropped_log_lines,
         }
     }

@@ -8,3 +8,5 @@ pub mod cluster;
 pub(in crate::server) mod earlier;
 pub(in crate::server) mod facts;
 pub mod folders;
+pub(in crate::server) mod metrics;
+pub mod source;

@@ -21,9 +21,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use outrigger::inject::replay;
 use outrigger::server::{
     Server,
+    configuration::source::{Loaded, Source},
     options::{Certificate, Options, Origin, Timeouts},
     webhook::{
-        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
+        engine::{Call, Engine, Injected, Judged, Subject, Verdict, Warning, Way},
         review::{self, Malformed},
     },
 };

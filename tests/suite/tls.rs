@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use outrigger::server::{
     Server,
-    options::{Certificate, TlsVersion},
+    options::{Certificate, MinVersion},
 };
 use rustls::{
     ClientConfig, HandshakeKind,
@@ -34,7 +34,7 @@ async fn speaks_tls_1_2_and_1_3_unless_told_otherwise() {
 // T-13
 #[tokio::test]
 async fn a_tls_1_2_client_is_refused_where_1_3_is_the_oldest() {
-    let harness = start_with(injecting(), |options| options.tls_min_version = TlsVersion::V1_3).await;
+    let harness = start_with(injecting(), |options| options.tls_min_version = MinVersion::V1_3).await;
     assert!(harness.connect(only(&harness, &TLS12)).await.is_err());
     harness.connect(only(&harness, &TLS13)).await.unwrap();
     harness.metric("outrigger_tls_handshake_errors_total{reason=\"incompatible\"}", 1.0).await;

@@ -23,7 +23,7 @@ use crate::server::kube::access;
 use crate::server::kube::access::{Failure, What, call};
 use crate::server::kube::follow::{Follower, Sight};
 use crate::server::kube::lease::{Clock, fraction};
-use crate::server::observe::metrics::certs::CertificateMetrics;
+use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::{date, span};
 

@@ -14,7 +14,7 @@ use crate::config::{Absent, Mesh};
 use crate::server::configuration::cluster::Installation;
 use crate::server::configuration::earlier::{Earlier, Text};
 use crate::server::reading;
-use crate::server::webhook::engine::{Loaded, Source};
+use crate::server::configuration::source::{Loaded, Source};
 use crate::server::webhook::handler::{Cluster, FILE_BYTES, loaded, text};
 
 /// Folders with the configuration.

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::server::http::log_throttle::LogThrottle;
 use crate::server::http::overload::Share;
 use crate::server::http::state::ConnectionState;
-use crate::server::observe::metrics::{Held, Metrics};
+use crate::server::http::metrics::{Held, HttpMetrics};
 
 /// An address that connections come from. Of IPv6 it is the first 64 bits, because the rest is the peer's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,7 +80,7 @@ pub(crate) struct ConnectionRegistry {
     pub(in crate::server) held: Held,
     /// Held while room is made, which looks at everything: one does it for all who wait.
     pub(in crate::server) making_room: Mutex<()>,
-    pub(in crate::server) metrics: Arc<Metrics>,
+    pub(in crate::server) metrics: HttpMetrics,
     pub(in crate::server) reminder: LogThrottle,
     members: Mutex<Members>,
 }
@@ -105,7 +105,7 @@ pub(in crate::server) const STALLED: Duration = Duration::from_secs(1);
 
 impl ConnectionRegistry {
     /// A crowd whose peers may make the server hold so many bytes; `held` counts them.
-    pub(crate) fn new(limit: usize, held: Held, metrics: Arc<Metrics>) -> Arc<ConnectionRegistry> {
+    pub(crate) fn new(limit: usize, held: Held, metrics: HttpMetrics) -> Arc<ConnectionRegistry> {
         Arc::new(ConnectionRegistry {
             start: Instant::now(),
             limit,
@@ -208,8 +208,7 @@ pub(in crate::server) mod tests {
 
     /// A crowd that has been there for a minute.
     pub(in crate::server) fn crowd(limit: usize) -> Arc<ConnectionRegistry> {
-        let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
-        let mut crowd = ConnectionRegistry::new(limit, Held::default(), metrics);
+        let mut crowd = ConnectionRegistry::new(limit, Held::default(), HttpMetrics::default());
         let earlier = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
         Arc::get_mut(&mut crowd).unwrap().start = earlier;
         crowd

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::server::http::budget::Holding;
 use crate::server::http::registry::Account;
-use crate::server::options::Timeouts;
+use crate::server::http::limits::Timeouts;
 
 /// Streams that an HTTP/2 peer may have read at once before it had a good answer; more wait for that.
 const ON_PROBATION: usize = 16;

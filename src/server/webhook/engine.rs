@@ -3,7 +3,7 @@
 //! The endpoint talks to this trait alone, so that tests can put an engine behind real TLS that panics, waits or
 //! answers anything, and so that one file (`handler`) is the only one that knows `inject` and `config`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::review::Malformed;
 
@@ -78,9 +78,9 @@ impl Way {
     /// Stable key for metrics.
     pub const fn key(self) -> &'static str {
         match self {
-            Way::Whole => "whole",
-            Way::Replayed => "replayed",
-            Way::Contradicted => "contradicted",
+            Way::Whole => "miss",
+            Way::Replayed => "hit",
+            Way::Contradicted => "stale",
         }
     }
 }
@@ -134,29 +134,4 @@ pub struct Warning {
     pub is_shown: bool,
     /// For the person who runs kubectl; it may quote the pod, so it is for no log.
     pub text: String,
-}
-
-/// Where engines come from: read at the start and at every reload.
-pub trait Source: Send + Sync {
-    /// Reads the configuration whole.
-    ///
-    /// # Errors
-    /// A sentence for the operator, when any part of it is refused.
-    fn load(&self) -> Result<Loaded, String>;
-
-    /// Told when what was loaded last is in use.
-    fn accepted(&self) {}
-
-    /// The files it reads: a change of one of them is a reason to load again.
-    fn files(&self) -> Vec<std::path::PathBuf> {
-        Vec::new()
-    }
-}
-
-/// A configuration that was read.
-pub struct Loaded {
-    /// The engine.
-    pub engine: Arc<dyn Engine>,
-    /// Remarks for the operator.
-    pub warnings: Vec<String>,
 }

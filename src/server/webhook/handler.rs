@@ -17,9 +17,8 @@ use crate::server::configuration::earlier::{Earlier, Text};
 use crate::server::configuration::facts::LiveFacts;
 use crate::server::reading;
 use crate::server::reading::Whole;
-use crate::server::webhook::engine::{
-    Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way,
-};
+use crate::server::configuration::source::{Loaded, Source};
+use crate::server::webhook::engine::{Call, Engine, Injected, Judged, Subject, Verdict, Warning, Way};
 use crate::server::webhook::review;
 use crate::server::webhook::review::Malformed;
 use crate::{config, inject, pod};

@@ -9,6 +9,7 @@ use crate::server::configuration::cluster::events::{Recorder, Remark, Verdict};
 use crate::server::configuration::cluster::inputs::{Inputs, Reference};
 use crate::server::configuration::cluster::namespaces::NamespaceKeeper;
 use crate::server::configuration::cluster::{ConfigMaps, Targets, Timings, assemble};
+use crate::server::configuration::source::Loaded;
 use crate::server::kube::backoff as pace;
 use crate::server::kube::watch::Watcher;
 use crate::{
@@ -16,10 +17,7 @@ use crate::{
     server::{
         readiness::Gate,
         supervise::Supervisor,
-        webhook::{
-            engine::Loaded,
-            handler::{self, Cluster},
-        },
+        webhook::handler::{self, Cluster},
     },
 };
 
@@ -203,7 +201,7 @@ impl Namespaces {
         match platform {
             Platform::OpenShift => {
                 if let Some(watcher) = self.watcher.take() {
-                    targets.metrics.watches.started(watcher.key);
+                    targets.watches.started(watcher.key);
                     let facts = targets.facts.clone();
                     let begin = move || watcher.clone().run(NamespaceKeeper::new(facts.clone()));
                     self.tasks.spawn(self.supervisor.clone().keep("namespaces", begin));

@@ -13,8 +13,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::EXPORT_WITHIN;
-use crate::server::observe::metrics::spans::Spans;
+use super::{EXPORT_WITHIN, metrics::SpanMetrics};
 
 /// Spans that wait; more are dropped and counted. A request has five.
 const QUEUE: usize = 4096;
@@ -28,7 +27,7 @@ const DELAY: Duration = Duration::from_secs(1);
 pub(in crate::server) struct Queue {
     spans: mpsc::Sender<SpanData>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
-    counters: Spans,
+    counters: SpanMetrics,
 }
 
 impl Queue {
@@ -40,7 +39,7 @@ impl Queue {
     pub(in crate::server) async fn start<E: SpanExporter + 'static>(
         exporter: impl FnOnce() -> io::Result<E> + Send + 'static,
         resource: Resource,
-        counters: Spans,
+        counters: SpanMetrics,
     ) -> io::Result<Queue> {
         let (spans, waiting) = mpsc::channel(QUEUE);
         let (flushes, asked) = mpsc::channel(1);
@@ -112,7 +111,7 @@ impl SpanProcessor for Queue {
 struct Sender<E> {
     exporter: E,
     waiting: mpsc::Receiver<SpanData>,
-    counters: Spans,
+    counters: SpanMetrics,
     failing: bool,
 }
 
