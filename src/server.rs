@@ -37,9 +37,10 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use crate::server::admin::{Admin, Doorkeeper};
 use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::client_auth::{ClientAuth, metrics::ClientAuthMetrics};
-use crate::server::configuration::active::{Configuration, Slot};
+use crate::server::configuration::active::Configuration;
 use crate::server::configuration::facts::LiveFacts;
 use crate::server::configuration::metrics::ConfigurationMetrics;
+use crate::server::configuration::slot::Slot;
 use crate::server::http::connection::Http;
 use crate::server::http::metrics::HttpMetrics;
 use crate::server::http::overload::LoadShedder;
@@ -279,14 +280,7 @@ impl Parts {
         };
 
         let requests = RequestMetrics::register(&mut registry, http.clone(), supervisor.panics());
-        let metrics = Metrics {
-            http,
-            tls,
-            kube,
-            certs,
-            requests,
-            traces,
-        };
+        let metrics = Metrics { http, tls, kube, certs, requests, traces };
         Ok(Parts {
             control: Arc::new(Control::new()),
             readiness,

@@ -25,13 +25,15 @@ use super::{
     failure::{DATA, ERROR, RESOURCES, UNAVAILABLE, USAGE},
     signals::{Held, Signals},
 };
+use crate::server::configuration::bundle::Bundle;
 use crate::server::configuration::folders::Folders;
+use crate::server::duration::parse_duration;
 use crate::server::kube::client;
 use crate::server::observe::log as telemetry;
 use crate::server::observe::log::{Filter, Format, Lines};
-use crate::server::duration::parse_duration;
-use crate::server::options::{Certificate, Limits, MinVersion as TlsVersion, Options, Origin, Pace, Timeouts};
-use crate::server::webhook::handler::Bundle;
+use crate::server::options::{
+    Certificate, Limits, MinVersion as TlsVersion, Options, Origin, Pace, Timeouts,
+};
 use crate::server::{Handle, Server, StartError, memory, resources};
 
 /// Serve the webhook over HTTPS, with probes and metrics on a second port.

@@ -381,8 +381,13 @@ mod tests {
         Admin { readiness, certificate, metrics, phase, log_filter, doorkeeper }
     }
 
-    async fn send(router: &Router, request: hyper::http::request::Builder, body: &str) -> (StatusCode, String) {
-        let response = router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    async fn send(
+        router: &Router,
+        request: hyper::http::request::Builder,
+        body: &str,
+    ) -> (StatusCode, String) {
+        let response =
+            router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let status = response.status();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -402,7 +407,9 @@ mod tests {
     #[tokio::test]
     async fn other_methods_are_not_allowed_and_heads_have_no_body() {
         let router = router(admin(None), true, false);
-        for (target, allowed) in [("/livez", "GET,HEAD"), ("/metrics", "GET,HEAD"), ("/loglevel", "GET,HEAD,PUT")] {
+        for (target, allowed) in
+            [("/livez", "GET,HEAD"), ("/metrics", "GET,HEAD"), ("/loglevel", "GET,HEAD,PUT")]
+        {
             let request = Request::builder().method(Method::POST).uri(target).body(Body::empty()).unwrap();
             let response = router.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{target}");

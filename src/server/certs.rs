@@ -20,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 
+use self::metrics::CertificateMetrics;
 use self::{
     ca_bundle::{CaBundleStatus, Kept, Tools},
     plan::CertificatePolicy,
@@ -27,7 +28,6 @@ use self::{
     report::Reporter,
 };
 use crate::server::kube::lease;
-use self::metrics::CertificateMetrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;

@@ -32,6 +32,7 @@ use arc_swap::ArcSwapOption;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
 
+use self::metrics::ClientAuthMetrics;
 pub use self::names::AllowedNames;
 use self::{
     authority::{Authorities, Trust},
@@ -42,7 +43,6 @@ pub(crate) use self::{
     token::bearer,
     verifier::{Verifier, no_certificate, noting, part},
 };
-use self::metrics::ClientAuthMetrics;
 use crate::server::readiness::{Gate, Readiness};
 use crate::server::reading;
 use crate::server::tls::chain::date;

@@ -4,16 +4,15 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::server::configuration::{cluster, source};
+use crate::server::configuration::{bundle::Bundle, cluster, source};
 use crate::server::observe::log as telemetry;
-use crate::server::webhook::handler;
-use crate::server::{certs, client_auth, kube, tls};
 pub use crate::server::{
     admin::AdminAuth,
     http::limits::{Limits, Timeouts},
     reload::Pace,
     tls::MinVersion,
 };
+use crate::server::{certs, client_auth, kube, tls};
 
 /// Everything a server needs to know.
 #[derive(Clone)]
@@ -57,7 +56,7 @@ impl Default for Options {
             certificate: Certificate::SelfSigned { names: Vec::new() },
             tls_min_version: MinVersion::default(),
             client_auth: client_auth::Options::default(),
-            configuration: Origin::Source(Arc::new(handler::Bundle::default())),
+            configuration: Origin::Source(Arc::new(Bundle::default())),
             access: kube::client::Access::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -18,12 +18,12 @@ use base64::Engine as _;
 use outrigger::server::{
     Server,
     configuration::{
+        bundle::Bundle,
         cluster::Installation,
         folders::Folders,
         source::{Loaded, Source},
     },
     options::{Certificate, Options, Origin, Pace},
-    webhook::handler::Bundle,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{RootCertStore, pki_types::CertificateDer};

@@ -36,25 +36,25 @@ struct Spoken {
 }
 
 /// What the port is told.
-pub(in crate::server) struct Terms {
-    pub(in crate::server) auth: AdminAuth,
-    pub(in crate::server) tls_min_version: MinVersion,
-    pub(in crate::server) limits: Limits,
-    pub(in crate::server) timeouts: Arc<Timeouts>,
+pub(crate) struct Terms {
+    pub(crate) auth: AdminAuth,
+    pub(crate) tls_min_version: MinVersion,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Arc<Timeouts>,
     /// The way to the API server that is asked about tokens.
-    pub(in crate::server) reviews: Option<Config>,
+    pub(crate) reviews: Option<Config>,
 }
 
 /// The series of everything that the port works with.
 #[derive(Clone)]
-pub(in crate::server) struct Metrics {
-    pub(in crate::server) http: HttpMetrics,
-    pub(in crate::server) tls: TlsMetrics,
-    pub(in crate::server) kube_api: KubeApi,
+pub(crate) struct Metrics {
+    pub(crate) http: HttpMetrics,
+    pub(crate) tls: TlsMetrics,
+    pub(crate) kube_api: KubeApi,
 }
 
 /// Serves the admin port on a thread of its own until the server has stopped.
-pub(in crate::server) fn serve(
+pub(crate) fn serve(
     socket: std::net::TcpListener,
     admin: Admin,
     terms: Terms,
@@ -140,7 +140,9 @@ async fn accept(
 impl Spoken {
     async fn serve(&self, stream: TcpStream, connection: &Connection) {
         let activity = connection.activity.clone();
-        let Some(tls) = &self.tls else { return self.plain.serve(stream, false, activity, Peer::default()).await };
+        let Some(tls) = &self.tls else {
+            return self.plain.serve(stream, false, activity, Peer::default()).await;
+        };
         let mut first = [0];
         match timeout(self.first_byte, stream.peek(&mut first)).await {
             Ok(Ok(1)) if first == [HANDSHAKE] => {}

@@ -2,25 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
-
 use crate::server::configuration::metrics::ConfigurationMetrics;
+use crate::server::configuration::slot::{Active, Slot};
+use crate::server::configuration::source::{Loaded, Source};
 use crate::server::readiness::Gate;
 use crate::server::tls::unix_now;
-use crate::server::configuration::source::{Loaded, Source};
-use crate::server::webhook::engine::Engine;
-
-/// A configuration that requests are judged by.
-pub(crate) struct Active {
-    pub(crate) engine: Arc<dyn Engine>,
-    /// Counts from 1.
-    pub(crate) generation: u64,
-    /// When it was taken into use, in seconds since 1970.
-    pub(crate) since: i64,
-}
-
-/// Where the configuration in use is found, by requests and by metrics.
-pub(crate) type Slot = Arc<ArcSwapOption<Active>>;
 
 /// Why a source was not read, or what was read not applied.
 #[derive(Debug, thiserror::Error)]

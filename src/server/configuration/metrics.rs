@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::server::configuration::active::Slot;
+use crate::server::configuration::slot::Slot;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reload {
@@ -24,14 +24,14 @@ struct Reload {
 
 /// Loads of the configuration.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server) struct ConfigurationMetrics {
+pub(crate) struct ConfigurationMetrics {
     last_reload_success: Gauge,
     reloads: Family<Reload, Counter>,
 }
 
 impl ConfigurationMetrics {
     /// Makes the series in a registry with our prefix, with those of the configuration in use.
-    pub(in crate::server) fn register(registry: &mut Registry, in_use: Slot) -> ConfigurationMetrics {
+    pub(crate) fn register(registry: &mut Registry, in_use: Slot) -> ConfigurationMetrics {
         let metrics = ConfigurationMetrics::default();
         registry.register(
             "config_last_reload_success",
@@ -44,14 +44,14 @@ impl ConfigurationMetrics {
     }
 
     /// Notes a load of the configuration, applied or refused.
-    pub(in crate::server) fn loaded(&self, source: &'static str, success: bool) {
+    pub(crate) fn loaded(&self, source: &'static str, success: bool) {
         let result = if success { "success" } else { "error" };
         self.reloads.get_or_create(&Reload { source, result }).inc();
         self.last_reload_success.set(i64::from(success));
     }
 
     /// Notes that the configuration in use was found again where a refused one had been.
-    pub(in crate::server) fn confirmed(&self) {
+    pub(crate) fn confirmed(&self) {
         self.last_reload_success.set(1);
     }
 }

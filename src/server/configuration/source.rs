@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::server::webhook::engine::Engine;
+use crate::server::configuration::engine::Engine;
 
 /// Where engines come from: read at the start and at every reload.
 pub trait Source: Send + Sync {

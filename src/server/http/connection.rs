@@ -27,8 +27,9 @@ use tokio::{
 };
 use tower::{Service, ServiceExt};
 
-use crate::server::http::budget::{Claim, Stream};
+use crate::server::http::budget::Claim;
 use crate::server::http::frames::Amount;
+use crate::server::http::holding::Stream;
 use crate::server::http::limits::{Limits, Timeouts};
 use crate::server::http::log_throttle::LogThrottle;
 use crate::server::http::metrics::HttpMetrics;
@@ -89,7 +90,11 @@ const PONG_WITHIN: Duration = Duration::from_secs(15);
 
 impl<S> Http<S>
 where
-    S: Service<hyper::Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     pub(crate) fn new(
@@ -132,13 +137,8 @@ where
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn serve<T>(
-        &self,
-        stream: T,
-        http2: bool,
-        activity: Arc<ConnectionState>,
-        peer: Peer,
-    ) where
+    pub(crate) async fn serve<T>(&self, stream: T, http2: bool, activity: Arc<ConnectionState>, peer: Peer)
+    where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let metrics = self.metrics.clone();

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use crate::server::http::metrics::HttpMetrics;
-use crate::server::http::registry::{ConnectionRegistry, Peer, Registration};
-use crate::server::http::state::ConnectionState;
+use crate::server::http::registry::{ConnectionRegistry, Peer};
+use crate::server::http::state::{ConnectionState, Registration};
 use crate::server::shutdown::{Phase, Watch};
 
 /// Connections that wait in the kernel.

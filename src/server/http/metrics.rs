@@ -19,13 +19,13 @@ struct ByReason {
 }
 
 /// A number of bytes that are held.
-pub(in crate::server) type Held = Gauge<u64, AtomicU64>;
+pub(crate) type Held = Gauge<u64, AtomicU64>;
 
 /// The series of both ports.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server) struct HttpMetrics {
+pub(crate) struct HttpMetrics {
     /// Bytes of bodies and answers, with what their requests cost beside them.
-    pub(in crate::server) held: Held,
+    pub(crate) held: Held,
     shed: Family<ByReason, Counter>,
     evicted: Family<ByReason, Counter>,
     connections: Family<Listener, Gauge>,
@@ -36,7 +36,7 @@ pub(in crate::server) struct HttpMetrics {
 
 impl HttpMetrics {
     /// Makes the series in a registry with our prefix.
-    pub(in crate::server) fn register(registry: &mut Registry) -> HttpMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> HttpMetrics {
         let metrics = HttpMetrics::default();
         registry.register_with_unit(
             "held",
@@ -62,34 +62,34 @@ impl HttpMetrics {
     }
 
     /// Counts what is refused under load.
-    pub(in crate::server) fn shed(&self, reason: &'static str) {
+    pub(crate) fn shed(&self, reason: &'static str) {
         self.shed.get_or_create(&ByReason { reason }).inc();
     }
 
     /// The counter behind [`shed`](Self::shed), for what must cost next to nothing.
-    pub(in crate::server) fn shed_counter(&self, reason: &'static str) -> Counter {
+    pub(crate) fn shed_counter(&self, reason: &'static str) -> Counter {
         self.shed.get_or_create_owned(&ByReason { reason })
     }
 
     /// Counts what is given up because of its peer, or for another one.
-    pub(in crate::server) fn evicted(&self, reason: &'static str) {
+    pub(crate) fn evicted(&self, reason: &'static str) {
         self.evicted.get_or_create(&ByReason { reason }).inc();
     }
 
-    pub(in crate::server) fn timed_out(&self, reason: &'static str) {
+    pub(crate) fn timed_out(&self, reason: &'static str) {
         self.timed_out.get_or_create(&ByReason { reason }).inc();
     }
 
-    pub(in crate::server) fn accept_failed(&self, listener: &'static str) {
+    pub(crate) fn accept_failed(&self, listener: &'static str) {
         self.accept_errors.get_or_create(&Listener { listener }).inc();
     }
 
-    pub(in crate::server) fn opened(&self, listener: &'static str) {
+    pub(crate) fn opened(&self, listener: &'static str) {
         self.accepted.get_or_create(&Listener { listener }).inc();
         self.connections.get_or_create(&Listener { listener }).inc();
     }
 
-    pub(in crate::server) fn closed(&self, listener: &'static str) {
+    pub(crate) fn closed(&self, listener: &'static str) {
         self.connections.get_or_create(&Listener { listener }).dec();
     }
 }

@@ -27,7 +27,11 @@ pub(in crate::server) fn register(registry: &mut Registry, dropped_log_lines: Co
         "Log lines that were dropped because the log was not read",
         dropped_log_lines,
     );
-    own.register("cpus", "CPUs this process may use", ConstGauge::new(u64::try_from(workers).unwrap_or(u64::MAX)));
+    own.register(
+        "cpus",
+        "CPUs this process may use",
+        ConstGauge::new(u64::try_from(workers).unwrap_or(u64::MAX)),
+    );
     registry.register_collector(Box::new(process::Process));
 }
 

@@ -1,7 +1,7 @@
 //! Traces: spans that are sent to an OpenTelemetry collector over OTLP. What a span says is the business of whoever makes it.
 
-pub(in crate::server) mod metrics;
-pub(in crate::server) mod queue;
+pub(crate) mod metrics;
+pub(crate) mod queue;
 
 use std::{io, time::Duration};
 
@@ -50,7 +50,7 @@ impl Collector {
     }
 
     /// Puts spans in a queue.
-    pub(in crate::server) fn over(queue: Queue) -> Collector {
+    pub(crate) fn over(queue: Queue) -> Collector {
         // Unless OTEL_TRACES_SAMPLER says otherwise, what the caller samples is sampled, and what has no caller.
         let provider =
             SdkTracerProvider::builder().with_span_processor(queue.clone()).with_resource(resource()).build();
@@ -64,7 +64,7 @@ impl Collector {
     }
 
     /// What makes spans.
-    pub(in crate::server) fn tracer(&self) -> &SdkTracer {
+    pub(crate) fn tracer(&self) -> &SdkTracer {
         &self.tracer
     }
 
@@ -74,7 +74,7 @@ impl Collector {
     }
 }
 
-pub(in crate::server) fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     let resource =
         Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
     match std::env::var_os("OTEL_SERVICE_NAME") {

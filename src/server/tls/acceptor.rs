@@ -10,7 +10,7 @@ use super::metrics::TlsMetrics;
 
 /// Accepts TLS.
 #[derive(Clone)]
-pub(in crate::server) struct Acceptor {
+pub(crate) struct Acceptor {
     tls: TlsAcceptor,
     within: Duration,
     metrics: TlsMetrics,
@@ -18,24 +18,24 @@ pub(in crate::server) struct Acceptor {
 
 /// A handshake that failed, and was counted.
 #[derive(Debug)]
-pub(in crate::server) struct Failed {
+pub(crate) struct Failed {
     /// A stable key.
-    pub(in crate::server) reason: &'static str,
+    pub(crate) reason: &'static str,
     /// What is left of the connection, unless time was over.
-    pub(in crate::server) stream: Option<TcpStream>,
+    pub(crate) stream: Option<TcpStream>,
 }
 
 /// Reason of handshakes that failed because of the client's certificate.
-pub(in crate::server) const CLIENT_CERTIFICATE: &str = "client_certificate";
+pub(crate) const CLIENT_CERTIFICATE: &str = "client_certificate";
 
 impl Acceptor {
     /// Handshakes have to be done `within` this time.
-    pub(in crate::server) fn new(config: ServerConfig, within: Duration, metrics: TlsMetrics) -> Acceptor {
+    pub(crate) fn new(config: ServerConfig, within: Duration, metrics: TlsMetrics) -> Acceptor {
         Acceptor { tls: TlsAcceptor::from(Arc::new(config)), within, metrics }
     }
 
     /// Does the handshake.
-    pub(in crate::server) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failed> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failed> {
         let failed = match timeout(self.within, self.tls.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err((error, stream))) => Failed { reason: reason(&error), stream: Some(stream) },

@@ -27,7 +27,7 @@ pub(crate) struct TlsMetrics {
 
 impl TlsMetrics {
     /// Makes the series in a registry with our prefix.
-    pub(in crate::server) fn register(registry: &mut Registry) -> TlsMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> TlsMetrics {
         let metrics = TlsMetrics::default();
         registry.register_with_unit(
             "tls_certificate_not_before_timestamp",

@@ -260,28 +260,28 @@ impl Inner {
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let tree = self.tree;
         let opened = (bytes_in < LARGE_BODY).then(|| verdict::open(&held.bytes, tree));
-        let (began, reviewed) =
-            if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY) {
-                if deadline.passed() {
-                    return Err(Refusal::Deadline { read: true });
-                }
-                (opened.began, verdict::judge(active.engine.as_ref(), opened, variables))
-            } else {
-                let turn = self.turn(&held, deadline, connection).await.map_err(Refusal::Shed)?;
-                let judges = active.clone();
-                let judging = tokio::task::spawn_blocking(move || {
-                    // The turn and the memory are taken until this is done, even if nobody waits for it any more.
-                    let _turn = turn;
-                    let opened = verdict::open(&held.bytes, tree);
-                    (opened.began, verdict::judge(judges.engine.as_ref(), opened, variables))
-                });
-                match time::timeout_at(deadline.answer_by(), judging).await {
-                    Err(_) => return Err(Refusal::Deadline { read: true }),
-                    Ok(Ok(judged)) => judged,
-                    // The runtime is going down: `judge` itself contains panics.
-                    Ok(Err(_)) => return Err(Refusal::ShuttingDown),
-                }
-            };
+        let (began, reviewed) = if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY)
+        {
+            if deadline.passed() {
+                return Err(Refusal::Deadline { read: true });
+            }
+            (opened.began, verdict::judge(active.engine.as_ref(), opened, variables))
+        } else {
+            let turn = self.turn(&held, deadline, connection).await.map_err(Refusal::Shed)?;
+            let judges = active.clone();
+            let judging = tokio::task::spawn_blocking(move || {
+                // The turn and the memory are taken until this is done, even if nobody waits for it any more.
+                let _turn = turn;
+                let opened = verdict::open(&held.bytes, tree);
+                (opened.began, verdict::judge(judges.engine.as_ref(), opened, variables))
+            });
+            match time::timeout_at(deadline.answer_by(), judging).await {
+                Err(_) => return Err(Refusal::Deadline { read: true }),
+                Ok(Ok(judged)) => judged,
+                // The runtime is going down: `judge` itself contains panics.
+                Ok(Err(_)) => return Err(Refusal::ShuttingDown),
+            }
+        };
         let (result, record): Reviewed = reviewed;
         let read = record.stages.decode.map(|_| began.saturating_duration_since(pending.arrived));
         let stages = Stages { read, ..record.stages };
@@ -413,3 +413,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
         && encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"))
 }
+
+#[cfg(test)]
+mod tests;

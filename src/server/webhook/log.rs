@@ -1,14 +1,14 @@
 //! The one line of each request in the log.
 
 use super::{
-    engine::Way,
     record::{Outcome, Record, clip},
     refusal::CLIENT_GONE,
 };
+use crate::inject::CacheStatus;
 
 /// Writes the line of a request that is done.
 pub(super) fn observe(record: &Record) {
-    if record.served == Some(Way::Contradicted) {
+    if record.served == Some(CacheStatus::Stale) {
         let (namespace, owner) = (clip(&record.namespace), clip(&record.owner));
         tracing::error!(
             namespace,

@@ -11,10 +11,10 @@ use prometheus_client::{
 };
 
 use super::{
-    engine::Way,
     record::{Outcome, Record, Stages},
     refusal::{Refusal, SHED},
 };
+use crate::inject::CacheStatus;
 use crate::server::http::metrics::HttpMetrics;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -61,7 +61,7 @@ pub(crate) struct RequestMetrics {
     request_bytes: Histogram,
     patch_bytes: Histogram,
     patch_operations: Histogram,
-    /// In the order of [`Way`].
+    /// Hit, miss and stale.
     patch_cache: [Counter; 3],
 }
 
@@ -102,7 +102,13 @@ fn histogram<const N: usize>(
 fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
 where
     L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
-    M: Default + std::fmt::Debug + Send + Sync + 'static + prometheus_client::encoding::EncodeMetric + prometheus_client::metrics::TypedMetric,
+    M: Default
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+        + prometheus_client::encoding::EncodeMetric
+        + prometheus_client::metrics::TypedMetric,
 {
     let family = Family::<L, M>::default();
     registry.register(name, help, family.clone());
@@ -111,11 +117,7 @@ where
 
 impl RequestMetrics {
     /// Makes the series: Istio's in the registry itself, ours under our prefix. `panics` counts those of every part.
-    pub(in crate::server) fn register(
-        registry: &mut Registry,
-        http: HttpMetrics,
-        panics: Counter,
-    ) -> RequestMetrics {
+    pub(crate) fn register(registry: &mut Registry, http: HttpMetrics, panics: Counter) -> RequestMetrics {
         let istio_requests =
             counter(registry, "sidecar_injection_requests", "Injection requests that arrived");
         let istio_success =
@@ -132,8 +134,7 @@ impl RequestMetrics {
         let istio_time = histogram(registry, "sidecar_injection_time", TOOK, seconds.clone(), ISTIO_SECONDS);
 
         let own = registry.sub_registry_with_prefix("outrigger");
-        let requests: Family<ByOutcome, Counter> =
-            family(own, "requests", "Requests by outcome and reason");
+        let requests: Family<ByOutcome, Counter> = family(own, "requests", "Requests by outcome and reason");
         let duration = histogram(own, "request_duration", TOOK, seconds, SECONDS);
         let stages = Family::<Stage, Histogram>::new_with_constructor(|| Histogram::new(STAGE_SECONDS));
         own.register_with_unit(
@@ -150,8 +151,7 @@ impl RequestMetrics {
         let bytes = Some(Unit::Bytes);
         let request_bytes = histogram(own, "request", "Size of request bodies", bytes.clone(), BYTES);
         let patch_bytes = histogram(own, "patch", "Size of patches", bytes, BYTES);
-        let patch_operations =
-            histogram(own, "patch_operations", "Operations in patches", None, OPERATIONS);
+        let patch_operations = histogram(own, "patch_operations", "Operations in patches", None, OPERATIONS);
         let patch_cache: Family<ByResult, Counter> = family(
             own,
             "patch_cache",
@@ -182,8 +182,8 @@ impl RequestMetrics {
             request_bytes,
             patch_bytes,
             patch_operations,
-            patch_cache: [Way::Whole, Way::Replayed, Way::Contradicted]
-                .map(|way| patch_cache.get_or_create_owned(&ByResult { result: way.key() })),
+            patch_cache: [CacheStatus::Hit, CacheStatus::Miss, CacheStatus::Stale]
+                .map(|served| patch_cache.get_or_create_owned(&ByResult { result: served.key() })),
         }
     }
 
@@ -215,11 +215,11 @@ impl RequestMetrics {
             self.panics.inc();
         }
         if let Some(served) = record.served {
-            let [miss, hit, stale] = &self.patch_cache;
+            let [hit, miss, stale] = &self.patch_cache;
             let counter = match served {
-                Way::Whole => miss,
-                Way::Replayed => hit,
-                Way::Contradicted => stale,
+                CacheStatus::Hit => hit,
+                CacheStatus::Miss => miss,
+                CacheStatus::Stale => stale,
             };
             counter.inc();
         }

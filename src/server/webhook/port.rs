@@ -14,17 +14,17 @@ use crate::server::shutdown::{Phase, Watch};
 use crate::server::tls::acceptor::{Acceptor, CLIENT_CERTIFICATE};
 
 /// Serves the webhook.
-pub(in crate::server) struct Port {
-    pub(in crate::server) tls: Acceptor,
-    pub(in crate::server) http: Http<Webhook>,
-    pub(in crate::server) client_auth: Option<Arc<ClientAuth>>,
-    pub(in crate::server) phase: Watch,
+pub(crate) struct Port {
+    pub(crate) tls: Acceptor,
+    pub(crate) http: Http<Webhook>,
+    pub(crate) client_auth: Option<Arc<ClientAuth>>,
+    pub(crate) phase: Watch,
 }
 
 impl Port {
     /// Accepts connections until the server closes; each lives until its peer or a deadline ends it, it has to give way, or
     /// the server stops.
-    pub(in crate::server) async fn serve(self, listener: TcpListener, how: listener::Acceptor) {
+    pub(crate) async fn serve(self, listener: TcpListener, how: listener::Acceptor) {
         let port = Arc::new(self);
         let serve = |stream, connection: Connection| {
             let port = port.clone();

@@ -4,9 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::engine::Way;
 use super::refusal::Refusal;
-use crate::server::configuration::active::Active;
+use crate::inject::CacheStatus;
+use crate::server::configuration::slot::Active;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(crate) struct Record {
     pub(crate) reinvoked: bool,
     pub(crate) panicked: bool,
     /// How the engine found its answer, if it was asked.
-    pub(crate) served: Option<Way>,
+    pub(crate) served: Option<CacheStatus>,
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
     /// From the request's header to its answer.

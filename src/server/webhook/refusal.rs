@@ -131,15 +131,20 @@ impl Refusal {
         use Close::{No, Undrained, Yes};
         use StatusCode as Code;
         let (status, reason, retry_after, close, text) = match self {
-            Refusal::NotFound => {
-                (Code::NOT_FOUND, "NOT_FOUND", None, Undrained, "nothing is served at this path; expected POST /inject".into())
-            }
+            Refusal::NotFound => (
+                Code::NOT_FOUND,
+                "NOT_FOUND",
+                None,
+                Undrained,
+                "nothing is served at this path; expected POST /inject".into(),
+            ),
             Refusal::Unauthenticated => (
                 Code::UNAUTHORIZED,
                 UNAUTHENTICATED,
                 None,
                 Yes,
-                "the caller is not authenticated: outrigger's log says what was found, and what is accepted".into(),
+                "the caller is not authenticated: outrigger's log says what was found, and what is accepted"
+                    .into(),
             ),
             Refusal::CertificateRevoked { http2 } => (
                 Code::SERVICE_UNAVAILABLE,
@@ -148,16 +153,23 @@ impl Refusal {
                 Yes,
                 "the certificate of this connection is no longer accepted; retry on a new connection".into(),
             ),
-            Refusal::Overloaded => (Code::TOO_MANY_REQUESTS, SHED, SOON, Undrained, status::OVERLOADED_TEXT.into()),
-            Refusal::Method => {
-                (Code::METHOD_NOT_ALLOWED, "METHOD", None, Undrained, "the method is not allowed; expected POST".into())
+            Refusal::Overloaded => {
+                (Code::TOO_MANY_REQUESTS, SHED, SOON, Undrained, status::OVERLOADED_TEXT.into())
             }
+            Refusal::Method => (
+                Code::METHOD_NOT_ALLOWED,
+                "METHOD",
+                None,
+                Undrained,
+                "the method is not allowed; expected POST".into(),
+            ),
             Refusal::ContentType => (
                 Code::UNSUPPORTED_MEDIA_TYPE,
                 "CONTENT_TYPE",
                 None,
                 Undrained,
-                "the content type is not supported; expected application/json without content encoding".into(),
+                "the content type is not supported; expected application/json without content encoding"
+                    .into(),
             ),
             Refusal::Path(error) => (Code::BAD_REQUEST, "PATH", None, Undrained, error.to_string().into()),
             Refusal::BodyTooLarge { limit } => (
@@ -193,7 +205,13 @@ impl Refusal {
             ),
             Refusal::Deadline { read } => {
                 let close = if *read { No } else { Yes };
-                (Code::SERVICE_UNAVAILABLE, "DEADLINE", None, close, "not enough time is left for an answer".into())
+                (
+                    Code::SERVICE_UNAVAILABLE,
+                    "DEADLINE",
+                    None,
+                    close,
+                    "not enough time is left for an answer".into(),
+                )
             }
             Refusal::ShuttingDown => {
                 (Code::INTERNAL_SERVER_ERROR, "SHUTDOWN", None, No, "the server is shutting down".into())
@@ -303,7 +321,11 @@ mod tests {
             assert_eq!(response.status().as_u16(), status, "{refusal:?}");
             assert_eq!(refusal.reason(), reason, "{refusal:?}");
             assert_eq!(header(RETRY_AFTER), retry_after, "{refusal:?}");
-            assert_eq!((refusal.closes(false), refusal.closes(true)), (closes, closes_drained), "{refusal:?}");
+            assert_eq!(
+                (refusal.closes(false), refusal.closes(true)),
+                (closes, closes_drained),
+                "{refusal:?}"
+            );
             assert_eq!(header(ALLOW), (status == 405).then_some("POST"), "{refusal:?}");
             assert_eq!(header(WWW_AUTHENTICATE), (status == 401).then_some("Bearer"), "{refusal:?}");
             assert_eq!(header(CONTENT_TYPE), Some("application/json"), "{refusal:?}");

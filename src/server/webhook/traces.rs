@@ -4,10 +4,10 @@
 mod spans;
 
 #[cfg(feature = "otlp")]
-pub(in crate::server) use spans::{Caller, Sink, Traces};
+pub(crate) use spans::{Caller, Sink, Traces};
 
 #[cfg(not(feature = "otlp"))]
-pub(in crate::server) use absent::{Caller, Sink, Traces};
+pub(crate) use absent::{Caller, Sink, Traces};
 
 /// What stands for traces where they are not built in.
 #[cfg(not(feature = "otlp"))]
@@ -20,29 +20,30 @@ mod absent {
     use crate::server::webhook::record::Record;
 
     /// Traces that are never started.
-    pub(in crate::server) struct Traces;
+    pub(crate) struct Traces;
 
     /// Takes no spans.
-    #[derive(Clone, Copy, Debug)]
-    pub(in crate::server) struct Sink;
+    #[derive(Clone, Debug)]
+    pub(crate) struct Sink;
 
     /// Nothing.
     #[derive(Clone, Copy, Debug)]
-    pub(in crate::server) struct Caller;
+    pub(crate) struct Caller;
 
     impl Traces {
-        pub(in crate::server) fn register(_registry: &mut Registry) -> Traces {
+        pub(crate) fn register(_registry: &mut Registry) -> Traces {
             Traces
         }
 
         /// # Errors
         /// When there is a collector.
-        pub(in crate::server) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
+        pub(crate) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
             match collector {
                 None => Ok(Sink),
-                Some(_) => {
-                    Err(io::Error::new(io::ErrorKind::Unsupported, "traces need the feature `otlp` of outrigger"))
-                }
+                Some(_) => Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "traces need the feature `otlp` of outrigger",
+                )),
             }
         }
     }
@@ -54,6 +55,6 @@ mod absent {
 
         pub(in crate::server::webhook) fn observe(&self, _caller: &Caller, _record: &Record) {}
 
-        pub(in crate::server) async fn flush(&self, _within: Duration) {}
+        pub(crate) async fn flush(&self, _within: Duration) {}
     }
 }

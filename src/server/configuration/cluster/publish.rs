@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::{sync::watch::Receiver, task::JoinSet};
 
+use crate::server::configuration::build::{self, Cluster};
 use crate::server::configuration::cluster::assemble::{Gathered, Refused, Texts};
 use crate::server::configuration::cluster::events::{Recorder, Remark, Verdict};
 use crate::server::configuration::cluster::inputs::{Inputs, Reference};
@@ -14,11 +15,7 @@ use crate::server::kube::backoff as pace;
 use crate::server::kube::watch::Watcher;
 use crate::{
     config::{Nodes, Platform},
-    server::{
-        readiness::Gate,
-        supervise::Supervisor,
-        webhook::handler::{self, Cluster},
-    },
+    server::{readiness::Gate, supervise::Supervisor},
 };
 
 /// Follows the inputs.
@@ -141,7 +138,7 @@ impl Publisher {
                 return Built::Same(mesh.platform());
             }
             let (platform, nodes) = (mesh.platform(), mesh.nodes().clone());
-            match handler::loaded(mesh, &warnings, Cluster::Watched(facts)) {
+            match build::loaded(mesh, &warnings, Cluster::Watched(facts)) {
                 Ok(loaded) => Built::Other { loaded, platform, nodes },
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }

@@ -11,9 +11,9 @@ use hyper::{
     body::{Bytes, Frame},
 };
 use kube::{Client, client::Body};
+use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use super::*;

@@ -24,7 +24,7 @@ const DELAY: Duration = Duration::from_secs(1);
 
 /// The way in.
 #[derive(Clone)]
-pub(in crate::server) struct Queue {
+pub(crate) struct Queue {
     spans: mpsc::Sender<SpanData>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     counters: SpanMetrics,
@@ -36,7 +36,7 @@ impl Queue {
     ///
     /// # Errors
     /// When the thread does not start or there is no exporter.
-    pub(in crate::server) async fn start<E: SpanExporter + 'static>(
+    pub(crate) async fn start<E: SpanExporter + 'static>(
         exporter: impl FnOnce() -> io::Result<E> + Send + 'static,
         resource: Resource,
         counters: SpanMetrics,
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// Waits until everything queued so far was sent or given up.
-    pub(in crate::server) async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let (done, sent) = oneshot::channel();
         if self.flushes.send(done).await.is_ok() {
             let _ = sent.await;

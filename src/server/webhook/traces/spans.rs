@@ -21,11 +21,11 @@ use crate::server::observe::traces::{Collector, metrics::SpanMetrics};
 use crate::server::webhook::record::{Outcome, Record, Stages, clip};
 
 /// Traces that were not started yet.
-pub(in crate::server) struct Traces(SpanMetrics);
+pub(crate) struct Traces(SpanMetrics);
 
 impl Traces {
     /// Makes the series in a registry with our prefix.
-    pub(in crate::server) fn register(registry: &mut Registry) -> Traces {
+    pub(crate) fn register(registry: &mut Registry) -> Traces {
         Traces(SpanMetrics::register(registry))
     }
 
@@ -33,7 +33,7 @@ impl Traces {
     ///
     /// # Errors
     /// When its address is no URL or the thread that sends cannot be started.
-    pub(in crate::server) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
+    pub(crate) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
         let Some(endpoint) = collector else { return Ok(Sink::default()) };
         Ok(Sink(Some(Arc::new(Collector::start(endpoint, self.0).await?))))
     }
@@ -41,10 +41,10 @@ impl Traces {
 
 /// Takes spans, and sends them if there is a collector.
 #[derive(Clone, Default)]
-pub(in crate::server) struct Sink(Option<Arc<Collector>>);
+pub(crate) struct Sink(Option<Arc<Collector>>);
 
 /// The span of whoever sent a request, if that matters to anybody.
-pub(in crate::server) struct Caller(Option<Context>);
+pub(crate) struct Caller(Option<Context>);
 
 impl Sink {
     /// The span of whoever sent a request with these headers.
@@ -83,7 +83,7 @@ impl Sink {
     }
 
     /// Sends what has not been sent yet, but not for longer than this.
-    pub(in crate::server) async fn flush(&self, within: Duration) {
+    pub(crate) async fn flush(&self, within: Duration) {
         if let Some(traces) = &self.0 {
             traces.flush(within).await;
         }

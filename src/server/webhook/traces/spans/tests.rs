@@ -9,9 +9,9 @@ use opentelemetry_sdk::{error::OTelSdkResult, trace::SpanData};
 
 use super::*;
 use crate::config::Mesh;
-use crate::server::configuration::active::Active;
+use crate::server::configuration::build;
+use crate::server::configuration::slot::Active;
 use crate::server::observe::traces::{metrics::SpanMetrics, queue::Queue, resource};
-use crate::server::webhook::handler;
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ fn headers(traceparent: &str) -> HeaderMap {
 }
 
 fn active() -> Arc<Active> {
-    let engine = handler::engine(Mesh::embedded().unwrap()).unwrap();
+    let engine = build::engine(Mesh::embedded().unwrap()).unwrap();
     Arc::new(Active { engine, generation: 1, since: 0 })
 }
 
