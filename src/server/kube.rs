@@ -7,6 +7,7 @@ pub(in crate::server) mod backoff;
 pub mod client;
 pub(in crate::server) mod follow;
 pub(in crate::server) mod lease;
+pub(in crate::server) mod metrics;
 pub(in crate::server) mod request;
 mod split;
 pub(in crate::server) mod watch;

@@ -26,9 +26,9 @@ use crate::server::configuration::cluster::nodes::NodeKeeper;
 use crate::server::configuration::cluster::proxy_configs::ProxyConfigKeeper;
 use crate::server::configuration::cluster::publish::Publisher;
 use crate::server::configuration::facts::LiveFacts;
+use crate::server::kube::metrics::Watches;
 use crate::server::kube::request::{Selected, Server};
 use crate::server::kube::watch::Watcher;
-use crate::server::observe::metrics::Metrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -135,7 +135,8 @@ pub(crate) struct Targets {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) facts: Arc<LiveFacts>,
     pub(crate) readiness: Readiness,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) watches: Watches,
+    pub(crate) supervisor: Supervisor,
     pub(crate) phase: Watch,
 }
 
@@ -143,12 +144,12 @@ pub(crate) struct Targets {
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
     let Options { config_maps: source, proxy_configs, nodes, identity, timings } = options;
     let phase = targets.phase.clone();
-    let supervisor = Supervisor::new(targets.metrics.panics.clone());
+    let supervisor = targets.supervisor.clone();
     let server = Server { client, timings: timings.clone() };
     let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
     let (recorder, record) = Recorder::new(server.clone(), identity);
     let watcher = |key, selected: Selected| {
-        targets.metrics.watches.started(key);
+        targets.watches.started(key);
         idle_watcher(&server, &targets, key, selected)
     };
 
@@ -198,7 +199,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
 /// A watch that is not started yet, with its gate.
 fn idle_watcher(server: &Server, targets: &Targets, key: &'static str, selected: Selected) -> Watcher {
     let gate = targets.readiness.gate(key, &format!("{} were not listed yet", selected.named()));
-    let metrics = targets.metrics.watches.clone();
+    let metrics = targets.watches.clone();
     Watcher { server: server.clone(), selected, key, metrics, gate }
 }
 

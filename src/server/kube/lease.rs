@@ -20,8 +20,8 @@ use kube::{Api, Client, api::PostParams};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use self::record::Observed;
+use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::kube::access::{Failure, What, call};
-use crate::server::observe::metrics::certs::CertificateMetrics;
 use crate::server::readiness::Gate;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;

@@ -14,8 +14,8 @@ use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
 
 use crate::server::kube::backoff as pace;
+use crate::server::kube::metrics::Watches;
 use crate::server::kube::request::{Cause, Events, Failure, Selected, Server};
-use crate::server::observe::metrics::Watches;
 use crate::server::readiness::Gate;
 use crate::server::tls::unix_now;
 

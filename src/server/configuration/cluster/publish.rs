@@ -4,23 +4,18 @@ use std::time::Instant;
 
 use tokio::{sync::watch::Receiver, task::JoinSet};
 
+use crate::server::configuration::build::{self, Cluster};
 use crate::server::configuration::cluster::assemble::{Gathered, Refused, Texts};
 use crate::server::configuration::cluster::events::{Recorder, Remark, Verdict};
 use crate::server::configuration::cluster::inputs::{Inputs, Reference};
 use crate::server::configuration::cluster::namespaces::NamespaceKeeper;
 use crate::server::configuration::cluster::{ConfigMaps, Targets, Timings, assemble};
+use crate::server::configuration::source::Loaded;
 use crate::server::kube::backoff as pace;
 use crate::server::kube::watch::Watcher;
 use crate::{
     config::{Nodes, Platform},
-    server::{
-        readiness::Gate,
-        supervise::Supervisor,
-        webhook::{
-            engine::Loaded,
-            handler::{self, Cluster},
-        },
-    },
+    server::{readiness::Gate, supervise::Supervisor},
 };
 
 /// Follows the inputs.
@@ -143,7 +138,7 @@ impl Publisher {
                 return Built::Same(mesh.platform());
             }
             let (platform, nodes) = (mesh.platform(), mesh.nodes().clone());
-            match handler::loaded(mesh, &warnings, Cluster::Watched(facts)) {
+            match build::loaded(mesh, &warnings, Cluster::Watched(facts)) {
                 Ok(loaded) => Built::Other { loaded, platform, nodes },
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }
@@ -203,7 +198,7 @@ impl Namespaces {
         match platform {
             Platform::OpenShift => {
                 if let Some(watcher) = self.watcher.take() {
-                    targets.metrics.watches.started(watcher.key);
+                    targets.watches.started(watcher.key);
                     let facts = targets.facts.clone();
                     let begin = move || watcher.clone().run(NamespaceKeeper::new(facts.clone()));
                     self.tasks.spawn(self.supervisor.clone().keep("namespaces", begin));

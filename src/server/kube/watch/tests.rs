@@ -11,13 +11,14 @@ use hyper::{
     body::{Bytes, Frame},
 };
 use kube::{Client, client::Body};
+use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::server::configuration::cluster::Timings;
-use crate::server::observe::metrics::{Exposition, Metrics};
+use crate::server::observe::metrics;
 use crate::server::readiness::Readiness;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,7 +94,7 @@ struct Rig {
     told: mpsc::UnboundedReceiver<String>,
     asked: Arc<Mutex<Vec<(Instant, String)>>>,
     gate: Gate,
-    metrics: Arc<Metrics>,
+    registry: Registry,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -126,7 +127,8 @@ fn rig(script: Vec<Turn>) -> Rig {
     let client = Client::new(service, "default");
     let readiness = Readiness::default();
     let gate = readiness.gate("things", "not listed");
-    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
+    let mut registry = Registry::default();
+    let watches = Watches::register(metrics::own(&mut registry));
     let watcher = Watcher {
         server: Server { client, timings: timings() },
         selected: Selected {
@@ -137,13 +139,13 @@ fn rig(script: Vec<Turn>) -> Rig {
             page: 2,
         },
         key: "things",
-        metrics: metrics.watches.clone(),
+        metrics: watches.clone(),
         gate: gate.clone(),
     };
-    metrics.watches.started("things");
+    watches.started("things");
     let (sender, told) = mpsc::unbounded_channel();
     let task = tokio::spawn(watcher.run(Told { told: sender, may_be_absent: true }));
-    Rig { told, asked, gate, metrics, task }
+    Rig { told, asked, gate, registry, task }
 }
 
 async fn response(
@@ -224,7 +226,7 @@ impl Rig {
     }
 
     fn connected(&self) -> bool {
-        let text = self.metrics.encode(Exposition::Classic).unwrap();
+        let text = metrics::encode(&self.registry, metrics::Exposition::Classic).unwrap();
         text.contains("outrigger_watch_connected{resource=\"things\"} 1")
     }
 }
