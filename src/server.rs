@@ -13,8 +13,10 @@
 mod admin;
 pub mod certs;
 pub mod client_auth;
+mod clock;
 pub mod configuration;
 mod http;
+mod jitter;
 pub mod kube;
 pub mod memory;
 pub mod observe;
@@ -39,6 +41,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::server::admin::{Admin, Doorkeeper};
 use crate::server::client_auth::{Caller, ClientAuth};
+use crate::server::clock::unix_now;
 use crate::server::configuration::active::{Configuration, Slot, Unread};
 use crate::server::configuration::facts::LiveFacts;
 use crate::server::http::connection::Http;
@@ -52,8 +55,8 @@ use crate::server::readiness::Readiness;
 use crate::server::reload::Part;
 use crate::server::shutdown::{Control, Phase};
 use crate::server::supervise::Supervisor;
+use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::Problem;
-use crate::server::tls::{CertificateStore, unix_now};
 use crate::server::webhook::endpoint::Webhook;
 
 /// Why a server does not start.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use self::auth::{Denied, TokenAuth};
 use crate::server::certs::CA_BUNDLE;
+use crate::server::clock::unix_now;
 use crate::server::http::connection::{Answer, Endpoint, Response};
 use crate::server::http::state::ConnectionState;
 use crate::server::observe::log::Filter;
@@ -28,7 +29,7 @@ use crate::server::observe::metrics::{Exposition, Metrics};
 use crate::server::readiness;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
-use crate::server::tls::{CertificateStore, unix_now};
+use crate::server::tls::CertificateStore;
 
 /// What the port shows.
 pub(crate) struct Admin {

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -31,6 +31,7 @@ use self::{
     chain::{Problem, Validity, date},
     objections::Objections,
 };
+use crate::server::clock::unix_now;
 use crate::server::observe::metrics::Metrics;
 use crate::server::options::{Certificate, TlsVersion};
 use crate::server::readiness::Gate;
@@ -301,10 +302,4 @@ pub(crate) fn server_config(
     config.send_tls13_tickets = usize::from(resumes);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
-}
-
-/// Now in seconds since 1970.
-pub(crate) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

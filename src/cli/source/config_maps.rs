@@ -7,7 +7,7 @@ use kube::Api;
 
 use super::{
     super::{
-        cluster::{Asked, Kind, Session, Trouble},
+        cluster::{ApiError, Session, Target},
         failure::Failure,
     },
     from_cluster::FromCluster,
@@ -81,11 +81,10 @@ async fn own(
     name: &str,
 ) -> Result<Option<Found>, Failure> {
     let data = match data(session, namespace, name).await {
-        Err(trouble) if trouble.kind == Kind::Missing => return Ok(None),
-        Err(trouble) if trouble.kind == Kind::Forbidden && flags.bundle_config_map.is_none() => {
-            let sentence = trouble.sentence;
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if error.is_forbidden() && flags.bundle_config_map.is_none() => {
             return Err(Failure::error(format!(
-                "{sentence}; with --istio-namespace only Istio's ConfigMaps are read"
+                "{error}; with --istio-namespace only Istio's ConfigMaps are read"
             )));
         }
         data => data?,
@@ -128,7 +127,7 @@ async fn istio(
     };
     let read = async |name: &str, missing: &dyn Fn(&str) -> String| match data(session, namespace, name).await
     {
-        Err(trouble) if trouble.kind == Kind::Missing => Err(Failure::data(missing(name))),
+        Err(error) if error.is_not_found() => Err(Failure::data(missing(name))),
         data => Ok(data?),
     };
     let injector_data = read(&injector, &missing).await?;
@@ -168,7 +167,7 @@ pub(in crate::cli) async fn istio_texts(
         IstioTexts::Mesh => "mesh",
     };
     match data(session, namespace, name).await {
-        Err(trouble) if trouble.kind == Kind::Missing => Err(Failure::data(missing_istio(namespace, name))),
+        Err(error) if error.is_not_found() => Err(Failure::data(missing_istio(namespace, name))),
         data => value(&data?, namespace, name, key),
     }
 }
@@ -185,10 +184,10 @@ fn missing_istio(namespace: &str, name: &str) -> String {
     )
 }
 
-async fn data(session: &Session, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, Trouble> {
-    let asked = Asked { verb: "get", resource: "configmaps", name, namespace };
+async fn data(session: &Session, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
+    let target = Target::namespaced("configmaps", namespace, name);
     let api: Api<ConfigMap> = Api::namespaced(session.client.clone(), namespace);
-    Ok(session.call(&asked, api.get(name)).await?.data.unwrap_or_default())
+    Ok(session.call("get", &target, api.get(name)).await?.data.unwrap_or_default())
 }
 
 fn value(

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use kube::Client;
 
 use crate::server::client_auth::{ClientAuth, ConfigMapKey};
+use crate::server::configuration::cluster::config_maps;
 use crate::server::configuration::cluster::config_maps::ConfigMap;
-use crate::server::configuration::cluster::{Timings, config_maps};
-use crate::server::kube::request::Server;
+use crate::server::kube::Timings;
 use crate::server::kube::watch::{Keeper, Watcher};
 use crate::server::observe::metrics::Metrics;
 use crate::server::readiness::Readiness;
@@ -38,15 +38,15 @@ pub(crate) fn follow(
     metrics: &Arc<Metrics>,
     phase: Watch,
 ) {
-    let selected = config_maps::selected(&of.namespace, &of.name);
-    let gate = readiness.gate(KEY, &format!("{} were not listed yet", selected.named()));
+    let watched = config_maps::watched(&of.namespace, &of.name);
+    let gate = readiness.gate(KEY, &format!("{} were not listed yet", watched.target));
     if !auth.refuses() {
         // A watch that cannot be had is a remark then: nobody is refused for it.
         gate.open_with("", gate.state().problem);
     }
     metrics.watches.started(KEY);
-    let server = Server { client, timings: Timings::default() };
-    let watcher = Watcher { server, selected, key: KEY, metrics: metrics.watches.clone(), gate };
+    let timings = Timings::default();
+    let watcher = Watcher { client, watched, timings, key: KEY, metrics: metrics.watches.clone(), gate };
     let (auth, of) = (auth.clone(), of.clone());
     let supervisor = Supervisor::new(metrics.panics.clone());
     tokio::spawn(async move {

@@ -323,6 +323,7 @@ impl Webhook {
     ) -> Exchange {
         let refused = refused(deadline);
         let bytes_in = held.bytes.len();
+        let body = held.bytes.clone();
         let Some(active) = self.configuration.current() else {
             return unready(refused);
         };
@@ -358,6 +359,7 @@ impl Webhook {
                 }
             }
         };
+        let (reply, record) = self.checked(&active, &body, deadline, (reply, record)).await;
         let (response, bytes_out) = match reply {
             Reply::Review(bytes) => {
                 connection.trust();
@@ -368,6 +370,25 @@ impl Webhook {
             Reply::Fault => (refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal error"), 0),
         };
         Exchange { response, record, bytes_in, bytes_out, active: Some(active), deadline }
+    }
+
+    /// An answer as it was found, unless the pod's namespace does not ask for injection.
+    async fn checked(
+        &self,
+        active: &Active,
+        body: &[u8],
+        deadline: Deadline,
+        (reply, record): (Reply, Record),
+    ) -> (Reply, Record) {
+        let Some(selection) = self.configuration.selection() else { return (reply, record) };
+        if record.outcome != Outcome::Injected || !selection.doubts(&record.namespace) {
+            return (reply, record);
+        }
+        let Some(pod) = verdict::pod(body) else { return (reply, record) };
+        match selection.not_selected(&record.namespace, pod, deadline.half()).await {
+            Some(found) => verdict::leave_alone(active.engine.as_ref(), body, record, found.sentence),
+            None => (reply, record),
+        }
     }
 
     /// Waits until it is the turn of a large body: what is judged takes many times the memory of its text.

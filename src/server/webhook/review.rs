@@ -208,6 +208,8 @@ pub const SUBRESOURCE: &str = "SUBRESOURCE";
 pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
 /// An object that is no pod although the request is about pods.
 pub const NOT_A_POD: &str = "NOT_A_POD";
+/// A pod that the API server selects although its namespace does not ask for injection.
+pub const NAMESPACE_NOT_SELECTED: &str = "NAMESPACE_NOT_SELECTED";
 
 /// The fields that matter, as they stand in the text.
 #[derive(Default)]

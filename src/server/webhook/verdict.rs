@@ -143,6 +143,39 @@ pub(crate) fn judge(
     })
 }
 
+/// The answer to a body whose pod was injected and is to be left alone: its namespace does not ask for it.
+pub(crate) fn leave_alone(
+    engine: &dyn Engine,
+    body: &[u8],
+    record: Record,
+    sentence: String,
+) -> (Reply, Record) {
+    let Ok(Review { version, .. }) = review::parse(body) else { return (Reply::Fault, record) };
+    let mut record = Record {
+        outcome: Outcome::Skipped,
+        templates: String::new(),
+        warning_codes: Vec::new(),
+        warnings: String::new(),
+        patch: None,
+        ..record
+    };
+    let warning = Warning { code: review::NAMESPACE_NOT_SELECTED, is_shown: true, text: sentence };
+    let verdict = Verdict::Skipped { reason: review::NAMESPACE_NOT_SELECTED, warnings: vec![warning] };
+    let answer = write(verdict, engine, &mut record);
+    match answer::encode(version, &record.uid, &answer) {
+        Ok(encoded) => (Reply::Review(encoded), record),
+        Err(_) => (Reply::Fault, record),
+    }
+}
+
+/// The pod of a body, a JSON object.
+pub(crate) fn pod(body: &[u8]) -> Option<&str> {
+    match review::parse(body).ok()?.matter {
+        Matter::Pod(object) => Some(object),
+        Matter::Outside(_) => None,
+    }
+}
+
 /// Refuses a body that is nested too deep to be read, by a review if it can be made out whom to answer.
 fn too_deep(body: &[u8], error: Malformed) -> (Reply, Record) {
     let mut record = Record::new(Outcome::Error, error.reason());
