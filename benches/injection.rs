@@ -6,6 +6,7 @@
 use std::{borrow::Cow, collections::BTreeMap, hint::black_box};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use injector::overlay::Overlay;
 use outrigger::{
     config::{Mesh, Source},
     inject::{
@@ -22,7 +23,6 @@ use outrigger::{
     },
     merge::{self, Directives},
     patch,
-    template::overlay::Overlay,
     yaml::{self, Limits},
 };
 use serde_json::{Map, Value, json};

@@ -192,3 +192,6 @@ impl CertificatePolicy {
         CertificatePolicy { ca_lifetime, leaf_lifetime, overlap }
     }
 }
+
+#[cfg(test)]
+mod tests;

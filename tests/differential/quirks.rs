@@ -64,9 +64,15 @@ pub(crate) const QUIRKS: &[Quirk] = &[
                  take it away: it stays if the template has none",
         explains: |difference| {
             difference.found.iter().all(|found| {
-                ["runAsUser: ours absent, theirs", "runAsGroup: ours absent, theirs"]
-                    .iter()
-                    .any(|part| found.contains(part))
+                [
+                    "runAsUser: ours absent, theirs",
+                    "runAsGroup: ours absent, theirs",
+                    // A context that says nothing else.
+                    "/securityContext: ours absent, theirs {\"runAsUser\":",
+                    "/securityContext: ours absent, theirs {\"runAsGroup\":",
+                ]
+                .iter()
+                .any(|part| found.contains(part))
             })
         },
     },
@@ -80,6 +86,16 @@ pub(crate) const QUIRKS: &[Quirk] = &[
         },
     },
     Quirk {
+        name: "NEWER_MESH_FIELD",
+        reason: "Istio's module is built with an older istio.io/api, whose decoder drops the fields that 1.32 brought",
+        explains: |difference| {
+            difference
+                .found
+                .iter()
+                .all(|found| found.contains("/env/") && found.contains("\\\"caCertCredentialName\\\":"))
+        },
+    },
+    Quirk {
         name: "ALWAYS_WRITTEN",
         reason: "kube-inject decodes a manifest into Go's types and writes some fields although nobody said them (`port: 0` of a \
                  handler, an empty key of a list); no API server takes such an object with or without them",
@@ -89,6 +105,7 @@ pub(crate) const QUIRKS: &[Quirk] = &[
                     || found.contains("/httpGet/port: ours ") && found.ends_with(", theirs 0")
                     || found.contains(": ours absent, theirs {\"") && found.ends_with("\":{\"port\":0}}")
                     || found.ends_with("/httpGet: ours absent, theirs {\"port\":0}")
+                    || found.ends_with("/tcpSocket: ours absent, theirs {\"port\":0}")
                     || found.contains("/proxy.istio.io/overrides: ours")
                         && found.contains(r#"\"restartPolicy\":\"\""#)
                     || found.starts_with("ours refused: ")

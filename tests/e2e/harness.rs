@@ -42,7 +42,7 @@ async fn nothing_outlives_the_process_of_the_tests() {
         return;
     }
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", "e2e::harness::nothing_outlives_the_process_of_the_tests", "--nocapture"]);
+    command.args(["--exact", "harness::nothing_outlives_the_process_of_the_tests", "--nocapture"]);
     let mut child = command.env(DOOMED, "1").stdout(Stdio::piped()).spawn().expect("this program");
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
     let line = lines.map(|line| line.strip_prefix("doomed ").map(ToOwned::to_owned)).find_map(|line| line);

@@ -8,7 +8,8 @@ use std::{
 
 use outrigger::server::{
     Server,
-    cluster::{self, ConfigMaps, Timings, client::Access},
+    configuration::cluster::{self, ConfigMaps, Timings},
+    kube::client::Access,
     options::{Certificate, Options, Origin},
 };
 

@@ -10,12 +10,10 @@ use outrigger::{
 };
 use serde_json::{Map, Value};
 
-#[cfg(feature = "server")]
 use outrigger::{config::Compat, server::webhook::path};
 
 use super::equal::differences;
 pub(crate) use super::recordings::{Call, bundle, calls, namespaces, recordings, settings};
-#[cfg(feature = "server")]
 use super::{
     own_recordings::{self, RECORDINGS},
     setting,
@@ -74,7 +72,6 @@ pub(crate) fn against_recording(mesh: &Mesh, call: &Call) -> Option<Vec<String>>
     if differences.is_empty() { None } else { Some(differences) }
 }
 
-#[cfg(feature = "server")]
 /// What our answer to a call of this repository's recordings differs in.
 fn against_own_recording(mesh: &Mesh, call: &own_recordings::Call) -> Vec<String> {
     let request = PodRequest {
@@ -91,7 +88,6 @@ fn against_own_recording(mesh: &Mesh, call: &own_recordings::Call) -> Vec<String
     }
 }
 
-#[cfg(feature = "server")]
 #[test]
 fn conformance_engine_gives_istios_answer_to_every_call_of_this_repository() {
     let recordings = &*RECORDINGS;
@@ -119,7 +115,7 @@ fn conformance_engine_gives_istios_answer_to_every_call_of_this_repository() {
 #[test]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
 fn conformance_engine_gives_istios_answer_to_every_recorded_call() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let calls = calls(&folder);
     let meshes = meshes(&folder, "istio", &calls, &Map::new());
     for (setting, mesh) in meshes.iter().enumerate() {

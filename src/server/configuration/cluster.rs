@@ -198,3 +198,6 @@ impl ConfigMaps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

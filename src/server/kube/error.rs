@@ -95,7 +95,11 @@ impl Reason {
             }
             // The outer ones only say that a request failed.
             innermost = Some(error.to_string()).filter(|text| !text.is_empty()).unwrap_or(innermost);
-            cause = error.source();
+            cause = match error.downcast_ref::<std::io::Error>() {
+                // Its source is that of the error in it, which would be skipped.
+                Some(error) => error.get_ref().map(|inner| inner as &dyn Error),
+                None => error.source(),
+            };
         }
         match error {
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Reason::Unreadable(innermost),

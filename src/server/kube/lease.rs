@@ -355,19 +355,4 @@ impl Candidate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // L-10
-    #[test]
-    fn a_clock_that_is_far_off_is_corrected_and_one_that_is_near_is_not() {
-        let ours = Clock::default().now();
-        for (ahead, wanted) in [(3, 0), (-5, 0), (3600, 3600), (-3600, -3600)] {
-            let clock = Clock::default();
-            clock.note(ours + ahead);
-            let corrected = clock.now() - Clock::default().now();
-            // The second may change in between.
-            assert!((corrected - wanted).abs() <= 2, "{ahead}: {corrected}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! An API server that does as a test tells it.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
@@ -128,6 +129,114 @@ pub(in crate::server) async fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// The objects of an API server by path, with versions that count up. A watch tells what has changed when it is opened and is
+/// silent then; what is removed is found by looks and lists.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Store(Arc<Mutex<Stored>>);
+
+#[derive(Default)]
+struct Stored {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    frozen: bool,
+}
+
+impl Store {
+    /// A client of an API server with these objects.
+    pub(in crate::server) fn serve(&self) -> (Client, Requests) {
+        let store = self.clone();
+        api_server(move |asked| store.0.lock().unwrap().turn(asked))
+    }
+
+    /// From now on nothing is answered, or everything again.
+    pub(in crate::server) fn freeze(&self, frozen: bool) {
+        self.0.lock().unwrap().frozen = frozen;
+    }
+
+    pub(in crate::server) fn put(&self, path: &str, object: Value) {
+        let _ = self.0.lock().unwrap().put(path, object);
+    }
+
+    pub(in crate::server) fn get(&self, path: &str) -> Option<Value> {
+        self.0.lock().unwrap().objects.get(path).cloned()
+    }
+
+    pub(in crate::server) fn remove(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path);
+    }
+}
+
+impl Stored {
+    fn put(&mut self, path: &str, mut object: Value) -> Turn {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.objects.insert(path.to_owned(), object.clone());
+        Turn::object(object)
+    }
+
+    /// The object that a watch selects, if it has changed.
+    fn changed(&self, path: &str, query: &str) -> Vec<Value> {
+        let version = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let from =
+            query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")).unwrap_or_default();
+        let object = self.objects.get(&selected(path, query));
+        let newer = |object: &&Value| {
+            version(object["metadata"]["resourceVersion"].as_str().unwrap()) > version(from)
+        };
+        object.filter(newer).map(|object| json!({"type": "MODIFIED", "object": object})).into_iter().collect()
+    }
+
+    fn turn(&mut self, asked: &Asked) -> Turn {
+        let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+        let named = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let there = self.objects.get(path).cloned();
+        match (asked.method.as_str(), there) {
+            _ if self.frozen => Turn::Frozen,
+            _ if asked.is_watch() => Turn::Stays(self.changed(path, query)),
+            ("POST", _) => {
+                let path = format!("{path}/{}", named(&asked.body));
+                if self.objects.contains_key(&path) {
+                    Turn::refused(409)
+                } else {
+                    self.put(&path, asked.body.clone())
+                }
+            }
+            ("GET", _) if query.contains("fieldSelector") => {
+                let name = query.split("metadata.name%3D").nth(1).unwrap_or_default();
+                let name = name.split('&').next().unwrap_or_default();
+                let items: Vec<Value> =
+                    self.objects.get(&format!("{path}/{name}")).cloned().into_iter().collect();
+                Turn::object(
+                    json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}),
+                )
+            }
+            (_, None) => Turn::refused(404),
+            ("GET", Some(object)) => Turn::object(object),
+            ("PUT", Some(object)) => {
+                let version = &asked.body["metadata"]["resourceVersion"];
+                let is_old = !version.is_null() && *version != object["metadata"]["resourceVersion"];
+                if is_old { Turn::refused(409) } else { self.put(path, asked.body.clone()) }
+            }
+            // As much of an apply as webhooks need: what it has is taken over, entries by name.
+            (_, Some(mut object)) => {
+                for entry in asked.body["webhooks"].as_array().into_iter().flatten() {
+                    let all = object["webhooks"].as_array_mut().into_iter().flatten();
+                    for kept in all.filter(|kept| kept["name"] == entry["name"]) {
+                        kept["clientConfig"]["caBundle"] = entry["clientConfig"]["caBundle"].clone();
+                    }
+                }
+                self.put(path, object)
+            }
+        }
+    }
+}
+
+/// The path of the object that a field selector names.
+fn selected(path: &str, query: &str) -> String {
+    let name = query.split("metadata.name%3D").nth(1).unwrap_or_default();
+    format!("{path}/{}", name.split('&').next().unwrap_or_default())
 }

@@ -1,0 +1,310 @@
+//! The injector's own configuration: what Istio keeps under the key `config` of its injector ConfigMap.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::decode::{At, Decoder, RESERVED, Unknown, join};
+use super::error::{Fault, Place, quoted};
+use super::selector::{self, Selector};
+use super::{Absent, Compat, suggest};
+use crate::functions::FUNCTIONS;
+use gotemplate::{ParseError, Template};
+
+/// When pods are injected, and with what.
+#[derive(Debug)]
+pub struct Injector {
+    /// What happens to pods that say nothing themselves.
+    pub policy: Policy,
+    /// The templates of pods that name none, in order.
+    pub default_templates: Vec<String>,
+    /// The templates by name, ready to run.
+    pub templates: BTreeMap<String, Template>,
+    /// Names that stand for lists of templates, expanded once and not again.
+    pub aliases: BTreeMap<String, Vec<String>>,
+    /// Pods that are not injected by default: those any of these selectors matches.
+    pub never_inject: Vec<Selector>,
+    /// Pods that are injected by default: those any of these selectors matches and none of `never_inject`.
+    pub always_inject: Vec<Selector>,
+    /// Annotations every injected pod gets.
+    pub injected_annotations: BTreeMap<String, String>,
+}
+
+/// What happens to a pod that neither asks for injection nor refuses it (`InjectionPolicy`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// It is injected.
+    Enabled,
+    /// It is not.
+    Disabled,
+    /// Under [`Compat::Istio`] only: the configuration says something else, and no pod at all is injected.
+    Invalid(String),
+}
+
+/// Names and sources of the embedded templates.
+pub(super) const EMBEDDED: [(&str, &str); 4] = [
+    (
+        "gateway",
+        concat!(include_str!("../../templates/agent.tpl"), include_str!("../../templates/gateway.yaml")),
+    ),
+    (
+        "grpc-agent",
+        concat!(include_str!("../../templates/agent.tpl"), include_str!("../../templates/grpc-agent.yaml")),
+    ),
+    ("grpc-simple", include_str!("../../templates/grpc-simple.yaml")),
+    (
+        "sidecar",
+        concat!(include_str!("../../templates/agent.tpl"), include_str!("../../templates/sidecar.yaml")),
+    ),
+];
+
+const KEYS: [&str; 8] = [
+    "policy",
+    "defaultTemplates",
+    "templates",
+    "aliases",
+    "neverInjectSelector",
+    "alwaysInjectSelector",
+    "injectedAnnotations",
+    // A guard in Istio's chart against old readers; never rendered.
+    "template",
+];
+
+/// The injector's configuration as it was read, with the sources of its templates.
+pub(super) struct Read {
+    pub(super) injector: Injector,
+    pub(super) sources: BTreeMap<String, String>,
+    /// Which keys were given, for hints about values that have an effect in Istio's chart only.
+    pub(super) given: BTreeSet<&'static str>,
+}
+
+impl Policy {
+    /// The word that stands for it in a configuration.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Policy::Enabled => "enabled",
+            Policy::Disabled => "disabled",
+            Policy::Invalid(text) => text,
+        }
+    }
+}
+
+impl Read {
+    /// The configuration as it stands in a bundle.
+    pub(super) fn to_value(&self) -> Value {
+        let selectors = |all: &[Selector]| all.iter().map(Selector::to_value).collect::<Vec<_>>();
+        let mut templates: Map<String, Value> =
+            EMBEDDED.iter().map(|(name, _)| ((*name).to_owned(), Value::Null)).collect();
+        templates.extend(self.sources.iter().map(|(name, source)| (name.clone(), json!(source))));
+        json!({
+            "policy": self.injector.policy.as_str(),
+            "defaultTemplates": self.injector.default_templates,
+            "templates": templates,
+            "aliases": self.injector.aliases,
+            "neverInjectSelector": selectors(&self.injector.never_inject),
+            "alwaysInjectSelector": selectors(&self.injector.always_inject),
+            "injectedAnnotations": self.injector.injected_annotations,
+        })
+    }
+}
+
+/// Reads the injector's configuration. Types are as loose as Go's decoder has them (`UnmarshalConfig`).
+pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, compat: Compat, absent: Absent) -> Read {
+    let mut fields = decoder.fields(at, &KEYS, Unknown::Warn);
+    let mut given = BTreeSet::new();
+    let mut take = |key: &'static str| {
+        let at = fields.take(key);
+        if at.is_some() {
+            given.insert(key);
+        }
+        at
+    };
+    let policy_at = take("policy");
+    let default_templates_at = take("defaultTemplates");
+    let templates_at = take("templates");
+    let aliases_at = take("aliases");
+    let never_at = take("neverInjectSelector");
+    let always_at = take("alwaysInjectSelector");
+    let annotations_at = take("injectedAnnotations");
+
+    let policy = policy(decoder, policy_at.as_ref(), compat, absent);
+    let (templates, sources) = templates(decoder, templates_at.as_ref(), absent);
+    let aliases = aliases(decoder, aliases_at.as_ref(), &sources);
+    let default_templates =
+        default_templates(decoder, default_templates_at.as_ref(), compat, &sources, &aliases);
+    let never_inject = selectors(decoder, never_at.as_ref(), compat);
+    let always_inject = selectors(decoder, always_at.as_ref(), compat);
+    let injected_annotations = go_string_map(decoder, annotations_at.as_ref(), "a string");
+
+    let injector = Injector {
+        policy,
+        default_templates,
+        templates,
+        aliases,
+        never_inject,
+        always_inject,
+        injected_annotations,
+    };
+    Read { injector, sources, given }
+}
+
+fn policy(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, compat: Compat, absent: Absent) -> Policy {
+    let Some(at) = at else {
+        return match (compat, absent) {
+            // Go's zero value is no policy `injectRequired` knows.
+            (Compat::Istio, Absent::AsInIstio) => invalid_policy(decoder, "policy", String::new()),
+            _ => Policy::Enabled,
+        };
+    };
+    match (at.value().as_str(), compat) {
+        (Some("enabled"), _) => Policy::Enabled,
+        (Some("disabled"), _) => Policy::Disabled,
+        (_, Compat::Istio) => {
+            let text = decoder.go_string(at, "a string").unwrap_or_default();
+            invalid_policy(decoder, &at.path, text)
+        }
+        (_, Compat::Outrigger) => {
+            decoder.one_of(at, &[("enabled", ()), ("disabled", ())]);
+            Policy::Enabled
+        }
+    }
+}
+
+fn invalid_policy(decoder: &mut Decoder<'_>, path: &str, text: String) -> Policy {
+    decoder.warn(
+        path,
+        format!("found {}; accepted: enabled, disabled; as in Istio no pod is injected", quoted(&text)),
+    );
+    Policy::Invalid(text)
+}
+
+fn templates(
+    decoder: &mut Decoder<'_>,
+    at: Option<&At<'_>>,
+    absent: Absent,
+) -> (BTreeMap<String, Template>, BTreeMap<String, String>) {
+    let mut sources = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    if absent == Absent::Embedded {
+        sources.extend(EMBEDDED.map(|(name, source)| (name.to_owned(), source.to_owned())));
+    }
+    for (name, at) in at.map(|at| decoder.free_map(at)).unwrap_or_default() {
+        if at.is_null() && absent == Absent::Embedded {
+            sources.remove(&name);
+        } else if let Some(source) = decoder.go_string(&at, "the text of a template") {
+            sources.insert(name.clone(), source);
+            places.insert(name, at);
+        }
+    }
+    let mut compiled = BTreeMap::new();
+    for (name, source) in &sources {
+        match Template::parse(name, source, &FUNCTIONS) {
+            Ok(template) => {
+                compiled.insert(name.clone(), template);
+            }
+            // Reserved characters were reported by `inspect`.
+            Err(_) if source.contains(RESERVED) => {}
+            Err(error) => unusable(decoder, name, places.get(name), &error),
+        }
+    }
+    (compiled, sources)
+}
+
+/// Reports a template that does not parse, at the very place of a `|` block if it stands in one.
+fn unusable(decoder: &mut Decoder<'_>, name: &str, at: Option<&At<'_>>, error: &ParseError) {
+    let fault = Fault::Template(error.to_string());
+    let Some(at) = at else {
+        // An embedded one: tests parse them all.
+        return decoder.problem_at(None, join("injector.templates", name), fault);
+    };
+    let text = error.at.snippet.lines().next().unwrap_or_default();
+    let place = decoder.place_in_block(at.node, error.at.line, error.at.column, text);
+    decoder.problem_at(Some(place.unwrap_or(Place::from(at.node.mark))), at.path.clone(), fault);
+}
+
+fn aliases(
+    decoder: &mut Decoder<'_>,
+    at: Option<&At<'_>>,
+    templates: &BTreeMap<String, String>,
+) -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::new();
+    for (name, at) in at.map(|at| decoder.free_map(at)).unwrap_or_default() {
+        let names = names(decoder, Some(&at));
+        for (template, at) in &names {
+            if !templates.contains_key(template) {
+                let known = known(template, templates.keys().map(String::as_str));
+                let message = format!("found {}, which is no template; {known}", quoted(template));
+                decoder.warn(&at.path, message);
+            }
+        }
+        all.insert(name, names.into_iter().map(|(template, _)| template).collect());
+    }
+    all
+}
+
+fn default_templates(
+    decoder: &mut Decoder<'_>,
+    at: Option<&At<'_>>,
+    compat: Compat,
+    templates: &BTreeMap<String, String>,
+    aliases: &BTreeMap<String, Vec<String>>,
+) -> Vec<String> {
+    let names = names(decoder, at);
+    if names.is_empty() {
+        return vec!["sidecar".to_owned()];
+    }
+    for (name, at) in &names {
+        if templates.contains_key(name) || aliases.contains_key(name) {
+            continue;
+        }
+        let candidates = || templates.keys().chain(aliases.keys()).map(String::as_str);
+        if compat == Compat::Istio {
+            let known = known(name, candidates());
+            let message = format!("found {}; {known}; pods that name no template are denied", quoted(name));
+            decoder.warn(&at.path, message);
+        } else {
+            let nearest = suggest::nearest(name, candidates()).map(str::to_owned);
+            let accepted = candidates().collect::<Vec<_>>().join(", ");
+            decoder.problem(at, Fault::NotAccepted { found: quoted(name), accepted, nearest });
+        }
+    }
+    names.into_iter().map(|(name, _)| name).collect()
+}
+
+fn known<'a>(name: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
+    let near = suggest::nearest(name, candidates.clone())
+        .map(|near| format!("; nearest: {}", quoted(near)))
+        .unwrap_or_default();
+    format!("known: {}{near}", candidates.collect::<Vec<_>>().join(", "))
+}
+
+fn names<'n>(decoder: &mut Decoder<'_>, at: Option<&At<'n>>) -> Vec<(String, At<'n>)> {
+    let items = at.map(|at| decoder.list(at, "a list of template names")).unwrap_or_default();
+    items.into_iter().filter_map(|at| Some((decoder.go_string(&at, "a template name")?, at))).collect()
+}
+
+fn selectors(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, compat: Compat) -> Vec<Selector> {
+    let mut all = Vec::new();
+    for at in at.map(|at| decoder.list(at, "a list of label selectors")).unwrap_or_default() {
+        match (selector::read(decoder, &at), compat) {
+            (selector::Read::Valid(selector), _) => {
+                if selector.is_empty() {
+                    decoder.warn(&at.path, "an empty selector is passed over");
+                }
+                all.push(selector);
+            }
+            (selector::Read::Undecodable, _) => {}
+            (selector::Read::Invalid(problems), Compat::Outrigger) => decoder.problems.extend(problems),
+            (selector::Read::Invalid(problems), Compat::Istio) => {
+                let reasons = selector::reasons(&problems);
+                decoder.warn(&at.path, format!("this selector is passed over, as in Istio: {reasons}"));
+            }
+        }
+    }
+    all
+}
+
+fn go_string_map(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, accepted: &str) -> BTreeMap<String, String> {
+    let entries = at.map(|at| decoder.free_map(at)).unwrap_or_default();
+    entries.into_iter().filter_map(|(key, at)| Some((key, decoder.go_string(&at, accepted)?))).collect()
+}

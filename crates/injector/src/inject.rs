@@ -1,0 +1,502 @@
+//! The engine: from a pod to the patch that gives it a proxy, or to the reason why not.
+//!
+//! [`run`] is the whole pipeline, one line a step; webhook, manual injection, tests and benches all call it. It is pure:
+//! the same configuration, request and facts give the same answer, and nothing is read from anywhere else.
+
+use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
+
+use serde_json::{Map, Value};
+
+use self::{
+    decision::{Decision, DecisionInput, Reason},
+    decode::Undecodable,
+    openshift::ProxyIds,
+    post::PostContext,
+    reinject::Earlier,
+    warning::Warning,
+};
+use crate::{
+    config::{Compat, Mesh, Nodes, Platform, Policy, ProxyConfigs},
+    names, pod,
+};
+use istio_config::proxy;
+use strategic_merge::patch;
+
+pub mod annotation;
+mod bypass;
+pub mod check;
+mod conflict;
+pub mod context;
+pub mod decision;
+pub mod decode;
+pub mod image;
+pub mod limits;
+pub mod made;
+pub mod manual;
+pub mod native;
+pub mod openshift;
+mod outcome;
+mod overlay;
+pub mod overrides;
+pub mod post;
+mod privileges;
+pub mod reinject;
+pub mod render;
+pub mod replay;
+mod request;
+mod same_name;
+pub mod scan;
+mod scraping;
+mod unions;
+mod user_volumes;
+pub mod warning;
+mod zeros;
+
+pub use outcome::{Injection, Outcome, Refusal, Skip};
+pub use privileges::Privilege;
+pub use request::{Facts, PodRequest, Rules, Selection};
+
+/// The largest patch that is sent, in bytes: an object that large does not fit into etcd anyway (reliability I-16).
+const PATCH_LIMIT: usize = 2 << 20;
+
+/// What Istio calls a cluster without a name.
+const DEFAULT_CLUSTER: &str = "Kubernetes";
+
+static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
+
+/// A place, what must be there if anything is, and the sentence if it is not.
+type Shape = (&'static [&'static str], fn(&Value) -> bool, &'static str);
+
+/// What every pod is before anything else is: an API server has seen to it, a manifest may be anything.
+const SHAPES: [Shape; 7] = [
+    (&["metadata"], Value::is_object, "metadata is not an object"),
+    (&["metadata", "labels"], Value::is_object, "metadata.labels is not an object"),
+    (&["metadata", "annotations"], Value::is_object, "metadata.annotations is not an object"),
+    (&["spec"], Value::is_object, "spec is not an object"),
+    (&["spec", "containers"], Value::is_array, "spec.containers is not a list"),
+    (&["spec", "initContainers"], Value::is_array, "spec.initContainers is not a list"),
+    (&["spec", "volumes"], Value::is_array, "spec.volumes is not a list"),
+];
+
+/// Injects one pod, or says why not.
+///
+/// # Errors
+/// When the pod may not be created as it is: see [`Refusal`].
+pub fn run(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Result<Outcome, Refusal> {
+    run_by(Rules::Configured, mesh, request, facts)
+}
+
+/// [`run`], by rules that need not be all the configured ones.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_by(
+    rules: Rules,
+    mesh: &Mesh,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+) -> Result<Outcome, Refusal> {
+    let received = &request.pod;
+    check_shape(received)?;
+    let namespace = namespace(request);
+    let mut decision = decide(rules, mesh, received, namespace, facts);
+    let mut warnings = std::mem::take(&mut decision.warnings);
+    warnings.extend(annotation::without_effect(received, |revision| is_own_revision(mesh, revision)));
+    if !decision.inject {
+        warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
+        // Istio's kube-inject reads the ProxyConfig of every pod but those on the host's network (`IntoObject`).
+        if rules == Rules::TemplatesOnly && decision.reason != Reason::HostNetwork {
+            effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
+        }
+        return Ok(Outcome::Skipped(Skip { decision, warnings }));
+    }
+    let respelt = check_annotations(mesh, received, &mut warnings)?;
+    let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
+    let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
+
+    let mut pod = working_copy(received, namespace);
+    let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
+    let changed = in_openshift && openshift::drop_application_user(&mut pod);
+    // The working copy becomes the merged pod; what the user wrote is looked up in the pod as it was received.
+    let before = changed.then(|| pod.clone());
+    let before = before.as_ref().unwrap_or(received);
+    let mut earlier = Earlier::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
+    let status_port = post::status_port(received, &mesh_config, mesh.compat());
+    let native_by_default = native::detected(
+        mesh.native_sidecars(),
+        known_nodes(rules, mesh, &request.path_env, facts),
+        node_name(received),
+    );
+    let templates = render::select(rules, mesh, received)?;
+    let render = |earlier: &Earlier| {
+        let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
+        respell(&mut stripped, &respelt);
+        let view = render::View {
+            pod: &stripped,
+            workload: request.workload.as_ref(),
+            proxy_config: &proxy_config,
+            native_sidecars: native_by_default,
+            ids: proxy_ids(mesh, &request.path_env, facts),
+            stand_ins: request.stand_ins,
+        };
+        render::overlays(mesh, &view, &templates)
+    };
+    let mut overlays = render(&earlier)?;
+    let is_ours = mesh.compat() == Compat::Outrigger;
+    if is_ours {
+        if earlier.forget_others(|list, name| overlay::makes(&overlays, list, name)) {
+            overlays = render(&earlier)?;
+        }
+        overlay::keep_one_proxy(&mut overlays);
+        same_name::check_received(received, &overlays).map_err(Refusal::Post)?;
+        user_volumes::check_names(received, &overlays).map_err(Refusal::Annotations)?;
+    } else if let Err(offences) = user_volumes::check_names(received, &overlays) {
+        warnings.extend(offences.iter().map(doubtful));
+    }
+
+    let native =
+        native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
+    let own = is_ours.then_some(overlay::Own { pod: before, earlier: &earlier });
+    let laid = overlay::lay_over(pod, overlays, native, own, &mut warnings)?;
+    let made = laid.made;
+    let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
+    let input = overrides::Input {
+        received: before,
+        made: &made,
+        earlier: &earlier,
+        volumes: &laid.volumes,
+        interception_mode: mode,
+        compat: mesh.compat(),
+    };
+    let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
+        .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
+    if is_ours {
+        same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
+        user_volumes::check_mounts(received, &merged).map_err(Refusal::Annotations)?;
+    } else {
+        warnings.extend(user_volumes::check_mounts(received, &merged).err().iter().flatten().map(doubtful));
+    }
+    warnings.extend(merged_unions(before, &merged));
+    let context = PostContext {
+        received: before,
+        made: &made,
+        earlier: &earlier,
+        mesh_config: &mesh_config,
+        proxy_config: &proxy_config,
+        values: mesh.values(),
+        path_env: &request.path_env,
+        revision: mesh.revision(),
+        injected_annotations: match rules {
+            Rules::Configured => &mesh.injector().injected_annotations,
+            Rules::TemplatesOnly => &NO_ANNOTATIONS,
+        },
+        compat: mesh.compat(),
+    };
+    warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
+    warnings.extend(conflict::images_left_auto(&merged, "no template that is used makes it"));
+    let proxy = conflict::Proxy {
+        made: &made,
+        interception_mode: mode,
+        status_port: post::status_port(received, mesh.mesh_config(), Compat::Outrigger),
+        ids: proxy_ids(mesh, &request.path_env, facts),
+    };
+    warnings.extend(conflict::with_proxy(&merged, &proxy));
+    // What the pod would have without asking for anything, to tell what it asks for.
+    let configured = match annotated(received) {
+        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,
+        None => &proxy_config,
+    };
+    let subject = bypass::Subject {
+        received,
+        earlier: &earlier,
+        made: &made,
+        values: mesh.values(),
+        proxy_config: &proxy_config,
+        configured,
+        status_port: proxy.status_port,
+    };
+    bypass::warnings(&subject, &mut warnings);
+    let view = render::View {
+        pod: received,
+        workload: None,
+        proxy_config: configured,
+        native_sidecars: native_by_default,
+        ids: proxy.ids,
+        stand_ins: false,
+    };
+    let asked = privileges::asked(rules, mesh, &merged, &made, &view, namespace, &templates)?;
+    if privileges::are_refused(mesh) && rules == Rules::Configured && !asked.is_empty() {
+        return Err(Refusal::Privileged(asked));
+    }
+    warnings.extend(privileges::warnings(&asked));
+
+    let (operations, patch_json) =
+        finish(&mut merged, received, |pod| Undecodable::injected(pod, received, mesh, &templates))?;
+    let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
+    let injection = Injection { operations, patch_json, pod: merged, templates, decision, warnings };
+    Ok(Outcome::Injected(Box::new(injection)))
+}
+
+/// Whether a pod stays as it is whatever templates are there, and why: [`run`] as far as that, for a pod of which no more is
+/// known than its [`outline`](limits::outline).
+pub fn leaves_alone(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
+    check_shape(&request.pod).ok()?;
+    let mut decision = decide(Rules::Configured, mesh, &request.pod, namespace(request), facts);
+    let warnings = std::mem::take(&mut decision.warnings);
+    (!decision.inject).then_some(Skip { decision, warnings })
+}
+
+fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
+    let injector = mesh.injector();
+    let mut input = DecisionInput {
+        policy: injector.policy.as_str(),
+        never: &injector.never_inject,
+        always: &injector.always_inject,
+        namespace_labels: facts
+            .namespace
+            .filter(|_| facts.selection == Selection::ByLabels)
+            .map(|namespace| &namespace.labels),
+        by_pod_alone: facts.selection == Selection::ByPodAlone,
+        revision: mesh.revision(),
+        tags: mesh.revision_tags(),
+        enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
+            == Some(&Value::Bool(true)),
+        compat: mesh.compat(),
+    };
+    if rules == Rules::TemplatesOnly {
+        input = DecisionInput {
+            policy: Policy::Enabled.as_str(),
+            never: &[],
+            always: &[],
+            namespace_labels: None,
+            by_pod_alone: false,
+            ..input
+        };
+    }
+    decision::decide(pod, namespace, &input)
+}
+
+/// Checks every annotation that is read; gives the values that templates are to see in another spelling.
+fn check_annotations(
+    mesh: &Mesh,
+    pod: &Value,
+    warnings: &mut Vec<Warning>,
+) -> Result<BTreeMap<&'static str, String>, Refusal> {
+    let nothing = Map::new();
+    let map = |field: &str| {
+        pod.get("metadata")
+            .and_then(|metadata| metadata.get(field))
+            .and_then(Value::as_object)
+            .unwrap_or(&nothing)
+    };
+    let ignored = RefCell::new(Vec::new());
+    let proxy_config = |text: &str| match proxy::proxy_config_annotation(text) {
+        Ok(annotation) => {
+            ignored.replace(annotation.ignored);
+            Ok(())
+        }
+        // The offence names the annotation already.
+        Err(error) => Err(error.offences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")),
+    };
+    let accepted = annotation::check(map("annotations"), map("labels"), mesh.compat(), &proxy_config)
+        .map_err(Refusal::Annotations)?;
+    warnings.extend(ignored.take().iter().map(|offence| {
+        // Kubernetes advises 120 characters, so nothing is said twice.
+        let message = format!("{}: {offence}", names::ANNOTATION_PROXY_CONFIG);
+        Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
+    }));
+    warnings.extend(accepted.warnings);
+    Ok(accepted.respelt)
+}
+
+/// The pod's own ProxyConfig.
+fn annotated(pod: &Value) -> Option<&str> {
+    pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG)
+}
+
+/// Mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed when only the mesh speaks.
+fn effective_proxy_config<'m>(
+    rules: Rules,
+    mesh: &'m Mesh,
+    pod: &Value,
+    namespace: &str,
+    annotation: Option<&str>,
+) -> Result<Cow<'m, Value>, Refusal> {
+    let mesh_config = mesh.mesh_config();
+    if let (Rules::TemplatesOnly, Some(text)) = (rules, annotation) {
+        return proxy::annotated_mesh_default(mesh_config, text)
+            .map(Cow::Owned)
+            .map_err(|error| Refusal::ProxyConfig(error.to_string()));
+    }
+    let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
+    let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
+    // Istio's kube-inject has no resources of the cluster.
+    let none = ProxyConfigs::default();
+    let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
+    proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
+        .map_err(|error| Refusal::ProxyConfig(error.to_string()))
+}
+
+/// MeshConfig as what follows the templates reads it. Istio's kube-inject puts the pod's ProxyConfig into it (`IntoObject`):
+/// metrics and probes then go to the status port of that.
+fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &Value) -> Cow<'m, Value> {
+    let mut mesh_config = Cow::Borrowed(mesh.mesh_config());
+    if rules == Rules::TemplatesOnly
+        && pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG).is_some()
+        && let Some(fields) = mesh_config.to_mut().as_object_mut()
+    {
+        fields.insert("defaultConfig".to_owned(), proxy_config.clone());
+    }
+    mesh_config
+}
+
+/// Gives the templates the accepted spelling of a value (a list without blanks, say); what is to count as not set is taken
+/// away.
+fn respell(pod: &mut Cow<'_, Value>, respelt: &BTreeMap<&'static str, String>) {
+    if !respelt.is_empty() {
+        let annotations = pod::annotations_mut(pod.to_mut());
+        for (key, value) in respelt {
+            match value.as_str() {
+                "" => annotations.remove(*key),
+                value => annotations.insert((*key).to_owned(), Value::String(value.to_owned())),
+            };
+        }
+    }
+}
+
+/// What refuses a pod otherwise, where Istio's answer is wanted.
+fn doubtful(offence: &annotation::Offence) -> Warning {
+    Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
+}
+
+/// How many of them are named: an API server passes on a few warnings only.
+const MOST_UNION_WARNINGS: usize = 8;
+
+/// What an API server will refuse because two kinds were chosen: by user and template, as Istio leaves it, or by a template
+/// for some pods only, which no sample showed.
+fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
+    let merged = unions::offences(merged);
+    if merged.is_empty() {
+        return Vec::new();
+    }
+    let own = unions::offences(before);
+    let new = merged.iter().filter(|offence| !own.contains(offence)).take(MOST_UNION_WARNINGS);
+    new.map(|offence| Warning::new("SEVERAL_OF_ONE", offence.to_string())).collect()
+}
+
+/// The nodes a pod can come to, if they are known: those of a remote cluster, which the URL path names, are not
+/// (Istio's `nodes.ForCluster`).
+fn known_nodes<'a>(
+    rules: Rules,
+    mesh: &Mesh,
+    path_env: &BTreeMap<String, String>,
+    facts: &Facts<'a>,
+) -> Option<&'a Nodes> {
+    if rules == Rules::TemplatesOnly {
+        return None;
+    }
+    facts.nodes.filter(|_| is_of_own_cluster(mesh, path_env))
+}
+
+/// Whether a pod is of the cluster this injector is in: the URL path may name another.
+fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
+    let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
+    let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
+    let asked = path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
+    asked.is_none_or(|asked| asked == own)
+}
+
+/// Whether this injector answers to a revision or tag.
+fn is_own_revision(mesh: &Mesh, revision: &str) -> bool {
+    let own = if mesh.revision().is_empty() { "default" } else { mesh.revision() };
+    revision == own || mesh.revision_tags().iter().any(|tag| tag == revision)
+}
+
+fn node_name(pod: &Value) -> Option<&str> {
+    pod.get("spec")?.get("nodeName")?.as_str()
+}
+
+/// The proxy's IDs: OpenShift gives every namespace its own. A namespace of another cluster is not this cluster's of that
+/// name (Istio's `namespaces.ForCluster`).
+fn proxy_ids(mesh: &Mesh, path_env: &BTreeMap<String, String>, facts: &Facts<'_>) -> ProxyIds {
+    let namespace = facts.namespace.filter(|_| mesh.platform() == Platform::OpenShift);
+    let namespace = namespace.filter(|_| is_of_own_cluster(mesh, path_env));
+    openshift::proxy_ids(namespace.map(|namespace| &namespace.annotations))
+}
+
+/// What every pod is: see [`SHAPES`].
+fn check_shape(pod: &Value) -> Result<(), Refusal> {
+    if !pod.is_object() {
+        return Err(Refusal::NotAPod("it is no JSON object"));
+    }
+    let of_another = |(place, is_wanted, sentence): &Shape| {
+        pod::at(pod, place).is_some_and(|value| !value.is_null() && !is_wanted(value)).then_some(*sentence)
+    };
+    SHAPES.iter().find_map(of_another).map_or(Ok(()), |sentence| Err(Refusal::NotAPod(sentence)))
+}
+
+/// The namespace the pod says it is in, else that of the request.
+fn namespace(request: &PodRequest) -> &str {
+    match pod::namespace(&request.pod) {
+        "" => &request.namespace,
+        namespace => namespace,
+    }
+}
+
+/// The pod to work on: its namespace filled in, `managedFields` left aside (they are large, and nobody's business here).
+fn working_copy(received: &Value, namespace: &str) -> Value {
+    let mut pod = Map::new();
+    for (key, value) in received.as_object().into_iter().flatten().filter(|(key, _)| *key != METADATA) {
+        pod.insert(key.clone(), value.clone());
+    }
+    let mut metadata = Map::new();
+    for (key, value) in received.get(METADATA).and_then(Value::as_object).into_iter().flatten() {
+        if key == NAMESPACE && !namespace.is_empty() {
+            continue;
+        }
+        if key != MANAGED_FIELDS {
+            metadata.insert(key.clone(), value.clone());
+        }
+    }
+    if !namespace.is_empty() {
+        metadata.insert(NAMESPACE.to_owned(), Value::String(namespace.to_owned()));
+    }
+    pod.insert(METADATA.to_owned(), Value::Object(metadata));
+    Value::Object(pod)
+}
+
+const METADATA: &str = "metadata";
+const NAMESPACE: &str = "namespace";
+const MANAGED_FIELDS: &str = "managedFields";
+
+/// The number of operations and the text of the patch that makes the wanted pod of the received one, proved by applying
+/// it, and with nothing in it that an API server cannot decode. The namespace is the server's to fill in, and so it stays as it was received.
+fn finish(
+    wanted: &mut Value,
+    received: &Value,
+    undecodable: impl FnOnce(&Value) -> Option<Undecodable>,
+) -> Result<(usize, String), Refusal> {
+    if let Some(metadata) = wanted.get_mut(METADATA).and_then(Value::as_object_mut) {
+        metadata.remove(MANAGED_FIELDS);
+        match received.get(METADATA).and_then(|metadata| metadata.get(NAMESPACE)) {
+            Some(namespace) if metadata.get(NAMESPACE) == Some(namespace) => {}
+            Some(namespace) => {
+                metadata.insert(NAMESPACE.to_owned(), namespace.clone());
+            }
+            None => {
+                metadata.remove(NAMESPACE);
+            }
+        }
+    }
+    let operations = patch::diff(received, wanted);
+    patch::verify(received, &operations, wanted).map_err(Refusal::Unverified)?;
+    if !decode::is_decodable(&operations)
+        && let Some(undecodable) = undecodable(wanted)
+    {
+        return Err(Refusal::Undecodable(Box::new(undecodable)));
+    }
+    match patch::to_json_within(&operations, PATCH_LIMIT) {
+        Some(json) => Ok((operations.len(), json)),
+        None => Err(Refusal::PatchTooLarge { limit: PATCH_LIMIT }),
+    }
+}

@@ -1,0 +1,45 @@
+//! What templates make, by name: the containers, volumes and pull secrets of the pod that they alone would be.
+
+use serde_json::Value;
+
+use crate::pod;
+use strategic_merge::merge;
+
+/// Names of what the templates make, in order. What has no name is there with an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// In `spec.containers`.
+    pub containers: Vec<String>,
+    /// In `spec.initContainers`.
+    pub init_containers: Vec<String>,
+    /// In `spec.volumes`.
+    pub volumes: Vec<String>,
+    /// In `spec.imagePullSecrets`.
+    pub image_pull_secrets: Vec<String>,
+}
+
+impl Made {
+    /// What is in a pod that templates made.
+    pub fn of(pod: &Value) -> Made {
+        let names =
+            |list: &str| pod::spec_list(pod, list).iter().map(|item| pod::name(item).to_owned()).collect();
+        Made {
+            containers: names("containers"),
+            init_containers: names("initContainers"),
+            volumes: names("volumes"),
+            image_pull_secrets: names("imagePullSecrets"),
+        }
+    }
+
+    /// What an overlay makes, if no directive has a say in that.
+    pub(super) fn of_overlay(overlay: &Value) -> Option<Made> {
+        let is_steered = |value: &Value| value.as_object().is_some_and(merge::is_steered);
+        let lists = ["containers", "initContainers", "volumes", "imagePullSecrets"];
+        let mut objects = [Some(overlay), overlay.get("spec")].into_iter().flatten();
+        let mut items = lists.iter().flat_map(|list| pod::spec_list(overlay, list));
+        if objects.any(is_steered) || items.any(is_steered) {
+            return None;
+        }
+        Some(Made::of(overlay))
+    }
+}

@@ -1,0 +1,87 @@
+//! The templates of one configuration, specialised when they are first used.
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use gotemplate::{
+    Template,
+    absent_keys::{AbsentKeys, Keys, Lookup, MapId, Present},
+};
+
+/// Whether the pod's ProxyConfig is the mesh's, which is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It is not.
+    Configuration,
+    /// It is.
+    ProxyConfig,
+}
+
+/// `metadata.annotations` of the pod.
+pub(crate) const ANNOTATIONS: MapId = MapId(0);
+/// `metadata.labels` of the pod.
+pub(crate) const LABELS: MapId = MapId(1);
+
+/// Where templates look for keys that most pods do not have.
+pub(crate) const ABSENT_KEYS: AbsentKeys = AbsentKeys {
+    maps: &[["ObjectMeta", "Annotations"], ["ObjectMeta", "Labels"]],
+    lookups: &[
+        Lookup { function: "annotation", map: Some(ANNOTATIONS) },
+        Lookup { function: "isset", map: None },
+    ],
+};
+
+/// Specialised templates by name. They belong to one configuration and never change; there are never more than some of
+/// each, and what comes after them shares the one that knows nothing of the pod.
+#[derive(Debug, Default)]
+pub struct Specialised {
+    templates: BTreeMap<String, Variants>,
+}
+
+#[derive(Debug)]
+struct Variants {
+    keys: Keys,
+    without_proxy_config: OnceLock<Option<Template>>,
+    any: OnceLock<Option<Template>>,
+    /// Filled in order.
+    by_keys: [OnceLock<(Present, Option<Template>)>; VARIANTS],
+}
+
+const VARIANTS: usize = 32;
+
+impl Specialised {
+    /// Room for these templates.
+    pub fn new(templates: &BTreeMap<String, Template>) -> Specialised {
+        let variants = |template: &Template| Variants {
+            keys: template.keys(ABSENT_KEYS),
+            without_proxy_config: OnceLock::new(),
+            any: OnceLock::new(),
+            by_keys: Default::default(),
+        };
+        let templates = templates.iter().map(|(name, template)| (name.clone(), variants(template)));
+        Specialised { templates: templates.collect() }
+    }
+
+    /// The template of this name for a pod whose annotations and labels have these keys, made when it is first asked
+    /// for; nothing if it cannot be specialised.
+    pub fn template<'k>(
+        &self,
+        name: &str,
+        knowledge: Knowledge,
+        pod: impl IntoIterator<Item = (MapId, &'k str)>,
+        make: impl Fn(&Keys, Present) -> Option<Template>,
+    ) -> Option<&Template> {
+        let variants = self.templates.get(name)?;
+        let keys = &variants.keys;
+        if knowledge == Knowledge::Configuration {
+            return variants.without_proxy_config.get_or_init(|| make(keys, Present::ANY)).as_ref();
+        }
+        let present = keys.present(pod);
+        for slot in &variants.by_keys {
+            let (known, template) = slot.get_or_init(|| (present, make(keys, present)));
+            if *known == present {
+                return template.as_ref();
+            }
+        }
+        variants.any.get_or_init(|| make(keys, Present::ANY)).as_ref()
+    }
+}

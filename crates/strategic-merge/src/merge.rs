@@ -1,0 +1,391 @@
+//! Kubernetes' strategic merge for pods, on JSON.
+//!
+//! What apimachinery's `strategicpatch.StrategicMergePatch` does with the struct tags of `corev1.Pod`, order of
+//! elements included, and its answers are the tests (`hack/oracle/strategicmerge`). It differs where a pod that is
+//! JSON from end to end needs it to:
+//!
+//! - A field the table (`merge/schema.rs`) does not know merges by the default (maps by key, lists as a whole), and a list
+//!   in place of an object, or the other way round, is no error by itself: types are for the API server to judge.
+//!   Go refuses a patch for fields it does not know.
+//! - Nulls and directives of the patch never stay behind in the result.
+//! - The original is data: what looks like a directive there is none.
+//!
+//! To change how two lists merge, change a row of `merge/schema.rs`. This module must not know what a container is
+//! for: who wins over whom is decided by who calls it.
+
+mod directive;
+mod list;
+mod order;
+mod scalar;
+pub(crate) mod schema;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use self::directive::{Copying, Key};
+use self::scalar::{Kind, Scalar};
+pub use self::schema::key_of_list;
+use self::schema::{Merge, Type};
+use crate::place::Place;
+
+/// Whether a patch may carry directives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directives {
+    /// The patch is written by an administrator: `$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…` and
+    /// `$setElementOrder/…` are obeyed, and null deletes.
+    Honour,
+    /// The patch is user data: such keys are keys like any other, and a null says nothing, as in a typed object.
+    Literal,
+}
+
+/// Why two documents do not merge. A path is that of the patch's field or element, as `spec.containers[2].env`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The pod or the patch is no object.
+    #[error("the {document} is {found}, accepted is an object")]
+    NotAnObject {
+        /// `pod` or `patch`.
+        document: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// An element of a keyed list lacks its key.
+    #[error("{path}: an element {of} has no `{key}`, by which the elements of this list are matched")]
+    MissingMergeKey {
+        /// The list.
+        path: String,
+        /// `of the pod`, `of the patch` or `of its directive`.
+        of: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// The key of an element is a list or an object.
+    #[error("{path}: the `{key}` of an element is {found}, accepted is a string or a number")]
+    BadMergeKey {
+        /// The list.
+        path: String,
+        /// The key.
+        key: &'static str,
+        /// What its value is.
+        found: &'static str,
+    },
+    /// The elements of a list that merges are of different kinds, or of one that cannot be merged.
+    #[error("{path}: found {found} as an element, accepted is {accepted}")]
+    BadElement {
+        /// The list.
+        path: String,
+        /// What the element is.
+        found: &'static str,
+        /// What elements may be.
+        accepted: &'static str,
+    },
+    /// A directive says something that is not understood.
+    #[error("{path}: `{directive}` is {found}, accepted is {accepted}")]
+    BadDirective {
+        /// The object or list the directive is in.
+        path: String,
+        /// The directive's key.
+        directive: String,
+        /// What it says.
+        found: String,
+        /// What it may say.
+        accepted: &'static str,
+    },
+    /// A field is set that `$retainKeys` does not name.
+    #[error("{path}: `{field}` is set, but `$retainKeys` does not name it")]
+    NotRetained {
+        /// The object.
+        path: String,
+        /// The field.
+        field: String,
+    },
+    /// The elements of the patch are not in the order `$setElementOrder` says.
+    #[error("{path}: the elements of the patch are not all in `$setElementOrder`, in the same order")]
+    OrderMismatch {
+        /// The list.
+        path: String,
+    },
+    /// `$setElementOrder` for a list that is empty on both sides.
+    #[error("{path}: `$setElementOrder` has no elements to put in order")]
+    NothingToOrder {
+        /// The list.
+        path: String,
+    },
+}
+
+/// Merges a patch into a pod: Go's `strategicpatch.StrategicMergeMapPatch` for `corev1.Pod`.
+///
+/// A patch that is null changes nothing.
+///
+/// # Errors
+/// If either is no object, an element lacks the key of its list, the elements of a list are of different kinds, or a
+/// directive is not understood.
+pub fn pod(original: Value, patch: &Value, directives: Directives) -> Result<Value, Error> {
+    pod_taking(original, patch.clone(), directives)
+}
+
+/// [`pod`] with a patch that nobody needs afterwards: what is new in the pod is moved there.
+///
+/// # Errors
+/// As [`pod`].
+pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Result<Value, Error> {
+    let mut merged = match original {
+        Value::Object(object) => object,
+        Value::Null => Map::new(),
+        other => {
+            return Err(Error::NotAnObject { document: "pod", found: Kind::of(&other).name() });
+        }
+    };
+    match patch {
+        Value::Object(patch) => Merger { directives }.object(&mut merged, patch, Type::Pod, &Place::ROOT)?,
+        Value::Null => {}
+        other => return Err(Error::NotAnObject { document: "patch", found: Kind::of(&other).name() }),
+    }
+    Ok(Value::Object(merged))
+}
+
+/// Whether an object of a patch may hold a directive, all of which begin alike.
+pub fn is_steered(object: &Map<String, Value>) -> bool {
+    object.keys().any(|key| key.starts_with(directive::SIGN))
+}
+
+/// Whether an object of a patch says by a directive what happens to the fields it does not have.
+pub fn is_directed(object: &Map<String, Value>) -> bool {
+    object.contains_key(directive::PATCH) || object.contains_key(directive::RETAIN_KEYS)
+}
+
+/// One merge: what is the same all the way down.
+struct Merger {
+    directives: Directives,
+}
+
+impl Merger {
+    /// Go's `mergeMap`.
+    fn object(
+        &self,
+        original: &mut Map<String, Value>,
+        patch: Map<String, Value>,
+        ty: Type,
+        path: &Place<'_>,
+    ) -> Result<(), Error> {
+        if self.honours() && is_steered(&patch) {
+            return self.steered_object(original, patch, ty, path);
+        }
+        patch.into_iter().try_for_each(|(field, value)| self.field(original, field, value, ty, path))
+    }
+
+    /// [`Merger::object`] with directives.
+    fn steered_object(
+        &self,
+        original: &mut Map<String, Value>,
+        patch: Map<String, Value>,
+        ty: Type,
+        path: &Place<'_>,
+    ) -> Result<(), Error> {
+        if let Some(directive) = patch.get(directive::PATCH) {
+            return self.whole_object(original, &patch, directive, path);
+        }
+        self.retain_keys(original, &patch, path)?;
+        let ordered = self.ordered_lists(original, &patch, ty, path)?;
+        for (key, value) in patch {
+            match Key::of(&key) {
+                Key::Field(field) if !ordered.contains(field) => {
+                    self.field(original, key, value, ty, path)?;
+                }
+                Key::DeleteFrom(field) => self.delete_from(original, field, &value, ty, path)?,
+                Key::Nameless(directive) => return Err(nameless(directive, path)),
+                Key::Field(_) | Key::Patch | Key::RetainKeys | Key::OrderOf(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges one field of an object.
+    fn field(
+        &self,
+        original: &mut Map<String, Value>,
+        field: String,
+        value: Value,
+        ty: Type,
+        path: &Place<'_>,
+    ) -> Result<(), Error> {
+        if value.is_null() {
+            if self.honours() {
+                original.remove(&field);
+            }
+            return Ok(());
+        }
+        match (original.get_mut(&field), value) {
+            (Some(Value::Object(original)), Value::Object(patch)) => {
+                let below = match ty.field(&field) {
+                    Some(Merge::Object(below)) => below,
+                    _ => Type::Plain,
+                };
+                self.object(original, patch, below, &path.field(&field))
+            }
+            (Some(Value::Array(original)), Value::Array(patch)) => {
+                self.list(original, patch, ty.field(&field), &path.field(&field))
+            }
+            (place, value) => {
+                match (place, directive::taken(value, self.copying(Copying::Fresh))) {
+                    (Some(place), Some(value)) => *place = value,
+                    (None, Some(value)) => {
+                        original.insert(field, value);
+                    }
+                    (_, None) => {
+                        original.remove(&field);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Go's `handleDirectiveInMergeMap`.
+    fn whole_object(
+        &self,
+        original: &mut Map<String, Value>,
+        patch: &Map<String, Value>,
+        directive: &Value,
+        path: &Place<'_>,
+    ) -> Result<(), Error> {
+        match directive.as_str() {
+            Some("replace") => *original = directive::taken_object(patch.clone(), Copying::Raw),
+            Some("delete") => original.clear(),
+            _ => {
+                let accepted = "`replace` or `delete`";
+                return Err(bad_directive(directive::PATCH, said(directive), accepted, path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Go's `applyRetainKeysDirective`.
+    fn retain_keys(
+        &self,
+        original: &mut Map<String, Value>,
+        patch: &Map<String, Value>,
+        path: &Place<'_>,
+    ) -> Result<(), Error> {
+        let Some(directive) = patch.get(directive::RETAIN_KEYS) else { return Ok(()) };
+        let refused = |found: &Value| {
+            bad_directive(directive::RETAIN_KEYS, Kind::of(found).name(), "a list of field names", path)
+        };
+        let mut retained = BTreeSet::new();
+        for name in directive.as_array().ok_or_else(|| refused(directive))? {
+            // A scalar that is no string names no field; Go lets it pass.
+            if let Scalar::Text(name) = Scalar::of(name).ok_or_else(|| refused(name))? {
+                retained.insert(name);
+            }
+        }
+        for (key, value) in patch {
+            let is_data = matches!(Key::of(key), Key::Field(_));
+            if is_data && !value.is_null() && !retained.contains(key.as_str()) {
+                return Err(Error::NotRetained { path: path.dotted(), field: key.clone() });
+            }
+        }
+        original.retain(|key, _| retained.contains(key.as_str()));
+        Ok(())
+    }
+
+    /// Merges and orders the lists that have a `$setElementOrder` (Go: `mergePatchIntoOriginal`), and says which.
+    fn ordered_lists(
+        &self,
+        original: &mut Map<String, Value>,
+        patch: &Map<String, Value>,
+        ty: Type,
+        path: &Place<'_>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let mut ordered = BTreeSet::new();
+        for (key, order) in patch {
+            let Key::OrderOf(field) = Key::of(key) else { continue };
+            let path = path.field(field);
+            let not_a_list = |value: &Value| bad_directive(key, Kind::of(value).name(), "a list", &path);
+            let order = order.as_array().ok_or_else(|| not_a_list(order))?;
+            let patch = match patch.get(field) {
+                Some(value) => Some(value.as_array().ok_or_else(|| not_a_list(value))?),
+                None => None,
+            };
+            match original.get_mut(field) {
+                Some(Value::Array(original)) => {
+                    self.ordered_list(original, patch, order, ty.field(field), &path)?;
+                }
+                Some(other) => return Err(bad_directive(key, said_of(other), "for a list", &path)),
+                None => {
+                    let Some(patch) = patch else { continue };
+                    // Not quite as any other list that is new: Go checks and orders it.
+                    let mut created = directive::taken_list(patch.clone(), Copying::Fresh);
+                    self.order_created(&mut created, patch, order, ty.field(field), &path)?;
+                    original.insert(field.to_owned(), Value::Array(created));
+                }
+            }
+            ordered.insert(field.to_owned());
+        }
+        Ok(ordered)
+    }
+
+    /// `$deleteFromPrimitiveList`.
+    fn delete_from(
+        &self,
+        original: &mut Map<String, Value>,
+        field: &str,
+        elements: &Value,
+        ty: Type,
+        path: &Place<'_>,
+    ) -> Result<(), Error> {
+        if elements.is_null() {
+            original.remove(field);
+            return Ok(());
+        }
+        let path = path.field(field);
+        match (original.get_mut(field), elements) {
+            (Some(Value::Array(original)), Value::Array(elements)) => {
+                self.delete_elements(original, elements, ty.field(field), &path)
+            }
+            // Where there is no such list there is nothing to delete.
+            _ => Ok(()),
+        }
+    }
+
+    fn honours(&self) -> bool {
+        self.directives == Directives::Honour
+    }
+
+    fn copying(&self, how: Copying) -> Copying {
+        if self.honours() { how } else { Copying::Literal }
+    }
+}
+
+fn nameless(directive: &str, path: &Place<'_>) -> Error {
+    bad_directive(directive, "without a list's name", "a list's name after a slash", path)
+}
+
+fn bad_directive(
+    directive: &str,
+    found: impl Into<String>,
+    accepted: &'static str,
+    path: &Place<'_>,
+) -> Error {
+    Error::BadDirective {
+        path: path.dotted(),
+        directive: directive.to_owned(),
+        found: found.into(),
+        accepted,
+    }
+}
+
+/// What a directive says: its text, or what it is in place of one.
+fn said(directive: &Value) -> String {
+    match directive.as_str() {
+        Some(text) => format!("`{text}`"),
+        None => Kind::of(directive).name().to_owned(),
+    }
+}
+
+fn said_of(field: &Value) -> String {
+    format!("for a field that is {}", Kind::of(field).name())
+}
+
+#[cfg(test)]
+mod tests;
