@@ -12,9 +12,11 @@
 mod admin;
 pub mod certs;
 pub mod client_auth;
+mod clock;
 pub mod configuration;
 pub mod duration;
 pub mod http;
+mod jitter;
 pub mod kube;
 pub mod memory;
 pub mod observe;
@@ -37,6 +39,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use crate::server::admin::{Admin, Doorkeeper};
 use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::client_auth::{ClientAuth, metrics::ClientAuthMetrics};
+use crate::server::clock::unix_now;
 use crate::server::configuration::active::Configuration;
 use crate::server::configuration::facts::LiveFacts;
 use crate::server::configuration::metrics::ConfigurationMetrics;
@@ -52,9 +55,9 @@ use crate::server::readiness::Readiness;
 use crate::server::reloads::{CertificateFiles, ClientAuthFiles, ConfigurationFiles};
 use crate::server::shutdown::{Control, Phase};
 use crate::server::supervise::Supervisor;
+use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::Problem;
 use crate::server::tls::metrics::TlsMetrics;
-use crate::server::tls::{CertificateStore, unix_now};
 use crate::server::webhook::{endpoint::Webhook, metrics::RequestMetrics, port::Port, traces::Traces};
 
 /// Why a server does not start.

@@ -35,13 +35,14 @@ use tower::{Service, ServiceExt};
 
 use self::auth::{Denied, TokenAuth};
 use crate::server::certs::CA_BUNDLE;
+use crate::server::clock::unix_now;
 use crate::server::http::connection::{self, Answer};
 use crate::server::observe::log::Filter;
 use crate::server::observe::metrics::{self, Exposition};
 use crate::server::readiness;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
-use crate::server::tls::{CertificateStore, unix_now};
+use crate::server::tls::CertificateStore;
 
 /// Who may read metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

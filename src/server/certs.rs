@@ -2,7 +2,7 @@
 //!
 //! In reading order: `plan` (what is to be done, pure), `reconciler` (follows the Secret, serves what is in it, and writes
 //! when it leads), `content` (what is in the Secret), `change` and `issue` (new keys and certificates), `secret` (the
-//! object), `ca_bundle` (our webhooks), `repairs` (how fast), `follow`, `access` and `report` (the API server).
+//! object), `ca_bundle` (our webhooks), `repairs` (how fast) and `report` (log and Events).
 
 mod ca_bundle;
 mod change;
@@ -27,7 +27,7 @@ use self::{
     reconciler::SecretReconciler,
     report::Reporter,
 };
-use crate::server::kube::lease;
+use crate::server::kube::{events::EventSender, lease};
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -92,7 +92,10 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     let gate = readiness.gate(CA_BUNDLE, "it is not known yet whether API servers trust the certificate");
     let kept = options.kept();
     let board = CaBundleStatus::new(&kept, gate, metrics.clone());
-    let reporter = Reporter::new(client.clone(), &options);
+    let (events, write_events) = EventSender::new(client.clone(), &options.identity);
+    // Ends with the last of those that tell it something.
+    tokio::spawn(write_events);
+    let reporter = Reporter::new(events, &options);
     let (trust, trusted) = watch::channel(None);
     let (serves, serving) = watch::channel(false);
     let tools = Tools {
@@ -188,3 +191,6 @@ impl CertificatePolicy {
         CertificatePolicy { ca_lifetime, leaf_lifetime, overlap }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,10 +43,10 @@ pub(crate) use self::{
     token::bearer,
     verifier::{Verifier, no_certificate, noting, part},
 };
+use crate::server::clock::unix_now;
 use crate::server::readiness::{Gate, Readiness};
 use crate::server::reading;
 use crate::server::tls::chain::date;
-use crate::server::tls::unix_now;
 
 /// How the caller is authenticated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,10 +26,10 @@ use tokio::{
 
 use self::{content::Seen, folders::Folders, writing::Writing};
 use super::{
+    clock::unix_now,
     reading::{self, folder_of},
     shutdown::{Phase, Watch},
     supervise::Supervisor,
-    tls::unix_now,
 };
 
 /// What files are read for. Each part is followed by itself, so that a file system that hangs holds nothing else up.

@@ -15,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -35,6 +35,7 @@ use self::{
     metrics::TlsMetrics,
     objections::Objections,
 };
+use crate::server::clock::unix_now;
 use crate::server::readiness::Gate;
 
 /// Why TLS cannot be set up.
@@ -329,10 +330,4 @@ pub(crate) fn server_config(
     config.send_tls13_tickets = usize::from(resumes);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
-}
-
-/// Now in seconds since 1970.
-pub(crate) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
 use crate::server::certs;
 use crate::server::configuration::cluster;
-use crate::server::configuration::cluster::{ConfigMaps, Installation};
+use crate::server::configuration::cluster::{ConfigMaps, Installation, Selection};
 use crate::server::duration::parse_duration;
 use crate::webhook_config::{service_name, with_revision};
 
@@ -57,6 +57,9 @@ pub(super) struct InCluster {
     /// Whether nodes are watched, which tell whether native sidecars can be used
     #[arg(long, env = "OUTRIGGER_WATCH_NODES", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     watch_nodes: bool,
+    /// Whether the labels of a namespace are looked at again before its pod is injected
+    #[arg(long, env = "OUTRIGGER_SELECTION", value_name = "HOW", default_value = "verify")]
+    selection: SelectionFlag,
     /// Where the certificate comes from; without it the files of --tls-cert if given, else `controller`
     #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "FROM")]
     pub(super) certificate: Option<CertificateFlag>,
@@ -98,6 +101,15 @@ pub(super) struct InCluster {
     activation_delay: Duration,
 }
 
+/// What is thought of the API server's selection of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SelectionFlag {
+    /// A pod whose namespace clearly does not ask for injection is left alone, with a warning
+    Verify,
+    /// Every pod that is posted is injected as the configuration says
+    Trust,
+}
+
 /// Where the certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CertificateFlag {
@@ -128,6 +140,10 @@ impl InCluster {
             config_maps,
             proxy_configs: self.watch_proxy_configs,
             nodes: self.watch_nodes,
+            selection: match self.selection {
+                SelectionFlag::Verify => Selection::Verify,
+                SelectionFlag::Trust => Selection::Trust,
+            },
             identity: self.identity(),
             timings: cluster::Timings::default(),
         }

@@ -7,7 +7,7 @@ use kube::Api;
 
 use super::{
     super::{
-        cluster::{Asked, Kind, Session, Trouble},
+        cluster::{ApiError, Session, Target},
         failure::Failure,
     },
     configured::Configured,
@@ -88,11 +88,10 @@ async fn own(
     name: &str,
 ) -> Result<Option<Configured>, Failure> {
     let data = match data(session, namespace, name).await {
-        Err(trouble) if trouble.kind == Kind::Missing => return Ok(None),
-        Err(trouble) if trouble.kind == Kind::Forbidden && wanted.bundle.is_none() => {
-            let sentence = trouble.sentence;
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if error.is_forbidden() && wanted.bundle.is_none() => {
             return Err(Failure::error(format!(
-                "{sentence}; with --istio-namespace only Istio's ConfigMaps are read"
+                "{error}; with --istio-namespace only Istio's ConfigMaps are read"
             )));
         }
         data => data?,
@@ -132,7 +131,7 @@ async fn istio(
     };
     let read = async |name: &str, missing: &dyn Fn(&str) -> String| match data(session, namespace, name).await
     {
-        Err(trouble) if trouble.kind == Kind::Missing => Err(Failure::data(missing(name))),
+        Err(error) if error.is_not_found() => Err(Failure::data(missing(name))),
         data => Ok(data?),
     };
     let injector_data = read(&injector, &missing).await?;
@@ -172,7 +171,7 @@ pub(in crate::cli) async fn istio_texts(
         IstioTexts::Mesh => "mesh",
     };
     match data(session, namespace, name).await {
-        Err(trouble) if trouble.kind == Kind::Missing => Err(Failure::data(missing_istio(namespace, name))),
+        Err(error) if error.is_not_found() => Err(Failure::data(missing_istio(namespace, name))),
         data => value(&data?, namespace, name, key),
     }
 }
@@ -189,10 +188,10 @@ fn missing_istio(namespace: &str, name: &str) -> String {
     )
 }
 
-async fn data(session: &Session, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, Trouble> {
-    let asked = Asked { verb: "get", resource: "configmaps", name, namespace };
+async fn data(session: &Session, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
+    let target = Target::namespaced("configmaps", namespace, name);
     let api: Api<ConfigMap> = Api::namespaced(session.client.clone(), namespace);
-    Ok(session.call(&asked, api.get(name)).await?.data.unwrap_or_default())
+    Ok(session.call("get", &target, api.get(name)).await?.data.unwrap_or_default())
 }
 
 fn value(

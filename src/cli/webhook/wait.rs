@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, Session, Trouble},
+        cluster::{ApiError, Cluster, Reason, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -148,7 +148,7 @@ impl Wait {
         // Longer than the API server waits for the webhook, or else its answer would never be heard.
         let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, chosen.patience)
             .await
-            .map_err(|trouble| refused(name, &chosen, trouble))?;
+            .map_err(|error| refused(name, &chosen, error))?;
         let entry = &chosen.entry;
         match probe::injected_by(&pod) {
             Some(revision) if revision == self.names.revision => {
@@ -213,31 +213,30 @@ impl Wait {
     }
 }
 
-impl From<Trouble> for Missing {
-    fn from(trouble: Trouble) -> Missing {
-        match trouble.kind {
-            Kind::Silent | Kind::Unreachable => Missing::Unreachable(trouble.sentence),
-            Kind::Forbidden => Missing::ForGood(trouble.sentence),
-            _ => Missing::Yet(trouble.sentence),
+impl From<ApiError> for Missing {
+    fn from(error: ApiError) -> Missing {
+        let sentence = error.to_string();
+        match error.reason {
+            Reason::Unanswered(_) | Reason::Unreachable(_) => Missing::Unreachable(sentence),
+            Reason::Forbidden(_) => Missing::ForGood(sentence),
+            _ => Missing::Yet(sentence),
         }
     }
 }
 
 /// A pod that is refused although it may be created: what the API server says about it tells what is missing, such as a
 /// webhook that cannot be called.
-fn refused(name: &str, chosen: &Probe, trouble: Trouble) -> Missing {
-    match trouble.kind {
+fn refused(name: &str, chosen: &Probe, error: ApiError) -> Missing {
+    match error.reason {
         // It has just answered other requests.
-        Kind::Silent => Missing::Yet(format!(
+        Reason::Unanswered(_) => Missing::Yet(format!(
             "{name}: the API server answers, but not to a pod for {} within {}s: it waits for a webhook, that one              (timeoutSeconds: {}) or another",
             chosen.entry,
             chosen.patience.as_secs(),
             chosen.timeout.as_secs()
         )),
-        Kind::Forbidden => {
-            Missing::ForGood(format!("{}; accepted: that right, or --no-probe", trouble.sentence))
-        }
-        _ => Missing::from(trouble),
+        Reason::Forbidden(_) => Missing::ForGood(format!("{error}; accepted: that right, or --no-probe")),
+        _ => Missing::from(error),
     }
 }
 

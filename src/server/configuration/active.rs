@@ -1,12 +1,13 @@
 //! The configuration in use: read whole, swapped whole, and the last good one stays when a new one is refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::server::clock::unix_now;
+use crate::server::configuration::cluster::selection::SelectionCheck;
 use crate::server::configuration::metrics::ConfigurationMetrics;
 use crate::server::configuration::slot::{Active, Slot};
 use crate::server::configuration::source::{Loaded, Source};
 use crate::server::readiness::Gate;
-use crate::server::tls::unix_now;
 
 /// Why a source was not read, or what was read not applied.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,7 @@ pub(crate) struct Configuration {
     changing: Mutex<()>,
     gate: Gate,
     metrics: ConfigurationMetrics,
+    selection: OnceLock<SelectionCheck>,
 }
 
 impl Configuration {
@@ -38,12 +40,22 @@ impl Configuration {
         gate: Gate,
         metrics: ConfigurationMetrics,
     ) -> Configuration {
-        Configuration { source, current, changing: Mutex::new(()), gate, metrics }
+        Configuration { source, current, changing: Mutex::new(()), gate, metrics, selection: OnceLock::new() }
     }
 
     /// The configuration to judge one request by, if there is one; hold on to it until the request is done.
     pub(crate) fn current(&self) -> Option<Arc<Active>> {
         self.current.load_full()
+    }
+
+    /// From now on the labels of namespaces are looked at again.
+    pub(in crate::server) fn check_selection(&self, check: SelectionCheck) {
+        let _ = self.selection.set(check);
+    }
+
+    /// What looks at the labels of namespaces again, if that is wanted.
+    pub(crate) fn selection(&self) -> Option<&SelectionCheck> {
+        self.selection.get()
     }
 
     /// Reads a source and applies what it says; on an error everything stays as it is. Gives the generation. Whether the source

@@ -35,7 +35,7 @@ use super::{
     log,
     metrics::RequestMetrics,
     path,
-    record::{Record, Stages, clip},
+    record::{Outcome, Record, Stages, clip},
     refusal::{CLIENT_GONE, Refusal, Shed, UNAUTHENTICATED, json},
     traces::{Caller as TraceCaller, Sink},
     turns::{Turn, Turns},
@@ -44,6 +44,7 @@ use super::{
 use crate::inject::limits::tree_within;
 use crate::server::client_auth::{Admission, Caller};
 use crate::server::configuration::active::Configuration;
+use crate::server::configuration::slot::Active;
 use crate::server::http::budget::Claim;
 use crate::server::http::connection::{self, Arrival, Response};
 use crate::server::http::limits::{Limits, Timeouts};
@@ -256,6 +257,7 @@ impl Inner {
 
         let bytes_in = held.bytes.len();
         pending.record.bytes_in = bytes_in;
+        let text = held.bytes.clone();
         let active = self.configuration.current().ok_or(Refusal::NotReady)?;
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let tree = self.tree;
@@ -282,11 +284,30 @@ impl Inner {
                 Ok(Err(_)) => return Err(Refusal::ShuttingDown),
             }
         };
-        let (result, record): Reviewed = reviewed;
+        let (result, record) = self.checked(&active, &text, deadline, reviewed).await;
         let read = record.stages.decode.map(|_| began.saturating_duration_since(pending.arrived));
         let stages = Stages { read, ..record.stages };
         pending.record = Record { active: Some(active), bytes_in, stages, ..record };
         result
+    }
+
+    /// The answer as it was found, unless the pod's namespace does not ask for injection.
+    async fn checked(
+        &self,
+        active: &Active,
+        body: &[u8],
+        deadline: Deadline,
+        (result, record): Reviewed,
+    ) -> Reviewed {
+        let Some(selection) = self.configuration.selection() else { return (result, record) };
+        if record.outcome != Outcome::Injected || !selection.doubts(&record.namespace) {
+            return (result, record);
+        }
+        let Some(pod) = verdict::pod(body) else { return (result, record) };
+        match selection.not_selected(&record.namespace, pod, deadline.half()).await {
+            Some(found) => verdict::leave_alone(active.engine.as_ref(), body, record, found.sentence),
+            None => (result, record),
+        }
     }
 
     /// Waits until it is the turn of a large body: what is judged takes many times the memory of its text.

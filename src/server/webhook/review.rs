@@ -187,6 +187,8 @@ pub const OTHER_RESOURCE: &str = "OTHER_RESOURCE";
 pub const SUBRESOURCE: &str = "SUBRESOURCE";
 /// What is outside of the webhook's rule: anything but a creation.
 pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
+/// A pod that the API server selects although its namespace does not ask for injection.
+pub const NAMESPACE_NOT_SELECTED: &str = "NAMESPACE_NOT_SELECTED";
 
 /// The fields that matter, as they stand in the text.
 #[derive(Default)]

@@ -95,6 +95,38 @@ pub(crate) fn judge(
         .unwrap_or_else(|_| (Err(Refusal::Fault), Record { panicked: true, ..Record::failed(PANIC) }))
 }
 
+/// The answer to a body whose pod was injected and is to be left alone: its namespace does not ask for it.
+pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sentence: String) -> Reviewed {
+    let Ok(Review { version, .. }) = review::parse(body) else { return (Err(Refusal::Fault), record) };
+    let mut record = Record {
+        outcome: Outcome::Skipped,
+        templates: String::new(),
+        warning_codes: Vec::new(),
+        warnings: String::new(),
+        patch: None,
+        ..record
+    };
+    let subject = Subject {
+        namespace: std::mem::take(&mut record.namespace),
+        owner: std::mem::take(&mut record.owner),
+        reinvoked: record.reinvoked,
+        ..Subject::default()
+    };
+    let warning = Warning { code: review::NAMESPACE_NOT_SELECTED, message: sentence };
+    let skipped = Admission::skipped(review::NAMESPACE_NOT_SELECTED, subject);
+    let answer = write(Admission { warnings: vec![warning], ..skipped }, engine, &mut record);
+    let encoded = response::encode(version, &record.uid, &answer);
+    (encoded.map_err(|_| Refusal::Fault), record)
+}
+
+/// The pod of a body, a JSON object.
+pub(crate) fn pod(body: &[u8]) -> Option<&str> {
+    match review::parse(body).ok()?.asked {
+        Asked::Pod(object) => Some(object),
+        Asked::Outside(_) => None,
+    }
+}
+
 /// Refuses a body that is nested too deep to be read, by a review if it can be made out whom to answer.
 fn too_deep(body: &[u8], error: Malformed) -> Reviewed {
     let mut record = Record::failed(error.reason());
