@@ -131,7 +131,11 @@ def mutual_tls(name, mode, selector=None):
 
 
 def http_get(path, port, **fields):
-    return {"httpGet": {"path": path, "port": port, **fields}, "periodSeconds": 1}
+    return {"httpGet": {"path": path, "port": port, **fields}, **OFTEN}
+
+
+# Every second, but with time for an answer on a busy machine.
+OFTEN = {"periodSeconds": 1, "timeoutSeconds": 5}
 
 
 # Who is there all the time: a server and a client of the mesh, and a client outside of it.

@@ -98,6 +98,7 @@ def a_lost_leader_fails_no_create_but_those_on_their_way(cluster):
         time.sleep(1)
         cluster.request("DELETE", f"/api/v1/namespaces/{SYSTEM}/pods/{leader}?gracePeriodSeconds=0")
         until("it is replaced", lambda: settled(cluster) and leader not in [one["metadata"]["name"] for one in pods(cluster)], 90)
+        time.sleep(2)
     failed = sum(creates.outcomes.values()) - creates.outcomes["injected"]
     assert creates.outcomes["not injected"] == 0 and failed <= len(creates.threads), creates.outcomes
     return f"{creates.outcomes['injected']} injected, {failed} failed, the slowest {creates.slowest:.2f} s"

@@ -4,7 +4,7 @@ import subprocess
 import time
 
 from cluster import containers, is_ready, statuses, until
-from scene import ORDINARY, PROXY_CONFIG, SERVE, check, container, http_get, pod
+from scene import OFTEN, ORDINARY, PROXY_CONFIG, SERVE, check, container, http_get, pod
 
 X = "X-Probe"
 
@@ -16,7 +16,7 @@ def named(value):
 PROBED = {
     "startupProbe": http_get("/started", "http", httpHeaders=named("startup")),
     "readinessProbe": http_get("/ready", 8444, scheme="HTTPS", httpHeaders=named("readiness")),
-    "livenessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1, "failureThreshold": 2},
+    "livenessProbe": {"tcpSocket": {"port": 9000}, **OFTEN},
     "lifecycle": {
         "postStart": {"httpGet": {"path": "/post-start", "port": 8080}},
         "preStop": {"httpGet": {"path": "/pre-stop", "port": 8080}},
@@ -61,7 +61,7 @@ def probes_and_hooks_reach_the_application_beside_an_ordinary_proxy(cluster):
     return probed_through_the_agent(cluster, "probed-ordinary")
 
 
-@check(pod("grpc-probed", readinessProbe={"grpc": {"port": 8080}, "periodSeconds": 1}, livenessProbe={"exec": {"command": ["app", "true"]}, "periodSeconds": 1}))
+@check(pod("grpc-probed", readinessProbe={"grpc": {"port": 8080}, **OFTEN}, livenessProbe={"exec": {"command": ["app", "true"]}, **OFTEN}))
 def grpc_probes_reach_the_application(cluster):
     """A gRPC probe asks the application's health service; an exec probe runs in the container."""
     made = cluster.wait_ready("grpc-probed")
@@ -73,8 +73,8 @@ def grpc_probes_reach_the_application(cluster):
 
 @check(
     pod("deaf", readinessProbe=http_get("/ready", 1234)),
-    pod("deaf-tcp", readinessProbe={"tcpSocket": {"port": 1234}, "periodSeconds": 1}),
-    pod("deaf-grpc", readinessProbe={"grpc": {"port": 1234}, "periodSeconds": 1}),
+    pod("deaf-tcp", readinessProbe={"tcpSocket": {"port": 1234}, **OFTEN}),
+    pod("deaf-grpc", readinessProbe={"grpc": {"port": 1234}, **OFTEN}),
 )
 def probes_of_a_dead_port_fail(cluster):
     """Where nobody listens no probe succeeds: the agent does not answer by itself."""
@@ -92,15 +92,14 @@ def readiness_follows_the_application(cluster):
     """An application that says 503 is not ready, and is again when it says 200."""
     cluster.wait_ready("falls")
     assert cluster.call("falls", "http://127.0.0.1:8080/down").code == 0
-    until("it is not ready", lambda: not is_ready(cluster.get("Pod", "falls")), 20)
-    said = [one for one in cluster.events("falls", reason="Unhealthy") if "statuscode: 503" in one]
-    assert said, cluster.events("falls")
+    until("it is not ready", lambda: not is_ready(cluster.get("Pod", "falls")))
+    said = until("an event", lambda: [one for one in cluster.events("falls", reason="Unhealthy") if "statuscode: 503" in one])
     assert cluster.call("falls", "http://127.0.0.1:8080/up").code == 0
-    until("it is ready again", lambda: is_ready(cluster.get("Pod", "falls")), 20)
+    until("it is ready again", lambda: is_ready(cluster.get("Pod", "falls")))
     return said[0]
 
 
-@check(pod("dies", "serve", "-after", "1s", livenessProbe={"tcpSocket": {"port": 8099}, "periodSeconds": 1, "failureThreshold": 2}))
+@check(pod("dies", "serve", "-after", "1s", livenessProbe={"tcpSocket": {"port": 8099}, **OFTEN, "failureThreshold": 2}))
 def a_failing_liveness_probe_restarts_the_application_alone(cluster):
     """The application is restarted, its proxy is not."""
     restarted = until("a restart", lambda: restarts(cluster, "dies", "app") > 0 and cluster.get("Pod", "dies"))
