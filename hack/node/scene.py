@@ -138,6 +138,10 @@ def http_get(path, port, **fields):
 OFTEN = {"periodSeconds": 1, "timeoutSeconds": 5}
 
 
+# What a pod of a load asks for, so that a busy machine lets it run beside the others.
+BUSY = {"sidecar.istio.io/proxyCPU": "100m", "sidecar.istio.io/proxyMemory": "64Mi"}
+SHARE = {"requests": {"cpu": "100m", "memory": "16Mi"}}
+
 # Who is there all the time: a server and a client of the mesh, and a client outside of it.
 CAST = (
     account("server"),
@@ -145,7 +149,7 @@ CAST = (
     mutual_tls("default", "STRICT"),
     service("server", {"name": "http", "port": 80, "targetPort": 8080}, {"name": "tcp-echo", "port": 9000}),
     service("outside", namespace="plain"),
-    pod("server", spec={"serviceAccountName": "server"}),
-    pod("client", spec={"serviceAccountName": "client"}),
+    pod("server", annotations=BUSY, resources=SHARE, spec={"serviceAccountName": "server"}),
+    pod("client", annotations=BUSY, resources=SHARE, spec={"serviceAccountName": "client"}),
     pod("outside", namespace="plain"),
 )

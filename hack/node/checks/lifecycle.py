@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from cluster import containers, is_ready, run, statuses, until
-from scene import ORDINARY, PROXY_CONFIG, SERVE, check, container, http_get, job, pod, service, template, workload
+from scene import BUSY, ORDINARY, PROXY_CONFIG, SERVE, SHARE, check, container, http_get, job, pod, service, template, workload
 
 FIRST = (*SERVE, "-first", "http://server.mesh/first")
 HOLD = {**ORDINARY, PROXY_CONFIG: "{holdApplicationUntilProxyStarts: true}"}
@@ -188,7 +188,9 @@ SLEEP = {"preStop": {"sleep": {"seconds": 5}}}
 
 
 def rolling(name, annotations):
-    made = template(name, *SERVE, annotations=annotations, grace=20, lifecycle=SLEEP, readinessProbe=http_get("/ready", 8080))
+    made = template(
+        name, *SERVE, annotations={**BUSY, **annotations}, grace=20, lifecycle=SLEEP, resources=SHARE, readinessProbe=http_get("/ready", 8080)
+    )
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     return workload("Deployment", name, made, replicas=2, strategy=strategy)
 
