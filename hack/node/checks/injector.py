@@ -4,7 +4,7 @@ import collections
 import threading
 import time
 
-from cluster import Failed, containers, is_ready, statuses, until
+from cluster import Failed, containers, is_ready, output_of, statuses, until
 from scene import SERVE, check, pod, service
 
 SYSTEM = "outrigger-system"
@@ -64,6 +64,9 @@ def outrigger_runs_as_its_chart_says(cluster):
     found = pods(cluster)
     assert len(found) == 2 and all(is_ready(one) for one in found), [one["status"] for one in found]
     assert all(statuses(one)["outrigger"]["restartCount"] == 0 for one in found)
+    users = output_of("ps", "-o", "uid=", "-C", "outrigger").split()
+    assert len(users) == 2 and set(users) == {"65532"}, users
+    assert all(containers(one)["outrigger"]["securityContext"]["readOnlyRootFilesystem"] for one in found)
     webhook = cluster.request("GET", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/outrigger-sidecar-injector")
     for entry in webhook["webhooks"]:
         called = entry["clientConfig"]

@@ -274,6 +274,9 @@ def a_proxy_is_resized_in_place(cluster):
     until("it is resized", lambda: statuses(cluster.get("Pod", "resized"))["istio-proxy"].get("resources", {}).get("limits") == more["limits"])
     made = cluster.get("Pod", "resized")
     assert [one["restartCount"] for one in statuses(made).values()] == [0, 0, 0], cluster.story(made)
+    files = "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"
+    code, limit = cluster.exec("resized", "sh", "-c", f"cat {files[0]} 2>/dev/null || cat {files[1]}", container="istio-proxy")
+    assert code == 0 and int(limit) == 300 << 20, limit
     return "cpu 500m to 1500m, memory 256Mi to 300Mi, no restart"
 
 
@@ -310,12 +313,16 @@ def restricted_pods_and_shared_namespaces_are_served(cluster):
     return "200 each"
 
 
-@check(pod("annotated", *SERVE), passes=("bundle", "istio"))
+@check(pod("chosen", *SERVE, annotations=HOLD), passes=("bundle", "istio"))
 def kubectl_chooses_the_application(cluster):
-    """`kubectl logs` and `kubectl exec` without `-c` are about the application's container."""
-    cluster.wait_ready("annotated")
-    code, said = run("kubectl", "logs", "-n", "mesh", "annotated")
-    assert code == 0 and "serving on" in said, said
-    code, said = run("kubectl", "exec", "-n", "mesh", "annotated", "--", "app", "true")
+    """Beside a proxy that is the first container `kubectl logs` and `kubectl exec` without `-c` are about the application, by annotations."""
+    cluster.wait_ready("chosen")
+    code, said = run("kubectl", "logs", "-n", "mesh", "chosen")
+    assert code == 0 and "serving on" in said, said[:200]
+    code, said = run("kubectl", "exec", "-n", "mesh", "chosen", "--", "app", "true")
     assert code == 0, said
-    return "app"
+    keys = ("kubectl.kubernetes.io/default-container", "kubectl.kubernetes.io/default-logs-container")
+    cluster.patch("Pod", "chosen", {"metadata": {"annotations": dict.fromkeys(keys)}})
+    code, said = run("kubectl", "logs", "-n", "mesh", "chosen")
+    assert code == 0 and "serving on" not in said, "the application is chosen without annotations as well"
+    return "app; without the annotations istio-proxy"

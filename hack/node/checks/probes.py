@@ -51,7 +51,7 @@ def probed_through_the_agent(cluster, name):
 
 @check(pod("probed", *SERVE, ports=PORTS, **PROBED), passes=("bundle", "istio"))
 def probes_and_hooks_reach_the_application(cluster):
-    """HTTP, HTTPS and TCP probes and a postStart hook are answered by the application, with its headers, port names and TLS."""
+    """HTTP, HTTPS and TCP probes reach the application, with their headers, port names and TLS; postStart and preStop hooks go through the agent."""
     return probed_through_the_agent(cluster, "probed")
 
 
