@@ -313,6 +313,20 @@ def restricted_pods_and_shared_namespaces_are_served(cluster):
     return "200 each"
 
 
+SMALL = {"resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "300Mi"}}}
+
+
+@check(pod("whole", spec=SMALL), pod("whole-ordinary", annotations=ORDINARY, spec=SMALL))
+def pods_with_limits_of_their_own_start(cluster):
+    """A pod whose own limits (`spec.resources`) are below the proxy's default ones starts, with a native and with an ordinary proxy."""
+    limits = []
+    for name in ("whole", "whole-ordinary"):
+        made = cluster.wait_ready(name)
+        assert cluster.reach(name, "http://server.mesh/").header("X-Forwarded-Client-Cert")
+        limits.append(json.dumps(containers(made)["istio-proxy"]["resources"].get("limits")))
+    return f"limits of the proxies: {', '.join(limits)}"
+
+
 @check(pod("chosen", *SERVE, annotations=HOLD), passes=("bundle", "istio"))
 def kubectl_chooses_the_application(cluster):
     """Beside a proxy that is the first container `kubectl logs` and `kubectl exec` without `-c` are about the application, by annotations."""

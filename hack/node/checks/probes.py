@@ -1,5 +1,6 @@
 """Probes and hooks under STRICT: the kubelet has no identity, so it asks the agent, which asks the application."""
 
+import json
 import subprocess
 import time
 
@@ -130,6 +131,17 @@ def the_status_port_may_be_another(cluster):
     return f"{probe['path']} at 15030"
 
 
+@check(pod("elsewhere"))
+def a_probe_of_another_host_asks_that_host(cluster):
+    """A probe that names another host is answered by that host, as without a proxy."""
+    # Its address is known only now.
+    cluster.delete("Pod", "elsewhere")
+    cluster.create(pod("elsewhere", readinessProbe=http_get("/ready", 8080, host=cluster.address("outside", "plain"))))
+    probe = containers(cluster.wait_ready("elsewhere"))["app"]["readinessProbe"]["httpGet"]
+    assert probe["port"] == 8080, probe
+    return f"{probe['host']}:8080, ready"
+
+
 HELPER = container(
     "serve", "-port", "8090", name="helper", restartPolicy="Always", ports=[{"name": "helper", "containerPort": 8090}], startupProbe=http_get("/helper", "helper"),
 )
@@ -144,3 +156,13 @@ def a_native_helper_is_probed_beside_a_native_proxy(cluster):
     assert statuses(made)["helper"]["restartCount"] == 0
     assert "GET /helper" in cluster.logs("helped", "helper")
     return ", ".join(names)
+
+
+@check(pod("helped-ordinary", annotations=ORDINARY, spec={"initContainers": [HELPER]}))
+def a_native_helper_starts_before_an_ordinary_proxy(cluster):
+    """Its startup probe is not sent through a proxy that only starts when it has succeeded."""
+    made = cluster.wait_ready("helped-ordinary")
+    helper = containers(made)["helper"]
+    assert helper["startupProbe"]["httpGet"]["path"] == "/helper", helper["startupProbe"]
+    assert statuses(made)["helper"]["restartCount"] == 0
+    return json.dumps(helper["startupProbe"]["httpGet"])
