@@ -21,7 +21,7 @@ class Check:
     objects: tuple
     # It disturbs others: it runs when they are done, and alone.
     alone: bool
-    # With which installation it runs: "bundle", "istio", or both.
+    # With which installations it runs: "bundle", "istio", "pack".
     passes: tuple
     # The fault for which it fails. One that passes nevertheless fails the run, so that this is removed.
     known: str
