@@ -80,7 +80,8 @@ class Cluster:
                 raise Failed(answer.status, json.loads(content).get("message", ""))
             except ValueError:
                 raise Failed(answer.status, content.decode(errors="replace")) from None
-        return json.loads(content) if content[:1] in b"{[" and content else content.decode()
+        is_document = answer.headers.get("Content-Type", "").startswith("application/json")
+        return json.loads(content) if is_document else content.decode(errors="replace")
 
     def path(self, kind, namespace, name=""):
         version, plural = RESOURCES[kind]
