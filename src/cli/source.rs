@@ -4,6 +4,7 @@
 //! embedded defaults: without a word about a cluster nothing leaves this machine.
 
 mod config_maps;
+mod configured;
 mod from_cluster;
 mod snapshot;
 
@@ -12,13 +13,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::from_cluster::FromCluster;
-use super::{failure::Failure, files, report, report::Color};
-use crate::{
-    config::{Mesh, Source as Text, Warning},
-    inject::check,
-};
+use super::{failure::Failure, files};
+use crate::config::{Mesh, Source as Text};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
+pub(super) use configured::{Configured, Purpose};
 
 /// The flags that choose a configuration.
 #[derive(Debug, Args)]
@@ -28,23 +27,6 @@ pub(super) struct Source {
     bundle: Option<PathBuf>,
     #[command(flatten)]
     from: FromCluster,
-}
-
-/// A configuration and where it is from.
-pub(super) struct Configured {
-    pub(super) mesh: Mesh,
-    pub(super) warnings: Vec<Warning>,
-    /// Where it is from, for people.
-    pub(super) origin: String,
-}
-
-/// What a configuration is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To see what it says.
-    Show,
-    /// To decide about pods as the API server and the injector together do, for which the namespaces' labels count.
-    Decide,
 }
 
 impl Source {
@@ -57,21 +39,6 @@ impl Source {
             return self.from.load(purpose);
         }
         bundle(from_environment().as_deref())
-    }
-}
-
-impl Configured {
-    /// Says on stderr which configuration it is, and what is odd about it.
-    pub(super) fn report(&self, color: Color) {
-        report::origin(&self.origin, color);
-        report::configuration(&self.warnings, color);
-    }
-
-    /// Makes the check that the server makes before it takes a configuration into use; gives its remarks.
-    pub(super) fn check(&self) -> Result<Vec<Warning>, Failure> {
-        let remarks = check::check(&self.mesh).map_err(|error| Failure::data(error.to_string()))?;
-        let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };
-        Ok(remarks.iter().map(told).collect())
     }
 }
 

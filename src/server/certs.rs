@@ -8,6 +8,7 @@ mod ca_bundle;
 mod change;
 mod content;
 mod issue;
+pub(in crate::server) mod metrics;
 mod plan;
 mod reconciler;
 mod repairs;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 
+use self::metrics::CertificateMetrics;
 use self::{
     ca_bundle::{CaBundleStatus, Kept, Tools},
     plan::CertificatePolicy,
@@ -26,8 +28,6 @@ use self::{
     report::Reporter,
 };
 use crate::server::kube::{events::EventSender, lease};
-use crate::server::observe::metrics::Metrics;
-use crate::server::observe::metrics::certs::CertificateMetrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -72,16 +72,15 @@ pub struct Options {
 pub(crate) struct Targets {
     pub(crate) certificate: Arc<CertificateStore>,
     pub(crate) readiness: Readiness,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: CertificateMetrics,
+    pub(crate) supervisor: Supervisor,
     pub(crate) phase: Watch,
 }
 
 /// Starts the controller; it runs until the server stops, and gives the Lease back when it drains. Gates are there when
 /// this returns. That of the lead is open, because a server that does not lead serves as well as one that does.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
-    let Targets { certificate, readiness, metrics, phase } = targets;
-    let supervisor = Supervisor::new(metrics.panics.clone());
-    let metrics = metrics.certs.clone();
+    let Targets { certificate, readiness, metrics, supervisor, phase } = targets;
     let gate = readiness.gate("leader", "nobody is known to lead yet");
     let lease = lease::Options {
         namespace: options.namespace.clone(),

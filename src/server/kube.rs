@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(in crate::server) mod events;
 pub(in crate::server) mod follow;
 pub(in crate::server) mod lease;
+pub(in crate::server) mod metrics;
 pub(crate) mod request;
 #[cfg(test)]
 pub(in crate::server) mod scripted;

@@ -28,9 +28,10 @@
 //! - [`pod`]: views over a pod as JSON.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
-//! - `seen`: what was met before, for the stores that keep what comes back.
+//! - `doorkeeper`: what was met before, for the caches that keep what comes back.
 
 pub mod config;
+mod doorkeeper;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;
@@ -41,6 +42,5 @@ pub mod pem;
 pub mod pod;
 mod quantity;
 mod rfc3339;
-mod seen;
 pub mod specialised;
 pub mod webhook_config;

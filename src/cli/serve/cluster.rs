@@ -8,7 +8,7 @@ use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
 use crate::server::certs;
 use crate::server::configuration::cluster;
 use crate::server::configuration::cluster::{ConfigMaps, Installation, Selection};
-use crate::server::options::parse_duration;
+use crate::server::duration::parse_duration;
 use crate::webhook_config::{service_name, with_revision};
 
 /// What is watched in the cluster, and how the certificate is kept.

@@ -13,18 +13,17 @@ use super::{
         cluster::{ApiError, Session, Target},
         failure::Failure,
     },
-    Configured, Purpose,
-    config_maps::Found,
+    configured::{Configured, Purpose},
 };
 use crate::config::{Mesh, NativeSidecars, Platform, Source, Warning};
 
 /// The configuration with the facts of the cluster.
 pub(super) async fn complete(
     session: &Session,
-    found: Found,
+    found: Configured,
     purpose: Purpose,
 ) -> Result<Configured, Failure> {
-    let Found { mesh, mut warnings, origin } = found;
+    let Configured { mesh, mut warnings, origin } = found;
     let Value::Object(mut bundle) = mesh.effective_bundle() else {
         return Err(Failure::data(format!("{origin}: found no bundle")));
     };

@@ -18,7 +18,7 @@ use super::{
     settings::Names,
 };
 use crate::{
-    server::options::parse_duration,
+    server::duration::parse_duration,
     webhook_config::{self, entries, is_ours},
 };
 

@@ -12,6 +12,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::server::certs::ca_bundle::{CaBundleStatus, Trust};
 use crate::server::certs::change::carry_out;
 use crate::server::certs::content::Content;
+use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::certs::plan::{
     Action, CertificatePolicy, Observed, Plan, Propagation, Why, plan, worrying,
 };
@@ -23,7 +24,6 @@ use crate::server::jitter;
 use crate::server::kube::follow::{Follower, Sight};
 use crate::server::kube::lease::Clock;
 use crate::server::kube::request::{TIMEOUT, Target, call};
-use crate::server::observe::metrics::certs::CertificateMetrics;
 use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::{date, span};
 

@@ -1,11 +1,13 @@
 //! The controller against an API server that keeps what is written. Time is paused.
 
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::server::kube::scripted::{Requests, Store, until};
 use crate::server::readiness::Gate;
 use crate::server::shutdown::Control;
+use crate::server::tls::metrics::TlsMetrics;
 
 const SECRET: &str = "/api/v1/namespaces/ours/secrets/certificate";
 const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/injector";
@@ -15,7 +17,7 @@ struct Rig {
     requests: Requests,
     certificate: Arc<CertificateStore>,
     readiness: Readiness,
-    metrics: Arc<Metrics>,
+    panics: Counter,
     gate: Gate,
     _phase: Control,
 }
@@ -31,10 +33,11 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
     let webhooks: Vec<Value> = bundles.iter().map(webhook).collect();
     store.put(WEBHOOKS, json!({"metadata": {"name": "injector"}, "webhooks": webhooks}));
     let (client, requests) = store.serve();
-    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
+    let (mut registry, panics) = (Registry::default(), Counter::default());
     let readiness = Readiness::default();
     let gate = readiness.gate("certificate", "there is none");
-    let certificate = Arc::new(CertificateStore::new(gate.clone(), metrics.clone()).unwrap());
+    let certificate =
+        Arc::new(CertificateStore::new(gate.clone(), TlsMetrics::register(&mut registry)).unwrap());
     let phase = Control::new();
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let options = Options {
@@ -55,11 +58,12 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
     let targets = Targets {
         certificate: certificate.clone(),
         readiness: readiness.clone(),
-        metrics: metrics.clone(),
+        metrics: CertificateMetrics::register(&mut registry),
+        supervisor: Supervisor::new(panics.clone()),
         phase: phase.watch(),
     };
     start(client, options, targets);
-    Rig { store, requests, certificate, readiness, metrics, gate, _phase: phase }
+    Rig { store, requests, certificate, readiness, panics, gate, _phase: phase }
 }
 
 impl Rig {
@@ -89,7 +93,7 @@ async fn a_secret_is_made_served_and_trusted() {
     until("replicas are trusted", || rig.readiness.states().iter().all(|(_, state)| state.open)).await;
     let events = |reason: &str| rig.requests.all().iter().any(|asked| asked.body["reason"] == reason);
     until("it is told", || events("CertificateIssued")).await;
-    assert_eq!(rig.metrics.panics.get(), 0);
+    assert_eq!(rig.panics.get(), 0);
 }
 
 // T-16

@@ -8,8 +8,8 @@ use crate::server::client_auth::{ClientAuth, ConfigMapKey};
 use crate::server::configuration::cluster::config_maps;
 use crate::server::configuration::cluster::config_maps::ConfigMap;
 use crate::server::kube::Timings;
+use crate::server::kube::metrics::Watches;
 use crate::server::kube::watch::{Keeper, Watcher};
-use crate::server::observe::metrics::Metrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -35,7 +35,8 @@ pub(crate) fn follow(
     of: &ConfigMapKey,
     auth: &Arc<ClientAuth>,
     readiness: &Readiness,
-    metrics: &Arc<Metrics>,
+    watches: &Watches,
+    supervisor: Supervisor,
     phase: Watch,
 ) {
     let watched = config_maps::watched(&of.namespace, &of.name);
@@ -44,11 +45,10 @@ pub(crate) fn follow(
         // A watch that cannot be had is a remark then: nobody is refused for it.
         gate.open_with("", gate.state().problem);
     }
-    metrics.watches.started(KEY);
+    watches.started(KEY);
     let timings = Timings::default();
-    let watcher = Watcher { client, watched, timings, key: KEY, metrics: metrics.watches.clone(), gate };
+    let watcher = Watcher { client, watched, timings, key: KEY, metrics: watches.clone(), gate };
     let (auth, of) = (auth.clone(), of.clone());
-    let supervisor = Supervisor::new(metrics.panics.clone());
     tokio::spawn(async move {
         let begin = || watcher.clone().run(ClientCaKeeper::new(auth.clone(), of.clone()));
         tokio::select! {

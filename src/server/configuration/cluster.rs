@@ -29,8 +29,8 @@ use crate::server::configuration::cluster::publish::Publisher;
 use crate::server::configuration::facts::LiveFacts;
 pub use crate::server::kube::Timings;
 use crate::server::kube::events::EventSender;
+use crate::server::kube::metrics::Watches;
 use crate::server::kube::watch::{Watchable, Watched, Watcher};
-use crate::server::observe::metrics::Metrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -100,7 +100,8 @@ pub(crate) struct Targets {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) facts: Arc<LiveFacts>,
     pub(crate) readiness: Readiness,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) watches: Watches,
+    pub(crate) supervisor: Supervisor,
     pub(crate) phase: Watch,
 }
 
@@ -108,7 +109,7 @@ pub(crate) struct Targets {
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
     let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings } = options;
     let phase = targets.phase.clone();
-    let supervisor = Supervisor::new(targets.metrics.panics.clone());
+    let supervisor = targets.supervisor.clone();
     let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
     let (events, write_events) = EventSender::new(client.clone(), &identity);
     if selection == Selection::Verify {
@@ -168,14 +169,14 @@ impl Connection {
     /// A watch that is not started yet, with its gate.
     fn watcher<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
         let gate = targets.readiness.gate(key, &format!("{} were not listed yet", watched.target));
-        let metrics = targets.metrics.watches.clone();
+        let metrics = targets.watches.clone();
         let (client, timings) = (self.client.clone(), self.timings.clone());
         Watcher { client, watched, timings, key, metrics, gate }
     }
 
     /// A watch that is started now.
     fn started<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
-        targets.metrics.watches.started(key);
+        targets.watches.started(key);
         self.watcher(targets, key, watched)
     }
 }

@@ -22,11 +22,11 @@ use kube::{Api, Client, api::PostParams};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use self::record::Observed;
+use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::clock::unix_now;
 use crate::server::jitter;
 use crate::server::kube::error::ApiError;
 use crate::server::kube::request::{Target, call};
-use crate::server::observe::metrics::certs::CertificateMetrics;
 use crate::server::readiness::Gate;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;

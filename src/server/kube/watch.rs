@@ -22,8 +22,8 @@ use crate::server::clock::unix_now;
 pub use crate::server::kube::backoff::Timings;
 use crate::server::kube::backoff::{retry, watch_seconds};
 use crate::server::kube::error::{ApiError, Reason};
+use crate::server::kube::metrics::Watches;
 use crate::server::kube::request::Target;
-use crate::server::observe::metrics::Watches;
 use crate::server::readiness::Gate;
 
 /// An object that can be watched.

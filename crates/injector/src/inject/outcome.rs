@@ -48,10 +48,10 @@ pub struct Skip {
 }
 
 impl Injection {
-    /// The patch, read from what is sent.
-    pub fn patch(&self) -> Vec<patch::Operation<'static>> {
+    /// The patch as the crate `json-patch` has it, read from what is sent.
+    pub fn patch(&self) -> json_patch::Patch {
         // What was written as operations is read as operations.
-        patch::from_json(&self.patch_json).unwrap_or_default()
+        serde_json::from_str(&self.patch_json).unwrap_or_default()
     }
 
     /// The pod after the patch, all of it: with the `metadata.managedFields` of the pod as it was received.
@@ -149,7 +149,7 @@ pub enum Refusal {
         /// The template.
         name: String,
     },
-    /// A template looked at what stands for the names of several pods ([`replay`](super::replay)); nobody is told.
+    /// A template looked at what stands for the names of several pods (`patch_cache`); nobody is told.
     #[error("template {name:?} depends on a name that the pods it is rendered for do not share")]
     StandIn {
         /// The template.

@@ -21,7 +21,7 @@ pub struct PodRequest {
     /// The workload the pod is a template of (manual injection); `None` finds it from the pod's owner.
     pub workload: Option<Workload>,
     /// Whether strings of the pod stand for those of other pods, so that nothing may depend on what they are: a template
-    /// that looks at one fails. See [`replay`](super::replay).
+    /// that looks at one fails. See `patch_cache`.
     pub stand_ins: bool,
 }
 

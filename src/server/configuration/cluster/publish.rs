@@ -6,22 +6,17 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::Value;
 use tokio::{sync::watch::Receiver, task::JoinSet, time::Instant};
 
+use crate::server::configuration::build::{self, Cluster};
 use crate::server::configuration::cluster::assemble::{Gathered, Refused, Texts};
 use crate::server::configuration::cluster::inputs::{Inputs, Reference};
 use crate::server::configuration::cluster::namespaces::{Namespace, NamespaceKeeper};
 use crate::server::configuration::cluster::{ConfigMaps, Selection, Targets, assemble};
+use crate::server::configuration::source::Loaded;
 use crate::server::kube::events::{EventSender, EventType, Note};
 use crate::server::kube::watch::Watcher;
 use crate::{
     config::{Nodes, Platform},
-    server::{
-        readiness::Gate,
-        supervise::Supervisor,
-        webhook::{
-            engine::Loaded,
-            handler::{self, Cluster},
-        },
-    },
+    server::{readiness::Gate, supervise::Supervisor},
 };
 
 /// Follows the inputs.
@@ -152,7 +147,7 @@ impl Publisher {
             }
             let (platform, nodes) = (mesh.platform(), mesh.nodes().clone());
             let enabled_by_default = mesh.value(&ENABLED_BY_DEFAULT) == Some(&Value::Bool(true));
-            match handler::loaded(mesh, &warnings, Cluster::Watched(facts)) {
+            match build::loaded(mesh, &warnings, Cluster::Watched(facts)) {
                 Ok(loaded) => Built::Other { loaded, platform, nodes, enabled_by_default },
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }
@@ -246,7 +241,7 @@ impl Namespaces {
             }
         };
         if let Some(watcher) = self.watcher.take() {
-            targets.metrics.watches.started(watcher.key);
+            targets.watches.started(watcher.key);
             let facts = targets.facts.clone();
             let begin = move || watcher.clone().run(NamespaceKeeper::new(facts.clone(), optional));
             self.tasks.spawn(self.supervisor.clone().keep("namespaces", begin));

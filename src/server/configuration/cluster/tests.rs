@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde_json::json;
 
 use super::*;
 use crate::config::headed::headed;
+use crate::server::configuration::metrics::ConfigurationMetrics;
+use crate::server::configuration::slot::Slot;
 use crate::server::kube::scripted::{Requests, Store, until};
 use crate::server::readiness::Gate;
 use crate::server::shutdown::Control;
@@ -22,13 +25,20 @@ struct Rig {
 
 fn rig(store: Store) -> Rig {
     let (client, requests) = store.serve();
-    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
+    let (mut registry, slot) = (Registry::default(), Slot::default());
     let readiness = Readiness::default();
     let gate = readiness.gate("config", "there is none");
-    let configuration =
-        Arc::new(Configuration::new("cluster", Default::default(), gate.clone(), metrics.clone()));
+    let metrics = ConfigurationMetrics::register(&mut registry, slot.clone());
+    let configuration = Arc::new(Configuration::new("cluster", slot, gate.clone(), metrics));
     let phase = Control::new();
-    let targets = Targets { configuration, facts: Arc::default(), readiness, metrics, phase: phase.watch() };
+    let targets = Targets {
+        configuration,
+        facts: Arc::default(),
+        readiness,
+        watches: Watches::register(&mut registry),
+        supervisor: Supervisor::new(Counter::default()),
+        phase: phase.watch(),
+    };
     let options = Options {
         config_maps: ConfigMaps::Bundle {
             namespace: "ours".to_owned(),

@@ -1,10 +1,8 @@
-use std::sync::Arc;
-
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde_json::json;
 
 use super::*;
 use crate::server::kube::scripted::{Requests, Store, until};
-use crate::server::observe::metrics::Metrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::Control;
 
@@ -21,12 +19,12 @@ struct Rig {
 
 fn rig(store: Store) -> Rig {
     let (client, requests) = store.serve();
-    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
+    let metrics = CertificateMetrics::register(&mut Registry::default());
     let options =
         Options { namespace: "ours".to_owned(), name: "leader".to_owned(), identity: "us".to_owned() };
     let (phase, gate) = (Control::new(), Readiness::default().gate("leader", "nobody leads"));
-    let supervisor = Supervisor::new(metrics.panics.clone());
-    let election = start(client, options, gate.clone(), metrics.certs.clone(), phase.watch(), supervisor);
+    let supervisor = Supervisor::new(Counter::default());
+    let election = start(client, options, gate.clone(), metrics, phase.watch(), supervisor);
     Rig { store, requests, election, phase, gate }
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::server::kube::scripted::{PATIENCE, Requests, Turn, api_server, status, until};
 use crate::server::kube::slim::{self, slim_resource};
-use crate::server::observe::metrics::{Exposition, Metrics};
+use crate::server::observe::metrics::{self, Exposition};
 use crate::server::readiness::Readiness;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -63,7 +64,7 @@ struct Rig {
     told: mpsc::UnboundedReceiver<String>,
     requests: Requests,
     gate: Gate,
-    metrics: Arc<Metrics>,
+    registry: Registry,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -77,19 +78,20 @@ fn rig(script: Vec<Turn>) -> Rig {
     let mut script = VecDeque::from(script);
     let (client, requests) = api_server(move |_| script.pop_front().unwrap_or(Turn::Frozen));
     let gate = Readiness::default().gate("things", "not listed");
-    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
+    let mut registry = Registry::default();
+    let watches = Watches::register(metrics::own(&mut registry));
     let watcher = Watcher {
         client,
         watched: Watched { target: Target::all("things"), api: |client, _| Api::all(client), page: 2 },
         timings: Timings::default(),
         key: "things",
-        metrics: metrics.watches.clone(),
+        metrics: watches.clone(),
         gate: gate.clone(),
     };
-    metrics.watches.started("things");
+    watches.started("things");
     let (sender, told) = mpsc::unbounded_channel();
     let task = tokio::spawn(watcher.run(Told { told: sender, may_be_absent: true }));
-    Rig { told, requests, gate, metrics, task }
+    Rig { told, requests, gate, registry, task }
 }
 
 fn list(version: &str, proceed: &str, names: &[&str]) -> Turn {
@@ -128,7 +130,7 @@ impl Rig {
     }
 
     fn connected(&self) -> bool {
-        let text = self.metrics.encode(Exposition::Classic).unwrap();
+        let text = metrics::encode(&self.registry, Exposition::Classic).unwrap();
         text.contains("outrigger_watch_connected{resource=\"things\"} 1")
     }
 }

@@ -1,4 +1,4 @@
-//! What was met before, remembered by its hash: what comes once is not worth keeping.
+//! A doorkeeper for caches, as in TinyLFU: what was met before, remembered by its hash. What comes once is not worth keeping.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -8,15 +8,15 @@ use std::{
 /// Which keys were met lately, in a bounded number of places. To be mistaken costs a key its place or gives it one too
 /// early.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Doorkeeper {
     hasher: RandomState,
     hashes: Box<[AtomicU64]>,
 }
 
-impl Seen {
+impl Doorkeeper {
     /// Room for so many keys.
-    pub(crate) fn new(places: usize) -> Seen {
-        Seen { hasher: RandomState::new(), hashes: (0..places).map(|_| AtomicU64::new(0)).collect() }
+    pub(crate) fn new(places: usize) -> Doorkeeper {
+        Doorkeeper { hasher: RandomState::new(), hashes: (0..places).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Notes a key, and says whether it was noted before.
@@ -38,11 +38,11 @@ mod tests {
 
     #[test]
     fn a_key_is_seen_again_until_it_is_forgotten() {
-        let seen = Seen::new(64);
+        let seen = Doorkeeper::new(64);
         assert!(!seen.again("a"));
         assert!(seen.again("a"));
         seen.clear();
         assert!(!seen.again("a"));
-        assert!(!Seen::new(0).again("a"));
+        assert!(!Doorkeeper::new(0).again("a"));
     }
 }

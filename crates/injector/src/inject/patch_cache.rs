@@ -1,8 +1,8 @@
-//! Answers for pods whose siblings were answered before.
+//! Admissions for pods whose siblings were answered before.
 //!
-//! Most pods of a burst are replicas: they differ from each other in generated strings only. [`Sketch`] takes those out of
+//! Most pods of a burst are replicas: they differ from each other in generated strings only. [`PodFingerprint`] takes those out of
 //! the text as it was received; two pods with the same rest, under the same configuration and facts, get the same patch with
-//! their own strings in it. [`Replays`] keeps such patches. Nothing is parsed, rendered or compared for a pod that finds
+//! their own strings in it. [`PatchCache`] keeps such patches. Nothing is parsed, rendered or compared for a pod that finds
 //! its patch here.
 //!
 //! Why this is sound:
@@ -31,16 +31,17 @@ use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
 use super::{
-    Facts, Outcome, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning, decision::Reason, known_nodes, native,
-    run_by,
+    Facts, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning,
+    admission::{Admission, AdmissionDecision, Subject},
+    known_nodes, native, run_by,
 };
-use crate::{config::Mesh, seen::Seen};
+use crate::{config::Mesh, doorkeeper::Doorkeeper};
 
-mod sketch;
+mod fingerprint;
 
-pub use sketch::Sketch;
+pub(super) use fingerprint::{Candidates, PodFingerprint};
 
-use sketch::{Blanks, CLOSE, HASH_LABELS, OPEN, TOKEN_VOLUME};
+use fingerprint::{CLOSE, HASH_LABELS, OPEN, TOKEN_VOLUME, Variables};
 
 /// How often a kept answer is given before it is compared with a fresh one.
 const CHECK_EVERY: u32 = 1024;
@@ -56,132 +57,65 @@ const CREDIT: i64 = 256;
 /// How many answers found the long way pay for one that is learned.
 const FRACTION: i64 = 16;
 
-/// An outcome, as far as it goes to the API server and into the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Summary {
-    /// The pod changes.
-    Injected {
-        /// RFC 6902 patch as JSON text.
-        patch: String,
-        /// How many operations it has.
-        operations: usize,
-        /// Names of the templates that were used.
-        templates: Vec<String>,
-        /// Key of what decided.
-        reason: &'static str,
-        /// For the person who created the pod.
-        warnings: Vec<Warning>,
-    },
-    /// The pod stays as it is.
-    Skipped {
-        /// Key of what decided.
-        reason: &'static str,
-        /// For the person who created the pod.
-        warnings: Vec<Warning>,
-    },
-}
-
-impl From<Outcome> for Summary {
-    fn from(outcome: Outcome) -> Summary {
-        let warnings = outcome.warnings().to_vec();
-        let reason = outcome.decision().reason.key();
-        match outcome {
-            Outcome::Skipped(_) => Summary::Skipped { reason, warnings },
-            // What is counted is what happens to the pod.
-            Outcome::Injected(injection) if injection.operations == 0 => {
-                Summary::Skipped { reason: Reason::AlreadyInjected.key(), warnings }
-            }
-            Outcome::Injected(injection) => Summary::Injected {
-                operations: injection.operations,
-                patch: injection.patch_json,
-                templates: injection.templates,
-                reason,
-                warnings,
-            },
-        }
-    }
-}
-
-/// What is known of a pod besides its outcome, for whoever writes a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
-    /// The pod's name, or what its name will start with.
-    pub name: String,
-    /// `Kind/name` of its owner, or nothing.
-    pub owner: String,
-    /// Whether it carries the mark of an earlier injection.
-    pub reinvoked: bool,
-}
-
-/// An answer to keep or to give.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What comes of the pod.
-    pub summary: Summary,
-    /// What the pod is.
-    pub subject: Subject,
-}
-
 /// The answers of one configuration that are kept.
 #[derive(Debug)]
-pub struct Replays {
-    blanks: Blanks,
-    kept: Cache<Box<[u8]>, Arc<Replay>, Weight>,
-    seen: Seen,
+pub(super) struct PatchCache {
+    variables: Variables,
+    kept: Cache<Box<[u8]>, Arc<CachedPatch>, Weight>,
+    doorkeeper: Doorkeeper,
     /// In parts of [`FRACTION`].
     credit: AtomicI64,
 }
 
 /// An answer with places for names.
 #[derive(Debug)]
-pub struct Replay {
-    answer: Answer,
+pub(super) struct CachedPatch {
+    answer: Admission,
     patch: Pieces,
     name: Pieces,
     owner: Pieces,
     uses: AtomicU32,
 }
 
-/// What [`Replays::learn`] did.
+/// What [`PatchCache::learn`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learned {
+pub(super) enum Learned {
     /// It remembered that it has seen such a pod.
     Noted,
     /// It keeps the answer for the pod's siblings.
     Kept,
     /// The answer depends on the pod's names; it is not kept.
-    Particular,
+    NotCacheable,
     /// An answer that was kept is not what a fresh one is, which is a defect; it is forgotten.
-    Contradicted,
+    Stale,
 }
 
-impl Replays {
-    /// An empty store for a configuration.
-    pub fn new(mesh: &Mesh) -> Replays {
+impl PatchCache {
+    /// An empty cache for a configuration.
+    pub(super) fn new(mesh: &Mesh) -> PatchCache {
         // A configuration that mentions them may have rules about them.
         let configuration = mesh.effective_bundle().to_string();
-        let blanks = Blanks {
+        let variables = Variables {
             hash: !HASH_LABELS.iter().any(|label| configuration.contains(label)),
             token: !configuration.contains(TOKEN_VOLUME),
         };
         let kept = Cache::with_weighter(512, BYTES, Weight);
-        Replays { blanks, kept, seen: Seen::new(REMEMBERED), credit: AtomicI64::new(CREDIT * FRACTION) }
+        PatchCache {
+            variables,
+            kept,
+            doorkeeper: Doorkeeper::new(REMEMBERED),
+            credit: AtomicI64::new(CREDIT * FRACTION),
+        }
     }
 
-    /// Sketches a pod, if answers for pods like it can be kept.
-    pub fn sketch<'t>(&self, object: &'t str) -> Option<Sketch<'t>> {
-        Sketch::of(object, self.blanks)
+    /// What tells a pod from others, if answers for pods like it can be kept.
+    pub(super) fn fingerprint<'t>(&self, object: &'t str, found: &Candidates) -> Option<PodFingerprint<'t>> {
+        PodFingerprint::of(object, found, self.variables)
     }
 
     /// Everything an answer depends on, but for the pod's names and what the configuration says.
-    pub fn key(
-        &self,
-        mesh: &Mesh,
-        sketch: &Sketch<'_>,
-        namespace: &str,
-        path_env: &BTreeMap<String, String>,
-        facts: &Facts<'_>,
-    ) -> Vec<u8> {
+    pub(super) fn key(&self, mesh: &Mesh, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Vec<u8> {
+        let Query { namespace, path_env, facts } = *query;
         let mut key = Vec::with_capacity(8 << 10);
         // Every text is followed by a byte that no text has.
         let mut text = |text: &str| {
@@ -208,12 +142,12 @@ impl Replays {
                 text(value.as_str().unwrap_or_default());
             }
         }
-        sketch.share(&mut key);
+        fingerprint.share(&mut key);
         key
     }
 
     /// The answer that is kept for a key.
-    pub fn find(&self, key: &[u8]) -> Option<Arc<Replay>> {
+    pub(super) fn find(&self, key: &[u8]) -> Option<Arc<CachedPatch>> {
         let found = self.kept.get(key);
         self.earn(if found.is_some() { FRACTION } else { 1 });
         found
@@ -228,63 +162,63 @@ impl Replays {
     }
 
     /// Forgets an answer where there is none, and says whether one was kept, which is a defect.
-    pub fn forget(&self, key: &[u8]) -> bool {
+    pub(super) fn forget(&self, key: &[u8]) -> bool {
         self.kept.remove(key).is_some()
     }
 
     /// Learns from an answer that was found the long way: keeps it when such a pod is seen for the second time, and
     /// compares it with what is kept already.
-    pub fn learn(
+    pub(super) fn learn(
         &self,
         mesh: &Mesh,
         key: Vec<u8>,
-        sketch: &Sketch<'_>,
-        question: &Question<'_>,
-        answer: &Answer,
+        fingerprint: &PodFingerprint<'_>,
+        query: &Query<'_>,
+        answer: &Admission,
     ) -> Learned {
         if let Some(replay) = self.kept.get(key.as_slice()) {
-            if replay.fill(sketch).as_ref() == Some(answer) {
+            if replay.fill(fingerprint).as_ref() == Some(answer) {
                 return Learned::Kept;
             }
             self.kept.remove(key.as_slice());
-            return Learned::Contradicted;
+            return Learned::Stale;
         }
-        if !self.seen.again(&key) || self.credit.load(Ordering::Relaxed) < FRACTION {
+        if !self.doorkeeper.again(&key) || self.credit.load(Ordering::Relaxed) < FRACTION {
             return Learned::Noted;
         }
         self.credit.fetch_sub(FRACTION, Ordering::Relaxed);
-        match Replay::of(mesh, sketch, question) {
-            Some(replay) if replay.fill(sketch).as_ref() == Some(answer) => {
+        match CachedPatch::of(mesh, fingerprint, query) {
+            Some(replay) if replay.fill(fingerprint).as_ref() == Some(answer) => {
                 self.kept.insert(key.into_boxed_slice(), Arc::new(replay));
                 Learned::Kept
             }
-            _ => Learned::Particular,
+            _ => Learned::NotCacheable,
         }
     }
 }
 
-/// A question whose pod is only known as text.
+/// A query whose pod is only known as text.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'q> {
+pub(super) struct Query<'q> {
     /// Namespace of the request.
-    pub namespace: &'q str,
+    pub(super) namespace: &'q str,
     /// Environment of the proxy from the URL path.
-    pub path_env: &'q BTreeMap<String, String>,
+    pub(super) path_env: &'q BTreeMap<String, String>,
     /// What is known of the cluster.
-    pub facts: &'q Facts<'q>,
+    pub(super) facts: &'q Facts<'q>,
 }
 
-impl Question<'_> {
-    /// Answers for a pod, the long way.
+impl Query<'_> {
+    /// Admissions for a pod, the long way.
     ///
     /// # Errors
     /// As [`run`](super::run).
-    pub fn answer(&self, mesh: &Mesh, pod: Value) -> Result<Answer, Refusal> {
+    pub(super) fn answer(&self, mesh: &Mesh, pod: Value) -> Result<Admission, Refusal> {
         self.run(mesh, pod, false)
     }
 
-    fn run(&self, mesh: &Mesh, pod: Value, stand_ins: bool) -> Result<Answer, Refusal> {
-        let subject = Subject::of(&pod);
+    fn run(&self, mesh: &Mesh, pod: Value, stand_ins: bool) -> Result<Admission, Refusal> {
+        let subject = Subject::of(self.namespace, &pod);
         let request = PodRequest {
             namespace: self.namespace.to_owned(),
             pod,
@@ -292,80 +226,57 @@ impl Question<'_> {
             workload: None,
             stand_ins,
         };
-        let outcome = run_by(Rules::Configured, mesh, &request, self.facts)?;
-        Ok(Answer { summary: outcome.into(), subject })
+        Ok(Admission::of(run_by(Rules::Configured, mesh, &request, self.facts)?, subject))
     }
 }
 
-impl Subject {
-    /// What a log says of a pod.
-    pub fn of(pod: &Value) -> Subject {
-        let metadata = |key: &str| pod.get("metadata").and_then(|metadata| metadata.get(key));
-        let text = |key: &str| metadata(key).and_then(Value::as_str).filter(|name| !name.is_empty());
-        let owners = metadata("ownerReferences").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
-        let owner = owners.iter().find(controls).or_else(|| owners.first());
-        let owner = owner.and_then(|owner| {
-            Some(format!("{}/{}", owner.get("kind")?.as_str()?, owner.get("name")?.as_str()?))
-        });
-        Subject {
-            name: text("name").or_else(|| text("generateName")).unwrap_or_default().to_owned(),
-            owner: owner.unwrap_or_default(),
-            reinvoked: crate::pod::annotation(pod, crate::names::ANNOTATION_STATUS).is_some(),
-        }
-    }
-}
-
-impl Replay {
-    /// The answer for the pod of a sketch with the same shared part.
-    pub fn fill(&self, sketch: &Sketch<'_>) -> Option<Answer> {
-        let names = sketch.names();
+impl CachedPatch {
+    /// The answer for the pod of a fingerprint with the same shared part.
+    pub(super) fn fill(&self, fingerprint: &PodFingerprint<'_>) -> Option<Admission> {
+        let names = fingerprint.names();
         let mut answer = self.answer.clone();
         answer.subject.name = self.name.fill(names)?;
         answer.subject.owner = self.owner.fill(names)?;
-        if let Summary::Injected { patch, .. } = &mut answer.summary {
+        if let Some(patch) = &mut answer.patch {
             // One that is too large is refused, which is not for us to say.
-            *patch = self.patch.fill(names).filter(|patch| patch.len() <= PATCH_LIMIT)?;
+            patch.json = self.patch.fill(names).filter(|json| json.len() <= PATCH_LIMIT)?;
         }
         Some(answer)
     }
 
     /// Counts a use, and says whether it is time to compare the answer with a fresh one.
-    pub fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.uses.fetch_add(1, Ordering::Relaxed) % CHECK_EVERY == CHECK_EVERY - 1
     }
 
     /// Asks about the pod that stands for all siblings; nothing if the answer depends on a name.
-    fn of(mesh: &Mesh, sketch: &Sketch<'_>, question: &Question<'_>) -> Option<Replay> {
-        let text = sketch.stand_in();
+    fn of(mesh: &Mesh, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Option<CachedPatch> {
+        let text = fingerprint.stand_in();
         let mut json = serde_json::Deserializer::from_str(&text);
         // The text was bounded before it came here.
         json.disable_recursion_limit();
         let pod: Value = serde::Deserialize::deserialize(&mut json).ok()?;
         let count = |text: &str| text.matches([OPEN, CLOSE]).count();
         // A pod with these characters of its own, also in escapes, is not for us.
-        if strings(&pod).map(count).sum::<usize>() != count(&text) || count(&text) != 2 * sketch.places() {
+        if strings(&pod).map(count).sum::<usize>() != count(&text) || count(&text) != 2 * fingerprint.places()
+        {
             return None;
         }
-        let mut answer = question.run(mesh, pod, true).ok()?;
+        let mut answer = query.run(mesh, pod, true).ok()?;
         let mut pieces = Pieces::default();
-        let warnings = match &mut answer.summary {
-            Summary::Injected { patch, warnings, .. } => {
-                let operations: Value = serde_json::from_str(patch).ok()?;
-                if keys_and_paths(&operations).any(|text| count(text) > 0 || is_named(text)) {
-                    return None;
-                }
-                pieces = Pieces::of(&std::mem::take(patch))?;
-                warnings
+        if let Some(patch) = &mut answer.patch {
+            let operations: Value = serde_json::from_str(&patch.json).ok()?;
+            if keys_and_paths(&operations).any(|text| count(text) > 0 || is_named(text)) {
+                return None;
             }
-            Summary::Skipped { warnings, .. } => warnings,
-        };
-        if warnings.iter().any(|warning| count(&warning.message) > 0) {
+            pieces = Pieces::of(&std::mem::take(&mut patch.json))?;
+        }
+        if answer.warnings.iter().any(|warning| count(&warning.message) > 0) {
             return None;
         }
         let name = Pieces::of(&std::mem::take(&mut answer.subject.name))?;
         let owner = Pieces::of(&std::mem::take(&mut answer.subject.owner))?;
-        Some(Replay { answer, patch: pieces, name, owner, uses: AtomicU32::new(0) })
+        Some(CachedPatch { answer, patch: pieces, name, owner, uses: AtomicU32::new(0) })
     }
 }
 
@@ -439,18 +350,19 @@ fn keys_and_paths(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
 #[derive(Clone, Copy, Debug)]
 struct Weight;
 
-impl Weighter<Box<[u8]>, Arc<Replay>> for Weight {
-    fn weight(&self, key: &Box<[u8]>, replay: &Arc<Replay>) -> u64 {
-        let texts = replay.patch.weight() + replay.name.weight() + replay.owner.weight();
+impl Weighter<Box<[u8]>, Arc<CachedPatch>> for Weight {
+    fn weight(&self, key: &Box<[u8]>, cached: &Arc<CachedPatch>) -> u64 {
+        let texts = cached.patch.weight() + cached.name.weight() + cached.owner.weight();
         let strings =
             |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
         let warned = |warnings: &[Warning]| {
             warnings.iter().map(|warning| warning.message.len() + size_of::<Warning>()).sum::<usize>()
         };
-        let said = match &replay.answer.summary {
-            Summary::Injected { templates, warnings, .. } => strings(templates) + warned(warnings),
-            Summary::Skipped { warnings, .. } => warned(warnings),
+        let templates = match &cached.answer.decision {
+            AdmissionDecision::Inject { templates, .. } => strings(templates),
+            _ => 0,
         };
+        let said = templates + cached.answer.subject.namespace.len() + warned(&cached.answer.warnings);
         (key.len() + texts + said + OVERHEAD) as u64
     }
 }

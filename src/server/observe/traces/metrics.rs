@@ -8,7 +8,7 @@ use prometheus_client::{
 
 /// What became of spans.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spans {
+pub(crate) struct SpanMetrics {
     sent: Counter,
     lost: Family<ByReason, Counter>,
 }
@@ -18,11 +18,13 @@ struct ByReason {
     reason: &'static str,
 }
 
-impl Spans {
+impl SpanMetrics {
     /// Adds the series to those under `outrigger_`.
-    pub(crate) fn register(&self, own: &mut Registry) {
-        own.register("spans_sent", "Spans the collector has taken", self.sent.clone());
-        own.register("spans_lost", "Spans that did not reach the collector", self.lost.clone());
+    pub(crate) fn register(own: &mut Registry) -> SpanMetrics {
+        let metrics = SpanMetrics::default();
+        own.register("spans_sent", "Spans the collector has taken", metrics.sent.clone());
+        own.register("spans_lost", "Spans that did not reach the collector", metrics.lost.clone());
+        metrics
     }
 
     pub(crate) fn sent(&self, count: u64) {

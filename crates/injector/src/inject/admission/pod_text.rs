@@ -6,11 +6,15 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::Unreadable;
+
 /// Reads an object; null stands for the managed fields of its metadata.
-pub(super) fn without_managed_fields<'de, D: Deserializer<'de>>(
-    json: D,
-) -> Result<Map<String, Value>, D::Error> {
+pub(super) fn parse(object: &str) -> Result<Map<String, Value>, Unreadable> {
+    let mut json = serde_json::Deserializer::from_str(object);
+    // The text was bounded before it came here.
+    json.disable_recursion_limit();
     json.deserialize_map(Level::Pod)
+        .map_err(|error| Unreadable { line: error.line(), column: error.column() })
 }
 
 /// Where in a pod a map is.

@@ -22,33 +22,35 @@ struct Loaded {
 type Nothing = Vec<(&'static str, &'static str)>;
 
 /// Authentication of callers. Without it there is no series.
-#[derive(Debug, Default)]
-pub(crate) struct Callers {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientAuthMetrics {
     failed: Family<Failed, Counter>,
     loaded: Family<Loaded, Counter>,
     ca_not_after: Family<Nothing, Gauge>,
 }
 
-impl Callers {
-    /// Adds the series to a registry with our prefix.
-    pub(in crate::server) fn register(&self, registry: &mut Registry) {
+impl ClientAuthMetrics {
+    /// Makes the series in a registry with our prefix.
+    pub(in crate::server) fn register(registry: &mut Registry) -> ClientAuthMetrics {
+        let metrics = ClientAuthMetrics::default();
         registry.register(
             "client_auth_failures",
             "Handshakes and requests without what callers are known by; outcome is refused, or admitted with \
              --client-auth=request",
-            self.failed.clone(),
+            metrics.failed.clone(),
         );
         registry.register(
             "client_auth_reload",
             "Loads of what callers are known by; what is ca or tokens",
-            self.loaded.clone(),
+            metrics.loaded.clone(),
         );
         registry.register_with_unit(
             "client_ca_not_after_timestamp",
             "End of the validity of the last CA of callers",
             Unit::Seconds,
-            self.ca_not_after.clone(),
+            metrics.ca_not_after.clone(),
         );
+        metrics
     }
 
     pub(crate) fn failed(&self, reason: &'static str, refused: bool) {

@@ -12,7 +12,7 @@ use memchr::memmem;
 
 use crate::inject::scan::Scan;
 
-/// Larger pods are not sketched: they are few, and what would be kept of them is large.
+/// Larger pods have no fingerprint: they are few, and what would be kept of them is large.
 const MOST_BYTES: usize = 64 << 10;
 /// Most different names in one pod.
 const MOST_NAMES: usize = 8;
@@ -27,7 +27,7 @@ pub(super) const CLOSE: char = '\u{E0F1}';
 
 /// Which names may be cut out at all.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Blanks {
+pub(super) struct Variables {
     /// The hash of the pod template.
     pub(super) hash: bool,
     /// The suffix of the token volume.
@@ -36,23 +36,22 @@ pub(super) struct Blanks {
 
 /// A pod's text, and where in it the names are.
 #[derive(Debug)]
-pub struct Sketch<'t> {
+pub(in crate::inject) struct PodFingerprint<'t> {
     text: &'t str,
-    namespace: Option<&'t str>,
     /// In the order of the text, without overlap.
-    spots: Vec<Spot>,
+    slots: Vec<Slot>,
     names: Vec<&'t str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Spot {
+struct Slot {
     at: Range<usize>,
     name: Option<usize>,
 }
 
-/// Strings that may be names, before it is known which.
+/// A pod's text read once, without a tree: the strings that may be names, before it is known which.
 #[derive(Debug, Default)]
-struct Candidates {
+pub(in crate::inject) struct Candidates {
     namespace: Option<Range<usize>>,
     name: Option<Range<usize>>,
     generate_name: Option<Range<usize>>,
@@ -66,39 +65,29 @@ struct Candidates {
     metadata: usize,
 }
 
-impl<'t> Sketch<'t> {
-    /// Sketches a pod; nothing if it is too large, is written in an unusual way, or is assigned to a node already
-    /// (whether it gets a native sidecar then depends on that node).
-    pub(super) fn of(text: &'t str, blanks: Blanks) -> Option<Sketch<'t>> {
-        if text.len() > MOST_BYTES || escapes_letters(text) {
+impl<'t> PodFingerprint<'t> {
+    /// The fingerprint of a pod; nothing if it is assigned to a node already (whether it gets a native sidecar then depends
+    /// on that node).
+    pub(super) fn of(text: &'t str, found: &Candidates, variables: Variables) -> Option<PodFingerprint<'t>> {
+        if found.assigned {
             return None;
         }
-        let found = Candidates::of(text)?;
-        if found.assigned || found.metadata > 1 {
-            return None;
+        let mut fingerprint =
+            PodFingerprint { text, slots: Vec::with_capacity(16), names: Vec::with_capacity(4) };
+        fingerprint.slots.extend(found.unread.iter().cloned().map(|at| Slot { at, name: None }));
+        if variables.hash {
+            fingerprint.cut_hash(found);
         }
-        let namespace = found.namespace.clone().and_then(|at| text.get(at)).filter(|name| !name.is_empty());
-        let mut sketch =
-            Sketch { text, namespace, spots: Vec::with_capacity(16), names: Vec::with_capacity(4) };
-        sketch.spots.extend(found.unread.iter().cloned().map(|at| Spot { at, name: None }));
-        if blanks.hash {
-            sketch.cut_hash(&found);
+        if variables.token {
+            fingerprint.cut_token(found);
         }
-        if blanks.token {
-            sketch.cut_token(&found);
-        }
-        sketch.cut_suffix(&found);
+        fingerprint.cut_suffix(found);
         // Each costs a search of the whole text, and who creates a pod may give it any number.
         for uid in found.uids.iter().take(MOST_NAMES) {
-            sketch.cut(vec![uid.clone()], 36..=36);
+            fingerprint.cut(vec![uid.clone()], 36..=36);
         }
-        sketch.spots.sort_unstable_by_key(|spot| spot.at.start);
-        Some(sketch)
-    }
-
-    /// The namespace the pod says it is in.
-    pub fn namespace(&self) -> Option<&'t str> {
-        self.namespace
+        fingerprint.slots.sort_unstable_by_key(|slot| slot.at.start);
+        Some(fingerprint)
     }
 
     /// The names, by number.
@@ -108,18 +97,18 @@ impl<'t> Sketch<'t> {
 
     /// In how many places of the pod there is a name.
     pub(super) fn places(&self) -> usize {
-        self.spots.iter().filter(|spot| spot.name.is_some()).count()
+        self.slots.iter().filter(|slot| slot.name.is_some()).count()
     }
 
     /// Appends what the pod shares with its siblings. Two pods whose shared parts are equal are equal but for their names.
     pub(super) fn share(&self, out: &mut Vec<u8>) {
         let mut from = 0;
-        for spot in &self.spots {
-            out.extend_from_slice(self.text.as_bytes().get(from..spot.at.start).unwrap_or_default());
+        for slot in &self.slots {
+            out.extend_from_slice(self.text.as_bytes().get(from..slot.at.start).unwrap_or_default());
             // No UTF-8 text has these bytes.
             out.push(0xff);
-            out.push(spot.name.map_or(0xfe, |name| name as u8));
-            from = spot.at.end;
+            out.push(slot.name.map_or(0xfe, |name| name as u8));
+            from = slot.at.end;
         }
         out.extend_from_slice(self.text.as_bytes().get(from..).unwrap_or_default());
     }
@@ -128,9 +117,9 @@ impl<'t> Sketch<'t> {
     pub(super) fn stand_in(&self) -> String {
         let mut out = String::with_capacity(self.text.len());
         let mut from = 0;
-        for spot in &self.spots {
-            out.push_str(self.text.get(from..spot.at.start).unwrap_or_default());
-            match spot.name {
+        for slot in &self.slots {
+            out.push_str(self.text.get(from..slot.at.start).unwrap_or_default());
+            match slot.name {
                 Some(name) => {
                     out.push(OPEN);
                     out.push_str(&name.to_string());
@@ -138,7 +127,7 @@ impl<'t> Sketch<'t> {
                 }
                 None => out.push_str("null"),
             }
-            from = spot.at.end;
+            from = slot.at.end;
         }
         out.push_str(self.text.get(from..).unwrap_or_default());
         out
@@ -222,7 +211,7 @@ impl<'t> Sketch<'t> {
         if length.contains(&text.len()) && text.bytes().all(generated) && self.names.len() < MOST_NAMES {
             let name = self.names.len();
             self.names.push(text);
-            self.spots.extend(at.into_iter().map(|at| Spot { at, name: Some(name) }));
+            self.slots.extend(at.into_iter().map(|at| Slot { at, name: Some(name) }));
         }
     }
 
@@ -237,9 +226,9 @@ impl<'t> Sketch<'t> {
         };
         let mut from = 0;
         let mut sum = 0;
-        for spot in self.spots.iter().filter(|spot| spot.name.is_none()) {
-            sum += count(from..spot.at.start);
-            from = spot.at.end;
+        for slot in self.slots.iter().filter(|slot| slot.name.is_none()) {
+            sum += count(from..slot.at.start);
+            from = slot.at.end;
         }
         sum + count(from..self.text.len())
     }
@@ -257,7 +246,11 @@ fn escapes_letters(text: &str) -> bool {
 }
 
 impl Candidates {
-    fn of(text: &str) -> Option<Candidates> {
+    /// Reads a pod's text; nothing if it is too large or is written in an unusual way.
+    pub(in crate::inject) fn of(text: &str) -> Option<Candidates> {
+        if text.len() > MOST_BYTES || escapes_letters(text) {
+            return None;
+        }
         let mut found = Candidates::default();
         Scan::new(text).entries(|scan, key| match key {
             "metadata" => {
@@ -267,7 +260,12 @@ impl Candidates {
             "spec" => found.spec(scan),
             _ => scan.value().map(drop),
         })?;
-        Some(found)
+        (found.metadata <= 1).then_some(found)
+    }
+
+    /// The namespace the pod says it is in; `text` is the pod's.
+    pub(in crate::inject) fn namespace<'t>(&self, text: &'t str) -> Option<&'t str> {
+        self.namespace.clone().and_then(|at| text.get(at)).filter(|name| !name.is_empty())
     }
 
     fn metadata(&mut self, scan: &mut Scan<'_>) -> Option<()> {

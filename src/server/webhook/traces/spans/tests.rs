@@ -1,12 +1,17 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, mpsc},
+    time::Instant,
 };
 
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::{error::OTelSdkResult, trace::SpanData};
 
 use super::*;
+use crate::config::Mesh;
+use crate::server::configuration::build;
+use crate::server::configuration::slot::Active;
+use crate::server::observe::traces::{metrics::SpanMetrics, queue::Queue, resource};
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,39 +33,51 @@ impl opentelemetry_sdk::trace::SpanExporter for Collector {
     }
 }
 
-async fn traces(collector: Collector) -> (Traces, Spans) {
-    let counters = Spans::default();
+async fn sink(collector: Collector) -> (Sink, SpanMetrics) {
+    let counters = SpanMetrics::default();
     let queue = Queue::start(move || Ok(collector), resource(), counters.clone()).await.unwrap();
-    (Traces::over(queue), counters)
+    (Sink(Some(Arc::new(super::Collector::over(queue)))), counters)
 }
 
 fn headers(traceparent: &str) -> HeaderMap {
     HeaderMap::from_iter([("traceparent".parse().unwrap(), traceparent.parse().unwrap())])
 }
 
-fn record(arrived: Instant) -> Record {
+fn active() -> Arc<Active> {
+    let engine = build::engine(Mesh::embedded().unwrap()).unwrap();
+    Arc::new(Active { engine, generation: 1, since: 0 })
+}
+
+fn record() -> Record {
     Record {
         uid: "uid-1".to_owned(),
         namespace: "shop".to_owned(),
         name: "c4n4ry".to_owned(),
         owner: "ReplicaSet/c4n4ry".to_owned(),
         detail: "c4n4ry".to_owned(),
-        judged: Some(arrived + Duration::from_millis(2)),
-        stages: vec![("decode", Duration::from_millis(1)), ("inject", Duration::from_millis(3))],
-        ..Record::new(Outcome::Injected, "POLICY_ENABLED")
+        outcome: Outcome::Injected,
+        reason: "POLICY_ENABLED",
+        active: Some(active()),
+        took: Duration::from_millis(9),
+        stages: Stages {
+            read: Some(Duration::from_millis(2)),
+            decode: Some(Duration::from_millis(1)),
+            inject: Some(Duration::from_millis(3)),
+            encode: None,
+        },
+        ..Record::default()
     }
 }
 
 /// The spans of one request, by name.
 async fn spans_of(traceparent: &str, tune: impl FnOnce(&mut Record)) -> BTreeMap<String, SpanData> {
     let collector = Collector::default();
-    let (traces, _) = traces(collector.clone()).await;
-    let arrived = Instant::now();
-    let mut record = record(arrived);
+    let (sink, _) = sink(collector.clone()).await;
+    let mut record = record();
     tune(&mut record);
-    let caller = traces.caller(&headers(traceparent));
-    traces.record(&caller, &Finished { arrived, record: &record, hash: Some("hash-1") });
-    traces.flush(PATIENCE).await;
+    let caller = sink.caller(&headers(traceparent));
+    sink.observe(&caller, &record);
+    sink.flush(PATIENCE).await;
     let taken = collector.taken.lock().unwrap();
     taken.iter().map(|span| (span.name.clone().into_owned(), span.clone())).collect()
 }
@@ -108,7 +125,7 @@ async fn nothing_of_the_pod_is_in_a_span() {
         known,
         [
             ("k8s.namespace.name", "shop"),
-            ("outrigger.config_hash", "hash-1"),
+            ("outrigger.config_hash", active().engine.hash()),
             ("outrigger.outcome", "injected"),
             ("outrigger.reason", "POLICY_ENABLED"),
             ("outrigger.uid", "u".repeat(253).as_str()),
@@ -142,23 +159,22 @@ async fn a_fault_of_ours_is_an_error_and_a_refusal_is_none() {
 async fn a_collector_that_hangs_costs_spans_and_no_time() {
     let (release, held) = mpsc::channel();
     let collector = Collector { held: Some(Arc::new(Mutex::new(held))), ..Collector::default() };
-    let (traces, counters) = traces(collector.clone()).await;
-    let arrived = Instant::now();
-    let record = record(arrived);
+    let (sink, counters) = sink(collector.clone()).await;
+    let record = record();
     const REQUESTS: u64 = 3000;
     for _ in 0..REQUESTS {
-        let caller = traces.caller(&headers(CALLER));
-        traces.record(&caller, &Finished { arrived, record: &record, hash: None });
+        let caller = sink.caller(&headers(CALLER));
+        sink.observe(&caller, &record);
     }
     let (sent, lost) = counters.counts();
     assert_eq!(sent, 0);
     // Some are in the collector's hands or on their way there.
     assert!(lost > 4 * REQUESTS - 2 * 4096, "{lost}");
     let since = Instant::now();
-    traces.flush(Duration::from_millis(20)).await;
+    sink.flush(Duration::from_millis(20)).await;
     assert!(since.elapsed() < PATIENCE / 2, "the end does not wait for it");
     drop(release);
-    traces.flush(PATIENCE).await;
+    sink.flush(PATIENCE).await;
     let (sent, lost) = counters.counts();
     assert_eq!(sent + lost, 4 * REQUESTS, "every span is accounted for");
     assert_eq!(sent, collector.taken.lock().unwrap().len() as u64);

@@ -51,54 +51,56 @@ pub(crate) struct CertificateMetrics {
 }
 
 impl CertificateMetrics {
-    /// Adds the series to a registry that prefixes names with `outrigger`.
-    pub(in crate::server) fn register(&self, registry: &mut Registry) {
+    /// Makes the series in a registry with our prefix.
+    pub(in crate::server) fn register(registry: &mut Registry) -> CertificateMetrics {
+        let metrics = CertificateMetrics::default();
         registry.register(
             "leader",
             "Whether this replica keeps the Secret and the caBundle",
-            self.leader.clone(),
+            metrics.leader.clone(),
         );
         registry.register(
             "ca_bundle_in_sync",
             "Whether all our webhooks of a MutatingWebhookConfiguration trust our CA; only from the leader",
-            self.in_sync.clone(),
+            metrics.in_sync.clone(),
         );
         registry.register(
             "webhook_configuration_present",
             "Whether a MutatingWebhookConfiguration of ours exists; only from the leader",
-            self.present.clone(),
+            metrics.present.clone(),
         );
         registry.register(
             "webhook_configuration_active",
             "Whether all our webhooks of a MutatingWebhookConfiguration have rules, so that pods are sent; only from the leader",
-            self.active.clone(),
+            metrics.active.clone(),
         );
         registry.register(
             "ca_bundle_writes",
             "How often this replica wrote the caBundle",
-            self.repairs.clone(),
+            metrics.repairs.clone(),
         );
         registry.register(
             "certificate_changes",
             "What this replica did to the Secret with CA and certificate",
-            self.changes.clone(),
+            metrics.changes.clone(),
         );
         registry.register(
             "certificate_errors",
             "What could not be done about CA, certificate and caBundle",
-            self.errors.clone(),
+            metrics.errors.clone(),
         );
         registry.register(
             "certificate_secret_usable",
             "Whether the Secret is ours and holds what we serve",
-            self.usable.clone(),
+            metrics.usable.clone(),
         );
         registry.register_with_unit(
             "ca_certificate_not_after_timestamp",
             "End of the validity of the CA that signs",
             Unit::Seconds,
-            self.ca_not_after.clone(),
+            metrics.ca_not_after.clone(),
         );
+        metrics
     }
 
     pub(crate) fn leads(&self, leads: bool) {

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{Source, headed::headed};
+use crate::inject::Outcome;
 
 const DEPLOYMENT: &str = include_str!("../../../tests/fixtures/reviews/deployment.json");
 const NAMED: [&str; 4] = ["769df69587", "7913b40b-d2f5-4ceb-a681-6dfdca08f127", "x7k2p", "q8zsn"];
@@ -27,41 +28,45 @@ fn pod([hash, uid, suffix, token]: [&str; 4]) -> Value {
 /// One configuration's answers, asked as the webhook asks.
 struct Desk {
     mesh: Mesh,
-    replays: Replays,
+    cache: PatchCache,
     path_env: BTreeMap<String, String>,
 }
 
 impl Desk {
     fn of(bundle: &str) -> Desk {
         let mesh = mesh(bundle);
-        Desk { replays: Replays::new(&mesh), mesh, path_env: BTreeMap::new() }
+        Desk { cache: PatchCache::new(&mesh), mesh, path_env: BTreeMap::new() }
     }
 
-    fn sketch_key(&self, text: &str, namespace: &str) -> Option<Vec<u8>> {
-        let sketch = self.replays.sketch(text)?;
+    fn fingerprint<'t>(&self, text: &'t str) -> Option<PodFingerprint<'t>> {
+        self.cache.fingerprint(text, &Candidates::of(text)?)
+    }
+
+    fn key(&self, text: &str, namespace: &str) -> Option<Vec<u8>> {
         let facts = Facts::of(&self.mesh, namespace);
-        Some(self.replays.key(&self.mesh, &sketch, namespace, &self.path_env, &facts))
+        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        Some(self.cache.key(&self.mesh, &self.fingerprint(text)?, &query))
     }
 
-    fn whole(&self, pod: &Value, namespace: &str) -> Answer {
+    fn whole(&self, pod: &Value, namespace: &str) -> Admission {
         let facts = Facts::of(&self.mesh, namespace);
-        let question = Question { namespace, path_env: &self.path_env, facts: &facts };
-        question.answer(&self.mesh, pod.clone()).unwrap()
+        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        query.answer(&self.mesh, pod.clone()).unwrap()
     }
 
-    fn replayed(&self, pod: &Value, namespace: &str) -> Option<Answer> {
+    fn cached(&self, pod: &Value, namespace: &str) -> Option<Admission> {
         let text = pod.to_string();
-        let key = self.sketch_key(&text, namespace)?;
-        self.replays.find(&key)?.fill(&self.replays.sketch(&text)?)
+        let key = self.key(&text, namespace)?;
+        self.cache.find(&key)?.fill(&self.fingerprint(&text)?)
     }
 
     fn teach(&self, pod: &Value, namespace: &str) -> Option<Learned> {
         let text = pod.to_string();
-        let key = self.sketch_key(&text, namespace)?;
+        let key = self.key(&text, namespace)?;
         let facts = Facts::of(&self.mesh, namespace);
-        let question = Question { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
         let answer = self.whole(pod, namespace);
-        Some(self.replays.learn(&self.mesh, key, &self.replays.sketch(&text)?, &question, &answer))
+        Some(self.cache.learn(&self.mesh, key, &self.fingerprint(&text)?, &query, &answer))
     }
 
     /// Teaches a pod twice and says what came of the second time.
@@ -76,7 +81,7 @@ fn a_sibling_gets_the_patch_with_its_own_names_in_it() {
     let desk = Desk::of("");
     assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Kept));
     let sibling = pod(SIBLING);
-    let answer = desk.replayed(&sibling, "default").expect("it is a sibling");
+    let answer = desk.cached(&sibling, "default").expect("it is a sibling");
     assert_eq!(answer, desk.whole(&sibling, "default"));
     assert_eq!(answer.subject.owner, "ReplicaSet/web-5bb4f58c4d");
     assert_eq!(answer.subject.name, "web-5bb4f58c4d-abcde");
@@ -88,7 +93,7 @@ fn managed_fields_make_no_difference() {
     let mut pod = pod(NAMED);
     desk.taught(&pod);
     pod["metadata"]["managedFields"] = json!([{"manager": "someone else", "time": "2026-01-01T00:00:00Z"}]);
-    assert_eq!(desk.replayed(&pod, "default"), Some(desk.whole(&pod, "default")));
+    assert_eq!(desk.cached(&pod, "default"), Some(desk.whole(&pod, "default")));
 }
 
 #[test]
@@ -110,9 +115,9 @@ fn a_pod_that_differs_in_anything_else_is_no_sibling() {
         changed("/metadata/generateName", json!("api-")),
         changed("/spec/volumes/0/name", json!("kube-api-access-abcdef")),
     ] {
-        assert_eq!(desk.replayed(&other, "default"), None, "{other}");
+        assert_eq!(desk.cached(&other, "default"), None, "{other}");
     }
-    assert_eq!(desk.replayed(&known, "elsewhere"), None, "another namespace");
+    assert_eq!(desk.cached(&known, "elsewhere"), None, "another namespace");
 }
 
 #[test]
@@ -120,9 +125,9 @@ fn a_pod_is_kept_when_it_comes_for_the_second_time() {
     let desk = Desk::of("");
     let pod = pod(NAMED);
     assert_eq!(desk.teach(&pod, "default"), Some(Learned::Noted));
-    assert_eq!(desk.replayed(&pod, "default"), None);
+    assert_eq!(desk.cached(&pod, "default"), None);
     assert_eq!(desk.teach(&pod, "default"), Some(Learned::Kept));
-    assert!(desk.replayed(&pod, "default").is_some());
+    assert!(desk.cached(&pod, "default").is_some());
 }
 
 #[test]
@@ -137,11 +142,11 @@ fn a_name_that_stands_elsewhere_in_the_pod_is_no_name() {
         desk.taught(&known);
         let mut sibling = pod(SIBLING);
         *sibling.pointer_mut(place).unwrap() = json!(value);
-        assert_eq!(desk.replayed(&sibling, "default"), None, "{place}");
+        assert_eq!(desk.cached(&sibling, "default"), None, "{place}");
         let same_hash = pod([NAMED[0], SIBLING[1], SIBLING[2], SIBLING[3]]);
         let mut same_hash = same_hash;
         *same_hash.pointer_mut(place).unwrap() = json!(value);
-        assert_eq!(desk.replayed(&same_hash, "default"), Some(desk.whole(&same_hash, "default")), "{place}");
+        assert_eq!(desk.cached(&same_hash, "default"), Some(desk.whole(&same_hash, "default")), "{place}");
     }
 }
 
@@ -154,7 +159,7 @@ fn bundle(line: &str) -> String {
 }
 
 #[test]
-fn what_a_template_passes_on_is_filled_in_and_what_it_looks_at_is_particular() {
+fn what_a_template_passes_on_is_filled_in_and_what_it_looks_at_is_not_cacheable() {
     let print = |pipeline: &str| format!("- {{name: X, value: '{{{{ {pipeline} }}}}'}}");
     for passed_on in [
         ".ObjectMeta.GenerateName",
@@ -167,7 +172,7 @@ fn what_a_template_passes_on_is_filled_in_and_what_it_looks_at_is_particular() {
         let desk = Desk::of(&bundle(&print(passed_on)));
         assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Kept), "{passed_on}");
         let sibling = pod(SIBLING);
-        assert_eq!(desk.replayed(&sibling, "default"), Some(desk.whole(&sibling, "default")), "{passed_on}");
+        assert_eq!(desk.cached(&sibling, "default"), Some(desk.whole(&sibling, "default")), "{passed_on}");
     }
     for looked_at in [
         "if eq .ObjectMeta.GenerateName \"web-5bb4f58c4d-\" }}yes{{ else }}no{{ end",
@@ -182,15 +187,15 @@ fn what_a_template_passes_on_is_filled_in_and_what_it_looks_at_is_particular() {
         let desk = Desk::of(&bundle(&print(looked_at)));
         let learned = desk.taught(&pod(NAMED));
         let sibling = pod(SIBLING);
-        assert_eq!(learned, Some(Learned::Particular), "{looked_at}");
-        assert_eq!(desk.replayed(&sibling, "default"), None, "{looked_at}");
+        assert_eq!(learned, Some(Learned::NotCacheable), "{looked_at}");
+        assert_eq!(desk.cached(&sibling, "default"), None, "{looked_at}");
     }
 }
 
 #[test]
 fn a_plain_scalar_that_is_a_name_is_typed_and_so_looked_at() {
     let desk = Desk::of(&bundle("- {name: X, value: {{ (index .Spec.Volumes 0).Name }}}"));
-    assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Particular));
+    assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::NotCacheable));
 }
 
 #[test]
@@ -201,7 +206,7 @@ fn a_configuration_that_mentions_the_hash_or_the_volume_has_no_such_names() {
     ] {
         let desk = Desk::of(&format!("injector:\n  neverInjectSelector: [{mention}]\n"));
         assert_eq!(desk.taught(&pod(NAMED)), Some(Learned::Kept));
-        assert_eq!(desk.replayed(&pod(other), "default"), None, "{mention}");
+        assert_eq!(desk.cached(&pod(other), "default"), None, "{mention}");
     }
 }
 
@@ -211,7 +216,7 @@ fn private_characters_of_a_pod_never_count_as_places() {
     for text in ["\u{E0F0}0\u{E0F1}", "\u{E0F0}"] {
         let mut known = pod(NAMED);
         known["metadata"]["annotations"] = json!({"note": text});
-        assert_eq!(desk.taught(&known), Some(Learned::Particular));
+        assert_eq!(desk.taught(&known), Some(Learned::NotCacheable));
     }
 }
 
@@ -221,16 +226,15 @@ fn an_answer_that_is_not_true_any_more_is_forgotten() {
     let known = pod(NAMED);
     desk.taught(&known);
     let text = known.to_string();
-    let key = desk.sketch_key(&text, "default").unwrap();
+    let key = desk.key(&text, "default").unwrap();
     let facts = Facts::of(&desk.mesh, "default");
-    let question = Question { namespace: "default", path_env: &desk.path_env, facts: &facts };
+    let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
     let mut fresh = desk.whole(&known, "default");
-    let Summary::Injected { operations, .. } = &mut fresh.summary else { panic!() };
-    *operations += 1;
-    let sketch = desk.replays.sketch(&text).unwrap();
-    let learned = desk.replays.learn(&desk.mesh, key, &sketch, &question, &fresh);
-    assert_eq!(learned, Learned::Contradicted);
-    assert_eq!(desk.replayed(&known, "default"), None);
+    fresh.patch.as_mut().unwrap().operations += 1;
+    let fingerprint = desk.fingerprint(&text).unwrap();
+    let learned = desk.cache.learn(&desk.mesh, key, &fingerprint, &query, &fresh);
+    assert_eq!(learned, Learned::Stale);
+    assert_eq!(desk.cached(&known, "default"), None);
 }
 
 #[test]
@@ -238,15 +242,15 @@ fn every_so_often_an_answer_is_due_to_be_compared() {
     let desk = Desk::of("");
     let known = pod(NAMED);
     desk.taught(&known);
-    let replay = desk.replays.find(&desk.sketch_key(&known.to_string(), "default").unwrap()).unwrap();
-    let due = (0..2 * CHECK_EVERY).filter(|_| replay.is_due()).count();
+    let cached = desk.cache.find(&desk.key(&known.to_string(), "default").unwrap()).unwrap();
+    let due = (0..2 * CHECK_EVERY).filter(|_| cached.is_due()).count();
     assert_eq!(due, 2);
 }
 
 #[test]
-fn answers_that_are_never_replayed_are_not_all_learned() {
+fn answers_that_are_never_cached_are_not_all_learned() {
     let desk = Desk::of("");
-    desk.replays.credit.store(2 * FRACTION, Ordering::Relaxed);
+    desk.cache.credit.store(2 * FRACTION, Ordering::Relaxed);
     let shape = |shape: i64| {
         let mut pod = pod(NAMED);
         pod["metadata"]["labels"]["app"] = json!(format!("app-{shape}"));
@@ -254,8 +258,8 @@ fn answers_that_are_never_replayed_are_not_all_learned() {
     };
     let learned: Vec<_> = (0..4).map(|number| desk.taught(&shape(number)).unwrap()).collect();
     assert_eq!(learned, [Learned::Kept, Learned::Kept, Learned::Noted, Learned::Noted]);
-    // One that is replayed pays for another.
-    assert!(desk.replayed(&shape(0), "default").is_some());
+    // One that is cached pays for another.
+    assert!(desk.cached(&shape(0), "default").is_some());
     assert_eq!(desk.teach(&shape(2), "default"), Some(Learned::Kept));
 }
 
@@ -267,8 +271,8 @@ fn skips_are_kept_too() {
     assert_eq!(desk.taught(&known), Some(Learned::Kept));
     let mut sibling = pod(SIBLING);
     sibling["spec"]["hostNetwork"] = json!(true);
-    let answer = desk.replayed(&sibling, "default").unwrap();
-    assert!(matches!(answer.summary, Summary::Skipped { .. }), "{answer:?}");
+    let answer = desk.cached(&sibling, "default").unwrap();
+    assert!(matches!(answer.decision, AdmissionDecision::Skip { .. }), "{answer:?}");
 }
 
 #[test]
@@ -279,40 +283,24 @@ fn what_is_kept_is_bounded_by_bytes() {
         pod["metadata"]["labels"]["app"] = json!(format!("app-{shape}"));
         pod["metadata"]["annotations"] = json!({"filler": "x".repeat(8 << 10)});
         let text = pod.to_string();
-        let key = desk.sketch_key(&text, "default").unwrap();
-        let answer = Answer {
-            summary: Summary::Skipped { reason: "X", warnings: Vec::new() },
-            subject: Subject::default(),
-        };
-        let replay = Replay {
+        let key = desk.key(&text, "default").unwrap();
+        let answer = Admission::skipped("X", Subject::default());
+        let cached = CachedPatch {
             answer,
             patch: Pieces::default(),
             name: Pieces::default(),
             owner: Pieces::default(),
             uses: AtomicU32::new(0),
         };
-        desk.replays.kept.insert(key.into_boxed_slice(), Arc::new(replay));
+        desk.cache.kept.insert(key.into_boxed_slice(), Arc::new(cached));
     }
-    assert!(desk.replays.kept.weight() <= BYTES, "{}", desk.replays.kept.weight());
-}
-
-#[test]
-fn the_owner_is_the_controller() {
-    let owner_of =
-        |references: Value| Subject::of(&json!({"metadata": {"ownerReferences": references}})).owner;
-    let a = json!({"kind": "A", "name": "a"});
-    let b = json!({"kind": "B", "name": "b", "controller": true});
-    assert_eq!(owner_of(json!([a, b])), "B/b");
-    assert_eq!(owner_of(json!([a])), "A/a");
-    for odd in [json!([]), json!([1]), json!("x"), json!([{"kind": 1, "name": "a"}])] {
-        assert_eq!(owner_of(odd), "");
-    }
+    assert!(desk.cache.kept.weight() <= BYTES, "{}", desk.cache.kept.weight());
 }
 
 /// Whatever was learned from one pod is true of the other, or nothing was.
 fn assert_true_of(desk: &Desk, learned_from: &Value, other: &Value) {
     desk.taught(learned_from);
-    if let Some(answer) = desk.replayed(other, "default") {
+    if let Some(answer) = desk.cached(other, "default") {
         assert_eq!(answer, desk.whole(other, "default"), "{other}");
     }
 }
@@ -348,32 +336,32 @@ fn a_hash_beside_another_is_no_name() {
         let (known, other) = (two("769df69587"), two(hash));
         let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         let facts = Facts::of(&desk.mesh, "default");
-        let question = Question { namespace: "default", path_env: &desk.path_env, facts: &facts };
+        let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
         let answer = desk.whole(&read(&known), "default");
         for _ in 0..2 {
-            let key = desk.sketch_key(&known, "default").unwrap();
-            let sketch = desk.replays.sketch(&known).unwrap();
-            desk.replays.learn(&desk.mesh, key, &sketch, &question, &answer);
+            let key = desk.key(&known, "default").unwrap();
+            let fingerprint = desk.fingerprint(&known).unwrap();
+            desk.cache.learn(&desk.mesh, key, &fingerprint, &query, &answer);
         }
-        let key = desk.sketch_key(&other, "default").unwrap();
-        if let Some(replay) = desk.replays.find(&key) {
-            let filled = replay.fill(&desk.replays.sketch(&other).unwrap());
+        let key = desk.key(&other, "default").unwrap();
+        if let Some(cached) = desk.cache.find(&key) {
+            let filled = cached.fill(&desk.fingerprint(&other).unwrap());
             assert_eq!(filled, Some(desk.whole(&read(&other), "default")), "{hash}");
         }
     }
 }
 
 #[test]
-fn a_pod_with_escaped_letters_is_not_sketched() {
+fn a_pod_with_escaped_letters_is_not_known() {
     let desk = Desk::of("");
     let text = pod(NAMED).to_string();
-    assert!(desk.replays.sketch(&text).is_some());
+    assert!(desk.fingerprint(&text).is_some());
     for (plain, escaped) in [("nginx", "n\\u0067inx"), ("nginx", "\\u006eginx"), ("nginx", "nginx\\u002D1")] {
         assert!(text.contains(plain));
-        assert!(desk.replays.sketch(&text.replacen(plain, escaped, 1)).is_none(), "{escaped}");
+        assert!(desk.fingerprint(&text.replacen(plain, escaped, 1)).is_none(), "{escaped}");
     }
     // What Go's encoder escapes is no letter.
-    assert!(desk.replays.sketch(&text.replacen("nginx", "\\u003cnginx\\u0026", 1)).is_some());
+    assert!(desk.fingerprint(&text.replacen("nginx", "\\u003cnginx\\u0026", 1)).is_some());
 }
 
 /// A pod of the name `web-cache`, or of another.
@@ -402,13 +390,13 @@ fn a_name_that_is_a_merge_key_is_looked_at() {
         let desk = Desk::of(&overlay_bundle(overlay));
         let ask = |pod: &Value| {
             let facts = Facts::of(&desk.mesh, "default");
-            let question = Question { namespace: "default", path_env: &desk.path_env, facts: &facts };
-            question.answer(&desk.mesh, pod.clone()).ok()
+            let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
+            query.answer(&desk.mesh, pod.clone()).ok()
         };
         let (known, other) = (called("web-other"), called("web-cache"));
         desk.taught(&known);
-        let replayed = desk.replayed(&other, "default");
-        assert!(replayed.is_none() || replayed == ask(&other), "{overlay}: {replayed:?} {:?}", ask(&other));
+        let cached = desk.cached(&other, "default");
+        assert!(cached.is_none() || cached == ask(&other), "{overlay}: {cached:?} {:?}", ask(&other));
     }
 }
 
@@ -433,26 +421,25 @@ fn an_answer_for_a_pod_that_is_refused_is_forgotten() {
     let desk = Desk::of("");
     let known = pod(NAMED);
     desk.taught(&known);
-    let key = desk.sketch_key(&known.to_string(), "default").unwrap();
-    assert!(desk.replays.forget(&key));
-    assert!(!desk.replays.forget(&key));
-    assert_eq!(desk.replayed(&known, "default"), None);
+    let key = desk.key(&known.to_string(), "default").unwrap();
+    assert!(desk.cache.forget(&key));
+    assert!(!desk.cache.forget(&key));
+    assert_eq!(desk.cached(&known, "default"), None);
 }
 
 #[test]
 fn all_that_an_answer_holds_has_weight() {
     let texts = |warnings: Vec<Warning>, pieces: Vec<(Box<str>, usize)>| {
-        let summary = Summary::Skipped { reason: "X", warnings };
-        let answer = Answer { summary, subject: Subject::default() };
+        let answer = Admission { warnings, ..Admission::skipped("X", Subject::default()) };
         let patch = Pieces { pieces, rest: "".into() };
-        let replay = Replay {
+        let cached = CachedPatch {
             answer,
             patch,
             name: Pieces::default(),
             owner: Pieces::default(),
             uses: AtomicU32::new(0),
         };
-        Weight.weight(&Box::default(), &Arc::new(replay))
+        Weight.weight(&Box::default(), &Arc::new(cached))
     };
     let nothing = texts(Vec::new(), Vec::new());
     assert!(texts(vec![Warning::new("OWN_VOLUME", "w".repeat(100)); 1000], Vec::new()) - nothing >= 124_000);
@@ -468,8 +455,8 @@ fn only_the_first_owners_are_searched_for() {
     pod["metadata"]["ownerReferences"] = json!(owners);
     pod["metadata"]["ownerReferences"].as_array_mut().unwrap().push(owner(SIBLING[1]));
     let text = pod.to_string();
-    let sketch = desk.replays.sketch(&text).unwrap();
-    assert!(!sketch.names().contains(&SIBLING[1]));
+    let fingerprint = desk.fingerprint(&text).unwrap();
+    assert!(!fingerprint.names().contains(&SIBLING[1]));
 }
 
 #[test]
@@ -481,12 +468,13 @@ fn a_pod_that_lacks_nothing_is_skipped_because_it_is_injected_already() {
     let outcome = run_by(Rules::Configured, &desk.mesh, &request, &facts).unwrap();
     let Outcome::Injected(injection) = outcome else { panic!("{outcome:?}") };
     let injected = injection.whole_pod(&pod);
-    let summary = desk.whole(&injected, "default").summary;
-    assert_eq!(summary, Summary::Skipped { reason: "ALREADY_INJECTED", warnings: Vec::new() });
+    let admission = desk.whole(&injected, "default");
+    assert_eq!(admission.decision, AdmissionDecision::Skip { reason: "ALREADY_INJECTED" });
+    assert_eq!((admission.patch, admission.warnings), (None, Vec::new()));
 }
 
 #[test]
-fn warnings_about_keys_and_ports_are_replayed() {
+fn warnings_about_keys_and_ports_are_cached() {
     let desk = Desk::of("");
     let of = |names| {
         let mut pod = pod(names);
@@ -495,9 +483,9 @@ fn warnings_about_keys_and_ports_are_replayed() {
         pod
     };
     assert_eq!(desk.taught(&of(NAMED)), Some(Learned::Kept));
-    let answer = desk.replayed(&of(SIBLING), "default").unwrap();
+    let answer = desk.cached(&of(SIBLING), "default").unwrap();
     assert_eq!(answer, desk.whole(&of(SIBLING), "default"));
-    let Summary::Injected { warnings, .. } = answer.summary else { panic!() };
+    let warnings = answer.warnings;
     for said in ["sidecar.istio.io/inject is meant?", "port 15001 is the proxy's own"] {
         assert!(warnings.iter().any(|warning| warning.message.contains(said)), "{warnings:?}");
     }

@@ -1,4 +1,4 @@
-//! How the watches on the API server stand.
+//! The series of the API server: requests to it, and how the watches on it stand.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -22,25 +22,27 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Adds the series to a registry with our prefix.
-    pub(in crate::server) fn register(&self, registry: &mut Registry) {
+    /// Makes the series in a registry with our prefix.
+    pub(in crate::server) fn register(registry: &mut Registry) -> Watches {
+        let metrics = Watches::default();
         registry.register(
             "watch_connected",
             "Whether the API server answered the last request of a watch; 0 while it does not",
-            self.connected.clone(),
+            metrics.connected.clone(),
         );
         registry.register(
             "watch_errors",
             "Lists and watches that failed, and watches that broke off",
-            self.errors.clone(),
+            metrics.errors.clone(),
         );
         registry.register_with_unit(
             "watch_last_event_timestamp",
             "When a watch last heard of the API server: an answer, an event or a bookmark",
             Unit::Seconds,
-            self.last_event.clone(),
+            metrics.last_event.clone(),
         );
-        registry.register("cache_synced", "Whether there was a first complete list", self.synced.clone());
+        registry.register("cache_synced", "Whether there was a first complete list", metrics.synced.clone());
+        metrics
     }
 
     /// Makes the series of a watch that starts.
@@ -65,5 +67,51 @@ impl Watches {
 
     pub(crate) fn synced(&self, resource: &'static str) {
         self.synced.get_or_create(&Watched { resource }).set(1);
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Asked {
+    verb: &'static str,
+    resource: &'static str,
+    code: String,
+}
+
+/// Requests to the API server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KubeApi(Family<Asked, Counter>);
+
+impl KubeApi {
+    /// Makes the series in a registry with our prefix.
+    pub(in crate::server) fn register(registry: &mut Registry) -> KubeApi {
+        let metrics = KubeApi::default();
+        registry.register(
+            "kube_api_requests",
+            "Requests to the API server; code is an HTTP status, error or unanswered",
+            metrics.0.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a request. `code` must come out of a small set: HTTP statuses, or a word of ours.
+    pub(crate) fn asked(&self, verb: &'static str, resource: &'static str, code: impl Into<String>) {
+        self.0.get_or_create(&Asked { verb, resource, code: code.into() }).inc();
+    }
+}
+
+/// The series of the API server.
+#[derive(Clone, Debug)]
+pub(crate) struct KubeMetrics {
+    /// Requests.
+    pub(crate) requests: KubeApi,
+    /// Watches.
+    pub(crate) watches: Watches,
+}
+
+impl KubeMetrics {
+    /// Makes the series in a registry with our prefix.
+    pub(in crate::server) fn register(registry: &mut Registry) -> KubeMetrics {
+        let watches = Watches::register(registry);
+        KubeMetrics { requests: KubeApi::register(registry), watches }
     }
 }

@@ -1,5 +1,5 @@
-//! What is known of the configuration in use, read from the slot that requests read it from: an answer and a scrape
-//! after it never speak of two configurations.
+//! The series of the configuration. What is known of the one in use is read from the slot that requests read it from: an
+//! answer and a scrape after it never speak of two configurations.
 
 use std::{fmt, hash};
 
@@ -7,17 +7,58 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{
+        counter::Counter,
         family::Family,
         gauge::{ConstGauge, Gauge},
     },
-    registry::Unit,
+    registry::{Registry, Unit},
 };
 
-use crate::server::configuration::active::Slot;
+use crate::server::configuration::slot::Slot;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reload {
+    source: &'static str,
+    result: &'static str,
+}
+
+/// Loads of the configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfigurationMetrics {
+    last_reload_success: Gauge,
+    reloads: Family<Reload, Counter>,
+}
+
+impl ConfigurationMetrics {
+    /// Makes the series in a registry with our prefix, with those of the configuration in use.
+    pub(crate) fn register(registry: &mut Registry, in_use: Slot) -> ConfigurationMetrics {
+        let metrics = ConfigurationMetrics::default();
+        registry.register(
+            "config_last_reload_success",
+            "Whether the last load of the configuration succeeded",
+            metrics.last_reload_success.clone(),
+        );
+        registry.register("config_reload", "Loads of the configuration", metrics.reloads.clone());
+        registry.register_collector(Box::new(InUse(in_use)));
+        metrics
+    }
+
+    /// Notes a load of the configuration, applied or refused.
+    pub(crate) fn loaded(&self, source: &'static str, success: bool) {
+        let result = if success { "success" } else { "error" };
+        self.reloads.get_or_create(&Reload { source, result }).inc();
+        self.last_reload_success.set(i64::from(success));
+    }
+
+    /// Notes that the configuration in use was found again where a refused one had been.
+    pub(crate) fn confirmed(&self) {
+        self.last_reload_success.set(1);
+    }
+}
 
 /// Reads the slot when metrics are asked for. (A registry would end the help texts with a full stop; a collector writes its
 /// own.)
-pub(in crate::server) struct InUse(pub(in crate::server) Slot);
+struct InUse(Slot);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Hash {
