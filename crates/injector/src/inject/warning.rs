@@ -15,7 +15,7 @@ pub struct Warning {
 }
 
 /// Every code, and what it is about; `docs/server.md` has the same table.
-pub const CODES: [(&str, &str); 57] = [
+pub const CODES: [(&str, &str); 58] = [
     ("ANNOTATION_AS_LABEL", "a label that is an annotation: as a label it has no effect"),
     ("BLANKS_IN_ANNOTATION", "blanks around a value, which do not belong to it"),
     (
@@ -66,6 +66,10 @@ pub const CODES: [(&str, &str); 57] = [
         "the namespace has `istio-injection` and `istio.io/rev`; the first one decides",
     ),
     ("NAMESPACE_LABEL_ON_POD", "a label for namespaces stands on a pod"),
+    (
+        "NAMESPACE_NOT_SELECTED",
+        "not injected: the API server selected the pod, but neither its namespace nor the pod requests a proxy",
+    ),
     ("OWN_VOLUME", "a volume of the pod takes the place of a template's volume of the same name"),
     (
         "POD_REQUESTS_LOWERED",
