@@ -231,7 +231,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
         revision: mesh.revision(),
         tags: &[],
         enable_namespaces_by_default: false,
-        compat: mesh.quirks(),
+        quirks: mesh.quirks(),
     };
     c.bench_function("stage/decide", |b| b.iter(|| decision::decide(black_box(pod), "default", &input)));
     let nothing = Map::new();
@@ -263,7 +263,7 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
         path_env: &request.path_env,
         revision: mesh.revision(),
         injected_annotations: &injector.injected_annotations,
-        compat: mesh.quirks(),
+        quirks: mesh.quirks(),
     };
     c.bench_function("stage/post: all passes", |b| {
         b.iter_batched(
