@@ -1,4 +1,4 @@
-//! Which cluster: the flags every command has that talks to an API server, and the talk itself.
+//! Flags for the choice of a cluster, shared by every command that contacts an API server, and the calls themselves.
 
 mod trouble;
 
@@ -13,26 +13,26 @@ use crate::server::kube::client::Access;
 
 pub(super) use trouble::{Asked, Kind, Trouble};
 
-/// The way to the API server.
+/// How to reach the API server.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Cluster {
-    /// The kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's ServiceAccount
+    /// Kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount]
     #[arg(long, short = 'c', value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
+    /// Context in the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
 
-/// A client and where it leads.
+/// A client and the address of its API server.
 pub(super) struct Session {
     pub(super) client: Client,
-    /// The address of the API server.
+    /// Address of the API server.
     pub(super) server: String,
 }
 
-/// How long one answer of the API server may take.
+/// Timeout of one API call.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Cluster {
@@ -40,12 +40,12 @@ impl Cluster {
         Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 
-    /// Whether a cluster was chosen on the command line.
+    /// Whether the command line selects a cluster.
     pub(super) fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// Does something that needs the API server, on a runtime of its own.
+    /// Runs an action that needs the API server, on a runtime of its own.
     pub(super) fn run<T>(
         &self,
         work: impl AsyncFnOnce(&Session) -> Result<T, Failure>,
@@ -71,7 +71,7 @@ impl Cluster {
 }
 
 impl Session {
-    /// Waits for one answer of the API server, and says what was asked if there is none or a refusal.
+    /// Awaits one response of the API server; errors name the request.
     pub(super) async fn call<T>(
         &self,
         asked: &Asked<'_>,
@@ -80,7 +80,7 @@ impl Session {
         self.call_within(PATIENCE, asked, answer).await
     }
 
-    /// As [`Session::call`], with a time of its own.
+    /// Like [`Session::call`], with a given timeout.
     pub(super) async fn call_within<T>(
         &self,
         patience: Duration,

@@ -1,5 +1,6 @@
-//! What the compiler does not say of the source: that every file is reached, that none is too long, and who reads the clock.
-//! Which crate may use which is in their manifests; what the pure ones may not call is in `clippy.toml`.
+//! Rules about the source that the compiler does not check: every file is reachable, none is too long, and only few
+//! modules read the clock. Dependencies between crates are in their manifests; functions forbidden to the pure ones are
+//! in `clippy.toml`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Who reads the wall clock, and what for. All others are told the time, so that tests can tell them another one, and
-/// wait by the monotonic clock.
+/// The modules that read the wall clock, with the reasons. All others get the time as an argument, so that tests can
+/// set it, and wait by the monotonic clock.
 const WALL_CLOCK: [(&str, &str); 6] = [
     ("src/server/certs/report.rs", "the time in an Event"),
     ("src/server/configuration/cluster/events.rs", "the time in an Event"),

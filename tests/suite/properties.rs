@@ -1,5 +1,5 @@
-//! What holds for every pod: strings of a pod never become structure, injecting twice is injecting once, nothing of the
-//! user's is lost or touched, and no input makes the engine panic.
+//! Properties of every pod: strings of a pod never become structure, injecting twice equals injecting once, nothing of
+//! the user's is lost or changed, and no input makes the engine panic.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::headed::headed;
 use super::pods::{self, Form};
 
-/// Every template, in configurations that make the most of its branches, under both compatibilities.
+/// Every template, in configurations that cover most of its branches, under both compatibility modes.
 pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
     let busy = json!({
         "global": {"network": "net", "logAsJson": true, "imagePullSecrets": ["pull"], "proxy": {"tracer": "datadog"}, "mountMtlsCerts": true},
@@ -53,7 +53,7 @@ pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
     }
 }
 
-/// A template that quotes nothing.
+/// A template without any quoting.
 const CARELESS: &str = r#"
 metadata:
   annotations:
@@ -111,7 +111,8 @@ pub(crate) fn injected(mesh: usize, pod: &Value) -> Injection {
     }
 }
 
-/// Runs a property. Inputs are the same in every run unless `PROPERTY_SEED=random`; `PROPTEST_CASES` says how many.
+/// Checks a property. Inputs are the same in every run unless `PROPERTY_SEED=random`; `PROPTEST_CASES` sets their
+/// number.
 pub(crate) fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) };
     let mut runner = match std::env::var_os("PROPERTY_SEED") {
@@ -172,7 +173,7 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
     }
 }
 
-/// I-09: annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
+/// I-09: annotations that are read may cause a denial, but only with a reason that names the user's value.
 #[test]
 fn values_of_known_annotations_never_become_structure() {
     let keys: Vec<&str> = TABLE
@@ -194,7 +195,8 @@ fn values_of_known_annotations_never_become_structure() {
                 assert_eq!(shape(&hostile.pod), shape(&plain.pod), "{}", MESHES[mesh].0);
             }
             (Err(refusal), _) => {
-                // Datadog's annotation is somebody else's: it is not checked, and in Istio, too, the template fails.
+                // Datadog's annotation belongs to another project: it is not validated, and in Istio the template
+                // fails, too.
                 let datadog = annotations.iter().any(|(key, _)| *key == "apm.datadoghq.com/env");
                 let unrendered = refusal.reason() == "RENDER_FAILED";
                 let blames_the_user =
@@ -258,7 +260,7 @@ fn a_container_added_after_injection_is_picked_up() {
     });
 }
 
-/// Everything the user wrote is there afterwards, in its order, but for what the documentation says is changed.
+/// Everything that the user wrote still exists afterwards, in order, except for documented changes.
 #[test]
 fn nothing_of_the_users_is_lost() {
     check((pods::realistic(), our_mesh()), |(pod, mesh)| {
@@ -338,14 +340,14 @@ fn garbage_never_panics() {
     });
 }
 
-/// Where injection may change or take away what the user wrote; `*` is one step, the proxy's containers are ours.
+/// Where injection may change or remove what the user wrote; `*` is one step, the proxy's containers are ours.
 const CHANGED: &[&str] = &[
     "/metadata/annotations/prometheus",
     "/metadata/annotations/sidecar.istio.io/status",
     "/metadata/annotations/proxy.istio.io/overrides",
     "/metadata/annotations/istio.io/rev",
     "/metadata/annotations/sidecar.istio.io/rewriteAppHTTPProbers",
-    // With the CNI plugin the values in force are written where the plugin reads them.
+    // With the CNI plugin, the effective values are written where the plugin reads them.
     "/metadata/annotations/traffic.sidecar.istio.io/",
     "/metadata/annotations/k8s.v1.cni.cncf.io/networks",
     // The gateway template sets one, and the list is replaced as a whole, as Kubernetes merges it.
@@ -354,7 +356,7 @@ const CHANGED: &[&str] = &[
     "/spec/*/*/livenessProbe",
     "/spec/*/*/startupProbe",
     "/spec/*/*/lifecycle",
-    // Raised where they are too small for the proxy.
+    // Raised if too small for the proxy.
     "/spec/resources/requests",
     "/spec/resources/limits",
 ];
@@ -376,10 +378,10 @@ fn may_change(path: &str) -> bool {
     CHANGED.iter().any(|pattern| if pattern.contains('*') { steps(pattern) } else { prefix(pattern) })
 }
 
-/// Names of containers that templates make.
+/// Names of containers that templates create.
 const OURS: [&str; 4] = ["istio-proxy", "istio-init", "istio-validation", "grpc-bootstrap-init"];
 
-/// Notes every value of the user's that is not where it was; elements of lists are found by their name.
+/// Records every value of the user's that is not where it was; elements of lists are identified by name.
 pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<String>) {
     match (before, after) {
         _ if may_change(path) => {}
@@ -417,7 +419,7 @@ pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<Str
     }
 }
 
-/// Whether the patch may have business where an operation is.
+/// Whether the patch may contain an operation at a place.
 pub(crate) fn is_ours(pod: &Value, operation: &Operation<'_>) -> bool {
     let path = operation.path();
     if ["/metadata", "/spec"].contains(&path) {
@@ -436,7 +438,7 @@ pub(crate) fn is_ours(pod: &Value, operation: &Operation<'_>) -> bool {
     places.iter().any(|place| path == *place || path.starts_with(&format!("{place}/")))
 }
 
-/// No operation takes away what it puts back.
+/// No operation removes what another one adds.
 pub(crate) fn minimal(before: &Value, operations: &[Operation<'_>]) {
     let mut pod = before.clone();
     for operation in operations {
@@ -448,7 +450,7 @@ pub(crate) fn minimal(before: &Value, operations: &[Operation<'_>]) {
                 }
                 (old, new) => old == new,
             };
-            // A container that took another's place is another container, whatever they have in common.
+            // A container that replaced another one is a different container, even if fields match.
             let replaced = old.get("name").is_some() && old.get("name") != value.get("name");
             assert!(replaced || !common, "{path} is replaced by what shares a part of it: {old} {value}");
         }
@@ -480,7 +482,7 @@ fn pointers(value: &Value) -> Vec<String> {
     all
 }
 
-/// The objects of a pod in which an unknown field may stand, and stay.
+/// The objects of a pod in which an unknown field may occur, and is kept.
 fn objects(pod: &Value) -> Vec<String> {
     let maps = ["/labels", "/annotations", "/requests"];
     let fit = |path: &String| {

@@ -1,4 +1,4 @@
-//! The short way of answering against the long one: what is replayed for a pod is what the whole pipeline says.
+//! Compares the patch cache with the full pipeline: a cached patch for a pod equals the computed one.
 
 use std::{cell::Cell, collections::BTreeMap};
 
@@ -19,7 +19,7 @@ use super::{
     properties::{MESHES, check},
 };
 
-/// What controllers and admission plugins generate for one pod.
+/// The strings that controllers and admission plugins generate for one pod.
 #[derive(Clone, Debug)]
 struct Names {
     hash: String,
@@ -29,7 +29,7 @@ struct Names {
 }
 
 fn names() -> impl Strategy<Value = Names> {
-    // Names of digits alone are numbers to YAML.
+    // Names consisting only of digits are numbers in YAML.
     let hash = prop_oneof!["[a-z0-9]{8,10}", "[0-9]{9}", "0x[0-9a-f]{6}"];
     let uid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
     let suffix = proptest::option::of("[a-z0-9]{5}");
@@ -41,7 +41,7 @@ fn names() -> impl Strategy<Value = Names> {
     })
 }
 
-/// A pod as a ReplicaSet makes it, and the token volume put into it; nothing if it has no place for that.
+/// A pod as a ReplicaSet creates it, with the token volume; `None` if it has no place for that.
 fn made(pod: &Value, names: &Names) -> Option<Value> {
     let mut pod = pod.clone();
     let metadata = pod.as_object_mut()?.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
@@ -72,13 +72,13 @@ fn made(pod: &Value, names: &Names) -> Option<Value> {
     Some(pod)
 }
 
-/// The long way, if it gives an answer.
+/// The result of the full pipeline, if there is one.
 fn whole(mesh: &Mesh, namespace: &str, pod: &Value) -> Option<Answer> {
     let facts = Facts::of(mesh, namespace);
     Question { namespace, path_env: &BTreeMap::new(), facts: &facts }.answer(mesh, pod.clone()).ok()
 }
 
-/// Shows a pod twice and asks about another: the answer that is replayed for it, if one is.
+/// Processes a pod twice and then another one: returns the cached result for it, if any.
 fn replayed(replays: &Replays, mesh: &Mesh, namespace: &str, shown: &Value, asked: &Value) -> Option<Answer> {
     let path_env = BTreeMap::new();
     let facts = Facts::of(mesh, namespace);
@@ -108,7 +108,7 @@ fn a_replayed_answer_is_what_the_whole_pipeline_says_of_any_pod() {
             assert_eq!(Some(answer), whole(mesh, "shop", &sibling), "{name}");
         }
     });
-    // About half have a name where the other has none; the careless template looks at some.
+    // About half have a name where the others have none; the careless template inspects some.
     let (asked, given) = (asked.get(), given.get());
     assert!(given * 5 > asked, "{given} of {asked} were replayed");
 }
@@ -135,7 +135,7 @@ fn a_replayed_answer_is_what_the_whole_pipeline_says_of_every_pod_of_this_reposi
             }
         }
         println!("replays under `compat: {}`: {given} of {asked} siblings, all equal", compat.as_str());
-        // Templates of the user's own look at names, and not only pass them on.
+        // Custom templates inspect names, instead of only copying them.
         assert!(given * 10 > asked * 4, "{given} of {asked} were replayed");
     }
 }

@@ -14,21 +14,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is pure: there is no I/O, clock, randomness or environment. In reading order:
+//! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
-//! - [`config`]: one immutable snapshot of the whole configuration, parsed whole or refused whole.
-//! - [`functions`]: what Istio's templates call beside Go's and sprig's functions.
-//! - [`overlay`]: rendered text as YAML, with the pod's strings put in after it was parsed.
-//! - [`specialised`]: a configuration's templates, with all decided that the configuration decides.
+//! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
+//! - [`functions`]: the functions that Istio adds to Go's and sprig's.
+//! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
+//! - [`specialised`]: a configuration's templates, evaluated as far as the configuration determines.
 //! - [`gotypes`]: the shapes of Kubernetes' Go structs, as data.
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
-//! - [`pod`]: views over a pod as JSON.
+//! - [`pod`]: views of a pod as JSON.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
-//! - `seen`: what was met before, for the stores that keep what comes back.
+//! - `seen`: a doorkeeper for caches: what was seen before.
 
 pub mod config;
 pub mod functions;

@@ -11,7 +11,7 @@
 //! let merged = merge::pod(pod.clone(), &overlay, Directives::Honour)?;
 //! assert_eq!(merged["spec"]["containers"].as_array().map(Vec::len), Some(2));
 //!
-//! // The patch says what was added, and it is proven to give the merged pod.
+//! // The patch contains only the additions, and is verified to result in the merged pod.
 //! let operations = patch::diff(&pod, &merged);
 //! patch::verify(&pod, &operations, &merged)?;
 //! assert!(patch::to_json(&operations).contains(r#""proxy:1""#));

@@ -1,11 +1,12 @@
-//! What templates make, by name: the containers, volumes and pull secrets of the pod that they alone would be.
+//! The names of what the templates create: the containers, volumes and pull secrets of a pod consisting only of their
+//! output.
 
 use serde_json::Value;
 
 use crate::pod;
 use strategic_merge::merge;
 
-/// Names of what the templates make, in order. What has no name is there with an empty one.
+/// Names of what the templates create, in order. Elements without a name are included with an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Made {
     /// In `spec.containers`.
@@ -19,7 +20,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// What is in a pod that templates made.
+    /// The names in a pod that consists only of template output.
     pub fn of(pod: &Value) -> Made {
         let names =
             |list: &str| pod::spec_list(pod, list).iter().map(|item| pod::name(item).to_owned()).collect();
@@ -31,7 +32,7 @@ impl Made {
         }
     }
 
-    /// What an overlay makes, if no directive has a say in that.
+    /// The names in an overlay, unless a directive affects them.
     pub(super) fn of_overlay(overlay: &Value) -> Option<Made> {
         let is_steered = |value: &Value| value.as_object().is_some_and(merge::is_steered);
         let lists = ["containers", "initContainers", "volumes", "imagePullSecrets"];

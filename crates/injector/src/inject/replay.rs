@@ -42,41 +42,41 @@ pub use sketch::Sketch;
 
 use sketch::{Blanks, CLOSE, HASH_LABELS, OPEN, TOKEN_VOLUME};
 
-/// How often a kept answer is given before it is compared with a fresh one.
+/// How often a cached patch is used before it is compared with a fresh one.
 const CHECK_EVERY: u32 = 1024;
-/// Bytes of keys and patches that are kept for one configuration.
+/// Size limit of keys and patches for one configuration, in bytes.
 const BYTES: u64 = 8 << 20;
-/// What an answer takes beside its texts.
+/// Overhead of an entry besides its texts.
 const OVERHEAD: usize = 512;
-/// Pods of which it is remembered that they were seen, by the hash of their key.
+/// How many pods are remembered as seen, by the hash of their key.
 const REMEMBERED: usize = 4096;
-/// To learn an answer costs as much as to find it. It is paid for by answers that were replayed, and by a fraction of
-/// those that were not, so that a cluster with more shapes than are kept does not pay twice for each.
+/// Adding an entry costs as much as computing a patch. Hits pay for it, and so does a fraction of the misses, so that a
+/// cluster with more shapes than fit into the cache does not pay twice for each.
 const CREDIT: i64 = 256;
-/// How many answers found the long way pay for one that is learned.
+/// How many misses pay for one new entry.
 const FRACTION: i64 = 16;
 
-/// An outcome, as far as it goes to the API server and into the log.
+/// The part of an outcome that goes to the API server and into the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Summary {
     /// The pod changes.
     Injected {
         /// RFC 6902 patch as JSON text.
         patch: String,
-        /// How many operations it has.
+        /// Number of operations in it.
         operations: usize,
-        /// Names of the templates that were used.
+        /// Names of the templates used.
         templates: Vec<String>,
-        /// Key of what decided.
+        /// Key of the reason.
         reason: &'static str,
-        /// For the person who created the pod.
+        /// For the user who created the pod.
         warnings: Vec<Warning>,
     },
-    /// The pod stays as it is.
+    /// The pod is unchanged.
     Skipped {
-        /// Key of what decided.
+        /// Key of the reason.
         reason: &'static str,
-        /// For the person who created the pod.
+        /// For the user who created the pod.
         warnings: Vec<Warning>,
     },
 }
@@ -87,7 +87,7 @@ impl From<Outcome> for Summary {
         let reason = outcome.decision().reason.key();
         match outcome {
             Outcome::Skipped(_) => Summary::Skipped { reason, warnings },
-            // What is counted is what happens to the pod.
+            // Counted by the effect on the pod.
             Outcome::Injected(injection) if injection.operations == 0 => {
                 Summary::Skipped { reason: Reason::AlreadyInjected.key(), warnings }
             }
@@ -102,37 +102,37 @@ impl From<Outcome> for Summary {
     }
 }
 
-/// What is known of a pod besides its outcome, for whoever writes a log.
+/// Properties of a pod besides its outcome, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// The pod's name, or what its name will start with.
+    /// The pod's name, or the prefix of its future name.
     pub name: String,
-    /// `Kind/name` of its owner, or nothing.
+    /// `Kind/name` of its owner, or empty.
     pub owner: String,
-    /// Whether it carries the mark of an earlier injection.
+    /// Whether it carries the status annotation of an earlier injection.
     pub reinvoked: bool,
 }
 
-/// An answer to keep or to give.
+/// A cached or fresh result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What comes of the pod.
+    /// The outcome for the pod.
     pub summary: Summary,
-    /// What the pod is.
+    /// The pod's properties.
     pub subject: Subject,
 }
 
-/// The answers of one configuration that are kept.
+/// The patch cache of one configuration.
 #[derive(Debug)]
 pub struct Replays {
     blanks: Blanks,
     kept: Cache<Box<[u8]>, Arc<Replay>, Weight>,
     seen: Seen,
-    /// In parts of [`FRACTION`].
+    /// In units of [`FRACTION`].
     credit: AtomicI64,
 }
 
-/// An answer with places for names.
+/// An entry, with slots for names.
 #[derive(Debug)]
 pub struct Replay {
     answer: Answer,
@@ -142,21 +142,21 @@ pub struct Replay {
     uses: AtomicU32,
 }
 
-/// What [`Replays::learn`] did.
+/// The result of [`Replays::learn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// It remembered that it has seen such a pod.
+    /// The pod was remembered as seen.
     Noted,
-    /// It keeps the answer for the pod's siblings.
+    /// The entry was added for the pod's siblings.
     Kept,
-    /// The answer depends on the pod's names; it is not kept.
+    /// The result depends on the pod's names and is not cached.
     Particular,
-    /// An answer that was kept is not what a fresh one is, which is a defect; it is forgotten.
+    /// A cached entry differs from a fresh result, which is a bug; it was removed.
     Contradicted,
 }
 
 impl Replays {
-    /// An empty store for a configuration.
+    /// An empty cache for a configuration.
     pub fn new(mesh: &Mesh) -> Replays {
         // A configuration that mentions them may have rules about them.
         let configuration = mesh.effective_bundle().to_string();
@@ -168,12 +168,12 @@ impl Replays {
         Replays { blanks, kept, seen: Seen::new(REMEMBERED), credit: AtomicI64::new(CREDIT * FRACTION) }
     }
 
-    /// Sketches a pod, if answers for pods like it can be kept.
+    /// Fingerprints a pod, if patches for pods like it can be cached.
     pub fn sketch<'t>(&self, object: &'t str) -> Option<Sketch<'t>> {
         Sketch::of(object, self.blanks)
     }
 
-    /// Everything an answer depends on, but for the pod's names and what the configuration says.
+    /// Everything that determines the result, except the pod's names and the configuration.
     pub fn key(
         &self,
         mesh: &Mesh,
@@ -183,7 +183,7 @@ impl Replays {
         facts: &Facts<'_>,
     ) -> Vec<u8> {
         let mut key = Vec::with_capacity(8 << 10);
-        // Every text is followed by a byte that no text has.
+        // Every text is followed by a byte that never occurs in a text.
         let mut text = |text: &str| {
             key.extend_from_slice(text.as_bytes());
             key.push(0xff);
@@ -212,14 +212,14 @@ impl Replays {
         key
     }
 
-    /// The answer that is kept for a key.
+    /// The entry for a key.
     pub fn find(&self, key: &[u8]) -> Option<Arc<Replay>> {
         let found = self.kept.get(key);
         self.earn(if found.is_some() { FRACTION } else { 1 });
         found
     }
 
-    /// Credit is a matter of thrift: that it may be a little off does not matter.
+    /// Credit is only an optimization: it may be slightly inaccurate.
     fn earn(&self, parts: i64) {
         let credit = self.credit.load(Ordering::Relaxed);
         if credit < CREDIT * FRACTION {
@@ -227,13 +227,13 @@ impl Replays {
         }
     }
 
-    /// Forgets an answer where there is none, and says whether one was kept, which is a defect.
+    /// Removes an entry for a pod that now has no outcome; returns whether there was one, which is a bug.
     pub fn forget(&self, key: &[u8]) -> bool {
         self.kept.remove(key).is_some()
     }
 
-    /// Learns from an answer that was found the long way: keeps it when such a pod is seen for the second time, and
-    /// compares it with what is kept already.
+    /// Learns from a fresh result: adds it when such a pod is seen for the second time, and compares it with an
+    /// existing entry.
     pub fn learn(
         &self,
         mesh: &Mesh,
@@ -263,19 +263,19 @@ impl Replays {
     }
 }
 
-/// A question whose pod is only known as text.
+/// A request whose pod is available only as text.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'q> {
     /// Namespace of the request.
     pub namespace: &'q str,
     /// Environment of the proxy from the URL path.
     pub path_env: &'q BTreeMap<String, String>,
-    /// What is known of the cluster.
+    /// Facts about the cluster.
     pub facts: &'q Facts<'q>,
 }
 
 impl Question<'_> {
-    /// Answers for a pod, the long way.
+    /// Computes the result for a pod without the cache.
     ///
     /// # Errors
     /// As [`run`](super::run).
@@ -298,7 +298,7 @@ impl Question<'_> {
 }
 
 impl Subject {
-    /// What a log says of a pod.
+    /// The properties of a pod for the log.
     pub fn of(pod: &Value) -> Subject {
         let metadata = |key: &str| pod.get("metadata").and_then(|metadata| metadata.get(key));
         let text = |key: &str| metadata(key).and_then(Value::as_str).filter(|name| !name.is_empty());
@@ -317,25 +317,25 @@ impl Subject {
 }
 
 impl Replay {
-    /// The answer for the pod of a sketch with the same shared part.
+    /// The result for a pod with the same shared part.
     pub fn fill(&self, sketch: &Sketch<'_>) -> Option<Answer> {
         let names = sketch.names();
         let mut answer = self.answer.clone();
         answer.subject.name = self.name.fill(names)?;
         answer.subject.owner = self.owner.fill(names)?;
         if let Summary::Injected { patch, .. } = &mut answer.summary {
-            // One that is too large is refused, which is not for us to say.
+            // A patch that is too large is denied, which is left to the full pipeline.
             *patch = self.patch.fill(names).filter(|patch| patch.len() <= PATCH_LIMIT)?;
         }
         Some(answer)
     }
 
-    /// Counts a use, and says whether it is time to compare the answer with a fresh one.
+    /// Counts a use, and returns whether it is time to compare the entry with a fresh result.
     pub fn is_due(&self) -> bool {
         self.uses.fetch_add(1, Ordering::Relaxed) % CHECK_EVERY == CHECK_EVERY - 1
     }
 
-    /// Asks about the pod that stands for all siblings; nothing if the answer depends on a name.
+    /// Runs the pipeline for the pod that stands for all siblings; `None` if the result depends on a name.
     fn of(mesh: &Mesh, sketch: &Sketch<'_>, question: &Question<'_>) -> Option<Replay> {
         let text = sketch.stand_in();
         let mut json = serde_json::Deserializer::from_str(&text);
@@ -343,7 +343,7 @@ impl Replay {
         json.disable_recursion_limit();
         let pod: Value = serde::Deserialize::deserialize(&mut json).ok()?;
         let count = |text: &str| text.matches([OPEN, CLOSE]).count();
-        // A pod with these characters of its own, also in escapes, is not for us.
+        // A pod that itself contains these characters, even in escapes, is not cached.
         if strings(&pod).map(count).sum::<usize>() != count(&text) || count(&text) != 2 * sketch.places() {
             return None;
         }
@@ -369,7 +369,7 @@ impl Replay {
     }
 }
 
-/// A text with places for names: each literal is followed by a name's number.
+/// A text with slots for names: each literal is followed by a name's number.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Pieces {
     pieces: Vec<(Box<str>, usize)>,
@@ -406,7 +406,7 @@ impl Pieces {
     }
 }
 
-/// Every string in a value, keys among them.
+/// Every string in a value, including keys.
 fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     match value {
         Value::String(text) => Box::new(std::iter::once(text.as_str())),
@@ -418,7 +418,7 @@ fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     }
 }
 
-/// Whether a path leads to where names are: what a template wants there is compared with what is there.
+/// Whether a path leads to a place with names, where a template's value is compared with the existing one.
 fn is_named(path: &str) -> bool {
     matches!(path, "/metadata/name" | "/metadata/generateName")
         || path.starts_with("/metadata/ownerReferences")

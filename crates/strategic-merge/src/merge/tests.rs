@@ -1,4 +1,4 @@
-//! Merging against Kubernetes' own answers (`hack/oracle/strategicmerge`), and what is ours alone.
+//! Compares merging with Kubernetes' own answers (`hack/oracle/strategicmerge`), and tests our own rules.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ struct Case {
     error: Option<String>,
 }
 
-/// Cases in which we want another answer than Go's, one by one.
+/// Cases with intended differences from Go.
 const DIFFERENT: &[(&str, &str)] = &[
     (
         "a field in the wrong case",
@@ -44,7 +44,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Go's answer without the nulls and directives of the patch that stayed behind in it.
+/// Go's answer without the nulls and directives of the patch that remained in it.
 fn stripped(value: &Value) -> Value {
     match value {
         Value::Object(object) => object
@@ -66,7 +66,7 @@ fn agrees_with_apimachinery() {
     let mut wrong = Vec::new();
     for case in &fixture.cases {
         let ours = pod(case.original.clone(), &case.patch, Directives::Honour);
-        // Go's words for a field that its types do not have, or have as something else.
+        // Go's words for a field that its types do not have, or have with a different type.
         let unknown = case.error.as_ref().is_some_and(|error| {
             ["unable to find api field", "data type is not struct", "expected slice or array type"]
                 .iter()
@@ -95,7 +95,7 @@ fn agrees_with_apimachinery() {
     }
     assert!(wrong.is_empty(), "{} of {} cases\n{}", wrong.len(), fixture.cases.len(), wrong.join("\n"));
     assert_eq!(listed, DIFFERENT.len(), "a case is listed as different and is not in the fixture");
-    // Exact, so that a case that changes sides is seen.
+    // Exact, so that a case that changes its category is noticed.
     assert_eq!((agreed, cleaner, tolerant), (493, 153, 7));
 }
 
@@ -191,22 +191,22 @@ fn errors_name_the_place() {
         ),
         (
             honour(spec(json!([{"name": "a"}])), spec(json!(["a"]))),
-            "spec.containers: found a string as an element, accepted is an object",
+            "spec.containers: found a string as an element, expected an object",
         ),
         (
             honour(spec(json!([{"name": "a"}])), spec(json!([{"name": ["a"]}]))),
-            "spec.containers: the `name` of an element is a list, accepted is a string or a number",
+            "spec.containers: the `name` of an element is a list, expected a string or a number",
         ),
         (
             honour(spec(json!([{"name": "a"}])), spec(json!([{"name": "a", "$patch": "remove"}]))),
-            "spec.containers[0]: `$patch` is `remove`, accepted is `replace` or `delete`",
+            "spec.containers[0]: `$patch` is `remove`, expected `replace` or `delete`",
         ),
         (
             honour(
                 json!({"metadata": {"labels": {"x.y/z": {"a": 1}}}}),
                 json!({"metadata": {"labels": {"x.y/z": {"$patch": 1}}}}),
             ),
-            "metadata.labels[\"x.y/z\"]: `$patch` is an integer, accepted is `replace` or `delete`",
+            "metadata.labels[\"x.y/z\"]: `$patch` is an integer, expected `replace` or `delete`",
         ),
         (
             honour(json!({"spec": {}}), json!({"spec": {"$retainKeys": ["a"], "hostname": "b"}})),
@@ -214,10 +214,10 @@ fn errors_name_the_place() {
         ),
         (
             honour(json!({"spec": {}}), json!({"$setElementOrder": []})),
-            "pod: `$setElementOrder` is without a list's name, accepted is a list's name after a slash",
+            "pod: `$setElementOrder` is without a list's name, expected a list's name after a slash",
         ),
-        (honour(json!([]), json!({})), "the pod is a list, accepted is an object"),
-        (honour(json!({}), json!("x")), "the patch is a string, accepted is an object"),
+        (honour(json!([]), json!({})), "the pod is a list, expected an object"),
+        (honour(json!({}), json!("x")), "the patch is a string, expected an object"),
     ];
     for (result, message) in refused {
         assert_eq!(result.map_err(|error| error.to_string()), Err(message.to_owned()));
@@ -245,7 +245,7 @@ fn a_long_list_is_merged_in_reasonable_time() {
     assert_eq!(merged["spec"]["containers"][0]["env"].as_array().map(Vec::len), Some(75_000));
 }
 
-/// Anything at all, with the names that matter strewn in.
+/// Arbitrary JSON, with the relevant names mixed in.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -263,7 +263,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Whether a directive is a key anywhere in it.
+/// Whether any key in it is a directive.
 fn has_directive(value: &Value) -> bool {
     match value {
         Value::Object(object) => {

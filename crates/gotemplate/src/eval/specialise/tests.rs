@@ -1,4 +1,4 @@
-//! Specialised templates against what they are made of: the same text, the same placeholders, the same errors.
+//! Compares specialized templates with their originals: the same text, the same placeholders, the same errors.
 
 use serde_json::{Value as Json, json};
 
@@ -25,7 +25,7 @@ static OBJECT_META: Type = Type {
     ],
 };
 
-/// sprig's functions and some that look a key up in the pod's metadata.
+/// sprig's functions and some that look up a key in the pod's metadata.
 static FUNCTIONS: FunctionTable = FunctionTable { tables: &TABLES };
 const LOOKUPS: &[Row] = &[
     Row::new("annotation", &[Param::Named("v1.ObjectMeta"), Param::String, Param::Any], annotation),
@@ -57,7 +57,8 @@ fn data<'a>(values: &'a Json, metadata: Option<&'a Json>) -> Vec<(&'static str, 
     vec![("Values", Value::json(values, false)), ("ObjectMeta", Value::of_type(&OBJECT_META, metadata, true))]
 }
 
-/// What a configuration and some pods make of a template, plain and specialised; how many actions are left is given.
+/// Renders a template for a configuration and some pods, plain and specialized; returns the number of remaining
+/// actions.
 fn rendered(source: &str) -> usize {
     let template = Template::parse("t", source, &FUNCTIONS).unwrap();
     let values = json!({
@@ -194,7 +195,7 @@ fn errors_stay_where_they_are() {
 fn a_template_too_large_to_specialise_stays_as_it_is() {
     let parse = |source: &str| Template::parse("t", source, &FUNCTIONS).unwrap();
     let small = "{{ range .Values.list }}".repeat(20) + "{{ .x }}" + &"{{ end }}".repeat(20);
-    // The dot is rebound, so only the outermost loop of the small one has the list.
+    // Dot is rebound, so only the outermost loop of the small one has the list.
     let large = parse(&small.replace(".Values", "$.Values"));
     let small = parse(&small);
     let declares = parse("{{ if true }}{{ print ($x := 1) }}{{ end }}");

@@ -17,7 +17,7 @@ fn refuses(key: &str, value: &str, compat: Compat) -> bool {
 
 const RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
 
-/// What Go's own parsers answered (`hack/oracle/annotations`).
+/// The answers of Go's own parsers (`hack/oracle/annotations`).
 fn oracle(kind: &str) -> Vec<(String, Value)> {
     let fixture: Value =
         serde_json::from_str(include_str!("../../../tests/fixtures/annotations.json")).unwrap();
@@ -60,13 +60,13 @@ fn numbers_are_gos() {
     }
     for (text, expected) in oracle("uint32") {
         let refused = refuses("readiness.status.sidecar.istio.io/periodSeconds", &text, Compat::Istio);
-        // The field it ends in has a sign.
+        // The field that receives the value is signed.
         let fits = expected.as_u64().is_some_and(|number| i32::try_from(number).is_ok());
         assert_eq!(refused, !fits, "{text:?}");
     }
 }
 
-/// (key, accepted by both, refused by both), for what Istio checks.
+/// (key, accepted by both, rejected by both), for values that Istio validates.
 #[test]
 fn istios_checks_hold_in_both_modes() {
     let rows: [(&str, &[&str], &[&str]); 13] = [
@@ -116,7 +116,7 @@ fn istios_checks_hold_in_both_modes() {
     }
 }
 
-/// (key, accepted, refused by us and warned about under `compat: istio`).
+/// (key, accepted, rejected by us and warned about under `compat: istio`).
 // TM-13
 #[test]
 fn what_istio_lets_pass_is_refused_only_by_us() {
@@ -187,7 +187,7 @@ fn unreadable_values_of_soft_rows_are_warned_about() {
             assert_eq!(warnings[0].code, "DOUBTFUL_ANNOTATION", "{key}");
         }
     }
-    // Whoever reads it says so.
+    // The reader of the value reports it.
     assert!(check_one("sidecar.istio.io/status", "x", Compat::Outrigger).unwrap().warnings.is_empty());
     let image = check_one("sidecar.istio.io/proxyImage", "proxyv9", Compat::Outrigger).unwrap();
     assert_eq!(image.warnings[0].code, "IGNORED_ANNOTATION");
@@ -207,11 +207,11 @@ fn all_offences_come_at_once() {
     assert_eq!(
         texts,
         [
-            "annotation sidecar.istio.io/proxyCPU: \"lots\" is not accepted; accepted: a quantity such as 100m, 0.5, 128Mi",
-            "annotation status.sidecar.istio.io/port: \"99999\" is not accepted; accepted: a port from 0 to 65535; \
-             0 turns the status server off",
-            "annotation traffic.sidecar.istio.io/excludeInboundPorts: \"80,http\" is not accepted, \"http\" is not one; \
-             accepted: comma-separated ports from 0 to 65535",
+            "annotation sidecar.istio.io/proxyCPU: \"lots\" is invalid; expected a quantity such as 100m, 0.5, 128Mi",
+            "annotation status.sidecar.istio.io/port: \"99999\" is invalid; expected a port from 0 to 65535; \
+             0 disables the status server",
+            "annotation traffic.sidecar.istio.io/excludeInboundPorts: \"80,http\" is invalid: wrong item \"http\"; \
+             expected comma-separated ports from 0 to 65535",
         ]
     );
 }
@@ -232,10 +232,10 @@ fn obsolete_keys_are_warned_about() {
     assert_eq!(code("sidecar.istio.io/enableCoreDump"), "DEAD_ANNOTATION");
     let annotations = Map::from_iter([("sidecar.istio.io/inject".to_owned(), json!("true"))]);
     let accepted = check(&annotations, &annotations, Compat::Outrigger, &no_proxy_config).unwrap();
-    assert!(accepted.warnings.is_empty(), "the label is there, too");
+    assert!(accepted.warnings.is_empty(), "the label is also present");
 }
 
-/// kubectl's users see at least the beginning of a warning; the API server may cut at 256 characters.
+/// Users of kubectl see at least the beginning of a warning; the API server may truncate it at 256 characters.
 #[test]
 fn warnings_are_short_enough() {
     let value = "é\u{1b},é".repeat(600);

@@ -58,7 +58,7 @@ fn skips_host_network() {
         json!({"spec": {"hostNetwork": true}, "metadata": {"labels": {"sidecar.istio.io/inject": "true"}}});
     assert_eq!(reason(&pod, &input()), (false, Reason::HostNetwork));
     let garbage = json!({"spec": {"hostNetwork": "true"}});
-    assert_eq!(reason(&garbage, &input()), (true, Reason::PolicyEnabled), "a wrong type is absent");
+    assert_eq!(reason(&garbage, &input()), (true, Reason::PolicyEnabled), "a wrong type counts as absent");
 }
 
 #[test]
@@ -81,7 +81,11 @@ fn label_beats_annotation() {
     };
     assert_eq!(reason(&pod("false", "true"), &input()), (false, Reason::PodOptedOut));
     assert_eq!(reason(&pod("true", "false"), &input()), (true, Reason::PodOptedIn));
-    assert_eq!(reason(&pod("", "false"), &input()), (true, Reason::PolicyEnabled), "an empty label is there");
+    assert_eq!(
+        reason(&pod("", "false"), &input()),
+        (true, Reason::PolicyEnabled),
+        "an empty label counts as present"
+    );
     let told = |label, annotation| {
         let mut warnings = decide(&pod(label, annotation), "shop", &input()).warnings;
         let opted_out = warnings.extract_if(.., |warning| warning.code == "BYPASS_OPTED_OUT").count();
@@ -189,7 +193,7 @@ fn codes(pod: &Value, input: &DecisionInput<'_, Label>) -> Vec<&'static str> {
     decide(pod, "shop", input).warnings.iter().map(|warning| warning.code).collect()
 }
 
-/// A text that anybody can write is no proof: what keeps a pod without a proxy from running as if it had one counts.
+/// Anybody can write such a text, so it proves nothing: a pod must not run without a proxy because of it.
 #[test]
 fn a_mark_that_stands_alone_skips_no_pod() {
     for (pod, code) in [
@@ -203,7 +207,7 @@ fn a_mark_that_stands_alone_skips_no_pod() {
     }
 }
 
-/// (namespace labels, pod labels, revision, tags, expected), read off the selectors of Istio's webhook configuration.
+/// (namespace labels, pod labels, revision, tags, expected), from the selectors of Istio's webhook configuration.
 #[test]
 fn known_namespace_is_asked_by_istios_selectors() {
     use Reason::*;
@@ -236,7 +240,7 @@ fn known_namespace_is_asked_by_istios_selectors() {
         (canary, json!({}), "1-30-3", &["canary"], (true, PolicyEnabled)),
         (canary, inject("false"), "canary", &[], (false, PodOptedOut)),
         (canary, json!({"istio.io/rev": "default"}), "canary", &[], (true, PolicyEnabled)),
-        // Both labels: the old one wins.
+        // Both labels: the older one wins.
         (
             &[("istio-injection", "enabled"), ("istio.io/rev", "canary")],
             json!({}),

@@ -1,4 +1,5 @@
-//! The proxy's environment about where it runs: cluster, network, and whatever the webhook's URL path adds.
+//! The part of the proxy's environment that describes where it runs: cluster, network, and the parameters of the
+//! webhook's URL path.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,9 @@ use crate::config::Compat;
 use crate::inject::warning::Warning;
 use crate::{names, pod};
 
-/// The variables to set: those of the URL path, with cluster and network found (Istio's `extractClusterAndNetwork`).
+/// The variables to set: those of the URL path plus cluster and network (Istio's `extractClusterAndNetwork`).
 ///
-/// For the cluster the URL wins over the values; for the network the pod's label wins over both.
+/// For the cluster, the URL overrides the values; for the network, the pod's label overrides both.
 pub fn environment(
     pod: &Value,
     values: &Value,
@@ -38,7 +39,7 @@ pub fn environment(
     all
 }
 
-/// Sets the variables on the proxy, replacing what it has of them (Istio's `updateClusterEnvs`).
+/// Sets the variables on the proxy, replacing existing ones (Istio's `updateClusterEnvs`).
 pub(super) fn set(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
     let environment = environment(context.received, context.values, context.path_env);
     if environment.is_empty() {
@@ -52,8 +53,8 @@ pub(super) fn set(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warnin
     Ok(())
 }
 
-/// Where the variables go: to the end, but before those that the later passes append, which an earlier injection may
-/// have left. In Istio they go to the very end, so that injecting again changes the order.
+/// The position of the variables: at the end, but before those that later passes append and that an earlier injection
+/// may have left. Istio always appends them, so injecting again changes the order.
 fn place(env: &[Value], compat: Compat) -> usize {
     let later =
         |variable: &Value| matches!(pod::name(variable), names::ENV_PROMETHEUS | names::ENV_APP_PROBERS);

@@ -1,4 +1,4 @@
-//! The port of the agent's status server, which probes and scrapes are pointed at.
+//! The port of the agent's status server, the target of probes and scrapes.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use crate::config::Compat;
 use crate::inject::annotation;
 use crate::{names, pod};
 
-/// Port of the agent for metrics, and for telling probes that were rewritten before; 0 when the server is off.
+/// Port of the agent for metrics, and for recognizing probes that are already rewritten; 0 if the server is disabled.
 ///
-/// It is the pod's annotation, else the mesh's `defaultConfig.statusPort`. Istio knows only the latter here, so that
-/// with the annotation its metrics point at a port where nobody listens.
+/// The pod's annotation overrides the mesh's `defaultConfig.statusPort`. Istio reads only the latter here, so that with
+/// the annotation its metrics point to a port on which nothing listens.
 pub fn status_port(pod: &Value, mesh_config: &Value, compat: Compat) -> i64 {
     let own = match compat {
         Compat::Outrigger => pod::annotation(pod, names::ANNOTATION_STATUS_PORT).and_then(annotation::port),
@@ -19,7 +19,7 @@ pub fn status_port(pod: &Value, mesh_config: &Value, compat: Compat) -> i64 {
     own.map_or_else(|| of_mesh(mesh_config), i64::from)
 }
 
-/// Port that rewritten probes ask. Istio reads the annotation here (`patchRewriteProbe`), but a blank makes it 0.
+/// Port for rewritten probes. Istio reads the annotation here (`patchRewriteProbe`), but blanks in it result in 0.
 pub(super) fn probe_port(pod: &Value, mesh_config: &Value, compat: Compat) -> i64 {
     match (compat, pod::annotation(pod, names::ANNOTATION_STATUS_PORT)) {
         (Compat::Istio, Some(text)) => atoi(text).unwrap_or(0),
@@ -31,7 +31,7 @@ fn of_mesh(mesh_config: &Value) -> i64 {
     pod::at(mesh_config, &["defaultConfig", "statusPort"]).and_then(Value::as_i64).unwrap_or(DEFAULT)
 }
 
-/// Istio's `DefaultMeshConfig`, for a MeshConfig whose defaults are not filled in.
+/// Istio's `DefaultMeshConfig`, for a MeshConfig without its defaults filled in.
 const DEFAULT: i64 = 15020;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Everything a context borrows.
+/// The data that a context borrows.
 #[derive(Clone, Default)]
 pub(super) struct Fixture {
     pub(super) received: Value,
