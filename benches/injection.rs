@@ -201,7 +201,7 @@ fn stages(c: &mut Criterion) {
     c.bench_function("stage/merge: an injected pod over a pod", |b| {
         b.iter_batched(
             || request.pod.clone(),
-            |pod| merge::pod(pod, &injection.pod, Directives::Honour).unwrap(),
+            |pod| merge::pod(pod, &injection.pod, Directives::Honor).unwrap(),
             BatchSize::SmallInput,
         );
     });

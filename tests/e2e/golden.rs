@@ -36,7 +36,7 @@ const REFERENCE: &str = "reference";
 const NAMELESS: &str = "default";
 
 /// Under `compat: outrigger`: pods that are valid until they are injected, as they would be with Istio.
-const SPOILT: [(&str, &str); 3] = [
+const SPOILED: [(&str, &str); 3] = [
     ("a039-only-proxy-container/0", ONLY_THE_PROXY),
     ("a127-user-volume/0", IMPOSSIBLE_PATH),
     ("random-35", ONE_PORT_TWICE),
@@ -58,7 +58,7 @@ enum Fate {
     /// Rejected by the API server, both before and after injection.
     NeverValid,
     /// Accepted by the API server without a proxy, but neither with ours nor with Istio's.
-    Spoilt,
+    Spoiled,
 }
 
 /// A control plane with the namespaces and accounts of the recordings, outrigger, and a recorder before it.
@@ -170,7 +170,7 @@ impl Stage {
             }
             (Err(ours), Err(theirs)) if without_names(&ours) == without_names(&theirs) => {
                 let valid = self.reference(&presentable(&call.pod)).await.is_ok();
-                Ok(if valid { Fate::Spoilt } else { Fate::NeverValid })
+                Ok(if valid { Fate::Spoiled } else { Fate::NeverValid })
             }
             (ours, theirs) => Err(format!("ours: {:?}\n    theirs: {:?}", ours.err(), theirs.err())),
         }
@@ -179,13 +179,13 @@ impl Stage {
     /// A call under `compat: outrigger`: a pod that the API server accepts without a proxy is also accepted with one,
     /// except for those in the table.
     async fn as_outrigger(&self, call: &Call, mesh: &Mesh) -> Result<Fate, String> {
-        let spoilt = SPOILT.iter().find(|(name, _)| *name == call.name);
+        let spoiled = SPOILED.iter().find(|(name, _)| *name == call.name);
         match self.create(call).await {
-            Ok(_) if spoilt.is_some() => Err(format!("valid, though listed as spoilt: {spoilt:?}")),
+            Ok(_) if spoiled.is_some() => Err(format!("valid, though listed as spoiled: {spoiled:?}")),
             Ok(stored) => self.is_the_engines(call, mesh, &stored).await.map(|()| Fate::Stored),
             Err(error) if error.contains("denied the request") => Ok(Fate::Denied),
             Err(error) => match self.reference(&presentable(&call.pod)).await {
-                Ok(_) if spoilt.is_some() => Ok(Fate::Spoilt),
+                Ok(_) if spoiled.is_some() => Ok(Fate::Spoiled),
                 Ok(_) => Err(format!("valid before injection only: {error}")),
                 Err(_) => Ok(Fate::NeverValid),
             },

@@ -334,13 +334,13 @@ fn the_bundle_decides() {
 }
 
 #[test]
-fn colours_only_where_they_are_wanted() {
+fn colors_only_where_they_are_wanted() {
     let file = fixture("pod.yaml");
     let plain = outrigger(&["inject", "-f", text(&file)]);
     assert!(!plain.stderr.contains('\u{1b}'), "stderr is no terminal here");
-    let coloured = outrigger(&["inject", "-f", text(&file), "--color", "always"]);
-    assert!(coloured.stderr.contains("\u{1b}[32minjected"), "{:?}", coloured.stderr);
-    assert!(!coloured.stdout.contains('\u{1b}'));
+    let colored = outrigger(&["inject", "-f", text(&file), "--color", "always"]);
+    assert!(colored.stderr.contains("\u{1b}[32minjected"), "{:?}", colored.stderr);
+    assert!(!colored.stdout.contains('\u{1b}'));
 }
 
 #[test]

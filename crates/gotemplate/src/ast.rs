@@ -93,7 +93,7 @@ pub(super) enum ExprKind {
     Chain(Box<Expr>, Vec<String>),
     Function(&'static Function, Callee),
     Pipe(Box<Pipe>),
-    /// The constant value of the original expression for every pod (see [`super::eval::specialise`]).
+    /// The constant value of the original expression for every pod (see [`super::eval::specialize`]).
     Known(Constant),
 }
 

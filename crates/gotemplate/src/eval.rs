@@ -11,7 +11,7 @@ use super::value::{Taint, Value};
 
 mod command;
 mod field;
-pub(super) mod specialise;
+pub(super) mod specialize;
 
 /// The maximum nesting of evaluation, over all templates that invoke each other: the stack is finite.
 const NESTING: usize = 400;

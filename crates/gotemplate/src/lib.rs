@@ -85,19 +85,19 @@ impl Template {
     /// The template for data whose fields agree with `known`, a record of some of them, and whose maps contain, of
     /// `keys`, only those that are present: it renders the same output, but faster. The maps in `known` are empty.
     /// `None` if the template is too large, or declares variables inside parentheses.
-    pub fn specialise<'a>(
+    pub fn specialize<'a>(
         &'a self,
         known: &Value<'a>,
         (keys, present): (&'a Keys, Present),
         scope: &'a Scope,
         limits: &'a Limits,
     ) -> Option<Template> {
-        eval::specialise::specialise(self, known, (keys, present), scope, limits)
+        eval::specialize::specialize(self, known, (keys, present), scope, limits)
     }
 
     /// The keys that it looks up in maps of its data.
     pub fn keys(&self, of: AbsentKeys) -> Keys {
-        Keys::new(of, eval::specialise::keys(&self.parsed.trees, of))
+        Keys::new(of, eval::specialize::keys(&self.parsed.trees, of))
     }
 
     /// Renders the template over its data.

@@ -36,7 +36,7 @@ pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
 pub use selector::{Operator, Requirement, Selector};
 
 use crate::overlay::OverlayCache;
-use crate::specialised::Specialised;
+use crate::specialized::Specialized;
 use decode::{At, Decoder, Duplicates};
 use gotemplate::Scope;
 use kubernetes_yaml as yaml;
@@ -61,7 +61,7 @@ pub struct Mesh {
     scope: Scope,
     overlays: OverlayCache,
     revision_tags: Vec<String>,
-    specialised: Specialised,
+    specialized: Specialized,
     unasked: [OnceLock<Option<Value>>; 2],
 }
 
@@ -351,8 +351,8 @@ impl Mesh {
     }
 
     /// This configuration's specialized templates.
-    pub fn specialised(&self) -> &Specialised {
-        &self.specialised
+    pub fn specialized(&self) -> &Specialized {
+        &self.specialized
     }
 
     /// The output of the default templates for a pod without requests, with or without native sidecars; computed once.
@@ -383,7 +383,7 @@ impl Mesh {
         let overlays = OverlayCache::default();
         let tags = values.get("revisionTags").and_then(Value::as_array).into_iter().flatten();
         let revision_tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
-        let specialised = Specialised::new(&injector.injector.templates);
+        let specialized = Specialized::new(&injector.injector.templates);
         Mesh {
             installation,
             injector: injector.injector,
@@ -394,7 +394,7 @@ impl Mesh {
             scope,
             overlays,
             revision_tags,
-            specialised,
+            specialized,
             unasked: Default::default(),
         }
     }

@@ -110,7 +110,7 @@ pub fn run_by(
         }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
-    let respelt = check_annotations(mesh, received, &mut warnings)?;
+    let respelled = check_annotations(mesh, received, &mut warnings)?;
     let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
@@ -130,7 +130,7 @@ pub fn run_by(
     let templates = render::select(rules, mesh, received)?;
     let render = |earlier: &Earlier| {
         let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
-        respell(&mut stripped, &respelt);
+        respell(&mut stripped, &respelled);
         let view = render::View {
             pod: &stripped,
             workload: request.workload.as_ref(),
@@ -306,7 +306,7 @@ fn check_annotations(
         Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
     }));
     warnings.extend(accepted.warnings);
-    Ok(accepted.respelt)
+    Ok(accepted.respelled)
 }
 
 /// The pod's own ProxyConfig.
@@ -353,10 +353,10 @@ fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &
 
 /// Gives the templates the normalized spelling of a value (such as a list without blanks); values that count as unset
 /// are removed.
-fn respell(pod: &mut Cow<'_, Value>, respelt: &BTreeMap<&'static str, String>) {
-    if !respelt.is_empty() {
+fn respell(pod: &mut Cow<'_, Value>, respelled: &BTreeMap<&'static str, String>) {
+    if !respelled.is_empty() {
         let annotations = pod::annotations_mut(pod.to_mut());
-        for (key, value) in respelt {
+        for (key, value) in respelled {
             match value.as_str() {
                 "" => annotations.remove(*key),
                 value => annotations.insert((*key).to_owned(), Value::String(value.to_owned())),

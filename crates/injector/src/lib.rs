@@ -20,7 +20,7 @@
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
-//! - [`specialised`]: a configuration's templates, evaluated as far as the configuration determines.
+//! - [`specialized`]: a configuration's templates, evaluated as far as the configuration determines.
 //! - [`gotypes`]: the shapes of Kubernetes' Go structs, as data.
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
@@ -42,5 +42,5 @@ pub mod pod;
 mod quantity;
 mod rfc3339;
 mod seen;
-pub mod specialised;
+pub mod specialized;
 pub mod webhook_config;

@@ -188,7 +188,7 @@ impl Part {
                 }
                 Ok(Value::Object(map))
             }
-            Part::Later(part, ty) => Ok(respelt(part.fill(placeholders)?, *ty)),
+            Part::Later(part, ty) => Ok(respelled(part.fill(placeholders)?, *ty)),
         }
     }
 
@@ -212,13 +212,13 @@ impl Part {
                 }
                 Ok(Value::Object(map))
             }
-            Part::Later(part, ty) => Ok(respelt(part.into_filled(placeholders)?, ty)),
+            Part::Later(part, ty) => Ok(respelled(part.into_filled(placeholders)?, ty)),
         }
     }
 }
 
 /// Performs the deferred normalization ([`Part::Later`]).
-fn respelt(mut value: Value, ty: Option<&'static gotemplate::gotypes::Type>) -> Value {
+fn respelled(mut value: Value, ty: Option<&'static gotemplate::gotypes::Type>) -> Value {
     match (ty, &mut value) {
         (None, value) => canonical::overlay(value),
         (Some(ty), Value::Object(map)) => canonical::object(map, ty),

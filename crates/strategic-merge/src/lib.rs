@@ -8,7 +8,7 @@
 //! let overlay = json!({"spec": {"containers": [{"name": "proxy", "image": "proxy:1"}, {"name": "app", "tty": true}]}});
 //!
 //! // Containers are merged by name.
-//! let merged = merge::pod(pod.clone(), &overlay, Directives::Honour)?;
+//! let merged = merge::pod(pod.clone(), &overlay, Directives::Honor)?;
 //! assert_eq!(merged["spec"]["containers"].as_array().map(Vec::len), Some(2));
 //!
 //! // The patch contains only the additions, and is verified to result in the merged pod.

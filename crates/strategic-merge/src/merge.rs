@@ -34,7 +34,7 @@ use crate::place::Place;
 pub enum Directives {
     /// The patch is written by an administrator: `$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…` and
     /// `$setElementOrder/…` are honored, and null deletes.
-    Honour,
+    Honor,
     /// The patch is user data: such keys are ordinary keys, and a null has no meaning, as in a typed object.
     Literal,
 }
@@ -169,7 +169,7 @@ impl Merger {
         ty: Type,
         path: &Place<'_>,
     ) -> Result<(), Error> {
-        if self.honours() && is_steered(&patch) {
+        if self.honors() && is_steered(&patch) {
             return self.steered_object(original, patch, ty, path);
         }
         patch.into_iter().try_for_each(|(field, value)| self.field(original, field, value, ty, path))
@@ -211,7 +211,7 @@ impl Merger {
         path: &Place<'_>,
     ) -> Result<(), Error> {
         if value.is_null() {
-            if self.honours() {
+            if self.honors() {
                 original.remove(&field);
             }
             return Ok(());
@@ -348,12 +348,12 @@ impl Merger {
         }
     }
 
-    fn honours(&self) -> bool {
-        self.directives == Directives::Honour
+    fn honors(&self) -> bool {
+        self.directives == Directives::Honor
     }
 
     fn copying(&self, how: Copying) -> Copying {
-        if self.honours() { how } else { Copying::Literal }
+        if self.honors() { how } else { Copying::Literal }
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
 
     // C-08
     #[test]
-    fn misspelt_keys_are_told_at_every_depth() {
+    fn misspelled_keys_are_told_at_every_depth() {
         for (values, path, near) in [
             ("{globl: {hub: x}}", "values.globl", "\"global\""),
             ("{global: {prox: {logLevel: debug}}}", "values.global.prox", "\"proxy\""),

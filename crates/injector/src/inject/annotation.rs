@@ -67,7 +67,7 @@ pub struct Accepted {
     pub warnings: Vec<Warning>,
     /// Values to use instead of the pod's, by key: the same value in a spelling that the proxy's init container
     /// accepts; empty if the annotation counts as unset.
-    pub respelt: BTreeMap<&'static str, String>,
+    pub respelled: BTreeMap<&'static str, String>,
 }
 
 /// The table's row for a key.
@@ -100,17 +100,17 @@ pub fn check(
         if value.is_empty() && EMPTY_IS_UNSET.contains(&row.key) {
             // Some templates test whether the key exists.
             if compat == Compat::Outrigger && row.group == Group::Pod {
-                accepted.respelt.insert(row.key, String::new());
+                accepted.respelled.insert(row.key, String::new());
             }
             continue;
         }
         match row.kind.find(value, compat, proxy_config) {
             Finding::Fine => {}
             Finding::Odd(note) => accepted.warnings.push(ignored(row, value, &note)),
-            Finding::Respelt(text) => {
+            Finding::Respelled(text) => {
                 let note = format!("annotation {} is read without its blanks, which Istio rejects", row.key);
                 accepted.warnings.push(Warning::new("BLANKS_IN_ANNOTATION", note));
-                accepted.respelt.insert(row.key, text);
+                accepted.respelled.insert(row.key, text);
             }
             Finding::Wrong(found) => {
                 let offence =

@@ -261,7 +261,7 @@ fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
 
 /// Warnings about corrections made while decoding an object.
 fn corrected(corrections: &Corrections) -> Vec<Warning> {
-    let Corrections { unquoted, respelt, .. } = corrections;
+    let Corrections { unquoted, respelled, .. } = corrections;
     // It has quotes of its own, around text that would look like a path.
     let path = |path: &str| {
         let shown = shown_within(path, 96);
@@ -286,14 +286,18 @@ fn corrected(corrections: &Corrections) -> Vec<Warning> {
             ),
         )),
     }
-    if respelt.count > 0 {
-        let others = match respelt.count {
+    if respelled.count > 0 {
+        let others = match respelled.count {
             1 => String::new(),
             count => format!(" (and {} more keys)", count - 1),
         };
         warnings.push(Warning::new(
             "KEY_CASE",
-            format!("{} is read as {}{others}, but kubectl rejects it", path(&respelt.path), respelt.became),
+            format!(
+                "{} is read as {}{others}, but kubectl rejects it",
+                path(&respelled.path),
+                respelled.became
+            ),
         ));
     }
     warnings

@@ -66,7 +66,7 @@ pub(super) fn lay_over(
     for (name, overlay) in overlays {
         let refused = |source| Refusal::Merge { what: format!("template {name:?}"), source };
         if let Err(template_pod) = &mut alone {
-            *template_pod = merge::pod(template_pod.take(), &overlay, Directives::Honour).map_err(refused)?;
+            *template_pod = merge::pod(template_pod.take(), &overlay, Directives::Honor).map_err(refused)?;
         }
         let makes_native = || match &alone {
             Ok(made) => made.init_containers.iter().any(|name| name == names::CONTAINER_PROXY),
@@ -79,7 +79,7 @@ pub(super) fn lay_over(
             // The user's remaining choices are merged over the result; everything else comes from an earlier template.
             unions::give_way(&mut pod, &overlay);
         }
-        pod = merge::pod_taking(pod, overlay, Directives::Honour).map_err(refused)?;
+        pod = merge::pod_taking(pod, overlay, Directives::Honor).map_err(refused)?;
     }
     Ok(Laid { made: alone.unwrap_or_else(|template_pod| Made::of(&template_pod)), pod, volumes })
 }

@@ -245,10 +245,10 @@ fn has_capability(context: Option<&Value>, list: &str, wanted: &str) -> bool {
 
 /// Whether a pod may have requested anything: with the default templates, this is always checked.
 pub(super) fn can_be_asked(received: &Value, made: &Made) -> bool {
-    let customised = |list: &[String]| list.iter().any(|name| pod::find_container(received, name).is_some());
+    let customized = |list: &[String]| list.iter().any(|name| pod::find_container(received, name).is_some());
     let set = |key: &&str| pod::annotation(received, key).is_some();
-    customised(&made.containers)
-        || customised(&made.init_containers)
+    customized(&made.containers)
+        || customized(&made.init_containers)
         || [names::ANNOTATION_INTERCEPTION_MODE, names::ANNOTATION_LOW_PORTS, names::ANNOTATION_PROXY_CONFIG]
             .iter()
             .any(set)

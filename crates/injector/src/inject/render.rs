@@ -11,7 +11,7 @@ use super::{
     outcome::Refusal,
     request::Rules,
 };
-use crate::specialised::{ANNOTATIONS, Knowledge, LABELS};
+use crate::specialized::{ANNOTATIONS, Knowledge, LABELS};
 use crate::{
     config::Mesh,
     names,
@@ -100,7 +100,7 @@ pub fn overlays<'n>(
         templates
             .iter()
             .map(|(name, template)| {
-                let template = specialised(mesh, name, template, parts).unwrap_or(template);
+                let template = specialized(mesh, name, template, parts).unwrap_or(template);
                 Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?))
             })
             .collect()
@@ -131,7 +131,7 @@ fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> 
 }
 
 /// The specialized template, if it is one of the configuration's.
-fn specialised<'m>(
+fn specialized<'m>(
     mesh: &'m Mesh,
     name: &str,
     template: &Template,
@@ -141,7 +141,7 @@ fn specialised<'m>(
     let own = mesh.mesh_config().get("defaultConfig");
     let is_own = !parts.proxy_config_tainted && own.is_some_and(|own| std::ptr::eq(own, parts.proxy_config));
     let knowledge = if is_own { Knowledge::ProxyConfig } else { Knowledge::Configuration };
-    mesh.specialised().template(name, knowledge, keys(parts.pod), |keys, present| {
+    mesh.specialized().template(name, knowledge, keys(parts.pod), |keys, present| {
         let none = Value::Null;
         // Of the pod's own parts, only the absent keys of its metadata are used.
         let known = Parts {
@@ -161,7 +161,7 @@ fn specialised<'m>(
             compliance_policy: mesh.compliance_policy(),
         };
         let known = context::configured(&known, is_own);
-        template.specialise(&known, (keys, present), mesh.scope(), &LIMITS)
+        template.specialize(&known, (keys, present), mesh.scope(), &LIMITS)
     })
 }
 

@@ -11,7 +11,7 @@ pub(super) const TARGETS: &str = "prometheus_istio_io_scrape_targets";
 
 /// The port to scrape, in any spelling (Istio's `getPrometheusPort`).
 pub(super) fn port_annotation(annotations: &Map<String, Value>) -> Option<&str> {
-    spelt(annotations, PORT).find_map(|(_, value)| value.as_str())
+    spelled(annotations, PORT).find_map(|(_, value)| value.as_str())
 }
 
 /// Removes the annotations that configure scraping, in every spelling (Istio's `clearPrometheusAnnotations`).
@@ -27,7 +27,7 @@ pub(super) fn is_spelling(key: &str, known: &str) -> bool {
 }
 
 /// The annotations that Prometheus considers equal to the known one.
-pub(super) fn spelt<'a>(
+pub(super) fn spelled<'a>(
     annotations: &'a Map<String, Value>,
     known: &'a str,
 ) -> impl Iterator<Item = (&'a String, &'a Value)> {

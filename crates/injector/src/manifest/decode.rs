@@ -26,7 +26,7 @@ pub struct Corrections {
     /// Numbers and booleans that were converted to strings.
     pub unquoted: Changes,
     /// Keys that are written in a different case than the field's.
-    pub respelt: Changes,
+    pub respelled: Changes,
     /// Whether a null became an empty string, which makes no difference to an API server.
     pub emptied: bool,
 }
@@ -58,7 +58,7 @@ pub struct Misfit {
 impl Corrections {
     /// Whether an API server would reject the object as it is written.
     pub fn matter(&self) -> bool {
-        self.unquoted.count + self.respelt.count > 0
+        self.unquoted.count + self.respelled.count > 0
     }
 
     /// Whether the object was changed.
@@ -68,7 +68,7 @@ impl Corrections {
 
     pub(super) fn add(&mut self, other: Corrections) {
         self.unquoted.add(other.unquoted);
-        self.respelt.add(other.respelt);
+        self.respelled.add(other.respelled);
         self.emptied |= other.emptied;
     }
 }
@@ -194,7 +194,7 @@ impl Decoder {
         for (((key, value), (known, field)), counts) in entries.iter_mut().zip(&mut keys).zip(&counts) {
             let Some(field) = field.filter(|_| *counts) else { continue };
             if known.name != field.json {
-                self.corrections.respelt.note(&place.field(&known.name), field.json);
+                self.corrections.respelled.note(&place.field(&known.name), field.json);
                 key.set_text(field.json.to_owned(), Style::Plain);
             }
             let embedded = gotypes::EMBEDDED.binary_search(&(ty.name, field.json)).is_ok();

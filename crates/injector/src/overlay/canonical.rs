@@ -60,7 +60,7 @@ fn object_part(part: &mut Part, ty: &'static Type) {
         return object(map, ty);
     }
     let Part::Map(literals, parts) = part else { return };
-    let is_plain = |key: &str| ty.field_by_json(key).is_some() || respelt(key, ty).is_none();
+    let is_plain = |key: &str| ty.field_by_json(key).is_some() || respelled(key, ty).is_none();
     let keys = parts.iter().map(|(key, _)| key.literal());
     if !keys.chain(literals.keys().map(|key| Some(key.as_str()))).all(|key| key.is_some_and(is_plain)) {
         return later(part, Some(ty));
@@ -97,7 +97,7 @@ fn nested_part(part: &mut Part, kind: &'static Kind) {
 }
 
 /// The field that Go decodes a key into, if it has a different spelling.
-fn respelt(key: &str, ty: &'static Type) -> Option<&'static str> {
+fn respelled(key: &str, ty: &'static Type) -> Option<&'static str> {
     Some(ty.fields.iter().find(|field| field.json.eq_ignore_ascii_case(key))?.json)
 }
 
@@ -107,12 +107,12 @@ pub(super) fn object(map: &mut Map<String, Value>, ty: &'static Type) {
     if fields(map, ty, replaces) {
         return;
     }
-    let misspelt: Vec<(String, &'static str)> = map
+    let misspelled: Vec<(String, &'static str)> = map
         .keys()
         .filter(|key| ty.field_by_json(key).is_none())
-        .filter_map(|key| Some((key.clone(), respelt(key, ty)?)))
+        .filter_map(|key| Some((key.clone(), respelled(key, ty)?)))
         .collect();
-    for (key, field) in misspelt {
+    for (key, field) in misspelled {
         if let Some(value) = map.remove(&key) {
             map.entry(field).or_insert(value);
         }
@@ -122,10 +122,10 @@ pub(super) fn object(map: &mut Map<String, Value>, ty: &'static Type) {
 
 /// Normalizes the values of known fields; returns whether all others are certainly unknown.
 fn fields(map: &mut Map<String, Value>, ty: &'static Type, replaces: bool) -> bool {
-    let mut is_spelt = true;
+    let mut is_spelled = true;
     for (key, value) in map.iter_mut() {
         let Some(field) = ty.field_by_json(key) else {
-            is_spelt &= respelt(key, ty).is_none();
+            is_spelled &= respelled(key, ty).is_none();
             continue;
         };
         if !replaces && is_absent(value, &field.kind) && !WRITTEN_WHEN_ZERO.contains(&field.json) {
@@ -134,7 +134,7 @@ fn fields(map: &mut Map<String, Value>, ty: &'static Type, replaces: bool) -> bo
             nested(value, &field.kind);
         }
     }
-    is_spelt
+    is_spelled
 }
 
 /// Whether Go cannot distinguish the value from an absent one.

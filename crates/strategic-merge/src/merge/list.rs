@@ -46,7 +46,7 @@ impl Merger {
         let Some(kind) = kind_of_elements(original, &patch, path)? else { return Ok(()) };
         objects_only(kind, path)?;
         let steers = |element: &Value| element.as_object().is_some_and(is_steered);
-        let matching = if self.honours() && patch.iter().any(steers) {
+        let matching = if self.honors() && patch.iter().any(steers) {
             None
         } else {
             Matching::of(original, &patch, key, path)?
@@ -262,7 +262,7 @@ impl Merger {
     }
 
     fn directive_in<'v>(&self, element: &'v Value) -> Option<&'v Value> {
-        element.get(directive::PATCH).filter(|_| self.directives == super::Directives::Honour)
+        element.get(directive::PATCH).filter(|_| self.directives == super::Directives::Honor)
     }
 }
 

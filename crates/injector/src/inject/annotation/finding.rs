@@ -8,7 +8,7 @@ pub(super) enum Finding {
     /// Valid, but with a warning.
     Odd(String),
     /// Valid in a different spelling, which is the one to use.
-    Respelt(String),
+    Respelled(String),
     /// Invalid, with the problem.
     Wrong(String),
 }

@@ -83,7 +83,7 @@ pub enum Kind {
     Text,
 }
 
-use Finding::{Fine, Odd, Respelt, Wrong};
+use Finding::{Fine, Odd, Respelled, Wrong};
 
 /// The maximum number of template names in a pod's annotation.
 pub(super) const MOST_TEMPLATES: usize = 16;
@@ -266,7 +266,7 @@ fn prefixes(value: &str, any: bool, ours: bool) -> Finding {
     if !ours || !value.split(',').all(|item| is_prefix(item.trim())) {
         return wrong_item(item, value);
     }
-    Respelt(value.split(',').map(str::trim).collect::<Vec<_>>().join(","))
+    Respelled(value.split(',').map(str::trim).collect::<Vec<_>>().join(","))
 }
 
 fn ports(value: &str, any: bool) -> Finding {

@@ -165,11 +165,11 @@ fn what_istio_lets_pass_is_refused_only_by_us() {
 }
 
 #[test]
-fn blanks_in_prefixes_are_respelt_only_by_us() {
+fn blanks_in_prefixes_are_respelled_only_by_us() {
     let value = "10.0.0.0/8, 1.2.3.4/32";
     assert!(refuses(RANGES, value, Compat::Istio));
     let accepted = check_one(RANGES, value, Compat::Outrigger).unwrap();
-    assert_eq!(accepted.respelt[RANGES], "10.0.0.0/8,1.2.3.4/32");
+    assert_eq!(accepted.respelled[RANGES], "10.0.0.0/8,1.2.3.4/32");
     assert_eq!(accepted.warnings[0].code, "BLANKS_IN_ANNOTATION");
     assert!(refuses(RANGES, "10.0.0.0/8, x", Compat::Outrigger));
 }
@@ -286,7 +286,7 @@ fn what_counts_as_not_set_when_empty_is_taken_from_the_templates() {
             let accepted = check_one(key, "", compat).unwrap_or_else(|_| panic!("{key}"));
             assert!(accepted.warnings.is_empty(), "{key}: {:?}", accepted.warnings);
             let is_taken = compat == Compat::Outrigger && row.group == Group::Pod;
-            assert_eq!(accepted.respelt.contains_key(key), is_taken, "{key}");
+            assert_eq!(accepted.respelled.contains_key(key), is_taken, "{key}");
         }
     }
     for key in

@@ -77,8 +77,8 @@ fn what_nobody_reads_weighs_nothing_and_what_is_read_twice_weighs_twice() {
     let plain = metadata("labels", &json!({"a": text})).bytes;
     assert!(metadata("annotations", &json!({"a": text})).bytes > plain + 3 * 640);
     // A key in a different notation.
-    let spelt = "{\"metadata\":{\"\\u0061nnotations\":{\"a\":\"{{{\"}}}";
-    assert!(Weight::of(spelt).bytes > Weight::of(&spelt.replace("{{{", "xxx")).bytes + 3 * 640);
+    let spelled = "{\"metadata\":{\"\\u0061nnotations\":{\"a\":\"{{{\"}}}";
+    assert!(Weight::of(spelled).bytes > Weight::of(&spelled.replace("{{{", "xxx")).bytes + 3 * 640);
 }
 
 #[test]

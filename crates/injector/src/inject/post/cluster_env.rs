@@ -80,13 +80,13 @@ mod tests {
         let values = json!({"global": {"network": "v", "multiCluster": {"clusterName": "c"}}});
         let path = map(&[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "n"), ("FOO", "")]);
         let plain = json!({});
-        let labelled = json!({"metadata": {"labels": {"topology.istio.io/network": "l"}}});
+        let labeled = json!({"metadata": {"labels": {"topology.istio.io/network": "l"}}});
         let expect = |pod: &Value, path: &BTreeMap<String, String>, rows| {
             assert_eq!(environment(pod, &values, path), map(rows));
         };
         expect(&plain, &map(&[]), &[("ISTIO_META_CLUSTER_ID", "c"), ("ISTIO_META_NETWORK", "v")]);
         expect(&plain, &path, &[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "n"), ("FOO", "")]);
-        expect(&labelled, &path, &[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "l"), ("FOO", "")]);
+        expect(&labeled, &path, &[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "l"), ("FOO", "")]);
         assert_eq!(environment(&plain, &json!(7), &map(&[])), map(&[]));
     }
 

@@ -242,7 +242,7 @@ impl Plan {
     /// would be rejected, and on nodes with cgroup v1 no container starts with more CPUs than its pod.
     fn cap(&self, pod: &mut Value, context: &PostContext<'_>, policy: Policy) {
         let Some(limit) = self.limit(policy).filter(|_| !self.name.starts_with(HUGE_PAGES)) else { return };
-        let spelt = pod::at(pod, &["spec", "resources", "limits", &self.name]).cloned();
+        let spelled = pod::at(pod, &["spec", "resources", "limits", &self.name]).cloned();
         for list in LISTS {
             let containers =
                 pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
@@ -257,8 +257,8 @@ impl Plan {
                 if own > most
                     && let Some(limits) = limits.and_then(Value::as_object_mut)
                 {
-                    let spelt = spelt.clone().filter(|_| most == limit);
-                    limits.insert(self.name.clone(), spelt.unwrap_or_else(|| json!(most.text(&self.name))));
+                    let spelled = spelled.clone().filter(|_| most == limit);
+                    limits.insert(self.name.clone(), spelled.unwrap_or_else(|| json!(most.text(&self.name))));
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::view::{annotations, atoi, env_mut, variable};
 use super::{Error, PostContext, status_port};
 use crate::config::Compat;
 use crate::inject::annotation::go_bool;
-use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelt};
+use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelled};
 use crate::inject::warning::{Warning, shown};
 use crate::{names, pod};
 
@@ -67,7 +67,7 @@ pub(super) fn merge(
 
 /// Scraping is enabled unless a valid annotation disables it (Istio's `getPrometheusScrape`).
 fn wants_scraping(annotations: &Map<String, Value>) -> bool {
-    spelt(annotations, SCRAPE).find_map(|(_, value)| go_bool(value.as_str()?)).unwrap_or(true)
+    spelled(annotations, SCRAPE).find_map(|(_, value)| go_bool(value.as_str()?)).unwrap_or(true)
 }
 
 /// The pod's annotation, else the mesh's setting, else enabled (Istio's `enablePrometheusMerge`).
@@ -102,14 +102,14 @@ impl Scrape {
     ) -> Result<Scrape, Error> {
         let last = |known| {
             let found =
-                spelt(annotations, known).filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+                spelled(annotations, known).filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
             found.last()
         };
         let text = |known| last(known).map(|(_, value)| value.to_owned()).unwrap_or_default();
         let mut scrape =
             Scrape { scrape: text(SCRAPE), path: text(PATH), port: text(PORT), targets: Vec::new() };
         for (key, value) in
-            spelt(annotations, TARGETS).filter_map(|(key, value)| Some((key, value.as_str()?)))
+            spelled(annotations, TARGETS).filter_map(|(key, value)| Some((key, value.as_str()?)))
         {
             match targets(value) {
                 Some(targets) => {

@@ -252,11 +252,11 @@ injector:
         ["container \"helper\": securityContext.capabilities.add \"SYS_ADMIN\""]
     );
     // A template that requires a label cannot be rendered without it: this is the result where it matters.
-    let mut labelled = asking("wants");
-    labelled["metadata"]["labels"] = json!({"image": "i", "root": "true"});
-    let refusal = run(&refuse, &labelled).unwrap_err();
+    let mut labeled = asking("wants");
+    labeled["metadata"]["labels"] = json!({"image": "i", "root": "true"});
+    let refusal = run(&refuse, &labeled).unwrap_err();
     assert_eq!(refusal.reason(), "RENDER_FAILED");
-    assert!(matches!(run(&allow, &labelled), Ok(Outcome::Injected(_))));
+    assert!(matches!(run(&allow, &labeled), Ok(Outcome::Injected(_))));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{LIMITS, ProxyIds, View, context, specialised, with_parts};
+use super::{LIMITS, ProxyIds, View, context, specialized, with_parts};
 use crate::{
     config::{Mesh, Source, headed::headed},
     inject::{self, Facts, Outcome, PodRequest},
@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn specialised_templates_render_what_they_are_made_of(
+    fn specialized_templates_render_what_they_are_made_of(
         review in prop::sample::select(REVIEWS.to_vec()),
         asked in asked(),
         native_sidecars in any::<bool>(),
@@ -163,7 +163,7 @@ proptest! {
         with_parts(mesh, &view, |parts| {
             let data = context::template_data(parts);
             for (name, template) in &mesh.injector().templates {
-                let fast = specialised(mesh, name, template, parts).expect("it can be specialised");
+                let fast = specialized(mesh, name, template, parts).expect("it can be specialized");
                 assert_eq!(fast.render(&data, mesh.scope(), &LIMITS), template.render(&data, mesh.scope(), &LIMITS));
             }
         });

@@ -241,11 +241,11 @@ fn judge(received: &Value, wanted: &Value, faults: &[Fault]) {
     let mut known = Vec::new();
     pointers(received, "", &mut known);
     pointers(wanted, "", &mut known);
-    let mut spoilt = from_json(&to_json(&operations)).unwrap();
-    assert_eq!(spoilt, operations);
+    let mut spoiled = from_json(&to_json(&operations)).unwrap();
+    assert_eq!(spoiled, operations);
     for fault in faults {
-        spoil(&mut spoilt, fault, &known);
-        agree(received, &spoilt, wanted);
+        spoil(&mut spoiled, fault, &known);
+        agree(received, &spoiled, wanted);
     }
 }
 
@@ -267,36 +267,36 @@ fn every_single_corruption_of_a_patch_is_found_out() {
     let kinds: std::collections::BTreeSet<_> =
         right.iter().map(|operation| serde_json::to_value(operation).unwrap()["op"].to_string()).collect();
     assert_eq!(kinds.len(), 4, "{right:?}");
-    let refused = |spoilt: &[Operation<'_>], what: &str| {
-        assert!(verify(&received, spoilt, &wanted).is_err(), "{what}: {spoilt:?}");
+    let refused = |spoiled: &[Operation<'_>], what: &str| {
+        assert!(verify(&received, spoiled, &wanted).is_err(), "{what}: {spoiled:?}");
     };
     for at in 0..right.len() {
-        let mut spoilt = right.clone();
-        spoilt.remove(at);
-        refused(&spoilt, "dropped");
+        let mut spoiled = right.clone();
+        spoiled.remove(at);
+        refused(&spoiled, "dropped");
         if let Operation::Add { path, value } | Operation::Replace { path, value } = &right[at] {
             let (path, value) = (path.clone(), value.clone());
-            spoilt.insert(at, Operation::Remove { path: path.clone() });
-            refused(&spoilt, "turned into a removal");
-            spoilt[at] = Operation::Add { path: path.clone(), value: Cow::Owned(json!({"other": value})) };
-            refused(&spoilt, "another value");
-            spoilt[at] = Operation::Add { path: format!("{path}x"), value: value.clone() };
-            refused(&spoilt, "another name or no number");
-            spoilt[at] = Operation::Add { path: format!("{path}/deeper"), value };
-            refused(&spoilt, "another depth");
+            spoiled.insert(at, Operation::Remove { path: path.clone() });
+            refused(&spoiled, "turned into a removal");
+            spoiled[at] = Operation::Add { path: path.clone(), value: Cow::Owned(json!({"other": value})) };
+            refused(&spoiled, "another value");
+            spoiled[at] = Operation::Add { path: format!("{path}x"), value: value.clone() };
+            refused(&spoiled, "another name or no number");
+            spoiled[at] = Operation::Add { path: format!("{path}/deeper"), value };
+            refused(&spoiled, "another depth");
         } else {
-            spoilt.insert(at, right[at].clone());
-            spoilt.insert(at, right[at].clone());
-            refused(&spoilt, "done twice");
+            spoiled.insert(at, right[at].clone());
+            spoiled.insert(at, right[at].clone());
+            refused(&spoiled, "done twice");
         }
         for path in ["/metadata/managedFields", "/spec", "/metadata/name", "/spec/containers/0/name", ""] {
-            let mut spoilt = right.clone();
-            spoilt.insert(at, Operation::Remove { path: path.to_owned() });
-            refused(&spoilt, "something else removed");
+            let mut spoiled = right.clone();
+            spoiled.insert(at, Operation::Remove { path: path.to_owned() });
+            refused(&spoiled, "something else removed");
             let (path, value) = (path.to_owned(), Cow::Owned(json!("forged")));
-            spoilt[at] = Operation::Replace { path, value };
+            spoiled[at] = Operation::Replace { path, value };
             // After it, the correct operation may repair the document.
-            agree(&received, &spoilt, &wanted);
+            agree(&received, &spoiled, &wanted);
         }
     }
 }
@@ -305,14 +305,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
-    fn spoilt_patches_of_any_json_are_judged_as_by_json_patch(
+    fn spoiled_patches_of_any_json_are_judged_as_by_json_patch(
         received in any_json(), wanted in any_json(), faults in prop::collection::vec(any_fault(), 0..4),
     ) {
         judge(&received, &wanted, &faults);
     }
 
     #[test]
-    fn spoilt_patches_of_pods_are_judged_as_by_json_patch(
+    fn spoiled_patches_of_pods_are_judged_as_by_json_patch(
         received in any_pod(), wanted in any_pod(), faults in prop::collection::vec(any_fault(), 0..4),
     ) {
         judge(&received, &wanted, &faults);

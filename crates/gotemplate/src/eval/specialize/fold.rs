@@ -1,13 +1,13 @@
 //! Folds pipelines: replaces known parts by constants.
 
-use super::Specialiser;
+use super::Specializer;
 use super::known::{Env, Known, known_operand};
 use crate::ast::{Callee, Command, Constant, Expr, ExprKind, Pipe, Span};
 use crate::eval::{Eval, Outcome};
 use crate::render::Runtime;
 use crate::value::Value;
 
-impl<'a> Specialiser<'a> {
+impl<'a> Specializer<'a> {
     /// The pipeline with constants where possible, and its value if known.
     pub(super) fn pipe_and_value(&mut self, env: &Env<'a>, pipe: &'a Pipe) -> (Pipe, Option<Value<'a>>) {
         let folded = self.pipe(env, pipe);

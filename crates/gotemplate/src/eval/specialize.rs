@@ -33,7 +33,7 @@ const ITEMS: usize = 64;
 
 /// The template for all data whose fields agree with `known`, a record of some of them; `None` if specialization does
 /// not pay off.
-pub(crate) fn specialise<'a>(
+pub(crate) fn specialize<'a>(
     template: &'a Template,
     known: &Value<'a>,
     (keys, present): (&'a Keys, Present),
@@ -48,7 +48,7 @@ pub(crate) fn specialise<'a>(
     if assigned.contains(&0) {
         return None;
     }
-    let mut this = Specialiser {
+    let mut this = Specializer {
         template,
         root: known.clone(),
         keys,
@@ -74,7 +74,7 @@ pub(crate) fn specialise<'a>(
     Some(Template { name: template.name.clone(), source: this.source, parsed })
 }
 
-struct Specialiser<'a> {
+struct Specializer<'a> {
     template: &'a Template,
     /// The known fields of the data.
     root: Value<'a>,
@@ -95,7 +95,7 @@ struct Specialiser<'a> {
     ended: Span,
 }
 
-impl<'a> Specialiser<'a> {
+impl<'a> Specializer<'a> {
     // ---- bodies; `None` is a template that is not worth it ----
 
     fn body(&mut self, env: &mut Env<'a>, nodes: &'a [Node]) -> Option<Vec<Piece>> {

@@ -76,7 +76,7 @@ fn rendered(source: &str) -> usize {
         let places = annotations.keys().map(|key| (MapId(0), key.as_str()));
         let present = keys.present(places.chain([(MapId(1), "b")]));
         let known = Value::record("inject.Data", data(&values, None));
-        let fast = template.specialise(&known, (&keys, present), &scope, &limits).expect(source);
+        let fast = template.specialize(&known, (&keys, present), &scope, &limits).expect(source);
         let mut all = data(&values, Some(&metadata));
         all.push(("Native", Value::Bool(annotations.len().is_multiple_of(2))));
         let dot = Value::record("inject.Data", all);
@@ -192,7 +192,7 @@ fn errors_stay_where_they_are() {
 }
 
 #[test]
-fn a_template_too_large_to_specialise_stays_as_it_is() {
+fn a_template_too_large_to_specialize_stays_as_it_is() {
     let parse = |source: &str| Template::parse("t", source, &FUNCTIONS).unwrap();
     let small = "{{ range .Values.list }}".repeat(20) + "{{ .x }}" + &"{{ end }}".repeat(20);
     // Dot is rebound, so only the outermost loop of the small one has the list.
@@ -202,11 +202,11 @@ fn a_template_too_large_to_specialise_stays_as_it_is() {
     let (scope, limits, keys) = (Scope::default(), Limits::default(), Keys::default());
     let values = json!({"list": [1, 2, 3, 4, 5]});
     let known = Value::record("inject.Data", vec![("Values", Value::json(&values, false))]);
-    let is_specialised =
-        |template| Template::specialise(template, &known, (&keys, Present::ANY), &scope, &limits).is_some();
-    assert!(is_specialised(&small));
-    assert!(!is_specialised(&large));
-    assert!(!is_specialised(&declares));
+    let is_specialized =
+        |template| Template::specialize(template, &known, (&keys, Present::ANY), &scope, &limits).is_some();
+    assert!(is_specialized(&small));
+    assert!(!is_specialized(&large));
+    assert!(!is_specialized(&declares));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_template_that_changes_what_the_dollar_is_stays_as_it_is() {
         let template = Template::parse("t", source, &FUNCTIONS).unwrap();
         let keys = Keys::default();
         let known = Value::record("inject.Data", data(&values, None));
-        let fast = template.specialise(&known, (&keys, Present::ANY), &scope, &limits);
+        let fast = template.specialize(&known, (&keys, Present::ANY), &scope, &limits);
         assert!(fast.is_none(), "{source}");
     }
 }

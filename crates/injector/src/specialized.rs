@@ -33,7 +33,7 @@ pub(crate) const ABSENT_KEYS: AbsentKeys = AbsentKeys {
 /// Specialized templates by name. They belong to one configuration and never change; the number of variants of each is
 /// limited, and all further pods share the variant that knows nothing about the pod.
 #[derive(Debug, Default)]
-pub struct Specialised {
+pub struct Specialized {
     templates: BTreeMap<String, Variants>,
 }
 
@@ -48,9 +48,9 @@ struct Variants {
 
 const VARIANTS: usize = 32;
 
-impl Specialised {
+impl Specialized {
     /// An empty store for these templates.
-    pub fn new(templates: &BTreeMap<String, Template>) -> Specialised {
+    pub fn new(templates: &BTreeMap<String, Template>) -> Specialized {
         let variants = |template: &Template| Variants {
             keys: template.keys(ABSENT_KEYS),
             without_proxy_config: OnceLock::new(),
@@ -58,7 +58,7 @@ impl Specialised {
             by_keys: Default::default(),
         };
         let templates = templates.iter().map(|(name, template)| (name.clone(), variants(template)));
-        Specialised { templates: templates.collect() }
+        Specialized { templates: templates.collect() }
     }
 
     /// The template with this name for a pod whose annotations and labels have these keys, specialized on first use;
