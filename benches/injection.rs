@@ -12,14 +12,13 @@ use outrigger::{
     inject::{
         self, Facts, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
-        decode,
-        made::Made,
-        manual,
+        decode, manual,
         openshift::ProxyIds,
         post::{self, PostContext},
-        reinject::Earlier,
+        reinject::PreviousInjection,
         render::{self, View},
         replay::{Question, Replays, Sketch},
+        template_containers::TemplateContainers,
     },
     merge::{self, Directives},
     patch,
@@ -255,8 +254,8 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
     let context = PostContext {
         received: pod,
-        made: &Made::of(&injection.pod),
-        earlier: &Earlier::of(pod, mesh.compat(), &mut Vec::new()).unwrap(),
+        made: &TemplateContainers::of(&injection.pod),
+        earlier: &PreviousInjection::of(pod, mesh.compat(), &mut Vec::new()).unwrap(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),

@@ -12,7 +12,7 @@ use self::{
     decode::Undecodable,
     openshift::ProxyIds,
     post::PostContext,
-    reinject::Earlier,
+    reinject::PreviousInjection,
     warning::Warning,
 };
 use crate::{
@@ -31,7 +31,6 @@ pub mod decision;
 pub mod decode;
 pub mod image;
 pub mod limits;
-pub mod made;
 pub mod manual;
 pub mod native;
 pub mod openshift;
@@ -47,6 +46,7 @@ mod request;
 mod same_name;
 pub mod scan;
 mod scraping;
+pub mod template_containers;
 mod unions;
 mod user_volumes;
 pub mod warning;
@@ -120,7 +120,8 @@ pub fn run_by(
     // The working copy becomes the merged pod; the user's own settings are looked up in the pod as received.
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
-    let mut earlier = Earlier::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
+    let mut earlier =
+        PreviousInjection::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
     let status_port = post::status_port(received, &mesh_config, mesh.compat());
     let native_by_default = native::detected(
         mesh.native_sidecars(),
@@ -128,7 +129,7 @@ pub fn run_by(
         node_name(received),
     );
     let templates = render::select(rules, mesh, received)?;
-    let render = |earlier: &Earlier| {
+    let render = |earlier: &PreviousInjection| {
         let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
         respell(&mut stripped, &respelled);
         let view = render::View {
@@ -157,7 +158,7 @@ pub fn run_by(
     let native =
         native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
     let own = is_ours.then_some(overlay::Own { pod: before, earlier: &earlier });
-    let laid = overlay::lay_over(pod, overlays, native, own, &mut warnings)?;
+    let laid = overlay::apply_overlays(pod, overlays, native, own, &mut warnings)?;
     let made = laid.made;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
     let input = overrides::Input {

@@ -122,14 +122,14 @@ pub enum Error {
 /// If either is not an object, an element lacks its list's merge key, the elements of a list have different kinds, or a
 /// directive is invalid.
 pub fn pod(original: Value, patch: &Value, directives: Directives) -> Result<Value, Error> {
-    pod_taking(original, patch.clone(), directives)
+    merge_owned(original, patch.clone(), directives)
 }
 
 /// [`pod`] with an owned patch, whose values are moved into the pod.
 ///
 /// # Errors
 /// As [`pod`].
-pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Result<Value, Error> {
+pub fn merge_owned(original: Value, patch: Value, directives: Directives) -> Result<Value, Error> {
     let mut merged = match original {
         Value::Object(object) => object,
         Value::Null => Map::new(),
@@ -146,7 +146,7 @@ pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Resu
 }
 
 /// Whether an object of a patch may contain a directive; all of them have the same prefix.
-pub fn is_steered(object: &Map<String, Value>) -> bool {
+pub fn has_directives(object: &Map<String, Value>) -> bool {
     object.keys().any(|key| key.starts_with(directive::SIGN))
 }
 
@@ -169,14 +169,14 @@ impl Merger {
         ty: Type,
         path: &Place<'_>,
     ) -> Result<(), Error> {
-        if self.honors() && is_steered(&patch) {
-            return self.steered_object(original, patch, ty, path);
+        if self.honors() && has_directives(&patch) {
+            return self.object_with_directives(original, patch, ty, path);
         }
         patch.into_iter().try_for_each(|(field, value)| self.field(original, field, value, ty, path))
     }
 
     /// [`Merger::object`] with directives.
-    fn steered_object(
+    fn object_with_directives(
         &self,
         original: &mut Map<String, Value>,
         patch: Map<String, Value>,

@@ -11,9 +11,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{
-    made::Made,
     post::PROXY_PORTS,
-    reinject::Earlier,
+    reinject::PreviousInjection,
+    template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
 use crate::{names, pod};
@@ -27,9 +27,9 @@ pub(super) struct Subject<'a> {
     /// The pod as received.
     pub(super) received: &'a Value,
     /// What an earlier injection left in it.
-    pub(super) earlier: &'a Earlier,
+    pub(super) earlier: &'a PreviousInjection,
     /// What the templates create.
-    pub(super) made: &'a Made,
+    pub(super) made: &'a TemplateContainers,
     /// The values.
     pub(super) values: &'a Value,
     /// The effective ProxyConfig.

@@ -5,9 +5,9 @@
 use serde_json::Value;
 
 use super::{
-    made::Made,
     openshift::ProxyIds,
     post::PROXY_PORTS,
+    template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
 use crate::{names, pod};
@@ -19,7 +19,7 @@ const MOST: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proxy<'a> {
     /// What the templates create.
-    pub(super) made: &'a Made,
+    pub(super) made: &'a TemplateContainers,
     /// `interceptionMode` of the effective ProxyConfig.
     pub(super) interception_mode: &'a str,
     /// Port of the agent's status server; 0 if disabled.
@@ -134,7 +134,10 @@ mod tests {
     use super::*;
 
     fn codes(pod: &Value, mode: &str, status_port: i64) -> Vec<(&'static str, String)> {
-        let made = Made { containers: vec!["istio-proxy".to_owned()], ..Made::default() };
+        let made = TemplateContainers {
+            containers: vec!["istio-proxy".to_owned()],
+            ..TemplateContainers::default()
+        };
         let proxy = Proxy { made: &made, interception_mode: mode, status_port, ids: ProxyIds::default() };
         with_proxy(pod, &proxy).into_iter().map(|warning| (warning.code, warning.message)).collect()
     }

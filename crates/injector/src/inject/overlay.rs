@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{made::Made, outcome::Refusal, reinject::Earlier, unions, warning::Warning, warning::shown};
+use super::{
+    outcome::Refusal, reinject::PreviousInjection, template_containers::TemplateContainers, unions,
+    warning::Warning, warning::shown,
+};
 use crate::{
     gotypes::{OBJECT_META, POD_SPEC},
     names, pod,
@@ -19,14 +22,14 @@ pub(super) struct Own<'a> {
     /// The pod before the merge.
     pub(super) pod: &'a Value,
     /// What an earlier injection left in it.
-    pub(super) earlier: &'a Earlier,
+    pub(super) earlier: &'a PreviousInjection,
 }
 
 /// The result of merging overlays into a pod.
 #[derive(Debug)]
-pub(super) struct Laid {
+pub(super) struct Applied {
     /// What the templates alone create: the overlays merged into an empty pod.
-    pub(super) made: Made,
+    pub(super) made: TemplateContainers,
     /// The merged pod.
     pub(super) pod: Value,
     /// The user's own volumes that replaced a template's, in their original form.
@@ -38,13 +41,13 @@ pub(super) struct Laid {
 /// With native sidecars, the template has the proxy among the init containers, but a user's customization of it may be
 /// in `containers`: it is moved first, so that the two are merged. The same applies to containers that an earlier
 /// injection placed elsewhere.
-pub(super) fn lay_over(
+pub(super) fn apply_overlays(
     mut pod: Value,
     mut overlays: Vec<(&str, Value)>,
     native: bool,
     own: Option<Own<'_>>,
     warnings: &mut Vec<Warning>,
-) -> Result<Laid, Refusal> {
+) -> Result<Applied, Refusal> {
     let mut volumes = Vec::new();
     if let Some(own) = own {
         own.earlier.make_room(&mut pod, |list, name| makes(&overlays, list, name));
@@ -60,7 +63,7 @@ pub(super) fn lay_over(
     }
     // Merging into an empty pod leaves a single overlay unchanged.
     let mut alone = match overlays.as_slice() {
-        [(_, overlay)] => Made::of_overlay(overlay).ok_or(json!({})),
+        [(_, overlay)] => TemplateContainers::of_overlay(overlay).ok_or(json!({})),
         _ => Err(json!({})),
     };
     for (name, overlay) in overlays {
@@ -79,9 +82,13 @@ pub(super) fn lay_over(
             // The user's remaining choices are merged over the result; everything else comes from an earlier template.
             unions::give_way(&mut pod, &overlay);
         }
-        pod = merge::pod_taking(pod, overlay, Directives::Honor).map_err(refused)?;
+        pod = merge::merge_owned(pod, overlay, Directives::Honor).map_err(refused)?;
     }
-    Ok(Laid { made: alone.unwrap_or_else(|template_pod| Made::of(&template_pod)), pod, volumes })
+    Ok(Applied {
+        made: alone.unwrap_or_else(|template_pod| TemplateContainers::of(&template_pod)),
+        pod,
+        volumes,
+    })
 }
 
 /// Whether an overlay has a container with that name in that list.

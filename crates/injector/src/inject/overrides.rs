@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    made::Made,
-    reinject::{Earlier, Overrides},
+    reinject::{Overrides, PreviousInjection},
+    template_containers::TemplateContainers,
     unions,
     warning::{Warning, shown},
     zeros,
@@ -24,9 +24,9 @@ pub struct Input<'a> {
     /// The pod as received.
     pub received: &'a Value,
     /// What the templates create.
-    pub made: &'a Made,
+    pub made: &'a TemplateContainers,
     /// What an earlier injection left.
-    pub earlier: &'a Earlier,
+    pub earlier: &'a PreviousInjection,
     /// The user's own volumes that replaced a template's.
     pub volumes: &'a [Value],
     /// The interception mode of the effective ProxyConfig.
@@ -66,7 +66,7 @@ pub fn reapply(
             if input.compat == Compat::Outrigger {
                 unions::give_way(&mut merged, &overlay);
             }
-            merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
+            merged = merge::merge_owned(merged, overlay, Directives::Literal)?;
             if input.compat == Compat::Outrigger {
                 keep_last_variables(&mut merged, field, name);
             }
@@ -163,7 +163,7 @@ const ALWAYS: &str = "Always";
 /// The user's container with that name, unless an earlier injection created it. If it replaced one of the user's, that
 /// one was recorded; Istio does not look there, so injecting again loses the user's image, IDs and arguments.
 fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
-    let Earlier { status, overrides } = input.earlier;
+    let PreviousInjection { status, overrides } = input.earlier;
     if input.compat == Compat::Outrigger {
         // A record next to a container that no injection created was written by someone else.
         return match input.earlier.has_injected(name) {
@@ -266,8 +266,8 @@ mod tests {
         r#"{"spec": {"containers": [{"name": "istio-proxy"}], "initContainers": [{"name": "istio-init"}]}}"#;
 
     fn reapplied(template_pod: &str, received: &Value, merged: Value, mode: &str) -> Value {
-        let made = Made::of(&serde_json::from_str(template_pod).unwrap());
-        let earlier = Earlier::default();
+        let made = TemplateContainers::of(&serde_json::from_str(template_pod).unwrap());
+        let earlier = PreviousInjection::default();
         let input = Input {
             received,
             made: &made,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{made::Made, reinject::Earlier, warning::Warning};
+use super::{reinject::PreviousInjection, template_containers::TemplateContainers, warning::Warning};
 use crate::config::Compat;
 
 mod cluster_env;
@@ -35,9 +35,9 @@ pub struct PostContext<'a> {
     /// The pod before the overlays were merged.
     pub received: &'a Value,
     /// What the templates create.
-    pub made: &'a Made,
+    pub made: &'a TemplateContainers,
     /// What an earlier injection left in the pod.
-    pub earlier: &'a Earlier,
+    pub earlier: &'a PreviousInjection,
     /// The mesh's MeshConfig, with defaults filled in.
     pub mesh_config: &'a Value,
     /// The effective ProxyConfig of the pod.

@@ -14,9 +14,8 @@ use std::{borrow::Cow, fmt};
 use serde_json::{Value, json};
 
 use super::{
-    Refusal, Rules,
-    made::Made,
-    overlay, render,
+    Refusal, Rules, overlay, render,
+    template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
 use crate::{
@@ -77,7 +76,7 @@ pub(super) fn asked(
     rules: Rules,
     mesh: &Mesh,
     pod: &Value,
-    made: &Made,
+    made: &TemplateContainers,
     view: &render::View<'_>,
     namespace: &str,
     templates: &[(&str, &Template)],
@@ -122,11 +121,11 @@ pub(super) fn unasked(
         overlay::keep_one_proxy(&mut overlays);
     }
     let native = view.native_sidecars;
-    Ok(overlay::lay_over(pod.clone(), overlays, native, None, &mut Vec::new())?.pod)
+    Ok(overlay::apply_overlays(pod.clone(), overlays, native, None, &mut Vec::new())?.pod)
 }
 
 /// The privileges of the containers in `made` that the same containers in `unasked` do not have, in order.
-pub(super) fn asked_for(pod: &Value, made: &Made, unasked: &Value) -> Vec<Privilege> {
+pub(super) fn asked_for(pod: &Value, made: &TemplateContainers, unasked: &Value) -> Vec<Privilege> {
     let mut asked = Vec::new();
     let ours = |container: &&Value| {
         let name = pod::name(container);
@@ -244,7 +243,7 @@ fn has_capability(context: Option<&Value>, list: &str, wanted: &str) -> bool {
 }
 
 /// Whether a pod may have requested anything: with the default templates, this is always checked.
-pub(super) fn can_be_asked(received: &Value, made: &Made) -> bool {
+pub(super) fn can_be_asked(received: &Value, made: &TemplateContainers) -> bool {
     let customized = |list: &[String]| list.iter().any(|name| pod::find_container(received, name).is_some());
     let set = |key: &&str| pod::annotation(received, key).is_some();
     customized(&made.containers)

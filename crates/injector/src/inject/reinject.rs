@@ -41,7 +41,7 @@ pub struct Overrides {
 
 /// Everything that an earlier injection left in a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Earlier {
+pub struct PreviousInjection {
     /// What it added; `None` if the pod was not injected.
     pub status: Option<Status>,
     /// The user's own parts that it recorded.
@@ -186,7 +186,7 @@ impl std::io::Write for Length {
     }
 }
 
-impl Earlier {
+impl PreviousInjection {
     /// What an earlier injection left in this pod. A status that no injector wrote counts as absent, with a warning.
     ///
     /// Except under Istio's rules, only recorded parts that the status names count: no injector wrote the others, and
@@ -194,7 +194,11 @@ impl Earlier {
     ///
     /// # Errors
     /// If the recorded overrides cannot be parsed: without them the user's own container would be lost.
-    pub fn of(pod: &Value, compat: Compat, warnings: &mut Vec<Warning>) -> Result<Earlier, Malformed> {
+    pub fn of(
+        pod: &Value,
+        compat: Compat,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<PreviousInjection, Malformed> {
         let status = Status::of(pod).unwrap_or_else(|malformed| {
             let is_empty = pod::annotation(pod, names::ANNOTATION_STATUS) == Some("");
             if !is_empty || compat == Compat::Istio {
@@ -207,7 +211,7 @@ impl Earlier {
             true => Overrides::default(),
             false => Overrides::recorded(pod)?,
         };
-        let mut earlier = Earlier { status, overrides };
+        let mut earlier = PreviousInjection { status, overrides };
         if compat == Compat::Outrigger {
             warnings.extend(earlier.missing(pod));
             earlier.follow_lists(pod);
@@ -259,7 +263,7 @@ impl Earlier {
     }
 
     fn drop_strange_records(&mut self) {
-        let Earlier { status, overrides } = self;
+        let PreviousInjection { status, overrides } = self;
         let nobody = Status::default();
         let status = status.as_ref().unwrap_or(&nobody);
         if overrides.is_empty() {
@@ -459,9 +463,9 @@ mod tests {
         })
     }
 
-    fn earlier(pod: &Value) -> (Earlier, Vec<Warning>) {
+    fn earlier(pod: &Value) -> (PreviousInjection, Vec<Warning>) {
         let mut warnings = Vec::new();
-        (Earlier::of(pod, Compat::Outrigger, &mut warnings).unwrap(), warnings)
+        (PreviousInjection::of(pod, Compat::Outrigger, &mut warnings).unwrap(), warnings)
     }
 
     #[test]
@@ -499,7 +503,7 @@ mod tests {
         for forged in ["1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
             let pod = pod(json!({"sidecar.istio.io/status": forged}));
             let (earlier, warnings) = earlier(&pod);
-            assert_eq!(earlier, Earlier::default(), "{forged}");
+            assert_eq!(earlier, PreviousInjection::default(), "{forged}");
             assert_eq!(warnings.len(), 1, "{forged}");
             assert_eq!(*earlier.strip(&pod, 15020, Compat::Outrigger), pod, "{forged}");
         }
@@ -508,7 +512,7 @@ mod tests {
     #[test]
     fn empty_records_count_as_none() {
         let pod = pod(json!({"sidecar.istio.io/status": "", "proxy.istio.io/overrides": ""}));
-        assert_eq!(earlier(&pod), (Earlier::default(), Vec::new()));
+        assert_eq!(earlier(&pod), (PreviousInjection::default(), Vec::new()));
     }
 
     #[test]
@@ -544,7 +548,7 @@ mod tests {
             ["1", "[]", "{\"containers\": {}}", "{\"initContainers\": [{}]}", "{\"containers\": [\"x\"]}"]
         {
             let pod = pod(json!({"proxy.istio.io/overrides": forged}));
-            assert!(Earlier::of(&pod, Compat::Outrigger, &mut Vec::new()).is_err(), "{forged}");
+            assert!(PreviousInjection::of(&pod, Compat::Outrigger, &mut Vec::new()).is_err(), "{forged}");
         }
     }
 
@@ -569,8 +573,11 @@ mod tests {
             json!({"spec": {"containers": [{"name": "app"}], "initContainers": [{"name": "istio-proxy"}]}});
         let last = json!([{"name": "app"}, {"name": "istio-proxy"}]);
         for pod in [first, native] {
-            assert_eq!(Earlier::default().strip(&pod, 15020, Compat::Outrigger)["spec"]["containers"], last);
-            assert_eq!(*Earlier::default().strip(&pod, 15020, Compat::Istio), pod);
+            assert_eq!(
+                PreviousInjection::default().strip(&pod, 15020, Compat::Outrigger)["spec"]["containers"],
+                last
+            );
+            assert_eq!(*PreviousInjection::default().strip(&pod, 15020, Compat::Istio), pod);
         }
     }
 

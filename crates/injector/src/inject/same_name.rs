@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{made::Made, post::Error, warning::shown};
+use super::{post::Error, template_containers::TemplateContainers, warning::shown};
 use crate::pod;
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
@@ -18,7 +18,7 @@ pub(super) fn check_received(received: &Value, overlays: &[(&str, Value)]) -> Re
 }
 
 /// Denies a pod in which a container of the templates has the same name as another one.
-pub(super) fn check_merged(received: &Value, merged: &Value, made: &Made) -> Result<(), Error> {
+pub(super) fn check_merged(received: &Value, merged: &Value, made: &TemplateContainers) -> Result<(), Error> {
     let names = made.containers.iter().chain(&made.init_containers).map(String::as_str).collect();
     check(merged, names, |name, places| {
         let own = LISTS.into_iter().find(|list| pod::find(pod::spec_list(received, list), name).is_some());

@@ -8,7 +8,7 @@ use super::directive::{self, Copying};
 use super::order::{Ranks, arrange, permute};
 use super::scalar::{Kind, Scalar};
 use super::schema::{Merge, Type};
-use super::{Error, Merger, bad_directive, is_steered, said};
+use super::{Error, Merger, bad_directive, has_directives, said};
 use crate::place::Place;
 
 const OF_POD: &str = "of the pod";
@@ -45,14 +45,14 @@ impl Merger {
     ) -> Result<(), Error> {
         let Some(kind) = kind_of_elements(original, &patch, path)? else { return Ok(()) };
         objects_only(kind, path)?;
-        let steers = |element: &Value| element.as_object().is_some_and(is_steered);
+        let steers = |element: &Value| element.as_object().is_some_and(has_directives);
         let matching = if self.honors() && patch.iter().any(steers) {
             None
         } else {
             Matching::of(original, &patch, key, path)?
         };
         let Some(Matching { targets, order }) = matching else {
-            return self.steered_list(original, &patch, key, element, path);
+            return self.list_with_directives(original, &patch, key, element, path);
         };
         for (new, target) in patch.into_iter().zip(targets) {
             match (original.get_mut(target), new) {
@@ -67,7 +67,7 @@ impl Merger {
     }
 
     /// [`Merger::keyed_list`] if directives may delete elements, or if the keys do not identify all elements.
-    fn steered_list(
+    fn list_with_directives(
         &self,
         original: &mut Vec<Value>,
         patch: &[Value],

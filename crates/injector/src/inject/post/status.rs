@@ -42,12 +42,15 @@ struct Status<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::made::Made;
     use crate::inject::post::tests::Fixture;
+    use crate::inject::template_containers::TemplateContainers;
 
     fn recorded(template_pod: Value, revision: &str) -> String {
-        let fixture =
-            Fixture { made: Made::of(&template_pod), revision: revision.to_owned(), ..Fixture::default() };
+        let fixture = Fixture {
+            made: TemplateContainers::of(&template_pod),
+            revision: revision.to_owned(),
+            ..Fixture::default()
+        };
         let mut pod = json!({"spec": {"containers": [{"name": "app"}]}});
         record(&mut pod, &fixture.context(), &mut Vec::new()).unwrap();
         pod.pointer("/metadata/annotations").unwrap()[names::ANNOTATION_STATUS].as_str().unwrap().to_owned()

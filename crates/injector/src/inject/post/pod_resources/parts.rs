@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::amount::Amount;
-use crate::inject::reinject::Earlier;
+use crate::inject::reinject::PreviousInjection;
 use crate::pod;
 
 /// An invalid quantity: the API server will report it.
@@ -30,7 +30,7 @@ impl<'p> Parts<'p> {
     }
 
     /// The containers that the previous injection did not create; those it changed, in their original form.
-    pub(super) fn without_earlier(pod: &'p Value, earlier: &'p Earlier) -> Parts<'p> {
+    pub(super) fn without_earlier(pod: &'p Value, earlier: &'p PreviousInjection) -> Parts<'p> {
         Parts::of(pod, |container| {
             let name = pod::name(container);
             if earlier.has_injected(name) { earlier.overrides.find(name) } else { Some(container) }

@@ -8,7 +8,7 @@ use strategic_merge::merge;
 
 /// Names of what the templates create, in order. Elements without a name are included with an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Made {
+pub struct TemplateContainers {
     /// In `spec.containers`.
     pub containers: Vec<String>,
     /// In `spec.initContainers`.
@@ -19,12 +19,12 @@ pub struct Made {
     pub image_pull_secrets: Vec<String>,
 }
 
-impl Made {
+impl TemplateContainers {
     /// The names in a pod that consists only of template output.
-    pub fn of(pod: &Value) -> Made {
+    pub fn of(pod: &Value) -> TemplateContainers {
         let names =
             |list: &str| pod::spec_list(pod, list).iter().map(|item| pod::name(item).to_owned()).collect();
-        Made {
+        TemplateContainers {
             containers: names("containers"),
             init_containers: names("initContainers"),
             volumes: names("volumes"),
@@ -33,14 +33,14 @@ impl Made {
     }
 
     /// The names in an overlay, unless a directive affects them.
-    pub(super) fn of_overlay(overlay: &Value) -> Option<Made> {
-        let is_steered = |value: &Value| value.as_object().is_some_and(merge::is_steered);
+    pub(super) fn of_overlay(overlay: &Value) -> Option<TemplateContainers> {
+        let has_directives = |value: &Value| value.as_object().is_some_and(merge::has_directives);
         let lists = ["containers", "initContainers", "volumes", "imagePullSecrets"];
         let mut objects = [Some(overlay), overlay.get("spec")].into_iter().flatten();
         let mut items = lists.iter().flat_map(|list| pod::spec_list(overlay, list));
-        if objects.any(is_steered) || items.any(is_steered) {
+        if objects.any(has_directives) || items.any(has_directives) {
             return None;
         }
-        Some(Made::of(overlay))
+        Some(TemplateContainers::of(overlay))
     }
 }
