@@ -467,17 +467,17 @@ class TheRoles(unittest.TestCase):
         )
         webhooks = self.grants(None, "admissionregistration.k8s.io", "mutatingwebhookconfigurations",
                                "get list watch patch", ["outrigger-sidecar-injector"])
-        events = self.grants(ours, "", "events", "create patch")
+        events = self.grants(ours, "events.k8s.io", "events", "create patch")
         bundle = self.grants(ours, "", "configmaps", "list watch", ["outrigger"])
         cluster = (self.grants(None, "", "nodes", "list watch")
+                   | self.grants(None, "", "namespaces", "list watch")
                    | self.grants(None, "networking.istio.io", "proxyconfigs", "list watch"))
         istio = (self.grants("istio-system", "", "configmaps", "list watch", ["istio-sidecar-injector", "istio"])
-                 | self.grants("istio-system", "", "events", "create patch"))
+                 | self.grants("istio-system", "events.k8s.io", "events", "create patch"))
         expected = {
             "default": controller | webhooks | events | bundle | cluster,
             "istio-configmaps": controller | webhooks | events | istio | cluster,
-            "istiod-flat": controller | webhooks | events | bundle | cluster
-            | self.grants(None, "", "namespaces", "list watch"),
+            "istiod-flat": controller | webhooks | events | bundle | cluster,
             "cert-manager": events | bundle | cluster,
             "static": events | bundle | cluster,
             "files-mode": set(),

@@ -25,14 +25,15 @@ use super::{
     failure::{DATA, ERROR, RESOURCES, UNAVAILABLE, USAGE},
     signals::{Held, Signals},
 };
+use crate::server::configuration::bundle::Bundle;
 use crate::server::configuration::folders::Folders;
+use crate::server::duration::parse_duration;
 use crate::server::kube::client;
 use crate::server::observe::log as telemetry;
 use crate::server::observe::log::{Filter, Format, Lines};
 use crate::server::options::{
-    Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration,
+    Certificate, Limits, MinVersion as TlsVersion, Options, Origin, Pace, Timeouts,
 };
-use crate::server::webhook::handler::Bundle;
 use crate::server::{Handle, Server, StartError, memory, resources};
 
 /// Serve the webhook over HTTPS, with probes and metrics on a second port.
@@ -279,6 +280,8 @@ impl Serve {
             log_filter: Some(log_filter),
             #[cfg(feature = "otlp")]
             otlp_endpoint: self.otlp_endpoint,
+            #[cfg(not(feature = "otlp"))]
+            otlp_endpoint: None,
             dropped_log_lines,
         }
     }

@@ -4,6 +4,7 @@
 //! defaults. Without a flag for a cluster, no network access happens.
 
 mod config_maps;
+mod configured;
 mod from_cluster;
 mod snapshot;
 
@@ -12,13 +13,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::from_cluster::FromCluster;
-use super::{failure::Failure, files, report, report::Color};
-use crate::{
-    config::{Mesh, Source as Text, Warning},
-    inject::check,
-};
+use super::{failure::Failure, files};
+use crate::config::{Mesh, Source as Text};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
+pub(super) use configured::{Configured, Purpose};
 
 /// Flags that select a configuration.
 #[derive(Debug, Args)]
@@ -28,23 +27,6 @@ pub(super) struct Source {
     bundle: Option<PathBuf>,
     #[command(flatten)]
     from: FromCluster,
-}
-
-/// A configuration and its origin.
-pub(super) struct Configured {
-    pub(super) mesh: Mesh,
-    pub(super) warnings: Vec<Warning>,
-    /// The origin, for people.
-    pub(super) origin: String,
-}
-
-/// The purpose of reading a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To display it.
-    Show,
-    /// To decide about pods like the API server and the injector together, which depends on the namespaces' labels.
-    Decide,
 }
 
 impl Source {
@@ -57,21 +39,6 @@ impl Source {
             return self.from.load(purpose);
         }
         bundle(from_environment().as_deref())
-    }
-}
-
-impl Configured {
-    /// Reports the configuration's origin and its warnings on stderr.
-    pub(super) fn report(&self, color: Color) {
-        report::origin(&self.origin, color);
-        report::configuration(&self.warnings, color);
-    }
-
-    /// Performs the check that the server performs before it applies a configuration; returns its warnings.
-    pub(super) fn check(&self) -> Result<Vec<Warning>, Failure> {
-        let remarks = check::check(&self.mesh).map_err(|error| Failure::data(error.to_string()))?;
-        let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };
-        Ok(remarks.iter().map(told).collect())
     }
 }
 

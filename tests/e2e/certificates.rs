@@ -166,7 +166,7 @@ async fn replicas_that_start_at_once_agree_on_one_ca() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rotation_has_its_event() {
+async fn a_rotation_has_its_event_and_later_ones_are_a_series() {
     let scene = Scene::set(Flavour::Current).await;
     let _outrigger = scene.outrigger("one").start().await;
     const ROTATIONS: usize = 3;
@@ -175,7 +175,8 @@ async fn every_rotation_has_its_event() {
         scene.rotate("leaf").await;
         scene.wait_secret(|secret| secret.leaf() != before.leaf()).await;
     }
-    scene.wait_events("CertificateIssued", "it was asked for", ROTATIONS).await;
+    // Of those that come within ten seconds the newest is told.
+    scene.wait_events("CertificateIssued", "it was asked for", 2).await;
 }
 
 // T-03, T-06

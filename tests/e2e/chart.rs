@@ -237,7 +237,9 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     let refused = |line: &str| line.contains("the configuration is refused");
     release.replicas[0].wait_line("it is refused", refused).await;
     seen("create", "events").await;
-    configure("injector: {templates: {sidecar: '{{ '}}").await;
+    // The same problem once more, after the configuration was good again, is a series.
+    configure("").await;
+    configure("injector: {templates: {sidecar: '{{'}}").await;
     seen("patch", "events").await;
     let rotate = [
         "annotate",

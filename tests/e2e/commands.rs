@@ -253,14 +253,14 @@ async fn an_apply_leaves_what_others_own() {
     let told = shell.fails(1, &["webhook", "apply", "--name-suffix=inject.example.com"]).await;
     assert!(told.contains("entries that exist and are no longer wanted: rev.namespace."), "{told}");
 
-    // A service that somebody else set.
+    // A service set by another manager.
     take("gitops", &theirs(json!({"service": {"name": "x", "namespace": "other"}}))).await.expect("taken");
     let told = shell.fails(1, &["webhook", "apply"]).await;
     assert!(told.contains("\"gitops\""), "{told}");
     let stdout = shell.done(&["webhook", "apply", "--force-conflicts"]).await;
     assert!(stdout.contains("service.name: \"x\" -> \"outrigger\""), "{stdout}");
 
-    // The configuration for namespaces without labels does not go unnoticed.
+    // The configuration for namespaces without labels is reported.
     shell.done(&["webhook", "apply", "--force-conflicts", "--enable-namespaces-by-default"]).await;
     let run = shell.run(&["webhook", "apply", "--force-conflicts"]).await;
     assert!(
@@ -397,7 +397,7 @@ async fn configurations_come_from_the_cluster() {
     let file = shell.file("snapshot.yaml", &snapshot);
     assert_eq!(shell.done(&["inject", "-f", &manifest, "--bundle", &file]).await, run.stdout);
 
-    // A namespace that the webhook does not select is skipped for the reason it has there.
+    // A namespace that the webhook does not select is skipped for the same reason.
     control_plane.create_namespace("closed", &[("istio-injection", "disabled")]).await;
     let bare = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: a}]}\n";
     let bare = shell.file("bare.yaml", bare);
@@ -474,8 +474,8 @@ async fn a_frozen_api_server_is_waited_for_and_then_named() {
     shell.done(&["webhook", "wait", "--tag=prod", "--enable-namespaces-by-default", "--timeout=30s"]).await;
 }
 
-/// The configurations in a stream of manifests by name, with those of their labels that are about Istio or outrigger and
-/// without annotations.
+/// The configurations in a stream of manifests, by name, with only their labels about Istio or outrigger and without
+/// annotations.
 fn configurations(stream: &str) -> std::collections::BTreeMap<String, Value> {
     let documents = yaml::split_documents(stream);
     let objects =
@@ -538,7 +538,7 @@ async fn the_chart_and_the_command_make_the_same_configurations() {
         (NAMESPACE, &["istiodRemote.injectionPath=/inject/cluster/east"], &["--path=/inject/cluster/east"]),
     ] {
         let mut arguments = vec!["template", "outrigger", chart, "--namespace", namespace];
-        // Certificates that are not the server's: with its own it puts the rules in, and the chart leaves them out.
+        // Certificates that are not the server's: with its own, the server adds the rules, and the chart omits them.
         let more = ["image.repository=a", "certificates.mode=files", "certificates.files.secretName=a"];
         arguments.extend(more.iter().chain(values).flat_map(|value| ["--set", value]));
         let rendered = configurations(&control_plane.helm(&arguments).await.expect("helm template"));

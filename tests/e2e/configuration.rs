@@ -46,7 +46,7 @@ const RIGHTS: [(&str, Option<&str>, &str); 5] = [
         r#"{"apiGroups":["networking.istio.io"],"resources":["proxyconfigs"],"verbs":["get","list","watch"]}"#,
     ),
 ];
-const EVENTS: &str = r#"{"apiGroups":[""],"resources":["events"],"verbs":["create","patch"]}"#;
+const EVENTS: &str = r#"{"apiGroups":["events.k8s.io"],"resources":["events"],"verbs":["create","patch"]}"#;
 
 /// The definition of ProxyConfig, as far as the API server needs it.
 pub const DEFINITION: &str = r#"{

@@ -79,7 +79,7 @@ impl Creates {
         Creates { clients: running, shared }
     }
 
-    /// What became of them so far.
+    /// The results so far.
     pub fn so_far(&self) -> Tally {
         let mut tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tally.lasted = self.shared.started.elapsed();

@@ -17,7 +17,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::Client;
-use outrigger::server::options::parse_duration;
+use outrigger::server::duration::parse_duration;
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,

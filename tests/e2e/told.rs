@@ -49,7 +49,7 @@ async fn errors_over_http_reach_whoever_creates_the_pod() {
     for (namespace, path, wanted) in [
         ("path", "/inject/FOO=1/v", r#"the path names the environment variable "FOO=1""#),
         ("escape", "/inject/k/%00", "the path has a control character after percent-decoding"),
-        ("nothing", "/elsewhere", "there is nothing here; accepted is POST /inject"),
+        ("nothing", "/elsewhere", "nothing is served at this path; expected POST /inject"),
     ] {
         stage.namespace(namespace, &[]).await;
         let reach = Reach::Url(format!("https://127.0.0.1:{port}{path}"));

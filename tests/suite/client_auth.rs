@@ -477,7 +477,7 @@ fn a_process_says_what_is_wrong_and_ends() {
         (
             vec![require.clone(), format!("--client-ca-file={}", file("bad.crt"))],
             64,
-            "--client-allowed-names is needed",
+            "--client-allowed-names is required",
         ),
         (
             vec![require.clone(), names.clone(), format!("--client-ca-file={}", file("bad.crt"))],

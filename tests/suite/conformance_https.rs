@@ -6,7 +6,7 @@ use std::{fs, sync::Arc};
 use hyper::StatusCode;
 use outrigger::{
     config::{Compat, Platform},
-    server::{options::Origin, webhook::handler::Bundle},
+    server::{configuration::bundle::Bundle, options::Origin},
 };
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@
 use std::{fs, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use outrigger::server::{options::Origin, webhook::handler::Bundle};
+use outrigger::server::{configuration::bundle::Bundle, options::Origin};
 use serde_json::Value;
 
 use super::headed::headed;

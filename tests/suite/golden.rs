@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use json_patch::PatchOperation;
 use outrigger::{
     config::{Mesh, Source},
     inject::{
@@ -18,8 +19,7 @@ use outrigger::{
         annotation::{Group, TABLE},
         warning::Warning,
     },
-    patch::{self, Operation},
-    yaml,
+    patch, yaml,
 };
 use serde_json::{Map, Value, json};
 
@@ -96,7 +96,7 @@ fn golden_patches_touch_only_what_injection_needs() {
         }
         assert!(lost.is_empty(), "{}: {lost:#?}", case.name);
         let patch = injection.patch();
-        for operation in &patch {
+        for operation in patch.iter() {
             assert!(properties::is_ours(case.pod(), operation), "{}: {operation:?}", case.name);
         }
         properties::minimal(case.pod(), &patch);
@@ -212,12 +212,13 @@ fn injected(case: &Case, injection: &Injection, cases: &BTreeMap<String, Case>) 
     json!({"injected": answer})
 }
 
-fn in_short(operation: &Operation<'_>) -> String {
+fn in_short(operation: &PatchOperation) -> String {
     match operation {
-        Operation::Add { path, .. } => format!("add {path}"),
-        Operation::Remove { path } => format!("remove {path}"),
-        Operation::Replace { path, .. } => format!("replace {path}"),
-        Operation::Move { from, path } => format!("move {from} to {path}"),
+        PatchOperation::Add(add) => format!("add {}", add.path),
+        PatchOperation::Remove(remove) => format!("remove {}", remove.path),
+        PatchOperation::Replace(replace) => format!("replace {}", replace.path),
+        PatchOperation::Move(moved) => format!("move {} to {}", moved.from, moved.path),
+        other => panic!("no patch of ours has {other:?}"),
     }
 }
 

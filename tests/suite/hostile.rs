@@ -4,9 +4,9 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
-use outrigger::server::{
-    options::Options,
-    webhook::engine::{Engine, Injected, Verdict},
+use outrigger::{
+    inject::{Admission, Patch},
+    server::{configuration::engine::Engine, options::Options},
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -202,9 +202,8 @@ async fn almost_complete_bodies_give_way() {
 /// Responses of some 225 KB.
 fn verbose() -> Arc<dyn Engine> {
     scripted(|_| {
-        let patch = format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(168_000)).into_bytes();
-        let Verdict::Injected(injected) = injected(1) else { unreachable!() };
-        Verdict::Injected(Injected { patch, ..injected })
+        let json = format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(168_000));
+        Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     })
 }
 

@@ -12,11 +12,11 @@ use std::{
 
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use outrigger::server::{
-    options::{Certificate, Origin, Pace},
-    webhook::{
-        engine::{Loaded, Source},
-        handler::Bundle,
+    configuration::{
+        bundle::Bundle,
+        source::{Loaded, Source},
     },
+    options::{Certificate, Origin, Pace},
 };
 use tempfile::TempDir;
 

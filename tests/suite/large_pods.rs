@@ -10,7 +10,7 @@ use outrigger::{
         reinject::Earlier,
     },
     names,
-    server::{options::Origin, webhook::handler::Bundle},
+    server::{configuration::bundle::Bundle, options::Origin},
 };
 use serde_json::{Map, Value, json};
 

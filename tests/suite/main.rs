@@ -18,6 +18,7 @@ mod conformance_https;
 mod conformance_manifests;
 mod docs;
 mod equal;
+mod examples;
 mod facts;
 mod fault_proxy;
 mod forged;

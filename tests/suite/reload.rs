@@ -17,12 +17,13 @@ use std::{
 use base64::Engine as _;
 use outrigger::server::{
     Server,
-    configuration::{cluster::Installation, folders::Folders},
-    options::{Certificate, Options, Origin, Pace},
-    webhook::{
-        engine::{Loaded, Source},
-        handler::Bundle,
+    configuration::{
+        bundle::Bundle,
+        cluster::Installation,
+        folders::Folders,
+        source::{Loaded, Source},
     },
+    options::{Certificate, Options, Origin, Pace},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{RootCertStore, pki_types::CertificateDer};

@@ -11,10 +11,9 @@ use k8s_openapi::api::core::v1::Pod;
 use outrigger::{
     config::{Mesh, Source},
     inject::{self, Facts, Outcome, PodRequest, decision::Reason},
-    patch,
-    server::webhook::{
-        handler,
-        verdict::{self, Reply},
+    server::{
+        configuration::build,
+        webhook::verdict::{self, Reply},
     },
 };
 use serde_json::{Value, json};
@@ -51,7 +50,8 @@ fn recorded_reviews_inject_and_decode_strictly() {
                 }
                 Outcome::Injected(injection) => {
                     assert_ne!(name, OPTED_OUT);
-                    let patched = patch::apply(&pod.pod, &injection.patch()).unwrap();
+                    let mut patched = pod.pod.clone();
+                    json_patch::patch(&mut patched, &injection.patch()).unwrap();
                     let undecodable = undecodable(&patched);
                     assert!(undecodable.is_empty(), "{name}, {bundle}: {undecodable:#?}");
                 }
@@ -68,7 +68,7 @@ fn recorded_reviews_inject_and_decode_strictly() {
 fn the_same_review_gets_the_same_bytes() {
     for bundle in BUNDLES {
         let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
-        let engine = handler::engine(mesh).unwrap();
+        let engine = build::engine(mesh).unwrap();
         for (name, review) in reviews() {
             let body = review.to_string();
             let answers: Vec<Vec<u8>> = (0..4)

@@ -18,14 +18,16 @@ use hyper::{
     client::conn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use outrigger::inject::replay;
+use outrigger::inject::{
+    Admission, AdmissionDecision, AdmissionRequest, Patch, Subject, Unreadable, warning::Warning,
+};
 use outrigger::server::{
     Server,
-    options::{Certificate, Options, Origin, Timeouts},
-    webhook::{
-        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
-        review::{self, Malformed},
+    configuration::{
+        engine::Engine,
+        source::{Loaded, Source},
     },
+    options::{Certificate, Options, Origin, Timeouts},
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -50,19 +52,16 @@ pub(crate) struct Asked {
 }
 
 /// Makes an engine of a closure.
-pub(crate) fn scripted(judge: impl Fn(Asked) -> Verdict + Send + Sync + 'static) -> Arc<dyn Engine> {
-    Arc::new(Scripted(judge))
+pub(crate) fn scripted(review: impl Fn(Asked) -> Admission + Send + Sync + 'static) -> Arc<dyn Engine> {
+    Arc::new(Scripted(review))
 }
 
-impl<F: Fn(Asked) -> Verdict + Send + Sync> Engine for Scripted<F> {
-    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
-        let pod = Value::Object(review::object(call.body, call.object)?);
-        let own = outrigger::pod::namespace(&pod);
-        let namespace = if own.is_empty() { call.namespace } else { own }.to_owned();
-        let replay::Subject { name, owner, reinvoked } = replay::Subject::of(&pod);
-        let subject = Subject { namespace: namespace.clone(), name, owner, reinvoked };
-        let verdict = (self.0)(Asked { namespace, pod, variables: call.variables.clone() });
-        Ok(Judged { verdict, subject, way: Way::Whole })
+impl<F: Fn(Asked) -> Admission + Send + Sync> Engine for Scripted<F> {
+    fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
+        let (namespace, variables) = (request.namespace().to_owned(), request.variables().clone());
+        let pod = Value::Object(request.into_object()?);
+        let subject = Subject::of(&namespace, &pod);
+        Ok(Admission { subject, ..(self.0)(Asked { namespace, pod, variables }) })
     }
     fn revision(&self) -> &str {
         "canary-rev"
@@ -77,26 +76,35 @@ pub(crate) fn injecting() -> Arc<dyn Engine> {
     scripted(|_| injected(1))
 }
 
-pub(crate) fn injected(operations: usize) -> Verdict {
-    Verdict::Injected(Injected {
-        patch: br#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#.to_vec(),
-        operations,
-        templates: vec!["sidecar".to_owned()],
-        reason: "POLICY_ENABLED",
-        warnings: vec![Warning {
-            is_shown: true,
-            code: "MISSPELT_ANNOTATION",
-            text: "sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned(),
-        }],
-    })
+pub(crate) fn injected(operations: usize) -> Admission {
+    let json = r#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#.to_owned();
+    let message = "sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned();
+    Admission {
+        decision: AdmissionDecision::Inject {
+            reason: "POLICY_ENABLED",
+            templates: vec!["sidecar".to_owned()],
+        },
+        patch: Some(Patch { json, operations }),
+        warnings: vec![Warning { code: "MISSPELT_ANNOTATION", message }],
+        ..skipped("")
+    }
+}
+
+pub(crate) fn skipped(reason: &'static str) -> Admission {
+    Admission::skipped(reason, Subject::default())
+}
+
+pub(crate) fn denied(code: u16, reason: &'static str, message: &str, detail: &str) -> Admission {
+    let (message, detail) = (message.to_owned(), detail.to_owned());
+    Admission { decision: AdmissionDecision::Deny { code, reason, message, detail }, ..skipped("") }
 }
 
 /// An engine with a different hash.
 struct Renamed(Arc<dyn Engine>, String);
 
 impl Engine for Renamed {
-    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
-        self.0.judge(call)
+    fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
+        self.0.review(request)
     }
     fn revision(&self) -> &str {
         self.0.revision()

@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use outrigger::server::{
-    Server,
-    options::{Certificate, TlsVersion},
+use outrigger::{
+    inject::{Admission, Patch},
+    server::{
+        Server,
+        options::{Certificate, MinVersion},
+    },
 };
 use rustls::{
     ClientConfig, HandshakeKind,
@@ -34,7 +37,7 @@ async fn speaks_tls_1_2_and_1_3_unless_told_otherwise() {
 // T-13
 #[tokio::test]
 async fn a_tls_1_2_client_is_refused_where_1_3_is_the_oldest() {
-    let harness = start_with(injecting(), |options| options.tls_min_version = TlsVersion::V1_3).await;
+    let harness = start_with(injecting(), |options| options.tls_min_version = MinVersion::V1_3).await;
     assert!(harness.connect(only(&harness, &TLS12)).await.is_err());
     harness.connect(only(&harness, &TLS13)).await.unwrap();
     harness.metric("outrigger_tls_handshake_errors_total{reason=\"incompatible\"}", 1.0).await;
@@ -356,15 +359,8 @@ async fn a_connection_whose_answer_said_that_it_is_closed_is_closed_without_a_wo
 async fn a_client_that_does_not_read_is_given_up() {
     let large = scripted(|_| {
         let value = "x".repeat(1 << 20);
-        let patch = format!(r#"[{{"op":"add","path":"/x","value":"{value}"}}]"#).into_bytes();
-        match injected(1) {
-            outrigger::server::webhook::engine::Verdict::Injected(injected) => {
-                outrigger::server::webhook::engine::Verdict::Injected(
-                    outrigger::server::webhook::engine::Injected { patch, ..injected },
-                )
-            }
-            other => other,
-        }
+        let json = format!(r#"[{{"op":"add","path":"/x","value":"{value}"}}]"#);
+        Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     });
     let harness = start_with(large, |options| options.timeouts.write = SOON).await;
     let body = review("v1", pod());

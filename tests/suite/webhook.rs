@@ -7,9 +7,9 @@ use std::{
 
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
-use outrigger::server::{
-    options::Origin,
-    webhook::engine::{Injected, Verdict, Warning},
+use outrigger::{
+    inject::{Admission, Patch, warning::Warning},
+    server::options::Origin,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -62,29 +62,12 @@ async fn the_same_question_gets_the_same_answer_dry_or_not() {
 #[tokio::test]
 async fn verdicts_become_answers() {
     let verdict = |pod: &Value| match pod["metadata"]["name"].as_str().unwrap() {
-        "skip" => Verdict::Skipped { reason: "HOST_NETWORK", warnings: vec![] },
+        "skip" => skipped("HOST_NETWORK"),
         "unchanged" => injected(0),
-        "bad" => Verdict::Refused {
-            code: 400,
-            reason: "BAD_ANNOTATION",
-            message: "proxyCPU: found x".into(),
-            detail: String::new(),
-        },
-        "forbidden" => {
-            Verdict::Refused { code: 403, reason: "POLICY", message: "no".into(), detail: String::new() }
-        }
-        "unrenderable" => Verdict::Refused {
-            code: 422,
-            reason: "TEMPLATE",
-            message: "line 1".into(),
-            detail: String::new(),
-        },
-        _ => Verdict::Refused {
-            code: 500,
-            reason: "PATCH_MISMATCH",
-            message: "s3cr3t internals".into(),
-            detail: String::new(),
-        },
+        "bad" => denied(400, "BAD_ANNOTATION", "proxyCPU: found x", ""),
+        "forbidden" => denied(403, "POLICY", "no", ""),
+        "unrenderable" => denied(422, "TEMPLATE", "line 1", ""),
+        _ => denied(500, "PATCH_MISMATCH", "s3cr3t internals", ""),
     };
     let harness = start(scripted(move |call| verdict(&call.pod))).await;
     let answer = async |name: &str| {
@@ -133,7 +116,7 @@ async fn the_engine_sees_namespace_path_and_pod() {
     let engine = scripted(|call| {
         assert!(call.pod.pointer("/metadata/namespace").is_none(), "the pod is as received");
         let seen = format!("{} {:?}", call.namespace, call.variables);
-        Verdict::Refused { code: 400, reason: "SEEN", message: seen, detail: String::new() }
+        denied(400, "SEEN", &seen, "")
     });
     let harness = start(engine).await;
     for (path, wanted) in [
@@ -154,15 +137,14 @@ async fn the_engine_sees_namespace_path_and_pod() {
 #[tokio::test]
 async fn what_is_for_the_record_alone_is_in_the_audit_log_and_the_metrics() {
     let harness = start(scripted(|_| {
-        let Verdict::Injected(made) = injected(1) else { unreachable!() };
-        let warning = |code, is_shown| Warning { code, is_shown, text: format!("about {code}") };
-        Verdict::Injected(Injected { warnings: vec![warning("QUIET", false), warning("TOLD", true)], ..made })
+        let warning = |code| Warning { code, message: format!("about {code}") };
+        Admission { warnings: vec![warning("BYPASS_OPTED_OUT"), warning("TOLD")], ..injected(1) }
     }))
     .await;
     let response = harness.post("/inject", review("v1", pod())).await.json()["response"].take();
     assert_eq!(response["warnings"], json!(["about TOLD"]));
-    assert_eq!(response["auditAnnotations"]["warnings"], "QUIET,TOLD");
-    harness.metric("outrigger_warnings_total{code=\"QUIET\"}", 1.0).await;
+    assert_eq!(response["auditAnnotations"]["warnings"], "BYPASS_OPTED_OUT,TOLD");
+    harness.metric("outrigger_warnings_total{code=\"BYPASS_OPTED_OUT\"}", 1.0).await;
 }
 
 // DA-01, I-01, I-02, I-03, H-10, H-11
@@ -317,10 +299,8 @@ async fn large_requests_over_the_cap_are_shed() {
 #[tokio::test]
 async fn bodies_and_answers_over_the_memory_cap_are_shed() {
     let large = scripted(|_| {
-        let patch =
-            format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(80 << 10)).into_bytes();
-        let Verdict::Injected(injected) = injected(1) else { unreachable!() };
-        Verdict::Injected(Injected { patch, ..injected })
+        let json = format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(80 << 10));
+        Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     });
     let harness = start_with(large, |options| options.limits.buffered_bytes = 100 << 10).await;
     // A small body with a large response, and a large body.
@@ -361,13 +341,8 @@ async fn a_panic_is_contained_counted_and_answered() {
 // C-01, C-05
 #[tokio::test]
 async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
-    let says = |text: &'static str| -> Arc<dyn outrigger::server::webhook::engine::Engine> {
-        scripted(move |_| Verdict::Refused {
-            code: 400,
-            reason: "X",
-            message: text.into(),
-            detail: String::new(),
-        })
+    let says = |text: &'static str| -> Arc<dyn outrigger::server::configuration::engine::Engine> {
+        scripted(move |_| denied(400, "X", text, ""))
     };
     let source = InTurn::new(vec![Ok(says("first")), Err("line 3: no".to_owned()), Ok(says("second"))]);
     let harness = start_with(injecting(), |options| options.configuration = Origin::Source(source)).await;
@@ -395,7 +370,7 @@ async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
 async fn metrics_add_up() {
     let harness = start(scripted(|call| match call.namespace.as_str() {
         "shop" => injected(1),
-        _ => Verdict::Skipped { reason: "HOST_NETWORK", warnings: vec![] },
+        _ => skipped("HOST_NETWORK"),
     }))
     .await;
     harness.post("/inject", review("v1", pod())).await;
@@ -541,24 +516,12 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let harness = start(scripted(|call| match call.pod["metadata"]["name"].as_str() {
-        Some("refused") => Verdict::Refused {
-            code: 400,
-            reason: "BAD",
-            message: format!("found {CANARY}"),
-            detail: String::new(),
-        },
-        Some("broken") => Verdict::Refused {
-            code: 500,
-            reason: "BUG",
-            message: format!("found {CANARY}"),
-            detail: String::new(),
-        },
+        Some("refused") => denied(400, "BAD", &format!("found {CANARY}"), ""),
+        Some("broken") => denied(500, "BUG", &format!("found {CANARY}"), ""),
         _ => {
-            let Verdict::Injected(made) = injected(1) else { unreachable!() };
             let codes = ["IGNORED", "MISSPELT", "IGNORED"];
-            let warnings =
-                codes.map(|code| Warning { code, is_shown: true, text: format!("found {CANARY}") }).to_vec();
-            Verdict::Injected(Injected { warnings, ..made })
+            let warnings = codes.map(|code| Warning { code, message: format!("found {CANARY}") }).to_vec();
+            Admission { warnings, ..injected(1) }
         }
     }))
     .await;

@@ -78,7 +78,8 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end -}}
 {{- $args = concat $args (list
   (printf "--watch-nodes=%t" $o.watchesNodes)
-  (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)) -}}
+  (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)
+  (printf "--selection=%s" $v.configuration.selection)) -}}
 {{- else -}}
 {{- $args = append $args "--config-dir=/etc/outrigger/configuration" -}}
 {{- if not $o.usesApi }}{{ $args = append $args "--standalone" }}{{ end -}}

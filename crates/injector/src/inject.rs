@@ -22,6 +22,7 @@ use crate::{
 use istio_config::proxy;
 use strategic_merge::patch;
 
+mod admission;
 pub mod annotation;
 mod bypass;
 pub mod check;
@@ -37,11 +38,11 @@ pub mod openshift;
 mod outcome;
 mod overlay;
 pub mod overrides;
+mod patch_cache;
 pub mod post;
 mod privileges;
 pub mod reinject;
 pub mod render;
-pub mod replay;
 mod request;
 mod same_name;
 pub mod scan;
@@ -52,6 +53,10 @@ mod user_volumes;
 pub mod warning;
 mod zeros;
 
+pub use admission::{
+    Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Injector, NOT_A_POD, Patch, Subject,
+    Unreadable,
+};
 pub use outcome::{Injection, Outcome, Refusal, Skip};
 pub use privileges::Privilege;
 pub use request::{Facts, PodRequest, Rules, Selection};

@@ -1,4 +1,4 @@
-//! Decides whether a pod gets a sidecar, and makes the JSON patch that puts it there.
+//! Decides whether a pod gets a sidecar, and computes the JSON patch that adds it.
 //!
 //! ```
 //! use injector::{config::Mesh, inject::{self, Facts, Outcome, PodRequest}};
@@ -28,9 +28,10 @@
 //! - [`pod`]: views of a pod as JSON.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
-//! - `seen`: a doorkeeper for caches: what was seen before.
+//! - `doorkeeper`: admission to caches, based on what was seen before.
 
 pub mod config;
+mod doorkeeper;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;
@@ -41,6 +42,5 @@ pub mod pem;
 pub mod pod;
 mod quantity;
 mod rfc3339;
-mod seen;
 pub mod specialized;
 pub mod webhook_config;

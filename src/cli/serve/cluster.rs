@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
 use crate::server::certs;
 use crate::server::configuration::cluster;
-use crate::server::configuration::cluster::{ConfigMaps, Installation};
-use crate::server::options::parse_duration;
+use crate::server::configuration::cluster::{ConfigMaps, Installation, Selection};
+use crate::server::duration::parse_duration;
 use crate::webhook_config::{service_name, with_revision};
 
 /// Watches and certificate management.
@@ -57,6 +57,9 @@ pub(super) struct InCluster {
     /// Watch nodes, which determine whether native sidecars can be used
     #[arg(long, env = "OUTRIGGER_WATCH_NODES", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     watch_nodes: bool,
+    /// Whether to check a namespace's labels again before injecting its pod
+    #[arg(long, env = "OUTRIGGER_SELECTION", value_name = "MODE", default_value = "verify")]
+    selection: SelectionFlag,
     /// Source of the certificate [default: `files` with --tls-cert, else `controller`]
     #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "SOURCE")]
     pub(super) certificate: Option<CertificateFlag>,
@@ -98,6 +101,15 @@ pub(super) struct InCluster {
     activation_delay: Duration,
 }
 
+/// How to treat the API server's selection of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SelectionFlag {
+    /// Skip a pod whose namespace clearly does not request injection, with a warning
+    Verify,
+    /// Inject every pod received, according to the configuration
+    Trust,
+}
+
 /// Source of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CertificateFlag {
@@ -128,6 +140,10 @@ impl InCluster {
             config_maps,
             proxy_configs: self.watch_proxy_configs,
             nodes: self.watch_nodes,
+            selection: match self.selection {
+                SelectionFlag::Verify => Selection::Verify,
+                SelectionFlag::Trust => Selection::Trust,
+            },
             identity: self.identity(),
             timings: cluster::Timings::default(),
         }

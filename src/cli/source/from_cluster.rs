@@ -10,7 +10,9 @@ use super::{
         cluster::Cluster,
         failure::Failure,
     },
-    Configured, Purpose, config_maps, snapshot,
+    config_maps::{self, Wanted},
+    configured::{Configured, Purpose},
+    snapshot,
 };
 use crate::config::{Compat, NativeSidecars, Platform};
 
@@ -30,21 +32,21 @@ pub(super) struct FromCluster {
     context: Option<String>,
     /// Revision, part of the ConfigMaps' names
     #[arg(long, value_name = "REVISION")]
-    pub(super) revision: Option<String>,
+    revision: Option<String>,
     /// outrigger's own ConfigMap, with the key `bundle`; the default namespace is outrigger-system
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
-    pub(super) bundle_config_map: Option<String>,
+    bundle_config_map: Option<String>,
     /// Istio's ConfigMap with the keys `config` and `values` [default: istio-sidecar-injector[-REVISION]]
     #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
-    pub(super) injector_config_map: Option<String>,
+    injector_config_map: Option<String>,
     /// Istio's ConfigMap with the key `mesh` [default: istio[-REVISION]]
     #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
-    pub(super) mesh_config_map: Option<String>,
+    mesh_config_map: Option<String>,
     /// Namespace of Istio's ConfigMaps [default: istio-system]
     #[arg(long, value_name = "NAMESPACE", conflicts_with = "bundle_config_map")]
-    pub(super) istio_namespace: Option<String>,
+    istio_namespace: Option<String>,
     /// With Istio's ConfigMaps: compatibility mode [default: outrigger]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "WHOSE")]
     compat: Option<CompatFlag>,
     /// With Istio's ConfigMaps: cluster platform [default: kubernetes]
     #[arg(long, value_name = "PLATFORM")]
@@ -76,22 +78,25 @@ impl FromCluster {
         Cluster { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 
+    /// Reads the configuration and the facts of the cluster.
     pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
+        let wanted = self.wanted();
         self.cluster().run(async |session| {
-            let found = config_maps::read(session, self).await?;
+            let found = config_maps::read(session, &wanted).await?;
             snapshot::complete(session, found, purpose).await
         })
     }
 
-    pub(super) fn compat(&self) -> Compat {
-        self.compat.map_or(Compat::Outrigger, Compat::from)
-    }
-
-    pub(super) fn platform(&self) -> Platform {
-        self.platform.map_or(Platform::Kubernetes, Platform::from)
-    }
-
-    pub(super) fn native_sidecars(&self) -> NativeSidecars {
-        self.native_sidecars.map_or(NativeSidecars::Auto, NativeSidecars::from)
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            revision: self.revision.clone(),
+            bundle: self.bundle_config_map.clone(),
+            injector: self.injector_config_map.clone(),
+            mesh: self.mesh_config_map.clone(),
+            istio_namespace: self.istio_namespace.clone(),
+            compat: self.compat.map_or(Compat::Outrigger, Compat::from),
+            platform: self.platform.map_or(Platform::Kubernetes, Platform::from),
+            native_sidecars: self.native_sidecars.map_or(NativeSidecars::Auto, NativeSidecars::from),
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        cluster::{Cluster, Kind},
+        cluster::Cluster,
         failure::Failure,
         files,
         report::{self, Color},
@@ -49,11 +49,11 @@ impl List {
         self.cluster.run(async |session| {
             let namespaces = match probe::namespaces(session).await {
                 Ok(namespaces) => Some(namespaces),
-                Err(trouble) if trouble.kind == Kind::Forbidden => {
-                    report::warning(&trouble.sentence, color);
+                Err(error) if error.is_forbidden() => {
+                    report::warning(&error.to_string(), color);
                     None
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             };
             let mut rows: Vec<Row> = configurations(session)
                 .await?

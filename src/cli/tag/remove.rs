@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::{
-    cluster::{Cluster, Kind, PATIENCE},
+    cluster::{Cluster, PATIENCE},
     failure::Failure,
     files,
     report::{self, Color},
@@ -60,10 +60,10 @@ impl Remove {
                         )));
                     }
                 }
-                Err(trouble) if trouble.kind == Kind::Forbidden && self.force => {
-                    report::warning(&trouble.sentence, color);
+                Err(error) if error.is_forbidden() && self.force => {
+                    report::warning(&error.to_string(), color);
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             }
             let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
             live::delete(session, &name, version).await?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, PATIENCE, Session},
+        cluster::{Cluster, PATIENCE, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -68,8 +68,8 @@ impl Set {
                 match live::put(session, &wanted, found.before.is_some()).await {
                     Ok(_) => break found,
                     // The object was modified concurrently: check again whether the tag is still to be moved.
-                    Err(trouble) if trouble.kind == Kind::Conflict && attempt < ATTEMPTS => attempt += 1,
-                    Err(trouble) => return Err(trouble.into()),
+                    Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+                    Err(error) => return Err(error.into()),
                 }
             };
             self.tell(&found, color)

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, PATIENCE, Session},
+        cluster::{Cluster, PATIENCE, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -81,8 +81,8 @@ impl Adopt {
                     live::apply_as(CA_BUNDLE_MANAGER, session, name, wanted, self.dry_run, true).await;
                 match applied {
                     Ok(_) => {}
-                    Err(trouble) if trouble.kind == Kind::Conflict && attempt < ATTEMPTS => continue,
-                    Err(trouble) => return Err(trouble.into()),
+                    Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
+                    Err(error) => return Err(error.into()),
                 }
             }
             let dry_run = if self.dry_run { " (server dry run)" } else { "" };

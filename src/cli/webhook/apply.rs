@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, PATIENCE, Session, Trouble},
+        cluster::{ApiError, Cluster, PATIENCE, Reason, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -92,23 +92,18 @@ impl Apply {
             match live::apply(session, &name, &kept, is_dry_run, self.force_conflicts).await {
                 Ok(after) => return Ok((name, before, after)),
                 // The caBundle to preserve has just changed: read it again.
-                Err(trouble)
-                    if trouble.kind == Kind::Conflict
-                        && changed_meanwhile(&trouble)
-                        && attempt < ATTEMPTS =>
-                {
+                Err(error) if error.is_conflict() && changed_meanwhile(&error) && attempt < ATTEMPTS => {
                     attempt += 1;
                 }
-                Err(trouble) if trouble.kind == Kind::Conflict => {
+                Err(error) if error.is_conflict() => {
                     return Err(Failure::error(format!(
-                        "{}\neither let the other manager give up the fields, or use --force-conflicts",
-                        trouble.sentence
+                        "{error}\neither let the other manager give up the fields, or use --force-conflicts"
                     )));
                 }
-                Err(trouble) if trouble.kind == Kind::Refused => {
-                    return Err(Failure::error(explained(&trouble, &name, &before, &wanted)));
+                Err(error) if matches!(error.reason, Reason::Refused(_)) => {
+                    return Err(Failure::error(explained(&error, &name, &before, &wanted)));
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -130,24 +125,23 @@ impl Apply {
     }
 }
 
-fn changed_meanwhile(trouble: &Trouble) -> bool {
-    trouble.sentence.contains("the object has been modified")
+fn changed_meanwhile(error: &ApiError) -> bool {
+    error.to_string().contains("the object has been modified")
 }
 
 /// Explains a refusal. Entries that are no longer wanted may be the cause: the API server removes only our fields from
 /// them, and what another manager owns of them (a caBundle) is not a complete entry.
-fn explained(trouble: &Trouble, name: &str, before: &Value, wanted: &Value) -> String {
+fn explained(error: &ApiError, name: &str, before: &Value, wanted: &Value) -> String {
     let old: Vec<&str> = entries(before)
         .map(|(name, _)| name)
         .filter(|name| entries(wanted).all(|(other, _)| other != *name))
         .collect();
     if old.is_empty() {
-        return trouble.sentence.clone();
+        return error.to_string();
     }
     format!(
-        "{}\nentries that exist and are no longer wanted: {}; another field manager owns their caBundle, so they cannot \
+        "{error}\nentries that exist and are no longer wanted: {}; another field manager owns their caBundle, so they cannot \
          be removed from {name}: delete it and apply again",
-        trouble.sentence,
         old.join(", ")
     )
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
 };
 use serde_json::{Map, Value, json};
 
-use super::super::cluster::{Asked, Kind, Session, Trouble};
+use super::super::cluster::{ApiError, Reason, Session, Target};
 use crate::{config::Selector, names, webhook_config::entries};
 
 /// A pod that some entry selects, reduced to its labels.
@@ -33,24 +33,22 @@ pub(super) async fn namespace_labels(
     session: &Session,
     name: &str,
     patience: Duration,
-) -> Result<Map<String, Value>, Trouble> {
-    let asked = Asked { verb: "get", resource: "namespaces", name, namespace: "" };
+) -> Result<Map<String, Value>, ApiError> {
+    let target = Target::named("namespaces", name);
     let api: Api<Namespace> = Api::all(session.client.clone());
-    let labels = match session.call_within(patience, &asked, api.get(name)).await {
+    let labels = match session.call_within(patience, "get", &target, api.get(name)).await {
         Ok(namespace) => namespace.metadata.labels.unwrap_or_default(),
-        Err(trouble) if trouble.kind == Kind::Forbidden => {
+        Err(error) if error.is_forbidden() => {
             [(names::LABEL_NAMESPACE_NAME.to_owned(), name.to_owned())].into()
         }
-        Err(trouble) => return Err(trouble),
+        Err(error) => return Err(error),
     };
     Ok(labels.into_iter().map(|(key, value)| (key, Value::String(value))).collect())
 }
 
 /// Every namespace, with its labels.
-pub(in crate::cli) async fn namespaces(session: &Session) -> Result<Vec<Namespace>, Trouble> {
-    let asked = Asked { verb: "list", resource: "namespaces", name: "", namespace: "" };
-    let api: Api<Namespace> = Api::all(session.client.clone());
-    Ok(session.call(&asked, api.list(&ListParams::default())).await?.items)
+pub(in crate::cli) async fn namespaces(session: &Session) -> Result<Vec<Namespace>, ApiError> {
+    session.list_all(&Target::all("namespaces"), &Api::all(session.client.clone())).await
 }
 
 /// Names of the namespaces that use a tag; those labeled `istio-injection=enabled` use the default one.
@@ -92,20 +90,18 @@ pub(super) async fn dry_run(
     namespace: &str,
     labels: &Map<String, Value>,
     patience: Duration,
-) -> Result<Value, Trouble> {
+) -> Result<Value, ApiError> {
     let kind = GroupVersionKind::gvk("", "v1", "Pod");
     let api: Api<DynamicObject> = Api::namespaced_with(
         session.client.clone(),
         namespace,
         &ApiResource::from_gvk_with_plural(&kind, "pods"),
     );
-    let pod: DynamicObject = serde_json::from_value(pod(labels)).map_err(|error| Trouble {
-        kind: Kind::Refused,
-        sentence: format!("cannot serialize the dry-run pod: {error}"),
-    })?;
-    let asked = Asked { verb: "create", resource: "pods", name: "", namespace };
+    let target = Target::namespaced("pods", namespace, "");
+    let pod: DynamicObject = serde_json::from_value(pod(labels))
+        .map_err(|error| ApiError::because("create", &target, Reason::Refused(error.to_string())))?;
     let parameters = PostParams { dry_run: true, field_manager: None };
-    let created = session.call_within(patience, &asked, api.create(&parameters, &pod)).await?;
+    let created = session.call_within(patience, "create", &target, api.create(&parameters, &pod)).await?;
     Ok(json!(created))
 }
 

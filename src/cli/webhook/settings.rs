@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{super::failure::Failure, bundle};
 use crate::{
-    server::options::parse_duration,
+    server::duration::parse_duration,
     webhook_config::{
         Client, Conditions, DEFAULT_REVISION, FailurePolicy, NAMESPACE, ReinvocationPolicy, SUFFIX, Settings,
         service_name,

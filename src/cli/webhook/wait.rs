@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, Session, Trouble},
+        cluster::{ApiError, Cluster, Reason, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -18,7 +18,7 @@ use super::{
     settings::Names,
 };
 use crate::{
-    server::options::parse_duration,
+    server::duration::parse_duration,
     webhook_config::{self, entries, is_ours},
 };
 
@@ -149,14 +149,14 @@ impl Wait {
         // Longer than the API server waits for the webhook; otherwise we would miss its report.
         let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, chosen.patience)
             .await
-            .map_err(|trouble| refused(name, &chosen, trouble))?;
+            .map_err(|error| refused(name, &chosen, error))?;
         let entry = &chosen.entry;
         match probe::injected_by(&pod) {
             Some(revision) if revision == self.names.revision => {
                 Ok(found(format!("the API server calls {entry}, and revision {revision} answers")))
             }
             Some(revision) => Err(Missing::Yet(format!(
-                "{name}: a pod for {entry} was injected by revision {revision:?}; wanted: {:?}",
+                "{name}: a pod for {entry} was injected by revision {revision:?}; expected {:?}",
                 self.names.revision
             ))),
             None => Err(Missing::Yet(format!(
@@ -214,32 +214,33 @@ impl Wait {
     }
 }
 
-impl From<Trouble> for Missing {
-    fn from(trouble: Trouble) -> Missing {
-        match trouble.kind {
-            Kind::Silent | Kind::Unreachable => Missing::Unreachable(trouble.sentence),
-            Kind::Forbidden => Missing::ForGood(trouble.sentence),
-            _ => Missing::Yet(trouble.sentence),
+impl From<ApiError> for Missing {
+    fn from(error: ApiError) -> Missing {
+        let sentence = error.to_string();
+        match error.reason {
+            Reason::Unanswered(_) | Reason::Unreachable(_) => Missing::Unreachable(sentence),
+            Reason::Forbidden(_) => Missing::ForGood(sentence),
+            _ => Missing::Yet(sentence),
         }
     }
 }
 
 /// The API server rejected a pod that may be created: its message tells what is missing, for example that it cannot
 /// call the webhook.
-fn refused(name: &str, chosen: &Probe, trouble: Trouble) -> Missing {
-    match trouble.kind {
+fn refused(name: &str, chosen: &Probe, error: ApiError) -> Missing {
+    match error.reason {
         // It has just answered other requests.
-        Kind::Silent => Missing::Yet(format!(
+        Reason::Unanswered(_) => Missing::Yet(format!(
             "{name}: the API server responds, but not to a pod for {} within {}s; it is waiting for a webhook, \
-                     this one (timeoutSeconds: {}) or another",
+                 this one (timeoutSeconds: {}) or another",
             chosen.entry,
             chosen.patience.as_secs(),
             chosen.timeout.as_secs()
         )),
-        Kind::Forbidden => {
-            Missing::ForGood(format!("{}; grant that permission, or use --no-probe", trouble.sentence))
+        Reason::Forbidden(_) => {
+            Missing::ForGood(format!("{error}; grant that permission, or use --no-probe"))
         }
-        _ => Missing::from(trouble),
+        _ => Missing::from(error),
     }
 }
 

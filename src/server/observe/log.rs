@@ -264,7 +264,7 @@ fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
     if let Some(part) = parts.find(|part| part.ends_with('=')) {
         return Err(FilterError::NoLevel(shown(part)));
     }
-    let quiet = ["kube_client"].into_iter().filter(|target| !filter.contains(target));
+    let quiet = ["kube_client", "kube_runtime"].into_iter().filter(|target| !filter.contains(target));
     let directives: Vec<_> = quiet.map(|target| format!("{target}=off")).collect();
     Ok(EnvFilter::try_new([&[filter.to_owned()][..], &directives].concat().join(","))?)
 }

@@ -144,7 +144,7 @@ impl Scene {
                     rule("", "secrets", &[], &["create"]),
                     rule("coordination.k8s.io", "leases", &["outrigger-leader"], &["get", "update"]),
                     rule("coordination.k8s.io", "leases", &[], &["create"]),
-                    rule("", "events", &[], &["create"]),
+                    rule("events.k8s.io", "events", &[], &["create", "patch"]),
                 ],
             ),
             role(
@@ -394,8 +394,8 @@ impl Scene {
         self.wait_events(reason, "", 1).await;
     }
 
-    /// Waits for a number of Events on the Secret with a given text.
-    pub async fn wait_events(&self, reason: &str, text: &str, count: usize) {
+    /// Waits for as many Events on the Secret that say something; a series counts as often as it says.
+    pub async fn wait_events(&self, reason: &str, text: &str, count: u64) {
         settled(&format!("{count} Events {reason}"), PATIENCE, async || {
             let list = ["get", "events", "-n", NAMESPACE, "-o", "json"];
             let events: Value =
@@ -405,7 +405,9 @@ impl Scene {
                     && event["reason"] == reason
                     && event["message"].as_str().is_some_and(|message| message.contains(text))
             };
-            let found = events["items"].as_array().expect("a list").iter().filter(on_ours).count();
+            let times = |event: &Value| event["series"]["count"].as_u64().unwrap_or(1);
+            let found: u64 =
+                events["items"].as_array().expect("a list").iter().filter(on_ours).map(times).sum();
             if found >= count { Ok(()) } else { Err(format!("{found}: {events}")) }
         })
         .await;

@@ -48,10 +48,10 @@ pub struct Skip {
 }
 
 impl Injection {
-    /// The patch, parsed from the text that is sent.
-    pub fn patch(&self) -> Vec<patch::Operation<'static>> {
+    /// The patch as the crate `json-patch` represents it, parsed from the text that is sent.
+    pub fn patch(&self) -> json_patch::Patch {
         // Serialized operations can always be parsed.
-        patch::from_json(&self.patch_json).unwrap_or_default()
+        serde_json::from_str(&self.patch_json).unwrap_or_default()
     }
 
     /// The complete pod after the patch: with the `metadata.managedFields` of the received pod.
@@ -139,14 +139,13 @@ pub enum Refusal {
     },
     /// A string from the pod would direct the merge.
     #[error(
-        "template {name:?}: a string of the pod would become a merge directive such as \"$patch\", which only templates may write"
+        "template {name:?}: a string from the pod would become a merge directive such as \"$patch\", which only templates may write"
     )]
     Directive {
         /// The template.
         name: String,
     },
-    /// A template depends on text that stands for the names of several pods ([`replay`](super::replay)); never shown to
-    /// users.
+    /// A template depends on text that stands for the names of several pods (`patch_cache`); never shown to users.
     #[error("template {name:?} depends on a name that differs between the pods it is rendered for")]
     StandIn {
         /// The template.

@@ -21,7 +21,7 @@ pub struct PodRequest {
     /// The workload whose template the pod is (manual injection); `None` derives it from the pod's owner.
     pub workload: Option<Workload>,
     /// Whether strings of the pod stand for those of other pods, so that the result may not depend on them: a template
-    /// that inspects one fails. See [`replay`](super::replay).
+    /// that inspects one fails. See `patch_cache`.
     pub stand_ins: bool,
 }
 

@@ -6,7 +6,7 @@ use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
 use super::{Overlay, OverlayError, Part, Placeholder};
-use crate::seen::Seen;
+use crate::doorkeeper::Doorkeeper;
 
 /// A cache of parsed overlays keyed by rendered text, bounded by its size in bytes.
 ///
@@ -15,7 +15,7 @@ use crate::seen::Seen;
 #[derive(Debug)]
 pub struct OverlayCache {
     kept: Cache<Box<str>, Arc<Kept>, Weight>,
-    met: Seen,
+    met: Doorkeeper,
 }
 
 /// Bytes of texts and overlays that are kept. Copying an overlay from memory that is in no CPU cache costs as much as
@@ -41,7 +41,7 @@ impl Weighter<Box<str>, Arc<Kept>> for Weight {
 
 impl Default for OverlayCache {
     fn default() -> OverlayCache {
-        OverlayCache { kept: Cache::with_weighter(64, BYTES, Weight), met: Seen::new(MET) }
+        OverlayCache { kept: Cache::with_weighter(64, BYTES, Weight), met: Doorkeeper::new(MET) }
     }
 }
 

@@ -69,7 +69,7 @@ pub fn write<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>, format: Format) -> 
 /// Writes a JSON value of the input as JSON.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json<'a>(
     call: &mut Call<'_, 'a>,
     json: &Json,
