@@ -12,13 +12,12 @@ use outrigger::{
     inject::{
         self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
-        decode,
-        made::Made,
-        manual,
+        decode, manual,
         openshift::ProxyIds,
         post::{self, PostContext},
-        reinject::Earlier,
+        reinject::PreviousInjection,
         render::{self, View},
+        template_containers::TemplateContainers,
     },
     merge::{self, Directives},
     patch,
@@ -192,7 +191,7 @@ fn stages(c: &mut Criterion) {
     c.bench_function("stage/merge: an injected pod over a pod", |b| {
         b.iter_batched(
             || request.pod.clone(),
-            |pod| merge::pod(pod, &injection.pod, Directives::Honour).unwrap(),
+            |pod| merge::pod(pod, &injection.pod, Directives::Honor).unwrap(),
             BatchSize::SmallInput,
         );
     });
@@ -246,8 +245,8 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
     let context = PostContext {
         received: pod,
-        made: &Made::of(&injection.pod),
-        earlier: &Earlier::of(pod, mesh.quirks(), &mut Vec::new()).unwrap(),
+        made: &TemplateContainers::of(&injection.pod),
+        earlier: &PreviousInjection::of(pod, mesh.quirks(), &mut Vec::new()).unwrap(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),

@@ -1,10 +1,11 @@
-//! outrigger, a sidecar injector for Kubernetes that speaks Istio's language: what runs.
+//! outrigger, a sidecar injector for Kubernetes that is compatible with Istio: the shell around the core.
 //!
 //! - [`server`]: the HTTPS webhook and its admin port.
 //! - [`cli`]: the commands.
 //!
-//! What is injected, and why, is decided in crates without I/O, clock or randomness; their modules are here under one name:
-//! [`injector`] (read `inject::run` first), [`gotemplate`], [`kubernetes_yaml`], [`strategic_merge`], [`istio_config`].
+//! The decisions about pods are in crates without I/O, clock or randomness; their modules are re-exported here under
+//! one name: [`injector`] (read `inject::run` first), [`gotemplate`], [`kubernetes_yaml`], [`strategic_merge`],
+//! [`istio_config`].
 
 pub mod cli;
 pub mod server;

@@ -1,4 +1,4 @@
-//! Which cluster: the flags every command has that talks to an API server, and the talk itself.
+//! Flags for the choice of a cluster, shared by every command that contacts an API server, and the calls themselves.
 
 use std::{error::Error, fmt::Debug, path::PathBuf, time::Duration};
 
@@ -15,28 +15,28 @@ pub(super) use crate::server::kube::{
     request::Target,
 };
 
-/// The way to the API server.
+/// How to reach the API server.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Cluster {
-    /// The kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's ServiceAccount
+    /// Kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount]
     #[arg(long, short = 'c', value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
+    /// Context in the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
 
-/// A client and where it leads.
+/// A client and the address of its API server.
 pub(super) struct Session {
     pub(super) client: Client,
-    /// The address of the API server.
+    /// Address of the API server.
     pub(super) server: String,
 }
 
-/// How many objects one answer has.
+/// Page size of list requests.
 const PAGE: u32 = 500;
-/// How long one answer of the API server may take.
+/// Timeout of one API call.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Cluster {
@@ -44,12 +44,12 @@ impl Cluster {
         Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 
-    /// Whether a cluster was chosen on the command line.
+    /// Whether the command line selects a cluster.
     pub(super) fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// Does something that needs the API server, on a runtime of its own.
+    /// Runs an action that needs the API server, on a runtime of its own.
     pub(super) fn run<T>(
         &self,
         work: impl AsyncFnOnce(&Session) -> Result<T, Failure>,
@@ -75,10 +75,10 @@ impl Cluster {
 }
 
 impl Session {
-    /// Waits for one answer of the API server.
+    /// Awaits one response of the API server.
     ///
     /// # Errors
-    /// When there is none, or a refusal.
+    /// If there is none, or it is an error.
     pub(super) async fn call<T>(
         &self,
         verb: &'static str,
@@ -88,7 +88,7 @@ impl Session {
         self.call_within(PATIENCE, verb, target, answer).await
     }
 
-    /// As [`Session::call`], with a time of its own.
+    /// Like [`Session::call`], with a given timeout.
     pub(super) async fn call_within<T>(
         &self,
         patience: Duration,
@@ -110,7 +110,7 @@ impl Session {
         request::list_all(api, target, PAGE, PATIENCE).await.map_err(|error| self.named(error))
     }
 
-    /// An error that says which API server it is about.
+    /// An error that names its API server.
     fn named(&self, error: ApiError) -> ApiError {
         ApiError { server: Some(self.server.clone()), ..error }
     }
@@ -125,7 +125,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// An error with its causes, each of which may have been said by the one before.
+/// An error with its causes, each of which may already be part of the previous one's text.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,7 +1,7 @@
-//! Where a command's configuration comes from: a bundle in a file, a cluster, or the embedded defaults.
+//! The source of a command's configuration: a bundle file, a cluster, or the embedded defaults.
 //!
-//! A bundle that is named on the command line comes first, then a cluster that is, then `OUTRIGGER_BUNDLE`, then the
-//! embedded defaults: without a word about a cluster nothing leaves this machine.
+//! In order of precedence: a bundle named on the command line, a cluster named there, `OUTRIGGER_BUNDLE`, the embedded
+//! defaults. Without a flag for a cluster, no network access happens.
 
 mod config_maps;
 mod configured;
@@ -19,10 +19,10 @@ use crate::config::{Mesh, Source as Text};
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
 pub(super) use configured::{Configured, Purpose};
 
-/// The flags that choose a configuration.
+/// Flags that select a configuration.
 #[derive(Debug, Args)]
 pub(super) struct Source {
-    /// The configuration, in a file; without it and a cluster OUTRIGGER_BUNDLE, else the embedded defaults
+    /// Bundle file [default, without a cluster: $OUTRIGGER_BUNDLE, else the embedded defaults]
     #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Reads the configuration, from wherever it is to come.
+    /// Reads the configuration from its source.
     pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
         if let Some(file) = &self.bundle {
             return bundle(Some(file));
@@ -42,12 +42,12 @@ impl Source {
     }
 }
 
-/// The bundle that the environment names.
+/// The bundle named in the environment.
 pub(super) fn from_environment() -> Option<PathBuf> {
     std::env::var_os("OUTRIGGER_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
-/// A bundle in a file, or the embedded defaults.
+/// A bundle file, or the embedded defaults.
 pub(super) fn bundle(file: Option<&Path>) -> Result<Configured, Failure> {
     let Some(file) = file else {
         let origin = "embedded defaults".to_owned();

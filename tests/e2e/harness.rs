@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests rely on.
+//! Tests the harness itself.
 
 use std::{
     io::{BufRead, BufReader},
@@ -26,7 +26,7 @@ fn sleep() -> Command {
 }
 
 fn runs(pid: u32) -> bool {
-    // A process nobody has waited for yet is none any more.
+    // A zombie does not count as a process.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
@@ -121,7 +121,7 @@ async fn a_balancer_gives_connections_to_those_that_are_ready() {
         (balancer.connections("a"), balancer.connections("b")) == (2, 2)
     })
     .await;
-    // It is draining: it says so, and serves on.
+    // It is draining: it reports this, and continues to serve.
     a.signal("TERM");
     balancer.wait_ready(1).await;
     assert_eq!(balancer.ready(), ["b"]);

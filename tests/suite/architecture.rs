@@ -1,5 +1,6 @@
-//! What the compiler does not say of the source: that every file is reached, that none is too long, and who reads the clock.
-//! Which crate may use which is in their manifests; what the pure ones may not call is in `clippy.toml`.
+//! Rules about the source that the compiler does not check: every file is reachable, none is too long, and only few
+//! modules read the clock. Dependencies between crates are in their manifests; functions forbidden to the pure ones are
+//! in `clippy.toml`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -179,7 +179,7 @@ fn has_several_of_one(pod: &Value) -> bool {
     of("containers", &container) || of("initContainers", &container) || of("volumes", &["v1.Volume"])
 }
 
-/// Whether the answer's templates extend a container of the user's that came after the first injection.
+/// Whether the answer's templates extend a user's container that was added after the first injection.
 fn has_unrecorded(before: &Value, patched: &Value) -> bool {
     let made = |pod: &Value| -> Option<Vec<Value>> {
         let status: Value = serde_json::from_str(pod::annotation(pod, names::ANNOTATION_STATUS)?).ok()?;
@@ -259,7 +259,7 @@ fn is_handler_or_table(path: &str) -> bool {
     is_handler(path) || path.ends_with("/env") || path.contains("/env/")
 }
 
-/// The application's handlers that the recorded answer has changed, as they were.
+/// The application's handlers that the recorded answer changed, in their original form.
 fn rewritten(call: &Call) -> impl Iterator<Item = &Value> {
     const PLACES: [&str; 5] =
         ["/readinessProbe", "/livenessProbe", "/startupProbe", "/lifecycle/preStop", "/lifecycle/postStart"];
@@ -282,7 +282,7 @@ fn has_host(handler: &Value) -> bool {
     host.is_some_and(|host| !host.is_empty())
 }
 
-/// The port the recorded answer has scraped.
+/// The port that the recorded answer scrapes.
 fn scraped(call: &Call) -> Option<&str> {
     pod::annotation(call.patched.as_ref()?, "prometheus.io/port")
 }
@@ -291,7 +291,7 @@ fn mesh_port(mesh: &Mesh) -> String {
     mesh.mesh_config()["defaultConfig"]["statusPort"].to_string()
 }
 
-/// Whether the recorded answer sends a handler of the application to port 0.
+/// Whether the recorded answer points a handler of the application to port 0.
 fn asks_port_zero(call: &Call) -> bool {
     fn any(value: &Value) -> bool {
         match value {
@@ -305,7 +305,7 @@ fn asks_port_zero(call: &Call) -> bool {
     call.patched.as_ref().is_some_and(any)
 }
 
-/// Whether the recorded answer has cluster or network behind what an earlier injection appended.
+/// Whether the recorded answer has cluster or network after variables that an earlier injection appended.
 fn moved_to_the_end(call: &Call) -> bool {
     let Some(proxy) = call.patched.as_ref().and_then(pod::find_sidecar) else { return false };
     let order: Vec<&str> = proxy["env"].as_array().into_iter().flatten().map(pod::name).collect();
@@ -319,7 +319,7 @@ fn is_container(path: &str) -> bool {
     path.starts_with("/spec/containers/") || path.starts_with("/spec/initContainers/")
 }
 
-/// Whether the recorded answer has lost what an earlier injection recorded of the user's containers.
+/// Whether the recorded answer has lost the user's containers that an earlier injection recorded.
 fn forgets_overrides(call: &Call) -> bool {
     let Some(patched) = &call.patched else { return false };
     let parsed =
@@ -340,7 +340,7 @@ fn forgets_overrides(call: &Call) -> bool {
     })
 }
 
-/// Whether an earlier injection made the proxy in another list than the recorded answer.
+/// Whether an earlier injection placed the proxy in a different list than the recorded answer.
 fn changes_list(call: &Call) -> bool {
     let status =
         pod::annotation(&call.pod, names::ANNOTATION_STATUS).and_then(|text| serde_json::from_str(text).ok());
@@ -375,7 +375,7 @@ fn application(pod: Option<&Value>) -> Option<Vec<&str>> {
     Some(names.filter(|name| *name != names::CONTAINER_PROXY).collect())
 }
 
-/// Whether the pod brings a proxy with ports that stands before containers with ports, or among the init containers.
+/// Whether the pod has its own proxy with ports before containers with ports, or among the init containers.
 fn has_ports_before_others(call: &Call) -> bool {
     let has_ports = |container: &Value| container["ports"].as_array().is_some_and(|ports| !ports.is_empty());
     let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;

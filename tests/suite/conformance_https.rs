@@ -1,4 +1,5 @@
-//! The recorded webhook calls again, as an API server makes them: AdmissionReviews over TLS, patches applied to what was sent.
+//! Replays the recorded webhook calls like an API server: AdmissionReviews over TLS, with the patches applied to the
+//! sent pods.
 
 use std::{fs, sync::Arc};
 
@@ -16,7 +17,7 @@ use super::{
     support::{Answer, injecting, post, start_with, within},
 };
 
-/// What the API server would store: the sent pod with the patch applied, or a denial.
+/// The object that the API server would store: the sent pod with the patch applied, or a denial.
 fn stored(sent: &Value, answer: &Value) -> Result<Value, String> {
     let response = &answer["response"];
     if response["allowed"] != true {
@@ -53,7 +54,7 @@ async fn conformance_https_server_gives_istios_answer_to_every_call_of_this_repo
     let mut failed = Vec::new();
     let mut asked = 0;
     for (index, mesh) in RECORDINGS.meshes(Compat::Istio).iter().enumerate() {
-        // A bundle's namespaces count by their labels, which nobody recorded.
+        // The namespaces of a bundle are evaluated by their labels, which were not recorded.
         if mesh.platform() == Platform::OpenShift {
             continue;
         }

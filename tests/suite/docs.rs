@@ -1,4 +1,4 @@
-//! Pages that promise to be complete are.
+//! Checks pages that claim to be complete.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -11,7 +11,7 @@ fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
 }
 
-/// What stands in backquotes in a text.
+/// The texts in backquotes.
 fn quoted(text: &str) -> BTreeSet<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -24,7 +24,7 @@ fn every_reason_is_on_the_page_about_pods_without_a_proxy() {
     for reason in Reason::ALL {
         assert!(keys.contains(reason.key()), "{reason} has no row");
     }
-    // And no key that does not exist: words of capitals are keys.
+    // And no unknown key: words of capitals are keys.
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/webhook/review.rs");
     let source = fs::read_to_string(source).unwrap();
     let is_key = |word: &&&str| word.len() > 5 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -85,7 +85,7 @@ fn every_label_that_decides_is_on_the_page_about_pods_without_a_proxy() {
     }
 }
 
-/// Links between pages lead to a page and a heading that exist.
+/// Links between pages lead to an existing page and heading.
 #[test]
 fn links_between_pages_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

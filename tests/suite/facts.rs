@@ -1,4 +1,5 @@
-//! The facts of a bundle reach the engine behind the server: nodes decide about native sidecars, labels of namespaces about pods.
+//! The facts in a bundle reach the engine behind the server: nodes determine native sidecars, labels of namespaces
+//! determine injection.
 
 use std::{fs, sync::Arc};
 

@@ -28,15 +28,15 @@ use super::properties;
 
 const KEYS: [&str; 7] = ["about", "against", "bundle", "namespace", "path", "pod", "again"];
 
-/// Configurations by their bundle: most cases share one.
+/// Configurations by bundle: most cases share one.
 static MESHES: Mutex<BTreeMap<String, Arc<Mesh>>> = Mutex::new(BTreeMap::new());
 
 /// One file, up to its line `expected:`.
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// The text that people write.
+    /// The hand-written text.
     head: String,
-    /// The answer that was reviewed.
+    /// The reviewed answer.
     expected: Value,
     input: Map<String, Value>,
 }
@@ -81,14 +81,14 @@ fn golden_pods_are_injected_once_and_for_all() {
 #[test]
 fn golden_patches_touch_only_what_injection_needs() {
     for case in cases().values() {
-        // Templates of the configuration may change what they like.
+        // Templates of the configuration may make any change.
         if case.input.get("bundle").is_some_and(|bundle| bundle["injector"]["templates"].is_object()) {
             continue;
         }
         let Ok(Outcome::Injected(injection)) = case.run(&case.mesh(), case.pod()) else { continue };
         let mut lost = Vec::new();
         properties::kept(case.pod(), &injection.clone().whole_pod(case.pod()), "", &mut lost);
-        // What the configuration says of annotations holds whatever the user says.
+        // Annotations from the configuration override the user's.
         let configured = case.input.get("bundle").map(|bundle| &bundle["injector"]["injectedAnnotations"]);
         let configured = configured.and_then(Value::as_object).into_iter().flatten();
         for (key, _) in configured {
@@ -103,7 +103,7 @@ fn golden_patches_touch_only_what_injection_needs() {
     }
 }
 
-/// Every annotation of docs/annotations.md is in a case.
+/// Every annotation of docs/annotations.md occurs in a case.
 #[test]
 fn golden_cases_have_every_annotation() {
     let mut seen = BTreeSet::new();
@@ -172,7 +172,7 @@ impl Case {
     }
 }
 
-/// The answer as it stands in a file.
+/// The answer as written in a file.
 fn answer(case: &Case, cases: &BTreeMap<String, Case>) -> Value {
     let mut answer = match case.run(&case.mesh(), case.pod()) {
         Ok(Outcome::Injected(injection)) => injected(case, &injection, cases),
@@ -184,7 +184,7 @@ fn answer(case: &Case, cases: &BTreeMap<String, Case>) -> Value {
         Err(refusal) => json!({"refused": {
             "code": refusal.code(),
             "reason": refusal.reason(),
-            // One offence a line.
+            // One offence per line.
             "message": refusal.to_string().split("; annotation").collect::<Vec<_>>().join(";\nannotation"),
         }}),
     };

@@ -18,7 +18,8 @@ const TEMPLATES: [(&str, &str); 4] = [
     ("grpc-simple", "grpc-simple.yaml"),
 ];
 
-/// What Istio's injector ConfigMap holds, the templates of its Gateway controller included, passes the check of the result.
+/// The content of Istio's injector ConfigMap, including the templates of its Gateway controller, passes the check of
+/// the result.
 #[test]
 #[ignore = "needs Istio's templates in OUTRIGGER_ISTIO_TEMPLATES"]
 fn istios_templates_pass_the_check() {

@@ -1,5 +1,5 @@
-//! What holds for every pod: strings of a pod never become structure, injecting twice is injecting once, nothing of the
-//! user's is lost or touched, and no input makes the engine panic.
+//! Properties of every pod: strings of a pod never become structure, injecting twice equals injecting once, nothing of
+//! the user's is lost or changed, and no input makes the engine panic.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -23,10 +23,10 @@ use serde_json::{Value, json};
 use super::headed::headed;
 use super::pods::{self, Form};
 
-/// Every template, in configurations that make the most of its branches, under both compatibilities.
+/// Every template, in configurations that cover most of its branches, under both compatibility modes.
 pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(meshes);
 
-/// Makes them.
+/// Creates them.
 pub(crate) fn meshes() -> Vec<(String, Mesh)> {
     let busy = json!({
         "global": {"network": "net", "logAsJson": true, "imagePullSecrets": ["pull"], "proxy": {"tracer": "datadog"}, "mountMtlsCerts": true},
@@ -61,7 +61,7 @@ pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
     }
 }
 
-/// A template that quotes nothing.
+/// A template without any quoting.
 const CARELESS: &str = r#"
 metadata:
   annotations:
@@ -119,7 +119,8 @@ pub(crate) fn injected(mesh: usize, pod: &Value) -> Injection {
     }
 }
 
-/// Runs a property. Inputs are the same in every run without `PROPERTY_SEED`, a number; `PROPTEST_CASES` says how many.
+/// Checks a property. Inputs are the same in every run without `PROPERTY_SEED`, a number; `PROPTEST_CASES` sets their
+/// number.
 pub(crate) fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) };
     let seed = std::env::var("PROPERTY_SEED").ok();
@@ -183,8 +184,8 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
     }
 }
 
-/// I-09: annotations that are read may deny a pod, but only with a reason that names what the user wrote; a pod that is
-/// injected has the shape that it has with valid values, or without the annotations.
+/// I-09: annotations that are read may cause a denial, but only with a reason that names the user's value; an injected
+/// pod has the same shape as with valid values, or without the annotations.
 #[test]
 fn values_of_known_annotations_never_become_structure() {
     let rows: Vec<(&str, Kind)> = TABLE
@@ -194,7 +195,7 @@ fn values_of_known_annotations_never_become_structure() {
         .collect();
     check((vec((select(rows), pods::hostile()), 1..4), embedded()), |(annotations, mesh)| {
         let pod = |values: &[Option<&str>]| {
-            // With one annotation more, so that none of the pods is without.
+            // With an additional annotation, so that no pod is without.
             let mut all = serde_json::Map::from_iter([("example.com/a".to_owned(), json!("b"))]);
             for (((key, _), _), value) in annotations.iter().zip(values) {
                 all.extend(value.map(|value| ((*key).to_owned(), json!(value))));
@@ -219,7 +220,7 @@ fn values_of_known_annotations_never_become_structure() {
             }
             Ok(Outcome::Skipped(hostile)) => {
                 let harmless = vec![Some("harmless"); annotations.len()];
-                // The mark of another injector or of a mirror pod skips whatever its value is.
+                // The mark of another injector or of a mirror pod causes a skip whatever its value is.
                 let is_the_mark = matches!(
                     run(mesh, &pod(&harmless)),
                     Ok(Outcome::Skipped(plain)) if plain.decision.reason == hostile.decision.reason
@@ -227,7 +228,7 @@ fn values_of_known_annotations_never_become_structure() {
                 assert!(is_the_mark, "{}: {annotations:?}: {}", MESHES[mesh].0, hostile.decision.reason);
             }
             Err(refusal) => {
-                // Datadog's annotation is not checked, and in Istio, too, the template fails.
+                // Datadog's annotation is not validated, and in Istio the template fails, too.
                 let datadog = annotations.iter().any(|((key, _), _)| *key == "apm.datadoghq.com/env");
                 let unrendered = refusal.reason() == "RENDER_FAILED";
                 let blames_the_user =
@@ -243,14 +244,14 @@ fn values_of_known_annotations_never_become_structure() {
     });
 }
 
-/// Every way to choose one of each.
+/// Every combination of the choices.
 fn product<'a>(choices: impl Iterator<Item = [Option<&'a str>; 3]>) -> Vec<Vec<Option<&'a str>>> {
     choices.fold(vec![Vec::new()], |all, choice| {
         all.iter().flat_map(|begun| choice.iter().map(|next| [begun.as_slice(), &[*next]].concat())).collect()
     })
 }
 
-/// A document without some keys, wherever they are.
+/// A document without some keys, at any depth.
 fn without(value: Value, is_removed: &dyn Fn(&str) -> bool) -> Value {
     match value {
         Value::Object(map) => {
@@ -262,7 +263,7 @@ fn without(value: Value, is_removed: &dyn Fn(&str) -> bool) -> Value {
     }
 }
 
-/// A valid value, if the kind has one that changes no more than strings.
+/// A valid value, if the kind has one that only changes strings.
 fn valid(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Injection | Kind::TrueFalse | Kind::GoBool => Some("true"),
@@ -334,7 +335,7 @@ fn a_container_added_after_injection_is_picked_up() {
     });
 }
 
-/// Everything the user wrote is there afterwards, in its order, but for what the documentation says is changed.
+/// Everything that the user wrote still exists afterwards, in order, except for documented changes.
 #[test]
 fn nothing_of_the_users_is_lost() {
     check((pods::realistic(), our_mesh()), |(pod, mesh)| {
@@ -415,14 +416,14 @@ fn garbage_never_panics() {
     });
 }
 
-/// Where injection may change or take away what the user wrote; `*` is one step, the proxy's containers are ours.
+/// Where injection may change or remove what the user wrote; `*` is one step, the proxy's containers are ours.
 const CHANGED: &[&str] = &[
     "/metadata/annotations/prometheus",
     "/metadata/annotations/sidecar.istio.io/status",
     "/metadata/annotations/proxy.istio.io/overrides",
     "/metadata/annotations/istio.io/rev",
     "/metadata/annotations/sidecar.istio.io/rewriteAppHTTPProbers",
-    // With the CNI plugin the values in force are written where the plugin reads them.
+    // With the CNI plugin, the effective values are written where the plugin reads them.
     "/metadata/annotations/traffic.sidecar.istio.io/",
     "/metadata/annotations/k8s.v1.cni.cncf.io/networks",
     // The gateway template sets one, and the list is replaced as a whole, as Kubernetes merges it.
@@ -431,7 +432,7 @@ const CHANGED: &[&str] = &[
     "/spec/*/*/livenessProbe",
     "/spec/*/*/startupProbe",
     "/spec/*/*/lifecycle",
-    // Raised where they are too small for the proxy.
+    // Raised if too small for the proxy.
     "/spec/resources/requests",
     "/spec/resources/limits",
 ];
@@ -453,10 +454,10 @@ fn may_change(path: &str) -> bool {
     CHANGED.iter().any(|pattern| if pattern.contains('*') { steps(pattern) } else { prefix(pattern) })
 }
 
-/// Names of containers that templates make.
+/// Names of containers that templates create.
 const OURS: [&str; 4] = ["istio-proxy", "istio-init", "istio-validation", "grpc-bootstrap-init"];
 
-/// Notes every value of the user's that is not where it was; elements of lists are found by their name.
+/// Records every value of the user's that is not where it was; elements of lists are identified by name.
 pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<String>) {
     match (before, after) {
         _ if may_change(path) => {}
@@ -494,7 +495,7 @@ pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<Str
     }
 }
 
-/// Whether the patch may have business where an operation is.
+/// Whether the patch may contain an operation at a place.
 pub(crate) fn is_ours(pod: &Value, operation: &PatchOperation) -> bool {
     let path = operation.path().as_str();
     if ["/metadata", "/spec"].contains(&path) {
@@ -513,7 +514,7 @@ pub(crate) fn is_ours(pod: &Value, operation: &PatchOperation) -> bool {
     places.iter().any(|place| path == *place || path.starts_with(&format!("{place}/")))
 }
 
-/// No operation takes away what it puts back.
+/// No operation removes what another one adds.
 pub(crate) fn minimal(before: &Value, operations: &[PatchOperation]) {
     let mut pod = before.clone();
     for operation in operations {
@@ -525,7 +526,7 @@ pub(crate) fn minimal(before: &Value, operations: &[PatchOperation]) {
                 }
                 (old, new) => old == new,
             };
-            // A container that took another's place is another container, whatever they have in common.
+            // A container that replaced another one is a different container, even if fields match.
             let replaced = old.get("name").is_some() && old.get("name") != value.get("name");
             assert!(replaced || !common, "{path} is replaced by what shares a part of it: {old} {value}");
         }
@@ -557,7 +558,7 @@ fn pointers(value: &Value) -> Vec<String> {
     all
 }
 
-/// The objects of a pod in which an unknown field may stand, and stay.
+/// The objects of a pod in which an unknown field may occur, and is kept.
 fn objects(pod: &Value) -> Vec<String> {
     let maps = ["/labels", "/annotations", "/requests"];
     let fit = |path: &String| {

@@ -1,7 +1,7 @@
-//! Istio's answers, recorded: webhook calls and the configurations they were made under.
+//! Istio's recorded answers: webhook calls with their configurations.
 //!
-//! The recordings stand outside the project (`../shared/istio-golden`, or the folder in `OUTRIGGER_GOLDEN`). Tests that need
-//! them are ignored, and fail without them; `.ci/run` runs them where they are.
+//! The recordings are outside of the project (`../shared/istio-golden`, or the directory in `OUTRIGGER_GOLDEN`). Tests
+//! that need them are ignored, and fail without them; `.ci/run` runs them if they exist.
 
 use std::{
     collections::BTreeSet,
@@ -63,8 +63,8 @@ pub(crate) fn bundle(setting: &Value, compat: &str, namespaces: &[String]) -> St
         "mesh": Mesh::mesh_config_to_give(&setting["meshConfig"]),
         "compat": compat,
         "platform": setting["platform"],
-        // The recorded injector knew the nodes of the cluster "Kubernetes" only: for a cluster of another name its
-        // detection found none and said no.
+        // The recorded injector only knew the nodes of the cluster "Kubernetes": for a cluster with another name, its
+        // detection found none and disabled native sidecars.
         "nativeSidecars": if setting["nativeSidecars"] == true && is_default_cluster { "enabled" } else { "disabled" },
         "compliancePolicy": setting["compliancePolicy"],
         "namespaces": namespaces,

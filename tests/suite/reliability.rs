@@ -91,8 +91,8 @@ fn rust_tests(module: &str, source: &str) -> Vec<Marked> {
             .iter()
             .filter(|line| line.starts_with("//"))
             .fold(String::new(), |all, line| all + " " + line);
-        let spelt = name.to_uppercase().replace('_', "-");
-        let ids = ids(&comment).into_iter().chain(ids(&spelt)).collect();
+        let spelled = name.to_uppercase().replace('_', "-");
+        let ids = ids(&comment).into_iter().chain(ids(&spelled)).collect();
         tests.push(Marked { module: module.to_owned(), name: name.to_owned(), ids });
     }
     tests

@@ -1,4 +1,4 @@
-//! The short way of answering against the long one: what is cached for a pod is what the whole pipeline says.
+//! Compares the patch cache with the full pipeline: a cached patch for a pod equals the computed one.
 
 use std::{cell::Cell, collections::BTreeMap};
 
@@ -16,7 +16,7 @@ use super::{
     properties::{self, MESHES, check},
 };
 
-/// What controllers and admission plugins generate for one pod.
+/// The strings that controllers and admission plugins generate for one pod.
 #[derive(Clone, Debug)]
 struct Names {
     hash: String,
@@ -26,7 +26,7 @@ struct Names {
 }
 
 fn names() -> impl Strategy<Value = Names> {
-    // Names of digits alone are numbers to YAML.
+    // Names consisting only of digits are numbers in YAML.
     let hash = prop_oneof!["[a-z0-9]{8,10}", "[0-9]{9}", "0x[0-9a-f]{6}"];
     let uid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
     let suffix = proptest::option::of("[a-z0-9]{5}");
@@ -38,7 +38,7 @@ fn names() -> impl Strategy<Value = Names> {
     })
 }
 
-/// A pod as a ReplicaSet makes it, and the token volume put into it; nothing if it has no place for that.
+/// A pod as a ReplicaSet creates it, with the token volume; `None` if it has no place for that.
 fn made(pod: &Value, names: &Names) -> Option<Value> {
     let mut pod = pod.clone();
     let metadata = pod.as_object_mut()?.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
@@ -69,7 +69,7 @@ fn made(pod: &Value, names: &Names) -> Option<Value> {
     Some(pod)
 }
 
-/// The long way, if it gives an answer.
+/// The result of the full pipeline, if there is one.
 fn whole(injector: &Injector, namespace: &str, pod: &Value) -> Option<Admission> {
     let (text, none) = (pod.to_string(), BTreeMap::new());
     let request = AdmissionRequest::new(&text, namespace, &none);
@@ -77,7 +77,7 @@ fn whole(injector: &Injector, namespace: &str, pod: &Value) -> Option<Admission>
     (!matches!(admission.decision, AdmissionDecision::Deny { .. })).then_some(admission)
 }
 
-/// Shows a pod twice and asks about another: the answer that is cached for it, if one is.
+/// Processes a pod twice and then another one: returns the cached result for it, if any.
 fn cached(injector: &Injector, namespace: &str, shown: &Value, asked: &Value) -> Option<Admission> {
     let (shown, asked, none) = (shown.to_string(), asked.to_string(), BTreeMap::new());
     let review = |text: &str| {
@@ -89,7 +89,7 @@ fn cached(injector: &Injector, namespace: &str, shown: &Value, asked: &Value) ->
     }
     let answer = review(&asked);
     assert_ne!(answer.served, CacheStatus::Stale, "{asked}");
-    // But for that, it is to be as if it were made for this pod.
+    // Apart from that, it must equal the result computed for this pod.
     (answer.served == CacheStatus::Hit).then_some(Admission { served: CacheStatus::Miss, ..answer })
 }
 
@@ -108,7 +108,7 @@ fn a_cached_answer_is_what_the_whole_pipeline_says_of_any_pod() {
             assert_eq!(Some(answer), whole(injector, "shop", &sibling), "{name}");
         }
     });
-    // About half have a name where the other has none; the careless template looks at some.
+    // About half have a name where the others have none; the careless template inspects some.
     let (asked, given) = (asked.get(), given.get());
     assert!(given * 5 > asked, "{given} of {asked} were cached");
 }
@@ -133,7 +133,7 @@ fn a_cached_answer_is_what_the_whole_pipeline_says_of_every_pod_of_this_reposito
             }
         }
         println!("cached under `compat: {}`: {given} of {asked} siblings, all equal", compat.as_str());
-        // Templates of the user's own look at names, and not only pass them on.
+        // Custom templates inspect names, instead of only copying them.
         assert!(given * 10 > asked * 4, "{given} of {asked} were cached");
     }
 }

@@ -1,4 +1,4 @@
-//! AdmissionReviews as an API server sent them: their pods are injected, and what comes out is a pod to Kubernetes' own
+//! AdmissionReviews as an API server sent them: their pods are injected, and the results decode as Kubernetes' own
 //! types, field for field.
 
 use std::{
@@ -63,7 +63,7 @@ fn recorded_reviews_inject_and_decode_strictly() {
     assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), known);
 }
 
-/// An answer may be one that was kept of the same question; nobody can tell.
+/// A response may come from the cache; this is not observable.
 #[test]
 fn the_same_review_gets_the_same_bytes() {
     for bundle in BUNDLES {
@@ -107,7 +107,7 @@ fn reviews() -> Vec<(String, Value)> {
     files.map(|file| read(&file)).collect()
 }
 
-/// What of a pod Kubernetes' types do not hold.
+/// The parts of a pod that Kubernetes' types do not contain.
 fn undecodable(pod: &Value) -> Vec<String> {
     let typed: Pod = match serde_json::from_value(pod.clone()) {
         Ok(typed) => typed,

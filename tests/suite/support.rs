@@ -1,4 +1,4 @@
-//! A server in the test's process, clients that speak real TLS to it, and engines that do as they are told.
+//! A server in the test's process, clients that use real TLS, and scripted engines.
 
 use std::{
     collections::BTreeMap,
@@ -38,13 +38,13 @@ use tempfile::TempDir;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// No test waits longer than this for anything.
+/// Timeout for every wait in a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An engine that is a closure.
+/// An engine implemented by a closure.
 struct Scripted<F>(F);
 
-/// What an engine is asked, read.
+/// A parsed request to an engine.
 pub(crate) struct Asked {
     pub(crate) namespace: String,
     pub(crate) pod: Value,
@@ -99,7 +99,7 @@ pub(crate) fn denied(code: u16, reason: &'static str, message: &str, detail: &st
     Admission { decision: AdmissionDecision::Deny { code, reason, message, detail }, ..skipped("") }
 }
 
-/// An engine under another hash.
+/// An engine with a different hash.
 struct Renamed(Arc<dyn Engine>, String);
 
 impl Engine for Renamed {
@@ -122,11 +122,11 @@ impl Source for Fixed {
     }
 }
 
-/// A source that gives what the list says, in turn.
+/// A source that returns the items of a list in turn.
 pub(crate) struct InTurn(Mutex<Vec<Result<Arc<dyn Engine>, String>>>);
 
 impl InTurn {
-    /// Each engine is another configuration: `hash-1`, `hash-2` and so on.
+    /// Each engine is a different configuration: `hash-1`, `hash-2` and so on.
     pub(crate) fn new(turns: Vec<Result<Arc<dyn Engine>, String>>) -> Arc<InTurn> {
         let renamed = |(turn, engine): (usize, Result<Arc<dyn Engine>, String>)| {
             engine.map(|engine| Arc::new(Renamed(engine, format!("hash-{}", turn + 1))) as Arc<dyn Engine>)
@@ -200,7 +200,7 @@ pub(crate) async fn start_with(engine: Arc<dyn Engine>, tune: impl FnOnce(&mut O
 pub(crate) type Sender1 = conn::http1::SendRequest<Full<Bytes>>;
 pub(crate) type Sender2 = conn::http2::SendRequest<Full<Bytes>>;
 
-/// A response that was read whole.
+/// A response that was read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -262,7 +262,7 @@ impl Harness {
         (sender, tokio::spawn(connection))
     }
 
-    /// Sends one request on a connection of its own.
+    /// Sends one request on a separate connection.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let mut sender = self.http1().await;
         Answer::read(within(sender.send_request(request)).await.unwrap()).await
@@ -276,7 +276,7 @@ impl Harness {
         self.admin_accepting(path, None).await
     }
 
-    /// Asks the admin port for an answer of a kind.
+    /// Requests a response in a given format from the admin port.
     pub(crate) async fn admin_accepting(&self, path: &str, accept: Option<&str>) -> Answer {
         let stream = within(TcpStream::connect(self.server.admin_address())).await.unwrap();
         let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -296,7 +296,7 @@ impl Harness {
         samples(std::str::from_utf8(&answer.body).unwrap())
     }
 
-    /// Waits until a sample has a value: counters of connections move after the client has seen the effect.
+    /// Waits until a sample has a value: connection counters change after the client has seen the effect.
     pub(crate) async fn metric(&self, name: &str, wanted: f64) {
         let reached = async {
             while self.metrics().await.get(name).copied().unwrap_or_default() != wanted {
@@ -347,7 +347,7 @@ pub(crate) fn pod() -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "web-"}, "spec": {"containers": []}})
 }
 
-/// A pod large enough to be judged away from the workers, so that an engine that waits holds up nothing else.
+/// A pod large enough to be processed on the blocking pool, so that an engine that waits blocks nothing else.
 pub(crate) fn large_pod() -> Value {
     let mut pod = pod();
     pod["metadata"]["annotations"] = json!({"a": "x".repeat(200 << 10)});
@@ -366,7 +366,7 @@ pub(crate) async fn read_to_close(stream: &mut (impl AsyncReadExt + Unpin)) -> V
     }
 }
 
-/// An engine that tells when it is at work and waits to be let go.
+/// An engine that signals when it is running and waits to be released.
 pub(crate) struct Gate {
     pub(crate) entered: Arc<AtomicUsize>,
     pub(crate) release: std::sync::mpsc::Sender<()>,

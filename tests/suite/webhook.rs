@@ -1,4 +1,4 @@
-//! The endpoint over real TLS: what is accepted, what is answered, and what is seen of it.
+//! The endpoint over real TLS: accepted requests, responses, and their metrics and logs.
 
 use std::{
     sync::Arc,
@@ -216,7 +216,7 @@ async fn a_body_over_the_limit_is_refused_early() {
     let began = Instant::now();
     let answer = String::from_utf8(read_to_close(&mut stream).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
-    // It is told at once that nothing more comes, and is not waited for if it says nothing.
+    // The end of the input is reported immediately, and the connection is not kept waiting if the client is silent.
     harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
@@ -229,7 +229,7 @@ async fn a_chunked_body_over_the_limit_is_refused() {
     let head = "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-    // Ten times the limit: the answer must not be lost to a reset because the rest was not read.
+    // Ten times the limit: the response must not be lost to a reset because the rest was not read.
     for _ in 0..160 {
         stream.write_all(chunk.as_bytes()).await.unwrap();
     }
@@ -239,7 +239,7 @@ async fn a_chunked_body_over_the_limit_is_refused() {
     harness.metric("outrigger_requests_total{outcome=\"error\",reason=\"BODY_TOO_LARGE\"}", 1.0).await;
 }
 
-// I-05: just under the limit is read, and judged away from the workers.
+// I-05: a body just below the limit is read, and processed on the blocking pool.
 #[tokio::test]
 async fn a_large_body_under_the_limit_is_answered() {
     let harness = start(injecting()).await;
@@ -303,7 +303,7 @@ async fn bodies_and_answers_over_the_memory_cap_are_shed() {
         Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     });
     let harness = start_with(large, |options| options.limits.buffered_bytes = 100 << 10).await;
-    // A small body with a large answer, and a large body.
+    // A small body with a large response, and a large body.
     for (count, pod) in [(1.0, pod()), (2.0, large_pod())] {
         let answer = harness.post("/inject", review("v1", pod)).await;
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"));
@@ -331,7 +331,7 @@ async fn a_panic_is_contained_counted_and_answered() {
     assert_eq!((&response["uid"], &response["allowed"]), (&json!("uid-1"), &json!(false)));
     assert_eq!(response["status"]["reason"], "InternalError");
     assert!(!response.to_string().contains("s3cr3t"));
-    // The same connection goes on.
+    // The same connection continues.
     let answer = within(sender.send_request(post("/inject", review("v1", pod())))).await.unwrap();
     assert_eq!(answer.status(), 200);
     harness.metric("outrigger_panics_total", 1.0).await;
@@ -459,7 +459,7 @@ async fn metrics_are_in_the_format_that_is_asked_for() {
             assert!(types.contains(&wanted), "{wanted:?} {types:?}");
         }
         if !open_metrics {
-            // Every sample belongs to a family that is named before it.
+            // Every sample belongs to a family that is declared before it.
             for name in samples(text).into_keys() {
                 let name = name.split('{').next().unwrap();
                 let stem = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
@@ -509,8 +509,8 @@ async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
     let captured = Captured::default();
     let lines = Lines::start(captured.clone(), Default::default()).unwrap();
     let subscriber = telemetry::subscriber(Format::Json, "trace", lines.clone()).unwrap();
-    // While there is only one subscriber, `tracing` asks the thread that meets an event first, which may be another
-    // test's, whether anybody wants it; with two it asks them.
+    // With a single subscriber, `tracing` asks the thread that first reaches an event, which may be another test's,
+    // whether anybody is interested; with two, it asks both.
     let _second =
         tracing::Dispatch::new(telemetry::subscriber(Format::Json, "trace", lines.clone()).unwrap());
     let _guard = tracing::subscriber::set_default(subscriber);

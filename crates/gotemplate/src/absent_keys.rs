@@ -1,21 +1,22 @@
-//! Which keys the data of a render lacks, so that a template can be specialised for all data that lack them.
+//! Describes keys that are absent from the data of a render, so that a template can be specialized for all data without
+//! them.
 
-/// The maps in a template's data whose keys can be known before the data is, and the functions that ask them for a key.
+/// The maps in a template's data whose keys can be known in advance, and the functions that look up keys in them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AbsentKeys {
-    /// The maps: a field of the data, and the map's field below it, such as `["ObjectMeta", "Labels"]`.
+    /// The maps: a field of the data, and the map's field in it, such as `["ObjectMeta", "Labels"]`.
     pub maps: &'static [[&'static str; 2]],
-    /// Functions that ask for a key, beside Go's own `index`.
+    /// Functions that look up a key, besides Go's own `index`.
     pub lookups: &'static [Lookup],
 }
 
-/// A function whose second argument is a key, and which looks at nothing but that key and its further arguments.
+/// A function whose second argument is a key, and which depends only on that key and its further arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct Lookup {
     /// Its name in templates.
     pub function: &'static str,
-    /// The map it looks at if its first argument is what the map is a field of (`annotation .ObjectMeta "key"`); nothing if
-    /// its first argument is the map.
+    /// The map in which it looks if its first argument is the map's owner (`annotation .ObjectMeta "key"`); `None` if
+    /// its first argument is the map itself.
     pub map: Option<MapId>,
 }
 
@@ -23,26 +24,26 @@ pub struct Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MapId(pub usize);
 
-/// Go's own.
+/// Go's `index`.
 const INDEX: Lookup = Lookup { function: "index", map: None };
 
 impl AbsentKeys {
-    /// The field of the data that a map is a field of, and the map's own name.
+    /// The field of the data that owns a map, and the map's own name.
     pub(crate) fn map(&self, map: MapId) -> Option<[&'static str; 2]> {
         self.maps.get(map.0).copied()
     }
 
-    /// The name of a field of the data, if there are maps below it.
+    /// The name of a field of the data, if it owns maps.
     pub(crate) fn owner(&self, name: &str) -> Option<&'static str> {
         self.maps.iter().find(|[owner, _]| *owner == name).map(|[owner, _]| *owner)
     }
 
-    /// The map with this name below a field of the data.
+    /// The map with this name in a field of the data.
     pub(crate) fn below(&self, owner: &str, name: &str) -> Option<MapId> {
         self.maps.iter().position(|path| *path == [owner, name]).map(MapId)
     }
 
-    /// How a function asks for a key, if it does.
+    /// How a function looks up a key, if it does.
     pub(crate) fn lookup(&self, function: &str) -> Option<&Lookup> {
         self.lookups.iter().chain([&INDEX]).find(|lookup| lookup.function == function)
     }
@@ -53,19 +54,19 @@ impl AbsentKeys {
     }
 }
 
-/// The keys that a template asks the maps for by name, sorted.
+/// The keys that a template looks up by name in the maps, sorted.
 #[derive(Debug, Default)]
 pub struct Keys {
     pub(crate) of: AbsentKeys,
     keys: Vec<(MapId, String)>,
 }
 
-/// Which of a template's keys there are: a bit for each. The shape of the data, as far as one template looks at its maps.
+/// The keys of a template that are present, one bit each: the shape of the data, as far as the template depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present(u128);
 
 impl Keys {
-    /// The keys that fit; of more than that nothing is known.
+    /// The keys that fit; nothing is known about any others.
     pub(crate) fn new(of: AbsentKeys, keys: impl IntoIterator<Item = (MapId, String)>) -> Keys {
         let mut keys: Vec<_> = keys.into_iter().collect();
         keys.sort();
@@ -79,18 +80,18 @@ impl Keys {
         found.ok().map(|index| 1 << index)
     }
 
-    /// Which of the keys are among these.
+    /// Which of the keys are among the given ones.
     pub fn present<'k>(&self, keys: impl IntoIterator<Item = (MapId, &'k str)>) -> Present {
         Present(keys.into_iter().filter_map(|(map, key)| self.bit(map, key)).fold(0, |all, bit| all | bit))
     }
 
-    /// Whether no data with these keys has this one.
+    /// Whether data with these keys lacks the given one.
     pub(crate) fn lacks(&self, present: Present, map: MapId, key: &str) -> bool {
         self.bit(map, key).is_some_and(|bit| present.0 & bit == 0)
     }
 }
 
 impl Present {
-    /// Nothing is known to be absent.
+    /// No key is known to be absent.
     pub const ANY: Present = Present(u128::MAX);
 }

@@ -4,14 +4,14 @@ use super::funcs::Function;
 use super::value::{IntType, Text, UintType, Value};
 use crate::gotypes::Enum;
 
-/// Where something stands in the source: byte offsets.
+/// A range in the source, in byte offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: u32,
     pub(super) end: u32,
 }
 
-/// The number of a variable's name; 0 is `$`.
+/// Identifies a variable by its name; 0 is `$`.
 pub(super) type VariableId = u16;
 
 /// A template's body: the main one or a `define`.
@@ -23,7 +23,7 @@ pub(super) struct Tree {
 
 #[derive(Clone, Debug)]
 pub(super) enum Node {
-    /// Text, by where it stands in the source.
+    /// Text, as a range in the source.
     Text(Span),
     /// `{{pipeline}}`.
     Action(Pipe),
@@ -59,7 +59,7 @@ pub(super) struct Range {
 #[derive(Clone, Debug)]
 pub(super) struct Pipe {
     pub(super) at: Span,
-    /// Whether the variables are assigned (`=`), not declared (`:=`).
+    /// Whether the variables are assigned (`=`) rather than declared (`:=`).
     pub(super) assigns: bool,
     pub(super) variables: Vec<VariableId>,
     pub(super) commands: Vec<Command>,
@@ -67,7 +67,7 @@ pub(super) struct Pipe {
 
 #[derive(Clone, Debug)]
 pub(super) struct Command {
-    /// What is evaluated or called.
+    /// The function or operand.
     pub(super) head: Expr,
     pub(super) args: Vec<Expr>,
 }
@@ -93,11 +93,11 @@ pub(super) enum ExprKind {
     Chain(Box<Expr>, Vec<String>),
     Function(&'static Function, Callee),
     Pipe(Box<Pipe>),
-    /// What the expression that stood here gives for every pod (see [`super::eval::specialise`]).
+    /// The constant value of the original expression for every pod (see [`super::eval::specialize`]).
     Known(Constant),
 }
 
-/// A scalar that no pod had a say in.
+/// A scalar that does not depend on any pod.
 #[derive(Clone, Debug)]
 pub(super) enum Constant {
     Missing,
@@ -111,7 +111,7 @@ pub(super) enum Constant {
 }
 
 impl Constant {
-    /// The value as a constant; nothing if it is no scalar, or not clean.
+    /// The value as a constant; `None` if it is not a scalar, or is tainted.
     pub(super) fn of(value: &Value<'_>) -> Option<Constant> {
         Some(match value {
             Value::Missing => Constant::Missing,
@@ -144,18 +144,18 @@ impl Constant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Callee {
     Plain,
-    /// The builtin `and`, which evaluates no more arguments than it needs.
+    /// The builtin `and`, which evaluates only as many arguments as necessary.
     And,
-    /// The builtin `or`, likewise.
+    /// The builtin `or`, which does the same.
     Or,
 }
 
-/// A numeric constant, as each of the types that can hold it.
+/// A numeric constant, in each type that can represent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Number {
     pub(super) int: Option<i64>,
     pub(super) uint: Option<u64>,
     pub(super) float: Option<f64>,
-    /// Whether it is a float where nothing says what type it should be.
+    /// Whether it is a float if the context does not determine the type.
     pub(super) is_float: bool,
 }

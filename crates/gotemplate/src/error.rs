@@ -1,4 +1,4 @@
-//! What can be wrong with a template, and where.
+//! Errors in templates, with their places.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Location {
     pub line: u32,
     /// 1-based, in characters.
     pub column: u32,
-    /// The source line, and under it a caret.
+    /// The source line, with a caret below it.
     pub snippet: String,
 }
 
@@ -22,9 +22,9 @@ pub struct Location {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {message}{}", Snippet(.at))]
 pub struct ParseError {
-    /// Where.
+    /// The place.
     pub at: Box<Location>,
-    /// What is wrong, in Go's words where Go has them.
+    /// The problem, in Go's words where Go has them.
     pub message: String,
 }
 
@@ -32,16 +32,16 @@ pub struct ParseError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {problem}{}", Snippet(.at))]
 pub struct RenderError {
-    /// Where.
+    /// The place.
     pub at: Box<Location>,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
 }
 
 /// Why a render stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The template does not fit its data; Go's words.
+    /// The template does not fit its data; in Go's words.
     #[error("{0}")]
     Evaluation(String),
     /// A function failed.
@@ -49,7 +49,7 @@ pub enum Problem {
     Function {
         /// The function's name.
         name: &'static str,
-        /// Its words.
+        /// Its message.
         message: String,
     },
     /// A limit was reached.
@@ -66,7 +66,7 @@ impl Location {
         let indent = before.get(line_start..).unwrap_or_default();
         let text = source.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
         let column = indent.chars().count() as u32 + 1;
-        // A tab in front of the caret must be as wide as the one above it.
+        // A tab before the caret must be as wide as the one above it.
         let padding: String = indent.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let snippet = format!("{text}\n{padding}^");
         Box::new(Location { template: template.to_owned(), line, column, snippet })

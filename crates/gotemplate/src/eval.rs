@@ -1,4 +1,4 @@
-//! Runs a parsed template over its data, as Go's `text/template` does (`state.walk` and friends).
+//! Executes a parsed template on its data, like Go's `text/template` (`state.walk` and related functions).
 
 use std::rc::Rc;
 
@@ -11,9 +11,9 @@ use super::value::{Taint, Value};
 
 mod command;
 mod field;
-pub(super) mod specialise;
+pub(super) mod specialize;
 
-/// How deep evaluation may nest, over all templates that invoke each other: the stack is finite.
+/// The maximum nesting of evaluation, over all templates that invoke each other: the stack is finite.
 const NESTING: usize = 400;
 
 /// Renders the main body.
@@ -43,7 +43,7 @@ pub(super) fn render<'a>(
     }
 }
 
-/// What happens after a node.
+/// Control flow after a node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Next,
@@ -58,14 +58,14 @@ struct Eval<'a> {
     template: &'a Template,
     runtime: Runtime<'a>,
     out: String,
-    /// Variables in scope, innermost last. Go looks them up by name while it runs, and so do we: a declaration inside
-    /// an argument that `and` never evaluates does not exist.
+    /// Variables in scope, innermost last. Like Go, they are looked up by name at run time: a declaration inside an
+    /// argument that `and` never evaluates does not exist.
     variables: Vec<(VariableId, Value<'a>)>,
-    /// Arguments of the calls that are being evaluated.
+    /// Arguments of the calls in progress.
     arguments: Vec<Value<'a>>,
-    /// What is being evaluated, for errors.
+    /// The current position, for errors.
     at: Span,
-    /// Templates that invoked each other.
+    /// Depth of template invocations.
     depth: usize,
     nesting: usize,
 }
@@ -81,7 +81,7 @@ impl<'a> Eval<'a> {
         Err(Box::new(Problem::Evaluation(message.into())))
     }
 
-    /// Go's name of a piece of the template, for messages.
+    /// A piece of the template as Go names it, for messages.
     fn source(&self, at: Span) -> &'a str {
         self.template.source.get(at.start as usize..at.end as usize).unwrap_or_default()
     }
@@ -216,7 +216,7 @@ impl<'a> Eval<'a> {
         Ok(())
     }
 
-    /// The loop itself; says whether it ran at all.
+    /// Runs the loop; returns whether it ran at all.
     fn repeat(
         &mut self,
         range: &'a Range,
@@ -237,7 +237,7 @@ impl<'a> Eval<'a> {
         Ok(ran)
     }
 
-    /// Gives a loop's variables their values. Declared ones are on top of the stack: the second one last.
+    /// Assigns a loop's variables. Declared ones are on top of the stack, the second one last.
     fn bind(&mut self, range: &Range, mark: usize, index: Value<'a>, item: &Value<'a>) -> Outcome<()> {
         match (range.pipe.variables.as_slice(), range.pipe.assigns) {
             ([], _) => {}
@@ -300,7 +300,7 @@ impl<'a> Eval<'a> {
         self.fail(format!("undefined variable: {}", name.map(String::as_str).unwrap_or_default()))
     }
 
-    /// A value in an error message, which must not show what came from the pod.
+    /// A value for an error message, which must not contain text from the pod.
     fn shown(&mut self, value: &Value<'a>) -> String {
         if value.is_tainted() {
             return format!("a {} from the pod", value.type_name());
@@ -309,7 +309,7 @@ impl<'a> Eval<'a> {
     }
 }
 
-/// A record's field that is itself shared is cheap to copy.
+/// Copies a record's field cheaply if it is shared.
 fn record_field<'a>(record: &Rc<super::value::Record<'a>>, name: &str) -> Option<Value<'a>> {
     record.at(name).cloned()
 }

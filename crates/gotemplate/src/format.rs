@@ -1,4 +1,4 @@
-//! Go's `fmt`: what values look like when they are printed.
+//! Go's `fmt`: the printed form of values.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub(super) use printf::printf;
 pub use quote::{is_printable, quote};
 pub use verb::Flags;
 
-/// What `fmt.Sprint` and `%v` print; see [`super::funcs::Call::printed`].
+/// The output of `fmt.Sprint` and `%v`; see [`super::funcs::Call::printed`].
 pub(super) fn printed<'a>(runtime: &mut Runtime<'a>, value: &Value<'a>) -> Text<'a> {
     match value {
         Value::String(text) => text.clone(),
@@ -28,7 +28,7 @@ pub(super) fn printed<'a>(runtime: &mut Runtime<'a>, value: &Value<'a>) -> Text<
     }
 }
 
-/// Real content only; see [`super::funcs::Call::printed_real`].
+/// The real content only; see [`super::funcs::Call::printed_real`].
 pub(super) fn printed_real<'a>(runtime: &mut Runtime<'a>, value: &Value<'a>) -> String {
     let mut writer = Writer::new(runtime, true);
     match value {
@@ -69,7 +69,7 @@ pub(super) fn println<'a>(runtime: &mut Runtime<'a>, args: &[Value<'a>]) -> Text
     Text::moved(writer.text)
 }
 
-/// Where printed text goes: with placeholders for what came from the pod, or with its real content.
+/// The destination of printed text: with placeholders for text from the pod, or with its real content.
 pub(super) struct Writer<'w, 'a> {
     pub(super) text: String,
     runtime: &'w mut Runtime<'a>,
@@ -81,12 +81,12 @@ impl<'w, 'a> Writer<'w, 'a> {
         Writer { text: String::new(), runtime, real }
     }
 
-    /// Whether enough was written to end in an error anyway, so that printing can stop.
+    /// Whether the output already exceeds its limit, so that printing can stop.
     fn is_full(&self) -> bool {
         self.text.len() > self.runtime.limits.bytes
     }
 
-    /// Text that was computed, from the pod or not.
+    /// Writes computed text, tainted or not.
     fn push(&mut self, text: &str, tainted: bool) {
         if tainted && !self.real {
             self.runtime.push_placeholder(&mut self.text, text, false);
@@ -98,7 +98,7 @@ impl<'w, 'a> Writer<'w, 'a> {
         }
     }
 
-    /// A text moved as it is.
+    /// Writes a text unchanged.
     fn move_text(&mut self, text: &Text<'a>) {
         match text.taint() {
             Taint::Mixed if self.real => self.text.push_str(&self.runtime.expand(text.stored())),
@@ -118,7 +118,7 @@ impl<'w, 'a> Writer<'w, 'a> {
         }
     }
 
-    /// One operand (`printValue`); `depth` is how many lists and maps surround it.
+    /// Prints one operand (`printValue`); `depth` is the number of enclosing lists and maps.
     pub(super) fn value(&mut self, value: &Value<'a>, verb: char, flags: &Flags, depth: usize) {
         if self.is_full() {
             return;
@@ -164,7 +164,7 @@ impl<'w, 'a> Writer<'w, 'a> {
                 self.fields(value, &fields, verb, flags, depth);
             }
             Value::Pointer(pointer) => match pointer.target() {
-                // Go prints an address, which would differ from one render to the next.
+                // Go prints an address, which would differ between renders.
                 Some(target) => self.value(&target, verb, flags, depth),
                 None => self.nil_pointer(value, verb, flags),
             },
@@ -255,7 +255,7 @@ impl<'w, 'a> Writer<'w, 'a> {
     }
 }
 
-/// Whether a type with a `String` method is printed by it (`handleMethods`).
+/// Whether a verb prints a type by its `String` method (`handleMethods`).
 fn verb_takes_string(verb: char) -> bool {
     matches!(verb, 'v' | 's' | 'x' | 'X' | 'q')
 }

@@ -1,7 +1,7 @@
-//! The functions a template can call: what one looks like, and the tables they stand in.
+//! The functions that a template can call: their definition and their tables.
 //!
-//! A function is one row. The engine checks the number and types of its arguments as Go does before it runs, so a
-//! function sees what its Go signature promises. To add a function, write it and add its row.
+//! A function is one row. The engine checks the number and types of its arguments like Go before calling it, so the
+//! arguments match its Go signature. To add a function, write it and add its row.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub mod sprig;
 
 pub use builtin::BUILTINS;
 
-/// A function's code. `args` were checked against its row: `args.len()` and the types are as promised.
+/// A function's implementation. `args` were checked against its row: their number and types match.
 pub type Run = for<'r, 'a> fn(&mut Call<'r, 'a>, &[Value<'a>]) -> Result<Value<'a>, FuncError>;
 
 /// A row of a table.
@@ -23,11 +23,11 @@ pub type Run = for<'r, 'a> fn(&mut Call<'r, 'a>, &[Value<'a>]) -> Result<Value<'
 pub enum Row {
     /// A function.
     Function(Function),
-    /// A function that Go's templates have and ours refuse when a template is parsed.
+    /// A function that Go's templates have and ours reject at parse time.
     Refused {
         /// Its name.
         name: &'static str,
-        /// Why, for the author of the template; completes "function x is refused: ".
+        /// The reason, for the author of the template; completes "function x is refused: ".
         reason: &'static str,
     },
 }
@@ -41,16 +41,16 @@ pub struct Function {
     pub params: &'static [Param],
     /// The type of any further arguments.
     pub variadic: Option<Param>,
-    /// What it does.
+    /// The implementation.
     pub run: Run,
 }
 
 /// The Go type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Param {
-    /// `interface{}`: anything; nil and missing values arrive as [`Value::Nil`].
+    /// `interface{}`: any value; nil and missing values arrive as [`Value::Nil`].
     Any,
-    /// `reflect.Value`: anything; a missing value arrives as [`Value::Missing`].
+    /// `reflect.Value`: any value; a missing value arrives as [`Value::Missing`].
     Reflect,
     /// `string`: a [`Value::String`].
     String,
@@ -70,12 +70,12 @@ pub enum Param {
     AnyMap,
     /// `map[string]string`; a missing value arrives as a nil map.
     StringMap,
-    /// A struct, or a pointer to one, of this Go type (`v1.ObjectMeta`, `*durationpb.Duration`), or a slice of them
-    /// (`[]v1.Container`); arrives as it is.
+    /// A struct of this Go type, or a pointer to one (`v1.ObjectMeta`, `*durationpb.Duration`), or a slice of them
+    /// (`[]v1.Container`); arrives unchanged.
     Named(&'static str),
 }
 
-/// Tables in which later ones win; [`BUILTINS`] stand below them all.
+/// Tables of which later ones take precedence; [`BUILTINS`] come last.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionTable {
     /// The tables.
@@ -85,7 +85,7 @@ pub struct FunctionTable {
 /// Why a function failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FuncError {
-    /// As a Go function returns an error: printed after "error calling x: ".
+    /// An error as returned by a Go function: printed after "error calling x: ".
     #[error("{0}")]
     Message(String),
     /// A limit was reached.
@@ -93,7 +93,7 @@ pub enum FuncError {
     Limit(#[from] Limit),
 }
 
-/// One call: what a function may use besides its arguments.
+/// One call: the facilities available to a function besides its arguments.
 #[derive(Debug)]
 pub struct Call<'r, 'a> {
     pub(crate) name: &'static str,
@@ -111,7 +111,7 @@ impl Row {
         Row::Function(Function { name, params, variadic: Some(rest), run })
     }
 
-    /// A function that is refused.
+    /// A function that is rejected.
     pub const fn refused(name: &'static str, reason: &'static str) -> Row {
         Row::Refused { name, reason }
     }
@@ -151,7 +151,7 @@ pub(crate) fn is_builtin(function: &'static Function) -> bool {
 }
 
 impl FunctionTable {
-    /// The row that counts for a name. Slow; templates ask once, when they are parsed.
+    /// The row that applies to a name. Slow; used once per name, at parse time.
     pub fn row(&self, name: &str) -> Option<&'static Row> {
         let own = self.tables.iter().rev().flat_map(|table| table.iter());
         own.chain(BUILTINS.iter()).find(|row| row.name() == name)
@@ -177,7 +177,7 @@ impl From<super::value::ChangeError> for FuncError {
 }
 
 impl<'a> Call<'_, 'a> {
-    /// The name the function was called by.
+    /// The name under which the function was called.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -192,15 +192,15 @@ impl<'a> Call<'_, 'a> {
         self.runtime.scope.env.get(name).map(String::as_str)
     }
 
-    /// Takes steps from the budget of this render, for work that grows with the arguments.
+    /// Charges steps to the budget of this render, for work that grows with the arguments.
     ///
     /// # Errors
-    /// If the budget is used up.
+    /// If the budget is exhausted.
     pub fn spend(&mut self, steps: usize) -> Result<(), Limit> {
         self.runtime.spend(steps)
     }
 
-    /// The real content of a text, whatever its taint.
+    /// The real content of a text, regardless of its taint.
     pub fn real<'t>(&self, text: &'t Text<'a>) -> Cow<'t, str> {
         match text.taint() {
             Taint::Clean => Cow::Borrowed(text.stored()),
@@ -212,8 +212,8 @@ impl<'a> Call<'_, 'a> {
         }
     }
 
-    /// The pieces of a text, to be passed on as they are: one for clean and whole texts. Nothing may depend on the content
-    /// of a tainted one; for that there is [`Call::real`].
+    /// The pieces of a text, to be copied unchanged: one for clean and whole texts. Results must not depend on the
+    /// content of a tainted one; use [`Call::real`] for that.
     pub fn segments<'t>(&self, text: &'t Text<'a>) -> Vec<Segment<'t>> {
         match text.taint() {
             Taint::Clean => vec![Segment::Clean(text.stored())],
@@ -222,14 +222,14 @@ impl<'a> Call<'_, 'a> {
         }
     }
 
-    /// Appends a placeholder for a text from the pod. `escaped` says that it stands between double quotes that the
+    /// Appends a placeholder for a text from the pod. `escaped` means that it is between double quotes that the
     /// function writes. Nothing is appended for an empty text.
     pub fn push_placeholder(&mut self, out: &mut String, raw: &str, escaped: bool) {
         self.runtime.push_placeholder(out, raw, escaped);
     }
 
-    /// A text put together from clean pieces and placeholders of this render, such as what
-    /// [`Call::push_placeholder`] and [`Call::printed`] wrote.
+    /// A text assembled from clean pieces and placeholders of this render, such as those written by
+    /// [`Call::push_placeholder`] and [`Call::printed`].
     pub fn mixed(&self, text: String) -> Text<'a> {
         Text::moved(text)
     }
@@ -239,13 +239,13 @@ impl<'a> Call<'_, 'a> {
         Value::String(Text::new(text, from.iter().any(Value::is_tainted)))
     }
 
-    /// What `{{ }}` and `%v` print for a value (`fmt.Sprint`), with placeholders for what came from the pod. A string
-    /// is given back as it is, so a whole one stays whole.
+    /// The output of `{{ }}` and `%v` for a value (`fmt.Sprint`), with placeholders for text from the pod. A string is
+    /// returned unchanged, so a whole one stays whole.
     pub fn printed(&mut self, value: &Value<'a>) -> Text<'a> {
         super::format::printed(self.runtime, value)
     }
 
-    /// The real content of what `%v` prints for a value.
+    /// The real content of the output of `%v` for a value.
     pub fn printed_real(&mut self, value: &Value<'a>) -> String {
         super::format::printed_real(self.runtime, value)
     }

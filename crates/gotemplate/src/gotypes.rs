@@ -1,15 +1,15 @@
 //! The shapes of the Go structs that templates see, as data.
 //!
-//! A template names Go fields (`.Spec.Containers`), a pod is JSON (`spec.containers`), and Go knows what an absent
-//! field is. These tables hold that knowledge once: for templates by Go name, for Istio's own documents by JSON name.
-//! Nothing here reads a value; what a kind means is said where it is evaluated or decoded.
+//! A template uses Go field names (`.Spec.Containers`), a pod is JSON (`spec.containers`), and only Go knows the value
+//! of an absent field. These tables contain that knowledge once: for templates by Go name, for Istio's own documents by
+//! JSON name. Nothing here reads a value; the meaning of a kind is defined where it is evaluated or decoded.
 
 /// A Go struct.
 #[derive(Debug)]
 pub struct Type {
     /// The Go name with its package, such as `v1.PodSpec`.
     pub name: &'static str,
-    /// Whether it is a protobuf message: it has getters that may be called on nil.
+    /// Whether it is a protobuf message, which has getters that may be called on nil.
     pub proto: bool,
     /// Its fields, embedded structs flattened, sorted by Go name.
     pub fields: &'static [Field],
@@ -22,11 +22,11 @@ pub struct Field {
     pub go: &'static str,
     /// The key in JSON, such as `imagePullPolicy`.
     pub json: &'static str,
-    /// What it holds.
+    /// The kind of its values.
     pub kind: Kind,
 }
 
-/// What a field holds.
+/// The kind of a field's values.
 #[derive(Debug)]
 pub enum Kind {
     /// `bool`.
@@ -37,7 +37,7 @@ pub enum Kind {
     Uint,
     /// A floating-point number.
     Float,
-    /// `string`, or a type that is a string underneath.
+    /// `string`, or a type based on it.
     String,
     /// `[]byte`, base64 in JSON.
     Bytes,
@@ -61,7 +61,7 @@ pub enum Kind {
     DoubleValue,
     /// `*wrapperspb.StringValue`.
     StringValue,
-    /// A protobuf enum, its value's name in JSON.
+    /// A protobuf enum, written in JSON as the name of its value.
     Enum(&'static Enum),
     /// A struct by value.
     Struct(&'static Type),
@@ -89,14 +89,14 @@ impl Type {
         fields.binary_search_by(|field| field.go.cmp(name)).ok().and_then(|at| fields.get(at))
     }
 
-    /// The field a protobuf getter such as `GetTracing` reads; `None` for structs that are no messages.
+    /// The field that a protobuf getter such as `GetTracing` reads; `None` for structs that are not messages.
     pub fn field_by_getter(&self, method: &str) -> Option<&'static Field> {
         if self.proto { self.field_by_go(method.strip_prefix("Get")?) } else { None }
     }
 
     /// The field with this JSON key.
     pub fn field_by_json(&self, key: &str) -> Option<&'static Field> {
-        // Most Go names are the key with a capital.
+        // Most Go names are the capitalized key.
         let (first, rest) = key.as_bytes().split_first()?;
         let wanted = (first.to_ascii_uppercase(), rest);
         let likely = self.fields.binary_search_by(|field| match field.go.as_bytes().split_first() {
@@ -109,7 +109,7 @@ impl Type {
 }
 
 impl Kind {
-    /// The struct behind this kind, pointers followed.
+    /// The struct of this kind, with pointers dereferenced.
     pub fn message(&self) -> Option<&'static Type> {
         match self {
             Kind::Struct(ty) => Some(ty),
@@ -118,7 +118,7 @@ impl Kind {
         }
     }
 
-    /// The struct that the elements of a list are.
+    /// The struct type of a list's elements.
     pub fn elements(&self) -> Option<&'static Type> {
         match self {
             Kind::List(kind) => kind.message(),
@@ -128,12 +128,12 @@ impl Kind {
 }
 
 impl Enum {
-    /// The number of a value's name.
+    /// The number of a named value.
     pub fn number(&self, name: &str) -> Option<i32> {
         self.values.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
     }
 
-    /// The first name of a number.
+    /// The first name for a number.
     pub fn value_name(&self, number: i32) -> Option<&'static str> {
         self.values.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
     }

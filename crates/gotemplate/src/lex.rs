@@ -1,15 +1,15 @@
-//! Cuts a template into tokens, as Go's `text/template/parse` does: text, and actions between `{{` and `}}`.
+//! Splits a template into tokens, like Go's `text/template/parse`: text, and actions between `{{` and `}}`.
 
-/// What a token is. The order of Go's token types does not matter here, only whether one is a keyword.
+/// The kind of a token. The order of Go's token types is irrelevant here, only whether a token is a keyword.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The input cannot be cut further; [`Lexed::problem`] says why.
+    /// Tokenization failed; [`Lexed::problem`] has the reason.
     Error,
     Bool,
     /// A single character such as a comma.
     Char,
     CharConstant,
-    /// A complex number, which is refused.
+    /// A complex number, which is rejected.
     Complex,
     Assign,
     Declare,
@@ -97,7 +97,7 @@ pub(super) struct Lexed {
     pub(super) problem: String,
 }
 
-/// Cuts the whole source.
+/// Tokenizes the whole source.
 pub(super) fn lex(source: &str) -> Lexed {
     let mut lexer = Lexer {
         source,
@@ -115,7 +115,7 @@ pub(super) fn lex(source: &str) -> Lexed {
     Lexed { tokens: lexer.tokens, problem }
 }
 
-/// A character as Go's `%#U` writes it.
+/// A character as Go's `%#U` prints it.
 pub(super) fn code_point(character: char) -> String {
     let code = u32::from(character);
     if super::format::is_printable(character) {
@@ -161,7 +161,7 @@ impl<'s> Lexer<'s> {
         Some(character)
     }
 
-    /// Moves over bytes of the current token, counting lines.
+    /// Advances over bytes of the current token, counting lines.
     fn advance(&mut self, bytes: usize) {
         let skipped = self.rest().get(..bytes).unwrap_or_default();
         self.line += skipped.bytes().filter(|byte| *byte == b'\n').count() as u32;
@@ -190,7 +190,7 @@ impl<'s> Lexer<'s> {
         while self.accept(valid) {}
     }
 
-    /// Whether a right delimiter is next, and whether it trims the text after it.
+    /// Whether a right delimiter comes next, and whether it trims the text after it.
     fn right_delim(&self) -> Option<bool> {
         let rest = self.rest();
         if trims_after(rest) && rest.get(MARKER..).is_some_and(|rest| rest.starts_with(RIGHT)) {
@@ -250,7 +250,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// Moves behind a right delimiter without a token.
+    /// Advances past a right delimiter without emitting a token.
     fn close(&mut self, trims: bool) {
         self.advance(RIGHT.len() + if trims { MARKER } else { 0 });
         if trims {
@@ -328,8 +328,8 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// A run of spaces, the first of which is behind us. The last one may belong to a right delimiter; then, if it is
-    /// the only one, that delimiter is read too and the action is over.
+    /// A run of spaces, the first of which was consumed. The last one may belong to a right delimiter; if it is the
+    /// only one, that delimiter is consumed too and the action ends.
     fn space(&mut self) -> bool {
         let mut spaces = 1;
         while self.peek().is_some_and(is_space) {
@@ -466,12 +466,12 @@ fn is_alphanumeric(character: char) -> bool {
     character == '_' || character.is_alphanumeric()
 }
 
-/// Whether what follows a left delimiter is a trim marker.
+/// Whether the text after a left delimiter starts with a trim marker.
 fn trims_before(rest: &str) -> bool {
     rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(SPACES))
 }
 
-/// Whether what precedes a right delimiter is a trim marker.
+/// Whether the text before a right delimiter ends with a trim marker.
 fn trims_after(rest: &str) -> bool {
     rest.strip_prefix(SPACES).is_some_and(|rest| rest.starts_with('-'))
 }

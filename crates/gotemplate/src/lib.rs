@@ -1,4 +1,4 @@
-//! Go's `text/template`, so that templates written for Istio or Helm's kind of tooling render unchanged.
+//! Go's `text/template`, so that templates written for Istio or similar tools render unchanged.
 //!
 //! [`Template::parse`] once, [`Template::render`] per pod. Texts from the pod never become structure: see
 //! [`value::Taint`] and [`Placeholder`].
@@ -10,19 +10,19 @@
 //! let data = serde_json::json!({"name": "mesh"});
 //! let (scope, limits) = (Scope::default(), Limits::default());
 //!
-//! // Data that may be trusted is text like any other.
+//! // Trusted data becomes ordinary text.
 //! let rendered = template.render(&Value::json(&data, false), &scope, &limits)?;
 //! assert_eq!(rendered.text, "hello MESH");
 //!
-//! // Of data that may not there is only a placeholder in the text.
+//! // Untrusted data is represented by a placeholder.
 //! let rendered = template.render(&Value::json(&data, true), &scope, &limits)?;
 //! assert_eq!(rendered.text, "hello \u{E000}0\u{E001}");
 //! assert_eq!(rendered.placeholders[0].raw, "MESH");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In reading order: [`gotypes`] (the shapes of Go structs, as data), [`value`] (what a template computes with), [`funcs`]
-//! (what it can call), [`absent_keys`] (what can be known before there is data).
+//! In reading order: [`gotypes`] (the shapes of Go structs, as data), [`value`] (the values of templates), [`funcs`]
+//! (the functions), [`absent_keys`] (what is known before there is data).
 
 pub mod absent_keys;
 mod ast;
@@ -48,7 +48,7 @@ pub use limits::{Limit, Limits};
 pub use render::{Placeholder, Rendered, STAND_IN, Scope};
 pub use value::Value;
 
-/// A parsed template with everything it defines.
+/// A parsed template with all its definitions.
 #[derive(Debug)]
 pub struct Template {
     name: String,
@@ -57,11 +57,11 @@ pub struct Template {
 }
 
 impl Template {
-    /// Parses a template; functions are looked up now, by name.
+    /// Parses a template; functions are resolved now, by name.
     ///
     /// # Errors
-    /// If Go would refuse the source, if it uses a function that is refused, or if it holds U+E000 or U+E001, which
-    /// mark text from the pod.
+    /// If Go would reject the source, if it uses a rejected function, or if it contains U+E000 or U+E001, which mark
+    /// text from the pod.
     pub fn parse(name: &str, source: &str, functions: &FunctionTable) -> Result<Template, ParseError> {
         if let Some(at) = source.find(['\u{E000}', '\u{E001}']) {
             let at = ast::Span { start: at as u32, end: at as u32 };
@@ -82,28 +82,28 @@ impl Template {
         &self.source
     }
 
-    /// The template for data whose fields agree with `known`, a record of some of them, and whose maps have of `keys` only
-    /// those that are present: it renders the same, sooner. The maps in `known` are empty. Nothing if the template is too
-    /// large for that, or declares variables inside parentheses.
-    pub fn specialise<'a>(
+    /// The template for data whose fields agree with `known`, a record of some of them, and whose maps contain, of
+    /// `keys`, only those that are present: it renders the same output, but faster. The maps in `known` are empty.
+    /// `None` if the template is too large, or declares variables inside parentheses.
+    pub fn specialize<'a>(
         &'a self,
         known: &Value<'a>,
         (keys, present): (&'a Keys, Present),
         scope: &'a Scope,
         limits: &'a Limits,
     ) -> Option<Template> {
-        eval::specialise::specialise(self, known, (keys, present), scope, limits)
+        eval::specialize::specialize(self, known, (keys, present), scope, limits)
     }
 
-    /// The keys it asks maps of its data for.
+    /// The keys that it looks up in maps of its data.
     pub fn keys(&self, of: AbsentKeys) -> Keys {
-        Keys::new(of, eval::specialise::keys(&self.parsed.trees, of))
+        Keys::new(of, eval::specialize::keys(&self.parsed.trees, of))
     }
 
     /// Renders the template over its data.
     ///
     /// # Errors
-    /// If the data does not fit, a function fails or a limit is reached; what was rendered so far is lost.
+    /// If the data does not fit, a function fails or a limit is exceeded; the partial output is discarded.
     pub fn render<'a>(
         &'a self,
         dot: &Value<'a>,

@@ -1,4 +1,4 @@
-//! Builds a template's tree from its tokens, as Go's `text/template/parse` does: same grammar, same complaints.
+//! Builds a template's tree from its tokens, like Go's `text/template/parse`: same grammar, same error messages.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::lex::{Kind, Lexed, Token};
 mod literal;
 mod pipeline;
 
-/// How deep parentheses and control structures may nest; the stack is finite, and people stop far earlier.
+/// The maximum nesting of parentheses and control structures; the stack is finite, and real templates stay far below.
 pub(super) const NESTING: usize = 100;
 
 /// A parsed source.
@@ -20,7 +20,7 @@ pub(super) struct Parsed {
     /// All bodies; `main` is an index into them.
     pub(super) trees: Vec<Tree>,
     pub(super) main: usize,
-    /// Names of variables by their numbers.
+    /// Names of variables by ID.
     pub(super) variables: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn parse(name: &str, source: &str, functions: &FunctionTable) -> Resu
     }
 }
 
-/// Puts the trees into a list and points every `template` action at its tree.
+/// Collects the trees in a list and links every `template` action to its tree.
 fn resolve(name: &str, trees: BTreeMap<String, Vec<Node>>, variables: Vec<String>) -> Parsed {
     let mut trees: Vec<Tree> = trees.into_iter().map(|(name, body)| Tree { name, body }).collect();
     let names: Vec<String> = trees.iter().map(|tree| tree.name.clone()).collect();
@@ -79,7 +79,7 @@ fn point(nodes: &mut [Node], names: &[String]) {
     }
 }
 
-/// What stands where a pipeline may.
+/// The construct that contains a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Context {
     Command,
@@ -105,7 +105,7 @@ impl Context {
     }
 }
 
-/// What the parser reads at the level of text.
+/// An item at the level of text.
 enum Item {
     Node(Node),
     End,
@@ -122,7 +122,7 @@ impl Item {
     }
 }
 
-/// An error is the message; its place is the furthest token that was looked at, as in Go.
+/// An error is the message; its place is the furthest token that was examined, as in Go.
 type Parse<T> = Result<T, String>;
 
 struct Parser<'s> {
@@ -134,7 +134,7 @@ struct Parser<'s> {
     next: usize,
     furthest: usize,
     names: Vec<String>,
-    /// The variables that may be used here.
+    /// The variables in scope.
     scope: Vec<VariableId>,
     trees: BTreeMap<String, Vec<Node>>,
     range_depth: usize,
@@ -250,7 +250,7 @@ impl Parser<'_> {
         self.add(name, body)
     }
 
-    /// A body that sees no variables or loops of what surrounds it.
+    /// A body that does not see variables or loops of its surroundings.
     fn separate_body(&mut self, context: &str) -> Parse<Vec<Node>> {
         let scope = std::mem::replace(&mut self.scope, vec![0]);
         let range_depth = std::mem::take(&mut self.range_depth);
@@ -265,7 +265,7 @@ impl Parser<'_> {
         }
     }
 
-    /// An empty body never replaces another one, and two that are not empty are an error.
+    /// An empty body never replaces another one, and two non-empty ones are an error.
     fn add(&mut self, name: String, body: Vec<Node>) -> Parse<()> {
         match self.trees.get(&name) {
             Some(known) if !self.is_empty(known) => {
@@ -290,11 +290,11 @@ impl Parser<'_> {
         })
     }
 
-    /// Everything up to an `end` or `else`, which is given back.
+    /// Everything up to an `end` or `else`, which is returned.
     fn items(&mut self) -> Parse<(Vec<Node>, Item)> {
         self.nesting += 1;
         if self.nesting > NESTING {
-            return Err(format!("control structures may nest {NESTING} deep"));
+            return Err(format!("control structures may be nested at most {NESTING} deep"));
         }
         let mut body = Vec::new();
         while self.peek_word().kind != Kind::Eof {
@@ -348,7 +348,7 @@ impl Parser<'_> {
             Kind::Break => self.leave("{{break}}", Node::Break)?,
             Kind::Continue => self.leave("{{continue}}", Node::Continue)?,
             Kind::Else => {
-                // `else if` and `else with` leave their second word to whoever asked for the body.
+                // For `else if` and `else with`, the caller consumes the second word.
                 if !matches!(self.peek_word().kind, Kind::If | Kind::With) {
                     self.expect(Kind::RightDelim, "else")?;
                 }

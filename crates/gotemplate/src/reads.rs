@@ -1,19 +1,19 @@
-//! Which values a template asks for, as far as its text says.
+//! Determines which values a template reads, according to its text.
 //!
-//! It is followed where a value goes by name: through variables, `with`, parentheses and `index` with literal keys. What
-//! is computed is not.
+//! Values are tracked by name: through variables, `with`, parentheses and `index` with literal keys, but not through
+//! computations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Template;
 use super::ast::{Command, Expr, ExprKind, Node, Pipe, VariableId};
 
-/// What the values are called in the data of a template.
+/// The name of the values in a template's data.
 const VALUES: &str = "Values";
 
 impl Template {
-    /// The keys of values that the template and what it defines ask for: `[global, proxy, logLevel]`. A map that is
-    /// passed on is there as a whole.
+    /// The keys of values that the template and its definitions read: `[global, proxy, logLevel]`. A map that is passed
+    /// on counts as a whole.
     pub fn values_read(&self) -> BTreeSet<Vec<String>> {
         let mut reader = Reader::default();
         for tree in &self.parsed.trees {
@@ -24,7 +24,7 @@ impl Template {
     }
 }
 
-/// Keys from the values on.
+/// A path of keys below the values.
 type Path = Vec<String>;
 
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Reader {
         }
     }
 
-    /// The values that a pipeline gives, if it is nothing but their name.
+    /// The path of the values that a pipeline yields, if it only names them.
     fn pipe(&mut self, pipe: &Pipe, dot: Option<&Path>) -> Option<Path> {
         let values: Vec<Option<Path>> =
             pipe.commands.iter().map(|command| self.command(command, dot)).collect();
@@ -108,7 +108,7 @@ impl Reader {
             ExprKind::Pipe(pipe) => (self.pipe(pipe, dot), [].as_slice()),
             _ => return None,
         };
-        // However the data got here: `.Values.a`, `$.Values.a`, `.root.Values.a`.
+        // Regardless of the notation: `.Values.a`, `$.Values.a`, `.root.Values.a`.
         let path = match (names.iter().position(|name| name == VALUES), base) {
             (Some(at), _) => names.get(at + 1..).unwrap_or_default().to_vec(),
             (None, Some(base)) => base.into_iter().chain(names.iter().cloned()).collect(),

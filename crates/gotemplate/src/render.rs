@@ -1,4 +1,4 @@
-//! One render: its budget, its placeholders and what came out of it.
+//! One render: its budget, its placeholders and its result.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::limits::{Limit, Limits};
 use super::value::Segment;
 
-/// What a template may see of the world besides its data.
+/// The environment of a template besides its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// The environment variables that the function `env` may read.
@@ -17,29 +17,30 @@ pub struct Scope {
 /// A rendered template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rendered {
-    /// The text; texts from the pod stand in it as `\u{E000}index\u{E001}`.
+    /// The text; texts from the pod are written as `\u{E000}index\u{E001}`.
     pub text: String,
-    /// What the placeholders stand for.
+    /// The values of the placeholders.
     pub placeholders: Vec<Placeholder>,
-    /// Whether anything depends on the content of a text with a [`STAND_IN`].
+    /// Whether the result depends on the content of a text with a [`STAND_IN`].
     pub looked_at_stand_in: bool,
 }
 
-/// A text with this character stands for the texts of several pods: what is rendered with it is true of all of them if
-/// nobody looked at it. A private use character, so that no real text has it but by intent.
+/// A text with this character stands for the texts of several pods: a result is valid for all of them if it does not
+/// depend on the content. A private use character, so that it only occurs in real text on purpose.
 pub const STAND_IN: char = '\u{E0F0}';
 
 /// A text from the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placeholder {
-    /// The text as it came.
+    /// The original text.
     pub raw: String,
-    /// Whether the place is between double quotes that a function wrote.
+    /// Whether the placeholder is between double quotes that a function wrote.
     pub escaped: bool,
 }
 
 impl Placeholder {
-    /// What it stands for in a text that is read as characters: JSON string content between quotes, else as it came.
+    /// Its value in a text that is read as characters: the content of a JSON string between quotes, otherwise
+    /// unchanged.
     pub fn substituted(&self) -> Cow<'_, str> {
         if !self.escaped {
             return Cow::Borrowed(&self.raw);
@@ -50,7 +51,7 @@ impl Placeholder {
     }
 }
 
-/// The state that functions share during a render.
+/// The state shared by functions during a render.
 #[derive(Debug)]
 pub(crate) struct Runtime<'a> {
     pub(crate) scope: &'a Scope,
@@ -71,15 +72,15 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    /// To be called with every text of the pod on whose content something depends.
+    /// Called with every text of the pod on whose content a result depends.
     pub(crate) fn look_at(&self, text: &str) {
-        // What it starts with in UTF-8 is rare.
+        // Its first byte in UTF-8 is rare.
         if text.as_bytes().contains(&0xee) && text.contains(STAND_IN) {
             self.looked_at_stand_in.set(true);
         }
     }
 
-    /// What came of the render.
+    /// Finishes the render.
     pub(crate) fn into_rendered(self, text: String) -> Rendered {
         let looked_at_stand_in = self.looked_at_stand_in.get();
         Rendered { text, placeholders: self.placeholders, looked_at_stand_in }
@@ -100,7 +101,7 @@ impl<'a> Runtime<'a> {
         self.placeholders.push(Placeholder { raw: raw.to_owned(), escaped });
     }
 
-    /// The text with every placeholder replaced by what it stands for.
+    /// The text with every placeholder replaced by its value.
     pub(crate) fn expand(&self, text: &str) -> String {
         let mut real = String::with_capacity(text.len());
         self.for_each_piece(text, |piece| match piece {

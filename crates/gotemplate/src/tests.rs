@@ -1,4 +1,4 @@
-//! The engine against Go's own answers, and what only ours promises: taint, limits, places of errors.
+//! Compares the engine with Go's own answers, and tests what Go does not have: taint, limits, places of errors.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! What a template computes with: Go's values as far as templates can tell them apart.
+//! The values of templates: Go's values, as far as templates can distinguish them.
 //!
-//! JSON is borrowed and looked at lazily; a value that a function made is shared, so copying a value is cheap.
-//! Strings know whether they came from the pod ([`Taint`]). Nothing here prints: see [`super::format`].
+//! JSON is borrowed and examined lazily; values created by functions are shared, so copying a value is cheap. Strings
+//! track whether they came from the pod ([`Taint`]). Nothing here prints: see [`super::format`].
 
 use std::borrow::{Borrow, Cow};
 use std::cell::RefCell;
@@ -20,13 +20,13 @@ use collection::Walk;
 pub use collection::{ChangeError, Elem, List, Map, OwnedList, OwnedMap};
 pub use typed::{Pointer, Special, Struct};
 
-/// How many lists and maps may contain each other before a walk over them gives up.
+/// The maximum nesting of lists and maps before a walk over them gives up.
 pub const DEPTH: usize = 100;
 
 /// A Go value.
 #[derive(Clone, Debug, Default)]
 pub enum Value<'a> {
-    /// No value at all: a key that a map lacks. Prints `<no value>` and all its fields are missing too.
+    /// No value at all: a key that a map lacks. Prints `<no value>`, and all its fields are missing too.
     #[default]
     Missing,
     /// A nil `interface{}`: JSON's null, the constant `nil`.
@@ -37,7 +37,7 @@ pub enum Value<'a> {
     Int(i64, IntType),
     /// An unsigned integer.
     Uint(u64, UintType),
-    /// `float64`; every number of a JSON document is one.
+    /// `float64`; also every number in a JSON document.
     Float(f64),
     /// `string`.
     String(Text<'a>),
@@ -47,17 +47,17 @@ pub enum Value<'a> {
     Map(Map<'a>),
     /// A Go struct of the type tables, or a pointer to one (possibly nil).
     Struct(Struct<'a>),
-    /// A pointer to something that is no struct, such as `*int64` (possibly nil).
+    /// A pointer to something other than a struct, such as `*int64` (possibly nil).
     Pointer(Pointer<'a>),
-    /// A Go type with methods of its own: quantities, durations, wrapped scalars, …
+    /// A Go type with its own methods: quantities, durations, wrapped scalars, …
     Special(Special<'a>),
     /// A value of a protobuf enum.
     Enum(&'static Enum, i32),
-    /// A struct that this program builds field by field: a template's data, a function's result.
+    /// A struct that this crate builds field by field: a template's data, a function's result.
     Record(Rc<Record<'a>>),
 }
 
-/// The signed integer types that are told apart (`%T`, `typeOf`, arguments).
+/// The signed integer types that are distinguished (`%T`, `typeOf`, arguments).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntType {
     /// `int`: constants, lengths.
@@ -68,7 +68,7 @@ pub enum IntType {
     Int64,
 }
 
-/// The unsigned integer types that are told apart.
+/// The unsigned integer types that are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UintType {
     /// `uint8`: a byte of a string.
@@ -82,15 +82,15 @@ pub enum UintType {
 /// Whether a text came from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taint {
-    /// Nothing of it did.
+    /// None of it did.
     Clean,
-    /// All of it did, or was computed from something that did; it is printed as one placeholder.
+    /// All of it did, or was computed from something that did; it is printed as a single placeholder.
     Whole,
-    /// Clean text in which placeholders (`\u{E000}index\u{E001}`) stand for pieces that did.
+    /// Clean text in which placeholders (`\u{E000}index\u{E001}`) stand for tainted parts.
     Mixed,
 }
 
-/// A string and where it came from.
+/// A string with its taint.
 #[derive(Clone, Debug)]
 pub struct Text<'a> {
     text: Cow<'a, str>,
@@ -100,13 +100,13 @@ pub struct Text<'a> {
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment<'t> {
-    /// Written by the administrator or this program.
+    /// Written by the administrator or this crate.
     Clean(&'t str),
     /// From the pod: the real text.
     Tainted(String),
 }
 
-/// A key of a map; equality and order are those of the real text.
+/// A key of a map; equality and order are based on the real text.
 #[derive(Clone, Debug)]
 pub struct Key<'a> {
     /// The real text, without placeholders.
@@ -115,29 +115,29 @@ pub struct Key<'a> {
     pub tainted: bool,
 }
 
-/// A struct built field by field; a field can also stand for a method without arguments.
+/// A struct built field by field; a field can also represent a method without arguments.
 #[derive(Debug)]
 pub struct Record<'a> {
     /// The Go name with its package, such as `inject.SidecarTemplateData`.
     pub name: &'static str,
     /// Fields by Go name.
     pub fields: Vec<(&'static str, Value<'a>)>,
-    /// What printing it gives, if the Go type has a `String` method.
+    /// Its printed form, if the Go type has a `String` method.
     pub printed: Option<Text<'a>>,
 }
 
 impl<'a> Key<'a> {
-    /// A key that this program makes.
+    /// A key created by this crate.
     pub fn clean(text: String) -> Key<'a> {
         Key { text: text.into(), tainted: false }
     }
 }
 
 impl<'a> Text<'a> {
-    /// Text that the administrator or this program wrote.
+    /// Text written by the administrator or this crate.
     pub fn clean(text: impl Into<Cow<'a, str>>) -> Text<'a> {
         let text = text.into();
-        // A clean text that happens to hold placeholder characters must not forge a placeholder.
+        // Clean text that happens to contain placeholder characters must not forge a placeholder.
         let taint = if has_placeholder_characters(&text) { Taint::Whole } else { Taint::Clean };
         Text { text, taint }
     }
@@ -147,30 +147,30 @@ impl<'a> Text<'a> {
         Text { text: text.into(), taint: Taint::Whole }
     }
 
-    /// Clean or whole, as `tainted` says.
+    /// Clean, or whole if `tainted`.
     pub fn new(text: impl Into<Cow<'a, str>>, tainted: bool) -> Text<'a> {
         if tainted { Text::whole(text) } else { Text::clean(text) }
     }
 
-    /// Text whose placeholders were all made by this render: the result of moving parts of such texts around.
+    /// Text whose placeholders were all created by this render: the result of moving parts of such texts around.
     pub(crate) fn moved(text: impl Into<Cow<'a, str>>) -> Text<'a> {
         let text = text.into();
         let taint = if has_placeholder_characters(&text) { Taint::Mixed } else { Taint::Clean };
         Text { text, taint }
     }
 
-    /// The text as it is stored: real for clean and whole texts, with placeholders for mixed ones.
-    /// Code that looks at the content uses [`super::funcs::Call::real`].
+    /// The text as stored: real for clean and whole texts, with placeholders for mixed ones. Code that examines the
+    /// content uses [`super::funcs::Call::real`].
     pub fn stored(&self) -> &str {
         &self.text
     }
 
-    /// The stored text, without a copy where possible.
+    /// The stored text, without copying if possible.
     pub fn into_stored(self) -> Cow<'a, str> {
         self.text
     }
 
-    /// Where it came from.
+    /// Its taint.
     pub fn taint(&self) -> Taint {
         self.taint
     }
@@ -180,7 +180,7 @@ impl<'a> Text<'a> {
         self.taint != Taint::Clean
     }
 
-    /// Whether it has no bytes; right for mixed texts too, as a placeholder is never made for nothing.
+    /// Whether it is empty; correct for mixed texts too, because a placeholder is never empty.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
@@ -240,7 +240,7 @@ impl<'a> Value<'a> {
         Value::list_of(Elem::Any, items)
     }
 
-    /// A slice of some type.
+    /// A slice of a given type.
     pub fn list_of(of: Elem, items: Vec<Value<'a>>) -> Value<'a> {
         Value::List(List::Owned(Rc::new(OwnedList { items, of })))
     }
@@ -250,7 +250,7 @@ impl<'a> Value<'a> {
         Value::map_of(Elem::Any, entries)
     }
 
-    /// A map of some type.
+    /// A map of a given type.
     pub fn map_of(of: Elem, entries: BTreeMap<Key<'a>, Value<'a>>) -> Value<'a> {
         Value::Map(Map::Owned(Rc::new(OwnedMap { entries: RefCell::new(entries), of })))
     }
@@ -284,7 +284,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Owned JSON decoded into an `interface{}`, such as what a function parsed.
+    /// Owned JSON decoded into an `interface{}`, for example the result of a function.
     pub fn from_json(json: Json, tainted: bool) -> Value<'a> {
         match json {
             Json::Null => Value::Nil,
@@ -318,7 +318,7 @@ impl<'a> Value<'a> {
         if let Value::Map(map) = self { Some(map) } else { None }
     }
 
-    /// Whether `if` takes it for true (Go's `isTrue`).
+    /// Whether `if` considers it true (Go's `isTrue`).
     pub fn is_true(&self) -> bool {
         match self {
             Value::Missing | Value::Nil => false,
@@ -337,7 +337,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether any string in it came from the pod. What nests too deep to look at counts as tainted.
+    /// Whether any string in it came from the pod. Values that are nested too deeply count as tainted.
     pub fn is_tainted(&self) -> bool {
         match self {
             Value::String(text) => text.is_tainted(),
@@ -373,7 +373,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The name of its Go type, such as `map[string]interface {}`; `nil` has none and gives `<nil>`.
+    /// The name of its Go type, such as `map[string]interface {}`; `<nil>` for `nil`, which has none.
     pub fn type_name(&self) -> Cow<'static, str> {
         match self {
             Value::Missing | Value::Nil => "<nil>".into(),
@@ -399,7 +399,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The name of its Go kind, such as `map`, `slice`, `ptr`; `nil` gives `invalid`.
+    /// The name of its Go kind, such as `map`, `slice`, `ptr`; `invalid` for `nil`.
     pub fn kind_name(&self) -> &'static str {
         match self {
             Value::Missing | Value::Nil => "invalid",
@@ -429,8 +429,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Whether a text holds U+E000 or U+E001.
+/// Whether a text contains U+E000 or U+E001.
 pub(crate) fn has_placeholder_characters(text: &str) -> bool {
-    // Both start with this byte in UTF-8, and almost no text has it: looking for it is cheaper than decoding.
+    // Both start with this byte in UTF-8, which is rare: searching for it is cheaper than decoding.
     text.as_bytes().contains(&0xee) && text.contains(['\u{E000}', '\u{E001}'])
 }

@@ -1,8 +1,8 @@
-//! The whole configuration as one immutable snapshot: parsed whole or refused whole.
+//! The whole configuration as one immutable snapshot: accepted or rejected as a whole.
 //!
-//! A [`Mesh`] comes from a bundle (one document) or from the three texts of Istio's ConfigMaps. Requests share it in an
-//! `Arc`; nothing changes in it, and its hash tells two configurations apart. Nothing here reads a file, the
-//! environment or the cluster.
+//! A [`Mesh`] is parsed from a bundle (one document) or from the three texts of Istio's ConfigMaps. Requests share it
+//! in an `Arc`; it never changes, and its hash identifies it. Nothing here reads a file, the environment or the
+//! cluster.
 
 mod bundle;
 mod decode;
@@ -37,12 +37,12 @@ pub use selector::{Operator, Requirement, Selector};
 
 use crate::overlay::OverlayCache;
 use crate::quirks::{Quirk, Quirks};
-use crate::specialised::Specialised;
+use crate::specialized::Specialized;
 use decode::{At, Decoder, Duplicates};
 use gotemplate::Scope;
 use kubernetes_yaml as yaml;
 
-/// A text and what it is called in errors.
+/// A text and its name for errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// The file or the ConfigMap key.
@@ -51,7 +51,7 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
-/// One immutable snapshot of the configuration. Its `Debug` form names it and shows nothing of what is in it.
+/// One immutable snapshot of the configuration. Its `Debug` output names it and shows none of its content.
 pub struct Mesh {
     installation: Installation,
     quirks: Quirks,
@@ -63,22 +63,22 @@ pub struct Mesh {
     scope: Scope,
     overlays: OverlayCache,
     revision_tags: Vec<String>,
-    specialised: Specialised,
+    specialized: Specialized,
     unasked: [OnceLock<Option<Value>>; 2],
 }
 
-/// What a configuration says beside the injector's configuration, the values and MeshConfig.
+/// The parts of a configuration besides the injector's configuration, the values and MeshConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
-    /// The revision this injector is responsible for, a DNS label.
+    /// The revision that this injector handles, a DNS label.
     pub revision: String,
-    /// Whose behaviour is wanted where Istio's is questionable.
+    /// The compatibility mode.
     pub compat: Compat,
-    /// What kind of cluster it is.
+    /// The cluster platform.
     pub platform: Platform,
     /// Whether proxies run as native sidecars.
     pub native_sidecars: NativeSidecars,
-    /// The compliance policy proxies are told, such as `fips-140-2`; empty for none.
+    /// The compliance policy passed to the proxies, such as `fips-140-2`; empty for none.
     pub compliance_policy: String,
     /// Known nodes.
     pub nodes: Nodes,
@@ -86,60 +86,60 @@ pub struct Installation {
     pub proxy_configs: ProxyConfigs,
     /// Known namespaces, by name.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// What the template function `env` may see.
+    /// Variables visible to the template function `env`.
     pub env: BTreeMap<String, String>,
-    /// Where templates, values and the policy come from when they are not given.
+    /// The source of templates, values and policy if they are not given.
     pub absent: Absent,
 }
 
-/// Whose behaviour is wanted where Istio's is questionable.
+/// Whether known bugs of Istio are fixed or reproduced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compat {
-    /// Ours: safer or clearer, documented.
+    /// Safer or clearer than Istio, with documented differences.
     #[default]
     Outrigger,
-    /// Istio's: every deviation in what is injected is off.
+    /// Same as Istio: every difference in the injected content is disabled.
     Istio,
 }
 
-/// What kind of cluster it is.
+/// The platform of the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Platform {
-    /// Nothing special.
+    /// Plain Kubernetes.
     #[default]
     Kubernetes,
-    /// OpenShift, which gives each namespace its range of user IDs.
+    /// OpenShift, which assigns each namespace its range of user IDs.
     OpenShift,
 }
 
 /// Whether proxies run as native sidecars (init containers that keep running).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NativeSidecars {
-    /// As the nodes' versions allow.
+    /// If the nodes' versions allow it.
     #[default]
     Auto,
-    /// Unless a pod says otherwise.
+    /// Unless a pod opts out.
     Enabled,
-    /// Unless a pod says otherwise, not.
+    /// Only if a pod opts in.
     Disabled,
 }
 
-/// Where templates, values and the policy come from when they are not given.
+/// The source of templates, values and policy if they are not given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Absent {
     /// From the embedded defaults.
     #[default]
     Embedded,
-    /// They are absent, as in Istio: its chart writes all of them into its ConfigMaps.
+    /// None: they are absent, as in Istio, whose chart writes all of them into its ConfigMaps.
     AsInIstio,
 }
 
 impl<'a> Source<'a> {
-    /// The text, unless there is nothing in it but blanks, comments and the marks of documents: one of Istio's texts that is
-    /// empty is more often lost, or half written, than meant.
+    /// Returns the text unless it contains only blanks, comments and document markers: an empty text of Istio's is more
+    /// likely lost, or half written, than intended.
     ///
     /// # Errors
-    /// That it is empty.
+    /// If the text is empty.
     pub fn given(self) -> Result<Source<'a>, ConfigError> {
         let says_nothing = |line: &str| {
             let line = line.trim();
@@ -154,19 +154,18 @@ impl<'a> Source<'a> {
 }
 
 impl Mesh {
-    /// The embedded configuration: what the smallest bundle says.
+    /// The embedded configuration: that of the smallest bundle.
     ///
     /// # Errors
-    /// None that a test would not have found.
+    /// None; tests verify that it parses.
     pub fn embedded() -> Result<Mesh, ConfigError> {
         Mesh::from_bundle(Source { name: "embedded defaults", text: bundle::SMALLEST }).map(|(mesh, _)| mesh)
     }
 
-    /// Parses a bundle. What it does not say comes from the embedded configuration; what it is, `apiVersion` and `kind`, it
-    /// has to say.
+    /// Parses a bundle. Absent parts come from the embedded configuration; `apiVersion` and `kind` are required.
     ///
     /// # Errors
-    /// All problems of the text, each with its place and what would be accepted.
+    /// All problems of the text, each with its place and the expected values.
     pub fn from_bundle(source: Source<'_>) -> Result<(Mesh, Vec<Warning>), ConfigError> {
         Mesh::from_bundle_by(source, Compat::quirks)
     }
@@ -200,11 +199,11 @@ impl Mesh {
         Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), decoder.warnings))
     }
 
-    /// Parses the three texts of Istio's ConfigMaps as they are: keys `config` and `values` of the injector's, key `mesh` of
-    /// the mesh's. A warning's path begins with the name of its text.
+    /// Parses the three texts of Istio's ConfigMaps unchanged: keys `config` and `values` of the injector's, key `mesh`
+    /// of the mesh's. A warning's path starts with the name of its text.
     ///
     /// # Errors
-    /// All problems of the three texts, each with its place and what would be accepted.
+    /// All problems of the three texts, each with its place and the expected values.
     pub fn from_config_map(
         config: Source<'_>,
         values: Source<'_>,
@@ -231,7 +230,7 @@ impl Mesh {
         }
     }
 
-    /// The snapshot with the ProxyConfig resources of a cluster added; one of a name that is there already replaces it.
+    /// The snapshot with a cluster's ProxyConfig resources added; an existing one of the same name is replaced.
     #[must_use]
     pub fn with_proxy_configs(mut self, resources: impl IntoIterator<Item = ProxyConfigResource>) -> Mesh {
         let own = self.installation.proxy_configs.iter().cloned();
@@ -245,8 +244,8 @@ impl Mesh {
         self
     }
 
-    /// The keys of values that a template asks for and that the embedded defaults have, but not these values; those of
-    /// whole sections first.
+    /// The keys of values that a template reads and that the embedded defaults have, but these values lack; those of
+    /// entirely missing sections first.
     pub fn values_lacking(&self, template: &str) -> Vec<String> {
         self.injector
             .templates
@@ -255,17 +254,19 @@ impl Mesh {
             .unwrap_or_default()
     }
 
-    /// A bundle that says what the embedded configuration is, with comments.
+    /// The bundle of the embedded configuration, with comments.
     pub fn default_bundle() -> &'static str {
         include_str!("config/defaults/bundle.yaml")
     }
 
-    /// Complete values, as a request was once rendered with, as a bundle has to give them: defaults they lack are nulls.
+    /// Converts the complete values of a past rendering to those that a bundle has to give: defaults that they lack
+    /// become nulls.
     pub fn values_to_give(complete: &Value) -> Value {
         values::under(values::defaults(), complete)
     }
 
-    /// A complete MeshConfig in canonical protojson, as a bundle has to give it: zero values it lacks are written out.
+    /// Converts a complete MeshConfig in canonical protojson to the form that a bundle has to give: absent zero values
+    /// are written out.
     pub fn mesh_config_to_give(complete: &Value) -> Value {
         effective::mesh_under_defaults(complete)
     }
@@ -280,22 +281,22 @@ impl Mesh {
         self.effective.clone()
     }
 
-    /// The revision this injector is responsible for.
+    /// The revision that this injector handles.
     pub fn revision(&self) -> &str {
         &self.installation.revision
     }
 
-    /// The revision tags that point to this injector, as the values say.
+    /// The revision tags that point to this injector, according to the values.
     pub fn revision_tags(&self) -> &[String] {
         &self.revision_tags
     }
 
-    /// When pods are injected, and with what.
+    /// Which pods are injected, and with which templates.
     pub fn injector(&self) -> &Injector {
         &self.injector
     }
 
-    /// The values templates see: a map.
+    /// The values that templates see: a map.
     pub fn values(&self) -> &Value {
         &self.values
     }
@@ -306,12 +307,12 @@ impl Mesh {
         (!found.is_null()).then_some(found)
     }
 
-    /// MeshConfig as protojson, Istio's defaults filled in.
+    /// MeshConfig as protojson, with Istio's defaults filled in.
     pub fn mesh_config(&self) -> &Value {
         &self.mesh_config
     }
 
-    /// Whose behaviour is wanted where Istio's is questionable.
+    /// The compatibility mode.
     pub fn compat(&self) -> Compat {
         self.installation.compat
     }
@@ -326,7 +327,7 @@ impl Mesh {
         self.quirks.contains(quirk)
     }
 
-    /// What kind of cluster it is.
+    /// The cluster platform.
     pub fn platform(&self) -> Platform {
         self.installation.platform
     }
@@ -336,7 +337,7 @@ impl Mesh {
         self.installation.native_sidecars
     }
 
-    /// The compliance policy proxies are told; empty for none.
+    /// The compliance policy passed to the proxies; empty for none.
     pub fn compliance_policy(&self) -> &str {
         &self.installation.compliance_policy
     }
@@ -356,34 +357,34 @@ impl Mesh {
         &self.installation.namespaces
     }
 
-    /// The namespace of this name, if it is known.
+    /// The namespace with this name, if known.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.installation.namespaces.get(name)
     }
 
-    /// What templates may see of the world besides their data.
+    /// The environment of templates besides their data.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// The parsed overlays of this configuration's templates, by rendered text.
+    /// The cache of parsed overlays for this configuration's templates.
     pub fn overlays(&self) -> &OverlayCache {
         &self.overlays
     }
 
-    /// This configuration's templates with all decided that it decides.
-    pub fn specialised(&self) -> &Specialised {
-        &self.specialised
+    /// This configuration's specialized templates.
+    pub fn specialized(&self) -> &Specialized {
+        &self.specialized
     }
 
-    /// What the default templates make of a pod that asks for nothing, with or without native sidecars; made once.
+    /// The output of the default templates for a pod without requests, with or without native sidecars; computed once.
     pub fn unasked(&self, native: bool, make: impl FnOnce() -> Option<Value>) -> Option<&Value> {
         let [classic, native_place] = &self.unasked;
         let place = if native { native_place } else { classic };
         place.get_or_init(make).as_ref()
     }
 
-    /// What the template function `env` may see.
+    /// Variables visible to the template function `env`.
     pub fn env(&self) -> &BTreeMap<String, String> {
         &self.installation.env
     }
@@ -405,7 +406,7 @@ impl Mesh {
         let overlays = OverlayCache::default();
         let tags = values.get("revisionTags").and_then(Value::as_array).into_iter().flatten();
         let revision_tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
-        let specialised = Specialised::new(&injector.injector.templates);
+        let specialized = Specialized::new(&injector.injector.templates);
         Mesh {
             installation,
             quirks,
@@ -417,7 +418,7 @@ impl Mesh {
             scope,
             overlays,
             revision_tags,
-            specialised,
+            specialized,
             unasked: Default::default(),
         }
     }
@@ -450,7 +451,7 @@ impl Default for Installation {
 }
 
 impl Compat {
-    /// The word that stands for it in a bundle.
+    /// Its value in a bundle.
     pub fn as_str(self) -> &'static str {
         match self {
             Compat::Outrigger => "outrigger",
@@ -468,7 +469,7 @@ impl Compat {
 }
 
 impl Platform {
-    /// The word that stands for it in a bundle.
+    /// Its value in a bundle.
     pub fn as_str(self) -> &'static str {
         match self {
             Platform::Kubernetes => "",
@@ -478,7 +479,7 @@ impl Platform {
 }
 
 impl NativeSidecars {
-    /// The word that stands for it in a bundle.
+    /// Its value in a bundle.
     pub fn as_str(self) -> &'static str {
         match self {
             NativeSidecars::Auto => "auto",
@@ -488,7 +489,7 @@ impl NativeSidecars {
     }
 }
 
-/// Reads one of Istio's texts, as sigs.k8s.io/yaml does: of several documents the first counts.
+/// Parses one of Istio's texts, like sigs.k8s.io/yaml: only the first of several documents is read.
 fn read_text<T>(
     source: Source<'_>,
     problems: &mut Vec<Problem>,
@@ -526,7 +527,7 @@ fn null_node() -> yaml::Node {
     yaml::Node { mark: yaml::Mark { line: 1, column: 1, offset: 0 }, kind }
 }
 
-/// In the order of the document; several at one place in the order they were found.
+/// Sorts by position in the document; several problems at one place stay in the order in which they were found.
 fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.place);
     problems.dedup();

@@ -1,12 +1,13 @@
-//! A doorkeeper for caches, as in TinyLFU: what was met before, remembered by its hash. What comes once is not worth keeping.
+//! A doorkeeper for caches, as in TinyLFU: remembers hashes of keys, because a key that is seen once is not worth
+//! caching.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Which keys were met lately, in a bounded number of places. To be mistaken costs a key its place or gives it one too
-/// early.
+/// The recently seen keys, in a bounded number of slots. A collision evicts a key, or admits one too early; both are
+/// harmless.
 #[derive(Debug)]
 pub(crate) struct Doorkeeper {
     hasher: RandomState,
@@ -14,12 +15,12 @@ pub(crate) struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// Room for so many keys.
+    /// A doorkeeper with the given number of slots.
     pub(crate) fn new(places: usize) -> Doorkeeper {
         Doorkeeper { hasher: RandomState::new(), hashes: (0..places).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Notes a key, and says whether it was noted before.
+    /// Records a key, and returns whether it was seen before.
     pub(crate) fn again(&self, key: impl Hash) -> bool {
         let hash = self.hasher.hash_one(key);
         let place = (hash as usize).checked_rem(self.hashes.len()).and_then(|place| self.hashes.get(place));

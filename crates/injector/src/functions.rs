@@ -1,7 +1,7 @@
-//! The functions that Istio's injector adds to sprig's; they win over sprig's of the same name.
+//! The functions that Istio's injector adds to sprig's, and which override sprig's of the same name.
 //!
-//! Their signatures are Istio's (`createInjectionFuncmap`): a `map[string]string` where sprig has a map of anything,
-//! and so on. The engine checks them.
+//! Their signatures are Istio's (`createInjectionFuncmap`): a `map[string]string` where sprig accepts any map, and so
+//! on. The engine checks them.
 
 use argument::{Outcome, bounded, computed, int, map, real, text, value};
 use gotemplate::funcs::sprig::{self, argument, dicts, json};
@@ -13,7 +13,7 @@ mod pod;
 
 use Param::{Any, Int, Named, String as Str, StringMap};
 
-/// Everything a template written for Istio may call: Go's builtins, sprig's functions and Istio's.
+/// Every function available to a template written for Istio: Go's builtins, sprig's functions and Istio's.
 pub static FUNCTIONS: FunctionTable = FunctionTable { tables: &TABLES };
 
 /// Istio's own functions.
@@ -84,7 +84,7 @@ const TABLES: [&[Row]; sprig::GROUPS.len() + 1] = {
     let mut tables = [ROWS; sprig::GROUPS.len() + 1];
     let mut at = 0;
     while at < sprig::GROUPS.len() {
-        #[allow(clippy::indexing_slicing, reason = "checked when it is compiled")]
+        #[allow(clippy::indexing_slicing, reason = "checked at compile time")]
         {
             tables[at] = sprig::GROUPS[at];
         }
@@ -97,7 +97,7 @@ fn same<'a>(_: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(value(args, 0)?.clone())
 }
 
-/// Keys and values in turn; a last key without a value gets an empty one.
+/// Keys and values alternate; a last key without a value gets an empty one.
 fn strdict<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut entries = std::collections::BTreeMap::new();
     for pair in args.chunks(2) {
@@ -108,7 +108,7 @@ fn strdict<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(Value::map_of(Elem::String, entries))
 }
 
-/// All maps in one; later ones win. No maps give a nil map.
+/// Merges all maps; later ones win. Without maps, the result is a nil map.
 fn merge_maps<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     if args.is_empty() {
         let nil = Map::Json { entries: None, of: &gotemplate::gotypes::Kind::String, tainted: false };
@@ -117,7 +117,7 @@ fn merge_maps<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut merged = std::collections::BTreeMap::new();
     for at in 0..args.len() {
         for (key, value) in dicts::entries(call, map(args, at)?)? {
-            // An equal key that is already there would stay, and with it the taint of the overwritten entry.
+            // An equal key that already exists would be kept, and with it the taint of the overwritten entry.
             merged.remove(&key);
             merged.insert(key, value);
         }
@@ -129,7 +129,8 @@ fn merge_maps<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
 fn indent<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let source = text(args, 1)?;
     let width = usize::try_from(int(args, 0)?.unsigned_abs()).unwrap_or(usize::MAX);
-    // The lines inside a text from the pod are put into a scalar later, so only what the template wrote is indented.
+    // The lines inside a text from the pod are substituted into a scalar later, so only what the template wrote is
+    // indented.
     let stored = source.stored();
     if source.taint() == gotemplate::value::Taint::Whole || !stored.contains('\n') {
         return Ok(value(args, 1)?.clone());

@@ -1,6 +1,6 @@
-//! The shapes of Kubernetes' Go structs, as data; [`gotemplate::gotypes`] says what a shape is.
+//! The shapes of Kubernetes' Go structs, as data; see [`gotemplate::gotypes`] for the definition of a shape.
 //!
-//! Nothing here reads a value; what a kind means is said where it is evaluated or decoded.
+//! Nothing here reads a value; the meaning of a kind is defined where it is evaluated or decoded.
 
 use gotemplate::gotypes::Type;
 
@@ -15,23 +15,23 @@ pub use kubernetes::{
 };
 pub use unions::UNIONS;
 
-/// Whether an integer field of one of Kubernetes' structs has 64 bits, alone or in a list; all others have 32.
+/// Whether an integer field of a Kubernetes struct has 64 bits, alone or in a list; all others have 32.
 pub(crate) fn is_wide(ty: &str, json: &str) -> bool {
     kubernetes::KUBERNETES_WIDE.contains(&(ty, json))
 }
 
-/// Fields of a struct of which a document has one at most.
+/// Fields of a struct of which a document may have only one.
 #[derive(Debug)]
 pub struct Union {
     /// The struct's Go name with its package, such as `v1.Volume`.
     pub of: &'static str,
-    /// The key of the field that says which one it is, where there is such a field.
+    /// The key of the field that names the chosen member, if there is one.
     pub discriminator: Option<&'static str>,
     /// The keys of the members, sorted.
     pub members: &'static [&'static str],
 }
 
-/// The union among the fields of a struct, if there is one.
+/// The union among the fields of a struct, if any.
 pub fn union_of(ty: &Type) -> Option<&'static Union> {
     UNIONS.iter().find(|union| union.of == ty.name)
 }

@@ -1,7 +1,7 @@
-//! The engine: from a pod to the patch that gives it a proxy, or to the reason why not.
+//! The injection pipeline: from a pod to the patch that adds a proxy, or to the reason for skipping it.
 //!
-//! [`run`] is the whole pipeline, one line a step; webhook, manual injection, tests and benches all call it. It is pure:
-//! the same configuration, request and facts give the same answer, and nothing is read from anywhere else.
+//! [`run`] is the whole pipeline, one line per step; the webhook, manual injection, tests and benchmarks all call it.
+//! It is pure: the same configuration, request and facts give the same result, and nothing else is read.
 
 use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
 
@@ -12,7 +12,7 @@ use self::{
     decode::Undecodable,
     openshift::ProxyIds,
     post::PostContext,
-    reinject::Earlier,
+    reinject::PreviousInjection,
     warning::Warning,
 };
 use crate::{
@@ -33,7 +33,6 @@ pub mod decision;
 pub mod decode;
 pub mod image;
 pub mod limits;
-pub mod made;
 pub mod manual;
 pub mod native;
 pub mod openshift;
@@ -49,6 +48,7 @@ mod request;
 mod same_name;
 pub mod scan;
 mod scraping;
+pub mod template_containers;
 mod unions;
 mod user_volumes;
 pub mod warning;
@@ -62,18 +62,18 @@ pub use outcome::{Injection, Outcome, Refusal, Skip};
 pub use privileges::Privilege;
 pub use request::{Facts, PodRequest, Rules, Selection};
 
-/// The largest patch that is sent, in bytes: an object that large does not fit into etcd anyway (reliability I-16).
+/// The largest patch that is sent, in bytes: a larger object does not fit into etcd anyway (reliability I-16).
 const PATCH_LIMIT: usize = 2 << 20;
 
-/// What Istio calls a cluster without a name.
+/// Istio's name for a cluster without a name.
 const DEFAULT_CLUSTER: &str = "Kubernetes";
 
 static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
 
-/// A place, what must be there if anything is, and the sentence if it is not.
+/// A path, a predicate for its value if present, and the message if the predicate fails.
 type Shape = (&'static [&'static str], fn(&Value) -> bool, &'static str);
 
-/// What every pod is before anything else is: an API server has seen to it, a manifest may be anything.
+/// The shape that the pipeline relies on: an API server has checked it, but a manifest may contain anything.
 const SHAPES: [Shape; 7] = [
     (&["metadata"], Value::is_object, "metadata is not an object"),
     (&["metadata", "labels"], Value::is_object, "metadata.labels is not an object"),
@@ -84,15 +84,15 @@ const SHAPES: [Shape; 7] = [
     (&["spec", "volumes"], Value::is_array, "spec.volumes is not a list"),
 ];
 
-/// Injects one pod, or says why not.
+/// Injects one pod, or returns the reason for skipping it.
 ///
 /// # Errors
-/// When the pod may not be created as it is: see [`Refusal`].
+/// If the pod may not be created as it is: see [`Refusal`].
 pub fn run(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Result<Outcome, Refusal> {
     run_by(Rules::Configured, mesh, request, facts)
 }
 
-/// [`run`], by rules that need not be all the configured ones.
+/// [`run`], with rules that may be a subset of the configured ones.
 ///
 /// # Errors
 /// As [`run`].
@@ -110,23 +110,24 @@ pub fn run_by(
     warnings.extend(annotation::without_effect(received, |revision| is_own_revision(mesh, revision)));
     if !decision.inject {
         warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
-        // Istio's kube-inject reads the ProxyConfig of every pod but those on the host's network (`IntoObject`).
+        // Istio's kube-inject reads the ProxyConfig of every pod except those on the host's network (`IntoObject`).
         if rules == Rules::TemplatesOnly && decision.reason != Reason::HostNetwork {
             effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
         }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
-    let respelt = check_annotations(mesh, received, &mut warnings)?;
+    let respelled = check_annotations(mesh, received, &mut warnings)?;
     let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
     let mut pod = working_copy(received, namespace);
     let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
     let changed = in_openshift && openshift::drop_application_user(&mut pod);
-    // The working copy becomes the merged pod; what the user wrote is looked up in the pod as it was received.
+    // The working copy becomes the merged pod; the user's own settings are looked up in the pod as received.
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
-    let mut earlier = Earlier::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
+    let mut earlier =
+        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
     let status_port = post::status_port(received, &mesh_config, mesh.quirks());
     let native_by_default = native::detected(
         mesh.native_sidecars(),
@@ -134,9 +135,9 @@ pub fn run_by(
         node_name(received),
     );
     let templates = render::select(rules, mesh, received)?;
-    let render = |earlier: &Earlier| {
+    let render = |earlier: &PreviousInjection| {
         let mut stripped = earlier.strip(&pod, status_port, mesh.quirks());
-        respell(&mut stripped, &respelt);
+        respell(&mut stripped, &respelled);
         let view = render::View {
             pod: &stripped,
             workload: request.workload.as_ref(),
@@ -164,7 +165,7 @@ pub fn run_by(
     let native =
         native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
     let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
-    let laid = overlay::lay_over(pod, overlays, native, Some(own), &mut warnings)?;
+    let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings)?;
     let made = laid.made;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
     let input = overrides::Input {
@@ -198,7 +199,7 @@ pub fn run_by(
         quirks: mesh.quirks(),
     };
     warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
-    warnings.extend(conflict::images_left_auto(&merged, "no template that is used makes it"));
+    warnings.extend(conflict::images_left_auto(&merged, "none of the templates used creates it"));
     let proxy = conflict::Proxy {
         made: &made,
         interception_mode: mode,
@@ -206,7 +207,7 @@ pub fn run_by(
         ids: proxy_ids(mesh, &request.path_env, facts),
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
-    // What the pod would have without asking for anything, to tell what it asks for.
+    // The ProxyConfig that the pod would have without its annotation, to detect what it changes.
     let configured = match annotated(received) {
         Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,
         None => &proxy_config,
@@ -242,8 +243,8 @@ pub fn run_by(
     Ok(Outcome::Injected(Box::new(injection)))
 }
 
-/// Whether a pod stays as it is whatever templates are there, and why: [`run`] as far as that, for a pod of which no more is
-/// known than its [`outline`](limits::outline).
+/// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`], for a pod of which only
+/// the [`outline`](limits::outline) is known.
 pub fn leaves_alone(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
     check_shape(&request.pod).ok()?;
     let mut decision = decide(Rules::Configured, mesh, &request.pod, namespace(request), facts);
@@ -281,7 +282,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts
     decision::decide(pod, namespace, &input)
 }
 
-/// Checks every annotation that is read; gives the values that templates are to see in another spelling.
+/// Validates every annotation that is read; returns the values that templates see in a different spelling.
 fn check_annotations(
     mesh: &Mesh,
     pod: &Value,
@@ -300,18 +301,18 @@ fn check_annotations(
             ignored.replace(annotation.ignored);
             Ok(())
         }
-        // The offence names the annotation already.
+        // The offence already names the annotation.
         Err(error) => Err(error.offences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")),
     };
     let accepted = annotation::check(map("annotations"), map("labels"), mesh.quirks(), &proxy_config)
         .map_err(Refusal::Annotations)?;
     warnings.extend(ignored.take().iter().map(|offence| {
-        // Kubernetes advises 120 characters, so nothing is said twice.
+        // Kubernetes recommends at most 120 characters, so nothing is repeated.
         let message = format!("{}: {offence}", names::ANNOTATION_PROXY_CONFIG);
         Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
     }));
     warnings.extend(accepted.warnings);
-    Ok(accepted.respelt)
+    Ok(accepted.respelled)
 }
 
 /// The pod's own ProxyConfig.
@@ -319,7 +320,8 @@ fn annotated(pod: &Value) -> Option<&str> {
     pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG)
 }
 
-/// Mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed when only the mesh speaks.
+/// Combines mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed if only the
+/// mesh's applies.
 fn effective_proxy_config<'m>(
     rules: Rules,
     mesh: &'m Mesh,
@@ -335,15 +337,15 @@ fn effective_proxy_config<'m>(
     }
     let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
     let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
-    // Istio's kube-inject has no resources of the cluster.
+    // Istio's kube-inject has no access to the cluster's resources.
     let none = ProxyConfigs::default();
     let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
     proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
 }
 
-/// MeshConfig as what follows the templates reads it. Istio's kube-inject puts the pod's ProxyConfig into it (`IntoObject`):
-/// metrics and probes then go to the status port of that.
+/// MeshConfig for the steps after the templates. Istio's kube-inject inserts the pod's ProxyConfig (`IntoObject`):
+/// metrics and probes then use that one's status port.
 fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &Value) -> Cow<'m, Value> {
     let mut mesh_config = Cow::Borrowed(mesh.mesh_config());
     if rules == Rules::TemplatesOnly
@@ -355,12 +357,12 @@ fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &
     mesh_config
 }
 
-/// Gives the templates the accepted spelling of a value (a list without blanks, say); what is to count as not set is taken
-/// away.
-fn respell(pod: &mut Cow<'_, Value>, respelt: &BTreeMap<&'static str, String>) {
-    if !respelt.is_empty() {
+/// Gives the templates the normalized spelling of a value (such as a list without blanks); values that count as unset
+/// are removed.
+fn respell(pod: &mut Cow<'_, Value>, respelled: &BTreeMap<&'static str, String>) {
+    if !respelled.is_empty() {
         let annotations = pod::annotations_mut(pod.to_mut());
-        for (key, value) in respelt {
+        for (key, value) in respelled {
             match value.as_str() {
                 "" => annotations.remove(*key),
                 value => annotations.insert((*key).to_owned(), Value::String(value.to_owned())),
@@ -389,11 +391,11 @@ fn doubtful(offence: &annotation::Offence) -> Warning {
     Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
 }
 
-/// How many of them are named: an API server passes on a few warnings only.
+/// The maximum number named: an API server passes on only a few warnings.
 const MOST_UNION_WARNINGS: usize = 8;
 
-/// What an API server will refuse because two kinds were chosen: by user and template, as Istio leaves it, or by a template
-/// for some pods only, which no sample showed.
+/// Members of a union that an API server will reject because two were chosen: one by the user and one by a template, as
+/// Istio leaves it, or two by a template for some pods only, which no sample detected.
 fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
     let merged = unions::offences(merged);
     if merged.is_empty() {
@@ -404,7 +406,7 @@ fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
     new.map(|offence| Warning::new("SEVERAL_OF_ONE", offence.to_string())).collect()
 }
 
-/// The nodes a pod can come to, if they are known: those of a remote cluster, which the URL path names, are not
+/// The nodes on which a pod can run, if they are known. Those of a remote cluster, which the URL path names, are not
 /// (Istio's `nodes.ForCluster`).
 fn known_nodes<'a>(
     rules: Rules,
@@ -418,7 +420,7 @@ fn known_nodes<'a>(
     facts.nodes.filter(|_| is_of_own_cluster(mesh, path_env))
 }
 
-/// Whether a pod is of the cluster this injector is in: the URL path may name another.
+/// Whether a pod belongs to the injector's own cluster: the URL path may name another one.
 fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
     let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
     let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
@@ -426,7 +428,7 @@ fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
     asked.is_none_or(|asked| asked == own)
 }
 
-/// Whether this injector answers to a revision or tag.
+/// Whether this injector handles a revision or tag.
 fn is_own_revision(mesh: &Mesh, revision: &str) -> bool {
     let own = if mesh.revision().is_empty() { "default" } else { mesh.revision() };
     revision == own || mesh.revision_tags().iter().any(|tag| tag == revision)
@@ -436,18 +438,18 @@ fn node_name(pod: &Value) -> Option<&str> {
     pod.get("spec")?.get("nodeName")?.as_str()
 }
 
-/// The proxy's IDs: OpenShift gives every namespace its own. A namespace of another cluster is not this cluster's of that
-/// name (Istio's `namespaces.ForCluster`).
+/// The proxy's IDs: OpenShift assigns every namespace its own range. A namespace of a remote cluster is not the local
+/// one of the same name (Istio's `namespaces.ForCluster`).
 fn proxy_ids(mesh: &Mesh, path_env: &BTreeMap<String, String>, facts: &Facts<'_>) -> ProxyIds {
     let namespace = facts.namespace.filter(|_| mesh.platform() == Platform::OpenShift);
     let namespace = namespace.filter(|_| is_of_own_cluster(mesh, path_env));
     openshift::proxy_ids(namespace.map(|namespace| &namespace.annotations))
 }
 
-/// What every pod is: see [`SHAPES`].
+/// Checks the pod's shape: see [`SHAPES`].
 fn check_shape(pod: &Value) -> Result<(), Refusal> {
     if !pod.is_object() {
-        return Err(Refusal::NotAPod("it is no JSON object"));
+        return Err(Refusal::NotAPod("it is not a JSON object"));
     }
     let of_another = |(place, is_wanted, sentence): &Shape| {
         pod::at(pod, place).is_some_and(|value| !value.is_null() && !is_wanted(value)).then_some(*sentence)
@@ -455,7 +457,7 @@ fn check_shape(pod: &Value) -> Result<(), Refusal> {
     SHAPES.iter().find_map(of_another).map_or(Ok(()), |sentence| Err(Refusal::NotAPod(sentence)))
 }
 
-/// The namespace the pod says it is in, else that of the request.
+/// The namespace in the pod's metadata, else the request's.
 fn namespace(request: &PodRequest) -> &str {
     match pod::namespace(&request.pod) {
         "" => &request.namespace,
@@ -463,7 +465,8 @@ fn namespace(request: &PodRequest) -> &str {
     }
 }
 
-/// The pod to work on: its namespace filled in, `managedFields` left aside (they are large, and nobody's business here).
+/// The working copy of a pod: with the namespace filled in, and without `managedFields`, which are large and irrelevant
+/// here.
 fn working_copy(received: &Value, namespace: &str) -> Value {
     let mut pod = Map::new();
     for (key, value) in received.as_object().into_iter().flatten().filter(|(key, _)| *key != METADATA) {
@@ -489,8 +492,9 @@ const METADATA: &str = "metadata";
 const NAMESPACE: &str = "namespace";
 const MANAGED_FIELDS: &str = "managedFields";
 
-/// The number of operations and the text of the patch that makes the wanted pod of the received one, proved by applying
-/// it, and with nothing in it that an API server cannot decode. The namespace is the server's to fill in, and so it stays as it was received.
+/// The number of operations and the text of the patch from the received pod to the wanted one, verified by applying it
+/// and by checking that an API server can decode it. The namespace stays as received, because the API server fills it
+/// in.
 fn finish(
     wanted: &mut Value,
     received: &Value,

@@ -1,4 +1,4 @@
-//! Decides whether a pod gets a sidecar, and makes the JSON patch that puts it there.
+//! Decides whether a pod gets a sidecar, and computes the JSON patch that adds it.
 //!
 //! ```
 //! use injector::{config::Mesh, inject::{self, Facts, Outcome, PodRequest}};
@@ -14,13 +14,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is pure: there is no I/O, clock, randomness or environment. In reading order:
+//! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
-//! - [`config`]: one immutable snapshot of the whole configuration, parsed whole or refused whole.
-//! - [`functions`]: what Istio's templates call beside Go's and sprig's functions.
-//! - [`overlay`]: rendered text as YAML, with the pod's strings put in after it was parsed.
-//! - [`specialised`]: a configuration's templates, with all decided that the configuration decides.
+//! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
+//! - [`functions`]: the functions that Istio adds to Go's and sprig's.
+//! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
+//! - [`specialized`]: a configuration's templates, evaluated as far as the configuration determines.
 //! - [`gotypes`]: the shapes of Kubernetes' Go structs, as data.
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
@@ -29,7 +29,7 @@
 //! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
-//! - `doorkeeper`: what was met before, for the caches that keep what comes back.
+//! - `doorkeeper`: admission to caches, based on what was seen before.
 
 pub mod config;
 mod doorkeeper;
@@ -44,5 +44,5 @@ pub mod pod;
 mod quantity;
 pub mod quirks;
 mod rfc3339;
-pub mod specialised;
+pub mod specialized;
 pub mod webhook_config;

@@ -1,8 +1,8 @@
-//! Pod templates in manifests: where they are in a Deployment, a CronJob, a List or a kind nobody here knows, and how
-//! a pod made of one goes back to its place.
+//! Finds pod templates in manifests: in a Deployment, a CronJob, a List or an unknown kind; and writes injected pods
+//! back to their place.
 //!
-//! Objects are told by their shape as far as that goes, since what runs pods is an open set. Nothing here decides
-//! whether a pod is injected, and nothing but `metadata` and `spec` of a template is ever changed.
+//! Objects are recognized by their shape as far as possible, because the set of kinds that run pods is open. Nothing
+//! here decides whether a pod is injected, and only `metadata` and `spec` of a template are ever changed.
 
 mod decode;
 mod path;
@@ -19,44 +19,44 @@ use kubernetes_yaml::Node;
 pub use decode::{Changes, Corrections, Misfit};
 pub use path::{PathError, TemplatePath, dotted};
 
-/// What to look for, and how CronJobs are read.
+/// What to search for, and how to read CronJobs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Places of pod templates besides the known ones, tried on every object.
+    /// Paths of pod templates besides the known ones, tried on every object.
     pub template_paths: Vec<TemplatePath>,
-    /// Whether pod templates are found by their shape at any depth of any kind.
+    /// Whether to find pod templates by their shape at any depth of any kind.
     pub by_shape: bool,
-    /// Which metadata of a CronJob is the pod's.
+    /// Which metadata of a CronJob belongs to the pod.
     pub cron_job_metadata: CronJobMetadata,
-    /// Whose objects have the types that Kubernetes' objects have.
+    /// Which objects are decoded as Kubernetes' types.
     pub kinds: Kinds,
 }
 
-/// Whose objects have the types that Kubernetes' objects have.
+/// Which objects are decoded as Kubernetes' types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kinds {
-    /// Those of a kind that runs pods in its own API group.
+    /// Those of a kind that runs pods, in its own API group.
     #[default]
     OfTheirGroups,
-    /// Those of such a kind in any group, as Istio's `injectScheme` has them.
+    /// Those of such a kind in any group, as in Istio's `injectScheme`.
     OfAnyGroup,
 }
 
-/// Which metadata of a CronJob is read and written with the pod's spec.
+/// Which metadata of a CronJob is read and written together with the pod's spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CronJobMetadata {
     /// The pod's own, `spec.jobTemplate.spec.template.metadata`.
     #[default]
     Pod,
-    /// The job's, `spec.jobTemplate.metadata`, as Istio's `IntoObject` does; labels and annotations never reach a pod
-    /// there.
+    /// The job's, `spec.jobTemplate.metadata`, as in Istio's `IntoObject`; labels and annotations there never reach a
+    /// pod.
     Job,
 }
 
-/// A pod, or a template for pods, in a document.
+/// A pod, or a pod template, in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The JSON pointer of the pod or the template (what holds its `spec`) in the document.
+    /// The JSON pointer in the document of the pod or template (the holder of its `spec`).
     pub pointer: String,
     /// The JSON pointer of the object it belongs to; not empty inside a List.
     pub object: String,
@@ -66,26 +66,26 @@ pub struct Found {
     pub api_version: String,
     /// The object's name, or its `generateName`; empty if it has neither.
     pub name: String,
-    /// The namespace of the template, or else of the object, if either says one.
+    /// The namespace of the template, or else of the object, if any.
     pub namespace: Option<String>,
-    /// What the pods will belong to: the object; none for a pod, which may belong to something else.
+    /// The owner of the future pods: the object; `None` for a pod, which may have another owner.
     pub owner: Option<Workload>,
-    /// Whether pods can be made of it, and by whom.
+    /// Whether pods can be created from it, and by whom.
     pub standing: Standing,
     metadata: Place,
     spec: Place,
 }
 
-/// Whether pods can be made of a template, and by whom.
+/// Whether pods can be created from a template, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is a whole one.
+    /// It is complete.
     Whole,
-    /// It has no containers: a patch for a template, or the part of one.
+    /// It has no containers: a patch for a template, or a part of one.
     NoContainers,
-    /// No container says its image, or one says that it is to be deleted: a patch for a template.
+    /// No container has an image, or one is marked for deletion: a patch for a template.
     Patch,
-    /// Knative makes the pods, and takes no template with what a proxy needs.
+    /// Knative creates the pods, and rejects templates with what a proxy needs.
     Knative,
 }
 
@@ -94,29 +94,29 @@ pub enum Standing {
 pub struct Identity {
     /// The JSON pointer of the object in the document; not empty inside a List.
     pub object: String,
-    /// The object's kind; empty if it says none.
+    /// The object's kind; empty if it has none.
     pub kind: String,
     /// The object's API version.
     pub api_version: String,
     /// The object's name, or its `generateName`; empty if it has neither.
     pub name: String,
-    /// The object's namespace, if it says one.
+    /// The object's namespace, if any.
     pub namespace: Option<String>,
 }
 
-/// A key and the JSON pointer of what holds it.
+/// A key and the JSON pointer of its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     holder: String,
     key: &'static str,
 }
 
-/// Finds the pods and pod templates of a document, in the order of the document.
+/// Finds the pods and pod templates of a document, in document order.
 ///
-/// Known are pods, `spec.template` of Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs
-/// and DeploymentConfigs, `spec.jobTemplate.spec.template` of CronJobs, `template` of PodTemplates, the items of Lists
-/// (typed ones too), and any kind that has a spec with containers in one of these places or under one of the given
-/// paths. By their shape templates are found elsewhere, too.
+/// Known places are pods, `spec.template` of Deployments, StatefulSets, DaemonSets, ReplicaSets,
+/// ReplicationControllers, Jobs and DeploymentConfigs, `spec.jobTemplate.spec.template` of CronJobs, `template` of
+/// PodTemplates, the items of Lists (including typed ones), and any kind with a spec with containers in one of these
+/// places or under one of the given paths. By their shape, templates are also found elsewhere.
 pub fn objects(document: &Value, options: &Options) -> Vec<Found> {
     let mut found = Vec::new();
     each_object(document, Object::root(document), &mut |value, object| {
@@ -147,8 +147,8 @@ pub fn objects(document: &Value, options: &Options) -> Vec<Found> {
     found
 }
 
-/// Places that look like a pod template and are none that pods are made of as they stand: parts of templates, and
-/// templates in manifests that an object carries. Each with the pointer of its object and its own, from there.
+/// Places that look like a pod template but from which no pods are created as they stand: parts of templates, and
+/// templates in manifests that an object carries. Each with the pointer of its object and its own, relative to it.
 pub fn likely_templates(document: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     each_object(document, Object::root(document), &mut |value, object| {
@@ -169,7 +169,7 @@ pub fn has_template_at(document: &Value, path: &TemplatePath) -> bool {
     found
 }
 
-/// The objects of a document, those of Lists one by one, in the order of the document.
+/// The objects of a document, including those in Lists, in document order.
 pub fn identities(document: &Value) -> Vec<Identity> {
     let mut found = Vec::new();
     each_object(document, Object::root(document), &mut |value, object| {
@@ -186,8 +186,8 @@ pub fn identities(document: &Value) -> Vec<Identity> {
     found
 }
 
-/// Reads the objects of a document as Istio's decoder does, each as the type of its kind; kinds that nobody here knows
-/// are read where they keep a pod template. Gives what had to be corrected by the JSON pointer of the object.
+/// Decodes the objects of a document like Istio, each as the type of its kind; in unknown kinds, only pod templates are
+/// decoded. Returns the corrections by JSON pointer of the object.
 ///
 /// # Errors
 /// The first value that does not fit its field.
@@ -237,7 +237,7 @@ pub fn decode(
     Ok(corrected)
 }
 
-/// Whether the template is missing where Go has a pointer to it, which Istio refuses.
+/// Whether the template is missing where Go has a pointer to it, which Istio rejects.
 fn lacks_template(node: &Node, kind: &str) -> bool {
     matches!(kind, "ReplicationController" | "DeploymentConfig")
         && node.at(&["spec", "template"]).is_none_or(Node::is_null)
@@ -248,7 +248,7 @@ fn steps(pointer: &str) -> Vec<String> {
     pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
 }
 
-/// The pod a template describes: its metadata and spec, as a `v1` Pod. Of a pod, the same parts.
+/// The pod that a template describes: its metadata and spec, as a `v1` Pod. For a pod, the same parts.
 pub fn extract_pod(document: &Value, found: &Found) -> Value {
     let mut pod = Map::from_iter([("apiVersion".to_owned(), json!("v1")), ("kind".to_owned(), json!("Pod"))]);
     for place in [&found.metadata, &found.spec] {
@@ -260,14 +260,14 @@ pub fn extract_pod(document: &Value, found: &Found) -> Value {
 }
 
 impl Found {
-    /// The JSON pointer of what holds the pod's metadata.
+    /// The JSON pointer of the holder of the pod's metadata.
     pub fn metadata_holder(&self) -> &str {
         &self.metadata.holder
     }
 }
 
-/// Puts the metadata and spec of a pod back to where [`extract_pod`] took them; what the pod lacks is removed. All else
-/// stays as it is. Nothing happens to a document that does not have the place. Says whether the document changed.
+/// Writes the metadata and spec of a pod back to where [`extract_pod`] took them; parts that the pod lacks are removed.
+/// Everything else is unchanged. A document without the place is not changed. Returns whether the document changed.
 pub fn put_back(document: &mut Value, found: &Found, injected_pod: &Value) -> bool {
     let mut changed = false;
     for place in [&found.metadata, &found.spec] {
@@ -296,7 +296,7 @@ enum Shape {
     CronJob,
 }
 
-/// An object of the document that is not a List, and who it is.
+/// An object of the document that is not a List, with its identity.
 struct Object {
     pointer: String,
     api_version: String,
@@ -312,7 +312,7 @@ impl Object {
         }
     }
 
-    /// Whether the kind is a built-in one that has one pod template.
+    /// Whether the kind is a built-in one with a pod template.
     fn runs_pods(&self) -> bool {
         self.kind == "Pod" && self.api_version == "v1" || runs_pods(&self.api_version, &self.kind)
     }
@@ -359,8 +359,8 @@ impl Object {
     }
 }
 
-/// Calls the function for every object that is not a List. Items of a typed List that do not say their kind have the
-/// kind the List says.
+/// Calls the function for every object that is not a List. Items of a typed List without a kind have the List's item
+/// kind.
 fn each_object<'d>(value: &'d Value, object: Object, visit: &mut impl FnMut(&'d Value, Object)) {
     let items = object.kind.strip_suffix("List").zip(value.get("items").and_then(Value::as_array));
     let Some((item_kind, items)) = items else { return visit(value, object) };
@@ -379,7 +379,7 @@ fn each_object<'d>(value: &'d Value, object: Object, visit: &mut impl FnMut(&'d 
     }
 }
 
-/// The pointer, from the object, of the pod or template in a place that is known.
+/// The pointer, relative to the object, of the pod or template in a known place.
 fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> {
     const CRON_JOB: &str = "/spec/jobTemplate/spec/template";
     const TEMPLATE: &str = "/spec/template";
@@ -407,7 +407,7 @@ fn is_pod(api_version: &str, kind: &str) -> bool {
     kind == "Pod" && api_version == "v1"
 }
 
-/// Whether a kind has a pod template whatever the template looks like.
+/// Whether a kind has a pod template, whatever the template looks like.
 fn runs_pods(api_version: &str, kind: &str) -> bool {
     matches!(
         (group(api_version), kind),
@@ -419,14 +419,14 @@ fn runs_pods(api_version: &str, kind: &str) -> bool {
     )
 }
 
-/// Whether pods can be made of what stands in a place. Who names a place means it.
+/// Whether pods can be created from the value in a place. A place that the user names is taken at face value.
 fn standing(template: Option<&Value>, object: &Object, is_given: bool) -> Standing {
     let containers = template.and_then(|template| template.get("spec")?.get("containers"));
     let containers = match containers {
         None | Some(Value::Null) => return Standing::NoContainers,
         Some(Value::Array(containers)) if containers.is_empty() => return Standing::NoContainers,
         Some(Value::Array(containers)) => containers.as_slice(),
-        // What it is instead is said by whoever reads it as a pod.
+        // The decoder of the pod will report what it is instead.
         Some(_) => return Standing::Whole,
     };
     // Directives of a strategic merge.

@@ -1,20 +1,20 @@
-//! Every label, annotation, container, port and environment name the injector knows, once.
+//! Every label, annotation, container, port and environment name that the injector knows, once.
 //!
-//! Nothing here decides anything: what a name means is said where it is read.
+//! Nothing is decided here: the meaning of a name is implemented where it is read.
 
 /// Namespace label that opts a namespace in (`enabled`) or out.
 pub const LABEL_INJECTION: &str = "istio-injection";
 /// Revision or tag: label of namespaces and pods, and annotation written on injected pods.
 pub const REVISION: &str = "istio.io/rev";
-/// What the revision without a name is called where it must have one.
+/// The explicit name of the revision without a name.
 pub const DEFAULT_REVISION: &str = "default";
-/// Our label on a webhook configuration with the revision it is of. Istio's `istio.io/rev` is not put there: a control
-/// plane of that revision writes its own CA into every configuration that has it.
+/// Our label on a webhook configuration with its revision. Istio's `istio.io/rev` is not used: a control plane of that
+/// revision writes its own CA into every configuration with that label.
 pub const LABEL_CONFIGURATION_REVISION: &str = "outrigger.dev/revision";
-/// Our label on a webhook configuration with the tag it is of.
+/// Our label on a webhook configuration with its tag.
 pub const LABEL_CONFIGURATION_TAG: &str = "outrigger.dev/tag";
-/// Our annotation on the webhook configuration of a revision with the tags, comma-separated, whose caBundle its server keeps
-/// while they point to it.
+/// Our annotation on the webhook configuration of a revision with the tags, comma-separated, whose caBundle its server
+/// manages while they point to it.
 pub const ANNOTATION_MOVABLE_TAGS: &str = "outrigger.dev/movable-tags";
 /// Pod label and (deprecated) annotation that opts a single pod in (`true`) or out (`false`).
 pub const INJECT: &str = "sidecar.istio.io/inject";
@@ -22,7 +22,7 @@ pub const INJECT: &str = "sidecar.istio.io/inject";
 pub const LABEL_NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Label naming the network a pod is on.
 pub const LABEL_TOPOLOGY_NETWORK: &str = "topology.istio.io/network";
-/// Annotation of mirror pods, which nobody may change.
+/// Annotation of mirror pods, which cannot be changed.
 pub const ANNOTATION_MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// The group of every kubelet's user.
 pub const GROUP_NODES: &str = "system:nodes";
@@ -74,7 +74,7 @@ pub const ANNOTATION_EXCLUDE_OUTBOUND_RANGES: &str = "traffic.sidecar.istio.io/e
 pub const ANNOTATION_EXCLUDE_INTERFACES: &str = "traffic.sidecar.istio.io/excludeInterfaces";
 /// Virtual interfaces whose incoming traffic counts as outgoing.
 pub const ANNOTATION_REROUTED_INTERFACES: &str = "istio.io/reroute-virtual-interfaces";
-/// The former name of the same.
+/// Former name of [`ANNOTATION_REROUTED_INTERFACES`].
 pub const ANNOTATION_KUBEVIRT_INTERFACES: &str = "traffic.sidecar.istio.io/kubevirtInterfaces";
 /// Image of the proxy.
 pub const ANNOTATION_PROXY_IMAGE: &str = "sidecar.istio.io/proxyImage";
@@ -84,7 +84,7 @@ pub const ANNOTATION_BOOTSTRAP_OVERRIDE: &str = "sidecar.istio.io/bootstrapOverr
 pub const ANNOTATION_DISCOVERY_ADDRESS: &str = "sidecar.istio.io/discoveryAddress";
 /// Whether the proxy may listen on ports below 1024.
 pub const ANNOTATION_LOW_PORTS: &str = "sidecar.istio.io/capNetBindService";
-/// Ours: `add`, `keep` or `refuse`, what becomes of pod-level resources that are too small for the proxy.
+/// Ours: `add`, `keep` or `refuse`, the treatment of pod-level resources that are too small for the proxy.
 pub const ANNOTATION_POD_LEVEL_RESOURCES: &str = "outrigger.dev/podLevelResources";
 /// OpenShift: the range of user IDs of a namespace.
 pub const ANNOTATION_OPENSHIFT_UID_RANGE: &str = "openshift.io/sa.scc.uid-range";
@@ -113,7 +113,8 @@ pub const ENV_PROMETHEUS: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 /// Environment variable with the mTLS port of the merged metrics.
 pub const ENV_SECURE_METRICS_PORT: &str = "ENVOY_SECURE_MERGED_METRICS_PORT";
 
-/// Templates in Istio's injector ConfigMap that are not for pods: its Gateway controller renders them, with other data.
+/// Templates in Istio's injector ConfigMap that are not for pods: its Gateway controller renders them, with different
+/// data.
 pub const GATEWAY_CONTROLLER_TEMPLATES: [&str; 4] =
     ["waypoint", "kube-gateway", "agentgateway", "agentgateway-waypoint"];
 

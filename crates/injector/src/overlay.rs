@@ -1,8 +1,9 @@
-//! Overlays: rendered text parsed as YAML while everything that came from the pod is still an opaque placeholder.
+//! Overlays: rendered text parsed as YAML while every string from the pod is still an opaque placeholder.
 //!
-//! Placeholders are substituted inside scalars after parsing, so no string of a pod can ever become structure. Because
-//! the text holds no pod strings, it is the same for most pods of a configuration, and the parsed overlay is cached by it.
-//! Nothing here merges: an overlay becomes a plain JSON value, `strategic_merge::merge` does the rest.
+//! Placeholders are substituted inside scalars after parsing, so no string from a pod can ever become structure.
+//! Because the text contains no strings from the pod, it is the same for most pods of a configuration, and serves as
+//! the key under which the parsed overlay is cached. Nothing here merges: an overlay becomes a plain JSON value, which
+//! `strategic_merge::merge` processes.
 
 use serde_json::{Map, Value};
 
@@ -14,39 +15,39 @@ mod canonical;
 
 pub use cache::OverlayCache;
 
-/// What stands around a placeholder's number.
+/// Encloses a placeholder's number.
 const OPEN: char = '\u{E000}';
 const CLOSE: char = '\u{E001}';
 
-/// Keys with which an administrator steers the strategic merge; a pod's string never becomes one.
+/// Keys with which an administrator directs the strategic merge; a string from a pod never becomes one.
 const DIRECTIVES: [&str; 4] = ["$patch", "$retainKeys", "$deleteFromPrimitiveList", "$setElementOrder"];
 
-/// A parsed template output with holes where the pod's strings go.
+/// Parsed template output with placeholders for the pod's strings.
 #[derive(Debug)]
 pub struct Overlay {
     root: Part,
 }
 
-/// Why a rendered text is no overlay for this pod.
+/// Why a rendered text is not an overlay for this pod.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlayError {
-    /// The rendered text is not YAML, or uses what rendered text may not use.
+    /// The rendered text is not YAML, or uses YAML features that are not allowed in rendered text.
     #[error("the rendered text is not usable YAML: {0}")]
     Yaml(#[from] yaml::Error),
     /// The rendered text is not a mapping.
     #[error("the rendered text is a {found}, not a mapping with `metadata` and `spec`")]
     NotAMapping {
-        /// What it is.
+        /// Its type.
         found: &'static str,
     },
-    /// A string of the pod would have become a merge directive.
-    #[error("a string of the pod may not be the merge directive {key:?}")]
+    /// A string from the pod would have become a merge directive.
+    #[error("a string from the pod may not be the merge directive {key:?}")]
     Directive {
         /// The directive.
         key: String,
     },
-    /// A placeholder with a number nobody gave out: the text was tampered with.
-    #[error("the rendered text has a placeholder that was never given out")]
+    /// A placeholder with a number that was never issued: the text was tampered with.
+    #[error("the rendered text has a placeholder that was never issued")]
     Placeholder,
 }
 
@@ -55,11 +56,11 @@ enum Part {
     /// A subtree without placeholders.
     Literal(Value),
     Text(Text),
-    /// Items without placeholders, and from the first with one on the others.
+    /// Leading items without placeholders, then all items from the first one with a placeholder.
     List(Vec<Value>, Vec<Part>),
-    /// Entries without placeholders, and from the first with one on the others; later entries win.
+    /// Leading entries without placeholders, then all entries from the first one with a placeholder; later entries win.
     Map(Map<String, Value>, Vec<(Key, Part)>),
-    /// What is given Go's spelling only when its keys are known; without a type it is the whole overlay.
+    /// A part that can be normalized only once its keys are known; without a type it is the whole overlay.
     Later(Box<Part>, Option<&'static gotemplate::gotypes::Type>),
 }
 
@@ -74,7 +75,7 @@ enum Key {
 struct Text {
     segments: Vec<Segment>,
     style: Style,
-    /// The kind of a field that Go does not write when it is zero.
+    /// The kind of a field that Go omits when it is zero.
     unless_absent: Option<&'static gotemplate::gotypes::Kind>,
 }
 
@@ -88,7 +89,7 @@ impl Overlay {
     /// Parses rendered text.
     ///
     /// # Errors
-    /// When the text is no YAML mapping, or uses anchors, aliases, tags or several documents.
+    /// If the text is not a YAML mapping, or uses anchors, aliases, tags or several documents.
     pub fn parse(text: &str) -> Result<Overlay, OverlayError> {
         if let Some(root @ (Part::Map(..) | Part::Literal(Value::Object(_)))) =
             yaml::read_rendered(text, &Limits::rendered())
@@ -105,7 +106,7 @@ impl Overlay {
         }
     }
 
-    /// Gives keys and zeros the form Go gives them.
+    /// Normalizes keys and zeros like Go.
     fn canonical(mut root: Part) -> Overlay {
         canonical::unfilled(&mut root);
         Overlay { root }
@@ -114,12 +115,12 @@ impl Overlay {
     /// The overlay for one pod: every placeholder replaced by its string.
     ///
     /// # Errors
-    /// When a string would become a merge directive.
+    /// If a string would become a merge directive.
     pub fn fill(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
         self.root.fill(placeholders)
     }
 
-    /// [`Overlay::fill`] for an overlay that is not needed again: nothing is copied.
+    /// [`Overlay::fill`] for an overlay that is no longer needed afterwards: nothing is copied.
     ///
     /// # Errors
     /// As [`Overlay::fill`].
@@ -133,7 +134,7 @@ impl Overlay {
     }
 }
 
-/// A mapping that is being read, as in [`Part::Map`].
+/// A mapping during parsing, as in [`Part::Map`].
 type Entries = (Map<String, Value>, Vec<(Key, Part)>);
 
 impl Part {
@@ -187,7 +188,7 @@ impl Part {
                 }
                 Ok(Value::Object(map))
             }
-            Part::Later(part, ty) => Ok(respelt(part.fill(placeholders)?, *ty)),
+            Part::Later(part, ty) => Ok(respelled(part.fill(placeholders)?, *ty)),
         }
     }
 
@@ -211,13 +212,13 @@ impl Part {
                 }
                 Ok(Value::Object(map))
             }
-            Part::Later(part, ty) => Ok(respelt(part.into_filled(placeholders)?, ty)),
+            Part::Later(part, ty) => Ok(respelled(part.into_filled(placeholders)?, ty)),
         }
     }
 }
 
-/// What was left for later ([`Part::Later`]).
-fn respelt(mut value: Value, ty: Option<&'static gotemplate::gotypes::Type>) -> Value {
+/// Performs the deferred normalization ([`Part::Later`]).
+fn respelled(mut value: Value, ty: Option<&'static gotemplate::gotypes::Type>) -> Value {
     match (ty, &mut value) {
         (None, value) => canonical::overlay(value),
         (Some(ty), Value::Object(map)) => canonical::object(map, ty),
@@ -277,8 +278,8 @@ impl Text {
         Ok(Text { segments: segments(text)?, style, unless_absent: None })
     }
 
-    /// A plain scalar that is exactly one placeholder is read as one YAML scalar, so that an unquoted port is a number;
-    /// everything else is a string.
+    /// A plain scalar that consists of exactly one placeholder is parsed as one YAML scalar, so that an unquoted port
+    /// is a number; everything else is a string.
     fn value(&self, placeholders: &[Placeholder]) -> Result<Value, OverlayError> {
         if let (Style::Plain, [Segment::Placeholder(index)]) = (self.style, self.segments.as_slice()) {
             let placeholder = placeholders.get(*index).ok_or(OverlayError::Placeholder)?;
@@ -305,7 +306,7 @@ impl Text {
                 Segment::Literal(text) => out.push_str(text),
                 Segment::Placeholder(index) => {
                     let placeholder = placeholders.get(*index).ok_or(OverlayError::Placeholder)?;
-                    // A double-quoted YAML scalar takes one level of escaping away: there the string stands as it is.
+                    // A double-quoted YAML scalar removes one level of escaping, so the string is used as it is.
                     match self.style {
                         Style::DoubleQuoted => out.push_str(&placeholder.raw),
                         _ => out.push_str(&placeholder.substituted()),
@@ -317,7 +318,7 @@ impl Text {
     }
 }
 
-/// A tree of the event parser as a part.
+/// Converts a tree of the event parser.
 fn part(node: Node) -> Result<Part, OverlayError> {
     let mark = node.mark;
     match node.kind {
@@ -347,7 +348,8 @@ fn mapping_key(node: Node) -> Result<Key, OverlayError> {
     }
 }
 
-/// Whether a scalar's text has a placeholder. What it starts with in UTF-8 is rare, and looking for a byte is cheap.
+/// Whether a scalar's text contains a placeholder. The first byte of its UTF-8 encoding is rare, and searching for a
+/// byte is cheap.
 fn has_placeholder(text: &str) -> bool {
     text.as_bytes().contains(&0xee) && text.contains(OPEN)
 }
@@ -370,7 +372,8 @@ fn segments(text: &str) -> Result<Vec<Segment>, OverlayError> {
     Ok(segments)
 }
 
-/// What one YAML scalar with this text is: a quoted string, or a plain scalar with its type. Never a collection.
+/// The value of a single YAML scalar with this text: a quoted string, or a plain scalar with its type. Never a
+/// collection.
 fn lone_scalar(raw: &str) -> Value {
     let text = raw.trim_matches([' ', '\t', '\n', '\r']);
     if text.starts_with(['"', '\'']) {
@@ -383,7 +386,7 @@ fn lone_scalar(raw: &str) -> Value {
     yaml::resolve_plain(text)
 }
 
-/// A part of a rendered text for people: `…` for every placeholder, also one that is cut off.
+/// A part of a rendered text for people: `…` for every placeholder, including truncated ones.
 pub fn without_placeholders(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut inside = false;

@@ -1,10 +1,10 @@
-//! PEM as API servers read it, and what they pass over without a word.
+//! PEM as API servers read it, and the blocks that they skip silently.
 //!
-//! Go's `pem.Decode` takes a block only if its BEGIN line stands at the start of a line, the next END line is the block's
-//! own and has nothing after it, and what is between them is base64; `x509.AppendCertsFromPEM` then takes blocks named
-//! CERTIFICATE without headers. What is indented, glued to another line or cut is passed over in silence, and where
-//! nothing is left every call of a webhook fails. Other readers are more lenient, so here is the one that everything
-//! goes through. Each line is looked at once.
+//! Go's `pem.Decode` accepts a block only if its BEGIN line is at the start of a line, the next END line is the block's
+//! own with nothing after it, and the content is base64; `x509.AppendCertsFromPEM` then accepts blocks named
+//! CERTIFICATE without headers. Blocks that are indented, joined to another line or truncated are skipped silently, and
+//! if none remains, every call of a webhook fails. Other parsers are more lenient, so all PEM in this project goes
+//! through this one. It reads each line once.
 
 use std::fmt;
 
@@ -14,68 +14,68 @@ use base64::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-/// The name of blocks with certificates.
+/// The label of certificate blocks.
 pub const CERTIFICATE: &str = "CERTIFICATE";
-/// What is said to be accepted where certificates are wanted and nothing else.
+/// The expected input where only certificates are allowed.
 pub const ACCEPTED: &str = "CERTIFICATE blocks in PEM, every BEGIN and END on a line of its own";
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// As Go's `base64.StdEncoding`: padding is a must, bits after the last byte are not looked at.
+/// Like Go's `base64.StdEncoding`: padding is required, bits after the last byte are ignored.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// A block that an API server reads. What is in it is cleared when it is dropped: it may be a key.
+/// A block that an API server reads. Its content is zeroed on drop: it may be a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Block {
-    /// What is in it, such as `CERTIFICATE`.
+    /// Its label, such as `CERTIFICATE`.
     pub label: String,
     /// The content.
     pub der: Vec<u8>,
-    /// Whether it begins with header lines; certificates with them are passed over.
+    /// Whether it starts with header lines; certificates with headers are skipped.
     pub has_headers: bool,
-    /// The line it begins at, from 1.
+    /// The line on which it starts, from 1.
     pub line: usize,
 }
 
-/// Something that looks like a block and is passed over.
+/// Something that looks like a block and is skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// The line it begins at, from 1.
+    /// The line on which it starts, from 1.
     pub line: usize,
-    /// What it calls itself.
+    /// Its label.
     pub label: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// Why a block is passed over.
+/// Why a block is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// BEGIN or END does not stand at the start of its line.
+    /// BEGIN or END is not at the start of its line.
     Place,
     /// The BEGIN line does not end with five dashes.
     Begin,
-    /// There is no END line before the next block or the end.
+    /// No END line before the next block or the end of the text.
     NoEnd,
-    /// The END line is another's, or something follows it.
+    /// The END line has a different label, or is followed by something.
     End,
-    /// There is an END line without a BEGIN line.
+    /// An END line without a BEGIN line.
     NoBegin,
     /// It is not base64.
     Base64,
 }
 
-/// Everything in a text.
+/// The blocks of a text, valid and broken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pem {
-    /// What is read, in order.
+    /// Valid blocks, in order.
     pub blocks: Vec<Block>,
-    /// What is passed over, in order.
+    /// Skipped blocks, in order.
     pub flaws: Vec<Flaw>,
 }
 
@@ -85,7 +85,7 @@ struct Open {
     line: usize,
     in_headers: bool,
     has_headers: bool,
-    /// Room for all of it is made at once, so that no half of a key stays behind where it grew.
+    /// Allocated once at full size, so that growing leaves no partial copy of a key behind.
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -100,7 +100,7 @@ impl Pem {
         if let Some(open) = open {
             pem.flaw(open.line, open.label, Problem::NoEnd);
         }
-        // What is told of a block is told when it ends.
+        // Problems of a block are reported when it ends.
         pem.flaws.sort_by_key(|flaw| flaw.line);
         pem
     }
@@ -126,7 +126,7 @@ impl Pem {
                 Some(open) if rest.strip_suffix(DASHES.as_bytes()) != Some(open.label.as_bytes()) => {
                     self.flaw(open.line, open.label, Problem::End);
                 }
-                // Headers alone are no block.
+                // Headers alone are not a block.
                 Some(open) if open.has_headers && open.in_headers => {
                     self.flaw(open.line, open.label, Problem::Base64);
                 }
@@ -145,7 +145,7 @@ impl Pem {
                 Some(open) if *mark == END && open.in_headers && line.contains(&b':') => {
                     open.has_headers = true
                 }
-                // It spoils the block around it.
+                // It breaks the surrounding block.
                 Some(open) => open.body.push(b'-'),
                 None => {}
             }
@@ -171,20 +171,20 @@ impl Pem {
         self.flaws.push(Flaw { line, label, problem });
     }
 
-    /// The certificates an API server finds, if they are X.509.
+    /// The certificates that an API server finds, if they are X.509.
     pub fn certificates(&self) -> impl Iterator<Item = &Block> {
         self.blocks.iter().filter(|block| block.label == CERTIFICATE && !block.has_headers)
     }
 
-    /// The certificates, if there is nothing else: no private key above all, which whoever reads a configuration of
-    /// webhooks could read, and nothing that is passed over.
+    /// The certificates, provided that there is nothing else: in particular no private key, which anybody who can read
+    /// webhook configurations could read, and no skipped block.
     ///
     /// # Errors
-    /// A sentence about the first thing that does not belong there: its line, and what it is.
+    /// A sentence about the first thing that does not belong there, with its line.
     pub fn only_certificates(&self) -> Result<Vec<&Block>, String> {
         if let Some((line, label)) = self.private_key() {
             return Err(format!(
-                "line {line}: found a private key ({}), which must not be public",
+                "line {line}: found a private key ({}), which must not be published",
                 shown(label)
             ));
         }
@@ -204,7 +204,7 @@ impl Pem {
         Ok(self.blocks.iter().collect())
     }
 
-    /// Whether everything that looks like a block is one.
+    /// Checks that everything that looks like a block is one.
     ///
     /// # Errors
     /// A sentence about the first thing that is not.
@@ -212,7 +212,7 @@ impl Pem {
         self.flaws.first().map_or(Ok(()), |flaw| Err(flaw.to_string()))
     }
 
-    /// The line and the name of the first private key, whole or not.
+    /// The line and the label of the first private key, valid or broken.
     pub fn private_key(&self) -> Option<(usize, &str)> {
         let blocks = self.blocks.iter().map(|block| (block.line, block.label.as_str()));
         let flaws = self.flaws.iter().map(|flaw| (flaw.line, flaw.label.as_str()));
@@ -220,7 +220,7 @@ impl Pem {
     }
 }
 
-/// Writes a block, as Kubernetes' own tools do.
+/// Encodes a block, like Kubernetes' own tools.
 pub fn encode(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut pem = String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 40);
@@ -240,8 +240,8 @@ pub fn encode(label: &str, der: &[u8]) -> String {
     pem
 }
 
-/// A line without its end and the blanks before it, as Go's reader sees it: a carriage return counts as a part of the end
-/// only with the line feed.
+/// A line without its end and the blanks before it, as Go's reader sees it: a carriage return belongs to the line's end
+/// only together with a line feed.
 fn trimmed(whole: &[u8]) -> &[u8] {
     let mut line = whole;
     if let Some(rest) = line.strip_suffix(b"\n") {
@@ -257,7 +257,7 @@ fn find(line: &[u8], mark: &str) -> Option<usize> {
     line.windows(mark.len()).position(|window| window == mark.as_bytes())
 }
 
-/// The name in what follows BEGIN or END.
+/// The label in the text after BEGIN or END.
 fn label_of(rest: &[u8]) -> String {
     text_of(rest.get(..find(rest, DASHES).unwrap_or(rest.len())).unwrap_or_default())
 }
@@ -266,9 +266,9 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A name that somebody else chose, fit for a line.
+/// An untrusted label, made safe for a one-line message.
 pub fn shown(label: &str) -> String {
-    // Where all of a block is on one line, its content is a part of its name.
+    // If a whole block is on one line, its content follows the label.
     let name = label.split(DASHES).next().unwrap_or_default();
     name.chars().filter(|character| !character.is_control()).take(64).collect()
 }
@@ -279,12 +279,12 @@ impl fmt::Display for Flaw {
         let label = shown(label);
         let what = match problem {
             Problem::Place => {
-                "its BEGIN or END is not at the start of a line: indented, glued to something, or after a byte order mark"
+                "its BEGIN or END is not at the start of a line: indented, joined to something, or after a byte order mark"
             }
             Problem::Begin => "its BEGIN line does not end with -----",
             Problem::NoEnd => "it has no END line of its own",
-            Problem::End => "its END line is another one's, or has something after it",
-            Problem::NoBegin => "it has an END line and no BEGIN line",
+            Problem::End => "its END line has another label, or something follows it",
+            Problem::NoBegin => "it has an END line but no BEGIN line",
             Problem::Base64 => "it is not base64",
         };
         write!(out, "line {line}: found a broken block {label}: {what}")

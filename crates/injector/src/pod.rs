@@ -1,27 +1,26 @@
-//! Views over a pod as JSON: containers, labels, annotations, and what the pod belongs to.
+//! Views of a pod as JSON: containers, labels, annotations, and the pod's owner.
 //!
-//! A pod may be anything here: a field of another type than it should have counts as absent, and only views that
-//! change the pod make one where none was. Nothing is decided here.
+//! The pod may be malformed: a field of the wrong type counts as absent, and only views that change the pod create
+//! missing parts. Nothing is decided here.
 
 use serde_json::{Map, Value};
 
 use crate::names;
 
-/// What a pod belongs to: the workload its owner leads to, or the pod itself.
+/// The workload that a pod belongs to according to its owner, or the pod itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// `apps/v1`, …
     pub api_version: String,
     /// `Deployment`, …
     pub kind: String,
-    /// The workload's name; empty if it is a pod that has none yet.
+    /// The workload's name; empty for a pod that has none yet.
     pub name: String,
-    /// The pod's namespace, as the pod says; empty if it says none.
+    /// The pod's namespace according to the pod; empty if it has none.
     pub namespace: String,
 }
 
-/// The value that keys lead to, each in the object before it. Unlike a JSON pointer it decodes nothing, so it costs the
-/// lookups and no more.
+/// The value at a path of keys. Unlike a JSON pointer, nothing is decoded, so only the lookups cost time.
 pub fn at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
     path.iter().try_fold(value, |value, key| value.get(key))
 }
@@ -36,12 +35,12 @@ pub fn init_containers(pod: &Value) -> &[Value] {
     spec_list(pod, "initContainers")
 }
 
-/// The list `spec.containers`, made if there is none.
+/// The list `spec.containers`, created if absent.
 pub fn containers_mut(pod: &mut Value) -> &mut Vec<Value> {
     spec_list_mut(pod, "containers")
 }
 
-/// The list `spec.initContainers`, made if there is none.
+/// The list `spec.initContainers`, created if absent.
 pub fn init_containers_mut(pod: &mut Value) -> &mut Vec<Value> {
     spec_list_mut(pod, "initContainers")
 }
@@ -51,17 +50,17 @@ pub fn spec_list<'p>(pod: &'p Value, field: &str) -> &'p [Value] {
     pod.get("spec").and_then(|spec| spec.get(field)).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// A list in the spec, made if there is none.
+/// A list in the spec, created if absent.
 pub fn spec_list_mut<'p>(pod: &'p mut Value, field: &str) -> &'p mut Vec<Value> {
     as_list(object(pod, "spec").entry(field).or_insert(Value::Null))
 }
 
-/// The spec, made if there is none.
+/// The spec, created if absent.
 pub fn spec_mut(pod: &mut Value) -> &mut Map<String, Value> {
     object(pod, "spec")
 }
 
-/// The metadata, made if there is none.
+/// The metadata, created if absent.
 pub fn metadata_mut(pod: &mut Value) -> &mut Map<String, Value> {
     object(pod, "metadata")
 }
@@ -71,17 +70,17 @@ pub fn name(element: &Value) -> &str {
     text(element, "name")
 }
 
-/// The first of the elements with a name (Go: `FindContainer`).
+/// The first element with a name (Go: `FindContainer`).
 pub fn find<'p>(elements: &'p [Value], wanted: &str) -> Option<&'p Value> {
     elements.iter().find(|element| name(element) == wanted)
 }
 
-/// The container with a name, among the containers and then the init containers (Go: `FindContainerFromPod`).
+/// The container with a name, first among the containers, then among the init containers (Go: `FindContainerFromPod`).
 pub fn find_container<'p>(pod: &'p Value, wanted: &str) -> Option<&'p Value> {
     find(containers(pod), wanted).or_else(|| find(init_containers(pod), wanted))
 }
 
-/// [`find_container`], to change it.
+/// [`find_container`], mutably.
 pub fn find_container_mut<'p>(pod: &'p mut Value, wanted: &str) -> Option<&'p mut Value> {
     let spec = pod.get_mut("spec")?.as_object_mut()?;
     let of = |list: Option<&Value>| {
@@ -91,12 +90,12 @@ pub fn find_container_mut<'p>(pod: &'p mut Value, wanted: &str) -> Option<&'p mu
     spec.get_mut(field)?.as_array_mut()?.iter_mut().find(|element| name(element) == wanted)
 }
 
-/// The proxy's container, be it a container or a native sidecar (Go: `FindSidecar`).
+/// The proxy's container, either an ordinary container or a native sidecar (Go: `FindSidecar`).
 pub fn find_sidecar(pod: &Value) -> Option<&Value> {
     find_container(pod, names::CONTAINER_PROXY)
 }
 
-/// [`find_sidecar`], to change it.
+/// [`find_sidecar`], mutably.
 pub fn find_sidecar_mut(pod: &mut Value) -> Option<&mut Value> {
     find_container_mut(pod, names::CONTAINER_PROXY)
 }
@@ -121,22 +120,22 @@ pub fn annotation<'p>(pod: &'p Value, key: &str) -> Option<&'p str> {
     pod.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
 
-/// The labels, made if there are none.
+/// The labels, created if absent.
 pub fn labels_mut(pod: &mut Value) -> &mut Map<String, Value> {
     as_object(metadata_mut(pod).entry("labels").or_insert(Value::Null))
 }
 
-/// The annotations, made if there are none.
+/// The annotations, created if absent.
 pub fn annotations_mut(pod: &mut Value) -> &mut Map<String, Value> {
     as_object(metadata_mut(pod).entry("annotations").or_insert(Value::Null))
 }
 
-/// The namespace the pod says it is in; empty if it says none.
+/// The namespace in the pod's metadata; empty if absent.
 pub fn namespace(pod: &Value) -> &str {
     pod.get("metadata").map_or("", |metadata| text(metadata, "namespace"))
 }
 
-/// What to call a pod in a message: its name, or what its name will start with (Go: `potentialPodName`).
+/// The name of a pod for messages: its name, or the prefix of its future name (Go: `potentialPodName`).
 pub fn potential_name(pod: &Value) -> String {
     let Some(metadata) = pod.get("metadata") else { return String::new() };
     match (text(metadata, "name"), text(metadata, "generateName")) {
@@ -146,11 +145,11 @@ pub fn potential_name(pod: &Value) -> String {
     }
 }
 
-/// What a pod belongs to, guessed from its owner (Go: `GetDeployMetaFromPod`).
+/// The workload of a pod, inferred from its owner (Go: `GetDeployMetaFromPod`).
 ///
-/// Only a pod whose name is generated has an owner that counts, and of its owners only the controller. A ReplicaSet
-/// leads to the Deployment or Rollout whose hash its name ends in, a ReplicationController to the DeploymentConfig
-/// named on the pod, and a Job whose name ends in a time to its CronJob.
+/// Owners count only for pods with generated names, and among them only the controller. A ReplicaSet leads to the
+/// Deployment or Rollout whose hash its name ends in, a ReplicationController to the DeploymentConfig named on the pod,
+/// and a Job whose name ends in a time to its CronJob.
 pub fn owner(pod: &Value) -> Workload {
     let metadata = pod.get("metadata").unwrap_or(&Value::Null);
     let pod_name = text(metadata, "name");
@@ -176,7 +175,7 @@ pub fn owner(pod: &Value) -> Workload {
     }
 }
 
-/// Name, kind and version of what is behind a controller, or the controller's own.
+/// Name, kind and version of the workload behind a controller, or the controller's own.
 fn led_to<'p>(
     pod: &'p Value,
     name: &'p str,
@@ -208,7 +207,7 @@ fn led_to<'p>(
     }
 }
 
-/// The CronJob's name in that of a Job it made: what is before a dash and eight to ten digits.
+/// The CronJob's name in that of a Job it created: the part before a dash and eight to ten digits.
 fn cron_job(job: &str) -> Option<&str> {
     let (name, time) = job.rsplit_once('-')?;
     let is_time = (8..=10).contains(&time.len()) && time.bytes().all(|digit| digit.is_ascii_digit());
@@ -228,8 +227,8 @@ fn object<'p>(pod: &'p mut Value, field: &str) -> &'p mut Map<String, Value> {
     as_object(as_object(pod).entry(field).or_insert(Value::Null))
 }
 
-/// The object a value is; what is none becomes an empty one.
-#[allow(clippy::unreachable, reason = "the value was made an object the line before")]
+/// The value as an object; anything else is replaced by an empty one.
+#[allow(clippy::unreachable, reason = "the line before makes the value an object")]
 fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
@@ -240,8 +239,8 @@ fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
-/// The list a value is; what is none becomes an empty one.
-#[allow(clippy::unreachable, reason = "the value was made a list the line before")]
+/// The value as a list; anything else is replaced by an empty one.
+#[allow(clippy::unreachable, reason = "the line before makes the value a list")]
 fn as_list(value: &mut Value) -> &mut Vec<Value> {
     if !value.is_array() {
         *value = Value::Array(Vec::new());

@@ -1,30 +1,30 @@
 //! Kubernetes quantities, such as `100m` and `1.5Gi`, as `resource.ParseQuantity` reads them and Go writes them.
 
-/// On which side of zero a quantity is.
+/// The sign of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// Below zero; an amount of a resource cannot be.
+    /// Below zero; invalid for an amount of a resource.
     Negative,
-    /// Zero, which also `+` and `.` are.
+    /// Zero, which `+` and `.` also denote.
     Zero,
     /// Above zero.
     Positive,
 }
 
-/// What is said of texts that are no quantities.
+/// The expected value, for error messages.
 pub(crate) const ACCEPTED: &str = "a quantity such as 500m, 2 or 1.5Gi";
 
-/// Go takes any 64-bit exponent and then computes for hours; nothing that is an amount of memory is near this one.
+/// Go accepts any 64-bit exponent and then computes for hours; no realistic amount comes near this one.
 const LARGEST_EXPONENT: i64 = 999;
 
-/// The smallest power of ten that is kept: 10⁻⁹, `n`.
+/// The smallest power of ten that is represented: 10⁻⁹, `n`.
 const NANO: i32 = -9;
 
 const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-/// From 10⁻⁹ up, a thousandfold each.
+/// From 10⁻⁹ up, in steps of a thousand.
 const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 
-/// Whether the text is a quantity, and on which side of zero.
+/// Parses a quantity and returns its sign; `None` if the text is not a quantity.
 pub(crate) fn sign(text: &str) -> Option<Sign> {
     let parts = Parts::of(text)?;
     Some(match (parts.is_zero(), parts.negative) {
@@ -34,8 +34,8 @@ pub(crate) fn sign(text: &str) -> Option<Sign> {
     })
 }
 
-/// A quantity as Go writes it once it has read it (`Quantity.MarshalJSON`); nothing for what is none, or has more digits
-/// than anyone writes.
+/// A quantity as Go writes it after reading it (`Quantity.MarshalJSON`); `None` if the text is not a quantity or has an
+/// unrealistic number of digits.
 pub(crate) fn canonical(text: &str) -> Option<String> {
     let parts = Parts::of(text)?;
     let read = parts.fast().map_or_else(|| parts.slow(), Some)?;
@@ -50,7 +50,7 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
             let whole = whole(read.digits, read.exponent).filter(|whole| *whole >= 1024);
             match whole {
                 Some(whole) => binary(whole),
-                // Fractions of a byte, and amounts below 1Ki, are written with the decimal suffixes.
+                // Fractions of a byte, and amounts below 1Ki, get decimal suffixes.
                 None => decimal(read.digits, read.exponent, false)?,
             }
         }
@@ -60,42 +60,42 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
     Some(format!("{}{written}", if parts.negative { "-" } else { "" }))
 }
 
-/// How a number is scaled.
+/// The scale of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suffix {
-    /// By a power of 2.
+    /// A power of 2.
     Binary(u32),
-    /// By a power of 10, written as a letter.
+    /// A power of 10, written as a letter.
     Decimal(i32),
-    /// By a power of 10, written as one.
+    /// A power of 10, written as an exponent.
     Exponent(i32),
 }
 
-/// The parts of a text (Go's `parseQuantityString`).
+/// The parts of a quantity (Go's `parseQuantityString`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts<'t> {
-    /// Whether there is a minus.
+    /// Whether there is a minus sign.
     pub(crate) negative: bool,
     /// Digits before the point, without leading zeros; `0` if there are none.
     pub(crate) whole: &'t str,
     /// Digits after the point.
     pub(crate) fraction: &'t str,
-    /// What the number is multiplied by.
+    /// The scale.
     pub(crate) suffix: Suffix,
 }
 
-/// A quantity that was read: `digits · 10^exponent`, unsigned.
+/// A parsed quantity: `digits · 10^exponent`, unsigned.
 #[derive(Clone, Copy, Debug)]
 struct Read {
     digits: u128,
     exponent: i32,
     suffix: Suffix,
-    /// Whether Go writes the text it read.
+    /// Whether Go preserves the text it read.
     is_canonical: bool,
 }
 
 impl<'t> Parts<'t> {
-    /// The parts of a quantity; nothing for a text that is none.
+    /// The parts of a quantity; `None` if the text is not one.
     pub(crate) fn of(text: &'t str) -> Option<Parts<'t>> {
         let (negative, rest) = match text.as_bytes().first()? {
             b'-' => (true, text.get(1..)?),
@@ -127,7 +127,7 @@ impl<'t> Parts<'t> {
         self.whole.bytes().chain(self.fraction.bytes()).all(|digit| digit == b'0')
     }
 
-    /// The fast path of Go's `ParseQuantity`, which keeps the text of what it takes to be in canonical form.
+    /// The fast path of Go's `ParseQuantity`, which keeps texts that it considers canonical.
     fn fast(&self) -> Option<Read> {
         let digits = format!("{}{}", self.whole, self.fraction);
         let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 18)?;
@@ -152,7 +152,7 @@ impl<'t> Parts<'t> {
         Some(Read { digits: value, exponent, suffix: self.suffix, is_canonical })
     }
 
-    /// The slow path of `ParseQuantity`: what is less than 10⁻⁹ is rounded up.
+    /// The slow path of `ParseQuantity`: anything below 10⁻⁹ is rounded up.
     fn slow(&self) -> Option<Read> {
         let mut digits: u128 = format!("{}{}", self.whole, self.fraction).parse().ok()?;
         let mut exponent = -i32::try_from(self.fraction.len()).ok()?;
@@ -194,7 +194,7 @@ fn suffix(text: &str) -> Option<Suffix> {
     i32::try_from(exponent).ok().map(Suffix::Exponent)
 }
 
-/// A number without digits is 0 in Go, unless the suffix leads past the fast path of `ParseQuantity`.
+/// A number without digits is 0 in Go, unless its suffix rules out the fast path of `ParseQuantity`.
 fn takes_no_digits(suffix: Suffix) -> bool {
     match suffix {
         Suffix::Binary(power) => power < 50,
@@ -203,7 +203,7 @@ fn takes_no_digits(suffix: Suffix) -> bool {
     }
 }
 
-/// `digits · 10^exponent` if that is a whole number.
+/// `digits · 10^exponent` if it is a whole number.
 fn whole(digits: u128, exponent: i32) -> Option<u128> {
     let power = 10_u128.checked_pow(exponent.unsigned_abs())?;
     match exponent {
@@ -225,7 +225,7 @@ fn binary(mut value: u128) -> String {
     format!("{value}{suffix}")
 }
 
-/// Go's `AsCanonicalBytes`, with the suffix; from 10²¹ up there is none, and Go writes the number without it.
+/// Go's `AsCanonicalBytes`, with the suffix; there is none from 10²¹ up, and Go writes the number without it.
 fn decimal(mut digits: u128, mut exponent: i32, as_power: bool) -> Option<String> {
     while digits.is_multiple_of(10) && digits != 0 {
         digits /= 10;

@@ -1,10 +1,10 @@
-//! Times, as Go's `time.Parse` reads them with the layout RFC 3339: `metav1.Time` in JSON.
+//! Times as Go's `time.Parse` reads them with the RFC 3339 layout: `metav1.Time` in JSON.
 
-/// What is said of texts that are no times.
+/// The expected value, for error messages.
 pub(crate) const ACCEPTED: &str = "a time such as 2026-01-02T03:04:05Z";
 
-/// Whether Go reads a text as a time. Like Go, it takes an hour of one digit, a comma before fractions of a second, and
-/// offsets of 24 hours.
+/// Whether Go parses a text as a time. Like Go, it accepts an hour with one digit, a comma before fractions of a
+/// second, and offsets of 24 hours.
 pub(crate) fn is_time(text: &str) -> bool {
     read(text).is_some()
 }
@@ -30,7 +30,7 @@ fn read(text: &str) -> Option<()> {
     rest.is_empty().then_some(())
 }
 
-/// A number of so many digits, and what follows it.
+/// A number with the given number of digits, and the rest of the text.
 fn number(
     text: &str,
     fewest: usize,

@@ -1,9 +1,9 @@
-//! MutatingWebhookConfigurations as values: which entries there are, what they select, and their caBundle.
+//! MutatingWebhookConfigurations as values: their entries, selectors and caBundles.
 //!
-//! A revision has one configuration, and so has each of its tags; their entries have Istio's names and select what
-//! Istio's chart selects, so that the labels of namespaces and pods mean the same. Two things are added to every entry:
-//! namespaces that must never wait for us (the system's and our own), and, unless it is unwanted, conditions that keep
-//! pods away that are never injected. Nothing here talks to a cluster.
+//! A revision has one configuration, and so does each of its tags. The entries have the names and selectors of Istio's
+//! chart, so that the labels of namespaces and pods mean the same. Two things are added to every entry: namespaces that
+//! must never wait for us (the system's and our own), and, unless disabled, conditions that exclude pods that are never
+//! injected. Nothing here contacts a cluster.
 
 mod ca_bundle;
 mod change;
@@ -31,47 +31,46 @@ pub use tag::{check_names, helm_release, keeps_tag, revision_of, tag_of, tagged}
 use crate::names;
 use entry::Entry;
 
-/// What the names of our entries end with, as Istio's do, unless the settings say otherwise.
+/// Suffix of our entries' names, the same as Istio's, unless the settings change it.
 pub const SUFFIX: &str = "sidecar-injector.istio.io";
-/// The namespace whose name is left out of object names.
+/// The namespace that is omitted from object names.
 pub const NAMESPACE: &str = "outrigger-system";
-/// The revision whose name is left out of object names, and whose namespaces are labelled `istio-injection=enabled`.
+/// The revision that is omitted from object names, and whose namespaces are labeled `istio-injection=enabled`.
 pub const DEFAULT_REVISION: &str = names::DEFAULT_REVISION;
 
-/// What the API server sends where, and what happens if nobody answers.
+/// Which pods the API server sends, where to, and what happens if no server responds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The revision, `default` for the one without a name.
     pub revision: String,
-    /// Names that stand for the revision. A tag `default` makes the revision the default one.
+    /// Other names for the revision. A tag `default` makes the revision the default one.
     pub tags: Vec<String>,
-    /// Whether the default revision also takes pods of namespaces without any label.
+    /// Whether the default revision also injects pods in namespaces without any label.
     pub enable_namespaces_by_default: bool,
-    /// Our own namespace: a part of object names, the Service's, and never selected.
+    /// Our own namespace: part of object names, the Service's namespace, and never selected.
     pub namespace: String,
-    /// More namespaces that are never selected.
+    /// Additional namespaces that are never selected.
     pub excluded_namespaces: Vec<String>,
-    /// What the names of the entries end with.
+    /// Suffix of the entries' names.
     pub suffix: String,
-    /// Who is called.
+    /// The endpoint.
     pub client: Client,
-    /// CA certificates in PEM the API server trusts the server by; nothing leaves the caBundle to somebody else. Only
-    /// certificates of it go into the objects.
+    /// CA certificates in PEM with which the API server verifies the server; `None` leaves the caBundle to others. Only
+    /// the certificates in it are written into the objects.
     pub ca_bundle: Option<String>,
-    /// What happens to a pod if nobody answers.
+    /// What happens to a pod if no server responds.
     pub failure_policy: FailurePolicy,
-    /// Whether we are asked again about a pod that another webhook, or an admission plugin of the API server, changed after
-    /// us.
+    /// Whether the API server calls again for a pod that another webhook, or an admission plugin, changed after us.
     pub reinvocation_policy: ReinvocationPolicy,
     /// How long the API server waits, 1 to 30 seconds.
     pub timeout_seconds: u32,
-    /// Which pods the API server does not even ask about.
+    /// Which pods the API server does not send at all.
     pub conditions: Conditions,
-    /// More labels of the objects.
+    /// Additional labels for the objects.
     pub labels: BTreeMap<String, String>,
 }
 
-/// Who is called.
+/// The endpoint to call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Client {
     /// A Service in the namespace of the settings.
@@ -87,17 +86,17 @@ pub enum Client {
     Url(String),
 }
 
-/// What happens to a pod if nobody answers.
+/// What happens to a pod if no server responds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// It is refused.
+    /// It is rejected.
     #[default]
     Fail,
     /// It is created without a proxy.
     Ignore,
 }
 
-/// Whether we are asked again about a pod that another webhook changed after us.
+/// Whether the API server calls again for a pod that another webhook changed after us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReinvocationPolicy {
     /// No.
@@ -107,25 +106,26 @@ pub enum ReinvocationPolicy {
     IfNeeded,
 }
 
-/// Which pods the API server does not even ask about (`matchConditions`).
+/// Which pods the API server does not send at all (`matchConditions`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conditions {
-    /// Pods on the host's network and mirror pods, which are never injected: they need not wait for us.
+    /// Pods on the host's network and mirror pods, which are never injected and need not wait for us.
     #[default]
     Preset,
-    /// Pods on the host's network only: with `compat: istio` mirror pods are injected.
+    /// Only pods on the host's network: with `compat: istio`, mirror pods are injected.
     HostNetwork,
     /// None.
     None,
 }
 
-/// What one configuration is for.
+/// The purpose of one configuration.
 #[derive(Clone, Copy)]
 enum Kind<'a> {
     Revision,
     Tag(&'a str),
-    /// Namespaces without any label. It has an object of its own: when it is no longer wanted the whole object goes. An
-    /// entry could not, since its caBundle belongs to whoever keeps it, and server-side apply keeps what others own.
+    /// Namespaces without any label. It has an object of its own, so that it can be deleted as a whole when no longer
+    /// wanted. A mere entry could not: its caBundle belongs to another manager, and server-side apply keeps fields that
+    /// others own.
     Auto,
 }
 
@@ -154,15 +154,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether everything in them is acceptable to an API server.
+    /// Whether an API server would accept the settings.
     ///
     /// # Errors
-    /// A sentence for everything that is not: what was found and what is accepted.
+    /// One sentence per invalid setting: the value found and the values expected.
     pub fn check(&self) -> Result<(), Vec<String>> {
         check::settings(self)
     }
 
-    /// The configuration of the revision, those of its tags, and that for namespaces without any label.
+    /// The configurations of the revision, of its tags, and for namespaces without any label.
     pub fn objects(&self) -> Vec<Value> {
         self.kinds().into_iter().map(|kind| self.object(kind)).collect()
     }
@@ -172,7 +172,7 @@ impl Settings {
         self.kinds().into_iter().map(|kind| self.name(kind)).collect()
     }
 
-    /// The name of the configuration that may be there from other settings and is not wanted by these.
+    /// The name of a configuration that other settings may have created and these do not include.
     pub fn unwanted_object_name(&self) -> Option<String> {
         (!self.enable_namespaces_by_default).then(|| self.name(Kind::Auto))
     }
@@ -261,7 +261,7 @@ impl Settings {
 }
 
 impl FailurePolicy {
-    /// The word for it in an entry.
+    /// Its value in an entry.
     pub fn as_str(self) -> &'static str {
         match self {
             FailurePolicy::Fail => "Fail",
@@ -271,7 +271,7 @@ impl FailurePolicy {
 }
 
 impl ReinvocationPolicy {
-    /// The word for it in an entry.
+    /// Its value in an entry.
     pub fn as_str(self) -> &'static str {
         match self {
             ReinvocationPolicy::Never => "Never",
@@ -280,7 +280,7 @@ impl ReinvocationPolicy {
     }
 }
 
-/// The name of the configuration of a revision whose server is in a namespace.
+/// The name of the configuration of a revision whose server is in the given namespace.
 pub fn revision_name(revision: &str, namespace: &str) -> String {
     with_namespace(with_revision("outrigger-sidecar-injector", revision), namespace)
 }
@@ -304,9 +304,9 @@ pub fn with_revision(stem: &str, revision: &str) -> String {
     if revision == DEFAULT_REVISION { stem.to_owned() } else { format!("{stem}-{revision}") }
 }
 
-/// Pods that the engine leaves alone whatever they say. The expressions hold for every pod: what may be absent is asked
-/// for first, since an expression that fails refuses the pod (DA-14). Whoever may create pods may write the annotation of
-/// mirror pods; those that kubelets make are the kubelets'.
+/// Excludes pods that the injector skips regardless of their labels. The expressions must be valid for every pod: they
+/// test for presence first, because a failing expression rejects the pod (DA-14). Anybody who can create pods can write
+/// the annotation of mirror pods; real mirror pods are created by kubelets.
 fn conditions(which: Conditions) -> Vec<Value> {
     let (mirror, nodes) = (names::ANNOTATION_MIRROR_POD, names::GROUP_NODES);
     let host_network = json!({

@@ -1,7 +1,7 @@
-//! Go's `time.Duration` as text, and durations as protobuf's JSON writes them.
+//! Go's `time.Duration` as text, and durations in protobuf's JSON.
 //!
-//! Istio's documents may hold any duration Go can parse (`1h30m`); what a template or the proxy reads is canonical
-//! (`5400s`). Both live here so that nobody else needs to know there are two forms.
+//! Istio's documents may contain any duration that Go can parse (`1h30m`); templates and the proxy read the canonical
+//! form (`5400s`). Both are implemented here, so other modules need not distinguish them.
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ pub struct Duration {
     nanos: i64,
 }
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("found {found:?}, accepted {}", self.accepted())]
+#[error("found {found:?}, expected {}", self.accepted())]
 pub struct DurationError {
     /// The text.
     pub found: String,
-    /// What is wrong with it.
+    /// The problem.
     pub fault: DurationFault,
 }
 
-/// What is wrong with a text that should be a duration.
+/// The problem of a text that should be a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DurationFault {
     /// It is not a sequence of numbers with units.
     Syntax,
-    /// A number has no unit, the usual mistake.
+    /// A number has no unit, a common mistake.
     MissingUnit,
-    /// It is more than 64 bits of nanoseconds.
+    /// It exceeds 64 bits of nanoseconds.
     Overflow,
 }
 
 impl DurationError {
-    /// What would have been right.
+    /// The expected value.
     pub fn accepted(&self) -> &'static str {
         match self.fault {
             DurationFault::Syntax => "a duration such as \"10s\", \"1.5s\", \"2m30s\" or \"100ms\"",
@@ -48,7 +48,7 @@ impl DurationError {
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-/// The magnitude of the smallest `i64`, the most that Go lets a duration's parts add up to.
+/// The magnitude of the smallest `i64`, the largest sum that Go allows for a duration's parts.
 const MOST: u64 = 1 << 63;
 
 impl Duration {
@@ -62,10 +62,10 @@ impl Duration {
         self.nanos
     }
 
-    /// Reads what `time.ParseDuration` reads: signed numbers with units, `0` alone without one.
+    /// Parses the syntax of `time.ParseDuration`: signed numbers with units, or `0` alone.
     ///
     /// # Errors
-    /// When the text is something else, or longer than 64 bits of nanoseconds.
+    /// If the text is anything else, or exceeds 64 bits of nanoseconds.
     pub fn parse(text: &str) -> Result<Duration, DurationError> {
         let refused = |fault| DurationError { found: text.to_owned(), fault };
         let (negative, unsigned) = match text.as_bytes().first() {
@@ -164,8 +164,8 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// The part of a unit that decimals stand for, in Go's floating-point arithmetic (`leadingFraction`): digits for which
-/// 63 bits have no room do not count.
+/// The decimals of a unit, computed with Go's floating-point arithmetic (`leadingFraction`): digits beyond 63 bits are
+/// ignored.
 fn fraction_of(digits: &str, unit: u64) -> u64 {
     let (mut value, mut scale) = (0u64, 1f64);
     for digit in digits.bytes() {

@@ -1,7 +1,7 @@
 //! Istio's MeshConfig and ProxyConfig: decoding as Istio does, defaults, precedence, canonical JSON.
 //!
-//! Both stay JSON; the tables of [`gotypes`] say what their fields are. Templates print them and the configuration
-//! holds them, so this crate stands below both and knows neither.
+//! Both stay JSON; the tables of [`gotypes`] describe their fields. Both templates and the configuration use this
+//! crate, which depends on neither.
 //!
 //! ```
 //! use istio_config::{defaults, mesh};

@@ -1,7 +1,7 @@
-//! The mesh-wide configuration: Istio's defaults, and a user's MeshConfig over them.
+//! The mesh-wide configuration: a user's MeshConfig over Istio's defaults.
 //!
-//! The result is the complete message as canonical JSON: what is absent is Go's zero value. What a single field means
-//! to a proxy is said in [`super::proxy`].
+//! The result is the complete message as canonical JSON: absent fields have Go's zero value. For the meaning of a
+//! single field to a proxy, see [`super::proxy`].
 
 mod traffic;
 mod validate;
@@ -15,7 +15,7 @@ use super::defaults;
 use super::proto::{self, Decoded, Fault, Offence, Path, ProtoError, Step};
 use super::proxy;
 
-/// A MeshConfig document over Istio's defaults, strictly: a field that Istio would ignore is refused.
+/// A MeshConfig document over Istio's defaults, strictly: fields that Istio would ignore are rejected.
 ///
 /// # Errors
 /// Every offence with its path, line and column.
@@ -31,7 +31,7 @@ pub fn mesh_config(document: &yaml::Node, source: &str) -> Result<Value, ProtoEr
 /// A MeshConfig document over Istio's defaults, and the offences that Istio ignores (unknown fields).
 ///
 /// # Errors
-/// Every offence for which Istio refuses the document, with its path, line and column.
+/// Every offence for which Istio rejects the document, with its path, line and column.
 pub fn mesh_config_tolerant(
     document: &yaml::Node,
     source: &str,
@@ -42,16 +42,16 @@ pub fn mesh_config_tolerant(
     decoded.tolerant(source)
 }
 
-/// A MeshConfig as JSON over Istio's defaults (`mesh.ApplyMeshConfigDefaults`), checked by Istio's rules.
+/// A MeshConfig as JSON over Istio's defaults (`mesh.ApplyMeshConfigDefaults`), validated by Istio's rules.
 ///
 /// Every field replaces its default as a whole, except: `defaultConfig` is merged field by field, and its
 /// `proxyMetadata` by key; `defaultProviders` is merged field by field; `extensionProviders` are merged by name;
-/// `trustDomainAliases` are sorted and made unique.
+/// `trustDomainAliases` are sorted and deduplicated.
 pub fn apply(document: &Value) -> Decoded {
     let defaults = defaults::mesh_config();
     let mut decoded = proto::decode_onto(&MESH_CONFIG, document, as_map(defaults));
     let unset = Value::Null;
-    // The parts that are merged are taken by their JSON name alone, so Istio never sees them under another.
+    // The merged parts are looked up only by their JSON name, so Istio ignores the other spelling.
     for (own, merged) in [("default_config", "defaultConfig"), ("default_providers", "defaultProviders")] {
         if document.get(own).is_some_and(|part| !part.is_null()) && document.get(merged).is_none() {
             let because = format!("Istio reads only {merged:?}");
@@ -76,12 +76,12 @@ pub fn apply(document: &Value) -> Decoded {
         decoded.offences.extend(validate::mesh_config(&decoded.message));
         decoded.offences.extend(traffic::policies(&decoded.message));
     }
-    // Last, so that offences have the places the user knows.
+    // Last, so that offences have the positions that the user knows.
     sort_aliases(&mut decoded.message);
     decoded
 }
 
-/// By name: a provider that is given replaces the default of its name, the others are appended.
+/// Merges by name: a given provider replaces the default of the same name, the others are appended.
 fn merge_extension_providers(defaults: &Value, message: &mut Map<String, Value>) {
     let Some(Value::Array(given)) = message.remove("extensionProviders") else {
         if let Some(default) = defaults.get("extensionProviders") {

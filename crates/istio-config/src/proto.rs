@@ -1,8 +1,8 @@
-//! Protobuf messages as JSON, read and written against the type tables.
+//! Protobuf messages as JSON, read and written by the type tables.
 //!
 //! Istio reads its documents with the legacy `jsonpb.Unmarshaler`: fields by JSON or proto name, durations in Go's
-//! notation, numbers in strings, null for "not set", unknown fields dropped. This module accepts the same and keeps
-//! the canonical form: camelCase, enums by name, zero values absent. Nothing here knows what a field means.
+//! notation, numbers in strings, null for "not set", unknown fields dropped. This module accepts the same and produces
+//! the canonical form: camelCase, enums by name, no zero values. Nothing here knows the meaning of a field.
 
 mod offence;
 mod scalar;
@@ -21,15 +21,15 @@ pub(crate) use offence::{nearest, shown};
 pub struct Decoded {
     /// The canonical message.
     pub message: Map<String, Value>,
-    /// Everything that is wrong with the document; with an offence that Istio does not tolerate, the message lacks it.
+    /// All problems of the document; values with an offence that Istio does not tolerate are absent from the message.
     pub offences: Vec<Offence>,
 }
 
 impl Decoded {
-    /// The message, and what Istio would have ignored in its document.
+    /// The message, and the offences that Istio would have ignored.
     ///
     /// # Errors
-    /// All offences, when Istio would refuse one.
+    /// All offences, if Istio would reject one.
     pub fn tolerant(self, source: &str) -> Result<(Value, Vec<Offence>), ProtoError> {
         if self.offences.iter().all(Offence::is_tolerated) {
             Ok((Value::Object(self.message), self.offences))
@@ -56,8 +56,8 @@ pub fn decode(ty: &'static Type, document: &Value) -> Decoded {
     decode_onto(ty, document, Map::new())
 }
 
-/// Reads a message from JSON over another: a field that is given replaces the field as a whole (`jsonpb.Unmarshal`
-/// into a message that is not empty), also by a zero value; null leaves it.
+/// Reads a message from JSON over another one: a given field replaces the other's as a whole, even by a zero value
+/// (`jsonpb.Unmarshal` into a message that is not empty); null leaves it.
 pub fn decode_onto(ty: &'static Type, document: &Value, base: Map<String, Value>) -> Decoded {
     let mut decoder = Decoder { path: Path::default(), offences: Vec::new() };
     let mut message = base;
@@ -65,14 +65,14 @@ pub fn decode_onto(ty: &'static Type, document: &Value, base: Map<String, Value>
     Decoded { message, offences: decoder.offences }
 }
 
-/// A message as protobuf's JSON prints it: camelCase, durations in seconds, enums by name, zero values left out. What
-/// the message cannot hold is left out too.
+/// A message as protobuf's JSON prints it: camelCase, durations in seconds, enums by name, no zero values. Values that
+/// the message cannot contain are omitted too.
 pub fn to_proto_json(ty: &'static Type, document: &Value) -> Value {
     Value::Object(decode(ty, document).message)
 }
 
-/// Puts a canonical message over another as Istio's `mergeWithPrecedence` does field by field: what the upper one has
-/// replaces what the lower one has.
+/// Merges a canonical message over another field by field, like Istio's `mergeWithPrecedence`: fields of the upper one
+/// replace those of the lower one.
 pub fn overlay(ty: &'static Type, upper: &Map<String, Value>, lower: &mut Map<String, Value>) {
     for (key, value) in upper {
         displace_siblings(ty, key, lower);
@@ -80,7 +80,7 @@ pub fn overlay(ty: &'static Type, upper: &Map<String, Value>, lower: &mut Map<St
     }
 }
 
-/// The members of the oneof that a field belongs to, itself included, in the order of their declaration.
+/// The members of the oneof that contains a field, including the field itself, in the order of their declaration.
 pub(crate) fn siblings(ty: &Type, json: &str) -> Option<&'static [&'static str]> {
     oneofs(ty).iter().copied().find(|members| members.contains(&json))
 }
@@ -103,7 +103,7 @@ fn displace_siblings(ty: &Type, json: &str, message: &mut Map<String, Value>) {
     }
 }
 
-/// A document that is no YAML.
+/// A document that is not YAML.
 pub(crate) fn unreadable(source: &str, error: &yaml::Error) -> ProtoError {
     let fault = Fault::Unreadable { why: error.to_string() };
     ProtoError {
@@ -157,7 +157,7 @@ impl Decoder {
         }
     }
 
-    /// The canonical form of a value that is set; `None` after an offence.
+    /// The canonical form of a value; `None` after an offence.
     fn value(&mut self, kind: &'static Kind, wide: bool, value: &Value) -> Option<Value> {
         match kind {
             Kind::Struct(ty) => {
@@ -174,7 +174,7 @@ impl Decoder {
                 let decoded = items.iter().enumerate();
                 let decoded =
                     decoded.map(|(at, item)| self.at(Step::Index(at), |this| this.value(kind, wide, item)));
-                // Not a short-circuiting collect: every element's offence is wanted.
+                // Not a short-circuiting collect, because every element's offence is reported.
                 decoded.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
             }
             Kind::Map(kind) => {
@@ -219,7 +219,7 @@ impl Decoder {
     }
 }
 
-/// A field by its JSON name or by the name it has in the .proto file.
+/// A field by its JSON name or by its name in the .proto file.
 fn field_by_any_name(ty: &'static Type, key: &str) -> Option<&'static Field> {
     ty.field_by_json(key).or_else(|| ty.fields.iter().find(|field| is_proto_name(ty, field.json, key)))
 }
@@ -242,7 +242,7 @@ fn is_proto_name(ty: &Type, json: &str, key: &str) -> bool {
     rest.next().is_none()
 }
 
-/// Why a key has no effect beside the others: its JSON name is there too, or a later member of its oneof.
+/// Why a key has no effect: its JSON name, or a later member of its oneof, is also given.
 fn overruled(
     ty: &'static Type,
     field: &'static Field,
@@ -250,7 +250,7 @@ fn overruled(
     given: &Map<String, Value>,
 ) -> Option<String> {
     if key != field.json && given.contains_key(field.json) {
-        return Some(format!("{:?} is given too", field.json));
+        return Some(format!("{:?} is also given", field.json));
     }
     let (_, later) = {
         let members = siblings(ty, field.json)?;
@@ -261,10 +261,10 @@ fn overruled(
             !value.is_null() && field_by_any_name(ty, key).is_some_and(|field| field.json == **member)
         })
     };
-    later.iter().find(is_set).map(|member| format!("{member:?} is given too, and only one of them can be"))
+    later.iter().find(is_set).map(|member| format!("{member:?} is also given, and only one of them may be"))
 }
 
-/// Whether protobuf's JSON leaves a value out; messages and wrappers have presence, their zero is a value.
+/// Whether protobuf's JSON omits a value; messages and wrappers have presence, so their zero counts as a value.
 fn is_zero(kind: &Kind, value: &Value) -> bool {
     match kind {
         Kind::Enum(ty) => value.as_str().is_some_and(|name| ty.number(name) == Some(0)),

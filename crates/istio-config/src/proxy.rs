@@ -1,8 +1,8 @@
-//! The proxy configuration of one pod: whose word counts, annotations, and ProxyConfig objects.
+//! The proxy configuration of one pod: precedence, annotations, and ProxyConfig objects.
 //!
-//! From weakest to strongest: Istio's built-in default, `defaultConfig` of the mesh, the ProxyConfig object of the
-//! root namespace, that of the pod's namespace, the pod's annotation `proxy.istio.io/config`, the ProxyConfig object
-//! whose selector matches the pod (Istio's `ProxyConfigs.EffectiveProxyConfig`).
+//! From lowest to highest precedence: Istio's built-in default, `defaultConfig` of the mesh, the ProxyConfig object of
+//! the root namespace, that of the pod's namespace, the pod's annotation `proxy.istio.io/config`, the ProxyConfig
+//! object whose selector matches the pod (Istio's `ProxyConfigs.EffectiveProxyConfig`).
 
 pub(crate) mod validate;
 
@@ -20,23 +20,23 @@ use super::proto::{self, Decoded, Offence, Path, ProtoError};
 
 pub use resource::{ProxyConfigResource, ProxyConfigs};
 
-/// The annotation of a pod with a ProxyConfig of its own, in YAML or JSON.
+/// The annotation with a pod's own ProxyConfig, in YAML or JSON.
 pub const ANNOTATION: &str = "proxy.istio.io/config";
 
 /// A proxy configuration from a pod's annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Annotation {
-    /// What the annotation says, canonical; a zero value says nothing.
+    /// The annotation's content, canonical; zero values are absent.
     pub config: Value,
-    /// What Istio ignores in it: unknown fields, and fields that another overrules.
+    /// What Istio ignores in it: unknown fields, and fields that another one overrides.
     pub ignored: Vec<Offence>,
 }
 
-/// Parses the annotation `proxy.istio.io/config` and checks it as Istio does, over the built-in default
+/// Parses the annotation `proxy.istio.io/config` and validates it like Istio, over the built-in default
 /// (`validateProxyConfig`).
 ///
 /// # Errors
-/// All offences for which Istio refuses the pod.
+/// All offences for which Istio rejects the pod.
 pub fn proxy_config_annotation(text: &str) -> Result<Annotation, ProtoError> {
     let source = ANNOTATION;
     let (document, value) = read(text, source)?;
@@ -50,13 +50,13 @@ pub fn proxy_config_annotation(text: &str) -> Result<Annotation, ProtoError> {
     Ok(Annotation { config, ignored })
 }
 
-/// The proxy configuration of a pod (`ProxyConfigs.EffectiveProxyConfig`): the mesh default by reference where nothing
-/// else has a word. The annotation is not checked by Istio's rules here, see [`proxy_config_annotation`].
+/// The proxy configuration of a pod (`ProxyConfigs.EffectiveProxyConfig`): a reference to the mesh default if nothing
+/// overrides it. The annotation is not validated by Istio's rules here, see [`proxy_config_annotation`].
 ///
 /// `mesh` is a complete MeshConfig, `labels` the pod's `metadata.labels` or null.
 ///
 /// # Errors
-/// When the annotation cannot be decoded.
+/// If the annotation cannot be decoded.
 pub fn effective_proxy_config<'a>(
     mesh: &'a Value,
     root_namespace: &str,
@@ -113,8 +113,8 @@ fn fields(config: &Value) -> impl Iterator<Item = (&String, &Value)> {
     config.as_object().into_iter().flatten()
 }
 
-/// A document over a configuration (`mesh.MergeProxyConfig`): every field replaces the one below as a whole, also by
-/// a zero value, except that `proxyMetadata` is merged by key and `proxyHeaders` keeps what it does not set.
+/// A document over a configuration (`mesh.MergeProxyConfig`): every field replaces the lower one as a whole, even by a
+/// zero value, except that `proxyMetadata` is merged by key and `proxyHeaders` keeps fields that are not set.
 pub fn apply(lower: &Value, document: &Value) -> Decoded {
     let lower = lower.as_object().cloned().unwrap_or_default();
     let (metadata, headers) = (lower.get("proxyMetadata").cloned(), lower.get("proxyHeaders").cloned());
@@ -123,11 +123,11 @@ pub fn apply(lower: &Value, document: &Value) -> Decoded {
     decoded
 }
 
-/// The annotation over the mesh default, as manual injection does (`mesh.ApplyProxyConfig`): unlike in
+/// The annotation over the mesh default, as in manual injection (`mesh.ApplyProxyConfig`): unlike in
 /// [`effective_proxy_config`], a zero value in the annotation counts.
 ///
 /// # Errors
-/// When the annotation cannot be decoded.
+/// If the annotation cannot be decoded.
 pub fn annotated_mesh_default(mesh: &Value, text: &str) -> Result<Value, ProtoError> {
     let (document, value) = read(text, ANNOTATION)?;
     let mut decoded = apply(mesh.get("defaultConfig").unwrap_or(&Value::Null), &value);
@@ -136,7 +136,7 @@ pub fn annotated_mesh_default(mesh: &Value, text: &str) -> Result<Value, ProtoEr
 }
 
 /// A proxy configuration as the template function `protoToJSON` prints it: fields equal to the built-in default are
-/// dropped (`cleanProxyConfig`).
+/// omitted (`cleanProxyConfig`).
 pub fn proto_json_diff_from_default(proxy_config: &Value) -> Value {
     let built_in = defaults::proxy_config();
     let differs = |(key, value): &(&String, &Value)| built_in.get(key.as_str()) != Some(*value);
@@ -151,7 +151,7 @@ fn overlay(upper: &Map<String, Value>, lower: &mut Map<String, Value>) {
     keep_metadata_and_headers(metadata, headers, lower);
 }
 
-/// What is merged deeper than by field: `mergeMap` for the metadata, `correctProxyHeaders`.
+/// The exceptions that are merged more deeply: `mergeMap` for the metadata, `correctProxyHeaders`.
 fn keep_metadata_and_headers(
     metadata: Option<Value>,
     headers: Option<Value>,
@@ -174,8 +174,8 @@ fn keep_metadata_and_headers(
     }
 }
 
-/// What a ProxyConfig may be as a text: whoever creates a pod writes it. Kubernetes takes 256 KiB of annotations; all fields
-/// there are make some 200 nodes.
+/// Limits on the text of a ProxyConfig, which the creator of a pod controls. Kubernetes accepts 256 KiB of annotations;
+/// all fields together are about 200 nodes.
 const LIMITS: yaml::Limits = yaml::Limits {
     depth: 100,
     nodes: 10_000,
@@ -184,7 +184,7 @@ const LIMITS: yaml::Limits = yaml::Limits {
     syntax: yaml::Syntax::Full,
 };
 
-/// A text as YAML, with the places of its nodes.
+/// Parses a text as YAML, with the positions of its nodes.
 fn read(text: &str, source: &str) -> Result<(yaml::Node, Value), ProtoError> {
     let document = yaml::parse(text, &LIMITS).map_err(|error| proto::unreadable(source, &error))?;
     let value = document.to_value().map_err(|error| proto::unreadable(source, &error))?;

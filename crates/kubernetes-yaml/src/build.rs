@@ -1,8 +1,8 @@
-//! From the events of a document to its tree, within the limits.
+//! Builds a document's tree from its events, within the limits.
 //!
-//! The parser collects the events and refuses what is over a limit or forbidden; an alias is only a jump to the events of
-//! its anchor. Here the tree is built, and what aliases add is counted before it is copied, so a bomb costs no more than
-//! its budget.
+//! The parser collects the events and rejects those that are forbidden or over a limit; an alias is only a jump to the
+//! events of its anchor. Here the tree is built, and the nodes that aliases add are counted before they are copied, so
+//! a bomb costs no more than its budget.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ pub(super) fn node(text: &str, limits: &Limits, documents: Documents) -> Result<
     builder.node()
 }
 
-/// go-yaml's reader takes printable characters only (YAML 1.1, section 5.1).
+/// go-yaml's reader accepts only printable characters (YAML 1.1, section 5.1).
 fn refuse_control_characters(text: &str) -> Result<(), Error> {
     let refused = |c: char| matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
     let Some(offset) = text.find(refused) else { return Ok(()) };
@@ -52,17 +52,17 @@ struct Builder<'a> {
     position: usize,
     depth: usize,
     nodes: usize,
-    /// How many aliases we are inside of.
+    /// The number of enclosing aliases.
     alias_depth: usize,
     alias_nodes: usize,
     alias_bytes: usize,
 }
 
 impl Builder<'_> {
-    /// Builds the node at the current position and moves behind it. The recursion is bounded by the depth limit.
+    /// Builds the node at the current position and advances past it. The recursion is bounded by the depth limit.
     fn node(&mut self) -> Result<Node, Error> {
         let Some(item) = self.events.get_mut(self.position) else {
-            // Only for a document that ended early, which the parser does not give.
+            // Only for a document that ended early, which the parser never produces.
             return Ok(Node { mark: Mark::START, kind: null() });
         };
         let mark = item.mark;
@@ -130,7 +130,7 @@ impl Builder<'_> {
             if self.alias_nodes > self.limits.alias_nodes || self.alias_bytes > self.limits.bytes {
                 let accepted =
                     format!("at most {} values and {} bytes", self.limits.alias_nodes, self.limits.bytes);
-                return Err(Error::at(mark, "found aliases that stand for too much", accepted));
+                return Err(Error::at(mark, "found aliases that expand to too much", accepted));
             }
         }
         Ok(())
@@ -168,12 +168,12 @@ fn is_merge(key: &Node) -> bool {
 
 /// The entries of a mapping under construction.
 ///
-/// go-yaml v2 puts entries into a map in the order of the text, and a merge as well: it overwrites what stands before
-/// it and is overwritten by what stands behind it. What was written twice stays twice, for callers that want to know.
+/// go-yaml v2 inserts entries into a map in text order, including merges: a merge overrides earlier entries and is
+/// overridden by later ones. Duplicate keys are preserved for callers that want to report them.
 #[derive(Default)]
 struct Entries {
     list: Vec<(Node, Node)>,
-    /// Where each key stands last, and whether it came from a merge; kept once there is a merge.
+    /// The last position of each key, and whether it came from a merge; maintained once there is a merge.
     last: Option<HashMap<String, (usize, bool)>>,
 }
 
@@ -202,7 +202,7 @@ impl Entries {
             Kind::Sequence(_) if aliased => {
                 Err(Error::at(mark, "found an alias of a list under <<", accepted))
             }
-            // Earlier mappings win, so the last goes first.
+            // Earlier mappings win, so the last one is applied first.
             Kind::Sequence(items) => items.into_iter().rev().try_for_each(|item| match item.kind {
                 Kind::Mapping(entries) => self.merge_one(entries),
                 _ => Err(refused(&item)),

@@ -1,25 +1,25 @@
-//! Where one document ends and the next begins, to the byte, so that a file can be put together again unchanged.
+//! Splits a text into documents, exactly to the byte, so that a file can be reassembled unchanged.
 
 /// One document of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Document<'a> {
-    /// The document without its separator, with all comments, and with a `...` line if it has one.
+    /// The document without its separator, including all comments, and a `...` line if it has one.
     pub text: &'a str,
-    /// Where `text` starts in the whole text, in bytes.
+    /// The offset of `text` in the whole text, in bytes.
     pub start: usize,
-    /// The `---` line before it (with directives before that); without the content where content follows on the line;
-    /// empty if there is none.
+    /// The `---` line before it (with preceding directives), without any content on the same line; empty if there is
+    /// none.
     pub separator: &'a str,
 }
 
-/// Splits a text into its documents. Separators and texts joined give the input back, byte for byte.
+/// Splits a text into its documents. Joining separators and texts gives the input back, byte for byte.
 ///
-/// A text before the first separator that holds nothing but comments is a document too, and so is what stands between
-/// two separators, even if it is empty: whoever writes the file back needs them.
+/// A text before the first separator that contains only comments is also a document, and so is any text between two
+/// separators, even an empty one, because callers that write the file back need them.
 pub fn split_documents(text: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     let mut state = State::Preamble { directives: false };
-    // Where the current document's separator and text start.
+    // The starts of the current document's separator and text.
     let (mut separator, mut start) = (0, 0);
     let mut position = 0;
     let mut finish = |separator: usize, start: usize, end: usize| {
@@ -42,7 +42,7 @@ pub fn split_documents(text: &str) -> Vec<Document<'_>> {
             }
             (Line::End, State::Content) => state = State::Ended,
             (Line::Directive, State::Preamble { .. }) => state = State::Preamble { directives: true },
-            // Nothing but a `---` may follow `...`, or a document without one, or a directive of the next.
+            // Only a `---` may follow `...`, or a document without one, or a directive of the next document.
             (Line::Directive, State::Ended) => {
                 finish(separator, start, position);
                 (separator, start) = (position, position);
@@ -69,7 +69,7 @@ enum State {
     Preamble { directives: bool },
     /// Inside a document.
     Content,
-    /// Behind `...`.
+    /// After `...`.
     Ended,
 }
 
@@ -80,13 +80,13 @@ enum Line {
     End,
     /// `%YAML` or `%TAG`.
     Directive,
-    /// Nothing or a comment.
+    /// An empty line or a comment.
     Blank,
     Content,
 }
 
 fn line_kind(line: &str) -> Line {
-    // Files that are joined have one in the middle.
+    // Concatenated files may have one in the middle.
     let bom = if line.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let line = line.get(bom..).unwrap_or_default();
     let marker = |marker: &str| {

@@ -1,11 +1,12 @@
 //! YAML as Kubernetes' tools read and write it.
 //!
 //! Kubernetes users get YAML as `sigs.k8s.io/yaml` reads it: YAML 1.1 scalars (`yes` is true, `017` is fifteen),
-//! merge keys, silent duplicate keys. This crate gives the same answers, with positions, with limits on everything
-//! a hostile text could blow up, and without a panic for any text.
+//! merge keys, silent duplicate keys. This crate gives the same answers, with positions, with limits on every
+//! resource that a hostile text could exhaust, and without panics.
 //!
-//! The grammar is go-yaml v2's, YAML 1.1: no parser of YAML 1.2 reads all that kubectl and Istio read. Where this one parts
-//! from it is listed, with reasons, in the tests `agrees_with_sigs_yaml` and `layouts_are_read_as_sigs_yaml_reads_them`.
+//! The grammar is go-yaml v2's, YAML 1.1: no YAML 1.2 parser accepts everything that kubectl and Istio accept. The
+//! differences are listed, with reasons, in the tests `agrees_with_sigs_yaml` and
+//! `layouts_are_read_as_sigs_yaml_reads_them`.
 //!
 //! ```
 //! use kubernetes_yaml::{Limits, load, to_string};
@@ -43,32 +44,32 @@ pub use write::to_string;
 
 use resolve::Scalar;
 
-/// What a text may use up before it is refused.
+/// Limits on the resources of parsing a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How deep sequences and mappings may nest.
+    /// Maximum nesting of sequences and mappings.
     pub depth: usize,
-    /// How many nodes (scalars, sequences, mappings) a text may have, those of expanded aliases included.
+    /// Maximum number of nodes (scalars, sequences, mappings), including those of expanded aliases.
     pub nodes: usize,
-    /// How many of these nodes may come from expanded aliases.
+    /// Maximum number of nodes from expanded aliases.
     pub alias_nodes: usize,
-    /// The size of the text; also how many bytes of scalars aliases may copy.
+    /// Maximum size of the text; also the maximum number of bytes of scalars that aliases may copy.
     pub bytes: usize,
-    /// Which parts of YAML may be used.
+    /// The allowed parts of YAML.
     pub syntax: Syntax,
 }
 
-/// Which parts of YAML a text may use.
+/// The allowed parts of YAML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// Everything, as in files that people write.
     Full,
-    /// No anchors, aliases or tags, and one document only: what a template renders.
+    /// No anchors, aliases or tags, and only one document: the output of a template.
     Rendered,
 }
 
 impl Limits {
-    /// The limits for what a template renders: one document of at most 1 MiB, without anchors, aliases and tags.
+    /// The limits for template output: one document of at most 1 MiB, without anchors, aliases and tags.
     pub const fn rendered() -> Limits {
         Limits { depth: 100, nodes: 500_000, alias_nodes: 0, bytes: 1 << 20, syntax: Syntax::Rendered }
     }
@@ -96,7 +97,7 @@ impl Mark {
     pub const START: Mark = Mark { line: 1, column: 1, offset: 0 };
 }
 
-/// How a scalar was written.
+/// The style of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Without quotes.
@@ -111,39 +112,39 @@ pub enum Style {
     Folded,
 }
 
-/// A part of a document and where it stands.
+/// A part of a document and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where the node starts; for what an alias stands for, where that was written.
+    /// The start of the node; for an expanded alias, where its anchor was written.
     pub mark: Mark,
-    /// What the node is.
+    /// The content of the node.
     pub kind: Kind,
 }
 
-/// What a node is. Aliases are expanded and `<<` keys are merged.
+/// The content of a node. Aliases are expanded and `<<` keys are merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A scalar as text: quotes and escapes are resolved, its type is not (see [`Node::to_value`]).
+    /// A scalar as text: quotes and escapes are resolved, but not its type (see [`Node::to_value`]).
     Scalar {
         /// The text.
         text: String,
-        /// How it was written.
+        /// Its style.
         style: Style,
         /// The tag in its short form (`!!int`, `!mine`, `!`).
         tag: Option<String>,
     },
     /// The items, in order.
     Sequence(Vec<Node>),
-    /// Keys (always scalars) and values, in order; a key that was written twice is here twice.
+    /// Keys (always scalars) and values, in order; duplicate keys are preserved.
     Mapping(Vec<(Node, Node)>),
 }
 
 impl Node {
-    /// Converts the tree to JSON as `sigs.k8s.io/yaml`'s `convertToJSONableObject` does: keys become strings, a key
-    /// that was given twice has its last value.
+    /// Converts the tree to JSON like `convertToJSONableObject` in `sigs.k8s.io/yaml`: keys become strings, and the
+    /// last value of a duplicate key wins.
     ///
     /// # Errors
-    /// A scalar that has no JSON form (`.inf`), that its tag does not allow, or a key that is null.
+    /// A scalar without a JSON form (`.inf`), or that its tag does not allow, or a null key.
     pub fn to_value(&self) -> Result<Value, Error> {
         match &self.kind {
             Kind::Scalar { text, style, tag } => {
@@ -160,7 +161,7 @@ impl Node {
         }
     }
 
-    /// As [`Node::to_value`] for a tree that is not needed any more: its texts are moved, not copied.
+    /// Like [`Node::to_value`], for an owned tree: its texts are moved, not copied.
     ///
     /// # Errors
     /// As [`Node::to_value`].
@@ -183,7 +184,7 @@ impl Node {
         }
     }
 
-    /// The node at the end of a path of keys and decimal list indices, if there is one.
+    /// The node at the end of a path of keys and decimal list indices, if it exists.
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(self, |node, step| match &node.kind {
             Kind::Scalar { .. } => None,
@@ -196,7 +197,7 @@ impl Node {
         })
     }
 
-    /// [`Node::at`] for a change.
+    /// [`Node::at`], mutably.
     pub fn at_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
         path.iter().try_fold(self, |node, step| match &mut node.kind {
             Kind::Scalar { .. } => None,
@@ -209,14 +210,14 @@ impl Node {
         })
     }
 
-    /// Whether this is null, however it is written.
+    /// Whether this is null, in any notation.
     pub fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, style, tag }
             if matches!(resolve::scalar(text, *style, tag.as_deref(), self.mark), Ok(Scalar::Null)))
     }
 
-    /// The string that `sigs.k8s.io/yaml` makes of a number or a boolean where a string is wanted
-    /// (`convertToJSONableObject`); nothing for other nodes.
+    /// The string that `sigs.k8s.io/yaml` makes of a number or a boolean where a string is expected
+    /// (`convertToJSONableObject`); `None` for other nodes.
     pub fn string_of_scalar(&self) -> Option<String> {
         let Kind::Scalar { text, style, tag } = &self.kind else { return None };
         match resolve::scalar(text, *style, tag.as_deref(), self.mark).ok()? {
@@ -228,12 +229,12 @@ impl Node {
         }
     }
 
-    /// Makes the node a scalar with this text in its place.
+    /// Replaces the node by a scalar with this text.
     pub fn set_text(&mut self, text: String, style: Style) {
         self.kind = Kind::Scalar { text, style, tag: None };
     }
 
-    /// The tree of a JSON value, which has no places in a text.
+    /// The tree of a JSON value, without positions.
     pub fn from_value(value: &Value) -> Node {
         let plain = |text: String| Kind::Scalar { text, style: Style::Plain, tag: None };
         let quoted =
@@ -255,7 +256,7 @@ impl Node {
         Node { mark: Mark::START, kind }
     }
 
-    /// What the node is, in words for an error: `a mapping`, `a list`, `a string`, `a number`, `true or false`, `null`.
+    /// The type of the node for an error: `a mapping`, `a list`, `a string`, `a number`, `true or false`, `null`.
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
             Kind::Sequence(_) => "a list",
@@ -271,10 +272,10 @@ impl Node {
         }
     }
 
-    /// The text a mapping key has in JSON: `1`, `true` and `1.5` become strings.
+    /// The text of a mapping key in JSON: `1`, `true` and `1.5` become strings.
     ///
     /// # Errors
-    /// The key is null, a list, a mapping, or an integer that does not fit in 64 bits with a sign.
+    /// If the key is null, a list, a mapping, or an integer that does not fit in 64 bits with a sign.
     pub fn key_text(&self) -> Result<String, Error> {
         let refused = |found: &str| {
             Error::at(self.mark, format!("found {found} as a key"), "a string, a number, true or false")
@@ -288,7 +289,7 @@ impl Node {
         }
     }
 
-    /// As [`Node::key_text`] for a key that is not needed any more.
+    /// Like [`Node::key_text`], for an owned key.
     ///
     /// # Errors
     /// As [`Node::key_text`].
@@ -304,16 +305,17 @@ impl Node {
     }
 }
 
-/// Reads exactly one document into a tree with positions; an empty text is a null scalar.
+/// Parses exactly one document into a tree with positions; an empty text is a null scalar.
 ///
 /// # Errors
-/// The text is not YAML, is over a limit, uses syntax the limits forbid, or has a second document that is not empty.
+/// If the text is not YAML, exceeds a limit, uses syntax that the limits forbid, or has a second document that is not
+/// empty.
 pub fn parse(text: &str, limits: &Limits) -> Result<Node, Error> {
     tree(text, limits, parse::Documents::One)
 }
 
-/// Reads YAML as `yaml.YAMLToJSON` of `sigs.k8s.io/yaml` does: the first document of the text, as JSON.
-/// With [`Syntax::Rendered`] a second document is refused.
+/// Parses YAML like `yaml.YAMLToJSON` of `sigs.k8s.io/yaml`: the first document of the text, as JSON. With
+/// [`Syntax::Rendered`], a second document is rejected.
 ///
 /// # Errors
 /// As [`parse`] and [`Node::to_value`].
@@ -325,7 +327,7 @@ pub fn load(text: &str, limits: &Limits) -> Result<Value, Error> {
     tree(text, limits, documents)?.into_value()
 }
 
-/// What templates render is read by the fast path, where that knows all of it.
+/// Template output is parsed by the fast path, unless it uses syntax that the fast path does not support.
 fn tree(text: &str, limits: &Limits, documents: parse::Documents) -> Result<Node, Error> {
     let fast = match limits.syntax {
         Syntax::Full => None,
@@ -334,8 +336,8 @@ fn tree(text: &str, limits: &Limits, documents: parse::Documents) -> Result<Node
     fast.map_or_else(|| build::node(text, limits, documents), Ok)
 }
 
-/// The JSON value of an unquoted scalar under go-yaml v2's rules (`resolve`). Text that has no JSON form (`.inf`,
-/// `.nan`) stays a string.
+/// The JSON value of an unquoted scalar by go-yaml v2's rules (`resolve`). Text without a JSON form (`.inf`, `.nan`)
+/// stays a string.
 pub fn resolve_plain(text: &str) -> Value {
     resolve::plain(text).into_value(text, Mark::START).unwrap_or_else(|_| Value::String(text.to_owned()))
 }

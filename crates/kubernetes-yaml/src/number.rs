@@ -1,5 +1,5 @@
-//! Numbers as Go reads and prints them: `strconv.ParseInt` with base 0, `FormatFloat` with `g`, and what
-//! `encoding/json` makes of a float.
+//! Numbers as Go parses and prints them: `strconv.ParseInt` with base 0, `FormatFloat` with `g`, and the floats of
+//! `encoding/json`.
 
 use serde_json::{Number, Value};
 
@@ -10,8 +10,8 @@ pub(super) enum Whole {
     Uint(u64),
 }
 
-/// Reads an integer with Go's prefixes (`0x`, `0o`, `0b`, and `0` for octal), as `strconv.ParseInt(text, 0, 64)` and
-/// then `ParseUint` do. Underscores must be gone already.
+/// Parses an integer with Go's prefixes (`0x`, `0o`, `0b`, and `0` for octal), like `strconv.ParseInt(text, 0, 64)` and
+/// then `ParseUint`. Underscores must have been removed.
 pub(super) fn parse_whole(text: &str) -> Option<Whole> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (Some('-'), text.get(1..)?),
@@ -31,7 +31,7 @@ pub(super) fn parse_whole(text: &str) -> Option<Whole> {
         Some('-') => 0i64.checked_sub_unsigned(magnitude).map(Whole::Int),
         _ => match i64::try_from(magnitude) {
             Ok(number) => Some(Whole::Int(number)),
-            // ParseUint knows no sign.
+            // ParseUint does not accept a sign.
             Err(_) => sign.is_none().then_some(Whole::Uint(magnitude)),
         },
     }
@@ -78,7 +78,7 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Reads a decimal float; one out of range is none, as Go's `ErrRange`.
+/// Parses a decimal float; `None` if out of range, like Go's `ErrRange`.
 pub(super) fn parse_decimal(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| is_decimal_float(text) && number.is_finite())
 }
@@ -98,13 +98,13 @@ pub(super) fn underscores_separate_digits(text: &str) -> bool {
     true
 }
 
-/// The JSON value of a float: `encoding/json` prints whole floats without a fraction, so they come back as integers.
-/// None for infinities and NaN.
+/// The JSON value of a float: `encoding/json` prints whole floats without a fraction, so they become integers. `None`
+/// for infinities and NaN.
 pub(super) fn float_value(number: f64) -> Option<Value> {
     if !number.is_finite() {
         return None;
     }
-    // Display gives the shortest digits without an exponent, which is what Go prints up to 1e21.
+    // Display gives the shortest digits without an exponent, which is Go's output up to 1e21.
     let text = number.to_string();
     if number.fract() == 0.0 && text != "-0" {
         if let Ok(whole) = text.parse::<i64>() {
@@ -117,14 +117,14 @@ pub(super) fn float_value(number: f64) -> Option<Value> {
     Number::from_f64(number).map(Value::Number)
 }
 
-/// `strconv.FormatFloat(number, 'g', -1, 64)`, with YAML's names for what is not finite.
+/// `strconv.FormatFloat(number, 'g', -1, 64)`, with YAML's names for infinities and NaN.
 pub(super) fn format_f64(number: f64) -> String {
     name_of_special(number).map_or_else(|| shortest(&format!("{number:e}")), str::to_owned)
 }
 
-/// `strconv.FormatFloat(number, 'g', -1, 32)`: mapping keys lose digits that way in `sigs.k8s.io/yaml`.
+/// `strconv.FormatFloat(number, 'g', -1, 32)`: this is how mapping keys lose digits in `sigs.k8s.io/yaml`.
 pub(super) fn format_f32(number: f64) -> String {
-    #[allow(clippy::cast_possible_truncation, reason = "the loss is the rule that is followed")]
+    #[allow(clippy::cast_possible_truncation, reason = "the loss is intended")]
     let number = number as f32;
     name_of_special(f64::from(number)).map_or_else(|| shortest(&format!("{number:e}")), str::to_owned)
 }
@@ -138,8 +138,8 @@ fn name_of_special(number: f64) -> Option<&'static str> {
     }
 }
 
-/// Turns Rust's `1.25e7` into Go's `%g` with the shortest digits: `1.25e+07`, with an exponent where it is below -4
-/// or at least 6.
+/// Converts Rust's `1.25e7` to Go's `%g` with the shortest digits: `1.25e+07`, with an exponent if it is below -4 or at
+/// least 6.
 fn shortest(scientific: &str) -> String {
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);

@@ -1,17 +1,17 @@
-//! From tokens to the events of one document: the grammar of go-yaml v2 (`parserc.go`), by recursive descent whose depth
-//! is limited.
+//! Converts tokens to the events of one document: the grammar of go-yaml v2 (`parserc.go`), by recursive descent with
+//! limited depth.
 
 use std::collections::HashMap;
 
 use super::scan::{self, Scanner};
 use super::{Error, Limits, Mark, Style, Syntax};
 
-/// What happens to documents after the first.
+/// How to treat documents after the first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Documents {
-    /// They are not read.
+    /// Ignore them.
     First,
-    /// They are an error, unless empty.
+    /// Reject them, unless they are empty.
     One,
 }
 
@@ -21,14 +21,14 @@ pub(super) struct Event {
     pub(super) token: Token,
 }
 
-/// What a part is.
+/// The kind of a part.
 pub(super) enum Token {
     Scalar {
         text: String,
         style: Style,
         tag: Option<String>,
     },
-    /// Where in the events the anchored node is.
+    /// The index of the anchored node's event.
     Alias(usize),
     SequenceStart,
     MappingStart,
@@ -57,15 +57,15 @@ struct Parser<'a> {
     events: Vec<Event>,
     /// Nodes so far.
     nodes: usize,
-    /// Where the open collections start.
+    /// The starts of the open collections.
     open: Vec<usize>,
-    /// Where the nodes of anchors start.
+    /// The starts of the anchored nodes.
     anchors: HashMap<String, usize>,
-    /// Handles of `%TAG` and what they stand for.
+    /// Handles of `%TAG` and their prefixes.
     tags: Vec<(String, String)>,
 }
 
-/// Where a node stands, which says what may follow it.
+/// The context of a node, which determines what may follow it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Context {
     Block,
@@ -90,7 +90,7 @@ impl Parser<'_> {
         if self.scanner.peek()?.kind == DocumentStart {
             self.scanner.next()?;
         } else if has_directive {
-            return Err(self.refused("--- behind directives"));
+            return Err(self.refused("--- after directives"));
         }
         match &self.scanner.peek()?.kind {
             DocumentStart | DocumentEnd | StreamEnd | Directive(_) => self.empty_here(),
@@ -108,7 +108,7 @@ impl Parser<'_> {
                 DocumentStart | DocumentEnd | Directive(_) => {
                     self.scanner.next()?;
                 }
-                // go-yaml drops what follows the first value.
+                // go-yaml drops everything after the first value.
                 _ if is_first => {
                     return Err(self.refused("the end of the document, or indentation that fits"));
                 }
@@ -121,7 +121,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The next token is refused.
+    /// Rejects the next token.
     fn refused(&mut self, accepted: &str) -> Error {
         let mark = match self.scanner.peek() {
             Ok(token) => token.mark,
@@ -163,7 +163,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Takes the next token, which ends the open collection.
+    /// Consumes the next token, which ends the open collection.
     fn end_with_token(&mut self) -> Result<(), Error> {
         let mark = self.scanner.next()?.mark;
         self.open.pop();
@@ -220,13 +220,13 @@ impl Parser<'_> {
             return Err(Error::at(token.mark, found, "an alias of an anchor, or quotes"));
         };
         if self.open.contains(&start) {
-            let found = "found an alias inside the value it stands for";
+            let found = "found an alias inside its own anchor";
             return Err(Error::at(token.mark, found, "an alias after it"));
         }
         self.add(token.mark, Token::Alias(start))
     }
 
-    /// An anchor and a tag, in any order. The anchor is that of the next event.
+    /// An anchor and a tag, in any order. The anchor applies to the next event.
     fn properties(&mut self) -> Result<(bool, Option<String>), Error> {
         let (mut anchor, mut tag) = (None, None);
         loop {
@@ -293,7 +293,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A list whose dashes stand in the column of the key it belongs to.
+    /// A list whose dashes are in the column of its key.
     fn list_in_place(&mut self) -> Result<(), Error> {
         use scan::Kind::{BlockEnd, BlockEntry, Key, Value};
         let mark = self.scanner.peek()?.mark;
@@ -345,7 +345,7 @@ impl Parser<'_> {
         let mut is_first = true;
         while self.flow_goes_on(&FlowSequenceEnd, &mut is_first, "',' or ']'")? {
             match &self.scanner.peek()?.kind {
-                // A mapping of one entry.
+                // A mapping with one entry.
                 Key => {
                     let mark = self.scanner.peek()?.mark;
                     self.start(mark, Token::MappingStart)?;
@@ -374,7 +374,7 @@ impl Parser<'_> {
         self.end_with_token()
     }
 
-    /// Whether an item follows, behind a comma unless it is the first.
+    /// Whether an item follows, after a comma unless it is the first.
     fn flow_goes_on(&mut self, end: &scan::Kind, is_first: &mut bool, accepted: &str) -> Result<bool, Error> {
         if self.scanner.peek()?.kind == *end {
             return Ok(false);
@@ -388,7 +388,7 @@ impl Parser<'_> {
         Ok(self.scanner.peek()?.kind != *end)
     }
 
-    /// A key and its value in brackets.
+    /// A key and its value inside brackets.
     fn flow_entry(&mut self, end: &scan::Kind) -> Result<(), Error> {
         use scan::Kind::{FlowEntry, Value};
         self.scanner.next()?;
@@ -408,7 +408,7 @@ impl Parser<'_> {
 }
 
 pub(super) fn too_deep(mark: Mark, limits: &Limits) -> Error {
-    Error::at(mark, "found too deep a nesting", format!("at most {} levels", limits.depth))
+    Error::at(mark, "found nesting that is too deep", format!("at most {} levels", limits.depth))
 }
 
 pub(super) fn too_many_nodes(mark: Mark, limits: &Limits) -> Error {

@@ -1,12 +1,12 @@
-//! The fast path for what templates render: ordinary block YAML, read straight from the bytes.
+//! The fast path for template output: ordinary block YAML, parsed directly from the bytes.
 //!
-//! The event parser takes most of the time of an injection whose overlay is not cached. This one knows the part of YAML
-//! that templates use and gives up (`None`) at everything else: anchors, tags, documents, multi-line scalars, tabs, and
-//! every error. The caller then asks the event parser, which alone explains what is wrong. So what stands here may be
-//! incomplete but never different: a tree from here equals the event parser's, marks included, and its limits are the
-//! same. The tests hold the two against each other.
+//! The event parser takes most of the time of an injection whose overlay is not cached. This parser supports the part
+//! of YAML that templates use and gives up (`None`) on everything else: anchors, tags, documents, multi-line scalars,
+//! tabs, and every error. The caller then uses the event parser, which also explains the error. The fast path may
+//! therefore be incomplete but never different: its tree equals the event parser's, including positions, and its limits
+//! are the same. The tests compare the two.
 //!
-//! Every function moves forward only, and recursion is bounded by the depth limit.
+//! Every function only moves forward, and recursion is bounded by the depth limit.
 
 mod flow;
 mod scalar;
@@ -20,38 +20,39 @@ use serde_json::Value;
 
 use super::{Kind, Limits, Mark, Node, Style, resolve};
 
-/// The recursion this parser allows itself, whatever the limits say.
+/// The recursion limit of this parser, regardless of the other limits.
 const DEPTH: usize = 100;
 
-/// Keys above 1024 characters are not keys to the event parser.
+/// The event parser does not accept keys above 1024 characters.
 const KEY_BYTES: usize = 1000;
 
-/// A scalar as it is read, its quotes and escapes resolved.
+/// A scalar during parsing, with its quotes and escapes resolved.
 pub struct Scalar<'t> {
-    /// Where it starts.
+    /// Its position.
     pub mark: Mark,
     /// Its content.
     pub text: Cow<'t, str>,
-    /// How it is written.
+    /// Its style.
     pub style: Style,
 }
 
-/// What a text is read into. `None` gives up the fast path, which is where an error is found again and explained.
+/// The result type of parsing. `None` gives up the fast path; the event parser then finds the error again and explains
+/// it.
 pub trait Tree: Sized {
-    /// A sequence that is being read.
+    /// A sequence under construction.
     type Items: Default;
-    /// A mapping that is being read.
+    /// A mapping under construction.
     type Entries: Default;
 
-    /// A scalar that is no key.
+    /// A scalar that is not a key.
     fn scalar(scalar: Scalar<'_>) -> Option<Self>;
     /// Adds an item.
     fn item(items: &mut Self::Items, item: Self);
     /// Adds an entry.
     fn entry(entries: &mut Self::Entries, key: Scalar<'_>, value: Self) -> Option<()>;
-    /// A sequence whose items are all there.
+    /// A complete sequence.
     fn sequence(mark: Mark, items: Self::Items) -> Self;
-    /// A mapping whose entries are all there.
+    /// A complete mapping.
     fn mapping(mark: Mark, entries: Self::Entries) -> Self;
 }
 
@@ -108,7 +109,7 @@ impl Tree for Node {
     }
 }
 
-/// The tree of the text, or nothing if the text is not of the simple kind.
+/// The tree of the text, or `None` if the text is outside of the supported subset.
 pub fn read<T: Tree>(text: &str, limits: &Limits) -> Option<T> {
     let ascii = text.is_ascii();
     if text.len() > limits.bytes
@@ -135,8 +136,8 @@ pub fn read<T: Tree>(text: &str, limits: &Limits) -> Option<T> {
     reader.column.is_none().then_some(root)
 }
 
-/// Bytes of control characters, of byte order marks and of characters that are no characters. The leading bytes 0xC2
-/// and 0xEF stand for harmless ones too, but hardly in a template.
+/// Bytes of control characters, byte order marks and non-characters. The leading bytes 0xC2 and 0xEF also occur in
+/// harmless characters, but rarely in templates.
 fn is_doubtful(byte: u8) -> bool {
     (byte < b' ') & (byte != b'\n') & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xef)
 }
@@ -148,21 +149,21 @@ struct Reader<'a> {
     at: usize,
     line: u32,
     line_start: usize,
-    /// By how much the bytes of this line before `at` outnumber its characters.
+    /// The number of bytes minus the number of characters on this line before `at`.
     extra_bytes: usize,
-    /// Where the content starts in the line that was reached last; none at the end of the text. Only spaces and
-    /// indicators stand before it, so bytes are characters.
+    /// The column of the content on the current line; `None` at the end of the text. Only spaces and indicators precede
+    /// it, so bytes are characters.
     column: Option<usize>,
-    /// How much deeper collections may nest.
+    /// The remaining nesting depth.
     depth: usize,
-    /// How many nodes are left.
+    /// The remaining number of nodes.
     nodes: usize,
 }
 
 impl<'t> Reader<'t> {
     // ---- characters ----
 
-    /// The byte at a position; 0, which no text has here, behind the end.
+    /// The byte at a position; after the end it is 0, which no text contains here.
     fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
     }
@@ -176,7 +177,7 @@ impl<'t> Reader<'t> {
         Mark { line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX), offset: self.at }
     }
 
-    /// Moves forward in the line.
+    /// Advances within the line.
     fn to(&mut self, end: usize) {
         if !self.ascii {
             let passed = self.bytes.get(self.at..end).unwrap_or_default();
@@ -185,7 +186,7 @@ impl<'t> Reader<'t> {
         self.at = end;
     }
 
-    /// Moves over spaces and says how many they were.
+    /// Skips spaces and returns their number.
     fn spaces(&mut self) -> usize {
         let start = self.at;
         while self.peek() == b' ' {
@@ -199,7 +200,7 @@ impl<'t> Reader<'t> {
         rest.iter().position(|byte| *byte == b'\n').map_or(self.bytes.len(), |length| self.at + length)
     }
 
-    /// Moves over a line break.
+    /// Skips a line break.
     fn line_break(&mut self) {
         self.at += 1;
         self.line = self.line.saturating_add(1);
@@ -207,7 +208,7 @@ impl<'t> Reader<'t> {
         self.extra_bytes = 0;
     }
 
-    /// Moves over the rest of a line that may hold a comment only.
+    /// Skips the rest of a line that may only contain a comment.
     fn rest_of_line(&mut self) -> Option<()> {
         let spaces = self.spaces();
         match self.peek() {
@@ -218,7 +219,7 @@ impl<'t> Reader<'t> {
         Some(())
     }
 
-    /// From the start of a line, or from its end, to the next content.
+    /// Advances from the start or end of a line to the next content.
     fn find_content(&mut self) -> Option<()> {
         loop {
             self.spaces();
@@ -241,19 +242,19 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Whether a `-` that starts an item is next.
+    /// Whether a `-` that starts an item comes next.
     fn is_entry(&self) -> bool {
         self.peek() == b'-' && matches!(self.byte(self.at + 1), b' ' | b'\n' | 0)
     }
 
-    /// Whether the `:` behind a key is next.
+    /// Whether the `:` after a key comes next.
     fn is_colon(&self) -> bool {
         self.peek() == b':' && matches!(self.byte(self.at + 1), b' ' | b'\n' | 0)
     }
 
     // ---- nodes ----
 
-    /// Takes a node from those that are left.
+    /// Counts a node against the limit.
     fn count(&mut self) -> Option<()> {
         self.nodes = self.nodes.checked_sub(1)?;
         Some(())
@@ -273,7 +274,7 @@ impl<'t> Reader<'t> {
         Some(())
     }
 
-    /// A scalar that ends where a key of a block does.
+    /// A scalar that ends like the key of a block.
     fn key(&mut self) -> Option<Scalar<'t>> {
         match self.peek() {
             b'"' | b'\'' => self.quoted(),
@@ -290,8 +291,8 @@ impl<'t> Reader<'t> {
         self.mapping(column, key)
     }
 
-    /// A mapping from behind its first key to the next content that is not its own. Content that is nobody's, such as the
-    /// second line of a scalar, ends all collections and is left over at the end.
+    /// A mapping, from after its first key to the next content outside of it. Content that belongs to nothing, such as
+    /// the second line of a scalar, ends all collections and is left over at the end.
     fn mapping<T: Tree>(&mut self, column: usize, mut key: Scalar<'t>) -> Option<T> {
         let mark = key.mark;
         self.enter()?;
@@ -331,7 +332,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A sequence from its first `-`.
+    /// A sequence, starting with its first `-`.
     fn sequence<T: Tree>(&mut self, column: usize) -> Option<T> {
         let mark = self.mark();
         self.enter()?;
@@ -368,7 +369,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// What starts behind a `- ` or a `key: ` in the same line: a scalar, a flow collection, or behind `- ` a mapping.
+    /// The value after a `- ` or a `key: ` on the same line: a scalar, a flow collection, or after `- ` a mapping.
     fn value<T: Tree>(&mut self, parent: usize, may_be_key: bool) -> Option<T> {
         let column = self.at - self.line_start;
         let value = match self.peek() {
@@ -388,7 +389,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether a key asks for a merge, which is left to the event parser's side.
+/// Whether a key requests a merge, which is left to the event parser.
 fn is_merge(key: &Scalar<'_>) -> bool {
     key.style == Style::Plain && key.text == "<<"
 }

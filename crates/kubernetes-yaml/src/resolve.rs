@@ -1,4 +1,4 @@
-//! What a scalar means: go-yaml v2's `resolve`, and the two conversions `sigs.k8s.io/yaml` makes of it.
+//! Determines the type of scalars: go-yaml v2's `resolve`, and the two conversions in `sigs.k8s.io/yaml`.
 
 use base64::Engine;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::number::{self, Whole};
 use super::timestamp::is_timestamp;
 use super::{Error, Mark, Style};
 
-/// What a scalar resolved to. What stands for its own text does not repeat it.
+/// A resolved scalar. Variants whose value is the text itself do not repeat it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar {
     Null,
@@ -16,9 +16,9 @@ pub(super) enum Scalar {
     Uint(u64),
     Float(f64),
     Text,
-    /// A date or time; a string as far as JSON is concerned.
+    /// A date or time; a string in JSON.
     Timestamp,
-    /// The bytes of a `!!binary`, made a string as `encoding/json` does.
+    /// The bytes of a `!!binary`, converted to a string like `encoding/json`.
     Binary(String),
 }
 
@@ -31,14 +31,18 @@ impl Scalar {
             Scalar::Int(value) => Value::from(value),
             Scalar::Uint(value) => Value::from(value),
             Scalar::Float(value) => number::float_value(value).ok_or_else(|| {
-                Error::at(mark, format!("found {}, which JSON cannot say", excerpt(text)), "a finite number")
+                Error::at(
+                    mark,
+                    format!("found {}, which JSON cannot represent", excerpt(text)),
+                    "a finite number",
+                )
             })?,
             Scalar::Text | Scalar::Timestamp => Value::String(text.to_owned()),
             Scalar::Binary(text) => Value::String(text),
         })
     }
 
-    /// The text of a mapping key, or what it is that cannot be one.
+    /// The text of a mapping key, or what it is if it cannot be a key.
     pub(super) fn into_key(self, text: &str) -> Result<String, &'static str> {
         Ok(match self {
             Scalar::Null => return Err("null"),
@@ -51,7 +55,7 @@ impl Scalar {
         })
     }
 
-    /// The name of the tag it has by its own looks.
+    /// The name of its implicit tag.
     fn tag(&self) -> &'static str {
         match self {
             Scalar::Null => "!!null",
@@ -65,10 +69,10 @@ impl Scalar {
     }
 }
 
-/// Resolves a scalar under its style and tag.
+/// Resolves a scalar with its style and tag.
 ///
 /// # Errors
-/// The tag does not allow the text.
+/// If the tag does not allow the text.
 pub(super) fn scalar(text: &str, style: Style, tag: Option<&str>, mark: Mark) -> Result<Scalar, Error> {
     let Some(tag) = tag else {
         return Ok(if style == Style::Plain { plain(text) } else { Scalar::Text });
@@ -88,7 +92,7 @@ pub(super) fn scalar(text: &str, style: Style, tag: Option<&str>, mark: Mark) ->
             (_, found) if found.tag() == tag => Ok(found),
             (_, found) => Err(refused(&found)),
         },
-        // `!!str`, the non-specific `!`, and tags nobody knows.
+        // `!!str`, the non-specific `!`, and unknown tags.
         _ => Ok(Scalar::Text),
     }
 }
@@ -98,7 +102,7 @@ pub(super) fn plain(text: &str) -> Scalar {
     match text.as_bytes().first() {
         None => Scalar::Null,
         Some(b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~') => named(text),
-        // `strconv.ParseFloat` sees the text as it is, and has its own opinion of underscores.
+        // `strconv.ParseFloat` gets the original text, and has its own rule for underscores.
         Some(b'.') => match named(text) {
             Scalar::Text if number::underscores_separate_digits(text) => decimal(&text.replace('_', "")),
             special => special,
@@ -112,16 +116,16 @@ pub(super) fn plain(text: &str) -> Scalar {
     }
 }
 
-/// As [`plain`] for a scalar with a tag: only `!!timestamp` looks for timestamps then.
+/// Like [`plain`], for a scalar with a tag: then only `!!timestamp` recognizes timestamps.
 fn plain_under(text: &str, tag: &str) -> Scalar {
     match plain(text) {
-        // Nothing that is a timestamp is a number too.
+        // No timestamp is also a number.
         Scalar::Timestamp if tag != "!!timestamp" => Scalar::Text,
         found => found,
     }
 }
 
-/// The words that have a meaning of their own (go-yaml's `resolveMap`).
+/// The words with a special meaning (go-yaml's `resolveMap`).
 fn named(text: &str) -> Scalar {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
@@ -151,7 +155,7 @@ fn decimal(text: &str) -> Scalar {
     number::parse_decimal(text).map_or(Scalar::Text, Scalar::Float)
 }
 
-/// Decodes standard base64 (line breaks allowed, as in Go) and replaces what is not UTF-8 byte by byte.
+/// Decodes standard base64 (line breaks allowed, as in Go) and replaces invalid UTF-8 byte by byte.
 fn decode_binary(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     let bytes = BASE64.decode(text).ok()?;
@@ -180,7 +184,7 @@ fn accepted(tag: &str) -> &'static str {
     }
 }
 
-/// The start of a text, quoted: enough to find it, not enough to leak it.
+/// The start of a text, quoted: enough to find it without leaking all of it.
 pub(super) fn excerpt(text: &str) -> String {
     let mut start: String = text.chars().take(20).collect();
     if start.len() < text.len() {

@@ -1,8 +1,8 @@
-//! From characters to tokens, as YAML 1.1 and go-yaml v2 have it (`scannerc.go`).
+//! Converts characters to tokens, by the rules of YAML 1.1 and go-yaml v2 (`scannerc.go`).
 //!
-//! What makes this hard is that a key is known by the colon behind it: a scalar that may be a key is remembered, and when
-//! the colon comes, a token is put before it. Such a key is on one line and at most 1024 characters before its colon, so
-//! little is kept back and the time is linear in the text.
+//! The difficulty is that a key is recognized only by the colon after it: the position of a scalar that may be a key is
+//! remembered, and when the colon comes, a token is inserted before it. Such a key is on one line and has at most 1024
+//! characters before its colon, so little is buffered and the time is linear in the text.
 
 mod cursor;
 mod property;
@@ -17,16 +17,16 @@ use super::{Error, Mark, Style};
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) mark: Mark,
-    /// Behind the token, where it is an indicator.
+    /// The position after the token, if it is an indicator.
     pub(super) end: Mark,
     pub(super) kind: Kind,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, PartialEq)]
 pub(super) enum Kind {
     StreamEnd,
-    /// `%YAML`, or `%TAG` with the handle and what it stands for.
+    /// `%YAML`, or `%TAG` with the handle and its prefix.
     Directive(Option<(String, String)>),
     /// `---`
     DocumentStart,
@@ -47,42 +47,42 @@ pub(super) enum Kind {
     Value,
     Alias(String),
     Anchor(String),
-    /// The handle (`!`, `!!`, `!x!`; empty for a whole tag) and what follows it.
+    /// The handle (`!`, `!!`, `!x!`; empty for a complete tag) and the suffix.
     Tag(String, String),
     Scalar(String, Style),
 }
 
-/// How many characters a key may have.
+/// The maximum number of characters in a key.
 const KEY_CHARACTERS: usize = 1024;
 
-/// Where a key may have started.
+/// A position where a key may have started.
 struct SimpleKey {
     /// The number of its token.
     token: usize,
-    /// How many brackets are around it.
+    /// The number of enclosing brackets.
     level: usize,
-    /// Whether nothing but a key can stand there.
+    /// Whether only a key is possible there.
     required: bool,
     /// Its place.
     mark: Mark,
-    /// How many characters are before it.
+    /// The number of characters before it.
     index: usize,
 }
 
 pub(super) struct Scanner<'a> {
     at: Cursor<'a>,
     tokens: VecDeque<Token>,
-    /// How many tokens were taken.
+    /// The number of tokens consumed.
     taken: usize,
-    /// How many brackets are open.
+    /// The number of open brackets.
     level: usize,
-    /// The column of the innermost block, from 0; -1 outside of all.
+    /// The column of the innermost block, from 0; -1 outside of all blocks.
     indent: i64,
-    /// Those of the blocks around it.
+    /// The columns of the enclosing blocks.
     indents: Vec<i64>,
     /// Whether a key may start here.
     key_allowed: bool,
-    /// The keys that are possible, outermost first, at most one on each level.
+    /// The possible keys, outermost first, at most one on each level.
     keys: VecDeque<SimpleKey>,
     done: bool,
 }
@@ -102,26 +102,26 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The next token, which stays.
+    /// The next token, without consuming it.
     pub(super) fn peek(&mut self) -> Result<&Token, Error> {
         self.fill()?;
-        // `fill` leaves a token, at the end of the text that of the end.
+        // `fill` leaves at least one token, at the end of the text the final one.
         self.tokens.front().ok_or_else(|| self.at.error("a value"))
     }
 
-    /// Takes the next token.
+    /// Consumes the next token.
     pub(super) fn next(&mut self) -> Result<Token, Error> {
         self.fill()?;
         self.taken += 1;
         self.tokens.pop_front().ok_or_else(|| self.at.error("a value"))
     }
 
-    /// What is found at a place is refused.
+    /// Rejects the text at a position.
     pub(super) fn error_at(&self, mark: Mark, accepted: &str) -> Error {
         self.at.error_at(mark, accepted)
     }
 
-    /// Scans until no token can come before the first one any more.
+    /// Scans until no token can be inserted before the first one.
     fn fill(&mut self) -> Result<(), Error> {
         while !self.done {
             if !self.tokens.is_empty() {
@@ -154,7 +154,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn no_colon(&self, mark: Mark) -> Error {
-        self.at.error_at(mark, "a ':' behind the key, before its line ends and at most 1024 characters on")
+        self.at.error_at(mark, "a ':' after the key, before its line ends and at most 1024 characters on")
     }
 
     /// Remembers that the next token may be a key.
@@ -174,7 +174,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Forgets the key of this level.
+    /// Discards the possible key of this level.
     fn remove_key(&mut self) -> Result<(), Error> {
         match self.keys.pop_back() {
             Some(key) if key.level == self.level && key.required => Err(self.no_colon(key.mark)),
@@ -188,8 +188,8 @@ impl<'a> Scanner<'a> {
 
     // ---- blocks ----
 
-    /// Starts a block if the column is deeper than the innermost one. Its token goes before the token of this number, or
-    /// behind all.
+    /// Starts a block if the column is deeper than the innermost one. Its token is inserted before the token with this
+    /// number, or after all others.
     fn roll(&mut self, column: i64, number: Option<usize>, kind: Kind, mark: Mark) {
         if self.level > 0 || self.indent >= column {
             return;
@@ -335,7 +335,7 @@ impl<'a> Scanner<'a> {
         self.indicator(Kind::Key)
     }
 
-    /// A colon: what stood before it was a key.
+    /// A colon: the preceding scalar was a key.
     fn value(&mut self) -> Result<(), Error> {
         let key = match self.keys.pop_back() {
             Some(key) if key.level < self.level => {
@@ -369,7 +369,7 @@ impl<'a> Scanner<'a> {
         self.indicator(Kind::Value)
     }
 
-    /// Passes over blanks, comments and line breaks.
+    /// Skips blanks, comments and line breaks.
     fn blanks(&mut self) {
         loop {
             self.at.skip_byte_order_mark();
@@ -382,7 +382,7 @@ impl<'a> Scanner<'a> {
                     _ => break,
                 }
             }
-            // A comment needs no blank before it: behind quotes and brackets it may be glued on.
+            // A comment needs no blank before it: it may directly follow quotes and brackets.
             if self.at.byte(0) == b'#' {
                 self.at.skip_line();
             }

@@ -36,7 +36,7 @@ fn fixture() -> Fixture {
     serde_json::from_str(include_str!("../tests/fixtures/yaml.json")).unwrap()
 }
 
-/// The texts of the fixture that are read.
+/// The valid texts of the fixture.
 pub(super) fn fixture_texts() -> Vec<String> {
     fixture().loads.into_iter().map(|row| row.text).collect()
 }
@@ -108,7 +108,7 @@ fn layouts_are_read_as_sigs_yaml_reads_them() {
     assert!(read > 3000 && excused < 300, "{read} read alike, {excused} excused");
 }
 
-/// Values whose text differs from `Marshal`'s on purpose.
+/// Values whose text intentionally differs from `Marshal`'s.
 fn is_written_differently(json: &Value, theirs: Option<&String>) -> Option<&'static str> {
     fn any(value: &Value, test: &dyn Fn(&str, bool) -> bool) -> bool {
         match value {
@@ -153,7 +153,7 @@ fn writes_what_marshal_writes() {
                 assert_ne!(Some(&ours), row.yaml.as_ref(), "{} is written alike now: {reason}", row.json)
             }
         }
-        // Minus zero is a whole number to go-yaml.
+        // go-yaml reads minus zero as a whole number.
         if !row.json.contains("-0") {
             assert_eq!(full(&ours), value, "{ours:?}");
         }
@@ -246,29 +246,29 @@ fn names_the_kind_of_a_node() {
 fn errors_say_where_what_and_what_else() {
     assert_eq!(
         refusal("a: 1\nb: [1, {c: .inf}]\n"),
-        "line 2, column 12: found \".inf\", which JSON cannot say; accepted: a finite number"
+        "line 2, column 12: found \".inf\", which JSON cannot represent; expected a finite number"
     );
     assert_eq!(
         refusal("a: !!int x\n"),
-        "line 1, column 4: found \"x\" (!!str) under the tag !!int; accepted: an integer"
+        "line 1, column 4: found \"x\" (!!str) under the tag !!int; expected an integer"
     );
     assert_eq!(
         refusal("a: 1\n? [b]\n: c\n"),
-        "line 2, column 3: found a list as a key; accepted: a string, a number, true or false"
+        "line 2, column 3: found a list as a key; expected a string, a number, true or false"
     );
     assert_eq!(
         refusal("a: 1\n~: b\n"),
-        "line 2, column 1: found null as a key; accepted: a string, a number, true or false"
+        "line 2, column 1: found null as a key; expected a string, a number, true or false"
     );
     assert_eq!(
         refusal("a: 1\n<<: [b]\n"),
-        "line 2, column 6: found a string under <<; accepted: a mapping or a list of mappings"
+        "line 2, column 6: found a string under <<; expected a mapping or a list of mappings"
     );
     assert_eq!(
         refusal("a: é\u{1}\n"),
-        "line 1, column 5: found '\\u{1}', a control character; accepted: printable text; in double quotes it can be escaped"
+        "line 1, column 5: found '\\u{1}', a control character; expected printable text; in double quotes it can be escaped"
     );
-    assert!(refusal("a: b\n c: d\n").starts_with("line 2, column 3: found ':'; accepted: YAML ("));
+    assert!(refusal("a: b\n c: d\n").starts_with("line 2, column 3: found ':'; expected YAML ("));
     assert!(refusal("a: [b\n").contains("the end of the text"), "{}", refusal("a: [b\n"));
 }
 
@@ -278,7 +278,7 @@ fn merges_stand_in_the_order_of_the_text() {
     assert_eq!(node.to_value().unwrap()["w"], json!({"a": 3, "b": 1}));
     assert_eq!(node.to_value().unwrap()["z"], json!({"a": 1, "c": 2}));
     let Kind::Mapping(entries) = &node.at(&["w"]).unwrap().kind else { panic!() };
-    assert_eq!(entries.len(), 2, "what a merge overrides is no duplicate");
+    assert_eq!(entries.len(), 2, "an overridden key of a merge is not a duplicate");
     for (text, value, entries) in [
         ("{<<: {a: 1}, a: 2, <<: {a: 3}}", json!({"a": 3}), 1),
         ("{<<: {a: 1}, a: 2, a: 3}", json!({"a": 3}), 2),
@@ -295,7 +295,7 @@ fn merges_stand_in_the_order_of_the_text() {
 fn one_document_or_the_first() {
     assert_eq!(full("a: 1\n---\nb: 2\n"), json!({"a": 1}));
     let error = parse("a: 1\n---\nb: 2\n", &Limits::default()).unwrap_err();
-    assert_eq!(error.to_string(), "line 3, column 1: found a second document; accepted: one document");
+    assert_eq!(error.to_string(), "line 3, column 1: found a second document; expected one document");
     assert!(load("a: 1\n---\nb: 2\n", &Limits::rendered()).is_err());
     for text in ["a: 1\n---\n", "a: 1\n...\n", "---\na: 1\n---\n---\n# c\n", "---\na: 1\n...\n# c\n"] {
         assert_eq!(parse(text, &Limits::default()).unwrap().to_value().unwrap(), json!({"a": 1}), "{text:?}");
@@ -334,17 +334,17 @@ fn limits_are_exact() {
     assert!(load("[[[1]]]", &limits).is_ok());
     assert_eq!(
         refusal("[[[[1]]]]"),
-        "line 1, column 4: found too deep a nesting; accepted: at most 3 levels"
+        "line 1, column 4: found nesting that is too deep; expected at most 3 levels"
     );
     assert!(load("[1, 2, 3, 4]", &limits).is_ok());
-    assert_eq!(refusal("[1, 2, 3, 4, 5]"), "line 1, column 14: found too many values; accepted: at most 5");
+    assert_eq!(refusal("[1, 2, 3, 4, 5]"), "line 1, column 14: found too many values; expected at most 5");
     assert!(load("[&a 1, *a, *a]", &limits).is_ok());
     assert!(
         refusal("[&a 1, *a, *a, *a]")
-            .contains("found aliases that stand for too much; accepted: at most 2 values")
+            .contains("found aliases that expand to too much; expected at most 2 values")
     );
-    assert!(refusal(&" ".repeat(41)).contains("found a text of 41 bytes; accepted: at most 40 bytes"));
-    // An alias may bring depth of its own.
+    assert!(refusal(&" ".repeat(41)).contains("found a text of 41 bytes; expected at most 40 bytes"));
+    // An alias may add its own depth.
     let limits = Limits { depth: 3, ..Limits::default() };
     assert!(load("[&a [1], *a]", &limits).is_ok());
     assert!(load("[&a [[1]], [*a]]", &limits).is_err());
@@ -358,11 +358,11 @@ fn alias_bombs_are_cheap() {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
         bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
-    assert!(refusal(&bomb).contains("aliases that stand for too much"));
+    assert!(refusal(&bomb).contains("aliases that expand to too much"));
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 9000].join(", "));
-    assert!(refusal(&long).contains("aliases that stand for too much"));
-    assert!(refusal("a: &a [*a]").contains("an alias inside the value it stands for"));
-    assert!(refusal("a: &a {b: &b [*a]}").contains("an alias inside the value it stands for"));
+    assert!(refusal(&long).contains("aliases that expand to too much"));
+    assert!(refusal("a: &a [*a]").contains("an alias inside its own anchor"));
+    assert!(refusal("a: &a {b: &b [*a]}").contains("an alias inside its own anchor"));
 }
 
 #[test]
@@ -457,8 +457,8 @@ proptest! {
     #[test]
     fn json_reads_as_json(value in arbitrary_value()) {
         let text = value.to_string();
-        // Beyond YAML 1.1 are keys above 1024 characters, control characters, and U+2028 and U+2029 in a key: they
-        // end a line there, and a key is one line. sigs.k8s.io/yaml refuses them with the same words.
+        // Not part of YAML 1.1: keys above 1024 characters, control characters, and U+2028 and U+2029 in a key, where
+        // they end a line although a key must be on one line. sigs.k8s.io/yaml rejects them with the same words.
         if let Ok(loaded) = load(&text, &Limits::default()) {
             prop_assert_eq!(loaded, value);
         } else {

@@ -1,5 +1,5 @@
-//! Which texts go-yaml v2 takes for timestamps (`parseTimestamp`). Their value stays a string, but the writer quotes
-//! strings that look like one, and `!!timestamp` refuses others.
+//! The texts that go-yaml v2 recognizes as timestamps (`parseTimestamp`). Their value stays a string, but the writer
+//! quotes strings that look like one, and `!!timestamp` rejects others.
 
 /// Whether Go's `time.Parse` accepts the text under one of go-yaml's four layouts.
 pub(super) fn is_timestamp(text: &str) -> bool {
@@ -10,7 +10,7 @@ pub(super) fn is_timestamp(text: &str) -> bool {
     })
 }
 
-/// Takes `2006-1-2` and returns the rest.
+/// Consumes `2006-1-2` and returns the rest.
 fn date(text: &str) -> Option<&str> {
     let (year, rest) = text.split_at_checked(4)?;
     if !year.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -30,7 +30,7 @@ fn date(text: &str) -> Option<&str> {
     (1..=days).contains(&day).then_some(rest)
 }
 
-/// Takes `15:4:5` with any fraction and returns the rest.
+/// Consumes `15:4:5` with any fraction and returns the rest.
 fn time(text: &str) -> Option<&str> {
     let (hour, rest) = number(text)?;
     let (minute, rest) = number(rest.strip_prefix(':')?)?;
@@ -46,7 +46,7 @@ fn time(text: &str) -> Option<&str> {
 /// Whether the text is `Z` or `+07:00`.
 fn is_zone(text: &str) -> bool {
     let Some(rest) = text.strip_prefix(['+', '-']) else { return text == "Z" };
-    // Go's test is `>` here, as some people write offsets of 24 hours.
+    // Go's test uses `>` here, because some people write offsets of 24 hours.
     rest.split_once(':').is_some_and(|(hours, minutes)| {
         two_digits(hours).is_some_and(|hours| hours <= 24)
             && two_digits(minutes).is_some_and(|minutes| minutes <= 60)
@@ -61,7 +61,7 @@ fn two_digits(text: &str) -> Option<u32> {
         .map(|(value, _)| value)
 }
 
-/// Takes one or two digits.
+/// Consumes one or two digits.
 fn number(text: &str) -> Option<(u32, &str)> {
     let end = text.bytes().take(2).take_while(u8::is_ascii_digit).count();
     let (digits, rest) = text.split_at_checked(end)?;

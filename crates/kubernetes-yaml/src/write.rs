@@ -1,19 +1,20 @@
-//! Writing YAML with the text `sigs.k8s.io/yaml`'s `Marshal` gives, so that files people keep do not change without
-//! reason. The rules are go-yaml v2's encoder and emitter: keys sorted with numbers in order, lists not indented under
-//! their key, lines folded behind column 80.
+//! Writes YAML with the same text as `Marshal` of `sigs.k8s.io/yaml`, so that users' files do not change without
+//! reason. The rules are those of go-yaml v2's encoder and emitter: keys sorted with numbers in order, lists not
+//! indented under their key, lines folded after column 80.
 //!
-//! It departs where that text would not come back as the same value; the test `writes_what_marshal_writes` lists where.
+//! It differs where that text would not parse as the same value; the test `writes_what_marshal_writes` lists these
+//! cases.
 
 use serde_json::{Map, Value};
 
 use super::number;
 use super::resolve::{self, Scalar};
 
-/// Behind this column a line is folded at the next space.
+/// After this column, a line is folded at the next space.
 const BEST_WIDTH: usize = 80;
-/// Longer keys are written behind `?`.
+/// Longer keys are written after `?`.
 const SIMPLE_KEY_BYTES: usize = 128;
-/// Spaces a level.
+/// Spaces per level.
 const INDENT: usize = 2;
 
 /// Writes a value as a YAML document, with a line break at its end.
@@ -25,10 +26,10 @@ pub fn to_string(value: &Value) -> String {
     writer.out
 }
 
-/// Where a node stands, as far as its form depends on it.
+/// The position of a node, as far as its form depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// A key on one line with its value.
+    /// A key on the same line as its value.
     SimpleKey,
     /// Anything else in a mapping.
     InMapping,
@@ -39,11 +40,11 @@ enum Place {
 struct Writer {
     out: String,
     column: usize,
-    /// The column of the enclosing collection, none around the document.
+    /// The column of the enclosing collection, `None` around the document.
     indent: Option<usize>,
-    /// The last character was a space that separates.
+    /// Whether the last character was a separating space.
     whitespace: bool,
-    /// So far the line holds only indentation, `-`, `?` and `:`.
+    /// Whether the line contains only indentation, `-`, `?` and `:` so far.
     indention: bool,
 }
 
@@ -64,7 +65,7 @@ impl Writer {
 
     fn sequence(&mut self, items: &[Value], place: Place) {
         let outer = self.indent;
-        // A list right behind its key stays in the key's column.
+        // A list directly after its key stays in the key's column.
         if place != Place::InMapping || self.indention {
             self.indent = Some(outer.map_or(0, |indent| indent + INDENT));
         }
@@ -100,7 +101,7 @@ impl Writer {
         let wanted = if text.contains('\n') {
             Quotes::Literal
         } else if stays_a_string(text) && !(place == Place::SimpleKey && text == "<<") {
-            // (go-yaml writes the key `<<` bare, and reads a merge.)
+            // (go-yaml writes the key `<<` without quotes, and reads it as a merge.)
             Quotes::None
         } else {
             Quotes::Double
@@ -150,7 +151,7 @@ impl Writer {
     fn double_quoted(&mut self, text: &str, place: Place) {
         self.indicator("\"", true, false);
         let inner = self.inner();
-        // go-yaml's `is_bom` looks at the start of the text wherever it is asked, so such a text is all escapes.
+        // go-yaml's `is_bom` checks the start of the text at every position, so such a text is completely escaped.
         let escape_all = text.starts_with('\u{feff}');
         let mut spaces = false;
         let mut first = true;
@@ -211,7 +212,7 @@ impl Writer {
     fn literal(&mut self, text: &str) {
         self.indicator("|", true, false);
         if text.starts_with([' ', '\n']) {
-            // The first line does not show the indentation then.
+            // In that case the first line does not show the indentation.
             self.put('2');
         }
         if !text.ends_with('\n') {
@@ -238,7 +239,7 @@ impl Writer {
         }
     }
 
-    /// The column of what continues a scalar.
+    /// The column of a scalar's continuation lines.
     fn inner(&self) -> usize {
         self.indent.map_or(INDENT, |indent| indent + INDENT)
     }
@@ -247,7 +248,7 @@ impl Writer {
         place != Place::SimpleKey && self.column > BEST_WIDTH
     }
 
-    /// Writes a character, or a line break in place of a space.
+    /// Writes a character, or a line break instead of a space.
     fn text_or_fold(&mut self, character: char, folds: bool, inner: usize) {
         if character == ' ' {
             if folds {
@@ -265,7 +266,7 @@ impl Writer {
         self.indent_to(self.indent.unwrap_or(0));
     }
 
-    /// Goes to a column, on a new line unless this one has nothing yet.
+    /// Moves to a column, on a new line unless the current one is empty.
     fn indent_to(&mut self, indent: usize) {
         if !self.indention || self.column > indent || (self.column == indent && !self.whitespace) {
             self.put_break();
@@ -298,14 +299,14 @@ impl Writer {
     }
 }
 
-/// What is wished for a string; [`Form`] says what can be.
+/// The preferred quotes of a string; [`Form`] determines which are possible.
 enum Quotes {
     None,
     Double,
     Literal,
 }
 
-/// In which forms a text comes back unchanged (go-yaml's `analyze_scalar`).
+/// The forms in which a text is preserved (go-yaml's `analyze_scalar`).
 struct Form {
     plain: bool,
     single: bool,
@@ -314,7 +315,7 @@ struct Form {
 
 impl Form {
     fn of(text: &str) -> Form {
-        // Line breaks other than \n are breaks for go-yaml only, so they are always escaped here.
+        // Only go-yaml treats line breaks other than \n as breaks, so they are always escaped here.
         let special = text.chars().any(|c| !is_printable(c) || is_break(c) && c != '\n');
         let breaks = text.contains('\n');
         let break_space = text.contains("\n ");
@@ -328,7 +329,7 @@ impl Form {
     }
 }
 
-/// Whether an unquoted text would be read as something with structure.
+/// Whether an unquoted text would be parsed as structure.
 fn has_indicators(text: &str) -> bool {
     if text.starts_with("---") || text.starts_with("...") {
         return true;
@@ -355,12 +356,12 @@ fn has_indicators(text: &str) -> bool {
     false
 }
 
-/// Whether an unquoted text is read as a string, by go-yaml and by parsers that know base 60 numbers.
+/// Whether an unquoted text is read as a string, both by go-yaml and by parsers that support base 60 numbers.
 fn stays_a_string(text: &str) -> bool {
     resolve::plain(text) == Scalar::Text && !is_base_60(text)
 }
 
-/// Whether the text is a number in base 60 in YAML 1.1: `12:30:45`, `1:30.5`.
+/// Whether the text is a base 60 number in YAML 1.1: `12:30:45`, `1:30.5`.
 fn is_base_60(text: &str) -> bool {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -379,7 +380,7 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
 }
 
-/// What go-yaml prints as it is: not tabs, and nothing outside the basic plane.
+/// Characters that go-yaml prints unescaped: no tabs, and nothing outside the basic plane.
 fn is_printable(character: char) -> bool {
     matches!(character, '\n' | ' '..='~' | '\u{a0}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
 }
@@ -389,7 +390,7 @@ fn is_break(character: char) -> bool {
 }
 
 fn number_text(number: &serde_json::Number) -> String {
-    // Through JSON text as in Marshal: a whole float is an integer there, a large one has an exponent here.
+    // Through JSON text, like Marshal: a whole float becomes an integer, a large one has an exponent.
     match number.as_f64() {
         Some(float) if number.is_f64() => match number::float_value(float) {
             Some(Value::Number(whole)) if !whole.is_f64() => whole.to_string(),
@@ -400,8 +401,8 @@ fn number_text(number: &serde_json::Number) -> String {
     }
 }
 
-/// The entries in go-yaml's order. That order is not a proper one for every set of keys, which Rust's sort may answer
-/// with a panic; a merge sort does not mind.
+/// The entries in go-yaml's order. For some sets of keys this is not a total order, for which Rust's sort may panic; a
+/// merge sort tolerates it.
 fn sorted(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut entries: Vec<_> = map.iter().collect();
     let mut width = 1;
@@ -428,7 +429,7 @@ fn merged<'a>(pair: &[Entry<'a>], width: usize) -> Vec<Entry<'a>> {
 /// go-yaml's `keyList.Less` for strings: letters last, runs of digits by their number.
 fn key_less(a: &str, b: &str) -> bool {
     let (mut left, mut right) = (a.chars(), b.chars());
-    // Whether a digit other than 0 stands right before the place, with nothing but digits in between.
+    // Whether a digit other than 0 precedes the position, with only digits in between.
     let mut in_number = false;
     loop {
         let (rest_left, rest_right) = (left.clone(), right.clone());
@@ -453,7 +454,7 @@ fn key_less(a: &str, b: &str) -> bool {
     }
 }
 
-/// The number at the start (wrapping, as in Go), and how many digits it has.
+/// The number at the start (wrapping, as in Go), and its length in digits.
 fn digits(text: std::str::Chars<'_>, leading: i64) -> (i64, usize) {
     text.map_while(|c| c.to_digit(10)).fold((leading, 0), |(number, count), digit| {
         (number.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1)

@@ -8,10 +8,10 @@
 //! let overlay = json!({"spec": {"containers": [{"name": "proxy", "image": "proxy:1"}, {"name": "app", "tty": true}]}});
 //!
 //! // Containers are merged by name.
-//! let merged = merge::pod(pod.clone(), &overlay, Directives::Honour)?;
+//! let merged = merge::pod(pod.clone(), &overlay, Directives::Honor)?;
 //! assert_eq!(merged["spec"]["containers"].as_array().map(Vec::len), Some(2));
 //!
-//! // The patch says what was added, and it is proven to give the merged pod.
+//! // The patch contains only the additions, and is verified to result in the merged pod.
 //! let operations = patch::diff(&pod, &merged);
 //! patch::verify(&pod, &operations, &merged)?;
 //! assert!(patch::to_json(&operations).contains(r#""proxy:1""#));

@@ -1,17 +1,17 @@
 //! Kubernetes' strategic merge for pods, on JSON.
 //!
-//! What apimachinery's `strategicpatch.StrategicMergePatch` does with the struct tags of `corev1.Pod`, order of
-//! elements included, and its answers are the tests (`hack/oracle/strategicmerge`). It differs where a pod that is
-//! JSON from end to end needs it to:
+//! Implements apimachinery's `strategicpatch.StrategicMergePatch` with the struct tags of `corev1.Pod`, including the
+//! order of elements, and is tested against its answers (`hack/oracle/strategicmerge`). It differs where a pod that
+//! stays JSON from end to end requires it:
 //!
-//! - A field the table (`merge/schema.rs`) does not know merges by the default (maps by key, lists as a whole), and a list
-//!   in place of an object, or the other way round, is no error by itself: types are for the API server to judge.
-//!   Go refuses a patch for fields it does not know.
-//! - Nulls and directives of the patch never stay behind in the result.
-//! - The original is data: what looks like a directive there is none.
+//! - A field that the table (`merge/schema.rs`) does not contain is merged by the default (maps by key, lists as a
+//!   whole), and a list in place of an object, or vice versa, is not an error by itself: validating types is left to
+//!   the API server. Go rejects a patch with unknown fields.
+//! - Nulls and directives of the patch never remain in the result.
+//! - The original is data: what looks like a directive there is not one.
 //!
-//! To change how two lists merge, change a row of `merge/schema.rs`. This module must not know what a container is
-//! for: who wins over whom is decided by who calls it.
+//! To change how two lists merge, change a row of `merge/schema.rs`. This module must not know the purpose of a
+//! container: the caller decides which side wins.
 
 mod directive;
 mod list;
@@ -29,25 +29,25 @@ pub use self::schema::key_of_list;
 use self::schema::{Merge, Type};
 use crate::place::Place;
 
-/// Whether a patch may carry directives.
+/// Whether a patch may contain directives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directives {
     /// The patch is written by an administrator: `$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…` and
-    /// `$setElementOrder/…` are obeyed, and null deletes.
-    Honour,
-    /// The patch is user data: such keys are keys like any other, and a null says nothing, as in a typed object.
+    /// `$setElementOrder/…` are honored, and null deletes.
+    Honor,
+    /// The patch is user data: such keys are ordinary keys, and a null has no meaning, as in a typed object.
     Literal,
 }
 
-/// Why two documents do not merge. A path is that of the patch's field or element, as `spec.containers[2].env`.
+/// Why two documents cannot be merged. Paths refer to the patch's field or element, such as `spec.containers[2].env`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The pod or the patch is no object.
-    #[error("the {document} is {found}, accepted is an object")]
+    /// The pod or the patch is not an object.
+    #[error("the {document} is {found}, expected an object")]
     NotAnObject {
         /// `pod` or `patch`.
         document: &'static str,
-        /// What it is.
+        /// Its type.
         found: &'static str,
     },
     /// An element of a keyed list lacks its key.
@@ -60,36 +60,36 @@ pub enum Error {
         /// The key.
         key: &'static str,
     },
-    /// The key of an element is a list or an object.
-    #[error("{path}: the `{key}` of an element is {found}, accepted is a string or a number")]
+    /// The merge key of an element is a list or an object.
+    #[error("{path}: the `{key}` of an element is {found}, expected a string or a number")]
     BadMergeKey {
         /// The list.
         path: String,
         /// The key.
         key: &'static str,
-        /// What its value is.
+        /// The type of its value.
         found: &'static str,
     },
-    /// The elements of a list that merges are of different kinds, or of one that cannot be merged.
-    #[error("{path}: found {found} as an element, accepted is {accepted}")]
+    /// The elements of a list that is merged have different kinds, or one that cannot be merged.
+    #[error("{path}: found {found} as an element, expected {accepted}")]
     BadElement {
         /// The list.
         path: String,
-        /// What the element is.
+        /// The kind of the element.
         found: &'static str,
-        /// What elements may be.
+        /// The expected kind.
         accepted: &'static str,
     },
-    /// A directive says something that is not understood.
-    #[error("{path}: `{directive}` is {found}, accepted is {accepted}")]
+    /// A directive has an invalid value.
+    #[error("{path}: `{directive}` is {found}, expected {accepted}")]
     BadDirective {
-        /// The object or list the directive is in.
+        /// The object or list that contains the directive.
         path: String,
         /// The directive's key.
         directive: String,
-        /// What it says.
+        /// Its value.
         found: String,
-        /// What it may say.
+        /// The expected value.
         accepted: &'static str,
     },
     /// A field is set that `$retainKeys` does not name.
@@ -100,14 +100,14 @@ pub enum Error {
         /// The field.
         field: String,
     },
-    /// The elements of the patch are not in the order `$setElementOrder` says.
+    /// The elements of the patch are not in the order of `$setElementOrder`.
     #[error("{path}: the elements of the patch are not all in `$setElementOrder`, in the same order")]
     OrderMismatch {
         /// The list.
         path: String,
     },
     /// `$setElementOrder` for a list that is empty on both sides.
-    #[error("{path}: `$setElementOrder` has no elements to put in order")]
+    #[error("{path}: `$setElementOrder` has no elements to order")]
     NothingToOrder {
         /// The list.
         path: String,
@@ -116,20 +116,20 @@ pub enum Error {
 
 /// Merges a patch into a pod: Go's `strategicpatch.StrategicMergeMapPatch` for `corev1.Pod`.
 ///
-/// A patch that is null changes nothing.
+/// A null patch changes nothing.
 ///
 /// # Errors
-/// If either is no object, an element lacks the key of its list, the elements of a list are of different kinds, or a
-/// directive is not understood.
+/// If either is not an object, an element lacks its list's merge key, the elements of a list have different kinds, or a
+/// directive is invalid.
 pub fn pod(original: Value, patch: &Value, directives: Directives) -> Result<Value, Error> {
-    pod_taking(original, patch.clone(), directives)
+    merge_owned(original, patch.clone(), directives)
 }
 
-/// [`pod`] with a patch that nobody needs afterwards: what is new in the pod is moved there.
+/// [`pod`] with an owned patch, whose values are moved into the pod.
 ///
 /// # Errors
 /// As [`pod`].
-pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Result<Value, Error> {
+pub fn merge_owned(original: Value, patch: Value, directives: Directives) -> Result<Value, Error> {
     let mut merged = match original {
         Value::Object(object) => object,
         Value::Null => Map::new(),
@@ -145,17 +145,17 @@ pub fn pod_taking(original: Value, patch: Value, directives: Directives) -> Resu
     Ok(Value::Object(merged))
 }
 
-/// Whether an object of a patch may hold a directive, all of which begin alike.
-pub fn is_steered(object: &Map<String, Value>) -> bool {
+/// Whether an object of a patch may contain a directive; all of them have the same prefix.
+pub fn has_directives(object: &Map<String, Value>) -> bool {
     object.keys().any(|key| key.starts_with(directive::SIGN))
 }
 
-/// Whether an object of a patch says by a directive what happens to the fields it does not have.
+/// Whether a directive in an object of a patch determines what happens to the fields it does not have.
 pub fn is_directed(object: &Map<String, Value>) -> bool {
     object.contains_key(directive::PATCH) || object.contains_key(directive::RETAIN_KEYS)
 }
 
-/// One merge: what is the same all the way down.
+/// The parameters of one merge.
 struct Merger {
     directives: Directives,
 }
@@ -169,14 +169,14 @@ impl Merger {
         ty: Type,
         path: &Place<'_>,
     ) -> Result<(), Error> {
-        if self.honours() && is_steered(&patch) {
-            return self.steered_object(original, patch, ty, path);
+        if self.honors() && has_directives(&patch) {
+            return self.object_with_directives(original, patch, ty, path);
         }
         patch.into_iter().try_for_each(|(field, value)| self.field(original, field, value, ty, path))
     }
 
     /// [`Merger::object`] with directives.
-    fn steered_object(
+    fn object_with_directives(
         &self,
         original: &mut Map<String, Value>,
         patch: Map<String, Value>,
@@ -211,7 +211,7 @@ impl Merger {
         path: &Place<'_>,
     ) -> Result<(), Error> {
         if value.is_null() {
-            if self.honours() {
+            if self.honors() {
                 original.remove(&field);
             }
             return Ok(());
@@ -274,7 +274,7 @@ impl Merger {
         };
         let mut retained = BTreeSet::new();
         for name in directive.as_array().ok_or_else(|| refused(directive))? {
-            // A scalar that is no string names no field; Go lets it pass.
+            // A scalar other than a string names no field; Go accepts it.
             if let Scalar::Text(name) = Scalar::of(name).ok_or_else(|| refused(name))? {
                 retained.insert(name);
             }
@@ -289,7 +289,7 @@ impl Merger {
         Ok(())
     }
 
-    /// Merges and orders the lists that have a `$setElementOrder` (Go: `mergePatchIntoOriginal`), and says which.
+    /// Merges and orders the lists with a `$setElementOrder` (Go: `mergePatchIntoOriginal`), and returns their names.
     fn ordered_lists(
         &self,
         original: &mut Map<String, Value>,
@@ -314,7 +314,7 @@ impl Merger {
                 Some(other) => return Err(bad_directive(key, said_of(other), "for a list", &path)),
                 None => {
                     let Some(patch) = patch else { continue };
-                    // Not quite as any other list that is new: Go checks and orders it.
+                    // Unlike other new lists: Go checks and orders it.
                     let mut created = directive::taken_list(patch.clone(), Copying::Fresh);
                     self.order_created(&mut created, patch, order, ty.field(field), &path)?;
                     original.insert(field.to_owned(), Value::Array(created));
@@ -343,17 +343,17 @@ impl Merger {
             (Some(Value::Array(original)), Value::Array(elements)) => {
                 self.delete_elements(original, elements, ty.field(field), &path)
             }
-            // Where there is no such list there is nothing to delete.
+            // Without such a list, there is nothing to delete.
             _ => Ok(()),
         }
     }
 
-    fn honours(&self) -> bool {
-        self.directives == Directives::Honour
+    fn honors(&self) -> bool {
+        self.directives == Directives::Honor
     }
 
     fn copying(&self, how: Copying) -> Copying {
-        if self.honours() { how } else { Copying::Literal }
+        if self.honors() { how } else { Copying::Literal }
     }
 }
 
@@ -375,7 +375,7 @@ fn bad_directive(
     }
 }
 
-/// What a directive says: its text, or what it is in place of one.
+/// The value of a directive: its text, or its type if it is not text.
 fn said(directive: &Value) -> String {
     match directive.as_str() {
         Some(text) => format!("`{text}`"),

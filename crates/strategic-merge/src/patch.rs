@@ -1,11 +1,11 @@
 //! The smallest RFC 6902 patch from one document to another.
 //!
-//! Objects are compared by key, lists by element: by the merge key of the list where Kubernetes has one
-//! ([`crate::merge`]'s table), by value otherwise. So a container put in front of others is one `add`, and nothing
-//! that stays as it was appears in the patch. What is only good style for a pod is good for any JSON: the patch is
-//! right whatever the documents are. Nothing here knows what a patch is for.
+//! Objects are compared by key, lists by element: by the list's merge key if Kubernetes defines one ([`crate::merge`]'s
+//! table), by value otherwise. A container inserted before others is therefore one `add`, and unchanged parts do not
+//! appear in the patch. Knowledge about pods only affects the style: the patch is correct for any JSON. Nothing here
+//! knows the purpose of a patch.
 //!
-//! `/metadata/managedFields` belongs to the API server and is never touched.
+//! `/metadata/managedFields` belongs to the API server and is never changed.
 
 mod list;
 mod view;
@@ -18,40 +18,40 @@ use serde_json::{Map, Value};
 use self::view::View;
 use crate::place::Place;
 
-/// One step of a patch; serialises to RFC 6902's form. Values are borrowed from the document they are in.
+/// One operation of a patch; serializes to RFC 6902. Values are borrowed from the document that contains them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Operation<'v> {
-    /// Puts a value where none was, or before the element that stands there.
+    /// Adds a value at an empty place, or before an existing element.
     Add {
         /// JSON pointer to the place; its last step may be `-`, the end of a list.
         path: String,
         /// The value.
         value: Cow<'v, Value>,
     },
-    /// Takes a value away.
+    /// Removes a value.
     Remove {
         /// JSON pointer to the value.
         path: String,
     },
-    /// Puts a value in place of another.
+    /// Replaces a value.
     Replace {
         /// JSON pointer to the value.
         path: String,
         /// The new value.
         value: Cow<'v, Value>,
     },
-    /// Takes an element out of a list and puts it back elsewhere in it.
+    /// Moves an element within a list.
     Move {
-        /// JSON pointer to where it is.
+        /// JSON pointer to its current place.
         from: String,
-        /// JSON pointer to where it goes, counted without it.
+        /// JSON pointer to its new place, after its removal from the old one.
         path: String,
     },
 }
 
 impl Operation<'_> {
-    /// JSON pointer to what the operation changes.
+    /// JSON pointer to the place that the operation changes.
     pub fn path(&self) -> &str {
         match self {
             Operation::Add { path, .. }
@@ -62,13 +62,13 @@ impl Operation<'_> {
     }
 }
 
-/// Why a patch is not what it should be.
+/// Why a patch is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A path is no JSON pointer.
-    #[error("operation {index} has a path that is no JSON pointer: {path}")]
+    /// A path is not a JSON pointer.
+    #[error("operation {index} has a path that is not a JSON pointer: {path}")]
     BadPointer {
-        /// Which operation, from 0.
+        /// The index of the operation, from 0.
         index: usize,
         /// The path.
         path: String,
@@ -76,22 +76,22 @@ pub enum Error {
     /// An operation does not apply.
     #[error("operation {index} at {path} does not apply: {reason}")]
     DoesNotApply {
-        /// Which operation, from 0.
+        /// The index of the operation, from 0.
         index: usize,
-        /// Where.
+        /// The place.
         path: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// The patched document is not the wanted one.
-    #[error("the patched document differs from the wanted one at {path}")]
+    /// The patched document is not the expected one.
+    #[error("the patched document differs from the expected one at {path}")]
     Differs {
-        /// JSON pointer to the first difference; `/` stands for the document.
+        /// JSON pointer to the first difference; `/` denotes the document.
         path: String,
     },
 }
 
-/// The patch that makes `wanted` of `received`, but for `/metadata/managedFields`, which stays as received.
+/// The patch from `received` to `wanted`, except for `/metadata/managedFields`, which stays as received.
 ///
 /// Operations are in the order in which they apply. Equal documents give none.
 pub fn diff<'v>(received: &'v Value, wanted: &'v Value) -> Vec<Operation<'v>> {
@@ -100,12 +100,12 @@ pub fn diff<'v>(received: &'v Value, wanted: &'v Value) -> Vec<Operation<'v>> {
     differ.operations
 }
 
-/// The patch as it travels: a JSON array of operations; nothing if it is longer than `limit` bytes.
+/// The serialized patch: a JSON array of operations; `None` if it is longer than `limit` bytes.
 pub fn to_json_within(operations: &[Operation<'_>], limit: usize) -> Option<String> {
-    // Most patches have a proxy in them, which is longer than this.
+    // Most patches contain a proxy, which is longer than this.
     let room = if operations.is_empty() { 2 } else { 8 << 10 };
     let mut json = Bounded { json: Vec::with_capacity(room), limit };
-    // Strings and JSON values always serialise, and to UTF-8.
+    // Strings and JSON values always serialize to UTF-8.
     serde_json::to_writer(&mut json, operations).ok()?;
     String::from_utf8(json.json).ok()
 }
@@ -115,7 +115,7 @@ pub fn to_json(operations: &[Operation<'_>]) -> String {
     to_json_within(operations, usize::MAX).unwrap_or_else(|| "[]".to_owned())
 }
 
-/// A text that is written no further than up to a length.
+/// A buffer with a maximum length.
 struct Bounded {
     json: Vec<u8>,
     limit: usize,
@@ -135,10 +135,10 @@ impl std::io::Write for Bounded {
     }
 }
 
-/// Reads a patch as it travels.
+/// Parses a serialized patch.
 ///
 /// # Errors
-/// If it is no JSON array of the operations that [`diff`] makes.
+/// If it is not a JSON array of the operations that [`diff`] creates.
 pub fn from_json(json: &str) -> Result<Vec<Operation<'static>>, serde_json::Error> {
     serde_json::from_str(json)
 }
@@ -146,19 +146,19 @@ pub fn from_json(json: &str) -> Result<Vec<Operation<'static>>, serde_json::Erro
 /// Applies a patch.
 ///
 /// # Errors
-/// If an operation does not apply, such as the removal of what is not there.
+/// If an operation does not apply, such as the removal of an absent value.
 pub fn apply(document: &Value, operations: &[Operation<'_>]) -> Result<Value, Error> {
     View::patched(document, operations).map(|view| view.to_value())
 }
 
-/// Proves that a patch applies to `received` and gives `wanted`, but for `/metadata/managedFields`, which must stay
-/// as received.
+/// Verifies that a patch applies to `received` and results in `wanted`, except for `/metadata/managedFields`, which
+/// must stay as received.
 ///
 /// # Errors
-/// If an operation does not apply, or the outcome is another.
+/// If an operation does not apply, or the result differs.
 pub fn verify(received: &Value, operations: &[Operation<'_>], wanted: &Value) -> Result<(), Error> {
     let patched = View::patched(received, operations)?;
-    // Where the patch replaces all of the metadata there are no managed fields to keep.
+    // If the patch replaces all of the metadata, there are no managed fields to preserve.
     let keeps = received.get(METADATA).is_some_and(Value::is_object)
         && wanted.get(METADATA).is_some_and(Value::is_object);
     if keeps && !patched.keeps(received, [METADATA, MANAGED_FIELDS]) {
@@ -176,14 +176,14 @@ pub fn verify(received: &Value, operations: &[Operation<'_>], wanted: &Value) ->
 const METADATA: &str = "metadata";
 const MANAGED_FIELDS: &str = "managedFields";
 
-/// A patch being written.
+/// A patch under construction.
 struct Differ<'v> {
     operations: Vec<Operation<'v>>,
 }
 
 impl<'v> Differ<'v> {
-    /// Compares two values, and says whether anything of the first stays. `field` is the name of the field they are
-    /// in, if they are in one.
+    /// Compares two values, and returns whether any part of the first one stays. `field` is the name of the field that
+    /// contains them, if any.
     fn value(&mut self, from: &'v Value, to: &'v Value, field: Option<&str>, place: &Place<'_>) -> bool {
         match (from, to) {
             (Value::Object(before), Value::Object(after)) => self.object(before, after, to, place),
@@ -207,7 +207,7 @@ impl<'v> Differ<'v> {
         let start = self.operations.len();
         let mut stays = from.is_empty() && to.is_empty();
         let mut found = 0;
-        // Both are sorted, so that as a rule the next field of the one is that of the other.
+        // Both are sorted, so the next fields usually correspond.
         let mut next = from.iter().peekable();
         for (key, value) in to {
             while next.next_if(|(before, _)| *before < key).is_some() {}
@@ -242,8 +242,8 @@ impl<'v> Differ<'v> {
         stays
     }
 
-    /// Where nothing stays, one `replace` does what many operations do. The document itself is never replaced while
-    /// it is an object: not every implementation can.
+    /// If nothing stays, one `replace` does the work of many operations. The document itself is never replaced while it
+    /// is an object, because not every implementation supports this.
     fn settle(&mut self, start: usize, stays: bool, whole: &'v Value, place: &Place<'_>) {
         if !stays && !place.is_root() && self.operations.len() > start + 1 {
             self.operations.truncate(start);

@@ -1,4 +1,4 @@
-//! Where in a document a walk is, without a cost as long as nobody asks.
+//! The position of a walk in a document, which costs nothing until it is printed.
 
 use std::fmt::{self, Write};
 
@@ -21,17 +21,17 @@ impl Place<'_> {
     /// The document itself.
     pub const ROOT: Place<'static> = Place { parent: None, step: Step::Root };
 
-    /// The field of an object that stands at this place.
+    /// The field of an object at this place.
     pub fn field<'b>(&'b self, name: &'b str) -> Place<'b> {
         Place { parent: Some(self), step: Step::Field(name) }
     }
 
-    /// The element of a list that stands at this place.
+    /// The element of a list at this place.
     pub fn element(&self, index: usize) -> Place<'_> {
         Place { parent: Some(self), step: Step::Element(index) }
     }
 
-    /// Behind the last element.
+    /// After the last element.
     pub fn end(&self) -> Place<'_> {
         Place { parent: Some(self), step: Step::End }
     }
@@ -54,7 +54,7 @@ impl Place<'_> {
         Pointer(self).to_string()
     }
 
-    /// As people write the place in a pod: `spec.containers[2].env`.
+    /// In the usual notation for pods: `spec.containers[2].env`.
     pub fn dotted(&self) -> String {
         Dotted(self).to_string()
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Dotted<'_> {
             Step::Root => Ok(()),
             Step::Element(index) => write!(f, "[{index}]"),
             Step::End => f.write_str("[-]"),
-            // A name with dots or slashes would read as a path.
+            // A name with dots or slashes would look like a path.
             Step::Field(name) if name.contains(|c: char| !c.is_alphanumeric() && c != '_') => {
                 write!(f, "[{name:?}]")
             }

@@ -1,4 +1,4 @@
-//! ConfigMaps of a cluster as configurations: outrigger's own with a bundle, or Istio's two with three texts.
+//! Configurations from a cluster's ConfigMaps: outrigger's own with a bundle, or Istio's two with three texts.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const INJECTOR: &str = "istio-sidecar-injector";
 const MESH: &str = "istio";
 const ISTIO_NAMESPACE: &str = "istio-system";
 
-/// Which ConfigMaps to read, and what they do not say themselves.
+/// The ConfigMaps to read, and settings that they do not contain.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) revision: Option<String>,
@@ -40,12 +40,12 @@ pub(super) struct Wanted {
 
 /// The value of a key of a ConfigMap.
 pub(in crate::cli) struct ConfigMapText {
-    /// What it is called in errors.
+    /// Its name in errors.
     pub(in crate::cli) name: String,
     pub(in crate::cli) text: String,
 }
 
-/// Which of Istio's three texts.
+/// Istio's three texts.
 #[derive(Clone, Copy)]
 pub(in crate::cli) enum IstioTexts {
     Config,
@@ -67,7 +67,7 @@ pub(super) async fn read(session: &Session, wanted: &Wanted) -> Result<Configure
         let (namespace, name) = name.split_once('/').unwrap_or((webhook_config::NAMESPACE, name));
         return own(session, wanted, namespace, name).await?.ok_or_else(|| {
             Failure::data(format!(
-                "there is no ConfigMap {namespace}/{name}; accepted: one with the key \"bundle\", or Istio's with \
+                "ConfigMap {namespace}/{name} does not exist; expected one with the key \"bundle\", or Istio's with \
                  --injector-config-map and --mesh-config-map"
             ))
         });
@@ -80,7 +80,7 @@ pub(super) async fn read(session: &Session, wanted: &Wanted) -> Result<Configure
     istio(session, wanted, revision, (!names_istio).then_some(own_name.as_str())).await
 }
 
-/// Our own ConfigMap; nothing if it is not there.
+/// outrigger's own ConfigMap; `None` if it does not exist.
 async fn own(
     session: &Session,
     wanted: &Wanted,
@@ -101,7 +101,7 @@ async fn own(
     if let Some(revision) = wanted.revision.as_deref().filter(|revision| *revision != mesh.revision()) {
         let found = mesh.revision();
         return Err(Failure::data(format!(
-            "{}: found revision {found:?}; accepted with --revision {revision}: {revision:?}",
+            "{}: found revision {found:?}; expected {revision:?}, as given by --revision",
             text.name
         )));
     }
@@ -109,7 +109,7 @@ async fn own(
     Ok(Some(Configured { mesh, warnings, origin }))
 }
 
-/// Istio's ConfigMaps. Our own, if it was looked for, is named where they are missing.
+/// Istio's ConfigMaps. If they are missing and our own was looked for, the error names it too.
 async fn istio(
     session: &Session,
     wanted: &Wanted,
@@ -122,7 +122,7 @@ async fn istio(
     let mesh_name = wanted.mesh.clone().unwrap_or_else(|| webhook_config::with_revision(MESH, revision));
     let missing = |name: &str| match own {
         Some(own) => format!(
-            "there is neither a ConfigMap {}/{own} nor {namespace}/{name}; accepted: outrigger's with the key \"bundle\" \
+            "neither ConfigMap {}/{own} nor {namespace}/{name} exists; expected outrigger's with the key \"bundle\" \
              (--bundle-config-map [NAMESPACE/]NAME), or Istio's with the keys \"config\" and \"values\" \
              (--injector-config-map) and the key \"mesh\" (--mesh-config-map) in --istio-namespace, each for its --revision",
             webhook_config::NAMESPACE
@@ -158,7 +158,7 @@ async fn istio(
     Ok(Configured { mesh, warnings, origin })
 }
 
-/// One of Istio's texts by the names of its ConfigMap and namespace.
+/// One of Istio's texts, given the name and namespace of its ConfigMap.
 pub(in crate::cli) async fn istio_texts(
     session: &Session,
     namespace: &str,
@@ -176,15 +176,15 @@ pub(in crate::cli) async fn istio_texts(
     }
 }
 
-/// A name as istioctl completes it: the default one gets the revision.
+/// Completes a name like istioctl: the default name gets the revision.
 pub(in crate::cli) fn istio_name(given: &str, default: &str, revision: &str) -> String {
     if given == default && !revision.is_empty() { format!("{default}-{revision}") } else { given.to_owned() }
 }
 
 fn missing_istio(namespace: &str, name: &str) -> String {
     format!(
-        "there is no ConfigMap {namespace}/{name}; accepted: the injector's with the keys \"config\" and \"values\", and the \
-         mesh's with the key \"mesh\", in the namespace of Istio's control plane, named after its revision"
+        "ConfigMap {namespace}/{name} does not exist; expected the injector's with the keys \"config\" and \"values\", \
+         and the mesh's with the key \"mesh\", in the namespace of Istio's control plane, named after its revision"
     )
 }
 
@@ -202,13 +202,9 @@ fn value(
 ) -> Result<ConfigMapText, Failure> {
     let Some(text) = data.get(key) else {
         let keys: Vec<&str> = data.keys().map(String::as_str).collect();
-        let keys = if keys.is_empty() {
-            "no key at all".to_owned()
-        } else {
-            format!("the keys {}", keys.join(", "))
-        };
+        let keys = if keys.is_empty() { "no keys".to_owned() } else { format!("keys {}", keys.join(", ")) };
         return Err(Failure::data(format!(
-            "ConfigMap {namespace}/{name}: found {keys}; accepted: one named {key:?}"
+            "ConfigMap {namespace}/{name}: found {keys}; expected key {key:?}"
         )));
     };
     Ok(ConfigMapText { name: format!("ConfigMap {namespace}/{name} key {key}"), text: text.clone() })

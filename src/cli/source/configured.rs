@@ -1,4 +1,4 @@
-//! A configuration that was read, and what it was read for.
+//! A configuration and the purpose of reading it.
 
 use super::super::{failure::Failure, report, report::Color};
 use crate::{
@@ -6,31 +6,31 @@ use crate::{
     inject::check,
 };
 
-/// A configuration and where it is from.
+/// A configuration and its origin.
 pub(in crate::cli) struct Configured {
     pub(in crate::cli) mesh: Mesh,
     pub(in crate::cli) warnings: Vec<Warning>,
-    /// Where it is from, for people.
+    /// The origin, for people.
     pub(in crate::cli) origin: String,
 }
 
-/// What a configuration is read for.
+/// The purpose of reading a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Purpose {
-    /// To see what it says.
+    /// To display it.
     Show,
-    /// To decide about pods as the API server and the injector together do, for which the namespaces' labels count.
+    /// To decide about pods like the API server and the injector together, which depends on the namespaces' labels.
     Decide,
 }
 
 impl Configured {
-    /// Says on stderr which configuration it is, and what is odd about it.
+    /// Reports the configuration's origin and its warnings on stderr.
     pub(in crate::cli) fn report(&self, color: Color) {
         report::origin(&self.origin, color);
         report::configuration(&self.warnings, color);
     }
 
-    /// Makes the check that the server makes before it takes a configuration into use; gives its remarks.
+    /// Performs the check that the server performs before it applies a configuration; returns its warnings.
     pub(in crate::cli) fn check(&self) -> Result<Vec<Warning>, Failure> {
         let remarks = check::check(&self.mesh).map_err(|error| Failure::data(error.to_string()))?;
         let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };

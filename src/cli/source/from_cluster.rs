@@ -1,4 +1,4 @@
-//! The flags for the configuration of a cluster.
+//! Flags for a configuration from a cluster.
 
 use std::path::PathBuf;
 
@@ -16,42 +16,42 @@ use super::{
 };
 use crate::config::{Compat, NativeSidecars, Platform};
 
-/// The flags for the configuration of a cluster. Each of them chooses the cluster.
+/// Flags for a configuration from a cluster. Each of them selects the cluster as the source.
 #[derive(Debug, Args)]
 #[group(id = "cluster", multiple = true)]
 #[command(next_help_heading = "Configuration from a cluster")]
 pub(super) struct FromCluster {
-    /// Take the configuration from the cluster; every other flag under this heading implies it
+    /// Read the configuration from the cluster; implied by every other flag in this section
     #[arg(long)]
     from_cluster: bool,
-    /// The kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's ServiceAccount
+    /// Kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount]
     #[arg(long, short = 'c', value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
+    /// Context in the kubeconfig
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// The revision: a part of the names of ConfigMaps
+    /// Revision, part of the ConfigMaps' names
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
-    /// outrigger's own ConfigMap, with the key `bundle`; without a namespace in outrigger-system
+    /// outrigger's own ConfigMap, with the key `bundle`; the default namespace is outrigger-system
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
     bundle_config_map: Option<String>,
-    /// Istio's ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    /// Istio's ConfigMap with the keys `config` and `values` [default: istio-sidecar-injector[-REVISION]]
     #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
     injector_config_map: Option<String>,
-    /// Istio's ConfigMap with the key `mesh`; without it istio[-REVISION]
+    /// Istio's ConfigMap with the key `mesh` [default: istio[-REVISION]]
     #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
     mesh_config_map: Option<String>,
-    /// The namespace of Istio's ConfigMaps; without it istio-system
+    /// Namespace of Istio's ConfigMaps [default: istio-system]
     #[arg(long, value_name = "NAMESPACE", conflicts_with = "bundle_config_map")]
     istio_namespace: Option<String>,
-    /// With Istio's ConfigMaps: whose behaviour is wanted where Istio's is questionable; without it outrigger's
+    /// With Istio's ConfigMaps: compatibility mode [default: outrigger]
     #[arg(long, value_name = "WHOSE")]
     compat: Option<CompatFlag>,
-    /// With Istio's ConfigMaps: what kind of cluster it is; without it kubernetes
+    /// With Istio's ConfigMaps: cluster platform [default: kubernetes]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<PlatformFlag>,
-    /// With Istio's ConfigMaps: whether proxies run as native sidecars; without it as the nodes allow
+    /// With Istio's ConfigMaps: whether proxies run as native sidecars [default: as the nodes allow]
     #[arg(long, value_name = "WHEN")]
     native_sidecars: Option<NativeFlag>,
 }

@@ -1,4 +1,4 @@
-//! MutatingWebhookConfigurations as the API server has them: read, and applied as one field manager.
+//! Reads MutatingWebhookConfigurations from the API server, and applies them as one field manager.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use super::super::cluster::{ApiError, Reason, Session, Target};
 use crate::webhook_config;
 
-/// Whose fields these are, as the API server records it.
+/// Our field manager's name.
 pub(in crate::cli) const FIELD_MANAGER: &str = webhook_config::COMMAND_MANAGER;
 
-/// Applies a configuration; what it is then, or would be after a dry run.
+/// Applies a configuration; returns the resulting object (with a dry run, the object that would result).
 pub(in crate::cli) async fn apply(
     session: &Session,
     name: &str,
@@ -28,7 +28,7 @@ pub(in crate::cli) async fn apply(
     apply_as(FIELD_MANAGER, session, name, wanted, dry_run, force).await
 }
 
-/// The same as another field manager.
+/// Like [`apply`], as another field manager.
 pub(in crate::cli) async fn apply_as(
     manager: &str,
     session: &Session,
@@ -45,7 +45,7 @@ pub(in crate::cli) async fn apply_as(
     Ok(json!(object))
 }
 
-/// A configuration that is there.
+/// Reads an existing configuration.
 pub(in crate::cli) async fn read(
     session: &Session,
     name: &str,
@@ -58,14 +58,14 @@ pub(in crate::cli) async fn read(
     }
 }
 
-/// Every configuration with a label, whatever its value is.
+/// Lists every configuration with a label, whatever its value.
 pub(in crate::cli) async fn list(session: &Session, label: &str) -> Result<Vec<Value>, ApiError> {
     let parameters = ListParams::default().labels(label);
     let found = session.call("list", &target(""), api(session).list(&parameters)).await?;
     Ok(found.items.iter().map(|object| json!(object)).collect())
 }
 
-/// Creates a configuration, or replaces the one of the version that is in it, whoever owns its fields.
+/// Creates a configuration, or replaces the version it names, regardless of who owns its fields.
 pub(in crate::cli) async fn put(session: &Session, wanted: &Value, replace: bool) -> Result<Value, ApiError> {
     let name = wanted.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let verb = if replace { "update" } else { "create" };
@@ -82,7 +82,7 @@ pub(in crate::cli) async fn put(session: &Session, wanted: &Value, replace: bool
     Ok(json!(object))
 }
 
-/// Deletes a configuration if it is still of a version.
+/// Deletes a configuration if it still has the given version.
 pub(in crate::cli) async fn delete(
     session: &Session,
     name: &str,
@@ -101,7 +101,7 @@ fn target(name: &str) -> Target {
     Target::named("mutatingwebhookconfigurations", name)
 }
 
-/// As JSON from end to end: what a newer API server knows more is kept.
+/// JSON from end to end, which preserves fields that a newer API server adds.
 fn api(session: &Session) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration");
     Api::all_with(
@@ -110,8 +110,8 @@ fn api(session: &Session) -> Api<DynamicObject> {
     )
 }
 
-/// The wanted object with the caBundles that we set ourselves at some time: to apply it without them would remove them.
-/// Those of others stay by themselves. The object's version makes sure that a newer caBundle is not overwritten.
+/// The wanted object with the caBundles that we set ourselves earlier: applying it without them would remove them.
+/// Those of others are unaffected. The object's version ensures that a newer caBundle is not overwritten.
 pub(in crate::cli) fn keeping_ca_bundles(wanted: &Value, live: &Value) -> Value {
     let mut kept = webhook_config::with_own_ca_bundles(wanted.clone(), live, FIELD_MANAGER);
     let version = live.pointer("/metadata/resourceVersion");

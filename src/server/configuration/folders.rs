@@ -266,13 +266,10 @@ mod tests {
                 let files = [CONFIG, VALUES, MESH]
                     .map(|(file, text)| (file, if file == name { empty } else { text }));
                 let text = refused(&[&files]);
-                assert!(text.contains(&format!("/{name}: found nothing; accepted: ")), "{empty:?}: {text}");
+                assert!(text.contains(&format!("/{name}: found nothing; expected ")), "{empty:?}: {text}");
             }
             let text = refused(&[&[("bundle", empty)]]);
-            assert!(
-                text.contains("/bundle:") && text.contains("found nothing; accepted: a bundle"),
-                "{text}"
-            );
+            assert!(text.contains("/bundle:") && text.contains("found nothing; expected a bundle"), "{text}");
         }
     }
 

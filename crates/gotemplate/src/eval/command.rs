@@ -21,12 +21,12 @@ impl<'a> Eval<'a> {
         Ok(value)
     }
 
-    /// Commands, each with the value of the one before it.
+    /// Evaluates commands, each with the value of the previous one.
     pub(super) fn commands(&mut self, dot: &Value<'a>, commands: &'a [Command]) -> Outcome<Value<'a>> {
         let mut value = None;
         for command in commands {
             let result = match self.command(dot, command, value)? {
-                // Go looks into the interface here and finds nothing at all.
+                // Go dereferences the interface here and gets an invalid value.
                 Value::Nil => Value::Missing,
                 result => result,
             };
@@ -35,7 +35,7 @@ impl<'a> Eval<'a> {
         Ok(value.unwrap_or_default())
     }
 
-    /// One command; `piped` is the value of the one before it.
+    /// Evaluates one command; `piped` is the value of the previous one.
     fn command(
         &mut self,
         dot: &Value<'a>,
@@ -107,7 +107,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// An expression where any type will do.
+    /// Evaluates an expression in a context that accepts any type.
     pub(super) fn evaluate(&mut self, dot: &Value<'a>, expr: &'a Expr) -> Outcome<Value<'a>> {
         self.at = expr.at;
         match &expr.kind {
@@ -132,7 +132,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// A number where nothing says what type it should have (`idealConstant`).
+    /// A number in a context that does not determine its type (`idealConstant`).
     fn constant(&self, number: &Number, expr: &Expr) -> Outcome<Value<'a>> {
         match number {
             Number { is_float: true, float: Some(float), .. } => Ok(Value::Float(*float)),
@@ -189,7 +189,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// What a function made costs steps by its size: doubling a string or list is cheap to write.
+    /// Charges steps for a function's result by its size: doubling a string or list takes little source code.
     fn charge(&mut self, value: &Value<'a>) -> Outcome<()> {
         match value {
             Value::String(text) => {
@@ -227,7 +227,7 @@ impl<'a> Eval<'a> {
         Ok(piped.unwrap_or(value))
     }
 
-    /// An argument for a parameter.
+    /// Evaluates an argument for a parameter.
     fn argument(&mut self, dot: &Value<'a>, param: Param, expr: &'a Expr) -> Outcome<Value<'a>> {
         self.at = expr.at;
         match &expr.kind {
@@ -249,7 +249,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// A constant for a parameter; its type is the parameter's if that is possible.
+    /// A constant for a parameter; it gets the parameter's type if possible.
     fn constant_for(&mut self, dot: &Value<'a>, param: Param, expr: &'a Expr) -> Outcome<Value<'a>> {
         let found = self.source(expr.at);
         match (param, &expr.kind) {
@@ -269,7 +269,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// Whether a value can be passed for a parameter (`validateType`).
+    /// Checks that a value can be passed to a parameter (`validateType`).
     fn validate(&self, value: Value<'a>, param: Param) -> Outcome<Value<'a>> {
         let fits = match (param, &value) {
             (Param::Reflect, _) => return Ok(value),
@@ -319,7 +319,7 @@ impl<'a> Eval<'a> {
     }
 }
 
-/// The parameter that an argument is for.
+/// The parameter for an argument.
 fn param(function: &Function, index: usize) -> Param {
     function.params.get(index).copied().or(function.variadic).unwrap_or(Param::Any)
 }

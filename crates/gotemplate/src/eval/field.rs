@@ -6,7 +6,7 @@ use crate::value::typed::seconds_and_nanos;
 use crate::value::{IntType, Special, Text, Value};
 
 impl<'a> Eval<'a> {
-    /// `.a.b.c` from a value. `args` is how many arguments follow the last name, counting a piped one.
+    /// Evaluates `.a.b.c` on a value. `args` is the number of arguments after the last name, including a piped one.
     pub(super) fn chain(
         &mut self,
         first: &Value<'a>,
@@ -26,7 +26,7 @@ impl<'a> Eval<'a> {
         Ok(value)
     }
 
-    /// One step. `in_interface` says that Go sees the receiver as an `interface{}`; only messages tell.
+    /// One step. `in_interface` means that Go sees the receiver as an `interface{}`; this only affects messages.
     fn field(
         &mut self,
         receiver: &Value<'a>,

@@ -1,11 +1,11 @@
 //! Numbers as Go prints them: `strconv.FormatFloat` and `fmt`'s integers.
 
-/// A `float64` as `%v` prints it: the shortest text that reads back, `1e+06` from a million on.
+/// A `float64` as `%v` prints it: the shortest text that parses back, `1e+06` from a million on.
 pub fn float(value: f64) -> String {
     float_as(value, 'g', None)
 }
 
-/// `strconv.FormatFloat`; no precision means the shortest text that reads back.
+/// `strconv.FormatFloat`; without a precision, the shortest text that parses back.
 pub(super) fn float_as(value: f64, verb: char, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -46,7 +46,7 @@ pub(super) fn integer(mut value: u64, base: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// No `f64` has more significant digits or decimals than this; all further ones are zeros.
+/// No `f64` has more significant digits or decimals; all further ones are zeros.
 const EXACT: usize = 1100;
 
 /// Significant digits (at least one) and the decimal exponent of the first.
@@ -76,7 +76,7 @@ fn scientific(digits: &str, exponent: i32) -> String {
     format!("{first}{point}{rest}e{sign}{:02}", exponent.unsigned_abs())
 }
 
-/// `%g`: `%e` for small and large exponents, else `%f`, without needless zeros.
+/// `%g`: `%e` for small and large exponents, else `%f`, without trailing zeros.
 fn general(value: f64, precision: Option<usize>) -> String {
     let (all, exponent) = digits(value, precision.map(|precision| precision.max(1)));
     let trimmed = all.trim_end_matches('0');
@@ -118,7 +118,7 @@ fn binary(value: f64) -> String {
     format!("{mantissa}p{exponent:+}")
 }
 
-/// `%x`: a mantissa of one hexadecimal digit and a fraction, and a binary exponent.
+/// `%x`: a mantissa with one hexadecimal digit before the point, and a binary exponent.
 fn hexadecimal(value: f64, precision: Option<usize>) -> String {
     let (mut mantissa, mut exponent) = parts(value);
     if mantissa == 0 {
@@ -134,7 +134,7 @@ fn hexadecimal(value: f64, precision: Option<usize>) -> String {
         let rest = mantissa & ((1 << shift) - 1);
         let half = 1 << (shift - 1);
         mantissa >>= shift;
-        // To nearest, halves to even.
+        // Rounds to nearest, halves to even.
         if rest > half || rest == half && mantissa & 1 == 1 {
             mantissa += 1;
         }

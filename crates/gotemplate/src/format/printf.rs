@@ -5,7 +5,8 @@ use super::verb::Flags;
 use crate::render::Runtime;
 use crate::value::{Text, Value};
 
-/// Formats operands. The format's own text is clean unless the format came from the pod: then the whole result did.
+/// Formats operands. The format's own text is clean unless the format came from the pod, in which case the whole result
+/// is tainted.
 pub(crate) fn printf<'a>(runtime: &mut Runtime<'a>, format: &Text<'a>, args: &[Value<'a>]) -> Text<'a> {
     let tainted = format.is_tainted();
     let real = if tainted { runtime.expand(format.stored()) } else { format.stored().to_owned() };
@@ -26,7 +27,7 @@ struct Printer<'p, 'w, 'a> {
     args: &'p [Value<'a>],
     /// The next operand.
     arg: usize,
-    /// Whether the operand's explicit index was good.
+    /// Whether the operand's explicit index was valid.
     good: bool,
     reordered: bool,
 }
@@ -52,7 +53,7 @@ impl<'a> Printer<'_, '_, 'a> {
         self.format.as_bytes().get(self.at).copied()
     }
 
-    /// Everything after a percent sign; false if the format ends in it.
+    /// Processes everything after a percent sign; returns false if the format ends there.
     fn verb(&mut self) -> bool {
         self.good = true;
         let mut flags = self.flags();
@@ -84,7 +85,7 @@ impl<'a> Printer<'_, '_, 'a> {
             after_index = self.index();
             if self.next_byte() == Some(b'*') {
                 self.at += 1;
-                // A negative precision counts as a bad one, as in Go.
+                // A negative precision is invalid, as in Go.
                 flags.precision = self.size().and_then(|size| usize::try_from(size).ok());
                 if flags.precision.is_none() {
                     self.writer.text.push_str("%!(BADPREC)");
@@ -140,7 +141,8 @@ impl<'a> Printer<'_, '_, 'a> {
         }
     }
 
-    /// Digits; none, or too many, are no number. A number that is too large also eats the rest of the format.
+    /// Parses digits; zero digits, or too many, are not a number. A number that is too large also consumes the rest of
+    /// the format.
     fn number(&mut self) -> Option<usize> {
         let mut number = None;
         while let Some(digit) = self.next_byte().filter(u8::is_ascii_digit) {
@@ -215,7 +217,7 @@ impl<'a> Printer<'_, '_, 'a> {
         self.writer.value(arg, verb, &flags, 0);
     }
 
-    /// Operands that no verb asked for.
+    /// Operands that no verb uses.
     fn extra(&mut self) {
         let args = self.args.get(self.arg..).unwrap_or_default();
         if self.reordered || args.is_empty() {

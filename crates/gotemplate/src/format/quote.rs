@@ -9,19 +9,19 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// Whether Go prints a character as it is (`strconv.IsPrint`).
+/// Whether Go prints a character unescaped (`strconv.IsPrint`).
 pub fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
-    // The standard library knows it too, but only says so through its own escapes. The letter in front makes it
-    // judge a combining mark by itself.
+    // The standard library exposes this only through its own escapes. The preceding letter makes it judge a combining
+    // mark on its own.
     let mut buffer = ['a', character].iter().collect::<String>();
     buffer = buffer.escape_debug().collect();
     !buffer.contains("\\u{")
 }
 
-/// A string's inside between double quotes.
+/// Escapes a string for use between double quotes.
 pub(super) fn push_escaped(out: &mut String, text: &str, ascii: bool) {
     for character in text.chars() {
         push_character(out, character, '"', ascii);
@@ -36,7 +36,7 @@ pub(super) fn quote_character(character: char, ascii: bool) -> String {
     quoted
 }
 
-/// Whether a string can stand between back quotes (`strconv.CanBackquote`).
+/// Whether a string can be written between back quotes (`strconv.CanBackquote`).
 pub(super) fn can_backquote(text: &str) -> bool {
     text.chars().all(|c| c == '\t' || c != '`' && c != '\u{feff}' && c >= ' ' && c != '\u{7f}')
 }

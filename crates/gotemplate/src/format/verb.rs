@@ -22,12 +22,12 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Text brought to the width.
+    /// Pads text to the width.
     pub(super) fn pad(&self, text: &str) -> String {
         self.pad_with(text, if self.zero && !self.minus { "0" } else { " " })
     }
 
-    /// Text brought to the width, always with spaces.
+    /// Pads text to the width, always with spaces.
     fn pad_spaces(&self, text: &str) -> String {
         self.pad_with(text, " ")
     }
@@ -38,7 +38,7 @@ impl Flags {
         if self.minus { format!("{text}{padding}") } else { format!("{padding}{text}") }
     }
 
-    /// Text cut to the precision, counted in characters.
+    /// Truncates text to the precision, counted in characters.
     pub(super) fn truncate<'t>(&self, text: &'t str) -> &'t str {
         let Some(precision) = self.precision else { return text };
         text.char_indices().nth(precision).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
@@ -106,7 +106,7 @@ impl<'a> Writer<'_, 'a> {
         self.push(&computed, text.is_tainted());
     }
 
-    /// `%q`: the quotes and clean text are structure, what came from the pod stands between quotes.
+    /// `%q`: quotes and clean text are structure, text from the pod is between quotes.
     fn quoted(&mut self, text: &Text<'a>) {
         self.text.push('"');
         match text.taint() {
@@ -140,7 +140,7 @@ impl<'a> Writer<'_, 'a> {
     }
 }
 
-/// `fmtInteger`; `None` if the verb is none for integers.
+/// `fmtInteger`; `None` if the verb does not apply to integers.
 fn integer(magnitude: u64, negative: bool, verb: char, flags: &Flags) -> Option<String> {
     let base = match verb {
         'v' | 'd' => 10,

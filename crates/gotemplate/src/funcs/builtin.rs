@@ -32,12 +32,12 @@ pub static BUILTINS: &[Row] = &[
 
 type Result<'a> = std::result::Result<Value<'a>, FuncError>;
 
-/// `and` and `or` decide which arguments are evaluated, so the engine runs them itself.
+/// `and` and `or` determine which arguments are evaluated, so the engine implements them itself.
 fn logic<'a>(_: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<'a> {
     Ok(args.last().cloned().unwrap_or_default())
 }
 
-/// `call` calls a function that is a value, and no value of ours is one.
+/// `call` calls a function that is a value; our values never are.
 fn call_function<'a>(_: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<'a> {
     match args.first() {
         None | Some(Value::Missing | Value::Nil) => Err("call of nil".into()),
@@ -66,7 +66,7 @@ fn printf<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<'a> {
 
 fn length<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<'a> {
     let value = args.first().cloned().unwrap_or_default();
-    // Go looks through pointers here, and through an interface.
+    // Go dereferences pointers and interfaces here.
     let length = match indirect(&value).ok_or("len of nil pointer")? {
         Value::String(text) => call.real(&text).len(),
         Value::List(list) => list.len(),
@@ -156,7 +156,7 @@ fn slice<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<'a> {
     }
 }
 
-/// What a pointer points to; `None` for nil.
+/// The target of a pointer; `None` for nil.
 fn indirect<'a>(value: &Value<'a>) -> Option<Value<'a>> {
     match value {
         Value::Nil => None,
@@ -166,7 +166,7 @@ fn indirect<'a>(value: &Value<'a>) -> Option<Value<'a>> {
     }
 }
 
-/// An index (`indexArg`): the end itself is let through, as in Go.
+/// Parses an index (`indexArg`): the length itself is accepted, as in Go.
 fn position(index: &Value<'_>, length: usize) -> std::result::Result<usize, FuncError> {
     let number = match index {
         Value::Int(number, _) => *number,

@@ -1,8 +1,8 @@
 //! The functions of `github.com/Masterminds/sprig/v3` (`TxtFuncMap`), as far as they are pure.
 //!
-//! Each group is a table of rows beside its code. Functions that need a clock, randomness, keys or the network are
-//! refused with a reason when a template is parsed. Where Go panics inside a function, ours fails with an error, as
-//! Go's templates report such a panic too.
+//! Each group is a table of rows next to its code. Functions that need a clock, randomness, keys or the network are
+//! rejected with a reason when a template is parsed. If Go panics inside a function, ours fails with an error, as Go's
+//! templates also report such a panic.
 
 use super::{FunctionTable, Row};
 

@@ -17,11 +17,11 @@ pub(super) fn string(quoted: &str) -> Option<String> {
         }
         rest = after;
     }
-    // Go's strings are bytes, ours are text: a constant such as "\xff" is refused.
+    // Go's strings are bytes, ours are text: a constant such as "\xff" is rejected.
     String::from_utf8(text).ok()
 }
 
-/// The number of a character constant with its quotes, or what is wrong with it.
+/// The number of a character constant with its quotes, or an error.
 pub(super) fn character(quoted: &str) -> Result<Number, String> {
     let inside = quoted.strip_prefix('\'').unwrap_or_default();
     let (unit, rest) = unquote(inside, '\'').ok_or("invalid syntax")?;
@@ -40,7 +40,7 @@ pub(super) fn character(quoted: &str) -> Result<Number, String> {
     })
 }
 
-/// A numeric constant, or what is wrong with it.
+/// A numeric constant, or an error.
 pub(super) fn number(text: &str) -> Result<Number, String> {
     if text.ends_with('i') {
         return Err(format!("complex constants are not supported: {}", crate::format::quote(text)));
@@ -52,7 +52,7 @@ pub(super) fn number(text: &str) -> Result<Number, String> {
     let looks_float = text.contains(['.', 'e', 'E', 'p', 'P']);
     let is_hex = text.len() > 2 && (text.starts_with("0x") || text.starts_with("0X"));
     number.is_float = looks_float && (!is_hex || text.contains(['p', 'P']));
-    // `as` is what Go does too: these floats are only used where they are exact enough for it.
+    // Go uses the same conversion as `as`: these floats are only used where they are exact enough for it.
     number.float = match (number.int, number.uint) {
         (Some(int), _) => Some(int as f64),
         (None, Some(uint)) => Some(uint as f64),
@@ -79,7 +79,7 @@ enum Unit {
     Byte(u8),
 }
 
-/// The first character of a constant's inside and what follows it (`strconv.UnquoteChar`).
+/// The first character of a constant's content, and the rest (`strconv.UnquoteChar`).
 fn unquote(text: &str, quote: char) -> Option<(Unit, &str)> {
     let mut characters = text.chars();
     let first = characters.next()?;
@@ -150,7 +150,7 @@ fn signed(text: &str) -> Option<i64> {
     }
 }
 
-/// `strconv.ParseFloat(text, 64)` for the texts that the lexer lets through.
+/// `strconv.ParseFloat(text, 64)` for the texts that the lexer accepts.
 fn float(text: &str) -> Option<f64> {
     let (negative, magnitude) = match text.strip_prefix(['-', '+']) {
         Some(magnitude) => (text.starts_with('-'), magnitude),

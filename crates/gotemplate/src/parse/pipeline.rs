@@ -1,4 +1,4 @@
-//! What stands inside an action: declarations, commands, operands.
+//! Parses the content of an action: declarations, commands, operands.
 
 use super::{Context, NESTING, Parse, Parser, literal, span};
 use crate::ast::{Callee, Command, Expr, ExprKind, Pipe, Span, VariableId};
@@ -182,7 +182,7 @@ impl Parser<'_> {
         match self.functions.row(name) {
             Some(Row::Function(function)) => {
                 let callee = match name {
-                    // A table may have its own `and`; then it is a function like others.
+                    // A table may define its own `and`; then it is an ordinary function.
                     "and" if is_builtin(function) => Callee::And,
                     "or" if is_builtin(function) => Callee::Or,
                     _ => Callee::Plain,

@@ -1,4 +1,4 @@
-//! Rows of `tests/fixtures/template.json`, which `hack/oracle/template` wrote with Go's text/template.
+//! Checks the rows of `tests/fixtures/template.json`, which `hack/oracle/template` generated with Go's text/template.
 
 use super::*;
 
@@ -47,12 +47,12 @@ static CONFIG: Type = Type {
 
 static MODE: Enum = Enum { name: "main.Mode", values: &[("REDIRECT", 0), ("TPROXY", 1), ("NONE", 2)] };
 
-/// Rows where ours is meant to differ, and why.
+/// Rows with intended differences, and the reasons.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("core_builtins: {{call .name}}", CALL),
     ("core_builtins: {{call .port 1}}", CALL),
     ("core_list_root: {{range .}}{{.a}}{{end}}", "we name an item's own type where Go says interface {}"),
-    ("core_numbers: {{1i}}", "complex numbers are refused: nobody's templates compute with them"),
+    ("core_numbers: {{1i}}", "complex numbers are rejected: no template computes with them"),
     ("core_numbers: {{1+2i}}", "likewise"),
     ("core_templates: {{template \"t\"}}", "we allow 32 templates to invoke each other, Go 100000"),
     ("core_templates: {{define \"x\"}}a{{end}}{{define \"x\"}}b{{end}}{{template \"x\"}}", PREFIX),

@@ -1,4 +1,4 @@
-//! What Go does not promise: taint, limits, places of errors, and that nothing panics.
+//! Tests what Go does not guarantee: taint, limits, places of errors, and the absence of panics.
 
 use proptest::prelude::*;
 
@@ -267,7 +267,7 @@ fn checks_arguments_as_go_does() {
     assert_eq!(render("{{ repeat 2.0 \"b\" }}{{ strings }}").unwrap().text, "bb[s]");
 }
 
-/// Runs on a stack as small as any thread of ours has.
+/// Runs on a stack as small as that of any of our threads.
 fn on_small_stack(run: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
 }
@@ -280,7 +280,7 @@ fn deep_nesting_ends_in_an_error_not_in_a_crash() {
         for source in [&parentheses, &branches] {
             assert!(Template::parse("t", source, &FUNCTIONS).is_err());
         }
-        // The deepest nesting that parses, in templates that invoke each other as deep as they may.
+        // The deepest nesting that parses, in templates that invoke each other to the maximum depth.
         let depth = 90;
         let body = format!(
             "{{{{ define \"r\" }}}}{}{{{{ template \"r\" }}}}{}{{{{ end }}}}{{{{ template \"r\" }}}}",
@@ -386,12 +386,12 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Whatever stands between braces.
+/// Arbitrary text between braces.
 fn action() -> impl Strategy<Value = String> {
     prop::collection::vec(piece(), 1..8).prop_map(|pieces| format!("{{{{ {} }}}}", pieces.join(" ")))
 }
 
-/// Calls that parse, mostly over text of the pod.
+/// Calls that parse, mostly on text from the pod.
 fn call() -> impl Strategy<Value = String> {
     let values = [
         ".",

@@ -1,4 +1,4 @@
-//! Lists and maps: borrowed from JSON, or made by functions and then shared.
+//! Lists and maps: borrowed from JSON, or created by functions and then shared.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::{DEPTH, Key, Value};
 use crate::gotypes::Kind;
 
-/// What a list or map that a function made holds, in Go's type system.
+/// The Go type of the elements of a list or map created by a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elem {
     /// `interface{}`.
@@ -26,20 +26,20 @@ pub enum Elem {
 /// A slice.
 #[derive(Clone, Debug)]
 pub enum List<'a> {
-    /// Made by a function; never changed afterwards.
+    /// Created by a function; never changed afterwards.
     Owned(Rc<OwnedList<'a>>),
     /// A view of JSON; `None` is a nil slice.
     Json {
         /// The array.
         items: Option<&'a [Json]>,
-        /// What each item is.
+        /// The kind of each item.
         of: &'static Kind,
         /// Whether it came from the pod.
         tainted: bool,
     },
 }
 
-/// A slice that a function made.
+/// A slice created by a function.
 #[derive(Debug)]
 pub struct OwnedList<'a> {
     /// The items.
@@ -51,20 +51,20 @@ pub struct OwnedList<'a> {
 /// A map with string keys.
 #[derive(Clone, Debug)]
 pub enum Map<'a> {
-    /// Made by a function. Functions such as `set` change it in place, seen through every copy, as in Go.
+    /// Created by a function. Functions such as `set` change it in place, visible through every copy, as in Go.
     Owned(Rc<OwnedMap<'a>>),
     /// A view of JSON; `None` is a nil map.
     Json {
         /// The object.
         entries: Option<&'a serde_json::Map<String, Json>>,
-        /// What each value is.
+        /// The kind of each value.
         of: &'static Kind,
         /// Whether it came from the pod.
         tainted: bool,
     },
 }
 
-/// A map that a function made.
+/// A map created by a function.
 #[derive(Debug)]
 pub struct OwnedMap<'a> {
     pub(super) entries: RefCell<BTreeMap<Key<'a>, Value<'a>>>,
@@ -84,7 +84,7 @@ pub enum ChangeError {
 }
 
 impl<'a> List<'a> {
-    /// How many items it has.
+    /// The number of items.
     pub fn len(&self) -> usize {
         match self {
             List::Owned(list) => list.items.len(),
@@ -127,7 +127,7 @@ impl<'a> List<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// How many entries it has.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         match self {
             Map::Owned(map) => map.entries.borrow().len(),
@@ -155,7 +155,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// All entries in the order of their keys, as they are now.
+    /// All current entries in the order of their keys.
     pub fn entries(&self) -> Vec<(Key<'a>, Value<'a>)> {
         match self {
             Map::Owned(map) => {
@@ -180,7 +180,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// What Go gives for a key that the map lacks, where it gives the zero value (`index`).
+    /// Go's zero value for a key that the map lacks (`index`).
     pub fn zero(&self) -> Value<'a> {
         match self {
             Map::Owned(map) => map.of.zero(),
@@ -210,7 +210,7 @@ impl<'a> Map<'a> {
         Ok(map.entries.borrow_mut().remove(key))
     }
 
-    /// Whether both are the same map, so that a change to one is seen in the other.
+    /// Whether both are the same map, so that a change to one is visible in the other.
     pub fn is_same(&self, other: &Map<'a>) -> bool {
         matches!((self, other), (Map::Owned(one), Map::Owned(two)) if Rc::ptr_eq(one, two))
     }
@@ -238,7 +238,7 @@ impl Elem {
 }
 
 impl<'a> Value<'a> {
-    /// Whether `map` is this value or inside it, or `walk` does not suffice to say.
+    /// Whether `map` is this value or inside it, or the walk gave up.
     fn reaches(&self, map: &Rc<OwnedMap<'a>>, walk: &mut Walk) -> bool {
         match self {
             Value::List(List::Owned(list)) => {
@@ -287,8 +287,8 @@ fn drop_flat(mut pending: Vec<Value<'_>>) {
     }
 }
 
-/// A walk over nested lists and maps that gives up, and then answers yes, when it goes too deep or takes too long:
-/// maps can contain each other in more ways than there is time to visit.
+/// A walk over nested lists and maps that gives up, and then answers yes, if it goes too deep or takes too long: maps
+/// can contain each other in more ways than there is time to visit.
 pub(super) struct Walk {
     depth: usize,
     visits: usize,
@@ -301,7 +301,7 @@ impl Default for Walk {
 }
 
 impl Walk {
-    /// Looks at what a list or map holds.
+    /// Visits the content of a list or map.
     pub(super) fn inside(&mut self, look: impl FnOnce(&mut Walk) -> bool) -> bool {
         if self.depth == 0 || self.visits == 0 {
             return true;

@@ -1,4 +1,4 @@
-//! JSON seen as Go's types: what a field holds, and what it is when the JSON lacks it.
+//! JSON interpreted as Go types: the value of a field, and its zero value if the JSON lacks it.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub struct Struct<'a> {
     pub pointer: bool,
 }
 
-/// A pointer to something that is no struct.
+/// A pointer to something other than a struct.
 #[derive(Clone, Copy, Debug)]
 pub struct Pointer<'a> {
     /// What it points to.
@@ -31,12 +31,12 @@ pub struct Pointer<'a> {
     pub tainted: bool,
 }
 
-/// A Go type with methods of its own: `Quantity`, `IntOrString`, `Time`, `Duration` and the wrapped scalars.
+/// A Go type with its own methods: `Quantity`, `IntOrString`, `Time`, `Duration` and the wrapped scalars.
 #[derive(Clone, Copy, Debug)]
 pub struct Special<'a> {
     /// Which one.
     pub kind: &'static Kind,
-    /// `None` is the zero value, or nil for the ones that are pointers.
+    /// `None` is the zero value, or nil for pointer types.
     pub json: Option<&'a Json>,
     /// Whether it came from the pod.
     pub tainted: bool,
@@ -53,7 +53,7 @@ impl<'a> Struct<'a> {
         self.ty.field_by_go(name).map(|field| self.value(&field.kind, field.json))
     }
 
-    /// What a protobuf getter such as `GetTracing` gives; `None` if the type has none of that name.
+    /// The result of a protobuf getter such as `GetTracing`; `None` if the type has no such getter.
     pub fn getter(&self, method: &str) -> Option<Value<'a>> {
         self.ty.field_by_getter(method).map(|field| self.value(&field.kind, field.json))
     }
@@ -88,7 +88,7 @@ impl<'a> Special<'a> {
         self.is_pointer() && self.json.is_none()
     }
 
-    /// What its `String` method gives.
+    /// The result of its `String` method.
     pub fn printed(&self) -> Cow<'a, str> {
         let text = self.json.and_then(Json::as_str).unwrap_or_default();
         match self.kind {
@@ -103,7 +103,7 @@ impl<'a> Special<'a> {
             | Kind::Int32Value
             | Kind::DoubleValue
             | Kind::StringValue => {
-                // Protobuf's text form leaves out a zero value.
+                // Protobuf's text form omits a zero value.
                 match self.json {
                     Some(Json::Bool(false)) | None => "".into(),
                     Some(json) if json == 0 || json == "" => "".into(),
@@ -114,7 +114,7 @@ impl<'a> Special<'a> {
         }
     }
 
-    /// The scalar inside a wrapper (`.Value`); Go's zero value if it is nil. `None` for types that are no wrappers.
+    /// The scalar inside a wrapper (`.Value`); Go's zero value if it is nil. `None` for other types.
     pub fn wrapped(&self) -> Option<Value<'a>> {
         let inner = match self.kind {
             Kind::BoolValue => &Kind::Bool,
@@ -129,7 +129,7 @@ impl<'a> Special<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// JSON seen as a kind; absent JSON and null give the zero value.
+    /// JSON interpreted as a kind; absent JSON and null give the zero value.
     pub fn of_kind(kind: &'static Kind, json: Option<&'a Json>, tainted: bool) -> Value<'a> {
         let json = json.filter(|json| !json.is_null());
         match kind {
@@ -160,7 +160,7 @@ impl<'a> Value<'a> {
             | Kind::Int32Value
             | Kind::DoubleValue
             | Kind::StringValue => {
-                // Numbers and bools are never tainted.
+                // Numbers and booleans are never tainted.
                 let tainted = tainted && matches!(json, Some(Json::String(_)));
                 Value::Special(Special { kind, json, tainted })
             }

@@ -10,7 +10,7 @@ use super::{Compat, Fault, Installation, NativeSidecars, Platform, facts, proxy_
 pub(super) const API_VERSION: &str = "outrigger.dev/v1alpha1";
 /// The format's `kind`.
 pub(super) const KIND: &str = "Bundle";
-/// What every bundle says of itself.
+/// The identification that every bundle must have.
 const HEAD: [(&str, &str); 2] = [("apiVersion", API_VERSION), ("kind", KIND)];
 
 const KEYS: [&str; 14] = [
@@ -30,7 +30,7 @@ const KEYS: [&str; 14] = [
     "env",
 ];
 
-/// A bundle taken apart: its three big parts still as they were written, the rest as values.
+/// A bundle in parts: its three large sections as written, the rest as values.
 pub(super) struct Parts<'n> {
     pub(super) installation: Installation,
     pub(super) injector: Option<At<'n>>,
@@ -41,14 +41,14 @@ pub(super) struct Parts<'n> {
 /// The smallest bundle: everything else comes from the embedded defaults.
 pub(super) const SMALLEST: &str = "{apiVersion: outrigger.dev/v1alpha1, kind: Bundle}";
 
-/// Takes a bundle apart. `None` if it is not a bundle at all, which was then reported and the rest not looked at.
+/// Splits a bundle into parts. `None` if it is not a bundle at all; then only that was reported.
 pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts<'n>> {
     if !is_bundle(decoder, root) {
         return None;
     }
     for (key, accepted) in HEAD {
         if root.node.at(&[key]).is_none_or(|node| root.key(key, node).is_null()) {
-            // A text that lost its head, or anything but this file, is no wish for the embedded defaults.
+            // A text that lost its head, or any unrelated file, does not request the embedded defaults.
             let fault = Fault::not_accepted("nothing", accepted);
             decoder.problem_on(root.node, key.to_owned(), fault);
         }
@@ -63,8 +63,8 @@ pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts
     })
 }
 
-/// Whether the document says it is a bundle, or does not say what it is: one clear message for a wrong file, and for one
-/// that is empty, as a file is between its truncation and its first byte.
+/// Whether the document identifies itself as a bundle: gives one clear message for a wrong file, and for an empty one,
+/// such as a file that was truncated and is about to be written.
 fn is_bundle(decoder: &mut Decoder<'_>, root: &At<'_>) -> bool {
     if root.is_null() {
         let fault = Fault::not_accepted("nothing", format!("a bundle, at least {SMALLEST}"));
@@ -121,7 +121,7 @@ fn installation(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Installat
     installation
 }
 
-/// What a revision may be called: it becomes a label value and a part of service names.
+/// The syntax of a revision, which becomes a label value and a part of service names.
 pub(super) const REVISION: &str =
     "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 

@@ -1,6 +1,6 @@
-//! Reads typed values out of a YAML tree, remembers where each came from and collects every problem.
+//! Reads typed values from a YAML tree, tracks their positions and collects all problems.
 //!
-//! It decides no meaning: what a key is for is said by the modules that call it.
+//! The meaning of keys is decided by the callers.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,33 @@ use super::error::{ConfigError, Fault, Place, Problem, Warning, describe, quoted
 use super::{Source, suggest};
 use kubernetes_yaml::{self as yaml, Kind, Node, Style};
 
-/// A node and the path that leads to it.
+/// A node and its path.
 #[derive(Clone, Debug)]
 pub(super) struct At<'n> {
     pub(super) node: &'n Node,
     pub(super) path: String,
 }
 
-/// What is done with a key that is not known.
+/// How unknown keys are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// It is a problem: our own format.
+    /// They are problems: our own format.
     Refuse,
-    /// It is ignored with a warning, and letter case does not count: Istio's format, as Go's `encoding/json` reads it.
+    /// They are ignored with a warning, and letter case does not count: Istio's format, as Go's `encoding/json` reads
+    /// it.
     Warn,
 }
 
-/// What is done with a key given twice.
+/// How duplicate keys are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duplicates {
-    /// It is a problem: our own format.
+    /// They are problems: our own format.
     Refuse,
     /// The last one wins, with a warning: as sigs.k8s.io/yaml `Unmarshal` reads Istio's texts.
     LastWins,
 }
 
-/// Characters that mark placeholders while a template is rendered, and may be in no configuration.
+/// Characters that mark placeholders during rendering, and are not allowed in a configuration.
 pub(super) const RESERVED: [char; 2] = ['\u{E000}', '\u{E001}'];
 
 /// Problems and warnings of one configuration text.
@@ -46,28 +47,28 @@ pub(super) struct Decoder<'s> {
     pub(super) warnings: Vec<Warning>,
 }
 
-/// The entries of a map with known keys; entries that are null are absent, as in Go.
+/// The entries of a map with known keys; null entries are absent, as in Go.
 #[derive(Debug)]
 pub(super) struct Fields<'n>(BTreeMap<&'static str, At<'n>>);
 
-/// Parses the text of `source`, which is one document.
+/// Parses the text of `source`, a single document.
 ///
 /// # Errors
-/// One problem with the place where the text stops being YAML.
+/// One problem, at the place where the text is not YAML.
 pub(super) fn parse(source: Source<'_>) -> Result<Node, ConfigError> {
     yaml::parse(source.text, &yaml::Limits::default())
         .map_err(|error| ConfigError::new(vec![Problem::syntax(source.name, &error)]))
 }
 
-/// Parses the first document of `source`: sigs.k8s.io/yaml reads no further. What follows it is warned of.
+/// Parses the first document of `source`: sigs.k8s.io/yaml reads no further. Later documents cause a warning.
 ///
 /// # Errors
-/// One problem with the place where the document stops being YAML.
+/// One problem, at the place where the document is not YAML.
 pub(super) fn parse_first(source: Source<'_>, decoder: &mut Decoder<'_>) -> Result<Node, ConfigError> {
     let documents = yaml::split_documents(source.text);
     let is_blank =
         |text: &str| text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
-    // Comments before the first `---` are no document.
+    // Comments before the first `---` are not a document.
     let preamble = documents.len() > 1
         && documents.first().is_some_and(|first| first.separator.is_empty() && is_blank(first.text));
     let mut rest = documents.iter().skip(usize::from(preamble) + 1);
@@ -99,19 +100,19 @@ impl<'n> At<'n> {
         At { node, path: format!("{}[{index}]", self.path) }
     }
 
-    /// Whether nothing is here: an absent value and an explicit null are the same to Go's decoder.
+    /// Whether the value is null: Go's decoder does not distinguish an absent value from an explicit null.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.node.kind, Kind::Scalar { .. }) && self.value() == Value::Null
     }
 
-    /// The plain value; nodes that have none (they were reported by [`Decoder::inspect`]) are null.
+    /// The plain value; null for nodes that have none (reported by [`Decoder::inspect`]).
     pub(super) fn value(&self) -> Value {
         self.node.to_value().unwrap_or_default()
     }
 }
 
 impl<'n> Fields<'n> {
-    /// The entry `key`, if it is there and not null.
+    /// The entry `key`, if it is present and not null.
     pub(super) fn take(&mut self, key: &str) -> Option<At<'n>> {
         self.0.remove(key)
     }
@@ -127,7 +128,7 @@ impl<'s> Decoder<'s> {
         self.problem_on(at.node, at.path.clone(), fault);
     }
 
-    /// Reports that what stands at a node is not accepted.
+    /// Reports an unexpected value at a node.
     pub(super) fn refuse(&mut self, at: &At<'_>, accepted: impl Into<String>) {
         self.problem(at, Fault::not_accepted(describe(at.node), accepted));
     }
@@ -137,12 +138,12 @@ impl<'s> Decoder<'s> {
         self.problem_at(Some(Place::from(node.mark)), path, fault);
     }
 
-    /// Reports a problem at a place that is known already.
+    /// Reports a problem at a known place.
     pub(super) fn problem_at(&mut self, place: Option<Place>, path: String, fault: Fault) {
         self.problems.push(Problem { source: self.source.name.to_owned(), place, path, fault });
     }
 
-    /// The place of a line and column of a `|` block, given the text of that line; `None` for other nodes.
+    /// The place of a line and column in a `|` block, given the text of that line; `None` for other nodes.
     pub(super) fn place_in_block(&self, node: &Node, line: u32, column: u32, text: &str) -> Option<Place> {
         let Kind::Scalar { style: Style::Literal, .. } = &node.kind else { return None };
         let line = (node.mark.line + line).checked_sub(1)?;
@@ -154,7 +155,7 @@ impl<'s> Decoder<'s> {
         Some(Place { line, column: column + u32::try_from(indentation.chars().count()).ok()? })
     }
 
-    /// A map with known keys, and nothing else: an entry of a list.
+    /// A map with only known keys: an entry of a list.
     pub(super) fn record<'n>(&mut self, at: &At<'n>, known: &[&'static str]) -> Option<Fields<'n>> {
         if !matches!(at.node.kind, Kind::Mapping(_)) {
             self.refuse(at, "a map");
@@ -163,12 +164,12 @@ impl<'s> Decoder<'s> {
         Some(self.fields(at, known, Unknown::Refuse))
     }
 
-    /// Notes something odd.
+    /// Adds a warning.
     pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
         self.warnings.push(Warning { path: path.to_owned(), message: message.into() });
     }
 
-    /// Checks what holds everywhere: each key once, keys that are strings, no reserved character.
+    /// Checks general rules: each key once, only string keys, no reserved characters.
     pub(super) fn inspect(&mut self, at: &At<'_>, duplicates: Duplicates) {
         match &at.node.kind {
             Kind::Scalar { text, .. } => {
@@ -201,7 +202,7 @@ impl<'s> Decoder<'s> {
         }
     }
 
-    /// The entries of a map whose keys are known. A null is an empty map.
+    /// The entries of a map with known keys. A null is an empty map.
     pub(super) fn fields<'n>(&mut self, at: &At<'n>, known: &[&'static str], unknown: Unknown) -> Fields<'n> {
         let mut fields = BTreeMap::new();
         for (key, text, value) in self.entries(at) {
@@ -215,7 +216,7 @@ impl<'s> Decoder<'s> {
                     }
                 }
                 (Some(name), Unknown::Warn) => {
-                    self.warn(&entry.path, format!("read as {}; write it so", quoted(name)));
+                    self.warn(&entry.path, format!("read as {}; use this spelling", quoted(name)));
                     if !entry.is_null() && !fields.contains_key(name) {
                         fields.insert(*name, entry);
                     }
@@ -230,14 +231,14 @@ impl<'s> Decoder<'s> {
                     let near = suggest::nearest(&text, known.iter().copied())
                         .map(|name| format!("; nearest: {}", quoted(name)))
                         .unwrap_or_default();
-                    self.warn(&entry.path, format!("this key is not known here and is ignored{near}"));
+                    self.warn(&entry.path, format!("unknown key, ignored{near}"));
                 }
             }
         }
         Fields(fields)
     }
 
-    /// The entries of a map with free keys: each with its key and its place. A null is an empty map.
+    /// The entries of a map with arbitrary keys: each with its key and its place. A null is an empty map.
     pub(super) fn free_map<'n>(&mut self, at: &At<'n>) -> Vec<(String, At<'n>)> {
         let entries = self.entries(at);
         entries.into_iter().map(|(_, text, value)| (text.clone(), at.key(&text, value))).collect()
@@ -257,7 +258,7 @@ impl<'s> Decoder<'s> {
         }
     }
 
-    /// A string, and nothing else.
+    /// A string; nothing is converted.
     pub(super) fn string(&mut self, at: &At<'_>, accepted: &str) -> Option<String> {
         match at.value() {
             Value::String(text) if matches!(at.node.kind, Kind::Scalar { .. }) => Some(text),
@@ -272,7 +273,7 @@ impl<'s> Decoder<'s> {
         }
     }
 
-    /// A string as sigs.k8s.io/yaml reads one into a Go string: numbers and booleans become text, null is empty.
+    /// A string as sigs.k8s.io/yaml decodes it into a Go string: numbers and booleans become text, null is empty.
     pub(super) fn go_string(&mut self, at: &At<'_>, accepted: &str) -> Option<String> {
         let text = match at.value() {
             Value::String(text) => return Some(text),
@@ -292,7 +293,7 @@ impl<'s> Decoder<'s> {
         Some(text)
     }
 
-    /// One of a few words, each with what it stands for.
+    /// One of several words, mapped to its meaning.
     pub(super) fn one_of<T: Clone>(&mut self, at: &At<'_>, words: &[(&'static str, T)]) -> Option<T> {
         let found = at.value();
         let hit = found.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
@@ -312,7 +313,7 @@ impl<'s> Decoder<'s> {
         None
     }
 
-    /// A map of strings, and of nothing else.
+    /// A map of strings; nothing is converted.
     pub(super) fn string_map(&mut self, at: &At<'_>) -> BTreeMap<String, String> {
         let entries = self.free_map(at);
         entries.into_iter().filter_map(|(key, at)| Some((key, self.string(&at, "a string")?))).collect()
@@ -322,7 +323,7 @@ impl<'s> Decoder<'s> {
         match &at.node.kind {
             Kind::Mapping(entries) => entries
                 .iter()
-                // Keys that are no strings were reported by `inspect`.
+                // `inspect` has reported keys that are not strings.
                 .filter_map(|(key, value)| Some((key, key.key_text().ok()?, value)))
                 .collect(),
             _ if at.is_null() => Vec::new(),
@@ -349,14 +350,14 @@ impl<'s> Decoder<'s> {
                 let place = Place::from(key.mark);
                 self.warn(
                     &join(path, text),
-                    format!("given twice, at {first} and at {place}; the last one counts"),
+                    format!("duplicate key, at {first} and at {place}; the last one is used"),
                 );
             }
         }
     }
 }
 
-/// A key for a message: `y` is the boolean true to YAML 1.1, but it is not what the reader looks for.
+/// A key for a message: YAML 1.1 reads `y` as the boolean true, but the user looks for `y`.
 fn as_written(key: &Node, text: &str) -> String {
     match &key.kind {
         Kind::Scalar { text, .. } => text.clone(),
@@ -364,7 +365,7 @@ fn as_written(key: &Node, text: &str) -> String {
     }
 }
 
-/// A path extended by a key; keys that are not plain words stand in brackets and quotes.
+/// Appends a key to a path; keys that are not plain words are in brackets and quotes.
 pub(super) fn join(path: &str, key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if key.is_empty() || !key.chars().all(plain) {
@@ -373,7 +374,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Whether a number is written as a float; as a JSON value `1.0` is the integer 1 already.
+/// Whether a number is written as a float; as a JSON value, `1.0` is already the integer 1.
 fn is_float(text: &str) -> bool {
     let hexadecimal = text.trim_start_matches(['+', '-']).starts_with("0x");
     text.contains('.') || (!hexadecimal && text.contains(['e', 'E']))

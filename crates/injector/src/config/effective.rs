@@ -1,7 +1,6 @@
-//! The effective configuration written back as a bundle, and its hash.
+//! Writes the effective configuration as a bundle, and hashes it.
 //!
-//! Whatever the defaults of a later version are, the bundle says the same: defaults that were removed are explicit nulls
-//! or zero values.
+//! The bundle means the same under any later version's defaults: removed defaults are explicit nulls or zero values.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -12,7 +11,7 @@ use gotemplate::gotypes::{Kind, Type};
 use istio_config::defaults;
 use istio_config::gotypes::{MESH_CONFIG, PROXY_CONFIG};
 
-/// The bundle that says `installation`, `injector`, `values` and `mesh_config` (both complete).
+/// The bundle for `installation`, `injector`, `values` and `mesh_config` (both complete).
 pub(super) fn bundle(
     installation: &Installation,
     injector: &injector::Read,
@@ -37,7 +36,7 @@ pub(super) fn bundle(
     })
 }
 
-/// Writes other ProxyConfig resources into an effective bundle.
+/// Replaces the ProxyConfig resources in an effective bundle.
 pub(super) fn set_proxy_configs(bundle: &mut Value, resources: &ProxyConfigs) {
     if let Some(bundle) = bundle.as_object_mut() {
         bundle.insert("proxyConfigs".to_owned(), proxy_configs(resources));
@@ -55,8 +54,8 @@ pub(super) fn hash(bundle: &Value) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A complete MeshConfig as it must be given to become itself over Istio's defaults: canonical protojson leaves zero
-/// values out, which would let the default show through.
+/// A complete MeshConfig in the form that yields itself over Istio's defaults: canonical protojson omits zero values,
+/// which would let the default show through.
 pub(super) fn mesh_under_defaults(complete: &Value) -> Value {
     let mut given = with_zeros(complete, defaults::mesh_config(), &MESH_CONFIG);
     if let Some(config) = given.get_mut("defaultConfig") {
@@ -78,7 +77,7 @@ fn with_zeros(complete: &Value, defaults: &Value, ty: &Type) -> Value {
     Value::Object(given)
 }
 
-/// The zero of a field without presence; the others cannot be taken back by a text over the defaults.
+/// The zero value of a field without presence; the others cannot be reset by a text over the defaults.
 fn zero(kind: &Kind) -> Option<Value> {
     match kind {
         Kind::Bool => Some(json!(false)),

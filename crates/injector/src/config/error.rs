@@ -1,6 +1,6 @@
-//! What is wrong with a configuration, said so that the person on call can go straight to the place.
+//! Problems of a configuration, reported so that the person on call can go straight to the place.
 //!
-//! A configuration is refused whole, with *all* its problems at once; what is odd but usable is a [`Warning`].
+//! A configuration is rejected as a whole, with *all* its problems at once; anything odd but usable is a [`Warning`].
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use kubernetes_yaml::{self as yaml, Kind, Mark, Node};
 
-/// All problems of a configuration that was refused.
+/// All problems of a rejected configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -19,11 +19,11 @@ pub struct ConfigError {
 pub struct Problem {
     /// The file or ConfigMap key.
     pub source: String,
-    /// Line and column, 1-based, the column in characters; absent where the value came from no text.
+    /// Line and column, 1-based, the column in characters; absent if the value does not come from a text.
     pub place: Option<Place>,
     /// The field, such as `injector.neverInjectSelector[0].matchLabels`; empty for the document itself.
     pub path: String,
-    /// What is wrong there.
+    /// The problem.
     pub fault: Fault,
 }
 
@@ -36,58 +36,58 @@ pub struct Place {
     pub column: u32,
 }
 
-/// What is wrong at a place of a configuration.
+/// A problem at a place of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The text is not YAML (or JSON), or exceeds a limit of the loader.
     #[error("{0}")]
     Syntax(String),
-    /// A key that means nothing here.
-    #[error("found the unknown key {}; accepted: {accepted}{}", quoted(.found), near(.nearest))]
+    /// An unknown key.
+    #[error("found the unknown key {}; expected {accepted}{}", quoted(.found), near(.nearest))]
     UnknownKey {
         /// The key.
         found: String,
         /// The known keys, separated by commas.
         accepted: String,
-        /// The known key it was probably meant to be.
+        /// The known key that was probably meant.
         nearest: Option<String>,
     },
-    /// A key that stands twice in one map.
-    #[error("found the key {} again, first given at {first}; accepted: each key once", quoted(.found))]
+    /// A key that occurs twice in one map.
+    #[error("found the key {} again, first given at {first}; expected each key once", quoted(.found))]
     DuplicateKey {
         /// The key.
         found: String,
-        /// Where it stands first.
+        /// The place of the first occurrence.
         first: Place,
     },
-    /// A value that is not accepted.
-    #[error("found {found}; accepted: {accepted}{}", near(.nearest))]
+    /// An unexpected value.
+    #[error("found {found}; expected {accepted}{}", near(.nearest))]
     NotAccepted {
         /// The value, described.
         found: String,
-        /// What would be accepted.
+        /// The expected values.
         accepted: String,
-        /// The accepted value it was probably meant to be.
+        /// The expected value that was probably meant.
         nearest: Option<String>,
     },
-    /// Something required is not there.
-    #[error("found no {found}; accepted: {accepted}")]
+    /// A required key is absent.
+    #[error("found no {found}; expected {accepted}")]
     Missing {
         /// The key.
         found: &'static str,
-        /// What it should hold.
+        /// Its expected value.
         accepted: String,
     },
-    /// A second entry for a name that may be described only once.
-    #[error("found {} again, first given at {first}; accepted: each name once", quoted(.found))]
+    /// A second entry for a name that may occur only once.
+    #[error("found {} again, first given at {first}; expected each name once", quoted(.found))]
     DuplicateName {
         /// The name.
         found: String,
-        /// Where it stands first.
+        /// The place of the first occurrence.
         first: Place,
     },
-    /// A character that marks placeholders while a template is rendered.
-    #[error("found the character U+{:04X}; accepted: any text without U+E000 and U+E001, which stand for pod data while a template is rendered", u32::from(*.0))]
+    /// A character that marks placeholders during rendering.
+    #[error("found the character U+{:04X}; expected any text without U+E000 and U+E001, which are reserved for placeholders", u32::from(*.0))]
     ReservedCharacter(char),
     /// A template that does not parse.
     #[error("{0}")]
@@ -97,22 +97,22 @@ pub enum Fault {
     Proto(String),
 }
 
-/// Something odd in a configuration that is used all the same.
+/// Something odd in a configuration that is used nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The field.
     pub path: String,
-    /// What is odd, and what comes of it.
+    /// What is odd, and its consequence.
     pub message: String,
 }
 
 impl ConfigError {
-    /// A refusal for the given problems.
+    /// An error with the given problems.
     pub fn new(problems: Vec<Problem>) -> ConfigError {
         ConfigError { problems }
     }
 
-    /// A refusal for one problem.
+    /// An error with one problem.
     pub fn one(source: &str, mark: Option<Mark>, path: impl Into<String>, fault: Fault) -> ConfigError {
         let place = mark.map(Place::from);
         ConfigError::new(vec![Problem { source: source.to_owned(), place, path: path.into(), fault }])
@@ -123,16 +123,16 @@ impl ConfigError {
         &self.problems
     }
 
-    /// The problems by value, for adding them to others.
+    /// The problems by value, for merging them with others.
     pub fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
 }
 
 impl Problem {
-    /// The problem of a text that does not parse as YAML.
+    /// The problem of a text that is not valid YAML.
     pub(super) fn syntax(source: &str, error: &yaml::Error) -> Problem {
-        // The loader's message begins with its place, which is said once already.
+        // The parser's message starts with its position, which is reported separately.
         let place = Place::from(error.mark());
         let text = error.to_string();
         let message = text.strip_prefix(&format!("{place}: ")).unwrap_or(&text).to_owned();
@@ -146,12 +146,12 @@ impl Problem {
 }
 
 impl Fault {
-    /// `found` is not accepted, with no guess at what was meant.
+    /// `found` was not expected; no guess at what was meant.
     pub(super) fn not_accepted(found: impl Into<String>, accepted: impl Into<String>) -> Fault {
         Fault::NotAccepted { found: found.into(), accepted: accepted.into(), nearest: None }
     }
 
-    /// The required key `found` is not there.
+    /// The required key `found` is absent.
     pub(super) fn missing(found: &'static str, accepted: impl Into<String>) -> Fault {
         Fault::Missing { found, accepted: accepted.into() }
     }
@@ -159,7 +159,7 @@ impl Fault {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// More than anyone reads; a wrong file can have a problem a line.
+        /// Enough for any reader; a wrong file can have a problem on every line.
         const SHOWN: usize = 50;
         for (index, problem) in self.problems.iter().take(SHOWN).enumerate() {
             if index > 0 {
@@ -208,7 +208,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// A node as an error names it: scalars with their text, the rest by kind.
+/// A node as named in errors: scalars with their text, the rest by kind.
 pub(super) fn describe(node: &Node) -> String {
     match node.to_value() {
         Ok(Value::String(text)) => quoted(&text),
@@ -225,7 +225,7 @@ pub(super) fn describe(node: &Node) -> String {
     }
 }
 
-/// A string in double quotes, cut to what fits in a message.
+/// A string in double quotes, truncated to fit in a message.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
     let cut = match text.char_indices().nth(SHOWN) {

@@ -1,4 +1,4 @@
-//! What is true of the cluster, where the configuration itself says it: namespaces, nodes, ProxyConfig resources.
+//! Facts about the cluster in the configuration itself: namespaces, nodes, ProxyConfig resources.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::label::{is_dns_label, is_dns_subdomain};
 
 mod kubelet;
 
-/// A namespace with what decides about injection in it.
+/// A namespace, with the metadata that affects injection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
     /// Its name.
@@ -21,7 +21,7 @@ pub struct Namespace {
     pub annotations: Map<String, Value>,
 }
 
-/// A node with what decides about native sidecars on it.
+/// A node, with the version that determines native sidecars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
@@ -30,15 +30,15 @@ pub struct Node {
     pub kubelet_version: String,
 }
 
-/// The nodes of a cluster, made for two questions: which kubelet has this one, and which kubelets are there at all.
-/// Both cost the same for five nodes and for five thousand, and no version is read when they are asked.
+/// The nodes of a cluster, indexed for two questions: the kubelet version of a given node, and the set of all kubelet
+/// versions. Both cost the same for five nodes and for five thousand, and no version is parsed on lookup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
     by_name: BTreeMap<String, String>,
     versions: BTreeMap<String, Version>,
 }
 
-/// A version of kubelets.
+/// A kubelet version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     /// How many nodes have it.
@@ -47,7 +47,7 @@ struct Version {
 }
 
 impl Nodes {
-    /// Adds a node or replaces it. Tells whether that changed anything.
+    /// Adds or replaces a node. Returns whether this changed the versions.
     pub fn put(&mut self, node: Node) -> bool {
         if self.by_name.get(&node.name) == Some(&node.kubelet_version) {
             return false;
@@ -59,7 +59,7 @@ impl Nodes {
         true
     }
 
-    /// Forgets a node. Tells whether it was known.
+    /// Removes a node. Returns whether it was known.
     pub fn remove(&mut self, name: &str) -> bool {
         let Some(version) = self.by_name.remove(name) else { return false };
         if let Some(found) = self.versions.get_mut(&version) {
@@ -76,18 +76,19 @@ impl Nodes {
         self.by_name.get(name).map(String::as_str)
     }
 
-    /// The minor version of a node's kubelet, if the node is known; nothing inside if its version cannot be read.
+    /// The minor version of a node's kubelet, if the node is known; the inner option is `None` if the version cannot be
+    /// parsed.
     pub fn kubelet_minor(&self, name: &str) -> Option<Option<u64>> {
         let version = self.by_name.get(name)?;
         Some(self.versions.get(version)?.minor)
     }
 
-    /// The minor version of every version of kubelets there is; nothing inside where it cannot be read.
+    /// The minor version of every kubelet version in the cluster; `None` for those that cannot be parsed.
     pub fn kubelet_minors(&self) -> impl Iterator<Item = Option<u64>> {
         self.versions.values().map(|version| version.minor)
     }
 
-    /// The versions of kubelets there are, each once.
+    /// The kubelet versions in the cluster, each once.
     pub fn versions(&self) -> impl Iterator<Item = &str> {
         self.versions.keys().map(String::as_str)
     }
@@ -97,7 +98,7 @@ impl Nodes {
         self.by_name.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
@@ -121,14 +122,14 @@ impl FromIterator<Node> for Nodes {
 }
 
 impl Namespace {
-    /// The namespace as it stands in a bundle.
+    /// The namespace as it appears in a bundle.
     pub fn to_value(&self) -> Value {
         json!({"name": self.name, "labels": self.labels, "annotations": self.annotations})
     }
 }
 
 impl Node {
-    /// The node as it stands in a bundle.
+    /// The node as it appears in a bundle.
     pub fn to_value(&self) -> Value {
         json!({"name": self.name, "kubeletVersion": self.kubelet_version})
     }
@@ -185,7 +186,7 @@ fn strings(decoder: &mut Decoder<'_>, at: &At<'_>) -> Map<String, Value> {
     decoder.string_map(at).into_iter().map(|(key, text)| (key, Value::String(text))).collect()
 }
 
-/// The names in a list, each of which may be given once.
+/// The names in a list, each of which may occur once.
 struct Names {
     accepted: &'static str,
     valid: fn(&str) -> bool,

@@ -1,4 +1,4 @@
-//! The injector's own configuration: what Istio keeps under the key `config` of its injector ConfigMap.
+//! The injector's own configuration: the content of the key `config` in Istio's injector ConfigMap.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,31 +12,31 @@ use crate::functions::FUNCTIONS;
 use crate::quirks::{Quirk, Quirks};
 use gotemplate::{ParseError, Template};
 
-/// When pods are injected, and with what.
+/// Which pods are injected, and with which templates.
 #[derive(Debug)]
 pub struct Injector {
-    /// What happens to pods that say nothing themselves.
+    /// The default for pods that neither ask for injection nor opt out.
     pub policy: Policy,
-    /// The templates of pods that name none, in order.
+    /// The templates for pods that name none, in order.
     pub default_templates: Vec<String>,
-    /// The templates by name, ready to run.
+    /// The templates by name, compiled.
     pub templates: BTreeMap<String, Template>,
-    /// Names that stand for lists of templates, expanded once and not again.
+    /// Names that stand for lists of templates, expanded once, not recursively.
     pub aliases: BTreeMap<String, Vec<String>>,
-    /// Pods that are not injected by default: those any of these selectors matches.
+    /// Pods that match any of these selectors are not injected by default.
     pub never_inject: Vec<Selector>,
-    /// Pods that are injected by default: those any of these selectors matches and none of `never_inject`.
+    /// Pods that match any of these selectors, and none of `never_inject`, are injected by default.
     pub always_inject: Vec<Selector>,
-    /// Annotations every injected pod gets.
+    /// Annotations added to every injected pod.
     pub injected_annotations: BTreeMap<String, String>,
 }
 
-/// What happens to a pod that neither asks for injection nor refuses it (`InjectionPolicy`).
+/// The default for pods that neither ask for injection nor opt out (`InjectionPolicy`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// It is injected.
+    /// Inject.
     Enabled,
-    /// It is not.
+    /// Do not inject.
     Disabled,
     /// With [`Quirk::AcceptInvalidPolicy`] only: the configuration says something else, and no pod at all is injected.
     Invalid(String),
@@ -71,16 +71,16 @@ const KEYS: [&str; 8] = [
     "template",
 ];
 
-/// The injector's configuration as it was read, with the sources of its templates.
+/// The injector's configuration as read, with the sources of its templates.
 pub(super) struct Read {
     pub(super) injector: Injector,
     pub(super) sources: BTreeMap<String, String>,
-    /// Which keys were given, for hints about values that have an effect in Istio's chart only.
+    /// The given keys, for hints about values that have an effect only in Istio's chart.
     pub(super) given: BTreeSet<&'static str>,
 }
 
 impl Policy {
-    /// The word that stands for it in a configuration.
+    /// Its value in a configuration.
     pub fn as_str(&self) -> &str {
         match self {
             Policy::Enabled => "enabled",
@@ -91,7 +91,7 @@ impl Policy {
 }
 
 impl Read {
-    /// The configuration as it stands in a bundle.
+    /// The configuration as it appears in a bundle.
     pub(super) fn to_value(&self) -> Value {
         let selectors = |all: &[Selector]| all.iter().map(Selector::to_value).collect::<Vec<_>>();
         let mut templates: Map<String, Value> =
@@ -175,7 +175,7 @@ fn policy(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, quirks: Quirks, absent
 fn invalid_policy(decoder: &mut Decoder<'_>, path: &str, text: String) -> Policy {
     decoder.warn(
         path,
-        format!("found {}; accepted: enabled, disabled; as in Istio no pod is injected", quoted(&text)),
+        format!("found {}; expected enabled, disabled; as in Istio, no pod is injected", quoted(&text)),
     );
     Policy::Invalid(text)
 }
@@ -204,7 +204,7 @@ fn templates(
             Ok(template) => {
                 compiled.insert(name.clone(), template);
             }
-            // Reserved characters were reported by `inspect`.
+            // `inspect` has reported reserved characters.
             Err(_) if source.contains(RESERVED) => {}
             Err(error) => unusable(decoder, name, places.get(name), &error),
         }
@@ -212,7 +212,7 @@ fn templates(
     (compiled, sources)
 }
 
-/// Reports a template that does not parse, at the very place of a `|` block if it stands in one.
+/// Reports a template that does not parse, with the exact position if it is in a `|` block.
 fn unusable(decoder: &mut Decoder<'_>, name: &str, at: Option<&At<'_>>, error: &ParseError) {
     let fault = Fault::Template(error.to_string());
     let Some(at) = at else {
@@ -235,7 +235,7 @@ fn aliases(
         for (template, at) in &names {
             if !templates.contains_key(template) {
                 let known = known(template, templates.keys().map(String::as_str));
-                let message = format!("found {}, which is no template; {known}", quoted(template));
+                let message = format!("found {}, which is not a template; {known}", quoted(template));
                 decoder.warn(&at.path, message);
             }
         }
@@ -292,7 +292,7 @@ fn selectors(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, quirks: Quirks) -> 
         match (selector::read(decoder, &at), ignores_invalid) {
             (selector::Read::Valid(selector), _) => {
                 if selector.is_empty() {
-                    decoder.warn(&at.path, "an empty selector is passed over");
+                    decoder.warn(&at.path, "an empty selector is ignored");
                 }
                 all.push(selector);
             }
@@ -300,7 +300,7 @@ fn selectors(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, quirks: Quirks) -> 
             (selector::Read::Invalid(problems), false) => decoder.problems.extend(problems),
             (selector::Read::Invalid(problems), true) => {
                 let reasons = selector::reasons(&problems);
-                decoder.warn(&at.path, format!("this selector is passed over, as in Istio: {reasons}"));
+                decoder.warn(&at.path, format!("this selector is ignored, as in Istio: {reasons}"));
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Which keys of values anybody reads, to find misspelt ones at every depth.
+//! Collects the keys of values that are read, to detect misspelled ones at every depth.
 //!
-//! Values are free: templates of one's own may read what they like, and a whole istiod values file has keys that nothing
-//! here reads. So a key is only told of when it is unknown *and* near a known one beside it.
+//! Values are free-form: custom templates may read anything, and a complete istiod values file has keys that nothing
+//! here reads. A key is therefore reported only if it is unknown *and* similar to a known sibling.
 
 use std::collections::BTreeMap;
 
@@ -29,11 +29,11 @@ const OF_THE_CHART: [&str; 12] = [
     "tracer",
 ];
 
-/// The keys that are known below a key; none below what is free.
+/// The known keys below a key; none below free-form maps.
 #[derive(Debug, Default)]
 struct Known(BTreeMap<String, Known>);
 
-/// Warns of misspelt keys, at every depth that is read, and of sections that stand outside `global`.
+/// Warns about misspelled keys, at every depth that is read, and about sections that belong inside `global`.
 pub(super) fn check(decoder: &mut Decoder<'_>, at: &At<'_>, injector: &Injector) {
     let mut known = Known::default();
     known.add_value(values::defaults());
@@ -52,10 +52,10 @@ fn check_below(decoder: &mut Decoder<'_>, at: &At<'_>, known: &Known, all: &Know
         if let Some(below) = known.0.get(&key) {
             check_below(decoder, &entry, below, all);
         } else if let Some(near) = suggest::nearest(&key, known.0.keys().map(String::as_str)) {
-            let message = format!("this key is not known here and is ignored; nearest: {}", quoted(near));
+            let message = format!("unknown key, ignored; nearest: {}", quoted(near));
             decoder.warn(&entry.path, message);
         } else if let Some(place) = known.place_of(&key, all) {
-            let message = format!("this key is not known here and is ignored; {place} is meant?");
+            let message = format!("unknown key, ignored; did you mean {place}?");
             decoder.warn(&entry.path, message);
         }
     }
@@ -84,7 +84,7 @@ impl Known {
         path.iter().fold(self, |known, key| known.at(key));
     }
 
-    /// Where a key that stands at the top or below `global` belongs: one level deeper, if it is known there.
+    /// Where a key at the top or below `global` belongs: one level deeper, if it is known there.
     fn place_of(&self, key: &str, all: &Known) -> Option<String> {
         let global = all.0.get("global")?;
         let is_top = std::ptr::eq(self, all);
@@ -96,7 +96,7 @@ impl Known {
     }
 }
 
-/// The keys a template asks for that the defaults have and the values lack, those of sections that are not there at all
+/// The keys that a template reads and that the defaults have, but the values lack; those of entirely missing sections
 /// first.
 pub(super) fn lacking(values: &Value, template: &Template) -> Vec<String> {
     let at = |value: &Value, path: &[String]| {
@@ -132,7 +132,7 @@ mod tests {
 
     // C-08
     #[test]
-    fn misspelt_keys_are_told_at_every_depth() {
+    fn misspelled_keys_are_told_at_every_depth() {
         for (values, path, near) in [
             ("{globl: {hub: x}}", "values.globl", "\"global\""),
             ("{global: {prox: {logLevel: debug}}}", "values.global.prox", "\"proxy\""),
@@ -163,11 +163,7 @@ mod tests {
             ("{revisionTag: [a]}", "values.revisionTag", "\"revisionTags\""),
         ] {
             let warnings = warnings(values);
-            assert_eq!(
-                warnings,
-                [format!("{path}: this key is not known here and is ignored; nearest: {near}")],
-                "{values}"
-            );
+            assert_eq!(warnings, [format!("{path}: unknown key, ignored; nearest: {near}")], "{values}");
         }
         for (values, place) in [
             ("{proxy: {logLevel: debug}}", "values.global.proxy"),
@@ -176,7 +172,7 @@ mod tests {
         ] {
             let warnings = warnings(values);
             assert!(
-                warnings.len() == 1 && warnings[0].ends_with(&format!("; {place} is meant?")),
+                warnings.len() == 1 && warnings[0].ends_with(&format!("; did you mean {place}?")),
                 "{warnings:?}"
             );
         }
@@ -184,7 +180,7 @@ mod tests {
 
     #[test]
     fn free_keys_and_those_of_istios_charts_are_left_alone() {
-        // What an istiod values file may have that no template reads.
+        // An istiod values file may contain keys that no template reads.
         let chart = "{
             autoscaleEnabled: true, autoscaleMin: 1, replicaCount: 1, hub: h, tag: t, variant: v, image: pilot,
             traceSampling: 1, seccompProfile: {}, resources: {}, cni: {enabled: true}, env: {A: b}, envVarFrom: [], affinity: {}, cpu: {},

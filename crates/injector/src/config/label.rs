@@ -1,4 +1,4 @@
-//! Which texts Kubernetes accepts as label keys, label values and names.
+//! Kubernetes' syntax of label keys, label values and names.
 
 /// `validation.IsQualifiedName`: a label key.
 pub(super) fn is_label_key(key: &str) -> bool {
@@ -18,7 +18,7 @@ pub(super) fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_word)
 }
 
-/// `validation.IsDNS1123Label`: what a revision or a namespace may be called.
+/// `validation.IsDNS1123Label`: the syntax of revisions and namespaces.
 pub(super) fn is_dns_label(text: &str) -> bool {
     text.len() <= 63 && is_dns_word(text)
 }
@@ -31,7 +31,7 @@ fn is_name_part(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// A DNS-1123 label but for its length.
+/// A DNS-1123 label except for its length.
 fn is_dns_word(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(inner) && text.ends_with(inner) && text.chars().all(|c| inner(c) || c == '-')

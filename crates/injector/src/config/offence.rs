@@ -1,4 +1,4 @@
-//! Says what is wrong with a MeshConfig or a ProxyConfig in the words of every other configuration error.
+//! Reports problems in a MeshConfig or ProxyConfig in the words of every other configuration error.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::error::{Fault, Place, quoted};
 use istio_config::mesh;
 use istio_config::proto::{self, Offence};
 
-/// Reads MeshConfig over Istio's defaults. What Istio ignores in it is a warning.
+/// Reads MeshConfig over Istio's defaults. Anything that Istio ignores in it is a warning.
 pub(super) fn read_mesh(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
     match mesh::mesh_config_tolerant(at.node, "") {
         Ok((value, ignored)) => {
@@ -20,7 +20,7 @@ pub(super) fn read_mesh(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
             let unreadable = |offence: &Offence| matches!(offence.fault, proto::Fault::Unreadable { .. });
             for offence in error.offences.iter().filter(|offence| !offence.is_tolerated()) {
                 if unreadable(offence) && !decoder.problems.is_empty() {
-                    // A scalar or key that has no JSON form: reported with its own place before.
+                    // A scalar or key without a JSON form: already reported with its own place.
                     continue;
                 }
                 decoder.problem_at(
@@ -45,10 +45,10 @@ pub(super) fn offence_message(fault: &proto::Fault) -> String {
     match fault {
         proto::Fault::Unknown { nearest } => {
             let near = nearest.map(|name| format!("; nearest: {}", quoted(name))).unwrap_or_default();
-            format!("this key is not known here and is ignored{near}")
+            format!("unknown key, ignored{near}")
         }
         proto::Fault::Unreadable { why } => why.clone(),
         proto::Fault::Ignored { because } => format!("has no effect: {because}"),
-        proto::Fault::Invalid { found, accepted } => format!("found {found}; accepted: {accepted}"),
+        proto::Fault::Invalid { found, accepted } => format!("found {found}; expected {accepted}"),
     }
 }

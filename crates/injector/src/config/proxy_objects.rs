@@ -1,4 +1,4 @@
-//! ProxyConfig objects (`networking.istio.io/v1beta1`) in a bundle, and back.
+//! Reads and writes ProxyConfig objects (`networking.istio.io/v1beta1`) in a bundle.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,14 @@ use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
 const API_VERSION: &str = "networking.istio.io/v1beta1";
 const KIND: &str = "ProxyConfig";
 
-/// Reads a list of objects. What Istio ignores in a `spec` is a warning, around it unknown keys are refused.
+/// Reads a list of objects. Anything that Istio ignores in a `spec` is a warning; outside of it, unknown keys are
+/// problems.
 pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>) -> ProxyConfigs {
     let items = decoder.list(at, "a list of ProxyConfig objects");
     ProxyConfigs::new(items.iter().filter_map(|at| object(decoder, at)).collect::<Vec<_>>())
 }
 
-/// An object as it stands in a bundle.
+/// An object as it appears in a bundle.
 pub(super) fn to_value(resource: &ProxyConfigResource) -> Value {
     let mut metadata = Map::new();
     for (key, text) in [
@@ -86,7 +87,8 @@ fn object(decoder: &mut Decoder<'_>, at: &At<'_>) -> Option<ProxyConfigResource>
     }
 }
 
-/// The keys of `metadata` that count; the others (`uid`, `managedFields` …) come with objects copied from a cluster.
+/// Reads the relevant keys of `metadata`; the others (`uid`, `managedFields` …) come with objects copied from a
+/// cluster.
 fn metadata(decoder: &mut Decoder<'_>, at: &At<'_>) {
     let mut given: BTreeMap<String, At<'_>> = decoder.free_map(at).into_iter().collect();
     for key in ["name", "namespace"] {

@@ -1,4 +1,4 @@
-//! Kubernetes label selectors (`metav1.LabelSelector`): which are valid, and what they match.
+//! Kubernetes label selectors (`metav1.LabelSelector`): validation and matching.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,14 +25,14 @@ pub struct Requirement {
     values: BTreeSet<String>,
 }
 
-/// How a [`Requirement`] compares.
+/// The operator of a [`Requirement`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
-    /// The label is there with one of the values.
+    /// The label is present with one of the values.
     In,
     /// The label is absent or has none of the values.
     NotIn,
-    /// The label is there.
+    /// The label is present.
     Exists,
     /// The label is absent.
     DoesNotExist,
@@ -46,7 +46,7 @@ const OPERATORS: [(&str, Operator); 4] = [
 ];
 
 impl Selector {
-    /// A selector as it stands in an object of a cluster, if it is a valid one.
+    /// Parses a selector from an object in the cluster, if it is valid.
     pub fn from_value(value: &Value) -> Option<Selector> {
         let text = value.to_string();
         let node = yaml::parse(&text, &Limits::default()).ok()?;
@@ -57,13 +57,13 @@ impl Selector {
         }
     }
 
-    /// Whether it asks for nothing. Such a selector matches everything in Kubernetes and is passed over by the
-    /// injector (`injectRequired`).
+    /// Whether it has no requirements. Such a selector matches everything in Kubernetes and is ignored by the injector
+    /// (`injectRequired`).
     pub fn is_empty(&self) -> bool {
         self.match_labels.is_empty() && self.match_expressions.is_empty()
     }
 
-    /// Whether an object with these labels is selected, as apimachinery's `labels.Selector.Matches` decides.
+    /// Whether an object with these labels is selected, as in apimachinery's `labels.Selector.Matches`.
     pub fn matches(&self, labels: &Map<String, Value>) -> bool {
         let label = |key: &str| labels.get(key).and_then(Value::as_str);
         self.match_labels.iter().all(|(key, value)| label(key) == Some(value))
@@ -79,7 +79,7 @@ impl Selector {
             })
     }
 
-    /// The selector as it stands in a manifest.
+    /// The selector as it appears in a manifest.
     pub fn to_value(&self) -> Value {
         let mut map = Map::new();
         if !self.match_labels.is_empty() {
@@ -106,17 +106,17 @@ impl Requirement {
     }
 }
 
-/// What became of the text of a selector.
+/// The result of reading a selector.
 pub(super) enum Read {
     /// A valid selector.
     Valid(Selector),
-    /// Something Go could not even decode; the problems were reported.
+    /// Not decodable, even by Go; the problems were reported.
     Undecodable,
-    /// A selector that decodes and that `metav1.LabelSelectorAsSelector` refuses, for these reasons.
+    /// A selector that decodes but that `metav1.LabelSelectorAsSelector` rejects, for these reasons.
     Invalid(Vec<Problem>),
 }
 
-/// Reads a selector. Keys that are not known are ignored with a warning, as Go's decoder would.
+/// Reads a selector. Unknown keys are ignored with a warning, like in Go's decoder.
 pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>) -> Read {
     let before = decoder.problems.len();
     let mut fields = decoder.fields(at, &["matchLabels", "matchExpressions"], Unknown::Warn);
@@ -148,7 +148,7 @@ pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>) -> Read {
     }
 }
 
-/// A requirement as it was decoded, before Kubernetes' rules.
+/// A requirement as decoded, before Kubernetes' rules are applied.
 struct RawRequirement<'n> {
     at: At<'n>,
     key: Option<(String, At<'n>)>,
@@ -233,7 +233,7 @@ fn check_value(decoder: &mut Decoder<'_>, at: &At<'_>, value: &str) {
     }
 }
 
-/// Why a selector was passed over, for a warning.
+/// The reasons for ignoring a selector, for a warning.
 pub(super) fn reasons(problems: &[Problem]) -> String {
     let all: Vec<String> =
         problems.iter().map(|problem| format!("{}: {}", problem.path, problem.fault)).collect();

@@ -1,7 +1,7 @@
-//! The known name a misspelt one was probably meant to be.
+//! Finds the known name that a misspelled one was probably meant to be.
 
-/// The candidate nearest to `found`, if one is near enough to be a slip of the fingers: at most a third of its
-/// letters, three at most, and case does not count.
+/// The candidate nearest to `found`, if it is near enough to be a typo: the distance is at most a third of the letters
+/// and at most three, and case does not count.
 pub(super) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found: Vec<char> = found.to_lowercase().chars().take(LONGEST).collect();
     candidates
@@ -16,10 +16,10 @@ pub(super) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a 
         .map(|(_, candidate)| candidate)
 }
 
-/// Names are shorter than this; longer ones are not worth the square of their length.
+/// Upper limit on the length of names; for longer ones the quadratic cost is not worthwhile.
 const LONGEST: usize = 128;
 
-/// Edits between two words, a swap of neighbours counting once (optimal string alignment).
+/// Edit distance between two words; swapping neighbors counts as one edit (optimal string alignment).
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -7,7 +7,7 @@ mod istio;
 use super::*;
 use headed::headed;
 
-/// Parses a bundle that is expected to be accepted.
+/// Parses a bundle that should be valid.
 fn mesh(text: &str) -> Mesh {
     accepted(text).0
 }
@@ -17,12 +17,12 @@ fn accepted(text: &str) -> (Mesh, Vec<Warning>) {
     Mesh::from_bundle(Source { name: "bundle.yaml", text }).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The rendered warnings of a bundle that is expected to be accepted.
+/// The rendered warnings of a bundle that should be valid.
 fn warnings(text: &str) -> Vec<String> {
     accepted(text).1.iter().map(Warning::to_string).collect()
 }
 
-/// The rendered refusal of a bundle.
+/// The rendered error of an invalid bundle.
 fn refusal(text: &str) -> String {
     match Mesh::from_bundle(Source { name: "bundle.yaml", text }) {
         Ok(_) => panic!("accepted: {text}"),

@@ -1,7 +1,7 @@
-//! The values templates see: what is given, over the embedded defaults, by Helm's rules.
+//! The values that templates see: the given ones over the embedded defaults, by Helm's rules.
 //!
-//! Values are a free-form map; only what the injector itself or Istio's own templates read has a type here, the one
-//! Istio's `values_types.proto` gives it.
+//! Values are a free-form map; only those that the injector itself or Istio's own templates read have a type here, the
+//! one that Istio's `values_types.proto` gives them.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use kubernetes_yaml::{self as yaml, Kind, Limits};
 
 /// The embedded defaults.
 pub(super) fn defaults() -> &'static Value {
-    // That the text parses is tested; a map without keys would be the answer otherwise.
+    // A test checks that the text parses; the fallback is an empty map.
     static DEFAULTS: LazyLock<Value> = LazyLock::new(|| {
         yaml::load(include_str!("defaults/values.yaml"), &Limits::default())
             .unwrap_or_else(|_| Value::Object(Map::new()))
@@ -21,8 +21,8 @@ pub(super) fn defaults() -> &'static Value {
     &DEFAULTS
 }
 
-/// `given` over `defaults` as Helm's `chartutil.CoalesceValues` merges: maps key by key, everything else replaces, and
-/// a null removes the default of its key. A null where there is no default stays.
+/// Merges `given` over `defaults` like Helm's `chartutil.CoalesceValues`: maps are merged key by key, everything else
+/// replaces, and a null removes the default of its key. A null without a default stays.
 pub(super) fn over(defaults: &Value, given: &Value) -> Value {
     let (Value::Object(base), Value::Object(top)) = (defaults, given) else { return given.clone() };
     let mut merged = base.clone();
@@ -42,9 +42,9 @@ pub(super) fn over(defaults: &Value, given: &Value) -> Value {
     Value::Object(merged)
 }
 
-/// The inverse of [`over`]: what has to be given so that `over(defaults, given)` is `wanted`. Everything is given, and
-/// defaults that `wanted` does not have are nulls. A null in `wanted` where there is a default becomes absent, which
-/// templates cannot tell apart.
+/// The inverse of [`over`]: the values to give so that `over(defaults, given)` is `wanted`. Everything is given, and
+/// defaults that `wanted` does not have are nulls. A null in `wanted` that has a default becomes absent, which
+/// templates cannot distinguish.
 pub(super) fn under(defaults: &Value, wanted: &Value) -> Value {
     let (Value::Object(base), Value::Object(top)) = (defaults, wanted) else { return wanted.clone() };
     let mut given = top.clone();
@@ -55,7 +55,7 @@ pub(super) fn under(defaults: &Value, wanted: &Value) -> Value {
     Value::Object(given)
 }
 
-/// Reads given values as a map, with the types of what is read checked.
+/// Reads the given values as a map, and checks the types of those that are used.
 pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
     match at.value() {
         Value::Object(map) => {
@@ -70,7 +70,8 @@ pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
     }
 }
 
-/// Values that have an effect in Istio's chart, where they become the injector's configuration, and none here.
+/// Warns about values that have an effect in Istio's chart, where they become the injector's configuration, but none
+/// here.
 pub(super) fn hint_at_chart_values(
     decoder: &mut Decoder<'_>,
     path: &str,
@@ -120,7 +121,7 @@ pub(super) enum Shape {
 
 use Shape::{Bool, Fields, OneOf, Tag, Text, Texts, Uint32};
 
-/// What is read of values, with its type.
+/// The values that are used, with their types.
 pub(super) static SHAPE: Shape = Fields(&[
     ("revision", Text),
     ("revisionTags", Texts),
@@ -201,12 +202,12 @@ fn check(decoder: &mut Decoder<'_>, at: &At<'_>, shape: &Shape) {
         Tag if !matches!(value, Value::String(_) | Value::Number(_)) => {
             decoder.refuse(at, "a string or a number")
         }
-        // YAML reads 1.30 as 1.3, in Istio's chart as well.
+        // YAML reads 1.30 as 1.3, also in Istio's chart.
         Tag => {
             if let (Value::Number(number), Kind::Scalar { text, .. }) = (&value, &at.node.kind)
                 && number.to_string() != *text
             {
-                let message = format!("is written {text} and read as the number {number}; put it in quotes");
+                let message = format!("{text} is read as the number {number}; put it in quotes");
                 decoder.warn(&at.path, message);
             }
         }
@@ -233,7 +234,7 @@ fn check(decoder: &mut Decoder<'_>, at: &At<'_>, shape: &Shape) {
     }
 }
 
-/// What protobuf's JSON accepts for a `uint32`: a whole number, also in quotes.
+/// Values that protobuf's JSON accepts for a `uint32`: a whole number, optionally in quotes.
 fn is_uint32(value: &Value) -> bool {
     let fits = |number: &Number| {
         number.as_u64().is_some_and(|n| u32::try_from(n).is_ok())

@@ -14,7 +14,7 @@ use kubernetes_yaml as yaml;
 
 const FORMAT: Format = Format { escape_html: true, pretty: false };
 
-/// JSON; nil, a nil map and what JSON cannot hold give `{}`.
+/// JSON; nil, a nil map and values without a JSON form give `{}`.
 pub(super) fn struct_to_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let source = value(args, 0)?;
     let nil_map = call.name() == "toJSON" && source.as_map().is_some_and(super::Map::is_nil);
@@ -28,7 +28,7 @@ pub(super) fn struct_to_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) ->
     }
 }
 
-/// What the JSON says; the string `{}` if it is broken.
+/// The value of a JSON text; the string `{}` if it is invalid.
 pub(super) fn from_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let tainted = value(args, 0)?.is_tainted();
     Ok(match json::parsed(&real(call, args, 0)?) {
@@ -37,7 +37,7 @@ pub(super) fn from_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outc
     })
 }
 
-/// A ProxyConfig as JSON without the fields that have their built-in default; any other message as it is.
+/// A ProxyConfig as JSON without the fields that have their built-in default; other messages unchanged.
 pub(super) fn proto_to_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let message = match value(args, 0)? {
         Value::Struct(message) if message.ty.proto && message.pointer => message,
@@ -55,9 +55,9 @@ pub(super) fn proto_to_json<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> 
     Ok(Value::String(json::write_json(call, &cleaned, message.tainted, FORMAT)?))
 }
 
-/// YAML as `sigs.k8s.io/yaml` writes it; what has no JSON form gives an empty text.
+/// YAML as `sigs.k8s.io/yaml` writes it; a value without a JSON form gives an empty text.
 ///
-/// A text from the pod becomes one double-quoted scalar, a key likewise; all structure is ours.
+/// A text from the pod, also as a key, becomes one double-quoted scalar; all structure is ours.
 pub(super) fn to_yaml<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let tree = match tree(call, value(args, 0)?) {
         Ok(tree) => tree,
@@ -66,12 +66,12 @@ pub(super) fn to_yaml<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcom
     };
     let written = yaml::to_string(&tree);
     bounded(call, written.len())?;
-    // Every placeholder is a whole scalar of its own, so quotes around it are all it needs.
+    // Every placeholder is a whole scalar of its own, so it only needs quotes around it.
     let quoted = written.replace('\u{E000}', "\"\u{E000}").replace('\u{E001}', "\u{E001}\"");
     Ok(Value::String(call.mixed(quoted)))
 }
 
-/// Without nil values in maps and lists, at any depth; what becomes empty by that is nil itself.
+/// Removes nil values from maps and lists, at any depth; anything that becomes empty is nil itself.
 pub(super) fn omit_nil<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(without_nil(call, value(args, 0)?, DEPTH)?
         .unwrap_or_else(|| value(args, 0).cloned().unwrap_or_default()))
@@ -82,7 +82,7 @@ pub(super) fn format_duration<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -
     let nanoseconds = match value(args, 0)? {
         Value::Special(special) => match special.json.and_then(Json::as_str) {
             Some(text) => {
-                duration::parse(text).ok_or_else(|| format!("{text:?} is no duration of protobuf"))?
+                duration::parse(text).ok_or_else(|| format!("{text:?} is not a protobuf duration"))?
             }
             None => 0,
         },
@@ -91,7 +91,7 @@ pub(super) fn format_duration<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -
     computed(call, duration::print(nanoseconds), args)
 }
 
-/// The value without nils; `None` if it had none. Nil itself, and what consists of nils alone, gives nil.
+/// The value without nils; `None` if it had none. Nil itself, and values that consist only of nils, give nil.
 fn without_nil<'a>(
     call: &mut Call<'_, 'a>,
     source: &Value<'a>,
@@ -140,7 +140,7 @@ fn without_nil<'a>(
     }
 }
 
-/// A value as JSON in which a placeholder stands for every text from the pod.
+/// A value as JSON, with a placeholder for every text from the pod.
 fn tree<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>) -> Result<Json, FuncError> {
     tree_within(call, value, DEPTH)
 }
@@ -215,7 +215,7 @@ fn input_tree<'a>(call: &mut Call<'_, 'a>, json: &Json, tainted: bool) -> Result
     })
 }
 
-/// The text, or one placeholder for all of it if any of it came from the pod.
+/// The text, or a single placeholder for all of it if any part came from the pod.
 fn leaf<'a>(call: &mut Call<'_, 'a>, text: &Text<'a>) -> String {
     let content = call.real(text).into_owned();
     if !text.is_tainted() {

@@ -1,4 +1,4 @@
-//! Istio's functions over parts of the pod.
+//! Istio's functions on parts of the pod.
 
 use serde_json::Value as Json;
 
@@ -10,7 +10,7 @@ use gotemplate::value::{Text, Value};
 
 const OTEL_SEMANTIC_CONVENTIONS: &str = "OTEL_SEMANTIC_CONVENTIONS";
 
-/// The pod's annotation of that name, else the default printed (`getAnnotation`).
+/// The pod's annotation with that name, else the default, printed (`getAnnotation`).
 pub(super) fn annotation<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let key = real(call, args, 1)?;
     let found = match value(args, 0)? {
@@ -33,7 +33,7 @@ pub(super) fn include_inbound_ports<'a>(call: &mut Call<'_, 'a>, args: &[Value<'
     ports(call, args, |_| true)
 }
 
-/// Adds a port to a list of ports unless it is there, empty or 0.
+/// Adds a port to a list of ports unless it is already there, empty or 0.
 pub(super) fn exclude_inbound_port<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let port = call.printed_real(value(args, 0)?);
     let port = port.trim();
@@ -46,9 +46,9 @@ pub(super) fn exclude_inbound_port<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a
     computed(call, all.join(","), args)
 }
 
-/// Adds the CNI plugin's network to the networks of Multus, which are JSON or names with commas between them.
+/// Adds the CNI plugin's network to the networks of Multus, which are JSON or comma-separated names.
 ///
-/// Unlike Istio's, an empty JSON list gets its first item without a comma before it.
+/// Unlike in Istio, an empty JSON list gets its first item without a comma before it.
 pub(super) fn append_multus_network<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let (existing, network) = (real(call, args, 0)?, real(call, args, 1)?);
     if existing.is_empty() {
@@ -66,7 +66,7 @@ pub(super) fn append_multus_network<'a>(call: &mut Call<'_, 'a>, args: &[Value<'
         {
             networks
         }
-        // What cannot be read is not touched.
+        // A value that cannot be parsed is not changed.
         _ => return Ok(value(args, 0)?.clone()),
     };
     let (namespace, name) = network.split_once('/').unwrap_or(("", &network));
@@ -88,7 +88,7 @@ pub(super) fn append_multus_network<'a>(call: &mut Call<'_, 'a>, args: &[Value<'
     computed(call, format!("{before}{added}{after}"), args)
 }
 
-/// `OTEL_RESOURCE_ATTRIBUTES` by OpenTelemetry's conventions for Kubernetes; empty unless a provider asks for them.
+/// `OTEL_RESOURCE_ATTRIBUTES` by OpenTelemetry's conventions for Kubernetes; empty unless a provider requests them.
 pub(super) fn otel_resource_attributes<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     if !wants_otel_conventions(value(args, 0)?) {
         return Ok(Value::string(""));
@@ -121,7 +121,7 @@ pub(super) fn otel_resource_attributes<'a>(call: &mut Call<'_, 'a>, args: &[Valu
         let name = field(&first, "Name");
         let mut id = String::new();
         push_text(call, &mut id, namespace);
-        // The pod has no name yet; Kubernetes puts it in when the container starts.
+        // The pod has no name yet; Kubernetes inserts it when the container starts.
         id.push_str(".$(POD_NAME).");
         if let Some(Value::String(name)) = &name {
             push_text(call, &mut id, name);
@@ -194,7 +194,7 @@ fn ports<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], counts: fn(&str) -> bo
 fn number(port: &Option<Value<'_>>) -> Result<i64, FuncError> {
     match port {
         Some(Value::Int(number, _)) => Ok(*number),
-        _ => Err("a container port is no number".into()),
+        _ => Err("a container port is not a number".into()),
     }
 }
 

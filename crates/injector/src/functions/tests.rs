@@ -1,4 +1,4 @@
-//! Istio's functions by what they do, and their taint.
+//! Istio's functions: their results and their taint.
 
 use serde_json::{Value as Json, json};
 
@@ -7,7 +7,7 @@ use crate::gotypes::{OBJECT_META, POD_SPEC};
 use gotemplate::{Limits, Placeholder, Problem, Rendered, Scope, Template};
 use istio_config::gotypes::{MESH_CONFIG, PROXY_CONFIG};
 
-/// What a template sees of a pod: `ObjectMeta` and `Spec` are tainted, the rest is the administrator's.
+/// The template's view of a pod: `ObjectMeta` and `Spec` are tainted, the rest is the administrator's.
 fn render(template: &str, pod: &Json) -> Result<String, Problem> {
     let empty = json!({});
     let part = |name: &str| pod.get(name).unwrap_or(&empty);
@@ -108,7 +108,7 @@ fn a_port_is_excluded_once() {
             ("{{ excludeInboundPort .Values.port `80,15020` }}", "80,15020"),
             ("{{ excludeInboundPort ` 9 ` ` 80 ,,81` }}", "80,81,9"),
             ("{{ excludeInboundPort 0 `80` }} {{ excludeInboundPort `` `80` }}", "80 80"),
-            // A blank before an equal port hides it, as it does in Istio.
+            // A blank before an equal port hides it, as in Istio.
             ("{{ excludeInboundPort 81 `80, 81` }}", "80,81,81"),
             ("{{ excludeInboundPort .ObjectMeta.Annotations.p `80` }}", "<80,15020>"),
             ("{{ excludeInboundPort 3 .ObjectMeta.Annotations.l }}", "<1,2,3>"),
@@ -283,7 +283,7 @@ fn maps_of_strings() {
             ),
         ],
     );
-    // As in Go, a map of anything is no map of strings.
+    // As in Go, a map of any values is not a map of strings.
     assert!(render("{{ omit (dict `a` `b`) `a` }}", &pod).is_err());
 }
 

@@ -1,6 +1,6 @@
-//! An admission: what becomes of a pod that an API server asks about, by one configuration and what is cached for it.
+//! An admission: the decision about a pod that an API server sends, by one configuration and its patch cache.
 //!
-//! [`Injector::review`] is [`run`](super::run) for pods as they were received: text. Most of them are replicas, which get the
+//! [`Injector::review`] is [`run`](super::run) for pods as received: text. Most of them are replicas, which get the
 //! patch that is cached for their siblings and are never parsed.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
@@ -16,14 +16,14 @@ use crate::{config::Mesh, names, pod};
 
 mod pod_text;
 
-/// One configuration, and what is cached for it.
+/// One configuration, with its patch cache.
 #[derive(Debug)]
 pub struct Injector {
     config: Arc<Mesh>,
     cache: PatchCache,
 }
 
-/// A pod that an API server asks about.
+/// A pod that an API server sends.
 #[derive(Debug)]
 pub struct AdmissionRequest<'b> {
     object: &'b str,
@@ -35,13 +35,13 @@ pub struct AdmissionRequest<'b> {
 /// How far the text of a pod was read.
 #[derive(Debug)]
 enum Read {
-    /// As far as it takes to find out whether it is known.
+    /// Far enough to look it up in the cache.
     Scanned(Candidates),
-    /// To its end: it is too large or too unusual to be known.
+    /// To its end: it is too large or too unusual to be cached.
     Parsed(Result<Map<String, Value>, Unreadable>),
 }
 
-/// The object is no JSON after all: what was only passed over so far may hold numbers or escapes that mean nothing.
+/// The object is not JSON after all: parts that were only skipped so far may contain invalid numbers or escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the object is not JSON: error at line {line}, column {column} of it")]
 pub struct Unreadable {
@@ -51,45 +51,45 @@ pub struct Unreadable {
     pub column: usize,
 }
 
-/// What becomes of a pod.
+/// The decision about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     /// Whether the pod is admitted, and whether it is changed.
     pub decision: AdmissionDecision,
-    /// What changes it; only with [`AdmissionDecision::Inject`].
+    /// The patch; only with [`AdmissionDecision::Inject`].
     pub patch: Option<Patch>,
-    /// For the person who created the pod.
+    /// Warnings for the user who created the pod.
     pub warnings: Vec<Warning>,
-    /// The pod, for a log.
+    /// The pod's properties, for the log.
     pub subject: Subject,
     /// Whether the patch was cached.
     pub served: CacheStatus,
 }
 
-/// Whether a pod is admitted, and whether it is changed. `reason` is a stable key out of a small set.
+/// Whether a pod is admitted, and whether it is changed. `reason` is a stable key from a small set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdmissionDecision {
-    /// It is changed.
+    /// Admitted with a patch.
     Inject {
-        /// Why.
+        /// The reason.
         reason: &'static str,
-        /// Names of the templates that were used.
+        /// Names of the templates used.
         templates: Vec<String>,
     },
-    /// It stays as it is.
+    /// Admitted unchanged.
     Skip {
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// It is not admitted.
+    /// Denied.
     Deny {
-        /// HTTP-like: 400, 403, 413, 422 or 500.
+        /// An HTTP status: 400, 403, 413, 422 or 500.
         code: u16,
-        /// Why.
+        /// The reason.
         reason: &'static str,
-        /// For the person who created the pod. Not for code 500.
+        /// For the user who created the pod. Not used with code 500.
         message: String,
-        /// For the log: what failed and where in the configuration, with nothing of the pod in it; may be empty.
+        /// For the log: the cause and its place in the configuration, without content of the pod; may be empty.
         detail: String,
     },
 }
@@ -99,40 +99,40 @@ pub enum AdmissionDecision {
 pub struct Patch {
     /// Its text.
     pub json: String,
-    /// How many operations it has.
+    /// Number of operations in it.
     pub operations: usize,
 }
 
-/// What a log says of a pod.
+/// The properties of a pod for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     /// The namespace the decision is about.
     pub namespace: String,
-    /// The pod's name, or what its name will start with; empty if it has neither.
+    /// The pod's name, or the prefix of its future name; empty if it has neither.
     pub name: String,
     /// `Kind/name` of its owner; empty if it has none.
     pub owner: String,
-    /// Whether it carries the mark of an earlier injection.
+    /// Whether it carries the status annotation of an earlier injection.
     pub reinvoked: bool,
 }
 
 /// Whether a patch was cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// It was, for a sibling of the pod.
+    /// Cached, for a sibling of the pod.
     Hit,
-    /// It was made for this pod.
+    /// Computed for this pod.
     #[default]
     Miss,
-    /// It was made for this pod, and is not what was cached: a defect. The pod gets the right one.
+    /// Computed for this pod, and different from the cached one: a bug. The pod gets the right one.
     Stale,
 }
 
-/// Reason of what is no pod although the request is about pods.
+/// The reason for an object that is not a pod although the request is about pods.
 pub const NOT_A_POD: &str = "NOT_A_POD";
 
 impl Injector {
-    /// An injector that has nothing cached.
+    /// An injector with an empty cache.
     pub fn new(config: impl Into<Arc<Mesh>>) -> Injector {
         let config = config.into();
         Injector { cache: PatchCache::new(&config), config }
@@ -143,10 +143,10 @@ impl Injector {
         &self.config
     }
 
-    /// Decides on a pod.
+    /// Decides about a pod.
     ///
     /// # Errors
-    /// When the object cannot be read.
+    /// If the object cannot be parsed.
     pub fn review(&self, request: AdmissionRequest<'_>, facts: &Facts<'_>) -> Result<Admission, Unreadable> {
         let Read::Scanned(candidates) = &request.read else { return self.review_uncached(request, facts) };
         let Some(fingerprint) = self.cache.fingerprint(request.object, candidates) else {
@@ -197,8 +197,8 @@ impl Injector {
         Ok(made.unwrap_or_else(|refusal| Admission::denied(&refusal, subject)))
     }
 
-    /// What is said of a pod that stays as it is whatever templates there are, of which no more is known than its
-    /// [`outline`](super::limits::outline); nothing if that cannot be said of it.
+    /// The decision for a pod that is skipped regardless of the templates, of which only the
+    /// [`outline`](super::limits::outline) is known; `None` if that cannot be determined.
     pub fn leaves_alone(&self, outline: AdmissionRequest<'_>, facts: &Facts<'_>) -> Option<Admission> {
         let namespace = outline.namespace.clone().into_owned();
         let pod = outline.into_object().ok()?;
@@ -213,7 +213,7 @@ impl Injector {
 }
 
 impl<'b> AdmissionRequest<'b> {
-    /// A pod as it was received, a JSON object that is known to be one and to be nested within limits; the namespace of the
+    /// A pod as received, a JSON object that is known to be one and to be nested within limits; the namespace of the
     /// request, empty if it has none; and the proxy's environment from the URL.
     pub fn new(
         object: &'b str,
@@ -231,7 +231,7 @@ impl<'b> AdmissionRequest<'b> {
         AdmissionRequest { object, namespace, variables, read: Read::Scanned(candidates) }
     }
 
-    /// The namespace the decision is about: the pod's own, else that of the request.
+    /// The namespace the decision is about: the pod's own, else the request's.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -241,10 +241,10 @@ impl<'b> AdmissionRequest<'b> {
         self.variables
     }
 
-    /// The pod, but for its `managedFields`: they are large, and nobody's business here.
+    /// The pod without its `managedFields`, which are large and irrelevant here.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be parsed.
     pub fn into_object(self) -> Result<Map<String, Value>, Unreadable> {
         match self.read {
             Read::Scanned(_) => pod_text::parse(self.object),
@@ -258,7 +258,7 @@ fn namespace_of(object: &Map<String, Value>) -> &str {
     metadata.and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether an object is a pod, or at least does not say that it is something else.
+/// Whether an object is a pod, or at least does not claim to be something else.
 fn is_pod(object: &Map<String, Value>) -> bool {
     let is = |key: &str, wanted: &str| {
         object.get(key).and_then(Value::as_str).is_none_or(|found| found.is_empty() || found == wanted)
@@ -267,12 +267,12 @@ fn is_pod(object: &Map<String, Value>) -> bool {
 }
 
 impl Admission {
-    /// What the pipeline says of a pod.
+    /// The result of the pipeline for a pod.
     pub(super) fn of(outcome: Outcome, subject: Subject) -> Admission {
         let reason = outcome.decision().reason.key();
         let (decision, patch, warnings) = match outcome {
             Outcome::Skipped(Skip { warnings, .. }) => (AdmissionDecision::Skip { reason }, None, warnings),
-            // What counts is what happens to the pod.
+            // Counted by the effect on the pod.
             Outcome::Injected(injection) if injection.operations == 0 => {
                 (AdmissionDecision::Skip { reason: Reason::AlreadyInjected.key() }, None, injection.warnings)
             }
@@ -285,7 +285,7 @@ impl Admission {
         Admission { decision, patch, warnings, subject, served: CacheStatus::Miss }
     }
 
-    /// A pod that stays as it is.
+    /// A pod that is left unchanged.
     pub fn skipped(reason: &'static str, subject: Subject) -> Admission {
         Admission {
             decision: AdmissionDecision::Skip { reason },
@@ -296,7 +296,7 @@ impl Admission {
         }
     }
 
-    /// A pod that is not admitted.
+    /// A pod that is denied.
     pub fn denied(refusal: &Refusal, subject: Subject) -> Admission {
         let decision = AdmissionDecision::Deny {
             code: refusal.code(),
@@ -314,15 +314,15 @@ impl Admission {
 }
 
 impl Patch {
-    /// The patch as the crate `json-patch` has it.
+    /// The patch as the crate `json-patch` represents it.
     pub fn to_json_patch(&self) -> json_patch::Patch {
-        // What was written as operations is read as operations.
+        // Serialized operations can always be parsed.
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 }
 
 impl Subject {
-    /// What a log says of a pod in a namespace.
+    /// The properties of a pod in a namespace, for the log.
     pub fn of(namespace: &str, pod: &Value) -> Subject {
         let metadata = |key: &str| pod.get("metadata").and_then(|metadata| metadata.get(key));
         let text = |key: &str| metadata(key).and_then(Value::as_str).filter(|name| !name.is_empty());

@@ -1,7 +1,7 @@
-//! The annotations of a pod: what they mean, and whether their values can be used.
+//! Validates the annotations of a pod.
 //!
-//! One table ([`TABLE`]) drives the checks, the warnings and `docs/annotations.md`. All offences of a pod are reported at
-//! once. What an annotation does is decided where it is read; nothing here changes a pod.
+//! One table ([`TABLE`]) drives the checks, the warnings and `docs/annotations.md`. All offences of a pod are reported
+//! at once. The effect of an annotation is implemented where it is read; nothing here changes a pod.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,59 +28,60 @@ pub(super) use volumes::user_items;
 
 use finding::Finding;
 
-/// A value that is not accepted.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Offence {
     /// Key of the annotation.
     pub key: &'static str,
-    /// Its value, shortened and quoted for people.
+    /// Its value, truncated and quoted for people.
     pub value: String,
-    /// What is wrong about it; may be empty when `accepted` says it all.
+    /// The problem; may be empty if `accepted` is sufficient.
     pub found: String,
-    /// What is accepted.
+    /// The expected value.
     pub accepted: &'static str,
 }
 
 impl Offence {
-    /// The sentence for a value that is taken all the same.
+    /// The message for a value that is used nevertheless.
     pub fn doubt(&self) -> String {
         self.sentence("looks wrong")
     }
 
     fn sentence(&self, verdict: &str) -> String {
-        let reason = if self.found.is_empty() { String::new() } else { format!(", {}", self.found) };
+        let reason = if self.found.is_empty() { String::new() } else { format!(": {}", self.found) };
         let accepted = self.accepted.replace('`', "");
-        format!("annotation {}: {} {verdict}{reason}; accepted: {accepted}", self.key, self.value)
+        format!("annotation {}: {} {verdict}{reason}; expected {accepted}", self.key, self.value)
     }
 }
 
 impl fmt::Display for Offence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence("is not accepted"))
+        f.write_str(&self.sentence("is invalid"))
     }
 }
 
-/// Annotations that can be used.
+/// Valid annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// What the person should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
-    /// Values to use in place of the pod's, by key: the same in a spelling that the proxy's init container takes; empty
-    /// where the annotation is to count as not set.
-    pub respelt: BTreeMap<&'static str, String>,
+    /// Values to use instead of the pod's, by key: the same value in a spelling that the proxy's init container
+    /// accepts; empty if the annotation counts as unset.
+    pub respelled: BTreeMap<&'static str, String>,
 }
 
-/// The row of a key.
+/// The table's row for a key.
 pub fn row(key: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.key == key)
 }
 
-/// Checks a pod's annotations; under `compat: istio` exactly what Istio's `validateAnnotations` refuses is refused.
+/// Validates a pod's annotations; under `compat: istio`, exactly those are rejected that Istio's `validateAnnotations`
+/// rejects.
 ///
-/// Values that are no strings count as absent.
+/// Values that are not strings count as absent.
 ///
 /// # Errors
-/// Every value that is not accepted, in the order of the keys.
+/// Every invalid value, in the order of the keys.
 pub fn check(
     annotations: &Map<String, Value>,
     labels: &Map<String, Value>,
@@ -99,17 +100,17 @@ pub fn check(
         if value.is_empty() && EMPTY_IS_UNSET.contains(&row.key) {
             // Some templates ask whether the key is there.
             if !quirks.contains(Quirk::ShowEmptyAnnotations) && row.group == Group::Pod {
-                accepted.respelt.insert(row.key, String::new());
+                accepted.respelled.insert(row.key, String::new());
             }
             continue;
         }
         match row.kind.find(value, quirks, proxy_config) {
             Finding::Fine => {}
             Finding::Odd(note) => accepted.warnings.push(ignored(row, value, &note)),
-            Finding::Respelt(text) => {
-                let note = format!("annotation {} is read without its blanks, which Istio refuses", row.key);
+            Finding::Respelled(text) => {
+                let note = format!("annotation {} is read without its blanks, which Istio rejects", row.key);
                 accepted.warnings.push(Warning::new("BLANKS_IN_ANNOTATION", note));
-                accepted.respelt.insert(row.key, text);
+                accepted.respelled.insert(row.key, text);
             }
             Finding::Wrong(found) => {
                 let offence =
@@ -142,7 +143,7 @@ fn ignored(row: &Row, value: &str, note: &str) -> Warning {
 }
 
 fn obsolete(row: &Row, labels: &Map<String, Value>) -> Option<Warning> {
-    // Charts set both for old injectors; the label is then what counts and nobody needs to be told.
+    // Charts set both for old injectors; the label wins, and no warning is necessary.
     if row.key == names::INJECT && labels.contains_key(names::INJECT) {
         return None;
     }

@@ -1,52 +1,52 @@
-//! What a pod does to pass by its proxy, or to run it as its configuration does not have it.
+//! Detects pods that bypass their proxy, or that run it differently than configured.
 //!
-//! Nothing is changed or refused for it: each is a feature of Istio, or something a pod may do anyway. Each has a code of its
-//! own that begins with `BYPASS_`, in the log, the audit log and the metrics, so that a policy can be made of it. What only
-//! repeats the configuration is not the pod's doing, and neither is what an earlier injection wrote.
+//! Nothing is changed or denied because of it: each is a feature of Istio, or something that a pod may do anyway. Each
+//! has its own code starting with `BYPASS_`, in the log, the audit log and the metrics, so that a policy can build on
+//! it. Repeating the configuration, or the result of an earlier injection, does not count.
 //!
-//! An ordinary pod costs some lookups and no allocation here.
+//! For an ordinary pod, this costs a few lookups and no allocation.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use super::{
-    made::Made,
     post::PROXY_PORTS,
-    reinject::Earlier,
+    reinject::PreviousInjection,
+    template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
 use crate::{names, pod};
 
-/// How many warnings of one kind a pod gets.
+/// The maximum number of warnings of one kind for a pod.
 const MOST: usize = 8;
 
-/// What is known of a pod that gets a proxy.
+/// The input: a pod that gets a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
-    /// The pod as it was received.
+    /// The pod as received.
     pub(super) received: &'a Value,
     /// What an earlier injection left in it.
-    pub(super) earlier: &'a Earlier,
-    /// What the templates make.
-    pub(super) made: &'a Made,
+    pub(super) earlier: &'a PreviousInjection,
+    /// What the templates create.
+    pub(super) made: &'a TemplateContainers,
     /// The values.
     pub(super) values: &'a Value,
     /// The effective ProxyConfig.
     pub(super) proxy_config: &'a Value,
-    /// The ProxyConfig that the pod would have without an annotation of its own.
+    /// The ProxyConfig that the pod would have without its own annotation.
     pub(super) configured: &'a Value,
     /// Port of the agent's status server.
     pub(super) status_port: i64,
 }
 
-/// Everything that a pod with a proxy does to pass it by.
+/// All warnings about bypasses in a pod with a proxy.
 pub(super) fn warnings(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let makes_proxy = pod.makes(names::CONTAINER_PROXY);
     if !makes_proxy {
         let asks = pod.annotation(names::ANNOTATION_TEMPLATES).is_some();
         warnings.extend(
-            asks.then(|| Warning::new("BYPASS_TEMPLATES", "the templates asked for make no istio-proxy")),
+            asks.then(|| Warning::new("BYPASS_TEMPLATES", "the requested templates create no istio-proxy")),
         );
         return;
     }
@@ -72,7 +72,7 @@ impl<'a> Subject<'a> {
         self.made.containers.iter().chain(&self.made.init_containers).any(|made| made == name)
     }
 
-    /// The pod's own container of a name that the templates make, if it is not an injector's.
+    /// The pod's own container with a name that the templates use, unless an injector created it.
     fn own(&self, name: &str) -> Option<&'a Value> {
         match self.earlier.has_injected(name) {
             true => self.earlier.overrides.find(name),
@@ -80,7 +80,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether the pod's ProxyConfig says something else under a key than it would without an annotation.
+    /// Whether the pod's ProxyConfig differs in a key from the one without an annotation.
     fn changes(&self, key: &str) -> bool {
         let at = |config: &'a Value| config.get(key).filter(|value| !is_blank(value));
         !std::ptr::eq(self.proxy_config, self.configured)
@@ -88,7 +88,7 @@ impl<'a> Subject<'a> {
             && at(self.proxy_config) != at(self.configured)
     }
 
-    /// An annotation, where it is something else than the value that stands for it where it is absent.
+    /// An annotation, if it differs from the value that applies without it.
     fn asks(&self, key: &str, value: &str) -> Option<&'a str> {
         let configured = pod::at(self.values, &["global", "proxy", value]).and_then(Value::as_str);
         self.annotation(key).filter(|asked| *asked != configured.unwrap_or_default())
@@ -110,12 +110,12 @@ const TLS_MODE: &str = "security.istio.io/tlsMode";
 fn tls(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let mode = pod::label(pod.received, TLS_MODE).filter(|mode| !matches!(*mode, "" | "istio"));
     if let Some(mode) = mode {
-        let message = format!("label {TLS_MODE}: {}: others speak plain text to the pod", shown(mode));
+        let message = format!("label {TLS_MODE}: {}: clients send plain text to the pod", shown(mode));
         warnings.push(Warning::new("BYPASS_TLS_MODE", message));
     }
 }
 
-/// Fields of ProxyConfig by what they do to the mesh's hold on the proxy.
+/// Fields of ProxyConfig that weaken the mesh's control over the proxy, by effect.
 const BOOTSTRAP: [&str; 4] = ["binaryPath", "configPath", "customConfigFile", "proxyBootstrapTemplatePath"];
 const TELEMETRY: [&str; 5] =
     ["envoyAccessLogService", "envoyMetricsService", "statsdUdpAddress", "tracing", "zipkinAddress"];
@@ -153,7 +153,7 @@ fn annotations(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// What of a container of ours decides what it does.
+/// Fields of our containers that determine their behavior.
 const OF_INIT: [&str; 6] = ["args", "command", "env", "envFrom", "restartPolicy", "securityContext"];
 const OF_PROXY: [&str; 3] = ["args", "command", "envFrom"];
 
@@ -167,7 +167,7 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let field = image(own).then_some("image");
         if let Some(field) = field.or_else(|| OF_INIT.iter().find(|field| has(own, field)).copied()) {
             let message = format!(
-                "container {name}: the pod's own {field} in place of the template's; it may redirect nothing"
+                "container {name}: the pod's own {field} replaces the template's and may disable redirection"
             );
             warnings.push(Warning::new("BYPASS_OWN_INIT", message));
         }
@@ -175,17 +175,18 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let name = names::CONTAINER_PROXY;
     let Some(own) = pod.own(name) else { return };
     if image(own) {
-        let message = format!("container {name}: the pod's own image takes the place of the mesh's");
+        let message = format!("container {name}: the pod's own image replaces the mesh's");
         warnings.push(Warning::new("BYPASS_PROXY_IMAGE", message));
     }
     if let Some(field) = OF_PROXY.iter().find(|field| has(own, field)) {
-        let message = format!("container {name}: the pod's own {field} in place of the template's");
+        let message = format!("container {name}: the pod's own {field} replaces the template's");
         warnings.push(Warning::new("BYPASS_PROXY_COMMAND", message));
     }
 }
 
-/// Variables that turn off Envoy, redirection or what the agent trusts. Those of `istio-iptables` count where the template
-/// gives the flag of the same name no value (its flags are bound to the environment); what begins so is one of its flags.
+/// Variables that disable Envoy, redirection or the agent's trust checks. Those of `istio-iptables` take effect if the
+/// template does not set the flag of the same name (its flags are bound to the environment); any variable with the
+/// prefix is one of its flags.
 const SWITCHES: [&str; 28] = [
     "BOOTSTRAP_XDS_AGENT",
     "CA_ADDR",
@@ -231,7 +232,7 @@ fn environment(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let own = own.filter(|(name, value)| is_switch(name) && configured(name) != Some(value));
         for (name, _) in own.take(MOST) {
             let of = names::ANNOTATION_PROXY_CONFIG;
-            let message = format!("{of}: {METADATA} {} is a switch of the agent's", shown(name));
+            let message = format!("{of}: {METADATA} {} controls the agent", shown(name));
             warnings.push(Warning::new("BYPASS_PROXY_ENVIRONMENT", message));
         }
     }
@@ -239,7 +240,7 @@ fn environment(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let env = pod.own(proxy).and_then(|own| own.get("env")?.as_array());
     let set = env.into_iter().flatten().map(pod::name).filter(|name| is_switch(name));
     for name in set.take(MOST) {
-        let message = format!("container {proxy}: variable {} is a switch of the agent's", shown(name));
+        let message = format!("container {proxy}: variable {} controls the agent", shown(name));
         warnings.push(Warning::new("BYPASS_PROXY_ENVIRONMENT", message));
     }
 }
@@ -247,7 +248,7 @@ fn environment(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 const MODE: &str = "interceptionMode";
 const NONE: &str = "NONE";
 
-/// Warns if the pod is why nothing is redirected.
+/// Warns if nothing is redirected because of the pod.
 fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let is_off = |config: &Value| config.get(MODE).and_then(Value::as_str) == Some(NONE);
     let mode = names::ANNOTATION_INTERCEPTION_MODE;
@@ -265,7 +266,7 @@ fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 const INCLUDE_RANGES: &str = names::ANNOTATION_INCLUDE_OUTBOUND_RANGES;
 const EXCLUDE_RANGES: &str = names::ANNOTATION_EXCLUDE_OUTBOUND_RANGES;
 
-/// Annotations that keep traffic from redirection, all of it or some.
+/// Warns about annotations that exempt some or all traffic from redirection.
 fn traffic(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let asked = |key: &str, value: &str| pod.asks(key, value);
     let include = asked(INCLUDE_RANGES, "includeIPRanges");
@@ -303,7 +304,7 @@ fn traffic(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         (names::ANNOTATION_KUBEVIRT_INTERFACES, set(names::ANNOTATION_KUBEVIRT_INTERFACES)),
     ];
     for (key, _) in some.into_iter().filter(|(_, does)| *does) {
-        let message = format!("annotation {key} keeps some traffic from the proxy");
+        let message = format!("annotation {key} exempts some traffic from the proxy");
         warnings.push(Warning::new("BYPASS_SOME_TRAFFIC", message));
     }
 }
@@ -325,14 +326,14 @@ fn excludes_ports(pod: &Subject<'_>) -> bool {
     ports.any(|port| !is_configured(port) && !is_proxys(port))
 }
 
-/// Containers of the application that may undo redirection.
+/// Warns about application containers that can undo redirection.
 fn net_admin(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let containers = pod::init_containers(pod.received).iter().chain(pod::containers(pod.received));
     let own = containers.filter(|container| !pod.makes(pod::name(container)));
     let found = own.filter_map(|container| Some((container, administers(container)?)));
     for (container, by) in found.take(MOST) {
         let name = shown(pod::name(container));
-        let message = format!("container {name} may undo redirection: securityContext {by}");
+        let message = format!("container {name} can undo redirection: securityContext {by}");
         warnings.push(Warning::new("BYPASS_NET_ADMIN", message));
     }
 }

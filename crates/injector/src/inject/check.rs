@@ -1,12 +1,12 @@
-//! Whether a configuration can inject plain pods, found out before any real one is judged by it.
+//! Checks whether a configuration can inject ordinary pods, before it is applied to real ones.
 //!
-//! A template can be well written and still fail for every pod: a field that does not exist, a value that is not
-//! there, text that is no YAML. Every template is run over built-in sample pods, through the whole pipeline. What no
-//! sample can show is whether the result is what the administrator wanted.
+//! A template can be well-formed and still fail for every pod: an unknown field, a missing value, text that is not
+//! YAML. Every template is run over built-in sample pods, through the whole pipeline. Samples cannot show whether the
+//! result is what the administrator wanted.
 //!
-//! Pods get the default templates without asking, so those must do for every sample. A template that is asked for may
-//! be for certain pods only: it must not contradict the data it is given, and must do for some sample. A template that
-//! says no by `fail` does what it is there for.
+//! Pods get the default templates without asking, so these must work for every sample. A template that has to be
+//! requested may be for certain pods only: it must not contradict the data it is given, and must work for some sample.
+//! A template that calls `fail` does so deliberately.
 
 mod whole;
 
@@ -22,40 +22,40 @@ use crate::{
 };
 use gotemplate::{Problem, RenderError};
 
-/// Why a configuration is not taken into use: everything that is wrong with it.
+/// All problems of a configuration that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct CheckError(pub Vec<Failure>);
 
-/// Something that does not work.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A template is named that does not exist.
+    /// A reference to a template that does not exist.
     UnknownTemplate {
-        /// Where it is named, such as `injector.aliases.proxied`.
+        /// The place of the reference, such as `injector.aliases.proxied`.
         path: String,
-        /// The alias that names it, if one does.
+        /// The alias that contains it, if any.
         alias: Option<String>,
         /// The name.
         name: String,
-        /// The templates there are, sorted.
+        /// The existing templates, sorted.
         known: String,
     },
-    /// Sample pods cannot be injected.
+    /// Sample pods that cannot be injected.
     Samples {
-        /// Which templates they were given.
+        /// The templates they were given.
         asked: Asked,
         /// The samples.
         samples: Vec<&'static str>,
-        /// What failed, with template, line, column and snippet where there are.
+        /// The cause, with template, line, column and snippet if available.
         because: String,
     },
 }
 
-/// What a pod asks for.
+/// The templates that a pod requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Nothing: it gets the default templates.
+    /// None: it gets the default templates.
     Nothing,
     /// A template, by annotation.
     Template(String),
@@ -63,7 +63,7 @@ pub enum Asked {
     Alias(String),
 }
 
-/// What a sample is called, and its text.
+/// The name and the text of each sample.
 const TEXTS: [(&str, &str); 5] = [
     ("a bare pod", include_str!("check/bare.json")),
     ("a Deployment's pod", include_str!("check/deployment.json")),
@@ -76,14 +76,14 @@ static SAMPLES: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
     TEXTS.iter().filter_map(|(name, text)| Some((*name, serde_json::from_str(text).ok()?))).collect()
 });
 
-/// Runs every template over the sample pods. What is odd but may be wanted is returned, one line each.
+/// Runs every template over the sample pods. Findings that may be intended are returned as remarks, one line each.
 ///
 /// # Errors
-/// When a template is named that does not exist (under `compat: istio` that is a remark where pods ask for it), when the default templates fail for a sample, or when a template that
-/// pods can ask for never works.
+/// If a template that does not exist is referenced (under `compat: istio`, a remark if pods have to request it), if the
+/// default templates fail for a sample, or if a template that pods can request never works.
 pub fn check(mesh: &Mesh) -> Result<Vec<Failure>, CheckError> {
-    // Istio takes such a configuration, and refuses the pods that are to get what is not there. Where that is all pods,
-    // the last good configuration is better for everybody.
+    // Istio accepts such a configuration, and rejects the pods that should get the missing template. If these are all
+    // pods, keeping the last good configuration is better.
     let is_asked_for = |failure: &Failure| {
         let Failure::UnknownTemplate { alias, .. } = failure else { return false };
         alias.as_ref().is_some_and(|alias| !mesh.injector().default_templates.contains(alias))
@@ -99,7 +99,7 @@ pub fn check(mesh: &Mesh) -> Result<Vec<Failure>, CheckError> {
     if refused.is_empty() { Ok(remarks) } else { Err(CheckError(refused)) }
 }
 
-/// Names of templates in the default list and behind aliases that no template has.
+/// References to missing templates in the default list and in aliases.
 fn unknown_templates(injector: &Injector) -> Vec<Failure> {
     let mut failures = Vec::new();
     let mut look = |path: String, alias: Option<&String>, name: &String| {
@@ -120,13 +120,13 @@ fn unknown_templates(injector: &Injector) -> Vec<Failure> {
     failures
 }
 
-/// Everything a pod can ask for, once per list of templates.
+/// Everything a pod can request, once per list of templates.
 fn askable(injector: &Injector) -> Vec<Asked> {
     let expand = |name: &String| injector.aliases.get(name).cloned().unwrap_or_else(|| vec![name.clone()]);
     let mut seen: BTreeSet<Vec<String>> =
         BTreeSet::from([injector.default_templates.iter().flat_map(expand).collect()]);
     let mut all = vec![Asked::Nothing];
-    // The names in the annotation are trimmed and separated by commas: nobody can ask for others.
+    // The names in the annotation are trimmed and separated by commas: other names cannot be requested.
     let can_be_asked_for = |name: &String| !name.contains(',') && name.trim() == name;
     let is_for_pods = |name: &String| !names::GATEWAY_CONTROLLER_TEMPLATES.contains(&name.as_str());
     for (alias, names) in injector.aliases.iter().filter(|(alias, _)| can_be_asked_for(alias)) {
@@ -143,14 +143,14 @@ fn askable(injector: &Injector) -> Vec<Asked> {
     all
 }
 
-/// How bad it is that a sample is refused.
+/// The severity of a sample's denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
-    /// The template says no by `fail`.
+    /// The template called `fail`.
     Deliberate,
     /// It fails for this pod.
     Fails,
-    /// It contradicts its data or exceeds a limit, whatever pod it is.
+    /// It contradicts its data or exceeds a limit, for any pod.
     Misfit,
 }
 
@@ -186,7 +186,7 @@ fn try_samples(mesh: &Mesh, asked: &Asked, refused: &mut Vec<Failure>, remarks: 
     }
 }
 
-/// Why a sample cannot be injected, with and without native sidecars where both can come up.
+/// Why a sample cannot be injected, with and without native sidecars where both are possible.
 fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, String)> {
     static NO_OLD_NODE: LazyLock<Nodes> = LazyLock::new(Nodes::default);
     let mut sample = sample.clone();
@@ -211,11 +211,11 @@ fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, Str
     })
 }
 
-/// What failed, in the same words for every pod.
+/// The cause, in the same words for every pod.
 fn because(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::PatchTooLarge { limit } => format!("the patch would have more than {limit} bytes"),
-        // The samples are ours: nothing of a user's is in it.
+        Refusal::PatchTooLarge { limit } => format!("the patch would exceed the limit of {limit} bytes"),
+        // The samples are ours: they contain no user data.
         Refusal::Undecodable(undecodable) => undecodable.explained(),
         refusal => refusal.diagnosis().unwrap_or_else(|| refusal.to_string()),
     }
@@ -226,7 +226,7 @@ fn of_templates(names: &[String]) -> String {
     format!("{noun} {}", names.join(", "))
 }
 
-/// How bad a refusal is; nothing where it is the sample's doing.
+/// The severity of a denial; `None` if the sample caused it.
 fn weight(refusal: &Refusal) -> Option<Weight> {
     match refusal {
         Refusal::Annotations(_)
@@ -235,7 +235,7 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         | Refusal::Directive { .. }
         | Refusal::NotAPod(_)
         | Refusal::StandIn { .. }
-        // Said already, for the list that names it.
+        // Already reported, for the list that names it.
         | Refusal::UnknownTemplate { .. } => None,
         Refusal::Render { source, .. } => Some(render_weight(source)),
         Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
@@ -252,7 +252,7 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
 fn render_weight(error: &RenderError) -> Weight {
     match &error.problem {
         Problem::Function { name: "fail", .. } => Weight::Deliberate,
-        // Go's words for a field its type does not have; a nil pointer on the way depends on the pod.
+        // Go's words for a field that its type does not have; a nil pointer on the way depends on the pod.
         Problem::Evaluation(message) if message.contains("can't evaluate field") => Weight::Misfit,
         Problem::Limit(_) => Weight::Misfit,
         Problem::Evaluation(_) | Problem::Function { .. } => Weight::Fails,
@@ -263,7 +263,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::UnknownTemplate { path, name, known, .. } => {
-                write!(f, "{path}: found {name:?}, which is no template; accepted: {known}")
+                write!(f, "{path}: found {name:?}, which is not a template; expected {known}")
             }
             Failure::Samples { asked, samples, because } if samples.len() == TEXTS.len() => {
                 write!(f, "{asked} for every sample pod: {because}")
@@ -285,7 +285,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// More than anyone reads; one misspelt value can fail in every template.
+/// Enough for any reader; one misspelled value can fail in every template.
 const SHOWN: usize = 20;
 
 fn lines(failures: &[Failure]) -> String {

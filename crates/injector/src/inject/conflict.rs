@@ -1,34 +1,34 @@
-//! What in a pod gets in the way of its proxy, or waits for one that does not come.
+//! Detects conflicts between a pod and its proxy, and pods that rely on a proxy they will not get.
 //!
-//! Nothing is changed or refused for it: the pod may know better, or be about to be told.
+//! Nothing is changed or denied because of it: the pod may be right, or may be changed later.
 
 use serde_json::Value;
 
 use super::{
-    made::Made,
     openshift::ProxyIds,
     post::PROXY_PORTS,
+    template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
 use crate::{names, pod};
 
-/// How many warnings of one kind a pod gets.
+/// The maximum number of warnings of one kind for a pod.
 const MOST: usize = 8;
 
-/// What is known of the proxy that a pod gets.
+/// The relevant properties of the proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proxy<'a> {
-    /// What the templates make.
-    pub(super) made: &'a Made,
+    /// What the templates create.
+    pub(super) made: &'a TemplateContainers,
     /// `interceptionMode` of the effective ProxyConfig.
     pub(super) interception_mode: &'a str,
-    /// Port of the agent's status server; 0 for none.
+    /// Port of the agent's status server; 0 if disabled.
     pub(super) status_port: i64,
     /// The user whose traffic is not redirected.
     pub(super) ids: ProxyIds,
 }
 
-/// Containers whose image stays `auto`, which no registry has; `why` says why nobody replaces it.
+/// Containers whose image stays `auto`, which does not exist in any registry; `why` explains why it was not replaced.
 pub(super) fn images_left_auto(pod: &Value, why: &str) -> Vec<Warning> {
     let containers = pod::init_containers(pod).iter().chain(pod::containers(pod));
     let left = containers.filter(|container| text(container, "image") == names::IMAGE_AUTO);
@@ -43,7 +43,7 @@ pub(super) fn images_left_auto(pod: &Value, why: &str) -> Vec<Warning> {
         .collect()
 }
 
-/// Ports and users of the application that are the proxy's own.
+/// Ports and users of the application that conflict with the proxy's.
 pub(super) fn with_proxy(pod: &Value, proxy: &Proxy<'_>) -> Vec<Warning> {
     let made = || proxy.made.containers.iter().chain(&proxy.made.init_containers);
     let Some(sidecar) = pod::find_sidecar(pod).filter(|_| made().any(|name| name == names::CONTAINER_PROXY))
@@ -63,7 +63,7 @@ pub(super) fn with_proxy(pod: &Value, proxy: &Proxy<'_>) -> Vec<Warning> {
         let is_taken = match port {
             15001 | 15006 => redirects,
             15053 => variable(sidecar, "ISTIO_META_DNS_CAPTURE") == Some("true"),
-            // The port of the status server is the pod's to choose.
+            // The pod may choose the port of the status server.
             15020 => false,
             _ => has_envoy,
         };
@@ -83,7 +83,7 @@ pub(super) fn with_proxy(pod: &Value, proxy: &Proxy<'_>) -> Vec<Warning> {
             if let Some(owner) = owner {
                 let name = shown(pod::name(container));
                 let message =
-                    format!("container {name}: port {number} is the proxy's own ({owner}); take another");
+                    format!("container {name}: port {number} is used by the proxy ({owner}); use another");
                 warnings.push(Warning::new("PORT_OF_THE_PROXY", message));
             }
         }
@@ -101,8 +101,8 @@ pub(super) fn with_proxy(pod: &Value, proxy: &Proxy<'_>) -> Vec<Warning> {
     warnings
 }
 
-/// What runs as the proxy's user or group is not redirected, since the proxy's own traffic must not be. Init containers
-/// may want just that.
+/// Traffic of the proxy's user or group is not redirected, because the proxy's own must not be. Init containers may
+/// rely on this.
 fn as_the_proxy(pod: &Value, container: &Value, ids: ProxyIds) -> Option<Warning> {
     let id = |key: &str| {
         let of = |holder: Option<&Value>| holder?.get("securityContext")?.get(key)?.as_i64();
@@ -134,7 +134,10 @@ mod tests {
     use super::*;
 
     fn codes(pod: &Value, mode: &str, status_port: i64) -> Vec<(&'static str, String)> {
-        let made = Made { containers: vec!["istio-proxy".to_owned()], ..Made::default() };
+        let made = TemplateContainers {
+            containers: vec!["istio-proxy".to_owned()],
+            ..TemplateContainers::default()
+        };
         let proxy = Proxy { made: &made, interception_mode: mode, status_port, ids: ProxyIds::default() };
         with_proxy(pod, &proxy).into_iter().map(|warning| (warning.code, warning.message)).collect()
     }

@@ -1,6 +1,6 @@
-//! What a template sees: Istio's `SidecarTemplateData`, field for field.
+//! The data for templates: Istio's `SidecarTemplateData`, field for field.
 //!
-//! Everything the pod's author can influence is tainted here, once; the template engine keeps track from then on.
+//! Everything that the pod's author can influence is tainted here, once; the template engine tracks it from then on.
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,10 @@ use crate::{
 };
 use gotemplate::value::{IntType, Text, Value as TemplateValue};
 
-/// The parts a context is made of.
+/// The parts of a context.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// The pod after an earlier injection was stripped, its namespace filled in.
+    /// The pod without an earlier injection, with its namespace filled in.
     pub pod: &'a Value,
     /// `{apiVersion, kind}` of the workload: see [`type_meta`].
     pub type_meta: &'a Value,
@@ -22,7 +22,7 @@ pub struct Parts<'a> {
     pub deployment_meta: &'a Value,
     /// The effective ProxyConfig.
     pub proxy_config: &'a Value,
-    /// Whether an annotation or a ProxyConfig resource had a say in it.
+    /// Whether an annotation or a ProxyConfig resource influenced it.
     pub proxy_config_tainted: bool,
     /// The mesh's MeshConfig.
     pub mesh_config: &'a Value,
@@ -36,11 +36,11 @@ pub struct Parts<'a> {
     pub proxy_image: &'a str,
     /// The image of the init container.
     pub proxy_init_image: &'a str,
-    /// Whether an annotation had a say in the images.
+    /// Whether an annotation influenced the images.
     pub image_tainted: bool,
     /// The proxy's user and group.
     pub ids: ProxyIds,
-    /// The compliance policy in force, or "".
+    /// The effective compliance policy, or "".
     pub compliance_policy: &'a str,
 }
 
@@ -49,12 +49,12 @@ pub fn type_meta(workload: &Workload) -> Value {
     json!({"apiVersion": workload.api_version, "kind": workload.kind})
 }
 
-/// `{name, namespace}` of a workload, keyed as Go's `types.NamespacedName` is.
+/// `{name, namespace}` of a workload, with the keys of Go's `types.NamespacedName`.
 pub fn deployment_meta(workload: &Workload) -> Value {
     json!({"Name": workload.name, "Namespace": workload.namespace})
 }
 
-/// The data a template is rendered with.
+/// The data for rendering a template.
 pub fn template_data<'a>(parts: &Parts<'a>) -> TemplateValue<'a> {
     let image = |image: &'a str| TemplateValue::String(Text::new(image, parts.image_tainted));
     let id = |id: i64| TemplateValue::Int(id, IntType::Int64);
@@ -97,8 +97,8 @@ pub fn template_data<'a>(parts: &Parts<'a>) -> TemplateValue<'a> {
     )
 }
 
-/// The fields that the configuration alone decides, `ProxyConfig`, which it decides for most pods, and `ObjectMeta`, of
-/// which it is known what it lacks.
+/// The fields that the configuration alone determines, `ProxyConfig`, which it determines for most pods, and
+/// `ObjectMeta`, of which the absent keys are known.
 const CONFIGURED: [&str; 7] = [
     "Values",
     "MeshConfig",
@@ -109,8 +109,8 @@ const CONFIGURED: [&str; 7] = [
     "ObjectMeta",
 ];
 
-/// The part of a template's data that is the same for every pod of a configuration; with the ProxyConfig, for those to
-/// which the mesh's applies as it is.
+/// The part of a template's data that is the same for every pod of a configuration; with the ProxyConfig, for pods to
+/// which the mesh's applies unchanged.
 pub fn configured<'a>(parts: &Parts<'a>, with_proxy_config: bool) -> TemplateValue<'a> {
     let TemplateValue::Record(data) = template_data(parts) else { return TemplateValue::Missing };
     let is_wanted = |name: &str| CONFIGURED.contains(&name) && (with_proxy_config || name != "ProxyConfig");
@@ -126,7 +126,7 @@ fn inbound_mode(mesh_config: &Value) -> &'static str {
     }
 }
 
-/// Whether the pod's annotations have a say in the images.
+/// Whether the pod's annotations influence the images.
 pub fn image_is_annotated(pod: &Value) -> bool {
     pod::annotation(pod, names::ANNOTATION_PROXY_IMAGE_TYPE).is_some()
 }

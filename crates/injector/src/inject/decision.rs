@@ -1,9 +1,9 @@
-//! Whether a pod is injected, and why.
+//! Decides whether a pod is injected, and why.
 //!
-//! Two judges, in this order: the labels of the namespace, by the selectors of Istio's webhook configuration (only when
-//! the namespace is known, otherwise the API server has already asked them), then Istio's handler (`injectRequired`).
-//! The result is data: logs, metrics, audit annotations and `explain` all show the same key and sentence. Nothing here
-//! looks at what would be injected.
+//! There are two stages: the labels of the namespace, by the selectors of Istio's webhook configuration (only if the
+//! namespace is known, otherwise the API server has already evaluated them), then Istio's handler (`injectRequired`).
+//! The result is data: logs, metrics and audit annotations all show the same key and sentence. The content of the
+//! injection plays no role here.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub use reason::Reason;
 
 /// A label selector over the labels of a pod.
 pub trait PodSelector {
-    /// Whether the selector has no requirement at all; such a selector is ignored.
+    /// Whether the selector has no requirements; such a selector is ignored.
     fn is_empty(&self) -> bool;
     /// Whether every requirement holds for these labels.
     fn matches(&self, labels: &Map<String, Value>) -> bool;
@@ -36,20 +36,21 @@ impl PodSelector for crate::config::Selector {
     }
 }
 
-/// The configuration and the facts a decision depends on.
+/// The configuration and the facts on which a decision depends.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionInput<'a, S> {
-    /// `policy` of the injector's configuration as it was written.
+    /// `policy` of the injector's configuration as written.
     pub policy: &'a str,
     /// `neverInjectSelector`: any match skips.
     pub never: &'a [S],
     /// `alwaysInjectSelector`: any match injects.
     pub always: &'a [S],
-    /// Labels of the request's namespace; `None` when the namespace is not known, which trusts the API server.
+    /// Labels of the request's namespace; `None` if the namespace is not known, in which case the API server's
+    /// selection is trusted.
     pub namespace_labels: Option<&'a Map<String, Value>>,
-    /// Whether a pod whose own label asks for another revision is skipped although the namespace is not known.
+    /// Whether to skip a pod whose own label asks for another revision, even if the namespace is not known.
     pub by_pod_alone: bool,
-    /// Revision of this injector; empty and `default` are the default revision.
+    /// Revision of this injector; empty and `default` mean the default revision.
     pub revision: &'a str,
     /// Revision tags that point to this injector.
     pub tags: &'a [String],
@@ -64,15 +65,15 @@ pub struct DecisionInput<'a, S> {
 pub struct Decision {
     /// Whether the pod is injected.
     pub inject: bool,
-    /// What decided.
+    /// The rule that decided.
     pub reason: Reason,
-    /// A sentence for a person, naming the label or value that decided; no full stop.
+    /// A sentence for people that names the label or value that decided; without a period.
     pub sentence: String,
-    /// What the person should know besides.
+    /// Additional information for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// Decides about a pod in the namespace `namespace` (of the pod, else of the request).
+/// Decides about a pod in the given namespace (the pod's, else the request's).
 pub fn decide<S: PodSelector>(pod: &Value, namespace: &str, input: &DecisionInput<'_, S>) -> Decision {
     let mut warnings = Vec::new();
     let verdict = judge(&View::new(pod), namespace, input, &mut warnings);
@@ -96,7 +97,8 @@ impl Verdict {
     }
 }
 
-/// The order is Istio's, with one stage before (the namespace) and one between (pods that Istio injects in vain).
+/// Evaluates the rules in Istio's order, with one additional stage before them (the namespace) and one in between (pods
+/// in which a proxy cannot work).
 fn judge<S: PodSelector>(
     pod: &View<'_>,
     namespace: &str,
@@ -114,10 +116,10 @@ fn judge<S: PodSelector>(
         return skip;
     }
     if pod::at(pod.value, &["spec", "hostNetwork"]) == Some(&Value::Bool(true)) {
-        warnings.push(Warning::new("BYPASS_HOST_NETWORK", "spec.hostNetwork keeps a proxy away"));
+        warnings.push(Warning::new("BYPASS_HOST_NETWORK", "spec.hostNetwork prevents injection"));
         return Verdict::skip(
             Reason::HostNetwork,
-            "the pod has spec.hostNetwork: true, and redirecting its traffic would redirect the node's",
+            "the pod has spec.hostNetwork: true; redirecting its traffic would redirect the node's",
         );
     }
     if names::IGNORED_NAMESPACES.contains(&namespace) {
@@ -143,15 +145,12 @@ fn judge<S: PodSelector>(
         ),
         (other, _) => Verdict::skip(
             Reason::PolicyInvalid,
-            format!(
-                "the policy is {}, accepted are enabled and disabled, so nothing is injected",
-                shown(other)
-            ),
+            format!("the policy is {}, expected enabled or disabled, so nothing is injected", shown(other)),
         ),
     }
 }
 
-/// Pods in which a proxy cannot work, whatever anybody wishes; Istio injects them all the same.
+/// Pods in which a proxy cannot work, regardless of labels; Istio injects them anyway.
 ///
 /// Whoever may create pods may write every mark that is looked at here, so each skip is warned about. A pod that bears one
 /// falsely gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node takes a pod
@@ -162,7 +161,7 @@ fn not_injectable(pod: &View<'_>, quirks: Quirks, warnings: &mut Vec<Warning>) -
     let is_mirror = pod.annotation(names::ANNOTATION_MIRROR_POD).is_some();
     let (reason, code, sentence) = if is_mirror && !quirks.contains(Quirk::InjectMirrorPods) {
         let mark = names::ANNOTATION_MIRROR_POD;
-        let sentence = format!("annotation {mark} marks a mirror pod, which nobody may change");
+        let sentence = format!("annotation {mark} marks a mirror pod, which cannot be changed");
         (Reason::MirrorPod, "SKIPPED_MIRROR_POD", sentence)
     } else if let Some(sign) = windows() {
         let sentence = format!("the pod has {sign}, and the proxy runs on Linux");
@@ -179,7 +178,7 @@ fn not_injectable(pod: &View<'_>, quirks: Quirks, warnings: &mut Vec<Warning>) -
     Some(Verdict::skip(reason, sentence))
 }
 
-/// Whether Linkerd has injected the pod. It leaves an annotation and a container; either alone proves nothing.
+/// Whether Linkerd has injected the pod. It leaves an annotation and a container; one of them alone proves nothing.
 fn has_linkerd(pod: &View<'_>, warnings: &mut Vec<Warning>) -> bool {
     let (mark, proxy) = (names::ANNOTATION_LINKERD_PROXY_VERSION, names::CONTAINER_LINKERD_PROXY);
     let (is_marked, has_proxy) = (pod.annotation(mark).is_some(), pod.has_container(proxy));
@@ -189,19 +188,19 @@ fn has_linkerd(pod: &View<'_>, warnings: &mut Vec<Warning>) -> bool {
         } else {
             (format!("container {proxy}"), format!("annotation {mark}"))
         };
-        let message = format!("{one} without {other} is no mark of Linkerd: the pod is injected");
+        let message = format!("{one} without {other} does not indicate Linkerd: the pod is injected");
         warnings.push(Warning::new("LINKERD_MARK_ALONE", message));
     }
     is_marked && has_proxy
 }
 
-/// What the pod itself or a selector says: `None` leaves it to the policy.
+/// The choice of the pod itself or of a selector; `None` leaves it to the policy.
 fn wish<S: PodSelector>(
     pod: &View<'_>,
     input: &DecisionInput<'_, S>,
     warnings: &mut Vec<Warning>,
 ) -> Option<Verdict> {
-    // A label that is there wins over the annotation even when it is empty.
+    // A label overrides the annotation even if it is empty.
     let label = pod.label(names::INJECT);
     let kind = if label.is_some() { "label" } else { "annotation" };
     match label.or_else(|| pod.annotation(names::INJECT)).unwrap_or_default() {
@@ -216,7 +215,7 @@ fn wish<S: PodSelector>(
         "" => {}
         other => warnings.push(Warning::new(
             "INVALID_INJECT_VALUE",
-            format!("{kind} {}: {} is ignored; accepted: \"true\", \"false\"", names::INJECT, shown(other)),
+            format!("{kind} {}: {} is ignored; expected \"true\", \"false\"", names::INJECT, shown(other)),
         )),
     }
     let none = Map::new();
@@ -235,7 +234,7 @@ fn wish<S: PodSelector>(
     None
 }
 
-/// An annotation that says something else than the label of the same name, which wins.
+/// Warns about an annotation that contradicts the label of the same name, which wins.
 fn ignored_annotation(pod: &View<'_>) -> Option<Warning> {
     let (label, annotation) = (pod.label(names::INJECT)?, pod.annotation(names::INJECT)?);
     if label == annotation || annotation.is_empty() {
@@ -250,7 +249,7 @@ fn ignored_annotation(pod: &View<'_>) -> Option<Warning> {
     Some(Warning::new("IGNORED_ANNOTATION", message))
 }
 
-/// The parts of a pod a decision looks at; a wrong JSON type is an absent value.
+/// The parts of a pod that a decision reads; a value of the wrong JSON type counts as absent.
 struct View<'a> {
     value: &'a Value,
 }

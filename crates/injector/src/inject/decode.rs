@@ -1,9 +1,9 @@
-//! Whether an API server can decode a pod: every field has the JSON type and the format that its Go type reads.
+//! Checks whether an API server can decode a pod: every field has the JSON type and the format that its Go type reads.
 //!
-//! An unquoted `value: {{ .Values.port }}` renders to fine YAML and to a pod no API server can decode, and so does
-//! `cpu: 2cores`. The API server then refuses every pod, whatever the webhook's failure policy, and names neither the
-//! field nor the webhook. Fields the tables do not have are let through: they may be newer. What decodes and is not valid
-//! all the same is the API server's to say.
+//! An unquoted `value: {{ .Values.port }}` renders to valid YAML and to a pod that no API server can decode, and so
+//! does `cpu: 2cores`. The API server then rejects every pod, regardless of the webhook's failure policy, and names
+//! neither the field nor the webhook. Unknown fields are accepted: they may be newer than the tables. Values that
+//! decode but are invalid are left to the API server.
 
 mod origin;
 
@@ -20,16 +20,16 @@ use crate::{
 use gotemplate::gotypes::{Kind, Type};
 use strategic_merge::patch::Operation;
 
-/// A place in a pod whose value cannot be decoded.
+/// A value in a pod that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
     /// The place, such as `spec.containers[istio-proxy].resources.limits["cpu"]`.
     pub place: String,
     /// The field's name, or the key of a map.
     key: String,
-    /// What is there.
+    /// The value.
     value: Value,
-    /// What an API server takes there.
+    /// The values that an API server accepts there.
     pub accepted: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub struct Misfit {
 static ROOTS: [(&str, Kind); 2] =
     [("metadata", Kind::Struct(&OBJECT_META)), ("spec", Kind::Struct(&POD_SPEC))];
 
-/// Everything in a pod that cannot be decoded.
+/// Every value in a pod that cannot be decoded.
 pub fn misfits(pod: &Value) -> Vec<Misfit> {
     let mut found = Vec::new();
     for (key, kind) in &ROOTS {
@@ -49,7 +49,7 @@ pub fn misfits(pod: &Value) -> Vec<Misfit> {
     found
 }
 
-/// Whether what a patch puts into a pod can be decoded.
+/// Whether the values that a patch adds to a pod can be decoded.
 pub fn is_decodable(operations: &[Operation<'_>]) -> bool {
     operations.iter().all(|operation| {
         let (Operation::Add { path, value } | Operation::Replace { path, value }) = operation else {
@@ -63,7 +63,7 @@ pub fn is_decodable(operations: &[Operation<'_>]) -> bool {
     })
 }
 
-/// What a JSON pointer leads to, and the last field on the way.
+/// The kind of the value that a JSON pointer leads to, and the last field on the way.
 fn kind_at(pointer: &str) -> Option<(&'static Kind, Option<GoField>)> {
     let mut steps = pointer.split('/').skip(1);
     let first = steps.next()?;
@@ -77,7 +77,7 @@ fn kind_at(pointer: &str) -> Option<(&'static Kind, Option<GoField>)> {
         kind = match holder {
             Kind::List(kind) | Kind::Map(kind) => *kind,
             Kind::Struct(ty) => {
-                // No field's name has a character that pointers escape.
+                // No field name contains a character that pointers escape.
                 let known = ty.field_by_json(step)?;
                 field = Some((*ty, known.json));
                 &known.kind
@@ -91,12 +91,12 @@ fn kind_at(pointer: &str) -> Option<(&'static Kind, Option<GoField>)> {
 /// A struct and the JSON name of a field of it.
 type GoField = (&'static Type, &'static str);
 
-/// Where a walk is.
+/// The position of a walk.
 #[derive(Clone, Copy)]
 struct At<'a> {
     parent: Option<&'a At<'a>>,
     step: Step<'a>,
-    /// The field it is in, also inside of its lists and maps.
+    /// The enclosing field, also inside its lists and maps.
     field: Option<GoField>,
 }
 
@@ -110,7 +110,7 @@ enum Step<'a> {
 fn walk(value: &Value, kind: &'static Kind, at: &At<'_>, found: &mut Vec<Misfit>) {
     let below = |step, field| At { parent: Some(at), step, field };
     let accepted = match (kind, value) {
-        // Everywhere the same as an absent field.
+        // Equivalent to an absent field everywhere.
         (_, Value::Null) => return,
         (Kind::Pointer(kind), _) => return walk(value, kind, at, found),
         (Kind::Struct(ty), Value::Object(fields)) => {
@@ -145,7 +145,7 @@ fn walk(value: &Value, kind: &'static Kind, at: &At<'_>, found: &mut Vec<Misfit>
     found.push(Misfit { place: at.to_string(), key, value: value.clone(), accepted });
 }
 
-/// What is accepted instead of a value that its Go type does not read; nothing if it does.
+/// The expected value, if the Go type cannot read the given one; otherwise `None`.
 fn unreadable(value: &Value, kind: &'static Kind, field: Option<GoField>) -> Option<&'static str> {
     let (is_read, accepted) = match kind {
         Kind::Struct(_) | Kind::Map(_) => (false, "an object"),
@@ -168,7 +168,7 @@ fn unreadable(value: &Value, kind: &'static Kind, field: Option<GoField>) -> Opt
         Kind::Time => (value.as_str().is_some_and(rfc3339::is_time), rfc3339::ACCEPTED),
         Kind::Float => (value.is_number(), "a number"),
         Kind::String => (value.is_string(), "a string"),
-        // None of them is in a pod, which a test holds against the tables.
+        // Pods do not contain any of them; a test checks this against the tables.
         Kind::Any
         | Kind::Bytes
         | Kind::Duration
@@ -185,7 +185,7 @@ fn unreadable(value: &Value, kind: &'static Kind, field: Option<GoField>) -> Opt
 
 const INT32: &str = "an integer from -2147483648 to 2147483647";
 
-/// Go's `Quantity.UnmarshalJSON`: blanks around the text do not count, escapes in it do.
+/// Go's `Quantity.UnmarshalJSON`: blanks around the text are ignored, escapes are decoded.
 fn is_quantity(value: &Value) -> bool {
     match value {
         Value::String(text) if text.contains(|c: char| c.is_control()) => false,
@@ -196,7 +196,7 @@ fn is_quantity(value: &Value) -> bool {
 }
 
 impl Misfit {
-    /// What is there, in a word or two and without its content.
+    /// The type of the value, without its content.
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "null",
@@ -208,7 +208,7 @@ impl Misfit {
         }
     }
 
-    /// What is there: a scalar as it is.
+    /// The value: a scalar as it is.
     pub fn found(&self) -> String {
         match &self.value {
             Value::String(text) => shown(text),
@@ -217,27 +217,25 @@ impl Misfit {
         }
     }
 
-    /// What may help.
+    /// A hint for the user.
     fn hint(&self) -> &'static str {
         match &self.value {
             Value::String(text) if text.contains(NO_VALUE) => {
-                "; a template writes <no value> for what is not there"
+                "; a template writes <no value> for an absent key"
             }
-            Value::Bool(_) | Value::Number(_) if self.accepted == "a string" => {
-                "; quotes make a string in YAML"
-            }
+            Value::Bool(_) | Value::Number(_) if self.accepted == "a string" => "; quote it in YAML",
             _ => "",
         }
     }
 }
 
-/// What Go's templates write for a key that a map does not have.
+/// The output of Go's templates for a key that a map does not have.
 const NO_VALUE: &str = "<no value>";
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Misfit { place, accepted, .. } = self;
-        write!(f, "{place} would be {}, where an API server takes {accepted}{}", self.found(), self.hint())
+        write!(f, "{place} would be {}, but an API server expects {accepted}{}", self.found(), self.hint())
     }
 }
 
@@ -250,7 +248,7 @@ impl fmt::Display for At<'_> {
             Step::Field(name) if self.parent.is_none() => f.write_str(name),
             Step::Field(name) => write!(f, ".{name}"),
             Step::Key(key) => write!(f, "[{}]", shown(key)),
-            // Elements are known by name where they have one.
+            // Elements are identified by name if they have one.
             Step::Element(index, item) => match pod::name(item) {
                 "" => write!(f, "[{index}]"),
                 name => {

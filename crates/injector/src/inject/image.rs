@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use crate::{names, pod};
 
-/// Variants Istio publishes: a known one at the end of a tag is replaced, not appended to.
+/// Variants that Istio publishes: a known one at the end of a tag is replaced, not appended to.
 const KNOWN_TYPES: [&str; 2] = ["distroless", "debug"];
-/// The variant that is the plain tag.
+/// The variant with the plain tag.
 const DEFAULT_TYPE: &str = "default";
 const DEFAULT_NAME: &str = "proxyv2";
 
-/// The proxy's image. `image_type` is the ProxyConfig's; the pod's annotation beats it, and it beats `global.variant`.
+/// The proxy's image. `image_type` is the ProxyConfig's; the pod's annotation overrides it, and it overrides
+/// `global.variant`.
 pub fn proxy(values: &Value, image_type: Option<&str>, pod: &Value) -> String {
     reference(values, "proxy", image_type, pod)
 }

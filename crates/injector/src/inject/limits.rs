@@ -1,8 +1,8 @@
-//! How large a pod may be, found in its text before anything is built from it.
+//! Limits the size of a pod, based on its text, before anything is built from it.
 //!
-//! A JSON tree takes up to 130 times its text, so bytes bound nothing: one pass counts what the tree of a text takes
-//! ([`Weight`]), and what is over a limit is refused with the place that is over it ([`Excess`]). The numbers are far above
-//! every pod that runs anywhere, and each says where it comes from.
+//! A JSON tree takes up to 130 times the size of its text, so a limit in bytes is not enough: one pass computes the
+//! memory for the tree of a text ([`Weight`]), and a pod over a limit is denied with the place that exceeds it
+//! ([`Excess`]). The limits are far above every pod in use, and each states its justification.
 
 use std::fmt;
 
@@ -14,63 +14,63 @@ mod weight;
 pub use outline::outline;
 pub use weight::Weight;
 
-/// Nesting of arrays and objects that is accepted. A pod has a dozen levels; parsers of Go refuse 10,000.
+/// The maximum nesting of arrays and objects. A pod has a dozen levels; Go's parsers allow 10,000.
 pub const DEPTH: usize = 256;
-/// Elements of one list, or entries of one map. Of environment variables a kernel takes 2 MiB with the arguments (a
-/// quarter of the usual stack), and etcd 1.5 MiB of an object: 20,000 that use 100 bytes each do not start.
+/// Elements of one list, or entries of one map. A kernel accepts 2 MiB of environment variables and arguments (a
+/// quarter of the usual stack), and etcd 1.5 MiB per object: 20,000 variables of 100 bytes each do not start.
 pub const ELEMENTS: usize = 20_000;
-/// Containers of a pod: init containers, containers and ephemeral ones. Templates loop over them, and those of Istio and ours
-/// end at some 450; a kubelet takes 110 pods as a rule, whatever is in them.
+/// Containers of a pod: init containers, containers and ephemeral ones. Templates loop over them, and Istio's and ours
+/// hit their limit at about 450; a kubelet typically runs 110 pods, whatever they contain.
 pub const CONTAINERS: usize = 400;
-/// Memory of the tree of a pod, in bytes: 40,000 variables with name and value. Of the 1.5 MiB that etcd takes of an object
-/// each would have 40 bytes.
+/// Memory for the tree of a pod, in bytes: 40,000 variables with name and value. In the 1.5 MiB that etcd accepts per
+/// object, each would have 40 bytes.
 pub const TREE: usize = 32 << 20;
 
-/// How many trees of a pod there are at once at most: as it was received, the working copy, and the user's own proxy as it
-/// is recorded, merged and written.
+/// The maximum number of trees of a pod at the same time: as received, the working copy, and the user's own proxy
+/// recorded, merged and serialized.
 const TREES: usize = 5;
-/// What is taken besides: the patch, which has 2 MiB at most, its answer, and what has grown while they were written.
+/// Additional memory: the patch, which has at most 2 MiB, its response, and buffers that grew while they were written.
 const ASIDE: usize = 12 << 20;
 
-/// How much memory judging a pod takes at most whose tree takes so much, in bytes.
+/// The maximum memory for processing a pod with a tree of the given size, in bytes.
 pub const fn judging(tree: usize) -> usize {
     TREES * tree + if tree > ASIDE { ASIDE } else { tree }
 }
 
-/// The tree of the largest pod that can be judged with so much memory.
+/// The tree of the largest pod that can be processed with the given memory.
 pub const fn tree_within(memory: usize) -> usize {
     let tree = if memory / (TREES + 1) < ASIDE { memory / (TREES + 1) } else { (memory - ASIDE) / TREES };
     if tree > TREE { TREE } else { tree }
 }
 
-/// What a pod has too much of. The text is for the person who created the pod.
+/// The limit that a pod exceeds. The text is for the user who created the pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// Nested deeper than [`DEPTH`].
     #[error("the pod is nested deeper than {DEPTH} levels")]
     Depth,
     /// A list or map with more than [`ELEMENTS`].
-    #[error("{place} has {found} elements; accepted are {ELEMENTS}")]
+    #[error("{place} has {found} elements; the limit is {ELEMENTS}")]
     Elements {
         /// Where it is.
         place: String,
-        /// How many it has.
+        /// The number of elements.
         found: usize,
     },
     /// More than [`CONTAINERS`].
-    #[error("the pod has {found} containers; accepted are {CONTAINERS}")]
+    #[error("the pod has {found} containers; the limit is {CONTAINERS}")]
     Containers {
-        /// How many.
+        /// The number of containers.
         found: usize,
     },
-    /// A tree that takes more memory than there is for one pod.
-    #[error("{place} take {} of memory to read; accepted are {}", Size(*.found), Size(*.accepted))]
+    /// A tree that takes more memory than is available for one pod.
+    #[error("{place} take {} of memory to read; the limit is {}", Size(*.found), Size(*.accepted))]
     Tree {
-        /// What they are, and which of them are the most.
+        /// Its parts, and the largest of them.
         place: String,
-        /// What the tree takes, in bytes.
+        /// The memory for the tree, in bytes.
         found: usize,
-        /// What is accepted.
+        /// The limit, in bytes.
         accepted: usize,
     },
 }
@@ -87,10 +87,10 @@ impl fmt::Display for Size {
     }
 }
 
-/// Weighs the JSON text of a pod; `tree` is how much memory its tree may take, at most [`TREE`].
+/// Weighs the JSON text of a pod; `tree` is the memory limit for its tree, at most [`TREE`].
 ///
 /// # Errors
-/// The first limit that the pod is over.
+/// The first limit that the pod exceeds.
 pub fn check(text: &str, tree: usize) -> Result<Weight, Excess> {
     let accepted = tree.min(TREE);
     let weight = Weight::of(text);
@@ -103,7 +103,7 @@ pub fn check(text: &str, tree: usize) -> Result<Weight, Excess> {
         let place = longest().map_or_else(|| "a list or map".to_owned(), |(place, _)| place);
         return Err(Excess::Elements { place, found: elements });
     }
-    // There are three lists of containers: none is as long as a third, so all of them are within the limit.
+    // There are three lists of containers: if none is as long as a third, the total is within the limit.
     if elements * LISTS.len() > CONTAINERS {
         let found = containers(text);
         if found > CONTAINERS {
@@ -127,11 +127,11 @@ pub fn check(text: &str, tree: usize) -> Result<Weight, Excess> {
 
 const LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
-/// How many containers there are in a text.
+/// The number of containers in a text.
 fn containers(text: &str) -> usize {
     let mut found = 0;
-    // A text that is no JSON, or that hides the names of its fields behind escapes, has more elements than are counted here,
-    // and is read no further than its tree may be large.
+    // A text that is not JSON, or that hides field names behind escapes, has more elements than are counted here; it is
+    // parsed only as far as the limit of its tree allows.
     let _ = Scan::new(text).entries(|scan, key| match key {
         "spec" => scan.entries(|scan, key| {
             if !LISTS.contains(&key) {
@@ -147,10 +147,10 @@ fn containers(text: &str) -> usize {
     found
 }
 
-/// Characters of a key that are shown of a place.
+/// The maximum number of characters of a key that are shown in a place.
 const KEY: usize = 32;
 
-/// The place of the list or map that begins at an offset of the text, such as `spec.containers[0].env`.
+/// The place of the list or map that starts at an offset of the text, such as `spec.containers[0].env`.
 fn place(text: &str, at: usize) -> Option<String> {
     let mut place = String::new();
     let (mut from, mut value) = (0, text);

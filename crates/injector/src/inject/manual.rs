@@ -1,7 +1,7 @@
-//! Manual injection: the text of a manifest in, the text with injected pod templates out, and a row for every object.
+//! Manual injection: from the text of a manifest to the text with injected pod templates, with a row for every object.
 //!
-//! Every pod template goes through the same pipeline as a pod at the webhook. What does not change comes out byte for
-//! byte, comments and separators included. No file is read or written here.
+//! Every pod template goes through the same pipeline as a pod at the webhook. Unchanged parts are preserved byte for
+//! byte, including comments and separators. No file is read or written here.
 
 mod advice;
 mod document;
@@ -32,11 +32,11 @@ pub use document::{Document, DuplicateKey, SyntaxError};
 pub struct Options<'a> {
     /// The configuration.
     pub mesh: &'a Mesh,
-    /// Which of its rules count; with [`Rules::TemplatesOnly`] only the kinds are touched that Istio knows.
+    /// Which of its rules apply; with [`Rules::TemplatesOnly`], only kinds known to Istio are injected.
     pub rules: Rules,
-    /// The namespace of objects that say none; empty if it is not known.
+    /// The namespace of objects that have none; empty if it is not known.
     pub namespace: &'a str,
-    /// Places of pod templates besides the known ones.
+    /// Paths of pod templates besides the known ones.
     pub template_paths: Vec<TemplatePath>,
 }
 
@@ -47,40 +47,40 @@ pub struct Manifest<'t> {
     pub documents: Vec<Document<'t>>,
 }
 
-/// What came of an object, or of one of its pod templates if it has several.
+/// The result for an object, or for one of its pod templates if it has several.
 #[derive(Debug)]
 pub struct Row {
     /// The object.
     pub object: Identity,
-    /// Which of its pod templates, if it has several: `spec.workerGroupSpecs[0].template`.
+    /// The path of the pod template if the object has several: `spec.workerGroupSpecs[0].template`.
     pub place: Option<String>,
-    /// What came of it.
+    /// The result.
     pub verdict: Verdict,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// What came of an object.
+/// The result for an object.
 #[derive(Debug)]
 pub enum Verdict {
     /// Its pods get a proxy.
     Injected {
         /// The templates that were rendered, in order.
         templates: Vec<String>,
-        /// Whether anything had to be changed for it.
+        /// Whether it was changed.
         changed: bool,
     },
-    /// It stays as it is.
+    /// It is left unchanged.
     Skipped(Decision),
     /// It has no pod template.
     NoPodTemplate,
-    /// Its pod template is none that a proxy can be added to.
+    /// Its pod template is not one that a proxy can be added to.
     LeftAlone(LeftAlone),
-    /// It may not be created as it is.
+    /// Denied.
     Refused(Refusal),
 }
 
-/// Why a pod template stays as it is, whatever the configuration says.
+/// Why a pod template is left unchanged, regardless of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeftAlone {
     /// It has no containers.
@@ -89,9 +89,9 @@ pub enum LeftAlone {
     /// It is a patch for a template.
     #[error("no container has an image, or one has a $patch: a patch, not a pod template")]
     Patch,
-    /// Knative refuses what a proxy needs.
+    /// Knative rejects what a proxy needs.
     #[error(
-        "skipped (KNATIVE): Knative refuses init containers, added capabilities and fieldRef in a template; leave its pods \
+        "skipped (KNATIVE): Knative rejects init containers, added capabilities and fieldRef in a template; leave its pods \
          to the webhook, or name the template with --pod-template-path"
     )]
     Knative,
@@ -100,7 +100,7 @@ pub enum LeftAlone {
 /// Injects all pod templates of a manifest: YAML with any number of documents, or JSON.
 ///
 /// # Errors
-/// When the text is neither; a pod that is refused is a [`Verdict`].
+/// If the text is neither; a denied pod is a [`Verdict`].
 pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, SyntaxError> {
     let mut documents = document::read(text, &search(options))?;
     for document in &mut documents {
@@ -110,18 +110,18 @@ pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, 
 }
 
 impl Manifest<'_> {
-    /// The manifest: what did not change as it was, to the byte.
+    /// The manifest; unchanged parts are identical to the byte.
     pub fn to_text(&self) -> String {
         self.documents.iter().map(Document::to_text).collect()
     }
 
-    /// The manifest as `istioctl kube-inject` writes it: every document followed by `---` (Istio's
+    /// The manifest as written by `istioctl kube-inject`: every document is followed by `---` (Istio's
     /// `IntoResourceFile`).
     pub fn to_terminated_text(&self) -> String {
         self.documents.iter().filter_map(Document::to_terminated_text).collect()
     }
 
-    /// The objects as one JSON value: the object if it is the only one, else a List.
+    /// The objects as one JSON value: a single object as it is, several as a List.
     pub fn to_json(manifests: &[Manifest<'_>]) -> Value {
         let mut values: Vec<&Value> =
             manifests.iter().flat_map(|manifest| &manifest.documents).map(Document::value).collect();
@@ -139,17 +139,17 @@ impl Manifest<'_> {
         json!({"apiVersion": "v1", "kind": "List", "items": items})
     }
 
-    /// The JSON patch of every object that changed, relative to the object.
+    /// The JSON patch of every changed object, relative to the object.
     pub fn patches(&self) -> Vec<Value> {
         self.documents.iter().flat_map(Document::patches).collect()
     }
 
-    /// What came of the objects, in order.
+    /// The results for the objects, in order.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.documents.iter().flat_map(|document| &document.rows)
     }
 
-    /// Keys that are given more than once, in order.
+    /// Duplicate keys, in order.
     pub fn duplicates(&self) -> impl Iterator<Item = &DuplicateKey> {
         self.documents.iter().flat_map(|document| &document.duplicates)
     }
@@ -159,7 +159,7 @@ impl Manifest<'_> {
         self.documents.iter().any(|document| manifest::has_template_at(&document.original, path))
     }
 
-    /// Whether an object was refused.
+    /// Whether an object was denied.
     pub fn is_refused(&self) -> bool {
         self.rows().any(|row| row.verdict.is_refusal())
     }
@@ -171,13 +171,13 @@ impl Manifest<'_> {
 }
 
 impl Verdict {
-    /// Whether the object may not be created as it is.
+    /// Whether the object was denied.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Verdict::Refused(_))
     }
 }
 
-/// A refusal with its causes: whoever injects a manifest is both the user and the one who would read the log.
+/// A denial with its causes: for manual injection, the user is also the reader of the log.
 pub fn explained(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Render { name, source } => {
@@ -218,7 +218,7 @@ impl Document<'_> {
             for found in templates {
                 let (mut row, changed) = process_template(&mut work, &identity, found, options);
                 row.place = (templates.len() > 1).then(|| advice::place_in_object(found));
-                // What is said of the object is said once.
+                // Warnings about the object are reported once.
                 row.warnings.splice(0..0, warnings.drain(..));
                 rows.push(row);
                 injected |= changed;
@@ -235,7 +235,7 @@ impl Document<'_> {
         };
     }
 
-    /// The patches of the objects that changed.
+    /// The patches of the changed objects.
     fn patches(&self) -> Vec<Value> {
         let Some(injected) = &self.injected else { return Vec::new() };
         let changed = |identity: Identity| {
@@ -259,10 +259,10 @@ fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
     Value::Object(entry)
 }
 
-/// What the user should know of how an object was read.
+/// Warnings about corrections made while decoding an object.
 fn corrected(corrections: &Corrections) -> Vec<Warning> {
-    let Corrections { unquoted, respelt, .. } = corrections;
-    // It has quotes of its own, around what would read as a path.
+    let Corrections { unquoted, respelled, .. } = corrections;
+    // It has quotes of its own, around text that would look like a path.
     let path = |path: &str| {
         let shown = shown_within(path, 96);
         shown.strip_prefix('"').and_then(|shown| shown.strip_suffix('"')).unwrap_or(path).to_owned()
@@ -273,7 +273,7 @@ fn corrected(corrections: &Corrections) -> Vec<Warning> {
         1 => warnings.push(Warning::new(
             "UNQUOTED_VALUE",
             format!(
-                "{} needs quotes: it is read as the string {}, but kubectl refuses it",
+                "{} needs quotes: it is read as the string {}, but kubectl rejects it",
                 path(&unquoted.path),
                 shown_within(&unquoted.became, 24)
             ),
@@ -281,25 +281,29 @@ fn corrected(corrections: &Corrections) -> Vec<Warning> {
         count => warnings.push(Warning::new(
             "UNQUOTED_VALUE",
             format!(
-                "{count} values need quotes, the first is {}: they are read as strings, but kubectl refuses them",
+                "{count} values need quotes, the first is {}: they are read as strings, but kubectl rejects them",
                 path(&unquoted.path)
             ),
         )),
     }
-    if respelt.count > 0 {
-        let others = match respelt.count {
+    if respelled.count > 0 {
+        let others = match respelled.count {
             1 => String::new(),
             count => format!(" (and {} more keys)", count - 1),
         };
         warnings.push(Warning::new(
             "KEY_CASE",
-            format!("{} is read as {}{others}, but kubectl refuses it", path(&respelt.path), respelt.became),
+            format!(
+                "{} is read as {}{others}, but kubectl rejects it",
+                path(&respelled.path),
+                respelled.became
+            ),
         ));
     }
     warnings
 }
 
-/// How a manifest is searched.
+/// The search options for a manifest.
 fn search(options: &Options<'_>) -> manifest::Options {
     manifest::Options {
         template_paths: options.template_paths.clone(),
@@ -324,8 +328,8 @@ fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
     found
 }
 
-/// What looks like a pod template and was not taken for one: the JSON pointers of the object and of the place in it, in
-/// the order of the document.
+/// Likely pod templates that were not injected: the JSON pointers of the object and of the place in it, in document
+/// order.
 fn likely_templates(document: &Value, found: &[Found], rules: Rules) -> Vec<(String, String)> {
     if rules == Rules::TemplatesOnly {
         return Vec::new();
@@ -336,7 +340,7 @@ fn likely_templates(document: &Value, found: &[Found], rules: Rules) -> Vec<(Str
     likely
 }
 
-/// The kinds in Istio's `injectScheme`, which knows them in any version; it copies all others.
+/// The kinds in Istio's `injectScheme`, which match in any version; all other kinds are copied.
 fn istio_injects(kind: &str) -> bool {
     matches!(
         kind,
@@ -359,7 +363,7 @@ fn items_of_list(value: &Value) -> Option<&Vec<Value>> {
     value.get("items").and_then(Value::as_array).filter(|_| is_list)
 }
 
-/// Injects one pod template in its document; says whether that changed it.
+/// Injects one pod template in its document; returns whether that changed it.
 fn process_template(
     document: &mut Value,
     identity: &Identity,
@@ -379,7 +383,7 @@ fn process_template(
         Err(refusal) => (Verdict::Refused(refusal), Vec::new(), false),
         Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, false),
         Ok(Outcome::Injected(injection)) => match Undecodable::as_written(&request.pod) {
-            // An API server has decoded the pods that come to the webhook; a manifest may say anything.
+            // An API server has decoded the pods that come to the webhook; a manifest may contain anything.
             Some(undecodable) => {
                 (Verdict::Refused(Refusal::Undecodable(Box::new(undecodable))), Vec::new(), false)
             }
@@ -394,7 +398,7 @@ fn process_template(
     (Row { object, place: None, verdict, warnings }, changed)
 }
 
-/// Why a template is left alone before anything is decided; Istio takes them all.
+/// Why a template is left alone before any decision; Istio accepts them all.
 fn left_alone(found: &Found, rules: Rules) -> Option<LeftAlone> {
     match (rules, found.standing) {
         (Rules::TemplatesOnly, _) | (_, Standing::Whole) => None,
@@ -404,7 +408,7 @@ fn left_alone(found: &Found, rules: Rules) -> Option<LeftAlone> {
     }
 }
 
-/// Puts the injected pod into the document; says whether that changed it.
+/// Writes the injected pod back into the document; returns whether that changed it.
 fn put_back(document: &mut Value, found: &Found, mut pod: Value, rules: Rules) -> bool {
     let mut changed = false;
     if rules == Rules::TemplatesOnly {
@@ -422,7 +426,7 @@ fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> Po
         round_trip::pod(&mut pod);
     }
     let mut workload = found.owner.clone();
-    // Istio's `IntoObject` leaves the pod, the workload and the question for the namespace as the manifest has them.
+    // Istio's `IntoObject` leaves the pod, the workload and its namespace as they are in the manifest.
     let namespace = if rules == Rules::Configured { namespace } else { "" };
     if let Some(workload) = workload.as_mut().filter(|workload| workload.namespace.is_empty()) {
         workload.namespace = namespace.to_owned();
@@ -434,7 +438,7 @@ fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     match options.rules {
         Rules::Configured => {
             let facts = Facts::of(options.mesh, namespace);
-            // The labels of a namespace that nobody knows cannot be asked; what the pod itself asks for can.
+            // The labels of an unknown namespace cannot be evaluated, but the pod's own labels can.
             let selection = match facts.namespace {
                 Some(_) => Selection::ByLabels,
                 None => Selection::ByPodAlone,
@@ -445,7 +449,7 @@ fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     }
 }
 
-/// Writes a changed document in the language it came in.
+/// Writes a changed document in its original format.
 fn written(value: &Value, format: document::Format) -> String {
     match format {
         document::Format::Yaml => yaml::to_string(value),

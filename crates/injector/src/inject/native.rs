@@ -1,17 +1,17 @@
-//! Whether the proxy may run as a native sidecar: an init container that restarts always.
+//! Decides whether the proxy may run as a native sidecar: an init container with `restartPolicy: Always`.
 //!
-//! Kubernetes made native sidecars stable in 1.33, so a cluster is trusted with them when every node that may run the
-//! pod has a kubelet of at least that version (Istio's `DetectNativeSidecar`).
+//! Native sidecars are stable since Kubernetes 1.33, so they are used if every node on which the pod may run has a
+//! kubelet of at least that version (Istio's `DetectNativeSidecar`).
 
 use crate::config::{NativeSidecars, Nodes};
 
-/// The first minor version of Kubernetes whose native sidecars are stable.
+/// The first minor version of Kubernetes with stable native sidecars.
 const MINIMUM_MINOR: u64 = 33;
 
-/// Whether pods run native sidecars unless they say otherwise (Istio's `DetectNativeSidecar`).
+/// Whether pods get native sidecars unless they choose otherwise (Istio's `DetectNativeSidecar`).
 ///
-/// `nodes` is `None` when nodes cannot be known, which is not the same as a cluster without nodes: an empty list has no
-/// node that forbids them. `assigned` is the pod's `spec.nodeName`; a known assigned node decides alone.
+/// `nodes` is `None` if nodes cannot be known, which differs from a cluster without nodes: an empty list has no node
+/// that rules native sidecars out. `assigned` is the pod's `spec.nodeName`; if that node is known, only it counts.
 pub fn detected(mode: NativeSidecars, nodes: Option<&Nodes>, assigned: Option<&str>) -> bool {
     match mode {
         NativeSidecars::Disabled => false,
@@ -27,7 +27,7 @@ pub fn detected(mode: NativeSidecars, nodes: Option<&Nodes>, assigned: Option<&s
     }
 }
 
-/// The answer for one pod: its annotation wins, but only where it is exactly `true` or `false` (Istio's `RunTemplate`).
+/// The choice for one pod: its annotation wins, but only if it is exactly `true` or `false` (Istio's `RunTemplate`).
 pub fn for_pod(detected: bool, annotation: Option<&str>) -> bool {
     match annotation {
         Some("true") => true,
@@ -36,7 +36,7 @@ pub fn for_pod(detected: bool, annotation: Option<&str>) -> bool {
     }
 }
 
-/// Whether a kubelet of this minor version has stable native sidecars; a version that cannot be read has not.
+/// Whether a kubelet of this minor version has stable native sidecars; an unreadable version does not.
 ///
 /// Only the minor version counts, as in Istio.
 fn is_stable(minor: Option<u64>) -> bool {
@@ -78,7 +78,7 @@ mod tests {
         assert!(!detected(NativeSidecars::Auto, Some(&nodes), Some("node-1")));
         assert!(
             !detected(NativeSidecars::Auto, Some(&nodes), Some("unknown")),
-            "an unknown node says nothing"
+            "an unknown node does not count"
         );
         assert!(!detected(NativeSidecars::Auto, Some(&nodes), Some("")));
     }

@@ -1,7 +1,7 @@
-//! What OpenShift's namespaces and security context constraints say about user and group IDs.
+//! User and group IDs from OpenShift's namespaces and security context constraints.
 //!
-//! OpenShift gives every namespace its own block of IDs in annotations; the proxy takes the last ID of the block, which
-//! no application gets by default.
+//! OpenShift assigns every namespace its own block of IDs in annotations; the proxy uses the last ID of the block,
+//! which no application gets by default.
 
 use serde_json::{Map, Value};
 
@@ -24,8 +24,8 @@ impl Default for ProxyIds {
 
 /// The proxy's IDs for a namespace with these annotations (Istio's `GetProxyIDs`).
 ///
-/// The user ID is the last of the UID range, the group ID the last of the first block of supplemental groups, for which
-/// the UID range stands in where there are none. What is absent or cannot be read leaves 1337.
+/// The user ID is the last of the UID range, the group ID the last of the first block of supplemental groups, which
+/// defaults to the UID range. If a value is absent or cannot be parsed, the ID is 1337.
 pub fn proxy_ids(namespace_annotations: Option<&Map<String, Value>>) -> ProxyIds {
     let mut ids = ProxyIds::default();
     let Some(annotations) = namespace_annotations else { return ids };
@@ -40,11 +40,11 @@ pub fn proxy_ids(namespace_annotations: Option<&Map<String, Value>>) -> ProxyIds
     ids
 }
 
-/// Drops `runAsUser` and `runAsGroup` of the user's own proxy container when its user is the application's.
+/// Removes `runAsUser` and `runAsGroup` from the user's own proxy container if its user is the application's.
 ///
-/// OpenShift writes the same `runAsUser` on every container of a pod; kept as an override it would let the
-/// application's traffic pass around the proxy (Istio's `isSidecarUserMatchingAppUser`). Gives whether something was
-/// dropped.
+/// OpenShift writes the same `runAsUser` on every container of a pod; kept as an override, it would let the
+/// application's traffic bypass the proxy (Istio's `isSidecarUserMatchingAppUser`). Returns whether something was
+/// removed.
 pub fn drop_application_user(pod: &mut Value) -> bool {
     if !proxy_runs_as_application(pod) {
         return false;
@@ -68,8 +68,8 @@ struct Block {
 }
 
 impl Block {
-    /// Reads `start/size` or `start-end` as OpenShift's `ParseBlock` does with Go's `Sscanf`: blanks before a number
-    /// and anything after the second one do not matter, and the end wraps around.
+    /// Parses `start/size` or `start-end` like OpenShift's `ParseBlock` with Go's `Sscanf`: blanks before a number and
+    /// anything after the second one are ignored, and the end wraps around.
     fn parse(text: &str) -> Option<Block> {
         let separator = if text.contains('/') { '/' } else { '-' };
         let (start, rest) = scan_number(text)?;
@@ -79,13 +79,13 @@ impl Block {
     }
 }
 
-/// The first block of a comma-separated list in which every block can be read.
+/// The first block of a comma-separated list in which every block is valid.
 fn first_block(text: &str) -> Option<Block> {
     let blocks: Vec<Block> = text.split(',').map(Block::parse).collect::<Option<_>>()?;
     blocks.first().copied()
 }
 
-/// A number as Go's `Sscanf("%d")` reads it for a `uint32`, and what follows it.
+/// A number as Go's `Sscanf("%d")` parses it for a `uint32`, and the rest of the text.
 fn scan_number(text: &str) -> Option<(u32, &str)> {
     let text = text.trim_start_matches(|c: char| c.is_whitespace() && c != '\n' && c != '\r');
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -131,7 +131,11 @@ mod tests {
         let range = annotations(&[(RANGE, "1000/5")]);
         assert_eq!(proxy_ids(Some(&range)), ProxyIds { user: 1004, group: 1004 });
         let empty = annotations(&[(RANGE, "1000/5"), (GROUPS, "")]);
-        assert_eq!(proxy_ids(Some(&empty)), ProxyIds { user: 1004, group: 1337 }, "an empty one is there");
+        assert_eq!(
+            proxy_ids(Some(&empty)),
+            ProxyIds { user: 1004, group: 1337 },
+            "an empty value counts as present"
+        );
     }
 
     #[test]
@@ -145,7 +149,7 @@ mod tests {
         assert_eq!(proxy_ids(None), ProxyIds::default());
     }
 
-    /// `hack/oracle/annotations` asked Go's `fmt.Sscanf`.
+    /// Compared with Go's `fmt.Sscanf` by `hack/oracle/annotations`.
     #[test]
     fn scans_as_go_does() {
         let fixture = include_str!("../../tests/fixtures/annotations.json");

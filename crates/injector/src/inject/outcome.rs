@@ -1,4 +1,4 @@
-//! What comes of a request: a patch, a skip with its reason, or a refusal written for the person who runs kubectl.
+//! The outcome of a request: a patch, a skip with its reason, or a denial written for the user of kubectl.
 
 use serde_json::Value;
 
@@ -12,49 +12,49 @@ use crate::pod;
 use gotemplate as template;
 use strategic_merge::{merge, patch};
 
-/// The answer to a pod that is allowed.
+/// The outcome for a pod that is allowed.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The pod gets a proxy.
     Injected(Box<Injection>),
-    /// The pod stays as it is.
+    /// The pod is unchanged.
     Skipped(Skip),
 }
 
 /// A pod that gets a proxy.
 #[derive(Clone, Debug)]
 pub struct Injection {
-    /// How many operations the patch has.
+    /// The number of operations in the patch.
     pub operations: usize,
-    /// The patch as it is sent: RFC 6902, against the pod as it was received; checked to give `pod`.
+    /// The patch as sent: RFC 6902, against the pod as received; verified to result in `pod`.
     pub patch_json: String,
-    /// The pod after the patch, but for `metadata.managedFields`, which no patch touches: see [`Injection::whole_pod`].
+    /// The pod after the patch, without `metadata.managedFields`, which no patch changes: see [`Injection::whole_pod`].
     pub pod: Value,
     /// The templates that were rendered, in order.
     pub templates: Vec<String>,
-    /// Why it is injected.
+    /// The reason for the injection.
     pub decision: Decision,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// A pod that stays as it is.
+/// A pod that is left unchanged.
 #[derive(Clone, Debug)]
 pub struct Skip {
-    /// Why it is not injected.
+    /// The reason for the skip.
     pub decision: Decision,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
 impl Injection {
-    /// The patch as the crate `json-patch` has it, read from what is sent.
+    /// The patch as the crate `json-patch` represents it, parsed from the text that is sent.
     pub fn patch(&self) -> json_patch::Patch {
-        // What was written as operations is read as operations.
+        // Serialized operations can always be parsed.
         serde_json::from_str(&self.patch_json).unwrap_or_default()
     }
 
-    /// The pod after the patch, all of it: with the `metadata.managedFields` of the pod as it was received.
+    /// The complete pod after the patch: with the `metadata.managedFields` of the received pod.
     pub fn whole_pod(self, received: &Value) -> Value {
         let mut pod = self.pod;
         if let Some(managed) = received.pointer("/metadata/managedFields") {
@@ -65,7 +65,7 @@ impl Injection {
 }
 
 impl Outcome {
-    /// Why.
+    /// The decision.
     pub fn decision(&self) -> &Decision {
         match self {
             Outcome::Injected(injection) => &injection.decision,
@@ -73,7 +73,7 @@ impl Outcome {
         }
     }
 
-    /// What the user should know.
+    /// Warnings for the user.
     pub fn warnings(&self) -> &[Warning] {
         match self {
             Outcome::Injected(injection) => &injection.warnings,
@@ -82,101 +82,97 @@ impl Outcome {
     }
 }
 
-/// Why a pod is not allowed. The text is for the person who created the pod; [`Refusal::diagnosis`] is for the log.
+/// Why a pod is denied. The text is for the user who created the pod; [`Refusal::diagnosis`] is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Annotations with values that are not accepted: all of them.
+    /// All annotations with invalid values.
     #[error("{}", offences(.0))]
     Annotations(Vec<Offence>),
-    /// A template that does not exist was asked for.
-    #[error("annotation {annotation} asks for template {name}, which does not exist; there are {known}",
+    /// A requested template does not exist.
+    #[error("annotation {annotation} requests template {name}, which does not exist; known templates: {known}",
         annotation = crate::names::ANNOTATION_TEMPLATES, name = super::warning::shown(name))]
     UnknownTemplate {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The templates there are, sorted.
+        /// The existing templates, sorted.
         known: String,
     },
-    /// More templates than one pod may have.
-    #[error("{found} templates are asked for, at most {limit} are accepted")]
+    /// More templates than allowed for one pod.
+    #[error("{found} templates are requested; the limit is {limit}")]
     TooManyTemplates {
-        /// How many.
+        /// The number requested.
         found: usize,
-        /// How many are accepted.
+        /// The limit.
         limit: usize,
     },
-    /// An annotation of an earlier injection that cannot be read.
+    /// An annotation of an earlier injection that cannot be parsed.
     #[error(transparent)]
     Malformed(super::reinject::Malformed),
-    /// What the pod asks for cannot be done to the merged pod.
+    /// A request of the pod that cannot be applied to the merged pod.
     #[error(transparent)]
     Post(super::post::Error),
-    /// The pod asks for privileges of its proxy that the configuration refuses: all of them.
+    /// All privileges that the pod requests for its proxy and that the configuration forbids.
     #[error("{}", privileges(.0))]
     Privileged(Vec<super::Privilege>),
-    /// The effective ProxyConfig cannot be read.
+    /// The effective ProxyConfig cannot be parsed.
     #[error("annotation proxy.istio.io/config: {0}")]
     ProxyConfig(String),
     /// A template failed for this pod.
-    #[error(
-        "template {name:?} cannot be rendered for this pod; whoever runs the injector finds why in its log"
-    )]
+    #[error("template {name:?} cannot be rendered for this pod; see the injector's log for the cause")]
     Render {
         /// The template.
         name: String,
-        /// What failed, with the place in the template.
+        /// The cause, with the place in the template.
         #[source]
         source: Box<template::RenderError>,
     },
-    /// A template's output is no usable overlay for this pod.
-    #[error(
-        "template {name:?} gives no usable overlay for this pod; whoever runs the injector finds why in its log"
-    )]
+    /// The output of a template is not a usable overlay for this pod.
+    #[error("template {name:?} gives no usable overlay for this pod; see the injector's log for the cause")]
     Overlay {
         /// The template.
         name: String,
-        /// The line of its output where that is, and under it a caret; what comes from the pod is left out.
+        /// The relevant line of its output, with a caret below; text from the pod is omitted.
         snippet: String,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: crate::overlay::OverlayError,
     },
-    /// A string of the pod would steer the merge.
+    /// A string from the pod would direct the merge.
     #[error(
-        "template {name:?}: a string of the pod would become a merge directive such as \"$patch\", which only templates may write"
+        "template {name:?}: a string from the pod would become a merge directive such as \"$patch\", which only templates may write"
     )]
     Directive {
         /// The template.
         name: String,
     },
-    /// A template looked at what stands for the names of several pods (`patch_cache`); nobody is told.
-    #[error("template {name:?} depends on a name that the pods it is rendered for do not share")]
+    /// A template depends on text that stands for the names of several pods (`patch_cache`); never shown to users.
+    #[error("template {name:?} depends on a name that differs between the pods it is rendered for")]
     StandIn {
         /// The template.
         name: String,
     },
-    /// Template and pod do not merge.
+    /// Template and pod cannot be merged.
     #[error("{what} cannot be merged into this pod: {source}")]
     Merge {
-        /// What was merged.
+        /// What was being merged.
         what: String,
-        /// Where and why.
+        /// The place and the cause.
         #[source]
         source: merge::Error,
     },
     /// No API server could decode the pod.
     #[error("{0}")]
     Undecodable(Box<Undecodable>),
-    /// The patch is larger than an API server would take.
-    #[error("the patch would have more than {limit} bytes, the most that is accepted")]
+    /// The patch is larger than an API server would accept.
+    #[error("the patch would exceed the limit of {limit} bytes")]
     PatchTooLarge {
-        /// The largest size accepted.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// The pod is nested too deep or is not an object.
+    /// The pod is nested too deeply or is not an object.
     #[error("the object is not a pod: {0}")]
     NotAPod(&'static str),
-    /// The patch does not give the pod that was computed: a defect of the injector.
+    /// The patch does not result in the computed pod: a bug in the injector.
     #[error("internal error: the pod was not changed because its patch failed verification")]
     Unverified(#[source] patch::Error),
 }
@@ -208,7 +204,8 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status the API server passes on: 400 for what the user wrote, 403 for what a policy forbids, 422 for what cannot be rendered, 500 for us.
+    /// The HTTP status that the API server passes on: 400 for user input, 403 for policies, 422 for failed rendering,
+    /// 500 for our own errors.
     pub fn code(&self) -> u16 {
         match self {
             Refusal::Annotations(_)
@@ -232,19 +229,19 @@ impl Refusal {
         }
     }
 
-    /// What failed and where in the configuration, with a snippet, for the log of the person who runs the injector; `None`
-    /// when the text for the user says it all. Nothing of the pod but field names is in it.
+    /// The cause and its place in the configuration, with a snippet, for the injector's log; `None` if the text for the
+    /// user is complete. Contains nothing of the pod but field names.
     pub fn diagnosis(&self) -> Option<String> {
         match self {
             Refusal::Render { source, .. } => Some(source.to_string()),
             Refusal::Overlay { name, snippet, source } => Some(format!("template {name}: {source}{snippet}")),
             Refusal::Merge { what, source } => Some(format!("{what}: {source}")),
             Refusal::Undecodable(undecodable) => undecodable.diagnosis(),
-            // Under metadata the path holds the user's own keys.
+            // Below metadata, the path contains the user's own keys.
             Refusal::Unverified(patch::Error::Differs { path }) if path.starts_with("/spec") => {
-                Some(format!("the patched pod differs from the wanted one at {path}"))
+                Some(format!("the patched pod differs from the expected one at {path}"))
             }
-            Refusal::Unverified(_) => Some("the patch does not give the wanted pod".to_owned()),
+            Refusal::Unverified(_) => Some("the patch does not result in the expected pod".to_owned()),
             _ => None,
         }
     }
@@ -253,7 +250,7 @@ impl Refusal {
 fn privileges(asked: &[super::Privilege]) -> String {
     let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
     format!(
-        "the pod asks for more than the configuration gives its proxy, which \
+        "the pod requests more privileges for its proxy than the configuration grants, which \
          sidecarInjectorWebhook.privilegedProxies: refuse forbids: {}",
         asked.join("; ")
     )

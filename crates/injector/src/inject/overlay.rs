@@ -1,10 +1,14 @@
-//! Laying what templates rendered over a pod. What is found in the overlays is moved into the pod: nobody needs it afterwards.
+//! Merges the overlays of the templates into a pod. The content of the overlays is moved into the pod, since nothing
+//! needs it afterwards.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{made::Made, outcome::Refusal, reinject::Earlier, unions, warning::Warning, warning::shown};
+use super::{
+    outcome::Refusal, reinject::PreviousInjection, template_containers::TemplateContainers, unions,
+    warning::Warning, warning::shown,
+};
 use crate::{
     gotypes::{OBJECT_META, POD_SPEC},
     names, pod,
@@ -13,13 +17,13 @@ use crate::{
 use gotemplate::gotypes::Kind;
 use strategic_merge::merge::{self, Directives};
 
-/// How far a pod's own choices count against those of templates, which is not as far in Istio.
+/// Input for letting a pod's own choices win over the templates', which they do to a lesser degree in Istio.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Own<'a> {
-    /// The pod before templates are laid over it.
+    /// The pod before the merge.
     pub(super) pod: &'a Value,
     /// What an earlier injection left in it.
-    pub(super) earlier: &'a Earlier,
+    pub(super) earlier: &'a PreviousInjection,
     /// The behaviors of Istio that are kept.
     pub(super) quirks: Quirks,
 }
@@ -30,28 +34,29 @@ impl Own<'_> {
     }
 }
 
-/// What comes of laying overlays over a pod.
+/// The result of merging overlays into a pod.
 #[derive(Debug)]
-pub(super) struct Laid {
-    /// What the templates alone make: the overlays laid over an empty pod.
-    pub(super) made: Made,
-    /// The pod with the overlays laid over it.
+pub(super) struct Applied {
+    /// What the templates alone create: the overlays merged into an empty pod.
+    pub(super) made: TemplateContainers,
+    /// The merged pod.
     pub(super) pod: Value,
-    /// The user's own volumes that took the place of a template's, as they were.
+    /// The user's own volumes that replaced a template's, in their original form.
     pub(super) volumes: Vec<Value>,
 }
 
-/// Lays overlays over a pod.
+/// Merges overlays into a pod.
 ///
-/// With native sidecars the template has the proxy among the init containers, but a user's customisation of it may stand
-/// in `containers`: it moves first, so that the two meet. So does what an earlier injection put elsewhere.
-pub(super) fn lay_over(
+/// With native sidecars, the template has the proxy among the init containers, but a user's customization of it may be
+/// in `containers`: it is moved first, so that the two are merged. The same applies to containers that an earlier
+/// injection placed elsewhere.
+pub(super) fn apply_overlays(
     mut pod: Value,
     mut overlays: Vec<(&str, Value)>,
     native: bool,
     own: Option<Own<'_>>,
     warnings: &mut Vec<Warning>,
-) -> Result<Laid, Refusal> {
+) -> Result<Applied, Refusal> {
     let mut volumes = Vec::new();
     if let Some(own) = own {
         if !own.keeps(Quirk::TreatMovedProxyAsUsers) {
@@ -73,15 +78,15 @@ pub(super) fn lay_over(
             keep_volumes(overlay, own, &mut volumes, warnings);
         }
     }
-    // Over an empty pod one overlay comes out as it is.
+    // Merging into an empty pod leaves a single overlay unchanged.
     let mut alone = match overlays.as_slice() {
-        [(_, overlay)] => Made::of_overlay(overlay).ok_or(json!({})),
+        [(_, overlay)] => TemplateContainers::of_overlay(overlay).ok_or(json!({})),
         _ => Err(json!({})),
     };
     for (name, overlay) in overlays {
         let refused = |source| Refusal::Merge { what: format!("template {name:?}"), source };
         if let Err(template_pod) = &mut alone {
-            *template_pod = merge::pod(template_pod.take(), &overlay, Directives::Honour).map_err(refused)?;
+            *template_pod = merge::pod(template_pod.take(), &overlay, Directives::Honor).map_err(refused)?;
         }
         let makes_native = || match &alone {
             Ok(made) => made.init_containers.iter().any(|name| name == names::CONTAINER_PROXY),
@@ -94,18 +99,22 @@ pub(super) fn lay_over(
             // What is left of the user's here is laid over it once more; the rest is of an earlier template.
             unions::give_way(&mut pod, &overlay);
         }
-        pod = merge::pod_taking(pod, overlay, Directives::Honour).map_err(refused)?;
+        pod = merge::merge_owned(pod, overlay, Directives::Honor).map_err(refused)?;
     }
-    Ok(Laid { made: alone.unwrap_or_else(|template_pod| Made::of(&template_pod)), pod, volumes })
+    Ok(Applied {
+        made: alone.unwrap_or_else(|template_pod| TemplateContainers::of(&template_pod)),
+        pod,
+        volumes,
+    })
 }
 
-/// Whether an overlay has a container of that name in that list.
+/// Whether an overlay has a container with that name in that list.
 pub(super) fn makes(overlays: &[(&str, Value)], list: &str, name: &str) -> bool {
     overlays.iter().any(|(_, overlay)| pod::find(pod::spec_list(overlay, list), name).is_some())
 }
 
-/// Takes out what a template has left empty: an object, map or list of the pod without anything in it says nothing, as
-/// when a loop runs over nothing. In Istio it takes the user's own away, up to all of `spec` and `metadata`.
+/// Removes what a template has left empty: an object, map or list of the pod with nothing in it has no meaning, for
+/// example after a loop over nothing. In Istio, it deletes the user's own value, up to all of `spec` and `metadata`.
 fn keep_what_is_left_empty(overlay: &mut Value) {
     for (key, ty) in [("spec", &POD_SPEC), ("metadata", &OBJECT_META)] {
         let is_empty = |value: &Value| value.is_null() || value.as_str().is_some_and(str::is_empty);
@@ -126,8 +135,8 @@ fn is_composite(kind: &Kind) -> bool {
     matches!(kind, Kind::List(_) | Kind::Map(_)) || kind.message().is_some()
 }
 
-/// Leaves one variable of a name in each container: the last one, which is the one a kubelet takes, in the place of the
-/// first.
+/// Keeps one variable of each name in a container: the last one, which is the one a kubelet uses, in the position of
+/// the first.
 fn keep_last_variables(overlay: &mut Value) {
     for list in ["containers", "initContainers"] {
         let Some(containers) = overlay.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut)
@@ -172,8 +181,8 @@ fn keep_last(env: &mut Vec<Value>) {
     }
 }
 
-/// Has the volumes of an overlay give way to the user's own of the same names. A volume that an earlier injection made is
-/// not the user's, unless one was recorded.
+/// Removes volumes of an overlay for which the user has a volume of the same name. A volume that an earlier injection
+/// created is not the user's, unless one was recorded.
 fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnings: &mut Vec<Warning>) {
     let Some(Value::Array(volumes)) = overlay.pointer_mut("/spec/volumes") else { return };
     let theirs = pod::spec_list(own.pod, "volumes");
@@ -193,17 +202,15 @@ fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnin
         let Some((given, taken)) = unions::volume_gives_way(volume, own) else { continue };
         if !kept.contains(own) {
             kept.push(own.clone());
-            let message = format!(
-                "volume {}: the pod's own {taken} takes the place of the template's {given}",
-                shown(&name)
-            );
+            let message =
+                format!("volume {}: the pod's own {taken} replaces the template's {given}", shown(&name));
             warnings.push(Warning::new("OWN_VOLUME", message));
         }
     }
 }
 
-/// Gives every overlay the proxy in the list where the first of them has it. A template that tunes the proxy need not know
-/// whether it is a native sidecar; in Istio the pod gets a second container of that name.
+/// Moves the proxy of every overlay to the list in which the first of them has it. A template that tunes the proxy need
+/// not know whether it is a native sidecar; in Istio, the pod gets a second container of that name.
 pub(super) fn keep_one_proxy(overlays: &mut [(&str, Value)]) {
     const LISTS: [&str; 2] = ["containers", "initContainers"];
     let has = |overlay: &Value, list: &str| {
@@ -222,7 +229,8 @@ pub(super) fn keep_one_proxy(overlays: &mut [(&str, Value)]) {
             };
             let mut proxy = list.remove(index);
             if let Some(proxy) = proxy.as_object_mut() {
-                // What makes an init container a sidecar; an ordinary container may not have it, a sidecar has it already.
+                // This field turns an init container into a sidecar; an ordinary container may not have it, and a
+                // sidecar already has it.
                 proxy.remove("restartPolicy");
             }
             pod::spec_list_mut(overlay, home).push(proxy);
@@ -240,7 +248,8 @@ fn make_native(pod: &mut Value) {
     }
 }
 
-/// Moves a user's customisation of the proxy to `containers`, where the templates have it; what would make it a sidecar goes.
+/// Moves a user's customization of the proxy to `containers`, where the templates have it, and removes the field that
+/// would make it a sidecar.
 fn make_ordinary(pod: &mut Value) {
     let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;
     if pod::containers(pod).iter().any(is_proxy) {

@@ -1,13 +1,13 @@
-//! Overrides: a container the user wrote under a name that a template also defines wins over the template
-//! (Istio's `reapplyOverwrittenContainers`), and is remembered in an annotation for re-injection.
+//! Overrides: a user's container with a name that a template also defines wins over the template (Istio's
+//! `reapplyOverwrittenContainers`), and is recorded in an annotation for re-injection.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    made::Made,
-    reinject::{Earlier, Overrides},
+    reinject::{Overrides, PreviousInjection},
+    template_containers::TemplateContainers,
     unions,
     warning::{Warning, shown},
     zeros,
@@ -21,16 +21,16 @@ use strategic_merge::merge::{self, Directives};
 const CONTAINERS: &str = "containers";
 const INIT_CONTAINERS: &str = "initContainers";
 
-/// What the overrides are computed from.
+/// The input for computing the overrides.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// The pod as it was received.
+    /// The pod as received.
     pub received: &'a Value,
-    /// What the templates make.
-    pub made: &'a Made,
+    /// What the templates create.
+    pub made: &'a TemplateContainers,
     /// What an earlier injection left.
-    pub earlier: &'a Earlier,
-    /// The user's own volumes that took the place of a template's.
+    pub earlier: &'a PreviousInjection,
+    /// The user's own volumes that replaced a template's.
     pub volumes: &'a [Value],
     /// The interception mode of the effective ProxyConfig.
     pub interception_mode: &'a str,
@@ -44,10 +44,10 @@ impl Input<'_> {
     }
 }
 
-/// Lays the user's own containers over the merged pod.
+/// Merges the user's own containers over the merged pod.
 ///
 /// # Errors
-/// When a container of the user cannot be merged.
+/// If a container of the user cannot be merged.
 pub fn reapply(
     mut merged: Value,
     input: Input<'_>,
@@ -60,7 +60,7 @@ pub fn reapply(
         for name in names {
             let Some(mut container) = user_container(input, field, name).cloned() else { continue };
             zeros::drop_from_container(&mut container);
-            // `image` is required by the API, so "auto" is how a user says "yours".
+            // The API requires `image`, so users write "auto" for the injector's image.
             if let Some(container) = container.as_object_mut()
                 && container.get("image").and_then(Value::as_str) == Some(names::IMAGE_AUTO)
             {
@@ -75,7 +75,7 @@ pub fn reapply(
             if !input.keeps(Quirk::MergeExclusiveFields) {
                 unions::give_way(&mut merged, &overlay);
             }
-            merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
+            merged = merge::merge_owned(merged, overlay, Directives::Literal)?;
             if !input.keeps(Quirk::DuplicateVariables) {
                 keep_last_variables(&mut merged, field, name);
             }
@@ -86,14 +86,14 @@ pub fn reapply(
     Ok(merged)
 }
 
-/// A pod with one container, which is moved there: it may be large.
+/// A pod with one container, which is moved: it may be large.
 fn in_spec(list: &str, container: Value) -> Value {
     let within = |key: &str, value: Value| Value::Object(Map::from_iter([(key.to_owned(), value)]));
     within("spec", within(list, Value::Array(vec![container])))
 }
 
-/// Leaves one variable of a name in the user's container: the last one, which is the one a kubelet takes, in the place of
-/// the first. A merge knows the first one only.
+/// Keeps one variable of each name in the user's container: the last one, which is the one a kubelet uses, in the
+/// position of the first. A merge only finds the first one.
 fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
     let containers = pod::spec_list_mut(pod, list).iter_mut();
     let Some(env) = containers
@@ -117,8 +117,8 @@ fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
     *env = kept;
 }
 
-/// Notes what was found of the user's for when the pod is injected again. Istio does so once and for all, so that what
-/// somebody else wrote under the annotation's key counts next time.
+/// Records the user's parts for a later injection. Istio does so only once, so that a forged annotation takes effect
+/// next time.
 fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
     let is_new = if input.keeps(Quirk::TrustOverrides) {
         // Istio asks whether there is a status, not whether it can be read.
@@ -135,7 +135,8 @@ fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
     }
 }
 
-/// A native sidecar restarts always, whatever the user wrote for an ordinary container; an ordinary container is no sidecar.
+/// Adjusts the restart policy: a native sidecar always restarts, whatever the user wrote for an ordinary container; an
+/// ordinary container is not a sidecar.
 fn fit_restart_policy(
     container: &mut Value,
     merged: &Value,
@@ -150,9 +151,9 @@ fn fit_restart_policy(
             .is_some_and(|proxy| proxy.get(RESTART_POLICY).and_then(Value::as_str) == Some(ALWAYS));
     if is_sidecar && own != ALWAYS {
         let result = if input.keeps(Quirk::KeepRestartPolicyOfProxy) {
-            "makes it an ordinary init container, which an API server refuses with a hook"
+            "makes it an ordinary init container, which an API server rejects with a hook"
         } else {
-            "is not used: a native sidecar's is Always"
+            "is ignored: a native sidecar uses Always"
         };
         let message = format!("container {}: restartPolicy {} {result}", names::CONTAINER_PROXY, shown(&own));
         warnings.push(Warning::new("PROXY_RESTART_POLICY", message));
@@ -168,10 +169,10 @@ fn fit_restart_policy(
 
 const ALWAYS: &str = "Always";
 
-/// The user's container of that name, unless an earlier injection made it. If it did so over one of the user's, that one
-/// was recorded; Istio does not look there, so that injecting again loses the user's image, IDs and arguments.
+/// The user's container with that name, unless an earlier injection created it. If it replaced one of the user's, that
+/// one was recorded; Istio does not look there, so injecting again loses the user's image, IDs and arguments.
 fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
-    let Earlier { status, overrides } = input.earlier;
+    let PreviousInjection { status, overrides } = input.earlier;
     let (names, recorded) = match field {
         CONTAINERS => (status.as_ref().map(|status| &status.containers), &overrides.containers),
         _ => (status.as_ref().map(|status| &status.init_containers), &overrides.init_containers),
@@ -196,7 +197,7 @@ fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a V
     })
 }
 
-/// The proxy as the user wrote it; Istio takes that of an earlier injection for the user's.
+/// The proxy as the user wrote it; Istio mistakes that of an earlier injection for the user's.
 fn own_proxy<'a>(input: Input<'a>) -> Option<&'a Value> {
     let is_injected = input.earlier.has_injected(names::CONTAINER_PROXY);
     if is_injected && !input.keeps(Quirk::TreatInjectedIdsAsUsers) {
@@ -206,8 +207,8 @@ fn own_proxy<'a>(input: Input<'a>) -> Option<&'a Value> {
     }
 }
 
-/// Redirection exempts the proxy by its user ID, so a proxy with the user's own ID changes the init containers as well
-/// (Istio's `adjustInitContainerUser`). TPROXY needs root whatever the user says.
+/// Redirection exempts the proxy by its user ID, so a proxy with a custom ID also changes the init containers (Istio's
+/// `adjustInitContainerUser`). TPROXY requires root regardless of the user's setting.
 fn follow_user(merged: &mut Value, input: Input<'_>) {
     let Some(context) = own_proxy(input).and_then(|proxy| proxy.get("securityContext")) else { return };
     let (user, group) = (integer(context, "runAsUser"), integer(context, "runAsGroup"));
@@ -272,8 +273,8 @@ mod tests {
         r#"{"spec": {"containers": [{"name": "istio-proxy"}], "initContainers": [{"name": "istio-init"}]}}"#;
 
     fn reapplied(template_pod: &str, received: &Value, merged: Value, mode: &str) -> Value {
-        let made = Made::of(&serde_json::from_str(template_pod).unwrap());
-        let earlier = Earlier::default();
+        let made = TemplateContainers::of(&serde_json::from_str(template_pod).unwrap());
+        let earlier = PreviousInjection::default();
         let input = Input {
             received,
             made: &made,

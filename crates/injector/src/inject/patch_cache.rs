@@ -1,21 +1,20 @@
-//! Admissions for pods whose siblings were answered before.
+//! The patch cache: admissions for pods whose siblings were reviewed before.
 //!
-//! Most pods of a burst are replicas: they differ from each other in generated strings only. [`PodFingerprint`] takes those out of
-//! the text as it was received; two pods with the same rest, under the same configuration and facts, get the same patch with
-//! their own strings in it. [`PatchCache`] keeps such patches. Nothing is parsed, rendered or compared for a pod that finds
-//! its patch here.
+//! Most pods of a burst are replicas, which differ only in generated strings. [`PodFingerprint`] cuts these out of the text as
+//! received; two pods with the same rest, under the same configuration and facts, get the same patch with their own strings
+//! in it. [`PatchCache`] stores such patches. On a hit, nothing is parsed, rendered or compared.
 //!
 //! Why this is sound:
-//! - Everything [`run`] reads is in the key byte for byte, but for the names. Texts are compared, not their hashes.
-//! - A patch is kept after [`run`] was asked about a pod whose names are stand-ins, and its patch with the real names put
-//!   in was byte for byte the patch of the real pod, which was verified as always.
-//! - A template that looks at a stand-in (compares it, takes its length, reads a number in it …) instead of only passing it
-//!   on ends that run ([`Refusal::StandIn`]), and the patch is not kept. Neither is it if a stand-in ends
-//!   up in a key or a path, or where an overlay is compared with the pod or another overlay.
-//! - What this crate itself does with names is to pass them on, to look volumes up by them and to cut the hash off the
-//!   owner's name. So a name counts as one only where it cannot equal any other text of the pod, and not at all if the
-//!   configuration mentions the label or the volume.
-//! - Once in 1,024 uses a patch is held against what [`run`] says all the same.
+//! - Everything that [`run`] reads is part of the key, byte for byte, except the names. Texts are compared, not their hashes.
+//! - A patch is cached after [`run`] was called for a pod whose names are stand-ins, and its patch with the real names
+//!   substituted was byte for byte the patch of the real pod, which was verified as usual.
+//! - A template that inspects a stand-in (compares it, takes its length, parses a number in it …) instead of only copying it
+//!   ends that run ([`Refusal::StandIn`]), and the patch is not cached. The same applies if a stand-in ends up in a key or a
+//!   path, or where an overlay is compared with the pod or another overlay.
+//! - This crate itself only copies names, looks volumes up by them and cuts the hash off the owner's name. Therefore a string
+//!   counts as a name only where it cannot equal any other text of the pod, and not at all if the configuration mentions the
+//!   label or the volume.
+//! - Once in 1,024 uses, a patch is nevertheless compared with the result of [`run`].
 //!
 //! [`run`]: super::run
 
@@ -43,31 +42,31 @@ pub(super) use fingerprint::{Candidates, PodFingerprint};
 
 use fingerprint::{CLOSE, HASH_LABELS, OPEN, TOKEN_VOLUME, Variables};
 
-/// How often a kept answer is given before it is compared with a fresh one.
+/// How often a cached patch is used before it is compared with a fresh one.
 const CHECK_EVERY: u32 = 1024;
-/// Bytes of keys and patches that are kept for one configuration.
+/// Size limit of keys and patches for one configuration, in bytes.
 const BYTES: u64 = 8 << 20;
-/// What an answer takes beside its texts.
+/// Overhead of an entry besides its texts.
 const OVERHEAD: usize = 512;
-/// Pods of which it is remembered that they were seen, by the hash of their key.
+/// How many pods are remembered as seen, by the hash of their key.
 const REMEMBERED: usize = 4096;
-/// To learn an answer costs as much as to find it. It is paid for by answers that were replayed, and by a fraction of
-/// those that were not, so that a cluster with more shapes than are kept does not pay twice for each.
+/// Adding an entry costs as much as computing a patch. Hits pay for it, and so does a fraction of the misses, so that a
+/// cluster with more shapes than fit into the cache does not pay twice for each.
 const CREDIT: i64 = 256;
-/// How many answers found the long way pay for one that is learned.
+/// How many misses pay for one new entry.
 const FRACTION: i64 = 16;
 
-/// The answers of one configuration that are kept.
+/// The patch cache of one configuration.
 #[derive(Debug)]
 pub(super) struct PatchCache {
     variables: Variables,
     kept: Cache<Box<[u8]>, Arc<CachedPatch>, Weight>,
     doorkeeper: Doorkeeper,
-    /// In parts of [`FRACTION`].
+    /// In units of [`FRACTION`].
     credit: AtomicI64,
 }
 
-/// An answer with places for names.
+/// An entry, with slots for names.
 #[derive(Debug)]
 pub(super) struct CachedPatch {
     answer: Admission,
@@ -77,16 +76,16 @@ pub(super) struct CachedPatch {
     uses: AtomicU32,
 }
 
-/// What [`PatchCache::learn`] did.
+/// The result of [`PatchCache::learn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Learned {
-    /// It remembered that it has seen such a pod.
+    /// The pod was remembered as seen.
     Noted,
-    /// It keeps the answer for the pod's siblings.
+    /// The entry was added for the pod's siblings.
     Kept,
-    /// The answer depends on the pod's names; it is not kept.
+    /// The result depends on the pod's names and is not cached.
     NotCacheable,
-    /// An answer that was kept is not what a fresh one is, which is a defect; it is forgotten.
+    /// A cached entry differs from a fresh result, which is a bug; it was removed.
     Stale,
 }
 
@@ -108,16 +107,16 @@ impl PatchCache {
         }
     }
 
-    /// What tells a pod from others, if answers for pods like it can be kept.
+    /// The fingerprint of a pod, if patches for pods like it can be cached.
     pub(super) fn fingerprint<'t>(&self, object: &'t str, found: &Candidates) -> Option<PodFingerprint<'t>> {
         PodFingerprint::of(object, found, self.variables)
     }
 
-    /// Everything an answer depends on, but for the pod's names and what the configuration says.
+    /// Everything that determines the result, except the pod's names and the configuration.
     pub(super) fn key(&self, mesh: &Mesh, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Vec<u8> {
         let Query { namespace, path_env, facts } = *query;
         let mut key = Vec::with_capacity(8 << 10);
-        // Every text is followed by a byte that no text has.
+        // Every text is followed by a byte that never occurs in a text.
         let mut text = |text: &str| {
             key.extend_from_slice(text.as_bytes());
             key.push(0xff);
@@ -146,14 +145,14 @@ impl PatchCache {
         key
     }
 
-    /// The answer that is kept for a key.
+    /// The entry for a key.
     pub(super) fn find(&self, key: &[u8]) -> Option<Arc<CachedPatch>> {
         let found = self.kept.get(key);
         self.earn(if found.is_some() { FRACTION } else { 1 });
         found
     }
 
-    /// Credit is a matter of thrift: that it may be a little off does not matter.
+    /// Credit is only an optimization: it may be slightly inaccurate.
     fn earn(&self, parts: i64) {
         let credit = self.credit.load(Ordering::Relaxed);
         if credit < CREDIT * FRACTION {
@@ -161,13 +160,13 @@ impl PatchCache {
         }
     }
 
-    /// Forgets an answer where there is none, and says whether one was kept, which is a defect.
+    /// Removes an entry for a pod that now has no outcome; returns whether there was one, which is a bug.
     pub(super) fn forget(&self, key: &[u8]) -> bool {
         self.kept.remove(key).is_some()
     }
 
-    /// Learns from an answer that was found the long way: keeps it when such a pod is seen for the second time, and
-    /// compares it with what is kept already.
+    /// Learns from a fresh result: adds it when such a pod is seen for the second time, and compares it with an
+    /// existing entry.
     pub(super) fn learn(
         &self,
         mesh: &Mesh,
@@ -197,19 +196,19 @@ impl PatchCache {
     }
 }
 
-/// A query whose pod is only known as text.
+/// A query whose pod is available only as text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query<'q> {
     /// Namespace of the request.
     pub(super) namespace: &'q str,
     /// Environment of the proxy from the URL path.
     pub(super) path_env: &'q BTreeMap<String, String>,
-    /// What is known of the cluster.
+    /// Facts about the cluster.
     pub(super) facts: &'q Facts<'q>,
 }
 
 impl Query<'_> {
-    /// Admissions for a pod, the long way.
+    /// Computes the admission of a pod without the cache.
     ///
     /// # Errors
     /// As [`run`](super::run).
@@ -231,25 +230,25 @@ impl Query<'_> {
 }
 
 impl CachedPatch {
-    /// The answer for the pod of a fingerprint with the same shared part.
+    /// The admission for the pod of a fingerprint with the same shared part.
     pub(super) fn fill(&self, fingerprint: &PodFingerprint<'_>) -> Option<Admission> {
         let names = fingerprint.names();
         let mut answer = self.answer.clone();
         answer.subject.name = self.name.fill(names)?;
         answer.subject.owner = self.owner.fill(names)?;
         if let Some(patch) = &mut answer.patch {
-            // One that is too large is refused, which is not for us to say.
+            // A patch that is too large is denied, which is left to the full pipeline.
             patch.json = self.patch.fill(names).filter(|json| json.len() <= PATCH_LIMIT)?;
         }
         Some(answer)
     }
 
-    /// Counts a use, and says whether it is time to compare the answer with a fresh one.
+    /// Counts a use, and returns whether it is time to compare the entry with a fresh result.
     pub(super) fn is_due(&self) -> bool {
         self.uses.fetch_add(1, Ordering::Relaxed) % CHECK_EVERY == CHECK_EVERY - 1
     }
 
-    /// Asks about the pod that stands for all siblings; nothing if the answer depends on a name.
+    /// Runs the pipeline for the pod that stands for all siblings; `None` if the result depends on a name.
     fn of(mesh: &Mesh, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Option<CachedPatch> {
         let text = fingerprint.stand_in();
         let mut json = serde_json::Deserializer::from_str(&text);
@@ -257,7 +256,7 @@ impl CachedPatch {
         json.disable_recursion_limit();
         let pod: Value = serde::Deserialize::deserialize(&mut json).ok()?;
         let count = |text: &str| text.matches([OPEN, CLOSE]).count();
-        // A pod with these characters of its own, also in escapes, is not for us.
+        // A pod that itself contains these characters, even in escapes, is not cached.
         if strings(&pod).map(count).sum::<usize>() != count(&text) || count(&text) != 2 * fingerprint.places()
         {
             return None;
@@ -280,7 +279,7 @@ impl CachedPatch {
     }
 }
 
-/// A text with places for names: each literal is followed by a name's number.
+/// A text with slots for names: each literal is followed by a name's number.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Pieces {
     pieces: Vec<(Box<str>, usize)>,
@@ -317,7 +316,7 @@ impl Pieces {
     }
 }
 
-/// Every string in a value, keys among them.
+/// Every string in a value, including keys.
 fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     match value {
         Value::String(text) => Box::new(std::iter::once(text.as_str())),
@@ -329,7 +328,7 @@ fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     }
 }
 
-/// Whether a path leads to where names are: what a template wants there is compared with what is there.
+/// Whether a path leads to a place with names, where a template's value is compared with the existing one.
 fn is_named(path: &str) -> bool {
     matches!(path, "/metadata/name" | "/metadata/generateName")
         || path.starts_with("/metadata/ownerReferences")

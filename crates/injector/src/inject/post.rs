@@ -1,14 +1,15 @@
-//! What templates cannot say: changes to the merged pod that depend on all of it.
+//! Post-processing that templates cannot express: changes to the merged pod that depend on all of it.
 //!
-//! [`PASSES`] is the whole list, in Istio's order (`postProcessPod`), on which its result depends: the probe pass reads
-//! the status annotation that an earlier injection left, the status pass writes ours. The last two are not Istio's; what
-//! the containers need together depends on their order. Each pass is one file and changes only what its name says.
+//! [`PASSES`] is the complete list, in Istio's order (`postProcessPod`), on which the result depends: the probe pass
+//! reads the status annotation of an earlier injection, the status pass writes ours. The last two passes are not
+//! Istio's; the containers' total resources depend on their order. Each pass is one file and changes only what its name
+//! says.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{made::Made, reinject::Earlier, warning::Warning};
+use super::{reinject::PreviousInjection, template_containers::TemplateContainers, warning::Warning};
 use crate::quirks::{Quirk, Quirks};
 
 mod cluster_env;
@@ -28,16 +29,16 @@ pub(super) use pod_resources::Amount;
 pub use prometheus::PROXY_PORTS;
 pub use status_port::status_port;
 
-/// What the passes know beside the pod they change.
+/// The input of the passes besides the pod they change.
 #[derive(Clone, Copy, Debug)]
 pub struct PostContext<'a> {
-    /// The pod before templates were laid over it.
+    /// The pod before the overlays were merged.
     pub received: &'a Value,
-    /// What the templates make.
-    pub made: &'a Made,
+    /// What the templates create.
+    pub made: &'a TemplateContainers,
     /// What an earlier injection left in the pod.
-    pub earlier: &'a Earlier,
-    /// The mesh's MeshConfig, defaults filled in.
+    pub earlier: &'a PreviousInjection,
+    /// The mesh's MeshConfig, with defaults filled in.
     pub mesh_config: &'a Value,
     /// The effective ProxyConfig of the pod.
     pub proxy_config: &'a Value,
@@ -45,7 +46,7 @@ pub struct PostContext<'a> {
     pub values: &'a Value,
     /// Environment of the proxy from the URL path, by variable name.
     pub path_env: &'a BTreeMap<String, String>,
-    /// The injector's revision; empty is the default one.
+    /// The injector's revision; empty means the default one.
     pub revision: &'a str,
     /// `injectedAnnotations` of the configuration.
     pub injected_annotations: &'a BTreeMap<String, String>,
@@ -62,7 +63,7 @@ impl PostContext<'_> {
 /// One pass over the merged pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
-    /// What it does, for traces.
+    /// Its name, for traces.
     pub name: &'static str,
     run: fn(&mut Value, &PostContext<'_>, &mut Vec<Warning>) -> Result<(), Error>,
 }
@@ -81,61 +82,59 @@ pub const PASSES: [Pass; 10] = [
     Pass { name: "pod_resources", run: pod_resources::fit },
 ];
 
-/// Why a pod cannot be finished; the text is for the person who created it.
+/// Why post-processing failed; the text is for the user who created the pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A port to scrape that is none.
-    #[error("annotation {key}: {port} is no port; accepted: a port from 1 to 65535")]
+    /// An invalid scrape port.
+    #[error("annotation {key}: {port} is not a port; expected a port from 1 to 65535")]
     NoPort {
-        /// The annotation as it was spelt, quoted.
+        /// The annotation in its original spelling, quoted.
         key: String,
-        /// What was found, quoted.
+        /// The value found, quoted.
         port: String,
     },
-    /// A port to scrape that is the proxy's own.
-    #[error(
-        "annotation {key}: port {port} is the proxy's own ({owner}); accepted: a port of the application"
-    )]
+    /// A scrape port that belongs to the proxy.
+    #[error("annotation {key}: port {port} is the proxy's own ({owner}); expected a port of the application")]
     ReservedPort {
-        /// The annotation as it was spelt, quoted.
+        /// The annotation in its original spelling, quoted.
         key: String,
         /// The port.
         port: i64,
-        /// What listens there.
+        /// What listens on it.
         owner: &'static str,
     },
-    /// Several containers of a name that a template has, too.
-    #[error("container {name} is there more than once ({places}); accepted: one container of that name")]
+    /// Several containers with a name that a template also uses.
+    #[error("container {name} occurs more than once ({places}); expected one container with that name")]
     SeveralContainers {
         /// The name, quoted.
         name: String,
-        /// The lists it is in.
+        /// The lists that contain it.
         places: String,
     },
-    /// A container of the pod with the name of a template's in the other list.
+    /// A container of the pod with the name of a template's container in the other list.
     #[error("container {name} in spec.{list} has the name of a container of the proxy's template; rename it")]
     NameTaken {
         /// The name, quoted.
         name: String,
-        /// The list that the pod has it in.
+        /// The pod's list that contains it.
         list: &'static str,
     },
-    /// Pod-level resources that the proxy does not fit into, in a pod that does not want them raised.
+    /// Pod-level resources that are too small for the proxy, in a pod that does not allow raising them.
     #[error(
         "spec.resources is too small: {needs}; raise it, let the proxy request less (annotations \
          sidecar.istio.io/proxyCPU and sidecar.istio.io/proxyMemory), or set annotation {annotation} to \"add\"",
         annotation = crate::names::ANNOTATION_POD_LEVEL_RESOURCES
     )]
     PodTooSmall {
-        /// What is too small, and what would be enough.
+        /// The values that are too small, with sufficient ones.
         needs: String,
     },
 }
 
-/// Runs every pass over the merged pod, and gives what the person should know.
+/// Runs every pass over the merged pod; returns warnings for the user.
 ///
 /// # Errors
-/// When an annotation asks for something that cannot be; the pod is then half changed and must not be used.
+/// If an annotation asks for something impossible; the pod is then partially changed and must be discarded.
 pub fn apply(pod: &mut Value, context: &PostContext<'_>) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
     for pass in &PASSES {

@@ -1,46 +1,46 @@
-//! Privileges of the injected containers that the pod asked for, and the configuration alone would not give.
+//! Detects privileges of the injected containers that the pod requested and the configuration alone would not grant.
 //!
-//! A pod may customise its proxy: by annotations that the templates read (`TPROXY`, `capNetBindService`), by its
-//! ProxyConfig (`IPTABLES_TRACE_LOGGING`), by a container of its own under the proxy's name, by a forged record of an
-//! earlier injection. Whatever the way, what counts is the result: each container that the templates make is compared
-//! with the one they make of a pod that asks for nothing. The fields are those of the Pod Security Standards.
+//! A pod may customize its proxy: by annotations that the templates read (`TPROXY`, `capNetBindService`), by its
+//! ProxyConfig (`IPTABLES_TRACE_LOGGING`), by a container of its own with the proxy's name, by a forged record of an
+//! earlier injection. The method does not matter, because the result is checked: each container that the templates
+//! create is compared with the one they create for a pod without any requests. The fields are those of the Pod Security
+//! Standards.
 //!
-//! The fields of the pod itself (`spec.securityContext`, `hostPID`, volumes) are not looked at: they are the pod's own, and
-//! everybody who judges pods sees them there.
+//! The fields of the pod itself (`spec.securityContext`, `hostPID`, volumes) are not checked: they are the pod's own
+//! and visible to every other policy.
 
 use std::{borrow::Cow, fmt};
 
 use serde_json::{Value, json};
 
 use super::{
-    Refusal, Rules,
-    made::Made,
-    overlay, render,
+    Refusal, Rules, overlay, render,
+    template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
 use crate::{config::Mesh, names, pod, quirks::Quirk};
 use gotemplate::Template;
 
-/// How many of them are told.
+/// The maximum number reported.
 const MOST: usize = 8;
-/// The group of capabilities that stands for all.
+/// The pseudo-capability that stands for all.
 const ALL: &str = "ALL";
-/// What the names of capabilities may begin with.
+/// Optional prefix of capability names.
 const PREFIX: &str = "CAP_";
-/// Types of SELinux that the Pod Security Standards take (`baseline`); empty is the runtime's choice.
+/// SELinux types that the Pod Security Standards allow (`baseline`); empty is the runtime's default.
 const SELINUX_TYPES: [&str; 5] =
     ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-/// What an annotation for AppArmor begins with, before the name of a container.
+/// Prefix of AppArmor annotations, before the name of a container.
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
-/// A privilege of an injected container that the pod asked for.
+/// A privilege of an injected container that the pod requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privilege {
     /// The container.
     pub container: String,
     /// The field in it.
     pub field: &'static str,
-    /// What is there, where that says more than the field.
+    /// The value, if it says more than the field's name.
     pub found: String,
 }
 
@@ -51,29 +51,29 @@ impl fmt::Display for Privilege {
     }
 }
 
-/// Whether pods may ask for privileges, as the values say.
+/// Whether the values forbid pods to request privileges.
 pub(super) fn are_refused(mesh: &Mesh) -> bool {
     mesh.value(&["sidecarInjectorWebhook", "privilegedProxies"]).and_then(Value::as_str) == Some("refuse")
 }
 
-/// What everybody is told of a privilege that is not refused.
+/// The warnings about privileges that are allowed.
 pub(super) fn warnings(asked: &[Privilege]) -> impl Iterator<Item = Warning> {
     let warning = |privilege: &Privilege| {
-        Warning::new("PRIVILEGED_PROXY", format!("{privilege} is more than the configuration gives it"))
+        Warning::new("PRIVILEGED_PROXY", format!("{privilege} is more than the configuration grants"))
     };
     asked.iter().take(MOST).map(warning)
 }
 
-/// The privileges of the pod's injected containers that it asked for, in order. `view` is what the templates are shown
-/// beside the pod, without anything the pod asks for.
+/// The privileges of the pod's injected containers that it requested, in order. `view` is the template input besides
+/// the pod, without any request of the pod.
 ///
 /// # Errors
-/// When the templates cannot be rendered for a pod that asks for nothing.
+/// If the templates cannot be rendered for a pod without requests.
 pub(super) fn asked(
     rules: Rules,
     mesh: &Mesh,
     pod: &Value,
-    made: &Made,
+    made: &TemplateContainers,
     view: &render::View<'_>,
     namespace: &str,
     templates: &[(&str, &Template)],
@@ -81,7 +81,7 @@ pub(super) fn asked(
     let is_default = pod::annotation(view.pod, names::ANNOTATION_TEMPLATES).is_none();
     let is_meshs = matches!(view.proxy_config, Cow::Borrowed(_));
     if rules == Rules::Configured && is_default && is_meshs {
-        // Most pods: what is compared with depends on the configuration alone.
+        // For most pods, the baseline depends only on the configuration.
         let unasked = mesh.unasked(view.native_sidecars, || unasked(mesh, view, namespace, templates).ok());
         if let Some(unasked) = unasked {
             return Ok(asked_for(pod, made, unasked));
@@ -93,15 +93,15 @@ pub(super) fn asked(
     match unasked(mesh, view, namespace, templates) {
         Ok(unasked) => Ok(asked_for(pod, made, &unasked)),
         Err(refusal) if are_refused(mesh) => Err(refusal),
-        // Templates that want something of a pod cannot be asked about one that has nothing.
+        // Templates that require something from a pod cannot be rendered for one without it.
         Err(_) => Ok(Vec::new()),
     }
 }
 
-/// The pod that the templates make of one that asks for nothing.
+/// The pod that the templates create for one without requests.
 ///
 /// # Errors
-/// When the templates cannot be rendered for such a pod.
+/// If the templates cannot be rendered for such a pod.
 pub(super) fn unasked(
     mesh: &Mesh,
     view: &render::View<'_>,
@@ -118,11 +118,11 @@ pub(super) fn unasked(
         overlay::keep_one_proxy(&mut overlays);
     }
     let native = view.native_sidecars;
-    Ok(overlay::lay_over(pod.clone(), overlays, native, None, &mut Vec::new())?.pod)
+    Ok(overlay::apply_overlays(pod.clone(), overlays, native, None, &mut Vec::new())?.pod)
 }
 
 /// The privileges of the containers in `made` that the same containers in `unasked` do not have, in order.
-pub(super) fn asked_for(pod: &Value, made: &Made, unasked: &Value) -> Vec<Privilege> {
+pub(super) fn asked_for(pod: &Value, made: &TemplateContainers, unasked: &Value) -> Vec<Privilege> {
     let mut asked = Vec::new();
     let ours = |container: &&Value| {
         let name = pod::name(container);
@@ -150,7 +150,7 @@ fn unconfined(pod: &Value, container: &str) -> bool {
     pod::annotations(pod).any(ours)
 }
 
-/// Tells of each field of a container that gives it more than `base`, the same container without anything asked for.
+/// Reports each field of a container that grants more than `base`, the same container without requests.
 fn compare(container: &Value, base: Option<&Value>, tell: &mut dyn FnMut(&'static str, String)) {
     const CONTEXT: &str = "securityContext";
     let (context, base_context) = (container.get(CONTEXT), base.and_then(|base| base.get(CONTEXT)));
@@ -225,7 +225,7 @@ fn capabilities(context: Option<&Value>, base: Option<&Value>, tell: &mut dyn Fn
     }
 }
 
-/// The capabilities of a list, as runtimes read them: with and without their prefix, in any case.
+/// The capabilities of a list, as runtimes read them: with or without their prefix, in any case.
 fn capability_list<'c>(context: Option<&'c Value>, list: &str) -> impl Iterator<Item = &'c str> {
     let found = context.and_then(|context| pod::at(context, &["capabilities", list])?.as_array());
     found.into_iter().flatten().filter_map(Value::as_str).map(|name| {
@@ -239,12 +239,12 @@ fn has_capability(context: Option<&Value>, list: &str, wanted: &str) -> bool {
         .any(|name| name.eq_ignore_ascii_case(wanted) || name.eq_ignore_ascii_case(ALL))
 }
 
-/// Whether a pod can have asked for anything: what is asked of the default templates is always looked for.
-pub(super) fn can_be_asked(received: &Value, made: &Made) -> bool {
-    let customised = |list: &[String]| list.iter().any(|name| pod::find_container(received, name).is_some());
+/// Whether a pod may have requested anything: with the default templates, this is always checked.
+pub(super) fn can_be_asked(received: &Value, made: &TemplateContainers) -> bool {
+    let customized = |list: &[String]| list.iter().any(|name| pod::find_container(received, name).is_some());
     let set = |key: &&str| pod::annotation(received, key).is_some();
-    customised(&made.containers)
-        || customised(&made.init_containers)
+    customized(&made.containers)
+        || customized(&made.init_containers)
         || [names::ANNOTATION_INTERCEPTION_MODE, names::ANNOTATION_LOW_PORTS, names::ANNOTATION_PROXY_CONFIG]
             .iter()
             .any(set)

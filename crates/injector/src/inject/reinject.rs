@@ -1,8 +1,8 @@
-//! Re-injection: what an earlier injection added is taken out before templates see the pod, so that injecting twice
-//! gives what injecting once gives (Istio's `stripPod` and `reinsertOverrides`).
+//! Re-injection: removes what an earlier injection added before templates see the pod, so that injecting twice gives
+//! the same result as injecting once (Istio's `stripPod` and `reinsertOverrides`).
 //!
-//! The two annotations read here are forgeable by whoever may create pods: they are parsed by type, and what is not of
-//! that type counts as absent.
+//! Anybody who can create pods can forge the two annotations read here: they are parsed by type, and anything else
+//! counts as absent.
 
 use std::{
     borrow::Cow,
@@ -20,7 +20,7 @@ use crate::{
     quirks::{Quirk, Quirks},
 };
 
-/// What the status annotation says an earlier injection added.
+/// What an earlier injection added, according to the status annotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Names in `spec.containers`.
@@ -31,41 +31,41 @@ pub struct Status {
     pub volumes: Vec<String>,
 }
 
-/// The user's own versions of what the templates also define, as they were.
+/// The user's own versions of containers and volumes that the templates also define, in their original form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// From `spec.containers`.
     pub containers: Vec<Value>,
     /// From `spec.initContainers`.
     pub init_containers: Vec<Value>,
-    /// From `spec.volumes`, where another kind of source was chosen than the template's; Istio records none.
+    /// From `spec.volumes`, if the source differs from the template's; Istio records none.
     pub volumes: Vec<Value>,
 }
 
-/// Everything an earlier injection left in a pod.
+/// Everything that an earlier injection left in a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Earlier {
-    /// What it added; `None` when the pod was not injected.
+pub struct PreviousInjection {
+    /// What it added; `None` if the pod was not injected.
     pub status: Option<Status>,
-    /// What of the user's it recorded.
+    /// The user's own parts that it recorded.
     pub overrides: Overrides,
 }
 
-/// The status annotation is there but is not what an injector writes.
+/// The status annotation exists but is not what an injector writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("annotation {annotation:?} holds no JSON {expected}")]
+#[error("annotation {annotation:?} is not a JSON {expected}")]
 pub struct Malformed {
     /// The annotation's key.
     pub annotation: &'static str,
-    /// What belongs there.
+    /// The expected content.
     pub expected: &'static str,
 }
 
 impl Status {
-    /// The status of a pod; `None` when the pod was not injected.
+    /// The status of a pod; `None` if the pod was not injected.
     ///
     /// # Errors
-    /// When the annotation is there and is no JSON object of lists of names.
+    /// If the annotation exists but is not a JSON object of lists of names.
     pub fn of(pod: &Value) -> Result<Option<Status>, Malformed> {
         let Some(text) = pod::annotation(pod, names::ANNOTATION_STATUS) else { return Ok(None) };
         let malformed = || Malformed {
@@ -83,10 +83,10 @@ impl Status {
 }
 
 impl Overrides {
-    /// The overrides an earlier injection recorded; empty when there are none.
+    /// The overrides that an earlier injection recorded; empty if there are none.
     ///
     /// # Errors
-    /// When the annotation is there and is no JSON object of lists of containers.
+    /// If the annotation exists but is not a JSON object of lists of containers.
     pub fn recorded(pod: &Value) -> Result<Overrides, Malformed> {
         let Some(text) = pod::annotation(pod, names::ANNOTATION_OVERRIDES) else {
             return Ok(Overrides::default());
@@ -97,7 +97,7 @@ impl Overrides {
         };
         let mut recorded = match serde_json::from_str(text) {
             Ok(Value::Object(recorded)) => recorded,
-            // To Go's decoder null is an object without fields.
+            // Go's decoder reads null as an object without fields.
             Ok(Value::Null) => return Ok(Overrides::default()),
             _ => return Err(malformed()),
         };
@@ -113,27 +113,27 @@ impl Overrides {
         })
     }
 
-    /// The recorded container of that name, from either list.
+    /// The recorded container with that name, from either list.
     pub fn find(&self, name: &str) -> Option<&Value> {
         pod::find(&self.containers, name).or_else(|| pod::find(&self.init_containers, name))
     }
 
-    /// The recorded volume of that name.
+    /// The recorded volume with that name.
     pub fn find_volume(&self, name: &str) -> Option<&Value> {
         pod::find(&self.volumes, name)
     }
 
-    /// How many containers and volumes are in it.
+    /// The number of containers and volumes.
     pub fn len(&self) -> usize {
         self.containers.len() + self.init_containers.len() + self.volumes.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether there are no containers and volumes.
     pub fn is_empty(&self) -> bool {
         self.containers.is_empty() && self.init_containers.is_empty() && self.volumes.is_empty()
     }
 
-    /// Whether the other has the same containers and volumes, in whatever order and list.
+    /// Whether the other has the same containers and volumes, in any order and list.
     pub fn is_same(&self, other: &Overrides) -> bool {
         let all = |of: &Overrides| {
             let mut all: Vec<(bool, String, String)> = Vec::new();
@@ -146,7 +146,7 @@ impl Overrides {
             all.sort();
             all
         };
-        // As a rule there are none on one side.
+        // Usually one side is empty.
         self.is_empty() && other.is_empty() || self.count() == other.count() && all(self) == all(other)
     }
 
@@ -154,7 +154,7 @@ impl Overrides {
         self.containers.len() + self.init_containers.len() + self.volumes.len()
     }
 
-    /// As the annotation's JSON.
+    /// Serializes to the annotation's JSON.
     pub fn to_json(&self) -> String {
         // Sorted, as the keys of a map are.
         let lists = [
@@ -163,8 +163,8 @@ impl Overrides {
             ("volumes", &self.volumes),
         ];
         let lists: BTreeMap<_, _> = lists.into_iter().filter(|(_, list)| !list.is_empty()).collect();
-        // It may be long: room for all of it at once takes half of what a text takes that grows. Strings and JSON values always
-        // serialise.
+        // It may be long: allocating once takes half the memory of a growing buffer. Serializing strings and JSON
+        // values cannot fail.
         let mut length = Length(0);
         let counted = serde_json::to_writer(&mut length, &lists);
         let mut json = Vec::with_capacity(length.0);
@@ -175,7 +175,7 @@ impl Overrides {
     }
 }
 
-/// The length of what is written.
+/// Counts the bytes written.
 struct Length(usize);
 
 impl std::io::Write for Length {
@@ -189,15 +189,19 @@ impl std::io::Write for Length {
     }
 }
 
-impl Earlier {
-    /// What an earlier injection left in this pod. A status that no injector wrote counts as none, with a warning.
+impl PreviousInjection {
+    /// What an earlier injection left in this pod. A status that no injector wrote counts as absent, with a warning.
     ///
-    /// Unless Istio's rule is wanted, only what the status names counts as recorded: the rest of the record no injector
-    /// wrote, and it would count when the pod is injected again.
+    /// Except under Istio's rules, only recorded parts that the status names count: no injector wrote the others, and
+    /// they would take effect when the pod is injected again.
     ///
     /// # Errors
     /// When the recorded overrides cannot be read: without them the user's own container would be lost.
-    pub fn of(pod: &Value, quirks: Quirks, warnings: &mut Vec<Warning>) -> Result<Earlier, Malformed> {
+    pub fn of(
+        pod: &Value,
+        quirks: Quirks,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<PreviousInjection, Malformed> {
         let is_empty = |key: &str| {
             pod::annotation(pod, key) == Some("") && !quirks.contains(Quirk::RejectEmptyOverrides)
         };
@@ -211,7 +215,7 @@ impl Earlier {
             true => Overrides::default(),
             false => Overrides::recorded(pod)?,
         };
-        let mut earlier = Earlier { status, overrides };
+        let mut earlier = PreviousInjection { status, overrides };
         if !quirks.contains(Quirk::HideContainersOfStatus) {
             warnings.extend(earlier.missing(pod));
             earlier.follow_lists(pod);
@@ -221,7 +225,7 @@ impl Earlier {
             earlier.drop_strange_records();
             if earlier.overrides.len() < recorded {
                 let message = format!(
-                    "annotation {}: what {} does not name is ignored",
+                    "annotation {}: entries that {} does not name are ignored",
                     names::ANNOTATION_OVERRIDES,
                     names::ANNOTATION_STATUS
                 );
@@ -231,8 +235,8 @@ impl Earlier {
         Ok(earlier)
     }
 
-    /// A container that the status names and the pod does not have: an injected manifest that was changed, or a status that
-    /// no injector wrote.
+    /// A container that the status names and the pod does not have: a manifest that was edited after injection, or a
+    /// status that no injector wrote.
     fn missing(&self, pod: &Value) -> Option<Warning> {
         let status = self.status.as_ref()?;
         let mut named = status.containers.iter().chain(&status.init_containers);
@@ -243,8 +247,8 @@ impl Earlier {
         Some(Warning::new("FORGED_RECORD", message))
     }
 
-    /// Has the status name containers in the list where they are, and only those that there are: what it says of others
-    /// nobody could say of the pod that comes of this.
+    /// Makes the status name containers in the lists where they are, and only existing ones: the others could not be
+    /// attributed in the resulting pod.
     fn follow_lists(&mut self, pod: &Value) {
         let Some(Status { containers, init_containers, .. }) = &mut self.status else { return };
         let [in_ordinary, in_init] =
@@ -265,13 +269,13 @@ impl Earlier {
     }
 
     fn drop_strange_records(&mut self) {
-        let Earlier { status, overrides } = self;
+        let PreviousInjection { status, overrides } = self;
         let nobody = Status::default();
         let status = status.as_ref().unwrap_or(&nobody);
         if overrides.is_empty() {
             return;
         }
-        // Both lists may be long: whoever creates the pod may have written them.
+        // Both lists may be long: the user may have written them.
         let containers: BTreeSet<&str> =
             status.containers.iter().chain(&status.init_containers).map(String::as_str).collect();
         let volumes: BTreeSet<&str> = status.volumes.iter().map(String::as_str).collect();
@@ -280,14 +284,14 @@ impl Earlier {
         overrides.volumes.retain(|item| volumes.contains(pod::name(item)));
     }
 
-    /// Forgets of the earlier injection what the templates do not make any more, and says whether templates would see
-    /// another pod for it: it stays in the pod, and next time it counts as the user's.
+    /// Removes from the record what the templates no longer create; returns whether templates would see a different pod
+    /// because of it: it stays in the pod, and next time it counts as the user's.
     ///
-    /// `makes` says whether the templates make a container of that name in that list.
+    /// `makes` returns whether the templates create a container with that name in that list.
     pub fn forget_others(&mut self, makes: impl Fn(&str, &str) -> bool) -> bool {
         let Some(status) = &mut self.status else { return false };
         let is_made = |name: &str| makes("containers", name) || makes("initContainers", name);
-        // These are taken out of the pod: see `make_room`.
+        // These are removed from the pod: see `make_room`.
         let goes = [names::CONTAINER_INIT, names::CONTAINER_VALIDATION, names::CONTAINER_CORE_DUMP];
         let before = status.containers.len() + status.init_containers.len();
         status.containers.retain(|name| is_made(name));
@@ -297,20 +301,20 @@ impl Earlier {
         is_other
     }
 
-    /// Whether the earlier injection made a container of that name.
+    /// Whether the earlier injection created a container with that name.
     pub fn has_injected(&self, name: &str) -> bool {
         self.status.as_ref().is_some_and(|status| {
             status.containers.iter().chain(&status.init_containers).any(|injected| injected == name)
         })
     }
 
-    /// Whether the earlier injection made a volume of that name.
+    /// Whether the earlier injection created a volume with that name.
     pub fn has_injected_volume(&self, name: &str) -> bool {
         self.status.as_ref().is_some_and(|status| status.volumes.iter().any(|injected| injected == name))
     }
 
-    /// The pod without what was injected, the user's own containers put back. `status_port` is the mesh's: Prometheus
-    /// annotations that point at it were written by an injection.
+    /// The pod without the injected parts, with the user's own containers restored. `status_port` is the mesh's:
+    /// Prometheus annotations that point to it were written by an injection.
     ///
     /// Unless Istio's order is wanted, the user's own proxy is the last of the containers: injection moves it, and
     /// templates are to see the same pod when it is injected again.
@@ -341,11 +345,12 @@ impl Earlier {
         Cow::Owned(pod)
     }
 
-    /// Makes the pod ready for templates that put our containers elsewhere than the earlier injection did: the proxy
-    /// changes its list (it holds the table of probes, which nothing else knows), init containers that nobody makes any
-    /// more go. In Istio they stay, and the pod ends up with two proxies or with one of the earlier version.
+    /// Prepares the pod for templates that place our containers elsewhere than the earlier injection did: the proxy
+    /// changes its list (it holds the table of probes, which exists nowhere else), and init containers that are no
+    /// longer created are removed. In Istio they stay, and the pod ends up with two proxies or with one of the earlier
+    /// version.
     ///
-    /// `makes` says whether the templates make a container of that name in that list.
+    /// `makes` returns whether the templates create a container with that name in that list.
     pub fn make_room(&self, pod: &mut Value, makes: impl Fn(&str, &str) -> bool) {
         let Some(status) = &self.status else { return };
         let has = |list: &[String], name: &str| list.iter().any(|injected| injected == name);
@@ -373,10 +378,10 @@ impl Earlier {
     }
 }
 
-/// What templates do not have beside a container of ours, so that a merge would leave it.
+/// Fields that templates do not set on our containers, so that a merge would leave them.
 const OF_A_PLACE: [&str; 2] = ["restartPolicy", "lifecycle"];
 
-/// Puts what was recorded in the place of an injected container, or nothing.
+/// Replaces an injected container by the recorded one, or removes it.
 fn replace<'r>(
     containers: &mut Vec<Value>,
     injected: &[String],
@@ -414,14 +419,14 @@ fn names_of(list: &[Value]) -> BTreeSet<&str> {
     list.iter().map(pod::name).collect()
 }
 
-/// Whether the proxy, if there is one, is already where [`put_proxy_last`] puts it.
+/// Whether the proxy, if present, is already where [`put_proxy_last`] puts it.
 fn has_proxy_last(pod: &Value) -> bool {
     let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;
     let others = pod::containers(pod).split_last().map_or(&[][..], |(_, others)| others);
     !others.iter().chain(pod::init_containers(pod)).any(is_proxy)
 }
 
-/// Moves the proxy to the end of the containers. A native one goes there as well, for what the user wrote among the
+/// Moves the proxy to the end of the containers. This includes a native one, because a user's proxy among the
 /// containers was recorded among the init containers.
 fn put_proxy_last(pod: &mut Value) {
     let lists = ["containers", "initContainers"];
@@ -430,7 +435,7 @@ fn put_proxy_last(pod: &mut Value) {
     }
 }
 
-/// Takes the first container of that name out of a list.
+/// Removes the first container with that name from a list.
 fn take(pod: &mut Value, list: &str, name: &str) -> Option<Value> {
     let place = pod::spec_list(pod, list).iter().position(|container| pod::name(container) == name)?;
     Some(pod::spec_list_mut(pod, list).remove(place))
@@ -464,9 +469,9 @@ mod tests {
         })
     }
 
-    fn earlier(pod: &Value) -> (Earlier, Vec<Warning>) {
+    fn earlier(pod: &Value) -> (PreviousInjection, Vec<Warning>) {
         let mut warnings = Vec::new();
-        (Earlier::of(pod, Quirks::NONE, &mut warnings).unwrap(), warnings)
+        (PreviousInjection::of(pod, Quirks::NONE, &mut warnings).unwrap(), warnings)
     }
 
     #[test]
@@ -504,7 +509,7 @@ mod tests {
         for forged in ["1", "[]", "\"x\"", "{\"containers\": 1}", "{\"containers\": [1]}", "{"] {
             let pod = pod(json!({"sidecar.istio.io/status": forged}));
             let (earlier, warnings) = earlier(&pod);
-            assert_eq!(earlier, Earlier::default(), "{forged}");
+            assert_eq!(earlier, PreviousInjection::default(), "{forged}");
             assert_eq!(warnings.len(), 1, "{forged}");
             assert_eq!(*earlier.strip(&pod, 15020, Quirks::NONE), pod, "{forged}");
         }
@@ -513,7 +518,7 @@ mod tests {
     #[test]
     fn empty_records_count_as_none() {
         let pod = pod(json!({"sidecar.istio.io/status": "", "proxy.istio.io/overrides": ""}));
-        assert_eq!(earlier(&pod), (Earlier::default(), Vec::new()));
+        assert_eq!(earlier(&pod), (PreviousInjection::default(), Vec::new()));
     }
 
     #[test]
@@ -549,7 +554,7 @@ mod tests {
             ["1", "[]", "{\"containers\": {}}", "{\"initContainers\": [{}]}", "{\"containers\": [\"x\"]}"]
         {
             let pod = pod(json!({"proxy.istio.io/overrides": forged}));
-            assert!(Earlier::of(&pod, Quirks::NONE, &mut Vec::new()).is_err(), "{forged}");
+            assert!(PreviousInjection::of(&pod, Quirks::NONE, &mut Vec::new()).is_err(), "{forged}");
         }
     }
 
@@ -571,8 +576,11 @@ mod tests {
             json!({"spec": {"containers": [{"name": "app"}], "initContainers": [{"name": "istio-proxy"}]}});
         let last = json!([{"name": "app"}, {"name": "istio-proxy"}]);
         for pod in [first, native] {
-            assert_eq!(Earlier::default().strip(&pod, 15020, Quirks::NONE)["spec"]["containers"], last);
-            assert_eq!(*Earlier::default().strip(&pod, 15020, Quirks::ALL), pod);
+            assert_eq!(
+                PreviousInjection::default().strip(&pod, 15020, Quirks::NONE)["spec"]["containers"],
+                last
+            );
+            assert_eq!(*PreviousInjection::default().strip(&pod, 15020, Quirks::ALL), pod);
         }
     }
 

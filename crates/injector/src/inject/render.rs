@@ -1,4 +1,4 @@
-//! Templates: which ones a pod asks for, and what each of them renders to.
+//! Selects the templates for a pod, and renders them.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::{
     outcome::Refusal,
     request::Rules,
 };
-use crate::specialised::{ANNOTATIONS, Knowledge, LABELS};
+use crate::specialized::{ANNOTATIONS, Knowledge, LABELS};
 use crate::{
     config::Mesh,
     names,
@@ -21,19 +21,19 @@ use crate::{
 use gotemplate::absent_keys::MapId;
 use gotemplate::{Limits, Rendered, STAND_IN, Template, value::Value as TemplateValue};
 
-/// Templates one pod may have after alias expansion; in Istio's compatibility nothing is limited but the same cap
-/// protects the server, counted over distinct names (reliability I-15).
+/// The maximum number of templates for one pod after alias expansion. Istio has no limit, but under its compatibility
+/// the same cap protects the server, counted over distinct names (reliability I-15).
 const LIMIT: usize = 16;
-/// The template of pods that name none where the configuration's choice does not count (`SidecarTemplateName`).
+/// The default template if the configuration's choice does not apply (`SidecarTemplateName`).
 const DEFAULT_TEMPLATE: &str = "sidecar";
 static LIMITS: Limits = Limits::DEFAULT;
 
-/// What the templates are shown of a pod.
+/// The template input from a pod.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The pod, stripped of an earlier injection.
+    /// The pod, without an earlier injection.
     pub pod: &'a Value,
-    /// The workload it is a template of, if the request says so; else the pod's owner is found.
+    /// The workload whose template it is, if the request names it; otherwise it is derived from the pod's owner.
     pub workload: Option<&'a Workload>,
     /// The effective ProxyConfig.
     pub proxy_config: &'a Cow<'a, Value>,
@@ -45,11 +45,11 @@ pub struct View<'a> {
     pub stand_ins: bool,
 }
 
-/// The templates a pod is rendered with, in order: the annotation's, else the default ones; aliases are expanded once
-/// (Istio's `selectTemplates` and `resolveAliases`).
+/// The templates for a pod, in order: the annotation's, else the default ones; aliases are expanded once (Istio's
+/// `selectTemplates` and `resolveAliases`).
 ///
 /// # Errors
-/// When a template is not there, or when there are too many.
+/// If a template does not exist, or if there are too many.
 pub fn select<'a>(
     rules: Rules,
     mesh: &'a Mesh,
@@ -86,10 +86,10 @@ pub fn select<'a>(
         .collect()
 }
 
-/// The overlay of every template, by name: rendered, parsed (or found among the parsed texts), filled.
+/// The overlay of every template, by name: rendered, parsed (or found in the cache), filled.
 ///
 /// # Errors
-/// When a template fails for this pod, or gives no usable YAML.
+/// If a template fails for this pod, or its output is not a usable overlay.
 pub fn overlays<'n>(
     mesh: &Mesh,
     view: &View<'_>,
@@ -100,14 +100,14 @@ pub fn overlays<'n>(
         templates
             .iter()
             .map(|(name, template)| {
-                let template = specialised(mesh, name, template, parts).unwrap_or(template);
+                let template = specialized(mesh, name, template, parts).unwrap_or(template);
                 Ok((*name, overlay(mesh, name, template, &data, view.stand_ins)?))
             })
             .collect()
     })
 }
 
-/// Does something with what the templates are shown of a pod.
+/// Calls a function with the template input of a pod.
 fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> T) -> T {
     let workload = view.workload.cloned().unwrap_or_else(|| pod::owner(view.pod));
     let image_type = pod::at(view.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
@@ -116,7 +116,7 @@ fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> 
         type_meta: &context::type_meta(&workload),
         deployment_meta: &context::deployment_meta(&workload),
         proxy_config: view.proxy_config,
-        // Only the mesh's own configuration is borrowed; anything else was made of a resource or an annotation.
+        // Only the mesh's own configuration is borrowed; anything else includes a resource or an annotation.
         proxy_config_tainted: matches!(view.proxy_config, Cow::Owned(_)),
         mesh_config: mesh.mesh_config(),
         values: mesh.values(),
@@ -130,8 +130,8 @@ fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> 
     })
 }
 
-/// The template with all decided that the configuration decides, if it is one of the configuration's.
-fn specialised<'m>(
+/// The specialized template, if it is one of the configuration's.
+fn specialized<'m>(
     mesh: &'m Mesh,
     name: &str,
     template: &Template,
@@ -141,9 +141,9 @@ fn specialised<'m>(
     let own = mesh.mesh_config().get("defaultConfig");
     let is_own = !parts.proxy_config_tainted && own.is_some_and(|own| std::ptr::eq(own, parts.proxy_config));
     let knowledge = if is_own { Knowledge::ProxyConfig } else { Knowledge::Configuration };
-    mesh.specialised().template(name, knowledge, keys(parts.pod), |keys, present| {
+    mesh.specialized().template(name, knowledge, keys(parts.pod), |keys, present| {
         let none = Value::Null;
-        // Of the pod's own parts only what its metadata lacks is looked at.
+        // Of the pod's own parts, only the absent keys of its metadata are used.
         let known = Parts {
             pod: &none,
             type_meta: &none,
@@ -161,7 +161,7 @@ fn specialised<'m>(
             compliance_policy: mesh.compliance_policy(),
         };
         let known = context::configured(&known, is_own);
-        template.specialise(&known, (keys, present), mesh.scope(), &LIMITS)
+        template.specialize(&known, (keys, present), mesh.scope(), &LIMITS)
     })
 }
 
@@ -201,17 +201,17 @@ fn overlay<'a>(
     Ok(overlay)
 }
 
-/// Whether something depends on the content of a text that stands for those of several pods.
+/// Whether the output depends on the content of a text that stands for those of several pods.
 fn depends_on_stand_in(rendered: &Rendered) -> bool {
     let typed = || Overlay::parse(&rendered.text).is_ok_and(|it| it.types_stand_in(&rendered.placeholders));
     rendered.looked_at_stand_in || typed()
 }
 
-/// Where texts of an overlay are passed on and nothing else. All others may be compared when it is laid over the pod: they
-/// are keys of lists, directives, annotations that switch something on or off.
+/// Places in an overlay whose texts are only copied. All others may be compared during the merge: they are keys of
+/// lists, directives, annotations that enable or disable something.
 const PASSED_ON: [&str; 4] = ["args", "command", "labels", "value"];
 
-/// Whether a text that stands for those of several pods is where it may be compared with another.
+/// Whether a text that stands for those of several pods is in a place where it may be compared with another one.
 fn compares_stand_in(overlay: &Value, is_passed_on: bool) -> bool {
     match overlay {
         Value::String(text) => !is_passed_on && text.contains(STAND_IN),
@@ -224,7 +224,7 @@ fn compares_stand_in(overlay: &Value, is_passed_on: bool) -> bool {
     }
 }
 
-/// The line of a rendered text that is no YAML, with `…` where strings of the pod go.
+/// The line of a rendered text that is not YAML, with `…` for strings from the pod.
 fn snippet(text: &str, error: &OverlayError) -> String {
     let OverlayError::Yaml(error) = error else { return String::new() };
     let mark = error.mark();

@@ -1,4 +1,4 @@
-//! What an injection is asked for: one pod, where it comes from, and the facts the cluster knows.
+//! The input of an injection: one pod, its origin, and the known facts about the cluster.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::{
 /// One pod to inject.
 #[derive(Clone, Debug)]
 pub struct PodRequest {
-    /// The namespace of the request; it stands in for a pod that names none.
+    /// The namespace of the request; used for a pod without one.
     pub namespace: String,
-    /// The pod as it was received.
+    /// The pod as received.
     pub pod: Value,
     /// Environment of the proxy by variable name, from the webhook's URL path (Istio's `parseInjectEnvs`).
     pub path_env: BTreeMap<String, String>,
-    /// The workload the pod is a template of (manual injection); `None` finds it from the pod's owner.
+    /// The workload whose template the pod is (manual injection); `None` derives it from the pod's owner.
     pub workload: Option<Workload>,
-    /// Whether strings of the pod stand for those of other pods, so that nothing may depend on what they are: a template
-    /// that looks at one fails. See `patch_cache`.
+    /// Whether strings of the pod stand for those of other pods, so that the result may not depend on them: a template
+    /// that inspects one fails. See `patch_cache`.
     pub stand_ins: bool,
 }
 
 impl PodRequest {
-    /// A request as the webhook gets it, without parameters in the path.
+    /// A request as received by the webhook, without parameters in the path.
     pub fn new(namespace: impl Into<String>, pod: Value) -> PodRequest {
         PodRequest {
             namespace: namespace.into(),
@@ -38,20 +38,20 @@ impl PodRequest {
     }
 }
 
-/// What is known of the cluster beside the configuration.
+/// Facts about the cluster besides the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
-    /// The request's namespace, if it is known.
+    /// The request's namespace, if known.
     pub namespace: Option<&'a Namespace>,
-    /// Who has compared the labels of the namespace with the selectors of the webhook's configuration.
+    /// Who has evaluated the selectors of the webhook configuration for the namespace.
     pub selection: Selection,
-    /// The cluster's nodes, whose kubelets' versions decide whether native sidecars are used. `None`: not known, which
-    /// is not the same as none.
+    /// The cluster's nodes, whose kubelet versions determine whether native sidecars are used. `None` means unknown,
+    /// which differs from no nodes.
     pub nodes: Option<&'a Nodes>,
 }
 
 impl<'a> Facts<'a> {
-    /// What the configuration itself says about a namespace and the nodes.
+    /// The facts in the configuration itself.
     pub fn of(mesh: &'a Mesh, namespace: &str) -> Facts<'a> {
         Facts {
             namespace: mesh.namespace(namespace),
@@ -61,27 +61,27 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Who has compared the labels of a namespace with the selectors of the webhook's configuration.
+/// Who has evaluated the selectors of the webhook configuration for a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// Nobody yet: where the namespace is known its labels count, else the request is taken as selected.
+    /// Nobody yet: the labels are evaluated if the namespace is known; otherwise the pod counts as selected.
     #[default]
     ByLabels,
-    /// The API server. What is known of the namespace here may be older than what it selected by (O-06), and a pod
-    /// that is left out because of an old label would run without its proxy.
+    /// The API server. The namespace known here may be older than the one it evaluated (O-06), and a pod that is
+    /// skipped because of an outdated label would run without its proxy.
     ByApiServer,
-    /// Nobody yet, and the namespace is not known: of the selectors only those of the pod's own revision label count, so
-    /// that a manifest for another revision is left to it.
+    /// Nobody yet, and the namespace is not known: only the selectors for the pod's own revision label are evaluated,
+    /// so that a manifest for another revision is skipped.
     ByPodAlone,
 }
 
-/// Which rules of the configuration's injector count.
+/// Which rules of the injector's configuration apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rules {
-    /// All of them, as for a pod that comes through the webhook.
+    /// All of them, as for a pod at the webhook.
     #[default]
     Configured,
-    /// None but the templates, of which `sidecar` is the default one: policy, selectors, aliases, annotations to add,
-    /// namespaces and nodes do not count (Istio's `IntoObject`, behind `istioctl kube-inject`).
+    /// Only the templates, with `sidecar` as the default one: policy, selectors, aliases, injected annotations,
+    /// namespaces and nodes are ignored (Istio's `IntoObject`, behind `istioctl kube-inject`).
     TemplatesOnly,
 }

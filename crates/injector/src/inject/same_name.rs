@@ -1,24 +1,24 @@
-//! Containers of one name. An API server refuses a pod with two, be one of them an init container
-//! (`validateInitContainers`), and says nothing of the injector; a merge by name would make one of the two of both.
+//! Detects containers with the same name. An API server rejects a pod with two of them, even across containers and init
+//! containers (`validateInitContainers`), without naming the injector; a merge by name would combine the two.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{made::Made, post::Error, warning::shown};
+use super::{post::Error, template_containers::TemplateContainers, warning::shown};
 use crate::pod;
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
-/// Refuses a pod that has several containers of a name that templates make: whose settings count nobody can say.
+/// Denies a pod with several containers with a name that templates use: it would be unclear whose settings apply.
 pub(super) fn check_received(received: &Value, overlays: &[(&str, Value)]) -> Result<(), Error> {
     let made = overlays.iter().flat_map(|(_, overlay)| LISTS.map(|list| pod::spec_list(overlay, list)));
     let made: BTreeSet<&str> = made.flatten().map(pod::name).collect();
     check(received, made, |name, places| Error::SeveralContainers { name: shown(name), places })
 }
 
-/// Refuses a pod in which a container of the templates has the name of another one.
-pub(super) fn check_merged(received: &Value, merged: &Value, made: &Made) -> Result<(), Error> {
+/// Denies a pod in which a container of the templates has the same name as another one.
+pub(super) fn check_merged(received: &Value, merged: &Value, made: &TemplateContainers) -> Result<(), Error> {
     let names = made.containers.iter().chain(&made.init_containers).map(String::as_str).collect();
     check(merged, names, |name, places| {
         let own = LISTS.into_iter().find(|list| pod::find(pod::spec_list(received, list), name).is_some());
@@ -37,7 +37,7 @@ fn check(pod: &Value, names: BTreeSet<&str>, error: impl Fn(&str, String) -> Err
         };
         let places: Vec<String> = LISTS.into_iter().flat_map(places).collect();
         if places.len() > 1 {
-            // A pod may have more containers than anybody reads of.
+            // A pod may have more containers than a message can list.
             let first: Vec<&str> = places.iter().take(4).map(String::as_str).collect();
             return Err(error(name, first.join(" and ")));
         }
@@ -111,7 +111,7 @@ mod tests {
         assert!(said.contains("\"istio-init\" in spec.containers"), "{said}");
         let cni = "values: {pilot: {cni: {enabled: true}}}";
         refusal(cni, &json!({}), &app("istio-validation"));
-        // Nobody makes these.
+        // The templates do not create these.
         assert!(run(cni, &json!({}), &app("istio-init")).is_ok());
         assert!(run("{}", &json!({}), &app("istio-validation")).is_ok());
         assert!(run("compat: istio", &json!({}), &app("istio-init")).is_ok());

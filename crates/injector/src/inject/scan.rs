@@ -1,27 +1,27 @@
-//! A walk over JSON text that finds where things stand, without building anything.
+//! Walks over JSON text to find the positions of values, without building anything.
 //!
-//! The text is known to be JSON. Where it is not after all, or where a name is written with escapes, the walk ends with
-//! nothing: whoever asked then takes the long way.
+//! The text should be valid JSON. If it is not, or if a name is written with escapes, the walk ends with `None`, and
+//! the caller uses the full parser.
 
 use std::ops::Range;
 
-/// A place in a JSON text.
+/// A position in a JSON text.
 #[derive(Debug)]
 pub struct Scan<'t> {
     text: &'t str,
     at: usize,
 }
 
-/// What a walk gives: nothing if the text is not what it should be.
+/// The result of a walk: `None` if the text is not as expected.
 pub(crate) type Walked = Option<()>;
 
 impl<'t> Scan<'t> {
-    /// A walk over a text that starts with a JSON value.
+    /// Starts a walk over a text that starts with a JSON value.
     pub fn new(text: &'t str) -> Scan<'t> {
         Scan { text, at: 0 }
     }
 
-    /// Visits the entries of an object, and passes over anything else. The visitor takes each entry's value.
+    /// Visits the entries of an object; skips anything else. The visitor consumes each entry's value.
     pub fn entries(&mut self, mut visit: impl FnMut(&mut Self, &'t str) -> Walked) -> Walked {
         if self.peek()? != b'{' {
             return self.value().map(drop);
@@ -46,7 +46,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Visits the elements of a list, and passes over anything else. The visitor takes each element.
+    /// Visits the elements of a list; skips anything else. The visitor consumes each element.
     pub(crate) fn elements(&mut self, mut visit: impl FnMut(&mut Self) -> Walked) -> Walked {
         if self.peek()? != b'[' {
             return self.value().map(drop);
@@ -66,7 +66,8 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Takes a string without escapes and says where its content is; anything else is passed over and gives nothing.
+    /// Consumes a string without escapes and returns the range of its content; anything else is skipped and gives
+    /// `None` inside.
     pub fn text(&mut self) -> Option<Option<Range<usize>>> {
         if self.peek()? != b'"' {
             return self.value().map(|_| None);
@@ -76,7 +77,7 @@ impl<'t> Scan<'t> {
         Some(plain.then_some(content))
     }
 
-    /// Takes any value and says where it is.
+    /// Consumes any value and returns its range.
     pub fn value(&mut self) -> Option<Range<usize>> {
         let first = self.peek()?;
         let start = self.at;
@@ -111,7 +112,7 @@ impl<'t> Scan<'t> {
         Some(start..self.at)
     }
 
-    /// Takes a string and says where its content is, escapes and all.
+    /// Consumes a string and returns the range of its content, including escapes.
     fn string(&mut self) -> Option<Range<usize>> {
         self.expect(b'"')?;
         let start = self.at;
@@ -151,11 +152,11 @@ impl<'t> Scan<'t> {
     }
 }
 
-/// Where the next quote or backslash is. Most strings of a pod are shorter than what a call of `memchr2` is worth, so the
-/// first two words are looked at here.
+/// The position of the next quote or backslash. Most strings of a pod are too short for a call of `memchr2` to pay off,
+/// so the first two words are examined here.
 fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    // The lowest bit that is set belongs to the first byte that is zero.
+    // The lowest set bit belongs to the first zero byte.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let (words, _) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().take(2).enumerate() {

@@ -1,8 +1,8 @@
-//! Fields of which an API server takes one: handlers of probes and hooks, sources of volumes and variables.
+//! Fields of which an API server accepts only one: handlers of probes and hooks, sources of volumes and variables.
 //!
-//! A strategic merge keeps what either side has, so that a template's `exec` and a user's `sleep` end up side by side and
-//! the pod is refused for its place in a list. Here one side gives way before the two are merged. Which fields exclude
-//! each other is in [`UNIONS`](crate::gotypes::UNIONS); who wins over whom is decided by who calls.
+//! A strategic merge keeps the fields of both sides, so a template's `exec` and a user's `sleep` end up next to each
+//! other and the pod is rejected. Here, one side gives way before the two are merged. The mutually exclusive fields are
+//! listed in [`UNIONS`](crate::gotypes::UNIONS); the caller decides which side wins.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::{
 use gotemplate::gotypes::{Kind, Type};
 use strategic_merge::merge;
 
-/// The lists of a spec whose elements have a part of their own in an injection.
+/// The lists of a spec whose elements are handled individually during injection.
 pub(super) const LISTS: [&str; 4] = ["containers", "initContainers", "ephemeralContainers", "volumes"];
 
-/// Takes what the winner's choices exclude out of the loser; both are pods, or parts of one.
+/// Removes fields from the loser that the winner's choices exclude; both are pods, or parts of one.
 pub(super) fn give_way(loser: &mut Value, winner: &Value) {
     for (key, ty) in [("spec", &POD_SPEC), ("metadata", &OBJECT_META)] {
         if let (Some(loser), Some(winner)) = (loser.get_mut(key), winner.get(key)) {
@@ -28,7 +28,7 @@ pub(super) fn give_way(loser: &mut Value, winner: &Value) {
     }
 }
 
-/// [`give_way`] for what stands directly in the spec, without the lists of [`LISTS`].
+/// [`give_way`] for fields directly in the spec, without the lists in [`LISTS`].
 pub(super) fn give_way_outside_lists(loser: &mut Value, winner: &Value) {
     let (Some(Value::Object(loser)), Some(Value::Object(winner))) =
         (loser.get_mut("spec"), winner.get("spec"))
@@ -42,7 +42,7 @@ pub(super) fn give_way_outside_lists(loser: &mut Value, winner: &Value) {
     }
 }
 
-/// [`give_way`] for two volumes of one name; gives the source that gave way and the one that stays, if one did.
+/// [`give_way`] for two volumes with the same name; returns the source that was removed and the one that stays, if any.
 pub(super) fn volume_gives_way(loser: &mut Value, winner: &Value) -> Option<(&'static str, &'static str)> {
     let ty = volume_type()?;
     let union = union_of(ty)?;
@@ -52,8 +52,8 @@ pub(super) fn volume_gives_way(loser: &mut Value, winner: &Value) -> Option<(&'s
     Some((given.filter(|given| loser.get(*given).is_none())?, kept?))
 }
 
-/// Takes the nulls out of a volume that names no source: it says that nothing is wanted but some volume of that name, and
-/// not that the source there is has to go.
+/// Removes the nulls from a volume without a source: it requests some volume with that name, not the removal of the
+/// existing source.
 pub(super) fn forget_null_sources(volume: &mut Value) {
     let (Some(union), Value::Object(volume)) = (volume_type().and_then(union_of), volume) else { return };
     if !merge::is_directed(volume) && named(union, volume).next().is_none() {
@@ -67,7 +67,7 @@ fn volume_type() -> Option<&'static Type> {
 
 fn in_struct(loser: &mut Value, winner: &Value, ty: &'static Type) {
     let (Value::Object(loser), Value::Object(winner)) = (loser, winner) else { return };
-    // Who writes a directive has said what happens to the rest.
+    // A directive already determines what happens to the rest.
     if merge::is_directed(loser) || merge::is_directed(winner) {
         return;
     }
@@ -99,7 +99,7 @@ fn in_kind(loser: &mut Value, winner: &Value, key: &str, kind: &'static Kind) {
     }
 }
 
-/// Lists longer than this are looked through by an index.
+/// Longer lists are searched through an index.
 const FEW: usize = 16;
 
 fn in_list(losers: &mut [Value], winners: &[Value], key: &str, ty: &'static Type) {
@@ -135,7 +135,7 @@ fn settle(union: &'static Union, loser: &mut Map<String, Value>, winner: &Map<St
             if kept.is_empty() {
                 return;
             }
-            // A null would delete what the winner has.
+            // A null would delete the winner's value.
             loser.retain(|key, value| {
                 !union.members.contains(&key.as_str()) || kept.contains(&key.as_str()) && !value.is_null()
             });
@@ -143,7 +143,7 @@ fn settle(union: &'static Union, loser: &mut Map<String, Value>, winner: &Map<St
     }
 }
 
-/// The members of a union that an object has. Go leaves out an empty text, so it chooses nothing.
+/// The members of a union that an object has. Go omits an empty text, so it does not count as a choice.
 fn named<'o>(
     union: &'static Union,
     object: &'o Map<String, Value>,
@@ -152,14 +152,14 @@ fn named<'o>(
     union.members.iter().copied().filter(move |member| object.get(*member).is_some_and(is_set))
 }
 
-/// A part of a pod that has several fields of which an API server takes one.
+/// A part of a pod with several fields of which an API server accepts only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offence {
     /// The container or volume, such as `container istio-proxy`, or `spec`.
     pub(super) holder: String,
-    /// The fields that lead there from the holder, such as `lifecycle.preStop`; empty for the holder itself.
+    /// The path from the holder, such as `lifecycle.preStop`; empty for the holder itself.
     pub(super) field: String,
-    /// What it has.
+    /// The fields present.
     pub(super) members: Vec<&'static str>,
 }
 
@@ -170,7 +170,7 @@ impl std::fmt::Display for Offence {
         if !self.field.is_empty() {
             write!(f, "{} ", self.field)?;
         }
-        write!(f, "has {} and {last}, of which an API server takes one", others.join(", "))
+        write!(f, "has {} and {last}; an API server accepts only one", others.join(", "))
     }
 }
 

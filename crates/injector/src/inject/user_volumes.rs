@@ -1,5 +1,5 @@
-//! Volumes and mounts that a pod asks for by annotation, held against what the templates make: an API server refuses two
-//! volumes of one name, two mounts in one place and the mount of a volume there is not, and names neither the annotation
+//! Checks the volumes and mounts that a pod requests by annotation against the templates' output: an API server rejects
+//! two volumes with one name, two mounts at one path and a mount of a missing volume, and names neither the annotation
 //! nor the proxy.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{names, pod};
 
-/// Whether volumes and mounts of the annotations have names and places of their own in what templates rendered.
+/// Checks that volumes and mounts from the annotations have names and paths that the rendered templates do not use.
 ///
 /// # Errors
-/// Every annotation with one that has not.
+/// Every annotation with a conflict.
 pub(super) fn check_names(received: &Value, overlays: &[(&str, Value)]) -> Result<(), Vec<Offence>> {
     let mut offences = Vec::new();
     for (key, name_of) in
@@ -41,10 +41,10 @@ pub(super) fn check_names(received: &Value, overlays: &[(&str, Value)]) -> Resul
     if offences.is_empty() { Ok(()) } else { Err(offences) }
 }
 
-/// Whether the pod has the volumes that the annotation mounts into the proxy.
+/// Checks that the pod has the volumes that the annotation mounts into the proxy.
 ///
 /// # Errors
-/// The annotation, if it mounts one that is not there.
+/// The annotation, if it mounts a missing volume.
 pub(super) fn check_mounts(received: &Value, merged: &Value) -> Result<(), Vec<Offence>> {
     let key = names::ANNOTATION_USER_VOLUME_MOUNT;
     let Some(value) = pod::annotation(received, key).filter(|value| !value.is_empty()) else { return Ok(()) };
@@ -56,7 +56,7 @@ pub(super) fn check_mounts(received: &Value, merged: &Value) -> Result<(), Vec<O
         (names(mounts.map_or(&[], Vec::as_slice)), names(pod::spec_list(merged, "volumes")));
     let missing = user_items(value).into_iter().find_map(|item| {
         let name = pod::name(&item);
-        // A template may leave the mounts of the annotation out.
+        // A template may ignore the annotation's mounts.
         (mounts.contains(name) && !volumes.contains(name)).then(|| shown_within(name, 48))
     });
     match missing {
@@ -79,7 +79,7 @@ fn text(item: &Value, key: &str) -> Option<String> {
     item.get(key)?.as_str().map(str::to_owned)
 }
 
-/// The first of the texts asked for that two elements have.
+/// The first of the requested texts that two elements share.
 fn twice<'a>(elements: &[Value], key: &str, asked: &'a [String]) -> Option<&'a str> {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for text in elements.iter().filter_map(|element| element.get(key)?.as_str()) {
@@ -106,7 +106,7 @@ mod tests {
             json!({"spec": {"volumes": volumes}})
         };
         assert_eq!(check_names(&pod, &[("t", overlay(&["data", "other"]))]), Ok(()));
-        // Each template may have it once, as sidecar and grpc-agent both read the annotation.
+        // Each template may have it once: sidecar and grpc-agent both read the annotation.
         assert_eq!(check_names(&pod, &[("t", overlay(&["data"])), ("u", overlay(&["data"]))]), Ok(()));
         let offences = check_names(&pod, &[("t", overlay(&["data", "data"]))]).unwrap_err();
         assert_eq!(offences[0].key, names::ANNOTATION_USER_VOLUME);

@@ -1,12 +1,13 @@
-//! Zeros and empties of a container that a user wrote, as Go's types have them: a field that Go leaves out when it writes the
-//! object was not said. At the webhook API servers have left it out already; in a manifest it would beat the template.
+//! Zero and empty values in a user's container, as Go's types treat them: a field that Go omits when it writes the
+//! object counts as absent. At the webhook, the API server has already removed them; in a manifest, they would override
+//! the template.
 
 use serde_json::{Map, Value};
 
 use crate::gotypes;
 use gotemplate::gotypes::{Kind, Type};
 
-/// Takes out of a container what Go cannot tell from an absent field (`omitempty`).
+/// Removes fields from a container that Go cannot distinguish from absent ones (`omitempty`).
 pub(super) fn drop_from_container(container: &mut Value) {
     let Some(Kind::List(Kind::Struct(ty))) =
         gotypes::POD_SPEC.field_by_json("containers").map(|field| &field.kind)
@@ -43,7 +44,7 @@ fn is_zero(value: &Value, kind: &Kind) -> bool {
         (Kind::String | Kind::Bytes, Value::String(text)) => text.is_empty(),
         (Kind::List(_), Value::Array(items)) => items.is_empty(),
         (Kind::Map(_), Value::Object(map)) => map.is_empty(),
-        // A pointer knows zero from absent.
+        // A pointer distinguishes zero from absent.
         _ => false,
     }
 }

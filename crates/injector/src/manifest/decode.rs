@@ -1,9 +1,10 @@
-//! Objects as Go's decoder reads them: `sigs.k8s.io/yaml` into Kubernetes' own types, which is how Istio reads manifests.
+//! Decodes objects like Go: `sigs.k8s.io/yaml` into Kubernetes' own types, which is how Istio reads manifests.
 //!
-//! An unquoted `true` or `017` becomes a string where the type has one (`convertToJSONableObject`), keys may be in any case
-//! (`encoding/json`), null is the empty value, and what does not fit its type is an error. Keys that no type has stay, for
-//! they may be newer than the tables. One peculiarity is kept: below a field of an embedded struct (a probe's handler, a
-//! volume's source) nothing becomes a string, so that `httpGet: {path: 1}` is an error.
+//! An unquoted `true` or `017` becomes a string where the type has one (`convertToJSONableObject`), keys may be in any
+//! case (`encoding/json`), null is the empty value, and a value that does not fit its type is an error. Keys that no
+//! type has are kept, because they may be newer than the tables. One peculiarity is preserved: below a field of an
+//! embedded struct (a probe's handler, a volume's source) nothing is converted to a string, so that `httpGet: {path:
+//! 1}` is an error.
 
 mod scalar;
 
@@ -19,55 +20,55 @@ use gotemplate::gotypes::{Field, Kind, Type};
 use kubernetes_yaml::{self as yaml, Mark, Node, Style};
 use strategic_merge::place::Place;
 
-/// What reading an object as its type changed.
+/// Changes made while decoding an object as its type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Corrections {
-    /// Numbers and booleans that became strings.
+    /// Numbers and booleans that were converted to strings.
     pub unquoted: Changes,
-    /// Keys that are written in another case than the field's.
-    pub respelt: Changes,
-    /// Whether a null became an empty string, which changes nothing for an API server.
+    /// Keys that are written in a different case than the field's.
+    pub respelled: Changes,
+    /// Whether a null became an empty string, which makes no difference to an API server.
     pub emptied: bool,
 }
 
-/// Changes of one sort: how many there are, and the first of them.
+/// Changes of one kind: their number, and the first one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// How many there are.
+    /// The number of changes.
     pub count: usize,
     /// The place of the first in the object, such as `spec.containers[0].args[1]`.
     pub path: String,
-    /// What the first became.
+    /// The result of the first change.
     pub became: String,
 }
 
-/// A value that does not fit its field: where it stands, what it is and what is accepted.
+/// A value that does not fit its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// Where the value stands in the text.
+    /// The position of the value in the text.
     pub mark: Mark,
     /// Its place in the object.
     pub path: String,
-    /// What was found.
+    /// The value found.
     pub found: String,
-    /// What is accepted.
+    /// The values expected.
     pub accepted: &'static str,
 }
 
 impl Corrections {
-    /// Whether the object would be refused by an API server as it is written.
+    /// Whether an API server would reject the object as it is written.
     pub fn matter(&self) -> bool {
-        self.unquoted.count + self.respelt.count > 0
+        self.unquoted.count + self.respelled.count > 0
     }
 
-    /// Whether the object is not what it was.
+    /// Whether the object was changed.
     pub fn any(&self) -> bool {
         self.matter() || self.emptied
     }
 
     pub(super) fn add(&mut self, other: Corrections) {
         self.unquoted.add(other.unquoted);
-        self.respelt.add(other.respelt);
+        self.respelled.add(other.respelled);
         self.emptied |= other.emptied;
     }
 }
@@ -90,7 +91,7 @@ impl Changes {
     }
 }
 
-/// The type of an object whose kind runs pods.
+/// The type of objects of a kind that runs pods.
 pub(super) fn type_of(kind: &str) -> Option<&'static Type> {
     Some(match kind {
         "Pod" => &gotypes::POD,
@@ -106,7 +107,7 @@ pub(super) fn type_of(kind: &str) -> Option<&'static Type> {
     })
 }
 
-/// Reads an object as its type.
+/// Decodes an object as its type.
 ///
 /// # Errors
 /// The first value that does not fit its field.
@@ -118,8 +119,8 @@ pub(super) fn object(node: &mut Node, ty: &'static Type) -> Result<Corrections, 
     Ok(decoder.corrections)
 }
 
-/// Reads what a kind that nobody here knows keeps in the place of a pod template. Its metadata must be what metadata is;
-/// what does not fit in its spec may be the kind's own.
+/// Decodes what an unknown kind keeps in the place of a pod template. Its metadata must have the type of metadata;
+/// values that do not fit in its spec may be specific to the kind.
 ///
 /// # Errors
 /// The first value of the metadata that does not fit its field.
@@ -136,13 +137,13 @@ pub(super) fn foreign_template(node: &mut Node, path: &[&str]) -> Result<Correct
 }
 
 struct Decoder {
-    /// Whether a misfit is an error, or left alone.
+    /// Whether a misfit is an error or is left alone.
     strict: bool,
     corrections: Corrections,
 }
 
 impl Decoder {
-    /// [`Decoder::fields`] of what stands at the end of a path.
+    /// [`Decoder::fields`] of the value at the end of a path.
     fn below(
         &mut self,
         path: &[&str],
@@ -158,7 +159,7 @@ impl Decoder {
         }
     }
 
-    /// A struct. With `texts`, scalars become strings where strings belong.
+    /// Decodes a struct. With `texts`, scalars become strings where the type expects strings.
     fn fields(
         &mut self,
         node: &mut Node,
@@ -176,7 +177,7 @@ impl Decoder {
                 (key, field)
             })
             .collect();
-        // Go takes the keys in the order of their bytes, so the last of those for one field counts.
+        // Go decodes the keys in byte order, so the last key for a field wins.
         let mut last: HashMap<&'static str, &str> = HashMap::new();
         for (key, field) in &keys {
             if let Some(field) = field {
@@ -193,7 +194,7 @@ impl Decoder {
         for (((key, value), (known, field)), counts) in entries.iter_mut().zip(&mut keys).zip(&counts) {
             let Some(field) = field.filter(|_| *counts) else { continue };
             if known.name != field.json {
-                self.corrections.respelt.note(&place.field(&known.name), field.json);
+                self.corrections.respelled.note(&place.field(&known.name), field.json);
                 key.set_text(field.json.to_owned(), Style::Plain);
             }
             let embedded = gotypes::EMBEDDED.binary_search(&(ty.name, field.json)).is_ok();
@@ -216,7 +217,7 @@ impl Decoder {
         match kind {
             Kind::Pointer(kind) => return self.value(node, kind, texts, narrow, place),
             Kind::Any => return Ok(()),
-            // Everywhere the same as an absent field.
+            // Equivalent to an absent field everywhere.
             _ if node.is_null() => return Ok(()),
             Kind::Struct(ty) => return self.fields(node, ty, texts, place),
             Kind::List(kind) => {
@@ -257,7 +258,7 @@ impl Decoder {
         }
     }
 
-    /// An item of a list or map, which is there even if it is null.
+    /// Decodes an item of a list or map, which exists even if it is null.
     fn element(
         &mut self,
         node: &mut Node,
@@ -293,7 +294,7 @@ fn excerpt(text: &str) -> String {
     if start.len() < text.len() { format!("{:?}", format!("{start}…")) } else { format!("{start:?}") }
 }
 
-/// The field that Go decodes a key into: the one of that name, or else one that differs in case only.
+/// The field that Go decodes a key into: the one with that name, or else one that differs only in case.
 fn field(ty: &'static Type, name: &str) -> Option<&'static Field> {
     ty.field_by_json(name).or_else(|| ty.fields.iter().find(|field| field.json.eq_ignore_ascii_case(name)))
 }
@@ -301,11 +302,11 @@ fn field(ty: &'static Type, name: &str) -> Option<&'static Field> {
 /// A key of a mapping.
 struct Key {
     name: String,
-    /// Whether none of the same name follows.
+    /// Whether this is the last key of that name.
     counts: bool,
 }
 
-/// The keys of a mapping; what cannot be a key was refused before.
+/// The keys of a mapping; nodes that cannot be keys were rejected before.
 fn keys(entries: &[(Node, Node)]) -> Vec<Key> {
     let mut seen = HashSet::new();
     let mut keys: Vec<Key> = entries

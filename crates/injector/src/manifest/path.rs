@@ -1,4 +1,4 @@
-//! Paths to pod templates, as people write them: `spec.worker.template`.
+//! Paths to pod templates, as users write them: `spec.worker.template`.
 
 use std::{fmt, str::FromStr};
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplatePath(Vec<String>);
 
-/// Why a path was refused.
+/// Why a path was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// It has two dots in a row, one at an end, or nothing at all.
+    /// It contains an empty key: two dots in a row, a dot at an end, or nothing at all.
     #[error(
-        "empty key in pod template path {0:?}; accepted: keys joined by dots, such as spec.template (\\. for a dot in a key)"
+        "empty key in pod template path {0:?}; expected keys joined by dots, such as spec.template (\\. for a dot in a key)"
     )]
     EmptyKey(String),
 }
@@ -22,8 +22,8 @@ pub enum PathError {
 impl FromStr for TemplatePath {
     type Err = PathError;
 
-    /// Reads `spec.template`; `\.` is a dot inside a key, `\\` a backslash. `groups[0]` is `groups.0`, `groups[*]` is
-    /// `groups.*`, as reports write them.
+    /// Parses `spec.template`; `\.` is a dot inside a key, `\\` a backslash. `groups[0]` is `groups.0`, `groups[*]` is
+    /// `groups.*`, as in reports.
     fn from_str(text: &str) -> Result<Self, PathError> {
         let mut keys = vec![String::new()];
         let mut characters = text.chars().peekable();
@@ -56,7 +56,7 @@ impl FromStr for TemplatePath {
     }
 }
 
-/// What stands between brackets if it is `*` or a number and nothing follows but another step.
+/// The text between brackets, if it is `*` or a number and only another step follows.
 fn bracketed(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {
     let mut index = String::new();
     while let Some(character) = characters.next_if(|next| *next == '*' || next.is_ascii_digit()) {
@@ -67,8 +67,7 @@ fn bracketed(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Optio
     matches!(characters.peek(), None | Some('.' | '[')).then_some(index)
 }
 
-/// The place a JSON pointer leads to, as people write it and as a [`TemplatePath`] is read:
-/// `spec.groups[0].template`.
+/// The place that a JSON pointer leads to, in the notation of a [`TemplatePath`]: `spec.groups[0].template`.
 pub fn dotted(pointer: &str) -> String {
     let mut text = String::new();
     for step in pointer.split('/').skip(1) {
@@ -86,7 +85,7 @@ pub fn dotted(pointer: &str) -> String {
 }
 
 impl fmt::Display for TemplatePath {
-    /// As it is read: `spec.worker.template`.
+    /// In the notation in which it is parsed: `spec.worker.template`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<String> =
             self.0.iter().map(|key| key.replace('\\', "\\\\").replace('.', "\\.")).collect();
@@ -95,7 +94,7 @@ impl fmt::Display for TemplatePath {
 }
 
 impl TemplatePath {
-    /// The JSON pointers, from the object, of all values the path leads to.
+    /// The JSON pointers, relative to the object, of all values that the path leads to.
     pub(super) fn pointers(&self, object: &Value) -> Vec<String> {
         let mut places = vec![(String::new(), object)];
         for key in &self.0 {

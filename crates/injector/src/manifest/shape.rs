@@ -1,7 +1,7 @@
-//! What a pod template looks like, wherever a kind that nobody here knows keeps it.
+//! Recognizes pod templates by their shape, wherever an unknown kind keeps them.
 //!
-//! A template is an object under a key that says so (`template`, `podTemplate`, `workerTemplate` …) whose spec has
-//! containers with names. What runs pods is an open set; what only describes pods is named here and never touched.
+//! A template is an object under a telling key (`template`, `podTemplate`, `workerTemplate` …) whose spec has named
+//! containers. The set of kinds that run pods is open; kinds that only describe pods are listed here and never touched.
 
 use serde_json::Value;
 
@@ -12,16 +12,16 @@ use super::{Object, path::escaped};
 pub(super) struct Shaped {
     /// Its JSON pointer from the object.
     pub(super) pointer: String,
-    /// Whether the object's own pods are made of it as it stands; else it may be a part for somebody to complete, or
+    /// Whether the object's own pods are created from it as it stands; otherwise it may be a part to be completed, or
     /// belong to a manifest that the object carries.
     pub(super) is_own: bool,
 }
 
-/// Keys whose values are no part of what the object runs.
+/// Keys whose values do not describe what the object runs.
 const NEVER_INSIDE: [&str; 7] =
     ["metadata", "status", "managedFields", "openAPIV3Schema", "schema", "values", "valuesObject"];
 
-/// The pod templates in an object that has a kind, at any depth.
+/// The pod templates in an object with a kind, at any depth.
 pub(super) fn templates(value: &Value, object: &Object) -> Vec<Shaped> {
     let mut found = Vec::new();
     if !object.kind.is_empty() && !only_describes_pods(&object.api_version, &object.kind) {
@@ -30,8 +30,8 @@ pub(super) fn templates(value: &Value, object: &Object) -> Vec<Shaped> {
     found
 }
 
-/// Whether a kind holds what looks like pod templates, and nobody makes pods of them as they stand: copies, schemas,
-/// policies, patches, and accounts of somebody else's pods.
+/// Whether objects of a kind contain what looks like pod templates without any pods being created from them: copies,
+/// schemas, policies, patches, and reports about other objects' pods.
 pub(super) fn only_describes_pods(api_version: &str, kind: &str) -> bool {
     let group = super::group(api_version);
     matches!(
@@ -46,14 +46,14 @@ pub(super) fn only_describes_pods(api_version: &str, kind: &str) -> bool {
         .any(|domain| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
-/// What a walk went through to get somewhere.
+/// The context of a value: what lies between it and the object.
 #[derive(Clone, Copy, Default)]
 struct Under {
-    /// The key says that a template is here.
+    /// The key announces a template.
     template: bool,
-    /// The key says that each entry is a template.
+    /// The key announces a list or map of templates.
     templates: bool,
-    /// A whole manifest, which somebody else creates.
+    /// Inside a complete manifest, which something else creates.
     manifest: bool,
 }
 
@@ -63,7 +63,7 @@ fn walk(value: &Value, pointer: String, under: Under, found: &mut Vec<Shaped>) {
             let is_root = pointer.is_empty();
             let is_manifest = !is_root && map.get("apiVersion").is_some_and(Value::is_string);
             let kind = map.get("kind").and_then(Value::as_str);
-            // FlinkDeployment and its like write their template as a whole Pod.
+            // FlinkDeployment and similar kinds write their template as a whole Pod.
             let is_pod = matches!(kind, Some("Pod" | "PodTemplate" | "PodTemplateSpec"));
             if under.template
                 && (!is_manifest || is_pod)
@@ -88,27 +88,27 @@ fn walk(value: &Value, pointer: String, under: Under, found: &mut Vec<Shaped>) {
     }
 }
 
-/// Whether a key says that a template is there, or several.
+/// Whether a key announces a template, or several.
 fn says_template(key: &str) -> (bool, bool) {
     let key = key.to_ascii_lowercase();
     let stem = key.strip_suffix("spec").unwrap_or(&key);
     (stem.ends_with("template"), stem.ends_with("templates"))
 }
 
-/// Whether a template has all that its pods need, if it is one: containers, each with a name.
+/// Whether a template is complete, if the value is one: containers, each with a name.
 fn template(value: &Value) -> Option<bool> {
     let containers = value.get("spec")?.get("containers")?.as_array()?;
     let is_named = |container: &Value| match container.get("name") {
         Some(Value::String(name)) => {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         }
-        // A name without the quotes it needs, such as `name: n`.
+        // A name that lacks its quotes, such as `name: n`.
         name => name.is_some_and(is_bare),
     };
     containers.iter().all(is_named).then(|| containers.iter().all(has_image))
 }
 
-/// Whether a container says its image; that of the proxy may come from a template.
+/// Whether a container names its image; the proxy's may come from a template.
 pub(super) fn has_image(container: &Value) -> bool {
     let has_text = match container.get("image") {
         Some(Value::String(image)) => !image.is_empty(),
@@ -117,7 +117,7 @@ pub(super) fn has_image(container: &Value) -> bool {
     has_text || container.get("name").and_then(Value::as_str) == Some(crate::names::CONTAINER_PROXY)
 }
 
-/// What YAML takes for something else than the text it was meant to be.
+/// A value that YAML reads as something other than the intended text.
 fn is_bare(value: &Value) -> bool {
     value.is_number() || value.is_boolean()
 }

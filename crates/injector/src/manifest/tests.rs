@@ -226,7 +226,7 @@ fn paths_with_empty_keys_are_refused() {
     for path in ["", ".", "spec.", ".spec", "spec..template"] {
         let error = path.parse::<TemplatePath>().unwrap_err();
         assert!(
-            error.to_string().starts_with(&format!("empty key in pod template path {path:?}; accepted: "))
+            error.to_string().starts_with(&format!("empty key in pod template path {path:?}; expected "))
         );
     }
 }

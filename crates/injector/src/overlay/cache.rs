@@ -1,4 +1,4 @@
-//! Parsed overlays by rendered text.
+//! A cache of parsed overlays, keyed by rendered text.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use serde_json::Value;
 use super::{Overlay, OverlayError, Part, Placeholder};
 use crate::doorkeeper::Doorkeeper;
 
-/// Parsed overlays by rendered text, bounded by the bytes they take.
+/// A cache of parsed overlays keyed by rendered text, bounded by its size in bytes.
 ///
-/// A text is kept from the second time it is met, so texts that never come back cost neither memory nor a lock. What is
-/// asked for often stays: a crowd of texts that came twice does not drive it out.
+/// A text is admitted the second time it is seen, so texts that never recur cost neither memory nor a lock. Frequently
+/// used entries stay: a burst of texts that occur only twice does not evict them.
 #[derive(Debug)]
 pub struct OverlayCache {
     kept: Cache<Box<str>, Arc<Kept>, Weight>,
     met: Doorkeeper,
 }
 
-/// Bytes of texts and overlays that are kept. To copy an overlay out of memory that no CPU has at hand costs as much as to
-/// read its text once more, so that more would bring nothing.
+/// Bytes of texts and overlays that are kept. Copying an overlay from memory that is in no CPU cache costs as much as
+/// parsing its text again, so a larger cache would not help.
 const BYTES: u64 = 4 << 20;
-/// Texts of which it is remembered that they were met.
+/// Number of texts that are remembered as seen.
 const MET: usize = 2048;
 
 #[derive(Debug)]
@@ -46,19 +46,19 @@ impl Default for OverlayCache {
 }
 
 impl OverlayCache {
-    /// Forgets every overlay.
+    /// Removes every overlay.
     pub fn clear(&self) {
         self.met.clear();
         self.kept.clear();
     }
 
-    /// The rendered texts whose overlays are kept.
+    /// The rendered texts whose overlays are cached.
     #[cfg(test)]
     pub(crate) fn texts(&self) -> Vec<String> {
         self.kept.iter().map(|(text, _)| text.into_string()).collect()
     }
 
-    /// The overlay of a rendered text for one pod; the text is parsed if it has not been seen lately.
+    /// The overlay of a rendered text for one pod; parses the text on a cache miss.
     ///
     /// # Errors
     /// As [`Overlay::parse`] and [`Overlay::fill`].
@@ -77,7 +77,7 @@ impl OverlayCache {
     }
 }
 
-/// About how many bytes a part takes, those of allocations included.
+/// Approximate size of a part in bytes, allocations included.
 fn weight(part: &Part) -> usize {
     size_of::<Part>()
         + match part {
@@ -103,7 +103,7 @@ fn value_weight(value: &Value) -> usize {
         }
 }
 
-/// A map's nodes have room for eleven entries each.
+/// A node of a map has room for eleven entries.
 fn map_weight(map: &serde_json::Map<String, Value>) -> usize {
     let entries = map.iter().map(|(key, value)| key.len().next_multiple_of(16) + value_weight(value));
     map.len().div_ceil(8) * 640 + entries.sum::<usize>()
@@ -123,7 +123,7 @@ mod tests {
     fn a_text_that_comes_back_is_kept() {
         let cache = OverlayCache::default();
         see(&cache, "a: b");
-        assert!(cache.texts().is_empty(), "kept after it was met once");
+        assert!(cache.texts().is_empty(), "cached after its first use");
         see(&cache, "a: b");
         assert_eq!(cache.texts(), ["a: b"]);
         cache.clear();

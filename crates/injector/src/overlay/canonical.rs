@@ -1,8 +1,9 @@
-//! Overlays as Go's typed structs would hold them, for Istio decodes what its templates make into a `corev1.Pod`.
+//! Normalizes overlays to what Go's typed structs would hold, because Istio decodes the output of its templates into a
+//! `corev1.Pod`.
 //!
-//! Keys get the case Kubernetes writes them in: Go's JSON decoder takes `readonly` for `readOnly`, so users have such keys
-//! in their annotations and templates, and an API server would drop them. And a number or boolean that Go holds by value
-//! is absent when it is zero: templates write `initialDelaySeconds: 0` for "not set".
+//! Keys get Kubernetes' spelling: Go's JSON decoder accepts `readonly` for `readOnly`, so users have such keys in their
+//! annotations and templates, and an API server would drop them. A number or boolean that Go holds by value is absent
+//! when it is zero: templates write `initialDelaySeconds: 0` for "not set".
 
 use serde_json::{Map, Value};
 
@@ -10,14 +11,14 @@ use super::Part;
 use crate::gotypes;
 use gotemplate::gotypes::{Kind, Type};
 
-/// Fields that Go writes although they are zero (no `omitempty`), some of which are merge keys.
+/// Fields that Go writes even if they are zero (no `omitempty`), some of which are merge keys.
 const WRITTEN_WHEN_ZERO: [&str; 4] = ["containerPort", "port", "weight", "maxSkew"];
 
 /// The parts of an overlay that have a Go type.
 const ROOTS: [(&str, &Type); 2] = [("metadata", &gotypes::OBJECT_META), ("spec", &gotypes::POD_SPEC)];
 
-/// Gives every key of an overlay the case of the field that Go would decode it into, and makes zeros that Go would not
-/// write null, which deletes them in a merge. Unknown keys stay as they are.
+/// Gives every key of an overlay the case of the field that Go would decode it into, and replaces zeros that Go would
+/// not write by null, which deletes them in a merge. Unknown keys stay as they are.
 pub(super) fn overlay(overlay: &mut Value) {
     if let Some(overlay) = overlay.as_object_mut() {
         for (key, ty) in ROOTS {
@@ -28,7 +29,8 @@ pub(super) fn overlay(overlay: &mut Value) {
     }
 }
 
-/// [`overlay`] for an overlay that is not filled yet: what does not depend on a string of the pod is done here, once.
+/// [`overlay`] for an overlay that is not filled yet: everything that does not depend on a string of the pod is done
+/// here, once.
 pub(super) fn unfilled(root: &mut Part) {
     match root {
         Part::Literal(value) => overlay(value),
@@ -47,7 +49,7 @@ pub(super) fn unfilled(root: &mut Part) {
     }
 }
 
-/// Leaves a part to be done when it is filled.
+/// Defers a part until it is filled.
 fn later(part: &mut Part, ty: Option<&'static Type>) {
     let undone = std::mem::replace(part, Part::Literal(Value::Null));
     *part = Part::Later(Box::new(undone), ty);
@@ -58,7 +60,7 @@ fn object_part(part: &mut Part, ty: &'static Type) {
         return object(map, ty);
     }
     let Part::Map(literals, parts) = part else { return };
-    let is_plain = |key: &str| ty.field_by_json(key).is_some() || respelt(key, ty).is_none();
+    let is_plain = |key: &str| ty.field_by_json(key).is_some() || respelled(key, ty).is_none();
     let keys = parts.iter().map(|(key, _)| key.literal());
     if !keys.chain(literals.keys().map(|key| Some(key.as_str()))).all(|key| key.is_some_and(is_plain)) {
         return later(part, Some(ty));
@@ -94,23 +96,23 @@ fn nested_part(part: &mut Part, kind: &'static Kind) {
     }
 }
 
-/// The field that Go takes a key for that is not its own.
-fn respelt(key: &str, ty: &'static Type) -> Option<&'static str> {
+/// The field that Go decodes a key into, if it has a different spelling.
+fn respelled(key: &str, ty: &'static Type) -> Option<&'static str> {
     Some(ty.fields.iter().find(|field| field.json.eq_ignore_ascii_case(key))?.json)
 }
 
 pub(super) fn object(map: &mut Map<String, Value>, ty: &'static Type) {
-    // What replaces an object as a whole is not merged: a null would stay there.
+    // An object that is replaced as a whole is not merged: a null would remain there.
     let replaces = map.contains_key("$patch");
     if fields(map, ty, replaces) {
         return;
     }
-    let misspelt: Vec<(String, &'static str)> = map
+    let misspelled: Vec<(String, &'static str)> = map
         .keys()
         .filter(|key| ty.field_by_json(key).is_none())
-        .filter_map(|key| Some((key.clone(), respelt(key, ty)?)))
+        .filter_map(|key| Some((key.clone(), respelled(key, ty)?)))
         .collect();
-    for (key, field) in misspelt {
+    for (key, field) in misspelled {
         if let Some(value) = map.remove(&key) {
             map.entry(field).or_insert(value);
         }
@@ -118,12 +120,12 @@ pub(super) fn object(map: &mut Map<String, Value>, ty: &'static Type) {
     fields(map, ty, replaces);
 }
 
-/// The values of known fields; says whether all others are unknown in any case.
+/// Normalizes the values of known fields; returns whether all others are certainly unknown.
 fn fields(map: &mut Map<String, Value>, ty: &'static Type, replaces: bool) -> bool {
-    let mut is_spelt = true;
+    let mut is_spelled = true;
     for (key, value) in map.iter_mut() {
         let Some(field) = ty.field_by_json(key) else {
-            is_spelt &= respelt(key, ty).is_none();
+            is_spelled &= respelled(key, ty).is_none();
             continue;
         };
         if !replaces && is_absent(value, &field.kind) && !WRITTEN_WHEN_ZERO.contains(&field.json) {
@@ -132,10 +134,10 @@ fn fields(map: &mut Map<String, Value>, ty: &'static Type, replaces: bool) -> bo
             nested(value, &field.kind);
         }
     }
-    is_spelt
+    is_spelled
 }
 
-/// Whether Go cannot tell the value from an absent one.
+/// Whether Go cannot distinguish the value from an absent one.
 pub(super) fn is_absent(value: &Value, kind: &Kind) -> bool {
     match kind {
         Kind::Bool => value == &Value::Bool(false),
@@ -211,7 +213,7 @@ mod tests {
                     "future": 0,
                 }],
             }}),
-            "pointers know zero from absent, and merge keys are needed"
+            "pointers distinguish zero from absent, and merge keys are needed"
         );
     }
 

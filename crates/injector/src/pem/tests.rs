@@ -6,7 +6,7 @@ fn block(label: &str, der: &[u8]) -> String {
     encode(label, der)
 }
 
-/// Labels of what is read, and lines and problems of what is not.
+/// Labels of the blocks that are read; lines and problems of those that are not.
 fn read(text: &str) -> (Vec<String>, Vec<(usize, Problem)>) {
     let pem = Pem::parse(text.as_bytes());
     let labels = pem.blocks.iter().map(|block| block.label.clone()).collect();
@@ -21,7 +21,7 @@ fn none(text: &str, flaws: &[(usize, Problem)]) {
     assert_eq!(read(text), (vec![], flaws.to_vec()), "{text:?}");
 }
 
-/// What Go finds in a text; `hack/oracle/pem` writes it.
+/// What Go finds in a text; written by `hack/oracle/pem`.
 #[derive(serde::Deserialize)]
 struct Example {
     text: String,

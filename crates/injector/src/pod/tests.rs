@@ -1,4 +1,4 @@
-//! The views over whole, partial and broken pods.
+//! Views of complete, partial and malformed pods.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,50 +1,51 @@
-//! The caBundle of entries by name: read, compared and set. Other entries and other fields are never touched.
+//! The caBundle of entries, selected by name: read, compared and set. Other entries and other fields are never changed.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use crate::pem::{self, Pem};
 
-/// The field manager as which the server applies caBundles and rules.
+/// The field manager with which the server applies caBundles and rules.
 pub const CA_BUNDLE_MANAGER: &str = "outrigger-ca-bundle";
 
-/// The field manager as which the commands write configurations.
+/// The field manager with which the commands write configurations.
 pub const COMMAND_MANAGER: &str = "outrigger";
 
-/// Annotations that ask cert-manager's cainjector to write the caBundles of an object.
+/// Annotations that make cert-manager's cainjector write the caBundles of an object.
 const INJECTION_ANNOTATIONS: [&str; 3] = [
     "cert-manager.io/inject-ca-from",
     "cert-manager.io/inject-ca-from-secret",
     "cert-manager.io/inject-apiserver-ca",
 ];
 
-/// The annotation, if any of these is one, that asks a cainjector to write the caBundles of an object.
+/// The annotation that makes a cainjector write the caBundles of an object, if there is one.
 pub fn injection_annotation<'a>(annotations: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     annotations.into_iter().find(|annotation| INJECTION_ANNOTATIONS.contains(annotation))
 }
 
-/// Whether a field manager is cert-manager's cainjector: it writes caBundles only where an annotation asks it to, and
-/// leaves what it wrote when that is taken away. Its name was that of the program until it came from the user agent.
+/// Whether a field manager is cert-manager's cainjector: it writes caBundles only where an annotation requests it, and
+/// leaves its values when the annotation is removed. Older versions used the program's name, newer ones the user agent.
 pub fn is_injector(manager: &str) -> bool {
     matches!(manager, "cert-manager-cainjector" | "cainjector")
 }
 
-/// The caBundle of an entry as it stands there, in base64; nothing if there is none or it is empty.
+/// The caBundle of an entry, in base64; `None` if absent or empty.
 pub fn ca_bundle(webhook: &Value) -> Option<&str> {
     webhook.pointer("/clientConfig/caBundle")?.as_str().filter(|bundle| !bundle.is_empty())
 }
 
-/// The text that a caBundle in base64 stands for, if it is one.
+/// Decodes the base64 of a caBundle, if it is valid.
 pub fn decode_ca_bundle(bundle: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(bundle).ok()?).ok()
 }
 
-/// What a caBundle in base64 holds.
+/// Parses a caBundle in base64.
 pub fn read_ca_bundle(bundle: &str) -> Pem {
     Pem::parse(&STANDARD.decode(bundle).unwrap_or_default())
 }
 
-/// Gives the entries that are chosen by name these certificates, and nothing else of the text. Tells whether that changed anything.
+/// Sets the caBundle of the entries selected by name to the certificates of the text, and nothing else of it. Returns
+/// whether that changed anything.
 pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool, pem: &str) -> bool {
     let wanted = Value::String(encoded(pem));
     let mut changed = false;
@@ -57,12 +58,12 @@ pub fn set_ca_bundle(configuration: &mut Value, is_chosen: impl Fn(&str) -> bool
     changed
 }
 
-/// As it stands in an entry, which many may read: the certificates and nothing else, written anew.
+/// The form for an entry, which many users can read: only the certificates, newly encoded.
 pub(super) fn encoded(pem: &str) -> String {
     certificates_of(&Pem::parse(pem.as_bytes()))
 }
 
-/// A caBundle to be copied: the certificates of one in base64, and nothing else that may be in it.
+/// Copies a caBundle: only its certificates, in base64.
 ///
 /// # Errors
 /// Why there are none.

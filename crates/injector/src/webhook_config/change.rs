@@ -1,4 +1,4 @@
-//! What differs between two states of a configuration, in words for people: entries by name, certificates by digest.
+//! Describes the differences between two states of a configuration for people: entries by name, certificates by digest.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -12,14 +12,14 @@ use super::{decode_ca_bundle, entries};
 pub struct Change {
     /// The field, such as `webhooks[namespace.sidecar-injector.istio.io].failurePolicy`.
     pub path: String,
-    /// What it was; nothing if it was not there.
+    /// The old value; `None` if it was absent.
     pub before: Option<Value>,
-    /// What it is; nothing if it is not there any more.
+    /// The new value; `None` if it is absent.
     pub after: Option<Value>,
 }
 
-/// The fields that differ, entries of the same name compared with each other whatever their order. What the API server
-/// keeps for itself (`managedFields`, versions, times) is passed over.
+/// The fields that differ; entries of the same name are compared regardless of their order. The API server's own fields
+/// (`managedFields`, versions, times) are ignored.
 pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
     let mut found = Vec::new();
     compare(&mut found, "metadata", &metadata(before), &metadata(after));
@@ -48,13 +48,13 @@ impl fmt::Display for Change {
     }
 }
 
-/// The metadata that somebody wrote.
+/// The metadata without the API server's own fields.
 fn metadata(configuration: &Value) -> Value {
     let written = |key: &&str| Some(((*key).to_owned(), configuration.get("metadata")?.get(key)?.clone()));
     Value::Object(["name", "labels", "annotations"].iter().filter_map(written).collect::<Map<_, _>>())
 }
 
-/// The names of all entries: those after the change in their order, then those that went.
+/// The names of all entries: the new ones in their order, then those that were removed.
 fn ordered_names<'a>(before: &'a Value, after: &'a Value) -> Vec<&'a str> {
     let mut seen = BTreeSet::new();
     entries(after).chain(entries(before)).map(|(name, _)| name).filter(|name| seen.insert(*name)).collect()
@@ -82,7 +82,7 @@ fn compare(found: &mut Vec<Change>, path: &str, before: &Value, after: &Value) {
     }
 }
 
-/// A value on one line; certificates by their digest, whole entries by what they are.
+/// A value on one line; certificates by their digest, whole entries by a description.
 fn shown(path: &str, value: &Value) -> String {
     match value {
         Value::String(text) if path.ends_with(".caBundle") => digest(text),
@@ -93,7 +93,7 @@ fn shown(path: &str, value: &Value) -> String {
     }
 }
 
-/// As `sha256sum` says it of the file with the certificates.
+/// As `sha256sum` prints it for the file with the certificates.
 fn digest(bundle: &str) -> String {
     let pem = decode_ca_bundle(bundle).unwrap_or_else(|| bundle.to_owned());
     if pem.is_empty() {

@@ -1,4 +1,4 @@
-//! What an API server accepts in a MutatingWebhookConfiguration, asked before it has to refuse it.
+//! Validates a MutatingWebhookConfiguration by the API server's rules, before the API server rejects it.
 
 use super::{Client, DEFAULT_REVISION, Settings};
 use crate::pem::{ACCEPTED, Pem};
@@ -6,12 +6,12 @@ use crate::pem::{ACCEPTED, Pem};
 pub(super) const LABEL: &str =
     "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 
-/// Everything that is not acceptable, one sentence each.
+/// All problems, one sentence each.
 pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
     let mut label = |what: &str, text: &str| {
         if !is_dns_label(text) {
-            problems.push(format!("{what}: found {text:?}; accepted: {LABEL}"));
+            problems.push(format!("{what}: found {text:?}; expected {LABEL}"));
         }
     };
     label("revision", &settings.revision);
@@ -25,9 +25,9 @@ pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {
     let mut seen = Vec::new();
     for tag in &settings.tags {
         if *tag == settings.revision {
-            problems.push(format!("tag: found {tag:?}, which is the revision; accepted: another name"));
+            problems.push(format!("tag: found {tag:?}, which is the revision; expected another name"));
         } else if seen.contains(&tag) {
-            problems.push(format!("tag: found {tag:?} twice; accepted: every tag once"));
+            problems.push(format!("tag: found {tag:?} twice; expected every tag once"));
         }
         seen.push(tag);
     }
@@ -35,44 +35,44 @@ pub(super) fn settings(settings: &Settings) -> Result<(), Vec<String>> {
         settings.revision == DEFAULT_REVISION || seen.iter().any(|tag| *tag == DEFAULT_REVISION);
     if settings.enable_namespaces_by_default && !answers_to_default {
         problems.push(format!(
-            "namespaces are enabled by default, but revision {:?} is not the default one; accepted: the revision or a tag \
+            "namespaces are enabled by default, but revision {:?} is not the default one; expected the revision or a tag \
              named {DEFAULT_REVISION:?}",
             settings.revision
         ));
     }
     if !is_suffix(&settings.suffix) {
         problems.push(format!(
-            "name suffix: found {:?}; accepted: a DNS name of at least two parts, not under static.k8s.io",
+            "name suffix: found {:?}; expected a DNS name of at least two parts, not under static.k8s.io",
             settings.suffix
         ));
     }
     if !(1..=30).contains(&settings.timeout_seconds) {
-        problems.push(format!("timeout: found {}s; accepted: 1s to 30s", settings.timeout_seconds));
+        problems.push(format!("timeout: found {}s; expected 1s to 30s", settings.timeout_seconds));
     }
     match &settings.client {
         Client::Service { name, port, path } => {
             if !is_service_name(name) {
-                problems.push(format!("service: found {name:?}; accepted: {LABEL}, beginning with a letter"));
+                problems.push(format!("service: found {name:?}; expected {LABEL}, beginning with a letter"));
             }
             if *port == 0 {
-                problems.push("port: found 0; accepted: 1 to 65535".to_owned());
+                problems.push("port: found 0; expected 1 to 65535".to_owned());
             }
             if !is_path(path) {
                 problems.push(format!(
-                    "path: found {path:?}; accepted: a path such as /inject or /inject/cluster/east, of \
+                    "path: found {path:?}; expected a path such as /inject or /inject/cluster/east, of \
                      a-z 0-9 - . between the slashes"
                 ));
             }
         }
         Client::Url(url) if !is_webhook_url(url) => problems.push(format!(
-            "url: found {url:?}; accepted: https://HOST[:PORT]/PATH without user, query and fragment"
+            "url: found {url:?}; expected https://HOST[:PORT]/PATH without user, query and fragment"
         )),
         Client::Url(_) => {}
     }
     if let Some(text) = &settings.ca_bundle
         && let Err(problem) = Pem::parse(text.as_bytes()).only_certificates()
     {
-        problems.push(format!("CA bundle: {problem}; accepted: {ACCEPTED}"));
+        problems.push(format!("CA bundle: {problem}; expected {ACCEPTED}"));
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }

@@ -1,33 +1,33 @@
-//! The entries of a configuration: which labels of a namespace and a pod lead to which of them.
+//! The entries of a configuration: which labels of a namespace and a pod select which entry.
 //!
-//! At most one entry of all configurations selects a pod, as long as every revision and tag has one configuration and one
-//! of them is the default: who asks for nobody gets nobody, and nobody is asked twice.
+//! At most one entry of all configurations selects a pod, as long as every revision and tag has one configuration and
+//! one of them is the default: a pod without any request matches none, and no pod matches two.
 
 use serde_json::{Value, json};
 
 use super::DEFAULT_REVISION;
 use crate::names::{INJECT, LABEL_INJECTION, LABEL_NAMESPACE_NAME, REVISION};
 
-/// One entry: a way to ask for injection.
+/// One entry, for one way to request injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     way: Way,
-    /// The revision or tag it answers to.
+    /// The revision or tag that it handles.
     revision: String,
 }
 
-/// How injection is asked for.
+/// How injection is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// The namespace names the revision.
     RevisionOfNamespace,
-    /// The pod names the revision, the namespace says nothing.
+    /// The pod names the revision, the namespace has no label.
     RevisionOfPod,
-    /// The namespace is labelled `istio-injection=enabled`.
+    /// The namespace is labeled `istio-injection=enabled`.
     Namespace,
-    /// The pod is labelled `sidecar.istio.io/inject=true`, nobody names a revision.
+    /// The pod is labeled `sidecar.istio.io/inject=true`, neither names a revision.
     Pod,
-    /// Nobody says anything.
+    /// Neither has a label.
     Auto,
 }
 
@@ -45,12 +45,12 @@ pub(super) fn of(revision: &str) -> Vec<Entry> {
         .collect()
 }
 
-/// Whether an entry with this name is one of ours, in a configuration that is ours.
+/// Whether an entry with this name in a configuration of ours is one of our entries.
 pub fn is_ours(name: &str, suffix: &str) -> bool {
     name.strip_suffix(suffix).is_some_and(|prefix| WAYS.iter().any(|way| way.prefix() == prefix))
 }
 
-/// What our entries are about: pods that are created.
+/// The rules of our entries: pods that are created.
 pub fn rules() -> Value {
     json!([{
         "operations": ["CREATE"],
@@ -61,7 +61,7 @@ pub fn rules() -> Value {
     }])
 }
 
-/// The entries of a configuration, whoever made them.
+/// The entries of any configuration.
 pub fn entries(configuration: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let webhooks = configuration.get("webhooks").and_then(Value::as_array).into_iter().flatten();
     webhooks.filter_map(|webhook| Some((webhook.get("name")?.as_str()?, webhook)))
@@ -78,24 +78,24 @@ impl Entry {
         format!("{}{suffix}", self.way.prefix())
     }
 
-    /// The way to ask for injection that leads to it.
+    /// The way to request injection that matches it.
     pub(super) fn way(&self) -> Way {
         self.way
     }
 
-    /// What its name begins with.
+    /// The prefix of its name.
     pub(super) fn prefix(&self) -> &'static str {
         self.way.prefix()
     }
 
-    /// What the namespace must say; the excluded ones never do.
+    /// The namespace selector; excluded namespaces never match.
     pub(super) fn namespace_selector(&self, excluded: &[&str]) -> Value {
         let mut all = self.namespace_requirements();
         all.push(none_of(LABEL_NAMESPACE_NAME, excluded));
         Value::Array(all)
     }
 
-    /// What the namespace must say, as far as it is about this entry.
+    /// The requirements on the namespace that are specific to this entry.
     pub(super) fn namespace_requirements(&self) -> Vec<Value> {
         let (absent_injection, absent_revision) = (absent(LABEL_INJECTION), absent(REVISION));
         match self.way {
@@ -106,12 +106,12 @@ impl Entry {
         }
     }
 
-    /// What the pod must say.
+    /// The object selector.
     pub(super) fn object_selector(&self) -> Value {
         Value::Array(self.object_requirements())
     }
 
-    /// What the pod must say.
+    /// The requirements on the pod.
     pub(super) fn object_requirements(&self) -> Vec<Value> {
         let not_opted_out = none_of(INJECT, &["false"]);
         match self.way {

@@ -1,4 +1,4 @@
-//! Server-side apply from the side of one manager: what it owns in a configuration, and what an apply would make of it.
+//! Server-side apply from one manager's perspective: the fields it owns in a configuration, and the result of an apply.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{ca_bundle, entries};
 
-/// The fields of entries by name that a manager has applied, as the API server's bookkeeping (`managedFields`) says.
+/// The fields of entries that a manager has applied, by name, according to the API server's bookkeeping
+/// (`managedFields`).
 struct Owned<'a>(BTreeMap<String, &'a Value>);
 
 impl<'a> Owned<'a> {
@@ -38,8 +39,8 @@ fn entry_name(key: &str) -> Option<String> {
     Some(key.get("name")?.as_str()?.to_owned())
 }
 
-/// A configuration to be applied, with the caBundles that the same manager applied at an earlier time: an apply without
-/// them would take them away. Those of others stay anyway.
+/// A configuration to apply, with the caBundles that the same manager applied earlier: applying it without them would
+/// remove them. Those of other managers are unaffected.
 pub fn with_own_ca_bundles(mut wanted: Value, live: &Value, manager: &str) -> Value {
     let owned = Owned::by(manager, live);
     let mine: BTreeMap<&str, &str> = entries(live)
@@ -57,9 +58,9 @@ pub fn with_own_ca_bundles(mut wanted: Value, live: &Value, manager: &str) -> Va
     wanted
 }
 
-/// What a manager applies to own the caBundle of the entries that are chosen by name, as it stands there, besides what it
-/// owns already and would lose by leaving it out; nothing where no chosen entry has a caBundle. The object's version is in
-/// it, so that no other caBundle is overwritten.
+/// The configuration that a manager applies to own the current caBundle of the entries selected by name, including the
+/// fields it owns already and would lose by omitting them; `None` if no selected entry has a caBundle. It contains the
+/// object's version, so that no newer caBundle is overwritten.
 pub fn adopting_ca_bundles(
     configuration: &Value,
     is_chosen: impl Fn(&str) -> bool,
@@ -97,8 +98,8 @@ pub fn adopting_ca_bundles(
     })
 }
 
-/// What a configuration would be after the manager has applied another: entries and fields that it owns and does not
-/// want any more go, those of others stay. The API server knows it exactly; this is the same without asking it.
+/// The expected result after the manager applies another configuration: entries and fields that it owns and no longer
+/// wants are removed, those of others stay. The API server knows the exact result; this predicts it offline.
 pub fn applied_over(live: &Value, wanted: &Value, manager: &str) -> Value {
     if live.is_null() {
         return wanted.clone();

@@ -1,5 +1,5 @@
-//! A tag's configuration, made from that of the revision it points to: whoever is called, trusted and asked about is the
-//! same, and only the labels that lead there differ. So a tag moves with one write, caBundle and all.
+//! A tag's configuration, derived from that of the revision it points to: endpoint, trust and rules are the same, and
+//! only the selecting labels differ. A tag therefore moves with one write, including its caBundle.
 
 use serde_json::{Map, Value, json};
 
@@ -10,22 +10,22 @@ use super::{
 };
 use crate::names;
 
-/// The annotations of the revision that the tag has too: who keeps the caBundle, where that is not us.
+/// The revision's annotations that the tag also gets: who manages the caBundle, if not us.
 const SHARED_ANNOTATIONS: &str = "cert-manager.io/inject-";
-/// The labels of the revision that the tag has too.
+/// The revision's labels that the tag also gets.
 const SHARED_LABELS: [&str; 3] = ["app", "app.kubernetes.io/name", "app.kubernetes.io/instance"];
-/// Helm leaves an object alone that it made once and that has this annotation.
+/// Makes Helm keep an object that it created.
 const HELM_POLICY: (&str, &str) = ("helm.sh/resource-policy", "keep");
 /// Helm's mark on its objects.
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The release of an object of Helm's.
+/// The release of a Helm object.
 const HELM_RELEASE: &str = "meta.helm.sh/release-name";
 
-/// The configuration of a tag that points to the revision of `source`, a configuration as the API server has it; `before`
-/// is the tag's as it is now.
+/// The configuration of a tag that points to the revision of `source`, a configuration from the API server; `before` is
+/// the tag's current one.
 ///
 /// # Errors
-/// A sentence where `source` cannot be called yet, or is no configuration of this revision.
+/// A sentence if `source` cannot be called yet, or is not a configuration of this revision.
 pub fn tagged(
     tag: &str,
     revision: &str,
@@ -46,7 +46,7 @@ pub fn tagged(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if before.is_some_and(|before| helm_release(before).is_some() || is_kept_by_policy(before)) {
-        // Else the next upgrade of the release, which does not want it any more, would delete it.
+        // Otherwise the next upgrade of the release, which no longer contains the tag, would delete it.
         annotations.insert(HELM_POLICY.0.to_owned(), HELM_POLICY.1.into());
     }
     let mut object = json!({
@@ -59,7 +59,7 @@ pub fn tagged(
         if !annotations.is_empty() {
             metadata.insert("annotations".to_owned(), Value::Object(annotations));
         }
-        // With its version it takes the place of exactly what was looked at.
+        // With its version, it replaces exactly the object that was read.
         for key in ["resourceVersion", "ownerReferences", "finalizers"] {
             if let Some(value) = before.and_then(|before| before.get("metadata")?.get(key)) {
                 metadata.insert(key.to_owned(), value.clone());
@@ -69,24 +69,24 @@ pub fn tagged(
     Ok(object)
 }
 
-/// The revision that a configuration is of, as its label says.
+/// The revision of a configuration, according to its label.
 pub fn revision_of(configuration: &Value) -> Option<&str> {
     label(configuration, names::LABEL_CONFIGURATION_REVISION)?.as_str()
 }
 
-/// The tag that a configuration is of.
+/// The tag of a configuration.
 pub fn tag_of(configuration: &Value) -> Option<&str> {
     label(configuration, names::LABEL_CONFIGURATION_TAG)?.as_str()
 }
 
-/// The Helm release that made a configuration and will change it again.
+/// The Helm release that created a configuration and will change it again.
 pub fn helm_release(configuration: &Value) -> Option<&str> {
     let is_helms = label(configuration, MANAGED_BY).and_then(Value::as_str) == Some("Helm");
     let release = metadata(configuration, "annotations").find(|(key, _)| *key == HELM_RELEASE);
     release.filter(|_| is_helms).and_then(|(_, release)| release.as_str())
 }
 
-/// Whether the server of a revision's configuration is told to keep the caBundle of a tag, or somebody else keeps it.
+/// Whether the server of a revision's configuration manages the caBundle of a tag, or another manager does.
 pub fn keeps_tag(source: &Value, tag: &str) -> bool {
     let is_url = super::entries(source).all(|(_, entry)| entry.pointer("/clientConfig/url").is_some());
     is_url
@@ -101,8 +101,8 @@ fn is_kept_by_policy(configuration: &Value) -> bool {
     metadata(configuration, "annotations").any(|(key, value)| key == HELM_POLICY.0 && value == HELM_POLICY.1)
 }
 
-/// One entry of the tag, from the revision's entry for the same way to ask; the default revision has ways that others
-/// do not have, whose entries differ in their selectors alone.
+/// One entry of the tag, from the revision's entry for the same kind of request; the default revision has additional
+/// kinds, whose entries differ only in their selectors.
 fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, String> {
     let candidates = entry::of(revision);
     let same = candidates.iter().find(|candidate| candidate.way() == entry.way()).or(candidates.first());
@@ -129,7 +129,7 @@ fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, Strin
     if let Some(bundle) = super::ca_bundle(webhook) {
         let copy = super::ca_bundle::copied(bundle).map_err(|problem| {
             format!(
-                "{}: the caBundle of {name} holds no certificate that API servers read: {problem}",
+                "{}: the caBundle of {name} contains no certificate that API servers can read: {problem}",
                 name_of(source)
             )
         })?;
@@ -145,12 +145,12 @@ fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, Strin
         let all = selector.get("matchExpressions").and_then(Value::as_array).cloned().unwrap_or_default();
         if !of_model.iter().all(|requirement| all.contains(requirement)) {
             return Err(format!(
-                "{}: {name} does not select what revision {revision:?} is asked for with ({key}); accepted is what \
+                "{}: {name} does not select by the label that requests revision {revision:?} ({key}); expected what \
                  `webhook apply` or the chart makes",
                 name_of(source)
             ));
         }
-        // The namespaces that are never selected, and what the values add.
+        // The namespaces that are never selected, and additions from the values.
         let rest = all.into_iter().filter(|requirement| !of_model.contains(requirement));
         let all: Vec<Value> = ours.into_iter().chain(rest).collect();
         if let (Some(made), Some(mut selector)) = (made.as_object_mut(), selector.as_object().cloned()) {
@@ -165,10 +165,10 @@ fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, Strin
     Ok(made)
 }
 
-/// The entry of a configuration that is for a way to ask.
+/// The entry of a configuration for a kind of request.
 fn from<'a>(source: &'a Value, entry: &Entry) -> Option<(&'a str, &'a Value)> {
     super::entries(source).find(|(name, _)| {
-        // `rev.namespace.x` begins with no other prefix, and `namespace.x` is not for `rev.namespace.`.
+        // `rev.namespace.x` starts with no other prefix, and `namespace.x` is not for `rev.namespace.`.
         name.starts_with(entry.prefix())
     })
 }
@@ -190,19 +190,19 @@ fn metadata<'a>(configuration: &'a Value, key: &str) -> impl Iterator<Item = (&'
         .flatten()
 }
 
-/// What is wrong with a tag or a revision by itself.
+/// Checks the names of a tag and a revision.
 ///
 /// # Errors
-/// A sentence: what was found and what is accepted.
+/// A sentence: the value found and the values expected.
 pub fn check_names(tag: &str, revision: &str) -> Result<(), String> {
     for (what, text) in [("tag", tag), ("revision", revision)] {
         if !super::check::is_dns_label(text) {
-            return Err(format!("{what}: found {text:?}; accepted: {}", super::check::LABEL));
+            return Err(format!("{what}: found {text:?}; expected {}", super::check::LABEL));
         }
     }
     if tag == revision {
         let hint = if tag == DEFAULT_REVISION { " and already the default one" } else { "" };
-        return Err(format!("tag: found {tag:?}, which is the revision{hint}; accepted: another name"));
+        return Err(format!("tag: found {tag:?}, which is the revision{hint}; expected another name"));
     }
     Ok(())
 }

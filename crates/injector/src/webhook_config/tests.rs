@@ -128,7 +128,7 @@ fn what_an_api_server_would_refuse_is_refused_with_what_is_accepted() {
     };
     type Change<'a> = &'a dyn Fn(&mut Settings);
     let table: [(Change<'_>, &str); 19] = [
-        (&|s| s.revision = "1.2".to_owned(), "revision: found \"1.2\"; accepted: a DNS label"),
+        (&|s| s.revision = "1.2".to_owned(), "revision: found \"1.2\"; expected a DNS label"),
         (&|s| s.namespace = "-x".to_owned(), "namespace: found \"-x\""),
         (&|s| s.tags = vec!["Prod".to_owned()], "tag: found \"Prod\""),
         (&|s| s.tags = vec!["a".to_owned(), "a".to_owned()], "found \"a\" twice"),
@@ -141,15 +141,15 @@ fn what_an_api_server_would_refuse_is_refused_with_what_is_accepted() {
             },
             "namespaces are enabled by default, but",
         ),
-        (&|s| s.suffix = "istio".to_owned(), "name suffix: found \"istio\"; accepted: a DNS name"),
+        (&|s| s.suffix = "istio".to_owned(), "name suffix: found \"istio\"; expected a DNS name"),
         (&|s| s.suffix = "a.static.k8s.io".to_owned(), "name suffix: found"),
-        (&|s| s.timeout_seconds = 31, "timeout: found 31s; accepted: 1s to 30s"),
+        (&|s| s.timeout_seconds = 31, "timeout: found 31s; expected 1s to 30s"),
         (&|s| s.timeout_seconds = 0, "timeout: found 0s"),
         (&|s| s.client = service("9a", 443, "/inject"), "service: found \"9a\""),
         (&|s| s.client = service("a", 0, "/inject"), "port: found 0"),
         (&|s| s.client = service("a", 1, "inject"), "path: found \"inject\""),
         (&|s| s.client = service("a", 1, "/inject/cluster/my_east"), "path: found"),
-        (&|s| s.client = url("http://a/inject"), "url: found \"http://a/inject\"; accepted: https://"),
+        (&|s| s.client = url("http://a/inject"), "url: found \"http://a/inject\"; expected https://"),
         (&|s| s.client = url("https://user@a/inject"), "url: found"),
         (&|s| s.client = url("https://a/inject?x=1"), "url: found"),
         (&|s| s.ca_bundle = Some("certificate".to_owned()), "CA bundle: found no certificate"),
@@ -167,7 +167,7 @@ fn what_an_api_server_would_refuse_is_refused_with_what_is_accepted() {
     }
 }
 
-/// A block that nobody looks into.
+/// A block whose content is not checked.
 fn certificate(content: &str) -> String {
     pem::encode(pem::CERTIFICATE, content.as_bytes())
 }
@@ -179,7 +179,7 @@ fn only_certificates_get_into_a_ca_bundle() {
         Settings { ca_bundle: Some(format!("# a comment\n{ca}{key}{ca}")), ..Settings::default() };
     let found = settings.check().unwrap_err().join("\n");
     assert!(found.contains("CA bundle: line 5: found a private key (PRIVATE KEY)"), "{found}");
-    // Not even where nobody has asked.
+    // Not even without `check`.
     let bundle = settings.objects()[0]["webhooks"][0]["clientConfig"]["caBundle"].clone();
     assert_eq!(decode_ca_bundle(bundle.as_str().unwrap()).unwrap(), format!("{ca}{ca}"));
     let glued = format!("{}{ca}", ca.trim_end());
@@ -187,7 +187,7 @@ fn only_certificates_get_into_a_ca_bundle() {
         settings.ca_bundle = Some(broken);
         let found = settings.check().unwrap_err().join("\n");
         assert!(
-            found.contains("CA bundle: line ") && found.contains("accepted: CERTIFICATE blocks"),
+            found.contains("CA bundle: line ") && found.contains("expected CERTIFICATE blocks"),
             "{found}"
         );
     }
@@ -253,7 +253,7 @@ fn changes_are_told_by_entry_whatever_the_order() {
     assert!(changes(&after, &after).is_empty());
 }
 
-/// The bookkeeping of an API server: `manager` has applied these fields of the entry.
+/// The API server's bookkeeping: `manager` has applied these fields of the entry.
 fn managed(manager: &str, entry: &str, fields: Value) -> Value {
     let key = format!("k:{{\"name\":\"{entry}\"}}");
     json!({"manager": manager, "operation": "Apply", "fieldsV1": {"f:webhooks": {".": {}, key: fields}}})
@@ -323,7 +323,7 @@ fn an_apply_takes_away_what_is_owned_and_not_wanted_any_more() {
     let (third, new) = (format!("namespace.{SUFFIX}"), format!("object.{SUFFIX}"));
     assert_eq!(names, [first.as_str(), &second, &third, "other.example.com", &new]);
     assert_eq!(after["webhooks"][0].get("matchConditions"), None, "owned");
-    assert!(after["webhooks"][1].get("matchConditions").is_some(), "somebody else's");
+    assert!(after["webhooks"][1].get("matchConditions").is_some(), "belongs to another manager");
     assert_eq!(
         (&after["webhooks"][0]["newerField"], &after["webhooks"][0]["timeoutSeconds"]),
         (&json!(1), &json!(5))
@@ -331,7 +331,7 @@ fn an_apply_takes_away_what_is_owned_and_not_wanted_any_more() {
     assert_eq!(applied_over(&Value::Null, &wanted, "outrigger"), wanted);
 }
 
-/// A revision as the API server has it: the caBundle filled, and more in it than our own requirements.
+/// A revision as stored in the API server: with a caBundle, and with more than our own requirements.
 fn live(revision: &str) -> Value {
     let settings = Settings {
         revision: revision.to_owned(),
@@ -371,7 +371,7 @@ fn a_tag_is_its_revision_under_another_name() {
             "annotations": {"cert-manager.io/inject-ca-from": "a/b"},
         })
     );
-    // But for the name of the revision in the selectors it is the same, whatever is in it.
+    // Except for the name of the revision in the selectors, the content is the same.
     let text = |value: &Value| value["webhooks"].to_string();
     assert_eq!(text(&tag), text(&source).replace(r#"["canary"]"#, r#"["prod"]"#));
     assert_eq!((tag_of(&tag), revision_of(&tag)), (Some("prod"), Some("canary")));
@@ -446,19 +446,19 @@ fn a_tag_points_to_nobody_who_cannot_be_called() {
     let of_openssl = certificate("a").replace("CERTIFICATE", "TRUSTED CERTIFICATE");
     let told = trusts(&of_openssl);
     assert!(
-        told.contains("holds no certificate that API servers read: line 1: found a block named"),
+        told.contains("contains no certificate that API servers can read: line 1: found a block named"),
         "{told}"
     );
     assert!(trusts("garbage").contains("found no certificate"));
     assert_eq!(trusts(&certificate("a")), "");
     assert!(
         with(&clear("/objectSelector"))
-            .contains("does not select what revision \"canary\" is asked for with")
+            .contains("does not select by the label that requests revision \"canary\"")
     );
     assert!(with(&|source| source["webhooks"] = json!([])).contains("has no entry of revision \"canary\""));
     for (tag, revision, told) in [
-        ("prod", "prod", "which is the revision; accepted"),
-        ("default", "default", "which is the revision and already the default one; accepted: another name"),
+        ("prod", "prod", "which is the revision; expected"),
+        ("default", "default", "which is the revision and already the default one; expected another name"),
         ("Prod", "default", "tag: found \"Prod\""),
         ("prod", "", "revision: found \"\""),
     ] {

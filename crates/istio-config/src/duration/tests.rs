@@ -43,7 +43,7 @@ fn reads_its_own_output() {
 fn an_error_says_what_is_missing() {
     let error = Duration::parse("10").unwrap_err();
     assert_eq!(error.fault, DurationFault::MissingUnit);
-    assert!(error.to_string().starts_with("found \"10\", accepted a duration with a unit"), "{error}");
+    assert!(error.to_string().starts_with("found \"10\", expected a duration with a unit"), "{error}");
     assert_eq!(Duration::parse("soon").unwrap_err().fault, DurationFault::Syntax);
     assert_eq!(Duration::parse("9999999h").unwrap_err().fault, DurationFault::Overflow);
 }

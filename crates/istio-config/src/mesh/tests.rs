@@ -106,11 +106,11 @@ fn refuses_what_istio_refuses() {
         ("proxyListenPort: 0", "mesh: line 1, column 18: proxyListenPort: found nothing"),
         (
             "connectTimeout: 0s",
-            "mesh: line 1, column 17: connectTimeout: found \"0s\", accepted a duration of at least 1ms",
+            "mesh: line 1, column 17: connectTimeout: found \"0s\", expected a duration of at least 1ms",
         ),
         (
             "connectTimeout: 2h",
-            "mesh: line 1, column 17: connectTimeout: found \"7200s\", accepted a duration of at most 1h",
+            "mesh: line 1, column 17: connectTimeout: found \"7200s\", expected a duration of at most 1h",
         ),
         ("protocolDetectionTimeout: 1us", "mesh: line 1, column 27: protocolDetectionTimeout: found"),
         ("trustDomain: ''", "mesh: line 1, column 14: trustDomain: found nothing"),
@@ -213,7 +213,7 @@ defaultTrafficPolicy:
     load(accepted).unwrap();
 }
 
-/// Istio's own complete configurations decode to themselves. Skipped where the recorded answers are absent.
+/// Istio's own complete configurations decode to themselves. Skipped if the recorded answers are absent.
 #[test]
 fn complete_configurations_are_kept() {
     let Some(settings) = golden("settings.json") else { return };
@@ -223,7 +223,7 @@ fn complete_configurations_are_kept() {
         let given = &setting["meshConfig"];
         let decoded = proto::decode(&MESH_CONFIG, given).strict("mesh").unwrap();
         assert_eq!(numbers(&decoded), numbers(given), "setting {at}");
-        // Over the defaults too, but for fields whose zero value the recording leaves out.
+        // Also over the defaults, except for fields whose zero value the recording omits.
         let text = yaml::to_string(given);
         let mut over = load(&text).unwrap();
         for key in ["enableTracing"] {

@@ -1,5 +1,5 @@
-//! What Istio's `ValidateMeshConfig` refuses in load balancing and traffic policies. The injector has no use
-//! for them, but a configuration that the control plane refuses is no configuration.
+//! What Istio's `ValidateMeshConfig` rejects in load balancing and traffic policies. The injector does not use them,
+//! but a configuration that the control plane rejects is not valid.
 
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ pub(super) fn policies(mesh: &Map<String, Value>) -> Vec<Offence> {
     offences
 }
 
-/// A value and where it is.
+/// A value and its path.
 struct At<'a> {
     value: &'a Value,
     path: Path,
@@ -53,7 +53,7 @@ impl<'a> At<'a> {
         Offence::invalid(&self.path, shown(self.value), accepted)
     }
 
-    /// The offence of a duration that is shorter or finer than a millisecond.
+    /// The offence of a duration that is shorter than, or not a multiple of, a millisecond.
     fn duration(&self, key: &str) -> Option<Offence> {
         let duration = self.key(key)?;
         let parsed = duration.value.as_str().and_then(|text| Duration::parse(text).ok()).unwrap_or_default();
@@ -68,7 +68,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// `ValidateLocalityLbSetting`, but for overlapping localities, which Istio judges by the order of a map.
+/// `ValidateLocalityLbSetting`, except for overlapping localities, which Istio detects depending on the order of a map.
 fn locality(setting: &At<'_>, offences: &mut Vec<Offence>) {
     let (distribute, failover) = (setting.items("distribute"), setting.items("failover"));
     if !distribute.is_empty() && !failover.is_empty() {

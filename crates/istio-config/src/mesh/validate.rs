@@ -1,5 +1,5 @@
-//! What Istio's `ValidateMeshConfig` refuses in ports, timeouts, trust domains, hosts of service settings, and the
-//! proxy configuration of the mesh.
+//! What Istio's `ValidateMeshConfig` rejects in ports, timeouts, trust domains, hosts of service settings, and the
+//! mesh's proxy configuration.
 
 use serde_json::{Map, Value};
 
@@ -57,7 +57,7 @@ fn list<'a>(mesh: &'a Map<String, Value>, key: &str) -> &'a [Value] {
     mesh.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// As `ValidateTrustDomain`: labels, the last of which may be empty.
+/// `ValidateTrustDomain`: labels, the last of which may be empty.
 fn is_trust_domain(domain: &str) -> bool {
     let labels = domain.strip_suffix('.').unwrap_or(domain);
     !domain.is_empty() && (labels.is_empty() || labels.split('.').all(rules::is_dns_label))

@@ -1,4 +1,4 @@
-//! What is wrong with a document, where, and what would be right.
+//! Problems of a document, with their places and the expected values.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use kubernetes_yaml::{self as yaml, Mark};
 
-/// A document that was refused: every offence in it.
+/// A rejected document, with all its offences.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtoError {
     /// The file, ConfigMap key or annotation.
     pub source: String,
-    /// What is wrong; never empty.
+    /// The problems; never empty.
     pub offences: Vec<Offence>,
 }
 
@@ -26,40 +26,40 @@ impl fmt::Display for ProtoError {
 
 impl std::error::Error for ProtoError {}
 
-/// One thing that is wrong with a document.
+/// A problem in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offence {
-    /// Where.
+    /// The place.
     pub path: Path,
     /// Line and column, when the document was text.
     pub mark: Option<Mark>,
-    /// What.
+    /// The problem.
     pub fault: Fault,
 }
 
-/// What is wrong at a place.
+/// The problem at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A key that the message does not have; Istio ignores it.
+    /// A key that the message does not define; Istio ignores it.
     Unknown {
-        /// The known key most like it.
+        /// The most similar known key.
         nearest: Option<&'static str>,
     },
-    /// A key that has no effect; Istio ignores it without a word.
+    /// A key without an effect; Istio ignores it silently.
     Ignored {
         /// Why it has none.
         because: String,
     },
-    /// The text is no YAML.
+    /// The text is not YAML.
     Unreadable {
         /// The reader's error, with line and column.
         why: String,
     },
-    /// A value of the wrong type or form.
+    /// A value of the wrong type or format.
     Invalid {
-        /// The value, shortened.
+        /// The value, truncated.
         found: String,
-        /// What would be right.
+        /// The expected value.
         accepted: String,
     },
 }
@@ -78,18 +78,18 @@ pub enum Step {
 }
 
 impl Offence {
-    /// Whether Istio takes the document all the same.
+    /// Whether Istio accepts the document nevertheless.
     pub fn is_tolerated(&self) -> bool {
         matches!(self.fault, Fault::Unknown { .. } | Fault::Ignored { .. })
     }
 
-    /// The same offence with the line and column of its place in the text.
+    /// Adds the line and column of the offence in the text.
     pub fn located(mut self, document: &yaml::Node) -> Offence {
         self.mark = Some(self.path.mark(document, self.is_tolerated()));
         self
     }
 
-    /// A value that is not what is accepted.
+    /// An unexpected value.
     pub fn invalid(path: &Path, found: String, accepted: impl Into<String>) -> Offence {
         Offence { path: path.clone(), mark: None, fault: Fault::Invalid { found, accepted: accepted.into() } }
     }
@@ -111,17 +111,18 @@ impl fmt::Display for Offence {
             Fault::Ignored { because } => write!(f, "{} has no effect: {because}", self.path),
             Fault::Unreadable { why } => f.write_str(why),
             Fault::Invalid { found, accepted } if self.path.0.is_empty() => {
-                write!(f, "found {found}, accepted {accepted}")
+                write!(f, "found {found}, expected {accepted}")
             }
             Fault::Invalid { found, accepted } => {
-                write!(f, "{}: found {found}, accepted {accepted}", self.path)
+                write!(f, "{}: found {found}, expected {accepted}", self.path)
             }
         }
     }
 }
 
 impl Path {
-    /// Where a path leads in a text: the key's place if `at_key`, else the value's; as far as it goes.
+    /// The position of a path in a text: that of the key if `at_key`, else of the value; of the closest existing parent
+    /// if necessary.
     fn mark(&self, document: &yaml::Node, at_key: bool) -> Mark {
         let mut node = document;
         let mut mark = node.mark;
@@ -134,7 +135,7 @@ impl Path {
                     let named = |(known, _): &&(yaml::Node, yaml::Node)| {
                         known.key_text().is_ok_and(|text| text == *key)
                     };
-                    // The last of a repeated key is the one that was read.
+                    // The last of several equal keys is the one that is used.
                     entries.iter().rev().find(named).map(|(known, value)| (known, value))
                 }
                 _ => None,
@@ -160,7 +161,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// A value as an error shows it: its kind, and its text if that is short.
+/// A value for an error: its kind, and its text if short.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -175,8 +176,8 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-/// The candidate that a word is a slip of, if there is one: at most a third of it differs, and at most three letters. A
-/// field of a newer Istio is no slip, however much its name has in common with others.
+/// The candidate that a word is a misspelling of, if any: at most a third of it differs, and at most three letters. A
+/// field of a newer Istio is not a misspelling, even if its name resembles others.
 pub(crate) fn nearest(word: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let most = (word.chars().count() / 3).clamp(1, 3);
     candidates
@@ -186,7 +187,7 @@ pub(crate) fn nearest(word: &str, candidates: impl Iterator<Item = &'static str>
         .map(|(_, candidate)| candidate)
 }
 
-/// The number of single-character edits between two words, case not counted.
+/// The number of single-character edits between two words, ignoring case.
 fn edits(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! Single values: what `jsonpb` accepts for each kind, and their canonical form.
+//! Single values: the input that `jsonpb` accepts for each kind, and their canonical form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +9,10 @@ use gotemplate::gotypes::{Enum, Kind};
 
 use super::offence::nearest;
 
-/// The canonical form of a value; null, which only lists and maps hand in, is the kind's zero.
+/// The canonical form of a value; null, which occurs only in lists and maps, is the kind's zero value.
 ///
 /// # Errors
-/// What would have been accepted.
+/// The expected value.
 pub(super) fn canonical(kind: &Kind, wide: bool, value: &Value) -> Result<Value, String> {
     match kind {
         Kind::Bool | Kind::BoolValue => boolean(value),
@@ -26,7 +26,7 @@ pub(super) fn canonical(kind: &Kind, wide: bool, value: &Value) -> Result<Value,
         Kind::Enum(ty) => enumerator(ty, value),
         Kind::Duration => duration(value),
         Kind::Any => structure(value),
-        // Messages of Istio's hold none of the others; they are given back as they are.
+        // Istio's messages contain none of the others; they are returned unchanged.
         _ => Ok(value.clone()),
     }
 }
@@ -51,7 +51,7 @@ fn string(value: &Value) -> Result<Value, String> {
     }
 }
 
-/// An integer in a range, also as a string with a JSON number in it.
+/// An integer in a range, optionally as a string that contains a JSON number.
 fn integer(value: &Value, least: i128, most: i128) -> Result<i128, String> {
     let number = match value {
         Value::Null => Some(0),
@@ -68,7 +68,7 @@ fn whole(number: &Number) -> Option<i128> {
     if let Some(number) = number.as_i128() {
         return Some(number);
     }
-    // YAML reads 1.0 and 1e3 as floating-point numbers, Go writes them into JSON as 1 and 1000.
+    // YAML reads 1.0 and 1e3 as floating-point numbers; Go writes them into JSON as 1 and 1000.
     let float = number.as_f64()?;
     (float.fract() == 0.0 && float.abs() < 1e21).then_some(float as i128)
 }
@@ -104,7 +104,7 @@ fn float(value: &Value) -> Result<Value, String> {
     number.and_then(short).ok_or_else(|| "a number".to_owned())
 }
 
-/// A float as a number, without a fraction where it has none.
+/// A float as a number, without a fraction if it is whole.
 fn short(float: f64) -> Option<Value> {
     if float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 {
         return Some(Value::from(float as i64));
@@ -130,7 +130,7 @@ fn enumerator(ty: &Enum, value: &Value) -> Result<Value, String> {
         _ => None,
     };
     if let Some(number) = number {
-        // Numbers that have no name are kept: a newer release may have one.
+        // Numbers without a name are kept: a newer release may define one.
         return Ok(ty.value_name(number).map_or_else(|| Value::from(number), Value::from));
     }
     let names: Vec<&str> = ty.values.iter().map(|(name, _)| *name).collect();
@@ -156,7 +156,7 @@ fn duration(value: &Value) -> Result<Value, String> {
     }
 }
 
-/// A protobuf Struct: any JSON mapping, whose numbers are floating-point.
+/// A protobuf Struct: any JSON mapping, with floating-point numbers.
 fn structure(value: &Value) -> Result<Value, String> {
     match value {
         Value::Null => Ok(Value::Object(Map::new())),

@@ -19,7 +19,7 @@ struct Row {
     unknown: bool,
 }
 
-/// Documents that we judge differently on purpose, with the reason.
+/// Documents that we intentionally treat differently, with the reason.
 const DIFFERENCES: &[(&str, &str)] = &[];
 
 fn rows() -> Vec<Row> {
@@ -54,7 +54,7 @@ fn agrees(row: &Row, document: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// 10 and 10.0 are one number in JSON.
+/// 10 and 10.0 are the same number in JSON.
 pub(crate) fn numbers_as_floats(value: &Value) -> Value {
     match value {
         Value::Number(number) => json!(number.as_f64().unwrap()),
@@ -66,7 +66,7 @@ pub(crate) fn numbers_as_floats(value: &Value) -> Value {
     }
 }
 
-/// A file of the recorded answers, which lie in `shared/istio-golden` beside the project or above it.
+/// A file of the recorded answers, in `shared/istio-golden` next to the project or above it.
 #[allow(clippy::disallowed_methods, reason = "tests may read files")]
 pub(crate) fn golden(file: &str) -> Option<String> {
     let found = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -138,13 +138,13 @@ extensionProviders:
     let told: Vec<String> =
         decoded.offences.into_iter().map(|it| it.located(&document).to_string()).collect();
     let starts = [
-        "line 9, column 18: defaultConfig.drainDuration: found the number 10, accepted a duration in quotes with a unit",
-        "line 8, column 21: defaultConfig.interceptionMode: found \"TPROX\", accepted one of REDIRECT, TPROXY, NONE (the nearest is TPROXY)",
-        "line 5, column 8: defaultConfig.proxyMetadata.A: found the number 1, accepted a string: put it in quotes, \"1\"",
-        "line 7, column 15: defaultConfig.statusPort: found \"abc\", accepted a whole number from -2147483648 to 2147483647",
+        "line 9, column 18: defaultConfig.drainDuration: found the number 10, expected a duration in quotes with a unit",
+        "line 8, column 21: defaultConfig.interceptionMode: found \"TPROX\", expected one of REDIRECT, TPROXY, NONE (the nearest is TPROXY)",
+        "line 5, column 8: defaultConfig.proxyMetadata.A: found the number 1, expected a string: put it in quotes, \"1\"",
+        "line 7, column 15: defaultConfig.statusPort: found \"abc\", expected a whole number from -2147483648 to 2147483647",
         "line 2, column 1: found unknown field enableTracin, the nearest known one is \"enableTracing\"",
-        "line 13, column 11: extensionProviders[1].zipkin.port: found the number -1, accepted a whole number from 0 to",
-        "line 1, column 14: trustDomain: found the number 5, accepted a string",
+        "line 13, column 11: extensionProviders[1].zipkin.port: found the number -1, expected a whole number from 0 to",
+        "line 1, column 14: trustDomain: found the number 5, expected a string",
     ];
     assert_eq!(told.len(), starts.len(), "{told:#?}");
     for (told, start) in told.iter().zip(starts) {
@@ -166,7 +166,7 @@ fn strict_refuses_what_istio_ignores() {
     assert_eq!(twice.message, *json!({"tracing": {"datadog": {"address": "a:1"}}}).as_object().unwrap());
     assert_eq!(
         twice.offences[0].to_string(),
-        "tracing.zipkin has no effect: \"datadog\" is given too, and only one of them can be"
+        "tracing.zipkin has no effect: \"datadog\" is also given, and only one of them may be"
     );
 }
 
@@ -204,7 +204,7 @@ fn prints_canonical_json() {
     assert_eq!(to_proto_json(&PROXY_CONFIG, &loose), wanted);
 }
 
-/// Documents made of known and unknown keys with any values.
+/// Documents with known and unknown keys and arbitrary values.
 fn documents() -> impl proptest::strategy::Strategy<Value = Value> {
     use proptest::prelude::*;
     let keys: Vec<String> = [&MESH_CONFIG, &PROXY_CONFIG]

@@ -1,4 +1,4 @@
-//! ProxyConfig objects (`networking.istio.io/v1beta1`): which of them speak for a pod.
+//! ProxyConfig objects (`networking.istio.io/v1beta1`), and which of them apply to a pod.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ pub struct ProxyConfigResource {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// When it was created, RFC 3339 in UTC; empty if unknown, which counts as earliest.
+    /// When it was created, RFC 3339 in UTC; empty if unknown, which counts as oldest.
     pub created: String,
-    /// The labels that a pod must have; `None` without a selector, when it speaks for its namespace.
+    /// The labels that a pod must have; `None` without a selector, in which case it applies to its namespace.
     pub selector: Option<BTreeMap<String, String>>,
-    /// What it says, as a mesh/v1alpha1 ProxyConfig.
+    /// Its content, as a mesh/v1alpha1 ProxyConfig.
     pub config: Value,
     /// Unknown fields in it, which Istio ignores.
     pub ignored: Vec<Offence>,
 }
 
-/// All ProxyConfig objects of a cluster, by namespace, the oldest first.
+/// All ProxyConfig objects of a cluster, by namespace, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyConfigs {
     by_namespace: BTreeMap<String, Vec<ProxyConfigResource>>,
@@ -57,7 +57,7 @@ impl ProxyConfigResource {
 }
 
 impl ProxyConfigs {
-    /// Orders objects as Istio does: the oldest first, equally old ones by name.
+    /// Sorts objects like Istio: oldest first, equally old ones by name.
     pub fn new(resources: impl IntoIterator<Item = ProxyConfigResource>) -> ProxyConfigs {
         let mut by_namespace: BTreeMap<String, Vec<ProxyConfigResource>> = BTreeMap::new();
         for resource in resources {
@@ -74,13 +74,14 @@ impl ProxyConfigs {
         self.by_namespace.values().flatten()
     }
 
-    /// What the oldest object without a selector says (`mergedNamespaceConfig`).
+    /// The configuration of the oldest object without a selector (`mergedNamespaceConfig`).
     pub(super) fn of_namespace(&self, namespace: &str) -> Option<&Value> {
         let resources = self.by_namespace.get(namespace)?;
         resources.iter().find(|resource| resource.selector.is_none()).map(|resource| &resource.config)
     }
 
-    /// What the oldest object says whose selector matches (`mergedWorkloadConfig`); an empty selector matches nothing.
+    /// The configuration of the oldest object with a matching selector (`mergedWorkloadConfig`); an empty selector
+    /// matches nothing.
     pub(super) fn of_workload(&self, namespace: &str, labels: &Value) -> Option<&Value> {
         let matches = |selector: &BTreeMap<String, String>| {
             let has = |(key, value): (&String, &String)| {
@@ -94,7 +95,7 @@ impl ProxyConfigs {
     }
 }
 
-/// The fields a ProxyConfig object can set, under their names in the mesh's ProxyConfig.
+/// The fields that a ProxyConfig object can set, under their names in the mesh's ProxyConfig.
 fn as_mesh_config(spec: &Value) -> Value {
     let mut config = Map::new();
     for (own, mesh) in

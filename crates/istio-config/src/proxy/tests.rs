@@ -129,7 +129,7 @@ fn objects_are_checked() {
         ProxyConfigResource::from_object(&object("n", "x", json!({"environmentVariables": {"A": 1}})));
     let error = error.unwrap_err().to_string();
     assert!(
-        error.starts_with("ProxyConfig n/x: environmentVariables.A: found the number 1, accepted"),
+        error.starts_with("ProxyConfig n/x: environmentVariables.A: found the number 1, expected"),
         "{error}"
     );
     let unknown = ProxyConfigResource::from_object(&object("n", "x", json!({"concurency": 1}))).unwrap();
@@ -287,7 +287,7 @@ fn what_equals_the_default_is_not_printed() {
     assert_eq!(proto_json_diff_from_default(defaults::proxy_config()), json!({}));
 }
 
-/// Every PROXY_CONFIG that Istio wrote is what we compute. Skipped where the recorded answers are absent.
+/// Every PROXY_CONFIG that Istio wrote equals the one we compute. Skipped if the recorded answers are absent.
 #[test]
 fn proxy_config_of_injected_pods_is_istios() {
     let (Some(settings), Some(calls)) = (golden("settings.json"), golden("webhook.jsonl")) else {
@@ -302,7 +302,7 @@ fn proxy_config_of_injected_pods_is_istios() {
             ["containers", "initContainers"].map(|list| call["patched"]["spec"][list].as_array());
         let env = containers.into_iter().flatten().flatten().filter(|it| it["name"] == "istio-proxy");
         let env = env.filter_map(|it| it["env"].as_array()).flatten().find(|it| it["name"] == "PROXY_CONFIG");
-        // Where the user has an own one, it wins, also in a pod that was injected before.
+        // If the user has set the variable, theirs wins, also in a pod that was injected before.
         if call["pod"].to_string().contains("PROXY_CONFIG") {
             continue;
         }

@@ -1,4 +1,5 @@
-//! What Istio's `ValidateMeshConfigProxyConfig` refuses in a complete proxy configuration: every offence at once.
+//! What Istio's `ValidateMeshConfigProxyConfig` rejects in a complete proxy configuration; reports every offence at
+//! once.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::duration::Duration;
 use crate::proto::{Offence, Path, Step, shown};
 
-/// All offences of a complete message found at a path.
+/// All offences of a complete message at a path.
 pub(crate) fn proxy_config(config: &Map<String, Value>, at: Path) -> Vec<Offence> {
     let mut check = Check::new(config, at);
     for required in ["configPath", "binaryPath", "discoveryAddress"] {
@@ -135,7 +136,7 @@ fn tracing_offences(tracing: &Value, check: &mut Check<'_>) {
     }
 }
 
-/// `ValidateTLS` for a message that is in no namespace.
+/// `ValidateTLS` for a message without a namespace.
 fn tls_settings(settings: &Map<String, Value>, check: &mut Check<'_>) {
     let text = |key: &str| settings.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut refuse = |key: &str, accepted: &str| {
@@ -144,7 +145,7 @@ fn tls_settings(settings: &Map<String, Value>, check: &mut Check<'_>) {
     };
     let has_credential = !text("credentialName").is_empty();
     if text("credentialName").starts_with("configmap://") {
-        refuse("credentialName", "a Secret's name: a ConfigMap needs a namespace, and this has none");
+        refuse("credentialName", "the name of a Secret: a ConfigMap would need a namespace");
     }
     let mode = text("mode");
     let (simple, mutual) = (mode == "SIMPLE", mode == "MUTUAL");
@@ -225,7 +226,7 @@ fn duration_of(value: &Value) -> Duration {
 /// `ValidateDuration`: at least a millisecond, in whole milliseconds.
 ///
 /// # Errors
-/// What is accepted.
+/// The expected value.
 pub(crate) fn duration_of_milliseconds(duration: Duration) -> Result<(), &'static str> {
     match duration.nanos() {
         ..1_000_000 => Err("a duration of at least 1ms"),
@@ -258,7 +259,7 @@ fn is_domain(domain: &str) -> bool {
     !domain.is_empty() && domain.len() <= 255 && has_dns_labels(domain)
 }
 
-/// `ValidateWildcardDomain`: a domain whose first label may be or begin with `*`.
+/// `ValidateWildcardDomain`: a domain whose first label may be or start with `*`.
 pub(crate) fn is_wildcard_domain(domain: &str) -> bool {
     if domain.is_empty() || domain.len() > 255 {
         return false;
@@ -270,7 +271,7 @@ pub(crate) fn is_wildcard_domain(domain: &str) -> bool {
     (wild || is_dns_label(first)) && rest.is_none_or(has_dns_labels)
 }
 
-/// `ValidateDNS1123Labels`: the last label may be empty but no number.
+/// `ValidateDNS1123Labels`: the last label may be empty but not a number.
 fn has_dns_labels(domain: &str) -> bool {
     let (labels, last) =
         domain.rsplit_once('.').map_or((None, domain), |(labels, last)| (Some(labels), last));

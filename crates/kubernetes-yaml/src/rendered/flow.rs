@@ -1,4 +1,4 @@
-//! Flow collections in one line: `[a, "b"]`, `{a: b}`, JSON.
+//! Flow collections on one line: `[a, "b"]`, `{a: b}`, JSON.
 
 use super::{Reader, Scalar, Tree, is_merge, scalar::starts_plain};
 
@@ -63,7 +63,7 @@ impl<'t> Reader<'t> {
         Some(T::mapping(mark, entries))
     }
 
-    /// Behind an item: over a comma, or to the end.
+    /// After an item: consumes a comma, or reaches the end.
     fn flow_goes_on(&mut self, end: u8) -> Option<bool> {
         self.spaces();
         match self.peek() {

@@ -1,12 +1,12 @@
-//! Scalars: plain and quoted ones in one line, and `|` blocks.
+//! Scalars: plain and quoted ones on one line, and `|` blocks.
 
 use std::borrow::Cow;
 
 use super::{Reader, Scalar, Style};
 
 impl<'t> Reader<'t> {
-    /// A plain scalar in block context. One that goes on in the next line is noticed there: the line is indented more than
-    /// any content that may follow.
+    /// A plain scalar in block context. If it continues on the next line, this is detected there: the line is indented
+    /// more than any content that may follow.
     pub(super) fn plain(&mut self) -> Option<Scalar<'t>> {
         if !starts_plain(self.peek()) || self.is_entry() {
             return None;
@@ -35,11 +35,11 @@ impl<'t> Reader<'t> {
         self.scalar(mark, text, Style::Plain)
     }
 
-    /// A quoted scalar in one line.
+    /// A quoted scalar on one line.
     pub(super) fn quoted(&mut self) -> Option<Scalar<'t>> {
         let mark = self.mark();
         let single = self.peek() == b'\'';
-        // Copied only if there is something to resolve.
+        // Copied only if there is an escape to resolve.
         let mut text = String::new();
         let mut copied = self.at + 1;
         let start = copied;
@@ -75,7 +75,7 @@ impl<'t> Reader<'t> {
         self.scalar(mark, text, if single { Style::SingleQuoted } else { Style::DoubleQuoted })
     }
 
-    /// What stands for behind a backslash, and its length.
+    /// The character of an escape, and its length.
     fn escape(&self, at: usize) -> Option<(char, usize)> {
         let digits = match self.byte(at) {
             b'n' => return Some(('\n', 1)),
@@ -96,7 +96,7 @@ impl<'t> Reader<'t> {
         Some((char::from_u32(code??)?, 1 + digits))
     }
 
-    /// A `|` block. It starts, to the event parser, where its text does.
+    /// A `|` block. In the event parser, it starts where its text does.
     pub(super) fn literal(&mut self, parent: usize) -> Option<Scalar<'t>> {
         self.at += 1;
         let chomping = self.peek();
@@ -121,7 +121,7 @@ impl<'t> Reader<'t> {
                 _ => break spaces,
             }
         };
-        // Without text, or with a blank line that is indented more, the indentation is another one.
+        // Without text, or with a blank line that is indented more, the indentation is determined differently.
         if indent <= parent || blank > indent {
             return None;
         }
@@ -129,7 +129,7 @@ impl<'t> Reader<'t> {
         loop {
             let end = self.line_end();
             text.push_str(self.text.get(self.at..end)?);
-            // A last line without a line break has rules of its own.
+            // A last line without a line break has special rules.
             if end == self.bytes.len() {
                 return None;
             }
@@ -149,8 +149,8 @@ impl<'t> Reader<'t> {
         self.scalar(mark, text, Style::Literal)
     }
 
-    /// Moves behind the indentation of the next line of a literal: how many line breaks that was, the one before it
-    /// included, and whether there is such a line.
+    /// Advances past the indentation of the next line of a literal: returns the number of line breaks, including the
+    /// one before it, and whether there is such a line.
     fn literal_indent(&mut self, indent: usize) -> Option<(usize, bool)> {
         let mut breaks = 1;
         loop {
@@ -171,7 +171,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether a byte that is no `-` before a space can start a plain scalar, without any doubt.
+/// Whether a byte, unless it is a `-` before a space, certainly starts a plain scalar.
 pub(super) fn starts_plain(byte: u8) -> bool {
     !matches!(
         byte,

@@ -9,7 +9,7 @@ use super::*;
 
 const LIMITS: Limits = Limits::rendered();
 
-/// Whether the fast path takes the text; that the tree is the event parser's is asserted.
+/// Whether the fast path accepts the text; asserts that its tree equals the event parser's.
 fn takes(text: &str, limits: &Limits) -> bool {
     let Some(fast) = read::<Node>(text, limits) else { return false };
     assert_eq!(Ok(fast), build::node(text, limits, parse::Documents::One), "{text:?}");
@@ -153,7 +153,7 @@ fn keeps_the_limits() {
     }
 }
 
-/// Lines of pieces that are each harmless or tricky somewhere, at all indentations.
+/// Lines of pieces that are each harmless or tricky in some context, at all indentations.
 fn lines() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",
@@ -260,7 +260,7 @@ fn likely_lines() -> impl Strategy<Value = String> {
         .prop_map(|(lines, end)| lines.join("\n") + end)
 }
 
-/// Trees of the subset, laid out at random.
+/// Trees of the subset, with random layout.
 fn documents() -> impl Strategy<Value = String> {
     #[derive(Clone, Debug)]
     enum Tree {

@@ -1,4 +1,4 @@
-//! The place in a text that is read next.
+//! The reading position in a text.
 
 use super::super::{Error, Mark};
 
@@ -11,7 +11,7 @@ pub(in super::super) struct Cursor<'a> {
     line: u32,
     /// From 0, in characters.
     column: u32,
-    /// How many characters were passed.
+    /// The number of characters consumed.
     index: usize,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Cursor<'a> {
         self.text.get(self.offset..).unwrap_or_default()
     }
 
-    /// The byte so many bytes on; 0, which no text has here, behind the end.
+    /// The byte at an offset; after the end it is 0, which no text contains here.
     pub(super) fn byte(&self, ahead: usize) -> u8 {
         self.text.as_bytes().get(self.offset + ahead).copied().unwrap_or(0)
     }
@@ -45,7 +45,7 @@ impl<'a> Cursor<'a> {
         self.offset >= self.text.len()
     }
 
-    /// How many bytes the line break so many bytes on has; 0 if there is none.
+    /// The length in bytes of the line break at an offset; 0 if there is none.
     pub(super) fn break_at(&self, ahead: usize) -> usize {
         match (self.byte(ahead), self.byte(ahead + 1), self.byte(ahead + 2)) {
             (b'\r', b'\n', _) => 2,
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
             && self.is_blank_or_end(3)
     }
 
-    /// Whether nothing but blanks and a comment follows in the line.
+    /// Whether only blanks and a comment follow on the line.
     pub(super) fn rest_is_blank(&self) -> bool {
         let mut ahead = 0;
         while self.is_blank(ahead) {
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
         self.byte(ahead) == b'#' || self.is_break_or_end(ahead)
     }
 
-    /// Passes over so many characters that are no line breaks.
+    /// Skips the given number of characters, none of which is a line break.
     pub(super) fn skip(&mut self, characters: usize) {
         for character in self.rest().chars().take(characters) {
             self.offset += character.len_utf8();
@@ -98,21 +98,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over a character that is no line break, and gives it.
+    /// Consumes a character other than a line break, and returns it.
     pub(super) fn take(&mut self) -> Option<char> {
         let character = self.rest().chars().next()?;
         self.skip(1);
         Some(character)
     }
 
-    /// Passes over the rest of the line.
+    /// Skips the rest of the line.
     pub(super) fn skip_line(&mut self) {
         while !self.is_break_or_end(0) {
             self.skip(1);
         }
     }
 
-    /// Passes over a line break, if there is one.
+    /// Skips a line break, if any.
     pub(super) fn skip_break(&mut self) -> bool {
         let length = self.break_at(0);
         if length == 0 {
@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
         true
     }
 
-    /// Passes over a line break and writes it down: as `\n`, but for the separators of lines and paragraphs.
+    /// Consumes a line break and writes it: as `\n`, except for line and paragraph separators.
     pub(super) fn take_break(&mut self, into: &mut String) {
         let length = self.break_at(0);
         match (length, self.rest().get(..length)) {
@@ -136,19 +136,19 @@ impl<'a> Cursor<'a> {
         self.skip_break();
     }
 
-    /// A byte order mark may start a line, for files are joined.
+    /// A byte order mark may start any line, because files are sometimes concatenated.
     pub(super) fn skip_byte_order_mark(&mut self) {
         if self.column == 0 && self.rest().as_bytes().starts_with(BYTE_ORDER_MARK) {
             self.offset += BYTE_ORDER_MARK.len();
         }
     }
 
-    /// What is found here is refused.
+    /// Rejects the text at the current position.
     pub(super) fn error(&self, accepted: &str) -> Error {
         self.error_at(self.mark(), accepted)
     }
 
-    /// What is found at a place is refused.
+    /// Rejects the text at a position.
     pub(super) fn error_at(&self, mark: Mark, accepted: &str) -> Error {
         let found = match self.text.get(mark.offset..).and_then(|rest| rest.chars().next()) {
             None => "found the end of the text".to_owned(),

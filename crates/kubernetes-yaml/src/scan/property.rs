@@ -13,7 +13,9 @@ impl Scanner<'_> {
         let ends = self.at.is_blank_or_end(0)
             || matches!(self.at.byte(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
         if name.is_empty() || !ends {
-            return Err(self.at.error("a name of letters, digits, - and _ behind & or *; quotes otherwise"));
+            return Err(self
+                .at
+                .error("a name of letters, digits, - and _ after & or *; otherwise use quotes"));
         }
         self.put(if is_alias { Kind::Alias(name) } else { Kind::Anchor(name) }, start);
         Ok(())
@@ -46,13 +48,13 @@ impl Scanner<'_> {
             }
         };
         if !self.at.is_blank_or_end(0) {
-            return Err(self.at.error("a blank behind the tag"));
+            return Err(self.at.error("a blank after the tag"));
         }
         self.put(Kind::Tag(handle, suffix), start);
         Ok(())
     }
 
-    /// `%YAML`, whose version does not matter, or `%TAG`.
+    /// `%YAML`, whose version is ignored, or `%TAG`.
     pub(super) fn directive(&mut self) -> Result<(), Error> {
         let start = self.at.mark();
         self.at.skip(1);
@@ -67,10 +69,10 @@ impl Scanner<'_> {
             return self.end_of_directive(None, start);
         }
         if name != "TAG" {
-            return Err(self.at.error_at(start, "%YAML or %TAG; quotes otherwise"));
+            return Err(self.at.error_at(start, "%YAML or %TAG; otherwise use quotes"));
         }
         self.blanks_in_line();
-        let accepted = "%TAG, a handle such as !x!, and what it stands for";
+        let accepted = "%TAG, a handle such as !x!, and its prefix";
         if self.at.byte(0) != b'!' {
             return Err(self.at.error(accepted));
         }
@@ -106,7 +108,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Passes over digits, and says whether there were any.
+    /// Skips digits, and returns whether there were any.
     fn number(&mut self) -> bool {
         let is_number = self.at.byte(0).is_ascii_digit();
         while self.at.byte(0).is_ascii_digit() {
@@ -137,7 +139,7 @@ impl Scanner<'_> {
                     let code =
                         self.at.rest().get(1..3).filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
                     let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) else {
-                        return Err(self.at.error("two hexadecimal digits behind %"));
+                        return Err(self.at.error("two hexadecimal digits after %"));
                     };
                     bytes.push(byte);
                     self.at.skip(3);

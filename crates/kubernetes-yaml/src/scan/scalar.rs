@@ -4,7 +4,7 @@ use super::{Kind, Scanner};
 use crate::{Error, Style};
 
 impl Scanner<'_> {
-    /// A scalar without quotes, over as many lines as it goes on.
+    /// An unquoted scalar, which may span several lines.
     pub(super) fn plain(&mut self) -> Result<(), Error> {
         let (start, least) = (self.at.mark(), self.indent + 1);
         let mut text = String::new();
@@ -15,7 +15,7 @@ impl Scanner<'_> {
             }
             while !self.at.is_blank_or_end(0) {
                 let byte = self.at.byte(0);
-                // go-yaml ends a scalar in brackets at a question mark too, which breaks URLs.
+                // go-yaml also ends a scalar in brackets at a question mark, which breaks URLs.
                 if byte == b':' && self.at.is_blank_or_end(1)
                     || self.level > 0 && matches!(byte, b',' | b'[' | b']' | b'{' | b'}')
                 {
@@ -48,7 +48,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// A scalar in quotes; the lines it goes on in may be indented as they like.
+    /// A quoted scalar; its continuation lines may have any indentation.
     pub(super) fn quoted(&mut self) -> Result<(), Error> {
         let start = self.at.mark();
         let single = self.at.byte(0) == b'\'';
@@ -122,7 +122,7 @@ impl Scanner<'_> {
             b'r' => '\r',
             b'e' => '\u{1b}',
             b' ' => ' ',
-            // JSON has an escaped slash, go-yaml has none.
+            // JSON has an escaped slash, go-yaml does not.
             byte @ (b'"' | b'\'' | b'\\' | b'/') => char::from(byte),
             b'N' => '\u{85}',
             b'_' => '\u{a0}',
@@ -137,7 +137,7 @@ impl Scanner<'_> {
         Ok(character)
     }
 
-    /// The character of so many hexadecimal digits.
+    /// The character with the given number of hexadecimal digits.
     fn code(&mut self, digits: usize) -> Result<char, Error> {
         let code = self.at.rest().get(2..2 + digits);
         let code = code.filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -149,7 +149,7 @@ impl Scanner<'_> {
         Ok(character)
     }
 
-    /// A block after `|` or `>`. It is where its text is.
+    /// A block after `|` or `>`. Its position is that of its text.
     pub(super) fn block_scalar(&mut self) -> Result<(), Error> {
         let mut start = self.at.mark();
         let literal = self.at.byte(0) == b'|';
@@ -171,7 +171,7 @@ impl Scanner<'_> {
             self.at.skip_line();
         }
         if !self.at.is_break_or_end(0) {
-            return Err(self.at.error("a comment or the end of the line behind | or >"));
+            return Err(self.at.error("a comment or the end of the line after | or >"));
         }
         self.at.skip_break();
 
@@ -184,7 +184,7 @@ impl Scanner<'_> {
         let mut leading_blank = false;
         while self.at.column() == indent && !self.at.is_end() {
             let blank = self.at.is_blank(0);
-            // Two lines of text become one; lines that start with blanks stay.
+            // Two lines of text are joined; lines that start with blanks stay separate.
             if !literal && !leading_blank && !blank && first == "\n" {
                 if more.is_empty() {
                     text.push(' ');
@@ -212,7 +212,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Passes over blank lines and the indentation of the next; finds out how deep that is if it is not known.
+    /// Skips blank lines and the indentation of the next line; determines the indentation if it is not known.
     fn block_breaks(&mut self, indent: &mut i64, breaks: &mut String) -> Result<(), Error> {
         let mut deepest = 0;
         loop {
@@ -240,21 +240,21 @@ impl Scanner<'_> {
     }
 }
 
-/// What is between two words of a scalar.
+/// The separator between two words of a scalar.
 #[derive(Default)]
 struct Between {
     /// Blanks, if there is no line break.
     blanks: String,
-    /// Whether there is one.
+    /// Whether there is a line break.
     breaks: bool,
-    /// The first one, unless it was escaped.
+    /// The first line break, unless it was escaped.
     first: String,
-    /// The others.
+    /// The other line breaks.
     more: String,
 }
 
 impl Between {
-    /// Writes down what it stands for: one line break is a space, of several the first does not count.
+    /// Writes the folded separator: one line break becomes a space; of several, the first one is dropped.
     fn fold_into(&mut self, text: &mut String) {
         if !self.breaks {
             text.push_str(&self.blanks);

@@ -1,18 +1,18 @@
-//! The texts that do not come out as in `sigs.k8s.io/yaml`, and why that is so. An entry that begins to agree fails the
+//! Texts with results that differ from `sigs.k8s.io/yaml`, with the reasons. An entry that starts to agree fails the
 //! test.
 
-/// How a text comes out here.
+/// The result of a text here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Refused here, taken there.
+    /// Rejected here, accepted there.
     Refused,
-    /// Taken here, refused there.
+    /// Accepted here, rejected there.
     Taken,
-    /// Taken by both, with different values.
+    /// Accepted by both, with different values.
     Different,
 }
 
-/// Texts that differ for one reason.
+/// Texts that differ for the same reason.
 pub(super) struct Group {
     pub(super) outcome: Outcome,
     pub(super) reason: &'static str,
@@ -76,7 +76,7 @@ pub(super) const LOADS: &[Group] = &[
     },
 ];
 
-/// Why a generated layout may come out otherwise than in `sigs.k8s.io/yaml`.
+/// Why a generated layout may have a different result than in `sigs.k8s.io/yaml`.
 pub(super) fn excuse(text: &str, outcome: Outcome, refusal: Option<&str>) -> Option<&'static str> {
     match outcome {
         Outcome::Refused

@@ -1,35 +1,35 @@
-//! The directives a patch may carry beside its data, and what is taken out when data is copied from a patch.
+//! The directives that a patch may contain besides its data, and what is removed when data is copied from a patch.
 
 use serde_json::{Map, Value};
 
-/// What every directive begins with.
+/// The prefix of every directive.
 pub(super) const SIGN: char = '$';
-/// `$patch`: what to do with the object it is in.
+/// `$patch`: what to do with the object that contains it.
 pub(super) const PATCH: &str = "$patch";
 /// `$retainKeys`: the fields that stay.
 pub(super) const RETAIN_KEYS: &str = "$retainKeys";
-/// `$deleteFromPrimitiveList/<field>`: elements that go.
+/// `$deleteFromPrimitiveList/<field>`: elements to remove.
 pub(super) const DELETE_FROM_PRIMITIVE_LIST: &str = "$deleteFromPrimitiveList";
 /// `$setElementOrder/<field>`: the order of a list's elements.
 pub(super) const SET_ELEMENT_ORDER: &str = "$setElementOrder";
 
-/// What a key of a patch is.
+/// The meaning of a patch's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key<'a> {
     /// A field's name.
     Field(&'a str),
     Patch,
     RetainKeys,
-    /// The field whose elements go.
+    /// The field whose elements are removed.
     DeleteFrom(&'a str),
-    /// The field whose elements are put in order.
+    /// The field whose elements are ordered.
     OrderOf(&'a str),
-    /// A directive that needs a field's name after a slash and has none.
+    /// A directive that lacks the required field name after a slash.
     Nameless(&'static str),
 }
 
 impl<'a> Key<'a> {
-    /// Reads a key, where directives are honoured.
+    /// Parses a key in a patch with directives.
     pub(super) fn of(key: &'a str) -> Key<'a> {
         match key {
             PATCH => return Key::Patch,
@@ -47,22 +47,22 @@ impl<'a> Key<'a> {
     }
 }
 
-/// How a value gets from the patch into the result.
+/// How a value is copied from the patch into the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copying {
-    /// As the value of a field that was not there (Go: `discardNullValuesFromPatch`, `removeDirectives`): an object
-    /// with `$patch` is left out, whatever it says.
+    /// As the value of a new field (Go: `discardNullValuesFromPatch`, `removeDirectives`): an object with `$patch` is
+    /// dropped, whatever its value.
     Fresh,
-    /// As an element, a replaced list or a replaced object: an object with `$patch` stays, the directive goes.
+    /// As an element, a replaced list or a replaced object: an object with `$patch` is kept without the directive.
     Raw,
     /// As the user's own data: nothing is a directive.
     Literal,
 }
 
-/// A value of the patch as it gets into the result; nothing if it is to be left out.
+/// A value of the patch as it is copied into the result; `None` if it is dropped.
 ///
-/// Nulls and directives never get into the result. In Go they do in places, and vanish when the result is decoded
-/// into a typed pod; here the result is JSON to the end.
+/// Nulls and directives never enter the result. In Go they sometimes do, and disappear when the result is decoded into
+/// a typed pod; here the result stays JSON.
 pub(super) fn taken(mut value: Value, how: Copying) -> Option<Value> {
     (is_plain(&value) || clean(&mut value, how)).then_some(value)
 }
@@ -73,7 +73,7 @@ pub(super) fn taken_object(mut object: Map<String, Value>, how: Copying) -> Map<
     object
 }
 
-/// [`taken`] for the elements of a list; a null that is an element stays one.
+/// [`taken`] for the elements of a list; a null element stays.
 pub(super) fn taken_list(mut list: Vec<Value>, how: Copying) -> Vec<Value> {
     if !list.iter().all(is_plain) {
         list.retain_mut(|element| clean(element, how));
@@ -81,8 +81,7 @@ pub(super) fn taken_list(mut list: Vec<Value>, how: Copying) -> Vec<Value> {
     list
 }
 
-/// Whether there is nothing in a value that might have to be taken out: so it is nearly always, and looking costs less
-/// than taking apart.
+/// Whether a value contains nothing to remove: this is almost always the case, and checking is cheaper than rebuilding.
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::Object(object) => {
@@ -93,7 +92,7 @@ fn is_plain(value: &Value) -> bool {
     }
 }
 
-/// Takes out what does not get into the result, and says whether the value itself does.
+/// Removes what does not enter the result, and returns whether the value itself does.
 fn clean(value: &mut Value, how: Copying) -> bool {
     match value {
         Value::Object(object) if how == Copying::Fresh && object.contains_key(PATCH) => false,

@@ -1,4 +1,4 @@
-//! How two lists become one: what is kept, what is merged, what is deleted.
+//! Merges two lists: determines what is kept, merged and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::directive::{self, Copying};
 use super::order::{Ranks, arrange, permute};
 use super::scalar::{Kind, Scalar};
 use super::schema::{Merge, Type};
-use super::{Error, Merger, bad_directive, is_steered, said};
+use super::{Error, Merger, bad_directive, has_directives, said};
 use crate::place::Place;
 
 const OF_POD: &str = "of the pod";
@@ -45,14 +45,14 @@ impl Merger {
     ) -> Result<(), Error> {
         let Some(kind) = kind_of_elements(original, &patch, path)? else { return Ok(()) };
         objects_only(kind, path)?;
-        let steers = |element: &Value| element.as_object().is_some_and(is_steered);
-        let matching = if self.honours() && patch.iter().any(steers) {
+        let steers = |element: &Value| element.as_object().is_some_and(has_directives);
+        let matching = if self.honors() && patch.iter().any(steers) {
             None
         } else {
             Matching::of(original, &patch, key, path)?
         };
         let Some(Matching { targets, order }) = matching else {
-            return self.steered_list(original, &patch, key, element, path);
+            return self.list_with_directives(original, &patch, key, element, path);
         };
         for (new, target) in patch.into_iter().zip(targets) {
             match (original.get_mut(target), new) {
@@ -66,8 +66,8 @@ impl Merger {
         Ok(())
     }
 
-    /// [`Merger::keyed_list`] where directives may say which elements go, or where keys do not say which are the same.
-    fn steered_list(
+    /// [`Merger::keyed_list`] if directives may delete elements, or if the keys do not identify all elements.
+    fn list_with_directives(
         &self,
         original: &mut Vec<Value>,
         patch: &[Value],
@@ -94,8 +94,8 @@ impl Merger {
         Ok(())
     }
 
-    /// Deletes the elements that have `$patch: delete`, and says whether one has `$patch: replace`
-    /// (Go: `mergeSliceWithSpecialElements`).
+    /// Deletes the elements with `$patch: delete`, and returns whether one has `$patch: replace` (Go:
+    /// `mergeSliceWithSpecialElements`).
     fn obey_elements(
         &self,
         original: &mut Vec<Value>,
@@ -160,7 +160,7 @@ impl Merger {
         Ok(())
     }
 
-    /// Merges a list and puts it in the order of its `$setElementOrder`.
+    /// Merges a list and orders it by its `$setElementOrder`.
     pub(super) fn ordered_list(
         &self,
         original: &mut Vec<Value>,
@@ -187,9 +187,8 @@ impl Merger {
         order_objects(original, order, key, &server, path)
     }
 
-    /// The keys of a list before it was merged, as far as Go's record of the order still has them: it merges in
-    /// place, so that the patch's new elements stand where deleted ones left room, and can come after elements that
-    /// only the pod has.
+    /// The keys of a list before merging, as far as Go's record of the order still has them: Go merges in place, so the
+    /// patch's new elements occupy the places of deleted ones, and can follow elements that only the pod has.
     fn live_order<'v>(
         &self,
         before: &'v [Value],
@@ -218,7 +217,7 @@ impl Merger {
         Ok(live)
     }
 
-    /// Orders a list that was not there before.
+    /// Orders a new list.
     pub(super) fn order_created(
         &self,
         created: &mut Vec<Value>,
@@ -241,7 +240,7 @@ impl Merger {
         }
     }
 
-    /// Takes elements out of a list of scalars. In a list of objects Go merges them instead.
+    /// Removes elements from a list of scalars. In a list of objects, Go merges them instead.
     pub(super) fn delete_elements(
         &self,
         original: &mut Vec<Value>,
@@ -263,20 +262,20 @@ impl Merger {
     }
 
     fn directive_in<'v>(&self, element: &'v Value) -> Option<&'v Value> {
-        element.get(directive::PATCH).filter(|_| self.directives == super::Directives::Honour)
+        element.get(directive::PATCH).filter(|_| self.directives == super::Directives::Honor)
     }
 }
 
-/// Which element of a patch goes where, as the keys say.
+/// Which element of a patch goes where, according to the keys.
 struct Matching {
-    /// Of each element of the patch, the place of the one it is merged into; those behind the end are new.
+    /// For each element of the patch, the index of the one it is merged into; indices beyond the end are new elements.
     targets: Vec<usize>,
     /// The order of the merged elements, as indices.
     order: Vec<usize>,
 }
 
 impl Matching {
-    /// Nothing where a key is absent, or null, which merging takes away: then only the merged elements tell.
+    /// `None` if a key is absent, or null, which merging removes: then only the merged elements show the order.
     fn of(
         original: &[Value],
         patch: &[Value],
@@ -331,7 +330,7 @@ fn set(original: &mut Vec<Value>, patch: &[Value], path: &Place<'_>) -> Result<(
     Ok(())
 }
 
-/// Go's `validatePatchWithSetOrderList`: the patch's elements stand in the order, in the same order.
+/// Go's `validatePatchWithSetOrderList`: the directive contains the patch's elements, in the same order.
 fn check_order(
     patch: &[Value],
     order: &[Value],
@@ -365,7 +364,7 @@ fn check_order(
         }
         order.next();
     }
-    // An element that only carries a directive counts too when the order has come to its end: so it is in Go.
+    // After the end of the order, an element with only a directive also counts, as in Go.
     if stay.peek().is_some() { Err(Error::OrderMismatch { path: path.dotted() }) } else { Ok(()) }
 }
 
@@ -404,7 +403,7 @@ fn order_scalars(
     Ok(())
 }
 
-/// The one kind of all elements, if there are any (Go: `sliceElementType`).
+/// The common kind of all elements, if there are any (Go: `sliceElementType`).
 fn kind_of_elements(original: &[Value], patch: &[Value], path: &Place<'_>) -> Result<Option<Kind>, Error> {
     let mut elements = original.iter().chain(patch).map(Kind::of);
     let Some(first) = elements.next() else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! The order of a merged list: the patch's elements in the patch's order, the others in theirs, and the two
-//! interleaved by the order they had in the pod (Go: `normalizeElementOrder`).
+//! The order of a merged list: the patch's elements in the patch's order, the others in theirs, and the two interleaved
+//! by their order in the pod (Go: `normalizeElementOrder`).
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::scalar::Scalar;
 
-/// The order in which the elements of `merged` come, as indices. All three are the elements' keys: after merging,
-/// in the patch (or in its directive), in the pod as it was.
+/// The order of the elements of `merged`, as indices. All three arguments are the elements' keys: after merging, in the
+/// patch (or in its directive), and in the original pod.
 pub(super) fn arrange(merged: &[Scalar<'_>], patch: &[Scalar<'_>], server: &[Scalar<'_>]) -> Vec<usize> {
     let (patch, server) = (Ranks::of(patch), Ranks::of(server));
     let (mut wanted, mut others) = (Vec::with_capacity(merged.len()), Vec::with_capacity(merged.len()));
@@ -24,7 +24,7 @@ pub(super) fn arrange(merged: &[Scalar<'_>], patch: &[Scalar<'_>], server: &[Sca
     interleave(&others, &wanted)
 }
 
-/// Puts the elements into the order given.
+/// Permutes the elements into the given order.
 pub(super) fn permute(list: &mut Vec<Value>, order: &[usize]) {
     if order.iter().enumerate().all(|(at, from)| at == *from) {
         return;
@@ -39,14 +39,14 @@ struct Item {
     server: Option<usize>,
 }
 
-/// Where each key is first. Few keys are looked through: that is faster than to put them in order.
+/// The first position of each key. Few keys are searched linearly, which is faster than building an index.
 pub(super) struct Ranks<'a> {
     keys: Vec<Scalar<'a>>,
-    /// Empty as long as there are few.
+    /// Empty as long as there are few keys.
     places: BTreeMap<Scalar<'a>, usize>,
 }
 
-/// How many keys are few.
+/// The largest number of keys that is searched linearly.
 const FEW: usize = 16;
 
 impl<'a> Ranks<'a> {
@@ -81,14 +81,14 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// All of them, in the order in which they came.
+    /// All keys, in their original order.
     pub(super) fn keys(&self) -> &[Scalar<'a>] {
         &self.keys
     }
 }
 
-/// Go's `normalizeSliceOrder`. What has no rank counts as less than whatever stands before it, so that it comes
-/// first; that is no order for a sort, and Go's insertion sort is what says what comes of it.
+/// Go's `normalizeSliceOrder`. An element without a rank compares as less than any preceding one, so it moves to the
+/// front; this is not a valid order for sorting, and the result depends on Go's insertion sort.
 fn sort(items: &mut [(Option<usize>, Item)]) {
     if items.iter().all(|(rank, _)| rank.is_some()) {
         items.sort_by_key(|(rank, _)| *rank);
@@ -107,8 +107,8 @@ fn sort(items: &mut [(Option<usize>, Item)]) {
     }
 }
 
-/// Go's `mergeSortedSlice`: an element that only the pod has comes before the next one of the patch if it did in the
-/// pod, else after it.
+/// Go's `mergeSortedSlice`: an element that only the pod has comes before the patch's next one if it did in the pod,
+/// else after it.
 fn interleave(others: &[(Option<usize>, Item)], wanted: &[(Option<usize>, Item)]) -> Vec<usize> {
     let mut order = Vec::with_capacity(others.len() + wanted.len());
     let (mut others, mut wanted) = (others.iter().peekable(), wanted.iter().peekable());

@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-/// A JSON value that is neither list nor map. An integer never equals a float, as in Go.
+/// A JSON value that is neither a list nor a map. An integer never equals a float, as in Go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
     Integer(i64),
-    /// The bits of a float, with one zero.
+    /// The bits of a float, with a single zero.
     Float(u64),
     Text(&'a str),
 }
 
-/// What a value is, as far as a list's elements must be alike.
+/// The kind of a value, as far as a list's elements must have the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -26,14 +26,14 @@ pub(super) enum Kind {
 }
 
 impl<'a> Scalar<'a> {
-    /// The scalar a value is, if it is one.
+    /// The value as a scalar, if it is one.
     pub(super) fn of(value: &'a Value) -> Option<Scalar<'a>> {
         match value {
             Value::Null => Some(Scalar::Null),
             Value::Bool(bool) => Some(Scalar::Bool(*bool)),
             Value::Number(number) => Some(match number.as_i64() {
                 Some(integer) => Scalar::Integer(integer),
-                // Adding zero turns the negative zero into the positive one, which it equals.
+                // Adding zero turns negative zero into positive zero, which it equals.
                 None => Scalar::Float((number.as_f64().unwrap_or_default() + 0.0).to_bits()),
             }),
             Value::String(text) => Some(Scalar::Text(text)),

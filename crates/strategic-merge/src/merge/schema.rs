@@ -1,9 +1,9 @@
-//! How the fields of a pod merge, as a table: one row a field.
+//! How the fields of a pod merge, as a table with one row per field.
 //!
-//! It says what the `patchStrategy` and `patchMergeKey` tags of the Go types say; a test compares it with all of
-//! them, in both directions. A field without a row merges by the default: maps by key, lists as a whole. So only
-//! lists that merge have rows, and the objects on the way to them; what Kubernetes adds later, and what nobody
-//! knows, needs none. (The strategy `retainKeys` only matters to who writes a patch: there is nothing of it here.)
+//! It contains the `patchStrategy` and `patchMergeKey` tags of the Go types; a test compares it with all of them, in
+//! both directions. A field without a row merges by the default: maps by key, lists as a whole. So only lists that are
+//! merged have rows, and the objects on the way to them; fields that Kubernetes adds later, and unknown ones, need
+//! none. (The strategy `retainKeys` only matters when a patch is created, and does not appear here.)
 
 use Merge::{Keyed, Object, Set};
 
@@ -19,7 +19,7 @@ pub(crate) enum Type {
     EphemeralVolumeSource,
     PersistentVolumeClaimTemplate,
     NodeAllocatableResourceClaimStatus,
-    /// An object none of whose fields has a row.
+    /// An object without rows for its fields.
     Plain,
 }
 
@@ -28,9 +28,9 @@ pub(crate) enum Type {
 pub(crate) enum Merge {
     /// An object, merged by key.
     Object(Type),
-    /// A list of objects, matched by the value of the field named.
+    /// A list of objects, matched by the value of the named field.
     Keyed(&'static str, Type),
-    /// A list of strings of which each is there once.
+    /// A list of unique strings.
     Set,
 }
 
@@ -84,7 +84,7 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 impl Type {
-    /// How the field named merges; nothing if by the default.
+    /// How the named field merges; `None` means by the default.
     pub(crate) fn field(self, name: &str) -> Option<Merge> {
         if self == Type::Plain {
             return None;
@@ -93,8 +93,7 @@ impl Type {
     }
 }
 
-/// The key by which the elements of a list are told apart, judged by the field's name alone: for documents of any
-/// kind that have a pod inside.
+/// The merge key of a list, determined only by the field's name: for documents of any kind that contain a pod.
 pub fn key_of_list(field: &str) -> Option<&'static str> {
     ROWS.iter().find_map(|row| match row.merge {
         Keyed(key, _) if row.field == field => Some(key),

@@ -1,4 +1,4 @@
-//! Merging against Kubernetes' own answers (`hack/oracle/strategicmerge`), and what is ours alone.
+//! Compares merging with Kubernetes' own answers (`hack/oracle/strategicmerge`), and tests our own rules.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::directive::Key;
 use super::{Directives, Error, pod};
 
-fn honour(original: Value, patch: Value) -> Result<Value, Error> {
-    pod(original, &patch, Directives::Honour)
+fn honor(original: Value, patch: Value) -> Result<Value, Error> {
+    pod(original, &patch, Directives::Honor)
 }
 
 fn literal(original: Value, patch: Value) -> Result<Value, Error> {
@@ -31,7 +31,7 @@ struct Case {
     error: Option<String>,
 }
 
-/// Cases in which we want another answer than Go's, one by one.
+/// Cases with intended differences from Go.
 const DIFFERENT: &[(&str, &str)] = &[
     (
         "a field in the wrong case",
@@ -44,7 +44,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ),
 ];
 
-/// Go's answer without the nulls and directives of the patch that stayed behind in it.
+/// Go's answer without the nulls and directives of the patch that remained in it.
 fn stripped(value: &Value) -> Value {
     match value {
         Value::Object(object) => object
@@ -65,8 +65,8 @@ fn agrees_with_apimachinery() {
     let (mut agreed, mut cleaner, mut tolerant, mut listed) = (0, 0, 0, 0);
     let mut wrong = Vec::new();
     for case in &fixture.cases {
-        let ours = pod(case.original.clone(), &case.patch, Directives::Honour);
-        // Go's words for a field that its types do not have, or have as something else.
+        let ours = pod(case.original.clone(), &case.patch, Directives::Honor);
+        // Go's words for a field that its types do not have, or have with a different type.
         let unknown = case.error.as_ref().is_some_and(|error| {
             ["unable to find api field", "data type is not struct", "expected slice or array type"]
                 .iter()
@@ -95,7 +95,7 @@ fn agrees_with_apimachinery() {
     }
     assert!(wrong.is_empty(), "{} of {} cases\n{}", wrong.len(), fixture.cases.len(), wrong.join("\n"));
     assert_eq!(listed, DIFFERENT.len(), "a case is listed as different and is not in the fixture");
-    // Exact, so that a case that changes sides is seen.
+    // Exact, so that a case that changes its category is noticed.
     assert_eq!((agreed, cleaner, tolerant), (493, 153, 7));
 }
 
@@ -152,14 +152,14 @@ fn user_data_merges_and_orders_as_any_patch() {
 #[test]
 fn what_looks_like_a_directive_in_the_pod_is_data() {
     let original = json!({"metadata": {"annotations": {"$patch": "delete", "$retainKeys": "[]"}}});
-    let merged = honour(original, json!({"metadata": {"annotations": {"a": "b"}}}));
+    let merged = honor(original, json!({"metadata": {"annotations": {"a": "b"}}}));
     let expected = json!({"metadata": {"annotations": {"$patch": "delete", "$retainKeys": "[]", "a": "b"}}});
     assert_eq!(merged, Ok(expected));
 }
 
 #[test]
 fn future_fields_survive_on_both_sides() {
-    let merged = honour(
+    let merged = honor(
         json!({"spec": {"future": {"a": 1, "list": [1, 2]}, "containers": [{"name": "a", "knobs": [{"x": 1}]}]}}),
         json!({"spec": {"future": {"b": 2, "list": [3]}, "containers": [{"name": "a", "knobs": [{"y": 1}]}]}}),
     );
@@ -176,48 +176,48 @@ fn errors_name_the_place() {
     let spec = |containers: Value| json!({"spec": {"containers": containers}});
     let refused = [
         (
-            honour(
+            honor(
                 spec(json!([{"name": "a", "env": [{"name": "A"}]}])),
                 spec(json!([{"name": "a", "env": [{"value": "1"}]}])),
             ),
             "spec.containers[0].env: an element of the patch has no `name`, by which the elements of this list are matched",
         ),
         (
-            honour(
+            honor(
                 spec(json!([{"name": "a", "env": [{"value": "A"}]}])),
                 spec(json!([{"name": "a", "env": [{"name": "1"}]}])),
             ),
             "spec.containers[0].env: an element of the pod has no `name`, by which the elements of this list are matched",
         ),
         (
-            honour(spec(json!([{"name": "a"}])), spec(json!(["a"]))),
-            "spec.containers: found a string as an element, accepted is an object",
+            honor(spec(json!([{"name": "a"}])), spec(json!(["a"]))),
+            "spec.containers: found a string as an element, expected an object",
         ),
         (
-            honour(spec(json!([{"name": "a"}])), spec(json!([{"name": ["a"]}]))),
-            "spec.containers: the `name` of an element is a list, accepted is a string or a number",
+            honor(spec(json!([{"name": "a"}])), spec(json!([{"name": ["a"]}]))),
+            "spec.containers: the `name` of an element is a list, expected a string or a number",
         ),
         (
-            honour(spec(json!([{"name": "a"}])), spec(json!([{"name": "a", "$patch": "remove"}]))),
-            "spec.containers[0]: `$patch` is `remove`, accepted is `replace` or `delete`",
+            honor(spec(json!([{"name": "a"}])), spec(json!([{"name": "a", "$patch": "remove"}]))),
+            "spec.containers[0]: `$patch` is `remove`, expected `replace` or `delete`",
         ),
         (
-            honour(
+            honor(
                 json!({"metadata": {"labels": {"x.y/z": {"a": 1}}}}),
                 json!({"metadata": {"labels": {"x.y/z": {"$patch": 1}}}}),
             ),
-            "metadata.labels[\"x.y/z\"]: `$patch` is an integer, accepted is `replace` or `delete`",
+            "metadata.labels[\"x.y/z\"]: `$patch` is an integer, expected `replace` or `delete`",
         ),
         (
-            honour(json!({"spec": {}}), json!({"spec": {"$retainKeys": ["a"], "hostname": "b"}})),
+            honor(json!({"spec": {}}), json!({"spec": {"$retainKeys": ["a"], "hostname": "b"}})),
             "spec: `hostname` is set, but `$retainKeys` does not name it",
         ),
         (
-            honour(json!({"spec": {}}), json!({"$setElementOrder": []})),
-            "pod: `$setElementOrder` is without a list's name, accepted is a list's name after a slash",
+            honor(json!({"spec": {}}), json!({"$setElementOrder": []})),
+            "pod: `$setElementOrder` is without a list's name, expected a list's name after a slash",
         ),
-        (honour(json!([]), json!({})), "the pod is a list, accepted is an object"),
-        (honour(json!({}), json!("x")), "the patch is a string, accepted is an object"),
+        (honor(json!([]), json!({})), "the pod is a list, expected an object"),
+        (honor(json!({}), json!("x")), "the patch is a string, expected an object"),
     ];
     for (result, message) in refused {
         assert_eq!(result.map_err(|error| error.to_string()), Err(message.to_owned()));
@@ -231,8 +231,8 @@ fn merging_the_same_patch_again_changes_nothing() {
         "volumes": [{"name": "v", "emptyDir": {}}],
     }});
     let original = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
-    let once = honour(original, patch.clone()).unwrap();
-    assert_eq!(honour(once.clone(), patch), Ok(once));
+    let once = honor(original, patch.clone()).unwrap();
+    assert_eq!(honor(once.clone(), patch), Ok(once));
 }
 
 #[test]
@@ -241,11 +241,11 @@ fn a_long_list_is_merged_in_reasonable_time() {
         (from..from + 50_000).map(|n| json!({"name": format!("V{n}"), "value": "x"})).collect::<Value>()
     };
     let spec = |env: Value| json!({"spec": {"containers": [{"name": "a", "env": env}]}});
-    let merged = honour(spec(env(0)), spec(env(25_000))).unwrap();
+    let merged = honor(spec(env(0)), spec(env(25_000))).unwrap();
     assert_eq!(merged["spec"]["containers"][0]["env"].as_array().map(Vec::len), Some(75_000));
 }
 
-/// Anything at all, with the names that matter strewn in.
+/// Arbitrary JSON, with the relevant names mixed in.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -263,7 +263,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Whether a directive is a key anywhere in it.
+/// Whether any key in it is a directive.
 fn has_directive(value: &Value) -> bool {
     match value {
         Value::Object(object) => {
@@ -280,7 +280,7 @@ proptest! {
     #[test]
     fn nothing_panics_and_no_directive_gets_through(original in anything(), patch in anything()) {
         let original = stripped(&original);
-        if let Ok(merged) = pod(original.clone(), &patch, Directives::Honour) {
+        if let Ok(merged) = pod(original.clone(), &patch, Directives::Honor) {
             prop_assert!(!has_directive(&merged), "{}", merged);
         }
         let _ = pod(original, &patch, Directives::Literal);
@@ -289,7 +289,7 @@ proptest! {
     #[test]
     fn an_empty_patch_changes_nothing(original in anything()) {
         prop_assume!(original.is_object());
-        for directives in [Directives::Honour, Directives::Literal] {
+        for directives in [Directives::Honor, Directives::Literal] {
             prop_assert_eq!(pod(original.clone(), &json!({}), directives), Ok(original.clone()));
         }
     }
@@ -298,7 +298,7 @@ proptest! {
     fn user_data_says_what_a_patch_without_directives_says(original in anything(), patch in anything()) {
         let (original, patch) = (stripped(&original), stripped(&patch));
         prop_assert_eq!(
-            pod(original.clone(), &patch, Directives::Honour),
+            pod(original.clone(), &patch, Directives::Honor),
             pod(original, &patch, Directives::Literal)
         );
     }

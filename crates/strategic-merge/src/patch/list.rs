@@ -1,4 +1,4 @@
-//! Comparing lists: which element became which, and the operations that follow.
+//! Compares lists: matches old and new elements, and derives the operations.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -8,28 +8,28 @@ use super::{Differ, Operation};
 use crate::merge::schema;
 use crate::place::Place;
 
-/// If more elements than this change places, the list is replaced as a whole: to keep account of where everything is
-/// takes time that grows with their number times the list's length.
+/// If more elements than this move, the list is replaced as a whole: tracking their positions takes time proportional
+/// to their number times the list's length.
 const MOST_MOVES: usize = 64;
 
-/// What makes an element the same as another, and the how-manieth of its like it is.
+/// Identifies an element: its key or value, and its ordinal among equal elements.
 type Identity<'v> = (&'v Value, usize);
 
-/// Where an element of the new list comes from. The numbers are places in the old one.
+/// The origin of an element of the new list. The numbers are indices in the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    /// It is the same element, and in order.
+    /// The same element, in order.
     Kept(usize),
-    /// It stands where another stood that is gone.
+    /// Replaces a removed element.
     InPlaceOf(usize),
-    /// It is the same element, from elsewhere.
+    /// The same element, moved.
     Moved(usize),
-    /// It is new.
+    /// A new element.
     New,
 }
 
 impl<'v> Differ<'v> {
-    /// Compares two lists, of which `whole` is the second, and says whether anything of the first stays.
+    /// Compares two lists, of which `whole` is the second, and returns whether any part of the first one stays.
     pub(super) fn list(
         &mut self,
         from: &'v [Value],
@@ -65,7 +65,7 @@ impl<'v> Differ<'v> {
         stays
     }
 
-    /// Compares what stands between the ends that are alike; nothing, if too much changed places.
+    /// Compares the elements between the common ends; `None` if too many of them moved.
     fn between(
         &mut self,
         head: usize,
@@ -85,8 +85,8 @@ impl<'v> Differ<'v> {
         }
         let mut remaining = self.remove_gone(head, old.len(), &sources, place);
         let mut stays = false;
-        // Where the next element goes. As long as elements that will be moved away are in between, `remaining` has
-        // to tell where the others are.
+        // The index of the next element. As long as elements to be moved are in between, `remaining` has the positions
+        // of the others.
         let mut at = 0;
         for (source, after) in sources.into_iter().zip(new) {
             match source {
@@ -114,7 +114,7 @@ impl<'v> Differ<'v> {
                 }
             }
             if let Source::Kept(from) | Source::InPlaceOf(from) | Source::Moved(from) = source {
-                // An element with a key that took another's place is another thing, whatever they have in common.
+                // A keyed element that replaced another one is a different element, even if fields match.
                 let other = matches!(source, Source::InPlaceOf(_)) && keyed(after, key);
                 let before = old.get(from).filter(|_| !other);
                 let place = place.element(head + at);
@@ -128,7 +128,7 @@ impl<'v> Differ<'v> {
         Some(stays)
     }
 
-    /// Removes the elements that come from nowhere, the last first, and returns the places of the others.
+    /// Removes the elements without a successor, the last one first, and returns the indices of the others.
     fn remove_gone(
         &mut self,
         head: usize,
@@ -151,12 +151,12 @@ impl<'v> Differ<'v> {
     }
 }
 
-/// Whether an element is told apart by its key.
+/// Whether an element is identified by its key.
 fn keyed(element: &Value, key: Option<&str>) -> bool {
     key.is_some_and(|key| element.get(key).is_some())
 }
 
-/// What an element is told apart by: its key if it has one, else all of it.
+/// What identifies an element: its key if it has one, else its whole value.
 fn identity<'v>(element: &'v Value, key: Option<&str>) -> (bool, &'v Value) {
     match key.and_then(|key| element.get(key)) {
         Some(value) => (true, value),
@@ -164,7 +164,7 @@ fn identity<'v>(element: &'v Value, key: Option<&str>) -> (bool, &'v Value) {
     }
 }
 
-/// Says of each new element where it comes from.
+/// Determines the origin of each new element.
 fn sources(old: &[Value], new: &[Value], key: Option<&str>) -> Vec<Source> {
     if old.is_empty() {
         return vec![Source::New; new.len()];
@@ -186,7 +186,7 @@ fn sources(old: &[Value], new: &[Value], key: Option<&str>) -> Vec<Source> {
             *gone = false;
         }
     }
-    // The next element that is kept bounds, going backwards, what a new one may take the place of.
+    // Going backwards, the next kept element bounds the elements that a new one may replace.
     let mut bound = old.len();
     let mut bounds: Vec<usize> = Vec::with_capacity(new.len());
     for (from, kept) in matched.iter().zip(&in_order).rev() {
@@ -216,7 +216,7 @@ fn sources(old: &[Value], new: &[Value], key: Option<&str>) -> Vec<Source> {
         .collect()
 }
 
-/// The elements' identities, each with the number of its like before it.
+/// The elements' identities, each with the number of equal ones before it.
 fn numbered<'v>(list: &'v [Value], key: Option<&'v str>) -> impl Iterator<Item = ((bool, &'v Value), usize)> {
     let mut seen: HashMap<(bool, &Value), usize> = HashMap::with_capacity(list.len());
     list.iter().map(move |element| {
@@ -227,9 +227,9 @@ fn numbered<'v>(list: &'v [Value], key: Option<&'v str>) -> impl Iterator<Item =
     })
 }
 
-/// Which of the numbers belong to a longest rising subsequence. No number is there twice.
+/// Which of the numbers belong to a longest increasing subsequence. All numbers are different.
 fn longest_rise(numbers: &[Option<usize>]) -> Vec<bool> {
-    // For each length, the rising sequence of it that ends lowest: where it ends, and its last number.
+    // For each length, the increasing sequence that ends lowest: its last index, and its last number.
     let mut ends: Vec<(usize, usize)> = Vec::new();
     let mut before: Vec<Option<usize>> = vec![None; numbers.len()];
     for (at, number) in numbers.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! What a patch looks like, and that it is right whatever the documents are.
+//! Tests the form of patches, and that they are correct for any documents.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{Error, Operation, apply, diff, to_json, to_json_within, verify};
 
-/// The patch as it goes over the wire, proven to be right.
+/// The serialized patch, verified.
 fn wire(received: &Value, wanted: &Value) -> Value {
     let operations = diff(received, wanted);
     verify(received, &operations, wanted).unwrap();
@@ -171,11 +171,11 @@ fn a_patch_that_does_something_else_is_found_out() {
     let wanted = pod(json!([{"name": "a", "tty": true}]));
     let refusal =
         |operations: &[Operation<'_>]| verify(&received, operations, &wanted).unwrap_err().to_string();
-    assert_eq!(refusal(&[]), "the patched document differs from the wanted one at /spec/containers/0/tty");
+    assert_eq!(refusal(&[]), "the patched document differs from the expected one at /spec/containers/0/tty");
     let absent = Operation::Remove { path: "/spec/nothing".to_owned() };
     assert!(refusal(&[absent]).starts_with("operation 0 at /spec/nothing does not apply: "));
     let malformed = Operation::Remove { path: "spec".to_owned() };
-    assert_eq!(refusal(&[malformed]), "operation 0 has a path that is no JSON pointer: spec");
+    assert_eq!(refusal(&[malformed]), "operation 0 has a path that is not a JSON pointer: spec");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn long_lists_take_a_reasonable_time() {
         )
     };
     let received = env(&mut (0..50_000));
-    assert_eq!(diff(&received, &env(&mut (0..50_000).rev())).len(), 1, "everything changed places");
+    assert_eq!(diff(&received, &env(&mut (0..50_000).rev())).len(), 1, "every element moved");
     assert_eq!(diff(&received, &env(&mut (0..50_000).filter(|n| n % 2 == 0))).len(), 25_000);
     let moved = env(&mut (0..50_000).rev().take(60).chain(0..49_940));
     assert_eq!(diff(&received, &moved).len(), 60);
@@ -209,7 +209,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A list of containers: names out of few, so that they recur, and contents out of few.
+/// A list of containers with few different names and contents, so that they recur.
 fn any_containers() -> impl Strategy<Value = Value> {
     let container = ("[a-r]", 0..3, prop::collection::vec(0..3, 0..3))
         .prop_map(|(name, image, args)| json!({"name": name, "image": image, "args": args}));
@@ -229,7 +229,7 @@ proptest! {
     fn any_list_of_containers_becomes_any_other(received in any_containers(), wanted in any_containers()) {
         let (received, wanted) = (pod(received), pod(wanted));
         let operations = diff(&received, &wanted);
-        // Independent of the differ: what was applied is equal as a whole.
+        // Independent of the differ: the patched document is equal as a whole.
         prop_assert_eq!(&apply(&received, &operations).unwrap(), &wanted);
     }
 

@@ -1,8 +1,8 @@
-//! A patched document that shares with the received one, and with the patch, whatever no operation goes through.
+//! A patched document that shares every part not touched by an operation with the received one, and with the patch.
 //!
-//! Only what lies on the way of an operation is opened, so that to apply a patch costs as much as the patch is long, and
-//! to compare the outcome with another document copies nothing. Nothing is known here of how patches are made: that is
-//! what makes it a proof.
+//! Only parts on the path of an operation are opened, so applying a patch costs as much as its length, and comparing
+//! the result with another document copies nothing. This module knows nothing about how patches are created, which
+//! makes it a proof.
 
 use std::{
     borrow::Cow,
@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 
 use super::{Error, Operation};
 
-const NOTHING_THERE: &str = "there is nothing at this path";
+const NOTHING_THERE: &str = "no value at this path";
 const NO_SUCH_ELEMENT: &str = "the list has no such element";
-const INTO_ITSELF: &str = "nothing can be moved into itself";
+const INTO_ITSELF: &str = "a value cannot be moved into itself";
 
 /// A document after a patch.
 pub(super) struct View<'v> {
@@ -23,9 +23,9 @@ pub(super) struct View<'v> {
 }
 
 enum Node<'v> {
-    /// A value as it stands in a document or in the patch.
+    /// A value from a document or from the patch.
     Whole(&'v Value),
-    /// An object, and what operations have done to its fields; `None` is one that is gone.
+    /// An object with the changes to its fields; `None` marks a removed one.
     Object(&'v Map<String, Value>, Fields<'v>),
     List(Vec<Node<'v>>),
 }
@@ -33,7 +33,7 @@ enum Node<'v> {
 type Fields<'v> = BTreeMap<Cow<'v, str>, Option<Node<'v>>>;
 
 impl<'v> View<'v> {
-    /// The document with every operation applied, as RFC 6902 says.
+    /// The document with every operation applied, by RFC 6902.
     pub(super) fn patched(document: &'v Value, operations: &'v [Operation<'_>]) -> Result<View<'v>, Error> {
         let mut root = Node::Whole(document);
         for (index, operation) in operations.iter().enumerate() {
@@ -47,7 +47,7 @@ impl<'v> View<'v> {
         Ok(View { root })
     }
 
-    /// Whether the field `inner` of the field `outer` is as it is in `document`: the same, or absent there as well.
+    /// Whether the field `inner` of the field `outer` is the same as in `document`, or absent in both.
     pub(super) fn keeps(&self, document: &Value, [outer, inner]: [&str; 2]) -> bool {
         let before = document.get(outer).and_then(|outer| outer.get(inner));
         let after = self.root().field(outer).and_then(|outer| outer.field(inner));
@@ -57,14 +57,14 @@ impl<'v> View<'v> {
         }
     }
 
-    /// Whether this is `wanted`, whatever either has in the field `inner` of the field `outer`.
+    /// Whether this equals `wanted`, ignoring the field `inner` of the field `outer` in both.
     pub(super) fn is(&self, wanted: &Value, [outer, inner]: [&str; 2]) -> bool {
         self.root().is_but(wanted, None, |name, ours, theirs| {
             if name == outer { ours.is_but(theirs, Some(inner), |_, a, b| a.is(b)) } else { ours.is(theirs) }
         })
     }
 
-    /// A copy of it.
+    /// A copy of the document.
     pub(super) fn to_value(&self) -> Value {
         self.root.to_value()
     }
@@ -74,7 +74,7 @@ impl<'v> View<'v> {
     }
 }
 
-/// Something in the document, to look at.
+/// A read-only part of the document.
 #[derive(Clone, Copy)]
 enum Part<'n, 'v> {
     Whole(&'v Value),
@@ -90,7 +90,7 @@ impl<'n, 'v> Part<'n, 'v> {
         }
     }
 
-    /// The object as it was received, and what operations have done to it.
+    /// The received object, and the changes to it.
     fn as_object(self) -> Option<(&'v Map<String, Value>, Option<&'n Fields<'v>>)> {
         match self {
             Part::Whole(Value::Object(object)) | Part::Opened(Node::Whole(Value::Object(object))) => {
@@ -116,7 +116,7 @@ impl<'n, 'v> Part<'n, 'v> {
         }
     }
 
-    /// [`Part::is`] with another comparison for the fields of an object, one of which may be passed over.
+    /// [`Part::is`] with a different comparison for an object's fields, one of which may be ignored.
     fn is_but(
         self,
         wanted: &Value,
@@ -143,13 +143,13 @@ impl<'n, 'v> Part<'n, 'v> {
     }
 }
 
-/// Whether two values are equal; those of a patch may be those of the wanted document itself.
+/// Whether two values are equal; a patch's values may be those of the expected document itself.
 fn same(ours: &Value, theirs: &Value) -> bool {
     std::ptr::eq(ours, theirs) || ours == theirs
 }
 
 impl<'v> Node<'v> {
-    /// Makes its fields or elements accessible one by one.
+    /// Makes its fields or elements individually accessible.
     fn open(&mut self) -> &mut Node<'v> {
         match self {
             Node::Whole(Value::Object(object)) => *self = Node::Object(object, Fields::new()),
@@ -192,9 +192,9 @@ impl<'v> Node<'v> {
     }
 }
 
-/// Why an operation is not carried out.
+/// Why an operation was not performed.
 enum Failure<'v> {
-    /// The path that is no pointer.
+    /// The path that is not a pointer.
     BadPointer(&'v str),
     DoesNotApply(&'static str),
 }
@@ -248,7 +248,7 @@ fn remove<'v>(root: &mut Node<'v>, path: Pointer<'v>) -> Result<Node<'v>, Failur
     let removed = match parent {
         Some((Node::Object(received, changed), name)) => match received.get(name.as_ref()) {
             Some(value) => changed.insert(name, None).unwrap_or(Some(Node::Whole(value))),
-            // What was not received is forgotten.
+            // A value that was not received is dropped.
             None => changed.remove(name.as_ref()).flatten(),
         },
         Some((Node::List(list), place)) => {
@@ -270,12 +270,12 @@ fn pointer(text: &str) -> Result<Pointer<'_>, Failure<'_>> {
 }
 
 impl<'v> Pointer<'v> {
-    /// What it leads to.
+    /// The target of the pointer.
     fn walk<'n>(self, root: &'n mut Node<'v>) -> Option<&'n mut Node<'v>> {
         self.0.split('/').skip(1).try_fold(root, |node, step| node.below(unescaped(step)))
     }
 
-    /// The pointer without its last step, and that step; nothing if it leads to the document.
+    /// The pointer without its last step, and that step; `None` if it points to the document.
     fn split_last(self) -> Option<(Pointer<'v>, Cow<'v, str>)> {
         let (parent, last) = self.0.rsplit_once('/')?;
         Some((Pointer(parent), unescaped(last)))
@@ -290,7 +290,7 @@ fn unescaped(step: &str) -> Cow<'_, str> {
     }
 }
 
-/// The place in a list that a step says: digits without leading zeros.
+/// The list index in a step: digits without leading zeros.
 fn number(step: &str) -> Option<usize> {
     let plain = step == "0" || (!step.starts_with('0') && step.bytes().all(|digit| digit.is_ascii_digit()));
     if plain { step.parse().ok() } else { None }

@@ -1,4 +1,4 @@
-//! `eq`, `ne`, `lt`, `le`, `gt`, `ge`: Go compares values of the same basic kind, and integers of either sign.
+//! `eq`, `ne`, `lt`, `le`, `gt`, `ge`: Go compares values of the same basic kind, and integers of different signedness.
 
 use serde_json::Value as Json;
 
@@ -96,7 +96,7 @@ fn equal<'a>(
             Ok(u64::try_from(int) == Ok(uint))
         }
         (None, None) => equal_composite(call, one, two),
-        // A basic value never equals nothing, and Go does not call that an error.
+        // A basic value never equals nil, and Go does not consider the comparison an error.
         _ if is_nothing(one) || is_nothing(two) => Ok(false),
         _ => Err(incompatible(one, two)),
     }
@@ -167,7 +167,7 @@ fn is_comparable(ty: &Type, depth: usize) -> bool {
         })
 }
 
-/// A value in a message, which must not show what came from the pod.
+/// A value for a message, which must not contain text from the pod.
 fn shown<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>, verb: &'static str) -> String {
     if value.is_tainted() {
         return "from the pod".to_owned();

@@ -1,4 +1,4 @@
-//! `html`, `js`, `urlquery`: text made safe for other languages.
+//! `html`, `js`, `urlquery`: escape text for other languages.
 
 use super::{Call, Result};
 use crate::format;

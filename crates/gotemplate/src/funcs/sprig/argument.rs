@@ -1,12 +1,12 @@
-//! Arguments as the functions want them. The engine has checked them against the row, so a mismatch here means a
-//! row that promises something else than its function expects; it is reported, never a panic.
+//! Typed access to arguments. The engine has checked them against the row, so a mismatch here means that the row and
+//! the function disagree; it is reported and never panics.
 
 use std::borrow::Cow;
 
 use super::super::{Call, FuncError, Limit};
 use crate::value::{List, Map, Text, Value};
 
-/// What a function gives.
+/// The result of a function.
 pub type Outcome<'a> = Result<Value<'a>, FuncError>;
 
 /// An argument of any type.
@@ -52,12 +52,12 @@ pub fn boolean(args: &[Value<'_>], at: usize) -> Result<bool, FuncError> {
     }
 }
 
-/// An argument that the row says is a map.
+/// An argument declared as a map.
 pub fn map<'t, 'a>(args: &'t [Value<'a>], at: usize) -> Result<&'t Map<'a>, FuncError> {
     args.get(at).and_then(Value::as_map).ok_or_else(|| mismatch(at, "a map"))
 }
 
-/// An argument that the row says is a list.
+/// An argument declared as a list.
 pub fn list<'t, 'a>(args: &'t [Value<'a>], at: usize) -> Result<&'t List<'a>, FuncError> {
     args.get(at).and_then(Value::as_list).ok_or_else(|| mismatch(at, "a list"))
 }
@@ -67,7 +67,7 @@ pub fn rest<'t, 'a>(args: &'t [Value<'a>], at: usize) -> &'t [Value<'a>] {
     args.get(at..).unwrap_or_default()
 }
 
-/// A result of any taint if it is not too long.
+/// Checks that a result is not too long.
 pub fn bounded(call: &Call<'_, '_>, bytes: usize) -> Result<(), Limit> {
     let limit = call.limits().bytes;
     if bytes > limit { Err(Limit::Bytes(limit)) } else { Ok(()) }
@@ -81,5 +81,5 @@ pub fn computed<'a>(call: &Call<'_, 'a>, text: impl Into<Cow<'a, str>>, args: &[
 }
 
 fn mismatch(at: usize, wanted: &str) -> FuncError {
-    FuncError::Message(format!("argument {} is not {wanted}, though its row says so", at + 1))
+    FuncError::Message(format!("argument {} is not {wanted}, although its row declares it", at + 1))
 }

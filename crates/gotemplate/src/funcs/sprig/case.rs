@@ -1,7 +1,7 @@
-//! Letter case: Go's one-to-one case mapping and the word splitting behind `snakecase` and its kin.
+//! Letter case: Go's one-to-one case mapping and the word splitting behind `snakecase` and similar functions.
 //!
 //! Go maps one character to one character (`unicode.ToUpper`), so `ß` has no upper case here; Rust's own
-//! `str::to_uppercase` may grow a string and must not be used.
+//! `str::to_uppercase` may lengthen a string and must not be used.
 
 use std::sync::LazyLock;
 
@@ -47,7 +47,7 @@ pub(super) fn untitle(text: &str) -> String {
         .collect()
 }
 
-/// `goutils.SwapCase`: the case of every letter turned, a letter that starts a word into title case.
+/// `goutils.SwapCase`: swaps the case of every letter; a letter that starts a word gets title case.
 pub(super) fn swap(text: &str) -> String {
     let mut word_starts = true;
     text.chars()
@@ -77,7 +77,7 @@ pub(super) fn pascal(text: &str) -> String {
             break c;
         }
         out.push(c);
-        // A text of connectors alone has its last one twice, as upstream does.
+        // If a text consists only of connectors, its last one is doubled, as upstream does.
         if chars.as_str().is_empty() {
             out.push(c);
             return out;
@@ -109,7 +109,7 @@ pub(super) fn pascal(text: &str) -> String {
     out
 }
 
-/// `xstrings.ToSnakeCase` and `ToKebabCase`: words in lower case joined by `connector`.
+/// `xstrings.ToSnakeCase` and `ToKebabCase`: lowercase words joined by `connector`.
 pub(super) fn delimited(text: &str, connector: char) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     let mut words = Words { rest: text };
@@ -134,12 +134,12 @@ pub(super) fn delimited(text: &str, connector: char) -> String {
                 let number = word;
                 word = words.next_word();
                 if word.kind == Kind::Letters {
-                    // `http2xx` is `http_2xx`: a number that letters follow starts a word of its own.
+                    // `http2xx` is `http_2xx`: a number followed by letters starts a new word.
                     out.push(connector);
                     number.write(&mut out, connector);
                     word = words.write_run(word, &mut out, connector);
                 } else {
-                    // `Bld4Floor` is `bld4_floor`: any other number belongs to the word before it.
+                    // `Bld4Floor` is `bld4_floor`: any other number belongs to the preceding word.
                     number.write(&mut out, connector);
                     if !matches!(word.kind, Kind::Connector | Kind::Punctuation) {
                         out.push(connector);
@@ -177,7 +177,7 @@ fn to_title(c: char) -> char {
         '\u{1c7}'..='\u{1c9}' => '\u{1c8}',
         '\u{1ca}'..='\u{1cc}' => '\u{1cb}',
         '\u{1f1}'..='\u{1f3}' => '\u{1f2}',
-        // Georgian has capitals for whole words only.
+        // Georgian has capitals only for whole words.
         '\u{10d0}'..='\u{10ff}' => c,
         _ => to_upper(c),
     }
@@ -222,7 +222,7 @@ fn is_connector(c: char) -> bool {
     c == '-' || c == '_' || is_space(c)
 }
 
-/// A letter of a script that has words; Han characters count as single symbols.
+/// A letter of a script with words; Han characters count as single symbols.
 fn is_alphabet(c: char) -> bool {
     is_letter(c)
         && !matches!(c, '\u{4e00}'..='\u{9fcc}' | '\u{3400}'..='\u{4d85}' | '\u{20000}'..='\u{2b81d}')
@@ -270,7 +270,7 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// Writes the letters and numbers from `word` on and a connector if another word follows; gives that word.
+    /// Writes the letters and numbers from `word` on, and a connector if another word follows; returns that word.
     fn write_run(&mut self, mut word: Word<'a>, out: &mut String, connector: char) -> Word<'a> {
         while matches!(word.kind, Kind::Letters | Kind::Number) {
             word.write(out, connector);
@@ -303,12 +303,12 @@ impl<'a> Words<'a> {
         Word { kind, text }
     }
 
-    /// Bytes of the longest prefix whose characters are in `class`; the first character always counts.
+    /// Length in bytes of the longest prefix whose characters are in `class`; the first character always counts.
     fn run(&self, class: impl Fn(char) -> bool) -> usize {
         self.rest.char_indices().skip(1).find(|&(_, c)| !class(c)).map_or(self.rest.len(), |(at, _)| at)
     }
 
-    /// `HTTPStatus` is `HTTP` and `Status`: the last capital before small letters starts the next word.
+    /// `HTTPStatus` is `HTTP` and `Status`: the last capital before lowercase letters starts the next word.
     fn upper_word(&self) -> usize {
         match self.rest.chars().nth(1) {
             Some(second) if is_upper(second) => {

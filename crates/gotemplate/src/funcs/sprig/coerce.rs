@@ -1,15 +1,15 @@
-//! Numbers out of values of any type, by the rules of `github.com/spf13/cast`; what is no number counts as 0.
+//! Converts values of any type to numbers, by the rules of `github.com/spf13/cast`; anything else counts as 0.
 
 use super::super::Call;
 use super::number;
 use crate::value::Value;
 
-/// `cast.ToInt64`: 0 for what is no number.
+/// `cast.ToInt64`: 0 if the value is not a number.
 pub(super) fn to_int<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>) -> i64 {
     match value {
         Value::Bool(value) => i64::from(*value),
         Value::Int(number, _) => *number,
-        // Go keeps the bits.
+        // Go preserves the bits.
         Value::Uint(number, _) => *number as i64,
         Value::Float(number) => number::truncate(*number),
         Value::Enum(_, number) => i64::from(*number),
@@ -22,7 +22,7 @@ pub(super) fn to_int<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>) -> i64 {
     }
 }
 
-/// `cast.ToFloat64`: 0 for what is no number.
+/// `cast.ToFloat64`: 0 if the value is not a number.
 pub(super) fn to_float<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>) -> f64 {
     match value {
         Value::Float(number) => *number,

@@ -1,6 +1,6 @@
-//! Decimal arithmetic as `github.com/shopspring/decimal` does it, so that `addf 0.1 0.2` is 0.3.
+//! Decimal arithmetic like `github.com/shopspring/decimal`, so that `addf 0.1 0.2` is 0.3.
 //!
-//! A number is its decimal digits and an exponent; sums and products are exact, quotients have 16 decimal places.
+//! A number consists of decimal digits and an exponent; sums and products are exact, quotients have 16 decimal places.
 
 use std::cmp::Ordering;
 
@@ -11,13 +11,13 @@ const DIVISION_PLACES: i32 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Decimal {
     negative: bool,
-    /// Digits from the least significant one on, without leading zeros; none for zero.
+    /// Digits starting with the least significant one, without leading zeros; empty for zero.
     digits: Vec<u8>,
     exponent: i32,
 }
 
 impl Decimal {
-    /// The shortest decimal that reads as `number`; `None` for what is not finite.
+    /// The shortest decimal that parses as `number`; `None` if it is not finite.
     pub(super) fn from_float(number: f64) -> Option<Decimal> {
         if !number.is_finite() {
             return None;
@@ -37,11 +37,11 @@ impl Decimal {
             return 0.0;
         }
         let sign = if self.negative { "-" } else { "" };
-        // A decimal of this form always reads; Rust rounds it correctly however long it is.
+        // A decimal in this form always parses; Rust rounds it correctly regardless of its length.
         format!("{sign}{digits}e{}", self.exponent).parse().unwrap_or(f64::NAN)
     }
 
-    /// How many digits it has.
+    /// The number of digits.
     pub(super) fn digits(&self) -> usize {
         self.digits.len()
     }
@@ -77,7 +77,7 @@ impl Decimal {
         }
     }
 
-    /// The quotient to 16 places, halves rounded away from zero; `None` if `other` is zero.
+    /// The quotient to 16 places, with halves rounded away from zero; `None` if `other` is zero.
     pub(super) fn div(&self, other: &Decimal) -> Option<Decimal> {
         if other.digits.is_empty() {
             return None;
@@ -148,7 +148,7 @@ fn times(one: &[u8], two: &[u8]) -> Vec<u8> {
         for (column, other) in columns.iter_mut().skip(at).zip(two) {
             *column += u32::from(*digit) * u32::from(*other);
         }
-        // Carried at once, so that a column cannot overflow however many digits there are.
+        // The carry is propagated immediately, so a column cannot overflow with any number of digits.
         carry(columns.get_mut(at..).unwrap_or_default());
     }
     trimmed(columns.into_iter().map(|column| u8::try_from(column).unwrap_or(9)).collect())

@@ -1,4 +1,4 @@
-//! Defaults and conditions as functions; they choose among their arguments and give them on as they are.
+//! Functions for defaults and conditions; they select one of their arguments and return it unchanged.
 
 use super::super::{Param, Row};
 use super::argument::{boolean, text, value};
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("fail", &[Str], |call, args| Err(call.real(text(args, 0)?).as_ref().into())),
 ];
 
-/// sprig's `empty`: the zero value of its type; structs never are.
+/// sprig's `empty`: whether the value is the zero value of its type; structs never are.
 fn is_empty(value: &Value<'_>) -> bool {
     !value.is_true()
 }

@@ -1,8 +1,8 @@
-//! Functions over maps. They move values, so every key and value keeps its own taint.
+//! Functions on maps. They move values, so every key and value keeps its own taint.
 //!
-//! As in Go, `set`, `unset`, `merge` and `mergeOverwrite` change their first argument in place, and every variable
-//! that holds the same map sees it. A map of the template's input is never changed: `set` and `unset` fail on it and
-//! `merge` gives a merged copy; in Go the change would be seen by all later requests.
+//! As in Go, `set`, `unset`, `merge` and `mergeOverwrite` change their first argument in place, which is visible in
+//! every variable with the same map. A map of the template's input is never changed: `set` and `unset` fail on it, and
+//! `merge` returns a merged copy; in Go the change would be visible to all later requests.
 
 use std::collections::BTreeMap;
 
@@ -41,12 +41,12 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("mustDeepCopy", &[Any], deep_copy),
 ];
 
-/// The text of a value as a key, tainted if it is.
+/// The text of a value as a key; tainted if the value is.
 pub(in crate::funcs) fn key_of<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>) -> Key<'a> {
     Key { text: call.printed_real(value).into(), tainted: value.is_tainted() }
 }
 
-/// The map without the keys given as further arguments, values of type `of`.
+/// The map without the keys given as further arguments, with values of type `of`.
 pub fn omit<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], of: Elem) -> Outcome<'a> {
     let mut kept: BTreeMap<_, _> = entries(call, map(args, 0)?)?.into_iter().collect();
     for key in rest(args, 1).iter().filter_map(Value::as_text) {
@@ -55,7 +55,7 @@ pub fn omit<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], of: Elem) -> Outcom
     Ok(Value::map_of(of, kept))
 }
 
-/// The entries of a map, paid for.
+/// The entries of a map; their cost is charged.
 pub fn entries<'a>(call: &mut Call<'_, 'a>, map: &Map<'a>) -> Result<Vec<(Key<'a>, Value<'a>)>, FuncError> {
     call.spend(map.len())?;
     Ok(map.entries())
@@ -84,7 +84,7 @@ fn set<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
 fn unset<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let key = call.real(text(args, 1)?);
     let changed = map(args, 0)?;
-    // Removing what is not there changes nothing, so it is allowed on every map.
+    // Removing an absent key changes nothing, so it is allowed on every map.
     if changed.at(&key).is_some() {
         changed.remove(&key)?;
     }
@@ -97,7 +97,7 @@ fn pluck<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(Value::list(found.collect()))
 }
 
-/// Go gives the keys in random order; here they are sorted.
+/// Go returns the keys in random order; here they are sorted.
 fn keys<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut all = Vec::new();
     for map in args.iter().filter_map(Value::as_map) {
@@ -143,7 +143,7 @@ fn dig<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(current)
 }
 
-/// `mergo.Merge` or `mergo.MergeWithOverwrite` of all further maps into the first.
+/// Merges all further maps into the first (`mergo.Merge` or `mergo.MergeWithOverwrite`).
 fn merge<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], overwrite: bool) -> Outcome<'a> {
     let target = match map(args, 0)? {
         owned @ Map::Owned(_) => Value::Map(owned.clone()),
@@ -196,7 +196,7 @@ fn owned<'a>(call: &mut Call<'_, 'a>, map: &Map<'a>) -> Result<Map<'a>, FuncErro
     }
     match Value::map(entries(call, map)?.into_iter().collect()) {
         Value::Map(copy) => Ok(copy),
-        _ => Err("a copied map is no map".into()),
+        _ => Err("a copied map is not a map".into()),
     }
 }
 
@@ -208,7 +208,7 @@ fn deep_copy<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     copied(call, source, DEPTH)
 }
 
-/// Lists and maps copied, whether a function made them or they belong to the input.
+/// Copies lists and maps, whether they come from a function or from the input.
 fn copied<'a>(call: &mut Call<'_, 'a>, source: &Value<'a>, depth: usize) -> Outcome<'a> {
     let depth =
         depth.checked_sub(1).ok_or_else(|| format!("values are nested deeper than {DEPTH} levels"))?;
@@ -229,7 +229,7 @@ fn copied<'a>(call: &mut Call<'_, 'a>, source: &Value<'a>, depth: usize) -> Outc
                 Map::Owned(owned) => owned.of,
                 Map::Json { of: crate::gotypes::Kind::String, .. } => Elem::String,
                 Map::Json { of: crate::gotypes::Kind::Any, .. } => Elem::Any,
-                // Maps of other types have no form that can be changed.
+                // Maps of other types have no mutable form.
                 Map::Json { .. } => return Ok(source.clone()),
             };
             let mut made = BTreeMap::new();

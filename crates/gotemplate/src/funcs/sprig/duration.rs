@@ -1,4 +1,4 @@
-//! Durations as Go writes and reads them.
+//! Durations as Go prints and parses them.
 
 use super::super::{Call, Param, Row};
 use super::argument::{Outcome, computed, value};
@@ -97,7 +97,7 @@ fn duration<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     computed(call, print(seconds.wrapping_mul(SECOND)), args)
 }
 
-/// The largest unit that fits more than once, cut off: `2h10m5s` is `2h`.
+/// The largest unit that fits more than once, truncated: `2h10m5s` is `2h`.
 fn duration_round<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let nanoseconds = match value(args, 0)? {
         Value::Int(number, IntType::Int64) => *number,

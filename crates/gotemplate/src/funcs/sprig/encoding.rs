@@ -1,6 +1,6 @@
 //! Encodings and checksums of texts.
 //!
-//! Go's strings are bytes; ours are text, so what decodes to broken UTF-8 gets U+FFFD in place of the broken bytes.
+//! Go's strings are bytes; ours are text, so invalid UTF-8 after decoding is replaced by U+FFFD.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("adler32sum", &[Str], |call, args| encode(call, args, |bytes| adler32(bytes).to_string())),
 ];
 
-/// The position of the first byte that is wrong.
+/// The position of the first invalid byte.
 type Corrupt = usize;
 
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -38,7 +38,7 @@ fn encode<'a>(
     computed(call, encoded, args)
 }
 
-/// sprig gives the error's text where decoding fails, not an error.
+/// If decoding fails, sprig returns the error's text instead of an error.
 fn decode<'a>(
     call: &mut Call<'_, 'a>,
     args: &[Value<'a>],
@@ -64,7 +64,7 @@ fn adler32(bytes: &[u8]) -> u32 {
     high << 16 | low
 }
 
-/// `base64.StdEncoding.DecodeString`: line ends are skipped, padding is obligatory.
+/// `base64.StdEncoding.DecodeString`: line breaks are skipped, padding is required.
 fn base64_decoded(text: &[u8]) -> Result<Vec<u8>, Corrupt> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let mut bytes = text.iter().copied().enumerate().filter(|(_, byte)| !matches!(byte, b'\n' | b'\r'));
@@ -119,7 +119,7 @@ fn base32_encoded(bytes: &[u8]) -> String {
     out
 }
 
-/// `base32.StdEncoding.DecodeString`: line ends are skipped, padding is obligatory.
+/// `base32.StdEncoding.DecodeString`: line breaks are skipped, padding is required.
 fn base32_decoded(text: &[u8]) -> Result<Vec<u8>, Corrupt> {
     let text: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
     let mut out = Vec::with_capacity(text.len() / 8 * 5);

@@ -12,7 +12,7 @@ pub(in crate::funcs) fn deep_equal<'a>(
     equal_within(call, one, two, DEPTH)
 }
 
-/// Whether a list of values has one that is deeply equal.
+/// Whether a list contains a value that is deeply equal.
 pub(super) fn contains<'a>(
     call: &mut Call<'_, 'a>,
     items: &[Value<'a>],

@@ -1,7 +1,7 @@
-//! JSON as Go's `encoding/json` writes and reads it.
+//! JSON as Go's `encoding/json` reads and writes it.
 //!
-//! Structure is clean: braces, colons and quotes are ours, a text from the pod stands between the quotes as one
-//! placeholder. That goes for keys too, and for numbers behind such a key.
+//! Structure is clean: braces, colons and quotes are ours; a text from the pod is one placeholder between the quotes.
+//! This also applies to keys, and to numbers under such a key.
 
 use serde_json::{Number, Value as Json};
 
@@ -39,16 +39,16 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-/// How JSON is written.
+/// Formatting options.
 #[derive(Clone, Copy)]
 pub struct Format {
-    /// `<`, `>` and `&` as `\u003c` and so on.
+    /// Write `<`, `>` and `&` as `\u003c` and so on.
     pub escape_html: bool,
-    /// Indented by two blanks.
+    /// Indent by two blanks.
     pub pretty: bool,
 }
 
-/// Reads JSON as `json.Unmarshal` does: the last of equal keys counts, half a surrogate pair becomes U+FFFD.
+/// Parses JSON like `json.Unmarshal`: the last of equal keys wins, and a lone surrogate becomes U+FFFD.
 pub fn parsed(text: &str) -> Result<Json, serde_json::Error> {
     serde_json::from_str(text).or_else(|error| match with_lone_surrogates_replaced(text) {
         Some(repaired) => serde_json::from_str(&repaired),
@@ -59,14 +59,14 @@ pub fn parsed(text: &str) -> Result<Json, serde_json::Error> {
 /// Writes a value as JSON.
 ///
 /// # Errors
-/// If it holds a number that JSON has not (`NaN`), is nested too deep or too large.
+/// If it contains a number without a JSON form (`NaN`), or is nested too deeply or too large.
 pub fn write<'a>(call: &mut Call<'_, 'a>, value: &Value<'a>, format: Format) -> Result<Text<'a>, FuncError> {
     let mut writer = Writer { out: String::new(), format, level: 0 };
     writer.value(call, value)?;
     Ok(call.mixed(writer.out))
 }
 
-/// Writes JSON of the input, likewise.
+/// Writes a JSON value of the input as JSON.
 ///
 /// # Errors
 /// As [`write()`].
@@ -85,7 +85,7 @@ fn strict<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], format: Format) -> Ou
     Ok(Value::String(write(call, value(args, 0)?, format)?))
 }
 
-/// What cannot be written gives an empty string; limits stay errors.
+/// A value that cannot be written gives an empty string; exceeded limits remain errors.
 fn lenient<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], format: Format) -> Outcome<'a> {
     match strict(call, args, format) {
         Err(FuncError::Message(_)) => Ok(Value::string("")),
@@ -146,7 +146,7 @@ impl Writer {
                 None => self.out.push_str("null"),
             },
             Value::Record(record) => {
-                // A type that prints as text, such as a version, marshals as that text.
+                // A type that prints as text, such as a version, is marshaled as that text.
                 if let Some(printed) = &record.printed {
                     self.text(call, printed);
                     return Ok(());
@@ -165,7 +165,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Part of the input as it is, with numbers as Go writes them.
+    /// Writes a part of the input, with numbers formatted like Go.
     fn json<'a>(&mut self, call: &mut Call<'_, 'a>, json: &Json, tainted: bool) -> Result<(), FuncError> {
         call.spend(1)?;
         bounded(call, self.out.len())?;
@@ -189,7 +189,8 @@ impl Writer {
                     self.input_text(call, key, tainted);
                     self.colon();
                     match item {
-                        // Beside a key that is one already: pods with other ports are rendered to the same text.
+                        // Except under a key that is already a placeholder: pods with different ports should render to
+                        // the same text.
                         Json::Number(number) if tainted => {
                             call.spend(1)?;
                             call.push_placeholder(&mut self.out, &go_number(number)?, false);
@@ -254,7 +255,7 @@ impl Writer {
     }
 }
 
-/// The content of a JSON string as Go escapes it.
+/// Escapes the content of a JSON string like Go.
 fn escape(out: &mut String, text: &str, html: bool) {
     use std::fmt::Write as _;
     for c in text.chars() {
@@ -273,12 +274,12 @@ fn escape(out: &mut String, text: &str, html: bool) {
     }
 }
 
-/// A number of the input as Go writes it.
+/// A number of the input in Go's notation.
 fn go_number(number: &Number) -> Result<String, FuncError> {
     if number.is_f64() { float(number.as_f64().unwrap_or_default()) } else { Ok(number.to_string()) }
 }
 
-/// A float as `encoding/json` writes it: an exponent only below 1e-6 and from 1e21 on.
+/// A float in the notation of `encoding/json`: with an exponent only below 1e-6 and from 1e21 on.
 fn float(number: f64) -> Result<String, FuncError> {
     if !number.is_finite() {
         let name = if number.is_nan() {

@@ -1,4 +1,4 @@
-//! Functions over lists. They move items, so every item keeps its own taint.
+//! Functions on lists. They move items, so every item keeps its own taint.
 
 use super::super::{Call, FuncError, Limit, Param, Row};
 use super::argument::{Outcome, int, rest, value};

@@ -1,5 +1,5 @@
-//! Arithmetic over whatever counts as a number ([`super::coerce`]).
-//! Numbers are never placeholders, even if they were read from a text of the pod.
+//! Arithmetic on anything that counts as a number ([`super::coerce`]). Numbers are never placeholders, even if they
+//! were parsed from a text of the pod.
 
 use super::super::{Call, FuncError, Limit, Param, Row};
 use super::argument::{Outcome, bounded, float, int, real, rest, value};
@@ -94,7 +94,7 @@ fn fold_float<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], choose: fn(f64, f
     Ok(Value::Float(rest(args, 1).iter().fold(first, |best, arg| choose(best, to_float(call, arg)))))
 }
 
-/// `math.Max`: infinity first, then NaN, then the larger.
+/// `math.Max`: infinity first, then NaN, then the larger number.
 fn go_max(one: f64, two: f64) -> f64 {
     if one == f64::INFINITY || two == f64::INFINITY {
         f64::INFINITY
@@ -121,7 +121,7 @@ fn decimals<'a>(
     let mut result = to_decimal(call, first)?;
     for other in others {
         let other = to_decimal(call, other)?;
-        // Long multiplication takes the product of both lengths.
+        // Long multiplication takes time proportional to the product of both lengths.
         call.spend(1 + result.digits() * other.digits() / 1_000)?;
         result = step(&result, &other)?;
     }
@@ -137,7 +137,7 @@ fn round<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(Value::Float(rounded / scale))
 }
 
-/// The numbers from `start` to before `stop`; none if `step` leads away from it.
+/// The numbers from `start` up to, but not including, `stop`; none if `step` has the wrong direction.
 fn steps(call: &Call<'_, '_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, FuncError> {
     let limit = call.limits().items;
     let ahead = if stop < start { step < 0 } else { step > 0 };
@@ -155,7 +155,7 @@ fn steps(call: &Call<'_, '_>, start: i64, stop: i64, step: i64) -> Result<Vec<i6
     Ok(numbers)
 }
 
-/// The numbers as a text, like the shell's `seq`.
+/// The numbers as a text, like the output of the shell's `seq`.
 fn seq<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let (start, step, end) = match args.len() {
         1 => (1, None, int(args, 0)?),

@@ -1,6 +1,6 @@
-//! Numbers written as Go writes them (`strconv`).
+//! Parses numbers like Go (`strconv`).
 
-/// `strconv.Atoi` with its error ignored: 0 for what is no number, the nearest `int` for what is too large.
+/// `strconv.Atoi` with its error ignored: 0 for an invalid number, the nearest `int` on overflow.
 pub(super) fn atoi(text: &str) -> i64 {
     if let Ok(number) = text.parse() {
         return number;
@@ -24,7 +24,7 @@ pub(super) fn parse_int(text: &str, base: u32) -> Option<i64> {
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
-/// `strconv.ParseFloat`; `None` where it gives an error, a number that is too large included.
+/// `strconv.ParseFloat`; `None` if it returns an error, including for numbers that are too large.
 pub(super) fn parse_float(text: &str) -> Option<f64> {
     let (negative, magnitude) = sign(text);
     let lower = magnitude.to_ascii_lowercase();
@@ -43,7 +43,7 @@ pub(super) fn parse_float(text: &str) -> Option<f64> {
     Some(if negative { -number } else { number })
 }
 
-/// What Go on amd64 makes of a float as `int64`: the fraction cut off, the smallest number for what does not fit.
+/// Go's conversion of a float to `int64` on amd64: the fraction is truncated, and overflow gives the smallest number.
 pub(super) fn truncate(number: f64) -> i64 {
     let limit = 9_223_372_036_854_775_808_f64;
     if number >= -limit && number < limit { number as i64 } else { i64::MIN }
@@ -68,7 +68,7 @@ fn sign(text: &str) -> (bool, &str) {
     }
 }
 
-/// The base and digits of a literal that may have a prefix and underscores; no digits if it is malformed.
+/// The base and digits of a literal with an optional prefix and underscores; no digits if it is malformed.
 fn prefixed(text: &str) -> (u32, String) {
     let lower = text.to_ascii_lowercase();
     let (base, digits, after_prefix) = if let Some(digits) = lower.strip_prefix("0x") {
@@ -85,7 +85,7 @@ fn prefixed(text: &str) -> (u32, String) {
     (base, without_underscores(digits, after_prefix).unwrap_or_default())
 }
 
-/// Underscores must stand between digits, or between a prefix and a digit.
+/// Underscores are only allowed between digits, or between a prefix and a digit.
 fn without_underscores(digits: &str, after_prefix: bool) -> Option<String> {
     if !digits.contains('_') {
         return Some(digits.to_owned());
@@ -103,13 +103,13 @@ fn without_underscores(digits: &str, after_prefix: bool) -> Option<String> {
     if after_underscore { None } else { Some(digits.replace('_', "")) }
 }
 
-/// A hexadecimal float without its `0x`; the exponent is obligatory.
+/// A hexadecimal float without its `0x`; the exponent is required.
 fn hexadecimal(text: &str) -> Option<f64> {
     let (mantissa, exponent) = text.split_once('p')?;
     let mantissa = without_underscores(mantissa, true)?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((&mantissa, ""));
     let digits = format!("{whole}{fraction}");
-    // More digits than 15 would have to be rounded; nobody writes them.
+    // More than 15 digits would have to be rounded, which is unrealistic.
     if digits.is_empty() || digits.len() > 15 || digits.starts_with('+') {
         return None;
     }

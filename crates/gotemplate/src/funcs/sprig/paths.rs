@@ -1,4 +1,4 @@
-//! Paths with slashes: Go's `path`, and `path/filepath` as it is on Unix.
+//! Slash-separated paths: Go's `path`, and `path/filepath` as on Unix.
 
 use super::super::{Call, Param, Row};
 use super::argument::{Outcome, computed, real};

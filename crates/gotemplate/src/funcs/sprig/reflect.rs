@@ -1,4 +1,4 @@
-//! Questions about Go types.
+//! Functions that inspect Go types.
 
 use super::super::{Param, Row};
 use super::argument::{real, value};

@@ -1,16 +1,17 @@
-//! sprig's functions that need what a render must not have: a clock, randomness, keys, the network, the environment.
+//! sprig's functions that depend on things a render must not use: a clock, randomness, keys, the network, the
+//! environment.
 
 use super::super::Row;
 
-const CLOCK: &str = "a render has no clock; its result would differ from one pod to the next";
-const DATES: &str = "dates depend on the clock and time zone of the machine";
-const RANDOM: &str = "a render has no randomness; its result would differ from one pod to the next";
-const KEYS: &str = "keys and certificates do not belong into a rendered pod; use a Secret";
-const PASSWORDS: &str = "a password or its hash does not belong into a rendered pod; use a Secret";
-const ENCRYPTION: &str = "encrypted texts do not belong into a rendered pod; use a Secret";
-const NETWORK: &str = "a render has no network";
+const CLOCK: &str = "templates have no clock; the result would differ between pods";
+const DATES: &str = "dates depend on the machine's clock and time zone";
+const RANDOM: &str = "templates have no randomness; the result would differ between pods";
+const KEYS: &str = "keys and certificates do not belong in a rendered pod; use a Secret";
+const PASSWORDS: &str = "a password or its hash does not belong in a rendered pod; use a Secret";
+const ENCRYPTION: &str = "encrypted text does not belong in a rendered pod; use a Secret";
+const NETWORK: &str = "templates have no network access";
 const ENVIRONMENT: &str =
-    "a render has no environment; use env with a variable that the configuration allows";
+    "templates have no environment; use env with a variable that the configuration allows";
 
 pub(super) const ROWS: &[Row] = &[
     Row::refused("now", CLOCK),

@@ -1,4 +1,4 @@
-//! Regular expressions with Go's syntax and meaning, on an engine that is linear in the length of the text.
+//! Regular expressions with Go's syntax and semantics, on an engine that is linear in the length of the text.
 
 use regex::{Captures, Regex, RegexBuilder};
 
@@ -43,10 +43,10 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-/// Bytes a compiled expression may take.
+/// Size limit of a compiled expression in bytes.
 const COMPILED_SIZE: usize = 1 << 20;
 
-/// The compiled first argument; the work of compiling it and of searching the second is paid for.
+/// Compiles the first argument; charges for compiling it and for searching the second.
 fn compiled<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<Regex, FuncError> {
     let pattern = real(call, args, 0)?;
     let limit = call.limits().pattern;
@@ -146,7 +146,7 @@ fn replace_all<'a>(
     computed(call, out, args)
 }
 
-/// Go's `Regexp.Expand`: `$1`, `${1}`, `$name`, `${name}`, `$$`; a group that is not there is empty.
+/// Go's `Regexp.Expand`: `$1`, `${1}`, `$name`, `${name}`, `$$`; an unknown group is empty.
 fn expand(out: &mut String, pattern: &Regex, captures: &Captures<'_>, template: &str) {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('$') {
@@ -170,7 +170,7 @@ fn expand(out: &mut String, pattern: &Regex, captures: &Captures<'_>, template: 
     out.push_str(rest);
 }
 
-/// The group that stands after a `$`, and what follows it.
+/// The group name after a `$`, and the rest.
 fn group_name(text: &str) -> Option<(&str, &str)> {
     let (braced, text) = match text.strip_prefix('{') {
         Some(text) => (true, text),

@@ -1,4 +1,4 @@
-//! Semantic versions as `github.com/Masterminds/semver/v3` reads and compares them.
+//! Semantic versions as `github.com/Masterminds/semver/v3` parses and compares them.
 
 use std::cmp::Ordering;
 use std::rc::Rc;
@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-/// Bytes a version may have (`MaxVersionLen`).
+/// Maximum length of a version in bytes (`MaxVersionLen`).
 const MAX_LENGTH: usize = 256;
 
 /// A version.
@@ -53,11 +53,11 @@ struct Version {
 }
 
 impl Version {
-    /// Reads a version: one to three numbers, then what follows `-` and `+`; a leading `v` is allowed.
+    /// Parses a version: one to three numbers, then the parts after `-` and `+`; a leading `v` is allowed.
     fn parse(text: &str) -> Result<Version, String> {
-        let invalid = || format!("{text:?} is no semantic version");
+        let invalid = || format!("{text:?} is not a semantic version");
         if text.len() > MAX_LENGTH {
-            return Err(format!("a version may be {MAX_LENGTH} bytes long at most"));
+            return Err(format!("a version may have at most {MAX_LENGTH} bytes"));
         }
         let rest = text.strip_prefix('v').unwrap_or(text);
         let (rest, metadata) = match rest.split_once('+') {
@@ -69,7 +69,7 @@ impl Version {
             None => (rest, ""),
         };
         if pre.split('.').any(|part| part.len() > 1 && part.starts_with('0') && is_number(part)) {
-            return Err(format!("{text:?} is no semantic version: a number in {pre:?} starts with 0"));
+            return Err(format!("{text:?} is not a semantic version: a number in {pre:?} starts with 0"));
         }
         let mut parts = Vec::new();
         for part in numbers.split('.') {
@@ -116,14 +116,14 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The text if it is identifiers with dots between them.
+/// The text if it consists of identifiers separated by dots.
 fn identifiers(text: &str) -> Option<&str> {
     let is_identifier =
         |part: &str| !part.is_empty() && part.bytes().all(|c| c == b'-' || c.is_ascii_alphanumeric());
     text.split('.').all(is_identifier).then_some(text)
 }
 
-/// Identifier by identifier: numbers before names, numbers by value, and the longer one is the larger.
+/// Compares identifier by identifier: numbers before names, numbers by value, and the longer list is larger.
 fn compare_pre(one: &str, two: &str) -> Ordering {
     let (mut ones, mut twos) = (one.split('.'), two.split('.'));
     loop {

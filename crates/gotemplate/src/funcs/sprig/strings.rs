@@ -1,4 +1,4 @@
-//! Functions over strings. Those that only move text keep its taint piece by piece; all others look at the content
+//! Functions on strings. Those that only move text preserve its taint piece by piece; all others examine the content,
 //! and their result is tainted as a whole if any argument is.
 
 use std::borrow::Cow;
@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("splitn", &[Str, Int, Str], |call, args| split(call, args, 0, int(args, 1)?, 2)),
 ];
 
-/// The strings of a list, nil items left out; anything else is a list of itself (`strslice`).
+/// The strings of a list, without nil items; any other value counts as a list of itself (`strslice`).
 pub(in crate::funcs) fn texts_of<'a>(
     call: &mut Call<'_, 'a>,
     value: &Value<'a>,
@@ -84,7 +84,7 @@ pub(in crate::funcs) fn texts_of<'a>(
     }
 }
 
-/// Appends a text: clean and mixed ones as they are stored, whole ones as a placeholder.
+/// Appends a text: clean and mixed ones as stored, whole ones as a placeholder.
 pub fn push_text<'a>(call: &mut Call<'_, 'a>, out: &mut String, text: &Text<'a>) {
     match text.taint() {
         Taint::Whole => call.push_placeholder(out, text.stored(), false),
@@ -92,7 +92,7 @@ pub fn push_text<'a>(call: &mut Call<'_, 'a>, out: &mut String, text: &Text<'a>)
     }
 }
 
-/// `strconv.Quote` of the content, without the quotes around it.
+/// `strconv.Quote` of the content, without the surrounding quotes.
 pub(super) fn quote_content(out: &mut String, text: &str) {
     use std::fmt::Write as _;
     for c in text.chars() {
@@ -114,18 +114,19 @@ pub(super) fn quote_content(out: &mut String, text: &str) {
     }
 }
 
-/// `strconv.IsPrint`, with the classes that Rust's own escaping knows.
+/// `strconv.IsPrint`, based on the classes that Rust's own escaping uses.
 fn is_print(c: char) -> bool {
     match c {
         ' '..='~' => true,
         c if c.is_ascii() || c.is_whitespace() => false,
-        // The replacement of broken bytes prints; combining marks do as well, though `escape_debug` escapes them.
+        // The replacement character for invalid bytes is printable; combining marks are too, although `escape_debug`
+        // escapes them.
         c => c.escape_debug().count() == 1 || is_mark(c),
     }
 }
 
 fn is_mark(c: char) -> bool {
-    // After a letter, `str::escape_debug` escapes only what is not printable.
+    // After a letter, `str::escape_debug` escapes only unprintable characters.
     let mut with_letter = String::from("a");
     with_letter.push(c);
     with_letter.escape_debug().count() == 2
@@ -148,8 +149,8 @@ fn compare<'a>(
     Ok(Value::Bool(holds(&real(call, args, 0)?, &real(call, args, 1)?)))
 }
 
-/// Cuts something off the ends of the last argument. What is cut off clean ends leaves the rest as it was: this is how
-/// rendered structure such as `toYaml x | trim` stays structure.
+/// Trims the ends of the last argument. Trimming clean ends leaves the rest unchanged, so rendered structure such as
+/// `toYaml x | trim` remains structure.
 fn trim_edges<'a>(
     call: &mut Call<'_, 'a>,
     args: &[Value<'a>],
@@ -158,7 +159,7 @@ fn trim_edges<'a>(
     let source = text(args, args.len().saturating_sub(1))?;
     let content = call.real(source);
     let kept = cut(&content);
-    // `kept` is a part of `content`, so the addresses tell what was cut off where.
+    // `kept` is a part of `content`, so their addresses show how much was trimmed at each end.
     let head = (kept.as_ptr() as usize).saturating_sub(content.as_ptr() as usize);
     let tail = content.len().saturating_sub(head + kept.len());
     let others_clean = args.iter().rev().skip(1).all(|arg| !arg.is_tainted());
@@ -191,7 +192,7 @@ fn trim_suffix<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     trim_edges(call, args, |text| text.strip_suffix(suffix.as_ref()).unwrap_or(text))
 }
 
-/// The bytes `from..to` of a text; Go may cut a character in two, here its halves become U+FFFD.
+/// The bytes `from..to` of a text; Go may split a character, whose halves become U+FFFD here.
 fn bytes(text: &str, from: usize, to: usize) -> Result<Cow<'_, str>, FuncError> {
     let length = text.len();
     text.as_bytes().get(from..to).map(String::from_utf8_lossy).ok_or_else(|| {
@@ -246,7 +247,7 @@ fn abbreviate<'a>(
 }
 
 fn abbreviated(text: &str, left: i64, right: i64, length: i64) -> Result<String, FuncError> {
-    // All positions lie within the text: `4 <= right < length`, and `offset` is kept within it.
+    // All positions are within the text: `4 <= right < length`, and `offset` is clamped to it.
     let cut = |from: i64, to: i64| {
         bytes(text, usize::try_from(from).unwrap_or(0), usize::try_from(to).unwrap_or(0))
     };
@@ -258,8 +259,8 @@ fn abbreviated(text: &str, left: i64, right: i64, length: i64) -> Result<String,
         return Ok(format!("{}...", cut(0, right - 3)?));
     }
     if offset + right - 3 < length {
-        // What is left is longer than `right - 3`, so it is abbreviated again, on the right only. Upstream gives
-        // nothing where that leaves no room.
+        // The rest is longer than `right - 3`, so it is abbreviated again, on the right only. Upstream returns nothing
+        // if there is no room.
         let kept = right - 3;
         return Ok(if kept < 4 {
             "...".to_owned()
@@ -270,7 +271,7 @@ fn abbreviated(text: &str, left: i64, right: i64, length: i64) -> Result<String,
     Ok(format!("...{}", cut(length - (right - 3), length)?))
 }
 
-/// `goutils.DeleteWhiteSpace` takes bytes for characters; so a text with blanks in it loses its encoding.
+/// `goutils.DeleteWhiteSpace` mistakes bytes for characters, so a text with blanks loses its encoding.
 fn nospace(text: &str) -> String {
     let as_latin1 = |byte: &u8| char::from(*byte);
     if text.as_bytes().iter().any(|byte| case::is_space(as_latin1(byte))) {
@@ -280,7 +281,7 @@ fn nospace(text: &str) -> String {
     }
 }
 
-/// `goutils.Initials`, byte by byte likewise.
+/// `goutils.Initials`, which makes the same mistake.
 fn initials(text: &str) -> String {
     let mut after_gap = true;
     let mut out = String::new();
@@ -348,7 +349,7 @@ fn wrap<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], separator: &str, break_
     computed(call, wrapped, args)
 }
 
-/// Every value printed, with blanks between them; nil ones are left out.
+/// Prints all values, separated by blanks; nil values are skipped.
 fn cat<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let mut out = String::new();
     for (index, item) in args.iter().filter(|item| !item.is_nil()).enumerate() {
@@ -394,8 +395,8 @@ fn squote<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(Value::String(call.mixed(out)))
 }
 
-/// Blanks before every line that the template's author wrote. The lines inside a text from the pod are not touched:
-/// it is put into a scalar after the YAML was read, when indentation is gone.
+/// Indents every line that the template's author wrote. Lines inside a text from the pod are unaffected: it is
+/// substituted into a scalar after the YAML was parsed, when indentation no longer matters.
 fn indent<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>], before: &str) -> Outcome<'a> {
     let width = usize::try_from(int(args, 0)?).map_err(|_| "strings: negative Repeat count")?;
     let source = text(args, 1)?;

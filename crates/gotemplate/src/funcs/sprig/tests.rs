@@ -1,4 +1,4 @@
-//! sprig's functions against Go's answers, and their taint.
+//! Compares sprig's functions with Go's answers, and tests their taint.
 
 use serde_json::{Value as Json, json};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::tests::oracle::compare;
 use crate::{Limits, Placeholder, Problem, Rendered, Scope, Template, Value};
 
-/// Rows where ours is meant to do something else, and why.
+/// Rows with intended differences, and the reasons.
 const OTHER_BEHAVIOUR: &[(&str, &str)] = &[
     (
         r#"sprig_dicts: {{ $_ := set .d "z" 1 }}{{ .d }}{{ $_ := set .d "a" "new" }}{{ .d.a }}"#,
@@ -30,7 +30,7 @@ const OTHER_BEHAVIOUR: &[(&str, &str)] = &[
     ),
 ];
 
-/// Rows where both fail and ours says it in other words, and why.
+/// Rows in which both fail and our message has different words, and the reasons.
 const OTHER_WORDS: &[(&str, &str)] = &[
     (r#"sprig_defaults: {{ mustFromJson "{bad" }}"#, "JSON errors have a line and column"),
     (r#"sprig_defaults: {{ mustFromJson "" }}"#, "JSON errors have a line and column"),
@@ -181,7 +181,7 @@ fn trimming_clean_ends_keeps_structure() {
             (r#"{{ printf " (%s) " .t.a | trim }}"#, "(< x >)"),
             (r#"{{ printf "{%s}\n" .t.a | trimSuffix "\n" | trimPrefix "{" }}"#, "< x >}"),
             (r#"{{ printf "-%s-" .t.a | trimAll "-" }}"#, "< x >"),
-            // The text from the pod is cut itself.
+            // The text from the pod itself is cut.
             (r#"{{ printf "%s " .t.a | trim }}"#, "<x>"),
             (r#"{{ trim .t.a }}"#, "<x>"),
             (r#"{{ trimSuffix .t.a "y x " }}"#, "<y>"),
@@ -266,7 +266,7 @@ fn json_is_clean_structure_around_opaque_leaves() {
             ("{{ toPrettyJson (list .t.s) }}", "[\n  \"<\"{\"a\": \"b\"}>\"\n]"),
             ("{{ toRawJson .t.s }}", r#""<"{"a": "b"}>""#),
             ("{{ (fromJson .t.s).a }}{{ keys (fromJson .t.s) | first }}{{ (fromJson .c.s).a }}", "<b><a>b"),
-            // JSON inside of JSON: the inner quotes are ours, the inner text is escaped once more.
+            // JSON inside of JSON: the inner quotes are ours, the inner text is escaped twice.
             ("{{ toJson (toJson (list .t.s)) }}", r#""[\"<"{\"a\": \"b\"}>\"]""#),
             ("{{ (fromJson (toJson (list .t.s)) | first | fromJson).a }}", "<b>"),
         ],
@@ -312,7 +312,7 @@ fn stops_at_limits() {
         "{{ regexReplaceAll \"x\" .c.s \"1234567890123456789012345\" }}",
         "{{ join .c.s (until 100) }}",
         "{{ wrapWith 1 \"12345678901234567890\" .c.s }}",
-        // Twice as large in every step, though only its last step is seen.
+        // The size doubles with every step, although only the last one is used.
         "{{ $l := list 1 }}{{ range until 40 }}{{ $l = list $l $l }}{{ end }}{{ toJson $l }}",
         "{{ $l := list 1 }}{{ range until 40 }}{{ $l = list $l $l }}{{ end }}{{ deepCopy $l }}",
         "{{ $l := list 1 }}{{ range until 40 }}{{ $l = list $l $l }}{{ end }}{{ deepEqual $l (deepCopy (list 1)) }}{{ uniq (list $l $l) }}",

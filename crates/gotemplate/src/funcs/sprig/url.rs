@@ -1,4 +1,4 @@
-//! URLs taken apart and put together as Go's `net/url` does.
+//! Parses and prints URLs like Go's `net/url`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -11,7 +11,7 @@ use crate::value::{Key, Map, Value};
 pub(super) const ROWS: &[Row] =
     &[Row::new("urlParse", &[Param::String], parse), Row::new("urlJoin", &[Param::AnyMap], join)];
 
-/// Where in a URL a text stands; each place lets other characters stand as they are.
+/// A part of a URL; each part allows different unescaped characters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Path,
@@ -90,7 +90,7 @@ impl Url {
     /// `url.Parse`.
     fn parse(text: &str) -> Result<Url, String> {
         let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
-        let fail = |reason: &str| format!("{text:?} is no URL: {reason}");
+        let fail = |reason: &str| format!("{text:?} is not a URL: {reason}");
         let mut url = Url::without_fragment(rest).map_err(|reason| fail(&reason))?;
         url.fragment = unescape(fragment, Place::Fragment).map_err(|reason| fail(&reason))?;
         Ok(url)
@@ -98,7 +98,7 @@ impl Url {
 
     fn without_fragment(text: &str) -> Result<Url, String> {
         if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
-            return Err("it holds a control character".into());
+            return Err("it contains a control character".into());
         }
         let mut url = Url::default();
         if text == "*" {
@@ -115,7 +115,7 @@ impl Url {
                 return Ok(url);
             }
             if rest.split('/').next().is_some_and(|first| first.contains(':')) {
-                return Err("its first path segment holds a colon".into());
+                return Err("its first path segment contains a colon".into());
             }
         }
         let mut path = rest;
@@ -139,7 +139,7 @@ impl Url {
         let Some(userinfo) = userinfo else { return Ok(()) };
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c);
         if !userinfo.chars().all(allowed) {
-            return Err("its user information holds a character that must be escaped".into());
+            return Err("its user information contains a character that must be escaped".into());
         }
         let (name, password) = match userinfo.split_once(':') {
             Some((name, password)) => (name, Some(unescape(password, Place::User)?)),
@@ -210,7 +210,7 @@ impl User {
     }
 }
 
-/// The scheme, if there is one, and the rest.
+/// The scheme, if any, and the rest.
 fn scheme(text: &str) -> Result<(&str, &str), String> {
     let none = Ok(("", text));
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)));
@@ -223,7 +223,7 @@ fn scheme(text: &str) -> Result<(&str, &str), String> {
 }
 
 fn host_of(scheme: &str, host: &str) -> Result<String, String> {
-    let bad_port = |port: &str| format!("{port:?} after the host is no port");
+    let bad_port = |port: &str| format!("{port:?} after the host is not a port");
     let Some(open) = host.rfind('[') else {
         let colon = if matches!(scheme, "http" | "https") { host.find(':') } else { host.rfind(':') };
         if let Some(port) = colon.and_then(|at| host.get(at..)).filter(|port| !is_port(port)) {
@@ -248,7 +248,7 @@ fn host_of(scheme: &str, host: &str) -> Result<String, String> {
         None => (address.as_str(), None),
     };
     if number.parse::<Ipv6Addr>().is_err() || zone == Some("") {
-        return Err(format!("{address:?} is no IPv6 address"));
+        return Err(format!("{address:?} is not an IPv6 address"));
     }
     Ok(format!("[{address}]{port}"))
 }
@@ -284,7 +284,7 @@ fn escape(text: &str, place: Place) -> String {
     out
 }
 
-/// Resolves `%XX`; bytes that are no UTF-8 become U+FFFD.
+/// Decodes `%XX`; invalid UTF-8 becomes U+FFFD.
 fn unescape(text: &str, place: Place) -> Result<String, String> {
     let in_host = matches!(place, Place::Host | Place::Zone);
     let mut out = Vec::with_capacity(text.len());
@@ -297,7 +297,7 @@ fn unescape(text: &str, place: Place) -> Result<String, String> {
                 [high, low] => hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| high << 4 | low),
                 _ => None,
             };
-            let Some(value) = value else { return Err(format!("{} is no escape", shown())) };
+            let Some(value) = value else { return Err(format!("{} is not a valid escape", shown())) };
             let allowed = match place {
                 Place::Host => value >= 0x80 || value == b'%',
                 Place::Zone => value == b'%' || value == b' ' || stands_as_it_is(value, Place::Host),
@@ -310,7 +310,7 @@ fn unescape(text: &str, place: Place) -> Result<String, String> {
         } else if in_host && byte.is_ascii() && !stands_as_it_is(byte, place) {
             let mut shown = String::new();
             quote_content(&mut shown, &char::from(byte).to_string());
-            return Err(format!("\"{shown}\" may not stand in a host"));
+            return Err(format!("\"{shown}\" is not allowed in a host"));
         } else {
             out.push(byte);
         }

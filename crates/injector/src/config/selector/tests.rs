@@ -3,7 +3,7 @@ use serde::Deserialize;
 use super::super::decode::{At, Decoder};
 use super::*;
 
-/// What Kubernetes' own code answers; `hack/oracle/selector` writes the file.
+/// The answers of Kubernetes' own code; `hack/oracle/selector` writes the file.
 const FIXTURE: &str = include_str!("../../../tests/fixtures/selector.json");
 
 #[derive(Deserialize)]

@@ -230,9 +230,9 @@ fn an_invalid_policy_or_selector_never_injects_under_compat_istio() {
         warnings(text),
         [
             r#"injector.policy: true is read as the string "true"; put it in quotes"#,
-            r#"injector.policy: found "true"; accepted: enabled, disabled; as in Istio no pod is injected"#,
-            "injector.neverInjectSelector[0]: this selector is passed over, as in Istio: \
-             injector.neverInjectSelector[0].matchExpressions[0].operator: found \"Foo\"; accepted: In, NotIn, \
+            r#"injector.policy: found "true"; expected enabled, disabled; as in Istio, no pod is injected"#,
+            "injector.neverInjectSelector[0]: this selector is ignored, as in Istio: \
+             injector.neverInjectSelector[0].matchExpressions[0].operator: found \"Foo\"; expected In, NotIn, \
              Exists, DoesNotExist",
         ]
     );
@@ -261,7 +261,7 @@ fn a_snapshot_can_be_shared() {
 
 #[test]
 fn the_embedded_values_have_no_null() {
-    // A null default could not be told from an absent one, and could not be removed.
+    // A null default could not be distinguished from an absent one, and could not be removed.
     fn has_null(value: &Value) -> bool {
         match value {
             Value::Object(map) => map.values().any(has_null),
@@ -300,7 +300,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// C-10: whatever is done to a bundle, it is accepted or refused with a place for every problem, and never panics.
+    /// C-10: any modification of a bundle is accepted, or rejected with a place for every problem, and never panics.
     #[test]
     fn damaged_bundles_are_refused_in_words(
         cut in 0usize..2600,
@@ -323,9 +323,9 @@ proptest! {
                 for problem in error.problems() {
                     let place = problem.place.unwrap();
                     prop_assert!((1..=lines).contains(&(place.line as usize)), "{problem}");
-                    // A template's problem is told in Go's words, which name no alternatives.
+                    // A template's problem is reported in Go's words, which name no alternatives.
                     let told = problem.to_string();
-                    prop_assert!(told.contains("accepted") || told.contains("template "), "{problem}");
+                    prop_assert!(told.contains("expected") || told.contains("template "), "{problem}");
                 }
             }
         }

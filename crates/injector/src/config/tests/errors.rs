@@ -1,8 +1,8 @@
-//! The texts of refusals: they are for the person on call, so they are fixed to the letter.
+//! The texts of errors: they are for the person on call, so they are tested to the letter.
 
 use super::*;
 
-/// Documents and their refusals, a line per problem.
+/// Documents and their errors, one line per problem.
 const REFUSALS: &str = include_str!("refusals.txt");
 
 // C-10
@@ -12,25 +12,26 @@ fn refusals_say_where_what_and_what_instead() {
         REFUSALS.split("====\n").map(|case| case.split_once("\n=>\n").unwrap()).collect();
     assert!(cases.len() > 80, "{}", cases.len());
     for (document, wanted) in cases {
-        // A document about the head has all of it, or what it has is what it is about.
+        // A document about the two head keys has them, or its text is about them.
         let is_bare = ["text", "5", "kind: ", "apiVersion: "].iter().any(|start| document.starts_with(start));
         let document = if is_bare { document.to_owned() } else { headed(document) };
         assert_eq!(refusal(&document), wanted.trim_end_matches('\n'), "{document}");
     }
 }
 
-// Row 4 of the issue about hostile worlds: a text that is empty, or lost its head, became the embedded defaults.
+// Row 4 of the issue about hostile environments: a text that was empty, or had lost its head, became the embedded
+// defaults.
 #[test]
 fn a_text_that_does_not_say_that_it_is_a_bundle_is_refused() {
     for text in ["", "\n", "# a comment\n", "---\n", "null", "~"] {
         let error = Mesh::from_bundle(Source { name: "b", text }).unwrap_err().to_string();
         let wanted =
-            "found nothing; accepted: a bundle, at least {apiVersion: outrigger.dev/v1alpha1, kind: Bundle}";
+            "found nothing; expected a bundle, at least {apiVersion: outrigger.dev/v1alpha1, kind: Bundle}";
         assert!(error.starts_with("b:") && error.ends_with(wanted), "{text:?}: {error}");
     }
     let (version, kind) = (
-        "apiVersion: found nothing; accepted: outrigger.dev/v1alpha1",
-        "kind: found nothing; accepted: Bundle",
+        "apiVersion: found nothing; expected outrigger.dev/v1alpha1",
+        "kind: found nothing; expected Bundle",
     );
     for (text, wanted) in [
         ("{}", vec![version, kind]),
@@ -50,7 +51,7 @@ fn text_that_is_no_yaml_is_refused_with_its_place() {
     for (text, place) in [
         ("a: b: c", "bundle.yaml:1:5: found "),
         ("a: [", "bundle.yaml:"),
-        ("{}\n---\n{}\n", "bundle.yaml:3:1: found a second document; accepted: one document"),
+        ("{}\n---\n{}\n", "bundle.yaml:3:1: found a second document; expected one document"),
         ("a: *b", "bundle.yaml:1:4: found "),
     ] {
         let refusal = refusal(text);
@@ -93,26 +94,23 @@ fn a_flood_of_problems_is_cut() {
 fn long_values_are_cut() {
     let refusal = refusal(&headed(&format!("compat: {}", "x".repeat(10_000))));
     assert!(refusal.len() < 200, "{refusal}");
-    assert!(refusal.contains("x…\"; accepted: outrigger, istio"), "{refusal}");
+    assert!(refusal.contains("x…\"; expected outrigger, istio"), "{refusal}");
 }
 
 // C-08
 #[test]
 fn warnings_say_what_comes_of_it() {
     for (text, wanted) in [
-        (
-            "injector: {polcy: disabled}",
-            r#"injector.polcy: this key is not known here and is ignored; nearest: "policy""#,
-        ),
-        ("injector: {future: 1}", "injector.future: this key is not known here and is ignored"),
-        ("injector: {PolicY: disabled}", r#"injector.PolicY: read as "policy"; write it so"#),
+        ("injector: {polcy: disabled}", r#"injector.polcy: unknown key, ignored; nearest: "policy""#),
+        ("injector: {future: 1}", "injector.future: unknown key, ignored"),
+        ("injector: {PolicY: disabled}", r#"injector.PolicY: read as "policy"; use this spelling"#),
         (
             "injector: {neverInjectSelector: [{}]}",
-            "injector.neverInjectSelector[0]: an empty selector is passed over",
+            "injector.neverInjectSelector[0]: an empty selector is ignored",
         ),
         (
             "injector: {aliases: {a: [gatway]}}",
-            "injector.aliases.a[0]: found \"gatway\", which is no template; known: gateway, grpc-agent, grpc-simple, \
+            "injector.aliases.a[0]: found \"gatway\", which is not a template; known: gateway, grpc-agent, grpc-simple, \
              sidecar; nearest: \"gateway\"",
         ),
         (
@@ -135,16 +133,16 @@ fn warnings_say_what_comes_of_it() {
         ),
         (
             "values: {global: {tag: 1.30}}",
-            "values.global.tag: is written 1.30 and read as the number 1.3; put it in quotes",
+            "values.global.tag: 1.30 is read as the number 1.3; put it in quotes",
         ),
         (
             "mesh: {defaultConfig: {concurency: 1}}",
-            r#"mesh.defaultConfig.concurency: this key is not known here and is ignored; nearest: "concurrency""#,
+            r#"mesh.defaultConfig.concurency: unknown key, ignored; nearest: "concurrency""#,
         ),
         (
             "proxyConfigs:\n- {apiVersion: networking.istio.io/v1beta1, kind: ProxyConfig, metadata: {name: a, \
              namespace: b}, spec: {concurency: 1}}",
-            r#"proxyConfigs[0].spec.concurency: this key is not known here and is ignored; nearest: "concurrency""#,
+            r#"proxyConfigs[0].spec.concurency: unknown key, ignored; nearest: "concurrency""#,
         ),
     ] {
         assert_eq!(warnings(text), [wanted], "{text}");

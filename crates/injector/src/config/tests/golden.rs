@@ -1,4 +1,4 @@
-//! Every configuration Istio's answers were recorded with can be said in a bundle.
+//! Every configuration for which Istio's answers were recorded can be expressed as a bundle.
 
 use serde_json::{Map, json};
 
@@ -61,7 +61,7 @@ fn bundle(setting: &Value) -> Value {
     })
 }
 
-/// A null where there is a default is the same as nothing: see [`Mesh::values_to_give`].
+/// A null that has a default is the same as an absent value: see [`Mesh::values_to_give`].
 fn without_shadowing_nulls(values: &Value) -> Value {
     let defaults = mesh("");
     fn clean(value: &Value, default: &Value) -> Value {

@@ -1,6 +1,6 @@
-//! The two keys that every bundle needs, for tests that are about the other ones: also of the library's own tests.
+//! Adds the two keys that every bundle needs, for tests about the others; also used by the library's own tests.
 
-/// The text of a bundle, with `apiVersion` and `kind` behind it unless it says what it is. What it says stays where it is.
+/// The text of a bundle, with `apiVersion` and `kind` appended unless it has them. Positions in the text do not change.
 pub(crate) fn headed(text: &str) -> String {
     if text.contains("kind: Bundle") || text.contains("\"kind\":\"Bundle\"") {
         return text.to_owned();

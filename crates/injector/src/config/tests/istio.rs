@@ -1,10 +1,10 @@
-//! Istio's own ConfigMap texts are accepted as they are.
+//! Istio's own ConfigMap texts are accepted unchanged.
 
 use serde_json::json;
 
 use super::*;
 
-/// In the form Istio's chart writes: comments, an empty list on its own line, a map that is null, the guard string.
+/// In the form that Istio's chart writes: comments, an empty list on its own line, a null map, the guard string.
 const CONFIG: &str = r#"# which templates a pod gets that asks for none
 defaultTemplates: [sidecar]
 policy: enabled
@@ -120,7 +120,7 @@ fn a_config_without_policy_injects_nothing_as_in_istio() {
     assert_eq!(
         warnings,
         [
-            r#"istio-sidecar-injector/config: policy: found ""; accepted: enabled, disabled; as in Istio no pod is injected"#
+            r#"istio-sidecar-injector/config: policy: found ""; expected enabled, disabled; as in Istio, no pod is injected"#
         ]
     );
 }
@@ -143,26 +143,29 @@ fn odd_texts_are_read_as_go_reads_them_with_warnings() {
         warnings,
         [
             format!("{config}: only the first document of this text is read, as in Istio"),
-            format!("{config}: policy: given twice, at line 5, column 1 and at line 6, column 1; the last one counts"),
-            format!(r#"{config}: Policy: read as "policy"; write it so"#),
-            format!("{config}: future: this key is not known here and is ignored"),
             format!(
-                r#"{config}: aliases.x[1]: found "sidecra", which is no template; known: sidecar; nearest: "sidecar""#
+                "{config}: policy: duplicate key, at line 5, column 1 and at line 6, column 1; the last one is used"
+            ),
+            format!(r#"{config}: Policy: read as "policy"; use this spelling"#),
+            format!("{config}: future: unknown key, ignored"),
+            format!(
+                r#"{config}: aliases.x[1]: found "sidecra", which is not a template; known: sidecar; nearest: "sidecar""#
             ),
             format!(
-                r#"{config}: neverInjectSelector[0].matchLabel: this key is not known here and is ignored; nearest: "matchLabels""#
+                r#"{config}: neverInjectSelector[0].matchLabel: unknown key, ignored; nearest: "matchLabels""#
             ),
-            format!("{config}: neverInjectSelector[0]: an empty selector is passed over"),
+            format!("{config}: neverInjectSelector[0]: an empty selector is ignored"),
             format!(
                 r#"{config}: injectedAnnotations.a: the number 1.5 is read as the string "1.5"; put it in quotes"#
             ),
-            format!(r#"{config}: injectedAnnotations.b: true is read as the string "true"; put it in quotes"#),
+            format!(
+                r#"{config}: injectedAnnotations.b: true is read as the string "true"; put it in quotes"#
+            ),
             format!(
                 r#"{config}: injectedAnnotations.c: the number 1000000 is read as the string "1e+06"; put it in quotes"#
             ),
-            "istio/mesh: defaultConfig.concurency: this key is not known here and is ignored; nearest: \"concurrency\""
-                .to_owned(),
-            "istio/mesh: foo: this key is not known here and is ignored".to_owned(),
+            "istio/mesh: defaultConfig.concurency: unknown key, ignored; nearest: \"concurrency\"".to_owned(),
+            "istio/mesh: foo: unknown key, ignored".to_owned(),
         ]
     );
 }
@@ -174,11 +177,11 @@ fn problems_of_all_three_texts_come_at_once() {
     let error = parse("policy: on", "[]", "proxyListenPort: x", installation).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "installation: revision: found \"No\"; accepted: a DNS label: up to 63 of a-z 0-9 -, beginning and ending \
+        "installation: revision: found \"No\"; expected a DNS label: up to 63 of a-z 0-9 -, beginning and ending \
          with a letter or digit\n\
-         istio-sidecar-injector/config:1:9: policy: found true; accepted: enabled, disabled\n\
-         istio-sidecar-injector/values:1:1: found an empty list; accepted: a map\n\
-         istio/mesh:1:18: proxyListenPort: found \"x\"; accepted: a whole number from -2147483648 to 2147483647"
+         istio-sidecar-injector/config:1:9: policy: found true; expected enabled, disabled\n\
+         istio-sidecar-injector/values:1:1: found an empty list; expected a map\n\
+         istio/mesh:1:18: proxyListenPort: found \"x\"; expected a whole number from -2147483648 to 2147483647"
     );
 }
 
@@ -194,6 +197,6 @@ fn positions_count_from_the_top_of_the_text() {
     let error = parse("# x\n---\npolicy: on\n", "", "", Installation::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "istio-sidecar-injector/config:3:9: policy: found true; accepted: enabled, disabled"
+        "istio-sidecar-injector/config:3:9: policy: found true; expected enabled, disabled"
     );
 }

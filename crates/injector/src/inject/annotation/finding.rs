@@ -1,14 +1,14 @@
-//! What a parser says of the value of an annotation.
+//! The result of parsing an annotation's value.
 
-/// What a parser thinks of a value.
+/// The result of parsing a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// Nothing to say.
+    /// Valid.
     Fine,
-    /// Accepted, but the person should know this.
+    /// Valid, but with a warning.
     Odd(String),
-    /// Accepted in another spelling, which is the one to use.
-    Respelt(String),
-    /// Not accepted, with what is wrong.
+    /// Valid in a different spelling, which is the one to use.
+    Respelled(String),
+    /// Invalid, with the problem.
     Wrong(String),
 }

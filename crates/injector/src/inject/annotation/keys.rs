@@ -1,6 +1,6 @@
-//! Labels and annotations of a pod that look like Istio's and do nothing: misspelt, or standing where they do not count.
+//! Labels and annotations of a pod that look like Istio's and have no effect: misspelled, or in the wrong place.
 //!
-//! Kubernetes takes them all, so nobody else would say a word.
+//! Kubernetes accepts all of them, so nothing else would report them.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use super::table::{Group, TABLE};
 use crate::inject::warning::{Warning, shown};
 use crate::{names, pod};
 
-/// Labels that mean something on a pod.
+/// Labels that have a meaning on pods.
 const POD_LABELS: [&str; 12] = [
     names::INJECT,
     names::REVISION,
@@ -25,7 +25,7 @@ const POD_LABELS: [&str; 12] = [
     "topology.istio.io/locality",
 ];
 
-/// Other labels and annotations of Istio, which mean something on other objects, or are written by its tools.
+/// Other labels and annotations of Istio, which have a meaning on other objects, or are written by its tools.
 const KNOWN_ELSEWHERE: [&str; 36] = [
     "alpha.istio.io/canonical-serviceaccounts",
     "alpha.istio.io/kubernetes-serviceaccounts",
@@ -68,16 +68,16 @@ const KNOWN_ELSEWHERE: [&str; 36] = [
 /// How many keys that look like ours are compared with the known ones: a pod may have as many as fit into a request.
 const MOST: usize = 32;
 
-/// Which map of the metadata a key is in.
+/// The map of the metadata that contains a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Field {
     Label,
     Annotation,
 }
 
-/// Warnings about the labels and annotations of a pod that do nothing where they stand.
+/// Warnings about the labels and annotations of a pod that have no effect where they are.
 ///
-/// `is_own` says of a revision whether this injector answers to it.
+/// `is_own` returns whether this injector handles a revision.
 pub fn without_effect(pod: &Value, is_own: impl Fn(&str) -> bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (field, name) in [(Field::Label, "labels"), (Field::Annotation, "annotations")] {
@@ -89,18 +89,19 @@ pub fn without_effect(pod: &Value, is_own: impl Fn(&str) -> bool) -> Vec<Warning
     warnings
 }
 
-/// Whether a key belongs on a pod: what it says there counts for nothing on anything else.
+/// Whether a key belongs on a pod: on any other object it has no effect.
 pub fn is_setting_of_pods(key: &str) -> bool {
     matches!(key, names::INJECT | names::REVISION | names::LABEL_INJECTION)
         || super::row(key).is_some_and(|row| matches!(row.group, Group::Pod | Group::Agent))
 }
 
-/// Whether a key has a meaning where it stands, or one that is none of ours.
+/// Whether a key has a meaning where it is, or is not one of ours.
 fn counts(field: Field, key: &str, pod: &Value, is_own: impl Fn(&str) -> bool) -> bool {
     let row = super::row(key).map(|row| row.group);
     let is_known = match field {
         Field::Label => POD_LABELS.contains(&key) || row == Some(Group::Foreign),
-        // What injected a pod is noted under the key of the label. Istio's own charts write it in advance.
+        // The injecting revision is recorded in an annotation with the label's key. Istio's own charts write it in
+        // advance.
         Field::Annotation if key == names::REVISION => {
             pod::annotation(pod, names::ANNOTATION_STATUS).is_some()
                 || pod::annotation(pod, key).is_some_and(is_own)
@@ -111,7 +112,7 @@ fn counts(field: Field, key: &str, pod: &Value, is_own: impl Fn(&str) -> bool) -
     is_known || KNOWN_ELSEWHERE.contains(&key)
 }
 
-/// Whether metadata of a pod says that it wants no proxy; which injector it would be is then the same.
+/// Whether a pod's metadata opts out of injection; in that case the revision does not matter.
 pub fn is_opted_out(metadata: Option<&Value>) -> bool {
     let said = |field: &str| metadata?.get(field)?.get(names::INJECT)?.as_str();
     said("labels").or_else(|| said("annotations")) == Some("false")
@@ -126,7 +127,10 @@ fn check(field: Field, key: &str) -> Option<Warning> {
         Some(Warning::new(code, format!("{kind} {} has no effect; {advice}", shown(key))))
     };
     if is_namespace_label(key) {
-        return say("NAMESPACE_LABEL_ON_POD", &format!("it is for namespaces, a pod has {}", names::INJECT));
+        return say(
+            "NAMESPACE_LABEL_ON_POD",
+            &format!("it is for namespaces; on a pod, use {}", names::INJECT),
+        );
     }
     match field {
         Field::Label if super::row(key).is_some() => {
@@ -139,7 +143,7 @@ fn check(field: Field, key: &str) -> Option<Warning> {
         .iter()
         .filter(|row| !matches!(row.group, Group::Namespace | Group::Foreign) && row.key != names::REVISION)
         .map(|row| row.key);
-    // What nobody sets, or nobody reads any more, is not meant.
+    // Annotations that nobody sets, or that are no longer read, are not what the user meant.
     let of_use = TABLE.iter().filter(|row| matches!(row.group, Group::Pod | Group::Agent)).map(|row| row.key);
     let near = meant(key, POD_LABELS.into_iter().chain(annotations))
         .or_else(|| is_revision(field, key).then_some(names::REVISION))
@@ -155,28 +159,28 @@ fn check(field: Field, key: &str) -> Option<Warning> {
     let near = near?;
     let is_label = POD_LABELS.contains(&near);
     match field {
-        Field::Label if is_label => say("MISSPELT_LABEL", &format!("{near} is meant?")),
-        Field::Label => say("MISSPELT_LABEL", &format!("annotation {near} is meant?")),
-        // The key to opt in and out was an annotation once, and still counts.
+        Field::Label if is_label => say("MISSPELT_LABEL", &format!("did you mean {near}?")),
+        Field::Label => say("MISSPELT_LABEL", &format!("did you mean annotation {near}?")),
+        // The key for opting in and out was originally an annotation, and still works.
         Field::Annotation if is_label && near != names::INJECT => {
-            say("MISSPELT_ANNOTATION", &format!("label {near} is meant?"))
+            say("MISSPELT_ANNOTATION", &format!("did you mean label {near}?"))
         }
-        Field::Annotation => say("MISSPELT_ANNOTATION", &format!("{near} is meant?")),
+        Field::Annotation => say("MISSPELT_ANNOTATION", &format!("did you mean {near}?")),
     }
 }
 
-/// `istio-injection`, and what people make of it.
+/// `istio-injection` and its common misspellings.
 fn is_namespace_label(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     key.starts_with("istio") && !key.contains('/') && edits(&key, names::LABEL_INJECTION) <= 3
 }
 
-/// `istio.io/revision`, which as an annotation is nobody's slip.
+/// `istio.io/revision`, which is not a misspelling as an annotation.
 fn is_revision(field: Field, key: &str) -> bool {
     field == Field::Label && key.eq_ignore_ascii_case("istio.io/revision")
 }
 
-/// The field of ProxyConfig of the same name as a key of one of Istio's domains.
+/// The field of ProxyConfig with the same name as a key in one of Istio's domains.
 fn same_field(key: &str) -> Option<&'static str> {
     let name = name_in_our_domain(key)?;
     istio_config::gotypes::PROXY_CONFIG
@@ -186,14 +190,14 @@ fn same_field(key: &str) -> Option<&'static str> {
         .find(|field| field.eq_ignore_ascii_case(&name))
 }
 
-/// The field of ProxyConfig that a key of one of Istio's domains names, unless it is nearer to another key.
+/// The field of ProxyConfig that a key in one of Istio's domains names, unless it is closer to another key.
 fn proxy_config_field(key: &str, near: Option<&str>) -> Option<&'static str> {
     let name = name_in_our_domain(key)?;
     let fields = || istio_config::gotypes::PROXY_CONFIG.fields.iter().map(|field| field.json);
     let same = same_field(key);
     let is_slip = |field: &&str| field.len() >= 8 && edits(&field.to_ascii_lowercase(), &name) <= 2;
     match near {
-        // `proxy.istio.io/interceptionMode` may be a slip of the annotation, whose name is the same.
+        // `proxy.istio.io/interceptionMode` may be a misspelling of the annotation with the same name.
         Some(near) if near.split_once('/').is_some_and(|(_, known)| known.eq_ignore_ascii_case(&name)) => {
             None
         }
@@ -220,7 +224,7 @@ mod tests {
         let told = told(field, key);
         let (code, message) = told.first()?;
         assert!(code.starts_with("MISSPELT"), "{key}: {message}");
-        message.split("; ").nth(1)?.strip_suffix(" is meant?").map(str::to_owned)
+        message.split("; ").nth(1)?.strip_prefix("did you mean ")?.strip_suffix('?').map(str::to_owned)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What each kind of annotation value may be: small total parsers with Go's rules.
+//! Validates the values of each kind of annotation: small total parsers with Go's rules.
 //!
 //! Where Istio has a rule, that rule is here; unless its quirk is kept, ours is added to it. Nothing here knows a key.
 
@@ -10,13 +10,13 @@ use crate::inject::warning::shown_within;
 use crate::quantity::{self, Sign};
 use crate::quirks::{Quirk, Quirks};
 
-/// Checks a ProxyConfig in YAML or JSON; the error says what is wrong and what is accepted.
+/// Validates a ProxyConfig in YAML or JSON; the error contains the value found and the values expected.
 pub type ProxyConfigCheck<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 
-/// What a value of an annotation is.
+/// The type of an annotation's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Exactly `true` or `false`; anything else counts as unset and is the decision's business.
+    /// Exactly `true` or `false`; anything else counts as unset and is reported by the decision.
     Injection,
     /// Exactly `true` or `false`.
     TrueFalse,
@@ -26,7 +26,7 @@ pub enum Kind {
     Templates,
     /// An image reference.
     Image,
-    /// Suffix of an image tag.
+    /// The suffix of an image tag.
     ImageType,
     /// A Kubernetes quantity.
     Quantity,
@@ -42,22 +42,22 @@ pub enum Kind {
     InterceptionMode,
     /// Comma-separated IP prefixes, or `*` if `any`.
     Prefixes {
-        /// Whether `*` stands for every address.
+        /// Whether `*` is allowed, for every address.
         any: bool,
     },
     /// Comma-separated ports, or `*` if `any`.
     Ports {
-        /// Whether `*` stands for every port.
+        /// Whether `*` is allowed, for every port.
         any: bool,
     },
     /// Comma-separated names of network interfaces.
     Interfaces,
-    /// One port; 0 turns the status server off.
+    /// One port; 0 disables the status server.
     StatusPort,
-    /// One port from 1.
+    /// One port, at least 1.
     Port,
-    /// A whole number from 0 to 2147483647. Istio checks for 32 bits without a sign, but then cannot decode what its
-    /// template makes of more: the fields of a probe have a sign.
+    /// A whole number from 0 to 2147483647. Istio accepts unsigned 32-bit numbers, but cannot decode the result of its
+    /// template for larger ones: the fields of a probe are signed.
     Int32,
     /// Name of a ConfigMap.
     ConfigMapName,
@@ -83,13 +83,13 @@ pub enum Kind {
     Text,
 }
 
-use Finding::{Fine, Odd, Respelt, Wrong};
+use Finding::{Fine, Odd, Respelled, Wrong};
 
-/// The most template names a pod may ask for.
+/// The maximum number of template names in a pod's annotation.
 pub(super) const MOST_TEMPLATES: usize = 16;
 
 impl Kind {
-    /// What is accepted, for a refusal and for the documentation.
+    /// The expected value, for errors and for the documentation.
     pub fn accepted(self) -> &'static str {
         match self {
             Kind::Injection | Kind::TrueFalse => "`true`, `false`",
@@ -112,7 +112,7 @@ impl Kind {
             Kind::Interfaces => {
                 "comma-separated interface names: at most 15 letters, digits, `_`, `.`, `-`, a letter first"
             }
-            Kind::StatusPort => "a port from 0 to 65535; 0 turns the status server off",
+            Kind::StatusPort => "a port from 0 to 65535; 0 disables the status server",
             Kind::Port => "a port from 1 to 65535",
             Kind::Int32 => "a whole number from 0 to 2147483647",
             Kind::ConfigMapName => "name of a ConfigMap: lower-case letters, digits, `-` and `.`",
@@ -123,7 +123,7 @@ impl Kind {
             Kind::ProxyConfig => "a ProxyConfig in YAML or JSON",
             Kind::StringMap => "a JSON object whose values are strings",
             Kind::JsonObject => "a JSON object",
-            Kind::ScrapeTargets => "comma-separated `port:path`; the path may be left out",
+            Kind::ScrapeTargets => "comma-separated `port:path`; the path is optional",
             Kind::Networks => "comma-separated network names, or a JSON list",
             Kind::IdRange => "a range of IDs: `start/size` or `first-last`",
             Kind::IdRanges => "comma-separated ranges of IDs: `start/size` or `first-last`",
@@ -142,7 +142,7 @@ impl Kind {
             Kind::ImageType => is(value.len() <= 128 && value.bytes().all(is_tag_byte)),
             Kind::Quantity => quantity(value, quirks),
             Kind::PodLevelResources => is(matches!(value, "add" | "keep" | "refuse")),
-            // The agent leaves out an empty level, which charts like to write.
+            // The agent ignores an empty level, which charts tend to write.
             Kind::LogLevel => is(value.is_empty() || is_envoy_level(value)),
             Kind::ComponentLogLevels if value.is_empty() => Fine,
             Kind::ComponentLogLevels => each(value, |item| {
@@ -190,7 +190,7 @@ pub fn port(text: &str) -> Option<u16> {
 
 /// Digits only, as Go's `strconv.ParseUint` with base 10.
 fn uint(text: &str, largest: u64) -> Option<u64> {
-    // Rust's own parser takes a sign, Go's does not.
+    // Rust's own parser accepts a sign, Go's does not.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| digits && *number <= largest)
 }
@@ -211,7 +211,7 @@ fn is(accepted: bool) -> Finding {
     if accepted { Fine } else { Wrong(String::new()) }
 }
 
-/// Every item of a comma-separated list, blanks around items not allowed.
+/// Validates every item of a comma-separated list; blanks around items are not allowed.
 fn each(value: &str, accepts: impl Fn(&str) -> bool) -> Finding {
     match value.split(',').find(|item| !accepts(item)) {
         Some(item) => wrong_item(item, value),
@@ -219,7 +219,7 @@ fn each(value: &str, accepts: impl Fn(&str) -> bool) -> Finding {
     }
 }
 
-/// An item of a list that is not accepted; one that is the whole list is shown already.
+/// An invalid item of a list; an item that is the whole list has already been shown.
 fn wrong_item(item: &str, list: &str) -> Finding {
     if item == list {
         return Wrong(String::new());
@@ -227,7 +227,7 @@ fn wrong_item(item: &str, list: &str) -> Finding {
     if item.trim().is_empty() {
         return Wrong("an item is empty".to_owned());
     }
-    Wrong(format!("{} is not one", shown_within(item, 24)))
+    Wrong(format!("wrong item {}", shown_within(item, 24)))
 }
 
 fn templates(value: &str) -> Finding {
@@ -268,7 +268,7 @@ fn prefixes(value: &str, any: bool, quirks: Quirks) -> Finding {
     if !is_list || quirks.contains(Quirk::RejectBlanksInPrefixes) {
         return wrong_item(item, value);
     }
-    Respelt(value.split(',').map(str::trim).collect::<Vec<_>>().join(","))
+    Respelled(value.split(',').map(str::trim).collect::<Vec<_>>().join(","))
 }
 
 fn ports(value: &str, any: bool) -> Finding {

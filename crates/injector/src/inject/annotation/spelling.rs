@@ -1,10 +1,11 @@
-//! How near a key is to a known one.
+//! Measures how close a key is to a known one.
 //!
-//! Kubernetes takes any label and annotation, so a slip of the pen is silent: `sidecar.istio.io/proxyCpu` does nothing.
+//! Kubernetes accepts any label and annotation, so a typo has no visible effect: `sidecar.istio.io/proxyCpu` does
+//! nothing.
 
 use crate::names;
 
-/// Names under one of Istio's domains that people write when they mean `sidecar.istio.io/inject`.
+/// Names in Istio's domains that users write when they mean `sidecar.istio.io/inject`.
 const MEANT_FOR_INJECT: [&str; 9] = [
     "inject",
     "injected",
@@ -17,14 +18,14 @@ const MEANT_FOR_INJECT: [&str; 9] = [
     "disabled",
 ];
 
-/// Whole keys that are another's in our domain, and the ones they stand for.
+/// Keys of other projects in our domain, and the keys they are mistaken for.
 const MEANT_KEYS: [(&str, &str); 3] = [
     ("prometheus.istio.io/scrape", "prometheus.io/scrape"),
     ("prometheus.istio.io/port", "prometheus.io/port"),
     ("prometheus.istio.io/path", "prometheus.io/path"),
 ];
 
-/// Names under any of Istio's domains that people write, and the keys they mean.
+/// Names in any of Istio's domains that users write, and the keys they mean.
 const MEANT_NAMES: [(&str, &str); 23] = [
     ("cpu", "sidecar.istio.io/proxyCPU"),
     ("cpurequest", "sidecar.istio.io/proxyCPU"),
@@ -51,7 +52,8 @@ const MEANT_NAMES: [(&str, &str); 23] = [
     ("rewriteappprobes", names::ANNOTATION_REWRITE_PROBES),
 ];
 
-/// Domains under which Istio has settings, or people look for them. Names are compared under these however short they are.
+/// Domains in which Istio has settings, or in which users look for them. Names in these are compared regardless of
+/// their length.
 const DOMAINS: [&str; 15] = [
     "istio.io",
     "inject.istio.io",
@@ -70,7 +72,8 @@ const DOMAINS: [&str; 15] = [
     "traffic.sidecar.istio.io",
 ];
 
-/// The known key whose name stands under another of Istio's domains, or that another name is commonly written for.
+/// The known key with the same name in another of Istio's domains, or with a name that the given one is commonly
+/// confused with.
 pub(super) fn elsewhere<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     /// Shorter names may mean something else.
     const LONG: usize = 12;
@@ -98,7 +101,7 @@ pub(super) fn elsewhere<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> 
     near.min().map(|(_, known)| known)
 }
 
-/// The nearest of the known keys: the same letters in other cases, or a few edits away.
+/// The nearest known key: the same letters in different case, or a few edits away.
 pub(super) fn meant<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let key = with_slash(key)?;
     if let Some((domain, name)) = key.split_once('/')
@@ -110,7 +113,8 @@ pub(super) fn meant<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> Opti
     known.filter_map(|known| Some((distance(&key, known)?, known))).min().map(|(_, known)| known)
 }
 
-/// Whether a key may be a slip of one of Istio's at all; others belong to somebody else, and comparing costs.
+/// Whether a key may be a misspelling of one of Istio's at all; others belong to other projects, and comparing costs
+/// time.
 pub(super) fn looks_like_ours(key: &str) -> bool {
     const NEEDLES: [&[u8]; 7] = [b"istio", b"isto", b"isito", b"itsio", b"isti.", b"sidecar", b"outrigger"];
     let key = key.as_bytes();
@@ -127,7 +131,7 @@ pub(super) fn looks_like_ours(key: &str) -> bool {
         })
 }
 
-/// The name of a key in one of Istio's domains, in whatever case.
+/// The name part of a key in one of Istio's domains, in any case.
 pub(super) fn name_in_our_domain(key: &str) -> Option<String> {
     let key = with_slash(key)?;
     let (domain, name) = key.split_once('/')?;
@@ -138,11 +142,11 @@ fn is_ours(domain: &str) -> bool {
     domain == "istio.io" || domain.ends_with(".istio.io")
 }
 
-/// Longer keys are nobody's slip.
+/// Longer keys are not typos.
 const LONGEST: usize = 128;
 
-/// A key in small letters with a whole domain, a slash and a name, as `prometheus.istio/merge-metrics`,
-/// `sidecar.istio.io.inject` and `inject.sidecar.istio.io` mean it.
+/// Normalizes a lowercase key to a full domain, a slash and a name: `prometheus.istio/merge-metrics`,
+/// `sidecar.istio.io.inject` and `inject.sidecar.istio.io`.
 fn with_slash(key: &str) -> Option<String> {
     let key = key.to_ascii_lowercase();
     if let Some((domain, name)) = key.split_once('/') {
@@ -158,8 +162,8 @@ fn with_slash(key: &str) -> Option<String> {
     Some(format!("{domain}/{name}"))
 }
 
-/// How far a key in small letters is from a known one if that is no more than a slip; a swap of domains' parts counts as one
-/// edit, since `traffic.istio.io/` for `traffic.sidecar.istio.io/` is the commonest slip.
+/// The distance of a lowercase key from a known one, if it is small enough for a typo. Swapped parts of a domain count
+/// as one edit, because `traffic.istio.io/` for `traffic.sidecar.istio.io/` is the most common mistake.
 fn distance(key: &str, known: &str) -> Option<usize> {
     let known = known.to_ascii_lowercase();
     let (domain, name) = key.split_once('/')?;
@@ -170,7 +174,7 @@ fn distance(key: &str, known: &str) -> Option<usize> {
     let confused = domain != known_domain && without_sidecar(domain) == without_sidecar(known_domain);
     let domains = if confused { 1 } else { edits(domain, known_domain) };
     let total = domains + edits(name, known_name);
-    // The longer a name is, the more of it is left.
+    // A long name is recognizable after more edits.
     let allowed = if domain == known_domain && known_name.len() >= 6 { 3 } else { 2 };
     (total <= allowed).then_some(total)
 }
@@ -179,7 +183,7 @@ fn without_sidecar(domain: &str) -> String {
     domain.split('.').filter(|part| *part != "sidecar").collect::<Vec<_>>().join(".")
 }
 
-/// Edits between two words, a swap of neighbours counting as two.
+/// Edit distance between two words; swapping neighbors counts as two edits.
 pub(super) fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -1,6 +1,6 @@
 //! The table: one row for each annotation that configures injection, is written by it, or is passed on to the agent.
 //!
-//! A new annotation is one row here; `docs/annotations.md` is made from the table.
+//! A new annotation is one row here; `docs/annotations.md` is generated from the table.
 
 use super::parse::Kind;
 use crate::names;
@@ -8,53 +8,53 @@ use crate::names;
 /// One annotation.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Which part of the table it belongs to.
+    /// Its section of the table.
     pub group: Group,
     /// The key.
     pub key: &'static str,
-    /// What its value is.
+    /// The type of its value.
     pub kind: Kind,
-    /// Who checks the value when a pod is injected.
+    /// Who validates the value during injection.
     pub checked: Checked,
-    /// What reads it: names of templates, or a part of the injector.
+    /// Its readers: names of templates, or a part of the injector.
     pub read_by: &'static str,
-    /// What holds without it.
+    /// The default without the annotation.
     pub default: &'static str,
-    /// What it does, in one sentence.
+    /// Its effect, in one sentence.
     pub doc: &'static str,
-    /// Why it had better not be used any more.
+    /// Why it is deprecated, and what to use instead.
     pub obsolete: Option<&'static str>,
 }
 
-/// The parts of the table, which are the sections of its documentation.
+/// The sections of the table, and of its documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Set by people on pods.
+    /// Set by users on pods.
     Pod,
-    /// Set by people on pods, owned by other projects.
+    /// Set by users on pods, owned by other projects.
     Foreign,
-    /// Kept on the pod for the agent, which reads it through the downward API.
+    /// Left on the pod for the agent, which reads it through the downward API.
     Agent,
     /// Written by the injector.
     Written,
-    /// Declared by Istio's API and read by nothing.
+    /// Declared in Istio's API but never read.
     Dead,
     /// Set on namespaces.
     Namespace,
 }
 
-/// What happens to a value that is not accepted.
+/// The treatment of an invalid value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// The pod is refused, as Istio refuses it (`validateAnnotations`).
+    /// The pod is denied, as in Istio (`validateAnnotations`).
     ByIstio,
-    /// The pod is refused, where Istio lets it pass; under `compat: istio` it is warned about.
+    /// The pod is denied, although Istio accepts it; under `compat: istio` this is a warning.
     ByUs,
-    /// The pod is injected and the value warned about.
+    /// The pod is injected, with a warning.
     Warned,
-    /// The pod is injected, and whoever reads the value warns about it and says what comes of that.
+    /// The pod is injected, and the reader of the value reports the problem and its consequence.
     ByReader,
-    /// Nothing is said.
+    /// Not validated.
     Never,
 }
 
@@ -75,8 +75,8 @@ macro_rules! rows {
 
 use Kind::*;
 
-/// Annotations that count as not set when they are empty, as charts write them. Istio takes them so too; the empty values of
-/// others are refused by its checks, or by the agent.
+/// Annotations that count as unset if they are empty, as some charts write them. Istio does the same; empty values of
+/// other annotations are rejected by its checks, or by the agent.
 pub const EMPTY_IS_UNSET: &[&str] = &[
     names::ANNOTATION_PROXY_IMAGE,
     names::ANNOTATION_PROXY_IMAGE_TYPE,
@@ -103,11 +103,11 @@ pub const TABLE: &[Row] = rows! {
         names::ANNOTATION_TEMPLATES, Templates, ByUs, "render", "`defaultTemplates`" =>
             "Templates to inject instead of the default ones, in this order; a name may be an alias.";
         names::ANNOTATION_PROXY_IMAGE, Image, ByUs, "sidecar, gateway, grpc-agent", "hub, image and tag of the values" =>
-            "Image of the proxy; in the sidecar template of the init container, too. Ignored unless it contains a `/`.";
+            "Image of the proxy; in the sidecar template, also of the init container. Ignored unless it contains a `/`.";
         names::ANNOTATION_PROXY_IMAGE_TYPE, ImageType, ByUs, "all templates", "`global.variant`, or `image.imageType` of the ProxyConfig" =>
-            "Variant of the proxy image: replaces a known suffix of the tag, else is appended to it.";
+            "Variant of the proxy image: replaces a known suffix of the tag, or else is appended to it.";
         "sidecar.istio.io/proxyCPU", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
-            "CPU request of the proxy. If any of these four annotations is there, all resources of the values are dropped.";
+            "CPU request of the proxy. If any of these four annotations is present, all resources in the values are ignored.";
         "sidecar.istio.io/proxyMemory", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "Memory request of the proxy.";
         names::ANNOTATION_PROXY_CPU_LIMIT, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
@@ -115,7 +115,7 @@ pub const TABLE: &[Row] = rows! {
         names::ANNOTATION_PROXY_MEMORY_LIMIT, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "Memory limit of the proxy.";
         names::ANNOTATION_POD_LEVEL_RESOURCES, PodLevelResources, ByUs, "pod_resources", "`sidecarInjectorWebhook.podLevelResources`, else `add`" =>
-            "What becomes of pod-level requests and limits (`spec.resources`) that are too small for the proxy: its share is added, they stay, or the pod is refused. Without effect under `compat: istio`.";
+            "Treatment of pod-level requests and limits (`spec.resources`) that are too small for the proxy: add its share, keep them, or deny the pod. No effect under `compat: istio`.";
         "sidecar.istio.io/logLevel", LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
             "Log level of Envoy.";
         "sidecar.istio.io/componentLogLevel", ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>
@@ -123,9 +123,9 @@ pub const TABLE: &[Row] = rows! {
         "sidecar.istio.io/agentLogLevel", ScopeLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.logging.level`" =>
             "Log levels of the agent and of the init container.";
         names::ANNOTATION_INTERCEPTION_MODE, InterceptionMode, ByIstio, "sidecar", "`interceptionMode` of the ProxyConfig" =>
-            "How traffic is redirected to the proxy; `NONE` leaves out the init container.";
+            "How traffic is redirected to the proxy; `NONE` omits the init container.";
         names::ANNOTATION_INCLUDE_OUTBOUND_RANGES, Prefixes { any: true }, ByIstio, "sidecar", "`global.proxy.includeIPRanges`" =>
-            "Destinations whose traffic is redirected. Blanks after commas are removed, which Istio refuses.";
+            "Destinations whose traffic is redirected. Blanks after commas are removed; Istio rejects them.";
         names::ANNOTATION_EXCLUDE_OUTBOUND_RANGES, Prefixes { any: false }, ByIstio, "sidecar", "`global.proxy.excludeIPRanges`" =>
             "Destinations whose traffic is not redirected.";
         names::ANNOTATION_INCLUDE_INBOUND_PORTS, Ports { any: true }, ByIstio, "sidecar", "`global.proxy.includeInboundPorts`" =>
@@ -133,7 +133,7 @@ pub const TABLE: &[Row] = rows! {
         names::ANNOTATION_EXCLUDE_INBOUND_PORTS, Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeInboundPorts`" =>
             "Ports whose incoming traffic is not redirected, besides the proxy's own.";
         "traffic.sidecar.istio.io/includeOutboundPorts", Ports { any: false }, ByUs, "sidecar", "`global.proxy.includeOutboundPorts`" =>
-            "Ports whose outgoing traffic is redirected whatever its destination.";
+            "Ports whose outgoing traffic is redirected regardless of its destination.";
         names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeOutboundPorts`" =>
             "Ports whose outgoing traffic is not redirected.";
         names::ANNOTATION_EXCLUDE_INTERFACES, Interfaces, ByIstio, "sidecar, agent", "none" =>
@@ -143,7 +143,7 @@ pub const TABLE: &[Row] = rows! {
         names::ANNOTATION_KUBEVIRT_INTERFACES, Interfaces, ByIstio, "sidecar", "none", obsolete: "use istio.io/reroute-virtual-interfaces" =>
             "The former name of `istio.io/reroute-virtual-interfaces`, which wins.";
         names::ANNOTATION_STATUS_PORT, StatusPort, ByIstio, "sidecar, grpc-agent, probes, agent", "`global.proxy.statusPort`" =>
-            "Port of the agent's status server; 0 turns it off.";
+            "Port of the agent's status server; 0 disables it.";
         "readiness.status.sidecar.istio.io/initialDelaySeconds", Int32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessInitialDelaySeconds`" =>
             "`initialDelaySeconds` of the proxy's readiness probe.";
         "readiness.status.sidecar.istio.io/periodSeconds", Int32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessPeriodSeconds`" =>
@@ -151,39 +151,39 @@ pub const TABLE: &[Row] = rows! {
         "readiness.status.sidecar.istio.io/failureThreshold", Int32, ByIstio, "sidecar, grpc-agent", "`global.proxy.readinessFailureThreshold`" =>
             "`failureThreshold` of the proxy's readiness probe.";
         names::ANNOTATION_REWRITE_PROBES, GoBool, Warned, "probes", "`sidecarInjectorWebhook.rewriteAppHTTPProbe`" =>
-            "Whether the application's probes go through the agent; an unreadable value is ignored.";
+            "Whether the application's probes go through the agent; an invalid value is ignored.";
         names::ANNOTATION_NATIVE_SIDECAR, TrueFalse, ByUs, "sidecar, render", "`nativeSidecars` and the versions of the nodes" =>
-            "Whether the proxy is a native sidecar: an init container that restarts always.";
+            "Whether the proxy is a native sidecar: an init container with `restartPolicy: Always`.";
         names::ANNOTATION_LOW_PORTS, TrueFalse, ByUs, "sidecar", "`global.proxy.capNetBindService`" =>
             "Whether the proxy may listen on ports below 1024.";
         names::ANNOTATION_BOOTSTRAP_OVERRIDE, ConfigMapName, ByUs, "sidecar, gateway, grpc-agent", "none" =>
             "ConfigMap with a bootstrap configuration for Envoy.";
         names::ANNOTATION_USER_VOLUME, Volumes, ByUs, "sidecar, grpc-agent", "none" =>
-            "Volumes to add to the pod, under names that neither the pod nor a template has.";
+            "Volumes to add to the pod, with names that neither the pod nor a template uses.";
         names::ANNOTATION_USER_VOLUME_MOUNT, VolumeMounts, ByUs, "sidecar, grpc-agent", "none" =>
-            "Mounts to add to the proxy, of volumes the pod has, where the template mounts nothing.";
+            "Mounts to add to the proxy, for volumes of the pod, at paths that the template does not use.";
         names::ANNOTATION_PROXY_CONFIG, ProxyConfig, ByIstio, "sidecar, gateway, grpc-agent, agent", "`defaultConfig` of the mesh" =>
-            "ProxyConfig of this pod, over the mesh's and over ProxyConfig resources without a selector.";
+            "ProxyConfig of this pod; overrides the mesh's and ProxyConfig resources without a selector.";
         names::ANNOTATION_PROMETHEUS_MERGE, GoBool, ByIstio, "prometheus", "`enablePrometheusMerge` of the mesh" =>
             "Whether the agent serves the application's metrics together with the proxy's.";
         "prometheus.istio.io/scrape-targets", ScrapeTargets, Warned, "prometheus", "none" =>
-            "Ports and paths of the application's metrics, where it has several. A port of the proxy is refused.";
+            "Ports and paths of the application's metrics, if it has several. A port of the proxy is rejected.";
         names::ANNOTATION_PROMETHEUS_SECURE_PORT, Port, Warned, "prometheus", "`ENVOY_SECURE_MERGED_METRICS_PORT` of the proxy" =>
             "Port that serves the merged metrics over mutual TLS.";
     }
     Foreign {
         "prometheus.io/scrape", GoBool, Warned, "prometheus", "`true`" =>
-            "`false` leaves all these annotations alone. Every spelling counts that Prometheus takes for the same.";
+            "`false` leaves all these annotations alone. Every spelling that Prometheus considers equal counts.";
         "prometheus.io/port", Text, Never, "prometheus", "none" =>
-            "Port of the application's metrics, handed to the agent and replaced by the agent's. While metrics are merged, what is no port from 1 to 65535 or a port of the proxy refuses the pod, in Istio too.";
+            "Port of the application's metrics, passed to the agent and replaced by the agent's. If metrics are merged, the pod is denied unless this is a port from 1 to 65535 and not one of the proxy's, as in Istio.";
         "prometheus.io/path", Text, Never, "prometheus", "none" =>
-            "Path of the application's metrics, handed to the agent and replaced by `/stats/prometheus`.";
+            "Path of the application's metrics, passed to the agent and replaced by `/stats/prometheus`.";
         "kubectl.kubernetes.io/default-container", Text, Never, "sidecar, gateway, grpc-agent", "the first application container" =>
-            "Container that kubectl takes; set if absent.";
+            "Container that kubectl uses by default; set if absent.";
         "kubectl.kubernetes.io/default-logs-container", Text, Never, "sidecar, gateway, grpc-agent", "the first application container" =>
             "Container whose logs kubectl shows; set if absent.";
         "k8s.v1.cni.cncf.io/networks", Networks, Warned, "sidecar", "none" =>
-            "Networks of Multus; with the CNI plugin under Multus, `default/istio-cni` is appended. `[]` becomes a list of that one; Istio makes it `[, …]`, which Multus cannot read.";
+            "Networks of Multus; with the CNI plugin under Multus, `default/istio-cni` is appended. `[]` becomes a list with only that one; Istio writes `[, …]`, which Multus cannot parse.";
         "apm.datadoghq.com/env", StringMap, Warned, "sidecar", "none" =>
             "With the tracer `datadog`: environment of the proxy.";
         "resource.opentelemetry.io/service.namespace", Text, Never, "sidecar", "namespace of the pod" =>
@@ -193,34 +193,34 @@ pub const TABLE: &[Row] = rows! {
         "resource.opentelemetry.io/service.instance.id", Text, Never, "sidecar", "namespace, pod and container" =>
             "Likewise: attribute `service.instance.id`.";
         names::ANNOTATION_MIRROR_POD, Text, Never, "decision", "none" =>
-            "Marks mirror pods, which are not injected, with a warning (under `compat: istio` they are).";
+            "Marks mirror pods, which are skipped with a warning (under `compat: istio`, they are injected).";
         names::ANNOTATION_LINKERD_PROXY_VERSION, Text, Never, "decision", "none" =>
-            "With a container `linkerd-proxy`: Linkerd has injected the pod, which is not injected, with a warning (under `compat: istio` it is). Alone it is told and has no effect.";
+            "Together with a container `linkerd-proxy`, shows that Linkerd has injected the pod, which is skipped with a warning (under `compat: istio`, it is injected). Alone it only causes a warning.";
     }
     Agent {
-        "sidecar.istio.io/extraStatTags", Text, Never, "agent", "none" => "Tags to take out of the names of metrics.";
+        "sidecar.istio.io/extraStatTags", Text, Never, "agent", "none" => "Tags to extract from the names of metrics.";
         "sidecar.istio.io/statsInclusionPrefixes", Text, Never, "agent", "none" => "Prefixes of metrics that Envoy keeps.";
         "sidecar.istio.io/statsInclusionSuffixes", Text, Never, "agent", "none" => "Suffixes of metrics that Envoy keeps.";
         "sidecar.istio.io/statsInclusionRegexps", Text, Never, "agent", "none" => "Patterns of metrics that Envoy keeps.";
         "sidecar.istio.io/statsHistogramBuckets", Text, Never, "agent", "none" => "Buckets of histograms, by prefix.";
         "sidecar.istio.io/statsHistogramBins", Text, Never, "agent", "none" => "Number of bins of histograms, by prefix.";
-        "sidecar.istio.io/statsFlushInterval", Text, Never, "agent", "none" => "How often Envoy writes its metrics.";
-        "sidecar.istio.io/statsEvictionInterval", Text, Never, "agent", "none" => "When Envoy forgets metrics that do not change.";
+        "sidecar.istio.io/statsFlushInterval", Text, Never, "agent", "none" => "How often Envoy flushes its metrics.";
+        "sidecar.istio.io/statsEvictionInterval", Text, Never, "agent", "none" => "When Envoy evicts metrics that do not change.";
         names::ANNOTATION_DISCOVERY_ADDRESS, Text, Never, "agent", "none", obsolete: "use discoveryAddress in proxy.istio.io/config" =>
             "Address of the control plane.";
     }
     Written {
-        names::REVISION, Text, Never, "nobody", "none" => "Revision that injected the pod.";
+        names::REVISION, Text, Never, "none", "none" => "Revision that injected the pod.";
         names::ANNOTATION_STATUS, JsonObject, ByReader, "reinject", "none" =>
-            "What was injected, by name, so that it can be injected again.";
+            "Names of everything that was injected, needed to inject the pod again.";
         names::ANNOTATION_OVERRIDES, JsonObject, ByUs, "reinject, overrides", "none" =>
-            "The pod's own containers that a template changed, as they were.";
+            "The pod's own containers that a template changed, in their original form.";
     }
     Dead {
-        "sidecar.istio.io/enableCoreDump", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "Allowed core dumps.";
-        "sidecar.istio.io/controlPlaneAuthPolicy", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "How the agent met the control plane.";
-        "sidecar.istio.io/statsCompression", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "Compression of metrics.";
-        "readiness.status.sidecar.istio.io/applicationPorts", Text, Never, "nobody", "none", obsolete: "it has no effect any more" => "Ports that had to listen before the pod was ready.";
+        "sidecar.istio.io/enableCoreDump", Text, Never, "none", "none", obsolete: "it no longer has an effect" => "Allowed core dumps.";
+        "sidecar.istio.io/controlPlaneAuthPolicy", Text, Never, "none", "none", obsolete: "it no longer has an effect" => "How the agent authenticated to the control plane.";
+        "sidecar.istio.io/statsCompression", Text, Never, "none", "none", obsolete: "it no longer has an effect" => "Compression of metrics.";
+        "readiness.status.sidecar.istio.io/applicationPorts", Text, Never, "none", "none", obsolete: "it no longer has an effect" => "Ports that had to accept connections before the pod was ready.";
     }
     Namespace {
         names::ANNOTATION_OPENSHIFT_UID_RANGE, IdRange, Never, "context", "1337" =>

@@ -17,7 +17,7 @@ fn refuses(key: &str, value: &str, quirks: Quirks) -> bool {
 
 const RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
 
-/// What Go's own parsers answered (`hack/oracle/annotations`).
+/// The answers of Go's own parsers (`hack/oracle/annotations`).
 fn oracle(kind: &str) -> Vec<(String, Value)> {
     let fixture: Value =
         serde_json::from_str(include_str!("../../../tests/fixtures/annotations.json")).unwrap();
@@ -66,7 +66,7 @@ fn numbers_are_gos() {
     }
 }
 
-/// (key, accepted by both, refused by both), for what Istio checks.
+/// (key, accepted by both, rejected by both), for values that Istio validates.
 #[test]
 fn istios_checks_hold_in_both_modes() {
     let rows: [(&str, &[&str], &[&str]); 13] = [
@@ -116,7 +116,7 @@ fn istios_checks_hold_in_both_modes() {
     }
 }
 
-/// (key, accepted, refused by us and warned about under `compat: istio`).
+/// (key, accepted, rejected by us and warned about under `compat: istio`).
 // TM-13
 #[test]
 fn what_istio_lets_pass_is_refused_only_by_us() {
@@ -165,11 +165,11 @@ fn what_istio_lets_pass_is_refused_only_by_us() {
 }
 
 #[test]
-fn blanks_in_prefixes_are_respelt_only_by_us() {
+fn blanks_in_prefixes_are_respelled_only_by_us() {
     let value = "10.0.0.0/8, 1.2.3.4/32";
     assert!(refuses(RANGES, value, Quirks::ALL));
     let accepted = check_one(RANGES, value, Quirks::NONE).unwrap();
-    assert_eq!(accepted.respelt[RANGES], "10.0.0.0/8,1.2.3.4/32");
+    assert_eq!(accepted.respelled[RANGES], "10.0.0.0/8,1.2.3.4/32");
     assert_eq!(accepted.warnings[0].code, "BLANKS_IN_ANNOTATION");
     assert!(refuses(RANGES, "10.0.0.0/8, x", Quirks::NONE));
 }
@@ -207,11 +207,11 @@ fn all_offences_come_at_once() {
     assert_eq!(
         texts,
         [
-            "annotation sidecar.istio.io/proxyCPU: \"lots\" is not accepted; accepted: a quantity such as 100m, 0.5, 128Mi",
-            "annotation status.sidecar.istio.io/port: \"99999\" is not accepted; accepted: a port from 0 to 65535; \
-             0 turns the status server off",
-            "annotation traffic.sidecar.istio.io/excludeInboundPorts: \"80,http\" is not accepted, \"http\" is not one; \
-             accepted: comma-separated ports from 0 to 65535",
+            "annotation sidecar.istio.io/proxyCPU: \"lots\" is invalid; expected a quantity such as 100m, 0.5, 128Mi",
+            "annotation status.sidecar.istio.io/port: \"99999\" is invalid; expected a port from 0 to 65535; \
+             0 disables the status server",
+            "annotation traffic.sidecar.istio.io/excludeInboundPorts: \"80,http\" is invalid: wrong item \"http\"; \
+             expected comma-separated ports from 0 to 65535",
         ]
     );
 }
@@ -235,7 +235,7 @@ fn obsolete_keys_are_warned_about() {
     assert!(accepted.warnings.is_empty(), "the label is there, too");
 }
 
-/// kubectl's users see at least the beginning of a warning; the API server may cut at 256 characters.
+/// Users of kubectl see at least the beginning of a warning; the API server may truncate it at 256 characters.
 #[test]
 fn warnings_are_short_enough() {
     let value = "é\u{1b},é".repeat(600);
@@ -286,7 +286,7 @@ fn what_counts_as_not_set_when_empty_is_taken_from_the_templates() {
             let accepted = check_one(key, "", quirks).unwrap_or_else(|_| panic!("{key}"));
             assert!(accepted.warnings.is_empty(), "{key}: {:?}", accepted.warnings);
             let is_taken = quirks == Quirks::NONE && row.group == Group::Pod;
-            assert_eq!(accepted.respelt.contains_key(key), is_taken, "{key}");
+            assert_eq!(accepted.respelled.contains_key(key), is_taken, "{key}");
         }
     }
     for key in

@@ -1,5 +1,5 @@
-//! Volumes and mounts of the proxy that a pod asks for by annotation: JSON that ends up in the pod as it is, so that what an
-//! API server would refuse or drop of it is said here, where the annotation can be named.
+//! Volumes and mounts of the proxy that a pod requests by annotation: JSON that is copied into the pod, so anything
+//! that an API server would reject or drop is reported here, where the annotation can be named.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::gotypes::POD_SPEC;
 use crate::inject::{decode, unions, warning::shown_within};
 use gotemplate::gotypes::Type;
 
-/// The items of one of the two annotations, each with its name and, as Go reads keys in any case, with `mountPath` in its
-/// usual spelling. Nothing of a text that is no such list.
+/// The items of one of the two annotations, each with its name and, because Go ignores the case of keys, with
+/// `mountPath` in its usual spelling. Empty if the text is not such a list.
 pub(in crate::inject) fn user_items(value: &str) -> Vec<Value> {
     items(value).unwrap_or_default()
 }
@@ -28,7 +28,7 @@ pub(super) fn volumes(value: &str) -> Finding {
     found.map_or(Fine, Wrong)
 }
 
-/// Every mount has a path, and no two have the same: the path is what the elements of the list are matched by.
+/// Every mount has a path, and no two have the same: the path is the merge key of the list.
 pub(super) fn mounts(value: &str) -> Finding {
     let items = match items(value) {
         Ok(items) => items,
@@ -86,7 +86,7 @@ fn items(value: &str) -> Result<Vec<Value>, String> {
     }
 }
 
-/// An item with the name it ends up with: one inside wins over the key.
+/// An item with its final name: one inside overrides the key.
 fn usual(item: Map<String, Value>, key: Option<String>) -> Value {
     let mut usual = Map::new();
     if let Some(key) = key {
@@ -106,13 +106,13 @@ fn names_once(items: &[Value]) -> Option<String> {
             return Some("a name is not a string".to_owned());
         };
         if !seen.insert(name) {
-            return Some(format!("{} is there twice", shown_within(name, 24)));
+            return Some(format!("{} occurs twice", shown_within(name, 24)));
         }
     }
     None
 }
 
-/// The first field that Kubernetes does not have: an API server drops it without a word.
+/// The first field unknown to Kubernetes: an API server would drop it silently.
 fn fields(items: &[Value], ty: Option<&'static Type>, noun: &str) -> Option<String> {
     let ty = ty?;
     items.iter().find_map(|item| unknown_field(item, ty, noun))
@@ -123,7 +123,7 @@ fn unknown_field(value: &Value, ty: &'static Type, holder: &str) -> Option<Strin
     object.iter().find_map(|(key, value)| {
         let is_known = |known: &&gotemplate::gotypes::Field| known.json.eq_ignore_ascii_case(key);
         let Some(field) = ty.fields.iter().find(is_known) else {
-            return Some(format!("{} is no field of {holder}", shown_within(key, 24)));
+            return Some(format!("{} is not a field of {holder}", shown_within(key, 24)));
         };
         match (value, field.kind.elements()) {
             (Value::Array(elements), Some(ty)) => {
@@ -157,21 +157,21 @@ mod tests {
             (r#"{"a": {"emptyDir": {}}, "b": {"Secret": {"secretName": "s"}}}"#, ""),
             (r#"{"c": {}}"#, "\"c\" is empty"),
             (r#"[{"name": "a", "hostPath": {"path": "/x"}}]"#, ""),
-            (r#"{"a": {"emptydirr": {}}}"#, "\"emptydirr\" is no field of volume"),
-            (r#"{"a": {"secret": {"name": "s"}}}"#, "\"name\" is no field of secret"),
+            (r#"{"a": {"emptydirr": {}}}"#, "\"emptydirr\" is not a field of volume"),
+            (r#"{"a": {"secret": {"name": "s"}}}"#, "\"name\" is not a field of secret"),
             (
                 r#"{"a": {"projected": {"sources": [{"secret": {"key": "k"}}]}}}"#,
-                "\"key\" is no field of secret",
+                "\"key\" is not a field of secret",
             ),
             (
                 r#"{"a": {"emptyDir": {}, "hostPath": {"path": "/x"}}}"#,
-                "volume \"a\": has emptyDir and hostPath, of which an API server takes one",
+                "volume \"a\": has emptyDir and hostPath; an API server accepts only one",
             ),
             (
                 r#"{"a": {"emptyDir": "x"}}"#,
-                "volumes[a].emptyDir would be \"x\", where an API server takes an object",
+                "volumes[a].emptyDir would be \"x\", but an API server expects an object",
             ),
-            (r#"[{"name": "a"}, {"name": "a"}]"#, "\"a\" is there twice"),
+            (r#"[{"name": "a"}, {"name": "a"}]"#, "\"a\" occurs twice"),
             ("7", "it is neither an object nor a list"),
         ] {
             assert_eq!(said(volumes(value)), wanted, "{value}");
@@ -184,10 +184,10 @@ mod tests {
             (r#"{"a": {"mountPath": "/a", "readOnly": true}}"#, ""),
             (r#"{"a": {"MountPath": "/a"}}"#, ""),
             (r#"{"a": {"path": "/a"}}"#, "a mount has no mountPath"),
-            (r#"{"a": {"mountPath": "/a", "readonlyy": true}}"#, "\"readonlyy\" is no field of mount"),
+            (r#"{"a": {"mountPath": "/a", "readonlyy": true}}"#, "\"readonlyy\" is not a field of mount"),
             (
                 r#"{"a": {"mountPath": "/a", "readOnly": "true"}}"#,
-                "containers[0].volumeMounts[a].readOnly would be \"true\", where an API server takes true or false",
+                "containers[0].volumeMounts[a].readOnly would be \"true\", but an API server expects true or false",
             ),
             (r#"{"a": {"mountPath": "/a"}, "b": {"mountPath": "/a"}}"#, "\"/a\" is mounted twice"),
         ] {

@@ -1,4 +1,4 @@
-//! Each way to pass the proxy by is told, and what ordinary pods do is not.
+//! Each way to bypass the proxy is reported; ordinary pods cause no warnings.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn of(warnings: &[Warning]) -> Vec<&'static str> {
     warnings.iter().map(|warning| warning.code).collect()
 }
 
-/// The codes of a pod's warnings, which are the same when the injected pod comes again.
+/// The codes of a pod's warnings, which are the same when the pod is injected again.
 fn codes(mesh: &Mesh, pod: &Value) -> Vec<&'static str> {
     let once = outcome(mesh, pod);
     let found = of(once.warnings());
@@ -36,7 +36,7 @@ fn codes(mesh: &Mesh, pod: &Value) -> Vec<&'static str> {
     found
 }
 
-/// An application with further metadata and a further part of its spec.
+/// An application with additional metadata and additional parts of its spec.
 fn pod(metadata: &Value, spec: &Value) -> Value {
     let mut pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "app", "image": "a"}]}});
     for (field, more) in [("metadata", metadata), ("spec", spec)] {
@@ -49,7 +49,7 @@ fn annotated(key: &str, value: &str) -> Value {
     pod(&json!({"annotations": {key: value}}), &json!({}))
 }
 
-/// A pod with a container of its own under a name that the template makes.
+/// A pod with its own container under a name that the template also uses.
 fn own(list: &str, name: &str, more: &Value) -> Value {
     let mut container = json!({"name": name, "image": "auto"});
     container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -117,7 +117,7 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     for (pod, code) in &rows {
         assert_eq!(codes(&classic, pod), [*code], "{pod}");
     }
-    // Two of them have another code besides, for what else is odd about them.
+    // Two of them also have another code, for their other peculiarities.
     let former = traffic("kubevirtInterfaces", "net1");
     assert_eq!(codes(&classic, &former), ["DEPRECATED_ANNOTATION", "BYPASS_SOME_TRAFFIC"]);
     let address = annotated("sidecar.istio.io/discoveryAddress", "evil.example:15012");
@@ -127,7 +127,7 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     }
 }
 
-/// With the CNI plugin the values in force are written into annotations, which are then nobody's wish.
+/// With the CNI plugin, the effective values are written into annotations; these are not the pod's own choice.
 #[test]
 fn what_an_injection_wrote_is_not_the_pods_doing() {
     let plain = pod(&json!({}), &json!({}));
@@ -154,7 +154,7 @@ fn what_ordinary_pods_do_is_not_told() {
         annotated("sidecar.istio.io/proxyCPU", "1"),
         annotated(CONFIG, "holdApplicationUntilProxyStarts: true"),
         annotated(CONFIG, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true', OUTPUT_CERTS: /certs}"),
-        // As the mesh has it anyway.
+        // Same as in the mesh.
         annotated(CONFIG, "interceptionMode: REDIRECT\ndiscoveryAddress: istiod.istio-system.svc:15012"),
         traffic("includeOutboundIPRanges", "*"),
         traffic("includeInboundPorts", "*"),
@@ -174,7 +174,7 @@ fn what_ordinary_pods_do_is_not_told() {
     ] {
         assert_eq!(codes(&classic, &pod), [""; 0], "{pod}");
     }
-    // Where pods have to ask, one that does not want to opts out of nothing.
+    // If pods have to opt in, not doing so is not an opt-out.
     let asked = mesh("injector: {policy: disabled}");
     let refuses = pod(&json!({"labels": {"sidecar.istio.io/inject": "false"}}), &json!({}));
     assert_eq!(codes(&asked, &refuses), [""; 0]);

@@ -8,7 +8,7 @@ fn mesh(bundle: Value) -> Mesh {
     Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap().0
 }
 
-/// What is said about a configuration with these templates; `Err` if it is refused.
+/// The result for a configuration with these templates; `Err` if it is rejected.
 fn judged(templates: Value) -> Result<String, String> {
     of(&mesh(json!({"injector": {"templates": templates}})))
 }
@@ -149,7 +149,7 @@ fn patches_that_no_api_server_takes_are_refused() {
             .unwrap_err();
     assert!(
         text.starts_with("injector.aliases.all fails for every sample pod: ")
-            && text.contains("more than 2097152 bytes"),
+            && text.contains("the limit of 2097152 bytes"),
         "{text}"
     );
 }
@@ -161,7 +161,7 @@ fn unknown_templates_behind_aliases_are_remarks_where_istio_takes_them() {
             "defaultTemplates": [default], "aliases": {"a": ["gone", "sidecar"], "b": ["sidecar"]}}})
     };
     let remarks = of(&mesh(bundle("sidecar"))).unwrap();
-    assert!(remarks.starts_with("injector.aliases.a: found \"gone\", which is no template"), "{remarks}");
+    assert!(remarks.starts_with("injector.aliases.a: found \"gone\", which is not a template"), "{remarks}");
     assert_eq!(remarks.lines().count(), 1, "{remarks}");
     assert!(of(&mesh(bundle("a"))).is_err(), "no pod would be created");
 }
@@ -172,17 +172,17 @@ fn unknown_templates_are_refused_where_they_are_named() {
         .unwrap_err();
     assert_eq!(
         text,
-        "injector.defaultTemplates: found \"nope\", which is no template; accepted: gateway, grpc-agent, grpc-simple, sidecar"
+        "injector.defaultTemplates: found \"nope\", which is not a template; expected gateway, grpc-agent, grpc-simple, sidecar"
     );
     let text = of(&mesh(json!({"injector": {"aliases": {"proxied": ["sidecar", "tuned"]}}}))).unwrap_err();
-    assert!(text.starts_with("injector.aliases.proxied: found \"tuned\", which is no template"), "{text}");
+    assert!(text.starts_with("injector.aliases.proxied: found \"tuned\", which is not a template"), "{text}");
 }
 
 #[test]
 fn templates_of_the_gateway_controller_are_not_for_pods() {
     let templates = json!({"waypoint": "{{ .GatewayClass }}", "agentgateway": "- x", "kube-gateway": "x"});
     assert_eq!(judged(templates.clone()), Ok(String::new()));
-    // Unless pods are given them all the same.
+    // Unless pods get them anyway.
     let bundle = json!({"injector": {"defaultTemplates": ["waypoint"], "templates": templates}});
     assert!(of(&mesh(bundle)).is_err());
 }
@@ -212,14 +212,14 @@ fn a_value_in_a_format_no_api_server_reads_is_traced_to_the_configuration() {
     let text = of(&mesh(json!({"values": limits}))).unwrap_err();
     assert!(
         text.ends_with(
-            "resources.limits[\"cpu\"] would be \"2cores\", where an API server takes a quantity such as 500m, 2 or 1.5Gi; it is so in values.global.proxy.resources.limits.cpu"
+            "resources.limits[\"cpu\"] would be \"2cores\", but an API server expects a quantity such as 500m, 2 or 1.5Gi; the value comes from values.global.proxy.resources.limits.cpu"
         ),
         "{text}"
     );
     let proxy = "spec:\n  containers:\n  - name: istio-proxy\n    resources: {requests: {memory: 512MB}}\n";
     let text = judged(json!({"sidecar": proxy})).unwrap_err();
-    assert!(text.ends_with("; it is so in template sidecar, line 4"), "{text}");
-    // Also where it is asked for only.
+    assert!(text.ends_with("; the value comes from template sidecar, line 4"), "{text}");
+    // Also if it is only requested by annotation.
     assert!(judged(json!({"extra": proxy})).is_err());
 }
 
@@ -228,7 +228,7 @@ fn a_pod_no_api_server_can_decode_is_refused() {
     let port = "spec:\n  containers:\n  - name: istio-proxy\n    image: p\n    env:\n    - name: PORT\n      value: {{ .Values.global.proxy.statusPort }}\n";
     let text = judged(json!({"sidecar": port})).unwrap_err();
     assert!(
-        text.ends_with("template sidecar: spec.containers[istio-proxy].env[PORT].value would be 15020, where an API server takes a string; quotes make a string in YAML"),
+        text.ends_with("template sidecar: spec.containers[istio-proxy].env[PORT].value would be 15020, but an API server expects a string; quote it in YAML"),
         "{text}"
     );
 }

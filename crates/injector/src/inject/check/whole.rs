@@ -1,7 +1,7 @@
-//! Whether an injected sample still has what it came with, and nothing twice over.
+//! Checks that an injected sample has kept its content, and contains nothing twice.
 //!
-//! A template that renders an empty list, or an element under somebody else's name, takes containers, volumes or
-//! tolerations away from every pod, and nobody is told: the pod is created.
+//! A template that renders an empty list, or an element with another one's name, removes containers, volumes or
+//! tolerations from every pod without any error: the pod is created.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::{
     pod, quantity,
 };
 
-/// What a sample has lost, or what an API server would refuse of the result, in a sentence.
+/// What a sample has lost, or what an API server would reject in the result, as a sentence.
 pub(super) fn loss(sample: &Value, injected: &Value) -> Option<String> {
     lost_metadata(sample, injected)
         .or_else(|| lost_by_name(sample, injected))
@@ -33,7 +33,7 @@ fn lost_metadata(sample: &Value, injected: &Value) -> Option<String> {
     })
 }
 
-/// Requests above limits, or amounts below zero, of a container that templates make: every API server refuses them.
+/// Requests above limits, or negative amounts, in a container that templates create: every API server rejects them.
 fn impossible_resources(sample: &Value, injected: &Value) -> Option<String> {
     let is_own = |list: &str, name: &str| pod::find(pod::spec_list(sample, list), name).is_some();
     ["containers", "initContainers"].into_iter().find_map(|list| {
@@ -67,7 +67,7 @@ fn written(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Lists of elements with names, each with the lists where the element may be afterwards.
+/// Lists of named elements, each with the lists that may contain the element afterwards.
 const NAMED: [(&str, &[&str]); 4] = [
     // The proxy changes its list when it becomes a native sidecar.
     ("containers", &["containers", "initContainers"]),
@@ -88,8 +88,8 @@ fn lost_by_name(sample: &Value, injected: &Value) -> Option<String> {
     })
 }
 
-/// Tolerations have no names and are not merged: those of a template take the place of the pod's, as its author may wish.
-/// That none are left is nobody's wish.
+/// Tolerations have no names and are not merged: a template's replace the pod's, which its author may intend. Removing
+/// all of them is certainly unintended.
 fn lost_toleration(sample: &Value, injected: &Value) -> Option<String> {
     if !pod::spec_list(injected, "tolerations").is_empty() {
         return None;
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_second_source_is_found_unless_the_pod_came_with_it() {
         let volumes = json!({"volumes": [{"name": "v", "emptyDir": {}, "secret": {}}]});
-        let wanted = "volume \"v\": has emptyDir and secret, of which an API server takes one";
+        let wanted = "volume \"v\": has emptyDir and secret; an API server accepts only one";
         assert_eq!(said(json!({"volumes": [{"name": "v"}]}), volumes.clone()), wanted);
         assert_eq!(said(volumes.clone(), volumes), "");
     }

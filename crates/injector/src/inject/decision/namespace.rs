@@ -1,7 +1,7 @@
-//! The selectors of Istio's MutatingWebhookConfiguration, asked again by us where the namespace is known.
+//! The selectors of Istio's MutatingWebhookConfiguration, evaluated again if the namespace is known.
 //!
-//! An injector answers to its revision and to every tag that points to it. Each name has two entries, `rev.namespace`
-//! and `rev.object`; the name `default` has `namespace`, `object` and, if wanted, `auto` besides.
+//! An injector handles its revision and every tag that points to it. Each name has two entries, `rev.namespace` and
+//! `rev.object`; the name `default` also has `namespace`, `object` and, if enabled, `auto`.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use super::{DecisionInput, Reason, Verdict, View};
 use crate::inject::warning::{Warning, shown};
 use crate::names;
 
-/// Whether one of the entries selects the pod; if not, the verdict says which label is in the way.
+/// Whether one of the entries selects the pod; if not, the verdict names the label responsible.
 pub(super) fn selects<S>(
     pod: &View<'_>,
     namespace: &str,
@@ -46,7 +46,7 @@ pub(super) fn selects<S>(
             ),
         ));
     }
-    // That the pod's label `false` keeps every entry away is found again by the handler's own rules.
+    // The handler's own rules detect that the pod's label `false` excludes it from every entry.
     match (injection, revision) {
         (Some(injection), _) => by_injection_label(namespace, injection, &names),
         (None, Some(revision)) => by_revision_label("namespace", revision, &names),
@@ -54,7 +54,8 @@ pub(super) fn selects<S>(
     }
 }
 
-/// Whether the pod's own label asks for no other revision, as far as that can be said without the namespace.
+/// Whether the pod's own label does not ask for another revision, as far as that can be determined without the
+/// namespace.
 pub(super) fn is_for_revision<S>(pod: &View<'_>, input: &DecisionInput<'_, S>) -> Result<(), Verdict> {
     match pod.label(names::REVISION) {
         Some(revision) => by_revision_label("pod", revision, &Names::of(input)),
@@ -62,7 +63,7 @@ pub(super) fn is_for_revision<S>(pod: &View<'_>, input: &DecisionInput<'_, S>) -
     }
 }
 
-/// What this injector answers to.
+/// The revision and tags that this injector handles.
 struct Names<'a> {
     revision: &'a str,
     tags: &'a [String],
@@ -86,7 +87,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Entry `namespace`: any value keeps every other entry away, so a mistyped one is a refusal, too.
+/// Entry `namespace`: any value excludes every other entry, so a misspelled one also means no injection.
 fn by_injection_label(namespace: &str, value: &str, names: &Names<'_>) -> Result<(), Verdict> {
     let label = names::LABEL_INJECTION;
     if value != "enabled" {
@@ -101,7 +102,7 @@ fn by_injection_label(namespace: &str, value: &str, names: &Names<'_>) -> Result
         return Ok(());
     }
     let sentence = format!(
-        "namespace label {label}: enabled asks for the default revision, and this is {}",
+        "namespace label {label}: enabled asks for the default revision, but this is {}",
         shown(names.own())
     );
     Err(Verdict::skip(Reason::RevisionMismatch, sentence))
@@ -113,7 +114,7 @@ fn by_revision_label(holder: &str, value: &str, names: &Names<'_>) -> Result<(),
         return Ok(());
     }
     let sentence = format!(
-        "{holder} label {} asks for revision {}, and this is {}",
+        "{holder} label {} asks for revision {}, but this is {}",
         names::REVISION,
         shown(value),
         shown(names.own())
@@ -121,7 +122,7 @@ fn by_revision_label(holder: &str, value: &str, names: &Names<'_>) -> Result<(),
     Err(Verdict::skip(Reason::RevisionMismatch, sentence))
 }
 
-/// Entries `rev.object`, `object` and `auto`: the namespace says nothing.
+/// Entries `rev.object`, `object` and `auto`: the namespace has no relevant label.
 fn by_pod_labels<S>(
     pod: &View<'_>,
     namespace: &str,
@@ -140,7 +141,7 @@ fn by_pod_labels<S>(
             return Ok(());
         }
         let sentence = format!(
-            "pod label {}: \"true\" without {} asks for the default revision, and this is {}",
+            "pod label {}: \"true\" without {} asks for the default revision, but this is {}",
             names::INJECT,
             names::REVISION,
             shown(names.own())

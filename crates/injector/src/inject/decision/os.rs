@@ -1,21 +1,21 @@
-//! Whether a pod is for Windows.
+//! Detects pods for Windows.
 //!
-//! `spec.os` is optional, and most manifests for Windows do without it: they ask for nodes with the label that every
-//! kubelet sets. Both are signs that cannot be borne falsely: a kubelet on Linux rejects a pod of another system
-//! (`rejectPodAdmissionBasedOnOSField`, `rejectPodAdmissionBasedOnOSSelector`) and one whose required nodes its own is
-//! not among (`GeneralPredicates`), also where `spec.nodeName` passes the scheduler by. What is said about nodes counts
-//! before the options for Windows, which charts for both systems give and with which a pod runs on Linux, too.
+//! `spec.os` is optional, and most manifests for Windows do not set it: they require nodes with the label that every
+//! kubelet sets. Neither sign can be faked: a kubelet on Linux rejects a pod with another OS
+//! (`rejectPodAdmissionBasedOnOSField`, `rejectPodAdmissionBasedOnOSSelector`) and one whose required nodes do not
+//! include its own (`GeneralPredicates`), even if `spec.nodeName` bypasses the scheduler. Node requirements take
+//! precedence over the options for Windows, which charts for both systems set and with which a pod also runs on Linux.
 
 use serde_json::Value;
 
 use crate::pod;
 
-/// The label of nodes with their system. The kubelet sets both; the second is the older name.
+/// The node labels with the OS. The kubelet sets both; the second is the older name.
 const LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
 const WINDOWS: &str = "windows";
 const LINUX: &str = "linux";
 
-/// By what a pod is for Windows, as it stands in its manifest; nothing if it is for Linux or does not say.
+/// Why a pod is for Windows, in the words of its manifest; `None` if it is for Linux or does not say.
 pub(super) fn windows(pod: &Value) -> Option<String> {
     let spec = pod.get("spec")?;
     let text = |path: &[&str]| pod::at(spec, path).and_then(Value::as_str);
@@ -41,14 +41,14 @@ pub(super) fn windows(pod: &Value) -> Option<String> {
     holders.any(has_options).then(|| "securityContext.windowsOptions".to_owned())
 }
 
-/// The nodes a pod can come to.
+/// The nodes on which a pod can run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nodes {
     Windows,
     Linux,
 }
 
-/// The nodes that the required node affinity asks for, if every one of its terms asks for the same.
+/// The nodes that the required node affinity selects, if all its terms agree.
 fn required(spec: &Value) -> Option<Nodes> {
     let path =
         ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
@@ -64,7 +64,7 @@ fn is_empty(term: &Value) -> bool {
     !has("matchExpressions") && !has("matchFields")
 }
 
-/// The nodes that a term asks for: one of its requirements is enough, since all have to be met.
+/// The nodes that a term selects: one requirement is enough, because all of them have to be met.
 fn asked(term: &Value) -> Option<Nodes> {
     let requirements = term.get("matchExpressions")?.as_array()?;
     requirements.iter().find_map(|requirement| {
@@ -76,7 +76,7 @@ fn asked(term: &Value) -> Option<Nodes> {
             "In" if !LABELS.contains(&key) => None,
             "In" if all(WINDOWS) => Some(Nodes::Windows),
             "In" if all(LINUX) => Some(Nodes::Linux),
-            // Every node has the newer label, and there are two systems.
+            // Every node has the newer label, and there are only two systems.
             "NotIn" if key != "kubernetes.io/os" => None,
             "NotIn" if values.contains(&LINUX) => Some(Nodes::Windows),
             "NotIn" if values.contains(&WINDOWS) => Some(Nodes::Linux),

@@ -2,45 +2,45 @@
 
 use std::fmt;
 
-/// What decided about a pod; the key is stable and safe as a metric label.
+/// The reason for a decision about a pod; the key is stable and safe as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// `spec.hostNetwork: true`.
     HostNetwork,
-    /// One of the namespaces that are never injected.
+    /// A namespace that is never injected.
     IgnoredNamespace,
     /// Neither the namespace nor the pod asks for injection.
     NamespaceNotEnabled,
-    /// The namespace label `istio-injection` has another value than `enabled`.
+    /// The namespace label `istio-injection` has a value other than `enabled`.
     NamespaceDisabled,
     /// The namespace or the pod asks for another revision.
     RevisionMismatch,
-    /// The pod says `false`.
+    /// The pod opts out with `false`.
     PodOptedOut,
-    /// The pod says `true`.
+    /// The pod opts in with `true`.
     PodOptedIn,
     /// A `neverInjectSelector` matches the pod.
     NeverInjectSelector,
     /// An `alwaysInjectSelector` matches the pod.
     AlwaysInjectSelector,
-    /// Nothing else decided and the policy is `enabled`.
+    /// No other rule applied and the policy is `enabled`.
     PolicyEnabled,
-    /// Nothing else decided and the policy is `disabled`.
+    /// No other rule applied and the policy is `disabled`.
     PolicyDisabled,
     /// The policy is neither `enabled` nor `disabled`.
     PolicyInvalid,
-    /// A mirror pod of a static pod.
+    /// The mirror pod of a static pod.
     MirrorPod,
-    /// A pod for Windows: by `spec.os`, by the nodes it asks for, or by its options.
+    /// A pod for Windows, according to `spec.os`, its node requirements, or its options.
     WindowsPod,
-    /// Linkerd's proxy is in the pod already.
+    /// The pod already contains Linkerd's proxy.
     InjectedByLinkerd,
-    /// The pod is to be injected and nothing is missing: it was injected before.
+    /// The pod should be injected, but nothing has to be changed: it was injected before.
     AlreadyInjected,
 }
 
 impl Reason {
-    /// Whether what decided comes after the wish of the pod itself, or is it.
+    /// Whether the rule comes after the pod's own choice, or is that choice.
     pub(super) fn heeds_wishes(self) -> bool {
         matches!(
             self,
@@ -53,7 +53,7 @@ impl Reason {
         )
     }
 
-    /// Every reason, in the order of the decision's documentation.
+    /// Every reason, in the order of evaluation.
     pub const ALL: [Reason; 16] = [
         Reason::NamespaceNotEnabled,
         Reason::NamespaceDisabled,

@@ -31,7 +31,7 @@ fn input<'a>() -> DecisionInput<'a, Label> {
     }
 }
 
-fn labelled(labels: Value) -> Value {
+fn labeled(labels: Value) -> Value {
     json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app"}]}})
 }
 
@@ -49,7 +49,7 @@ fn in_namespace(labels: &[(&str, &str)], pod: &Value, revision: &str, tags: &[&s
 
 #[test]
 fn injects_a_plain_pod_under_policy_enabled() {
-    assert_eq!(reason(&labelled(json!({})), &input()), (true, Reason::PolicyEnabled));
+    assert_eq!(reason(&labeled(json!({})), &input()), (true, Reason::PolicyEnabled));
 }
 
 #[test]
@@ -58,12 +58,12 @@ fn skips_host_network() {
         json!({"spec": {"hostNetwork": true}, "metadata": {"labels": {"sidecar.istio.io/inject": "true"}}});
     assert_eq!(reason(&pod, &input()), (false, Reason::HostNetwork));
     let garbage = json!({"spec": {"hostNetwork": "true"}});
-    assert_eq!(reason(&garbage, &input()), (true, Reason::PolicyEnabled), "a wrong type is absent");
+    assert_eq!(reason(&garbage, &input()), (true, Reason::PolicyEnabled), "a wrong type counts as absent");
 }
 
 #[test]
 fn skips_ignored_namespaces() {
-    let pod = labelled(json!({"sidecar.istio.io/inject": "true"}));
+    let pod = labeled(json!({"sidecar.istio.io/inject": "true"}));
     for namespace in names::IGNORED_NAMESPACES {
         let decision = decide(&pod, namespace, &input());
         assert_eq!((decision.inject, decision.reason), (false, Reason::IgnoredNamespace));
@@ -81,7 +81,11 @@ fn label_beats_annotation() {
     };
     assert_eq!(reason(&pod("false", "true"), &input()), (false, Reason::PodOptedOut));
     assert_eq!(reason(&pod("true", "false"), &input()), (true, Reason::PodOptedIn));
-    assert_eq!(reason(&pod("", "false"), &input()), (true, Reason::PolicyEnabled), "an empty label is there");
+    assert_eq!(
+        reason(&pod("", "false"), &input()),
+        (true, Reason::PolicyEnabled),
+        "an empty label counts as present"
+    );
     let told = |label, annotation| {
         let mut warnings = decide(&pod(label, annotation), "shop", &input()).warnings;
         let opted_out = warnings.extract_if(.., |warning| warning.code == "BYPASS_OPTED_OUT").count();
@@ -110,21 +114,21 @@ fn annotation_alone_decides() {
 #[test]
 fn invalid_inject_value_warns_and_leaves_the_default() {
     for value in ["True", "yes", " true", "1"] {
-        let decision = decide(&labelled(json!({"sidecar.istio.io/inject": value})), "shop", &input());
+        let decision = decide(&labeled(json!({"sidecar.istio.io/inject": value})), "shop", &input());
         assert_eq!((decision.inject, decision.reason), (true, Reason::PolicyEnabled), "{value}");
         assert_eq!(decision.warnings.len(), 1);
         assert_eq!(decision.warnings[0].code, "INVALID_INJECT_VALUE");
         assert!(decision.warnings[0].message.contains(value));
     }
-    let number = labelled(json!({"sidecar.istio.io/inject": true}));
+    let number = labeled(json!({"sidecar.istio.io/inject": true}));
     assert!(decide(&number, "shop", &input()).warnings.is_empty());
 }
 
 #[test]
 fn policy_disabled_skips_but_an_explicit_true_injects() {
     let disabled = DecisionInput { policy: "disabled", ..input() };
-    assert_eq!(reason(&labelled(json!({})), &disabled), (false, Reason::PolicyDisabled));
-    let pod = labelled(json!({"sidecar.istio.io/inject": "true"}));
+    assert_eq!(reason(&labeled(json!({})), &disabled), (false, Reason::PolicyDisabled));
+    let pod = labeled(json!({"sidecar.istio.io/inject": "true"}));
     assert_eq!(reason(&pod, &disabled), (true, Reason::PodOptedIn));
 }
 
@@ -132,7 +136,7 @@ fn policy_disabled_skips_but_an_explicit_true_injects() {
 fn invalid_policy_skips_whatever_the_pod_says() {
     for policy in ["", "Enabled", "off"] {
         let input = DecisionInput { policy, ..input() };
-        let pod = labelled(json!({"sidecar.istio.io/inject": "true"}));
+        let pod = labeled(json!({"sidecar.istio.io/inject": "true"}));
         assert_eq!(reason(&pod, &input), (false, Reason::PolicyInvalid), "{policy}");
     }
 }
@@ -142,14 +146,14 @@ fn never_beats_always_and_both_give_way_to_the_pod() {
     let never = [Label(None), Label(Some(("app", "a")))];
     let always = [Label(Some(("app", "a"))), Label(Some(("app", "b")))];
     let input = DecisionInput { never: &never, always: &always, policy: "disabled", ..input() };
-    assert_eq!(reason(&labelled(json!({"app": "a"})), &input), (false, Reason::NeverInjectSelector));
-    let decision = decide(&labelled(json!({"app": "b"})), "shop", &input);
+    assert_eq!(reason(&labeled(json!({"app": "a"})), &input), (false, Reason::NeverInjectSelector));
+    let decision = decide(&labeled(json!({"app": "b"})), "shop", &input);
     assert_eq!((decision.inject, decision.reason), (true, Reason::AlwaysInjectSelector));
     assert!(decision.sentence.contains("alwaysInjectSelector[1]"));
-    let own = labelled(json!({"app": "a", "sidecar.istio.io/inject": "true"}));
+    let own = labeled(json!({"app": "a", "sidecar.istio.io/inject": "true"}));
     assert_eq!(reason(&own, &input), (true, Reason::PodOptedIn));
     assert_eq!(
-        reason(&labelled(json!({"app": "c"})), &input),
+        reason(&labeled(json!({"app": "c"})), &input),
         (false, Reason::PolicyDisabled),
         "empty ones are ignored"
     );
@@ -189,7 +193,7 @@ fn codes(pod: &Value, input: &DecisionInput<'_, Label>) -> Vec<&'static str> {
     decide(pod, "shop", input).warnings.iter().map(|warning| warning.code).collect()
 }
 
-/// A text that anybody can write is no proof: what keeps a pod without a proxy from running as if it had one counts.
+/// Anybody can write such a text, so it proves nothing: a pod must not run without a proxy because of it.
 #[test]
 fn a_mark_that_stands_alone_skips_no_pod() {
     for (pod, code) in [
@@ -203,7 +207,7 @@ fn a_mark_that_stands_alone_skips_no_pod() {
     }
 }
 
-/// (namespace labels, pod labels, revision, tags, expected), read off the selectors of Istio's webhook configuration.
+/// (namespace labels, pod labels, revision, tags, expected), from the selectors of Istio's webhook configuration.
 #[test]
 fn known_namespace_is_asked_by_istios_selectors() {
     use Reason::*;
@@ -236,7 +240,7 @@ fn known_namespace_is_asked_by_istios_selectors() {
         (canary, json!({}), "1-30-3", &["canary"], (true, PolicyEnabled)),
         (canary, inject("false"), "canary", &[], (false, PodOptedOut)),
         (canary, json!({"istio.io/rev": "default"}), "canary", &[], (true, PolicyEnabled)),
-        // Both labels: the old one wins.
+        // Both labels: the older one wins.
         (
             &[("istio-injection", "enabled"), ("istio.io/rev", "canary")],
             json!({}),
@@ -278,7 +282,7 @@ fn known_namespace_is_asked_by_istios_selectors() {
         (&[], json!({}), "default", &[], (false, NamespaceNotEnabled)),
     ];
     for (namespace, pod, revision, tags, expected) in rows {
-        let found = in_namespace(namespace, &labelled(pod.clone()), revision, tags);
+        let found = in_namespace(namespace, &labeled(pod.clone()), revision, tags);
         assert_eq!(found, expected, "namespace {namespace:?} pod {pod} revision {revision} tags {tags:?}");
     }
 }
@@ -288,12 +292,12 @@ fn automatic_entry_takes_namespaces_without_labels() {
     let labels = Map::new();
     let base =
         DecisionInput { namespace_labels: Some(&labels), enable_namespaces_by_default: true, ..input() };
-    assert_eq!(reason(&labelled(json!({})), &base), (true, Reason::PolicyEnabled));
+    assert_eq!(reason(&labeled(json!({})), &base), (true, Reason::PolicyEnabled));
     let named = DecisionInput { revision: "canary", ..base };
-    assert_eq!(reason(&labelled(json!({})), &named), (false, Reason::NamespaceNotEnabled));
-    let other = labelled(json!({"sidecar.istio.io/inject": ""}));
+    assert_eq!(reason(&labeled(json!({})), &named), (false, Reason::NamespaceNotEnabled));
+    let other = labeled(json!({"sidecar.istio.io/inject": ""}));
     assert_eq!(reason(&other, &base), (false, Reason::NamespaceNotEnabled), "the label must be absent");
-    let decision = decide(&labelled(json!({})), "kube-system", &base);
+    let decision = decide(&labeled(json!({})), "kube-system", &base);
     assert_eq!((decision.inject, decision.reason), (false, Reason::NamespaceNotEnabled));
 }
 
@@ -304,7 +308,7 @@ fn two_namespace_labels_are_warned_about() {
         ("istio.io/rev".to_owned(), json!("canary")),
     ]);
     let input = DecisionInput { namespace_labels: Some(&labels), ..input() };
-    let decision = decide(&labelled(json!({})), "shop", &input);
+    let decision = decide(&labeled(json!({})), "shop", &input);
     assert_eq!(decision.warnings[0].code, "NAMESPACE_HAS_BOTH_LABELS");
 }
 

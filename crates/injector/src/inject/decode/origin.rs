@@ -1,4 +1,5 @@
-//! Whose doing it is that a pod cannot be decoded: that decides who is told, and what.
+//! Determines why a pod cannot be decoded: because of the pod or of the configuration. This decides who is told, and
+//! what.
 
 use std::fmt;
 
@@ -11,20 +12,20 @@ use gotemplate::Template;
 /// A pod that no API server can decode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undecodable {
-    /// The first place.
+    /// The first value that does not fit.
     pub misfit: Misfit,
     /// How many more there are.
     pub more: usize,
-    /// Where the value is from.
+    /// The origin of the value.
     pub origin: Origin,
 }
 
-/// Where a value is from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The pod has it.
+    /// The pod contains it.
     Pod,
-    /// It is what an annotation or a label of the pod says.
+    /// An annotation or label of the pod contains it.
     Metadata {
         /// `annotation` or `label`.
         kind: &'static str,
@@ -35,20 +36,20 @@ pub enum Origin {
     Configuration {
         /// The templates that were rendered, in order.
         templates: Vec<String>,
-        /// The one place of the configuration that has this value, such as `values.global.proxy.resources.limits.cpu`.
+        /// The only place in the configuration with this value, such as `values.global.proxy.resources.limits.cpu`.
         place: Option<String>,
     },
 }
 
 impl Undecodable {
-    /// What is wrong with a pod as its author wrote it; nothing if it can be decoded.
+    /// The problem of a pod as its author wrote it; `None` if it can be decoded.
     pub fn as_written(pod: &Value) -> Option<Undecodable> {
         let mut misfits = super::misfits(pod).into_iter();
         let misfit = misfits.next()?;
         Some(Undecodable { misfit, more: misfits.len(), origin: Origin::Pod })
     }
 
-    /// What is wrong with an injected pod.
+    /// The problem of an injected pod.
     pub(in crate::inject) fn injected(
         pod: &Value,
         received: &Value,
@@ -60,7 +61,7 @@ impl Undecodable {
         // The user's own proxy may have moved to another list.
         let written =
             |misfit: &Misfit| own.iter().find(|own| (&own.key, &own.value) == (&misfit.key, &misfit.value));
-        // What was brought in comes first: it is the less obvious.
+        // Injected values come first: they are less obvious.
         let misfit = misfits.iter().find(|misfit| written(misfit).is_none()).or(misfits.first())?.clone();
         let more = misfits.len() - 1;
         if let Some(own) = written(&misfit) {
@@ -75,19 +76,20 @@ impl Undecodable {
         Some(Undecodable { misfit, more, origin })
     }
 
-    /// For the log of whoever runs the injector, if it is for them: without the value, which may be the pod's after all.
+    /// The message for the injector's log, if the configuration is to blame: without the value, which may come from the
+    /// pod after all.
     pub fn diagnosis(&self) -> Option<String> {
         let Origin::Configuration { templates, place } = &self.origin else { return None };
         let Misfit { place: field, accepted, .. } = &self.misfit;
         let kind = self.misfit.kind();
         Some(format!(
-            "{}: {field} would be {kind}, where an API server takes {accepted}{}",
+            "{}: {field} would be {kind}, but an API server expects {accepted}{}",
             of_templates(templates),
             as_in(place)
         ))
     }
 
-    /// All that is known of the place, for whoever wrote both the pod and the configuration.
+    /// The complete explanation, for a user who wrote both the pod and the configuration.
     pub fn explained(&self) -> String {
         match &self.origin {
             Origin::Configuration { templates, place } => {
@@ -101,9 +103,12 @@ impl Undecodable {
         let Misfit { place, accepted, .. } = &self.misfit;
         let found = self.misfit.found();
         match &self.origin {
-            Origin::Pod => format!("{place}: found {found}; accepted: {accepted}"),
+            Origin::Pod => format!("{place}: found {found}; expected {accepted}"),
             Origin::Metadata { kind, key } => {
-                format!("{kind} {}: found {found}, which {place} cannot be; accepted: {accepted}", shown(key))
+                format!(
+                    "{kind} {}: found {found}, which is invalid for {place}; expected {accepted}",
+                    shown(key)
+                )
             }
             Origin::Configuration { templates, .. } => {
                 format!("{} cannot be used for this pod: {}", of_templates(templates), self.misfit)
@@ -111,11 +116,11 @@ impl Undecodable {
         }
     }
 
-    /// How many more there are, to be appended to what is said of the first.
+    /// The number of further problems, as a suffix for the first one's message.
     pub(in crate::inject) fn others(&self) -> String {
         match self.more {
             0 => String::new(),
-            more => format!("; {more} more of the kind"),
+            more => format!("; {more} more like it"),
         }
     }
 }
@@ -125,7 +130,7 @@ impl fmt::Display for Undecodable {
         write!(f, "{}{}", self.told(), self.others())?;
         match self.origin {
             Origin::Pod | Origin::Metadata { .. } => Ok(()),
-            Origin::Configuration { .. } => f.write_str("; whoever runs the injector finds this in its log"),
+            Origin::Configuration { .. } => f.write_str("; see the injector's log"),
         }
     }
 }
@@ -136,10 +141,10 @@ fn of_templates(names: &[String]) -> String {
 }
 
 fn as_in(place: &Option<String>) -> String {
-    place.as_ref().map(|place| format!("; it is so in {place}")).unwrap_or_default()
+    place.as_ref().map(|place| format!("; the value comes from {place}")).unwrap_or_default()
 }
 
-/// The annotation or label that says a value: as a whole, or somewhere in it if it is JSON.
+/// The annotation or label that contains a value: as a whole, or anywhere in it if it is JSON.
 fn saying(pod: &Value, value: &Value) -> Option<(&'static str, String)> {
     let wanted = telling(value);
     [("annotation", "annotations"), ("label", "labels")].into_iter().find_map(|(kind, field)| {
@@ -163,7 +168,7 @@ fn holds(json: &Value, value: &Value) -> bool {
         }
 }
 
-/// The text of a scalar, if it is long enough to be known again.
+/// The text of a scalar, if it is long enough to be recognized.
 fn telling(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -173,7 +178,8 @@ fn telling(value: &Value) -> Option<String> {
     (text.chars().count() > 1 && !text.contains(NO_VALUE)).then_some(text)
 }
 
-/// The one place of the configuration where a value is: a key of the values or of MeshConfig, or a line of a template.
+/// The only place in the configuration that contains a value: a key of the values or of MeshConfig, or a line of a
+/// template.
 fn configured_at(mesh: &Mesh, templates: &[(&str, &Template)], misfit: &Misfit) -> Option<String> {
     let wanted = telling(&misfit.value)?;
     let mut places = Vec::new();
@@ -196,7 +202,7 @@ fn configured_at(mesh: &Mesh, templates: &[(&str, &Template)], misfit: &Misfit) 
     }
 }
 
-/// Where a text is in a document, and under which key.
+/// Collects the places of a text in a document, with their keys.
 fn collect<'v>(value: &'v Value, place: &str, wanted: &str, places: &mut Vec<(String, &'v str)>) {
     match value {
         Value::Object(map) => {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use gotemplate::gotypes::Field;
 
-/// What Kubernetes' own types say of values in fields, of quantities and of times.
+/// How Kubernetes' own types decode values in fields, quantities and times.
 fn fixture() -> Value {
     serde_json::from_str(include_str!("../../../tests/fixtures/formats.json")).unwrap()
 }
@@ -38,7 +38,7 @@ fn every_field_of_a_pod_takes_what_its_go_type_takes() {
             if found.is_empty() != (takes == '1') {
                 differences.push(format!("{} {value}: {found:?}", Value::from(path.clone())));
             }
-            // A patch that puts the value there is judged alike.
+            // A patch that inserts the value there gives the same result.
             let pointer: String =
                 path.iter().map(|step| format!("/{}", step.as_str().unwrap_or("0"))).collect();
             let operation = Operation::Add { path: pointer, value: std::borrow::Cow::Borrowed(value) };
@@ -49,7 +49,7 @@ fn every_field_of_a_pod_takes_what_its_go_type_takes() {
     assert!(differences.is_empty(), "{} of {checked}\n{}", differences.len(), differences.join("\n"));
 }
 
-/// If a newer Kubernetes has a kind in its pods that is not read here, this says so.
+/// Fails if a newer Kubernetes has a kind in its pods that is not handled here.
 #[test]
 fn pods_have_the_kinds_that_are_read() {
     fn kinds(
@@ -84,38 +84,38 @@ fn pods_have_the_kinds_that_are_read() {
 #[test]
 fn a_misfit_is_told_with_its_place() {
     for (spec, wanted) in [
-        (json!({"containers": {}}), "spec.containers would be an object, where an API server takes a list"),
+        (json!({"containers": {}}), "spec.containers would be an object, but an API server expects a list"),
         (
             json!({"hostNetwork": "true"}),
-            "spec.hostNetwork would be \"true\", where an API server takes true or false",
+            "spec.hostNetwork would be \"true\", but an API server expects true or false",
         ),
         (
             json!({"terminationGracePeriodSeconds": 1.5}),
-            "spec.terminationGracePeriodSeconds would be 1.5, where an API server takes an integer of 64 bits",
+            "spec.terminationGracePeriodSeconds would be 1.5, but an API server expects an integer of 64 bits",
         ),
         (
             json!({"nodeSelector": {"a": true}}),
-            "spec.nodeSelector[\"a\"] would be true, where an API server takes a string; quotes make a string in YAML",
+            "spec.nodeSelector[\"a\"] would be true, but an API server expects a string; quote it in YAML",
         ),
         (
             json!({"containers": [{"name": "p", "env": [{"name": "A", "value": 1}]}]}),
-            "spec.containers[p].env[A].value would be 1, where an API server takes a string; quotes make a string in YAML",
+            "spec.containers[p].env[A].value would be 1, but an API server expects a string; quote it in YAML",
         ),
         (
             json!({"containers": ["p"]}),
-            "spec.containers[0] would be \"p\", where an API server takes an object",
+            "spec.containers[0] would be \"p\", but an API server expects an object",
         ),
         (
             json!({"containers": [{"name": "p", "resources": {"limits": {"cpu": "2cores"}}}]}),
-            "spec.containers[p].resources.limits[\"cpu\"] would be \"2cores\", where an API server takes a quantity such as 500m, 2 or 1.5Gi",
+            "spec.containers[p].resources.limits[\"cpu\"] would be \"2cores\", but an API server expects a quantity such as 500m, 2 or 1.5Gi",
         ),
         (
             json!({"containers": [{"name": "p", "startupProbe": {"failureThreshold": "<no value>"}}]}),
-            "spec.containers[p].startupProbe.failureThreshold would be \"<no value>\", where an API server takes an integer; a template writes <no value> for what is not there",
+            "spec.containers[p].startupProbe.failureThreshold would be \"<no value>\", but an API server expects an integer; a template writes <no value> for an absent key",
         ),
         (
             json!({"containers": [{"name": "p", "ports": [{"containerPort": 4_000_000_000_u64}]}]}),
-            "spec.containers[p].ports[0].containerPort would be 4000000000, where an API server takes an integer from -2147483648 to 2147483647",
+            "spec.containers[p].ports[0].containerPort would be 4000000000, but an API server expects an integer from -2147483648 to 2147483647",
         ),
     ] {
         let found = misfits(&json!({"spec": spec}));

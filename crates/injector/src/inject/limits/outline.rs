@@ -1,20 +1,20 @@
-//! The parts of a pod that say whether it is injected, copied out of its text.
+//! Copies the parts of a pod that determine whether it is injected out of its text.
 //!
-//! A pod that is too large to be injected may be one that never asked for it: whether it is, a decision says, which looks at
-//! little.
+//! A pod that is too large to be injected may not need injection at all. The decision depends on few fields, so it can
+//! be made on this outline.
 
 use crate::inject::scan::Scan;
 
-/// What is kept of a value.
+/// The parts of a value that are kept.
 enum Keep {
     All,
-    /// Of an object, these fields.
+    /// These fields of an object.
     Fields(&'static [(&'static str, Keep)]),
-    /// Of each element of a list, this.
+    /// This part of each element of a list.
     Each(&'static Keep),
 }
 
-/// What [`decide`](crate::inject::decision::decide) looks at, and what tells people which pod it is.
+/// The input of [`decide`](crate::inject::decision::decide), and what identifies the pod for people.
 static POD: Keep = Keep::Fields(&[
     ("apiVersion", Keep::All),
     ("kind", Keep::All),
@@ -45,7 +45,7 @@ static POD: Keep = Keep::Fields(&[
 ]);
 static CONTAINER: Keep = Keep::Fields(&[("name", Keep::All), ("securityContext", Keep::All)]);
 
-/// The pod with nothing but what a decision looks at; nothing if the text is no JSON or is written in an unusual way.
+/// The pod reduced to the input of a decision; `None` if the text is not JSON or is written in an unusual way.
 pub fn outline(text: &str) -> Option<String> {
     let mut out = String::new();
     copy(text, &POD, &mut out)?;
@@ -63,7 +63,7 @@ fn copy(text: &str, keep: &Keep, out: &mut String) -> Option<()> {
                 if !std::mem::take(&mut is_first) {
                     out.push(',');
                 }
-                // A key of the table needs no escape.
+                // Keys of the table need no escaping.
                 out.push('"');
                 out.push_str(key);
                 out.push_str("\":");

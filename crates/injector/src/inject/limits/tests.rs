@@ -12,12 +12,12 @@ fn each_limit_is_accepted_and_one_more_is_refused_with_its_place() {
     let elements = |times| check(&object("tolerations", "{}", times), TREE);
     assert!(elements(ELEMENTS).is_ok());
     let refused = elements(ELEMENTS + 1).unwrap_err();
-    assert_eq!(refused.to_string(), "spec.tolerations has 20001 elements; accepted are 20000");
+    assert_eq!(refused.to_string(), "spec.tolerations has 20001 elements; the limit is 20000");
     let containers = |times| check(&object("containers", "{\"name\":\"a\"}", times), TREE);
     assert!(containers(CONTAINERS).is_ok());
     assert_eq!(
         containers(CONTAINERS + 1).unwrap_err().to_string(),
-        "the pod has 401 containers; accepted are 400"
+        "the pod has 401 containers; the limit is 400"
     );
     let deep = |levels: usize| check(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)), TREE);
     assert!(deep(DEPTH).is_ok());
@@ -49,7 +49,7 @@ fn a_tree_that_is_too_large_is_refused_with_the_longest_list() {
     let document = format!("{{\"metadata\":{{\"annotations\":{{\"a\":\"{}\"}}}}}}", "{".repeat(1000));
     let refused = check(&document, 100_000).unwrap_err().to_string();
     assert!(refused.starts_with("the documents in metadata.annotations take 7"), "{refused}");
-    assert!(refused.ends_with(" KiB of memory to read; accepted are 98 KiB"), "{refused}");
+    assert!(refused.ends_with(" KiB of memory to read; the limit is 98 KiB"), "{refused}");
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn what_nobody_reads_weighs_nothing_and_what_is_read_twice_weighs_twice() {
     let text = json!([{"a": {"b": {}}}]).to_string();
     let plain = metadata("labels", &json!({"a": text})).bytes;
     assert!(metadata("annotations", &json!({"a": text})).bytes > plain + 3 * 640);
-    // A key that says so in another way.
-    let spelt = "{\"metadata\":{\"\\u0061nnotations\":{\"a\":\"{{{\"}}}";
-    assert!(Weight::of(spelt).bytes > Weight::of(&spelt.replace("{{{", "xxx")).bytes + 3 * 640);
+    // A key in a different notation.
+    let spelled = "{\"metadata\":{\"\\u0061nnotations\":{\"a\":\"{{{\"}}}";
+    assert!(Weight::of(spelled).bytes > Weight::of(&spelled.replace("{{{", "xxx")).bytes + 3 * 640);
 }
 
 #[test]

@@ -1,57 +1,58 @@
-//! What the tree of a JSON text takes: one pass over the text, nothing built.
+//! Computes the memory that the tree of a JSON text takes: one pass over the text, nothing is built.
 //!
-//! The grammar is not checked: what is no JSON is weighed up to its end, and the parser stops where the grammar does.
+//! The grammar is not checked: an invalid text is weighed up to its end, and the parser stops where the grammar is
+//! violated.
 
 use super::DEPTH;
 
-/// What reading a text as a tree of [`serde_json::Value`] takes at most.
+/// An upper limit on the cost of parsing a text as a tree of [`serde_json::Value`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
     /// Scalars, lists and maps.
     pub values: usize,
-    /// Bytes of memory. Texts that are read as trees of their own (annotations) are included; `managedFields`, which nobody
-    /// reads, are not.
+    /// Bytes of memory. Includes texts that are parsed as trees of their own (annotations); excludes `managedFields`,
+    /// which are never read.
     pub bytes: usize,
-    /// Those of them that the values of annotations take, should they be read as JSON or YAML.
+    /// The part of `bytes` for the values of annotations, in case they are parsed as JSON or YAML.
     pub documents: usize,
-    /// How deep lists and maps are nested.
+    /// Nesting depth of lists and maps.
     pub depth: usize,
-    /// The list or map with the most elements; nothing where there is none.
+    /// The list or map with the most elements; `None` if there is none.
     pub longest: Option<Longest>,
 }
 
 /// A list or map with many elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Longest {
-    /// Where its bracket is.
+    /// Offset of its bracket.
     pub at: usize,
-    /// How many elements or entries it has.
+    /// Number of elements or entries.
     pub elements: usize,
 }
 
-/// A value, wherever it is: an element of a list, an entry of a map.
+/// A value in any position: an element of a list, an entry of a map.
 const VALUE: usize = size_of::<serde_json::Value>();
-/// A node of the B-tree that is a map: eleven keys and values, and what belongs to them.
+/// A node of the B-tree behind a map: eleven keys and values, and its own fields.
 const NODE: usize = 11 * (VALUE + size_of::<String>()) + 24;
-/// The smallest room of a list.
+/// The smallest capacity of a list.
 const ROOM: usize = 4;
-/// Entries of a node that was split: at least five stay, and one goes up.
+/// Entries of a node after a split: at least five stay, and one moves up.
 const SPLIT: usize = 6;
 
-/// What part of a pod something is in, as far as that says how it is read.
+/// The part of a pod that contains a value, as far as it determines how the value is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Pod,
     Metadata,
-    /// Their values may be documents, which are read.
+    /// The values may be documents, which are parsed.
     Annotations,
-    /// They are passed over.
+    /// Skipped.
     ManagedFields,
     Other,
 }
 
 impl Part {
-    /// The part that the value of a key is in. A key with an escape may be any.
+    /// The part that contains the value of a key. A key with an escape may be any key.
     fn below(self, key: &[u8]) -> Part {
         let may_be = |name: &str| key == name.as_bytes() || key.contains(&b'\\');
         match self {
@@ -63,19 +64,19 @@ impl Part {
         }
     }
 
-    /// The part that the elements of a list are in.
+    /// The part that contains the elements of a list.
     fn element(self) -> Part {
         if self == Part::ManagedFields { self } else { Part::Other }
     }
 }
 
-/// A list or map that is open.
+/// An open list or map.
 struct Open {
     at: usize,
     is_map: bool,
-    /// What its elements are in; of a map, what the value of the last key is in.
+    /// The part of its elements; for a map, the part of the last key's value.
     inner: Part,
-    /// What it is in itself.
+    /// The part that contains it.
     part: Part,
     /// Commas so far.
     commas: usize,
@@ -85,7 +86,7 @@ struct Open {
 }
 
 impl Weight {
-    /// Weighs the text of a pod.
+    /// Weighs the JSON text of a pod.
     pub fn of(text: &str) -> Weight {
         let bytes = text.as_bytes();
         let mut weight = Weight { values: 1, bytes: VALUE, ..Weight::default() };
@@ -107,7 +108,7 @@ impl Weight {
                     let inner = if is_map { part } else { part.element() };
                     open.push(Open { at, is_map, inner, part, commas: 0, is_empty: true, key: is_map });
                     weight.depth = weight.depth.max(open.len());
-                    // Nothing is built of it.
+                    // Nothing is built from it.
                     if weight.depth > DEPTH {
                         return weight;
                     }
@@ -162,7 +163,7 @@ impl Weight {
         }
         let elements = closed.commas + 1;
         self.values += elements;
-        // While a list grows there are its old and its new room.
+        // While a list grows, its old and its new allocation coexist.
         self.bytes += match closed.is_map {
             false => elements.next_power_of_two().max(ROOM) * VALUE * 3 / 2,
             true if elements <= 11 => block(NODE),
@@ -174,12 +175,12 @@ impl Weight {
     }
 }
 
-/// What a block of memory of a size takes: allocators have classes of sizes an eighth apart.
+/// The size of a memory block for an allocation: allocators use size classes an eighth apart.
 const fn block(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.div_ceil(8) * 8 + bytes / 8 }
 }
 
-/// What reading a text as JSON or YAML takes at most, by the characters without which there is no value.
+/// An upper limit on the cost of parsing a text as JSON or YAML, from the characters without which there is no value.
 fn document(content: &[u8]) -> usize {
     const MAP: usize = block(NODE) + VALUE;
     let mut bytes = 0;
@@ -188,7 +189,7 @@ fn document(content: &[u8]) -> usize {
         bytes += match byte {
             b'{' | b'[' => MAP,
             b',' | b':' => 4 * VALUE,
-            // A line of YAML.
+            // A new line in YAML.
             b'n' if before == b'\\' => 4 * VALUE,
             _ => 0,
         };
@@ -197,7 +198,7 @@ fn document(content: &[u8]) -> usize {
     bytes
 }
 
-/// Where the quote is that ends a string, whose content begins at `from`; the end of the text if there is none.
+/// The position of the quote that ends the string whose content starts at `from`; the end of the text if there is none.
 fn string_end(bytes: &[u8], mut from: usize) -> usize {
     while let Some(at) = bytes.get(from..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         from += at;

@@ -1,5 +1,5 @@
-//! What the author of a manifest should know that no pod shows: settings that stand where nothing reads them, and what a
-//! proxy in the pods does to the object around them.
+//! Advice for the author of a manifest that no pod reveals: settings in places where nothing reads them, and effects of
+//! a proxy on the owner of the pods.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
     names,
 };
 
-/// How many warnings of one kind an object gets.
+/// The maximum number of warnings of one kind for an object.
 const MOST: usize = 8;
 
 /// The place of a pod template in its object.
@@ -17,7 +17,7 @@ pub(super) fn place_in_object(found: &Found) -> String {
     dotted(found.pointer.strip_prefix(&found.object).unwrap_or(&found.pointer))
 }
 
-/// What looks like a pod template and was not taken for one.
+/// Reports a likely pod template that was not injected.
 pub(super) fn likely_template(pointer: &str) -> Warning {
     let place = dotted(pointer);
     Warning::new(
@@ -26,7 +26,8 @@ pub(super) fn likely_template(pointer: &str) -> Warning {
     )
 }
 
-/// Settings for pods in metadata that never reach a pod: the object's own, and all between it and the template.
+/// Reports settings for pods in metadata that never reaches a pod: the object's own, and any between it and the
+/// template.
 pub(super) fn settings_elsewhere(
     document: &Value,
     identity: &Identity,
@@ -38,7 +39,7 @@ pub(super) fn settings_elsewhere(
     for found in templates {
         let template = metadata(document, found.metadata_holder());
         for holder in holders(document, found) {
-            // istioctl takes the metadata of a CronJob's jobTemplate for the pod's.
+            // istioctl uses the metadata of a CronJob's jobTemplate for the pod.
             if rules == Rules::TemplatesOnly && holder == found.metadata_holder() {
                 continue;
             }
@@ -50,7 +51,7 @@ pub(super) fn settings_elsewhere(
                 };
                 let said = format!("{key} on {whose} has no effect");
                 let advice = if key == names::LABEL_INJECTION {
-                    format!("it is for namespaces, a pod has {}", names::INJECT)
+                    format!("it is for namespaces; on a pod, use {}", names::INJECT)
                 } else {
                     let place = found.metadata_holder().strip_prefix(&found.object).unwrap_or_default();
                     format!("it belongs on {}.metadata", dotted(place))
@@ -65,7 +66,7 @@ pub(super) fn settings_elsewhere(
     warnings
 }
 
-/// Pointers of everything that has metadata from the object down to the template, which is not among them.
+/// Pointers to everything with metadata from the object down to the template, excluding the template.
 fn holders(document: &Value, found: &Found) -> Vec<String> {
     let below = found.pointer.strip_prefix(&found.object).unwrap_or_default();
     let mut holders = Vec::new();
@@ -83,10 +84,10 @@ fn metadata<'d>(document: &'d Value, holder: &str) -> Option<&'d Value> {
     document.pointer(holder)?.get("metadata")
 }
 
-/// Keys that only count on a pod, where the template does not say the same.
+/// Keys that only have a meaning on a pod, unless the template has the same value.
 ///
-/// Istio's own charts write the revision on every object of theirs: it says something only where the pods get a proxy of
-/// another one.
+/// Istio's own charts write the revision on every object: it is relevant only if the pods get a proxy of a different
+/// one.
 fn settings<'m>(
     metadata: Option<&'m Value>,
     template: Option<&Value>,
@@ -113,10 +114,10 @@ fn settings<'m>(
     keys
 }
 
-/// The exit code of a proxy that is told to end.
+/// The exit code of a proxy after SIGTERM.
 const TOLD_TO_END: i64 = 143;
 
-/// Rules of a Job that count the exit code of the proxy.
+/// Reports rules of a Job that match the proxy's exit code.
 pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning> {
     let job = found.pointer.rsplit_once('/').map_or("", |(job, _)| job);
     let rules = document.pointer(&format!("{job}/podFailurePolicy/rules")).and_then(Value::as_array);
@@ -131,7 +132,7 @@ pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning
     let all = rules.into_iter().flatten().enumerate().filter(|(_, rule)| counts_all(rule)).take(MOST);
     all.map(|(index, _)| {
         let message = format!(
-            "podFailurePolicy.rules[{index}] counts the proxy's exit code too; name the application in \
+            "podFailurePolicy.rules[{index}] also matches the proxy's exit code; name the application in \
              onExitCodes.containerName"
         );
         Warning::new("POLICY_COUNTS_THE_PROXY", message)

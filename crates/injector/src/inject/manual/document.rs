@@ -1,4 +1,4 @@
-//! Documents of a manifest: read from a text, and written back with what changed.
+//! Documents of a manifest: parsed from a text, and written back with the changes.
 
 use std::{
     borrow::Cow,
@@ -18,35 +18,34 @@ pub struct Document<'t> {
     pub separator: &'t str,
     /// Its text.
     pub text: &'t str,
-    /// The language of its text.
+    /// The format of its text.
     pub format: Format,
-    /// What its text says; null if it says nothing.
+    /// The value of its text; null if the text is empty.
     pub original: Value,
-    /// What Go's decoder makes of it, if that is something else.
+    /// The value according to Go's decoder, if it differs.
     pub corrected: Option<Value>,
-    /// What had to be corrected, by the JSON pointer of the object.
+    /// The corrections, by JSON pointer of the object.
     pub(super) corrections: HashMap<String, Corrections>,
-    /// The document with injected pod templates and corrected values, if they changed it.
+    /// The document with injected pod templates and corrected values, if these changed it.
     pub injected: Option<Value>,
-    /// What came of its objects.
+    /// The results for its objects.
     pub rows: Vec<Row>,
-    /// Keys it gives more than once.
+    /// Duplicate keys in it.
     pub duplicates: Vec<DuplicateKey>,
 }
 
-/// A key that a document gives again: what it said before does not count, as for the API server, and is not there any
-/// more if the document is written anew.
+/// A duplicate key: its earlier value is ignored, as by the API server, and is lost if the document is rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DuplicateKey {
-    /// The line of the text where the key stands again, from 1.
+    /// The line of the duplicate, from 1.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// The key with the keys and indices that lead to it, such as `spec.template.spec.containers[0].image`.
+    /// The key with its path, such as `spec.template.spec.containers[0].image`.
     pub path: String,
 }
 
-/// The language of a document.
+/// The format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// YAML.
@@ -55,7 +54,7 @@ pub enum Format {
     Json,
 }
 
-/// Why a text is no manifest: where in it, what was found and what is accepted.
+/// Why a text is not a manifest: the position, the value found and the values expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
 pub struct SyntaxError {
@@ -63,17 +62,17 @@ pub struct SyntaxError {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// What was found and what is accepted.
+    /// The value found and the values expected.
     pub message: String,
 }
 
 impl Document<'_> {
-    /// What the document says now.
+    /// The current value.
     pub fn value(&self) -> &Value {
         self.injected.as_ref().unwrap_or(&self.original)
     }
 
-    /// What the document said, as Go's decoder reads it.
+    /// The original value, as Go's decoder reads it.
     pub(super) fn as_read(&self) -> &Value {
         self.corrected.as_ref().unwrap_or(&self.original)
     }
@@ -82,7 +81,7 @@ impl Document<'_> {
         let Some(value) = &self.injected else { return format!("{}{}", self.separator, self.text) };
         let mut text = String::from(without_byte_order_mark(self.separator));
         if !text.is_empty() && !text.ends_with('\n') {
-            // The content began on the separator's line, where a mapping cannot be written as a block.
+            // The content started on the separator's line, where a block mapping is not allowed.
             text.truncate(text.trim_end().len());
             text.push_str(line_break(self.text));
         }
@@ -93,7 +92,7 @@ impl Document<'_> {
         text
     }
 
-    /// Always YAML, as Istio writes it; nothing for a document of no bytes.
+    /// Always YAML, as Istio writes it; `None` for an empty document.
     pub(super) fn to_terminated_text(&self) -> Option<String> {
         let mut text = match &self.injected {
             Some(value) => written(value, Format::Yaml),
@@ -111,7 +110,7 @@ impl Document<'_> {
     }
 }
 
-/// Reads the documents of a text.
+/// Parses the documents of a text.
 pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Document<'t>>, SyntaxError> {
     if let Some(documents) = read_json(text) {
         let mark = text.len() - without_byte_order_mark(text).len();
@@ -134,7 +133,7 @@ pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Doc
                 SyntaxError {
                     line,
                     column,
-                    message: format!("{}; accepted: {}", error.found(), error.accepted()),
+                    message: format!("{}; expected {}", error.found(), error.accepted()),
                 }
             };
             let node =
@@ -147,8 +146,8 @@ pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Doc
         .collect()
 }
 
-/// kubectl and Istio read lines and end each of them (apimachinery's `NewYAMLReader`), so that a block after `|` ends with a
-/// line feed even where the file does not.
+/// kubectl and Istio read lines and terminate each of them (apimachinery's `NewYAMLReader`), so that a block after `|`
+/// ends with a line feed even if the file does not.
 fn with_last_line_ended(text: &str) -> Cow<'_, str> {
     if text.is_empty() || text.ends_with('\n') {
         Cow::Borrowed(text)
@@ -157,8 +156,7 @@ fn with_last_line_ended(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON is read as YAML once more, which keeps what is given twice and the places; a text that is too odd for that has
-/// none.
+/// Parses JSON again as YAML, which preserves duplicate keys and positions; if that fails, the document has none.
 fn json_document<'t>(
     text: &'t str,
     start: usize,
@@ -171,7 +169,7 @@ fn json_document<'t>(
     Parts { text, start, separator, document }.read(Format::Json, value, node, how)
 }
 
-/// A document of a text and where it stands.
+/// A document of a text and its position.
 struct Parts<'t> {
     text: &'t str,
     start: usize,
@@ -190,7 +188,7 @@ impl<'t> Parts<'t> {
         let duplicates = duplicates(self.text, self.start, &node);
         let misfit = |misfit: Misfit| {
             let (line, column) = position(self.text, self.start, misfit.mark);
-            let message = format!("{}: found {}; accepted: {}", misfit.path, misfit.found, misfit.accepted);
+            let message = format!("{}: found {}; expected {}", misfit.path, misfit.found, misfit.accepted);
             SyntaxError { line, column, message }
         };
         let corrections = manifest::decode(&mut node, &original, how).map_err(misfit)?;
@@ -209,7 +207,7 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// JSON values one after another, as `kubectl get -o json` and `jq` write them; nothing if the text is not just that.
+/// Consecutive JSON values, as written by `kubectl get -o json` and `jq`; `None` if the text contains anything else.
 fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
     let body = without_byte_order_mark(text);
     if !begins_json(body) {
@@ -224,7 +222,7 @@ fn read_json(text: &str) -> Option<Vec<(usize, &str, Value)>> {
         documents.push((start, end, value.ok()?));
         start = end;
     }
-    // Blanks at the end belong to the last one.
+    // Trailing blanks belong to the last document.
     if let Some((_, end, _)) = documents.last_mut() {
         *end = text.len();
     }
@@ -248,7 +246,7 @@ fn duplicates(text: &str, start: usize, node: &yaml::Node) -> Vec<DuplicateKey> 
     let mut known = HashSet::new();
     let lines = text.get(..start).unwrap_or_default().matches('\n').count();
     find_duplicates(node, "", &mut |mark, path| {
-        // What an alias stands for is there once.
+        // The target of an alias exists once.
         if known.insert(mark.offset) {
             let column = column(text, start, mark);
             found.push(DuplicateKey { line: lines + mark.line as usize, column, path });
@@ -279,7 +277,7 @@ fn find_duplicates(node: &yaml::Node, path: &str, found: &mut impl FnMut(yaml::M
     }
 }
 
-/// The line and column in the whole text of a place in one of its documents.
+/// Converts a position in a document to line and column in the whole text.
 fn position(text: &str, start: usize, mark: yaml::Mark) -> (usize, usize) {
     let before = text.get(..start).unwrap_or_default();
     (before.matches('\n').count() + mark.line as usize, column(text, start, mark))
@@ -291,14 +289,14 @@ fn column(text: &str, start: usize, mark: yaml::Mark) -> usize {
     behind + mark.column as usize
 }
 
-/// How the lines of a text end: as its first one does.
+/// The line ending of a text: that of its first line.
 fn line_break(text: &str) -> &'static str {
     let first = text.find('\n').and_then(|end| text.get(..end));
     if first.is_some_and(|line| line.ends_with('\r')) { "\r\n" } else { "\n" }
 }
 
-/// The `...` line of a document and the comments behind it: what follows them may be a document without a separator of
-/// its own, or a directive.
+/// The `...` line of a document and the comments after it: the rest may be a document without its own separator, or a
+/// directive.
 fn end_of_document(text: &str) -> &str {
     let mut end = text.len();
     for line in text.split_inclusive('\n').rev() {

@@ -1,7 +1,7 @@
-//! The configuration of `istioctl kube-inject`: the files its flags name, as one snapshot.
+//! The configuration of `istioctl kube-inject`: the files named by its flags, as one snapshot.
 //!
-//! Of the injector's configuration only the templates count, and Istio is followed to the letter where it is
-//! questionable: see [`Rules::TemplatesOnly`](crate::inject::Rules::TemplatesOnly).
+//! Of the injector's configuration, only the templates count, and Istio's behavior is reproduced exactly, including its
+//! bugs: see [`Rules::TemplatesOnly`](crate::inject::Rules::TemplatesOnly).
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 use kubernetes_yaml::{self as yaml, Limits};
 
-/// The texts of the files; what is absent comes from the embedded defaults, where istioctl would ask a cluster.
+/// The texts of the files; absent ones come from the embedded defaults, where istioctl would ask a cluster.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Files<'a> {
     /// `--injectConfigFile`: the injector's configuration, or the text of a template.
@@ -23,15 +23,15 @@ pub struct Files<'a> {
     pub mesh_config: Option<Source<'a>>,
     /// `--valuesFile`: the values.
     pub values: Option<Source<'a>>,
-    /// `--operatorFileName`: an IstioOperator, whose values and MeshConfig win over the other files.
+    /// `--operatorFileName`: an IstioOperator, whose values and MeshConfig override the other files.
     pub operator: Option<Source<'a>>,
 }
 
-/// The name of the template a bare text is taken for.
+/// The template name for a bare text.
 const TEMPLATE: &str = "sidecar";
 
-/// The configuration for a revision (empty: the default one); native sidecars only where they are asked for, since
-/// nodes are not known.
+/// The configuration for a revision (empty: the default one); native sidecars only on request, because nodes are not
+/// known.
 ///
 /// # Errors
 /// All problems of the files.
@@ -46,7 +46,8 @@ pub fn mesh(
         (from_operator(&operator.values), from_operator(&operator.mesh_config));
     let operator_source = |text: &'_ Option<String>| text.is_some().then_some(files.operator).flatten();
 
-    // Values of a file are complete, as Istio's chart writes them; those of an operator are for the chart's to be laid on.
+    // The values in a file are complete, as Istio's chart writes them; those of an operator are merged over the
+    // chart's.
     let values_are_complete = files.values.is_some() && operator_values.is_none();
     let inject_config = inject_config_text(files.inject_config, values_are_complete);
     let inject_config = match (&inject_config, files.inject_config) {
@@ -70,8 +71,8 @@ pub fn mesh(
     Ok((mesh, warnings))
 }
 
-/// The configuration of a bundle, under kube-inject's rules. Whether sidecars are native is as `native_sidecars` says, else
-/// as the bundle does; `auto` asks the nodes it lists, and without any they are not.
+/// The configuration of a bundle, under kube-inject's rules. Native sidecars are set by `native_sidecars`, else by the
+/// bundle; with `auto`, they depend on the nodes it lists, and without nodes they are off.
 ///
 /// # Errors
 /// All problems of the bundle.
@@ -105,8 +106,8 @@ pub fn mesh_of_bundle(
     Ok((mesh, warnings))
 }
 
-/// What to say when a manifest cannot be injected with a file of values that lacks what the template reads; nothing if
-/// nothing is lacking.
+/// The message if a manifest cannot be injected because a values file lacks values that the template reads; `None` if
+/// nothing is missing.
 pub fn lacking_values(mesh: &Mesh) -> Option<String> {
     const SHOWN: usize = 4;
     let lacking = mesh.values_lacking(TEMPLATE);
@@ -116,20 +117,20 @@ pub fn lacking_values(mesh: &Mesh) -> Option<String> {
     }
     (!lacking.is_empty()).then(|| {
         format!(
-            "the values file is taken as complete and lacks {list}; give the key `values` of the ConfigMap, or --bundle for \
-             values laid over the defaults"
+            "the values file must be complete, but lacks {list}; use the ConfigMap's key `values`, or --bundle for \
+             values that are merged over the defaults"
         )
     })
 }
 
-/// The text that stands for `--injectConfigFile`, unless it can be taken as it is.
+/// The text for `--injectConfigFile`, unless it can be used unchanged.
 fn inject_config_text(given: Option<Source<'_>>, values_are_complete: bool) -> Option<String> {
     match given {
         Some(given) if is_bare_template(given.text) => {
             Some(json!({"policy": "enabled", "templates": {TEMPLATE: given.text}}).to_string())
         }
         Some(_) => None,
-        // Without the defaults of values there are none of templates either: they are written out.
+        // Without default values there are no default templates either: they are written out.
         None if values_are_complete => embedded_injector(),
         None => None,
     }
@@ -159,13 +160,13 @@ fn overridden<'a>(
     }
 }
 
-/// Warnings about what does not count here would mislead.
+/// Warnings about settings that do not count here would be misleading.
 fn counts(warning: &Warning, inject_config: &str) -> bool {
     let path = warning.path.strip_prefix(inject_config).and_then(|path| path.strip_prefix(": "));
     path.is_none_or(|path| path.starts_with("templates"))
 }
 
-/// What an IstioOperator says that matters here.
+/// The relevant parts of an IstioOperator.
 #[derive(Default)]
 struct Operator {
     values: Option<Value>,
@@ -179,7 +180,7 @@ fn read_operator(source: Source<'_>) -> Result<Operator, ConfigError> {
         ConfigError::new(vec![problem])
     };
     let operator = yaml::load(source.text, &Limits::default()).map_err(|error| {
-        let message = format!("{}; accepted: {}", error.found(), error.accepted());
+        let message = format!("{}; expected {}", error.found(), error.accepted());
         refused(Some(Place::from(error.mark())), "", Fault::Syntax(message))
     })?;
     let kind = operator.get("kind").and_then(Value::as_str).unwrap_or_default();

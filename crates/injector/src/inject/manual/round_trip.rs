@@ -1,8 +1,8 @@
-//! What a way through Go's types does to an object, where `istioctl kube-inject` shows it in what it injects.
+//! Reproduces the effects of Go's types on an object, as visible in the output of `istioctl kube-inject`.
 //!
 //! istioctl decodes an object and encodes it again, so every container has `resources`, quantities are in their
-//! canonical form, and the zero fields of OpenShift's types come and go. The annotation that remembers a user's own
-//! container repeats that, so it is not only a matter of looks. Unknown fields, which Go drops, stay.
+//! canonical form, and zero fields of OpenShift's types appear and disappear. The annotation that records a user's own
+//! container contains the same, so this is more than cosmetic. Unknown fields, which Go drops, are kept.
 
 use serde_json::{Map, Value, json};
 
@@ -16,9 +16,9 @@ pub(super) fn pod(pod: &mut Value) {
     }
 }
 
-/// A workload as Go writes it: `minReadySeconds` and `paused` are left out where they are zero, `test` never is.
+/// A workload as Go writes it: `minReadySeconds` and `paused` are omitted if they are zero, `test` never is.
 ///
-/// Says whether that changed it.
+/// Returns whether that changed it.
 pub(super) fn workload(workload: &mut Value) -> bool {
     let mut changed = false;
     let is_deployment_config = workload.get("kind").and_then(Value::as_str) == Some("DeploymentConfig");

@@ -1,10 +1,10 @@
-//! A pod as it was received, split into what its siblings share and the strings that only tell it from them.
+//! Splits a received pod into the part that its siblings share and the strings that distinguish them.
 //!
-//! Controllers make pods that differ in nothing but generated strings: the hash of the pod template (a label, and the end
-//! of the owner's and the pod's name), the pod's own suffix, its owner's UID, and the suffix of the token volume that the
-//! ServiceAccount admission plugin adds. Each such string is a *name* here: it is cut out of the text wherever it stands,
-//! and only if it stands nowhere else, so that nothing in the pod can be compared with it. `managedFields` are left out
-//! altogether: they take no part in an injection.
+//! Controllers create pods that differ only in generated strings: the hash of the pod template (a label, and the suffix
+//! of the owner's and the pod's name), the pod's own suffix, its owner's UID, and the suffix of the token volume that
+//! the ServiceAccount admission plugin adds. Each such string is called a *name* here: it is cut out of the text
+//! everywhere, but only if it occurs nowhere else, so that nothing in the pod can be compared with it. `managedFields`
+//! are omitted entirely: they do not affect the injection.
 
 use std::ops::Range;
 
@@ -12,20 +12,20 @@ use memchr::memmem;
 
 use crate::inject::scan::Scan;
 
-/// Larger pods have no fingerprint: they are few, and what would be kept of them is large.
+/// Larger pods have no fingerprint: they are rare, and their entries would be large.
 const MOST_BYTES: usize = 64 << 10;
-/// Most different names in one pod.
+/// The maximum number of different names in one pod.
 const MOST_NAMES: usize = 8;
-/// Labels whose value the owner's name ends in (see [`crate::pod::owner`]).
+/// Labels whose value is the suffix of the owner's name (see [`crate::pod::owner`]).
 pub(super) const HASH_LABELS: [&str; 2] = ["pod-template-hash", "rollouts-pod-template-hash"];
-/// What the ServiceAccount admission plugin calls the volume with the pod's token, before five characters.
+/// The ServiceAccount admission plugin's prefix of the token volume's name, followed by five characters.
 pub(super) const TOKEN_VOLUME: &str = "kube-api-access-";
 
-/// Around the number of a name in a pod that stands for all its siblings.
+/// Encloses the number of a name in a pod that stands for all its siblings.
 pub(super) const OPEN: char = gotemplate::STAND_IN;
 pub(super) const CLOSE: char = '\u{E0F1}';
 
-/// Which names may be cut out at all.
+/// The names that may be cut out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Variables {
     /// The hash of the pod template.
@@ -34,7 +34,7 @@ pub(super) struct Variables {
     pub(super) token: bool,
 }
 
-/// A pod's text, and where in it the names are.
+/// A pod's text, and the positions of its names.
 #[derive(Debug)]
 pub(in crate::inject) struct PodFingerprint<'t> {
     text: &'t str,
@@ -49,7 +49,7 @@ struct Slot {
     name: Option<usize>,
 }
 
-/// A pod's text read once, without a tree: the strings that may be names, before it is known which.
+/// The result of reading a pod's text once, without a tree: the potential names.
 #[derive(Debug, Default)]
 pub(in crate::inject) struct Candidates {
     namespace: Option<Range<usize>>,
@@ -66,8 +66,8 @@ pub(in crate::inject) struct Candidates {
 }
 
 impl<'t> PodFingerprint<'t> {
-    /// The fingerprint of a pod; nothing if it is assigned to a node already (whether it gets a native sidecar then depends
-    /// on that node).
+    /// The fingerprint of a pod; `None` if it is already assigned to a node (which then determines whether it gets a
+    /// native sidecar).
     pub(super) fn of(text: &'t str, found: &Candidates, variables: Variables) -> Option<PodFingerprint<'t>> {
         if found.assigned {
             return None;
@@ -82,7 +82,7 @@ impl<'t> PodFingerprint<'t> {
             fingerprint.cut_token(found);
         }
         fingerprint.cut_suffix(found);
-        // Each costs a search of the whole text, and who creates a pod may give it any number.
+        // Each costs a search of the whole text, and the user may have written any number of them.
         for uid in found.uids.iter().take(MOST_NAMES) {
             fingerprint.cut(vec![uid.clone()], 36..=36);
         }
@@ -95,17 +95,17 @@ impl<'t> PodFingerprint<'t> {
         &self.names
     }
 
-    /// In how many places of the pod there is a name.
+    /// The number of places with a name.
     pub(super) fn places(&self) -> usize {
         self.slots.iter().filter(|slot| slot.name.is_some()).count()
     }
 
-    /// Appends what the pod shares with its siblings. Two pods whose shared parts are equal are equal but for their names.
+    /// Appends the shared part. Pods with equal shared parts differ only in their names.
     pub(super) fn share(&self, out: &mut Vec<u8>) {
         let mut from = 0;
         for slot in &self.slots {
             out.extend_from_slice(self.text.as_bytes().get(from..slot.at.start).unwrap_or_default());
-            // No UTF-8 text has these bytes.
+            // UTF-8 text never contains these bytes.
             out.push(0xff);
             out.push(slot.name.map_or(0xfe, |name| name as u8));
             from = slot.at.end;
@@ -113,7 +113,7 @@ impl<'t> PodFingerprint<'t> {
         out.extend_from_slice(self.text.as_bytes().get(from..).unwrap_or_default());
     }
 
-    /// The pod that stands for all siblings: every name is its number.
+    /// The pod that stands for all siblings: every name is replaced by its number.
     pub(super) fn stand_in(&self) -> String {
         let mut out = String::with_capacity(self.text.len());
         let mut from = 0;
@@ -137,10 +137,10 @@ impl<'t> PodFingerprint<'t> {
         self.text.get(at.clone()).unwrap_or_default()
     }
 
-    /// The hash, where it is a label and where a name that is made of it ends in it.
+    /// Cuts the hash out of the label and of names that end in it.
     ///
-    /// The owner's name is read from its end ([`crate::pod::owner`]): in a Job's, digits alone may be a CronJob's time, and
-    /// of a hash with a dash inside, or another one beside it, only a part may count.
+    /// The owner's name is read from its end ([`crate::pod::owner`]): in a Job's name, digits may be a CronJob's time,
+    /// and of a hash that contains a dash, or is next to another one, only a part may count.
     fn cut_hash(&mut self, found: &Candidates) {
         let Some(hash) = found.hashes.first().map(|at| self.get(at)) else { return };
         let is_alone = found.hashes.iter().all(|at| self.get(at) == hash);
@@ -169,7 +169,7 @@ impl<'t> PodFingerprint<'t> {
         self.cut(at, 5..=63);
     }
 
-    /// The suffix of the token volume, where the volume is and where containers mount it.
+    /// Cuts the suffix of the token volume out of the volume and its mounts.
     fn cut_token(&mut self, found: &Candidates) {
         let suffix = |at: &Range<usize>| {
             let rest = self.get(at).strip_prefix(TOKEN_VOLUME)?;
@@ -180,13 +180,13 @@ impl<'t> PodFingerprint<'t> {
         if all.iter().any(|at| self.get(at) != first) {
             return;
         }
-        // What stands before a suffix says what it is, so that elsewhere the five characters are not the suffix.
+        // The text before the suffix identifies it, so the same five characters elsewhere are unrelated.
         if self.stands(TOKEN_VOLUME) == all.len() {
             self.put(all, 1..=5);
         }
     }
 
-    /// The pod's own suffix after `generateName`.
+    /// Cuts out the pod's own suffix after `generateName`.
     fn cut_suffix(&mut self, found: &Candidates) {
         let (Some(name), Some(prefix)) = (&found.name, &found.generate_name) else { return };
         let prefix = self.get(prefix);
@@ -196,7 +196,7 @@ impl<'t> PodFingerprint<'t> {
         }
     }
 
-    /// Cuts a name out of the places where it is, if it is nowhere else.
+    /// Cuts a name out of its positions, if it occurs nowhere else.
     fn cut(&mut self, at: Vec<Range<usize>>, length: std::ops::RangeInclusive<usize>) {
         let Some(text) = at.first().map(|at| self.get(at)) else { return };
         if self.stands(text) == at.len() {
@@ -206,7 +206,7 @@ impl<'t> PodFingerprint<'t> {
 
     fn put(&mut self, at: Vec<Range<usize>>, length: std::ops::RangeInclusive<usize>) {
         let Some(text) = at.first().map(|at| self.get(at)) else { return };
-        // What Kubernetes generates, and what means the same in JSON, YAML and any text around it.
+        // Characters that Kubernetes generates, and that have the same meaning in JSON, YAML and any surrounding text.
         let generated = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if length.contains(&text.len()) && text.bytes().all(generated) && self.names.len() < MOST_NAMES {
             let name = self.names.len();
@@ -215,7 +215,7 @@ impl<'t> PodFingerprint<'t> {
         }
     }
 
-    /// How often a text stands in the part of the pod that is read.
+    /// The number of occurrences of a text in the relevant part of the pod.
     fn stands(&self, text: &str) -> usize {
         if text.is_empty() {
             return usize::MAX;
@@ -234,8 +234,8 @@ impl<'t> PodFingerprint<'t> {
     }
 }
 
-/// Whether a character that names are made of may be written as an escape, so that a name could stand where it is not
-/// seen. No encoder writes them so.
+/// Whether a character that occurs in names may be written as an escape, which could hide an occurrence of a name. No
+/// encoder does this.
 fn escapes_letters(text: &str) -> bool {
     memmem::find_iter(text.as_bytes(), "\\u00").any(|at| {
         let digits = text.get(at + 4..at + 6).unwrap_or_default();
@@ -246,7 +246,7 @@ fn escapes_letters(text: &str) -> bool {
 }
 
 impl Candidates {
-    /// Reads a pod's text; nothing if it is too large or is written in an unusual way.
+    /// Reads a pod's text; `None` if it is too large or is written in an unusual way.
     pub(in crate::inject) fn of(text: &str) -> Option<Candidates> {
         if text.len() > MOST_BYTES || escapes_letters(text) {
             return None;
@@ -263,7 +263,7 @@ impl Candidates {
         (found.metadata <= 1).then_some(found)
     }
 
-    /// The namespace the pod says it is in; `text` is the pod's.
+    /// The namespace in the pod's metadata; `text` is the pod's.
     pub(in crate::inject) fn namespace<'t>(&self, text: &'t str) -> Option<&'t str> {
         self.namespace.clone().and_then(|at| text.get(at)).filter(|name| !name.is_empty())
     }
@@ -271,7 +271,7 @@ impl Candidates {
     fn metadata(&mut self, scan: &mut Scan<'_>) -> Option<()> {
         scan.entries(|scan, key| {
             match key {
-                // A namespace or name in an unusual spelling is for those who read it properly.
+                // A namespace or name in an unusual spelling is left to the full parser.
                 "namespace" => self.namespace = Some(scan.text()??),
                 "name" => self.name = scan.text()?,
                 "generateName" => self.generate_name = scan.text()?,
@@ -318,7 +318,7 @@ impl Candidates {
         })
     }
 
-    /// The names in a list of volumes or mounts that are those of token volumes.
+    /// The names of token volumes in a list of volumes or mounts.
     fn token_volumes(&mut self, scan: &mut Scan<'_>) -> Option<()> {
         scan.elements(|scan| {
             scan.entries(|scan, key| {

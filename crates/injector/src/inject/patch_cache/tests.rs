@@ -12,7 +12,7 @@ fn mesh(bundle: &str) -> Mesh {
     Mesh::from_bundle(Source { name: "test", text: &headed(bundle) }).unwrap().0
 }
 
-/// A pod of a Deployment as the API server sends it, with hash, owner's UID, own suffix and token volume.
+/// A pod of a Deployment as the API server sends it, with hash, owner's UID, its own suffix and token volume.
 fn pod([hash, uid, suffix, token]: [&str; 4]) -> Value {
     let review: Value = serde_json::from_str(DEPLOYMENT).unwrap();
     let mut pod = review["request"]["object"].clone();
@@ -25,7 +25,7 @@ fn pod([hash, uid, suffix, token]: [&str; 4]) -> Value {
     pod
 }
 
-/// One configuration's answers, asked as the webhook asks.
+/// The cache of one configuration, used like the webhook does.
 struct Desk {
     mesh: Mesh,
     cache: PatchCache,
@@ -69,7 +69,7 @@ impl Desk {
         Some(self.cache.learn(&self.mesh, key, &self.fingerprint(&text)?, &query, &answer))
     }
 
-    /// Teaches a pod twice and says what came of the second time.
+    /// Learns a pod twice; returns the result of the second time.
     fn taught(&self, pod: &Value) -> Option<Learned> {
         assert_eq!(self.teach(pod, "default")?, Learned::Noted);
         self.teach(pod, "default")
@@ -150,7 +150,7 @@ fn a_name_that_stands_elsewhere_in_the_pod_is_no_name() {
     }
 }
 
-/// A bundle whose template holds a line more than it needs.
+/// A bundle whose template has an extra line.
 fn bundle(line: &str) -> String {
     format!(
         "injector:\n  defaultTemplates: [probe]\n  templates:\n    probe: |\n      spec:\n        containers:\n        \
@@ -258,7 +258,7 @@ fn answers_that_are_never_cached_are_not_all_learned() {
     };
     let learned: Vec<_> = (0..4).map(|number| desk.taught(&shape(number)).unwrap()).collect();
     assert_eq!(learned, [Learned::Kept, Learned::Kept, Learned::Noted, Learned::Noted]);
-    // One that is cached pays for another.
+    // A cache hit pays for learning another one.
     assert!(desk.cached(&shape(0), "default").is_some());
     assert_eq!(desk.teach(&shape(2), "default"), Some(Learned::Kept));
 }
@@ -297,7 +297,7 @@ fn what_is_kept_is_bounded_by_bytes() {
     assert!(desk.cache.kept.weight() <= BYTES, "{}", desk.cache.kept.weight());
 }
 
-/// Whatever was learned from one pod is true of the other, or nothing was.
+/// Whatever was learned from one pod is true of the other, or nothing was learned.
 fn assert_true_of(desk: &Desk, learned_from: &Value, other: &Value) {
     desk.taught(learned_from);
     if let Some(answer) = desk.cached(other, "default") {
@@ -305,7 +305,7 @@ fn assert_true_of(desk: &Desk, learned_from: &Value, other: &Value) {
     }
 }
 
-/// A template that shows what the pod belongs to.
+/// A template that prints the pod's owner.
 fn owner_bundle() -> String {
     bundle("- {name: X, value: '{{ .TypeMeta.Kind }}/{{ .DeploymentMeta.Name }}'}")
 }
@@ -360,11 +360,11 @@ fn a_pod_with_escaped_letters_is_not_known() {
         assert!(text.contains(plain));
         assert!(desk.fingerprint(&text.replacen(plain, escaped, 1)).is_none(), "{escaped}");
     }
-    // What Go's encoder escapes is no letter.
+    // The characters that Go's encoder escapes are not letters.
     assert!(desk.fingerprint(&text.replacen("nginx", "\\u003cnginx\\u0026", 1)).is_some());
 }
 
-/// A pod of the name `web-cache`, or of another.
+/// A pod with the name `web-cache`, or another one.
 fn called(name: &str) -> Value {
     let mut pod = pod(NAMED);
     pod["metadata"]["generateName"] = json!("web-");
@@ -372,7 +372,7 @@ fn called(name: &str) -> Value {
     pod
 }
 
-/// A bundle whose template lays this over a pod.
+/// A bundle whose template renders this overlay.
 fn overlay_bundle(overlay: &str) -> String {
     let template: String = overlay.lines().map(|line| format!("      {line}\n")).collect();
     format!("injector:\n  defaultTemplates: [probe]\n  templates:\n    probe: |\n{template}")
@@ -486,7 +486,7 @@ fn warnings_about_keys_and_ports_are_cached() {
     let answer = desk.cached(&of(SIBLING), "default").unwrap();
     assert_eq!(answer, desk.whole(&of(SIBLING), "default"));
     let warnings = answer.warnings;
-    for said in ["sidecar.istio.io/inject is meant?", "port 15001 is the proxy's own"] {
+    for said in ["did you mean sidecar.istio.io/inject?", "port 15001 is used by the proxy"] {
         assert!(warnings.iter().any(|warning| warning.message.contains(said)), "{warnings:?}");
     }
 }

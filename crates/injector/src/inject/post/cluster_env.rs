@@ -1,4 +1,5 @@
-//! The proxy's environment about where it runs: cluster, network, and whatever the webhook's URL path adds.
+//! The part of the proxy's environment that describes where it runs: cluster, network, and the parameters of the
+//! webhook's URL path.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,9 @@ use super::{Error, PostContext};
 use crate::inject::warning::Warning;
 use crate::{names, pod, quirks::Quirk};
 
-/// The variables to set: those of the URL path, with cluster and network found (Istio's `extractClusterAndNetwork`).
+/// The variables to set: those of the URL path plus cluster and network (Istio's `extractClusterAndNetwork`).
 ///
-/// For the cluster the URL wins over the values; for the network the pod's label wins over both.
+/// For the cluster, the URL overrides the values; for the network, the pod's label overrides both.
 pub fn environment(
     pod: &Value,
     values: &Value,
@@ -37,7 +38,7 @@ pub fn environment(
     all
 }
 
-/// Sets the variables on the proxy, replacing what it has of them (Istio's `updateClusterEnvs`).
+/// Sets the variables on the proxy, replacing existing ones (Istio's `updateClusterEnvs`).
 pub(super) fn set(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
     let environment = environment(context.received, context.values, context.path_env);
     if environment.is_empty() {
@@ -75,13 +76,13 @@ mod tests {
         let values = json!({"global": {"network": "v", "multiCluster": {"clusterName": "c"}}});
         let path = map(&[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "n"), ("FOO", "")]);
         let plain = json!({});
-        let labelled = json!({"metadata": {"labels": {"topology.istio.io/network": "l"}}});
+        let labeled = json!({"metadata": {"labels": {"topology.istio.io/network": "l"}}});
         let expect = |pod: &Value, path: &BTreeMap<String, String>, rows| {
             assert_eq!(environment(pod, &values, path), map(rows));
         };
         expect(&plain, &map(&[]), &[("ISTIO_META_CLUSTER_ID", "c"), ("ISTIO_META_NETWORK", "v")]);
         expect(&plain, &path, &[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "n"), ("FOO", "")]);
-        expect(&labelled, &path, &[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "l"), ("FOO", "")]);
+        expect(&labeled, &path, &[("ISTIO_META_CLUSTER_ID", "u"), ("ISTIO_META_NETWORK", "l"), ("FOO", "")]);
         assert_eq!(environment(&plain, &json!(7), &map(&[])), map(&[]));
     }
 

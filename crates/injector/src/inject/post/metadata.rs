@@ -1,4 +1,4 @@
-//! Labels and annotations that come from the configuration, not from a template.
+//! Labels and annotations from the configuration rather than from a template.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Error, PostContext, cluster_env};
 use crate::inject::warning::Warning;
 use crate::{names, pod};
 
-/// Labels the pod with its network where it is known (Istio's `applyMetadata`).
+/// Labels the pod with its network if known (Istio's `applyMetadata`).
 pub(super) fn label_network(
     pod: &mut Value,
     context: &PostContext<'_>,
@@ -19,7 +19,7 @@ pub(super) fn label_network(
     Ok(())
 }
 
-/// Adds the configured `injectedAnnotations`, which win over everything.
+/// Adds the configured `injectedAnnotations`, which override everything.
 pub(super) fn annotate(
     pod: &mut Value,
     context: &PostContext<'_>,

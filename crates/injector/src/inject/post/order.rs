@@ -1,8 +1,9 @@
-//! The order of containers, which is the order in which the kubelet starts them.
+//! Orders the containers, which is the order in which the kubelet starts them.
 //!
-//! The proxy is last among containers, so that `kubectl exec` still finds the application first, or first when the
-//! application is to wait for it. A native proxy comes before every other init container but the one that redirects
-//! traffic; without it, traffic is redirected last, so that init containers do not talk into a void.
+//! The proxy is the last container, so that `kubectl exec` still finds the application first; or the first one, if the
+//! application should wait for it. A native proxy comes before every other init container except the one that redirects
+//! traffic; otherwise, redirection comes last, so that init containers do not send traffic to a proxy that is not
+//! running yet.
 
 use std::collections::HashMap;
 
@@ -12,7 +13,7 @@ use super::{Error, PostContext};
 use crate::inject::warning::Warning;
 use crate::{names, pod, quirks::Quirk};
 
-/// Puts our containers in their places (Istio's `reorderPod`).
+/// Moves our containers to their places (Istio's `reorderPod`).
 pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
     let place = if holds_application(context) { Place::First } else { Place::Last };
     if let Some(containers) = list_mut(pod, "containers") {
@@ -32,8 +33,8 @@ pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Wa
     Ok(())
 }
 
-/// Puts the variables of a container into the order they were received in, where they are the same ones: at a second
-/// injection those that the pod itself gave the proxy are merged in another place than at the first.
+/// Restores the received order of a container's variables if they are the same ones: during a second injection,
+/// variables that the pod itself gave the proxy are merged at a different place than during the first.
 fn keep_order_of_variables(pod: &mut Value, received: &Value, list: &str) {
     for container in list_mut(pod, list).into_iter().flatten() {
         let name = pod::name(container).to_owned();
@@ -49,7 +50,7 @@ fn keep_order_of_variables(pod: &mut Value, received: &Value, list: &str) {
         }
         let places: HashMap<&str, usize> =
             earlier.iter().enumerate().map(|(place, variable)| (pod::name(variable), place)).collect();
-        // Of two with one name neither place is known.
+        // The position is ambiguous for duplicate names.
         if places.len() == earlier.len()
             && now.iter().all(|variable| places.contains_key(pod::name(variable)))
         {
@@ -79,14 +80,14 @@ const CLASSIC: [(&str, Place); 3] = [
     (names::CONTAINER_CORE_DUMP, Place::Last),
 ];
 
-/// Whether the application waits until the proxy is ready: ProxyConfig, or the older value.
+/// Whether the application waits until the proxy is ready, by ProxyConfig or by the older value.
 fn holds_application(context: &PostContext<'_>) -> bool {
     let hold = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
     hold(context.proxy_config.get("holdApplicationUntilProxyStarts"))
         || hold(pod::at(context.values, &["global", "proxy", "holdApplicationUntilProxyStarts"]))
 }
 
-/// Moves a container within its list; of several with the name the last one stays (Istio's `modifyContainers`).
+/// Moves a container within its list; of several with the name, the last one is kept (Istio's `modifyContainers`).
 fn put(containers: &mut Vec<Value>, name: &str, place: Place) {
     let Some(last) = containers.iter().rposition(|container| is_named(container, name)) else { return };
     let container = containers.remove(last);

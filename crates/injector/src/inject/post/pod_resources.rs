@@ -1,13 +1,13 @@
-//! Pod-level resources (`spec.resources`) and the proxy's own: a pod that fits its budget without the proxy fits it with
-//! the proxy, and keeps what it would have had.
+//! Reconciles pod-level resources (`spec.resources`) with the proxy's own: a pod that fits its budget without the proxy
+//! also fits it with the proxy, and keeps the requests it would have had.
 //!
 //! The API server compares the requests and limits of a pod with those of all its containers
-//! (`validatePodResourceConsistency`), and makes what a pod leaves out of what its containers say (`defaultPodLevelRequests`),
-//! the proxy among them. So a pod with limits alone would request no more than its proxy does, and one whose budget is
-//! smaller than the proxy could not be created. What is too small is raised by the proxy's share, unless the pod or the
-//! values want it otherwise ([`Policy`]).
+//! (`validatePodResourceConsistency`), and derives absent values of the pod from its containers
+//! (`defaultPodLevelRequests`), including the proxy. A pod with only limits would therefore request no more than its
+//! proxy, and a pod whose budget is too small could not be created. Values that are too small are raised by the proxy's
+//! share, unless the pod or the values choose otherwise ([`Policy`]).
 //!
-//! Where requests or limits are left out altogether the API server's own sums are right, and nothing is done.
+//! If requests or limits are entirely absent, the API server's own sums are right, and nothing is done.
 
 use std::fmt;
 
@@ -23,26 +23,26 @@ mod parts;
 
 use parts::{Parts, Unreadable};
 
-/// CPUs, of which thousandths are usual.
+/// CPUs, usually in thousandths.
 const CPU: &str = "cpu";
 const MEMORY: &str = "memory";
-/// Before the size of a page.
+/// Prefix before the page size.
 const HUGE_PAGES: &str = "hugepages-";
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
-/// What becomes of pod-level resources that are too small for the proxy.
+/// How to treat pod-level resources that are too small for the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
-    /// They are raised by the proxy's share.
+    /// Raise them by the proxy's share.
     Add,
-    /// They stay as they are without the proxy.
+    /// Leave them as they are without the proxy.
     Keep,
-    /// The pod is refused.
+    /// Deny the pod.
     Refuse,
 }
 
 impl Policy {
-    /// The pod's annotation, else the values; both were checked before.
+    /// The pod's annotation, else the values; both were validated before.
     fn of(pod: &Value, values: &Value) -> Policy {
         let configured = pod::at(values, &["sidecarInjectorWebhook", "podLevelResources"]);
         let configured = || configured.and_then(Value::as_str);
@@ -55,7 +55,7 @@ impl Policy {
     }
 }
 
-/// Fits the pod's resources and the proxy's to each other. Under `compat: istio` it only says what does not fit.
+/// Adjusts the pod's resources and the proxy's to each other. Under `compat: istio`, only warns.
 pub(super) fn fit(
     pod: &mut Value,
     context: &PostContext<'_>,
@@ -98,7 +98,7 @@ pub(super) fn fit(
     Ok(())
 }
 
-/// The resources that the pod has requests or limits of, as far as pods can have them (`IsSupportedPodLevelResource`).
+/// The resources with requests or limits of the pod, as far as pods can have them (`IsSupportedPodLevelResource`).
 fn resources(pod: &Value) -> Vec<String> {
     let mut names: Vec<String> = ["requests", "limits"]
         .into_iter()
@@ -112,37 +112,38 @@ fn resources(pod: &Value) -> Vec<String> {
     names
 }
 
-/// One resource of the pod: what it has, and what it needs with the proxy.
+/// One resource of the pod: its current values, and those needed with the proxy.
 struct Plan {
     name: String,
-    /// What the pod says it requests.
+    /// The pod's request.
     requested: Option<Amount>,
-    /// What the pod is limited to.
+    /// The pod's limit.
     limited: Option<Amount>,
-    /// What it would request without the proxy.
+    /// The request that it would have without the proxy.
     own: Amount,
-    /// What its containers request with the proxy, where the API server makes the pod's request of that.
+    /// The containers' total request with the proxy, if the API server derives the pod's request from it.
     together: Option<Amount>,
-    /// The least that it may request with the proxy.
+    /// The lowest valid request with the proxy.
     least: Amount,
-    /// The least that it may be limited to with the proxy.
+    /// The lowest valid limit with the proxy.
     least_limit: Amount,
-    /// What it requests when the proxy's share is added where it is needed.
+    /// The request after adding the proxy's share where necessary.
     wanted: Amount,
-    /// What it is limited to when the proxy's share is added where it is needed.
+    /// The limit after adding the proxy's share where necessary.
     wanted_limit: Option<Amount>,
 }
 
 impl Plan {
-    /// Nothing if there is nothing to plan: a quantity is none, or the pod could not be created without the proxy either.
+    /// `None` if there is nothing to plan: a quantity is invalid, or the pod could not be created even without the
+    /// proxy.
     fn of(name: String, pod: &Value, context: &PostContext<'_>, policy: Policy) -> Option<Plan> {
         let spec = pod.get("spec")?;
         let requested = parts::amount(spec, "requests", &name).ok()?;
         let limited = parts::amount(spec, "limits", &name).ok()?;
         let is_huge = name.starts_with(HUGE_PAGES);
         let with = Parts::received(pod);
-        // What the pod says is right for the containers it came with; what it would get is a matter of its own ones, and so
-        // is what nobody raised for the proxy of an earlier injection.
+        // An explicit request of the pod was right for the containers it came with; a derived one depends on its own
+        // containers, and so does one that was not raised for the proxy of an earlier injection.
         let base = match requested {
             Some(_) if policy != Policy::Keep || context.keeps(Quirk::IgnorePodLevelResources) => {
                 Parts::received(context.received)
@@ -160,7 +161,8 @@ impl Plan {
 
         let share = least.less(base_requests);
         let mut wanted = if own >= least { own } else { own + share };
-        // Pages cannot be promised twice: their limits are compared as requests are. Otherwise a single container counts.
+        // Huge pages cannot be overcommitted: their limits are compared like requests. For other resources, each
+        // container's limit counts separately.
         let (bound, bound_share) = if is_huge {
             let bound = with.limits(&name).ok()?.unwrap_or_default();
             (bound, bound.less(base.limits(&name).ok()?.unwrap_or_default()))
@@ -179,14 +181,14 @@ impl Plan {
         Some(Plan { name, requested, limited, own, together, least, least_limit, wanted, wanted_limit })
     }
 
-    /// What is raised under [`Policy::Add`].
+    /// The values raised under [`Policy::Add`].
     fn raises(&self) -> impl Iterator<Item = Change<'_>> {
         let request = self.requested.map(|requested| ("requests", requested, self.wanted));
         let limit = self.limited.zip(self.wanted_limit).map(|(limit, wanted)| ("limits", limit, wanted));
         self.changes([request, limit])
     }
 
-    /// What is too small, and what would be enough.
+    /// The values that are too small, with sufficient ones.
     fn needs(&self) -> impl Iterator<Item = Change<'_>> {
         let request = self.requested.map(|requested| ("requests", requested, self.least));
         let limit = self.limited.map(|limit| ("limits", limit, self.least_limit));
@@ -198,17 +200,17 @@ impl Plan {
         up.map(|(kind, from, to)| Change { name: &self.name, kind, from, to })
     }
 
-    /// What the pod is limited to in the end.
+    /// The pod's final limit.
     fn limit(&self, policy: Policy) -> Option<Amount> {
         if policy == Policy::Add { self.wanted_limit } else { self.limited }
     }
 
-    /// What the API server takes for the request, if nothing is written.
+    /// The request that the API server derives if none is written.
     fn given(&self, limit: Option<Amount>) -> Option<Amount> {
         self.requested.or(self.together).or(limit)
     }
 
-    /// Writes what the pod requests and is limited to.
+    /// Writes the pod's request and limit.
     fn write(&self, pod: &mut Value, policy: Policy) {
         let limit = self.limit(policy);
         if limit != self.limited
@@ -235,11 +237,11 @@ impl Plan {
         }
     }
 
-    /// Lowers what the configuration limits our containers to, where it is more than the pod is limited to: an ordinary
-    /// container is refused for it, and on nodes with cgroup v1 no container starts with more CPUs than its pod.
+    /// Lowers a configured limit of our containers that exceeds the pod's limit: for an ordinary container the pod
+    /// would be rejected, and on nodes with cgroup v1 no container starts with more CPUs than its pod.
     fn cap(&self, pod: &mut Value, context: &PostContext<'_>, policy: Policy) {
         let Some(limit) = self.limit(policy).filter(|_| !self.name.starts_with(HUGE_PAGES)) else { return };
-        let spelt = pod::at(pod, &["spec", "resources", "limits", &self.name]).cloned();
+        let spelled = pod::at(pod, &["spec", "resources", "limits", &self.name]).cloned();
         for list in LISTS {
             let containers =
                 pod.get_mut("spec").and_then(|spec| spec.get_mut(list)).and_then(Value::as_array_mut);
@@ -254,15 +256,15 @@ impl Plan {
                 if own > most
                     && let Some(limits) = limits.and_then(Value::as_object_mut)
                 {
-                    let spelt = spelt.clone().filter(|_| most == limit);
-                    limits.insert(self.name.clone(), spelt.unwrap_or_else(|| json!(most.text(&self.name))));
+                    let spelled = spelled.clone().filter(|_| most == limit);
+                    limits.insert(self.name.clone(), spelled.unwrap_or_else(|| json!(most.text(&self.name))));
                 }
             }
         }
     }
 }
 
-/// An amount of the pod that changes, or has to.
+/// An amount of the pod that changes, or has to change.
 struct Change<'a> {
     name: &'a str,
     kind: &'static str,
@@ -286,11 +288,11 @@ impl fmt::Display for Change<'_> {
     }
 }
 
-/// What is too small, as a list for people; empty if nothing is.
+/// The values that are too small, as a list for people; empty if there are none.
 fn needs(plans: &[Plan]) -> String {
     let need = |need: Change<'_>| {
         let (from, to) = (need.from.text(need.name), need.to.text(need.name));
-        format!("{} is {from}, and with the proxy at least {to} is needed", need.place())
+        format!("{} is {from}, but needs to be at least {to} with the proxy", need.place())
     };
     plans.iter().flat_map(Plan::needs).map(need).collect::<Vec<_>>().join("; ")
 }
@@ -300,18 +302,19 @@ fn too_small(plans: &[Plan]) -> Option<Warning> {
     (!needs.is_empty()).then(|| Warning::new("POD_RESOURCES_TOO_SMALL", format!("spec.resources: {needs}")))
 }
 
-/// What a pod with limits alone requests less of than it would without its proxy.
+/// The requests that are lower than without the proxy, in a pod with only limits.
 fn shrinking(plans: &[Plan]) -> Option<Warning> {
     let lowered = |plan: &Plan| {
         let given = plan.given(plan.limited).filter(|given| plan.own >= plan.least && *given < plan.own)?;
         Some(Change { name: &plan.name, kind: "requests", from: plan.own, to: given }.to_string())
     };
     let changes: Vec<String> = plans.iter().filter_map(lowered).collect();
-    let message = || format!("spec.resources has no requests, so the proxy's lower {}", changes.join(", "));
+    let message =
+        || format!("spec.resources has no requests, so those of the proxy lower {}", changes.join(", "));
     (!changes.is_empty()).then(|| Warning::new("POD_REQUESTS_LOWERED", message()))
 }
 
-/// What the configuration limits the proxy to that is more than the pod is limited to.
+/// The configured limits of the proxy that exceed the pod's limit.
 fn above_pod(plans: &[Plan], pod: &Value, context: &PostContext<'_>) -> Option<Warning> {
     let above = |plan: &Plan| {
         let limit = plan.limited?;
@@ -326,7 +329,7 @@ fn above_pod(plans: &[Plan], pod: &Value, context: &PostContext<'_>) -> Option<W
         let largest = configured.max().filter(|largest| *largest > limit)?;
         let change = Change { name: &plan.name, kind: "limits", from: largest, to: limit };
         Some(format!(
-            "{} of the proxy is {}, the pod's {}",
+            "{} of the proxy is {}, but the pod's is {}",
             change.place(),
             largest.text(&plan.name),
             limit.text(&plan.name)
@@ -337,16 +340,16 @@ fn above_pod(plans: &[Plan], pod: &Value, context: &PostContext<'_>) -> Option<W
     (!all.is_empty()).then(|| Warning::new("PROXY_LIMIT_ABOVE_POD", all.join(", ")))
 }
 
-/// What a container of ours is limited to.
+/// The limit of a container of ours.
 enum Limit {
-    /// The pod's annotations say so, or the configuration gives a limit without a request, which then is the request.
+    /// Set by the pod's annotations, or configured without a request, in which case it is also the request.
     Fixed(Amount),
-    /// The configuration says so.
+    /// Set by the configuration.
     Configured { limit: Amount, request: Amount },
 }
 
 impl Limit {
-    /// Nothing if the container has no limit, is none of ours, or has its limit from the user.
+    /// `None` if the container has no limit, is not ours, or has its limit from the user.
     fn of(
         container: &Value,
         list: &str,
@@ -381,7 +384,7 @@ impl Limit {
     }
 }
 
-/// The largest limit of ours that the pod has to bear.
+/// The largest of our limits that the pod has to accommodate.
 fn fixed_limit(resource: &str, pod: &Value, context: &PostContext<'_>) -> Result<Option<Amount>, Unreadable> {
     let mut largest = None;
     for list in LISTS {

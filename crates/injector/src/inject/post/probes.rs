@@ -1,9 +1,8 @@
-//! Probes and lifecycle hooks go through the agent, since the proxy would ask the kubelet for a certificate.
+//! Redirects probes and lifecycle hooks to the agent, because the proxy would ask the kubelet for a certificate.
 //!
-//! Every HTTP, TCP and gRPC handler is replaced by an HTTP request to the agent, whose table of what to ask of the
-//! application instead travels in the proxy's environment ([`table`]). Two kinds of handlers are left alone, which Istio
-//! replaces: those that ask another host, and those that an init container has to pass before the proxy runs
-//! ([`untouched`]).
+//! Every HTTP, TCP and gRPC handler is replaced by an HTTP request to the agent; the proxy's environment contains the
+//! table of the original handlers ([`table`]). Two kinds of handlers that Istio replaces are left alone: those with
+//! another host, and those that an init container has to pass before the proxy runs ([`untouched`]).
 
 use serde_json::{Map, Value, json};
 
@@ -22,7 +21,7 @@ use crate::{
 mod table;
 mod untouched;
 
-/// Rewrites the application's handlers and tells the agent about them (Istio's `applyRewrite`).
+/// Rewrites the application's handlers and passes them to the agent (Istio's `applyRewrite`).
 pub(super) fn rewrite(
     pod: &mut Value,
     context: &PostContext<'_>,
@@ -63,7 +62,7 @@ pub(super) fn rewrite(
     Ok(())
 }
 
-/// The pod's annotation if it can be read, else the values (Istio's `ShouldRewriteAppHTTPProbers`).
+/// The pod's annotation if it is valid, else the values (Istio's `ShouldRewriteAppHTTPProbers`).
 fn wants_rewriting(pod: &Value, values: &Value) -> bool {
     let own = pod::annotation(pod, names::ANNOTATION_REWRITE_PROBES).and_then(go_bool);
     let configured =
@@ -71,8 +70,8 @@ fn wants_rewriting(pod: &Value, values: &Value) -> bool {
     own.or_else(configured).unwrap_or(false)
 }
 
-/// Puts the table into the proxy's environment. A pod that was injected before may have one there, which wins: the
-/// handlers it was made of are gone (Istio's `mergeOrAppendProbers`).
+/// Writes the table into the proxy's environment. In a pod that was injected before, an existing table wins: its
+/// original handlers no longer exist (Istio's `mergeOrAppendProbers`).
 fn tell_agent(pod: &mut Value, mut table: Table, joins: bool, warnings: &mut Vec<Warning>) {
     let Some(env) = env_mut(pod) else { return };
     let existing = env.iter_mut().find(|variable| joins && pod::name(variable) == names::ENV_APP_PROBERS);
@@ -89,24 +88,24 @@ fn tell_agent(pod: &mut Value, mut table: Table, joins: bool, warnings: &mut Vec
         Err(_) => warnings.push(Warning::new(
             "PROBES_NOT_MERGED",
             format!(
-                "{} of the proxy is no list of probes and stays as it is: rewritten probes have no answer",
+                "{} of the proxy is not a list of probes and is unchanged: rewritten probes will fail",
                 names::ENV_APP_PROBERS
             ),
         )),
     }
 }
 
-/// Where a container has handlers, and the last part of the path the agent serves for each (Istio's `FormatProberURL`).
+/// The fields with handlers, and the last segment of the agent's path for each (Istio's `FormatProberURL`).
 const PROBES: [(&str, &str); 3] =
     [("readinessProbe", "readyz"), ("livenessProbe", "livez"), ("startupProbe", "startupz")];
 const HOOKS: [(&str, &str); 2] = [("preStop", "prestopz"), ("postStart", "poststartz")];
 
 struct Rewriting<'a> {
-    /// Port by which a handler is known to be rewritten already.
+    /// Port that identifies handlers that are already rewritten.
     agent: i64,
-    /// Port that rewritten handlers ask.
+    /// Port for rewritten handlers.
     port: i64,
-    /// Whether anything is rewritten at all; if not, what fails before the proxy runs fails all the same.
+    /// Whether anything is rewritten at all; if not, handlers that fail before the proxy runs still cause warnings.
     rewrites: bool,
     quirks: Quirks,
     before_proxy: BeforeProxy,
@@ -148,7 +147,7 @@ impl Rewriting<'_> {
             // Istio rewrites the handler all the same and leaves the agent without an answer, so that it always fails.
             Err(NoProber::UnknownPort(port)) if !self.quirks.contains(Quirk::RewriteProbesOfUnknownPorts) => {
                 let message = format!(
-                    "{} is not sent through the proxy: the container has no port {}",
+                    "{} does not go through the agent: the container has no port {}",
                     holder.field,
                     shown(&port)
                 );
@@ -173,7 +172,7 @@ impl Rewriting<'_> {
     }
 }
 
-/// A handler's place.
+/// The place of a handler.
 struct Holder<'c> {
     container: &'c str,
     list: &'c str,
@@ -182,15 +181,15 @@ struct Holder<'c> {
     is_probe: bool,
 }
 
-/// Why a handler has no place in the agent's table.
+/// Why a handler has no entry in the agent's table.
 enum NoProber {
-    /// It asks the agent already.
+    /// It already points to the agent.
     Rewritten,
-    /// Its port has a name that the container does not have.
+    /// Its port has a name that the container does not define.
     UnknownPort(String),
 }
 
-/// What a handler does; what does not go over the network stays as it is.
+/// The action of a handler; handlers that do not use the network are not rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     Http,
@@ -199,7 +198,7 @@ enum Action {
 }
 
 impl Action {
-    /// The first of these that is there, as Istio looks for them; hooks have no gRPC.
+    /// The first action present, in Istio's order; hooks have no gRPC.
     fn of(handler: &Map<String, Value>, is_probe: bool) -> Option<Action> {
         let has = |action: &Action| handler.get(action.field()).is_some_and(Value::is_object);
         let all = [Action::Http, Action::Tcp, Action::Grpc];
@@ -214,7 +213,7 @@ impl Action {
         }
     }
 
-    /// What the agent is to ask instead.
+    /// The request that the agent sends to the application.
     fn prober(
         self,
         handler: &Map<String, Value>,
@@ -237,8 +236,8 @@ impl Action {
     }
 }
 
-/// Makes the handler an HTTP request to the agent; the agent speaks TLS to the application, the kubelet none to it
-/// (Istio's `rewriteHTTPGetAction`).
+/// Turns the handler into an HTTP request to the agent; the agent speaks TLS to the application, the kubelet plain HTTP
+/// to the agent (Istio's `rewriteHTTPGetAction`).
 fn ask_agent(handler: &mut Map<String, Value>, action: Action, url: &str, port: i64) {
     if action != Action::Http {
         handler.remove(action.field());
@@ -253,7 +252,7 @@ fn ask_agent(handler: &mut Map<String, Value>, action: Action, url: &str, port: 
     }
 }
 
-/// The ports of a container that have names.
+/// The named ports of a container.
 struct NamedPorts(Vec<(String, i32)>);
 
 impl NamedPorts {
@@ -266,7 +265,7 @@ impl NamedPorts {
         NamedPorts(named.collect())
     }
 
-    /// Of several with the name the last one counts, as in Istio's map.
+    /// If several ports have the name, the last one wins, as in Istio's map.
     fn number(&self, name: &str) -> Option<i32> {
         self.0.iter().rev().find(|(known, _)| known == name).map(|(_, number)| *number)
     }

@@ -1,4 +1,4 @@
-//! Merged metrics: the application's Prometheus annotations move into the proxy's environment, and Prometheus is told to
+//! Merged metrics: moves the application's Prometheus annotations into the proxy's environment, and makes Prometheus
 //! scrape the agent, which serves both.
 
 use serde::Serialize;
@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use super::view::{annotations, atoi, env_mut, variable};
 use super::{Error, PostContext, status_port};
 use crate::inject::annotation::go_bool;
-use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelt};
+use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelled};
 use crate::inject::warning::{Warning, shown};
 use crate::{names, pod, quirks::Quirk};
 
-/// Ports that belong to the proxy, and what listens there (Istio's `istioReservedPorts`).
+/// Ports of the proxy, and what listens on them (Istio's `istioReservedPorts`).
 pub const PROXY_PORTS: [(i64, &str); 9] = [
     (15000, "Envoy's admin interface"),
     (15001, "capture of outgoing traffic"),
@@ -24,7 +24,7 @@ pub const PROXY_PORTS: [(i64, &str); 9] = [
     (15090, "Envoy's metrics"),
 ];
 
-/// Hands the application's scrape configuration to the proxy (Istio's `applyPrometheusMerge`).
+/// Passes the application's scrape configuration to the proxy (Istio's `applyPrometheusMerge`).
 pub(super) fn merge(
     pod: &mut Value,
     context: &PostContext<'_>,
@@ -40,7 +40,7 @@ pub(super) fn merge(
     if agent == 0 && !context.keeps(Quirk::UseStatusPortZero) {
         return Ok(());
     }
-    // The agent's own port means that an earlier injection, or the user, has done this.
+    // The agent's own port shows that an earlier injection, or the user, has done this.
     if port_annotation(all) == Some(agent.to_string().as_str()) {
         return Ok(());
     }
@@ -49,7 +49,8 @@ pub(super) fn merge(
         && let Ok(text) = serde_json::to_string(&scrape)
         && let Some(env) = env_mut(pod)
     {
-        // The user's own, by ProxyConfig or container, is what the agent would be left with after a second injection.
+        // After a second injection, only the user's own variable, from ProxyConfig or the container, would be left for
+        // the agent.
         let is_there = env.iter().any(|variable| pod::name(variable) == names::ENV_PROMETHEUS);
         if !is_there || context.keeps(Quirk::DuplicateVariables) {
             env.push(variable(names::ENV_PROMETHEUS, &text));
@@ -63,18 +64,18 @@ pub(super) fn merge(
     Ok(())
 }
 
-/// Scraping is on unless an annotation that can be read says otherwise (Istio's `getPrometheusScrape`).
+/// Scraping is enabled unless a valid annotation disables it (Istio's `getPrometheusScrape`).
 fn wants_scraping(annotations: &Map<String, Value>) -> bool {
-    spelt(annotations, SCRAPE).find_map(|(_, value)| go_bool(value.as_str()?)).unwrap_or(true)
+    spelled(annotations, SCRAPE).find_map(|(_, value)| go_bool(value.as_str()?)).unwrap_or(true)
 }
 
-/// The pod's annotation, else the mesh's setting, else yes (Istio's `enablePrometheusMerge`).
+/// The pod's annotation, else the mesh's setting, else enabled (Istio's `enablePrometheusMerge`).
 fn wants_merging(pod: &Value, mesh_config: &Value) -> bool {
     let own = pod::annotation(pod, names::ANNOTATION_PROMETHEUS_MERGE).and_then(go_bool);
     own.or_else(|| mesh_config.get("enablePrometheusMerge")?.as_bool()).unwrap_or(true)
 }
 
-/// What the agent scrapes; fields in the order in which Istio writes them.
+/// The agent's scrape targets; fields in the order in which Istio writes them.
 #[derive(Default, Serialize)]
 struct Scrape {
     scrape: String,
@@ -91,8 +92,8 @@ struct Target {
 }
 
 impl Scrape {
-    /// What the annotations say, with ports checked; the first of several targets stands in the fields of the single
-    /// one, for agents that know no list.
+    /// Reads the annotations and checks the ports; the first of several targets is also stored in the fields of the
+    /// single one, for agents that do not support lists.
     fn read(
         annotations: &Map<String, Value>,
         agent: i64,
@@ -100,14 +101,14 @@ impl Scrape {
     ) -> Result<Scrape, Error> {
         let last = |known| {
             let found =
-                spelt(annotations, known).filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+                spelled(annotations, known).filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
             found.last()
         };
         let text = |known| last(known).map(|(_, value)| value.to_owned()).unwrap_or_default();
         let mut scrape =
             Scrape { scrape: text(SCRAPE), path: text(PATH), port: text(PORT), targets: Vec::new() };
         for (key, value) in
-            spelt(annotations, TARGETS).filter_map(|(key, value)| Some((key, value.as_str()?)))
+            spelled(annotations, TARGETS).filter_map(|(key, value)| Some((key, value.as_str()?)))
         {
             match targets(value) {
                 Some(targets) => {
@@ -118,7 +119,7 @@ impl Scrape {
                 }
                 None => warnings.push(Warning::new(
                     "DOUBTFUL_ANNOTATION",
-                    format!("annotation {}: {} is ignored; accepted: port:path, …", shown(key), shown(value)),
+                    format!("annotation {}: {} is ignored; expected port:path, …", shown(key), shown(value)),
                 )),
             }
         }
@@ -136,7 +137,7 @@ impl Scrape {
     }
 }
 
-/// Comma-separated `port:path`; `None` when a port is empty (Istio's `ParseScrapeTargets`).
+/// Comma-separated `port:path`; `None` if a port is empty (Istio's `ParseScrapeTargets`).
 fn targets(text: &str) -> Option<Vec<Target>> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     items
@@ -149,7 +150,7 @@ fn targets(text: &str) -> Option<Vec<Target>> {
         .collect()
 }
 
-/// A port the agent may scrape: not its own, not one of the proxy's.
+/// Checks a port that the agent should scrape: neither its own nor one of the proxy's.
 fn check_port(key: &str, text: &str, agent: i64) -> Result<(), Error> {
     let Some(port) = atoi(text).filter(|port| (1..=65535).contains(port)) else {
         return Err(Error::NoPort { key: shown(key), port: shown(text) });
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "annotation \"prometheus.io/port\": port 15000 is the proxy's own (Envoy's admin interface); \
-             accepted: a port of the application"
+             expected a port of the application"
         );
     }
 

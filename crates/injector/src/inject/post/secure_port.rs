@@ -1,4 +1,4 @@
-//! Tells Prometheus at which port the merged metrics are served over mutual TLS.
+//! Tells Prometheus the port that serves the merged metrics over mutual TLS.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::inject::scraping::is_spelling;
 use crate::inject::warning::Warning;
 use crate::{names, pod};
 
-/// Writes the annotation from the proxy's environment unless the pod has it in some spelling (Istio's
+/// Writes the annotation from the proxy's environment unless the pod has it in any spelling (Istio's
 /// `applySecurePrometheusAnnotation`).
 pub(super) fn announce(pod: &mut Value, _: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
     if pod::annotations(pod).any(|(key, _)| is_spelling(key, SECURE_PORT)) {

@@ -1,4 +1,4 @@
-//! The status annotation: what the templates made, by name, so that the pod can be injected again.
+//! The status annotation: the names of everything the templates created, so that the pod can be injected again.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ pub(super) fn record<'a>(
     context: &PostContext<'a>,
     _: &mut Vec<Warning>,
 ) -> Result<(), Error> {
-    // Go writes an empty slice of these as null, and readers of the annotation expect it.
+    // Go writes an empty slice as null, and readers of the annotation expect it.
     let names = |names: &'a [String]| (!names.is_empty()).then_some(names);
     let made = context.made;
     let status = Status {
@@ -42,12 +42,15 @@ struct Status<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::made::Made;
     use crate::inject::post::tests::Fixture;
+    use crate::inject::template_containers::TemplateContainers;
 
     fn recorded(template_pod: Value, revision: &str) -> String {
-        let fixture =
-            Fixture { made: Made::of(&template_pod), revision: revision.to_owned(), ..Fixture::default() };
+        let fixture = Fixture {
+            made: TemplateContainers::of(&template_pod),
+            revision: revision.to_owned(),
+            ..Fixture::default()
+        };
         let mut pod = json!({"spec": {"containers": [{"name": "app"}]}});
         record(&mut pod, &fixture.context(), &mut Vec::new()).unwrap();
         pod.pointer("/metadata/annotations").unwrap()[names::ANNOTATION_STATUS].as_str().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! The port of the agent's status server, which probes and scrapes are pointed at.
+//! The port of the agent's status server, the target of probes and scrapes.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
     quirks::{Quirk, Quirks},
 };
 
-/// Port of the agent for metrics, and for telling probes that were rewritten before; 0 when the server is off.
+/// Port of the agent for metrics, and for recognizing probes that are already rewritten; 0 if the server is disabled.
 ///
 /// It is the pod's annotation, else the mesh's `defaultConfig.statusPort`. Istio knows only the latter here, so that
 /// with the annotation its metrics point at a port where nobody listens.
@@ -34,7 +34,7 @@ fn of_mesh(mesh_config: &Value) -> i64 {
     pod::at(mesh_config, &["defaultConfig", "statusPort"]).and_then(Value::as_i64).unwrap_or(DEFAULT)
 }
 
-/// Istio's `DefaultMeshConfig`, for a MeshConfig whose defaults are not filled in.
+/// Istio's `DefaultMeshConfig`, for a MeshConfig without its defaults filled in.
 const DEFAULT: i64 = 15020;
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::*;
 
-/// Everything a context borrows.
+/// The data that a context borrows.
 #[derive(Clone, Default)]
 pub(super) struct Fixture {
     pub(super) received: Value,
-    pub(super) made: Made,
-    pub(super) earlier: Earlier,
+    pub(super) made: TemplateContainers,
+    pub(super) earlier: PreviousInjection,
     pub(super) mesh_config: Value,
     pub(super) proxy_config: Value,
     pub(super) values: Value,
@@ -48,7 +48,10 @@ fn merged() -> Value {
 
 fn fixture() -> Fixture {
     Fixture {
-        made: Made { containers: vec!["istio-proxy".to_owned()], ..Made::default() },
+        made: TemplateContainers {
+            containers: vec!["istio-proxy".to_owned()],
+            ..TemplateContainers::default()
+        },
         values: json!({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": true}, "global": {"network": "n"}}),
         injected_annotations: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
         ..Fixture::default()

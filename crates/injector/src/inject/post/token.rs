@@ -1,8 +1,8 @@
-//! The mount of the ServiceAccount's token, which our containers have as all others of the pod do.
+//! Mounts the ServiceAccount's token into our containers, as in all other containers of the pod.
 //!
-//! Admission mounts the token into every container that has none. It does so before webhooks are called and once more
-//! for the containers they add, and that second change makes a webhook with `reinvocationPolicy: IfNeeded` be asked
-//! again about every pod. What it would add is added here, to the letter (`mountServiceAccountToken`).
+//! Admission mounts the token into every container that lacks it. It does so before webhooks are called and again for
+//! the containers they add, and that second change causes a webhook with `reinvocationPolicy: IfNeeded` to be called
+//! again for every pod. The mount added here is identical to admission's (`mountServiceAccountToken`).
 
 use serde_json::Value;
 
@@ -10,17 +10,17 @@ use super::{Error, PostContext};
 use crate::inject::warning::Warning;
 use crate::{pod, quirks::Quirk};
 
-/// Where the token is (`DefaultAPITokenMountPath`). What else is mounted there keeps the token away.
+/// Mount path of the token (`DefaultAPITokenMountPath`). Any other mount there prevents the token's.
 const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// What the admission plugin calls the volume, before five characters of its own.
+/// The admission plugin's prefix of the volume's name, followed by five characters.
 const VOLUME: &str = "kube-api-access-";
 
-/// Mounts the token into containers that have it not, if the pod's own have it. A manifest has no token yet.
+/// Mounts the token into containers that lack it, if the pod's own containers have it. A manifest has no token yet.
 pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
     if context.keeps(Quirk::LeaveTokenToAdmission) {
         return Ok(());
     }
-    // Then admission mounts nothing, and a volume with such a name is the user's own (`shouldAutomount`).
+    // In that case admission mounts nothing, and a volume with such a name is the user's own (`shouldAutomount`).
     let automounts = pod::at(context.received, &["spec", "automountServiceAccountToken"]);
     if automounts == Some(&Value::Bool(false)) {
         return Ok(());
@@ -44,7 +44,7 @@ pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warn
     Ok(())
 }
 
-/// The mount that the admission plugin made: of the first volume that counts as the token's.
+/// The mount that the admission plugin added: that of the first volume that counts as the token's.
 fn mounted(pod: &Value) -> Option<&Value> {
     let is_token = |volume: &&Value| pod::name(volume).starts_with(VOLUME);
     let volume = pod::name(pod::spec_list(pod, "volumes").iter().find(is_token)?);

@@ -1,4 +1,4 @@
-//! The few views and conversions that only the passes need; the rest is in [`crate::pod`].
+//! The few views and conversions that only the passes need; the others are in [`crate::pod`].
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ pub(super) fn env(pod: &Value) -> &[Value] {
     pod::find_sidecar(pod).and_then(|proxy| proxy.get("env")?.as_array()).map_or(&[], Vec::as_slice)
 }
 
-/// The proxy's environment, made if absent; `None` without a proxy.
+/// The proxy's environment, created if absent; `None` without a proxy.
 pub(super) fn env_mut(pod: &mut Value) -> Option<&mut Vec<Value>> {
     let env = pod::find_sidecar_mut(pod)?.as_object_mut()?.entry("env").or_insert(Value::Null);
     if !env.is_array() {
@@ -23,7 +23,7 @@ pub(super) fn env_mut(pod: &mut Value) -> Option<&mut Vec<Value>> {
     env.as_array_mut()
 }
 
-/// An environment variable as Kubernetes writes it: no value when it is empty.
+/// An environment variable as Kubernetes writes it: without a value if it is empty.
 pub(super) fn variable(name: &str, value: &str) -> Value {
     if value.is_empty() { json!({"name": name}) } else { json!({"name": name, "value": value}) }
 }
@@ -44,7 +44,7 @@ pub(super) fn atoi(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// `hack/oracle/annotations` asked Go.
+    /// Compared with Go by `hack/oracle/annotations`.
     #[test]
     fn integers_are_gos() {
         let fixture = include_str!("../../../tests/fixtures/annotations.json");

@@ -1,4 +1,4 @@
-//! What a pod asks for beyond its configuration is found by the result, whatever the way it asked.
+//! Requests beyond the configuration are detected in the result, regardless of the method.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn run(mesh: &Mesh, pod: &Value) -> Result<Outcome, Refusal> {
     inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"))
 }
 
-/// What the pod is refused for under `refuse`; under `allow` it gets as many warnings, and is injected.
+/// The privileges for which the pod is denied under `refuse`; under `allow` it gets as many warnings, and is injected.
 fn refused(allow: &Mesh, refuse: &Mesh, pod: &Value) -> Vec<String> {
     let asked = match run(refuse, pod) {
         Ok(_) => Vec::new(),
@@ -170,7 +170,7 @@ fn every_privilege_that_a_pod_asks_for_is_named() {
     }
 }
 
-/// The init container that writes the rules has privileges by the configuration; more of them are the pod's.
+/// The configuration grants privileges to the init container that writes the rules; additional ones are the pod's.
 #[test]
 fn what_the_configuration_gives_is_not_asked_for() {
     let (allow, refuse) = (mesh(""), mesh(REFUSE));
@@ -188,7 +188,7 @@ fn what_the_configuration_gives_is_not_asked_for() {
     let allow = mesh(&format!("values: {{{privileged}}}"));
     let own = context(json!({"privileged": true, "runAsUser": 0, "allowPrivilegeEscalation": true}));
     assert_eq!(refused(&allow, &refuse, &own), [""; 0]);
-    // What the template makes only because the pod asks for it, the configuration does not give.
+    // Containers that the template creates only at the pod's request are not granted by the configuration.
     let none = "mesh: {defaultConfig: {interceptionMode: NONE}}";
     let (allow, refuse) = (mesh(none), mesh(&format!("{none}\n{REFUSE}")));
     let redirected = pod(json!({"sidecar.istio.io/interceptionMode": "REDIRECT"}), Value::Null);
@@ -202,7 +202,7 @@ fn what_the_configuration_gives_is_not_asked_for() {
     );
 }
 
-/// A status that says the container is an injector's hides nothing: fields that no template sets stay in it.
+/// A status that attributes the container to an injector hides nothing: fields that no template sets stay in it.
 #[test]
 fn a_forged_record_hides_no_privilege() {
     let (allow, refuse) = (mesh(""), mesh(REFUSE));
@@ -219,7 +219,7 @@ fn a_forged_record_hides_no_privilege() {
     );
 }
 
-/// Templates asked for by name, and ProxyConfig resources, have what is compared with made for the pod.
+/// For templates requested by name, and for ProxyConfig resources, the baseline is rendered for the pod.
 #[test]
 fn other_templates_are_compared_with_themselves() {
     let own_template = r#"
@@ -251,12 +251,12 @@ injector:
         refused(&allow, &refuse, &more),
         ["container \"helper\": securityContext.capabilities.add \"SYS_ADMIN\""]
     );
-    // A template that wants a label cannot be asked what it makes without: where it matters that is the answer.
-    let mut labelled = asking("wants");
-    labelled["metadata"]["labels"] = json!({"image": "i", "root": "true"});
-    let refusal = run(&refuse, &labelled).unwrap_err();
+    // A template that requires a label cannot be rendered without it: this is the result where it matters.
+    let mut labeled = asking("wants");
+    labeled["metadata"]["labels"] = json!({"image": "i", "root": "true"});
+    let refusal = run(&refuse, &labeled).unwrap_err();
     assert_eq!(refusal.reason(), "RENDER_FAILED");
-    assert!(matches!(run(&allow, &labelled), Ok(Outcome::Injected(_))));
+    assert!(matches!(run(&allow, &labeled), Ok(Outcome::Injected(_))));
 }
 
 #[test]

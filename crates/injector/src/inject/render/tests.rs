@@ -1,11 +1,11 @@
-//! What the embedded templates render, read by YAML's fast path and by the event parser.
+//! The output of the embedded templates, parsed by YAML's fast path and by the event parser.
 
 use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{LIMITS, ProxyIds, View, context, specialised, with_parts};
+use super::{LIMITS, ProxyIds, View, context, specialized, with_parts};
 use crate::{
     config::{Mesh, Source, headed::headed},
     inject::{self, Facts, Outcome, PodRequest},
@@ -49,7 +49,7 @@ fn annotations() -> [Value; 4] {
     ]
 }
 
-/// Every text the four embedded templates render for the pods above, each once.
+/// Every text that the four embedded templates render for the pods above, each once.
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut texts = BTreeSet::new();
     for bundle in BUNDLES {
@@ -66,7 +66,7 @@ static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
                     known[names::ANNOTATION_TEMPLATES] = json!(template);
                     let namespace = review["request"]["namespace"].as_str().unwrap();
                     let request = PodRequest::new(namespace, pod);
-                    // A text is kept when it comes back.
+                    // A text is cached when it recurs.
                     for _ in 0..2 {
                         let outcome = inject::run(&mesh, &request, &Facts::of(&mesh, namespace));
                         assert!(matches!(outcome, Ok(Outcome::Injected(_))), "{template}: {outcome:?}");
@@ -79,7 +79,7 @@ static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     texts.into_iter().collect()
 });
 
-/// Whether the fast path takes the text; that the tree is the event parser's is asserted.
+/// Whether the fast path accepts the text; asserts that its tree equals the event parser's.
 fn takes(text: &str) -> bool {
     let fast: Option<yaml::Node> = yaml::read_rendered(text, &Limits::rendered());
     let full = yaml::parse(text, &Limits { syntax: yaml::Syntax::Full, ..Limits::rendered() });
@@ -98,7 +98,7 @@ fn what_the_embedded_templates_render_takes_the_fast_path() {
     }
 }
 
-/// Annotations and labels that the embedded templates ask for, and some values for them.
+/// Annotations and labels that the embedded templates read, and some values for them.
 const ASKED: [(&str, &str); 24] = [
     ("annotations", "sidecar.istio.io/interceptionMode"),
     ("annotations", "sidecar.istio.io/capNetBindService"),
@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn specialised_templates_render_what_they_are_made_of(
+    fn specialized_templates_render_what_they_are_made_of(
         review in prop::sample::select(REVIEWS.to_vec()),
         asked in asked(),
         native_sidecars in any::<bool>(),
@@ -163,14 +163,14 @@ proptest! {
         with_parts(mesh, &view, |parts| {
             let data = context::template_data(parts);
             for (name, template) in &mesh.injector().templates {
-                let fast = specialised(mesh, name, template, parts).expect("it can be specialised");
+                let fast = specialized(mesh, name, template, parts).expect("it can be specialized");
                 assert_eq!(fast.render(&data, mesh.scope(), &LIMITS), template.render(&data, mesh.scope(), &LIMITS));
             }
         });
     }
 }
 
-/// An edit of a text: at its line `.1` and the character `.2` of that, both modulo what is there.
+/// An edit of a text: at line `.1`, character `.2`, both modulo the actual count.
 type Edit = (Change, prop::sample::Index, prop::sample::Index);
 
 #[derive(Clone, Copy, Debug)]

@@ -2,14 +2,14 @@ use serde_json::json;
 
 use super::*;
 
-/// A pod with one container, whose fields are given.
+/// A pod with one container with the given fields.
 fn container(fields: Value) -> Value {
     let mut container = json!({"name": "c"});
     container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     json!({"spec": {"containers": [container]}})
 }
 
-/// What is left of the loser's container.
+/// The rest of the loser's container.
 fn left(loser: Value, winner: Value) -> Value {
     let mut loser = container(loser);
     give_way(&mut loser, &container(winner));
@@ -148,7 +148,7 @@ fn offences_name_container_or_volume_and_field() {
         "volume \"v\": has csi and emptyDir",
     ];
     let wanted: Vec<String> =
-        wanted.iter().map(|sentence| format!("{sentence}, of which an API server takes one")).collect();
+        wanted.iter().map(|sentence| format!("{sentence}; an API server accepts only one")).collect();
     assert_eq!(found, wanted);
     assert!(offences(&container(json!({"livenessProbe": {"exec": {}}}))).is_empty());
 }

@@ -1,4 +1,4 @@
-//! Which scalars fit which of Go's types (`encoding/json`, and the `UnmarshalJSON` of Kubernetes' own).
+//! Which scalars fit which of Go's types (`encoding/json`, and the `UnmarshalJSON` methods of Kubernetes' types).
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(super) fn fits(value: &Value, kind: &Kind, narrow: bool) -> bool {
     }
 }
 
-/// What fits a field that takes a scalar.
+/// The values that fit a scalar field.
 pub(super) fn accepted(kind: &Kind, narrow: bool) -> &'static str {
     match kind {
         Kind::Bool => "true or false, without quotes",

@@ -147,7 +147,7 @@ fn corrections_are_counted_and_the_first_is_named() {
         corrections,
         Corrections {
             unquoted: changes(2, "metadata.labels[\"a.b/c\"]", "false"),
-            respelt: changes(1, "spec.RestartPolicy", "restartPolicy"),
+            respelled: changes(1, "spec.RestartPolicy", "restartPolicy"),
             emptied: true,
         }
     );

@@ -1,4 +1,4 @@
-//! The table against the struct tags of the Go types (`hack/oracle/podschema`).
+//! Compares the table with the struct tags of the Go types (`hack/oracle/podschema`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ fn fixture() -> Fixture {
     serde_json::from_str(include_str!("../../../tests/fixtures/podschema.json")).unwrap()
 }
 
-/// Every field that merging can come to, with the table's type of the object it is in.
+/// Every field that merging can reach, with the table's type of its object.
 fn reachable(fixture: &Fixture) -> Vec<(Type, &str, &Field)> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -57,7 +57,7 @@ fn reachable(fixture: &Fixture) -> Vec<(Type, &str, &Field)> {
     found
 }
 
-/// What Go's `extractRetainKeysPatchStrategy` leaves of the tag.
+/// The merge strategy that Go's `extractRetainKeysPatchStrategy` leaves of the tag.
 fn strategy(field: &Field) -> Option<&str> {
     field.patch_strategy.split(',').find(|strategy| !strategy.is_empty() && *strategy != "retainKeys")
 }
@@ -80,10 +80,10 @@ fn says_what_the_go_types_say_of_every_list_and_map() {
                         Some(Merge::Keyed(ours, _)) => assert_eq!(ours, key, "{place}"),
                         other => panic!("{place} has the key {key}, the table says {other:?}"),
                     },
-                    other => panic!("{place} has tags nobody knows: {other:?}"),
+                    other => panic!("{place} has unknown tags: {other:?}"),
                 }
             }
-            // Maps are never replaced as a whole in a pod; were one, merging would need a row for it.
+            // Maps in a pod are never replaced as a whole; otherwise, merging would need a row for it.
             "struct" | "map" => {
                 maps += 1;
                 assert_eq!(strategy(field), None, "{place}");

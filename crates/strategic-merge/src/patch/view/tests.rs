@@ -1,4 +1,4 @@
-//! The proof against another implementation of RFC 6902, `json-patch`: right patches and spoilt ones.
+//! Compares the verification with another implementation of RFC 6902, `json-patch`, on correct and corrupted patches.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::{Operation, apply, diff, from_json, to_json, verify};
 
-/// What `json-patch` makes of a patch; nothing if it does not apply.
+/// The result of `json-patch`; `None` if the patch does not apply.
 fn others(document: &Value, operations: &[Operation<'_>]) -> Option<Value> {
     let pointer = |path: &str| PointerBuf::parse(path).ok();
     let operation = |operation: &Operation<'_>| {
@@ -33,7 +33,8 @@ fn others(document: &Value, operations: &[Operation<'_>]) -> Option<Value> {
     Some(patched)
 }
 
-/// Whether a patch that gives `patched` is one from `received` to `wanted`, said without any of what is tested.
+/// Whether a patch with the result `patched` is one from `received` to `wanted`, computed independently of the tested
+/// code.
 fn proves(received: &Value, patched: &Value, wanted: &Value) -> bool {
     let managed = |document: &Value| document.pointer("/metadata/managedFields").cloned();
     let without = |document: &Value| {
@@ -47,7 +48,7 @@ fn proves(received: &Value, patched: &Value, wanted: &Value) -> bool {
     (!keeps || managed(received) == managed(patched)) && without(patched) == without(wanted)
 }
 
-/// Both implementations say the same of a patch.
+/// Both implementations give the same result for a patch.
 fn agree(received: &Value, operations: &[Operation<'_>], wanted: &Value) {
     let others = others(received, operations);
     assert_eq!(apply(received, operations).ok(), others, "{received} {operations:?}");
@@ -55,7 +56,7 @@ fn agree(received: &Value, operations: &[Operation<'_>], wanted: &Value) {
     assert_eq!(verify(received, operations, wanted).is_ok(), proven, "{received} {operations:?} {wanted}");
 }
 
-/// One thing that may go wrong with a patch.
+/// A corruption of a patch.
 #[derive(Clone, Debug)]
 enum Fault {
     Dropped(Index),
@@ -67,17 +68,17 @@ enum Fault {
     Added(Index, Index, Place, Place, Value),
 }
 
-/// Where an operation goes instead.
+/// The new place of an operation.
 #[derive(Clone, Debug)]
 enum Place {
-    /// Where another operation goes.
+    /// The place of another operation.
     OfAnother(Index),
-    /// Somewhere in the documents.
+    /// Any place in the documents.
     Known(Index),
     Above,
     Below(String),
     Sibling(String),
-    /// What may be no pointer.
+    /// A text that may not be a pointer.
     Text(String),
 }
 
@@ -127,7 +128,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A pod: names and contents out of few, so that two have much in common.
+/// A pod with few different names and contents, so that two of them have much in common.
 fn any_pod() -> impl Strategy<Value = Value> {
     let env = prop::collection::vec(("[A-D]", 0..3), 0..4).prop_map(|env| {
         env.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Value>()
@@ -232,7 +233,7 @@ fn spoil(operations: &mut Vec<Operation<'static>>, fault: &Fault, known: &[Strin
     }
 }
 
-/// The right patch and the spoilt one, both judged.
+/// Checks the correct patch and the corrupted one.
 fn judge(received: &Value, wanted: &Value, faults: &[Fault]) {
     let operations = diff(received, wanted);
     verify(received, &operations, wanted).unwrap();
@@ -240,11 +241,11 @@ fn judge(received: &Value, wanted: &Value, faults: &[Fault]) {
     let mut known = Vec::new();
     pointers(received, "", &mut known);
     pointers(wanted, "", &mut known);
-    let mut spoilt = from_json(&to_json(&operations)).unwrap();
-    assert_eq!(spoilt, operations);
+    let mut spoiled = from_json(&to_json(&operations)).unwrap();
+    assert_eq!(spoiled, operations);
     for fault in faults {
-        spoil(&mut spoilt, fault, &known);
-        agree(received, &spoilt, wanted);
+        spoil(&mut spoiled, fault, &known);
+        agree(received, &spoiled, wanted);
     }
 }
 
@@ -266,36 +267,36 @@ fn every_single_corruption_of_a_patch_is_found_out() {
     let kinds: std::collections::BTreeSet<_> =
         right.iter().map(|operation| serde_json::to_value(operation).unwrap()["op"].to_string()).collect();
     assert_eq!(kinds.len(), 4, "{right:?}");
-    let refused = |spoilt: &[Operation<'_>], what: &str| {
-        assert!(verify(&received, spoilt, &wanted).is_err(), "{what}: {spoilt:?}");
+    let refused = |spoiled: &[Operation<'_>], what: &str| {
+        assert!(verify(&received, spoiled, &wanted).is_err(), "{what}: {spoiled:?}");
     };
     for at in 0..right.len() {
-        let mut spoilt = right.clone();
-        spoilt.remove(at);
-        refused(&spoilt, "dropped");
+        let mut spoiled = right.clone();
+        spoiled.remove(at);
+        refused(&spoiled, "dropped");
         if let Operation::Add { path, value } | Operation::Replace { path, value } = &right[at] {
             let (path, value) = (path.clone(), value.clone());
-            spoilt.insert(at, Operation::Remove { path: path.clone() });
-            refused(&spoilt, "turned into a removal");
-            spoilt[at] = Operation::Add { path: path.clone(), value: Cow::Owned(json!({"other": value})) };
-            refused(&spoilt, "another value");
-            spoilt[at] = Operation::Add { path: format!("{path}x"), value: value.clone() };
-            refused(&spoilt, "another name or no number");
-            spoilt[at] = Operation::Add { path: format!("{path}/deeper"), value };
-            refused(&spoilt, "another depth");
+            spoiled.insert(at, Operation::Remove { path: path.clone() });
+            refused(&spoiled, "turned into a removal");
+            spoiled[at] = Operation::Add { path: path.clone(), value: Cow::Owned(json!({"other": value})) };
+            refused(&spoiled, "another value");
+            spoiled[at] = Operation::Add { path: format!("{path}x"), value: value.clone() };
+            refused(&spoiled, "another name or no number");
+            spoiled[at] = Operation::Add { path: format!("{path}/deeper"), value };
+            refused(&spoiled, "another depth");
         } else {
-            spoilt.insert(at, right[at].clone());
-            spoilt.insert(at, right[at].clone());
-            refused(&spoilt, "done twice");
+            spoiled.insert(at, right[at].clone());
+            spoiled.insert(at, right[at].clone());
+            refused(&spoiled, "done twice");
         }
         for path in ["/metadata/managedFields", "/spec", "/metadata/name", "/spec/containers/0/name", ""] {
-            let mut spoilt = right.clone();
-            spoilt.insert(at, Operation::Remove { path: path.to_owned() });
-            refused(&spoilt, "something else removed");
+            let mut spoiled = right.clone();
+            spoiled.insert(at, Operation::Remove { path: path.to_owned() });
+            refused(&spoiled, "something else removed");
             let (path, value) = (path.to_owned(), Cow::Owned(json!("forged")));
-            spoilt[at] = Operation::Replace { path, value };
-            // Behind it the right operation may put things right.
-            agree(&received, &spoilt, &wanted);
+            spoiled[at] = Operation::Replace { path, value };
+            // After it, the correct operation may repair the document.
+            agree(&received, &spoiled, &wanted);
         }
     }
 }
@@ -304,14 +305,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
-    fn spoilt_patches_of_any_json_are_judged_as_by_json_patch(
+    fn spoiled_patches_of_any_json_are_judged_as_by_json_patch(
         received in any_json(), wanted in any_json(), faults in prop::collection::vec(any_fault(), 0..4),
     ) {
         judge(&received, &wanted, &faults);
     }
 
     #[test]
-    fn spoilt_patches_of_pods_are_judged_as_by_json_patch(
+    fn spoiled_patches_of_pods_are_judged_as_by_json_patch(
         received in any_pod(), wanted in any_pod(), faults in prop::collection::vec(any_fault(), 0..4),
     ) {
         judge(&received, &wanted, &faults);

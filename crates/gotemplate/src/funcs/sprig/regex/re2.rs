@@ -1,13 +1,13 @@
-//! Go's regular expression syntax (RE2 with Perl's extensions) rewritten for the crate `regex`.
+//! Translates Go's regular expression syntax (RE2 with Perl's extensions) for the crate `regex`.
 //!
-//! The two agree on what matches where, but read some patterns differently: Go's `\d`, `\w`, `\s` and `\b` know ASCII
-//! only, its classes know no set operations, it takes stray braces literally and refuses `a**`, `(?x)` and large
-//! counts. Every literal is written escaped, so nothing can gain a meaning on the way.
+//! The two agree on matching, but read some patterns differently: Go's `\d`, `\w`, `\s` and `\b` are ASCII only, its
+//! classes have no set operations, it treats stray braces literally and rejects `a**`, `(?x)` and large counts. Every
+//! literal is written escaped, so it cannot acquire a meaning in the translation.
 
 /// The largest count of a repetition.
 const MAX_COUNT: u32 = 1_000;
 
-/// Rewrites a pattern, or says why Go refuses it.
+/// Translates a pattern, or returns the reason why Go rejects it.
 pub(super) fn translate(pattern: &str) -> Result<String, String> {
     let mut reader = Reader { rest: pattern, out: String::with_capacity(pattern.len() * 2) };
     while !reader.rest.is_empty() {
@@ -39,7 +39,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Something that can be repeated, or an operator, with the repetition that follows.
+    /// An item that can be repeated, or an operator, with its repetition.
     fn item(&mut self) -> Result<(), String> {
         let Some(c) = self.next() else { return Ok(()) };
         match c {
@@ -54,7 +54,7 @@ impl Reader<'_> {
             ')' | '^' | '$' | '.' => self.out.push(c),
             '[' => self.class()?,
             '\\' => self.escape()?,
-            // A brace that starts no count is a brace.
+            // A brace that does not start a count is literal.
             '{' if self.count(c)?.is_some() => return Err("nothing to repeat before a count".into()),
             c => self.literal(c),
         }
@@ -67,9 +67,9 @@ impl Reader<'_> {
             return Ok(());
         }
         if self.take("P<") || self.take("<") {
-            let (name, rest) = self.rest.split_once('>').ok_or("a group's name does not end")?;
+            let (name, rest) = self.rest.split_once('>').ok_or("unterminated group name")?;
             if name.is_empty() || !name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
-                return Err(format!("{name:?} cannot name a group"));
+                return Err(format!("{name:?} is not a valid group name"));
             }
             self.out.push_str("?P<");
             self.out.push_str(name);
@@ -77,15 +77,15 @@ impl Reader<'_> {
             self.rest = rest;
             return Ok(());
         }
-        let end = self.rest.find([':', ')']).ok_or("a group does not end")?;
-        let (flags, rest) = self.rest.split_at_checked(end).ok_or("a group does not end")?;
+        let end = self.rest.find([':', ')']).ok_or("unterminated group")?;
+        let (flags, rest) = self.rest.split_at_checked(end).ok_or("unterminated group")?;
         let dashes = flags.matches('-').count();
         if !flags.chars().all(|c| "imsU-".contains(c)) || dashes > 1 || flags.ends_with('-') {
-            return Err(format!("(?{flags} is no group that is known"));
+            return Err(format!("(?{flags} is not a known group"));
         }
         let flags_only = rest.starts_with(')');
         if flags.is_empty() && flags_only {
-            return Err("(?) is no group that is known".into());
+            return Err("(?) is not a known group".into());
         }
         self.out.push('?');
         self.out.push_str(flags);
@@ -97,7 +97,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A count `{n}`, `{n,}` or `{n,m}` whose brace was read; nothing is consumed if it is none.
+    /// A count `{n}`, `{n,}` or `{n,m}` whose brace was consumed; consumes nothing if there is no count.
     fn count(&mut self, brace: char) -> Result<Option<String>, String> {
         debug_assert_eq!(brace, '{');
         let Some((inside, rest)) = self.rest.split_once('}') else { return Ok(None) };
@@ -115,13 +115,13 @@ impl Reader<'_> {
         let (Some(low), Some(high)) = (low, high) else { return Ok(None) };
         let open = inside.ends_with(',');
         if low > MAX_COUNT || high > MAX_COUNT || (!open && low > high) {
-            return Err(format!("{{{inside}}} is no count from 0 to {MAX_COUNT}"));
+            return Err(format!("{{{inside}}} is not a count from 0 to {MAX_COUNT}"));
         }
         self.rest = rest;
         Ok(Some(format!("{{{inside}}}")))
     }
 
-    /// The repetition after an item, if there is one.
+    /// The repetition after an item, if any.
     fn repetition(&mut self) -> Result<(), String> {
         if !self.one_repetition()? {
             return Ok(());
@@ -161,7 +161,7 @@ impl Reader<'_> {
         push_literal(&mut self.out, c);
     }
 
-    /// What follows a backslash outside of a class.
+    /// An escape outside of a class, after the backslash.
     fn escape(&mut self) -> Result<(), String> {
         if self.take("Q") {
             let (text, rest) = self.rest.split_once("\\E").unwrap_or((self.rest, ""));
@@ -171,7 +171,7 @@ impl Reader<'_> {
             let mut chars = text.chars().peekable();
             while let Some(c) = chars.next() {
                 if chars.peek().is_none() {
-                    // A repetition after the quotation is about its last character.
+                    // A repetition after the quotation applies to its last character.
                     self.out.push(')');
                     push_literal(&mut self.out, c);
                     return Ok(());
@@ -197,7 +197,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `\d`, `\pL` and their like, backslash read; nothing is consumed if it is none.
+    /// `\d`, `\pL` and similar sets, after the backslash; consumes nothing if there is none.
     fn set(&mut self) -> Result<Option<String>, String> {
         let ascii = [
             ("d", "[0-9]"),
@@ -220,7 +220,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         let (negated, name) = if self.take("{") {
-            let (name, rest) = self.rest.split_once('}').ok_or("the name of a class does not end")?;
+            let (name, rest) = self.rest.split_once('}').ok_or("unterminated class name")?;
             self.rest = rest;
             match name.strip_prefix('^') {
                 Some(name) => (!negated, name.to_owned()),
@@ -230,12 +230,12 @@ impl Reader<'_> {
             (negated, self.next().map(String::from).unwrap_or_default())
         };
         if name.is_empty() || !name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
-            return Err(format!("{name:?} names no class of characters"));
+            return Err(format!("{name:?} is not a character class"));
         }
         Ok(Some(format!("\\{}{{{name}}}", if negated { 'P' } else { 'p' })))
     }
 
-    /// An escaped single character, backslash read (`parseEscape`).
+    /// An escaped single character, after the backslash (`parseEscape`).
     fn character(&mut self) -> Result<char, String> {
         let c = self.next().ok_or("a backslash at the end")?;
         let octal = |c: char| c.is_digit(8);
@@ -247,28 +247,28 @@ impl Reader<'_> {
             't' => '\t',
             'v' => '\u{b}',
             'x' if self.take("{") => {
-                let (digits, rest) = self.rest.split_once('}').ok_or("\\x{ does not end")?;
+                let (digits, rest) = self.rest.split_once('}').ok_or("unterminated \\x{")?;
                 self.rest = rest;
-                code_point(digits, 16).ok_or_else(|| format!("\\x{{{digits}}} is no character"))?
+                code_point(digits, 16).ok_or_else(|| format!("\\x{{{digits}}} is not a character"))?
             }
             'x' => {
                 let digits = self.rest.get(..2).ok_or("\\x needs two digits")?.to_owned();
                 self.rest = self.rest.get(2..).unwrap_or_default();
-                code_point(&digits, 16).ok_or_else(|| format!("\\x{digits} is no character"))?
+                code_point(&digits, 16).ok_or_else(|| format!("\\x{digits} is not a character"))?
             }
             '0'..='7' if c == '0' || self.rest.starts_with(octal) => {
                 let mut digits = String::from(c);
                 while digits.len() < 3 && self.rest.starts_with(octal) {
                     digits.extend(self.next());
                 }
-                code_point(&digits, 8).ok_or_else(|| format!("\\{digits} is no character"))?
+                code_point(&digits, 8).ok_or_else(|| format!("\\{digits} is not a character"))?
             }
             c if c.is_ascii() && !c.is_ascii_alphanumeric() => c,
-            c => return Err(format!("\\{c} is no escape that is known")),
+            c => return Err(format!("\\{c} is not a known escape")),
         })
     }
 
-    /// A class whose opening bracket was read.
+    /// A class whose opening bracket was consumed.
     fn class(&mut self) -> Result<(), String> {
         self.out.push('[');
         if self.take("^") {
@@ -299,7 +299,7 @@ impl Reader<'_> {
                 self.next();
                 let high = self.class_character()?;
                 if high < low {
-                    return Err(format!("the range {low}-{high} runs backwards"));
+                    return Err(format!("the range {low}-{high} is reversed"));
                 }
                 self.out.push('-');
                 self.literal(high);
@@ -312,12 +312,12 @@ impl Reader<'_> {
             "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
             "space", "upper", "word", "xdigit",
         ];
-        // After the opening `[:`, so that `[:]` is no name.
+        // After the opening `[:`, so that `[:]` is not a name.
         let end = self.rest.get(2..).and_then(|rest| rest.find(":]")).map_or(0, |at| at + 4);
-        let (name, rest) = self.rest.split_at_checked(end).ok_or("a named class does not end")?;
+        let (name, rest) = self.rest.split_at_checked(end).ok_or("unterminated named class")?;
         let inner = name.trim_start_matches("[:").trim_start_matches('^').trim_end_matches(":]");
         if !known.contains(&inner) {
-            return Err(format!("{name} is no class of characters"));
+            return Err(format!("{name} is not a character class"));
         }
         self.out.push_str(name);
         self.rest = rest;
@@ -326,7 +326,7 @@ impl Reader<'_> {
 
     fn class_character(&mut self) -> Result<char, String> {
         match self.next() {
-            None => Err("a class does not end".into()),
+            None => Err("unterminated class".into()),
             Some('\\') => self.character(),
             Some(c) => Ok(c),
         }
@@ -340,7 +340,7 @@ fn code_point(digits: &str, base: u32) -> Option<char> {
     u32::from_str_radix(digits, base).ok().and_then(char::from_u32)
 }
 
-/// Writes a character so that it stands for itself, inside and outside of classes.
+/// Writes a character literally, inside and outside of classes.
 fn push_literal(out: &mut String, c: char) {
     if c.is_ascii() && !c.is_ascii_alphanumeric() {
         out.push_str(&format!("\\x{:02x}", c as u32));

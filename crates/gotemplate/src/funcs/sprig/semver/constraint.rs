@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::{Version, compare_pre};
 
-/// Bytes a constraint may have, and alternatives in it.
+/// Limits on the length of a constraint in bytes, and on the number of its alternatives.
 const MAX_LENGTH: usize = 512;
 const MAX_ALTERNATIVES: usize = 32;
 
@@ -29,7 +29,7 @@ enum Operator {
     Caret,
 }
 
-/// Which part of a condition's version is the first that stands for anything: left out, or `x`.
+/// The first part of a condition's version that is a wildcard: absent, or `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wildcard {
     None,
@@ -45,7 +45,7 @@ struct Condition {
     wildcard: Wildcard,
 }
 
-/// A version in a constraint, where a part may be `x`.
+/// A version in a constraint, in which a part may be `x`.
 const VERSION: &str = concat!(
     r"v?([0-9xX*|]+)(\.[0-9xX*|]+)?(\.[0-9xX*|]+)?",
     r"(-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
@@ -61,7 +61,7 @@ static RANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// One condition.
 static CONDITION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(&format!("{OPERATOR}{BLANK}*{VERSION}")).ok());
-/// Conditions with blanks or commas between them.
+/// Conditions separated by blanks or commas.
 static CONDITIONS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let condition = format!("{OPERATOR}{BLANK}*{VERSION}");
     let pattern = format!("^{BLANK}*{condition}{BLANK}*(?:(?:{BLANK}+|,{BLANK}*){condition}{BLANK}*)*$");
@@ -71,7 +71,7 @@ static CONDITIONS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 impl Constraints {
     pub(super) fn parse(text: &str) -> Result<Constraints, String> {
         if text.len() > MAX_LENGTH {
-            return Err(format!("a version constraint may be {MAX_LENGTH} bytes long at most"));
+            return Err(format!("a version constraint may have at most {MAX_LENGTH} bytes"));
         }
         let (Some(range), Some(condition), Some(conditions)) =
             (RANGE.as_ref(), CONDITION.as_ref(), CONDITIONS.as_ref())
@@ -81,11 +81,11 @@ impl Constraints {
         let text = range.replace_all(text, ">= $1, <= $2 ");
         let alternatives: Vec<_> = text.split("||").collect();
         if alternatives.len() > MAX_ALTERNATIVES {
-            return Err(format!("a version constraint may have {MAX_ALTERNATIVES} alternatives at most"));
+            return Err(format!("a version constraint may have at most {MAX_ALTERNATIVES} alternatives"));
         }
         let read = |alternative: &str| -> Result<Vec<Condition>, String> {
             if !conditions.is_match(alternative) {
-                return Err(format!("{alternative:?} is no version constraint"));
+                return Err(format!("{alternative:?} is not a version constraint"));
             }
             condition.captures_iter(alternative).map(|parts| Condition::read(&parts)).collect()
         };
@@ -93,7 +93,7 @@ impl Constraints {
         Ok(Constraints { alternatives })
     }
 
-    /// A version with a pre-release satisfies only alternatives that name a pre-release themselves.
+    /// A version with a pre-release satisfies only alternatives that also name a pre-release.
     pub(super) fn hold_for(&self, version: &Version) -> bool {
         self.alternatives.iter().any(|conditions| {
             let with_pre = conditions.iter().any(|condition| !condition.version.pre.is_empty());
@@ -127,7 +127,7 @@ impl Condition {
         } else {
             (Wildcard::None, format!("{major}{minor}{patch}{pre}"))
         };
-        let version = Version::parse(&text).map_err(|_| format!("{text:?} is no version to compare with"))?;
+        let version = Version::parse(&text).map_err(|_| format!("{text:?} is not a version"))?;
         Ok(Condition { operator, version, wildcard })
     }
 
@@ -182,7 +182,7 @@ impl Condition {
         }
     }
 
-    /// The same minor version, from the wanted patch on; the same major version if the minor one is not given.
+    /// The same minor version, from the given patch on; the same major version if no minor one is given.
     fn tilde(&self, found: &Version, order: Ordering) -> bool {
         let wanted = &self.version;
         if order == Ordering::Less {

@@ -6,7 +6,7 @@ use crate::{
     inject::{Facts, Outcome, PodRequest, Refusal, run},
 };
 
-/// A template whose limit an annotation or a label may say, and whose port is wrong for pods of one name.
+/// A template with a limit from an annotation or a label, and with a port that is wrong for pods with a certain name.
 const TEMPLATE: &str = "\
 spec:
   containers:
@@ -45,7 +45,7 @@ fn what_the_pod_says_is_told_to_its_author() {
         assert_eq!((refusal.code(), refusal.reason(), refusal.diagnosis()), (400, "UNDECODABLE", None));
         assert_eq!(
             refusal.to_string(),
-            "annotation \"example.com/cpu\": found \"2cores\", which spec.containers[istio-proxy].resources.limits[\"cpu\"] cannot be; accepted: a quantity such as 500m, 2 or 1.5Gi"
+            "annotation \"example.com/cpu\": found \"2cores\", which is invalid for spec.containers[istio-proxy].resources.limits[\"cpu\"]; expected a quantity such as 500m, 2 or 1.5Gi"
         );
         let refusal = refused(compat, json!({"labels": {"memory": "512MB"}}));
         assert_eq!(refusal.code(), 400);
@@ -62,7 +62,7 @@ fn a_value_of_the_users_own_proxy_is_told_where_they_wrote_it() {
     let refusal = run(&mesh, &PodRequest::new("shop", pod), &Facts::default()).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "spec.containers[istio-proxy].resources.limits[\"cpu\"]: found \"2cores\"; accepted: a quantity such as 500m, 2 or 1.5Gi"
+        "spec.containers[istio-proxy].resources.limits[\"cpu\"]: found \"2cores\"; expected a quantity such as 500m, 2 or 1.5Gi"
     );
     assert_eq!(refusal.code(), 400);
 }
@@ -76,15 +76,12 @@ fn what_the_configuration_says_goes_to_the_log_with_its_place() {
         told.starts_with("template sidecar cannot be used for this pod: spec.containers[istio-proxy]"),
         "{told}"
     );
-    assert!(
-        told.ends_with("; 1 more of the kind; whoever runs the injector finds this in its log"),
-        "{told}"
-    );
-    // The first by name is the threshold, which is nowhere in the configuration.
+    assert!(told.ends_with("; 1 more like it; see the injector's log"), "{told}");
+    // The first by name is the threshold, which does not occur in the configuration.
     assert_eq!(
         refusal.diagnosis().as_deref(),
         Some(
-            "template sidecar: spec.containers[istio-proxy].startupProbe.failureThreshold would be a string, where an API server takes an integer"
+            "template sidecar: spec.containers[istio-proxy].startupProbe.failureThreshold would be a string, but an API server expects an integer"
         )
     );
     let Refusal::Undecodable(undecodable) = refusal else { panic!() };
@@ -112,7 +109,7 @@ fn json_in_an_annotation_is_looked_into() {
         json!({"metadata": {"annotations": {"a": "true", "v": "{\"x\": [{\"sizeLimit\": \"10MB\"}]}"}}});
     assert_eq!(saying(&pod, &json!("10MB")), Some(("annotation", "v".to_owned())));
     assert_eq!(saying(&pod, &json!({"sizeLimit": "10MB"})), Some(("annotation", "v".to_owned())));
-    // What everybody says tells nothing.
+    // A value that occurs everywhere gives no hint.
     assert_eq!(saying(&pod, &json!(true)), None);
     assert_eq!(saying(&pod, &json!("20MB")), None);
 }

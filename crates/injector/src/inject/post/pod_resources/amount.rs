@@ -1,7 +1,7 @@
-//! Amounts of a resource: Kubernetes quantities as exact numbers, to be compared and added.
+//! Amounts of a resource: Kubernetes quantities as exact numbers that can be compared and added.
 //!
-//! An amount counts nano-units, as `resource.Quantity` does: what is smaller is rounded up to one. With a power of two,
-//! what is larger than 2^63-1 units counts as that; with a power of ten nothing is too large for Kubernetes.
+//! An amount counts nano-units, like `resource.Quantity`: smaller fractions are rounded up to one. With a binary
+//! suffix, values above 2^63-1 units are capped; with a decimal one, nothing is too large for Kubernetes.
 
 use std::ops::Add;
 
@@ -11,18 +11,18 @@ use crate::quantity::{Parts, Suffix};
 
 /// Nano-units in one unit.
 const UNIT: u128 = 1_000_000_000;
-/// The largest amount that is written with a power of two.
+/// The largest amount that can be written with a binary suffix.
 const LARGEST_BINARY: u128 = (i64::MAX as u128) * UNIT;
-/// Longer texts are no quantity anybody writes.
+/// Longer texts are not realistic quantities.
 const MOST_DIGITS: usize = 256;
 
-/// How much of a resource, in nano-units; never negative.
+/// An amount of a resource, in nano-units; never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::inject) struct Amount(u128);
 
 impl Amount {
-    /// Reads what a pod says: a quantity as text, or a number. Nothing if it is none, is negative, or is more than any
-    /// machine has: such a pod is for the API server and the scheduler to judge.
+    /// Parses a value of a pod: a quantity as text, or a number. `None` if it is invalid, negative, or larger than any
+    /// machine: such a pod is left to the API server and the scheduler.
     pub(in crate::inject) fn of(value: &Value) -> Option<Amount> {
         match value {
             Value::String(text) => Amount::parse(text),
@@ -31,7 +31,7 @@ impl Amount {
         }
     }
 
-    /// Reads a quantity.
+    /// Parses a quantity.
     pub(super) fn parse(text: &str) -> Option<Amount> {
         let Parts { negative, whole, fraction, suffix } = Parts::of(text)?;
         if whole.len() + fraction.len() > MOST_DIGITS {
@@ -46,12 +46,12 @@ impl Amount {
         amount.filter(|amount| !negative || *amount == Amount::default())
     }
 
-    /// What is left when another amount is taken away: never less than nothing.
+    /// The difference to another amount, at least zero.
     pub(super) fn less(self, other: Amount) -> Amount {
         Amount(self.0.saturating_sub(other.0))
     }
 
-    /// As people write an amount of that resource: CPUs in thousandths, everything else in powers of two where it is one.
+    /// The usual notation for a resource: CPUs in thousandths, everything else with a binary suffix if possible.
     pub(super) fn text(self, resource: &str) -> String {
         let units = self.0 / UNIT;
         if self.0.is_multiple_of(UNIT) {
@@ -77,7 +77,7 @@ impl Add for Amount {
     }
 }
 
-/// Nano-units of a decimal number times a power of ten, rounded up; nothing if they are too many to count.
+/// Nano-units of a decimal number times a power of ten, rounded up; `None` on overflow.
 fn decimal(whole: &str, fraction: &str, exponent: i32) -> Option<u128> {
     let all = format!("{whole}{fraction}");
     let zeros = exponent + 9 - i32::try_from(fraction.len()).unwrap_or(i32::MAX);
@@ -96,8 +96,8 @@ fn decimal(whole: &str, fraction: &str, exponent: i32) -> Option<u128> {
 fn binary(whole: &str, fraction: &str, bits: u32) -> u128 {
     let number = |digits: &str| number(digits).unwrap_or(u128::MAX);
     let units = number(whole).saturating_mul(1 << bits).saturating_mul(UNIT);
-    // So many digits that their product with the power of two still has room; what is dropped is less than a nano-unit
-    // for every size that machines have.
+    // Limits the digits so that the product with the power of two does not overflow; for every realistic size, the
+    // dropped ones are less than a nano-unit.
     let most = 38 - (bits as usize * 3).div_ceil(10);
     let (kept, dropped) = fraction.split_at(fraction.len().min(most));
     let product = number(kept).saturating_mul(1 << bits);
@@ -111,7 +111,7 @@ fn binary(whole: &str, fraction: &str, bits: u32) -> u128 {
     units.saturating_add(scaled).saturating_add(u128::from(rest || has_digits(dropped)))
 }
 
-/// The number that digits write, if it can be counted.
+/// The number with these digits, unless it overflows.
 fn number(digits: &str) -> Option<u128> {
     if digits.is_empty() { Some(0) } else { digits.parse().ok() }
 }
@@ -124,7 +124,7 @@ fn has_digits(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// `hack/oracle/annotations` asked Go's `ParseQuantity`.
+    /// Compared with Go's `ParseQuantity` by `hack/oracle/annotations`.
     #[test]
     fn amounts_are_kubernetes() {
         let fixture = include_str!("../../../../tests/fixtures/annotations.json");

@@ -1,18 +1,18 @@
-//! What the containers of a pod request and are limited to together.
+//! Total requests and limits of a pod's containers.
 
 use serde_json::Value;
 
 use super::amount::Amount;
-use crate::inject::reinject::Earlier;
+use crate::inject::reinject::PreviousInjection;
 use crate::pod;
 
-/// A quantity that is none: what the pod is then, the API server says.
+/// An invalid quantity: the API server will report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// One container, as far as it counts here.
+/// The relevant parts of one container.
 struct Part<'p> {
-    /// What has its `resources`.
+    /// The object with its `resources`.
     container: &'p Value,
     is_sidecar: bool,
 }
@@ -29,8 +29,8 @@ impl<'p> Parts<'p> {
         Parts::of(pod, Some)
     }
 
-    /// Those that an earlier injection did not make; what it changed, as it was.
-    pub(super) fn without_earlier(pod: &'p Value, earlier: &'p Earlier) -> Parts<'p> {
+    /// The containers that the previous injection did not create; those it changed, in their original form.
+    pub(super) fn without_earlier(pod: &'p Value, earlier: &'p PreviousInjection) -> Parts<'p> {
         Parts::of(pod, |container| {
             let name = pod::name(container);
             if earlier.has_injected(name) { earlier.overrides.find(name) } else { Some(container) }
@@ -48,7 +48,8 @@ impl<'p> Parts<'p> {
         Parts { containers: parts("containers"), init_containers: parts("initContainers") }
     }
 
-    /// What they request of a resource, nothing if none of them says; a limit without a request is one.
+    /// Their total request of a resource, `None` if none of them has one; a limit without a request counts as a
+    /// request.
     pub(super) fn requests(&self, resource: &str) -> Result<Option<Amount>, Unreadable> {
         self.sum(|container| match amount(container, "requests", resource)? {
             None => amount(container, "limits", resource),
@@ -56,13 +57,13 @@ impl<'p> Parts<'p> {
         })
     }
 
-    /// What they are limited to, nothing if none of them is.
+    /// Their total limit, `None` if none of them has one.
     pub(super) fn limits(&self, resource: &str) -> Result<Option<Amount>, Unreadable> {
         self.sum(|container| amount(container, "limits", resource))
     }
 
-    /// What runs at once at most: containers and sidecars together, or an init container and the sidecars before it
-    /// (Kubernetes' `AggregateContainerRequests`).
+    /// The peak usage: containers and sidecars together, or an init container and the sidecars before it (Kubernetes'
+    /// `AggregateContainerRequests`).
     fn sum(
         &self,
         of: impl Fn(&Value) -> Result<Option<Amount>, Unreadable>,
@@ -85,7 +86,7 @@ impl<'p> Parts<'p> {
     }
 }
 
-/// What is requested or limited in the `resources` of a container or a pod's spec.
+/// A request or limit in the `resources` of a container or of a pod's spec.
 pub(super) fn amount(holder: &Value, kind: &str, resource: &str) -> Result<Option<Amount>, Unreadable> {
     match pod::at(holder, &["resources", kind, resource]) {
         None | Some(Value::Null) => Ok(None),

@@ -23,7 +23,7 @@ fn run(mesh: &Mesh, pod: &Value) -> Result<(Value, Vec<Warning>), Refusal> {
     }
 }
 
-/// The pod's resources after injection, and that a second injection changes nothing.
+/// The pod's resources after injection; also checks that a second injection changes nothing.
 fn resources(mesh: &Mesh, pod: &Value) -> (Value, Vec<&'static str>) {
     let (once, warnings) = run(mesh, pod).unwrap();
     let (twice, _) = run(mesh, &once).unwrap();
@@ -47,7 +47,7 @@ fn limits_alone_keep_what_they_stood_for() {
         let limits = json!({"cpu": "500m", "memory": "1Gi"});
         let found = |app| resources(&mesh, &pod(json!({"limits": limits}), app, json!({})));
         assert_eq!(found(json!({})), (json!({"limits": limits, "requests": limits}), vec![]));
-        // Of CPUs the API server adds up what the containers request, as it did without the proxy.
+        // For CPUs, the API server adds up the containers' requests, as it did without the proxy.
         let with_cpu = found(json!({"requests": {"cpu": "100m"}}));
         assert_eq!(with_cpu, (json!({"limits": limits, "requests": {"memory": "1Gi"}}), vec![]));
         let both = found(json!({"limits": {"cpu": "100m", "memory": "64Mi"}}));
@@ -233,7 +233,7 @@ fn annotation_and_values_choose_what_becomes_of_it() {
         let refusal = run(&mesh(&bundle), &pod(small.clone(), json!({}), annotations)).unwrap_err();
         assert_eq!((refusal.reason(), refusal.code()), ("POD_RESOURCES_TOO_SMALL", 400));
         let said = refusal.to_string();
-        assert!(said.contains("requests.cpu is 50m, and with the proxy at least 100m is needed"), "{said}");
+        assert!(said.contains("requests.cpu is 50m, but needs to be at least 100m with the proxy"), "{said}");
     }
     let unknown = run(&mesh(NATIVE), &pod(small, json!({}), annotated("grow"))).unwrap_err();
     assert_eq!(unknown.reason(), "INVALID_ANNOTATION");
@@ -254,7 +254,7 @@ fn for_istio_nothing_changes_and_the_user_is_told() {
         (
             json!({"requests": {"cpu": "200m", "memory": "1Gi"}, "limits": {"cpu": "1"}}),
             "PROXY_LIMIT_ABOVE_POD",
-            "limits.cpu of the proxy is 2, the pod's 1",
+            "limits.cpu of the proxy is 2, but the pod's is 1",
         ),
     ] {
         let (after, warnings) = run(&mesh, &pod(resources.clone(), json!({}), json!({}))).unwrap();

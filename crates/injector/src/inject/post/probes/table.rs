@@ -1,4 +1,4 @@
-//! The agent's table: for each path the kubelet asks of it, what it asks of the application.
+//! The agent's table: maps each path that the kubelet requests to the request for the application.
 //!
 //! Types and field order are those of Istio's `KubeAppProbers`, which the agent parses.
 
@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Longest table that is read. Linux starts no process with a longer variable (`MAX_ARG_STRLEN`), so nobody has had one.
+/// The longest table that is parsed. Linux starts no process with a longer variable (`MAX_ARG_STRLEN`), so no longer
+/// one is in use.
 const BYTES: usize = 128 << 10;
 
 /// Probers by path.
@@ -24,12 +25,12 @@ impl Table {
         self.0.is_empty()
     }
 
-    /// Adds another table, whose entries win.
+    /// Adds the entries of another table, which win.
     pub(super) fn extend(&mut self, other: Table) {
         self.0.extend(other.0);
     }
 
-    /// Reads a table that was written before; `null` is an empty one.
+    /// Parses an existing table; `null` is an empty one.
     pub(super) fn parse(text: &str) -> Result<Table, serde_json::Error> {
         if text.len() > BYTES {
             return Err(serde::de::Error::custom("longer than a variable can be"));
@@ -38,12 +39,12 @@ impl Table {
     }
 
     pub(super) fn to_json(&self) -> String {
-        // Maps with string keys and plain values cannot fail to be written.
+        // Serializing maps with string keys and plain values cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// What the agent asks of the application.
+/// The request that the agent sends to the application.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Prober {
@@ -129,11 +130,11 @@ struct TcpSocket {
 struct Grpc {
     #[serde(serialize_with = "number_or_zero")]
     port: Option<i32>,
-    /// Go writes it as `null` when there is none.
+    /// Go writes `null` if it is absent.
     service: Option<String>,
 }
 
-/// Kubernetes' `IntOrString`; our own entries have numbers only.
+/// Kubernetes' `IntOrString`; our own entries contain only numbers.
 #[derive(Deserialize, Serialize)]
 #[serde(untagged)]
 enum Port {

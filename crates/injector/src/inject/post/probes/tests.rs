@@ -20,7 +20,7 @@ fn run(pod: &Value, fixture: &Fixture) -> (Value, Vec<Warning>) {
     (pod, warnings)
 }
 
-/// The table of the proxy in `containers`.
+/// The agent's table in the proxy's environment.
 fn table(pod: &Value) -> String {
     let env = crate::inject::post::view::env(pod).iter();
     let mut found = env.filter(|variable| pod::name(variable) == "ISTIO_KUBE_APP_PROBERS");
@@ -290,7 +290,7 @@ fn a_handler_that_asks_the_node_is_left_alone_with_a_warning() {
     }
 }
 
-/// An ordinary proxy, a helper that is a native sidecar, and the init container that redirects or checks.
+/// An ordinary proxy, a helper that is a native sidecar, and the init container that redirects or validates.
 fn with_helper(ours: &str) -> Value {
     let request = |port: u16| json!({"httpGet": {"path": "/x", "port": port}});
     json!({"metadata": {"annotations": {}}, "spec": {

@@ -1,9 +1,9 @@
 //! Handlers that do not go through the agent.
 //!
-//! The kubelet sends a handler with a `host` to that host, which is not the pod: the agent of another machine has no
-//! answer for it. And it starts nothing behind an init container whose startup probe or postStart hook has not
-//! succeeded; an ordinary proxy is behind all of them, so that its agent could never answer. Before `istio-init` has run
-//! nothing is redirected, and the kubelet reaches the container itself. Where the CNI plugin redirects, it does not.
+//! The kubelet sends a handler with a `host` to that host, which is not the pod: an agent elsewhere has no entry for
+//! it. The kubelet also starts nothing after an init container whose startup probe or postStart hook has not succeeded;
+//! an ordinary proxy comes after all of them, so its agent could never respond. Before `istio-init` has run, nothing is
+//! redirected, and the kubelet reaches the container itself. If the CNI plugin redirects, it does not.
 
 use std::net::IpAddr;
 
@@ -15,28 +15,28 @@ use crate::inject::post::view::int32;
 use crate::inject::warning::{Warning, shown_within};
 use crate::{names, pod, quirks::Quirk};
 
-/// Handlers that have to succeed before the kubelet starts what is behind their container.
+/// Handlers that must succeed before the kubelet starts the next container.
 const AWAITED: [&str; 2] = ["startupProbe", "postStart"];
-/// Characters of a name or host that are shown: a warning has a place and advice beside it.
+/// Characters of a name or host that are shown, so that the warning has room for a place and advice.
 const SHOWN: usize = 32;
 
-/// What init containers find when they run.
+/// The network as init containers find it.
 pub(super) enum BeforeProxy {
-    /// The proxy, which is one of them; or there are none.
+    /// The proxy runs, because it is one of them; or there are no init containers.
     Proxy,
     /// No proxy, and nothing is redirected to it.
     Open,
-    /// No proxy, and all traffic redirected to it but that to some ports.
+    /// No proxy, but all traffic is redirected to it except that to some ports.
     Redirected {
-        /// Ports that are redirected; `None` for all.
+        /// Redirected ports; `None` for all.
         included: Option<Vec<u16>>,
-        /// Ports that are not.
+        /// Excluded ports.
         excluded: Vec<u16>,
     },
 }
 
 impl BeforeProxy {
-    /// As it is in a pod. The templates write the ports that are in force into the annotations, for the plugin to read.
+    /// Derived from a pod. The templates write the effective ports into the annotations, for the plugin to read.
     pub(super) fn of(pod: &Value) -> BeforeProxy {
         if pod::find(pod::containers(pod), names::CONTAINER_PROXY).is_none() {
             return BeforeProxy::Proxy;
@@ -54,7 +54,7 @@ impl BeforeProxy {
         }
     }
 
-    /// Whether the kubelet's requests to a port of the pod end nowhere.
+    /// Whether the kubelet's requests to a port of the pod are lost.
     fn swallows(&self, port: i32) -> bool {
         let BeforeProxy::Redirected { included, excluded } = self else { return false };
         let has = |ports: &Vec<u16>| ports.iter().any(|other| i32::from(*other) == port);
@@ -63,7 +63,7 @@ impl BeforeProxy {
 }
 
 impl Rewriting<'_> {
-    /// Whether a handler stays as it is; says so where that is not enough.
+    /// Whether a handler is left alone; warns if it will fail nevertheless.
     pub(super) fn is_untouched(
         &mut self,
         handler: &Map<String, Value>,
@@ -78,7 +78,7 @@ impl Rewriting<'_> {
         if let Some(host) = host.filter(|_| action != Action::Grpc && !is_kept) {
             if self.rewrites && is_node_itself(host) {
                 let message = format!(
-                    "{} asks the node, not the pod: leave out host {}",
+                    "{} goes to the node, not to the pod: remove host {}",
                     place(),
                     shown_within(host, SHOWN)
                 );
@@ -106,7 +106,7 @@ impl Rewriting<'_> {
     }
 }
 
-/// Whether the kubelet asks its own node when it asks a host.
+/// Whether the host refers to the kubelet's own node.
 fn is_node_itself(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches([']', '.']);
     match host.parse::<IpAddr>() {

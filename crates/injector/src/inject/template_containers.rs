@@ -1,13 +1,14 @@
-//! What templates make, by name: the containers, volumes and pull secrets of the pod that they alone would be.
+//! The names of what the templates create: the containers, volumes and pull secrets of a pod consisting only of their
+//! output.
 
 use serde_json::Value;
 
 use crate::pod;
 use strategic_merge::merge;
 
-/// Names of what the templates make, in order. What has no name is there with an empty one.
+/// Names of what the templates create, in order. Elements without a name are included with an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Made {
+pub struct TemplateContainers {
     /// In `spec.containers`.
     pub containers: Vec<String>,
     /// In `spec.initContainers`.
@@ -18,12 +19,12 @@ pub struct Made {
     pub image_pull_secrets: Vec<String>,
 }
 
-impl Made {
-    /// What is in a pod that templates made.
-    pub fn of(pod: &Value) -> Made {
+impl TemplateContainers {
+    /// The names in a pod that consists only of template output.
+    pub fn of(pod: &Value) -> TemplateContainers {
         let names =
             |list: &str| pod::spec_list(pod, list).iter().map(|item| pod::name(item).to_owned()).collect();
-        Made {
+        TemplateContainers {
             containers: names("containers"),
             init_containers: names("initContainers"),
             volumes: names("volumes"),
@@ -31,15 +32,15 @@ impl Made {
         }
     }
 
-    /// What an overlay makes, if no directive has a say in that.
-    pub(super) fn of_overlay(overlay: &Value) -> Option<Made> {
-        let is_steered = |value: &Value| value.as_object().is_some_and(merge::is_steered);
+    /// The names in an overlay, unless a directive affects them.
+    pub(super) fn of_overlay(overlay: &Value) -> Option<TemplateContainers> {
+        let has_directives = |value: &Value| value.as_object().is_some_and(merge::has_directives);
         let lists = ["containers", "initContainers", "volumes", "imagePullSecrets"];
         let mut objects = [Some(overlay), overlay.get("spec")].into_iter().flatten();
         let mut items = lists.iter().flat_map(|list| pod::spec_list(overlay, list));
-        if objects.any(is_steered) || items.any(is_steered) {
+        if objects.any(has_directives) || items.any(has_directives) {
             return None;
         }
-        Some(Made::of(overlay))
+        Some(TemplateContainers::of(overlay))
     }
 }

@@ -1,14 +1,14 @@
-//! Pipelines with constants in place of what is known.
+//! Folds pipelines: replaces known parts by constants.
 
-use super::Specialiser;
+use super::Specializer;
 use super::known::{Env, Known, known_operand};
 use crate::ast::{Callee, Command, Constant, Expr, ExprKind, Pipe, Span};
 use crate::eval::{Eval, Outcome};
 use crate::render::Runtime;
 use crate::value::Value;
 
-impl<'a> Specialiser<'a> {
-    /// The pipeline with constants where it has them, and its value if that is known.
+impl<'a> Specializer<'a> {
+    /// The pipeline with constants where possible, and its value if known.
     pub(super) fn pipe_and_value(&mut self, env: &Env<'a>, pipe: &'a Pipe) -> (Pipe, Option<Value<'a>>) {
         let folded = self.pipe(env, pipe);
         if let [Command { head: Expr { kind: ExprKind::Known(constant), .. }, args }] =
@@ -80,10 +80,10 @@ impl<'a> Specialiser<'a> {
     }
 
     fn expr(&mut self, env: &Env<'a>, expr: &'a Expr) -> Expr {
-        // Errors are where evaluation has come to, which may be inside parentheses.
+        // Errors are reported at the current position of evaluation, which may be inside parentheses.
         let mut at = expr.at;
         let kind = match &expr.kind {
-            // What is written as a constant is checked against the parameter in another way.
+            // A written constant is checked against the parameter differently.
             ExprKind::Dot
             | ExprKind::Variable(..)
             | ExprKind::Field(_)
@@ -118,7 +118,7 @@ impl<'a> Specialiser<'a> {
         Expr { at, kind }
     }
 
-    /// What lacks everything, to ask for what is not there.
+    /// A value without any keys, for looking up absent ones.
     fn empty(&self, known: &Known<'a>) -> Option<Value<'a>> {
         let Value::Record(root) = &self.root else { return None };
         match known {
@@ -138,7 +138,7 @@ impl<'a> Specialiser<'a> {
         Constant::of(&self.evaluated(env, |eval, dot| eval.commands(dot, commands))?)
     }
 
-    /// Evaluates what is known; nothing if it fails, or made a placeholder.
+    /// Evaluates known expressions; `None` if evaluation fails or creates a placeholder.
     pub(super) fn evaluated<T>(
         &mut self,
         env: &Env<'a>,
@@ -169,7 +169,7 @@ impl<'a> Specialiser<'a> {
         result.ok().filter(|_| eval.runtime.placeholders.is_empty())
     }
 
-    /// Whether commands depend on nothing that is not known.
+    /// Whether commands depend only on known values.
     fn is_known(&self, env: &Env<'a>, commands: &[Command]) -> bool {
         commands.iter().enumerate().all(|(index, command)| {
             let mut exprs = std::iter::once(&command.head).chain(&command.args);
@@ -178,7 +178,7 @@ impl<'a> Specialiser<'a> {
         })
     }
 
-    /// Whether a command asks a map for a key that is not there, and depends on nothing else.
+    /// Whether a command looks up an absent key in a map, and depends on nothing else.
     fn asks_for_what_is_not_there(&self, env: &Env<'a>, command: &Command) -> bool {
         let ExprKind::Function(function, Callee::Plain) = &command.head.kind else { return false };
         let absent = self.keys.of;
@@ -231,12 +231,12 @@ impl<'a> Specialiser<'a> {
 }
 
 fn known_command(at: Span, constant: Constant) -> Command {
-    // What is nil is nothing at the end of a command, also where the pipeline around it is taken away.
+    // A nil at the end of a command is missing, even if the enclosing pipeline is removed.
     let constant = if let Constant::Nil = constant { Constant::Missing } else { constant };
     Command { head: Expr { at, kind: ExprKind::Known(constant) }, args: Vec::new() }
 }
 
-/// A constant that lives on its own.
+/// A constant without a reference to the template.
 fn owned<'a>(constant: &Constant) -> Value<'a> {
     match constant.value() {
         Value::String(text) => Value::string(text.into_stored().into_owned()),

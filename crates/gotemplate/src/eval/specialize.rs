@@ -1,9 +1,9 @@
-//! Renders ahead of time what a configuration alone decides: most of a template is the same for every pod.
+//! Evaluates in advance what depends only on the configuration: most of a template is the same for every pod.
 //!
-//! What depends on nothing but known data is evaluated here by the evaluator itself and becomes text, a constant or the
-//! branch that is taken; everything else, and everything that fails or came from a pod, stays as it was written. So the
-//! specialised template renders the same text, with the same placeholders and the same errors, only sooner. It takes
-//! fewer steps, and a limit that the template would have reached may not be reached any more.
+//! Everything that depends only on known data is evaluated here by the evaluator itself and becomes text, a constant or
+//! the branch taken; everything else, and everything that fails or came from a pod, stays as written. The specialized
+//! template therefore renders the same text, with the same placeholders and the same errors, only faster. It takes
+//! fewer steps, so it may stay below a limit that the original would have reached.
 
 use std::collections::BTreeSet;
 
@@ -24,15 +24,16 @@ pub(crate) use piece::keys;
 use known::{Env, Known, known_operand};
 use piece::{Piece, leaves_loop, refers_to, scan, uses_dot, without_unused};
 
-/// Nodes that are looked at, those of repeated bodies each time: beyond that the template stays as it is.
+/// Limit on visited nodes, counting those of repeated bodies each time: above it, the template is not specialized.
 const VISITS: usize = 50_000;
-/// Templates that invoke each other.
+/// Maximum depth of template invocations.
 const DEPTH: usize = 16;
-/// Items of a known list whose bodies are written one after the other.
+/// Maximum number of items of a known list whose loop is unrolled.
 const ITEMS: usize = 64;
 
-/// The template for all data whose fields agree with `known`, a record of some of them; nothing if it is not worth it.
-pub(crate) fn specialise<'a>(
+/// The template for all data whose fields agree with `known`, a record of some of them; `None` if specialization does
+/// not pay off.
+pub(crate) fn specialize<'a>(
     template: &'a Template,
     known: &Value<'a>,
     (keys, present): (&'a Keys, Present),
@@ -43,11 +44,11 @@ pub(crate) fn specialise<'a>(
     for tree in &template.parsed.trees {
         scan(&tree.body, &mut assigned)?;
     }
-    // `$` is declared nowhere; who changes it is not followed.
+    // `$` is declared nowhere; assignments to it are not tracked.
     if assigned.contains(&0) {
         return None;
     }
-    let mut this = Specialiser {
+    let mut this = Specializer {
         template,
         root: known.clone(),
         keys,
@@ -73,7 +74,7 @@ pub(crate) fn specialise<'a>(
     Some(Template { name: template.name.clone(), source: this.source, parsed })
 }
 
-struct Specialiser<'a> {
+struct Specializer<'a> {
     template: &'a Template,
     /// The known fields of the data.
     root: Value<'a>,
@@ -81,20 +82,20 @@ struct Specialiser<'a> {
     present: Present,
     scope: &'a Scope,
     limits: &'a Limits,
-    /// Variables that change after they were declared.
+    /// Variables that change after their declaration.
     assigned: BTreeSet<VariableId>,
-    /// The template's source, and after it the texts that were rendered here.
+    /// The template's source, followed by the texts rendered here.
     source: String,
     trees: Vec<Tree>,
-    /// What may still be used up: steps of the evaluator, nodes, bytes of text.
+    /// The remaining budget: steps of the evaluator, nodes, bytes of text.
     steps: usize,
     visits: usize,
     bytes: usize,
-    /// Where the last evaluation had come to.
+    /// The position of the last evaluation.
     ended: Span,
 }
 
-impl<'a> Specialiser<'a> {
+impl<'a> Specializer<'a> {
     // ---- bodies; `None` is a template that is not worth it ----
 
     fn body(&mut self, env: &mut Env<'a>, nodes: &'a [Node]) -> Option<Vec<Piece>> {
@@ -135,7 +136,7 @@ impl<'a> Specialiser<'a> {
         piece::finish(pieces, &mut self.source)
     }
 
-    /// Pieces in place of a branch: what they declare ends with them.
+    /// Pieces in place of a branch: their declarations end with them.
     fn scoped(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
         if !pieces.iter().any(Piece::declares) {
             return pieces;
@@ -242,7 +243,7 @@ impl<'a> Specialiser<'a> {
         Some(vec![Piece::Node(Node::Range(Box::new(Range { pipe, body, otherwise })))])
     }
 
-    /// A loop's bodies one after the other, if none of them needs the loop any more.
+    /// The loop's bodies one after the other, if none of them needs the loop any longer.
     fn unrolled(
         &mut self,
         env: &mut Env<'a>,
@@ -298,7 +299,7 @@ impl<'a> Specialiser<'a> {
         };
         let declared = pipe.as_ref().map(|pipe| pipe.variables.as_slice()).unwrap_or_default();
         if !declared.is_empty() {
-            // They belong to the body around it.
+            // They belong to the enclosing body.
             env.declare_unknown(declared);
             return Some(vec![node(tree, pipe)]);
         }
@@ -328,7 +329,7 @@ fn lone_expr(pipe: &Pipe) -> Option<&Expr> {
     }
 }
 
-/// Keys and items of what can be ranged over; nothing if that is too much or no collection.
+/// Keys and items of a collection; `None` if there are too many, or if it is not a collection.
 fn items<'a>(over: &Value<'a>) -> Option<Vec<(Value<'a>, Value<'a>)>> {
     match over {
         Value::List(list) if list.len() <= ITEMS => {

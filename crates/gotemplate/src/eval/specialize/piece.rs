@@ -1,4 +1,4 @@
-//! Pieces of a body that is being specialised, and what they refer to.
+//! Pieces of a body during specialization, and what they refer to.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::ast::{Branch, Command, Expr, ExprKind, Node, Pipe, Span, Tree, Variab
 pub(super) enum Piece {
     /// Text that is the same for every pod.
     Text(String),
-    /// A declaration whose value is known and cannot fail: it goes where nobody asks for it.
+    /// A declaration whose value is known and cannot fail: it is removed if nothing refers to it.
     Declaration(Node),
     Node(Node),
 }
@@ -22,16 +22,16 @@ impl Piece {
         }
     }
 
-    /// Whether variables are declared that what follows can see.
+    /// Whether it declares variables that are visible to the following pieces.
     pub(super) fn declares(&self) -> bool {
         matches!(self.node(), Some(Node::Action(pipe)) if !pipe.variables.is_empty() && !pipe.assigns)
     }
 }
 
-/// Without declarations that nothing refers to.
+/// Removes declarations that nothing refers to.
 pub(super) fn without_unused(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut kept: Vec<Piece> = Vec::with_capacity(pieces.len());
-    // From the end: what refers to a declaration stands behind it.
+    // From the end, because references come after the declaration.
     for piece in pieces.into_iter().rev() {
         let is_used = match &piece {
             Piece::Declaration(Node::Action(pipe)) => {
@@ -47,7 +47,7 @@ pub(super) fn without_unused(pieces: Vec<Piece>) -> Vec<Piece> {
     kept
 }
 
-/// The nodes, neighbouring texts joined and put at the end of the source.
+/// The nodes, with adjacent texts joined and appended to the source.
 pub(super) fn finish(pieces: Vec<Piece>, source: &mut String) -> Vec<Node> {
     let mut nodes = Vec::with_capacity(pieces.len());
     let mut text = String::new();
@@ -73,7 +73,7 @@ fn end_text(text: &mut String, source: &mut String, nodes: &mut Vec<Node>) {
     }
 }
 
-/// Notes the variables that are assigned to; nothing if a variable is declared inside parentheses, where it exists only
+/// Records the variables that are assigned; `None` if a variable is declared inside parentheses, where it exists only
 /// if it was evaluated.
 pub(super) fn scan(nodes: &[Node], assigned: &mut BTreeSet<VariableId>) -> Option<()> {
     for node in nodes {
@@ -95,7 +95,7 @@ pub(super) fn scan(nodes: &[Node], assigned: &mut BTreeSet<VariableId>) -> Optio
     Some(())
 }
 
-/// The keys that templates ask maps for, as far as they are written out: right there, or in a list.
+/// The keys that templates look up in maps, as far as they are literal: directly, or in a list.
 pub(crate) fn keys(trees: &[Tree], of: AbsentKeys) -> Vec<(MapId, String)> {
     fn in_command(Command { head, args }: &Command, of: AbsentKeys, keys: &mut Vec<(MapId, String)>) {
         let name = if let ExprKind::Function(function, _) = &head.kind { function.name } else { "" };
@@ -106,7 +106,7 @@ pub(crate) fn keys(trees: &[Tree], of: AbsentKeys) -> Vec<(MapId, String)> {
         };
         for expr in asked {
             if let ExprKind::String(key) = &expr.kind {
-                // Where the map is an argument it may be any of them.
+                // If the map is an argument, it may be any of them.
                 let maps = of.ids().filter(|id| map.is_none_or(|map| map == *id));
                 keys.extend(maps.map(|map| (map, key.clone())));
             }
@@ -130,7 +130,7 @@ pub(crate) fn keys(trees: &[Tree], of: AbsentKeys) -> Vec<(MapId, String)> {
     keys
 }
 
-/// Empties the trees that the main one does not reach.
+/// Empties the trees that are not reachable from the main one.
 pub(super) fn clear_unused(trees: &mut [Tree], main: usize) {
     fn invoked(body: &[Node], found: &mut Vec<usize>) {
         for node in body {
@@ -154,7 +154,7 @@ pub(super) fn clear_unused(trees: &mut [Tree], main: usize) {
     }
 }
 
-/// Whether the pieces refer to a variable of this name, of whatever scope.
+/// Whether the pieces refer to a variable of this name, in any scope.
 pub(super) fn refers_to(pieces: &[Piece], variable: VariableId) -> bool {
     fn in_node(node: &Node, variable: VariableId) -> bool {
         pipes(node).any(|pipe| {
@@ -165,7 +165,7 @@ pub(super) fn refers_to(pieces: &[Piece], variable: VariableId) -> bool {
     pieces.iter().filter_map(Piece::node).any(|node| in_node(node, variable))
 }
 
-/// Whether the pieces look at the dot around them.
+/// Whether the pieces depend on the enclosing dot.
 pub(super) fn uses_dot(pieces: &[Piece]) -> bool {
     fn in_node(node: &Node) -> bool {
         let rebound = |node: &Node| match node {
@@ -180,7 +180,7 @@ pub(super) fn uses_dot(pieces: &[Piece]) -> bool {
     pieces.iter().filter_map(Piece::node).any(in_node)
 }
 
-/// Whether the pieces leave a loop that is around them.
+/// Whether the pieces leave an enclosing loop.
 pub(super) fn leaves_loop(pieces: &[Piece]) -> bool {
     fn in_node(node: &Node) -> bool {
         match node {
@@ -223,7 +223,7 @@ fn exprs(pipe: &Pipe) -> impl Iterator<Item = &Expr> {
     pipe.commands.iter().flat_map(|Command { head, args }| std::iter::once(head).chain(args))
 }
 
-/// Whether an expression or one inside it is what is looked for.
+/// Whether an expression, or one inside it, satisfies a predicate.
 fn has(expr: &Expr, is_it: &dyn Fn(&Expr) -> bool) -> bool {
     is_it(expr)
         || match &expr.kind {

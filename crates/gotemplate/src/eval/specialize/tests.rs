@@ -1,4 +1,4 @@
-//! Specialised templates against what they are made of: the same text, the same placeholders, the same errors.
+//! Compares specialized templates with their originals: the same text, the same placeholders, the same errors.
 
 use serde_json::{Value as Json, json};
 
@@ -25,7 +25,7 @@ static OBJECT_META: Type = Type {
     ],
 };
 
-/// sprig's functions and some that look a key up in the pod's metadata.
+/// sprig's functions and some that look up a key in the pod's metadata.
 static FUNCTIONS: FunctionTable = FunctionTable { tables: &TABLES };
 const LOOKUPS: &[Row] = &[
     Row::new("annotation", &[Param::Named("v1.ObjectMeta"), Param::String, Param::Any], annotation),
@@ -57,7 +57,8 @@ fn data<'a>(values: &'a Json, metadata: Option<&'a Json>) -> Vec<(&'static str, 
     vec![("Values", Value::json(values, false)), ("ObjectMeta", Value::of_type(&OBJECT_META, metadata, true))]
 }
 
-/// What a configuration and some pods make of a template, plain and specialised; how many actions are left is given.
+/// Renders a template for a configuration and some pods, plain and specialized; returns the number of remaining
+/// actions.
 fn rendered(source: &str) -> usize {
     let template = Template::parse("t", source, &FUNCTIONS).unwrap();
     let values = json!({
@@ -75,7 +76,7 @@ fn rendered(source: &str) -> usize {
         let places = annotations.keys().map(|key| (MapId(0), key.as_str()));
         let present = keys.present(places.chain([(MapId(1), "b")]));
         let known = Value::record("inject.Data", data(&values, None));
-        let fast = template.specialise(&known, (&keys, present), &scope, &limits).expect(source);
+        let fast = template.specialize(&known, (&keys, present), &scope, &limits).expect(source);
         let mut all = data(&values, Some(&metadata));
         all.push(("Native", Value::Bool(annotations.len().is_multiple_of(2))));
         let dot = Value::record("inject.Data", all);
@@ -191,21 +192,21 @@ fn errors_stay_where_they_are() {
 }
 
 #[test]
-fn a_template_too_large_to_specialise_stays_as_it_is() {
+fn a_template_too_large_to_specialize_stays_as_it_is() {
     let parse = |source: &str| Template::parse("t", source, &FUNCTIONS).unwrap();
     let small = "{{ range .Values.list }}".repeat(20) + "{{ .x }}" + &"{{ end }}".repeat(20);
-    // The dot is rebound, so only the outermost loop of the small one has the list.
+    // Dot is rebound, so only the outermost loop of the small one has the list.
     let large = parse(&small.replace(".Values", "$.Values"));
     let small = parse(&small);
     let declares = parse("{{ if true }}{{ print ($x := 1) }}{{ end }}");
     let (scope, limits, keys) = (Scope::default(), Limits::default(), Keys::default());
     let values = json!({"list": [1, 2, 3, 4, 5]});
     let known = Value::record("inject.Data", vec![("Values", Value::json(&values, false))]);
-    let is_specialised =
-        |template| Template::specialise(template, &known, (&keys, Present::ANY), &scope, &limits).is_some();
-    assert!(is_specialised(&small));
-    assert!(!is_specialised(&large));
-    assert!(!is_specialised(&declares));
+    let is_specialized =
+        |template| Template::specialize(template, &known, (&keys, Present::ANY), &scope, &limits).is_some();
+    assert!(is_specialized(&small));
+    assert!(!is_specialized(&large));
+    assert!(!is_specialized(&declares));
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn a_template_that_changes_what_the_dollar_is_stays_as_it_is() {
         let template = Template::parse("t", source, &FUNCTIONS).unwrap();
         let keys = Keys::default();
         let known = Value::record("inject.Data", data(&values, None));
-        let fast = template.specialise(&known, (&keys, Present::ANY), &scope, &limits);
+        let fast = template.specialize(&known, (&keys, Present::ANY), &scope, &limits);
         assert!(fast.is_none(), "{source}");
     }
 }

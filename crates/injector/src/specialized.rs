@@ -1,4 +1,4 @@
-//! The templates of one configuration, specialised when they are first used.
+//! The templates of one configuration, specialized on first use.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -7,7 +7,7 @@ use gotemplate::{
     absent_keys::{AbsentKeys, Keys, Lookup, MapId, Present},
 };
 
-/// Whether the pod's ProxyConfig is the mesh's, which is known.
+/// Whether the pod's ProxyConfig is the mesh's, which is known in advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knowledge {
     /// It is not.
@@ -21,7 +21,7 @@ pub(crate) const ANNOTATIONS: MapId = MapId(0);
 /// `metadata.labels` of the pod.
 pub(crate) const LABELS: MapId = MapId(1);
 
-/// Where templates look for keys that most pods do not have.
+/// Maps in which templates look up keys that most pods do not have.
 pub(crate) const ABSENT_KEYS: AbsentKeys = AbsentKeys {
     maps: &[["ObjectMeta", "Annotations"], ["ObjectMeta", "Labels"]],
     lookups: &[
@@ -30,10 +30,10 @@ pub(crate) const ABSENT_KEYS: AbsentKeys = AbsentKeys {
     ],
 };
 
-/// Specialised templates by name. They belong to one configuration and never change; there are never more than some of
-/// each, and what comes after them shares the one that knows nothing of the pod.
+/// Specialized templates by name. They belong to one configuration and never change; the number of variants of each is
+/// limited, and all further pods share the variant that knows nothing about the pod.
 #[derive(Debug, Default)]
-pub struct Specialised {
+pub struct Specialized {
     templates: BTreeMap<String, Variants>,
 }
 
@@ -48,9 +48,9 @@ struct Variants {
 
 const VARIANTS: usize = 32;
 
-impl Specialised {
-    /// Room for these templates.
-    pub fn new(templates: &BTreeMap<String, Template>) -> Specialised {
+impl Specialized {
+    /// An empty store for these templates.
+    pub fn new(templates: &BTreeMap<String, Template>) -> Specialized {
         let variants = |template: &Template| Variants {
             keys: template.keys(ABSENT_KEYS),
             without_proxy_config: OnceLock::new(),
@@ -58,11 +58,11 @@ impl Specialised {
             by_keys: Default::default(),
         };
         let templates = templates.iter().map(|(name, template)| (name.clone(), variants(template)));
-        Specialised { templates: templates.collect() }
+        Specialized { templates: templates.collect() }
     }
 
-    /// The template of this name for a pod whose annotations and labels have these keys, made when it is first asked
-    /// for; nothing if it cannot be specialised.
+    /// The template with this name for a pod whose annotations and labels have these keys, specialized on first use;
+    /// `None` if it cannot be specialized.
     pub fn template<'k>(
         &self,
         name: &str,

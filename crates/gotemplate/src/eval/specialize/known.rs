@@ -1,17 +1,17 @@
-//! What is known at a place of a template, whatever the pod.
+//! What is known at a position in a template, for every pod.
 
 use crate::absent_keys::{AbsentKeys, MapId};
 use crate::ast::{Expr, ExprKind, VariableId};
 use crate::value::{List, Map, Value};
 
-/// What is known of a value.
+/// What is known about a value.
 #[derive(Clone)]
 pub(super) enum Known<'a> {
     /// All of it; it never changes and is clean.
     Value(Value<'a>),
     /// It is the template's data, of which some fields are known.
     Root,
-    /// It is the field of the data with this name, of whose maps it is known what they lack.
+    /// It is the field of the data with this name, of whose maps the absent keys are known.
     Owner(&'static str),
     /// It is such a map.
     Map(MapId),
@@ -20,7 +20,7 @@ pub(super) enum Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// A map that a function made can be changed by another one, so it is not known for long.
+    /// A map created by a function can be changed by another one, so it does not stay known.
     pub(super) fn frozen(value: Value<'a>) -> Known<'a> {
         let owned =
             matches!(value, Value::List(List::Owned(_)) | Value::Map(Map::Owned(_)) | Value::Record(_));
@@ -32,7 +32,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What is known at a place of the template.
+/// What is known at a position in the template.
 pub(super) struct Env<'a> {
     pub(super) dot: Known<'a>,
     pub(super) variables: Vec<(VariableId, Known<'a>)>,
@@ -50,7 +50,7 @@ impl<'a> Env<'a> {
     }
 }
 
-/// What is known of a dot or a variable, or of the maps whose keys are known.
+/// What is known about a dot or a variable, or about the maps with known keys.
 pub(super) fn known_operand<'a>(absent: AbsentKeys, env: &Env<'a>, expr: &Expr) -> Known<'a> {
     let (base, names) = match &expr.kind {
         ExprKind::Dot => (&env.dot, &[][..]),
