@@ -33,7 +33,9 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
     let webhooks: Vec<Value> = bundles.iter().map(webhook).collect();
     store.put(WEBHOOKS, json!({"metadata": {"name": "injector"}, "webhooks": webhooks}));
     let (client, requests) = store.serve();
-    let (mut registry, panics) = (Registry::default(), Counter::default());
+    let mut registry = Registry::default();
+    let supervisor = Supervisor::register(&mut registry);
+    let panics = supervisor.panics();
     let readiness = Readiness::default();
     let gate = readiness.gate("certificate", "there is none");
     let certificate =
@@ -59,7 +61,7 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
         certificate: certificate.clone(),
         readiness: readiness.clone(),
         metrics: CertificateMetrics::register(&mut registry),
-        supervisor: Supervisor::new(panics.clone()),
+        supervisor,
         phase: phase.watch(),
     };
     start(client, options, targets);

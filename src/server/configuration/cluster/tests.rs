@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::*;
@@ -36,7 +36,7 @@ fn rig(store: Store) -> Rig {
         facts: Arc::default(),
         readiness,
         watches: Watches::register(&mut registry),
-        supervisor: Supervisor::new(Counter::default()),
+        supervisor: Supervisor::register(&mut registry),
         phase: phase.watch(),
     };
     let options = Options {

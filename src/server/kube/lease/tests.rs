@@ -1,4 +1,4 @@
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::*;
@@ -23,7 +23,7 @@ fn rig(store: Store) -> Rig {
     let options =
         Options { namespace: "ours".to_owned(), name: "leader".to_owned(), identity: "us".to_owned() };
     let (phase, gate) = (Control::new(), Readiness::default().gate("leader", "nobody leads"));
-    let supervisor = Supervisor::new(Counter::default());
+    let supervisor = Supervisor::register(&mut Registry::default());
     let election = start(client, options, gate.clone(), metrics, phase.watch(), supervisor);
     Rig { store, requests, election, phase, gate }
 }

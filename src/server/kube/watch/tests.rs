@@ -1,6 +1,6 @@
 //! The loop against an API server that does as it is told. Time is paused: nothing here waits for real.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use prometheus_client::registry::Registry;
