@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 
-PATIENCE = 60
+# How many seconds something may take that should happen soon, on a busy machine too.
+PATIENCE = float(os.environ.get("PATIENCE", "120"))
 # Group and version, and the name in paths.
 RESOURCES = {
     "ConfigMap": ("api/v1", "configmaps"),
@@ -52,6 +53,8 @@ class Cluster:
         self.context = ssl.create_default_context()
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
         self.local = threading.local()
+        # What the run is without, and with which configuration: see `check`.
+        self.mutation, self.turn = None, "bundle"
 
     def request(self, method, path, body=None, kind="application/json"):
         """The answer's document; an answer that is no success is raised."""
@@ -77,7 +80,8 @@ class Cluster:
                 raise Failed(answer.status, json.loads(content).get("message", ""))
             except ValueError:
                 raise Failed(answer.status, content.decode(errors="replace")) from None
-        return json.loads(content) if content[:1] in b"{[" and content else content.decode()
+        is_document = answer.headers.get("Content-Type", "").startswith("application/json")
+        return json.loads(content) if is_document else content.decode(errors="replace")
 
     def path(self, kind, namespace, name=""):
         version, plural = RESOURCES[kind]

@@ -21,7 +21,7 @@ class Check:
     objects: tuple
     # It disturbs others: it runs when they are done, and alone.
     alone: bool
-    # With which installation it runs: "bundle", "istio", or both.
+    # With which installations it runs: "bundle", "istio", "pack".
     passes: tuple
     # The fault for which it fails. One that passes nevertheless fails the run, so that this is removed.
     known: str
@@ -131,8 +131,16 @@ def mutual_tls(name, mode, selector=None):
 
 
 def http_get(path, port, **fields):
-    return {"httpGet": {"path": path, "port": port, **fields}, "periodSeconds": 1}
+    return {"httpGet": {"path": path, "port": port, **fields}, **OFTEN}
 
+
+# Every second, but with time for an answer on a busy machine.
+OFTEN = {"periodSeconds": 1, "timeoutSeconds": 5}
+
+
+# What a pod of a load asks for, so that a busy machine lets it run beside the others.
+BUSY = {"sidecar.istio.io/proxyCPU": "100m", "sidecar.istio.io/proxyMemory": "64Mi"}
+SHARE = {"requests": {"cpu": "100m", "memory": "16Mi"}}
 
 # Who is there all the time: a server and a client of the mesh, and a client outside of it.
 CAST = (
@@ -141,7 +149,7 @@ CAST = (
     mutual_tls("default", "STRICT"),
     service("server", {"name": "http", "port": 80, "targetPort": 8080}, {"name": "tcp-echo", "port": 9000}),
     service("outside", namespace="plain"),
-    pod("server", spec={"serviceAccountName": "server"}),
-    pod("client", spec={"serviceAccountName": "client"}),
+    pod("server", annotations=BUSY, resources=SHARE, spec={"serviceAccountName": "server"}),
+    pod("client", annotations=BUSY, resources=SHARE, spec={"serviceAccountName": "client"}),
     pod("outside", namespace="plain"),
 )

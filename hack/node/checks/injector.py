@@ -1,10 +1,14 @@
 """outrigger itself as pods of the node: what its own life costs those who create pods. These run alone."""
 
 import collections
+import os
+import pathlib
+import signal
+import subprocess
 import threading
 import time
 
-from cluster import Failed, containers, is_ready, statuses, until
+from cluster import Failed, containers, is_ready, output_of, statuses, until
 from scene import SERVE, check, pod, service
 
 SYSTEM = "outrigger-system"
@@ -64,6 +68,9 @@ def outrigger_runs_as_its_chart_says(cluster):
     found = pods(cluster)
     assert len(found) == 2 and all(is_ready(one) for one in found), [one["status"] for one in found]
     assert all(statuses(one)["outrigger"]["restartCount"] == 0 for one in found)
+    users = output_of("ps", "-o", "uid=", "-C", "outrigger").split()
+    assert len(users) == 2 and set(users) == {"65532"}, users
+    assert all(containers(one)["outrigger"]["securityContext"]["readOnlyRootFilesystem"] for one in found)
     webhook = cluster.request("GET", "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/outrigger-sidecar-injector")
     for entry in webhook["webhooks"]:
         called = entry["clientConfig"]
@@ -98,9 +105,35 @@ def a_lost_leader_fails_no_create_but_those_on_their_way(cluster):
         time.sleep(1)
         cluster.request("DELETE", f"/api/v1/namespaces/{SYSTEM}/pods/{leader}?gracePeriodSeconds=0")
         until("it is replaced", lambda: settled(cluster) and leader not in [one["metadata"]["name"] for one in pods(cluster)], 90)
+        time.sleep(2)
     failed = sum(creates.outcomes.values()) - creates.outcomes["injected"]
     assert creates.outcomes["not injected"] == 0 and failed <= len(creates.threads), creates.outcomes
     return f"{creates.outcomes['injected']} injected, {failed} failed, the slowest {creates.slowest:.2f} s"
+
+
+@check(pod("stays-up"), service("stays-up"), alone=True)
+def a_kubelet_that_dies_takes_nothing_along(cluster):
+    """While the kubelet is dead a pod is reached over mTLS, and when it is back the containers are the same."""
+    before = statuses(cluster.wait_ready("stays-up"))
+    cluster.reach("client", "http://stays-up.mesh/")
+    pid = int(output_of("pgrep", "-x", "kubelet"))
+    command = pathlib.Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    folder = os.readlink(f"/proc/{pid}/cwd")
+    os.kill(pid, signal.SIGKILL)
+    try:
+        answer = cluster.reach("client", "http://stays-up.mesh/", seconds=5)
+    finally:
+        with open(f"{folder}/kubelet-again.log", "ab") as log:
+            subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    assert answer.header("X-Forwarded-Client-Cert"), answer
+    # It does its work again: a new pod becomes ready.
+    cluster.create(pod("after-kubelet"))
+    cluster.wait_ready("after-kubelet")
+    cluster.delete("Pod", "after-kubelet", wait=False)
+    after = statuses(cluster.get("Pod", "stays-up"))
+    same = {name: one["containerID"] for name, one in before.items()} == {name: one["containerID"] for name, one in after.items()}
+    assert same and not any(one["restartCount"] for one in after.values()), after
+    return "200 meanwhile, no container restarted"
 
 
 @check(pod("waits", *SERVE), service("waits"), alone=True)

@@ -1,10 +1,11 @@
 """Probes and hooks under STRICT: the kubelet has no identity, so it asks the agent, which asks the application."""
 
+import json
 import subprocess
 import time
 
 from cluster import containers, is_ready, statuses, until
-from scene import ORDINARY, PROXY_CONFIG, SERVE, check, container, http_get, pod
+from scene import OFTEN, ORDINARY, PROXY_CONFIG, SERVE, check, container, http_get, pod
 
 X = "X-Probe"
 
@@ -16,7 +17,7 @@ def named(value):
 PROBED = {
     "startupProbe": http_get("/started", "http", httpHeaders=named("startup")),
     "readinessProbe": http_get("/ready", 8444, scheme="HTTPS", httpHeaders=named("readiness")),
-    "livenessProbe": {"tcpSocket": {"port": 9000}, "periodSeconds": 1, "failureThreshold": 2},
+    "livenessProbe": {"tcpSocket": {"port": 9000}, **OFTEN},
     "lifecycle": {
         "postStart": {"httpGet": {"path": "/post-start", "port": 8080}},
         "preStop": {"httpGet": {"path": "/pre-stop", "port": 8080}},
@@ -51,7 +52,7 @@ def probed_through_the_agent(cluster, name):
 
 @check(pod("probed", *SERVE, ports=PORTS, **PROBED), passes=("bundle", "istio"))
 def probes_and_hooks_reach_the_application(cluster):
-    """HTTP, HTTPS and TCP probes and a postStart hook are answered by the application, with its headers, port names and TLS."""
+    """HTTP, HTTPS and TCP probes reach the application, with their headers, port names and TLS; postStart and preStop hooks go through the agent."""
     return probed_through_the_agent(cluster, "probed")
 
 
@@ -61,7 +62,7 @@ def probes_and_hooks_reach_the_application_beside_an_ordinary_proxy(cluster):
     return probed_through_the_agent(cluster, "probed-ordinary")
 
 
-@check(pod("grpc-probed", readinessProbe={"grpc": {"port": 8080}, "periodSeconds": 1}, livenessProbe={"exec": {"command": ["app", "true"]}, "periodSeconds": 1}))
+@check(pod("grpc-probed", readinessProbe={"grpc": {"port": 8080}, **OFTEN}, livenessProbe={"exec": {"command": ["app", "true"]}, **OFTEN}))
 def grpc_probes_reach_the_application(cluster):
     """A gRPC probe asks the application's health service; an exec probe runs in the container."""
     made = cluster.wait_ready("grpc-probed")
@@ -73,8 +74,8 @@ def grpc_probes_reach_the_application(cluster):
 
 @check(
     pod("deaf", readinessProbe=http_get("/ready", 1234)),
-    pod("deaf-tcp", readinessProbe={"tcpSocket": {"port": 1234}, "periodSeconds": 1}),
-    pod("deaf-grpc", readinessProbe={"grpc": {"port": 1234}, "periodSeconds": 1}),
+    pod("deaf-tcp", readinessProbe={"tcpSocket": {"port": 1234}, **OFTEN}),
+    pod("deaf-grpc", readinessProbe={"grpc": {"port": 1234}, **OFTEN}),
 )
 def probes_of_a_dead_port_fail(cluster):
     """Where nobody listens no probe succeeds: the agent does not answer by itself."""
@@ -92,15 +93,14 @@ def readiness_follows_the_application(cluster):
     """An application that says 503 is not ready, and is again when it says 200."""
     cluster.wait_ready("falls")
     assert cluster.call("falls", "http://127.0.0.1:8080/down").code == 0
-    until("it is not ready", lambda: not is_ready(cluster.get("Pod", "falls")), 20)
-    said = [one for one in cluster.events("falls", reason="Unhealthy") if "statuscode: 503" in one]
-    assert said, cluster.events("falls")
+    until("it is not ready", lambda: not is_ready(cluster.get("Pod", "falls")))
+    said = until("an event", lambda: [one for one in cluster.events("falls", reason="Unhealthy") if "statuscode: 503" in one])
     assert cluster.call("falls", "http://127.0.0.1:8080/up").code == 0
-    until("it is ready again", lambda: is_ready(cluster.get("Pod", "falls")), 20)
+    until("it is ready again", lambda: is_ready(cluster.get("Pod", "falls")))
     return said[0]
 
 
-@check(pod("dies", "serve", "-after", "1s", livenessProbe={"tcpSocket": {"port": 8099}, "periodSeconds": 1, "failureThreshold": 2}))
+@check(pod("dies", "serve", "-after", "1s", livenessProbe={"tcpSocket": {"port": 8099}, **OFTEN, "failureThreshold": 2}))
 def a_failing_liveness_probe_restarts_the_application_alone(cluster):
     """The application is restarted, its proxy is not."""
     restarted = until("a restart", lambda: restarts(cluster, "dies", "app") > 0 and cluster.get("Pod", "dies"))
@@ -131,6 +131,17 @@ def the_status_port_may_be_another(cluster):
     return f"{probe['path']} at 15030"
 
 
+@check(pod("elsewhere"))
+def a_probe_of_another_host_asks_that_host(cluster):
+    """A probe that names another host is answered by that host, as without a proxy."""
+    # Its address is known only now.
+    cluster.delete("Pod", "elsewhere")
+    cluster.create(pod("elsewhere", readinessProbe=http_get("/ready", 8080, host=cluster.address("outside", "plain"))))
+    probe = containers(cluster.wait_ready("elsewhere"))["app"]["readinessProbe"]["httpGet"]
+    assert probe["port"] == 8080, probe
+    return f"{probe['host']}:8080, ready"
+
+
 HELPER = container(
     "serve", "-port", "8090", name="helper", restartPolicy="Always", ports=[{"name": "helper", "containerPort": 8090}], startupProbe=http_get("/helper", "helper"),
 )
@@ -145,3 +156,13 @@ def a_native_helper_is_probed_beside_a_native_proxy(cluster):
     assert statuses(made)["helper"]["restartCount"] == 0
     assert "GET /helper" in cluster.logs("helped", "helper")
     return ", ".join(names)
+
+
+@check(pod("helped-ordinary", annotations=ORDINARY, spec={"initContainers": [HELPER]}))
+def a_native_helper_starts_before_an_ordinary_proxy(cluster):
+    """Its startup probe is not sent through a proxy that only starts when it has succeeded."""
+    made = cluster.wait_ready("helped-ordinary")
+    helper = containers(made)["helper"]
+    assert helper["startupProbe"]["httpGet"]["path"] == "/helper", helper["startupProbe"]
+    assert statuses(made)["helper"]["restartCount"] == 0
+    return json.dumps(helper["startupProbe"]["httpGet"])

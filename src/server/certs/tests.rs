@@ -1,6 +1,6 @@
 //! The controller against an API server that keeps what is written. Time is paused.
 
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
@@ -17,7 +17,7 @@ struct Rig {
     requests: Requests,
     certificate: Arc<CertificateStore>,
     readiness: Readiness,
-    panics: Counter,
+    supervisor: Supervisor,
     gate: Gate,
     _phase: Control,
 }
@@ -35,7 +35,7 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
     let (client, requests) = store.serve();
     let mut registry = Registry::default();
     let supervisor = Supervisor::register(&mut registry);
-    let panics = supervisor.panics();
+    let metrics = CertificateMetrics::register(&mut registry);
     let readiness = Readiness::default();
     let gate = readiness.gate("certificate", "there is none");
     let certificate =
@@ -60,12 +60,12 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
     let targets = Targets {
         certificate: certificate.clone(),
         readiness: readiness.clone(),
-        metrics: CertificateMetrics::register(&mut registry),
-        supervisor,
+        metrics,
+        supervisor: supervisor.clone(),
         phase: phase.watch(),
     };
     start(client, options, targets);
-    Rig { store, requests, certificate, readiness, panics, gate, _phase: phase }
+    Rig { store, requests, certificate, readiness, supervisor, gate, _phase: phase }
 }
 
 impl Rig {
@@ -95,7 +95,7 @@ async fn a_secret_is_made_served_and_trusted() {
     until("replicas are trusted", || rig.readiness.states().iter().all(|(_, state)| state.open)).await;
     let events = |reason: &str| rig.requests.all().iter().any(|asked| asked.body["reason"] == reason);
     until("it is told", || events("CertificateIssued")).await;
-    assert_eq!(rig.panics.get(), 0);
+    assert_eq!(rig.supervisor.panics().get(), 0);
 }
 
 // T-16

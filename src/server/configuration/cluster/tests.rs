@@ -7,8 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::headed::headed;
-use crate::server::configuration::metrics::ConfigurationMetrics;
-use crate::server::configuration::slot::Slot;
+use crate::server::configuration::{metrics::ConfigurationMetrics, slot::Slot};
 use crate::server::kube::scripted::{Requests, Store, until};
 use crate::server::readiness::Gate;
 use crate::server::shutdown::Control;
@@ -25,11 +24,11 @@ struct Rig {
 
 fn rig(store: Store) -> Rig {
     let (client, requests) = store.serve();
-    let (mut registry, slot) = (Registry::default(), Slot::default());
+    let mut registry = Registry::default();
     let readiness = Readiness::default();
     let gate = readiness.gate("config", "there is none");
-    let metrics = ConfigurationMetrics::register(&mut registry, slot.clone());
-    let configuration = Arc::new(Configuration::new("cluster", slot, gate.clone(), metrics));
+    let metrics = ConfigurationMetrics::register(&mut registry, Slot::default());
+    let configuration = Arc::new(Configuration::new("cluster", Slot::default(), gate.clone(), metrics));
     let phase = Control::new();
     let targets = Targets {
         configuration,

@@ -19,11 +19,12 @@ struct Rig {
 
 fn rig(store: Store) -> Rig {
     let (client, requests) = store.serve();
-    let metrics = CertificateMetrics::register(&mut Registry::default());
+    let mut registry = Registry::default();
     let options =
         Options { namespace: "ours".to_owned(), name: "leader".to_owned(), identity: "us".to_owned() };
     let (phase, gate) = (Control::new(), Readiness::default().gate("leader", "nobody leads"));
-    let supervisor = Supervisor::register(&mut Registry::default());
+    let supervisor = Supervisor::register(&mut registry);
+    let metrics = CertificateMetrics::register(&mut registry);
     let election = start(client, options, gate.clone(), metrics, phase.watch(), supervisor);
     Rig { store, requests, election, phase, gate }
 }

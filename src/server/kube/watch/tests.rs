@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::server::kube::scripted::{PATIENCE, Requests, Turn, api_server, status, until};
 use crate::server::kube::slim::{self, slim_resource};
-use crate::server::observe::metrics::{self, Exposition};
+use crate::server::observe::metrics;
 use crate::server::readiness::Readiness;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -130,7 +130,7 @@ impl Rig {
     }
 
     fn connected(&self) -> bool {
-        let text = metrics::encode(&self.registry, Exposition::Classic).unwrap();
+        let text = metrics::encode(&self.registry, metrics::Exposition::Classic).unwrap();
         text.contains("outrigger_watch_connected{resource=\"things\"} 1")
     }
 }
