@@ -12,7 +12,10 @@ use super::{
     warning::{Warning, shown},
     zeros,
 };
-use crate::{config::Compat, names, pod};
+use crate::{
+    names, pod,
+    quirks::{Quirk, Quirks},
+};
 use strategic_merge::merge::{self, Directives};
 
 const CONTAINERS: &str = "containers";
@@ -31,8 +34,14 @@ pub struct Input<'a> {
     pub volumes: &'a [Value],
     /// The interception mode of the effective ProxyConfig.
     pub interception_mode: &'a str,
-    /// Whether the user's containers are forgotten when a pod is injected again, as in Istio.
-    pub compat: Compat,
+    /// The behaviors of Istio that are kept.
+    pub quirks: Quirks,
+}
+
+impl Input<'_> {
+    fn keeps(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(quirk)
+    }
 }
 
 /// Lays the user's own containers over the merged pod.
@@ -60,14 +69,14 @@ pub fn reapply(
             let list = if field == CONTAINERS { &mut found.containers } else { &mut found.init_containers };
             list.push(container.clone());
             if name == names::CONTAINER_PROXY {
-                fit_restart_policy(&mut container, &merged, field, input.compat, warnings);
+                fit_restart_policy(&mut container, &merged, field, input, warnings);
             }
             let overlay = in_spec(field, container);
-            if input.compat == Compat::Outrigger {
+            if !input.keeps(Quirk::MergeExclusiveFields) {
                 unions::give_way(&mut merged, &overlay);
             }
             merged = merge::pod_taking(merged, overlay, Directives::Literal)?;
-            if input.compat == Compat::Outrigger {
+            if !input.keeps(Quirk::DuplicateVariables) {
                 keep_last_variables(&mut merged, field, name);
             }
         }
@@ -111,18 +120,17 @@ fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
 /// Notes what was found of the user's for when the pod is injected again. Istio does so once and for all, so that what
 /// somebody else wrote under the annotation's key counts next time.
 fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
-    let is_new = match input.compat {
-        Compat::Outrigger => !found.is_same(&input.earlier.overrides),
+    let is_new = if input.keeps(Quirk::TrustOverrides) {
         // Istio asks whether there is a status, not whether it can be read.
-        Compat::Istio => {
-            pod::annotation(input.received, names::ANNOTATION_STATUS).is_none() && !found.is_empty()
-        }
+        pod::annotation(input.received, names::ANNOTATION_STATUS).is_none() && !found.is_empty()
+    } else {
+        !found.is_same(&input.earlier.overrides)
     };
     let is_left_over = found.is_empty() && pod::annotation(merged, names::ANNOTATION_OVERRIDES).is_some();
     if is_new && !found.is_empty() {
         pod::annotations_mut(merged)
             .insert(names::ANNOTATION_OVERRIDES.to_owned(), Value::String(found.to_json()));
-    } else if is_left_over && input.compat == Compat::Outrigger {
+    } else if is_left_over && !input.keeps(Quirk::TrustOverrides) {
         pod::annotations_mut(merged).remove(names::ANNOTATION_OVERRIDES);
     }
 }
@@ -132,7 +140,7 @@ fn fit_restart_policy(
     container: &mut Value,
     merged: &Value,
     field: &str,
-    compat: Compat,
+    input: Input<'_>,
     warnings: &mut Vec<Warning>,
 ) {
     const RESTART_POLICY: &str = "restartPolicy";
@@ -141,15 +149,16 @@ fn fit_restart_policy(
         && pod::find(pod::init_containers(merged), names::CONTAINER_PROXY)
             .is_some_and(|proxy| proxy.get(RESTART_POLICY).and_then(Value::as_str) == Some(ALWAYS));
     if is_sidecar && own != ALWAYS {
-        let result = match compat {
-            Compat::Outrigger => "is not used: a native sidecar's is Always",
-            Compat::Istio => "makes it an ordinary init container, which an API server refuses with a hook",
+        let result = if input.keeps(Quirk::KeepRestartPolicyOfProxy) {
+            "makes it an ordinary init container, which an API server refuses with a hook"
+        } else {
+            "is not used: a native sidecar's is Always"
         };
         let message = format!("container {}: restartPolicy {} {result}", names::CONTAINER_PROXY, shown(&own));
         warnings.push(Warning::new("PROXY_RESTART_POLICY", message));
     }
     let is_of_another_list = field == CONTAINERS && own == ALWAYS;
-    if compat == Compat::Outrigger
+    if !input.keeps(Quirk::KeepRestartPolicyOfProxy)
         && (is_sidecar || is_of_another_list)
         && let Some(container) = container.as_object_mut()
     {
@@ -163,39 +172,37 @@ const ALWAYS: &str = "Always";
 /// was recorded; Istio does not look there, so that injecting again loses the user's image, IDs and arguments.
 fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
     let Earlier { status, overrides } = input.earlier;
-    if input.compat == Compat::Outrigger {
-        // What is recorded beside a container that no injection made, somebody else wrote.
-        return match input.earlier.has_injected(name) {
-            // Between then and now the container may have changed its list.
-            true => overrides.find(name),
-            // The customisation of the proxy may stand in either list, whatever it becomes.
-            false if field == INIT_CONTAINERS || name == names::CONTAINER_PROXY => {
-                pod::find_container(input.received, name)
-            }
-            false => pod::find(pod::containers(input.received), name),
-        };
-    }
-    let (injected, recorded) = match field {
+    let (names, recorded) = match field {
         CONTAINERS => (status.as_ref().map(|status| &status.containers), &overrides.containers),
         _ => (status.as_ref().map(|status| &status.init_containers), &overrides.init_containers),
     };
-    if injected.is_some_and(|injected| injected.iter().any(|injected| injected == name)) {
-        return None;
+    let is_injected = if input.keeps(Quirk::TreatMovedProxyAsUsers) {
+        names.is_some_and(|names| names.iter().any(|injected| injected == name))
+    } else {
+        input.earlier.has_injected(name)
+    };
+    if is_injected {
+        // Between then and now the container may have changed its list.
+        return if input.keeps(Quirk::ForgetOverrides) { None } else { overrides.find(name) };
     }
-    pod::find(recorded, name).or_else(|| match field {
-        CONTAINERS => pod::find(pod::containers(input.received), name),
-        // The customisation of a native sidecar may stand in either list.
-        _ => pod::find_container(input.received, name),
+    // What is recorded beside a container that no injection made, somebody else wrote.
+    let recorded = pod::find(recorded, name).filter(|_| input.keeps(Quirk::TrustOverrides));
+    // The customisation of a native sidecar may stand in either list, and that of any proxy, whatever it becomes.
+    let in_either = field == INIT_CONTAINERS
+        || name == names::CONTAINER_PROXY && !input.keeps(Quirk::DuplicateProxyOfUser);
+    recorded.or_else(|| match in_either {
+        true => pod::find_container(input.received, name),
+        false => pod::find(pod::containers(input.received), name),
     })
 }
 
 /// The proxy as the user wrote it; Istio takes that of an earlier injection for the user's.
 fn own_proxy<'a>(input: Input<'a>) -> Option<&'a Value> {
-    match input.compat {
-        Compat::Outrigger if input.earlier.has_injected(names::CONTAINER_PROXY) => {
-            input.earlier.overrides.find(names::CONTAINER_PROXY)
-        }
-        _ => pod::find_sidecar(input.received),
+    let is_injected = input.earlier.has_injected(names::CONTAINER_PROXY);
+    if is_injected && !input.keeps(Quirk::TreatInjectedIdsAsUsers) {
+        input.earlier.overrides.find(names::CONTAINER_PROXY)
+    } else {
+        pod::find_sidecar(input.received)
     }
 }
 
@@ -273,7 +280,7 @@ mod tests {
             earlier: &earlier,
             volumes: &[],
             interception_mode: mode,
-            compat: Compat::Outrigger,
+            quirks: Quirks::NONE,
         };
         reapply(merged, input, &mut Vec::new()).unwrap()
     }

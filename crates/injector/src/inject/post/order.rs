@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Error, PostContext};
 use crate::inject::warning::Warning;
-use crate::{config::Compat, names, pod};
+use crate::{names, pod, quirks::Quirk};
 
 /// Puts our containers in their places (Istio's `reorderPod`).
 pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
@@ -24,7 +24,7 @@ pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Wa
     for (name, place) in moves {
         put(containers, name, *place);
     }
-    if context.compat == Compat::Outrigger {
+    if !context.keeps(Quirk::ReorderVariables) {
         for list in ["containers", "initContainers"] {
             keep_order_of_variables(pod, context.received, list);
         }
