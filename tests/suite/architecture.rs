@@ -13,7 +13,7 @@ const WALL_CLOCK: [(&str, &str); 6] = [
     ("src/server/certs/report.rs", "the time in an Event"),
     ("src/server/configuration/cluster/events.rs", "the time in an Event"),
     ("src/server/kube/lease.rs", "the clock that certificates are made by, and the time in the Lease"),
-    ("src/server/observe/traces.rs", "the time of a span"),
+    ("src/server/webhook/traces/spans.rs", "the time of a span"),
     ("src/server/reading.rs", "how long nobody has written to a file"),
     ("src/server/tls.rs", "`unix_now`, and the birth of a self-signed certificate"),
 ];
