@@ -6,7 +6,7 @@ use outrigger::{
     inject::{
         self, Facts, Outcome, PodRequest, annotation,
         limits::{self, CONTAINERS, ELEMENTS, TREE},
-        reinject::Earlier,
+        reinject::PreviousInjection,
     },
     names,
     quirks::Quirks,
@@ -195,7 +195,7 @@ async fn long_lists_in_annotations_are_gone_through_once() {
     let judging = tokio::task::spawn_blocking(move || {
         let annotations = asked["metadata"]["annotations"].as_object().unwrap();
         assert!(annotation::check(annotations, &Map::new(), Quirks::NONE, &|_| Ok(())).is_ok());
-        let earlier = Earlier::of(&record, Quirks::NONE, &mut Vec::new()).unwrap();
+        let earlier = PreviousInjection::of(&record, Quirks::NONE, &mut Vec::new()).unwrap();
         earlier.strip(&record, 0, Quirks::NONE).into_owned()
     });
     let done = tokio::time::timeout(6 * PATIENCE, judging).await;
