@@ -124,7 +124,7 @@ fn templates_for_go() -> Vec<Vec<u8>> {
 
 fn yaml_texts() -> Vec<Vec<u8>> {
     let read = |name: &str| -> Value {
-        let path = input::repository().join("tests/fixtures").join(name);
+        let path = input::repository().join("crates/kubernetes-yaml/tests/fixtures").join(name);
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -2,12 +2,13 @@
 //!
 //! In reading order: `plan` (what is to be done, pure), `reconciler` (follows the Secret, serves what is in it, and writes
 //! when it leads), `content` (what is in the Secret), `change` and `issue` (new keys and certificates), `secret` (the
-//! object), `ca_bundle` (our webhooks), `repairs` (how fast), `follow`, `access` and `report` (the API server).
+//! object), `ca_bundle` (our webhooks), `repairs` (how fast) and `report` (log and Events).
 
 mod ca_bundle;
 mod change;
 mod content;
 mod issue;
+pub(in crate::server) mod metrics;
 mod plan;
 mod reconciler;
 mod repairs;
@@ -19,15 +20,14 @@ use std::{sync::Arc, time::Duration};
 use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 
+use self::metrics::CertificateMetrics;
 use self::{
     ca_bundle::{CaBundleStatus, Kept, Tools},
     plan::CertificatePolicy,
     reconciler::SecretReconciler,
     report::Reporter,
 };
-use crate::server::kube::lease;
-use crate::server::observe::metrics::Metrics;
-use crate::server::observe::metrics::certs::CertificateMetrics;
+use crate::server::kube::{events::EventSender, lease};
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -72,16 +72,15 @@ pub struct Options {
 pub(crate) struct Targets {
     pub(crate) certificate: Arc<CertificateStore>,
     pub(crate) readiness: Readiness,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: CertificateMetrics,
+    pub(crate) supervisor: Supervisor,
     pub(crate) phase: Watch,
 }
 
 /// Starts the controller; it runs until the server stops, and gives the Lease back when it drains. Gates are there when
 /// this returns. That of the lead is open, because a server that does not lead serves as well as one that does.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
-    let Targets { certificate, readiness, metrics, phase } = targets;
-    let supervisor = Supervisor::new(metrics.panics.clone());
-    let metrics = metrics.certs.clone();
+    let Targets { certificate, readiness, metrics, supervisor, phase } = targets;
     let gate = readiness.gate("leader", "nobody is known to lead yet");
     let lease = lease::Options {
         namespace: options.namespace.clone(),
@@ -93,7 +92,10 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     let gate = readiness.gate(CA_BUNDLE, "it is not known yet whether API servers trust the certificate");
     let kept = options.kept();
     let board = CaBundleStatus::new(&kept, gate, metrics.clone());
-    let reporter = Reporter::new(client.clone(), &options);
+    let (events, write_events) = EventSender::new(client.clone(), &options.identity);
+    // Ends with the last of those that tell it something.
+    tokio::spawn(write_events);
+    let reporter = Reporter::new(events, &options);
     let (trust, trusted) = watch::channel(None);
     let (serves, serving) = watch::channel(false);
     let tools = Tools {
@@ -189,3 +191,6 @@ impl CertificatePolicy {
         CertificatePolicy { ca_lifetime, leaf_lifetime, overlap }
     }
 }
+
+#[cfg(test)]
+mod tests;

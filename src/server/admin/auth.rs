@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::server::client_auth::bearer;
-use crate::server::kube::access::{What, call};
+use crate::server::kube::request::{Target, call};
 
 /// Asks the API server about tokens.
 pub(crate) struct TokenAuth {
@@ -103,9 +103,9 @@ impl TokenAuth {
     async fn ask(&self, token: &str, verb: &str, path: &str) -> Result<(), Denied> {
         let spec = TokenReviewSpec { token: token.to_owned(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
-        let what = What { resource: "tokenreviews", object: "a TokenReview".to_owned() };
+        let target = Target::all("tokenreviews");
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let answer = call("create", &what, WITHIN, reviews.create(&PostParams::default(), &review)).await;
+        let answer = call("create", &target, WITHIN, reviews.create(&PostParams::default(), &review)).await;
         let status = answer.map_err(|failure| Denied::Unanswered(failure.to_string()))?.status;
         let status = status.filter(|status| status.authenticated == Some(true)).ok_or(Denied::Unknown)?;
         let UserInfo { extra, groups, uid, username } = status.user.unwrap_or_default();
@@ -122,9 +122,9 @@ impl TokenAuth {
             },
             ..SubjectAccessReview::default()
         };
-        let what = What { resource: "subjectaccessreviews", object: "a SubjectAccessReview".to_owned() };
+        let target = Target::all("subjectaccessreviews");
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = call("create", &what, WITHIN, reviews.create(&PostParams::default(), &review)).await;
+        let answer = call("create", &target, WITHIN, reviews.create(&PostParams::default(), &review)).await;
         let status = answer.map_err(|failure| Denied::Unanswered(failure.to_string()))?.status;
         match status.is_some_and(|status| status.allowed && status.denied != Some(true)) {
             true => Ok(()),

@@ -12,18 +12,18 @@ use tokio::{sync::watch, time::Instant};
 use crate::server::certs::ca_bundle::{CaBundleStatus, Trust};
 use crate::server::certs::change::carry_out;
 use crate::server::certs::content::Content;
+use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::certs::plan::{
     Action, CertificatePolicy, Observed, Plan, Propagation, Why, plan, worrying,
 };
 use crate::server::certs::repairs::Repairs;
-use crate::server::certs::report::{Kind, Reporter};
+use crate::server::certs::report::{EventType, Reporter};
 use crate::server::certs::secret::Reading;
 use crate::server::certs::{Options, secret};
-use crate::server::kube::access;
-use crate::server::kube::access::{Failure, What, call};
+use crate::server::jitter;
 use crate::server::kube::follow::{Follower, Sight};
-use crate::server::kube::lease::{Clock, fraction};
-use crate::server::observe::metrics::certs::CertificateMetrics;
+use crate::server::kube::lease::Clock;
+use crate::server::kube::request::{TIMEOUT, Target, call};
 use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::{date, span};
 
@@ -42,7 +42,7 @@ pub(crate) struct Context {
 /// Keeps the Secret.
 pub(crate) struct SecretReconciler {
     api: Api<Secret>,
-    what: What,
+    target: Target,
     options: Options,
     terms: CertificatePolicy,
     jitter: f64,
@@ -98,19 +98,16 @@ impl SecretReconciler {
         terms: CertificatePolicy,
         around: Context,
     ) -> SecretReconciler {
-        let api: Api<Secret> = Api::namespaced(client, &options.namespace);
-        let what = What {
-            resource: "secrets",
-            object: format!("secret {} in namespace {}", options.secret, options.namespace),
-        };
-        let follower = Follower::new(api.clone(), options.secret.clone(), what.clone());
-        around.certificate.trouble(&format!("waiting for {}", what.object));
+        let api: Api<Secret> = Api::namespaced(client.clone(), &options.namespace);
+        let target = Target::namespaced("secrets", &options.namespace, &options.secret);
+        let follower = Follower::new(client, target.clone(), Api::namespaced);
+        around.certificate.trouble(&format!("waiting for {target}"));
         SecretReconciler {
             api,
-            what,
+            target,
             options,
             terms,
-            jitter: fraction(),
+            jitter: jitter::fraction(),
             around,
             follower,
             read: None,
@@ -186,7 +183,7 @@ impl SecretReconciler {
         }
         let read = match secret::read(secret) {
             Reading::Foreign(why) => {
-                let problem = format!("{}: {why}", self.what.object);
+                let problem = format!("{}: {why}", self.target);
                 self.refuse("CertificateSecretForeign", &problem);
                 Read::Foreign
             }
@@ -206,7 +203,7 @@ impl SecretReconciler {
             if content.leaf.is_some() {
                 flaws.push("tls.crt is from no CA of ca.crt".to_owned());
             }
-            let problem = format!("{}: {}", self.what.object, flaws.join("; "));
+            let problem = format!("{}: {}", self.target, flaws.join("; "));
             return self.refuse("CertificateSecretBroken", &problem);
         };
         if self.around.certificate.install(leaf.certified.as_ref().clone()).is_err() {
@@ -236,7 +233,7 @@ impl SecretReconciler {
         self.around.metrics.secret(false);
         self.around.metrics.failed("secret");
         self.around.certificate.refused(problem);
-        self.around.reporter.event(Kind::Warning, reason, problem);
+        self.around.reporter.event(EventType::Warning, reason, problem);
     }
 
     /// Keeps a Secret that is there, if it is ours and we lead.
@@ -282,9 +279,9 @@ impl SecretReconciler {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let changed = secret::changed(secret, &wanted);
         let request = self.api.replace(&self.options.secret, &parameters, &changed);
-        match call("update", &self.what, access::LONGEST, request).await {
+        match call("update", &self.target, TIMEOUT, request).await {
             Ok(secret) => self.wrote(action, secret),
-            Err(Failure::Conflict | Failure::NotFound) => self.look_again().await,
+            Err(error) if error.is_conflict() || error.is_not_found() => self.look_again().await,
             Err(failure) => self.fail(failure.to_string()),
         }
     }
@@ -302,7 +299,7 @@ impl SecretReconciler {
         } else {
             GRACE
         };
-        let left = (grace + grace.mul_f64(fraction())).saturating_sub(since.elapsed());
+        let left = jitter::between(1.0, 2.0, grace).saturating_sub(since.elapsed());
         if !left.is_zero() {
             return left;
         }
@@ -329,12 +326,12 @@ impl SecretReconciler {
         };
         let secret = secret::fresh(&self.options.namespace, &self.options.secret, &wanted);
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        match call("create", &self.what, access::LONGEST, self.api.create(&parameters, &secret)).await {
+        match call("create", &self.target, TIMEOUT, self.api.create(&parameters, &secret)).await {
             Ok(secret) => self.wrote(action, secret),
-            Err(Failure::Conflict) => self.look_again().await,
-            Err(Failure::NotFound) => {
+            Err(error) if error.is_conflict() => self.look_again().await,
+            Err(error) if error.is_not_found() => {
                 let namespace = &self.options.namespace;
-                self.fail(format!("cannot create {}: there is no namespace {namespace}", self.what.object))
+                self.fail(format!("cannot create {}: there is no namespace {namespace}", self.target))
             }
             Err(failure) => self.fail(failure.to_string()),
         }
@@ -363,11 +360,7 @@ impl SecretReconciler {
             change = what,
             "the secret with CA and certificate is written"
         );
-        self.around.reporter.happened(
-            change.kind(),
-            change.reason(),
-            &format!("{}: {what}", self.what.object),
-        );
+        self.around.reporter.happened(change.kind(), change.reason(), &format!("{}: {what}", self.target));
         self.follower.put(Some(secret));
         // There may be more to do.
         Duration::ZERO
@@ -381,7 +374,7 @@ impl SecretReconciler {
     }
 
     fn fail(&mut self, problem: String) -> Duration {
-        let pause = (RETRY.0 * 2_u32.pow(self.failures.min(10))).min(RETRY.1).mul_f64(0.8 + 0.4 * fraction());
+        let pause = jitter::between(0.8, 1.2, (RETRY.0 * 2_u32.pow(self.failures.min(10))).min(RETRY.1));
         self.failures += 1;
         self.failed = Some((problem.clone(), Instant::now() + pause));
         self.complain(problem);
@@ -437,7 +430,7 @@ impl SecretReconciler {
         if self.worried.is_none_or(|when| when.elapsed() >= QUIET) {
             self.worried = Some(Instant::now());
             tracing::error!(seconds_left = left, problem, "the certificate is about to end");
-            self.around.reporter.event(Kind::Warning, "CertificateNotRenewed", &problem);
+            self.around.reporter.event(EventType::Warning, "CertificateNotRenewed", &problem);
         }
         WORRIED
     }
@@ -503,10 +496,12 @@ impl Change {
         }
     }
 
-    fn kind(self) -> Kind {
+    fn kind(self) -> EventType {
         match self {
-            Change::Restored | Change::Planned(Action::StartOver(_) | Action::Dismiss(_)) => Kind::Warning,
-            _ => Kind::Normal,
+            Change::Restored | Change::Planned(Action::StartOver(_) | Action::Dismiss(_)) => {
+                EventType::Warning
+            }
+            _ => EventType::Normal,
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use kube::Client;
 
 use crate::server::client_auth::{ClientAuth, ConfigMapKey};
+use crate::server::configuration::cluster::config_maps;
 use crate::server::configuration::cluster::config_maps::ConfigMap;
-use crate::server::configuration::cluster::{Timings, config_maps};
-use crate::server::kube::request::Server;
+use crate::server::kube::Timings;
+use crate::server::kube::metrics::Watches;
 use crate::server::kube::watch::{Keeper, Watcher};
-use crate::server::observe::metrics::Metrics;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -35,20 +35,20 @@ pub(crate) fn follow(
     of: &ConfigMapKey,
     auth: &Arc<ClientAuth>,
     readiness: &Readiness,
-    metrics: &Arc<Metrics>,
+    watches: &Watches,
+    supervisor: Supervisor,
     phase: Watch,
 ) {
-    let selected = config_maps::selected(&of.namespace, &of.name);
-    let gate = readiness.gate(KEY, &format!("{} were not listed yet", selected.named()));
+    let watched = config_maps::watched(&of.namespace, &of.name);
+    let gate = readiness.gate(KEY, &format!("{} were not listed yet", watched.target));
     if !auth.refuses() {
         // A watch that cannot be had is a remark then: nobody is refused for it.
         gate.open_with("", gate.state().problem);
     }
-    metrics.watches.started(KEY);
-    let server = Server { client, timings: Timings::default() };
-    let watcher = Watcher { server, selected, key: KEY, metrics: metrics.watches.clone(), gate };
+    watches.started(KEY);
+    let timings = Timings::default();
+    let watcher = Watcher { client, watched, timings, key: KEY, metrics: watches.clone(), gate };
     let (auth, of) = (auth.clone(), of.clone());
-    let supervisor = Supervisor::new(metrics.panics.clone());
     tokio::spawn(async move {
         let begin = || watcher.clone().run(ClientCaKeeper::new(auth.clone(), of.clone()));
         tokio::select! {

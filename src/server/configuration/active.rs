@@ -1,25 +1,13 @@
 //! The configuration in use: read whole, swapped whole, and the last good one stays when a new one is refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arc_swap::ArcSwapOption;
-
-use crate::server::observe::metrics::Metrics;
+use crate::server::clock::unix_now;
+use crate::server::configuration::cluster::selection::SelectionCheck;
+use crate::server::configuration::metrics::ConfigurationMetrics;
+use crate::server::configuration::slot::{Active, Slot};
+use crate::server::configuration::source::{Loaded, Source};
 use crate::server::readiness::Gate;
-use crate::server::tls::unix_now;
-use crate::server::webhook::engine::{Engine, Loaded, Source};
-
-/// A configuration that requests are judged by.
-pub(crate) struct Active {
-    pub(crate) engine: Arc<dyn Engine>,
-    /// Counts from 1.
-    pub(crate) generation: u64,
-    /// When it was taken into use, in seconds since 1970.
-    pub(crate) since: i64,
-}
-
-/// Where the configuration in use is found, by requests and by metrics.
-pub(crate) type Slot = Arc<ArcSwapOption<Active>>;
 
 /// Why a source was not read, or what was read not applied.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +28,8 @@ pub(crate) struct Configuration {
     /// One change at a time, so that the newest wins.
     changing: Mutex<()>,
     gate: Gate,
-    metrics: Arc<Metrics>,
+    metrics: ConfigurationMetrics,
+    selection: OnceLock<SelectionCheck>,
 }
 
 impl Configuration {
@@ -49,14 +38,24 @@ impl Configuration {
         source: &'static str,
         current: Slot,
         gate: Gate,
-        metrics: Arc<Metrics>,
+        metrics: ConfigurationMetrics,
     ) -> Configuration {
-        Configuration { source, current, changing: Mutex::new(()), gate, metrics }
+        Configuration { source, current, changing: Mutex::new(()), gate, metrics, selection: OnceLock::new() }
     }
 
     /// The configuration to judge one request by, if there is one; hold on to it until the request is done.
     pub(crate) fn current(&self) -> Option<Arc<Active>> {
         self.current.load_full()
+    }
+
+    /// From now on the labels of namespaces are looked at again.
+    pub(in crate::server) fn check_selection(&self, check: SelectionCheck) {
+        let _ = self.selection.set(check);
+    }
+
+    /// What looks at the labels of namespaces again, if that is wanted.
+    pub(crate) fn selection(&self) -> Option<&SelectionCheck> {
+        self.selection.get()
     }
 
     /// Reads a source and applies what it says; on an error everything stays as it is. Gives the generation. Whether the source
@@ -91,7 +90,7 @@ impl Configuration {
 
     /// Notes that a new configuration is refused; the last good one stays.
     pub(crate) fn refused(&self, error: &str) {
-        self.metrics.config_loaded(self.source, false);
+        self.metrics.loaded(self.source, false);
         self.gate.trouble(format!("the newest configuration is refused: {error}"));
         if self.current.load().is_some() {
             tracing::error!(error, "the configuration is refused; the last good one stays");
@@ -113,7 +112,7 @@ impl Configuration {
     /// Notes that the newest configuration is the one in use, after one that was refused or gone.
     pub(crate) fn confirmed(&self) {
         let Some(active) = self.current() else { return };
-        self.metrics.config_confirmed();
+        self.metrics.confirmed();
         self.gate.open(detail(&active));
         let (generation, hash) = (active.generation, active.engine.hash());
         tracing::info!(generation, hash, "the newest configuration is the one in use again");
@@ -122,7 +121,7 @@ impl Configuration {
     fn swap(&self, Loaded { engine, warnings }: Loaded) -> u64 {
         if let Some(active) = self.current().filter(|active| active.engine.hash() == engine.hash()) {
             // Another text that says the same, or the same text again: what was learnt of pods stays too.
-            self.metrics.config_loaded(self.source, true);
+            self.metrics.loaded(self.source, true);
             if self.gate.open(detail(&active)).is_some() {
                 let (generation, hash) = (active.generation, active.engine.hash());
                 tracing::info!(generation, hash, "the newest configuration is the one in use again");
@@ -144,7 +143,7 @@ impl Configuration {
         }
         let active = Arc::new(Active { engine, generation, since: unix_now() });
         // Whoever sees the new configuration sees that it was loaded.
-        self.metrics.config_loaded(self.source, true);
+        self.metrics.loaded(self.source, true);
         self.current.store(Some(active.clone()));
         self.gate.open(detail(&active));
         generation

@@ -5,30 +5,32 @@
 
 mod assemble;
 pub(in crate::server) mod config_maps;
-mod events;
 mod inputs;
 mod namespaces;
 mod nodes;
 mod proxy_configs;
 mod publish;
+pub(crate) mod selection;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use kube::Client;
 use tokio::task::JoinSet;
 
+pub use self::selection::Selection;
+use self::selection::SelectionCheck;
 use crate::config::{Compat, NativeSidecars, Platform};
 use crate::server::configuration::active::Configuration;
 use crate::server::configuration::cluster::config_maps::{ConfigMapKeeper, Role};
-use crate::server::configuration::cluster::events::Recorder;
 use crate::server::configuration::cluster::inputs::Inputs;
 use crate::server::configuration::cluster::nodes::NodeKeeper;
 use crate::server::configuration::cluster::proxy_configs::ProxyConfigKeeper;
 use crate::server::configuration::cluster::publish::Publisher;
 use crate::server::configuration::facts::LiveFacts;
-use crate::server::kube::request::{Selected, Server};
-use crate::server::kube::watch::Watcher;
-use crate::server::observe::metrics::Metrics;
+pub use crate::server::kube::Timings;
+use crate::server::kube::events::EventSender;
+use crate::server::kube::metrics::Watches;
+use crate::server::kube::watch::{Watchable, Watched, Watcher};
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -42,49 +44,12 @@ pub struct Options {
     pub proxy_configs: bool,
     /// Whether nodes are watched.
     pub nodes: bool,
+    /// Whether the labels of namespaces are looked at after the API server has selected a pod.
+    pub selection: Selection,
     /// Name of this replica, for Events.
     pub identity: String,
     /// How patient the watches are.
     pub timings: Timings,
-}
-
-/// How patient the watches are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timings {
-    /// The longest a watch is asked to last; some last a fifth less, so that they do not all end at once.
-    pub watch: Duration,
-    /// Silence after which a watch is asked for anew. API servers send a bookmark every minute.
-    pub idle: Duration,
-    /// Silence after which a request is given up. With the one before: how long an API server can be frozen unnoticed.
-    pub answer: Duration,
-    /// The first wait after a failure; each next one is twice as long.
-    pub retry_first: Duration,
-    /// The longest of these waits.
-    pub retry_longest: Duration,
-    /// How often a resource is looked for that the API server does not have.
-    pub absent: Duration,
-    /// A pause in changes after which they are taken into use.
-    pub quiet: Duration,
-    /// How long changes without a pause wait.
-    pub longest: Duration,
-    /// The least time between two writes of one Event.
-    pub events: Duration,
-}
-
-impl Default for Timings {
-    fn default() -> Timings {
-        Timings {
-            watch: Duration::from_secs(290),
-            idle: Duration::from_secs(75),
-            answer: Duration::from_secs(15),
-            retry_first: Duration::from_millis(250),
-            retry_longest: Duration::from_secs(5),
-            absent: Duration::from_secs(30),
-            quiet: Duration::from_millis(100),
-            longest: Duration::from_secs(1),
-            events: Duration::from_secs(10),
-        }
-    }
 }
 
 /// Where the configuration stands.
@@ -135,33 +100,33 @@ pub(crate) struct Targets {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) facts: Arc<LiveFacts>,
     pub(crate) readiness: Readiness,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) watches: Watches,
+    pub(crate) supervisor: Supervisor,
     pub(crate) phase: Watch,
 }
 
 /// Starts the watches; they run until the server stops. Gates are there when this returns.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
-    let Options { config_maps: source, proxy_configs, nodes, identity, timings } = options;
+    let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings } = options;
     let phase = targets.phase.clone();
-    let supervisor = Supervisor::new(targets.metrics.panics.clone());
-    let server = Server { client, timings: timings.clone() };
+    let supervisor = targets.supervisor.clone();
     let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
-    let (recorder, record) = Recorder::new(server.clone(), identity);
-    let watcher = |key, selected: Selected| {
-        targets.metrics.watches.started(key);
-        idle_watcher(&server, &targets, key, selected)
-    };
+    let (events, write_events) = EventSender::new(client.clone(), &identity);
+    if selection == Selection::Verify {
+        targets.configuration.check_selection(SelectionCheck::new(client.clone(), targets.facts.clone()));
+    }
+    let connection = Connection { client, timings };
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(record);
+    tasks.spawn(write_events);
     for (role, namespace, name) in source.roles() {
-        let watcher = watcher(role.key(), config_maps::selected(namespace, name));
+        let watcher = connection.started(&targets, role.key(), config_maps::watched(namespace, name));
         let sender = sender.clone();
         let begin = move || watcher.clone().run(ConfigMapKeeper::new(role, sender.clone()));
         tasks.spawn(supervisor.clone().keep(role.key(), begin));
     }
     if proxy_configs {
-        let watcher = watcher("proxyconfigs", proxy_configs::selected());
+        let watcher = connection.started(&targets, "proxyconfigs", proxy_configs::watched());
         let sender = sender.clone();
         let begin = move || watcher.clone().run(ProxyConfigKeeper::new(sender.clone()));
         tasks.spawn(supervisor.clone().keep("proxyconfigs", begin));
@@ -169,20 +134,19 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
         sender.send_modify(|inputs| inputs.proxy_configs = Some(Arc::default()));
     }
     if nodes {
-        let watcher = watcher("nodes", nodes::selected());
+        let watcher = connection.started(&targets, "nodes", nodes::watched());
         let facts = targets.facts.clone();
         let begin = move || watcher.clone().run(NodeKeeper::new(facts.clone()));
         tasks.spawn(supervisor.clone().keep("nodes", begin));
     }
-    let namespaces = idle_watcher(&server, &targets, "namespaces", namespaces::selected());
+    let namespaces = connection.watcher(&targets, "namespaces", namespaces::watched());
     namespaces.gate.trouble("not known before the configuration is, which says what kind of cluster it is");
     let publisher = Publisher {
         source,
         inputs,
-        timings,
-        recorder,
+        events,
         nodes_watched: nodes,
-        namespaces: publish::Namespaces::new(namespaces, supervisor.clone()),
+        namespaces: publish::Namespaces::new(namespaces, selection, supervisor.clone()),
         wrong: None,
         targets,
     };
@@ -195,11 +159,26 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
     });
 }
 
-/// A watch that is not started yet, with its gate.
-fn idle_watcher(server: &Server, targets: &Targets, key: &'static str, selected: Selected) -> Watcher {
-    let gate = targets.readiness.gate(key, &format!("{} were not listed yet", selected.named()));
-    let metrics = targets.metrics.watches.clone();
-    Watcher { server: server.clone(), selected, key, metrics, gate }
+/// The way to the API server.
+struct Connection {
+    client: Client,
+    timings: Timings,
+}
+
+impl Connection {
+    /// A watch that is not started yet, with its gate.
+    fn watcher<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
+        let gate = targets.readiness.gate(key, &format!("{} were not listed yet", watched.target));
+        let metrics = targets.watches.clone();
+        let (client, timings) = (self.client.clone(), self.timings.clone());
+        Watcher { client, watched, timings, key, metrics, gate }
+    }
+
+    /// A watch that is started now.
+    fn started<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
+        targets.watches.started(key);
+        self.watcher(targets, key, watched)
+    }
 }
 
 /// Runs the tasks, none of which should end: those that can be are begun again.
@@ -220,3 +199,6 @@ impl ConfigMaps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,12 @@ use std::{
 
 use crate::config;
 use crate::config::{Absent, Mesh};
+use crate::server::configuration::build::{Cluster, loaded};
+use crate::server::configuration::bundle::{FILE_BYTES, text};
 use crate::server::configuration::cluster::Installation;
 use crate::server::configuration::earlier::{Earlier, Text};
+use crate::server::configuration::source::{Loaded, Source};
 use crate::server::reading;
-use crate::server::webhook::engine::{Loaded, Source};
-use crate::server::webhook::handler::{Cluster, FILE_BYTES, loaded, text};
 
 /// Folders with the configuration.
 #[derive(Clone, Debug)]
@@ -265,13 +266,10 @@ mod tests {
                 let files = [CONFIG, VALUES, MESH]
                     .map(|(file, text)| (file, if file == name { empty } else { text }));
                 let text = refused(&[&files]);
-                assert!(text.contains(&format!("/{name}: found nothing; accepted: ")), "{empty:?}: {text}");
+                assert!(text.contains(&format!("/{name}: found nothing; expected ")), "{empty:?}: {text}");
             }
             let text = refused(&[&[("bundle", empty)]]);
-            assert!(
-                text.contains("/bundle:") && text.contains("found nothing; accepted: a bundle"),
-                "{text}"
-            );
+            assert!(text.contains("/bundle:") && text.contains("found nothing; expected a bundle"), "{text}");
         }
     }
 

@@ -18,9 +18,10 @@ use std::{
 };
 
 use futures::task::AtomicWaker;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
-use crate::server::http::registry::{Account, ConnectionRegistry, STALLED};
+use crate::server::http::holding::{Holding, Kind, Stream};
+use crate::server::http::registry::{Account, ConnectionRegistry, Member, STALLED};
 use crate::server::http::state::ConnectionState;
 
 /// What a request costs beside the bytes of its body or its answer: its state, its header, its task.
@@ -35,79 +36,22 @@ const FULL: Duration = Duration::from_millis(20);
 /// How long the stream of an answer that was given up has to end.
 const GIVING_UP: Duration = Duration::from_secs(1);
 
-/// The stream of HTTP/2 that an answer is sent on.
-#[derive(Debug, Default)]
-pub(crate) struct Stream {
-    /// All of the answer was handed to the connection, so that the stream is no longer ours to reset.
-    handed_over: AtomicBool,
-    given_up: Notify,
-}
-
-impl Stream {
-    /// Everything of the answer is with the connection.
-    pub(in crate::server) fn handed_over(&self) {
-        self.handed_over.store(true, Ordering::Release);
+/// Takes back what is held for a connection; tells whether it was there to be taken.
+fn give_up(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bool {
+    if holding.given_up.swap(true, Ordering::AcqRel) {
+        return false;
     }
-
-    /// Waits until the answer is given up.
-    pub(in crate::server) async fn given_up(&self) {
-        self.given_up.notified().await;
-    }
-}
-
-#[derive(Debug)]
-enum Kind {
-    /// A body that arrives, and whoever reads it.
-    Body(AtomicWaker),
-    /// An answer, and its stream if it is one of several of the connection.
-    Answer(Option<Arc<Stream>>),
-}
-
-/// Bytes that are held for one request.
-#[derive(Debug)]
-pub(crate) struct Holding {
-    kind: Kind,
-    bytes: AtomicUsize,
-    /// When it last got on, in milliseconds from the start of the crowd.
-    progress: AtomicU64,
-    /// It waits for us, not for its peer.
-    complete: AtomicBool,
-    /// It is used, so that it cannot be taken back any more.
-    used: AtomicBool,
-    given_up: AtomicBool,
-}
-
-impl Holding {
-    /// For how long it has not got on, because of its peer.
-    pub(in crate::server) fn stalled_for(&self, account: &Account, now: Instant) -> Duration {
-        if self.complete.load(Ordering::Relaxed) {
-            return Duration::ZERO;
+    let account = activity.account();
+    account.release(holding.bytes.swap(0, Ordering::AcqRel));
+    match &holding.kind {
+        Kind::Body(reader) => reader.wake(),
+        Kind::Answer(Some(stream)) if !stream.handed_over.load(Ordering::Acquire) => {
+            stream.given_up.notify_one();
         }
-        let progress = Duration::from_millis(self.progress.load(Ordering::Relaxed));
-        now.saturating_duration_since(account.crowd.start + progress)
+        Kind::Answer(_) => activity.evict(),
     }
-
-    fn is_answer(&self) -> bool {
-        matches!(self.kind, Kind::Answer(_))
-    }
-
-    /// Takes it back; tells whether it was there to be taken.
-    fn give_up(&self, activity: &ConnectionState, reason: &'static str) -> bool {
-        if self.given_up.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        let account = activity.account();
-        account.release(self.bytes.swap(0, Ordering::AcqRel));
-        match &self.kind {
-            Kind::Body(reader) => reader.wake(),
-            Kind::Answer(Some(stream)) if !stream.handed_over.load(Ordering::Acquire) => {
-                stream.given_up.notify_one();
-            }
-            Kind::Answer(_) => activity.evict(),
-        }
-        account.crowd.metrics.evicted(reason);
-        true
-    }
+    account.crowd.metrics.evicted(reason);
+    true
 }
 
 /// A request's part of the budget, given back when it is dropped.
@@ -224,7 +168,7 @@ impl ConnectionRegistry {
     }
 
     /// Gives up what others may lose for one that needs more than there is. The newcomer's own need is counted already.
-    fn make_room(&self, newcomer: &ConnectionState, limit: usize) -> bool {
+    fn make_room(&self, newcomer: &dyn Member, limit: usize) -> bool {
         let (account, is_trusted) = (newcomer.account(), newcomer.is_trusted());
         if !is_trusted && account.full_until.load(Ordering::Relaxed) > self.now() {
             return false;
@@ -235,14 +179,14 @@ impl ConnectionRegistry {
         }
         let now = Instant::now();
         let mut candidates = Vec::new();
-        for activity in self.connections() {
+        for activity in self.members() {
             let (held, trusted) = (activity.account().held(), activity.is_trusted());
             let own = Arc::ptr_eq(activity.account(), account);
             for holding in activity.holdings().iter() {
                 if holding.used.load(Ordering::Relaxed) {
                     continue;
                 }
-                let stalled_for = holding.stalled_for(activity.account(), now);
+                let stalled_for = holding.stalled_for(self.start, now);
                 let fresh = stalled_for < STALLED;
                 let always = !fresh || (own && is_trusted && !trusted && stalled_for >= MOMENT);
                 if always || held > account.held() {
@@ -261,7 +205,7 @@ impl ConnectionRegistry {
                 continue;
             }
             let reason = if holding.is_answer() { "answer" } else { "body" };
-            if holding.give_up(&activity, reason) {
+            if give_up(&holding, activity.as_ref(), reason) {
                 self.remind(activity.account(), now);
             }
         }
@@ -302,8 +246,9 @@ impl ConnectionState {
     /// Gives up answers that were not taken within a time. Tells when to look again, which is in the past if the
     /// connection has to end with them; nothing if no answer waits.
     pub(in crate::server) fn expire_answers(&self, now: Instant, within: Duration) -> Option<Instant> {
-        let waited =
-            |holding: &Holding| holding.is_answer().then(|| holding.stalled_for(self.account(), now));
+        let waited = |holding: &Holding| {
+            holding.is_answer().then(|| holding.stalled_for(self.account().crowd.start, now))
+        };
         let holdings = self.holdings();
         let longest = holdings.iter().filter_map(|holding| waited(holding)).max()?;
         if longest < within {
@@ -313,7 +258,7 @@ impl ConnectionState {
             holdings.iter().filter(|holding| waited(holding) >= Some(within)).cloned().collect();
         drop(holdings);
         for holding in late {
-            holding.give_up(self, "late_answer");
+            give_up(&holding, self, "late_answer");
         }
         // Their streams are being reset, or the connection is being closed. Should neither help, it ends here.
         Some(now + (within + GIVING_UP).saturating_sub(longest))
@@ -325,8 +270,8 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::server::http::registry::Registration;
     use crate::server::http::registry::tests::{crowd, peer};
+    use crate::server::http::state::Registration;
 
     /// Bodies leave an eighth to answers.
     const LIMIT: usize = 8 * 100 * REQUEST;

@@ -11,9 +11,11 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use hyper::{
     body::{Body as HttpBody, Buf, Bytes, Frame, Incoming, SizeHint},
     header::{self, HeaderValue},
+    http::Extensions,
     rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
@@ -23,36 +25,48 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
+use tower::{Service, ServiceExt};
 
-use crate::server::client_auth::Caller;
-use crate::server::http::budget::{Claim, Stream};
+use crate::server::http::budget::Claim;
 use crate::server::http::frames::Amount;
+use crate::server::http::holding::Stream;
+use crate::server::http::limits::{Limits, Timeouts};
 use crate::server::http::log_throttle::LogThrottle;
+use crate::server::http::metrics::HttpMetrics;
 use crate::server::http::state::{ConnectionState, Request};
 use crate::server::http::stream::Timed;
-use crate::server::observe::metrics::Metrics;
-use crate::server::options::{Limits, Timeouts};
 use crate::server::shutdown::{Phase, Watch};
 
 /// An answer, whole.
 pub(crate) type Response = hyper::Response<Answer>;
 
-/// What answers the requests of one listener.
-pub(crate) trait Endpoint: Send + Sync + 'static {
-    /// Answers one request of a connection, whose first byte was read at `arrived`.
-    fn answer(
-        self: Arc<Self>,
-        request: hyper::Request<Incoming>,
-        arrived: Instant,
-        connection: Arc<ConnectionState>,
-    ) -> impl Future<Output = Response> + Send;
+/// How a request came; among its extensions.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    /// When its first byte was read.
+    pub(crate) at: Instant,
+    pub(crate) connection: Arc<ConnectionState>,
 }
 
-/// How the connections of one listener are served.
-pub(crate) struct Http<E> {
-    endpoint: Arc<E>,
+/// Who is at the other end of a connection.
+pub(crate) struct Peer {
+    /// What every request of the connection has among its extensions.
+    pub(crate) extensions: Extensions,
+    /// Ends when the connection is no longer good for requests.
+    pub(crate) expired: BoxFuture<'static, ()>,
+}
+
+impl Default for Peer {
+    fn default() -> Peer {
+        Peer { extensions: Extensions::new(), expired: Box::pin(std::future::pending()) }
+    }
+}
+
+/// How the connections of one listener are served. There is one service for all of them.
+pub(crate) struct Http<S> {
+    service: S,
     timeouts: Arc<Timeouts>,
-    metrics: Arc<Metrics>,
+    metrics: HttpMetrics,
     phase: Watch,
     closes_at: Phase,
     http1: http1::Builder,
@@ -74,15 +88,23 @@ const CONNECTION_WINDOW: u32 = 256 << 10;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(15);
 
-impl<E: Endpoint> Http<E> {
+impl<S> Http<S>
+where
+    S: Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
     pub(crate) fn new(
-        endpoint: Arc<E>,
+        service: S,
         limits: &Limits,
         timeouts: Arc<Timeouts>,
-        metrics: Arc<Metrics>,
+        metrics: HttpMetrics,
         phase: Watch,
         closes_at: Phase,
-    ) -> Http<E> {
+    ) -> Http<S> {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -102,7 +124,7 @@ impl<E: Endpoint> Http<E> {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN);
         Http {
-            endpoint,
+            service,
             timeouts,
             metrics,
             phase,
@@ -114,38 +136,35 @@ impl<E: Endpoint> Http<E> {
         }
     }
 
-    /// Serves one connection to its end. Its requests carry the `caller`, if there is anything to know of it.
-    pub(crate) async fn serve<S>(
-        &self,
-        stream: S,
-        http2: bool,
-        activity: Arc<ConnectionState>,
-        caller: Option<Arc<Caller>>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    /// Serves one connection to its end.
+    pub(crate) async fn serve<T>(&self, stream: T, http2: bool, activity: Arc<ConnectionState>, peer: Peer)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (metrics, leaving) = (self.metrics.clone(), caller.clone());
+        let metrics = self.metrics.clone();
+        let Peer { extensions, expired: outdated } = peer;
         let timed = Timed::new(
             stream,
             http2,
             activity.clone(),
             self.timeouts.clone(),
-            move |late| metrics.connection_timed_out(late.key()),
+            move |late| metrics.timed_out(late.key()),
             self.on_flood(&activity),
         );
         let max_age = self.jittered_age();
         let service = service_fn({
-            let (activity, endpoint, phase) = (activity.clone(), self.endpoint.clone(), self.phase.clone());
+            let (activity, service, phase) = (activity.clone(), self.service.clone(), self.phase.clone());
             move |mut request: hyper::Request<Incoming>| {
-                if let Some(caller) = &caller {
-                    request.extensions_mut().insert(caller.clone());
+                let (guard, at) = activity.begin();
+                if !extensions.is_empty() {
+                    request.extensions_mut().extend(extensions.clone());
                 }
-                let (guard, arrived) = activity.begin();
-                let answer = endpoint.clone().answer(request, arrived, activity.clone());
+                request.extensions_mut().insert(Arrival { at, connection: activity.clone() });
+                let answer = service.clone().oneshot(request);
                 let aged = activity.age() > max_age;
                 let (phase, activity) = (phase.clone(), activity.clone());
                 async move {
-                    let mut response = answer.await;
+                    let mut response = answer.await?;
                     activity.answered();
                     // Closing an idle HTTP/1 connection races with the next request on it; saying so in an answer
                     // does not.
@@ -157,12 +176,6 @@ impl<E: Endpoint> Http<E> {
                 }
             }
         });
-        let outdated = async {
-            match &leaving {
-                Some(caller) => caller.outdated().await,
-                None => std::future::pending().await,
-            }
-        };
         let ended = if http2 {
             let mut connection = pin!(self.http2.serve_connection(TokioIo::new(timed), service));
             tokio::select! {

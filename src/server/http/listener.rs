@@ -13,9 +13,9 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::server::http::registry::{ConnectionRegistry, Peer, Registration};
-use crate::server::http::state::ConnectionState;
-use crate::server::observe::metrics::Metrics;
+use crate::server::http::metrics::HttpMetrics;
+use crate::server::http::registry::{ConnectionRegistry, Peer};
+use crate::server::http::state::{ConnectionState, Registration};
 use crate::server::shutdown::{Phase, Watch};
 
 /// Connections that wait in the kernel.
@@ -77,7 +77,7 @@ pub(crate) struct Acceptor {
     pub(crate) phase: Watch,
     /// The phase that ends it.
     pub(crate) until: Phase,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: HttpMetrics,
 }
 
 /// How long a connection that gives way may take for it.
@@ -107,7 +107,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
                     metrics.shed("connections");
                     continue;
                 };
-                metrics.connection_opened(name);
+                metrics.opened(name);
                 let place = crowd.join(peer);
                 let (activity, metrics) = (place.activity.clone(), metrics.clone());
                 serve(stream, Connection { name, metrics, activity, _place: place, _permit: permit });
@@ -136,7 +136,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
 /// Counts a connection while it lives.
 pub(crate) struct Connection {
     name: &'static str,
-    metrics: Arc<Metrics>,
+    metrics: HttpMetrics,
     pub(crate) activity: Arc<ConnectionState>,
     _place: Registration,
     _permit: OwnedSemaphorePermit,
@@ -144,7 +144,7 @@ pub(crate) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.connection_closed(self.name);
+        self.metrics.closed(self.name);
     }
 }
 

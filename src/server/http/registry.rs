@@ -19,10 +19,10 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::server::http::holding::Holding;
 use crate::server::http::log_throttle::LogThrottle;
+use crate::server::http::metrics::{Held, HttpMetrics};
 use crate::server::http::overload::Share;
-use crate::server::http::state::ConnectionState;
-use crate::server::observe::metrics::{Held, Metrics};
 
 /// An address that connections come from. Of IPv6 it is the first 64 bits, because the rest is the peer's to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,31 @@ impl fmt::Display for Peer {
             IpAddr::V6(address) => write!(out, "{address}/64"),
         }
     }
+}
+
+/// A connection, as far as others may make it give way.
+pub(super) trait Member: Send + Sync {
+    /// Whom it belongs to.
+    fn account(&self) -> &Arc<Account>;
+    /// Whether it had a good answer.
+    fn is_trusted(&self) -> bool;
+    /// What it is worth.
+    fn standing(&self) -> Standing;
+    /// What is held in memory for it.
+    fn holdings(&self) -> MutexGuard<'_, Vec<Arc<Holding>>>;
+    /// Ends it.
+    fn evict(&self);
+}
+
+/// What a connection is worth when one has to give way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Standing {
+    /// It had a good answer.
+    pub(in crate::server) trusted: bool,
+    /// For how long there has been no request; nothing while there is one.
+    pub(in crate::server) idle: Option<Duration>,
+    /// For how long what there is has not got on, because of the peer.
+    pub(in crate::server) stalled_for: Duration,
 }
 
 /// What one peer has of what is shared.
@@ -80,24 +105,16 @@ pub(crate) struct ConnectionRegistry {
     pub(in crate::server) held: Held,
     /// Held while room is made, which looks at everything: one does it for all who wait.
     pub(in crate::server) making_room: Mutex<()>,
-    pub(in crate::server) metrics: Arc<Metrics>,
+    pub(in crate::server) metrics: HttpMetrics,
     pub(in crate::server) reminder: LogThrottle,
     members: Mutex<Members>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Members {
     next: u64,
-    present: BTreeMap<u64, Arc<ConnectionState>>,
+    present: BTreeMap<u64, Arc<dyn Member>>,
     accounts: HashMap<Peer, Arc<Account>>,
-}
-
-/// A connection's place in the crowd, given up when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    number: u64,
-    crowd: Arc<ConnectionRegistry>,
-    pub(crate) activity: Arc<ConnectionState>,
 }
 
 /// A connection without a good answer that has not got on for this long is not about to.
@@ -105,7 +122,7 @@ pub(in crate::server) const STALLED: Duration = Duration::from_secs(1);
 
 impl ConnectionRegistry {
     /// A crowd whose peers may make the server hold so many bytes; `held` counts them.
-    pub(crate) fn new(limit: usize, held: Held, metrics: Arc<Metrics>) -> Arc<ConnectionRegistry> {
+    pub(crate) fn new(limit: usize, held: Held, metrics: HttpMetrics) -> Arc<ConnectionRegistry> {
         Arc::new(ConnectionRegistry {
             start: Instant::now(),
             limit,
@@ -117,8 +134,12 @@ impl ConnectionRegistry {
         })
     }
 
-    /// Joins.
-    pub(crate) fn join(self: &Arc<Self>, peer: Peer) -> Registration {
+    /// Takes in a connection of a peer, which is made with its account. Gives its number, too.
+    pub(super) fn enter<M: Member + 'static>(
+        self: &Arc<Self>,
+        peer: Peer,
+        make: impl FnOnce(Arc<Account>) -> Arc<M>,
+    ) -> (u64, Arc<M>) {
         let mut members = self.lock();
         let number = members.next;
         members.next += 1;
@@ -133,9 +154,19 @@ impl ConnectionRegistry {
             })
         });
         account.connections.fetch_add(1, Ordering::Relaxed);
-        let activity = ConnectionState::new(account.clone());
-        members.present.insert(number, activity.clone());
-        Registration { number, crowd: self.clone(), activity }
+        let member = make(account.clone());
+        members.present.insert(number, member.clone());
+        (number, member)
+    }
+
+    /// Lets a connection go.
+    pub(super) fn leave(&self, number: u64, account: &Account) {
+        let mut members = self.lock();
+        members.present.remove(&number);
+        // The account goes with its last connection; answers on their way may hold bytes of it a little longer.
+        if account.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            members.accounts.remove(&account.peer);
+        }
     }
 
     /// Tells one connection to end so that another of this peer can be served, if there is one that may be told so.
@@ -172,7 +203,7 @@ impl ConnectionRegistry {
     }
 
     /// What all connections hold.
-    pub(in crate::server) fn connections(&self) -> Vec<Arc<ConnectionState>> {
+    pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
         self.lock().present.values().cloned().collect()
     }
 
@@ -190,26 +221,14 @@ impl fmt::Debug for ConnectionRegistry {
     }
 }
 
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let mut members = self.crowd.lock();
-        members.present.remove(&self.number);
-        let account = self.activity.account();
-        // The account goes with its last connection; answers on their way may hold bytes of it a little longer.
-        if account.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            members.accounts.remove(&account.peer);
-        }
-    }
-}
-
 #[cfg(test)]
 pub(in crate::server) mod tests {
     use super::*;
+    use crate::server::http::state::Registration;
 
     /// A crowd that has been there for a minute.
     pub(in crate::server) fn crowd(limit: usize) -> Arc<ConnectionRegistry> {
-        let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
-        let mut crowd = ConnectionRegistry::new(limit, Held::default(), metrics);
+        let mut crowd = ConnectionRegistry::new(limit, Held::default(), HttpMetrics::default());
         let earlier = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
         Arc::get_mut(&mut crowd).unwrap().start = earlier;
         crowd

@@ -13,9 +13,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::server::http::budget::Holding;
-use crate::server::http::registry::Account;
-use crate::server::options::Timeouts;
+use crate::server::http::holding::Holding;
+use crate::server::http::limits::Timeouts;
+use crate::server::http::registry::{Account, ConnectionRegistry, Member, Peer, Standing};
 
 /// Streams that an HTTP/2 peer may have read at once before it had a good answer; more wait for that.
 const ON_PROBATION: usize = 16;
@@ -54,17 +54,6 @@ pub(crate) struct ConnectionState {
     pub(crate) expired: Notify,
     /// Notified when the connection has to give way to another.
     pub(crate) evicted: Notify,
-}
-
-/// What a connection is worth when one has to give way.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Standing {
-    /// It had a good answer.
-    pub(in crate::server) trusted: bool,
-    /// For how long there has been no request; nothing while there is one.
-    pub(in crate::server) idle: Option<Duration>,
-    /// For how long what there is has not got on, because of the peer.
-    pub(in crate::server) stalled_for: Duration,
 }
 
 impl ConnectionState {
@@ -115,7 +104,8 @@ impl ConnectionState {
         let now = Instant::now();
         let idle = (!busy).then(|| now.duration_since(self.start).saturating_sub(idle_since));
         // With nothing held a request is being looked at, which is not the peer's fault.
-        let stalled_for = self.holdings().iter().map(|holding| holding.stalled_for(&self.account, now)).min();
+        let stalled_for =
+            self.holdings().iter().map(|holding| holding.stalled_for(self.account.crowd.start, now)).min();
         Standing { trusted, idle, stalled_for: stalled_for.unwrap_or_default() }
     }
 
@@ -240,6 +230,46 @@ impl ConnectionState {
             return (at(first_byte - 1, timeouts.header), PeerTimeout::Header);
         }
         (at(self.idle_since.load(Ordering::Acquire), timeouts.idle), PeerTimeout::Idle)
+    }
+}
+
+impl Member for ConnectionState {
+    fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+    fn is_trusted(&self) -> bool {
+        ConnectionState::is_trusted(self)
+    }
+    fn standing(&self) -> Standing {
+        ConnectionState::standing(self)
+    }
+    fn holdings(&self) -> MutexGuard<'_, Vec<Arc<Holding>>> {
+        ConnectionState::holdings(self)
+    }
+    fn evict(&self) {
+        ConnectionState::evict(self);
+    }
+}
+
+/// A connection's place in the crowd, given up when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(super) number: u64,
+    crowd: Arc<ConnectionRegistry>,
+    pub(crate) activity: Arc<ConnectionState>,
+}
+
+impl ConnectionRegistry {
+    /// Takes in a connection that was just accepted.
+    pub(crate) fn join(self: &Arc<Self>, peer: Peer) -> Registration {
+        let (number, activity) = self.enter(peer, ConnectionState::new);
+        Registration { number, crowd: self.clone(), activity }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.crowd.leave(self.number, self.activity.account());
     }
 }
 

@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use crate::server::http::frames::{Amount, Earned, Frames};
+use crate::server::http::limits::Timeouts;
 use crate::server::http::state::{ConnectionState, PeerTimeout};
-use crate::server::options::Timeouts;
 
 /// How long an HTTP/2 peer has to close after it was told to go away.
 const GOING_AWAY: Duration = Duration::from_secs(5);

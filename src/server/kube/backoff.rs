@@ -1,15 +1,42 @@
-//! How long to wait before a request is tried again, and before changes are acted on.
+//! How patient the server is with an API server: pauses between attempts, and bounds on answers.
 //!
-//! Pure: the clock and the dice are arguments.
+//! Not kube-runtime's `StreamBackoff` (5.0): it cannot heed `Retry-After`, and starts over with every `Init`, which comes
+//! before each attempt to list. Pure: the dice are an argument.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::server::configuration::cluster::Timings;
+/// How patient watches are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// The longest a watch is asked to last; some last a quarter less, so that they do not all end at once. One that is
+    /// silent for five seconds longer is dead and is asked for again.
+    pub watch: Duration,
+    /// Silence after which a request is given up. With the one before: how long an API server can be frozen unnoticed.
+    pub answer: Duration,
+    /// The first wait after a failure; each next one is twice as long.
+    pub retry_first: Duration,
+    /// The longest of these waits.
+    pub retry_longest: Duration,
+    /// How often a resource is looked for that the API server does not have.
+    pub absent: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Timings {
+        Timings {
+            watch: Duration::from_secs(60),
+            answer: Duration::from_secs(15),
+            retry_first: Duration::from_millis(250),
+            retry_longest: Duration::from_secs(5),
+            absent: Duration::from_secs(30),
+        }
+    }
+}
 
 /// How long to wait after a failure: twice as long after each, up to a cap, and never the same for two replicas.
 ///
 /// The wait is between half and all of the step. What the API server asks for is waited for in full, up to a minute.
-pub(in crate::server) fn retry(
+pub(in crate::server::kube) fn retry(
     timings: &Timings,
     failures: u32,
     asked: Option<Duration>,
@@ -26,15 +53,10 @@ pub(in crate::server) fn retry(
     }
 }
 
-/// How long a watch is asked to last: shorter than API servers would let it, and different for each.
-pub(in crate::server) fn watch_seconds(timings: &Timings, dice: u64) -> u64 {
+/// How long a watch is asked to last, in seconds: different for each.
+pub(in crate::server::kube) fn watch_seconds(timings: &Timings, dice: u64) -> u32 {
     let longest = timings.watch.as_secs().max(1);
-    longest - dice % (longest / 5 + 1)
-}
-
-/// When changes are acted on: after some quiet, or after the longest wait if there is none.
-pub(in crate::server) fn due(timings: &Timings, first: Instant, last: Instant) -> Instant {
-    (last + timings.quiet).min(first + timings.longest)
+    u32::try_from(longest - dice % (longest / 4 + 1)).unwrap_or(u32::MAX)
 }
 
 /// A part of a duration.
@@ -74,18 +96,9 @@ mod tests {
     #[test]
     fn watches_do_not_all_end_at_once() {
         let timings = Timings::default();
-        let lasts: Vec<u64> = [0, 1, 17, u64::MAX].map(|dice| watch_seconds(&timings, dice)).to_vec();
-        assert!(lasts.iter().all(|seconds| (200..=295).contains(seconds)), "{lasts:?}");
+        let lasts: Vec<u32> = [0, 1, 17, u64::MAX].map(|dice| watch_seconds(&timings, dice)).to_vec();
+        assert!(lasts.iter().all(|seconds| (45..=60).contains(seconds)), "{lasts:?}");
         assert!(lasts.windows(2).any(|pair| pair[0] != pair[1]));
         assert_eq!(watch_seconds(&Timings { watch: Duration::from_secs(1), ..timings }, u64::MAX), 1);
-    }
-
-    #[test]
-    fn changes_without_an_end_are_acted_on_all_the_same() {
-        let timings = Timings::default();
-        let first = Instant::now();
-        assert_eq!(due(&timings, first, first), first + timings.quiet);
-        let last = first + timings.longest * 3;
-        assert_eq!(due(&timings, first, last), first + timings.longest);
     }
 }

@@ -20,7 +20,7 @@ use kube::{
 };
 use tower::Service;
 
-use crate::server::observe::metrics::KubeApi;
+use crate::server::kube::metrics::KubeApi;
 
 /// Which cluster, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,22 +1,15 @@
-//! One named object that is followed: a list and a watch narrowed down to its name, and a look now and then for watches
-//! that have died without a word (K-07).
+//! One named object that is followed: a watch narrowed down to its name, and a look now and then, which finds what a watch
+//! has not told of yet (K-07) and goes on where only watching is forbidden.
 
-use std::{collections::VecDeque, fmt::Debug, time::Duration};
+use std::time::Duration;
 
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{ListParams, WatchEvent, WatchParams},
-};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt, runtime::watcher::Event};
 use tokio::time::Instant;
 
-use crate::server::kube::access;
-use crate::server::kube::access::{Failure, What, call};
-use crate::server::kube::lease::fraction;
+use crate::server::jitter;
+use crate::server::kube::error::{ApiError, Reason};
+use crate::server::kube::request::{TIMEOUT, Target, call};
+use crate::server::kube::watch::{Report, Timings, WatchStream, Watchable, Watched};
 
 /// What is known of the object.
 #[derive(Clone, Debug, Default)]
@@ -33,48 +26,32 @@ pub(crate) enum Sight<K> {
 /// Follows an object.
 pub(crate) struct Follower<K> {
     api: Api<K>,
-    name: String,
-    what: What,
-    reports: BoxStream<'static, Report<K>>,
+    target: Target,
+    stream: WatchStream<K>,
+    /// Whether the list that is being read has it.
+    listed: bool,
     sight: Sight<K>,
     /// What keeps it from being watched, and from being looked at.
     troubles: [Option<String>; 2],
     look_at: Instant,
 }
 
-/// What a watch tells.
-enum Report<K> {
-    /// The object is like this, or is not there.
-    Object(Option<K>),
-    /// It is watched.
-    Watched,
-    /// It cannot be.
-    Trouble(String),
-}
-
-/// How long a single watch lasts, in seconds.
-const WATCH: u32 = 55;
-/// One that lasts longer is dead.
-const DEAD: Duration = Duration::from_secs(60);
-/// A watch that ends sooner counts as one that failed.
-const SHORT: Duration = Duration::from_secs(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(30);
-/// The first pause after a failure; they double up to 16 times that. One object costs an API server little, and an outage
-/// should not echo for long.
-const PAUSE: Duration = Duration::from_millis(500);
 
-impl<K> Follower<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    pub(crate) fn new(api: Api<K>, name: String, what: What) -> Follower<K> {
-        let reports = Watch::new(api.clone(), &name, what.clone()).reports();
+impl<K: Watchable> Follower<K> {
+    /// Follows the object that `target` names; `api` is `Api::namespaced`, or `Api::all` without the namespace.
+    pub(in crate::server) fn new(
+        client: Client,
+        target: Target,
+        api: fn(Client, &str) -> Api<K>,
+    ) -> Follower<K> {
+        let watched = Watched { target: target.clone(), api, page: 1 };
         Follower {
-            api,
-            name,
-            what,
-            reports,
+            api: api(client.clone(), &target.namespace),
+            target,
+            stream: WatchStream::new(client, watched, Timings::default(), || ()),
+            listed: false,
             sight: Sight::Unknown,
             troubles: [None, None],
             look_at: next_look(),
@@ -96,14 +73,7 @@ where
         loop {
             let before = self.trouble().map(str::to_owned);
             let changed = tokio::select! {
-                report = self.reports.next() => match report {
-                    Some(Report::Object(Some(object))) => self.newer(object),
-                    Some(Report::Object(None)) => self.put(None),
-                    Some(Report::Watched) => { self.troubles[0] = None; false }
-                    Some(Report::Trouble(trouble)) => { self.troubles[0] = Some(trouble); false }
-                    // A watch goes on for ever; should this one not, the looks are still there.
-                    None => std::future::pending().await,
-                },
+                report = self.stream.next() => self.take(report),
                 () = tokio::time::sleep_until(self.look_at) => self.look().await.unwrap_or(false),
             };
             if changed || self.trouble() != before.as_deref() {
@@ -116,14 +86,14 @@ where
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub(crate) async fn look(&mut self) -> Result<bool, Failure> {
+    pub(crate) async fn look(&mut self) -> Result<bool, ApiError> {
         self.look_at = next_look();
-        let found = match call("get", &self.what, access::LONGEST, self.api.get(&self.name)).await {
+        let found = match call("get", &self.target, TIMEOUT, self.api.get(&self.target.name)).await {
             Ok(object) => Ok(Some(object)),
-            Err(Failure::NotFound) => Ok(None),
-            Err(failure) => Err(failure),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         };
-        self.troubles[1] = found.as_ref().err().map(Failure::to_string);
+        self.troubles[1] = found.as_ref().err().map(ApiError::to_string);
         found.map(|object| self.put(object))
     }
 
@@ -136,6 +106,26 @@ where
             (Sight::There(before), Sight::There(now)) => version(before.as_ref()) != version(now.as_ref()),
             _ => true,
         }
+    }
+
+    /// Takes a report of the watch. Tells whether the object has changed.
+    fn take(&mut self, report: Report<K>) -> bool {
+        match report {
+            Report::Event(Event::Init) => self.listed = false,
+            Report::Event(Event::InitApply(object)) => {
+                self.listed = true;
+                return self.newer(object);
+            }
+            Report::Event(Event::InitDone) if !self.listed => return self.put(None),
+            Report::Event(Event::Apply(object)) => return self.newer(object),
+            Report::Event(Event::Delete(_)) => return self.put(None),
+            Report::Event(Event::InitDone) => {}
+            Report::Opened => self.troubles[0] = None,
+            // A list is needed, and that is no trouble.
+            Report::Failed(error) if matches!(error.reason, Reason::Expired(_)) => {}
+            Report::Failed(error) => self.troubles[0] = Some(error.to_string()),
+        }
+        false
     }
 
     /// Takes how it is now from a watch, which may be behind the answers.
@@ -151,147 +141,107 @@ where
     }
 }
 
-fn version<K: Resource>(object: &K) -> String {
+fn version<K: ResourceExt>(object: &K) -> String {
     object.resource_version().unwrap_or_default()
 }
 
 fn next_look() -> Instant {
-    Instant::now() + LOOK.mul_f64(0.8 + 0.4 * fraction())
+    Instant::now() + jitter::between(0.8, 1.2, LOOK)
 }
 
-/// A list and then a watch, again and again.
-struct Watch<K> {
-    api: Api<K>,
-    fields: String,
-    what: What,
-    /// Where to watch from; nothing where a list is needed.
-    position: Option<String>,
-    open: Option<Open<K>>,
-    failures: u32,
-    /// When the next request may be sent.
-    resume: Option<Instant>,
-    /// What is still to be told.
-    told: VecDeque<Report<K>>,
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
 
-/// A watch that is open.
-struct Open<K> {
-    events: BoxStream<'static, kube::Result<WatchEvent<K>>>,
-    since: Instant,
-}
+    use k8s_openapi::api::core::v1::Secret;
+    use serde_json::{Value, json};
 
-impl<K> Watch<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    fn new(api: Api<K>, name: &str, what: What) -> Watch<K> {
-        let fields = format!("metadata.name={name}");
-        Watch {
-            api,
-            fields,
-            what,
-            position: None,
-            open: None,
-            failures: 0,
-            resume: None,
-            told: VecDeque::new(),
+    use super::*;
+    use crate::server::kube::scripted::{PATIENCE, Requests, Turn, api_server};
+
+    fn secret(version: &str) -> Value {
+        json!({"metadata": {"name": "mine", "namespace": "ours", "resourceVersion": version}})
+    }
+
+    /// A follower of a Secret that the API server has in this version; what its watches do, one after the other.
+    fn follower(
+        there: Option<&str>,
+        mut watches: Vec<Turn>,
+    ) -> (Follower<Secret>, Requests, Arc<Mutex<Option<Value>>>) {
+        let there = Arc::new(Mutex::new(there.map(secret)));
+        let object = there.clone();
+        watches.reverse();
+        let (client, requests) = api_server(move |asked| {
+            let object = object.lock().unwrap().clone();
+            if asked.is_watch() {
+                watches.pop().unwrap_or(Turn::Stays(Vec::new()))
+            } else if asked.target.contains("/secrets?") {
+                let items: Vec<Value> = object.into_iter().collect();
+                Turn::object(json!({"metadata": {"resourceVersion": "100"}, "items": items}))
+            } else {
+                object.map_or(Turn::refused(404), Turn::object)
+            }
+        });
+        let target = Target::namespaced("secrets", "ours", "mine");
+        (Follower::new(client, target, Api::namespaced), requests, there)
+    }
+
+    /// The version it has after the next news; nothing if it is missing.
+    async fn next(follower: &mut Follower<Secret>) -> Option<String> {
+        tokio::time::timeout(PATIENCE, follower.news()).await.expect("news");
+        match follower.sight() {
+            Sight::Unknown => panic!("nothing is known"),
+            Sight::Missing => None,
+            Sight::There(secret) => Some(version(secret.as_ref())),
         }
     }
 
-    /// The stream keeps a request that is under way when nobody waits for it.
-    fn reports(self) -> BoxStream<'static, Report<K>> {
-        stream::unfold(self, |mut watch| async move {
-            loop {
-                if let Some(report) = watch.told.pop_front() {
-                    return Some((report, watch));
-                }
-                watch.step().await;
-            }
-        })
-        .boxed()
-    }
-
-    /// One request, or one event.
-    async fn step(&mut self) {
-        if let Some(resume) = self.resume.take() {
-            tokio::time::sleep_until(resume).await;
+    #[tokio::test(start_paused = true)]
+    async fn an_object_comes_changes_and_goes() {
+        let event = |kind: &str, version: &str| json!({"type": kind, "object": secret(version)});
+        let turn =
+            Turn::Stays(vec![event("ADDED", "101"), event("MODIFIED", "102"), event("DELETED", "103")]);
+        let (mut follower, _, _) = follower(None, vec![turn]);
+        assert!(matches!(follower.sight(), Sight::Unknown));
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(next(&mut follower).await);
         }
-        let done = match (&mut self.open, &self.position) {
-            (Some(_), _) => self.event().await,
-            (None, Some(position)) => self.open(&position.clone()).await,
-            (None, None) => self.list().await,
-        };
-        if let Err(failure) = done {
-            // A list tells what was missed, whatever the failure was.
-            (self.open, self.position) = (None, None);
-            self.told.push_back(Report::Trouble(failure.to_string()));
-            self.pause();
-        }
+        let version = |version: &str| Some(version.to_owned());
+        assert_eq!(seen, [None, version("101"), version("102"), None]);
     }
 
-    async fn list(&mut self) -> Result<(), Failure> {
-        let parameters = ListParams::default().fields(&self.fields);
-        let list = call("list", &self.what, access::LONGEST, self.api.list(&parameters)).await?;
-        self.position = Some(list.metadata.resource_version.clone().unwrap_or_default());
-        self.told.push_back(Report::Object(list.items.into_iter().next()));
-        Ok(())
+    // K-07
+    #[tokio::test(start_paused = true)]
+    async fn what_a_silent_watch_does_not_tell_is_found_by_a_look() {
+        let (mut follower, _, there) = follower(Some("5"), Vec::new());
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        *there.lock().unwrap() = Some(secret("6"));
+        let before = Instant::now();
+        assert_eq!(next(&mut follower).await.as_deref(), Some("6"));
+        assert!(before.elapsed() <= LOOK.mul_f64(1.2), "{:?}", before.elapsed());
     }
 
-    async fn open(&mut self, position: &str) -> Result<(), Failure> {
-        let parameters = WatchParams::default().fields(&self.fields).timeout(WATCH);
-        let request = self.api.watch(&parameters, position);
-        let events = call("watch", &self.what, access::LONGEST, request).await?.boxed();
-        self.open = Some(Open { events, since: Instant::now() });
-        self.told.push_back(Report::Watched);
-        Ok(())
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_behind_an_answer_changes_nothing() {
+        let late = json!({"type": "MODIFIED", "object": secret("7")});
+        let (mut follower, requests, _) = follower(Some("5"), vec![Turn::Stays(vec![late])]);
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        // As after a write of ours.
+        follower.put(serde_json::from_value(secret("9")).ok());
+        let quiet = tokio::time::timeout(Duration::from_secs(10), follower.news()).await;
+        assert!(quiet.is_err() && requests.all().len() == 2);
+        assert!(matches!(follower.sight(), Sight::There(secret) if version(secret.as_ref()) == "9"));
     }
 
-    async fn event(&mut self) -> Result<(), Failure> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let lasted = open.since.elapsed() >= SHORT;
-        if lasted {
-            self.failures = 0;
-        }
-        let event = match tokio::time::timeout_at(open.since + DEAD, open.events.next()).await {
-            Ok(Some(event)) => event,
-            // The API server ends a watch after its time; one that it does not end is dead.
-            Ok(None) | Err(_) => {
-                let lasted = open.since.elapsed() >= SHORT;
-                self.open = None;
-                if !lasted {
-                    self.pause();
-                }
-                return Ok(());
-            }
-        };
-        let (object, there) = match event.map_err(|error| Failure::of("watch", &self.what, &error))? {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, true),
-            WatchEvent::Deleted(object) => (object, false),
-            WatchEvent::Bookmark(bookmark) => {
-                self.position = Some(bookmark.metadata.resource_version);
-                return Ok(());
-            }
-            // 410: a list is needed, and that is no trouble.
-            WatchEvent::Error(status) if status.code == 410 => {
-                (self.open, self.position) = (None, None);
-                if !lasted {
-                    self.pause();
-                }
-                return Ok(());
-            }
-            WatchEvent::Error(status) => {
-                return Err(Failure::of("watch", &self.what, &kube::Error::Api(status)));
-            }
-        };
-        self.position = Some(version(&object));
-        self.told.push_back(Report::Object(there.then_some(object)));
-        Ok(())
-    }
-
-    /// The next request waits.
-    fn pause(&mut self) {
-        let pause = PAUSE * 2_u32.pow(self.failures.min(4));
-        self.failures += 1;
-        self.resume = Some(Instant::now() + pause.mul_f64(0.75 + 0.5 * fraction()));
+    #[tokio::test(start_paused = true)]
+    async fn a_right_that_is_missing_is_told_and_what_was_known_stays() {
+        let (mut follower, _, _) = follower(Some("5"), vec![Turn::refused(403), Turn::Stays(Vec::new())]);
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        let lacks = r#"may not watch secrets ours/mine: the role lacks "watch" on "secrets""#;
+        assert!(follower.trouble().is_some_and(|told| told.starts_with(lacks)), "{:?}", follower.trouble());
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        assert_eq!(follower.trouble(), None, "it was granted");
     }
 }

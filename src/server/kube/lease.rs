@@ -1,5 +1,8 @@
 //! The election of the replica that writes, over a Lease. Nothing that requests wait for depends on it.
 //!
+//! Kept by hand because no crate fits: kube-leader-election 0.44 brings kube 4.2 and k8s-openapi 0.28 beside our 5 and
+//! 0.29, kubert 0.25 brings kube 1.1, and neither gives the Lease back at the end or corrects a clock (L-10).
+//!
 //! A candidate trusts no clock but its own: a Lease is free when nobody holds it, or when this process has not seen it
 //! change for as long as it lasts. A leader that cannot renew steps down before others may take over. Two leaders for
 //! a moment are harmless: what they write is guarded by resource versions.
@@ -7,12 +10,11 @@
 mod record;
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -20,8 +22,11 @@ use kube::{Api, Client, api::PostParams};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use self::record::Observed;
-use crate::server::kube::access::{Failure, What, call};
-use crate::server::observe::metrics::certs::CertificateMetrics;
+use crate::server::certs::metrics::CertificateMetrics;
+use crate::server::clock::unix_now;
+use crate::server::jitter;
+use crate::server::kube::error::ApiError;
+use crate::server::kube::request::{Target, call};
 use crate::server::readiness::Gate;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
@@ -82,10 +87,7 @@ pub(crate) fn start(
     let (sender, leading) = watch::channel(false);
     let clock = Clock::default();
     let api: Api<Lease> = Api::namespaced(client, &options.namespace);
-    let what = What {
-        resource: "leases",
-        object: format!("lease {} in namespace {}", options.name, options.namespace),
-    };
+    let target = Target::namespaced("leases", &options.namespace, &options.name);
     gate.open("nobody is known to lead yet");
     let theirs = clock.clone();
     let begin = move || {
@@ -93,7 +95,7 @@ pub(crate) fn start(
         sender.send_replace(false);
         let candidate = Candidate {
             api: api.clone(),
-            what: what.clone(),
+            target: target.clone(),
             options: options.clone(),
             gate: gate.clone(),
             metrics: metrics.clone(),
@@ -113,13 +115,11 @@ pub(crate) fn start(
 impl Clock {
     /// Seconds since 1970.
     pub(crate) fn now(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX).saturating_add(self.0.load(Ordering::Relaxed))
+        unix_now().saturating_add(self.0.load(Ordering::Relaxed))
     }
 
     fn note(&self, theirs: i64) {
-        let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ahead = theirs - i64::try_from(ours.as_secs()).unwrap_or(i64::MAX);
+        let ahead = theirs - unix_now();
         let ahead = if ahead.abs() <= SAME_TIME { 0 } else { ahead };
         let before = self.0.swap(ahead, Ordering::Relaxed);
         if (before - ahead).abs() > SAME_TIME {
@@ -131,17 +131,9 @@ impl Clock {
     }
 }
 
-/// A number from 0 to 1.
-pub(crate) fn fraction() -> f64 {
-    // Every state is seeded by the system.
-    let random = RandomState::new().hash_one(0_u8) >> 11;
-    // 53 bits: exact.
-    random as f64 / (1_u64 << 53) as f64
-}
-
 struct Candidate {
     api: Api<Lease>,
-    what: What,
+    target: Target,
     options: Options,
     gate: Gate,
     metrics: CertificateMetrics,
@@ -187,7 +179,7 @@ impl Candidate {
             Ok(()) => return RENEW,
             Err(failure) => failure,
         };
-        if failure == Failure::Conflict || failure == Failure::NotFound {
+        if failure.is_conflict() || failure.is_not_found() {
             // Somebody wrote to it, or took it away: look at it at once, and take it again if it still names us.
             self.step_down_unless_ours().await;
             return Duration::ZERO;
@@ -196,7 +188,7 @@ impl Candidate {
             self.step_down("it could not be renewed");
         }
         self.complain(failure.to_string());
-        Duration::from_millis(500).mul_f64(1.0 + fraction())
+        jitter::between(1.0, 2.0, Duration::from_millis(500))
     }
 
     /// After a conflict: we lead on only if the Lease still names us.
@@ -210,41 +202,45 @@ impl Candidate {
     }
 
     async fn campaign(&mut self) -> Duration {
-        let pause = RETRY.mul_f64(0.6 + 0.3 * fraction());
+        let pause = jitter::between(0.6, 0.9, RETRY);
         let attempt = match self.look().await {
+            Ok(()) if self.is_free() => self.write(REQUEST).await,
             Ok(()) => {
-                let free = self
-                    .observed
-                    .as_ref()
-                    .is_none_or(|seen| seen.free(&self.options.identity, Instant::now()));
-                if free { self.write(REQUEST).await } else { Err(Failure::Conflict) }
+                self.say_who_leads();
+                return pause;
             }
-            Err(failure) => Err(failure),
+            Err(error) => Err(error),
         };
         match attempt {
             Ok(()) => {
                 tracing::info!(identity = self.options.identity, "this replica leads");
                 RENEW
             }
-            Err(Failure::Conflict) => {
+            // Another replica was faster.
+            Err(error) if error.is_conflict() => {
                 self.say_who_leads();
                 pause
             }
-            Err(failure) => {
-                self.complain(failure.to_string());
-                if matches!(failure, Failure::Forbidden(_)) { FORBIDDEN } else { pause }
+            Err(error) => {
+                self.complain(error.to_string());
+                if error.is_forbidden() { FORBIDDEN } else { pause }
             }
         }
     }
 
+    fn is_free(&self) -> bool {
+        let free = |seen: &Observed| seen.free(&self.options.identity, Instant::now());
+        self.observed.as_ref().is_none_or(free)
+    }
+
     /// Reads the Lease and notes whether it has changed.
-    async fn look(&mut self) -> Result<(), Failure> {
-        match call("get", &self.what, REQUEST, self.api.get(&self.options.name)).await {
+    async fn look(&mut self) -> Result<(), ApiError> {
+        match call("get", &self.target, REQUEST, self.api.get(&self.options.name)).await {
             Ok(lease) => {
                 self.observe(lease);
                 Ok(())
             }
-            Err(Failure::NotFound) => {
+            Err(error) if error.is_not_found() => {
                 self.observed = None;
                 Ok(())
             }
@@ -261,7 +257,7 @@ impl Candidate {
     }
 
     /// Takes or renews the Lease as it was last seen, or makes it.
-    async fn write(&mut self, within: Duration) -> Result<(), Failure> {
+    async fn write(&mut self, within: Duration) -> Result<(), ApiError> {
         // Counted from before the request: it may have taken effect at any time since.
         let sent = Instant::now();
         let identity = self.options.identity.clone();
@@ -272,11 +268,11 @@ impl Candidate {
         let written = match &self.observed {
             Some(seen) => {
                 let lease = record::taken(&seen.lease, &identity, DURATION, time);
-                call("update", &self.what, within, self.api.replace(name, &parameters, &lease)).await
+                call("update", &self.target, within, self.api.replace(name, &parameters, &lease)).await
             }
             None => {
                 let lease = record::made(&self.options.namespace, name, &identity, DURATION, time);
-                call("create", &self.what, within, self.api.create(&parameters, &lease)).await
+                call("create", &self.target, within, self.api.create(&parameters, &lease)).await
             }
         };
         self.writing = false;
@@ -335,7 +331,7 @@ impl Candidate {
     }
 
     /// Whether there was anything to give back.
-    async fn give_back(&mut self) -> Result<bool, Failure> {
+    async fn give_back(&mut self) -> Result<bool, ApiError> {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let mut known = !self.writing;
         loop {
@@ -348,10 +344,10 @@ impl Candidate {
             }
             let lease = record::released(&seen.lease, jiff::Timestamp::now());
             let request = self.api.replace(&self.options.name, &parameters, &lease);
-            match call("update", &self.what, RELEASE, request).await {
+            match call("update", &self.target, RELEASE, request).await {
                 Ok(_) => return Ok(true),
                 // A renewal that was cut off had taken effect.
-                Err(Failure::Conflict) if known => known = false,
+                Err(error) if known && error.is_conflict() => known = false,
                 Err(failure) => return Err(failure),
             }
         }
@@ -359,29 +355,4 @@ impl Candidate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // L-10
-    #[test]
-    fn a_clock_that_is_far_off_is_corrected_and_one_that_is_near_is_not() {
-        let ours = Clock::default().now();
-        for (ahead, wanted) in [(3, 0), (-5, 0), (3600, 3600), (-3600, -3600)] {
-            let clock = Clock::default();
-            clock.note(ours + ahead);
-            let corrected = clock.now() - Clock::default().now();
-            // The second may change in between.
-            assert!((corrected - wanted).abs() <= 2, "{ahead}: {corrected}");
-        }
-    }
-
-    #[test]
-    fn fractions_are_between_0_and_1_and_differ() {
-        let fractions: Vec<f64> = (0..100).map(|_| fraction()).collect();
-        assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)));
-        assert!(
-            fractions.windows(2).any(|pair| pair[0] < pair[1])
-                && fractions.windows(2).any(|pair| pair[0] > pair[1])
-        );
-    }
-}
+mod tests;

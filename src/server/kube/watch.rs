@@ -1,28 +1,171 @@
-//! The loop that keeps something as it is in the cluster: list, watch, and begin again.
+//! Watches that last: kube-runtime's `watcher` lists, watches and resumes; what is added here is for an API server that
+//! freezes, refuses and forgets.
 //!
-//! Written for an API server that freezes, goes away, forgets and refuses. Every request is bounded in time; a watch that
-//! has been silent for longer than bookmarks come apart is asked for anew, which shows whether the API server is still
-//! there (K-03, K-07). What was known stays known until it is known better.
+//! Every answer is bounded in time (K-03), a watch that is silent is asked for again (K-07), pauses grow and heed
+//! `Retry-After` (K-08), a resource that does not exist may come later (K-09), and why nothing is known stands in a
+//! sentence at a gate. What was known stays known until it is known better.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    time::{Duration, Instant},
+mod transport;
+
+use std::{fmt::Debug, pin::Pin, time::Duration};
+
+use futures::{FutureExt, Stream, StreamExt};
+use kube::{
+    Api, Client, Resource,
+    runtime::watcher::{self, Event, watcher},
 };
-
-use futures::FutureExt;
-use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
-use crate::server::kube::backoff as pace;
-use crate::server::kube::request::{Cause, Events, Failure, Selected, Server};
-use crate::server::observe::metrics::Watches;
+use self::transport::Transport;
+use crate::server::clock::unix_now;
+pub use crate::server::kube::backoff::Timings;
+use crate::server::kube::backoff::{retry, watch_seconds};
+use crate::server::kube::error::{ApiError, Reason};
+use crate::server::kube::metrics::Watches;
+use crate::server::kube::request::Target;
 use crate::server::readiness::Gate;
-use crate::server::tls::unix_now;
+
+/// An object that can be watched.
+pub(in crate::server) trait Watchable:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
+{
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static> Watchable for K {}
+
+/// Which objects are watched.
+#[derive(Clone)]
+pub(in crate::server) struct Watched<K> {
+    /// As RBAC names them; one that names an object watches that one alone.
+    pub(in crate::server) target: Target,
+    /// `Api::namespaced`, or `Api::all` without the namespace.
+    pub(in crate::server) api: fn(Client, &str) -> Api<K>,
+    /// How many objects a page of a list has.
+    pub(in crate::server) page: u32,
+}
+
+/// An endless stream of what happens to the objects.
+pub(in crate::server) struct WatchStream<K> {
+    watched: Watched<K>,
+    timings: Timings,
+    transport: Transport,
+    events: Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>,
+    /// Failures in a row.
+    failures: u32,
+    /// When the next request may be sent.
+    resume: Option<Instant>,
+}
+
+/// What a watch reports.
+#[derive(Debug)]
+pub(in crate::server) enum Report<K> {
+    Event(Event<K>),
+    /// The API server has answered a watch.
+    Opened,
+    /// A request failed; it is repeated.
+    Failed(ApiError),
+}
+
+impl<K: Watchable> WatchStream<K> {
+    /// Begins with a list. `alive` is called for each sign of life of the API server.
+    pub(in crate::server) fn new(
+        client: Client,
+        watched: Watched<K>,
+        timings: Timings,
+        alive: impl Fn() + Send + Sync + 'static,
+    ) -> WatchStream<K> {
+        let transport = Transport::new(client, timings.clone(), Box::new(alive));
+        let events = events(&transport, &watched, &timings);
+        WatchStream { watched, timings, transport, events, failures: 0, resume: None }
+    }
+
+    /// Waits for the next report. Nothing is lost when the future is dropped.
+    pub(in crate::server) async fn next(&mut self) -> Report<K> {
+        if let Some(resume) = self.resume {
+            tokio::time::sleep_until(resume).await;
+            self.resume = None;
+        }
+        let event = tokio::select! {
+            // That a watch is open is reported before its first event.
+            biased;
+            () = self.transport.opened() => return Report::Opened,
+            event = self.events.next() => event,
+        };
+        match event {
+            Some(Ok(event)) => {
+                if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+                    self.failures = 0;
+                }
+                Report::Event(event)
+            }
+            Some(Err(error)) => Report::Failed(self.failed(&error)),
+            // The watcher never ends.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends the next request after this time.
+    fn pause(&mut self, pause: Duration) {
+        self.resume = Some(Instant::now() + pause);
+    }
+
+    fn failed(&mut self, error: &watcher::Error) -> ApiError {
+        let error = self.error(error);
+        if self.transport.lasted() {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let asked = self.transport.retry_after();
+        let expired = matches!(error.reason, Reason::Expired(_));
+        // The first time, what was missed is listed at once.
+        let pause = if expired && self.failures == 1 {
+            Duration::ZERO
+        } else {
+            retry(&self.timings, self.failures, asked, fastrand::u64(..))
+        };
+        self.pause(pause);
+        // The watcher would ask for the same watch again: after a 410 that comes as a status, and where a list would
+        // tell what changes although watching is forbidden, or whether the resource exists.
+        if expired || error.is_forbidden() || error.is_not_found() {
+            self.events = events(&self.transport, &self.watched, &self.timings);
+        }
+        error
+    }
+
+    fn error(&self, error: &watcher::Error) -> ApiError {
+        let (verb, reason) = match error {
+            watcher::Error::InitialListFailed(error) => ("list", Reason::of(error)),
+            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                ("watch", Reason::of(error))
+            }
+            watcher::Error::WatchError(status) => ("watch", Reason::of_status(status)),
+            watcher::Error::NoResourceVersion => {
+                ("watch", Reason::Unreadable("there is no metadata.resourceVersion".to_owned()))
+            }
+        };
+        ApiError::because(verb, &self.watched.target, reason)
+    }
+}
+
+fn events<K: Watchable>(
+    transport: &Transport,
+    watched: &Watched<K>,
+    timings: &Timings,
+) -> Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>> {
+    let Target { namespace, name, .. } = &watched.target;
+    let mut config =
+        watcher::Config::default().page_size(watched.page).timeout(watch_seconds(timings, fastrand::u64(..)));
+    if !name.is_empty() {
+        config = config.fields(&format!("metadata.name={name}"));
+    }
+    Box::pin(watcher((watched.api)(transport.client(), namespace), config))
+}
 
 /// What becomes of the objects.
 pub(in crate::server) trait Keeper: Send {
     /// As much of an object as is decoded.
-    type Object: Versioned;
+    type Object: Watchable;
 
     /// A list begins: what is not put before it is complete is gone.
     fn begin(&mut self);
@@ -50,31 +193,21 @@ pub(in crate::server) trait Keeper: Send {
     }
 }
 
-/// An object that says which version of it this is.
-pub(in crate::server) trait Versioned: DeserializeOwned + Send + 'static {
-    fn resource_version(&self) -> &str;
-}
-
-/// A watch: on what, and where it tells how it stands.
+/// Feeds a keeper, and tells gate, metrics and log how the watch stands.
 #[derive(Clone)]
-pub(in crate::server) struct Watcher {
-    pub(in crate::server) server: Server,
-    pub(in crate::server) selected: Selected,
+pub(in crate::server) struct Watcher<K> {
+    pub(in crate::server) client: Client,
+    pub(in crate::server) watched: Watched<K>,
+    pub(in crate::server) timings: Timings,
     /// Key for metrics and the log.
     pub(in crate::server) key: &'static str,
     pub(in crate::server) metrics: Watches,
     pub(in crate::server) gate: Gate,
 }
 
-/// How it stands between two requests.
+/// How a watch stands.
 #[derive(Default)]
 struct Standing {
-    /// Where to watch from; nothing where a list is needed.
-    position: Option<String>,
-    /// Failures in a row.
-    failures: u32,
-    /// When the watch was opened that is open or has just ended.
-    opened: Option<Instant>,
     /// What was told of that went wrong and is not over yet.
     trouble: Option<String>,
     /// Whether the gate is open.
@@ -83,16 +216,6 @@ struct Standing {
     absences: u32,
 }
 
-/// How a watch ended that did not fail.
-enum Ended {
-    /// By the API server.
-    Closed,
-    /// By us, after a silence.
-    Silent,
-}
-
-/// A watch that ends sooner counts as one that failed: an API server that closes at once must not be hammered.
-const SHORT: Duration = Duration::from_secs(1);
 /// Changes that come without an end are told of after this.
 const UNSETTLED: Duration = Duration::from_secs(1);
 /// How often a resource that was there must be found absent, and how far apart, until that is believed: an API server
@@ -100,160 +223,94 @@ const UNSETTLED: Duration = Duration::from_secs(1);
 const ABSENCES: u32 = 3;
 const BETWEEN_ABSENCES: Duration = Duration::from_secs(1);
 
-impl Watcher {
+impl<K: Watchable> Watcher<K> {
     /// Runs until it is dropped.
-    pub(in crate::server) async fn run(self, mut keeper: impl Keeper) {
+    pub(in crate::server) async fn run(self, mut keeper: impl Keeper<Object = K>) {
         let _disconnected = Disconnected(&self.metrics, self.key);
+        let (metrics, key) = (self.metrics.clone(), self.key);
+        let alive = move || metrics.heard(key, unix_now());
+        let mut stream =
+            WatchStream::new(self.client.clone(), self.watched.clone(), self.timings.clone(), alive);
         let mut standing = Standing::default();
-        loop {
-            let ended = self.turn(&mut standing, &mut keeper).await;
-            let lasted = standing.opened.take().is_some_and(|opened| opened.elapsed() >= SHORT);
-            if lasted {
-                standing.failures = 0;
-            }
-            let wait = match ended {
-                Ok(Ended::Silent) => Duration::ZERO,
-                Ok(Ended::Closed) if lasted => Duration::ZERO,
-                Ok(Ended::Closed) => self.delay(&mut standing, None),
-                Err(failure) => self.failed(&failure, &mut standing, &mut keeper),
-            };
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// A list where one is needed, and a watch to its end.
-    async fn turn<K: Keeper>(&self, standing: &mut Standing, keeper: &mut K) -> Result<Ended, Failure> {
-        let position = match &standing.position {
-            Some(position) => position.clone(),
-            None => {
-                let position = self.list(keeper).await?;
-                keeper.complete();
-                standing.position = Some(position.clone());
-                standing.known = true;
-                standing.absences = 0;
-                self.metrics.synced(self.key);
-                self.metrics.heard(self.key, unix_now());
-                self.gate.open_with(keeper.detail(), keeper.remark());
-                position
-            }
-        };
-        let seconds = pace::watch_seconds(&self.server.timings, dice());
-        let mut events: Events<K::Object> = self.server.watch(&self.selected, &position, seconds).await?;
-        standing.opened = Some(Instant::now());
-        self.metrics.connected(self.key, true);
-        self.metrics.heard(self.key, unix_now());
-        if standing.trouble.take().is_some() {
-            tracing::info!(watch = self.key, "the API server can be watched again");
-            self.gate.open_with(keeper.detail(), keeper.remark());
-        }
-        let ended = self.follow(&mut events, standing, keeper).await;
-        // Whatever the end was, the changes before it count.
-        keeper.settle();
-        ended
-    }
-
-    /// Lists page by page and gives the place to watch from.
-    async fn list<K: Keeper>(&self, keeper: &mut K) -> Result<String, Failure> {
-        keeper.begin();
-        let mut proceed = String::new();
-        loop {
-            let page = self.server.page::<K::Object>(&self.selected, &proceed).await?;
-            page.items.into_iter().for_each(|object| keeper.put(object));
-            if page.metadata.r#continue.is_empty() {
-                return Ok(page.metadata.resource_version);
-            }
-            proceed = page.metadata.r#continue;
-        }
-    }
-
-    /// Takes events until the watch ends.
-    async fn follow<K: Keeper>(
-        &self,
-        events: &mut Events<K::Object>,
-        standing: &mut Standing,
-        keeper: &mut K,
-    ) -> Result<Ended, Failure> {
         let mut unsettled: Option<Instant> = None;
         loop {
             let at_once = match unsettled {
-                Some(since) if since.elapsed() < UNSETTLED => events.next(&self.selected).now_or_never(),
+                Some(since) if since.elapsed() < UNSETTLED => stream.next().now_or_never(),
                 _ => None,
             };
-            let event = match at_once {
-                Some(event) => event,
+            let report = match at_once {
+                Some(report) => report,
                 None => {
                     if unsettled.take().is_some() {
                         keeper.settle();
                         self.gate.open_with(keeper.detail(), keeper.remark());
                     }
-                    let next = events.next(&self.selected);
-                    match tokio::time::timeout(self.server.timings.idle, next).await {
-                        Ok(event) => event,
-                        Err(_) => return Ok(Ended::Silent),
+                    stream.next().await
+                }
+            };
+            match report {
+                Report::Event(Event::Init) => keeper.begin(),
+                Report::Event(Event::InitApply(object)) => keeper.put(object),
+                Report::Event(Event::InitDone) => {
+                    keeper.complete();
+                    (standing.known, standing.absences) = (true, 0);
+                    self.metrics.synced(self.key);
+                    self.gate.open_with(keeper.detail(), keeper.remark());
+                }
+                Report::Event(Event::Apply(object)) => {
+                    keeper.put(object);
+                    unsettled.get_or_insert_with(Instant::now);
+                }
+                Report::Event(Event::Delete(object)) => {
+                    keeper.remove(object);
+                    unsettled.get_or_insert_with(Instant::now);
+                }
+                Report::Opened => {
+                    self.metrics.connected(self.key, true);
+                    if standing.trouble.take().is_some() {
+                        tracing::info!(watch = self.key, "the API server can be watched again");
+                        self.gate.open_with(keeper.detail(), keeper.remark());
                     }
                 }
-            };
-            let Some(event) = event else { return Ok(Ended::Closed) };
-            let event = event?;
-            self.metrics.heard(self.key, unix_now());
-            standing.failures = 0;
-            let position = match &event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
-                    unsettled.get_or_insert_with(Instant::now);
-                    object.resource_version()
+                Report::Failed(error) => {
+                    // Whatever the end was, the changes before it count.
+                    if unsettled.take().is_some() {
+                        keeper.settle();
+                        self.gate.open_with(keeper.detail(), keeper.remark());
+                    }
+                    if let Some(pause) = self.failed(&error, &mut standing, &mut keeper) {
+                        stream.pause(pause);
+                    }
                 }
-                WatchEvent::Bookmark(bookmark) => &bookmark.metadata.resource_version,
-                WatchEvent::Error(_) => "",
-            };
-            if !position.is_empty() {
-                standing.position = Some(position.to_owned());
-            }
-            match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => keeper.put(object),
-                WatchEvent::Deleted(object) => keeper.remove(object),
-                WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
             }
         }
     }
 
-    /// Notes a failure and gives how long to wait.
-    fn failed(&self, failure: &Failure, standing: &mut Standing, keeper: &mut impl Keeper) -> Duration {
-        let asked = match failure.cause {
-            Cause::Gone => {
-                // The API server has forgotten where we were: list again, at once if that is the first time.
-                standing.position = None;
-                tracing::debug!(watch = self.key, failure = failure.sentence, "a list is needed");
-                let wait = self.delay(standing, None);
-                return if standing.failures == 1 { Duration::ZERO } else { wait };
-            }
-            Cause::Absent if self.is_absent(standing, keeper) => {
-                return match standing.absences {
-                    1..ABSENCES if standing.known => BETWEEN_ABSENCES,
-                    _ => self.server.timings.absent,
-                };
-            }
-            Cause::Forbidden => {
-                // Should only watching be forbidden, lists still tell what changes.
-                standing.position = None;
-                None
-            }
-            Cause::Busy(asked) => asked,
-            Cause::Absent | Cause::Conflict | Cause::Failed => None,
-        };
+    /// Notes a failure, and gives how long to wait where that is not as usual.
+    fn failed(
+        &self,
+        error: &ApiError,
+        standing: &mut Standing,
+        keeper: &mut impl Keeper<Object = K>,
+    ) -> Option<Duration> {
+        if matches!(error.reason, Reason::Expired(_)) {
+            tracing::debug!(watch = self.key, %error, "a list is needed");
+            return None;
+        }
+        if error.is_not_found() && self.is_absent(standing, keeper) {
+            return Some(match standing.absences {
+                1..ABSENCES if standing.known => BETWEEN_ABSENCES,
+                _ => self.timings.absent,
+            });
+        }
         self.metrics.failed(self.key);
         self.metrics.connected(self.key, false);
-        self.tell(failure, standing, keeper);
-        self.delay(standing, asked)
-    }
-
-    fn delay(&self, standing: &mut Standing, asked: Option<Duration>) -> Duration {
-        standing.failures = standing.failures.saturating_add(1);
-        pace::retry(&self.server.timings, standing.failures, asked, dice())
+        self.tell(error, standing, keeper);
+        None
     }
 
     /// Notes that there is no such resource. Gives whether that may be.
-    fn is_absent(&self, standing: &mut Standing, keeper: &mut impl Keeper) -> bool {
-        standing.position = None;
+    fn is_absent(&self, standing: &mut Standing, keeper: &mut impl Keeper<Object = K>) -> bool {
         standing.absences = standing.absences.saturating_add(1);
         if standing.known && standing.absences < ABSENCES {
             return true;
@@ -265,7 +322,7 @@ impl Watcher {
         self.metrics.connected(self.key, true);
         self.metrics.synced(self.key);
         self.metrics.heard(self.key, unix_now());
-        let resource = self.selected.resource;
+        let resource = self.watched.target.resource;
         if standing.known || standing.absences == 1 {
             tracing::info!(
                 watch = self.key,
@@ -278,22 +335,22 @@ impl Watcher {
     }
 
     /// Tells of a failure where it can be seen; the log hears of it once.
-    fn tell(&self, failure: &Failure, standing: &mut Standing, keeper: &mut impl Keeper) {
-        let sentence = &failure.sentence;
-        if !standing.known && failure.cause == Cause::Forbidden && keeper.forbidden() {
+    fn tell(&self, error: &ApiError, standing: &mut Standing, keeper: &mut impl Keeper<Object = K>) {
+        let sentence = error.to_string();
+        if !standing.known && error.is_forbidden() && keeper.forbidden() {
             self.gate.open("not known");
         }
         match standing.known {
             true => self.gate.trouble(format!("{sentence}; what was known before is still used")),
-            false => self.gate.trouble(sentence),
+            false => self.gate.trouble(sentence.clone()),
         }
-        if standing.trouble.as_ref() != Some(sentence) {
+        if standing.trouble.as_ref() != Some(&sentence) {
             tracing::warn!(
                 watch = self.key,
                 failure = sentence,
                 "the API server cannot be watched; trying again"
             );
-            standing.trouble = Some(sentence.clone());
+            standing.trouble = Some(sentence);
         }
     }
 }
@@ -305,11 +362,6 @@ impl Drop for Disconnected<'_> {
     fn drop(&mut self) {
         self.0.connected(self.1, false);
     }
-}
-
-/// Something that differs every time and for every replica.
-fn dice() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]

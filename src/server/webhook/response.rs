@@ -3,11 +3,12 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::{engine::Warning, review::Version};
+use super::review::Version;
+use crate::inject::warning::Warning;
 
 /// What the API server is told.
 #[derive(Debug, Default, PartialEq)]
-pub struct Answer {
+pub struct AdmissionResponse {
     /// Why the pod is refused; nothing if it is allowed.
     pub denial: Option<Denial>,
     /// The JSON patch, as JSON text. Only for pods that are allowed and change.
@@ -31,7 +32,7 @@ pub struct Denial {
 ///
 /// # Errors
 /// When serialisation fails, which for these types it does not.
-pub fn encode(version: Version, uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
+pub fn encode(version: Version, uid: &str, answer: &AdmissionResponse) -> Result<Vec<u8>, serde_json::Error> {
     let patch = answer.patch.as_deref().filter(|_| answer.denial.is_none());
     let room = patch.map_or(0, |patch| patch.len().div_ceil(3) * 4);
     let mut out = Vec::with_capacity(room + REST);
@@ -85,8 +86,8 @@ pub const WARNINGS: usize = 32;
 /// no duplicates.
 fn clean_warnings(warnings: &[Warning]) -> Vec<String> {
     let mut clean: Vec<String> = Vec::new();
-    for warning in warnings.iter().filter(|warning| warning.is_shown) {
-        let warning = shorten(&one_line(&warning.text), WARNING_LENGTH);
+    for warning in warnings.iter().filter(|warning| warning.is_shown()) {
+        let warning = shorten(&one_line(&warning.message), WARNING_LENGTH);
         if !warning.is_empty() && !clean.contains(&warning) && clean.len() < WARNINGS {
             clean.push(warning);
         }
@@ -172,20 +173,20 @@ mod tests {
     use super::*;
 
     fn warning(text: impl Into<String>) -> Warning {
-        Warning { code: "CODE", is_shown: true, text: text.into() }
+        Warning { code: "OWN_VOLUME", message: text.into() }
     }
 
-    fn encoded(version: Version, answer: &Answer) -> Value {
+    fn encoded(version: Version, answer: &AdmissionResponse) -> Value {
         serde_json::from_slice(&encode(version, "u-1", answer).unwrap()).unwrap()
     }
 
     // DA-02, DA-03, DA-04, DA-05
     #[test]
     fn a_patch_comes_with_its_type() {
-        let answer = Answer {
+        let answer = AdmissionResponse {
             patch: Some(b"[]".to_vec()),
             audit: vec![("decision", "injected".into())],
-            ..Answer::default()
+            ..AdmissionResponse::default()
         };
         for version in [Version::V1, Version::V1Beta1] {
             assert_eq!(
@@ -200,8 +201,10 @@ mod tests {
 
     #[test]
     fn warnings_for_the_record_are_shown_to_nobody() {
-        let quiet = Warning { is_shown: false, ..warning("quiet") };
-        let answer = Answer { warnings: vec![quiet, warning("told")], ..Answer::default() };
+        let quiet = Warning { code: "BYPASS_OPTED_OUT", ..warning("quiet") };
+        assert!(!quiet.is_shown());
+        let answer =
+            AdmissionResponse { warnings: vec![quiet, warning("told")], ..AdmissionResponse::default() };
         assert_eq!(encoded(Version::V1, &answer)["response"]["warnings"], json!(["told"]));
     }
 
@@ -209,7 +212,7 @@ mod tests {
     #[test]
     fn neither_patch_nor_type_without_a_change() {
         assert_eq!(
-            encoded(Version::V1, &Answer::default())["response"],
+            encoded(Version::V1, &AdmissionResponse::default())["response"],
             json!({"uid": "u-1", "allowed": true})
         );
     }
@@ -224,10 +227,10 @@ mod tests {
             (422, "Invalid"),
             (500, "InternalError"),
         ] {
-            let answer = Answer {
+            let answer = AdmissionResponse {
                 denial: Some(Denial { code, message: "no".into() }),
                 patch: Some(b"[]".to_vec()),
-                ..Answer::default()
+                ..AdmissionResponse::default()
             };
             assert_eq!(
                 encoded(Version::V1, &answer)["response"],
@@ -240,7 +243,7 @@ mod tests {
     #[test]
     fn warnings_are_short_single_lines_without_prefix() {
         let long = "word ".repeat(60);
-        let answer = Answer {
+        let answer = AdmissionResponse {
             warnings: vec![
                 warning("Warning: plain"),
                 warning("two\nlines"),
@@ -249,7 +252,7 @@ mod tests {
                 warning(long),
                 warning("é".repeat(300)),
             ],
-            ..Answer::default()
+            ..AdmissionResponse::default()
         };
         let warnings = encoded(Version::V1, &answer)["response"]["warnings"].clone();
         let warnings: Vec<String> = serde_json::from_value(warnings).unwrap();
@@ -262,9 +265,9 @@ mod tests {
 
     #[test]
     fn warnings_stay_under_the_limit_of_the_api_server() {
-        let answer = Answer {
+        let answer = AdmissionResponse {
             warnings: (0..500).map(|n| warning(format!("{n} {}", "x".repeat(200)))).collect(),
-            ..Answer::default()
+            ..AdmissionResponse::default()
         };
         let total: usize = clean_warnings(&answer.warnings).iter().map(|w| w.chars().count()).sum();
         assert!(total <= 4096, "{total}");

@@ -17,7 +17,7 @@ use super::{
     Kept,
     assess::{Entry, Standing},
 };
-use crate::server::observe::metrics::certs::{CertificateMetrics, Stands};
+use crate::server::certs::metrics::{CertificateMetrics, Stands};
 use crate::server::readiness::Gate;
 
 #[cfg(test)]

@@ -2,32 +2,26 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use serde::Deserialize;
 use tokio::sync::watch::Sender;
 
 use crate::server::configuration::cluster::inputs::{Found, Inputs, Reference, Slot};
-use crate::server::kube::request::Selected;
-use crate::server::kube::watch::{Keeper, Versioned};
+use crate::server::kube::request::Target;
+use crate::server::kube::slim::{self, slim_resource};
+use crate::server::kube::watch::{Keeper, Watched};
 
 /// All of a ConfigMap that is decoded.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::server) struct ConfigMap {
-    metadata: Meta,
+    #[serde(deserialize_with = "slim::metadata")]
+    metadata: ObjectMeta,
     #[serde(default)]
     data: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    uid: String,
-    #[serde(default)]
-    resource_version: String,
-}
+slim_resource!(ConfigMap = "ConfigMap", "configmaps", "", "v1", NamespaceResourceScope);
 
 /// Which of the configuration's ConfigMaps it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,32 +64,23 @@ impl Role {
 }
 
 /// One ConfigMap.
-pub(in crate::server) fn selected(namespace: &str, name: &str) -> Selected {
-    Selected {
-        path: format!("/api/v1/namespaces/{namespace}/configmaps"),
-        resource: "configmaps",
-        only: Some((namespace.to_owned(), name.to_owned())),
-        metadata: false,
-        page: 1,
-    }
+pub(in crate::server) fn watched(namespace: &str, name: &str) -> Watched<ConfigMap> {
+    Watched { target: Target::namespaced("configmaps", namespace, name), api: Api::namespaced, page: 1 }
 }
 
 impl ConfigMap {
     /// The resource version, and the text of a key.
     pub(in crate::server) fn take(mut self, key: &str) -> (String, Option<String>) {
-        (self.metadata.resource_version, self.data.as_mut().and_then(|data| data.remove(key)))
+        (
+            self.metadata.resource_version.unwrap_or_default(),
+            self.data.as_mut().and_then(|data| data.remove(key)),
+        )
     }
 }
 
 impl ConfigMapKeeper {
     pub(in crate::server) fn new(role: Role, inputs: Sender<Inputs>) -> ConfigMapKeeper {
         ConfigMapKeeper { role, inputs, found: None, listed: false }
-    }
-}
-
-impl Versioned for ConfigMap {
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
     }
 }
 
@@ -110,8 +95,13 @@ impl Keeper for ConfigMapKeeper {
         let mut data = data.unwrap_or_default();
         let keys = data.keys().cloned().collect();
         let texts = self.role.keys().iter().filter_map(|key| Some((*key, data.remove(*key)?))).collect();
-        let Meta { name, namespace, uid, resource_version } = metadata;
-        let reference = Reference { namespace, name, uid, resource_version };
+        let ObjectMeta { name, namespace, uid, resource_version, .. } = metadata;
+        let reference = Reference {
+            namespace: namespace.unwrap_or_default(),
+            name: name.unwrap_or_default(),
+            uid: uid.unwrap_or_default(),
+            resource_version: resource_version.unwrap_or_default(),
+        };
         self.found = Some(Arc::new(Found { reference, texts, keys }));
         self.listed = true;
     }

@@ -1,20 +1,34 @@
-//! Namespaces: the two annotations in which OpenShift gives each its IDs.
+//! Namespaces: the two annotations in which OpenShift gives each its IDs, and what its labels say about injection.
 //!
-//! A namespace without them is the same to requests as one that is not known, and is not kept. Nor are labels: whether a
-//! namespace wants injection is the API server's to select, which knows sooner than any watch.
+//! The labels are a reason to look again and no more (see `selection`): whether a namespace wants injection is the API
+//! server's to select, which knows sooner than any watch.
 
 use std::{collections::HashSet, sync::Arc};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use serde::Deserialize;
 
 use crate::names;
-use crate::server::configuration::facts::LiveFacts;
-use crate::server::kube::request::Selected;
-use crate::server::kube::watch::{Keeper, Versioned};
+use crate::server::configuration::facts::{Injection, LiveFacts};
+use crate::server::kube::request::Target;
+use crate::server::kube::slim::slim_resource;
+use crate::server::kube::watch::{Keeper, Watched};
 
 /// All of a namespace that is decoded.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Whole")]
 pub(in crate::server) struct Namespace {
+    metadata: ObjectMeta,
+    annotations: Annotations,
+    injection: Injection,
+}
+
+slim_resource!(Namespace = "Namespace", "namespaces", "", "v1", ClusterResourceScope, metadata_api);
+
+/// A namespace as it arrives.
+#[derive(Deserialize)]
+struct Whole {
     metadata: Meta,
 }
 
@@ -23,13 +37,13 @@ pub(in crate::server) struct Namespace {
 struct Meta {
     name: String,
     #[serde(default)]
-    resource_version: String,
-    #[serde(default, deserialize_with = "or_null")]
-    annotations: Annotations,
+    resource_version: Option<String>,
+    annotations: Option<Annotations>,
+    labels: Option<Labels>,
 }
 
 /// The annotations that count.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Annotations {
     #[serde(rename = "openshift.io/sa.scc.uid-range")]
@@ -38,9 +52,14 @@ struct Annotations {
     groups: Option<String>,
 }
 
-/// What may be null instead of absent.
-fn or_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Annotations, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+/// The labels that count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    #[serde(rename = "istio-injection")]
+    injection: Option<String>,
+    #[serde(rename = "istio.io/rev")]
+    revision: Option<String>,
 }
 
 /// Keeps the namespaces.
@@ -49,30 +68,37 @@ pub(in crate::server) struct NamespaceKeeper {
     /// Whether a list is being read, and the names in it.
     listing: bool,
     listed: HashSet<String>,
-    /// How many there are that are kept.
-    kept: usize,
+    /// Whether the server can do without: nothing but user IDs has to be known.
+    optional: bool,
+    /// How many there are, and how many with IDs of their own.
+    kept: (usize, usize),
 }
 
 /// The metadata of all namespaces.
-pub(in crate::server) fn selected() -> Selected {
-    Selected {
-        path: "/api/v1/namespaces".to_owned(),
-        resource: "namespaces",
-        only: None,
-        metadata: true,
-        page: 500,
+pub(in crate::server) fn watched() -> Watched<Namespace> {
+    Watched { target: Target::all("namespaces"), api: |client, _| Api::all(client), page: 500 }
+}
+
+impl From<Whole> for Namespace {
+    fn from(Whole { metadata }: Whole) -> Namespace {
+        let Meta { name, resource_version, annotations, labels } = metadata;
+        let metadata = ObjectMeta { name: Some(name), resource_version, ..ObjectMeta::default() };
+        let Labels { injection, revision } = labels.unwrap_or_default();
+        let injection = Injection::of(injection.as_deref(), revision.as_deref());
+        Namespace { metadata, annotations: annotations.unwrap_or_default(), injection }
+    }
+}
+
+impl Namespace {
+    /// What its labels say about injection.
+    pub(in crate::server) fn injection(&self) -> Injection {
+        self.injection
     }
 }
 
 impl NamespaceKeeper {
-    pub(in crate::server) fn new(facts: Arc<LiveFacts>) -> NamespaceKeeper {
-        NamespaceKeeper { facts, listing: false, listed: HashSet::new(), kept: 0 }
-    }
-}
-
-impl Versioned for Namespace {
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
+    pub(in crate::server) fn new(facts: Arc<LiveFacts>, optional: bool) -> NamespaceKeeper {
+        NamespaceKeeper { facts, listing: false, listed: HashSet::new(), optional, kept: (0, 0) }
     }
 }
 
@@ -85,20 +111,21 @@ impl Keeper for NamespaceKeeper {
     }
 
     fn put(&mut self, namespace: Namespace) {
-        let Meta { name, annotations: Annotations { uid_range, groups }, .. } = namespace.metadata;
+        let Namespace { metadata, annotations: Annotations { uid_range, groups }, injection } = namespace;
+        let name = metadata.name.unwrap_or_default();
         let annotations = [
             (names::ANNOTATION_OPENSHIFT_UID_RANGE, uid_range),
             (names::ANNOTATION_OPENSHIFT_GROUPS, groups),
         ];
         let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key, value?.into())));
-        self.facts.put_namespace(&name, annotations.collect());
+        self.facts.put_namespace(&name, annotations.collect(), injection);
         if self.listing {
             self.listed.insert(name);
         }
     }
 
     fn remove(&mut self, namespace: Namespace) {
-        self.facts.remove_namespace(&namespace.metadata.name);
+        self.facts.remove_namespace(&namespace.metadata.name.unwrap_or_default());
     }
 
     fn complete(&mut self) {
@@ -113,7 +140,15 @@ impl Keeper for NamespaceKeeper {
     }
 
     fn detail(&self) -> String {
-        format!("{} namespaces with IDs of their own", self.kept)
+        match self.kept {
+            (all, 0) => format!("{all} namespaces"),
+            (all, with_ids) => format!("{with_ids} namespaces with IDs of their own, {all} in all"),
+        }
+    }
+
+    /// Without them what the API server selects is not looked at again.
+    fn forbidden(&mut self) -> bool {
+        self.optional
     }
 }
 
@@ -128,7 +163,7 @@ mod tests {
         };
         serde_json::from_value(serde_json::json!({
             "kind": "PartialObjectMetadata",
-            "metadata": {"name": name, "labels": {"a": "b"}, "annotations": annotations},
+            "metadata": {"name": name, "labels": {"a": "b", "istio-injection": "enabled"}, "annotations": annotations},
         }))
         .unwrap()
     }
@@ -136,24 +171,28 @@ mod tests {
     #[test]
     fn keeps_what_openshift_says_and_nothing_else() {
         let facts = Arc::new(LiveFacts::default());
-        let mut keeper = NamespaceKeeper::new(facts.clone());
+        let mut keeper = NamespaceKeeper::new(facts.clone(), true);
+        assert_eq!(facts.injection("shop"), None, "nothing is known before the list is complete");
         keeper.begin();
         keeper.put(namespace("shop", Some("1000650000/10000")));
         keeper.put(namespace("plain", None));
         keeper.put(serde_json::from_str(r#"{"metadata":{"name":"bare"}}"#).unwrap());
         keeper.put(serde_json::from_str(r#"{"metadata":{"name":"null","annotations":null}}"#).unwrap());
         keeper.complete();
-        assert_eq!(facts.namespaces(), 1);
+        assert_eq!(facts.namespaces(), (4, 1));
+        let injection = ["shop", "bare", "null", "new"].map(|name| facts.injection(name).unwrap());
+        let unlabeled = Injection::Unlabeled;
+        assert_eq!(injection, [Injection::Selected, unlabeled, unlabeled, unlabeled]);
         let shop = facts.namespace("shop").unwrap();
         assert_eq!(shop.annotations.len(), 1);
         assert!(shop.labels.is_empty());
-        assert_eq!(keeper.detail(), "1 namespaces with IDs of their own");
+        assert_eq!(keeper.detail(), "1 namespaces with IDs of their own, 4 in all");
     }
 
     #[test]
     fn follows_changes_and_forgets_what_is_gone() {
         let facts = Arc::new(LiveFacts::default());
-        let mut keeper = NamespaceKeeper::new(facts.clone());
+        let mut keeper = NamespaceKeeper::new(facts.clone(), true);
         keeper.begin();
         for name in ["a", "b", "c"] {
             keeper.put(namespace(name, Some("1/1")));
@@ -164,7 +203,7 @@ mod tests {
         keeper.remove(namespace("c", None));
         keeper.settle();
         assert_eq!(facts.namespace("a").unwrap().annotations[names::ANNOTATION_OPENSHIFT_UID_RANGE], "2/1");
-        assert_eq!(facts.namespaces(), 1);
+        assert_eq!(facts.namespaces(), (2, 1));
         keeper.begin();
         keeper.put(namespace("d", Some("1/1")));
         keeper.complete();

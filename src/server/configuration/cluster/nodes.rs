@@ -2,38 +2,35 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use serde::Deserialize;
 
 use crate::config;
 use crate::config::Nodes;
 use crate::server::configuration::facts::LiveFacts;
-use crate::server::kube::request::Selected;
-use crate::server::kube::watch::{Keeper, Versioned};
+use crate::server::kube::request::Target;
+use crate::server::kube::slim::{self, slim_resource};
+use crate::server::kube::watch::{Keeper, Watched};
 
 /// All of a node that is decoded: images, conditions and the rest are skipped as they arrive.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::server) struct Node {
-    metadata: Meta,
+    #[serde(deserialize_with = "slim::metadata")]
+    metadata: ObjectMeta,
     #[serde(default)]
     status: Option<Status>,
 }
 
-/// All of an object's metadata that counts for facts.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::server) struct Meta {
-    pub(in crate::server) name: String,
-    #[serde(default)]
-    pub(in crate::server) resource_version: String,
-}
+slim_resource!(Node = "Node", "nodes", "", "v1", ClusterResourceScope);
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     node_info: Option<NodeInfo>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct NodeInfo {
     kubelet_version: String,
@@ -49,20 +46,14 @@ pub(in crate::server) struct NodeKeeper {
     known: bool,
 }
 
-/// All nodes.
-pub(in crate::server) fn selected() -> Selected {
-    Selected { path: "/api/v1/nodes".to_owned(), resource: "nodes", only: None, metadata: false, page: 500 }
+/// All nodes. One with all its images may have 20 KB, and a page of them is in memory as text.
+pub(in crate::server) fn watched() -> Watched<Node> {
+    Watched { target: Target::all("nodes"), api: |client, _| Api::all(client), page: 100 }
 }
 
 impl NodeKeeper {
     pub(in crate::server) fn new(facts: Arc<LiveFacts>) -> NodeKeeper {
         NodeKeeper { facts, nodes: Nodes::default(), listed: None, changed: false, known: false }
-    }
-}
-
-impl Versioned for Node {
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
     }
 }
 
@@ -74,7 +65,7 @@ impl Keeper for NodeKeeper {
     }
 
     fn put(&mut self, node: Node) {
-        let Meta { name, .. } = node.metadata;
+        let name = node.metadata.name.unwrap_or_default();
         let kubelet_version =
             node.status.and_then(|status| status.node_info).unwrap_or_default().kubelet_version;
         if let Some(listed) = &mut self.listed {
@@ -84,7 +75,7 @@ impl Keeper for NodeKeeper {
     }
 
     fn remove(&mut self, node: Node) {
-        self.changed |= self.nodes.remove(&node.metadata.name);
+        self.changed |= self.nodes.remove(&node.metadata.name.unwrap_or_default());
     }
 
     fn complete(&mut self) {

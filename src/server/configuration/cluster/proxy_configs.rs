@@ -5,34 +5,34 @@ use std::{
     sync::Arc,
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch::Sender;
 
 use crate::config::ProxyConfigResource;
 use crate::server::configuration::cluster::inputs::{Inputs, Resources};
-use crate::server::kube::request::Selected;
-use crate::server::kube::watch::{Keeper, Versioned};
+use crate::server::kube::request::Target;
+use crate::server::kube::slim::{self, slim_resource};
+use crate::server::kube::watch::{Keeper, Watched};
 
 /// All of a ProxyConfig object that is decoded.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::server) struct ProxyConfig {
-    metadata: Meta,
+    #[serde(deserialize_with = "slim::metadata")]
+    metadata: ObjectMeta,
     #[serde(default)]
     spec: Value,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default)]
-    creation_timestamp: Option<String>,
-}
+slim_resource!(
+    ProxyConfig = "ProxyConfig",
+    "proxyconfigs",
+    "networking.istio.io",
+    "v1beta1",
+    NamespaceResourceScope
+);
 
 /// Keeps the ProxyConfig resources.
 pub(in crate::server) struct ProxyConfigKeeper {
@@ -47,14 +47,8 @@ pub(in crate::server) struct ProxyConfigKeeper {
 }
 
 /// All ProxyConfig resources.
-pub(in crate::server) fn selected() -> Selected {
-    Selected {
-        path: "/apis/networking.istio.io/v1beta1/proxyconfigs".to_owned(),
-        resource: "proxyconfigs",
-        only: None,
-        metadata: false,
-        page: 500,
-    }
+pub(in crate::server) fn watched() -> Watched<ProxyConfig> {
+    Watched { target: Target::all("proxyconfigs"), api: |client, _| Api::all(client), page: 500 }
 }
 
 impl ProxyConfigKeeper {
@@ -77,12 +71,6 @@ impl ProxyConfigKeeper {
     }
 }
 
-impl Versioned for ProxyConfig {
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
 impl Keeper for ProxyConfigKeeper {
     type Object = ProxyConfig;
 
@@ -91,7 +79,8 @@ impl Keeper for ProxyConfigKeeper {
     }
 
     fn put(&mut self, ProxyConfig { metadata, spec }: ProxyConfig) {
-        let Meta { name, namespace, creation_timestamp, .. } = metadata;
+        let ObjectMeta { name, namespace, creation_timestamp, .. } = metadata;
+        let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
         let object = json!({
             "metadata": {"name": name, "namespace": namespace, "creationTimestamp": creation_timestamp},
             "spec": spec,
@@ -119,7 +108,8 @@ impl Keeper for ProxyConfigKeeper {
     }
 
     fn remove(&mut self, object: ProxyConfig) {
-        let key = (object.metadata.namespace, object.metadata.name);
+        let ObjectMeta { name, namespace, .. } = object.metadata;
+        let key = (namespace.unwrap_or_default(), name.unwrap_or_default());
         self.unreadable.remove(&key);
         self.forget(&key);
     }

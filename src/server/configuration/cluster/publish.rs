@@ -1,26 +1,22 @@
 //! What the watches found becomes the configuration in use: away from requests, and not more often than is good.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use tokio::{sync::watch::Receiver, task::JoinSet};
+use k8s_openapi::api::core::v1::ObjectReference;
+use serde_json::Value;
+use tokio::{sync::watch::Receiver, task::JoinSet, time::Instant};
 
+use crate::server::configuration::build::{self, Cluster};
 use crate::server::configuration::cluster::assemble::{Gathered, Refused, Texts};
-use crate::server::configuration::cluster::events::{Recorder, Remark, Verdict};
 use crate::server::configuration::cluster::inputs::{Inputs, Reference};
-use crate::server::configuration::cluster::namespaces::NamespaceKeeper;
-use crate::server::configuration::cluster::{ConfigMaps, Targets, Timings, assemble};
-use crate::server::kube::backoff as pace;
+use crate::server::configuration::cluster::namespaces::{Namespace, NamespaceKeeper};
+use crate::server::configuration::cluster::{ConfigMaps, Selection, Targets, assemble};
+use crate::server::configuration::source::Loaded;
+use crate::server::kube::events::{EventSender, EventType, Note};
 use crate::server::kube::watch::Watcher;
 use crate::{
     config::{Nodes, Platform},
-    server::{
-        readiness::Gate,
-        supervise::Supervisor,
-        webhook::{
-            engine::Loaded,
-            handler::{self, Cluster},
-        },
-    },
+    server::{readiness::Gate, supervise::Supervisor},
 };
 
 /// Follows the inputs.
@@ -28,8 +24,7 @@ pub(in crate::server) struct Publisher {
     pub(in crate::server) source: ConfigMaps,
     pub(in crate::server) inputs: Receiver<Inputs>,
     pub(in crate::server) targets: Targets,
-    pub(in crate::server) timings: Timings,
-    pub(in crate::server) recorder: Recorder,
+    pub(in crate::server) events: EventSender,
     /// Whether nodes come from the cluster; if not, those of the bundle count.
     pub(in crate::server) nodes_watched: bool,
     pub(in crate::server) namespaces: Namespaces,
@@ -40,7 +35,8 @@ pub(in crate::server) struct Publisher {
 /// The watch on namespaces, which is started when a configuration needs it.
 pub(in crate::server) struct Namespaces {
     /// What to start; nothing once it was started.
-    watcher: Option<Watcher>,
+    watcher: Option<Watcher<Namespace>>,
+    selection: Selection,
     gate: Gate,
     supervisor: Supervisor,
     tasks: JoinSet<()>,
@@ -58,10 +54,17 @@ enum Built {
     /// The configuration that is in use already.
     Same(Platform),
     /// Another one.
-    Other { loaded: Loaded, platform: Platform, nodes: Nodes },
+    Other { loaded: Loaded, platform: Platform, nodes: Nodes, enabled_by_default: bool },
     /// None.
     Refused(Refused),
 }
+
+/// The value that injects namespaces without any label.
+const ENABLED_BY_DEFAULT: [&str; 2] = ["sidecarInjectorWebhook", "enableNamespacesByDefault"];
+/// A pause in changes after which they are applied.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long changes without a pause wait.
+const LONGEST: Duration = Duration::from_secs(1);
 
 impl Publisher {
     /// One that begins, and looks at what there is first of all.
@@ -72,11 +75,11 @@ impl Publisher {
             source: self.source.clone(),
             inputs,
             targets: self.targets.clone(),
-            timings: self.timings.clone(),
-            recorder: self.recorder.clone(),
+            events: self.events.clone(),
             nodes_watched: self.nodes_watched,
             namespaces: Namespaces {
                 watcher: self.namespaces.watcher.clone(),
+                selection: self.namespaces.selection,
                 gate: self.namespaces.gate.clone(),
                 supervisor: self.namespaces.supervisor.clone(),
                 tasks: JoinSet::new(),
@@ -109,13 +112,13 @@ impl Publisher {
         let first = Instant::now();
         let mut last = first;
         loop {
-            let due = pace::due(&self.timings, first, last);
+            let due = (last + QUIET).min(first + LONGEST);
             tokio::select! {
                 changed = self.inputs.changed() => match changed {
                     Ok(()) => last = Instant::now(),
                     Err(_) => return false,
                 },
-                () = tokio::time::sleep_until(due.into()) => return true,
+                () = tokio::time::sleep_until(due) => return true,
             }
         }
     }
@@ -143,8 +146,9 @@ impl Publisher {
                 return Built::Same(mesh.platform());
             }
             let (platform, nodes) = (mesh.platform(), mesh.nodes().clone());
-            match handler::loaded(mesh, &warnings, Cluster::Watched(facts)) {
-                Ok(loaded) => Built::Other { loaded, platform, nodes },
+            let enabled_by_default = mesh.value(&ENABLED_BY_DEFAULT) == Some(&Value::Bool(true));
+            match build::loaded(mesh, &warnings, Cluster::Watched(facts)) {
+                Ok(loaded) => Built::Other { loaded, platform, nodes, enabled_by_default },
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }
         };
@@ -162,12 +166,16 @@ impl Publisher {
                 }
                 self.accepted(about);
             }
-            Built::Other { loaded, platform, nodes } => {
+            Built::Other { loaded, platform, nodes, enabled_by_default } => {
                 if !self.nodes_watched && !nodes.is_empty() {
                     self.targets.facts.replace_nodes(nodes);
                 }
                 self.namespaces.wanted_on(platform, &self.targets);
+                // While it changes, more is injected rather than less.
+                let facts = &self.targets.facts;
+                facts.enable_by_default(enabled_by_default || facts.is_enabled_by_default());
                 self.targets.configuration.publish(loaded);
+                facts.enable_by_default(enabled_by_default);
                 self.accepted(about);
             }
         }
@@ -179,7 +187,7 @@ impl Publisher {
         if self.wrong.as_ref() != Some(&wrong) {
             self.targets.configuration.refused(&sentence);
             self.wrong = Some(wrong);
-            self.recorder.record(Remark { about, verdict: Verdict::Rejected, message: sentence });
+            self.event(EventType::Warning, "ConfigRejected", about, sentence);
         }
     }
 
@@ -187,32 +195,56 @@ impl Publisher {
         if let Some(Wrong::Refused(_)) = self.wrong.take() {
             let hash = self.targets.configuration.current().map(|active| active.engine.hash().to_owned());
             let message = format!("the configuration is in use, hash {}", hash.unwrap_or_default());
-            self.recorder.record(Remark { about, verdict: Verdict::Accepted, message });
+            self.event(EventType::Normal, "ConfigAccepted", about, message);
         }
+    }
+}
+
+impl Publisher {
+    /// Tells people who look at the ConfigMap.
+    fn event(&self, kind: EventType, reason: &'static str, about: Reference, text: String) {
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("ConfigMap".to_owned()),
+            namespace: Some(about.namespace),
+            name: Some(about.name),
+            uid: Some(about.uid),
+            resource_version: Some(about.resource_version),
+            ..ObjectReference::default()
+        };
+        self.events.send(Note { about, kind, reason, text });
     }
 }
 
 impl Namespaces {
     /// A watch that is not started yet.
-    pub(in crate::server) fn new(watcher: Watcher, supervisor: Supervisor) -> Namespaces {
-        Namespaces { gate: watcher.gate.clone(), watcher: Some(watcher), supervisor, tasks: JoinSet::new() }
+    pub(in crate::server) fn new(
+        watcher: Watcher<Namespace>,
+        selection: Selection,
+        supervisor: Supervisor,
+    ) -> Namespaces {
+        let gate = watcher.gate.clone();
+        Namespaces { watcher: Some(watcher), selection, gate, supervisor, tasks: JoinSet::new() }
     }
 
-    /// Starts the watch if the platform needs it.
+    /// Starts the watch if the platform or the check of the selection needs it.
     fn wanted_on(&mut self, platform: Platform, targets: &Targets) {
-        match platform {
-            Platform::OpenShift => {
-                if let Some(watcher) = self.watcher.take() {
-                    targets.metrics.watches.started(watcher.key);
-                    let facts = targets.facts.clone();
-                    let begin = move || watcher.clone().run(NamespaceKeeper::new(facts.clone()));
-                    self.tasks.spawn(self.supervisor.clone().keep("namespaces", begin));
-                }
+        if self.watcher.is_none() {
+            return;
+        }
+        let optional = match (platform, self.selection) {
+            (Platform::OpenShift, _) => false,
+            (Platform::Kubernetes, Selection::Verify) => true,
+            (Platform::Kubernetes, Selection::Trust) => {
+                self.gate.open("not watched: the platform is not openshift, and the selection is trusted");
+                return;
             }
-            Platform::Kubernetes if self.watcher.is_some() => {
-                self.gate.open("not watched: the platform is not openshift");
-            }
-            Platform::Kubernetes => {}
+        };
+        if let Some(watcher) = self.watcher.take() {
+            targets.watches.started(watcher.key);
+            let facts = targets.facts.clone();
+            let begin = move || watcher.clone().run(NamespaceKeeper::new(facts.clone(), optional));
+            self.tasks.spawn(self.supervisor.clone().keep("namespaces", begin));
         }
     }
 }

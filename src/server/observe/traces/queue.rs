@@ -13,8 +13,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::EXPORT_WITHIN;
-use crate::server::observe::metrics::spans::Spans;
+use super::{EXPORT_WITHIN, metrics::SpanMetrics};
 
 /// Spans that wait; more are dropped and counted. A request has five.
 const QUEUE: usize = 4096;
@@ -25,10 +24,10 @@ const DELAY: Duration = Duration::from_secs(1);
 
 /// The way in.
 #[derive(Clone)]
-pub(in crate::server) struct Queue {
+pub(crate) struct Queue {
     spans: mpsc::Sender<SpanData>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
-    counters: Spans,
+    counters: SpanMetrics,
 }
 
 impl Queue {
@@ -37,10 +36,10 @@ impl Queue {
     ///
     /// # Errors
     /// When the thread does not start or there is no exporter.
-    pub(in crate::server) async fn start<E: SpanExporter + 'static>(
+    pub(crate) async fn start<E: SpanExporter + 'static>(
         exporter: impl FnOnce() -> io::Result<E> + Send + 'static,
         resource: Resource,
-        counters: Spans,
+        counters: SpanMetrics,
     ) -> io::Result<Queue> {
         let (spans, waiting) = mpsc::channel(QUEUE);
         let (flushes, asked) = mpsc::channel(1);
@@ -75,7 +74,7 @@ impl Queue {
     }
 
     /// Waits until everything queued so far was sent or given up.
-    pub(in crate::server) async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let (done, sent) = oneshot::channel();
         if self.flushes.send(done).await.is_ok() {
             let _ = sent.await;
@@ -112,7 +111,7 @@ impl SpanProcessor for Queue {
 struct Sender<E> {
     exporter: E,
     waiting: mpsc::Receiver<SpanData>,
-    counters: Spans,
+    counters: SpanMetrics,
     failing: bool,
 }
 

@@ -1,0 +1,3 @@
+module outrigger.dev/hack/node/app
+
+go 1.26.0
