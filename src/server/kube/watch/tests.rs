@@ -297,11 +297,11 @@ async fn a_resource_is_gone_only_when_that_is_sure() {
 // K-03
 #[tokio::test(start_paused = true)]
 async fn a_list_that_stops_in_the_middle_is_given_up() {
-    let mut rig = rig(vec![Turn::Stays(vec![]), list("7", "", &["a"]), Turn::Stays(vec![])]);
+    let mut rig = rig(vec![Turn::Stays(vec![]), Turn::Frozen, list("7", "", &["a"]), Turn::Stays(vec![])]);
     rig.told(&["begin", "begin"]).await;
     let problem = rig.gate.state().problem.unwrap();
     assert_eq!(problem, "cannot list things: the API server did not answer within 15 s");
-    rig.told(&["put a", "complete"]).await;
+    rig.told(&["begin", "put a", "complete"]).await;
     let asked = rig.requests.all();
     assert!(asked[1].at - asked[0].at >= Timings::default().answer);
 }
