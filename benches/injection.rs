@@ -17,6 +17,7 @@ use outrigger::{
         post::{self, PostContext},
         reinject::PreviousInjection,
         render::{self, View},
+        template_containers::TemplateContainers,
     },
     merge::{self, Directives},
     patch,
@@ -220,14 +221,14 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
         revision: mesh.revision(),
         tags: &[],
         enable_namespaces_by_default: false,
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     c.bench_function("stage/decide", |b| b.iter(|| decision::decide(black_box(pod), "default", &input)));
     let nothing = Map::new();
     let accept = |_: &str| Ok(());
     c.bench_function("stage/annotations: check an injected pod's", |b| {
         let annotations = injection.pod["metadata"]["annotations"].as_object().unwrap();
-        b.iter(|| annotation::check(black_box(annotations), &nothing, mesh.compat(), &accept).unwrap());
+        b.iter(|| annotation::check(black_box(annotations), &nothing, mesh.quirks(), &accept).unwrap());
     });
     let proxy_config = Cow::Borrowed(&mesh.mesh_config()["defaultConfig"]);
     let view = View {
@@ -245,14 +246,14 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     let context = PostContext {
         received: pod,
         made: &TemplateContainers::of(&injection.pod),
-        earlier: &PreviousInjection::of(pod, mesh.compat(), &mut Vec::new()).unwrap(),
+        earlier: &PreviousInjection::of(pod, mesh.quirks(), &mut Vec::new()).unwrap(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),
         path_env: &request.path_env,
         revision: mesh.revision(),
         injected_annotations: &injector.injected_annotations,
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     c.bench_function("stage/post: all passes", |b| {
         b.iter_batched(

@@ -58,7 +58,7 @@ NO_PROXY=10.0.0.1: by http://proxy.example.com:3128/
 NO_PROXY=10.0.0.0/8: by http://proxy.example.com:3128/
 NO_PROXY=*: direct
 NO_PROXY=proxy.example.com:3128: direct
-NO_PROXY=example.org,,example.com: error
-NO_PROXY=example.org,: error
+NO_PROXY=example.org,,example.com: error: failed to parse NO_PROXY/no_proxy env var
+NO_PROXY=example.org,: error: failed to parse NO_PROXY/no_proxy env var
 WANTED
 echo "as observed: kube 5.0.0 compares NO_PROXY with the proxy's own address, and refuses empty entries"

@@ -8,15 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The modules that read the wall clock, with the reasons. All others get the time as an argument, so that tests can
-/// set it, and wait by the monotonic clock.
-const WALL_CLOCK: [(&str, &str); 6] = [
-    ("src/server/certs/report.rs", "the time in an Event"),
-    ("src/server/configuration/cluster/events.rs", "the time in an Event"),
-    ("src/server/kube/lease.rs", "the clock that certificates are made by, and the time in the Lease"),
-    ("src/server/observe/traces.rs", "the time of a span"),
+/// Who reads the wall clock, and what for. All others are told the time, so that tests can tell them another one, and
+/// wait by the monotonic clock.
+const WALL_CLOCK: [(&str, &str); 5] = [
+    ("src/server/clock.rs", "`unix_now`"),
+    ("src/server/kube/lease.rs", "the time in the Lease"),
     ("src/server/reading.rs", "how long nobody has written to a file"),
-    ("src/server/tls.rs", "`unix_now`, and the birth of a self-signed certificate"),
+    ("src/server/tls.rs", "the birth of a self-signed certificate"),
+    ("src/server/webhook/traces/spans.rs", "the time of a span"),
 ];
 
 // L-10

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use outrigger::{
-    config::Compat,
     inject::{
         self, Facts, Outcome, PodRequest, annotation,
         limits::{self, CONTAINERS, ELEMENTS, TREE},
-        reinject::Earlier,
+        reinject::PreviousInjection,
     },
     names,
+    quirks::Quirks,
     server::{configuration::bundle::Bundle, options::Origin},
 };
 use serde_json::{Map, Value, json};
@@ -194,9 +194,9 @@ async fn long_lists_in_annotations_are_gone_through_once() {
     ]);
     let judging = tokio::task::spawn_blocking(move || {
         let annotations = asked["metadata"]["annotations"].as_object().unwrap();
-        assert!(annotation::check(annotations, &Map::new(), Compat::Outrigger, &|_| Ok(())).is_ok());
-        let earlier = Earlier::of(&record, Compat::Outrigger, &mut Vec::new()).unwrap();
-        earlier.strip(&record, 0, Compat::Outrigger).into_owned()
+        assert!(annotation::check(annotations, &Map::new(), Quirks::NONE, &|_| Ok(())).is_ok());
+        let earlier = PreviousInjection::of(&record, Quirks::NONE, &mut Vec::new()).unwrap();
+        earlier.strip(&record, 0, Quirks::NONE).into_owned()
     });
     let done = tokio::time::timeout(6 * PATIENCE, judging).await;
     assert!(done.expect("no more than a pass over each").is_ok());

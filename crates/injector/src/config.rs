@@ -36,6 +36,7 @@ pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
 pub use selector::{Operator, Requirement, Selector};
 
 use crate::overlay::OverlayCache;
+use crate::quirks::{Quirk, Quirks};
 use crate::specialized::Specialized;
 use decode::{At, Decoder, Duplicates};
 use gotemplate::Scope;
@@ -53,6 +54,7 @@ pub struct Source<'a> {
 /// One immutable snapshot of the configuration. Its `Debug` output names it and shows none of its content.
 pub struct Mesh {
     installation: Installation,
+    quirks: Quirks,
     injector: Injector,
     values: Value,
     mesh_config: Value,
@@ -165,6 +167,14 @@ impl Mesh {
     /// # Errors
     /// All problems of the text, each with its place and the expected values.
     pub fn from_bundle(source: Source<'_>) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+        Mesh::from_bundle_by(source, Compat::quirks)
+    }
+
+    /// [`Mesh::from_bundle`], with the quirks that the function finds for the mode.
+    pub(crate) fn from_bundle_by(
+        source: Source<'_>,
+        quirks: impl Fn(Compat) -> Quirks,
+    ) -> Result<(Mesh, Vec<Warning>), ConfigError> {
         let root = decode::parse(source)?;
         let mut decoder = Decoder::new(source);
         let Some(parts) = bundle::read(&mut decoder, &At::root(&root)) else {
@@ -177,7 +187,8 @@ impl Mesh {
         let mesh_at = parts.mesh.unwrap_or_else(|| nothing.key("mesh", &null));
 
         let installation = parts.installation;
-        let injector = injector::read(&mut decoder, &injector_at, installation.compat, installation.absent);
+        let quirks = quirks(installation.compat);
+        let injector = injector::read(&mut decoder, &injector_at, quirks, installation.absent);
         let given = values::read(&mut decoder, &values_at);
         values::hint_at_chart_values(&mut decoder, &values_at.path, &given, &injector);
         known::check(&mut decoder, &values_at, &injector.injector);
@@ -185,7 +196,7 @@ impl Mesh {
         if !decoder.problems.is_empty() {
             return Err(ConfigError::new(sorted(decoder.problems)));
         }
-        Ok((Mesh::assemble(installation, injector, given, mesh_config), decoder.warnings))
+        Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), decoder.warnings))
     }
 
     /// Parses the three texts of Istio's ConfigMaps unchanged: keys `config` and `values` of the injector's, key `mesh`
@@ -205,14 +216,15 @@ impl Mesh {
             let fault = Fault::not_accepted(error::quoted(&installation.revision), bundle::REVISION);
             problems.extend(ConfigError::one("installation", None, "revision", fault).into_problems());
         }
+        let quirks = installation.compat.quirks();
         let injector = read_text(config, &mut problems, &mut warnings, |decoder, at| {
-            injector::read(decoder, at, installation.compat, installation.absent)
+            injector::read(decoder, at, quirks, installation.absent)
         });
         let given = read_text(values, &mut problems, &mut warnings, values::read);
         let mesh_config = read_text(mesh, &mut problems, &mut warnings, offence::read_mesh);
         match (injector, given, mesh_config) {
             (Some(injector), Some(given), Some(mesh_config)) if problems.is_empty() => {
-                Ok((Mesh::assemble(installation, injector, given, mesh_config), warnings))
+                Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), warnings))
             }
             _ => Err(ConfigError::new(problems)),
         }
@@ -305,6 +317,16 @@ impl Mesh {
         self.installation.compat
     }
 
+    /// The behaviors of Istio that are kept.
+    pub fn quirks(&self) -> Quirks {
+        self.quirks
+    }
+
+    /// Whether the injector behaves like Istio in one respect.
+    pub fn keeps(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(quirk)
+    }
+
     /// The cluster platform.
     pub fn platform(&self) -> Platform {
         self.installation.platform
@@ -369,6 +391,7 @@ impl Mesh {
 
     fn assemble(
         installation: Installation,
+        quirks: Quirks,
         injector: injector::Read,
         given: Value,
         mesh_config: Value,
@@ -386,6 +409,7 @@ impl Mesh {
         let specialized = Specialized::new(&injector.injector.templates);
         Mesh {
             installation,
+            quirks,
             injector: injector.injector,
             values,
             mesh_config,
@@ -432,6 +456,14 @@ impl Compat {
         match self {
             Compat::Outrigger => "outrigger",
             Compat::Istio => "istio",
+        }
+    }
+
+    /// The behaviors of Istio that are kept.
+    pub const fn quirks(self) -> Quirks {
+        match self {
+            Compat::Outrigger => Quirks::NONE,
+            Compat::Istio => Quirks::ALL,
         }
     }
 }

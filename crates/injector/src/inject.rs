@@ -16,8 +16,9 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{Compat, Mesh, Nodes, Platform, Policy, ProxyConfigs},
+    config::{Mesh, Nodes, Platform, Policy, ProxyConfigs},
     names, pod,
+    quirks::{Quirk, Quirks},
 };
 use istio_config::proxy;
 use strategic_merge::patch;
@@ -126,8 +127,8 @@ pub fn run_by(
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
     let mut earlier =
-        PreviousInjection::of(received, mesh.compat(), &mut warnings).map_err(Refusal::Malformed)?;
-    let status_port = post::status_port(received, &mesh_config, mesh.compat());
+        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
+    let status_port = post::status_port(received, &mesh_config, mesh.quirks());
     let native_by_default = native::detected(
         mesh.native_sidecars(),
         known_nodes(rules, mesh, &request.path_env, facts),
@@ -135,7 +136,7 @@ pub fn run_by(
     );
     let templates = render::select(rules, mesh, received)?;
     let render = |earlier: &PreviousInjection| {
-        let mut stripped = earlier.strip(&pod, status_port, mesh.compat());
+        let mut stripped = earlier.strip(&pod, status_port, mesh.quirks());
         respell(&mut stripped, &respelled);
         let view = render::View {
             pod: &stripped,
@@ -148,22 +149,23 @@ pub fn run_by(
         render::overlays(mesh, &view, &templates)
     };
     let mut overlays = render(&earlier)?;
-    let is_ours = mesh.compat() == Compat::Outrigger;
-    if is_ours {
-        if earlier.forget_others(|list, name| overlay::makes(&overlays, list, name)) {
-            overlays = render(&earlier)?;
-        }
-        overlay::keep_one_proxy(&mut overlays);
-        same_name::check_received(received, &overlays).map_err(Refusal::Post)?;
-        user_volumes::check_names(received, &overlays).map_err(Refusal::Annotations)?;
-    } else if let Err(offences) = user_volumes::check_names(received, &overlays) {
-        warnings.extend(offences.iter().map(doubtful));
+    if !mesh.keeps(Quirk::HideContainersOfStatus)
+        && earlier.forget_others(|list, name| overlay::makes(&overlays, list, name))
+    {
+        overlays = render(&earlier)?;
     }
+    if !mesh.keeps(Quirk::DuplicateProxyOfTemplates) {
+        overlay::keep_one_proxy(&mut overlays);
+    }
+    if !mesh.keeps(Quirk::AcceptDuplicateContainers) {
+        same_name::check_received(received, &overlays).map_err(Refusal::Post)?;
+    }
+    accept_volumes(mesh, user_volumes::check_names(received, &overlays), &mut warnings)?;
 
     let native =
         native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
-    let own = is_ours.then_some(overlay::Own { pod: before, earlier: &earlier });
-    let laid = overlay::apply_overlays(pod, overlays, native, own, &mut warnings)?;
+    let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
+    let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings)?;
     let made = laid.made;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
     let input = overrides::Input {
@@ -172,16 +174,14 @@ pub fn run_by(
         earlier: &earlier,
         volumes: &laid.volumes,
         interception_mode: mode,
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
         .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
-    if is_ours {
+    if !mesh.keeps(Quirk::AcceptDuplicateContainers) {
         same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
-        user_volumes::check_mounts(received, &merged).map_err(Refusal::Annotations)?;
-    } else {
-        warnings.extend(user_volumes::check_mounts(received, &merged).err().iter().flatten().map(doubtful));
     }
+    accept_volumes(mesh, user_volumes::check_mounts(received, &merged), &mut warnings)?;
     warnings.extend(merged_unions(before, &merged));
     let context = PostContext {
         received: before,
@@ -196,14 +196,14 @@ pub fn run_by(
             Rules::Configured => &mesh.injector().injected_annotations,
             Rules::TemplatesOnly => &NO_ANNOTATIONS,
         },
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
     warnings.extend(conflict::images_left_auto(&merged, "none of the templates used creates it"));
     let proxy = conflict::Proxy {
         made: &made,
         interception_mode: mode,
-        status_port: post::status_port(received, mesh.mesh_config(), Compat::Outrigger),
+        status_port: post::status_port(received, mesh.mesh_config(), Quirks::NONE),
         ids: proxy_ids(mesh, &request.path_env, facts),
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
@@ -267,7 +267,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts
         tags: mesh.revision_tags(),
         enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
             == Some(&Value::Bool(true)),
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     if rules == Rules::TemplatesOnly {
         input = DecisionInput {
@@ -304,7 +304,7 @@ fn check_annotations(
         // The offence already names the annotation.
         Err(error) => Err(error.offences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")),
     };
-    let accepted = annotation::check(map("annotations"), map("labels"), mesh.compat(), &proxy_config)
+    let accepted = annotation::check(map("annotations"), map("labels"), mesh.quirks(), &proxy_config)
         .map_err(Refusal::Annotations)?;
     warnings.extend(ignored.take().iter().map(|offence| {
         // Kubernetes recommends at most 120 characters, so nothing is repeated.
@@ -371,7 +371,22 @@ fn respell(pod: &mut Cow<'_, Value>, respelled: &BTreeMap<&'static str, String>)
     }
 }
 
-/// A warning for a value that denies the pod except under Istio's rules.
+/// Denies volumes and mounts of the annotations that do not fit, or warns of them if Istio's behavior is wanted.
+fn accept_volumes(
+    mesh: &Mesh,
+    checked: Result<(), Vec<annotation::Offence>>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), Refusal> {
+    match checked {
+        Err(offences) if mesh.keeps(Quirk::AcceptInvalidUserVolumes) => {
+            warnings.extend(offences.iter().map(doubtful));
+            Ok(())
+        }
+        checked => checked.map_err(Refusal::Annotations),
+    }
+}
+
+/// What refuses a pod otherwise, where Istio's answer is wanted.
 fn doubtful(offence: &annotation::Offence) -> Warning {
     Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
 }

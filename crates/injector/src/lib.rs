@@ -25,7 +25,8 @@
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
-//! - [`pod`]: views of a pod as JSON.
+//! - [`pod`]: views over a pod as JSON.
+//! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
@@ -41,6 +42,7 @@ pub mod overlay;
 pub mod pem;
 pub mod pod;
 mod quantity;
+pub mod quirks;
 mod rfc3339;
 pub mod specialized;
 pub mod webhook_config;

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// load makes requests at a rate, whatever the earlier ones take, until standard input ends, and prints how many were answered in which way.
+// load sends requests at a fixed rate, however slow the answers are, until standard input ends. It prints the number of
+// answers by status.
 func load(arguments []string) {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
 	timeout := flags.Duration("timeout", 10*time.Second, "for one request")

@@ -60,7 +60,7 @@ func serve(arguments []string) {
 	go func() {
 		<-stopped()
 		fmt.Println("stopping")
-		// Requests in flight are finished, whatever the pod's grace period is.
+		// Requests in flight are finished; the grace period of the pod may be shorter.
 		end, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		plain.Shutdown(end)

@@ -109,7 +109,7 @@ def included_inbound_ports_are_the_only_ones_guarded(cluster):
 
 @check(pod("allin"), passes=BOTH)
 def every_inbound_port_is_guarded_by_default(cluster):
-    """Without annotations STRICT refuses whoever has no identity, at every port."""
+    """Without annotations STRICT refuses clients without an identity at every port."""
     cluster.wait_ready("allin")
     address = cluster.address("allin")
     refused = [cluster.call("outside", url, namespace="plain") for url in (f"http://{address}:8080/", f"tcp://{address}:9000")]

@@ -19,10 +19,10 @@ use crate::inject::warning::shown;
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people; `colour` where the terminal takes it.
+    /// For people; `color` where the terminal takes it.
     Text {
-        /// Whether to use ANSI colours.
-        colour: bool,
+        /// Whether to use ANSI colors.
+        color: bool,
     },
     /// One JSON object a line.
     Json,
@@ -275,7 +275,7 @@ where
 {
     match format {
         Format::Json => fmt::layer().json().flatten_event(true).with_writer(lines).boxed(),
-        Format::Text { colour } => fmt::layer().with_ansi(colour).with_writer(lines).boxed(),
+        Format::Text { color } => fmt::layer().with_ansi(color).with_writer(lines).boxed(),
     }
 }
 
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn hostile_text_stays_on_its_line() {
-        for format in [Format::Json, Format::Text { colour: false }] {
+        for format in [Format::Json, Format::Text { color: false }] {
             let (sender, written) = channel();
             struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
             impl Write for Sink {

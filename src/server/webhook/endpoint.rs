@@ -256,8 +256,8 @@ impl Inner {
         let held = body::read(&head.headers, body, claim, connection, terms).await?;
 
         let bytes_in = held.bytes.len();
+        let body = held.bytes.clone();
         pending.record.bytes_in = bytes_in;
-        let text = held.bytes.clone();
         let active = self.configuration.current().ok_or(Refusal::NotReady)?;
         // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
         let tree = self.tree;
@@ -284,7 +284,7 @@ impl Inner {
                 Ok(Err(_)) => return Err(Refusal::ShuttingDown),
             }
         };
-        let (result, record) = self.checked(&active, &text, deadline, reviewed).await;
+        let (result, record) = self.checked(&active, &body, deadline, reviewed).await;
         let read = record.stages.decode.map(|_| began.saturating_duration_since(pending.arrived));
         let stages = Stages { read, ..record.stages };
         pending.record = Record { active: Some(active), bytes_in, stages, ..record };

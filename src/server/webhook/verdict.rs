@@ -98,6 +98,12 @@ pub(crate) fn judge(
 /// The answer to a body whose pod was injected and is to be left alone: its namespace does not ask for it.
 pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sentence: String) -> Reviewed {
     let Ok(Review { version, .. }) = review::parse(body) else { return (Err(Refusal::Fault), record) };
+    let subject = Subject {
+        namespace: record.namespace.clone(),
+        name: record.name.clone(),
+        owner: record.owner.clone(),
+        reinvoked: record.reinvoked,
+    };
     let mut record = Record {
         outcome: Outcome::Skipped,
         templates: String::new(),
@@ -106,17 +112,10 @@ pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sent
         patch: None,
         ..record
     };
-    let subject = Subject {
-        namespace: std::mem::take(&mut record.namespace),
-        owner: std::mem::take(&mut record.owner),
-        reinvoked: record.reinvoked,
-        ..Subject::default()
-    };
-    let warning = Warning { code: review::NAMESPACE_NOT_SELECTED, message: sentence };
-    let skipped = Admission::skipped(review::NAMESPACE_NOT_SELECTED, subject);
-    let answer = write(Admission { warnings: vec![warning], ..skipped }, engine, &mut record);
-    let encoded = response::encode(version, &record.uid, &answer);
-    (encoded.map_err(|_| Refusal::Fault), record)
+    let mut admission = Admission::skipped(review::NAMESPACE_NOT_SELECTED, subject);
+    admission.warnings.push(Warning::new(review::NAMESPACE_NOT_SELECTED, sentence));
+    let answer = write(admission, engine, &mut record);
+    (response::encode(version, &record.uid, &answer).map_err(|_| Refusal::Fault), record)
 }
 
 /// The pod of a body, a JSON object.

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use super::decode::{At, Decoder, RESERVED, Unknown, join};
 use super::error::{Fault, Place, quoted};
 use super::selector::{self, Selector};
-use super::{Absent, Compat, suggest};
+use super::{Absent, suggest};
 use crate::functions::FUNCTIONS;
+use crate::quirks::{Quirk, Quirks};
 use gotemplate::{ParseError, Template};
 
 /// Which pods are injected, and with which templates.
@@ -37,7 +38,7 @@ pub enum Policy {
     Enabled,
     /// Do not inject.
     Disabled,
-    /// Under [`Compat::Istio`] only: the configuration has a different value, and no pod at all is injected.
+    /// With [`Quirk::AcceptInvalidPolicy`] only: the configuration says something else, and no pod at all is injected.
     Invalid(String),
 }
 
@@ -108,8 +109,8 @@ impl Read {
     }
 }
 
-/// Reads the injector's configuration. Types are as loose as in Go's decoder (`UnmarshalConfig`).
-pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, compat: Compat, absent: Absent) -> Read {
+/// Reads the injector's configuration. Types are as loose as Go's decoder has them (`UnmarshalConfig`).
+pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, quirks: Quirks, absent: Absent) -> Read {
     let mut fields = decoder.fields(at, &KEYS, Unknown::Warn);
     let mut given = BTreeSet::new();
     let mut take = |key: &'static str| {
@@ -127,13 +128,13 @@ pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, compat: Compat, absen
     let always_at = take("alwaysInjectSelector");
     let annotations_at = take("injectedAnnotations");
 
-    let policy = policy(decoder, policy_at.as_ref(), compat, absent);
+    let policy = policy(decoder, policy_at.as_ref(), quirks, absent);
     let (templates, sources) = templates(decoder, templates_at.as_ref(), absent);
     let aliases = aliases(decoder, aliases_at.as_ref(), &sources);
     let default_templates =
-        default_templates(decoder, default_templates_at.as_ref(), compat, &sources, &aliases);
-    let never_inject = selectors(decoder, never_at.as_ref(), compat);
-    let always_inject = selectors(decoder, always_at.as_ref(), compat);
+        default_templates(decoder, default_templates_at.as_ref(), quirks, &sources, &aliases);
+    let never_inject = selectors(decoder, never_at.as_ref(), quirks);
+    let always_inject = selectors(decoder, always_at.as_ref(), quirks);
     let injected_annotations = go_string_map(decoder, annotations_at.as_ref(), "a string");
 
     let injector = Injector {
@@ -148,22 +149,23 @@ pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, compat: Compat, absen
     Read { injector, sources, given }
 }
 
-fn policy(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, compat: Compat, absent: Absent) -> Policy {
+fn policy(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, quirks: Quirks, absent: Absent) -> Policy {
+    let accepts_any = quirks.contains(Quirk::AcceptInvalidPolicy);
     let Some(at) = at else {
-        return match (compat, absent) {
-            // `injectRequired` does not know Go's zero value as a policy.
-            (Compat::Istio, Absent::AsInIstio) => invalid_policy(decoder, "policy", String::new()),
+        return match (accepts_any, absent) {
+            // Go's zero value is no policy `injectRequired` knows.
+            (true, Absent::AsInIstio) => invalid_policy(decoder, "policy", String::new()),
             _ => Policy::Enabled,
         };
     };
-    match (at.value().as_str(), compat) {
+    match (at.value().as_str(), accepts_any) {
         (Some("enabled"), _) => Policy::Enabled,
         (Some("disabled"), _) => Policy::Disabled,
-        (_, Compat::Istio) => {
+        (_, true) => {
             let text = decoder.go_string(at, "a string").unwrap_or_default();
             invalid_policy(decoder, &at.path, text)
         }
-        (_, Compat::Outrigger) => {
+        (_, false) => {
             decoder.one_of(at, &[("enabled", ()), ("disabled", ())]);
             Policy::Enabled
         }
@@ -245,7 +247,7 @@ fn aliases(
 fn default_templates(
     decoder: &mut Decoder<'_>,
     at: Option<&At<'_>>,
-    compat: Compat,
+    quirks: Quirks,
     templates: &BTreeMap<String, String>,
     aliases: &BTreeMap<String, Vec<String>>,
 ) -> Vec<String> {
@@ -258,7 +260,7 @@ fn default_templates(
             continue;
         }
         let candidates = || templates.keys().chain(aliases.keys()).map(String::as_str);
-        if compat == Compat::Istio {
+        if quirks.contains(Quirk::AcceptUnknownDefaultTemplates) {
             let known = known(name, candidates());
             let message = format!("found {}; {known}; pods that name no template are denied", quoted(name));
             decoder.warn(&at.path, message);
@@ -283,10 +285,11 @@ fn names<'n>(decoder: &mut Decoder<'_>, at: Option<&At<'n>>) -> Vec<(String, At<
     items.into_iter().filter_map(|at| Some((decoder.go_string(&at, "a template name")?, at))).collect()
 }
 
-fn selectors(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, compat: Compat) -> Vec<Selector> {
+fn selectors(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, quirks: Quirks) -> Vec<Selector> {
+    let ignores_invalid = quirks.contains(Quirk::IgnoreInvalidSelectors);
     let mut all = Vec::new();
     for at in at.map(|at| decoder.list(at, "a list of label selectors")).unwrap_or_default() {
-        match (selector::read(decoder, &at), compat) {
+        match (selector::read(decoder, &at), ignores_invalid) {
             (selector::Read::Valid(selector), _) => {
                 if selector.is_empty() {
                     decoder.warn(&at.path, "an empty selector is ignored");
@@ -294,8 +297,8 @@ fn selectors(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, compat: Compat) -> 
                 all.push(selector);
             }
             (selector::Read::Undecodable, _) => {}
-            (selector::Read::Invalid(problems), Compat::Outrigger) => decoder.problems.extend(problems),
-            (selector::Read::Invalid(problems), Compat::Istio) => {
+            (selector::Read::Invalid(problems), false) => decoder.problems.extend(problems),
+            (selector::Read::Invalid(problems), true) => {
                 let reasons = selector::reasons(&problems);
                 decoder.warn(&at.path, format!("this selector is ignored, as in Istio: {reasons}"));
             }

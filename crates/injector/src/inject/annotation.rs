@@ -9,8 +9,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::warning::{Warning, shown};
-use crate::config::Compat;
 use crate::names;
+use crate::quirks::{Quirk, Quirks};
 
 mod document;
 mod finding;
@@ -85,7 +85,7 @@ pub fn row(key: &str) -> Option<&'static Row> {
 pub fn check(
     annotations: &Map<String, Value>,
     labels: &Map<String, Value>,
-    compat: Compat,
+    quirks: Quirks,
     proxy_config: ProxyConfigCheck<'_>,
 ) -> Result<Accepted, Vec<Offence>> {
     let mut accepted = Accepted::default();
@@ -98,13 +98,13 @@ pub fn check(
             continue;
         }
         if value.is_empty() && EMPTY_IS_UNSET.contains(&row.key) {
-            // Some templates test whether the key exists.
-            if compat == Compat::Outrigger && row.group == Group::Pod {
+            // Some templates ask whether the key is there.
+            if !quirks.contains(Quirk::ShowEmptyAnnotations) && row.group == Group::Pod {
                 accepted.respelled.insert(row.key, String::new());
             }
             continue;
         }
-        match row.kind.find(value, compat, proxy_config) {
+        match row.kind.find(value, quirks, proxy_config) {
             Finding::Fine => {}
             Finding::Odd(note) => accepted.warnings.push(ignored(row, value, &note)),
             Finding::Respelled(text) => {
@@ -115,7 +115,7 @@ pub fn check(
             Finding::Wrong(found) => {
                 let offence =
                     Offence { key: row.key, value: shown(value), found, accepted: row.kind.accepted() };
-                if is_refused(row, compat) {
+                if is_refused(row, quirks) {
                     offences.push(offence);
                 } else {
                     accepted.warnings.push(Warning::new("DOUBTFUL_ANNOTATION", offence.doubt()));
@@ -126,10 +126,14 @@ pub fn check(
     if offences.is_empty() { Ok(accepted) } else { Err(offences) }
 }
 
-fn is_refused(row: &Row, compat: Compat) -> bool {
+fn is_refused(row: &Row, quirks: Quirks) -> bool {
+    let quirk = match row.kind {
+        Kind::Volumes | Kind::VolumeMounts => Quirk::AcceptInvalidUserVolumes,
+        _ => Quirk::AcceptInvalidAnnotations,
+    };
     match row.checked {
         Checked::ByIstio => true,
-        Checked::ByUs => compat == Compat::Outrigger,
+        Checked::ByUs => !quirks.contains(quirk),
         Checked::Warned | Checked::ByReader | Checked::Never => false,
     }
 }

@@ -16,8 +16,9 @@ use serde_json::Value;
 
 use super::{Facts, Outcome, PodRequest, Refusal, Rules, run_by};
 use crate::{
-    config::{Compat, Injector, Mesh, NativeSidecars, Nodes},
+    config::{Injector, Mesh, NativeSidecars, Nodes},
     names, pod,
+    quirks::Quirk,
 };
 use gotemplate::{Problem, RenderError};
 
@@ -89,7 +90,7 @@ pub fn check(mesh: &Mesh) -> Result<Vec<Failure>, CheckError> {
     };
     let (mut remarks, mut refused): (Vec<Failure>, Vec<Failure>) = unknown_templates(mesh.injector())
         .into_iter()
-        .partition(|failure| mesh.compat() == Compat::Istio && is_asked_for(failure));
+        .partition(|failure| mesh.keeps(Quirk::AcceptAliasesOfUnknownTemplates) && is_asked_for(failure));
     if refused.is_empty() {
         for asked in askable(mesh.injector()) {
             try_samples(mesh, &asked, &mut refused, &mut remarks);

@@ -10,7 +10,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::warning::{Warning, shown};
-use crate::config::Compat;
+use crate::quirks::{Quirk, Quirks};
 use crate::{names, pod};
 
 mod namespace;
@@ -56,8 +56,8 @@ pub struct DecisionInput<'a, S> {
     pub tags: &'a [String],
     /// Whether namespaces without any label are injected (`enableNamespacesByDefault`).
     pub enable_namespaces_by_default: bool,
-    /// Whether to skip pods in which Istio injects a proxy that cannot work.
-    pub compat: Compat,
+    /// The behaviors of Istio that are kept.
+    pub quirks: Quirks,
 }
 
 /// Whether a pod is injected, and why.
@@ -125,9 +125,7 @@ fn judge<S: PodSelector>(
     if names::IGNORED_NAMESPACES.contains(&namespace) {
         return Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"));
     }
-    if input.compat == Compat::Outrigger
-        && let Some(skip) = not_injectable(pod, warnings)
-    {
+    if let Some(skip) = not_injectable(pod, input.quirks, warnings) {
         return skip;
     }
     let wish = wish(pod, input, warnings);
@@ -154,19 +152,21 @@ fn judge<S: PodSelector>(
 
 /// Pods in which a proxy cannot work, regardless of labels; Istio injects them anyway.
 ///
-/// Anybody who can create pods can set every mark that is checked here, so each skip causes a warning. A false mark
-/// gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node accepts a pod whose
-/// nodes are for Windows. Linkerd's marks and options for Windows do not prevent a pod from running: both of Linkerd's
-/// marks are required, and the chart's policy does not trust either.
-fn not_injectable(pod: &View<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict> {
-    let (reason, code, sentence) = if pod.annotation(names::ANNOTATION_MIRROR_POD).is_some() {
+/// Whoever may create pods may write every mark that is looked at here, so each skip is warned about. A pod that bears one
+/// falsely gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node takes a pod
+/// whose nodes are for Windows. Linkerd's marks and options for Windows keep nobody from running: of the former both are
+/// needed, and the chart's policy follows neither.
+fn not_injectable(pod: &View<'_>, quirks: Quirks, warnings: &mut Vec<Warning>) -> Option<Verdict> {
+    let windows = || os::windows(pod.value).filter(|_| !quirks.contains(Quirk::InjectWindowsPods));
+    let is_mirror = pod.annotation(names::ANNOTATION_MIRROR_POD).is_some();
+    let (reason, code, sentence) = if is_mirror && !quirks.contains(Quirk::InjectMirrorPods) {
         let mark = names::ANNOTATION_MIRROR_POD;
         let sentence = format!("annotation {mark} marks a mirror pod, which cannot be changed");
         (Reason::MirrorPod, "SKIPPED_MIRROR_POD", sentence)
-    } else if let Some(sign) = os::windows(pod.value) {
+    } else if let Some(sign) = windows() {
         let sentence = format!("the pod has {sign}, and the proxy runs on Linux");
         (Reason::WindowsPod, "SKIPPED_WINDOWS_POD", sentence)
-    } else if has_linkerd(pod, warnings) {
+    } else if !quirks.contains(Quirk::InjectLinkerdPods) && has_linkerd(pod, warnings) {
         let (mark, proxy) = (names::ANNOTATION_LINKERD_PROXY_VERSION, names::CONTAINER_LINKERD_PROXY);
         let sentence =
             format!("annotation {mark} and container {proxy} say that Linkerd has injected the pod");

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     gotypes::{OBJECT_META, POD_SPEC},
     names, pod,
+    quirks::{Quirk, Quirks},
 };
 use gotemplate::gotypes::Kind;
 use strategic_merge::merge::{self, Directives};
@@ -23,6 +24,14 @@ pub(super) struct Own<'a> {
     pub(super) pod: &'a Value,
     /// What an earlier injection left in it.
     pub(super) earlier: &'a PreviousInjection,
+    /// The behaviors of Istio that are kept.
+    pub(super) quirks: Quirks,
+}
+
+impl Own<'_> {
+    fn keeps(self, quirk: Quirk) -> bool {
+        self.quirks.contains(quirk)
+    }
 }
 
 /// The result of merging overlays into a pod.
@@ -50,14 +59,22 @@ pub(super) fn apply_overlays(
 ) -> Result<Applied, Refusal> {
     let mut volumes = Vec::new();
     if let Some(own) = own {
-        own.earlier.make_room(&mut pod, |list, name| makes(&overlays, list, name));
-        if makes(&overlays, "containers", names::CONTAINER_PROXY) {
+        if !own.keeps(Quirk::TreatMovedProxyAsUsers) {
+            own.earlier.make_room(&mut pod, |list, name| makes(&overlays, list, name));
+        }
+        if !own.keeps(Quirk::DuplicateProxyOfUser) && makes(&overlays, "containers", names::CONTAINER_PROXY) {
             make_ordinary(&mut pod);
         }
         for (_, overlay) in &mut overlays {
-            keep_what_is_left_empty(overlay);
-            keep_last_variables(overlay);
-            unions::give_way_outside_lists(overlay, own.pod);
+            if !own.keeps(Quirk::RemoveFieldsLeftEmpty) {
+                keep_what_is_left_empty(overlay);
+            }
+            if !own.keeps(Quirk::DuplicateVariables) {
+                keep_last_variables(overlay);
+            }
+            if !own.keeps(Quirk::MergeExclusiveFields) {
+                unions::give_way_outside_lists(overlay, own.pod);
+            }
             keep_volumes(overlay, own, &mut volumes, warnings);
         }
     }
@@ -78,8 +95,8 @@ pub(super) fn apply_overlays(
         if native && makes_native() {
             make_native(&mut pod);
         }
-        if own.is_some() {
-            // The user's remaining choices are merged over the result; everything else comes from an earlier template.
+        if own.is_some_and(|own| !own.keeps(Quirk::MergeExclusiveFields)) {
+            // What is left of the user's here is laid over it once more; the rest is of an earlier template.
             unions::give_way(&mut pod, &overlay);
         }
         pod = merge::merge_owned(pod, overlay, Directives::Honor).map_err(refused)?;
@@ -170,8 +187,10 @@ fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnin
     let Some(Value::Array(volumes)) = overlay.pointer_mut("/spec/volumes") else { return };
     let theirs = pod::spec_list(own.pod, "volumes");
     for volume in volumes {
-        unions::forget_null_sources(volume);
-        if theirs.is_empty() {
+        if !own.keeps(Quirk::RemoveVolumeSourcesLeftEmpty) {
+            unions::forget_null_sources(volume);
+        }
+        if theirs.is_empty() || own.keeps(Quirk::MergeExclusiveFields) {
             continue;
         }
         let name = pod::name(volume).to_owned();

@@ -12,7 +12,10 @@ use super::{
     warning::{Warning, shown},
     zeros,
 };
-use crate::{config::Compat, names, pod};
+use crate::{
+    names, pod,
+    quirks::{Quirk, Quirks},
+};
 use strategic_merge::merge::{self, Directives};
 
 const CONTAINERS: &str = "containers";
@@ -31,8 +34,14 @@ pub struct Input<'a> {
     pub volumes: &'a [Value],
     /// The interception mode of the effective ProxyConfig.
     pub interception_mode: &'a str,
-    /// Whether the user's containers are lost when a pod is injected again, as in Istio.
-    pub compat: Compat,
+    /// The behaviors of Istio that are kept.
+    pub quirks: Quirks,
+}
+
+impl Input<'_> {
+    fn keeps(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(quirk)
+    }
 }
 
 /// Merges the user's own containers over the merged pod.
@@ -60,14 +69,14 @@ pub fn reapply(
             let list = if field == CONTAINERS { &mut found.containers } else { &mut found.init_containers };
             list.push(container.clone());
             if name == names::CONTAINER_PROXY {
-                fit_restart_policy(&mut container, &merged, field, input.compat, warnings);
+                fit_restart_policy(&mut container, &merged, field, input, warnings);
             }
             let overlay = in_spec(field, container);
-            if input.compat == Compat::Outrigger {
+            if !input.keeps(Quirk::MergeExclusiveFields) {
                 unions::give_way(&mut merged, &overlay);
             }
             merged = merge::merge_owned(merged, overlay, Directives::Literal)?;
-            if input.compat == Compat::Outrigger {
+            if !input.keeps(Quirk::DuplicateVariables) {
                 keep_last_variables(&mut merged, field, name);
             }
         }
@@ -111,18 +120,17 @@ fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
 /// Records the user's parts for a later injection. Istio does so only once, so that a forged annotation takes effect
 /// next time.
 fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
-    let is_new = match input.compat {
-        Compat::Outrigger => !found.is_same(&input.earlier.overrides),
-        // Istio checks whether a status exists, not whether it can be parsed.
-        Compat::Istio => {
-            pod::annotation(input.received, names::ANNOTATION_STATUS).is_none() && !found.is_empty()
-        }
+    let is_new = if input.keeps(Quirk::TrustOverrides) {
+        // Istio asks whether there is a status, not whether it can be read.
+        pod::annotation(input.received, names::ANNOTATION_STATUS).is_none() && !found.is_empty()
+    } else {
+        !found.is_same(&input.earlier.overrides)
     };
     let is_left_over = found.is_empty() && pod::annotation(merged, names::ANNOTATION_OVERRIDES).is_some();
     if is_new && !found.is_empty() {
         pod::annotations_mut(merged)
             .insert(names::ANNOTATION_OVERRIDES.to_owned(), Value::String(found.to_json()));
-    } else if is_left_over && input.compat == Compat::Outrigger {
+    } else if is_left_over && !input.keeps(Quirk::TrustOverrides) {
         pod::annotations_mut(merged).remove(names::ANNOTATION_OVERRIDES);
     }
 }
@@ -133,7 +141,7 @@ fn fit_restart_policy(
     container: &mut Value,
     merged: &Value,
     field: &str,
-    compat: Compat,
+    input: Input<'_>,
     warnings: &mut Vec<Warning>,
 ) {
     const RESTART_POLICY: &str = "restartPolicy";
@@ -142,15 +150,16 @@ fn fit_restart_policy(
         && pod::find(pod::init_containers(merged), names::CONTAINER_PROXY)
             .is_some_and(|proxy| proxy.get(RESTART_POLICY).and_then(Value::as_str) == Some(ALWAYS));
     if is_sidecar && own != ALWAYS {
-        let result = match compat {
-            Compat::Outrigger => "is ignored: a native sidecar uses Always",
-            Compat::Istio => "makes it an ordinary init container, which an API server rejects with a hook",
+        let result = if input.keeps(Quirk::KeepRestartPolicyOfProxy) {
+            "makes it an ordinary init container, which an API server rejects with a hook"
+        } else {
+            "is ignored: a native sidecar uses Always"
         };
         let message = format!("container {}: restartPolicy {} {result}", names::CONTAINER_PROXY, shown(&own));
         warnings.push(Warning::new("PROXY_RESTART_POLICY", message));
     }
     let is_of_another_list = field == CONTAINERS && own == ALWAYS;
-    if compat == Compat::Outrigger
+    if !input.keeps(Quirk::KeepRestartPolicyOfProxy)
         && (is_sidecar || is_of_another_list)
         && let Some(container) = container.as_object_mut()
     {
@@ -164,39 +173,37 @@ const ALWAYS: &str = "Always";
 /// one was recorded; Istio does not look there, so injecting again loses the user's image, IDs and arguments.
 fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
     let PreviousInjection { status, overrides } = input.earlier;
-    if input.compat == Compat::Outrigger {
-        // A record next to a container that no injection created was written by someone else.
-        return match input.earlier.has_injected(name) {
-            // The container may have moved to another list in the meantime.
-            true => overrides.find(name),
-            // The proxy's customization may be in either list, whatever it becomes.
-            false if field == INIT_CONTAINERS || name == names::CONTAINER_PROXY => {
-                pod::find_container(input.received, name)
-            }
-            false => pod::find(pod::containers(input.received), name),
-        };
-    }
-    let (injected, recorded) = match field {
+    let (names, recorded) = match field {
         CONTAINERS => (status.as_ref().map(|status| &status.containers), &overrides.containers),
         _ => (status.as_ref().map(|status| &status.init_containers), &overrides.init_containers),
     };
-    if injected.is_some_and(|injected| injected.iter().any(|injected| injected == name)) {
-        return None;
+    let is_injected = if input.keeps(Quirk::TreatMovedProxyAsUsers) {
+        names.is_some_and(|names| names.iter().any(|injected| injected == name))
+    } else {
+        input.earlier.has_injected(name)
+    };
+    if is_injected {
+        // Between then and now the container may have changed its list.
+        return if input.keeps(Quirk::ForgetOverrides) { None } else { overrides.find(name) };
     }
-    pod::find(recorded, name).or_else(|| match field {
-        CONTAINERS => pod::find(pod::containers(input.received), name),
-        // The customization of a native sidecar may be in either list.
-        _ => pod::find_container(input.received, name),
+    // What is recorded beside a container that no injection made, somebody else wrote.
+    let recorded = pod::find(recorded, name).filter(|_| input.keeps(Quirk::TrustOverrides));
+    // The customisation of a native sidecar may stand in either list, and that of any proxy, whatever it becomes.
+    let in_either = field == INIT_CONTAINERS
+        || name == names::CONTAINER_PROXY && !input.keeps(Quirk::DuplicateProxyOfUser);
+    recorded.or_else(|| match in_either {
+        true => pod::find_container(input.received, name),
+        false => pod::find(pod::containers(input.received), name),
     })
 }
 
 /// The proxy as the user wrote it; Istio mistakes that of an earlier injection for the user's.
 fn own_proxy<'a>(input: Input<'a>) -> Option<&'a Value> {
-    match input.compat {
-        Compat::Outrigger if input.earlier.has_injected(names::CONTAINER_PROXY) => {
-            input.earlier.overrides.find(names::CONTAINER_PROXY)
-        }
-        _ => pod::find_sidecar(input.received),
+    let is_injected = input.earlier.has_injected(names::CONTAINER_PROXY);
+    if is_injected && !input.keeps(Quirk::TreatInjectedIdsAsUsers) {
+        input.earlier.overrides.find(names::CONTAINER_PROXY)
+    } else {
+        pod::find_sidecar(input.received)
     }
 }
 
@@ -274,7 +281,7 @@ mod tests {
             earlier: &earlier,
             volumes: &[],
             interception_mode: mode,
-            compat: Compat::Outrigger,
+            quirks: Quirks::NONE,
         };
         reapply(merged, input, &mut Vec::new()).unwrap()
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{reinject::PreviousInjection, template_containers::TemplateContainers, warning::Warning};
-use crate::config::Compat;
+use crate::quirks::{Quirk, Quirks};
 
 mod cluster_env;
 mod metadata;
@@ -50,8 +50,14 @@ pub struct PostContext<'a> {
     pub revision: &'a str,
     /// `injectedAnnotations` of the configuration.
     pub injected_annotations: &'a BTreeMap<String, String>,
-    /// Whether Istio's quirks are preserved.
-    pub compat: Compat,
+    /// The behaviors of Istio that are kept.
+    pub quirks: Quirks,
+}
+
+impl PostContext<'_> {
+    fn keeps(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(quirk)
+    }
 }
 
 /// One pass over the merged pod.

@@ -18,10 +18,7 @@ use super::{
     template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
-use crate::{
-    config::{Compat, Mesh},
-    names, pod,
-};
+use crate::{config::Mesh, names, pod, quirks::Quirk};
 use gotemplate::Template;
 
 /// The maximum number reported.
@@ -117,7 +114,7 @@ pub(super) fn unasked(
     });
     let view = render::View { pod: &pod, workload: None, stand_ins: false, ..*view };
     let mut overlays = render::overlays(mesh, &view, templates)?;
-    if mesh.compat() == Compat::Outrigger {
+    if !mesh.keeps(Quirk::DuplicateProxyOfTemplates) {
         overlay::keep_one_proxy(&mut overlays);
     }
     let native = view.native_sidecars;

@@ -15,7 +15,10 @@ use super::{
     scraping,
     warning::{Warning, shown},
 };
-use crate::{config::Compat, names, pod};
+use crate::{
+    names, pod,
+    quirks::{Quirk, Quirks},
+};
 
 /// What an earlier injection added, according to the status annotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -193,28 +196,31 @@ impl PreviousInjection {
     /// they would take effect when the pod is injected again.
     ///
     /// # Errors
-    /// If the recorded overrides cannot be parsed: without them the user's own container would be lost.
+    /// When the recorded overrides cannot be read: without them the user's own container would be lost.
     pub fn of(
         pod: &Value,
-        compat: Compat,
+        quirks: Quirks,
         warnings: &mut Vec<Warning>,
     ) -> Result<PreviousInjection, Malformed> {
+        let is_empty = |key: &str| {
+            pod::annotation(pod, key) == Some("") && !quirks.contains(Quirk::RejectEmptyOverrides)
+        };
         let status = Status::of(pod).unwrap_or_else(|malformed| {
-            let is_empty = pod::annotation(pod, names::ANNOTATION_STATUS) == Some("");
-            if !is_empty || compat == Compat::Istio {
+            if !is_empty(names::ANNOTATION_STATUS) {
                 warnings.push(Warning::new("MALFORMED_STATUS", format!("{malformed}; it is ignored")));
             }
             None
         });
-        let is_empty = pod::annotation(pod, names::ANNOTATION_OVERRIDES) == Some("");
-        let overrides = match is_empty && compat == Compat::Outrigger {
+        let overrides = match is_empty(names::ANNOTATION_OVERRIDES) {
             true => Overrides::default(),
             false => Overrides::recorded(pod)?,
         };
         let mut earlier = PreviousInjection { status, overrides };
-        if compat == Compat::Outrigger {
+        if !quirks.contains(Quirk::HideContainersOfStatus) {
             warnings.extend(earlier.missing(pod));
             earlier.follow_lists(pod);
+        }
+        if !quirks.contains(Quirk::TrustOverrides) {
             let recorded = earlier.overrides.len();
             earlier.drop_strange_records();
             if earlier.overrides.len() < recorded {
@@ -310,18 +316,18 @@ impl PreviousInjection {
     /// The pod without the injected parts, with the user's own containers restored. `status_port` is the mesh's:
     /// Prometheus annotations that point to it were written by an injection.
     ///
-    /// Except under Istio's order, the user's own proxy is the last container: injection moves it, and templates should
-    /// see the same pod when it is injected again.
-    pub fn strip<'a>(&self, pod: &'a Value, status_port: i64, compat: Compat) -> Cow<'a, Value> {
-        let ordered = compat == Compat::Istio || has_proxy_last(pod);
+    /// Unless Istio's order is wanted, the user's own proxy is the last of the containers: injection moves it, and
+    /// templates are to see the same pod when it is injected again.
+    pub fn strip<'a>(&self, pod: &'a Value, status_port: i64, quirks: Quirks) -> Cow<'a, Value> {
+        let ordered = quirks.contains(Quirk::ShowProxyInItsPlace) || has_proxy_last(pod);
         if self.status.is_none() && self.overrides.is_empty() && ordered {
             return Cow::Borrowed(pod);
         }
         let mut pod = pod.clone();
         if let Some(status) = &self.status {
-            let recorded = |name: &str| match compat {
-                Compat::Outrigger => self.overrides.find(name),
-                Compat::Istio => None,
+            let recorded = |name: &str| match quirks.contains(Quirk::MoveExtendedContainers) {
+                true => None,
+                false => self.overrides.find(name),
             };
             replace(pod::containers_mut(&mut pod), &status.containers, recorded);
             replace(pod::init_containers_mut(&mut pod), &status.init_containers, recorded);
@@ -331,9 +337,9 @@ impl PreviousInjection {
                 scraping::clear_annotations(annotations);
             }
         }
-        put_back(&mut pod, "containers", &self.overrides.containers, compat);
-        put_back(&mut pod, "initContainers", &self.overrides.init_containers, compat);
-        if compat == Compat::Outrigger {
+        put_back(&mut pod, "containers", &self.overrides.containers, quirks);
+        put_back(&mut pod, "initContainers", &self.overrides.init_containers, quirks);
+        if !quirks.contains(Quirk::ShowProxyInItsPlace) {
             put_proxy_last(&mut pod);
         }
         Cow::Owned(pod)
@@ -392,14 +398,14 @@ fn replace<'r>(
     });
 }
 
-fn put_back(pod: &mut Value, list: &str, recorded: &[Value], compat: Compat) {
+fn put_back(pod: &mut Value, list: &str, recorded: &[Value], quirks: Quirks) {
     if recorded.is_empty() {
         return;
     }
-    let lists: &[&str] = match compat {
-        // Recorded in one list, it may have been restored to the other.
-        Compat::Outrigger => &["containers", "initContainers"],
-        Compat::Istio => &[list],
+    let lists: &[&str] = match quirks.contains(Quirk::MoveExtendedContainers) {
+        true => &[list],
+        // Recorded in one list, it may have been put back in the other.
+        false => &["containers", "initContainers"],
     };
     let mut there: BTreeSet<String> = BTreeSet::new();
     for list in lists {
@@ -465,14 +471,14 @@ mod tests {
 
     fn earlier(pod: &Value) -> (PreviousInjection, Vec<Warning>) {
         let mut warnings = Vec::new();
-        (PreviousInjection::of(pod, Compat::Outrigger, &mut warnings).unwrap(), warnings)
+        (PreviousInjection::of(pod, Quirks::NONE, &mut warnings).unwrap(), warnings)
     }
 
     #[test]
     fn takes_out_what_was_injected_and_nothing_else() {
         let status = json!({"containers": ["istio-proxy"], "initContainers": ["istio-init"]}).to_string();
         let pod = pod(json!({"sidecar.istio.io/status": status, "mine": "1", "prometheus.io/port": "15020"}));
-        let stripped = earlier(&pod).0.strip(&pod, 15020, Compat::Outrigger).into_owned();
+        let stripped = earlier(&pod).0.strip(&pod, 15020, Quirks::NONE).into_owned();
         assert_eq!(stripped["spec"]["containers"], json!([{"name": "app"}]));
         assert_eq!(stripped["spec"]["initContainers"], json!([{"name": "setup"}]));
         assert_eq!(stripped["metadata"]["annotations"], json!({"mine": "1"}));
@@ -481,7 +487,7 @@ mod tests {
     #[test]
     fn keeps_prometheus_annotations_that_point_at_the_application() {
         let pod = pod(json!({"sidecar.istio.io/status": "{}", "prometheus.io/port": "9090"}));
-        let stripped = earlier(&pod).0.strip(&pod, 15020, Compat::Outrigger).into_owned();
+        let stripped = earlier(&pod).0.strip(&pod, 15020, Quirks::NONE).into_owned();
         assert_eq!(stripped["metadata"]["annotations"], json!({"prometheus.io/port": "9090"}));
     }
 
@@ -490,7 +496,7 @@ mod tests {
         let status = json!({"containers": ["istio-proxy"]}).to_string();
         let overrides = json!({"containers": [{"name": "istio-proxy", "image": "mine"}]}).to_string();
         let pod = pod(json!({"sidecar.istio.io/status": status, "proxy.istio.io/overrides": overrides}));
-        let stripped = earlier(&pod).0.strip(&pod, 15020, Compat::Outrigger).into_owned();
+        let stripped = earlier(&pod).0.strip(&pod, 15020, Quirks::NONE).into_owned();
         assert_eq!(
             stripped["spec"]["containers"],
             json!([{"name": "app"}, {"name": "istio-proxy", "image": "mine"}])
@@ -505,7 +511,7 @@ mod tests {
             let (earlier, warnings) = earlier(&pod);
             assert_eq!(earlier, PreviousInjection::default(), "{forged}");
             assert_eq!(warnings.len(), 1, "{forged}");
-            assert_eq!(*earlier.strip(&pod, 15020, Compat::Outrigger), pod, "{forged}");
+            assert_eq!(*earlier.strip(&pod, 15020, Quirks::NONE), pod, "{forged}");
         }
     }
 
@@ -548,7 +554,7 @@ mod tests {
             ["1", "[]", "{\"containers\": {}}", "{\"initContainers\": [{}]}", "{\"containers\": [\"x\"]}"]
         {
             let pod = pod(json!({"proxy.istio.io/overrides": forged}));
-            assert!(PreviousInjection::of(&pod, Compat::Outrigger, &mut Vec::new()).is_err(), "{forged}");
+            assert!(PreviousInjection::of(&pod, Quirks::NONE, &mut Vec::new()).is_err(), "{forged}");
         }
     }
 
@@ -558,12 +564,9 @@ mod tests {
         let overrides =
             json!({"containers": [{"name": "istio-proxy"}, {"name": "app", "image": "mine"}]}).to_string();
         let pod = pod(json!({"sidecar.istio.io/status": status, "proxy.istio.io/overrides": overrides}));
-        let order = |compat| earlier(&pod).0.strip(&pod, 15020, compat)["spec"]["containers"].clone();
-        assert_eq!(
-            order(Compat::Outrigger),
-            json!([{"name": "app", "image": "mine"}, {"name": "istio-proxy"}])
-        );
-        assert_eq!(order(Compat::Istio), json!([{"name": "istio-proxy"}, {"name": "app", "image": "mine"}]));
+        let order = |quirks| earlier(&pod).0.strip(&pod, 15020, quirks)["spec"]["containers"].clone();
+        assert_eq!(order(Quirks::NONE), json!([{"name": "app", "image": "mine"}, {"name": "istio-proxy"}]));
+        assert_eq!(order(Quirks::ALL), json!([{"name": "istio-proxy"}, {"name": "app", "image": "mine"}]));
     }
 
     #[test]
@@ -574,10 +577,10 @@ mod tests {
         let last = json!([{"name": "app"}, {"name": "istio-proxy"}]);
         for pod in [first, native] {
             assert_eq!(
-                PreviousInjection::default().strip(&pod, 15020, Compat::Outrigger)["spec"]["containers"],
+                PreviousInjection::default().strip(&pod, 15020, Quirks::NONE)["spec"]["containers"],
                 last
             );
-            assert_eq!(*PreviousInjection::default().strip(&pod, 15020, Compat::Istio), pod);
+            assert_eq!(*PreviousInjection::default().strip(&pod, 15020, Quirks::ALL), pod);
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Warning {
 }
 
 /// Every code with its description; `docs/server.md` has the same table.
-pub const CODES: [(&str, &str); 57] = [
+pub const CODES: [(&str, &str); 58] = [
     ("ANNOTATION_AS_LABEL", "an annotation used as a label, which has no effect"),
     ("BLANKS_IN_ANNOTATION", "blanks around a value, which are ignored"),
     (
@@ -66,6 +66,10 @@ pub const CODES: [(&str, &str); 57] = [
         "the namespace has `istio-injection` and `istio.io/rev`; the first one decides",
     ),
     ("NAMESPACE_LABEL_ON_POD", "a label for namespaces on a pod"),
+    (
+        "NAMESPACE_NOT_SELECTED",
+        "not injected: the API server selected the pod, but neither its namespace nor the pod requests a proxy",
+    ),
     ("OWN_VOLUME", "a volume of the pod replaces a template's volume of the same name"),
     (
         "POD_REQUESTS_LOWERED",

@@ -1,14 +1,14 @@
 //! Validates the values of each kind of annotation: small total parsers with Go's rules.
 //!
-//! Istio's own rules are included; `Compat` adds ours. Nothing here depends on a key.
+//! Where Istio has a rule, that rule is here; unless its quirk is kept, ours is added to it. Nothing here knows a key.
 
 use serde_json::Value;
 
 use super::finding::Finding;
 use super::volumes;
-use crate::config::Compat;
 use crate::inject::warning::shown_within;
 use crate::quantity::{self, Sign};
+use crate::quirks::{Quirk, Quirks};
 
 /// Validates a ProxyConfig in YAML or JSON; the error contains the value found and the values expected.
 pub type ProxyConfigCheck<'a> = &'a dyn Fn(&str) -> Result<(), String>;
@@ -131,9 +131,8 @@ impl Kind {
         }
     }
 
-    /// Problems of a value.
-    pub(super) fn find(self, value: &str, compat: Compat, proxy_config: ProxyConfigCheck<'_>) -> Finding {
-        let ours = compat == Compat::Outrigger;
+    /// What is wrong or odd about a value.
+    pub(super) fn find(self, value: &str, quirks: Quirks, proxy_config: ProxyConfigCheck<'_>) -> Finding {
         match self {
             Kind::Injection | Kind::Text => Fine,
             Kind::TrueFalse => is(matches!(value, "true" | "false")),
@@ -141,7 +140,7 @@ impl Kind {
             Kind::Templates => templates(value),
             Kind::Image => image(value),
             Kind::ImageType => is(value.len() <= 128 && value.bytes().all(is_tag_byte)),
-            Kind::Quantity => quantity(value, ours),
+            Kind::Quantity => quantity(value, quirks),
             Kind::PodLevelResources => is(matches!(value, "add" | "keep" | "refuse")),
             // The agent ignores an empty level, which charts tend to write.
             Kind::LogLevel => is(value.is_empty() || is_envoy_level(value)),
@@ -155,7 +154,7 @@ impl Kind {
                     .map_or(is_agent_level(item), |(scope, level)| is_word(scope) && is_agent_level(level))
             }),
             Kind::InterceptionMode => is(matches!(value, "REDIRECT" | "TPROXY" | "NONE")),
-            Kind::Prefixes { any } => prefixes(value, any, ours),
+            Kind::Prefixes { any } => prefixes(value, any, quirks),
             Kind::Ports { any } => ports(value, any),
             Kind::Interfaces => interfaces(value),
             Kind::StatusPort => is(port(value).is_some()),
@@ -249,21 +248,24 @@ fn image(value: &str) -> Finding {
     if value.contains('/') { Fine } else { Odd("has no / and is ignored".to_owned()) }
 }
 
-fn quantity(value: &str, ours: bool) -> Finding {
+fn quantity(value: &str, quirks: Quirks) -> Finding {
     match quantity::sign(value) {
         None => Wrong(String::new()),
-        // The API server rejects such a pod; reporting it here names the annotation.
-        Some(Sign::Negative) if ours => Wrong("it is negative".to_owned()),
+        // The API server refuses such a pod; it had better be said here, where the annotation can be named.
+        Some(Sign::Negative) if !quirks.contains(Quirk::AcceptNegativeQuantities) => {
+            Wrong("it is negative".to_owned())
+        }
         Some(_) => Fine,
     }
 }
 
-fn prefixes(value: &str, any: bool, ours: bool) -> Finding {
+fn prefixes(value: &str, any: bool, quirks: Quirks) -> Finding {
     if value.is_empty() || (any && value == "*") {
         return Fine;
     }
     let Some(item) = value.split(',').find(|item| !is_prefix(item)) else { return Fine };
-    if !ours || !value.split(',').all(|item| is_prefix(item.trim())) {
+    let is_list = value.split(',').all(|item| is_prefix(item.trim()));
+    if !is_list || quirks.contains(Quirk::RejectBlanksInPrefixes) {
         return wrong_item(item, value);
     }
     Respelled(value.split(',').map(str::trim).collect::<Vec<_>>().join(","))

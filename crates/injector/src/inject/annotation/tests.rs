@@ -6,13 +6,13 @@ fn no_proxy_config(_: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_one(key: &str, value: &str, compat: Compat) -> Result<Accepted, Vec<Offence>> {
+fn check_one(key: &str, value: &str, quirks: Quirks) -> Result<Accepted, Vec<Offence>> {
     let annotations = Map::from_iter([(key.to_owned(), json!(value))]);
-    check(&annotations, &Map::new(), compat, &no_proxy_config)
+    check(&annotations, &Map::new(), quirks, &no_proxy_config)
 }
 
-fn refuses(key: &str, value: &str, compat: Compat) -> bool {
-    check_one(key, value, compat).is_err()
+fn refuses(key: &str, value: &str, quirks: Quirks) -> bool {
+    check_one(key, value, quirks).is_err()
 }
 
 const RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
@@ -59,8 +59,8 @@ fn numbers_are_gos() {
         assert_eq!(json!(port(&text)), expected, "{text:?}");
     }
     for (text, expected) in oracle("uint32") {
-        let refused = refuses("readiness.status.sidecar.istio.io/periodSeconds", &text, Compat::Istio);
-        // The field that receives the value is signed.
+        let refused = refuses("readiness.status.sidecar.istio.io/periodSeconds", &text, Quirks::ALL);
+        // The field it ends in has a sign.
         let fits = expected.as_u64().is_some_and(|number| i32::try_from(number).is_ok());
         assert_eq!(refused, !fits, "{text:?}");
     }
@@ -105,12 +105,12 @@ fn istios_checks_hold_in_both_modes() {
         ("sidecar.istio.io/proxyMemoryLimit", &["1Gi"], &["1GI"]),
     ];
     for (key, accepted, refused) in rows {
-        for compat in [Compat::Istio, Compat::Outrigger] {
+        for quirks in [Quirks::ALL, Quirks::NONE] {
             for value in accepted {
-                assert!(!refuses(key, value, compat), "{key}={value:?} {compat:?}");
+                assert!(!refuses(key, value, quirks), "{key}={value:?} {quirks:?}");
             }
             for value in refused {
-                assert!(refuses(key, value, compat), "{key}={value:?} {compat:?}");
+                assert!(refuses(key, value, quirks), "{key}={value:?} {quirks:?}");
             }
         }
     }
@@ -152,26 +152,26 @@ fn what_istio_lets_pass_is_refused_only_by_us() {
     ];
     for (key, accepted, refused) in rows {
         for value in accepted {
-            assert!(!refuses(key, value, Compat::Outrigger), "{key}={value:?}");
+            assert!(!refuses(key, value, Quirks::NONE), "{key}={value:?}");
         }
         for value in refused {
-            assert!(refuses(key, value, Compat::Outrigger), "{key}={value:?}");
-            let warnings = check_one(key, value, Compat::Istio).unwrap().warnings;
+            assert!(refuses(key, value, Quirks::NONE), "{key}={value:?}");
+            let warnings = check_one(key, value, Quirks::ALL).unwrap().warnings;
             assert_eq!(warnings[0].code, "DOUBTFUL_ANNOTATION", "{key}={value:?}");
         }
     }
-    assert!(refuses("sidecar.istio.io/proxyCPU", "-1", Compat::Outrigger));
-    assert!(!refuses("sidecar.istio.io/proxyCPU", "-1", Compat::Istio));
+    assert!(refuses("sidecar.istio.io/proxyCPU", "-1", Quirks::NONE));
+    assert!(!refuses("sidecar.istio.io/proxyCPU", "-1", Quirks::ALL));
 }
 
 #[test]
 fn blanks_in_prefixes_are_respelled_only_by_us() {
     let value = "10.0.0.0/8, 1.2.3.4/32";
-    assert!(refuses(RANGES, value, Compat::Istio));
-    let accepted = check_one(RANGES, value, Compat::Outrigger).unwrap();
+    assert!(refuses(RANGES, value, Quirks::ALL));
+    let accepted = check_one(RANGES, value, Quirks::NONE).unwrap();
     assert_eq!(accepted.respelled[RANGES], "10.0.0.0/8,1.2.3.4/32");
     assert_eq!(accepted.warnings[0].code, "BLANKS_IN_ANNOTATION");
-    assert!(refuses(RANGES, "10.0.0.0/8, x", Compat::Outrigger));
+    assert!(refuses(RANGES, "10.0.0.0/8, x", Quirks::NONE));
 }
 
 #[test]
@@ -182,14 +182,14 @@ fn unreadable_values_of_soft_rows_are_warned_about() {
         ("k8s.v1.cni.cncf.io/networks", "[1"),
         ("prometheus.istio.io/scrape-targets", ":/metrics"),
     ] {
-        for compat in [Compat::Istio, Compat::Outrigger] {
-            let warnings = check_one(key, value, compat).unwrap().warnings;
+        for quirks in [Quirks::ALL, Quirks::NONE] {
+            let warnings = check_one(key, value, quirks).unwrap().warnings;
             assert_eq!(warnings[0].code, "DOUBTFUL_ANNOTATION", "{key}");
         }
     }
-    // The reader of the value reports it.
-    assert!(check_one("sidecar.istio.io/status", "x", Compat::Outrigger).unwrap().warnings.is_empty());
-    let image = check_one("sidecar.istio.io/proxyImage", "proxyv9", Compat::Outrigger).unwrap();
+    // Whoever reads it says so.
+    assert!(check_one("sidecar.istio.io/status", "x", Quirks::NONE).unwrap().warnings.is_empty());
+    let image = check_one("sidecar.istio.io/proxyImage", "proxyv9", Quirks::NONE).unwrap();
     assert_eq!(image.warnings[0].code, "IGNORED_ANNOTATION");
 }
 
@@ -202,7 +202,7 @@ fn all_offences_come_at_once() {
         "example.com/other": "x",
     });
     let offences =
-        check(annotations.as_object().unwrap(), &Map::new(), Compat::Istio, &no_proxy_config).unwrap_err();
+        check(annotations.as_object().unwrap(), &Map::new(), Quirks::ALL, &no_proxy_config).unwrap_err();
     let texts: Vec<String> = offences.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
@@ -220,19 +220,19 @@ fn all_offences_come_at_once() {
 fn proxy_config_is_checked_by_the_function_given() {
     let annotations = Map::from_iter([("proxy.istio.io/config".to_owned(), json!("concurrency: -1"))]);
     let refuse = |text: &str| Err(format!("field concurrency of {text:?} is negative"));
-    let offences = check(&annotations, &Map::new(), Compat::Istio, &refuse).unwrap_err();
+    let offences = check(&annotations, &Map::new(), Quirks::ALL, &refuse).unwrap_err();
     assert_eq!(offences[0].found, "field concurrency of \"concurrency: -1\" is negative");
 }
 
 #[test]
 fn obsolete_keys_are_warned_about() {
-    let code = |key: &str| check_one(key, "x", Compat::Outrigger).unwrap().warnings[0].code;
+    let code = |key: &str| check_one(key, "x", Quirks::NONE).unwrap().warnings[0].code;
     assert_eq!(code("sidecar.istio.io/inject"), "DEPRECATED_ANNOTATION");
     assert_eq!(code("traffic.sidecar.istio.io/kubevirtInterfaces"), "DEPRECATED_ANNOTATION");
     assert_eq!(code("sidecar.istio.io/enableCoreDump"), "DEAD_ANNOTATION");
     let annotations = Map::from_iter([("sidecar.istio.io/inject".to_owned(), json!("true"))]);
-    let accepted = check(&annotations, &annotations, Compat::Outrigger, &no_proxy_config).unwrap();
-    assert!(accepted.warnings.is_empty(), "the label is also present");
+    let accepted = check(&annotations, &annotations, Quirks::NONE, &no_proxy_config).unwrap();
+    assert!(accepted.warnings.is_empty(), "the label is there, too");
 }
 
 /// Users of kubectl see at least the beginning of a warning; the API server may truncate it at 256 characters.
@@ -241,7 +241,7 @@ fn warnings_are_short_enough() {
     let value = "é\u{1b},é".repeat(600);
     for row in TABLE {
         let warnings =
-            check_one(row.key, &value, Compat::Istio).map(|accepted| accepted.warnings).unwrap_or_default();
+            check_one(row.key, &value, Quirks::ALL).map(|accepted| accepted.warnings).unwrap_or_default();
         for warning in warnings {
             let length = warning.message.chars().count();
             assert!(length <= 256, "{length}: {warning}");
@@ -253,7 +253,7 @@ fn warnings_are_short_enough() {
 fn values_that_are_no_strings_are_absent() {
     let annotations = json!({"sidecar.istio.io/proxyCPU": 7, "status.sidecar.istio.io/port": null, "sidecar.istio.io/inject": {}});
     let accepted =
-        check(annotations.as_object().unwrap(), &Map::new(), Compat::Outrigger, &no_proxy_config).unwrap();
+        check(annotations.as_object().unwrap(), &Map::new(), Quirks::NONE, &no_proxy_config).unwrap();
     assert_eq!(accepted, Accepted::default());
 }
 
@@ -282,16 +282,16 @@ fn documentation_is_made_from_the_table() {
 fn what_counts_as_not_set_when_empty_is_taken_from_the_templates() {
     for key in super::EMPTY_IS_UNSET {
         let row = row(key).unwrap_or_else(|| panic!("{key}"));
-        for compat in [Compat::Outrigger, Compat::Istio] {
-            let accepted = check_one(key, "", compat).unwrap_or_else(|_| panic!("{key}"));
+        for quirks in [Quirks::NONE, Quirks::ALL] {
+            let accepted = check_one(key, "", quirks).unwrap_or_else(|_| panic!("{key}"));
             assert!(accepted.warnings.is_empty(), "{key}: {:?}", accepted.warnings);
-            let is_taken = compat == Compat::Outrigger && row.group == Group::Pod;
+            let is_taken = quirks == Quirks::NONE && row.group == Group::Pod;
             assert_eq!(accepted.respelled.contains_key(key), is_taken, "{key}");
         }
     }
     for key in
         ["sidecar.istio.io/agentLogLevel", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/proxyCPU"]
     {
-        assert!(refuses(key, "", Compat::Outrigger), "{key}");
+        assert!(refuses(key, "", Quirks::NONE), "{key}");
     }
 }

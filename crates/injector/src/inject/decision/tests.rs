@@ -27,7 +27,7 @@ fn input<'a>() -> DecisionInput<'a, Label> {
         revision: "default",
         tags: &[],
         enable_namespaces_by_default: false,
-        compat: Compat::Outrigger,
+        quirks: Quirks::NONE,
     }
 }
 
@@ -177,7 +177,7 @@ fn skips_pods_no_proxy_works_in_unless_compatible() {
         (linkerd("containers"), Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD"),
         (linkerd("initContainers"), Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD"),
     ];
-    let compatible = DecisionInput { compat: Compat::Istio, ..input() };
+    let compatible = DecisionInput { quirks: Quirks::ALL, ..input() };
     for (pod, expected, code) in rows {
         assert_eq!(reason(&pod, &input()), (false, expected));
         assert_eq!(codes(&pod, &input()), [code]);

@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::view::{env_mut, variable};
 use super::{Error, PostContext};
-use crate::config::Compat;
 use crate::inject::warning::Warning;
-use crate::{names, pod};
+use crate::{names, pod, quirks::Quirk};
 
 /// The variables to set: those of the URL path plus cluster and network (Istio's `extractClusterAndNetwork`).
 ///
@@ -47,21 +46,18 @@ pub(super) fn set(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warnin
     }
     let Some(env) = env_mut(pod) else { return Ok(()) };
     env.retain(|variable| !environment.contains_key(pod::name(variable)));
-    let place = place(env, context.compat);
+    let place = if context.keeps(Quirk::ReorderVariables) { env.len() } else { place(env) };
     let all = environment.iter().map(|(name, value)| variable(name, value));
     env.splice(place..place, all);
     Ok(())
 }
 
-/// The position of the variables: at the end, but before those that later passes append and that an earlier injection
-/// may have left. Istio always appends them, so injecting again changes the order.
-fn place(env: &[Value], compat: Compat) -> usize {
+/// Where the variables go: to the end, but before those that the later passes append, which an earlier injection may
+/// have left. In Istio they go to the very end, so that injecting again changes the order.
+fn place(env: &[Value]) -> usize {
     let later =
         |variable: &Value| matches!(pod::name(variable), names::ENV_PROMETHEUS | names::ENV_APP_PROBERS);
-    match compat {
-        Compat::Outrigger => env.iter().position(later).unwrap_or(env.len()),
-        Compat::Istio => env.len(),
-    }
+    env.iter().position(later).unwrap_or(env.len())
 }
 
 #[cfg(test)]
@@ -69,7 +65,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inject::post::tests::Fixture;
+    use crate::{inject::post::tests::Fixture, quirks::Quirks};
 
     fn map(rows: &[(&str, &str)]) -> BTreeMap<String, String> {
         rows.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -114,9 +110,9 @@ mod tests {
 
     #[test]
     fn goes_before_what_later_passes_left_unless_compatible() {
-        let names_after = |compat| {
+        let names_after = |quirks| {
             let path_env = map(&[("B", "1")]);
-            let fixture = Fixture { path_env, compat, ..Fixture::default() };
+            let fixture = Fixture { path_env, quirks, ..Fixture::default() };
             let env =
                 json!([{"name": "B"}, {"name": "A"}, {"name": "ISTIO_KUBE_APP_PROBERS", "value": "{}"}]);
             let mut pod = json!({"spec": {"containers": [{"name": "istio-proxy", "env": env}]}});
@@ -124,8 +120,8 @@ mod tests {
             let env = pod.pointer("/spec/containers/0/env").unwrap().as_array().unwrap();
             env.iter().map(|variable| variable["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(names_after(Compat::Outrigger), ["A", "B", "ISTIO_KUBE_APP_PROBERS"]);
-        assert_eq!(names_after(Compat::Istio), ["A", "ISTIO_KUBE_APP_PROBERS", "B"]);
+        assert_eq!(names_after(Quirks::NONE), ["A", "B", "ISTIO_KUBE_APP_PROBERS"]);
+        assert_eq!(names_after(Quirks::ALL), ["A", "ISTIO_KUBE_APP_PROBERS", "B"]);
     }
 
     #[test]

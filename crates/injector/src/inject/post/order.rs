@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Error, PostContext};
 use crate::inject::warning::Warning;
-use crate::{config::Compat, names, pod};
+use crate::{names, pod, quirks::Quirk};
 
 /// Moves our containers to their places (Istio's `reorderPod`).
 pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
@@ -25,7 +25,7 @@ pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Wa
     for (name, place) in moves {
         put(containers, name, *place);
     }
-    if context.compat == Compat::Outrigger {
+    if !context.keeps(Quirk::ReorderVariables) {
         for list in ["containers", "initContainers"] {
             keep_order_of_variables(pod, context.received, list);
         }

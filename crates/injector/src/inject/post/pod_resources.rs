@@ -15,9 +15,8 @@ use serde_json::{Map, Value, json};
 
 pub(in crate::inject) use self::amount::Amount;
 use super::{Error, PostContext};
-use crate::config::Compat;
 use crate::inject::warning::{Warning, shown_within};
-use crate::{names, pod};
+use crate::{names, pod, quirks::Quirk};
 
 mod amount;
 mod parts;
@@ -69,7 +68,7 @@ pub(super) fn fit(
     let policy = Policy::of(context.received, context.values);
     let plans: Vec<Plan> =
         resources.into_iter().filter_map(|name| Plan::of(name, pod, context, policy)).collect();
-    if context.compat == Compat::Istio {
+    if context.keeps(Quirk::IgnorePodLevelResources) {
         warnings.extend(shrinking(&plans));
         warnings.extend(too_small(&plans));
         warnings.extend(above_pod(&plans, pod, context));
@@ -146,7 +145,7 @@ impl Plan {
         // An explicit request of the pod was right for the containers it came with; a derived one depends on its own
         // containers, and so does one that was not raised for the proxy of an earlier injection.
         let base = match requested {
-            Some(_) if policy != Policy::Keep || context.compat == Compat::Istio => {
+            Some(_) if policy != Policy::Keep || context.keeps(Quirk::IgnorePodLevelResources) => {
                 Parts::received(context.received)
             }
             _ => Parts::without_earlier(context.received, context.earlier),

@@ -11,10 +11,12 @@ use self::untouched::BeforeProxy;
 use super::status_port::{probe_port, status_port};
 use super::view::{env_mut, int32, variable};
 use super::{Error, PostContext};
-use crate::config::Compat;
 use crate::inject::annotation::go_bool;
 use crate::inject::warning::{Warning, shown};
-use crate::{names, pod};
+use crate::{
+    names, pod,
+    quirks::{Quirk, Quirks},
+};
 
 mod table;
 mod untouched;
@@ -26,17 +28,17 @@ pub(super) fn rewrite(
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Error> {
     let mut rewrites = wants_rewriting(pod, context.values);
-    if pod::find_sidecar(pod).is_none() || !rewrites && context.compat == Compat::Istio {
+    if pod::find_sidecar(pod).is_none() || !rewrites && context.keeps(Quirk::RewriteProbesBeforeProxy) {
         return Ok(());
     }
-    let port = probe_port(pod, context.mesh_config, context.compat);
-    // Istio points probes at port 0 here, and the API server rejects the pod.
-    rewrites &= port != 0 || context.compat == Compat::Istio;
+    let port = probe_port(pod, context.mesh_config, context.quirks);
+    // Istio points probes at port 0 here, and the API server refuses the pod for it.
+    rewrites &= port != 0 || context.keeps(Quirk::UseStatusPortZero);
     let mut rewriting = Rewriting {
-        agent: status_port(pod, context.mesh_config, context.compat),
+        agent: status_port(pod, context.mesh_config, context.quirks),
         port,
         rewrites,
-        compat: context.compat,
+        quirks: context.quirks,
         before_proxy: BeforeProxy::of(pod),
         table: Table::default(),
         warnings,
@@ -51,10 +53,10 @@ pub(super) fn rewrite(
     }
     let table = rewriting.table;
     if !table.is_empty() {
-        // A table without the status annotation exists if another webhook removed the annotation; without this check,
-        // it would exist twice.
-        let joins =
-            context.compat == Compat::Outrigger || pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
+        // A table without the mark of an injection is there when another webhook took the mark away, and it would be there
+        // twice.
+        let joins = !context.keeps(Quirk::DuplicateVariables)
+            || pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
         tell_agent(pod, table, joins, warnings);
     }
     Ok(())
@@ -105,7 +107,7 @@ struct Rewriting<'a> {
     port: i64,
     /// Whether anything is rewritten at all; if not, handlers that fail before the proxy runs still cause warnings.
     rewrites: bool,
-    compat: Compat,
+    quirks: Quirks,
     before_proxy: BeforeProxy,
     table: Table,
     warnings: &'a mut Vec<Warning>,
@@ -134,9 +136,7 @@ impl Rewriting<'_> {
 
     fn handler(&mut self, handler: &mut Map<String, Value>, holder: Holder<'_>, ports: &NamedPorts) {
         let Some(action) = Action::of(handler, holder.is_probe) else { return };
-        let is_untouched =
-            self.compat == Compat::Outrigger && self.is_untouched(handler, action, &holder, ports);
-        if is_untouched || !self.rewrites {
+        if self.is_untouched(handler, action, &holder, ports) || !self.rewrites {
             return;
         }
         match action.prober(handler, holder.is_probe, |port| self.resolve(port, ports)) {
@@ -144,8 +144,8 @@ impl Rewriting<'_> {
                 self.table.insert(holder.url.clone(), prober);
             }
             Err(NoProber::Rewritten) => {}
-            // Istio rewrites the handler anyway and gives the agent no entry for it, so that it always fails.
-            Err(NoProber::UnknownPort(port)) if self.compat == Compat::Outrigger => {
+            // Istio rewrites the handler all the same and leaves the agent without an answer, so that it always fails.
+            Err(NoProber::UnknownPort(port)) if !self.quirks.contains(Quirk::RewriteProbesOfUnknownPorts) => {
                 let message = format!(
                     "{} does not go through the agent: the container has no port {}",
                     holder.field,

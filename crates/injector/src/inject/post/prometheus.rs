@@ -6,11 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::view::{annotations, atoi, env_mut, variable};
 use super::{Error, PostContext, status_port};
-use crate::config::Compat;
 use crate::inject::annotation::go_bool;
 use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelled};
 use crate::inject::warning::{Warning, shown};
-use crate::{names, pod};
+use crate::{names, pod, quirks::Quirk};
 
 /// Ports of the proxy, and what listens on them (Istio's `istioReservedPorts`).
 pub const PROXY_PORTS: [(i64, &str); 9] = [
@@ -31,14 +30,14 @@ pub(super) fn merge(
     context: &PostContext<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Error> {
-    let agent = status_port(pod, context.mesh_config, context.compat);
+    let agent = status_port(pod, context.mesh_config, context.quirks);
     let none = Map::new();
     let all = annotations(pod).unwrap_or(&none);
     if !wants_scraping(all) || !wants_merging(pod, context.mesh_config) {
         return Ok(());
     }
-    // Without a status server, nothing would serve the merged metrics.
-    if agent == 0 && context.compat == Compat::Outrigger {
+    // Without a status server nobody would serve the merged metrics.
+    if agent == 0 && !context.keeps(Quirk::UseStatusPortZero) {
         return Ok(());
     }
     // The agent's own port shows that an earlier injection, or the user, has done this.
@@ -53,7 +52,7 @@ pub(super) fn merge(
         // After a second injection, only the user's own variable, from ProxyConfig or the container, would be left for
         // the agent.
         let is_there = env.iter().any(|variable| pod::name(variable) == names::ENV_PROMETHEUS);
-        if !is_there || context.compat == Compat::Istio {
+        if !is_there || context.keeps(Quirk::DuplicateVariables) {
             env.push(variable(names::ENV_PROMETHEUS, &text));
         }
     }
@@ -167,7 +166,7 @@ fn check_port(key: &str, text: &str, agent: i64) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::post::tests::Fixture;
+    use crate::{inject::post::tests::Fixture, quirks::Quirks};
 
     fn pod(annotations: Value) -> Value {
         json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]}})
@@ -284,7 +283,7 @@ mod tests {
     #[test]
     fn agents_port_is_the_annotations_only_for_us() {
         let own = json!({"status.sidecar.istio.io/port": "123"});
-        let istio = Fixture { compat: Compat::Istio, ..Fixture::default() };
+        let istio = Fixture { quirks: Quirks::ALL, ..Fixture::default() };
         assert_eq!(run(own.clone(), &istio).unwrap().0["prometheus.io/port"], "15020");
         assert_eq!(run(own, &Fixture::default()).unwrap().0["prometheus.io/port"], "123");
         let both =

@@ -16,7 +16,7 @@ pub(super) struct Fixture {
     pub(super) path_env: BTreeMap<String, String>,
     pub(super) revision: String,
     pub(super) injected_annotations: BTreeMap<String, String>,
-    pub(super) compat: Compat,
+    pub(super) quirks: Quirks,
 }
 
 impl Fixture {
@@ -31,7 +31,7 @@ impl Fixture {
             path_env: &self.path_env,
             revision: &self.revision,
             injected_annotations: &self.injected_annotations,
-            compat: self.compat,
+            quirks: self.quirks,
         }
     }
 }
@@ -113,9 +113,9 @@ fn garbage_never_panics() {
                 pods.push(json!({"spec": {"containers": [{"name": "istio-proxy", "env": [value, inner]}, {"name": value, "ports": [inner],
                     "livenessProbe": {"httpGet": {"port": value, "httpHeaders": inner}}, "lifecycle": {"preStop": value}}]}}));
                 for pod in pods {
-                    for compat in [Compat::Outrigger, Compat::Istio] {
+                    for quirks in [Quirks::NONE, Quirks::ALL] {
                         let context = Fixture {
-                            compat,
+                            quirks,
                             received: inner.clone(),
                             mesh_config: value.clone(),
                             ..fixture()

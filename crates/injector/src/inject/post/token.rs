@@ -7,9 +7,8 @@
 use serde_json::Value;
 
 use super::{Error, PostContext};
-use crate::config::Compat;
 use crate::inject::warning::Warning;
-use crate::pod;
+use crate::{pod, quirks::Quirk};
 
 /// Mount path of the token (`DefaultAPITokenMountPath`). Any other mount there prevents the token's.
 const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -18,7 +17,7 @@ const VOLUME: &str = "kube-api-access-";
 
 /// Mounts the token into containers that lack it, if the pod's own containers have it. A manifest has no token yet.
 pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
-    if context.compat == Compat::Istio {
+    if context.keeps(Quirk::LeaveTokenToAdmission) {
         return Ok(());
     }
     // In that case admission mounts nothing, and a volume with such a name is the user's own (`shouldAutomount`).
@@ -63,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inject::post::tests::Fixture;
+    use crate::{inject::post::tests::Fixture, quirks::Quirks};
 
     fn token() -> Value {
         json!({"name": "kube-api-access-x7x7x", "readOnly": true, "mountPath": PATH})
@@ -76,8 +75,8 @@ mod tests {
         }})
     }
 
-    fn mounts(received: &Value, compat: Compat) -> Vec<Value> {
-        let fixture = Fixture { received: received.clone(), compat, ..Fixture::default() };
+    fn mounts(received: &Value, quirks: Quirks) -> Vec<Value> {
+        let fixture = Fixture { received: received.clone(), quirks, ..Fixture::default() };
         let mut pod = received.clone();
         pod["spec"]["initContainers"] = json!([{"name": "istio-init"}]);
         let proxy = json!({"name": "istio-proxy", "volumeMounts": [{"name": "data", "mountPath": "/d"}]});
@@ -91,16 +90,15 @@ mod tests {
     fn our_containers_have_the_token_like_all_others() {
         let app = json!([token()]);
         let ours = json!([{"name": "data", "mountPath": "/d"}, token()]);
-        assert_eq!(mounts(&received(app.clone()), Compat::Outrigger), [app.clone(), app, ours]);
+        assert_eq!(mounts(&received(app.clone()), Quirks::NONE), [app.clone(), app, ours]);
     }
 
     #[test]
     fn without_a_token_and_for_istio_nothing_is_mounted() {
         let own = json!([{"name": "data", "mountPath": PATH}]);
-        for (app, compat) in
-            [(json!([]), Compat::Outrigger), (own, Compat::Outrigger), (json!([token()]), Compat::Istio)]
+        for (app, quirks) in [(json!([]), Quirks::NONE), (own, Quirks::NONE), (json!([token()]), Quirks::ALL)]
         {
-            let after = mounts(&received(app.clone()), compat);
+            let after = mounts(&received(app.clone()), quirks);
             assert_eq!(after[1], app);
             assert!(!after[2].to_string().contains("kube-api-access"), "{after:?}");
         }
@@ -111,7 +109,7 @@ mod tests {
         let mut received = received(json!([token()]));
         for (automounts, has_token) in [(json!(false), false), (json!(true), true), (json!(null), true)] {
             received["spec"]["automountServiceAccountToken"] = automounts;
-            let ours = mounts(&received, Compat::Outrigger).remove(0);
+            let ours = mounts(&received, Quirks::NONE).remove(0);
             assert_eq!(ours.to_string().contains("kube-api-access"), has_token, "{received}");
         }
     }

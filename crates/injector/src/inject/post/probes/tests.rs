@@ -1,10 +1,10 @@
 use super::*;
 use crate::inject::post::tests::Fixture;
 
-fn fixture(compat: Compat) -> Fixture {
+fn fixture(quirks: Quirks) -> Fixture {
     Fixture {
         values: json!({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": true}}),
-        compat,
+        quirks,
         ..Fixture::default()
     }
 }
@@ -35,7 +35,7 @@ fn http_probe_goes_to_the_agent() {
             "timeoutSeconds": 5, "periodSeconds": 7,
         }}),
     );
-    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let (after, warnings) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(
         after["spec"]["containers"][0]["readinessProbe"],
         json!({
@@ -57,7 +57,7 @@ fn tcp_and_grpc_become_http() {
         "startupProbe": {"grpc": {"port": 7, "service": null}},
         "readinessProbe": {"grpc": {"port": 15020, "service": "s"}, "timeoutSeconds": 0},
     }));
-    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let (after, _) = run(&before, &fixture(Quirks::NONE));
     let app = &after["spec"]["containers"][0];
     assert_eq!(
         app["livenessProbe"],
@@ -80,7 +80,7 @@ fn lifecycle_hooks_go_to_the_agent() {
         "preStop": {"httpGet": {"port": 1, "path": "/stop"}},
         "postStart": {"tcpSocket": {"port": 2}},
     }}));
-    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let (after, _) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(
         after["spec"]["containers"][0]["lifecycle"],
         json!({
@@ -101,7 +101,7 @@ fn what_does_not_use_the_network_stays() {
         "readinessProbe": null,
         "lifecycle": {"preStop": {"sleep": {"seconds": 1}}, "postStart": {"grpc": {"port": 1}}},
     }));
-    assert_eq!(run(&before, &fixture(Compat::Istio)).0, before);
+    assert_eq!(run(&before, &fixture(Quirks::ALL)).0, before);
 }
 
 // TM-12
@@ -115,7 +115,7 @@ fn native_sidecars_and_init_containers_are_rewritten_and_the_proxy_is_not() {
         ],
         "containers": [{"name": "app", "livenessProbe": probe}],
     }});
-    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let (after, _) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(
         table(&after),
         r#"{"/app-health/app/livez":{"httpGet":{"port":8080}},"/app-health/side/startupz":{"httpGet":{"port":8080}}}"#
@@ -132,7 +132,7 @@ fn rewritten_handlers_are_not_entered_again() {
     let before = pod(
         json!({"name": "app", "livenessProbe": {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}}),
     );
-    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let (after, _) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(after, before);
 }
 
@@ -141,10 +141,10 @@ fn unknown_named_port_keeps_the_probe_unless_compatible() {
     let before = pod(
         json!({"name": "app", "ports": [{"name": "", "containerPort": 1}], "livenessProbe": {"tcpSocket": {"port": "web"}}}),
     );
-    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let (after, warnings) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(after, before);
     assert_eq!(warnings[0].code, "UNKNOWN_PROBE_PORT");
-    let (after, warnings) = run(&before, &fixture(Compat::Istio));
+    let (after, warnings) = run(&before, &fixture(Quirks::ALL));
     assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["path"], "/app-health/app/livez");
     assert_eq!((table(&after), warnings.len()), (String::new(), 0));
 }
@@ -154,7 +154,7 @@ fn ports_without_a_name_are_not_found_and_the_last_of_a_name_is() {
     let ports = json!([{"name": "", "containerPort": 1}, {"name": "a", "containerPort": 2}, {"name": "a", "containerPort": 3}]);
     let before = pod(json!({"name": "app", "ports": ports,
         "livenessProbe": {"tcpSocket": {"port": ""}}, "readinessProbe": {"tcpSocket": {"port": "a"}}}));
-    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let (after, warnings) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(table(&after), r#"{"/app-health/app/readyz":{"tcpSocket":{"port":3}}}"#);
     assert_eq!(warnings.len(), 1);
 }
@@ -163,10 +163,10 @@ fn ports_without_a_name_are_not_found_and_the_last_of_a_name_is() {
 fn status_port_of_the_pod_is_asked() {
     let mut before = pod(json!({"name": "app", "livenessProbe": {"httpGet": {"port": 123, "path": "/own"}}}));
     before["metadata"]["annotations"] = json!({"status.sidecar.istio.io/port": "123"});
-    let (after, _) = run(&before, &fixture(Compat::Istio));
+    let (after, _) = run(&before, &fixture(Quirks::ALL));
     assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 123);
     assert!(table(&after).contains("/own"), "Istio takes only the mesh's port for the agent's");
-    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let (after, _) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(table(&after), "");
 }
 
@@ -174,19 +174,19 @@ fn status_port_of_the_pod_is_asked() {
 fn no_status_server_no_rewriting_unless_compatible() {
     let mut before = pod(json!({"name": "app", "livenessProbe": {"httpGet": {"port": 80}}}));
     before["metadata"]["annotations"] = json!({"status.sidecar.istio.io/port": "0"});
-    assert_eq!(run(&before, &fixture(Compat::Outrigger)).0, before);
-    let (after, _) = run(&before, &fixture(Compat::Istio));
+    assert_eq!(run(&before, &fixture(Quirks::NONE)).0, before);
+    let (after, _) = run(&before, &fixture(Quirks::ALL));
     assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 0);
 }
 
 #[test]
 fn annotation_beats_values_when_it_can_be_read() {
     let app = json!({"name": "app", "livenessProbe": {"httpGet": {"port": 80}}});
-    let off = Fixture { values: json!({}), ..fixture(Compat::Outrigger) };
+    let off = Fixture { values: json!({}), ..fixture(Quirks::NONE) };
     for (own, fixture, rewritten) in [
-        ("false", fixture(Compat::Outrigger), false),
-        ("f", fixture(Compat::Outrigger), false),
-        ("x", fixture(Compat::Outrigger), true),
+        ("false", fixture(Quirks::NONE), false),
+        ("f", fixture(Quirks::NONE), false),
+        ("x", fixture(Quirks::NONE), true),
         ("1", off.clone(), true),
         ("x", off, false),
     ] {
@@ -200,7 +200,7 @@ fn annotation_beats_values_when_it_can_be_read() {
 fn without_a_proxy_nothing_is_rewritten() {
     let before =
         json!({"spec": {"containers": [{"name": "app", "livenessProbe": {"httpGet": {"port": 80}}}]}});
-    assert_eq!(run(&before, &fixture(Compat::Istio)).0, before);
+    assert_eq!(run(&before, &fixture(Quirks::ALL)).0, before);
 }
 
 fn injected_before(existing: &str, annotations: Value) -> Value {
@@ -214,7 +214,7 @@ fn injected_before(existing: &str, annotations: Value) -> Value {
 fn earlier_table_wins() {
     let existing = r#"{"/app-health/app/livez":{"httpGet":{"path":"/old","port":"x","unknown":1}},"/app-health/b/livez":{"grpc":{}}}"#;
     let (after, _) =
-        run(&injected_before(existing, json!({"sidecar.istio.io/status": "{}"})), &fixture(Compat::Istio));
+        run(&injected_before(existing, json!({"sidecar.istio.io/status": "{}"})), &fixture(Quirks::ALL));
     assert_eq!(
         table(&after),
         r#"{"/app-health/app/livez":{"httpGet":{"path":"/old","port":"x"}},"/app-health/b/livez":{"grpc":{"port":0,"service":null}}}"#
@@ -224,7 +224,7 @@ fn earlier_table_wins() {
 
 #[test]
 fn without_a_status_the_table_is_appended() {
-    let (after, _) = run(&injected_before("{}", json!({})), &fixture(Compat::Istio));
+    let (after, _) = run(&injected_before("{}", json!({})), &fixture(Quirks::ALL));
     assert_eq!(after["spec"]["containers"][1]["env"].as_array().unwrap().len(), 3);
 }
 
@@ -232,7 +232,7 @@ fn without_a_status_the_table_is_appended() {
 fn unreadable_earlier_table_stays() {
     for existing in ["", "x", "[]", r#"{"a":1}"#] {
         let before = injected_before(existing, json!({"sidecar.istio.io/status": "{}"}));
-        let (after, warnings) = run(&before, &fixture(Compat::Istio));
+        let (after, warnings) = run(&before, &fixture(Quirks::ALL));
         assert_eq!(table(&after), existing);
         assert_eq!(warnings[0].code, "PROBES_NOT_MERGED");
     }
@@ -243,11 +243,11 @@ fn garbage_is_absent() {
     let before = pod(
         json!({"name": 7, "ports": {"a": 1}, "livenessProbe": {"httpGet": "x", "tcpSocket": [], "grpc": 1}, "lifecycle": 3}),
     );
-    assert_eq!(run(&before, &fixture(Compat::Outrigger)).0, before);
+    assert_eq!(run(&before, &fixture(Quirks::NONE)).0, before);
     let before = pod(
         json!({"livenessProbe": {"httpGet": {"port": {}, "path": 3, "scheme": [], "httpHeaders": [1, {"name": 2}]}, "timeoutSeconds": 1e300}}),
     );
-    let (after, _) = run(&before, &fixture(Compat::Outrigger));
+    let (after, _) = run(&before, &fixture(Quirks::NONE));
     assert_eq!(
         table(&after),
         r#"{"/app-health//livez":{"httpGet":{"port":0,"httpHeaders":[{"name":"","value":""}]}}}"#
@@ -263,14 +263,14 @@ fn a_handler_that_asks_another_host_is_left_alone_unless_compatible() {
         "lifecycle": {"preStop": hook, "postStart": {"tcpSocket": {"host": "db.example.com", "port": 5432}}},
         "startupProbe": {"httpGet": {"host": "", "port": 80, "httpHeaders": [{"name": "Host", "value": "a.example"}]}},
     }));
-    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let (after, warnings) = run(&before, &fixture(Quirks::NONE));
     let mut expected = before.clone();
     expected["spec"]["containers"][0]["startupProbe"]["httpGet"] = json!({
         "host": "", "port": 15020, "path": "/app-health/app/startupz", "httpHeaders": [{"name": "Host", "value": "a.example"}],
     });
     assert_eq!(after["spec"]["containers"][0], expected["spec"]["containers"][0]);
     assert!(warnings.is_empty(), "{warnings:?}");
-    let (after, _) = run(&before, &fixture(Compat::Istio));
+    let (after, _) = run(&before, &fixture(Quirks::ALL));
     let readiness = &after["spec"]["containers"][0]["readinessProbe"]["httpGet"];
     assert_eq!((&readiness["host"], &readiness["port"]), (&json!("203.0.113.7"), &json!(15020)));
     assert_eq!(after["spec"]["containers"][0]["livenessProbe"]["httpGet"]["host"], Value::Null);
@@ -281,7 +281,7 @@ fn a_handler_that_asks_the_node_is_left_alone_with_a_warning() {
     for host in ["127.0.0.1", "localhost", "::1"] {
         let before = pod(json!({"name": "app", "livenessProbe": {"httpGet": {"host": host, "port": 80}},
             "lifecycle": {"preStop": {"tcpSocket": {"host": host, "port": 80}}}}));
-        let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+        let (after, warnings) = run(&before, &fixture(Quirks::NONE));
         assert_eq!(after, before);
         let codes: Vec<_> = warnings.iter().map(|warning| warning.code).collect();
         assert_eq!(codes, ["PROBE_ASKS_THE_NODE"; 2]);
@@ -308,7 +308,7 @@ fn with_helper(ours: &str) -> Value {
 #[test]
 fn what_an_init_container_awaits_before_an_ordinary_proxy_is_left_alone() {
     let before = with_helper("istio-init");
-    let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+    let (after, warnings) = run(&before, &fixture(Quirks::NONE));
     let (helper, received) = (&after["spec"]["initContainers"][0], &before["spec"]["initContainers"][0]);
     assert_eq!(helper["startupProbe"], received["startupProbe"]);
     assert_eq!(helper["lifecycle"]["postStart"], received["lifecycle"]["postStart"]);
@@ -318,7 +318,7 @@ fn what_an_init_container_awaits_before_an_ordinary_proxy_is_left_alone() {
     assert_eq!(after["spec"]["containers"][0]["startupProbe"]["httpGet"]["path"], "/app-health/app/startupz");
     assert!(!table(&after).contains("/app-health/helper/startupz") && warnings.is_empty(), "{warnings:?}");
 
-    let (after, _) = run(&before, &fixture(Compat::Istio));
+    let (after, _) = run(&before, &fixture(Quirks::ALL));
     let helper = &after["spec"]["initContainers"][0];
     assert_eq!(helper["startupProbe"]["httpGet"]["path"], "/app-health/helper/startupz");
     assert_eq!(helper["lifecycle"]["postStart"]["httpGet"]["path"], "/app-lifecycle/helper/poststartz");
@@ -333,7 +333,7 @@ fn with_the_cni_plugin_ports_have_to_be_excluded_for_it() {
             let key = format!("traffic.sidecar.istio.io/{key}InboundPorts");
             annotations.extend(value.map(|value| (key, json!(value))));
         }
-        let (after, warnings) = run(&before, &fixture(Compat::Outrigger));
+        let (after, warnings) = run(&before, &fixture(Quirks::NONE));
         assert_eq!(after["spec"]["initContainers"][0]["startupProbe"]["httpGet"]["port"], "web");
         assert!(
             warnings
@@ -358,11 +358,11 @@ fn with_the_cni_plugin_ports_have_to_be_excluded_for_it() {
 
 #[test]
 fn what_fails_before_the_proxy_runs_is_told_where_nothing_is_rewritten() {
-    let mut quiet = fixture(Compat::Outrigger);
+    let mut quiet = fixture(Quirks::NONE);
     quiet.values = json!({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": false}});
     for (annotation, value, fixture) in [
-        ("sidecar.istio.io/rewriteAppHTTPProbers", "false", fixture(Compat::Outrigger)),
-        ("status.sidecar.istio.io/port", "0", fixture(Compat::Outrigger)),
+        ("sidecar.istio.io/rewriteAppHTTPProbers", "false", fixture(Quirks::NONE)),
+        ("status.sidecar.istio.io/port", "0", fixture(Quirks::NONE)),
         ("example.com/none", "", quiet),
     ] {
         let mut before = with_helper("istio-validation");
@@ -371,7 +371,7 @@ fn what_fails_before_the_proxy_runs_is_told_where_nothing_is_rewritten() {
         assert_eq!(after, before, "{annotation}");
         let codes: Vec<_> = warnings.iter().map(|warning| warning.code).collect();
         assert_eq!(codes, ["PROBE_BEFORE_PROXY"; 2], "{annotation}");
-        let istio = Fixture { compat: Compat::Istio, ..fixture };
+        let istio = Fixture { quirks: Quirks::ALL, ..fixture };
         assert_eq!(run(&before, &istio).1, [], "{annotation}");
     }
 }

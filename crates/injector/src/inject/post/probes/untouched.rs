@@ -13,7 +13,7 @@ use super::{Action, Holder, NamedPorts, Rewriting};
 use crate::inject::annotation;
 use crate::inject::post::view::int32;
 use crate::inject::warning::{Warning, shown_within};
-use crate::{names, pod};
+use crate::{names, pod, quirks::Quirk};
 
 /// Handlers that must succeed before the kubelet starts the next container.
 const AWAITED: [&str; 2] = ["startupProbe", "postStart"];
@@ -74,7 +74,8 @@ impl Rewriting<'_> {
         let Some(request) = handler.get(action.field()) else { return false };
         let place = || format!("{} of container {}", holder.field, shown_within(holder.container, SHOWN));
         let host = request.get("host").and_then(Value::as_str).filter(|host| !host.is_empty());
-        if let Some(host) = host.filter(|_| action != Action::Grpc) {
+        let is_kept = self.quirks.contains(Quirk::RewriteProbesWithHost);
+        if let Some(host) = host.filter(|_| action != Action::Grpc && !is_kept) {
             if self.rewrites && is_node_itself(host) {
                 let message = format!(
                     "{} goes to the node, not to the pod: remove host {}",
@@ -85,7 +86,8 @@ impl Rewriting<'_> {
             }
             return true;
         }
-        if holder.list != "initContainers"
+        if self.quirks.contains(Quirk::RewriteProbesBeforeProxy)
+            || holder.list != "initContainers"
             || matches!(self.before_proxy, BeforeProxy::Proxy)
             || !AWAITED.contains(&holder.field)
         {
