@@ -208,7 +208,7 @@ impl Serve {
         match self.log_format {
             LogFormat::Json => Format::Json,
             LogFormat::Auto if !terminal => Format::Json,
-            LogFormat::Text | LogFormat::Auto => Format::Text { colour: terminal && !plain },
+            LogFormat::Text | LogFormat::Auto => Format::Text { color: terminal && !plain },
         }
     }
 
