@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Who reads the wall clock, and what for. All others are told the time, so that tests can tell them another one, and
-/// wait by the monotonic clock.
+/// The modules that read the wall clock, with the reasons. All others get the time as an argument, so that tests can
+/// set it, and wait by the monotonic clock.
 const WALL_CLOCK: [(&str, &str); 5] = [
     ("src/server/clock.rs", "`unix_now`"),
     ("src/server/kube/lease.rs", "the time in the Lease"),

@@ -24,7 +24,7 @@ fn every_reason_is_on_the_page_about_pods_without_a_proxy() {
     for reason in Reason::ALL {
         assert!(keys.contains(reason.key()), "{reason} has no row");
     }
-    // And no key that does not exist: words of capitals are keys.
+    // And no unknown key: words of capitals are keys.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = ["src/server/webhook/review.rs", "crates/injector/src/inject/admission.rs"]
         .map(|file| fs::read_to_string(root.join(file)).unwrap())

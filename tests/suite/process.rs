@@ -279,7 +279,7 @@ fn r_04_too_little_address_space_has_an_exit_code_of_its_own() {
         };
         match (status.code(), log.join().unwrap()) {
             (Some(0), _) => return,
-            (Some(71), log) => assert!(log.contains("are limited"), "{megabytes} MB: {log}"),
+            (Some(71), log) => assert!(log.contains("was reached"), "{megabytes} MB: {log}"),
             // The kernel, the shell, the linker or the allocator gave up.
             (None | Some(126 | 127 | 134 | 137 | 139), _) => {}
             (code, log) => panic!("{megabytes} MB: {code:?}: {log}"),

@@ -386,7 +386,7 @@ fn accept_volumes(
     }
 }
 
-/// What refuses a pod otherwise, where Istio's answer is wanted.
+/// A warning for a value that denies the pod except under Istio's rules.
 fn doubtful(offence: &annotation::Offence) -> Warning {
     Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
 }

@@ -109,7 +109,7 @@ impl Read {
     }
 }
 
-/// Reads the injector's configuration. Types are as loose as Go's decoder has them (`UnmarshalConfig`).
+/// Reads the injector's configuration. Types are as loose as in Go's decoder (`UnmarshalConfig`).
 pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, quirks: Quirks, absent: Absent) -> Read {
     let mut fields = decoder.fields(at, &KEYS, Unknown::Warn);
     let mut given = BTreeSet::new();
@@ -153,7 +153,7 @@ fn policy(decoder: &mut Decoder<'_>, at: Option<&At<'_>>, quirks: Quirks, absent
     let accepts_any = quirks.contains(Quirk::AcceptInvalidPolicy);
     let Some(at) = at else {
         return match (accepts_any, absent) {
-            // Go's zero value is no policy `injectRequired` knows.
+            // `injectRequired` does not know Go's zero value as a policy.
             (true, Absent::AsInIstio) => invalid_policy(decoder, "policy", String::new()),
             _ => Policy::Enabled,
         };

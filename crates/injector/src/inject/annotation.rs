@@ -98,7 +98,7 @@ pub fn check(
             continue;
         }
         if value.is_empty() && EMPTY_IS_UNSET.contains(&row.key) {
-            // Some templates ask whether the key is there.
+            // Some templates test whether the key exists.
             if !quirks.contains(Quirk::ShowEmptyAnnotations) && row.group == Group::Pod {
                 accepted.respelled.insert(row.key, String::new());
             }

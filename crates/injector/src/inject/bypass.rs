@@ -167,7 +167,7 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let field = image(own).then_some("image");
         if let Some(field) = field.or_else(|| OF_INIT.iter().find(|field| has(own, field)).copied()) {
             let message = format!(
-                "container {name}: the pod's own {field} replaces the template's and may disable redirection"
+                "container {name}: the pod's own {field} is used instead of the template's and may disable redirection"
             );
             warnings.push(Warning::new("BYPASS_OWN_INIT", message));
         }
@@ -179,7 +179,7 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         warnings.push(Warning::new("BYPASS_PROXY_IMAGE", message));
     }
     if let Some(field) = OF_PROXY.iter().find(|field| has(own, field)) {
-        let message = format!("container {name}: the pod's own {field} replaces the template's");
+        let message = format!("container {name}: the pod's own {field} is used instead of the template's");
         warnings.push(Warning::new("BYPASS_PROXY_COMMAND", message));
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn apply_overlays(
             make_native(&mut pod);
         }
         if own.is_some_and(|own| !own.keeps(Quirk::MergeExclusiveFields)) {
-            // What is left of the user's here is laid over it once more; the rest is of an earlier template.
+            // The user's remaining choices are merged over the result; everything else comes from an earlier template.
             unions::give_way(&mut pod, &overlay);
         }
         pod = merge::merge_owned(pod, overlay, Directives::Honor).map_err(refused)?;

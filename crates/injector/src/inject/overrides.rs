@@ -121,7 +121,7 @@ fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
 /// next time.
 fn record(merged: &mut Value, found: &Overrides, input: Input<'_>) {
     let is_new = if input.keeps(Quirk::TrustOverrides) {
-        // Istio asks whether there is a status, not whether it can be read.
+        // Istio checks whether a status exists, not whether it can be parsed.
         pod::annotation(input.received, names::ANNOTATION_STATUS).is_none() && !found.is_empty()
     } else {
         !found.is_same(&input.earlier.overrides)
@@ -183,10 +183,10 @@ fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a V
         input.earlier.has_injected(name)
     };
     if is_injected {
-        // Between then and now the container may have changed its list.
+        // The container may have moved to another list in the meantime.
         return if input.keeps(Quirk::ForgetOverrides) { None } else { overrides.find(name) };
     }
-    // What is recorded beside a container that no injection made, somebody else wrote.
+    // A record next to a container that no injection created was written by someone else.
     let recorded = pod::find(recorded, name).filter(|_| input.keeps(Quirk::TrustOverrides));
     // The customisation of a native sidecar may stand in either list, and that of any proxy, whatever it becomes.
     let in_either = field == INIT_CONTAINERS

@@ -404,7 +404,7 @@ fn put_back(pod: &mut Value, list: &str, recorded: &[Value], quirks: Quirks) {
     }
     let lists: &[&str] = match quirks.contains(Quirk::MoveExtendedContainers) {
         true => &[list],
-        // Recorded in one list, it may have been put back in the other.
+        // Recorded in one list, it may have been restored to the other.
         false => &["containers", "initContainers"],
     };
     let mut there: BTreeSet<String> = BTreeSet::new();

@@ -60,7 +60,7 @@ quirks! {
     Annotations {
         AcceptInvalidAnnotations: "validateAnnotations", unrecorded,
             istio: "does not validate some of the annotations it uses",
-            outrigger: "denies pods with invalid values, see `refused` in [annotations.md](annotations.md); under `compat: istio` they cause warnings",
+            outrigger: "denies pods with invalid values, see `denied` in [annotations.md](annotations.md); under `compat: istio` they cause warnings",
             reason: "the proxy would fail later, or the value would become part of an argument unexpectedly";
         AcceptInvalidUserVolumes: "validateAnnotations", recorded,
             istio: "uses `sidecar.istio.io/userVolume` and `userVolumeMount` unchanged",
@@ -76,7 +76,7 @@ quirks! {
             reason: "blanks are fine in lists of ports";
         ShowEmptyAnnotations: "RunTemplate", unrecorded,
             istio: "shows templates an annotation with an empty value as it is",
-            outrigger: "hides it where an empty value means that the annotation is not set, see `empty is not set` in [annotations.md](annotations.md)",
+            outrigger: "hides it where an empty value means that the annotation is not set, see `empty means unset` in [annotations.md](annotations.md)",
             reason: "a template that tests whether the annotation exists would use the empty value";
     }
     Probes {

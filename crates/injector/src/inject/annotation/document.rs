@@ -61,7 +61,7 @@ fn accepted(row: &Row) -> String {
 fn checked(row: &Row) -> &'static str {
     match row.checked {
         Checked::ByIstio => "denied, also by Istio",
-        Checked::ByUs => "refused",
+        Checked::ByUs => "denied",
         Checked::Warned | Checked::ByReader => "warning",
         Checked::Never => "",
     }

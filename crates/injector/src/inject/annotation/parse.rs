@@ -131,7 +131,7 @@ impl Kind {
         }
     }
 
-    /// What is wrong or odd about a value.
+    /// Problems of a value.
     pub(super) fn find(self, value: &str, quirks: Quirks, proxy_config: ProxyConfigCheck<'_>) -> Finding {
         match self {
             Kind::Injection | Kind::Text => Fine,
@@ -251,7 +251,7 @@ fn image(value: &str) -> Finding {
 fn quantity(value: &str, quirks: Quirks) -> Finding {
     match quantity::sign(value) {
         None => Wrong(String::new()),
-        // The API server refuses such a pod; it had better be said here, where the annotation can be named.
+        // The API server rejects such a pod; reporting it here names the annotation.
         Some(Sign::Negative) if !quirks.contains(Quirk::AcceptNegativeQuantities) => {
             Wrong("it is negative".to_owned())
         }

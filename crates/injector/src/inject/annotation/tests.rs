@@ -60,7 +60,7 @@ fn numbers_are_gos() {
     }
     for (text, expected) in oracle("uint32") {
         let refused = refuses("readiness.status.sidecar.istio.io/periodSeconds", &text, Quirks::ALL);
-        // The field it ends in has a sign.
+        // The field that receives the value is signed.
         let fits = expected.as_u64().is_some_and(|number| i32::try_from(number).is_ok());
         assert_eq!(refused, !fits, "{text:?}");
     }
@@ -187,7 +187,7 @@ fn unreadable_values_of_soft_rows_are_warned_about() {
             assert_eq!(warnings[0].code, "DOUBTFUL_ANNOTATION", "{key}");
         }
     }
-    // Whoever reads it says so.
+    // The reader of the value reports it.
     assert!(check_one("sidecar.istio.io/status", "x", Quirks::NONE).unwrap().warnings.is_empty());
     let image = check_one("sidecar.istio.io/proxyImage", "proxyv9", Quirks::NONE).unwrap();
     assert_eq!(image.warnings[0].code, "IGNORED_ANNOTATION");
@@ -232,7 +232,7 @@ fn obsolete_keys_are_warned_about() {
     assert_eq!(code("sidecar.istio.io/enableCoreDump"), "DEAD_ANNOTATION");
     let annotations = Map::from_iter([("sidecar.istio.io/inject".to_owned(), json!("true"))]);
     let accepted = check(&annotations, &annotations, Quirks::NONE, &no_proxy_config).unwrap();
-    assert!(accepted.warnings.is_empty(), "the label is there, too");
+    assert!(accepted.warnings.is_empty(), "the label is also present");
 }
 
 /// Users of kubectl see at least the beginning of a warning; the API server may truncate it at 256 characters.

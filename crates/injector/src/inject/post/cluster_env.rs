@@ -52,8 +52,8 @@ pub(super) fn set(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warnin
     Ok(())
 }
 
-/// Where the variables go: to the end, but before those that the later passes append, which an earlier injection may
-/// have left. In Istio they go to the very end, so that injecting again changes the order.
+/// The position of the variables: at the end, but before those that later passes append and that an earlier injection
+/// may have left. Istio always appends them, so injecting again changes the order.
 fn place(env: &[Value]) -> usize {
     let later =
         |variable: &Value| matches!(pod::name(variable), names::ENV_PROMETHEUS | names::ENV_APP_PROBERS);

@@ -32,7 +32,7 @@ pub(super) fn rewrite(
         return Ok(());
     }
     let port = probe_port(pod, context.mesh_config, context.quirks);
-    // Istio points probes at port 0 here, and the API server refuses the pod for it.
+    // Istio points probes at port 0 here, and the API server rejects the pod.
     rewrites &= port != 0 || context.keeps(Quirk::UseStatusPortZero);
     let mut rewriting = Rewriting {
         agent: status_port(pod, context.mesh_config, context.quirks),
@@ -53,8 +53,8 @@ pub(super) fn rewrite(
     }
     let table = rewriting.table;
     if !table.is_empty() {
-        // A table without the mark of an injection is there when another webhook took the mark away, and it would be there
-        // twice.
+        // A table without the status annotation exists if another webhook removed the annotation; without this check,
+        // it would exist twice.
         let joins = !context.keeps(Quirk::DuplicateVariables)
             || pod::annotation(pod, names::ANNOTATION_STATUS).is_some();
         tell_agent(pod, table, joins, warnings);
@@ -144,7 +144,7 @@ impl Rewriting<'_> {
                 self.table.insert(holder.url.clone(), prober);
             }
             Err(NoProber::Rewritten) => {}
-            // Istio rewrites the handler all the same and leaves the agent without an answer, so that it always fails.
+            // Istio rewrites the handler anyway and gives the agent no entry for it, so that it always fails.
             Err(NoProber::UnknownPort(port)) if !self.quirks.contains(Quirk::RewriteProbesOfUnknownPorts) => {
                 let message = format!(
                     "{} does not go through the agent: the container has no port {}",

@@ -36,7 +36,7 @@ pub(super) fn merge(
     if !wants_scraping(all) || !wants_merging(pod, context.mesh_config) {
         return Ok(());
     }
-    // Without a status server nobody would serve the merged metrics.
+    // Without a status server, nothing would serve the merged metrics.
     if agent == 0 && !context.keeps(Quirk::UseStatusPortZero) {
         return Ok(());
     }

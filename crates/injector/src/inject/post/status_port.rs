@@ -18,7 +18,7 @@ pub fn status_port(pod: &Value, mesh_config: &Value, quirks: Quirks) -> i64 {
     own.unwrap_or_else(|| of_mesh(mesh_config))
 }
 
-/// Port that rewritten probes ask. Istio reads the annotation here (`patchRewriteProbe`), but a blank makes it 0.
+/// Port for rewritten probes. Istio reads the annotation here (`patchRewriteProbe`), but blanks in it result in 0.
 pub(super) fn probe_port(pod: &Value, mesh_config: &Value, quirks: Quirks) -> i64 {
     match pod::annotation(pod, names::ANNOTATION_STATUS_PORT) {
         Some(text) if quirks.contains(Quirk::ReadBlankInStatusPortAsZero) => atoi(text).unwrap_or(0),
