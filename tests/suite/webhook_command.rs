@@ -253,7 +253,7 @@ fn what_an_api_server_said_counts_for_more_than_that_it_is_gone() {
     let last = stderr.lines().last().unwrap();
     assert!(
         last.contains(
-            "MutatingWebhookConfiguration outrigger-sidecar-injector does not exist; then cannot reach"
+            "MutatingWebhookConfiguration outrigger-sidecar-injector does not exist; then cannot get mutatingwebhookconfigurations outrigger-sidecar-injector: cannot reach"
         ),
         "{stderr}"
     );
