@@ -11,10 +11,13 @@ fmt-check:
 
 clippy:
     cargo clippy --all-targets --test e2e --test controlplane --test differential -- -D warnings
-    cargo clippy --lib --no-default-features -- -D warnings
 
 test:
     cargo test
+
+# the injector alone, without a C compiler: no server, no TLS
+core:
+    cargo test -p gotemplate -p kubernetes-yaml -p strategic-merge -p istio-config -p injector
 
 # the recorded answers of Istio; `just conformance --include-ignored` for those in ../shared/istio-golden, too
 conformance *ARGS:
@@ -70,11 +73,15 @@ serve:
 
 # regenerate fixtures and type tables from Go's own implementations (needs Go and its module proxy)
 oracles:
-    for oracle in annotations decoding formats meshconfig pem podschema selector strategicmerge template yaml; do \
-      (cd "hack/oracle/$oracle" && go run . > "../../../tests/fixtures/$oracle.json") || exit 1; done
-    cd hack/oracle/yaml && go run . layouts > ../../../tests/fixtures/layouts.json
-    cd hack/oracle/gotypes && go run . fixture > ../../../tests/fixtures/gotypes.json
-    cd hack/oracle/gotypes && for table in kubernetes decoding istio unions; do go run . $table > ../../../src/gotypes/$table.rs || exit 1; done
+    for pair in annotations:injector decoding:injector formats:injector meshconfig:istio-config pem:injector \
+      podschema:strategic-merge selector:injector strategicmerge:strategic-merge template:gotemplate yaml:kubernetes-yaml; do \
+      oracle="${pair%%:*}" crate="${pair##*:}"; \
+      (cd "hack/oracle/$oracle" && go run . > "../../../crates/$crate/tests/fixtures/$oracle.json") || exit 1; done
+    cd hack/oracle/yaml && go run . layouts > ../../../crates/kubernetes-yaml/tests/fixtures/layouts.json
+    cd hack/oracle/gotypes && go run . fixture > ../../../crates/injector/tests/fixtures/gotypes.json
+    cd hack/oracle/gotypes && go run . istio > ../../../crates/istio-config/src/gotypes.rs
+    cd hack/oracle/gotypes && for table in kubernetes decoding unions; do \
+      go run . $table > ../../../crates/injector/src/gotypes/$table.rs || exit 1; done
 
 # outrigger's image as an OCI archive, without a container engine: target/outrigger-image.tar
 image *ARGS:

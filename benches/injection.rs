@@ -6,23 +6,21 @@
 use std::{borrow::Cow, collections::BTreeMap, hint::black_box};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use injector::overlay::Overlay;
 use outrigger::{
     config::{Mesh, Source},
     inject::{
-        self, Facts, Outcome, PodRequest, Rules, annotation, check,
+        self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
-        decode,
-        made::Made,
-        manual,
+        decode, manual,
         openshift::ProxyIds,
         post::{self, PostContext},
-        reinject::Earlier,
+        reinject::PreviousInjection,
         render::{self, View},
-        replay::{Question, Replays, Sketch},
+        template_containers::TemplateContainers,
     },
     merge::{self, Directives},
     patch,
-    template::overlay::Overlay,
     yaml::{self, Limits},
 };
 use serde_json::{Map, Value, json};
@@ -95,14 +93,9 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-fn key<'t>(replays: &Replays, mesh: &Mesh, text: &'t str) -> (Vec<u8>, Sketch<'t>) {
-    let sketch = replays.sketch(text).unwrap();
-    (replays.key(mesh, &sketch, "default", &BTreeMap::new(), &Facts::of(mesh, "default")), sketch)
-}
-
-/// The webhook's way: from the object's text to the patch's, the answer replayed or found by the whole pipeline.
-fn replay(c: &mut Criterion) {
-    let mesh = mesh();
+/// The webhook's way: from the object's text to the patch's, cached or made by the whole pipeline.
+fn review(c: &mut Criterion) {
+    let injector = Injector::new(mesh());
     let review: Value = serde_json::from_str(DEPLOYMENT).unwrap();
     let texts: Vec<String> = (0..64_u64)
         .map(|pod| {
@@ -110,28 +103,25 @@ fn replay(c: &mut Criterion) {
             review["request"]["object"].to_string().replace("769df69587", &hash)
         })
         .collect();
-    let replays = Replays::new(&mesh);
-    let path_env = BTreeMap::new();
-    let facts = Facts::of(&mesh, "default");
-    let question = Question { namespace: "default", path_env: &path_env, facts: &facts };
-    let whole = |text: &str| question.answer(&mesh, serde_json::from_str(text).unwrap()).unwrap();
-    let key = |text| key(&replays, &mesh, text);
+    let none = BTreeMap::new();
+    let facts = Facts::of(injector.config(), "default");
+    let request = |text| AdmissionRequest::new(text, "default", &none);
     for text in texts.iter().take(2) {
-        let (key, sketch) = key(text);
-        replays.learn(&mesh, key, &sketch, &question, &whole(text));
+        injector.review(request(text), &facts).unwrap();
     }
-    let mut group = c.benchmark_group("replay");
+    let mut group = c.benchmark_group("review");
     let mut next = texts.iter().cycle();
-    group.bench_function("deployment.json, a sibling was answered", |b| {
+    group.bench_function("deployment.json, cached for a sibling", |b| {
         b.iter(|| {
-            let (key, sketch) = key(black_box(next.next().unwrap()));
-            replays.find(&key).unwrap().fill(&sketch).unwrap()
+            let admission = injector.review(request(black_box(next.next().unwrap())), &facts).unwrap();
+            assert_ne!(admission.served, CacheStatus::Stale);
+            admission
         });
     });
     group.bench_function("deployment.json, read and answered whole", |b| {
-        b.iter(|| whole(black_box(next.next().unwrap())));
+        b.iter(|| injector.review_uncached(request(black_box(next.next().unwrap())), &facts).unwrap());
     });
-    group.bench_function("sketch and key", |b| b.iter(|| key(black_box(next.next().unwrap()))));
+    group.bench_function("request", |b| b.iter(|| request(black_box(next.next().unwrap()))));
     group.finish();
 }
 
@@ -201,7 +191,7 @@ fn stages(c: &mut Criterion) {
     c.bench_function("stage/merge: an injected pod over a pod", |b| {
         b.iter_batched(
             || request.pod.clone(),
-            |pod| merge::pod(pod, &injection.pod, Directives::Honour).unwrap(),
+            |pod| merge::pod(pod, &injection.pod, Directives::Honor).unwrap(),
             BatchSize::SmallInput,
         );
     });
@@ -231,14 +221,14 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
         revision: mesh.revision(),
         tags: &[],
         enable_namespaces_by_default: false,
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     c.bench_function("stage/decide", |b| b.iter(|| decision::decide(black_box(pod), "default", &input)));
     let nothing = Map::new();
     let accept = |_: &str| Ok(());
     c.bench_function("stage/annotations: check an injected pod's", |b| {
         let annotations = injection.pod["metadata"]["annotations"].as_object().unwrap();
-        b.iter(|| annotation::check(black_box(annotations), &nothing, mesh.compat(), &accept).unwrap());
+        b.iter(|| annotation::check(black_box(annotations), &nothing, mesh.quirks(), &accept).unwrap());
     });
     let proxy_config = Cow::Borrowed(&mesh.mesh_config()["defaultConfig"]);
     let view = View {
@@ -255,15 +245,15 @@ fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection
     });
     let context = PostContext {
         received: pod,
-        made: &Made::of(&injection.pod),
-        earlier: &Earlier::of(pod, mesh.compat(), &mut Vec::new()).unwrap(),
+        made: &TemplateContainers::of(&injection.pod),
+        earlier: &PreviousInjection::of(pod, mesh.quirks(), &mut Vec::new()).unwrap(),
         mesh_config: mesh.mesh_config(),
         proxy_config: &proxy_config,
         values: mesh.values(),
         path_env: &request.path_env,
         revision: mesh.revision(),
         injected_annotations: &injector.injected_annotations,
-        compat: mesh.compat(),
+        quirks: mesh.quirks(),
     };
     c.bench_function("stage/post: all passes", |b| {
         b.iter_batched(
@@ -304,5 +294,5 @@ fn lists(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, floor, configuration, whole, replay, sizes, cached, stages, lists);
+criterion_group!(benches, floor, configuration, whole, review, sizes, cached, stages, lists);
 criterion_main!(benches);

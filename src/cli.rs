@@ -1,9 +1,9 @@
 //! The command line: reads arguments and files, calls the library, prints.
 //!
-//! stdout is the product, stderr everything else. Exit codes are sysexits' where one fits, as istioctl has them; see
+//! Results go to stdout, everything else to stderr. Exit codes follow sysexits where one fits, like istioctl's; see
 //! `failure`.
 
-#![allow(clippy::disallowed_methods, reason = "the ban on I/O and the environment is for the pure core")]
+#![allow(clippy::disallowed_methods, reason = "the ban on I/O and the environment applies to the pure core")]
 
 mod bundle;
 mod choices;
@@ -31,7 +31,7 @@ use clap::{
 
 use report::Color;
 
-/// A sidecar injector for Kubernetes that speaks Istio's language.
+/// A sidecar injector for Kubernetes, compatible with Istio.
 #[derive(Debug, Parser)]
 #[command(
     name = "outrigger",
@@ -42,7 +42,7 @@ use report::Color;
   outrigger webhook apply"
 )]
 struct Arguments {
-    /// Whether reports on stderr are coloured; `auto` is only on a terminal, and not with NO_COLOR
+    /// Color reports on stderr; `auto` colors only on a terminal, and not with NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
     #[command(subcommand)]
@@ -64,7 +64,7 @@ enum Command {
 /// Runs the command line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
-    // Before anything else. Other commands are ended by signals as usual.
+    // Before anything else. Other commands keep the default signal handling.
     let held = signals::Held::hold();
     let takes_files = arguments.iter().any(|word| word == "inject" || word == "kube-inject");
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -73,7 +73,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             if takes_files {
                 suggest_filename(&mut error);
             }
-            // Help and version are no errors, and go to stdout.
+            // Help and version are not errors, and go to stdout.
             let code = if error.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS };
             let _ = error.print();
             return code;
@@ -86,7 +86,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     held.release();
     let done = match command {
-        // It was served above.
+        // Handled above.
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
         Command::KubeInject(inject) => inject.run(color),
@@ -102,7 +102,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Says how a manifest is named, where it was given like a command's argument.
+/// Suggests -f if a manifest was given as an argument of the command.
 fn suggest_filename(error: &mut clap::Error) {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return };
     let is_file = !argument.starts_with('-') || argument == "-";
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// Calls the function with every command and the words that lead to it.
+    /// Calls the function for every command, with the words that lead to it.
     fn each_command(command: &clap::Command, words: &str, visit: &mut impl FnMut(&clap::Command, &str)) {
         visit(command, words);
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
@@ -134,7 +134,7 @@ mod tests {
         each_command(&command, "outrigger", &mut |command, words| {
             commands += 1;
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            // Longer lines are broken where a shell would end the command.
+            // Longer lines would be wrapped by an 80- or 100-column terminal.
             assert!(help.lines().all(|line| line.chars().count() <= 100), "{words}: {help}");
             let joined = help.replace("\\\n", "");
             let examples: Vec<&str> = joined.lines().filter_map(|line| line.strip_prefix("  ")).collect();

@@ -1,4 +1,4 @@
-//! The `outrigger` binary: hand the arguments to the command line and return its exit code.
+//! The `outrigger` binary: passes the arguments to the command line and returns its exit code.
 
 use std::process::ExitCode;
 

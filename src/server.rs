@@ -1,75 +1,64 @@
 //! The shell: an HTTPS server around the injection, with probes, metrics and an orderly end.
 //!
-//! In reading order: `options` (what it is told), this file (how the parts come together), `listener` (accepting),
-//! `connection`, `stream` and `frames` (one connection, its deadlines and its floods), `crowd`, `activity` and `budget`
-//! (who gives way when connections or memory run short), `pressure` (what is refused under overload), `tls`, `client_auth` (who may
-//! call), `webhook` (the endpoint), `configuration` (what requests are judged by), `admin` (probes and metrics), `shutdown` (phases),
-//! `supervise` (tasks that do not die silently), `telemetry` (the log).
+//! In reading order: `options` (what it is told), this file (how the parts come together), `http` (connections and what they
+//! may cost), `tls`, `kube` (the API server), `configuration` (what requests are answered by), `certs`, `client_auth` (who may
+//! call), `webhook` (the endpoint), `admin` (probes and metrics), `observe` (metrics, log and traces), `reload` and `reloads`
+//! (files that change), `shutdown` (phases), `supervise` (tasks that do not die silently).
 //!
 //! It may do I/O; it must not decide anything about pods.
 
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
-mod activity;
 mod admin;
-mod budget;
 pub mod certs;
 pub mod client_auth;
-pub mod cluster;
-mod configuration;
-mod connection;
-mod crowd;
-mod facts;
-mod frames;
-mod lease;
-mod listener;
+mod clock;
+pub mod configuration;
+pub mod duration;
+pub mod http;
+mod jitter;
+pub mod kube;
 pub mod memory;
-mod metrics;
+pub mod observe;
 pub mod options;
-mod pressure;
-mod process;
 mod readiness;
 pub(crate) mod reading;
 mod reload;
-mod reminder;
+mod reloads;
 pub mod resources;
 mod shutdown;
-mod stream;
 mod supervise;
-pub mod telemetry;
 pub mod tls;
-#[cfg(feature = "otlp")]
-mod traces;
 pub mod webhook;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinHandle,
-};
-use tokio_rustls::TlsAcceptor;
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use self::{
-    activity::Activity,
-    admin::{Admin, Doorkeeper},
-    client_auth::{Caller, ClientAuth},
-    configuration::{Configuration, Slot, Unread},
-    connection::Http,
-    crowd::Crowd,
-    facts::LiveFacts,
-    listener::{Acceptor, Connection},
-    metrics::Metrics,
-    options::{AdminAuth, Certificate, Options, Origin, Timeouts},
-    pressure::Pressure,
-    readiness::Readiness,
-    reload::Part,
-    shutdown::{Control, Phase},
-    supervise::Supervisor,
-    tls::{CertificateStore, chain::Problem, unix_now},
-    webhook::endpoint::Webhook,
-};
+use crate::server::admin::{Admin, Doorkeeper};
+use crate::server::certs::metrics::CertificateMetrics;
+use crate::server::client_auth::{ClientAuth, metrics::ClientAuthMetrics};
+use crate::server::clock::unix_now;
+use crate::server::configuration::active::Configuration;
+use crate::server::configuration::facts::LiveFacts;
+use crate::server::configuration::metrics::ConfigurationMetrics;
+use crate::server::configuration::slot::Slot;
+use crate::server::http::connection::Http;
+use crate::server::http::metrics::HttpMetrics;
+use crate::server::http::overload::LoadShedder;
+use crate::server::http::registry::ConnectionRegistry;
+use crate::server::kube::metrics::KubeMetrics;
+use crate::server::observe::metrics;
+use crate::server::options::{AdminAuth, Certificate, Options, Origin, Timeouts};
+use crate::server::readiness::Readiness;
+use crate::server::reloads::{CertificateFiles, ClientAuthFiles, ConfigurationFiles};
+use crate::server::shutdown::{Control, Phase};
+use crate::server::supervise::Supervisor;
+use crate::server::tls::CertificateStore;
+use crate::server::tls::chain::Problem;
+use crate::server::tls::metrics::TlsMetrics;
+use crate::server::webhook::{endpoint::Webhook, metrics::RequestMetrics, port::Port, traces::Traces};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +74,7 @@ pub enum StartError {
     ClientAuth(#[from] client_auth::Error),
     /// There is no way to the API server.
     #[error(transparent)]
-    Client(#[from] cluster::client::Error),
+    Client(#[from] kube::client::Error),
     /// An address cannot be listened on, or a thread cannot be started.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -103,15 +92,17 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Handle {
     control: Arc<Control>,
-    origin: Origin,
-    configuration: Arc<Configuration>,
-    certificate_origin: Certificate,
-    certificate: Arc<CertificateStore>,
-    client_auth: Option<Arc<ClientAuth>>,
-    client_auth_files: Arc<reload::Files>,
     readiness: Readiness,
-    configuration_files: Arc<reload::Files>,
-    certificate_files: Arc<reload::Files>,
+    certificate: Arc<CertificateStore>,
+    files: Files,
+}
+
+/// What is read again when it changes, or when somebody asks for it.
+#[derive(Clone)]
+struct Files {
+    configuration: Arc<ConfigurationFiles>,
+    certificate: Arc<CertificateFiles>,
+    client_auth: Arc<ClientAuthFiles>,
 }
 
 /// What a reload did; what failed is as it was before.
@@ -137,138 +128,15 @@ impl Server {
     /// # Errors
     /// When any of that cannot be done; then nothing is left running.
     pub async fn start(options: Options) -> Result<Server, StartError> {
-        let in_use = Slot::default();
-        let metrics = Arc::new(Metrics::new(options.dropped_log_lines.clone(), in_use.clone()));
-        let readiness = Readiness::default();
-        let control = Arc::new(Control::new());
-        let source = match &options.configuration {
-            Origin::Source(_) => "bundle",
-            Origin::Cluster(_) => "cluster",
-        };
-        let gate = readiness.gate("config", "there is no configuration yet");
-        let configuration = Arc::new(Configuration::new(source, in_use, gate, metrics.clone()));
-        let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
-        let certificate = Arc::new(CertificateStore::new(gate, metrics.clone())?);
-        let [configuration_files, certificate_files, client_auth_files] =
-            watched_files(&options).map(|files| Arc::new(reload::Files::new(files)));
-        // Who writes is not known before files are watched.
-        let nobody = || None;
-        if let Origin::Source(source) = &options.configuration {
-            let read = configuration.read(source.as_ref(), nobody);
-            read.map_err(|unread| StartError::Configuration(unread.to_string()))?;
-        }
-        certificate.read(&options.certificate, nobody)?;
-        let client_auth = ClientAuth::new(&options.client_auth, &readiness, metrics.clone())?;
-        let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
-        let tls = tls::server_config(certificate.clone(), options.tls_min_version, verifier)?;
-
-        let webhook_socket = listener::bind(options.listen)?;
-        let admin_socket = listener::bind(options.admin)?;
-        let webhook_address = webhook_socket.local_addr()?;
-        let admin_address = admin_socket.local_addr()?;
-        let listener = TcpListener::from_std(webhook_socket)?;
-
-        let controller = start_cluster(
-            &options,
-            &configuration,
-            &certificate,
-            client_auth.as_ref(),
-            &readiness,
-            &metrics,
-            &control,
-        )
-        .await?;
-        let reviews = match options.admin_auth {
-            AdminAuth::None => None,
-            AdminAuth::Token => Some(cluster::client::config(&options.access).await?),
-        };
-        let timeouts = Arc::new(options.timeouts.clone());
-        let handle = Handle {
-            control: control.clone(),
-            origin: options.configuration.clone(),
-            configuration: configuration.clone(),
-            certificate_origin: options.certificate.clone(),
-            certificate: certificate.clone(),
-            client_auth: client_auth.clone(),
-            client_auth_files: client_auth_files.clone(),
-            readiness: readiness.clone(),
-            configuration_files: configuration_files.clone(),
-            certificate_files: certificate_files.clone(),
-        };
-        let supervisor = Supervisor::new(metrics.panics.clone());
-        for (part, files) in [
-            (Part::Configuration, configuration_files),
-            (Part::Certificate, certificate_files),
-            (Part::Callers, client_auth_files),
-        ] {
-            let (phase, pace) = (control.watch(), options.pace.clone());
-            reload::watch(part, files, handle.clone(), phase, pace, supervisor.clone());
-        }
-        let admin = Admin {
-            readiness,
-            certificate,
-            metrics: metrics.clone(),
-            phase: control.watch(),
-            log_filter: options.log_filter.clone(),
-            doorkeeper: Doorkeeper::Nobody,
-        };
-        admin::port::serve(admin_socket, admin, &options, reviews)?;
-
-        let pressure = Arc::new(Pressure::default());
-        watch_pressure(pressure.clone(), control.watch(), supervisor);
-        let webhook =
-            Webhook::new(configuration, metrics.clone(), pressure, &options.limits, &options.timeouts);
-        #[cfg(feature = "otlp")]
-        let traces = match options.otlp_endpoint.clone() {
-            Some(endpoint) => Some(Arc::new(traces::Traces::start(endpoint, metrics.spans.clone()).await?)),
-            None => None,
-        };
-        #[cfg(feature = "otlp")]
-        let webhook = webhook.with_traces(traces.clone());
-        let webhook = Arc::new(webhook);
-        let crowd = Crowd::new(options.limits.buffered_bytes, metrics.held.clone(), metrics.clone());
-        let http =
-            Http::new(webhook, &options.limits, timeouts, metrics.clone(), control.watch(), Phase::Closing);
-        let http = Arc::new(http);
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
-        let connections = Arc::new(Semaphore::new(options.limits.connections));
-        let serve = {
-            let (phase, metrics) = (control.watch(), metrics.clone());
-            let handshake = options.timeouts.handshake;
-            move |stream, connection: Connection| {
-                let activity = connection.activity.clone();
-                let door = Door { acceptor: acceptor.clone(), within: handshake, auth: client_auth.clone() };
-                let serving = serve_tls(stream, door, http.clone(), metrics.clone(), activity);
-                let phase = phase.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = serving => {}
-                        () = connection.activity.evicted.notified() => {}
-                        () = phase.reached(Phase::Stopped) => {}
-                    }
-                });
-            }
-        };
-        let how = Acceptor {
-            name: "webhook",
-            permits: connections.clone(),
-            crowd,
-            spared: options.timeouts.spared,
-            phase: control.watch(),
-            until: Phase::Closing,
-            metrics,
-        };
-        tokio::spawn(listener::accept(listener, how, serve));
-        let life = live(control, connections, options.limits.connections, options.timeouts, controller);
-        #[cfg(feature = "otlp")]
-        let life = async move {
-            let finished = life.await;
-            if let Some(traces) = traces {
-                traces.flush(LAST_WORDS).await;
-            }
-            finished
-        };
-        let life = tokio::spawn(life);
+        let parts = Parts::load(&options)?;
+        let sockets = Sockets::bind(&options)?;
+        let (webhook_address, admin_address) = sockets.addresses()?;
+        let listener = TcpListener::from_std(sockets.webhook)?;
+        let controller = parts.start_cluster(&options).await?;
+        let handle = parts.handle();
+        parts.watch_files(&options);
+        parts.start_admin(sockets.admin, &options).await?;
+        let life = parts.start_webhook(listener, options, controller).await?;
         Ok(Server { webhook_address, admin_address, handle, life })
     }
 
@@ -329,147 +197,252 @@ impl Handle {
     /// Reads configuration and certificate from their files again. Each is taken into use whole or not at all; what
     /// comes from the cluster is not touched.
     pub async fn reload(&self) -> Reloaded {
-        let of_configuration = asked_for(&self.configuration_files, {
-            let handle = self.clone();
-            move || handle.reload_configuration()
-        });
-        let of_certificate = asked_for(&self.certificate_files, {
-            let handle = self.clone();
-            move || handle.reload_certificate()
-        });
-        let of_callers = asked_for(&self.client_auth_files, {
-            let handle = self.clone();
-            move || handle.reload_client_auth()
-        });
+        let Files { configuration, certificate, client_auth } = &self.files;
         // At once: none waits for a file system that another one is on.
         let (configuration, certificate, client_auth) =
-            tokio::join!(of_configuration, of_certificate, of_callers);
+            tokio::join!(reload::now(configuration), reload::now(certificate), reload::now(client_auth));
         Reloaded { configuration, certificate, client_auth }
-    }
-
-    /// A certificate that was made here stays as it is.
-    fn reload_certificate(&self) -> Result<(), String> {
-        let (origin, files) = (&self.certificate_origin, &self.certificate_files);
-        if !matches!(origin, Certificate::Files { .. }) {
-            return Ok(());
-        }
-        let read = self.certificate.read(origin, || files.being_written());
-        files.taken(read.is_ok());
-        if let Err(tls::Error::Busy(_)) = &read {
-            files.forget();
-        }
-        read.map_err(|error| error.to_string())
-    }
-
-    /// A CA in a ConfigMap is watched.
-    fn reload_client_auth(&self) -> Result<(), String> {
-        let Some(auth) = &self.client_auth else { return Ok(()) };
-        let read = auth.read();
-        self.client_auth_files.taken(read.is_ok());
-        read.map_err(|error| error.to_string())
-    }
-
-    fn reload_configuration(&self) -> Result<u64, String> {
-        let Origin::Source(source) = &self.origin else {
-            return Ok(self.configuration.current().map_or(0, |active| active.generation));
-        };
-        let files = &self.configuration_files;
-        let read = self.configuration.read(source.as_ref(), || files.being_written());
-        files.taken(read.is_ok());
-        if let Err(Unread::Busy(_)) = &read {
-            files.forget();
-        }
-        read.map_err(|unread| unread.to_string())
     }
 }
 
-/// Reloads a part that somebody asks for.
-async fn asked_for<T: Send + 'static>(
-    files: &Arc<reload::Files>,
-    reload: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    reload::written_soon(files).await;
-    let files = files.clone();
-    let reload = move || {
-        // Whoever watches them need not read them again.
-        files.changed();
-        reload()
-    };
-    tokio::task::spawn_blocking(reload).await.unwrap_or_else(|_| Err("the reload was cut off".to_owned()))
+/// The sockets, bound before anything is started: a port that is taken ends the start.
+struct Sockets {
+    webhook: std::net::TcpListener,
+    admin: std::net::TcpListener,
+}
+
+impl Sockets {
+    fn bind(options: &Options) -> io::Result<Sockets> {
+        let webhook = http::listener::bind(options.listen)?;
+        Ok(Sockets { webhook, admin: http::listener::bind(options.admin)? })
+    }
+
+    fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.webhook.local_addr()?, self.admin.local_addr()?))
+    }
+}
+
+/// The series of all parts.
+struct Metrics {
+    http: HttpMetrics,
+    tls: TlsMetrics,
+    kube: KubeMetrics,
+    certs: CertificateMetrics,
+    requests: RequestMetrics,
+    traces: Traces,
+}
+
+/// The parts of a server, loaded and not started.
+struct Parts {
+    control: Arc<Control>,
+    readiness: Readiness,
+    supervisor: Supervisor,
+    registry: Arc<Registry>,
+    metrics: Metrics,
+    configuration: Arc<Configuration>,
+    certificate: Arc<CertificateStore>,
+    client_auth: Option<Arc<ClientAuth>>,
+    files: Files,
+}
+
+impl Parts {
+    /// Makes all parts, and reads what comes from files.
+    fn load(options: &Options) -> Result<Parts, StartError> {
+        let readiness = Readiness::default();
+        let mut registry = Registry::default();
+        metrics::register(&mut registry, options.dropped_log_lines.clone());
+        let own = metrics::own(&mut registry);
+        let supervisor = Supervisor::register(own);
+        let http = HttpMetrics::register(own);
+        let tls = TlsMetrics::register(own);
+        let kube = KubeMetrics::register(own);
+        let certs = CertificateMetrics::register(own);
+        let client_auth_metrics = ClientAuthMetrics::register(own);
+        let traces = Traces::register(own);
+
+        let in_use = Slot::default();
+        let configuration = Arc::new(Configuration::new(
+            options.configuration.key(),
+            in_use.clone(),
+            readiness.gate("config", "there is no configuration yet"),
+            ConfigurationMetrics::register(own, in_use),
+        ));
+        let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
+        let certificate = Arc::new(CertificateStore::new(gate, tls.clone())?);
+        let callers = Arc::new(reload::Files::new(options.client_auth.files()));
+        let files_of_configuration =
+            ConfigurationFiles::start(options.configuration.source(), configuration.clone())
+                .map_err(|unread| StartError::Configuration(unread.to_string()))?;
+        let files_of_certificate =
+            CertificateFiles::start(options.certificate.origin(), certificate.clone())?;
+        let client_auth = ClientAuth::new(&options.client_auth, &readiness, client_auth_metrics)?;
+        let files = Files {
+            configuration: files_of_configuration,
+            certificate: files_of_certificate,
+            client_auth: ClientAuthFiles::new(callers, client_auth.clone()),
+        };
+
+        let requests = RequestMetrics::register(&mut registry, http.clone(), supervisor.panics());
+        let metrics = Metrics { http, tls, kube, certs, requests, traces };
+        Ok(Parts {
+            control: Arc::new(Control::new()),
+            readiness,
+            supervisor,
+            registry: Arc::new(registry),
+            metrics,
+            configuration,
+            certificate,
+            client_auth,
+            files,
+        })
+    }
+
+    fn handle(&self) -> Handle {
+        Handle {
+            control: self.control.clone(),
+            readiness: self.readiness.clone(),
+            certificate: self.certificate.clone(),
+            files: self.files.clone(),
+        }
+    }
+
+    /// Starts what talks to the API server, if anything does. Gives the task that has a Lease to give back.
+    async fn start_cluster(&self, options: &Options) -> Result<Option<JoinHandle<()>>, StartError> {
+        let watched = match &options.configuration {
+            Origin::Cluster(watched) => Some(watched),
+            Origin::Source(_) => None,
+        };
+        let controlled = match &options.certificate {
+            Certificate::Controller(controlled) => Some(controlled),
+            _ => None,
+        };
+        let callers = self.client_auth.as_ref().zip(options.client_auth.config_map());
+        if watched.is_none() && controlled.is_none() && callers.is_none() {
+            return Ok(None);
+        }
+        let KubeMetrics { requests, watches } = &self.metrics.kube;
+        let client = kube::client::connect_counted(&options.access, requests.clone()).await?;
+        if let Some((auth, of)) = callers {
+            let (supervisor, phase) = (self.supervisor.clone(), self.control.watch());
+            let client = client.clone();
+            client_auth::config_map::follow(client, of, auth, &self.readiness, watches, supervisor, phase);
+        }
+        if let Some(watched) = watched {
+            let targets = configuration::cluster::Targets {
+                configuration: self.configuration.clone(),
+                facts: Arc::new(LiveFacts::default()),
+                readiness: self.readiness.clone(),
+                watches: watches.clone(),
+                supervisor: self.supervisor.clone(),
+                phase: self.control.watch(),
+            };
+            configuration::cluster::start(client.clone(), watched.as_ref().clone(), targets);
+        }
+        Ok(controlled.map(|controlled| {
+            let targets = certs::Targets {
+                certificate: self.certificate.clone(),
+                readiness: self.readiness.clone(),
+                metrics: self.metrics.certs.clone(),
+                supervisor: self.supervisor.clone(),
+                phase: self.control.watch(),
+            };
+            certs::start(client, controlled.as_ref().clone(), targets)
+        }))
+    }
+
+    /// Reads files again when they change.
+    fn watch_files(&self, options: &Options) {
+        let Files { configuration, certificate, client_auth } = &self.files;
+        let terms = || (self.control.watch(), options.pace.clone(), self.supervisor.clone());
+        let (phase, pace, supervisor) = terms();
+        reload::watch(configuration.clone(), phase, pace, supervisor);
+        let (phase, pace, supervisor) = terms();
+        reload::watch(certificate.clone(), phase, pace, supervisor);
+        let (phase, pace, supervisor) = terms();
+        reload::watch(client_auth.clone(), phase, pace, supervisor);
+    }
+
+    /// Starts the admin port, which does not wait for anything else.
+    async fn start_admin(&self, socket: std::net::TcpListener, options: &Options) -> Result<(), StartError> {
+        let reviews = match options.admin_auth {
+            AdminAuth::None => None,
+            AdminAuth::Token => Some(kube::client::config(&options.access).await?),
+        };
+        let terms = admin::port::Terms {
+            auth: options.admin_auth,
+            tls_min_version: options.tls_min_version,
+            limits: options.limits.clone(),
+            timeouts: Arc::new(options.timeouts.clone()),
+            reviews,
+        };
+        let metrics = admin::port::Metrics {
+            http: self.metrics.http.clone(),
+            tls: self.metrics.tls.clone(),
+            kube_api: self.metrics.kube.requests.clone(),
+        };
+        let admin = Admin {
+            readiness: self.readiness.clone(),
+            certificate: self.certificate.clone(),
+            metrics: self.registry.clone(),
+            phase: self.control.watch(),
+            log_filter: options.log_filter.clone(),
+            doorkeeper: Doorkeeper::Nobody,
+        };
+        Ok(admin::port::serve(socket, admin, terms, metrics)?)
+    }
+
+    /// Starts the webhook. Gives the task that lives as long as the server.
+    async fn start_webhook(
+        self,
+        listener: TcpListener,
+        options: Options,
+        controller: Option<JoinHandle<()>>,
+    ) -> Result<JoinHandle<bool>, StartError> {
+        let Parts { control, supervisor, metrics, configuration, certificate, client_auth, .. } = self;
+        let Options { limits, timeouts, .. } = &options;
+        let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
+        let tls = tls::server_config(certificate, options.tls_min_version, verifier)?;
+        let tls = tls::acceptor::Acceptor::new(tls, timeouts.handshake, metrics.tls);
+        let overload = Arc::new(LoadShedder::default());
+        measure_overload(overload.clone(), control.watch(), supervisor);
+        let traces = metrics.traces.start(options.otlp_endpoint.clone()).await?;
+        let webhook =
+            Webhook::new(configuration, metrics.requests, traces.clone(), overload, limits, timeouts);
+        let (phase, of_ports) = (control.watch(), metrics.http);
+        let shared = Arc::new(timeouts.clone());
+        let http = Http::new(webhook, limits, shared, of_ports.clone(), phase.clone(), Phase::Closing);
+        let connections = Arc::new(Semaphore::new(limits.connections));
+        let how = http::listener::Acceptor {
+            name: "webhook",
+            permits: connections.clone(),
+            crowd: ConnectionRegistry::new(limits.buffered_bytes, of_ports.held.clone(), of_ports.clone()),
+            spared: timeouts.spared,
+            phase: phase.clone(),
+            until: Phase::Closing,
+            metrics: of_ports,
+        };
+        tokio::spawn(Port { tls, http, client_auth, phase }.serve(listener, how));
+        let life = live(control, connections, limits.connections, timeouts.clone(), controller);
+        Ok(tokio::spawn(async move {
+            let finished = life.await;
+            traces.flush(LAST_WORDS).await;
+            finished
+        }))
+    }
 }
 
 /// Measures how long work waits, until the server has stopped.
-fn watch_pressure(pressure: Arc<Pressure>, phase: shutdown::Watch, supervisor: Supervisor) {
+fn measure_overload(overload: Arc<LoadShedder>, phase: shutdown::Watch, supervisor: Supervisor) {
     tokio::spawn(async move {
         let probe = || {
-            let pressure = pressure.clone();
-            async move { pressure.probe().await }
+            let overload = overload.clone();
+            async move { overload.probe().await }
         };
         tokio::select! {
-            () = supervisor.keep("the wait of requests is measured", probe) => {}
+            () = supervisor.keep("overload is measured", probe) => {}
             () = phase.reached(Phase::Stopped) => {}
         }
     });
-}
-
-/// Starts what talks to the API server, if anything does. Gives the task that has a Lease to give back.
-async fn start_cluster(
-    options: &Options,
-    configuration: &Arc<Configuration>,
-    certificate: &Arc<CertificateStore>,
-    client_auth: Option<&Arc<ClientAuth>>,
-    readiness: &Readiness,
-    metrics: &Arc<Metrics>,
-    control: &Arc<Control>,
-) -> Result<Option<JoinHandle<()>>, StartError> {
-    let watched = match &options.configuration {
-        Origin::Cluster(watched) => Some(watched),
-        Origin::Source(_) => None,
-    };
-    let controlled = match &options.certificate {
-        Certificate::Controller(controlled) => Some(controlled),
-        _ => None,
-    };
-    let callers = client_auth.zip(options.client_auth.config_map());
-    if watched.is_none() && controlled.is_none() && callers.is_none() {
-        return Ok(None);
-    }
-    let client = cluster::client::connect_counted(&options.access, metrics.kube_api.clone()).await?;
-    if let Some((auth, of)) = callers {
-        cluster::client_ca::follow(client.clone(), of, auth, readiness, metrics, control.watch());
-    }
-    if let Some(watched) = watched {
-        let targets = cluster::Targets {
-            configuration: configuration.clone(),
-            facts: Arc::new(LiveFacts::default()),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            phase: control.watch(),
-        };
-        cluster::start(client.clone(), watched.as_ref().clone(), targets);
-    }
-    Ok(controlled.map(|controlled| {
-        let targets = certs::Targets {
-            certificate: certificate.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            phase: control.watch(),
-        };
-        certs::start(client, controlled.as_ref().clone(), targets)
-    }))
-}
-
-/// The files whose change is a reason to reload: those of the configuration, and those of the certificate.
-fn watched_files(options: &Options) -> [Vec<std::path::PathBuf>; 3] {
-    let of_configuration = match &options.configuration {
-        Origin::Source(source) => source.files(),
-        Origin::Cluster(_) => Vec::new(),
-    };
-    let of_certificate = match &options.certificate {
-        Certificate::Files { chain, key } => vec![chain.clone(), key.clone()],
-        Certificate::SelfSigned { .. } | Certificate::Controller(_) => Vec::new(),
-    };
-    [of_configuration, of_certificate, options.client_auth.files()]
 }
 
 /// From the first signal to the end. Tells whether every connection ended by itself.
@@ -500,71 +473,4 @@ async fn live(
         let _ = tokio::time::timeout(LAST_WORDS, controller).await;
     }
     finished
-}
-
-/// What a connection passes through before there are requests.
-struct Door {
-    acceptor: TlsAcceptor,
-    within: Duration,
-    auth: Option<Arc<ClientAuth>>,
-}
-
-/// One connection on the webhook's port.
-async fn serve_tls(
-    stream: TcpStream,
-    door: Door,
-    http: Arc<Http<Webhook>>,
-    metrics: Arc<Metrics>,
-    activity: Arc<Activity>,
-) {
-    let Door { acceptor, within, auth } = door;
-    let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
-    let handshake = acceptor.accept(stream).into_fallible();
-    let (accepted, refusal) = client_auth::noting(tokio::time::timeout(within, handshake)).await;
-    let stream = match accepted {
-        Ok(Ok(stream)) => stream,
-        Ok(Err((error, stream))) => {
-            let reason = handshake_failure(&error);
-            metrics.handshake_failed(reason);
-            tracing::debug!(reason, "a TLS handshake failed");
-            if reason == client_auth::CLIENT_CERTIFICATE
-                && let Some(auth) = auth
-            {
-                auth.report(&refusal.unwrap_or_else(client_auth::no_certificate), peer);
-                client_auth::part(stream).await;
-            }
-            return;
-        }
-        Err(_) => {
-            metrics.handshake_failed("timeout");
-            tracing::debug!(reason = "timeout", "a TLS handshake failed");
-            return;
-        }
-    };
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let caller = auth.map(|auth| Arc::new(Caller::new(auth, peer, stream.get_ref().1.peer_certificates())));
-    http.serve(stream, http2, activity, caller).await;
-}
-
-/// A stable key for why a handshake failed.
-pub(crate) fn handshake_failure(error: &io::Error) -> &'static str {
-    use rustls::{Error, InvalidMessage};
-    let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                "closed"
-            }
-            _ => "io",
-        };
-    };
-    match inner {
-        // T-14: an HTTP request where a handshake should be.
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => "not_tls",
-        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => "malformed",
-        Error::PeerIncompatible(_) => "incompatible",
-        Error::AlertReceived(_) => "alert",
-        Error::NoApplicationProtocol => "alpn",
-        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => client_auth::CLIENT_CERTIFICATE,
-        _ => "other",
-    }
 }

@@ -32,7 +32,7 @@ async fn main() {
         None => Flavour::Current,
         Some("oldest") => Flavour::Oldest,
         Some(other) => {
-            eprintln!("found {other:?}; accepted is oldest, or nothing");
+            eprintln!("found {other:?}; expected oldest, or nothing");
             std::process::exit(64);
         }
     };
@@ -62,13 +62,14 @@ fn authority(control_plane: &ControlPlane) -> PathBuf {
     control_plane.folder().join("webhook-ca.crt")
 }
 
-/// What to type in another terminal. Nothing of it is there already: what helm creates must not be.
+/// Commands to type in another terminal. They create everything they need: resources that Helm creates must not exist
+/// yet.
 fn manual(control_plane: &ControlPlane, serving: &Serving, flavour: Flavour) -> String {
     let folder = control_plane.folder().display();
     let kubeconfig = control_plane.kubeconfig().display();
     let path: Vec<String> = control_plane.tools().iter().map(|tool| tool.display().to_string()).collect();
     let (certificate, key) = (serving.certificate.display(), serving.key.display());
-    // Without controllers nobody makes it, and pods need it.
+    // Pods need it, and without controllers nothing creates it.
     let account = match flavour {
         Flavour::Current => "",
         Flavour::Oldest => "\n  kubectl -n shop create serviceaccount default",

@@ -29,7 +29,7 @@ pub enum Corpus {
     Shapes,
     /// Host network, opted out by label, and a namespace without a label, in turn
     Skips,
-    /// An annotation that is not accepted
+    /// An annotation that is invalid
     Denials,
     /// Six containers with 60 variables each, 36 KB
     Big,

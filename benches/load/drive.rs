@@ -33,7 +33,7 @@ pub enum Pace {
     Open(f64, Duration),
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     /// Answers and failures, by kind.

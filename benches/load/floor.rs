@@ -4,43 +4,39 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use outrigger::inject::{Admission, AdmissionDecision, AdmissionRequest, Patch, Subject, Unreadable};
 use outrigger::server::{
     Server,
-    options::{Options, Origin},
-    telemetry::{self, Format, Lines},
-    webhook::{
-        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Way},
-        review::Malformed,
+    configuration::{
+        engine::Engine,
+        source::{Loaded, Source},
     },
+    observe::log::{self as telemetry, Format, Lines},
+    options::{Options, Origin},
 };
 use serde_json::json;
 
 /// What every pod is answered with.
 struct Constant {
-    patch: Vec<u8>,
+    patch: String,
 }
 
 impl Engine for Constant {
-    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
-        let verdict = if self.patch.is_empty() {
-            Verdict::Skipped { reason: "POLICY_DISABLED", warnings: Vec::new() }
-        } else {
-            Verdict::Injected(Injected {
-                patch: self.patch.clone(),
-                operations: 1,
-                templates: vec!["sidecar".to_owned()],
-                reason: "POLICY_ENABLED",
-                warnings: Vec::new(),
-            })
-        };
+    fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
         // So that the line in the log is as long.
         let subject = Subject {
-            namespace: call.namespace.to_owned(),
+            namespace: request.namespace().to_owned(),
             name: "floor-769df69587-".to_owned(),
             owner: "ReplicaSet/floor-769df69587".to_owned(),
             reinvoked: false,
         };
-        Ok(Judged { verdict, subject, way: Way::Whole })
+        if self.patch.is_empty() {
+            return Ok(Admission::skipped("POLICY_DISABLED", subject));
+        }
+        let decision =
+            AdmissionDecision::Inject { reason: "POLICY_ENABLED", templates: vec!["sidecar".to_owned()] };
+        let patch = Some(Patch { json: self.patch.clone(), operations: 1 });
+        Ok(Admission { decision, patch, ..Admission::skipped("", subject) })
     }
 
     fn revision(&self) -> &str {
@@ -88,11 +84,11 @@ pub fn serve(patch_bytes: usize) -> io::Result<()> {
 }
 
 /// A patch of so many bytes.
-fn patch(bytes: usize) -> Vec<u8> {
+fn patch(bytes: usize) -> String {
     if bytes == 0 {
-        return Vec::new();
+        return String::new();
     }
     let frame = r#"[{"op":"add","path":"/metadata/labels/floor","value":""}]"#;
     let padding = "x".repeat(bytes.saturating_sub(frame.len()));
-    frame.replacen(r#""""#, &format!("\"{padding}\""), 1).into_bytes()
+    frame.replacen(r#""""#, &format!("\"{padding}\""), 1)
 }

@@ -1,7 +1,7 @@
 //! The load generator. `hack/perf/run` runs it for everything that `docs/performance.md` shows; by hand:
 //!
 //! ```sh
-//! cargo build --release && cargo bench --bench load --no-run     # says where the program is; LOAD stands for it
+//! cargo build --profile dist --bin outrigger --bench load       # says where the program is; LOAD stands for it
 //! LOAD cost --corpus shapes                                      # CPU time a request, in multiples of the floor
 //! LOAD latency --corpus shapes --connections 1                   # one after the other
 //! LOAD latency --corpus shapes --connections 16 --rate 1000      # open loop

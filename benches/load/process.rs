@@ -194,7 +194,7 @@ fn ticks_per_second() -> u64 {
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(100)
 }
 
-/// Where `cargo` has put the server: the release build beside this one.
+/// Where `cargo` has put the server: the build of the same profile beside this one.
 pub fn default_program() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let folder = own.parent().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();

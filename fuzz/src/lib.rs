@@ -61,5 +61,5 @@ mod generators;
 
 /// The texts that are read otherwise than `sigs.k8s.io/yaml` reads them, and why.
 #[allow(dead_code, reason = "shared with the tests")]
-#[path = "../../src/yaml/tests/differences.rs"]
+#[path = "../../crates/kubernetes-yaml/src/tests/differences.rs"]
 mod yaml_differences;

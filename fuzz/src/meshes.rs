@@ -1,6 +1,6 @@
 //! The configurations that pods are injected under.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use outrigger::{
     config::{Compat, Mesh, Source},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 pub(crate) struct Configuration {
     pub(crate) name: String,
-    pub(crate) mesh: Mesh,
+    pub(crate) mesh: Arc<Mesh>,
     /// Whether its templates are the embedded ones.
     is_embedded: bool,
 }
@@ -75,7 +75,7 @@ fn configuration(name: String, mut bundle: Value, is_embedded: bool) -> Configur
         Ok((mesh, _)) => mesh,
         Err(error) => panic!("{name}: {error}"),
     };
-    Configuration { name, mesh, is_embedded }
+    Configuration { name, mesh: Arc::new(mesh), is_embedded }
 }
 
 /// A configuration that has one template, of somebody's own; nothing if it is refused.

@@ -49,9 +49,8 @@ struct Process {
 
 impl Process {
     fn start() -> Process {
-        let program = std::env::var_os(PROGRAM).unwrap_or_else(|| {
-            panic!("{PROGRAM} is not set; accepted is what hack/oracle/fuzz/build prints")
-        });
+        let program = std::env::var_os(PROGRAM)
+            .unwrap_or_else(|| panic!("{PROGRAM} is not set; expected what hack/oracle/fuzz/build prints"));
         let mut child = Command::new(&program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

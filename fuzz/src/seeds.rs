@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{input, targets::template_go};
 
-/// Inputs for a target; none for targets whose inputs are choices and no text.
+/// Inputs for a target.
 pub(crate) fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "bundle" => bundles(),
@@ -14,8 +14,22 @@ pub(crate) fn of(target: &str) -> Vec<Vec<u8>> {
         "template" => templates(),
         "template_go" => templates_for_go(),
         "yaml" => yaml_texts(),
-        _ => Vec::new(),
+        _ => choices(),
     }
+}
+
+/// Bytes that follow no pattern, for targets whose inputs are choices: long enough for whole pods and patches. From nothing the
+/// fuzzer would begin with single bytes, and would take days to get there.
+fn choices() -> Vec<Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut byte = move || {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..60).map(|index| (0..32_usize << (index % 5)).map(|_| byte()).collect()).collect()
 }
 
 fn bundles() -> Vec<Vec<u8>> {
@@ -110,7 +124,7 @@ fn templates_for_go() -> Vec<Vec<u8>> {
 
 fn yaml_texts() -> Vec<Vec<u8>> {
     let read = |name: &str| -> Value {
-        let path = input::repository().join("tests/fixtures").join(name);
+        let path = input::repository().join("crates/kubernetes-yaml/tests/fixtures").join(name);
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))

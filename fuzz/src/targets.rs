@@ -4,13 +4,11 @@ mod annotations;
 mod bundle;
 mod merge;
 mod patch;
-#[cfg(feature = "server")]
 mod path;
 mod pod;
 mod promises;
 mod records;
 mod replay;
-#[cfg(feature = "server")]
 mod review;
 mod template;
 pub(crate) mod template_go;
@@ -27,12 +25,10 @@ const ALL: &[(&str, Target)] = &[
     ("bundle", bundle::check),
     ("merge", merge::check),
     ("patch", patch::check),
-    #[cfg(feature = "server")]
     ("path", path::check),
     ("pod", pod::check),
     ("records", records::check),
     ("replay", replay::check),
-    #[cfg(feature = "server")]
     ("review", review::check),
     ("template", template::check),
     ("template_go", template_go::check),

@@ -1,4 +1,4 @@
-"""Writes the parts of the chart's values.schema.json that follow from the injector's tables of types (src/gotypes):
+"""Writes the parts of the chart's values.schema.json that follow from the injector's tables of types (crates/istio-config and crates/injector):
 MeshConfig and what is under it, and the Kubernetes structs that templates copy from the values.
 
 A place whose type is a struct takes the struct's keys and no others; what the keys hold is said by the server.
@@ -24,8 +24,8 @@ PLACES = {
 def tables():
     """The structs by the names of their tables: the Go name, and by JSON name the name of the struct a field holds."""
     structs, irregular = {}, {}
-    for file in ("istio.rs", "kubernetes.rs"):
-        text = (ROOT / "src" / "gotypes" / file).read_text()
+    for file in ("istio-config/src/gotypes.rs", "injector/src/gotypes/kubernetes.rs"):
+        text = (ROOT / "crates" / file).read_text()
         pattern = r'static (\w+): Type = Type \{ name: "([^"]+)", proto: (\w+), fields: &\[(.*?)\] \};'
         for table, name, proto, body in re.findall(pattern, text, re.DOTALL):
             assert table not in structs, table

@@ -311,7 +311,7 @@ class ThePages(unittest.TestCase):
         commands = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[block].replace("\\\n", " ")
         followed = []
         for line in commands.splitlines():
-            if re.match(r"docker |kind |kubectl .*rollout |#|$", line):
+            if re.match(r"docker |kind |just |kubectl .*rollout |#|$", line):
                 continue
             result = subprocess.run(["bash", "-ec", line], cwd=self.folder.name, capture_output=True, text=True,
                                     env={**os.environ, "PATH": f"{tools() / 'helm'}:{tools() / 'kubernetes'}:{os.environ['PATH']}"})

@@ -278,11 +278,11 @@ class TheCaBundle(unittest.TestCase):
             (self.KEY + PEM, "found a private key"),
             (PEM + self.KEY.replace("PRIVATE", "EC PRIVATE"), "found a private key"),
             (PEM + "  " + self.KEY.replace("\n", "\n  "), "found a private key"),
-            ("  " + PEM.replace("\n", "\n  "), "does not start its line"),
-            ("\ufeff" + PEM, "does not start its line"),
-            (PEM.rstrip("\n") + PEM, "does not start its line"),
-            (PEM.replace("\n", " "), "does not start its line"),
-            (PEM.rstrip("\n") + " and more\n", "does not start its line"),
+            ("  " + PEM.replace("\n", "\n  "), "is not at the start of its line"),
+            ("\ufeff" + PEM, "is not at the start of its line"),
+            (PEM.rstrip("\n") + PEM, "is not at the start of its line"),
+            (PEM.replace("\n", " "), "is not at the start of its line"),
+            (PEM.rstrip("\n") + " and more\n", "is not at the start of its line"),
             (PEM.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), "found a block \\\"TRUSTED CERTIFICATE\\\""),
             (PEM + PEM.replace("CERTIFICATE", "X509 CRL"), "found a block \\\"X509 CRL\\\""),
             (PEM.replace("-----END CERTIFICATE-----\n", ""), "found a block that has no BEGIN, no END"),
@@ -467,17 +467,17 @@ class TheRoles(unittest.TestCase):
         )
         webhooks = self.grants(None, "admissionregistration.k8s.io", "mutatingwebhookconfigurations",
                                "get list watch patch", ["outrigger-sidecar-injector"])
-        events = self.grants(ours, "", "events", "create patch")
+        events = self.grants(ours, "events.k8s.io", "events", "create patch")
         bundle = self.grants(ours, "", "configmaps", "list watch", ["outrigger"])
         cluster = (self.grants(None, "", "nodes", "list watch")
+                   | self.grants(None, "", "namespaces", "list watch")
                    | self.grants(None, "networking.istio.io", "proxyconfigs", "list watch"))
         istio = (self.grants("istio-system", "", "configmaps", "list watch", ["istio-sidecar-injector", "istio"])
-                 | self.grants("istio-system", "", "events", "create patch"))
+                 | self.grants("istio-system", "events.k8s.io", "events", "create patch"))
         expected = {
             "default": controller | webhooks | events | bundle | cluster,
             "istio-configmaps": controller | webhooks | events | istio | cluster,
-            "istiod-flat": controller | webhooks | events | bundle | cluster
-            | self.grants(None, "", "namespaces", "list watch"),
+            "istiod-flat": controller | webhooks | events | bundle | cluster,
             "cert-manager": events | bundle | cluster,
             "static": events | bundle | cluster,
             "files-mode": set(),
@@ -659,10 +659,10 @@ class TheNotes(unittest.TestCase):
         """Before it serves the entries have no rules, unless somebody else would have to put them in."""
         def notes(*arguments):
             return " ".join(self.notes("elsewhere", *arguments).split())
-        self.assertIn("no pod waits for it: the entries of its webhooks get their rules then. If it goes away after that, pods of "
+        self.assertIn("no pod waits for it: its webhook entries get their rules then. If it goes away after that, pods in "
                       "injected namespaces are refused: hack/chart/serve outrigger", notes())
         self.assertIn("are not injected: hack", notes("--set", "webhook.failurePolicy=Ignore"))
-        self.assertIn("With nothing there, pods of injected namespaces are refused: hack",
+        self.assertIn("With no server there, pods in injected namespaces are refused: hack",
                       notes("--set", "certificates.mode=files", "--set", "certificates.files.secretName=x"))
 
 
@@ -783,7 +783,7 @@ class Refusals(unittest.TestCase):
         ("certificates.mode=files", "certificates.files.secretName: found nothing"),
         ("certificates.mode=static", "certificates.static"),
         ("global.platform=gke", "global.platform: found"),
-        ("platform=openshfit", 'accepted: openshift, or nothing'),
+        ("platform=openshfit", 'expected openshift, or nothing'),
         ('webhook.movableTags=["default"]', "webhook.movableTags: found"),
         ("server.adminPort=8443", "server: found 8443"),
         ("service.port=8080", "service.port: found 8080"),
@@ -1031,7 +1031,7 @@ class TheSchema(unittest.TestCase):
                     self.assertIn(step, keys)
 
     def test_knows_every_default_of_the_values_templates_see(self):
-        defaults = yaml.safe_load((ROOT / "src/config/defaults/values.yaml").read_text())
+        defaults = yaml.safe_load((ROOT / "crates/injector/src/config/defaults/values.yaml").read_text())
         def walk(value, path):
             keys = self.properties(path)
             for key, inner in value.items():
@@ -1047,7 +1047,7 @@ class TheSchema(unittest.TestCase):
         walk(defaults, [])
 
     def test_knows_every_field_of_mesh_config_that_the_injector_knows(self):
-        text = (ROOT / "src/gotypes/istio.rs").read_text()
+        text = (ROOT / "crates/istio-config/src/gotypes.rs").read_text()
         for table, path in (("MESH_CONFIG", ["meshConfig"]), ("PROXY_CONFIG", ["meshConfig", "defaultConfig"])):
             body = re.search(rf"pub static {table}: Type = .*?&\[(.*?)\n\]", text, re.DOTALL).group(1)
             names = set(re.findall(r'^    f\("\w+", "(\w+)"', body, re.MULTILINE))
@@ -1080,8 +1080,8 @@ class TheSchema(unittest.TestCase):
             render("default", pathlib.Path(file.name), namespace=NAMESPACE)
 
     def test_knows_the_types_the_injector_reads(self):
-        """What src/config/values.rs checks the type of."""
-        text = (ROOT / "src/config/values.rs").read_text()
+        """What crates/injector/src/config/values.rs checks the type of."""
+        text = (ROOT / "crates/injector/src/config/values.rs").read_text()
         for table, path in (("GLOBAL", ["global"]), ("PROXY", ["global", "proxy"])):
             body = re.search(rf"const {table}: .*?= &\[(.*?)\n\];", text, re.DOTALL).group(1)
             names = re.findall(r'^    \("(\w+)"', body, re.MULTILINE)

@@ -55,7 +55,7 @@ def burst(cost, pods, replicas):
 def clusters(rows):
     cost = costs(rows)
     out = [
-        "| nodes, pods | memory of a replica | CPU to create all pods | pods a second, CPUs for them | replicas × CPU request | 5,000 pods at once |",
+        "| nodes, pods | memory per replica | CPU to create all pods | pods per second, CPUs for them | replicas × CPU request | 5,000 pods at once |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for nodes, pods in CLUSTERS:

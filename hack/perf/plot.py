@@ -77,12 +77,12 @@ def plot(title, x_label, y_label, series, log_x=False, log_y=False):
     middle = (TOP + HEIGHT - BOTTOM) / 2
     out.append(f'<text transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">{y_label}</text>')
     for index, (name, line) in enumerate(series):
-        colour = COLOURS[index % len(COLOURS)]
+        color = COLOURS[index % len(COLOURS)]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
-        out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        out += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="3" fill="{colour}"/>' for x, y in line]
+        out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        out += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="3" fill="{color}"/>' for x, y in line]
         y = TOP + 14 + 18 * index
-        out.append(f'<line x1="{LEFT + 12}" x2="{LEFT + 32}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="2"/>')
+        out.append(f'<line x1="{LEFT + 12}" x2="{LEFT + 32}" y1="{y - 4}" y2="{y - 4}" stroke="{color}" stroke-width="2"/>')
         out.append(f'<text x="{LEFT + 38}" y="{y}">{name}</text>')
     return "\n".join([*out, "</svg>", ""])
 

@@ -40,14 +40,14 @@ def lines(rows):
     yield from costs("sized-shapes 500000", "a pod of 500 KB, never seen", "")
     yield from costs("http2 replicas", "replicas, HTTP/2", "")
     yield from costs("http2 shapes", "distinct shapes, HTTP/2", "")
-    yield from costs("connect connect", "replicas, a connection each, full handshake", "")
-    yield from costs("connect resume", "replicas, a connection each, resumed", "")
+    yield from costs("connect connect", "replicas, one connection each, full handshake", "")
+    yield from costs("connect resume", "replicas, one connection each, resumed", "")
     yield from latency("one connection shapes", "p50 / p99, one connection, distinct shapes", "≤ 0.4 / ≤ 1 ms")
     yield from latency("one connection replicas", "p50 / p99, one connection, replicas", "")
     yield from latency("one connection bare", "p50 / p99, one connection, bare pod", "Istio: 2.5 / 6.2 ms")
     if (one := row("scaling 0")) and (two := row("scaling 0,1")):
         times = 2 * one["cpu_ms"] / two["cpu_ms"] * (1 - two["idle"])
-        yield ("from 1 to 2 CPUs, by CPU time and idleness", "≥ 1.8 ×",
+        yield ("scaling from 1 to 2 CPUs, by CPU time and idle time", "≥ 1.8 ×",
                f"{number(times)} × ({number(one['cpu_ms'])} → {number(two['cpu_ms'])} ms, idle {number(100 * two['idle'])} %)")
     for name, what, target in [
         ("handshakes", "TLS 1.3 handshakes per core-second, full / resumed", "≥ 2,500 / ≥ 6,000"),
@@ -65,7 +65,7 @@ def lines(rows):
             yield (f"peak RSS with 64 × 3 MiB at once, {name.split('-')[1]}", "bounded by a formula",
                    f"{number(found['memory']['peak_mib'])} MiB ({answers})")
     if found := row("start"):
-        yield "process start to first answer, stand-alone", "≤ 40 ms", number(found["answered_ms"], " ms")
+        yield "process start to first response, standalone", "≤ 40 ms", number(found["answered_ms"], " ms")
     for name, what in [("overload", "distinct shapes"), ("overload big", "`big.json`")]:
         if found := row(name):
             series = [memory for _, memory in found["rss_mib"]]
@@ -79,7 +79,7 @@ def lines(rows):
 def markdown(measured):
     about = measured["about"]
     out = [f"{about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}, {about['commit']}, {about['time']}", "",
-           "| what | target | measured |", "| --- | --- | --- |"]
+           "| metric | target | measured |", "| --- | --- | --- |"]
     out += [f"| {what} | {target} | {found} |" for what, target, found in lines(measured["rows"])]
     out.append(f"| release binary, stripped | ≤ 16 MiB | {about['binary_mib']} MiB |")
     failed = [f"- {name}: {row['error']}" for name, row in measured["rows"].items() if "error" in row]

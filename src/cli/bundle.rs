@@ -1,4 +1,4 @@
-//! `outrigger bundle`: the configuration, shown.
+//! `outrigger bundle`: displays the configuration.
 
 use clap::{Args, Subcommand};
 
@@ -25,16 +25,17 @@ enum Command {
     Print(Box<Print>),
 }
 
-/// Print the configuration that is in force, defaults filled in, as a bundle.
+/// Print the effective configuration as a bundle, with all defaults filled in.
 ///
-/// From a cluster it is a snapshot: with the versions of nodes and the ProxyConfig resources, as far as they may be read.
+/// From a cluster, the result is a snapshot that includes node versions and ProxyConfig resources, as far as
+/// permissions allow.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger bundle print --default > bundle.yaml
   outrigger bundle print --bundle bundle.yaml
   outrigger bundle print --from-cluster --revision canary")]
 struct Print {
-    /// Print the bundle that says what the defaults are, with comments: a start for one's own
+    /// Print the default bundle, commented, as a starting point
     #[arg(long, conflicts_with_all = ["bundle", "cluster"])]
     default: bool,
     #[command(flatten)]
@@ -49,7 +50,7 @@ impl Bundle {
         }
         let configured = print.source.load(Purpose::Show)?;
         configured.report(color);
-        // What the server would say of it.
+        // The server would print the same warnings.
         report::configuration(&configured.check()?, color);
         files::print(&yaml::to_string(&configured.mesh.effective_bundle()))
     }

@@ -1,17 +1,17 @@
-//! What a flag can be set to, as the configuration knows it.
+//! Values of flags, as the configuration defines them.
 
 use clap::ValueEnum;
 
 use crate::config::{Compat, NativeSidecars, Platform};
 
-/// Whose behaviour is wanted where Istio's is questionable.
+/// Compatibility mode.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum CompatFlag {
     Outrigger,
     Istio,
 }
 
-/// What kind of cluster it is.
+/// Cluster platform.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum PlatformFlag {
     Kubernetes,

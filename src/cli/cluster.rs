@@ -1,37 +1,42 @@
-//! Which cluster: the flags every command has that talks to an API server, and the talk itself.
+//! Flags for the choice of a cluster, shared by every command that contacts an API server, and the calls themselves.
 
-mod trouble;
-
-use std::{path::PathBuf, time::Duration};
+use std::{error::Error, fmt::Debug, path::PathBuf, time::Duration};
 
 use clap::Args;
-use kube::Client;
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
-use crate::server::cluster::client::{self, Access};
+use crate::server::kube::client::{self, Access};
+use crate::server::kube::request;
 
-pub(super) use trouble::{Asked, Kind, Trouble};
+pub(super) use crate::server::kube::{
+    error::{ApiError, Reason},
+    request::Target,
+};
 
-/// The way to the API server.
+/// How to reach the API server.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Cluster {
-    /// The kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's ServiceAccount
+    /// Kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount]
     #[arg(long, short = 'c', value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
+    /// Context in the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
 
-/// A client and where it leads.
+/// A client and the address of its API server.
 pub(super) struct Session {
     pub(super) client: Client,
-    /// The address of the API server.
+    /// Address of the API server.
     pub(super) server: String,
 }
 
-/// How long one answer of the API server may take.
+/// Page size of list requests.
+const PAGE: u32 = 500;
+/// Timeout of one API call.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Cluster {
@@ -39,12 +44,12 @@ impl Cluster {
         Access { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 
-    /// Whether a cluster was chosen on the command line.
+    /// Whether the command line selects a cluster.
     pub(super) fn is_given(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// Does something that needs the API server, on a runtime of its own.
+    /// Runs an action that needs the API server, on a runtime of its own.
     pub(super) fn run<T>(
         &self,
         work: impl AsyncFnOnce(&Session) -> Result<T, Failure>,
@@ -60,7 +65,7 @@ impl Cluster {
     }
 
     async fn open(&self) -> Result<Session, Failure> {
-        let unavailable = |error: client::Error| Failure::unavailable(trouble::with_causes(&error));
+        let unavailable = |error: client::Error| Failure::unavailable(with_causes(&error));
         let mut config = client::config(&self.access()).await.map_err(unavailable)?;
         config.connect_timeout = Some(PATIENCE);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
@@ -70,26 +75,66 @@ impl Cluster {
 }
 
 impl Session {
-    /// Waits for one answer of the API server, and says what was asked if there is none or a refusal.
+    /// Awaits one response of the API server.
+    ///
+    /// # Errors
+    /// If there is none, or it is an error.
     pub(super) async fn call<T>(
         &self,
-        asked: &Asked<'_>,
+        verb: &'static str,
+        target: &Target,
         answer: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Trouble> {
-        self.call_within(PATIENCE, asked, answer).await
+    ) -> Result<T, ApiError> {
+        self.call_within(PATIENCE, verb, target, answer).await
     }
 
-    /// As [`Session::call`], with a time of its own.
+    /// Like [`Session::call`], with a given timeout.
     pub(super) async fn call_within<T>(
         &self,
         patience: Duration,
-        asked: &Asked<'_>,
+        verb: &'static str,
+        target: &Target,
         answer: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Trouble> {
-        match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Trouble::of(asked, &self.server, &error)),
-            Err(_) => Err(Trouble::silence(&self.server, patience)),
+    ) -> Result<T, ApiError> {
+        request::call(verb, target, patience, answer).await.map_err(|error| self.named(error))
+    }
+
+    /// Lists all objects, page by page.
+    ///
+    /// # Errors
+    /// When a page cannot be had.
+    pub(super) async fn list_all<K>(&self, target: &Target, api: &Api<K>) -> Result<Vec<K>, ApiError>
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
+        request::list_all(api, target, PAGE, PATIENCE).await.map_err(|error| self.named(error))
+    }
+
+    /// An error that names its API server.
+    fn named(&self, error: ApiError) -> ApiError {
+        ApiError { server: Some(self.server.clone()), ..error }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Failure {
+        match error.reason {
+            Reason::Unanswered(_) | Reason::Unreachable(_) => Failure::unavailable(error.to_string()),
+            _ => Failure::error(error.to_string()),
         }
     }
+}
+
+/// An error with its causes, each of which may already be part of the previous one's text.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }

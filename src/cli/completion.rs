@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::{Arguments, failure::Failure, files};
 
-/// Print the completion script of a shell.
+/// Print the completion script for a shell.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger completion bash > ~/.local/share/bash-completion/completions/outrigger

@@ -1,27 +1,27 @@
-//! Why a command ended early, and the exit code that says so.
+//! Reasons for an early end of a command, and their exit codes.
 
 use std::{io, process::ExitCode};
 
 use super::report::{self, Color};
 use crate::config::ConfigError;
 
-/// Something outside went wrong: a file cannot be read or written, or an API server refuses.
+/// A file cannot be read or written, or the API server rejected a request.
 pub(super) const ERROR: u8 = 1;
-/// The command line is wrong.
+/// Invalid command line.
 pub(super) const USAGE: u8 = 64;
-/// What was given cannot be used: a configuration, a manifest, or a pod that is refused.
+/// Unusable input: a configuration, a manifest, or a pod that is denied.
 pub(super) const DATA: u8 = 65;
 /// No API server can be reached.
 pub(super) const UNAVAILABLE: u8 = 69;
-/// The operating system has too little of something: memory, threads, descriptors (`EX_OSERR`).
+/// Not enough of a system resource: memory, threads, descriptors (`EX_OSERR`).
 pub(super) const RESOURCES: u8 = 71;
 
 /// Why a command ended early.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Said with its chain of causes.
+    /// Reported with its chain of causes.
     Told { code: u8, error: anyhow::Error },
-    /// Whoever reads stdout wants no more, which is nobody's fault.
+    /// The reader of stdout closed the pipe; this is not an error.
     BrokenPipe,
 }
 
@@ -42,7 +42,7 @@ impl Failure {
         Failure::Told { code: UNAVAILABLE, error: anyhow::Error::msg(text.into()) }
     }
 
-    /// What the operating system said, and about what.
+    /// An error of the operating system, with its context.
     pub(super) fn io(error: io::Error, context: impl Into<String>) -> Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::BrokenPipe;
@@ -50,7 +50,7 @@ impl Failure {
         Failure::Told { code: ERROR, error: anyhow::Error::new(error).context(context.into()) }
     }
 
-    /// A configuration that cannot be read is one that cannot be used, here as in `serve`.
+    /// An unreadable configuration counts as unusable, as in `serve`.
     pub(super) fn of_configuration(self) -> Failure {
         match self {
             Failure::Told { error, .. } => Failure::Told { code: DATA, error },
@@ -58,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// Prints the failure, every line of it as an error of its own.
+    /// Prints the failure, each line as a separate error.
     pub(super) fn report(&self, color: Color) -> ExitCode {
         match self {
             Failure::BrokenPipe => ExitCode::SUCCESS,
@@ -71,7 +71,7 @@ impl Failure {
 }
 
 impl From<ConfigError> for Failure {
-    /// The problems of a configuration, one a line.
+    /// The problems of a configuration, one per line.
     fn from(error: ConfigError) -> Failure {
         Failure::Told { code: DATA, error: anyhow::Error::new(error) }
     }

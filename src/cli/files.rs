@@ -1,4 +1,4 @@
-//! Files: all of a command's inputs at once, and outputs that are whole or not there.
+//! Files: all inputs of a command at once, and outputs that are complete or absent.
 
 use std::{
     fs,
@@ -8,21 +8,21 @@ use std::{
 
 use super::failure::Failure;
 
-/// A text and where it came from.
+/// A text and its origin.
 #[derive(Debug)]
 pub(super) struct Input {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub(super) name: String,
-    /// Its file; none for stdin.
+    /// Its file; `None` for stdin.
     pub(super) path: Option<PathBuf>,
     /// The text.
     pub(super) text: String,
 }
 
-/// Reads files, folders (their manifests, sorted by name) and `-`, stdin.
+/// Reads files, directories (their manifests, sorted by name) and `-`, stdin.
 pub(super) fn read_all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Input>, Failure> {
     if paths.iter().filter(|path| is_stdin(path)).count() > 1 {
-        return Err(Failure::usage("stdin (-) is given twice; it can be read once"));
+        return Err(Failure::usage("stdin (-) is given twice but can be read only once"));
     }
     let mut inputs = Vec::new();
     for path in paths {
@@ -30,7 +30,7 @@ pub(super) fn read_all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Input>,
             let found = manifests(path, recursive).map_err(|error| unreadable(error, path))?;
             if found.is_empty() {
                 let text = format!(
-                    "found no manifest in {}; accepted: files that end in .yaml, .yml or .json",
+                    "found no manifest in {}; expected files ending in .yaml, .yml or .json",
                     path.display()
                 );
                 return Err(Failure::data(text));
@@ -45,10 +45,10 @@ pub(super) fn read_all(paths: &[PathBuf], recursive: bool) -> Result<Vec<Input>,
     Ok(inputs)
 }
 
-/// More than any list of a cluster's objects has. What goes beyond it has no end: `/dev/zero`, or a program that went wrong.
+/// Larger than any list of a cluster's objects. Anything larger is probably endless: `/dev/zero`, or a broken program.
 const LARGEST: u64 = 256 << 20;
 
-/// Reads the bytes of one file, or of stdin for `-`, and says what it is called. A pipe is a file too: it is read once.
+/// Reads the bytes of one file, or of stdin for `-`, and returns its name. The file may be a pipe: it is read once.
 pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let (name, bytes) = if is_stdin(path) {
         ("stdin".to_owned(), read_to_end(io::stdin().lock(), LARGEST))
@@ -57,11 +57,13 @@ pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     };
     match bytes.map_err(|error| unreadable(error, path))? {
         Some(bytes) => Ok((name, bytes)),
-        None => Err(Failure::data(format!("{name}: found more than {LARGEST} bytes; accepted are no more"))),
+        None => {
+            Err(Failure::data(format!("{name}: found more than {LARGEST} bytes; the limit is {LARGEST}")))
+        }
     }
 }
 
-/// Everything there is; nothing if that is more than `largest` bytes.
+/// Everything up to the end; `None` if that is more than `largest` bytes.
 fn read_to_end(from: impl Read, largest: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = from.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -75,29 +77,30 @@ pub(super) fn read(path: &Path) -> Result<Input, Failure> {
     Ok(Input { name, path: (!is_stdin(path)).then(|| path.to_owned()), text })
 }
 
-/// The text of a file: UTF-8, or UTF-16 with a byte order mark, as PowerShell 5 redirects output. What is written is UTF-8.
+/// Decodes a file: UTF-8, or UTF-16 with a byte order mark, as written by redirection in PowerShell 5. The output is
+/// UTF-8.
 fn decoded(bytes: Vec<u8>) -> Result<String, String> {
     let (units, little) = match bytes.as_slice() {
         [0xff, 0xfe, units @ ..] => (units, true),
         [0xfe, 0xff, units @ ..] => (units, false),
         other => {
-            // Half of the bytes of plain text in UTF-16 are zero, which UTF-8 has nowhere.
+            // Half of the bytes of plain text in UTF-16 are zero, which UTF-8 text never contains.
             if matches!(other, [0, second, ..] if *second != 0)
                 || matches!(other, [first, 0, ..] if *first != 0)
             {
                 return Err(
-                    "found UTF-16 without a byte order mark; accepted: UTF-8, or UTF-16 with one".to_owned()
+                    "found UTF-16 without a byte order mark; expected UTF-8, or UTF-16 with one".to_owned()
                 );
             }
             return String::from_utf8(bytes).map_err(|error| {
                 let offset = error.utf8_error().valid_up_to();
-                format!("found bytes that are not UTF-8 at offset {offset}; accepted: UTF-8, or UTF-16 with a byte order mark")
+                format!("found bytes that are not UTF-8 at offset {offset}; expected UTF-8, or UTF-16 with a byte order mark")
             });
         }
     };
     let unit = |pair: &[u8; 2]| if little { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) };
     let (pairs, rest) = units.as_chunks::<2>();
-    let refused = "found a broken character of UTF-16; accepted: UTF-8, or UTF-16 with a byte order mark";
+    let refused = "found invalid UTF-16; expected UTF-8, or UTF-16 with a byte order mark";
     if !rest.is_empty() {
         return Err(refused.to_owned());
     }
@@ -113,8 +116,8 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::io(error, "cannot write to stdout"))
 }
 
-/// Puts a text in a file's place in one step, with the permissions of the file. Whoever reads it meanwhile gets the old
-/// text or the new one; a failure leaves the old one. A link is followed; what is no regular file is written to.
+/// Replaces a file's content atomically, with the file's permissions. A concurrent reader gets the old text or the new
+/// one; a failure leaves the old one. Links are followed; special files are written in place.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let existing = fs::metadata(&target).ok();
@@ -133,7 +136,7 @@ fn rename_over(target: &Path, text: &str, permissions: Option<fs::Permissions>) 
     let temporary = target.with_file_name(temporary);
     let written = (|| {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        // Before the text: it may be for few eyes.
+        // Before the text, which may be confidential.
         permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -147,7 +150,7 @@ fn rename_over(target: &Path, text: &str, permissions: Option<fs::Permissions>) 
     written
 }
 
-/// The manifests of a folder by name. Hidden entries are passed over: in a mounted ConfigMap they are the same files
+/// The manifests of a directory by name. Hidden entries are skipped: in a mounted ConfigMap they are the same files
 /// again.
 fn manifests(folder: &Path, recursive: bool) -> io::Result<Vec<PathBuf>> {
     let mut entries: Vec<PathBuf> =
@@ -161,7 +164,7 @@ fn manifests(folder: &Path, recursive: bool) -> io::Result<Vec<PathBuf>> {
             continue;
         }
         if path.is_dir() {
-            // A link to a folder could lead in a circle.
+            // A link to a directory could form a cycle.
             if recursive && !path.is_symlink() {
                 found.extend(manifests(&path, recursive)?);
             }
@@ -202,8 +205,8 @@ mod tests {
         assert_eq!(decoded(big.clone()).as_deref(), Ok(text));
         assert!(decoded(little[2..].to_vec()).unwrap_err().contains("without a byte order mark"));
         assert!(decoded(big[2..].to_vec()).unwrap_err().contains("without a byte order mark"));
-        assert!(decoded(little[..little.len() - 1].to_vec()).unwrap_err().contains("broken"));
-        assert!(decoded(vec![0xff, 0xfe, 0x00, 0xd8]).unwrap_err().contains("broken"));
+        assert!(decoded(little[..little.len() - 1].to_vec()).unwrap_err().contains("invalid"));
+        assert!(decoded(vec![0xff, 0xfe, 0x00, 0xd8]).unwrap_err().contains("invalid"));
         assert!(decoded(b"a: \xff".to_vec()).unwrap_err().contains("at offset 3"));
         assert_eq!(decoded("\u{feff}a".into()).as_deref(), Ok("\u{feff}a"), "a mark of UTF-8 stays");
     }

@@ -1,4 +1,4 @@
-//! `outrigger inject`: manifests in, injected manifests out.
+//! `outrigger inject`: reads manifests and prints injected ones.
 
 use std::path::PathBuf;
 
@@ -21,8 +21,8 @@ use crate::{
 
 /// Inject pod templates in manifests, as the webhook would inject their pods.
 ///
-/// The result goes to stdout, a line for every object to stderr. All inputs are read and injected before anything is
-/// written, and nothing is written if one cannot be used.
+/// The result goes to stdout, one line per object to stderr. All inputs are read and injected before anything is
+/// written; if one of them is unusable, nothing is written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger inject -f deployment.yaml | kubectl apply -f -
@@ -30,29 +30,29 @@ use crate::{
   outrigger inject -f deployment.yaml --from-cluster -o diff
   outrigger inject -f pool.yaml --pod-template-path spec.groups.*.template")]
 pub(super) struct Inject {
-    /// A manifest in YAML or JSON, a folder of them, or - for stdin; may be repeated
+    /// Manifest in YAML or JSON, directory of manifests, or - for stdin; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
-    /// Read the folders in folders too
+    /// Read directories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// The namespace of objects that say none
+    /// Namespace of objects that specify none
     #[arg(short, long, default_value = "", hide_default_value = true)]
     namespace: String,
-    /// The form of the output
+    /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "yaml")]
     output: Form,
-    /// Write to this file instead of stdout, in one step; it may be an input
+    /// Write to this file instead of stdout, atomically; it may be an input
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
-    /// Write every file that changes back to its place, in one step
+    /// Write every changed file back in place, atomically
     #[arg(long, conflicts_with_all = ["output", "output_file"])]
     in_place: bool,
-    /// Where another kind keeps a pod template that is not found by its shape, such as spec.worker.template; `*` is every
-    /// element of a list or entry of a map; may be repeated
+    /// Path of a pod template in another kind, if it is not recognized by its shape, such as spec.worker.template; `*`
+    /// is every element of a list or entry of a map; may be repeated
     #[arg(long = "pod-template-path", value_name = "PATH")]
     template_paths: Vec<TemplatePath>,
-    /// Report only what is refused
+    /// Report only denied objects
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
@@ -63,7 +63,7 @@ impl Inject {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
         let inputs = files::read_all(&self.files, self.recursive)?;
         if self.in_place && inputs.iter().any(|input| input.path.is_none()) {
-            return Err(Failure::usage("--in-place: stdin (-) has no place to write to; leave it out"));
+            return Err(Failure::usage("--in-place cannot be used with stdin (-)"));
         }
         let configured = self.source.load(Purpose::Decide)?;
         if !self.quiet {
@@ -87,8 +87,8 @@ impl Inject {
         }
         match refused {
             0 => Ok(()),
-            1 => Err(Failure::data("1 object is refused, so nothing was written")),
-            _ => Err(Failure::data(format!("{refused} objects are refused, so nothing was written"))),
+            1 => Err(Failure::data("1 object was denied; nothing was written")),
+            _ => Err(Failure::data(format!("{refused} objects were denied; nothing was written"))),
         }
     }
 
@@ -110,7 +110,7 @@ impl Inject {
         inputs.iter().map(inject).collect()
     }
 
-    /// What the author of a manifest or of the command line did not mean.
+    /// Warns about likely mistakes in a manifest or on the command line.
     fn report_oddities(&self, inputs: &[Input], manifests: &[Manifest<'_>], color: Color) {
         for (input, manifest) in inputs.iter().zip(manifests) {
             report::duplicates(&input.name, manifest, color);
@@ -118,7 +118,7 @@ impl Inject {
         for path in &self.template_paths {
             if !manifests.iter().any(|manifest| manifest.has_template_at(path)) {
                 let text = format!(
-                    "--pod-template-path {path} leads to no pod template in any object; accepted: the keys from an object \
+                    "--pod-template-path {path} matches no pod template in any object; expected the keys from an object \
                      down to what holds `spec.containers`"
                 );
                 report::warning(&text, color);

@@ -1,4 +1,4 @@
-//! `outrigger kube-inject`: istioctl's command of that name, for scripts that have it.
+//! `outrigger kube-inject`: replaces istioctl's command of that name in existing scripts.
 
 mod configuration;
 
@@ -17,11 +17,11 @@ use crate::inject::{
     manual::{self, Options, Row, Verdict},
 };
 
-/// Inject a manifest with the flags and the rules of `istioctl kube-inject`.
+/// Inject a manifest with the flags and rules of `istioctl kube-inject`.
 ///
-/// Of the injection configuration only the templates count; what pods say with their label or annotation
-/// sidecar.istio.io/inject counts, what namespaces say does not. Every document is followed by `---`. Without files and a
-/// bundle the configuration comes from the cluster; with some files the rest comes from the embedded defaults, or from the
+/// Only the templates of the injection configuration are used; the label or annotation sidecar.istio.io/inject on pods
+/// counts, labels on namespaces do not. Every document is followed by `---`. Without files and a bundle, the
+/// configuration comes from the cluster; with some files, the rest comes from the embedded defaults, or from the
 /// cluster if one is named.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -30,10 +30,10 @@ use crate::inject::{
   outrigger kube-inject -f deployment.yaml --injectConfigFile config.yaml \\
     --meshConfigFile mesh.yaml --valuesFile values.yaml")]
 pub(super) struct KubeInject {
-    /// The manifest, or - for stdin
+    /// Manifest, or - for stdin
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filename: PathBuf,
-    /// Write to this file instead of stdout, in one step; it may be the input
+    /// Write to this file instead of stdout, atomically; it may be the input
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -63,13 +63,13 @@ impl KubeInject {
         report::duplicates(&input.name, &manifest, color);
         report::left_alone(&manifest, color);
         if manifest.is_refused() {
-            // What the user wrote into the pod is no matter of values.
+            // Values are not to blame for what the user wrote into the pod.
             let is_of_values = |row: &Row| matches!(&row.verdict, Verdict::Refused(why) if why.code() != 400);
             let lacking = self.configuration.lacking_values(&configured.mesh);
             if let Some(lacking) = lacking.filter(|_| manifest.rows().any(is_of_values)) {
                 report::errors(&lacking, color);
             }
-            return Err(Failure::data("an object is refused, so nothing was written"));
+            return Err(Failure::data("an object was denied; nothing was written"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What manual injection prints, in the form that was asked for.
+//! The output of manual injection, in the requested format.
 
 use clap::ValueEnum;
 use diffy::{DiffOptions, PatchFormatter};
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use super::files::Input;
 use crate::inject::manual::Manifest;
 
-/// The form of the output.
+/// Output format
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
-    /// The manifests; what does not change stays as it is to the byte
+    /// Manifests; unchanged parts stay identical to the byte
     Yaml,
-    /// The objects as JSON; several as one List
+    /// Objects as JSON; several as one List
     Json,
-    /// A JSON patch (RFC 6902) for every object that changes
+    /// JSON patch (RFC 6902) for every object that changes
     Patch,
-    /// A unified diff of the files
+    /// Unified diff of the files
     Diff,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -
     }
 }
 
-/// The manifests one after another; one alone is as it is.
+/// All manifests as one stream; a single one stays as it is.
 fn stream(manifests: &[Manifest<'_>]) -> String {
     let mut all = String::new();
     for text in manifests.iter().map(Manifest::to_text) {
@@ -56,7 +56,7 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// The change of one file, such that `patch -p1` makes it.
+/// The change of one file as a diff that `patch -p1` accepts.
 fn diff(input: &Input, manifest: &Manifest<'_>) -> String {
     let name = input.name.trim_start_matches("./").trim_start_matches('/');
     let injected = manifest.to_text();
@@ -67,6 +67,6 @@ fn diff(input: &Input, manifest: &Manifest<'_>) -> String {
         .set_original_filename(format!("a/{name}"))
         .set_modified_filename(format!("b/{name}"))
         .create_patch(&input.text, &injected);
-    // As `diff -u` and git write them: not every reader of patches knows blank lines without their space.
+    // Like `diff -u` and git: some patch readers reject blank context lines without their space.
     PatchFormatter::new().suppress_blank_empty(false).fmt_patch(&patch).to_string()
 }

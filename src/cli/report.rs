@@ -1,4 +1,4 @@
-//! What people read on stderr: a line for every object, warnings and errors.
+//! Reports on stderr: one line per object, warnings and errors.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,14 +9,14 @@ use crate::{
     inject::manual::{DuplicateKey, Manifest, Row, Verdict, explained},
 };
 
-/// Whether stderr is coloured.
+/// Whether stderr is colored.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
     Auto,
-    /// Yes.
+    /// Always.
     Always,
-    /// No.
+    /// Never.
     Never,
 }
 
@@ -39,7 +39,7 @@ impl Color {
     }
 }
 
-/// Colours by their number in the terminal's language.
+/// Colors, as ANSI codes.
 #[derive(Clone, Copy)]
 enum Style {
     Bad = 31,
@@ -48,14 +48,14 @@ enum Style {
     Faint = 2,
 }
 
-/// A blank line where product and report meet on one terminal.
+/// A blank line to separate output and report if both go to one terminal.
 pub(super) fn set_apart() {
     if io::stdout().is_terminal() && io::stderr().is_terminal() {
         let _ = writeln!(io::stderr());
     }
 }
 
-/// A line for every object of a file, and its warnings; with `quiet` only those that are refused.
+/// One line per object of a file, and its warnings; with `quiet`, only denied objects.
 pub(super) fn manifest(name: &str, manifest: &Manifest<'_>, quiet: bool, color: Color) {
     let mut stderr = io::stderr().lock();
     for row in manifest.rows() {
@@ -72,15 +72,15 @@ pub(super) fn manifest(name: &str, manifest: &Manifest<'_>, quiet: bool, color: 
     }
 }
 
-/// Keys of a file that are given more than once, of which only the last one counts.
+/// Warns about keys that a file gives more than once; only the last one counts.
 pub(super) fn duplicates(name: &str, manifest: &Manifest<'_>, color: Color) {
     for key in manifest.duplicates() {
         let DuplicateKey { line, column, path } = key;
-        warning(&format!("{name}:{line}:{column}: {path} is given again; only the last one counts"), color);
+        warning(&format!("{name}:{line}:{column}: duplicate key {path}; the last one is used"), color);
     }
 }
 
-/// The objects that kube-inject leaves alone although they have pods, and the warnings of the others.
+/// Reports objects with pods that kube-inject does not inject, and the warnings of the others.
 pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
     let mut stderr = io::stderr().lock();
     let label = color.paint(Style::Odd, "warning:");
@@ -101,18 +101,18 @@ pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
     }
 }
 
-/// Which configuration is used.
+/// Reports the origin of the configuration.
 pub(super) fn origin(origin: &str, color: Color) {
     let _ =
         writeln!(io::stderr(), "{}", color.paint(Style::Faint, &format!("configuration: {}", plain(origin))));
 }
 
-/// How far something that takes time has come.
+/// Reports the progress of a long operation.
 pub(super) fn progress(text: &str, color: Color) {
     let _ = writeln!(io::stderr(), "{}", color.paint(Style::Faint, &plain(text)));
 }
 
-/// A warning of its own.
+/// Prints a single warning.
 pub(super) fn warning(text: &str, color: Color) {
     let _ = writeln!(io::stderr(), "{} {}", color.paint(Style::Odd, "warning:"), plain(text));
 }
@@ -125,7 +125,7 @@ pub(super) fn configuration(warnings: &[config::Warning], color: Color) {
     }
 }
 
-/// An error that may have several lines.
+/// Prints an error that may have several lines.
 pub(super) fn errors(text: &str, color: Color) {
     let mut stderr = io::stderr().lock();
     for line in text.lines() {
@@ -133,7 +133,7 @@ pub(super) fn errors(text: &str, color: Color) {
     }
 }
 
-/// `Deployment shop/web`, and the place of one of several templates.
+/// `Deployment shop/web`, plus the position if it has several templates.
 fn described(row: &Row) -> String {
     let object = &row.object;
     let kind = if object.kind.is_empty() { "object without a kind" } else { &object.kind };
@@ -154,19 +154,19 @@ fn verdict(verdict: &Verdict) -> (Style, String) {
         Verdict::Injected { templates, changed: true } => {
             (Style::Good, format!("injected ({})", templates.join(", ")))
         }
-        Verdict::Injected { changed: false, .. } => (Style::Good, "unchanged, injected before".to_owned()),
+        Verdict::Injected { changed: false, .. } => (Style::Good, "unchanged, already injected".to_owned()),
         Verdict::Skipped(decision) => {
             (Style::Odd, format!("skipped ({}): {}", decision.reason, decision.sentence))
         }
         Verdict::NoPodTemplate => (Style::Faint, "no pod template".to_owned()),
         Verdict::LeftAlone(why) => (Style::Odd, why.to_string()),
         Verdict::Refused(refusal) => {
-            (Style::Bad, format!("refused ({}): {}", refusal.reason(), explained(refusal)))
+            (Style::Bad, format!("denied ({}): {}", refusal.reason(), explained(refusal)))
         }
     }
 }
 
-/// A text from a file, without what could move a terminal's cursor.
+/// A text from a file, without characters that could control the terminal.
 fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {

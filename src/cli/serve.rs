@@ -1,4 +1,4 @@
-//! `outrigger serve`: flags to options, signals to phases, one line when ready.
+//! `outrigger serve`: turns flags into options and signals into phases, and prints one line when ready.
 
 mod callers;
 mod cluster;
@@ -25,20 +25,21 @@ use super::{
     failure::{DATA, ERROR, RESOURCES, UNAVAILABLE, USAGE},
     signals::{Held, Signals},
 };
-use crate::server::{
-    Handle, Server, StartError,
-    cluster::client,
-    memory,
-    options::{Certificate, Limits, Options, Origin, Pace, Timeouts, TlsVersion, parse_duration},
-    resources,
-    telemetry::{self, Filter, Format, Lines},
-    webhook::{folders::Folders, handler::Bundle},
+use crate::server::configuration::bundle::Bundle;
+use crate::server::configuration::folders::Folders;
+use crate::server::duration::parse_duration;
+use crate::server::kube::client;
+use crate::server::observe::log as telemetry;
+use crate::server::observe::log::{Filter, Format, Lines};
+use crate::server::options::{
+    Certificate, Limits, MinVersion as TlsVersion, Options, Origin, Pace, Timeouts,
 };
+use crate::server::{Handle, Server, StartError, memory, resources};
 
 /// Serve the webhook over HTTPS, with probes and metrics on a second port.
 ///
-/// SIGTERM and SIGINT end it in an orderly way, a second one at once; SIGHUP reads configuration and certificate again,
-/// and so does any change of their files.
+/// SIGTERM or SIGINT shuts down gracefully; a second signal exits immediately. SIGHUP reloads configuration and
+/// certificate, as does any change to their files.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger serve --standalone --bundle bundle.yaml --tls-san injector.example
@@ -48,11 +49,11 @@ pub struct Serve {
     /// Run without a cluster: configuration from files, certificate from files or self-signed
     #[arg(long, env = "OUTRIGGER_STANDALONE")]
     standalone: bool,
-    /// The configuration; without it the embedded defaults
+    /// Bundle file [default: the embedded defaults]
     #[arg(long, env = "OUTRIGGER_BUNDLE", value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// A folder with the configuration, such as a mounted ConfigMap: a file `bundle`, or Istio's `config`, `values` and
-    /// `mesh`; may be repeated where these are in several
+    /// Directory with the configuration, such as a mounted ConfigMap: a file `bundle`, or Istio's `config`, `values`
+    /// and `mesh`; may be repeated if these are in several
     #[arg(
         long,
         env = "OUTRIGGER_CONFIG_DIR",
@@ -61,19 +62,19 @@ pub struct Serve {
         conflicts_with = "bundle"
     )]
     config_dir: Vec<PathBuf>,
-    /// Where the webhook listens; an unspecified IPv6 address takes IPv4 too
+    /// Address of the webhook; an unspecified IPv6 address includes IPv4
     #[arg(long, env = "OUTRIGGER_LISTEN", value_name = "ADDR", default_value = "[::]:8443")]
     listen: SocketAddr,
-    /// Where probes and metrics are served
+    /// Address of probes and metrics
     #[arg(long, env = "OUTRIGGER_ADMIN", value_name = "ADDR", default_value = "[::]:8080")]
     admin: SocketAddr,
-    /// Certificate chain in PEM; without it a self-signed certificate is made in memory
+    /// Certificate chain in PEM; without it, a self-signed certificate is generated in memory
     #[arg(long, env = "OUTRIGGER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Private key of the certificate in PEM
     #[arg(long, env = "OUTRIGGER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Another DNS name or IP address for a certificate that is made here
+    /// Additional DNS name or IP address for a generated certificate
     #[arg(
         long,
         env = "OUTRIGGER_TLS_SAN",
@@ -83,13 +84,13 @@ pub struct Serve {
         conflicts_with = "tls_cert"
     )]
     tls_san: Vec<String>,
-    /// The oldest TLS version that is spoken
+    /// Minimum TLS version to accept
     #[arg(long, env = "OUTRIGGER_TLS_MIN_VERSION", value_name = "VERSION", default_value = "1.2")]
     tls_min_version: MinVersion,
-    /// How the log looks; `auto` is text on a terminal and JSON otherwise
+    /// Log format; `auto` is text on a terminal and JSON otherwise
     #[arg(long, env = "OUTRIGGER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
-    /// The OpenTelemetry collector that traces are sent to, over gRPC: http://HOST:4317
+    /// OpenTelemetry collector for traces, over gRPC: http://HOST:4317
     #[cfg(feature = "otlp")]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
     otlp_endpoint: Option<String>,
@@ -107,37 +108,37 @@ pub struct Serve {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits and timeouts")]
 struct Tuning {
-    /// Open connections; at the cap others give way, or new ones are refused
+    /// Maximum open connections; at the limit, idle ones are evicted or new ones refused
     #[arg(long, env = "OUTRIGGER_MAX_CONNECTIONS", default_value_t = Limits::default().connections, value_parser = count)]
     max_connections: usize,
-    /// Large requests at once; more are answered 429
+    /// Maximum large requests at once; the rest get 429
     #[arg(long, env = "OUTRIGGER_MAX_IN_FLIGHT", default_value_t = Limits::default().in_flight, value_parser = count)]
     max_in_flight: usize,
-    /// Memory that there is, such as 384Mi; where it is little, less is done at once [default: the limit of the cgroup]
+    /// Available memory, such as 384Mi; with little of it, less is processed at once [default: the cgroup's limit]
     #[arg(long, env = "OUTRIGGER_MEMORY_LIMIT", value_name = "BYTES", value_parser = memory::parse)]
     memory_limit: Option<usize>,
-    /// From the signal to the end of accepting
+    /// Time between the signal and closing the listener
     #[arg(long, env = "OUTRIGGER_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     drain_delay: Duration,
-    /// From the end of accepting to the end of the last request
+    /// Time between closing the listener and the end of the last request
     #[arg(long, env = "OUTRIGGER_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
     shutdown_grace: Duration,
-    /// For the TLS handshake
+    /// Timeout of the TLS handshake
     #[arg(long, env = "OUTRIGGER_HANDSHAKE_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     handshake_timeout: Duration,
-    /// From the handshake to the first byte
+    /// Timeout between the handshake and the first byte
     #[arg(long, env = "OUTRIGGER_FIRST_BYTE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     first_byte_timeout: Duration,
-    /// For a request's header
+    /// Timeout of a request's header
     #[arg(long, env = "OUTRIGGER_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     header_timeout: Duration,
-    /// For a request's body
+    /// Timeout of a request's body
     #[arg(long, env = "OUTRIGGER_BODY_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
     body_timeout: Duration,
-    /// For a peer that does not read the answer
+    /// Timeout for a peer that does not read the response
     #[arg(long, env = "OUTRIGGER_WRITE_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
     write_timeout: Duration,
-    /// For connections without a request; keep it above the 90s of API servers
+    /// Timeout of connections without a request; keep it above the API servers' 90s
     #[arg(long, env = "OUTRIGGER_IDLE_TIMEOUT", value_name = "DURATION", default_value = "120s", value_parser = parse_duration)]
     idle_timeout: Duration,
     /// Age at which connections are closed gracefully
@@ -160,11 +161,11 @@ enum LogFormat {
     Auto,
 }
 
-/// How long the last log lines may take.
+/// Time limit for the last log lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 impl Serve {
-    /// Serves until a signal ends it.
+    /// Serves until a signal ends the process.
     pub(super) fn run(self, held: Held) -> ExitCode {
         if let Some(contradiction) = self.contradiction() {
             return complain(USAGE, contradiction);
@@ -173,7 +174,7 @@ impl Serve {
         let descriptors = resources::raise_descriptors();
         let signals = match held.listen() {
             Ok(signals) => signals,
-            Err(error) => return complain(code_of(&error), &format!("cannot listen to signals: {error}")),
+            Err(error) => return complain(code_of(&error), &format!("cannot listen for signals: {error}")),
         };
         let dropped = Counter::default();
         let format = self.format();
@@ -191,7 +192,9 @@ impl Serve {
             }
             Err(error) => complain(
                 code_of(&error),
-                &format!("cannot start the threads of the server: {error}; memory or threads are limited"),
+                &format!(
+                    "cannot start the server's threads: {error}; a limit on memory or threads was reached"
+                ),
             ),
         };
         lines.flush(LAST_LINES);
@@ -205,11 +208,11 @@ impl Serve {
         match self.log_format {
             LogFormat::Json => Format::Json,
             LogFormat::Auto if !terminal => Format::Json,
-            LogFormat::Text | LogFormat::Auto => Format::Text { colour: terminal && !plain },
+            LogFormat::Text | LogFormat::Auto => Format::Text { color: terminal && !plain },
         }
     }
 
-    /// Flags that cannot be meant together.
+    /// Detects conflicting flags.
     fn contradiction(&self) -> Option<&'static str> {
         let from = self.in_cluster.certificate;
         match from {
@@ -217,10 +220,10 @@ impl Serve {
                 Some("--certificate files needs --tls-cert and --tls-key")
             }
             Some(CertificateFlag::Controller | CertificateFlag::SelfSigned) if self.tls_cert.is_some() => {
-                Some("--tls-cert is given; accepted is --certificate files, or none of the two")
+                Some("--tls-cert needs --certificate files")
             }
             Some(CertificateFlag::Controller) if self.standalone => {
-                Some("--certificate controller needs a cluster, which --standalone does without")
+                Some("--certificate controller needs a cluster and conflicts with --standalone")
             }
             _ => self.callers.contradiction(self.standalone),
         }
@@ -277,12 +280,14 @@ impl Serve {
             log_filter: Some(log_filter),
             #[cfg(feature = "otlp")]
             otlp_endpoint: self.otlp_endpoint,
+            #[cfg(not(feature = "otlp"))]
+            otlp_endpoint: None,
             dropped_log_lines,
         }
     }
 }
 
-/// The caps, with as many connections as there are descriptors for.
+/// The limits; connections are also capped by the available file descriptors.
 fn limits(tuning: &Tuning, descriptors: Option<u64>) -> Limits {
     let limits =
         Limits { connections: tuning.max_connections, in_flight: tuning.max_in_flight, ..Limits::default() };
@@ -294,17 +299,17 @@ fn limits(tuning: &Tuning, descriptors: Option<u64>) -> Limits {
             open_files,
             wanted,
             connections,
-            "fewer files may be open than --max-connections needs; connections are capped"
+            "limit of open files is too low for --max-connections; connections are capped"
         );
     }
     Limits { connections: share.webhook, admin_connections: share.admin, ..limits }
 }
 
-/// Threads beside the workers: of the admin port, of files, and for large pods.
+/// Threads besides the workers: for the admin port, for files, and for large pods.
 const SPARE: usize = 3;
 
-/// Whether so many threads can be had at once. Asked before the library starts them: it panics when it gets too few, and then
-/// waits for ever for those it got.
+/// Tests whether that many threads can be started. The check comes before tokio starts them: with too few threads it
+/// panics, and then waits forever for the ones it got.
 fn threads_can_be_had(count: usize) -> io::Result<()> {
     let mut held = Vec::new();
     for _ in 0..count {
@@ -314,46 +319,46 @@ fn threads_can_be_had(count: usize) -> io::Result<()> {
     }
     for (hold, thread) in held {
         drop(hold);
-        // It does nothing that could panic.
+        // The thread does nothing that could panic.
         let _ = thread.join();
     }
     Ok(())
 }
 
-/// The runtime of the server.
+/// The server's runtime.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    // One worker more than CPUs where there is one CPU: accepting must not wait for a pod.
+    // With a single CPU, use one more worker than CPUs: accepting connections must not wait for a pod.
     let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
     threads_can_be_had(workers + SPARE)?;
     let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     std::panic::catch_unwind(build)
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::OutOfMemory, "a thread cannot be started")))
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::OutOfMemory, "cannot start a thread")))
 }
 
-/// The exit code for what the operating system says at the start.
+/// The exit code for an error of the operating system at startup.
 fn code_of(error: &io::Error) -> u8 {
     if resources::is_exhausted(error) { RESOURCES } else { ERROR }
 }
 
-/// A number of connections or requests.
+/// Parses a number of connections or requests.
 fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=1_000_000) => Ok(number),
-        _ => Err(format!("found {text:?}; accepted is a number from 1 to 1000000")),
+        _ => Err(format!("found {text:?}; expected a number from 1 to 1000000")),
     }
 }
 
-/// The address of a collector. There is no TLS: a collector is next to us, or an agent of the node is.
+/// Parses the address of a collector. There is no TLS: the collector, or an agent of it, runs on the same node.
 #[cfg(feature = "otlp")]
 fn collector(text: &str) -> Result<String, String> {
     let uri: Option<hyper::Uri> = text.parse().ok();
     match uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?))) {
         Some(("http", _)) => Ok(text.to_owned()),
-        _ => Err(format!("found {text:?}; accepted is http://HOST:PORT of a collector that speaks gRPC")),
+        _ => Err(format!("found {text:?}; expected http://HOST:PORT of a gRPC collector")),
     }
 }
 
-/// A name a certificate can be for.
+/// Parses a subject of a certificate.
 fn subject(text: &str) -> Result<String, String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     match ServerName::try_from(name) {
@@ -364,19 +369,20 @@ fn subject(text: &str) -> Result<String, String> {
 }
 
 fn refused_subject(text: &str) -> String {
-    format!("found {text:?}; accepted is a DNS name, which may begin with \"*.\", or an IP address")
+    format!("found {text:?}; expected a DNS name, optionally starting with \"*.\", or an IP address")
 }
 
 fn start_log(format: Format, dropped: Counter) -> Result<(Lines, Filter), (u8, String)> {
     let lines = Lines::start(io::stderr(), dropped).map_err(|error| {
-        let told = format!("cannot start the thread of the log: {error}; memory or threads are limited");
+        let told =
+            format!("cannot start the logging thread: {error}; a limit on memory or threads was reached");
         (code_of(&error), told)
     })?;
     let filter = std::env::var("RUST_LOG").unwrap_or_default();
     let (subscriber, filter) = telemetry::adjustable(format, &filter, lines.clone()).map_err(|error| {
-        (USAGE, format!("RUST_LOG: {error}; accepted is a filter such as info or outrigger=debug"))
+        (USAGE, format!("RUST_LOG: {error}; expected a filter such as info or outrigger=debug"))
     })?;
-    // It fails only when a program that uses the library has set its own; then that one is used.
+    // Fails only if a program that uses this library has set its own subscriber; then that one is used.
     let _ = tracing::subscriber::set_global_default(subscriber);
     telemetry::log_panics();
     Ok((lines, filter))
@@ -398,16 +404,16 @@ async fn serve(options: Options, mut signals: Signals, format: Format, lines: &L
             };
             let advice = match error {
                 StartError::Client(client::Error::Neither(_)) => {
-                    "; outside a cluster run it with --standalone, or give it a --kubeconfig"
+                    "; outside a cluster, use --standalone or --kubeconfig"
                 }
                 StartError::Io(ref error) if resources::is_exhausted(error) => {
-                    "; memory, threads or descriptors are limited"
+                    "; a limit on memory, threads or descriptors was reached"
                 }
                 _ => "",
             };
             return complain(code, &format!("{error}{advice}"));
         }
-        Err(_) => return complain(ERROR, "the start was cut off"),
+        Err(_) => return complain(ERROR, "interrupted during startup"),
     };
     let line = ready_line(format, server.webhook_address(), server.admin_address());
     let handle = server.handle();
@@ -421,7 +427,7 @@ async fn serve(options: Options, mut signals: Signals, format: Format, lines: &L
                 lines.line(line.clone());
             }
             finished = &mut ended => {
-                return if finished { ExitCode::SUCCESS } else { complain(ERROR, "some requests were cut off") };
+                return if finished { ExitCode::SUCCESS } else { complain(ERROR, "some requests were aborted") };
             }
             _ = signals.terminate.recv() => handle.shutdown(),
             _ = signals.interrupt.recv() => handle.shutdown(),
@@ -438,12 +444,12 @@ fn reload(handle: &Handle) {
             configuration = reloaded.configuration.is_ok(),
             certificate = reloaded.certificate.is_ok(),
             client_auth = reloaded.client_auth.is_ok(),
-            "configuration and certificate were read again"
+            "configuration and certificate reloaded"
         );
     });
 }
 
-/// The one line that says where the server is to be found.
+/// The line that reports the addresses of the server.
 fn ready_line(format: Format, webhook: SocketAddr, admin: SocketAddr) -> Vec<u8> {
     let line = match format {
         Format::Json => serde_json::json!({

@@ -1,7 +1,7 @@
-//! Signals of `serve`: held back until somebody listens, so that the very first ends it in an orderly way too (L-02).
+//! Signals of `serve`: blocked until a handler exists, so that even the first one shuts down gracefully (L-02).
 //!
-//! A signal that comes before there is a handler ends a process at once; for the first process of a container it is lost, and
-//! the kubelet waits for the whole grace period. What is held back is delivered when it is released.
+//! A signal that arrives before there is a handler kills a process at once; for the first process of a container it is
+//! lost, and the kubelet waits for the whole grace period. Blocked signals are delivered when they are unblocked.
 
 use std::io;
 
@@ -11,11 +11,11 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-/// Signals that are held back in this thread, and in those it starts.
+/// Signals that are blocked in this thread and in those it starts.
 #[derive(Debug)]
 pub(super) struct Held(SigSet);
 
-/// Somebody who listens.
+/// Streams of received signals.
 pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
@@ -23,28 +23,28 @@ pub(super) struct Signals {
 }
 
 impl Held {
-    /// Holds back what `serve` listens to.
+    /// Blocks the signals that `serve` handles.
     pub(super) fn hold() -> Held {
         let mut signals = SigSet::empty();
         for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
             signals.add(number);
         }
-        // It fails for a wrong argument only; then nothing is held back, and nothing is lost that was not lost before.
+        // Fails only for an invalid argument; in that case nothing is blocked, and nothing is worse than before.
         let _ = signals.thread_block();
         Held(signals)
     }
 
-    /// Lets them through again.
+    /// Unblocks the signals.
     pub(super) fn release(self) {
         let _ = self.0.thread_unblock();
     }
 
-    /// Listens, and lets them through.
+    /// Installs the handlers and unblocks the signals.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system rejects a handler.
     pub(super) fn listen(self) -> io::Result<Signals> {
-        // Before the runtime of the server: its threads inherit what is held back, and so would programs that they start.
+        // Before the server's runtime: its threads inherit the signal mask, and so would child processes.
         let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
         let _within = runtime.enter();
         let signals = Signals {

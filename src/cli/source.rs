@@ -1,9 +1,10 @@
-//! Where a command's configuration comes from: a bundle in a file, a cluster, or the embedded defaults.
+//! The source of a command's configuration: a bundle file, a cluster, or the embedded defaults.
 //!
-//! A bundle that is named on the command line comes first, then a cluster that is, then `OUTRIGGER_BUNDLE`, then the
-//! embedded defaults: without a word about a cluster nothing leaves this machine.
+//! In order of precedence: a bundle named on the command line, a cluster named there, `OUTRIGGER_BUNDLE`, the embedded
+//! defaults. Without a flag for a cluster, no network access happens.
 
 mod config_maps;
+mod configured;
 mod from_cluster;
 mod snapshot;
 
@@ -12,43 +13,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::from_cluster::FromCluster;
-use super::{failure::Failure, files, report, report::Color};
-use crate::{
-    config::{Mesh, Source as Text, Warning},
-    inject::check,
-};
+use super::{failure::Failure, files};
+use crate::config::{Mesh, Source as Text};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
+pub(super) use configured::{Configured, Purpose};
 
-/// The flags that choose a configuration.
+/// Flags that select a configuration.
 #[derive(Debug, Args)]
 pub(super) struct Source {
-    /// The configuration, in a file; without it and a cluster OUTRIGGER_BUNDLE, else the embedded defaults
+    /// Bundle file [default, without a cluster: $OUTRIGGER_BUNDLE, else the embedded defaults]
     #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
     bundle: Option<PathBuf>,
     #[command(flatten)]
     from: FromCluster,
 }
 
-/// A configuration and where it is from.
-pub(super) struct Configured {
-    pub(super) mesh: Mesh,
-    pub(super) warnings: Vec<Warning>,
-    /// Where it is from, for people.
-    pub(super) origin: String,
-}
-
-/// What a configuration is read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To see what it says.
-    Show,
-    /// To decide about pods as the API server and the injector together do, for which the namespaces' labels count.
-    Decide,
-}
-
 impl Source {
-    /// Reads the configuration, from wherever it is to come.
+    /// Reads the configuration from its source.
     pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
         if let Some(file) = &self.bundle {
             return bundle(Some(file));
@@ -60,27 +42,12 @@ impl Source {
     }
 }
 
-impl Configured {
-    /// Says on stderr which configuration it is, and what is odd about it.
-    pub(super) fn report(&self, color: Color) {
-        report::origin(&self.origin, color);
-        report::configuration(&self.warnings, color);
-    }
-
-    /// Makes the check that the server makes before it takes a configuration into use; gives its remarks.
-    pub(super) fn check(&self) -> Result<Vec<Warning>, Failure> {
-        let remarks = check::check(&self.mesh).map_err(|error| Failure::data(error.to_string()))?;
-        let told = |remark: &check::Failure| Warning { path: String::new(), message: remark.to_string() };
-        Ok(remarks.iter().map(told).collect())
-    }
-}
-
-/// The bundle that the environment names.
+/// The bundle named in the environment.
 pub(super) fn from_environment() -> Option<PathBuf> {
     std::env::var_os("OUTRIGGER_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
-/// A bundle in a file, or the embedded defaults.
+/// A bundle file, or the embedded defaults.
 pub(super) fn bundle(file: Option<&Path>) -> Result<Configured, Failure> {
     let Some(file) = file else {
         let origin = "embedded defaults".to_owned();

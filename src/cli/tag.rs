@@ -1,4 +1,4 @@
-//! `outrigger tag`: names that namespaces carry, pointed to a revision and moved to another one in a single write.
+//! `outrigger tag`: names that namespaces use, pointed to a revision and moved to another one in a single write.
 
 mod list;
 mod remove;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::{cluster::Session, failure::Failure, report::Color, webhook::live};
 use crate::names;
 
-/// Point tags to revisions: names that namespaces carry and that move without a namespace being touched.
+/// Manage tags: names that namespaces use and that move between revisions without touching a namespace.
 ///
-/// A tag is a MutatingWebhookConfiguration of its own, for namespaces and pods labelled istio.io/rev=TAG. It is made from
-/// that of the revision, with its caBundle, and moved by a single write, so that there is no moment in between.
+/// A tag is a MutatingWebhookConfiguration of its own, for namespaces and pods labeled istio.io/rev=TAG. It is copied
+/// from that of the revision, with its caBundle, and moved by a single write, so there is no gap.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outrigger tag set prod --revision canary --overwrite")]
 pub(super) struct Tag {
@@ -38,7 +38,7 @@ impl Tag {
     }
 }
 
-/// All configurations that are a revision's or a tag's.
+/// All configurations of revisions and tags.
 async fn configurations(session: &Session) -> Result<Vec<Value>, Failure> {
     Ok(live::list(session, names::LABEL_CONFIGURATION_REVISION).await?)
 }

@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 
 use super::{failure::Failure, files, source};
 
-/// Print the version, and that of the proxy in the embedded configuration.
+/// Print the version, and the version of the proxy in the embedded configuration.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger version
   outrigger version -o json")]
 pub(super) struct Version {
-    /// The form of the output
+    /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Form {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 

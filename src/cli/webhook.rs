@@ -1,5 +1,5 @@
-//! `outrigger webhook`: the configurations that send pods here, printed, applied, waited for, and their caBundle handed
-//! over.
+//! `outrigger webhook`: prints, applies and waits for the configurations that send pods here, and hands over their
+//! caBundle.
 
 mod adopt;
 mod apply;
@@ -37,7 +37,7 @@ enum Command {
 
 /// Print the MutatingWebhookConfigurations of a revision and its tags.
 ///
-/// No cluster is asked, and the same flags give the same text.
+/// Contacts no cluster; the same flags always print the same text.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook print --revision canary --tag prod > webhook.yaml
@@ -45,7 +45,7 @@ enum Command {
 struct Print {
     #[command(flatten)]
     settings: settings::SettingsFlags,
-    /// The form of the output
+    /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "yaml")]
     output: Form,
 }

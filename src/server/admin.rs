@@ -9,33 +9,56 @@
 mod auth;
 pub(crate) mod port;
 
-use std::{error::Error, fmt::Write, sync::Arc};
-
-use http_body_util::{BodyExt, Limited};
-use hyper::{
-    HeaderMap, Method, Request, StatusCode,
-    body::{Body, Bytes, Incoming},
-    header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
+use std::{
+    convert::Infallible,
+    fmt::Write,
+    sync::Arc,
+    task::{Context, Poll},
 };
-use tokio::time::Instant;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{RawQuery, Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+    routing::get,
+};
+use futures::future::BoxFuture;
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    body::Incoming,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
+};
+use prometheus_client::registry::Registry;
+use tower::{Service, ServiceExt};
 
 use self::auth::{Denied, TokenAuth};
-use super::{
-    activity::Activity,
-    certs::CA_BUNDLE,
-    connection::{Answer, Endpoint, Response},
-    metrics::{Exposition, Metrics},
-    readiness::{self, Readiness},
-    shutdown::{Phase, Watch},
-    telemetry::Filter,
-    tls::{CertificateStore, unix_now},
-};
+use crate::server::certs::CA_BUNDLE;
+use crate::server::clock::unix_now;
+use crate::server::http::connection::{self, Answer};
+use crate::server::observe::log::Filter;
+use crate::server::observe::metrics::{self, Exposition};
+use crate::server::readiness;
+use crate::server::readiness::Readiness;
+use crate::server::shutdown::{Phase, Watch};
+use crate::server::tls::CertificateStore;
+
+/// Who may read metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminAuth {
+    /// Everybody.
+    #[default]
+    None,
+    /// Whoever has a bearer token that the API server knows, and the right to get the path.
+    Token,
+}
 
 /// What the port shows.
 pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) certificate: Arc<CertificateStore>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Registry>,
     pub(crate) phase: Watch,
     pub(crate) log_filter: Option<Filter>,
     pub(crate) doorkeeper: Doorkeeper,
@@ -52,67 +75,90 @@ pub(crate) enum Doorkeeper {
 }
 
 /// The port as some peers see it.
-pub(crate) struct View {
+#[derive(Clone)]
+struct View {
     admin: Arc<Admin>,
-    near: bool,
     /// Whether nobody else reads along.
     secure: bool,
 }
 
-impl Endpoint for View {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        _arrived: Instant,
-        _connection: Arc<Activity>,
-    ) -> Response {
-        self.reply(request).await
+/// The routes for all connections of one kind: of peers on this very machine or in this very pod (`near`) or of others, who
+/// find no log filter to change; and over TLS (`secure`) or not.
+pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
+    let view = View { admin, secure };
+    let guard = from_fn_with_state(view.clone(), guard);
+    let mut guarded = Router::new().route("/metrics", get(show_metrics));
+    if near {
+        guarded = guarded.route("/loglevel", get(show_log_filter).put(set_log_filter));
+    }
+    Router::new()
+        // Depends on nothing: whoever can answer lives.
+        .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
+        .route("/startupz", get(started))
+        .route("/readyz", get(ready))
+        .merge(guarded.route_layer(guard))
+        .fallback(async || text(StatusCode::NOT_FOUND, "expected /livez, /readyz, /startupz or /metrics\n"))
+        .method_not_allowed_fallback(async || text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
+        .with_state(view)
+}
+
+/// The routes as our own connections serve them.
+#[derive(Clone)]
+pub(crate) struct Routes(pub(crate) Router);
+
+impl Service<hyper::Request<Incoming>> for Routes {
+    type Response = connection::Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<connection::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: hyper::Request<Incoming>) -> Self::Future {
+        let router = self.0.clone();
+        Box::pin(async move {
+            let (head, body) = router.oneshot(request).await?.into_parts();
+            // Every body is whole, so there is nothing to wait for and nothing that fails.
+            let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+            Ok(connection::Response::from_parts(head, Answer::new(bytes)))
+        })
     }
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
+/// Lets those pass who may read metrics or change the filter.
+async fn guard(State(view): State<View>, request: Request, next: Next) -> Response {
+    let verb = if *request.method() == Method::PUT { "put" } else { "get" };
+    match view.denied(request.headers(), verb, request.uri().path()).await {
+        Some(denied) => denied,
+        None => next.run(request).await,
+    }
+}
 
-impl View {
-    async fn reply<B: Body<Error: Into<BoxError>>>(&self, request: Request<B>) -> Response {
-        let (head, body) = request.into_parts();
-        let (admin, uri) = (&self.admin, &head.uri);
-        let read = matches!(head.method, Method::GET | Method::HEAD);
-        let denied = match uri.path() {
-            "/metrics" if read => self.denied(&head.headers, "get", "/metrics").await,
-            "/loglevel" if self.near => {
-                let verb = if read { "get" } else { "put" };
-                self.denied(&head.headers, verb, "/loglevel").await
-            }
-            _ => None,
-        };
-        if let Some(denied) = denied {
-            return denied;
-        }
-        match (uri.path(), read) {
-            // Depends on nothing: whoever can answer lives.
-            ("/livez", true) => text(StatusCode::OK, "ok\n"),
-            ("/startupz", true) => admin.started(self.tells(&head.headers).await),
-            ("/readyz", true) => {
-                let tells = self.tells(&head.headers).await;
-                admin.ready(uri.query(), tells)
-            }
-            ("/metrics", true) => {
-                let accept = head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-                admin.show_metrics(Exposition::asked(accept))
-            }
-            ("/loglevel", true) if self.near => admin.show_log_filter(),
-            ("/loglevel", false) if self.near && head.method == Method::PUT => {
-                match Limited::new(body, FILTER_BYTES).collect().await {
-                    Ok(body) => admin.set_log_filter(&body.to_bytes()),
-                    Err(_) => {
-                        let refusal = format!("the filter is longer than {FILTER_BYTES} bytes\n");
-                        text(StatusCode::PAYLOAD_TOO_LARGE, refusal)
-                    }
-                }
-            }
-            ("/livez" | "/startupz" | "/readyz" | "/metrics", false) => not_allowed("GET, HEAD"),
-            ("/loglevel", false) if self.near => not_allowed("GET, HEAD, PUT"),
-            _ => text(StatusCode::NOT_FOUND, "there is /livez, /readyz, /startupz and /metrics here\n"),
+async fn started(State(view): State<View>, headers: HeaderMap) -> Response {
+    view.admin.started(view.tells(&headers).await)
+}
+
+async fn ready(State(view): State<View>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let tells = view.tells(&headers).await;
+    view.admin.ready(query.as_deref(), tells)
+}
+
+async fn show_metrics(State(view): State<View>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    view.admin.show_metrics(Exposition::asked(accept))
+}
+
+async fn show_log_filter(State(view): State<View>) -> Response {
+    view.admin.show_log_filter()
+}
+
+async fn set_log_filter(State(view): State<View>, request: Request) -> Response {
+    match to_bytes(request.into_body(), FILTER_BYTES).await {
+        Ok(body) => view.admin.set_log_filter(&body),
+        Err(_) => {
+            let refusal = format!("the filter is longer than {FILTER_BYTES} bytes\n");
+            text(StatusCode::PAYLOAD_TOO_LARGE, refusal)
         }
     }
 }
@@ -162,20 +208,14 @@ fn refusal(denied: &Denied) -> Response {
     response
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
+fn text(status: StatusCode, text: impl Into<Body>) -> Response {
     typed(status, "text/plain; charset=utf-8", text)
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Answer::new(body));
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-fn not_allowed(accepted: &'static str) -> Response {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("accepted is {accepted}\n"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(accepted));
     response
 }
 
@@ -195,16 +235,6 @@ struct Check {
 }
 
 impl Admin {
-    /// What peers on this very machine, or in this very pod, find; others find no log filter, which can be changed.
-    pub(crate) fn near(self: Arc<Self>, secure: bool) -> Arc<View> {
-        Arc::new(View { admin: self, near: true, secure })
-    }
-
-    /// What everybody finds.
-    pub(crate) fn far(self: Arc<Self>, secure: bool) -> Arc<View> {
-        Arc::new(View { admin: self, near: false, secure })
-    }
-
     fn checks(&self) -> Vec<Check> {
         let now = unix_now();
         let expired = self.certificate.validity().and_then(|validity| validity.problem(now));
@@ -300,7 +330,7 @@ impl Admin {
     }
 
     fn show_metrics(&self, exposition: Exposition) -> Response {
-        match self.metrics.encode(exposition) {
+        match metrics::encode(&self.metrics, exposition) {
             Ok(lines) => {
                 let mut response = typed(StatusCode::OK, exposition.content_type(), lines);
                 response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -333,34 +363,63 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Full;
-
     use super::*;
-    use crate::server::{
-        shutdown::Control,
-        telemetry::{self, Format, Lines},
-    };
+    use crate::server::observe::log as telemetry;
+    use crate::server::observe::log::{Format, Lines};
+    use crate::server::shutdown::Control;
+    use crate::server::tls::metrics::TlsMetrics;
 
     fn admin(log_filter: Option<Filter>) -> Arc<Admin> {
         Arc::new(guarded(log_filter, Doorkeeper::Nobody))
     }
 
     fn guarded(log_filter: Option<Filter>, doorkeeper: Doorkeeper) -> Admin {
-        let (readiness, metrics) =
-            (Readiness::default(), Arc::new(Metrics::new(Default::default(), Default::default())));
-        let certificate = CertificateStore::new(readiness.gate(CERTIFICATE, ""), metrics.clone()).unwrap();
+        let (readiness, metrics) = (Readiness::default(), Arc::default());
+        let gate = readiness.gate(CERTIFICATE, "");
+        let certificate = CertificateStore::new(gate, TlsMetrics::default()).unwrap();
         let phase = Control::new().watch();
         let certificate = Arc::new(certificate);
         Admin { readiness, certificate, metrics, phase, log_filter, doorkeeper }
     }
 
-    async fn answer(view: Arc<View>, method: Method, body: &str) -> (StatusCode, String) {
-        let request =
-            Request::builder().method(method).uri("/loglevel").body(Full::<Bytes>::from(body.to_owned()));
-        let response = view.reply(request.unwrap()).await;
+    async fn send(
+        router: &Router,
+        request: hyper::http::request::Builder,
+        body: &str,
+    ) -> (StatusCode, String) {
+        let response =
+            router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
         let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn filter_of(router: &Router, method: Method, body: &str) -> (StatusCode, String) {
+        send(router, Request::builder().method(method).uri("/loglevel"), body).await
+    }
+
+    async fn fetch(router: &Router, target: &str, token: Option<&str>) -> (u16, String) {
+        let mut request = Request::builder().uri(target);
+        *request.headers_mut().unwrap() = auth::tests::with_token(token);
+        let (status, text) = send(router, request, "").await;
+        (status.as_u16(), text)
+    }
+
+    #[tokio::test]
+    async fn other_methods_are_not_allowed_and_heads_have_no_body() {
+        let router = router(admin(None), true, false);
+        for (target, allowed) in
+            [("/livez", "GET,HEAD"), ("/metrics", "GET,HEAD"), ("/loglevel", "GET,HEAD,PUT")]
+        {
+            let request = Request::builder().method(Method::POST).uri(target).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{target}");
+            assert_eq!(response.headers()["allow"], allowed, "{target}");
+        }
+        let head = Request::builder().method(Method::HEAD).uri("/livez");
+        assert_eq!(send(&router, head, "").await, (StatusCode::OK, String::new()));
+        assert_eq!(fetch(&router, "/livez", None).await, (200, "ok\n".to_owned()));
+        assert_eq!(fetch(&router, "/livez/", None).await.0, 404);
     }
 
     #[tokio::test]
@@ -368,37 +427,29 @@ mod tests {
         let lines = Lines::start(std::io::sink(), Default::default()).unwrap();
         let (_subscriber, filter) = telemetry::adjustable(Format::Json, "warn", lines).unwrap();
         let admin = admin(Some(filter));
-        let put = async |view: Arc<View>, body: &str| answer(view, Method::PUT, body).await;
-        assert_eq!(put(admin.clone().far(false), "debug").await.0, StatusCode::NOT_FOUND);
-        let shown = answer(admin.clone().near(false), Method::GET, "").await.1;
+        let (near, far) = (router(admin.clone(), true, false), router(admin, false, false));
+        let put = async |router: &Router, body: &str| filter_of(router, Method::PUT, body).await;
+        assert_eq!(put(&far, "debug").await.0, StatusCode::NOT_FOUND);
+        let shown = filter_of(&near, Method::GET, "").await.1;
         assert!(shown.contains("warn") && shown.contains("kube_client=off"), "{shown}");
-        let (status, text) = put(admin.clone().near(false), " info,outrigger=debug\n").await;
+        let (status, text) = put(&near, " info,outrigger=debug\n").await;
         assert_eq!(status, StatusCode::OK, "{text}");
         assert!(text.contains("outrigger=debug") && text.contains("info"), "{text}");
         for nonsense in ["outrigger=loud", "\0", "[{", "garbage=,,", "info,outrigger=", ",,"] {
-            let (status, text) = put(admin.clone().near(false), nonsense).await;
+            let (status, text) = put(&near, nonsense).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{nonsense:?}");
             assert!(text.contains("accepted is a filter"), "{text}");
         }
-        assert_eq!(put(admin.clone().near(false), &"a".repeat(2000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-        assert!(answer(admin.clone().near(false), Method::GET, "").await.1.contains("outrigger=debug"));
-        assert_eq!(put(admin.near(false), "").await, (StatusCode::OK, shown));
-    }
-
-    async fn get(view: &View, target: &str, token: Option<&str>) -> (u16, String) {
-        let mut request = Request::builder().uri(target).body(Full::<Bytes>::default()).unwrap();
-        *request.headers_mut() = auth::tests::with_token(token);
-        let response = view.reply(request).await;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        assert_eq!(put(&near, &"a".repeat(2000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(filter_of(&near, Method::GET, "").await.1.contains("outrigger=debug"));
+        assert_eq!(put(&near, "").await, (StatusCode::OK, shown));
     }
 
     #[tokio::test]
     async fn metrics_and_the_log_filter_are_for_those_who_may_and_probes_for_everybody() {
         let (tokens, _) = auth::tests::api_server();
         let admin = Arc::new(guarded(None, Doorkeeper::Tokens(tokens)));
-        let secure = admin.clone().near(true);
+        let secure = router(admin.clone(), true, true);
         for (target, token, status) in [
             ("/metrics", None, 401),
             ("/metrics", Some("made-up"), 401),
@@ -412,14 +463,14 @@ mod tests {
             ("/startupz", None, 503),
             ("/elsewhere", None, 404),
         ] {
-            let (found, text) = get(&secure, target, token).await;
+            let (found, text) = fetch(&secure, target, token).await;
             assert_eq!(found, status, "{target} {token:?}: {text}");
         }
         // A token in plain sight is worth nothing any more, whoever's it is.
-        let plain = admin.clone().far(false);
-        assert_eq!(get(&plain, "/metrics", Some("reader")).await.0, 400);
-        assert_eq!(get(&plain, "/metrics", None).await.0, 401);
-        assert_eq!(get(&plain, "/livez", Some("reader")).await.0, 200);
+        let plain = router(admin, false, false);
+        assert_eq!(fetch(&plain, "/metrics", Some("reader")).await.0, 400);
+        assert_eq!(fetch(&plain, "/metrics", None).await.0, 401);
+        assert_eq!(fetch(&plain, "/livez", Some("reader")).await.0, 200);
     }
 
     #[tokio::test]
@@ -431,9 +482,9 @@ mod tests {
             let admin = guarded(None, doorkeeper);
             admin.certificate.trouble(reason);
             let admin = Arc::new(admin);
-            let view = admin.far(false);
+            let router = router(admin, false, false);
             for target in ["/readyz", "/readyz?verbose", "/startupz"] {
-                let (status, text) = get(&view, target, None).await;
+                let (status, text) = fetch(&router, target, None).await;
                 assert_eq!(status, 503, "{target}");
                 assert_eq!(text.contains(reason), told, "{target}: {text}");
                 assert_eq!(
@@ -442,7 +493,7 @@ mod tests {
                     "{target}: {text}"
                 );
             }
-            let status = get(&view, "/metrics", None).await.0;
+            let status = fetch(&router, "/metrics", None).await.0;
             assert_eq!(status, if told { 200 } else { 503 });
         }
     }
@@ -450,7 +501,8 @@ mod tests {
     #[tokio::test]
     async fn a_log_of_somebody_else_is_left_alone() {
         for method in [Method::GET, Method::PUT] {
-            assert_eq!(answer(admin(None).near(false), method, "debug").await.0, StatusCode::NOT_FOUND);
+            let near = router(admin(None), true, false);
+            assert_eq!(filter_of(&near, method, "debug").await.0, StatusCode::NOT_FOUND);
         }
     }
 }

@@ -1,17 +1,16 @@
 //! The controller mode of certificates: a CA and a leaf kept in a Secret, and the caBundle of our webhooks.
 //!
-//! In reading order: `plan` (what is to be done, pure), `keeper` (follows the Secret, serves what is in it, and writes
+//! In reading order: `plan` (what is to be done, pure), `reconciler` (follows the Secret, serves what is in it, and writes
 //! when it leads), `content` (what is in the Secret), `change` and `issue` (new keys and certificates), `secret` (the
-//! object), `ca_bundle` (our webhooks), `repairs` (how fast), `follow`, `access` and `report` (the API server).
+//! object), `ca_bundle` (our webhooks), `repairs` (how fast) and `report` (log and Events).
 
-pub(crate) mod access;
 mod ca_bundle;
 mod change;
 mod content;
-mod follow;
 mod issue;
-mod keeper;
+pub(in crate::server) mod metrics;
 mod plan;
+mod reconciler;
 mod repairs;
 mod report;
 mod secret;
@@ -21,20 +20,18 @@ use std::{sync::Arc, time::Duration};
 use kube::Client;
 use tokio::{sync::watch, task::JoinHandle};
 
+use self::metrics::CertificateMetrics;
 use self::{
-    ca_bundle::{Board, Kept, Tools},
-    keeper::Keeper,
-    plan::Terms,
+    ca_bundle::{CaBundleStatus, Kept, Tools},
+    plan::CertificatePolicy,
+    reconciler::SecretReconciler,
     report::Reporter,
 };
-use super::{
-    lease,
-    metrics::{Metrics, certs::CertificateMetrics},
-    readiness::Readiness,
-    shutdown::{Phase, Watch},
-    supervise::Supervisor,
-    tls::CertificateStore,
-};
+use crate::server::kube::{events::EventSender, lease};
+use crate::server::readiness::Readiness;
+use crate::server::shutdown::{Phase, Watch};
+use crate::server::supervise::Supervisor;
+use crate::server::tls::CertificateStore;
 
 /// Name of the gate that opens when API servers trust the certificate, or nobody.
 pub(crate) const CA_BUNDLE: &str = "ca-bundle";
@@ -75,16 +72,15 @@ pub struct Options {
 pub(crate) struct Targets {
     pub(crate) certificate: Arc<CertificateStore>,
     pub(crate) readiness: Readiness,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: CertificateMetrics,
+    pub(crate) supervisor: Supervisor,
     pub(crate) phase: Watch,
 }
 
 /// Starts the controller; it runs until the server stops, and gives the Lease back when it drains. Gates are there when
 /// this returns. That of the lead is open, because a server that does not lead serves as well as one that does.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
-    let Targets { certificate, readiness, metrics, phase } = targets;
-    let supervisor = Supervisor::new(metrics.panics.clone());
-    let metrics = metrics.certs.clone();
+    let Targets { certificate, readiness, metrics, supervisor, phase } = targets;
     let gate = readiness.gate("leader", "nobody is known to lead yet");
     let lease = lease::Options {
         namespace: options.namespace.clone(),
@@ -95,8 +91,11 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
     let gate = readiness.gate(CA_BUNDLE, "it is not known yet whether API servers trust the certificate");
     let kept = options.kept();
-    let board = Board::new(&kept, gate, metrics.clone());
-    let reporter = Reporter::new(client.clone(), &options);
+    let board = CaBundleStatus::new(&kept, gate, metrics.clone());
+    let (events, write_events) = EventSender::new(client.clone(), &options.identity);
+    // Ends with the last of those that tell it something.
+    tokio::spawn(write_events);
+    let reporter = Reporter::new(events, &options);
     let (trust, trusted) = watch::channel(None);
     let (serves, serving) = watch::channel(false);
     let tools = Tools {
@@ -111,7 +110,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         supervisor: supervisor.clone(),
     };
     let leading = election.leading.clone();
-    let around = keeper::Surroundings {
+    let around = reconciler::Context {
         certificate,
         metrics: metrics.clone(),
         clock: election.clock,
@@ -134,7 +133,13 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     });
     tokio::spawn(async move {
         let keep = supervisor.keep("the Secret with CA and certificate is kept", || {
-            Keeper::new(client.clone(), options.clone(), Terms::of(&options), around.clone()).run()
+            SecretReconciler::new(
+                client.clone(),
+                options.clone(),
+                CertificatePolicy::of(&options),
+                around.clone(),
+            )
+            .run()
         });
         tokio::select! {
             () = phase.reached(Phase::Stopped) => {}
@@ -175,14 +180,17 @@ impl Options {
     }
 }
 
-impl Terms {
+impl CertificatePolicy {
     /// The lifetimes of the options. A leaf lives for at least ten seconds and a CA for ten times the overlap and no
     /// shorter than its leaves, or else it would be rotated without end.
-    fn of(options: &Options) -> Terms {
+    fn of(options: &Options) -> CertificatePolicy {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 8);
         let leaf_lifetime = seconds(options.leaf_lifetime).max(10);
         let ca_lifetime = seconds(options.ca_lifetime).max(leaf_lifetime).max(30);
         let overlap = seconds(options.ca_overlap).clamp(1, ca_lifetime / 10);
-        Terms { ca_lifetime, leaf_lifetime, overlap }
+        CertificatePolicy { ca_lifetime, leaf_lifetime, overlap }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@
 
 mod authority;
 mod caller;
+pub(in crate::server) mod config_map;
+pub(in crate::server) mod metrics;
 mod names;
 mod token;
 mod verifier;
@@ -30,6 +32,7 @@ use arc_swap::ArcSwapOption;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
 
+use self::metrics::ClientAuthMetrics;
 pub use self::names::AllowedNames;
 use self::{
     authority::{Authorities, Trust},
@@ -40,12 +43,10 @@ pub(crate) use self::{
     token::bearer,
     verifier::{Verifier, no_certificate, noting, part},
 };
-use super::{
-    metrics::Metrics,
-    readiness::{Gate, Readiness},
-    reading,
-    tls::{chain::date, unix_now},
-};
+use crate::server::clock::unix_now;
+use crate::server::readiness::{Gate, Readiness};
+use crate::server::reading;
+use crate::server::tls::chain::date;
 
 /// How the caller is authenticated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,13 +144,11 @@ pub(crate) struct ClientAuth {
     /// Why the newest CA and the newest tokens are refused.
     troubles: Mutex<[Option<String>; 2]>,
     gate: Gate,
-    metrics: Arc<Metrics>,
+    metrics: ClientAuthMetrics,
     /// When a line about each reason was last written, and how many were not since.
     told: Mutex<BTreeMap<&'static str, (Instant, u64)>>,
 }
 
-/// Reason of handshakes that fail for want of an accepted certificate.
-pub(crate) const CLIENT_CERTIFICATE: &str = "client_certificate";
 /// Places among the troubles.
 const CA: usize = 0;
 const TOKENS: usize = 1;
@@ -223,7 +222,7 @@ impl ClientAuth {
     pub(crate) fn new(
         options: &Options,
         readiness: &Readiness,
-        metrics: Arc<Metrics>,
+        metrics: ClientAuthMetrics,
     ) -> Result<Option<Arc<ClientAuth>>, Error> {
         let Options { mode, certificates, token_file } = options.clone();
         if mode == Mode::None {
@@ -300,7 +299,7 @@ impl ClientAuth {
                         tracing::info!(authorities = detail, "the CA of callers is another one now");
                     }
                 }
-                self.metrics.callers.ca_loaded(Some(not_after));
+                self.metrics.ca_loaded(Some(not_after));
                 self.trouble(CA, None);
                 Ok(())
             }
@@ -314,7 +313,7 @@ impl ClientAuth {
 
     /// Notes that there should be another CA, and why it is not used.
     pub(crate) fn refused_ca(&self, problem: &str) {
-        self.metrics.callers.ca_loaded(None);
+        self.metrics.ca_loaded(None);
         if self.trust.load().is_some() {
             tracing::error!(error = problem, "the CA of callers is refused; the last good one stays");
             self.trouble(CA, Some(format!("the newest CA of callers is refused: {problem}")));
@@ -359,13 +358,13 @@ impl ClientAuth {
         match read(file).and_then(|text| Tokens::parse(&zeroize::Zeroizing::new(text))) {
             Ok(tokens) => {
                 self.tokens.store(Some(Arc::new(tokens)));
-                self.metrics.callers.tokens_loaded(true);
+                self.metrics.tokens_loaded(true);
                 self.trouble(TOKENS, None);
                 Ok(())
             }
             Err(problem) => {
                 let problem = format!("{}: {problem}", file.display());
-                self.metrics.callers.tokens_loaded(false);
+                self.metrics.tokens_loaded(false);
                 self.trouble(TOKENS, Some(format!("the newest tokens of callers are refused: {problem}")));
                 tracing::error!(error = problem, "the tokens of callers are refused");
                 Err(Error::Tokens(problem))
@@ -402,7 +401,7 @@ impl ClientAuth {
     pub(crate) fn report(&self, refusal: &Refusal, peer: Option<IpAddr>) -> bool {
         let refused = self.refuses();
         let Refusal { reason, detail } = refusal;
-        self.metrics.callers.failed(reason, refused);
+        self.metrics.failed(reason, refused);
         if let Some(more) = self.tell(reason) {
             let peer = peer.map(tracing::field::display);
             if refused {

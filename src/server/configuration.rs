@@ -1,158 +1,17 @@
-//! The configuration in use: read whole, swapped whole, and the last good one stays when a new one is refused.
+//! The configuration: read from a bundle, from folders or from the cluster, built as a whole, and swapped as a whole.
+//!
+//! In reading order: `source` (where it is read from), `bundle` (one file), `folders` (mounted ConfigMaps), `earlier` (files
+//! that went missing), `cluster` (objects that are watched), `build` (an engine of it), `engine` (what requests are answered
+//! by), `slot` and `active` (the one in use), `facts` (nodes and namespaces as they are now).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arc_swap::ArcSwapOption;
-
-use super::{
-    metrics::Metrics,
-    readiness::Gate,
-    tls::unix_now,
-    webhook::engine::{Engine, Loaded, Source},
-};
-
-/// A configuration that requests are judged by.
-pub(crate) struct Active {
-    pub(crate) engine: Arc<dyn Engine>,
-    /// Counts from 1.
-    pub(crate) generation: u64,
-    /// When it was taken into use, in seconds since 1970.
-    pub(crate) since: i64,
-}
-
-/// Where the configuration in use is found, by requests and by metrics.
-pub(crate) type Slot = Arc<ArcSwapOption<Active>>;
-
-/// Why a source was not read, or what was read not applied.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unread {
-    /// It is refused, which was said and counted.
-    #[error("{0}")]
-    Refused(String),
-    /// Somebody is writing it: it has to be read again.
-    #[error("{0}")]
-    Busy(String),
-}
-
-/// What changes the configuration in use.
-pub(crate) struct Configuration {
-    /// Key of the source in metrics.
-    source: &'static str,
-    current: Slot,
-    /// One change at a time, so that the newest wins.
-    changing: Mutex<()>,
-    gate: Gate,
-    metrics: Arc<Metrics>,
-}
-
-impl Configuration {
-    /// Fills a slot. `source` is a key for metrics.
-    pub(crate) fn new(
-        source: &'static str,
-        current: Slot,
-        gate: Gate,
-        metrics: Arc<Metrics>,
-    ) -> Configuration {
-        Configuration { source, current, changing: Mutex::new(()), gate, metrics }
-    }
-
-    /// The configuration to judge one request by, if there is one; hold on to it until the request is done.
-    pub(crate) fn current(&self) -> Option<Arc<Active>> {
-        self.current.load_full()
-    }
-
-    /// Reads a source and applies what it says; on an error everything stays as it is. Gives the generation. Whether the source
-    /// is `busy`, being written by somebody, is asked once it was read: then nothing of what was read counts.
-    ///
-    /// # Errors
-    /// When the source refuses, or is busy.
-    pub(crate) fn read(&self, source: &dyn Source, busy: impl Fn() -> Option<String>) -> Result<u64, Unread> {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = source.load();
-        if let Some(busy) = busy() {
-            return Err(Unread::Busy(busy));
-        }
-        match loaded {
-            Ok(loaded) => {
-                let generation = self.swap(loaded);
-                source.accepted();
-                Ok(generation)
-            }
-            Err(error) => {
-                self.refused(&error);
-                Err(Unread::Refused(error))
-            }
-        }
-    }
-
-    /// Applies a configuration, unless it is the one that is in use already. Gives the generation.
-    pub(crate) fn publish(&self, loaded: Loaded) -> u64 {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.swap(loaded)
-    }
-
-    /// Notes that a new configuration is refused; the last good one stays.
-    pub(crate) fn refused(&self, error: &str) {
-        self.metrics.config_loaded(self.source, false);
-        self.gate.trouble(format!("the newest configuration is refused: {error}"));
-        if self.current.load().is_some() {
-            tracing::error!(error, "the configuration is refused; the last good one stays");
-        } else {
-            tracing::error!(error, "the configuration is refused, and there is no earlier one");
-        }
-    }
-
-    /// Notes that there is no configuration where it should come from; the one in use stays, if there is one.
-    pub(crate) fn stale(&self, what: &str) {
-        self.gate.trouble(what);
-        if self.current.load().is_some() {
-            tracing::warn!(what, "the configuration is gone; the last good one stays");
-        } else {
-            tracing::warn!(what, "there is no configuration yet");
-        }
-    }
-
-    /// Notes that the newest configuration is the one in use, after one that was refused or gone.
-    pub(crate) fn confirmed(&self) {
-        let Some(active) = self.current() else { return };
-        self.metrics.config_confirmed();
-        self.gate.open(detail(&active));
-        let (generation, hash) = (active.generation, active.engine.hash());
-        tracing::info!(generation, hash, "the newest configuration is the one in use again");
-    }
-
-    fn swap(&self, Loaded { engine, warnings }: Loaded) -> u64 {
-        if let Some(active) = self.current().filter(|active| active.engine.hash() == engine.hash()) {
-            // Another text that says the same, or the same text again: what was learnt of pods stays too.
-            self.metrics.config_loaded(self.source, true);
-            if self.gate.open(detail(&active)).is_some() {
-                let (generation, hash) = (active.generation, active.engine.hash());
-                tracing::info!(generation, hash, "the newest configuration is the one in use again");
-            } else {
-                tracing::debug!(generation = active.generation, "the configuration says the same as before");
-            }
-            return active.generation;
-        }
-        for warning in warnings {
-            tracing::warn!(warning, "the configuration has a questionable place");
-        }
-        let generation = self.current.load().as_ref().map_or(0, |active| active.generation) + 1;
-        let (revision, hash) = (engine.revision(), engine.hash());
-        if generation == 1 {
-            // The line that says the server is ready says so too.
-            tracing::debug!(generation, revision, hash, "the first configuration is taken into use");
-        } else {
-            tracing::info!(generation, revision, hash, "a configuration is taken into use");
-        }
-        let active = Arc::new(Active { engine, generation, since: unix_now() });
-        // Whoever sees the new configuration sees that it was loaded.
-        self.metrics.config_loaded(self.source, true);
-        self.current.store(Some(active.clone()));
-        self.gate.open(detail(&active));
-        generation
-    }
-}
-
-fn detail(active: &Active) -> String {
-    format!("generation {} hash {}", active.generation, active.engine.hash())
-}
+pub(in crate::server) mod active;
+pub mod build;
+pub mod bundle;
+pub mod cluster;
+pub(in crate::server) mod earlier;
+pub mod engine;
+pub(in crate::server) mod facts;
+pub mod folders;
+pub(in crate::server) mod metrics;
+pub(in crate::server) mod slot;
+pub mod source;

@@ -26,23 +26,58 @@ use tokio::{
 
 use self::{content::Seen, folders::Folders, writing::Writing};
 use super::{
-    Handle,
-    options::Pace,
+    clock::unix_now,
     reading::{self, folder_of},
     shutdown::{Phase, Watch},
     supervise::Supervisor,
-    tls::unix_now,
 };
 
 /// What files are read for. Each part is followed by itself, so that a file system that hangs holds nothing else up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// The configuration.
-    Configuration,
-    /// The serving certificate: a new one is no new configuration.
-    Certificate,
-    /// What callers are known by.
-    Callers,
+pub(crate) trait Part: Send + Sync + 'static {
+    /// What reading gives.
+    type Read: Send;
+
+    /// For the log.
+    fn name(&self) -> &'static str;
+
+    /// The files.
+    fn files(&self) -> &Arc<Files>;
+
+    /// Reads them, and applies what they say, whole or not at all. What goes wrong is logged and counted; the last good one
+    /// stays.
+    ///
+    /// # Errors
+    /// A sentence for whoever asked for it.
+    fn read(&self) -> Result<Self::Read, String>;
+
+    /// Told when reading panicked.
+    fn cut_off(&self, error: &str);
+
+    /// Whether it is time to read them although they have not changed; `now` is in seconds since 1970.
+    fn is_due(&self, _now: i64) -> bool {
+        false
+    }
+}
+
+/// How eagerly files of the configuration and the certificate are looked at.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Between two looks when the system reports nothing; network file systems and some links are not reported.
+    pub poll: Duration,
+    /// How long nothing is reported before files are read: those that belong together are written one by one.
+    pub quiet: Duration,
+    /// How long that may take altogether. A new certificate is to be served within a second.
+    pub longest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            poll: Duration::from_secs(10),
+            quiet: Duration::from_millis(100),
+            longest: Duration::from_millis(500),
+        }
+    }
 }
 
 /// The files of one part, and what was seen of them last.
@@ -130,20 +165,13 @@ fn look(files: Vec<(PathBuf, Option<Seen>)>) -> Vec<(PathBuf, Seen)> {
     all.into_values().collect()
 }
 
-/// Reloads whenever the content of a file changes, until the server stops.
-pub(crate) fn watch(
-    part: Part,
-    files: Arc<Files>,
-    handle: Handle,
-    phase: Watch,
-    pace: Pace,
-    supervisor: Supervisor,
-) {
-    let paths = files.paths();
+/// Reloads a part whenever the content of a file changes, until the server stops.
+pub(crate) fn watch<P: Part>(part: Arc<P>, phase: Watch, pace: Pace, supervisor: Supervisor) {
+    let paths = part.files().paths();
     if paths.is_empty() {
         return;
     }
-    let begin = move || follow(part, files.clone(), paths.clone(), handle.clone(), pace.clone());
+    let begin = move || follow(part.clone(), paths.clone(), pace.clone());
     tokio::spawn(async move {
         tokio::select! {
             () = supervisor.keep("files are followed", begin) => {}
@@ -152,7 +180,8 @@ pub(crate) fn watch(
     });
 }
 
-async fn follow(part: Part, files: Arc<Files>, paths: Vec<PathBuf>, handle: Handle, pace: Pace) {
+async fn follow<P: Part>(part: Arc<P>, paths: Vec<PathBuf>, pace: Pace) {
+    let files = part.files().clone();
     let reported = Arc::new(Notify::new());
     let key = paths.first().cloned().unwrap_or_default();
     let folders = Folders::new(paths, reported.clone(), files.writing.clone());
@@ -175,11 +204,11 @@ async fn follow(part: Part, files: Arc<Files>, paths: Vec<PathBuf>, handle: Hand
             Err(_) => return std::future::pending().await,
         };
         if !changed.is_empty() {
-            tracing::debug!(?part, "files have changed");
-            reload(part, &handle).await;
+            tracing::debug!(part = part.name(), "files have changed");
+            reload(&part).await;
         }
-        if part == Part::Certificate && handle.certificate.is_due(unix_now()) {
-            reload(part, &handle).await;
+        if part.is_due(unix_now()) {
+            reload(&part).await;
         }
         tokio::select! {
             () = reported.notified() => settle(&reported, &pace).await,
@@ -213,41 +242,36 @@ const WAITS: Duration = Duration::from_secs(2);
 const WAITS_EACH: Duration = Duration::from_millis(20);
 
 /// [`written`], for a reload that was asked for: it does not wait for ever.
-pub(crate) async fn written_soon(files: &Files) {
+async fn written_soon(files: &Files) {
     let until = Instant::now() + WAITS;
     while files.being_written().is_some() && Instant::now() < until {
         tokio::time::sleep(WAITS_EACH).await;
     }
 }
 
-/// Reads a part again. What goes wrong is logged and counted where it does; the last good one stays.
-async fn reload(part: Part, handle: &Handle) {
-    match part {
-        Part::Configuration => {
-            if cut_off(handle, |handle| drop(handle.reload_configuration())).await {
-                handle.configuration.refused(CUT_OFF);
-            }
-        }
-        Part::Certificate => {
-            if cut_off(handle, |handle| drop(handle.reload_certificate())).await {
-                handle.certificate.refused(CUT_OFF);
-            }
-        }
-        Part::Callers => {
-            let failed = cut_off(handle, |handle| drop(handle.reload_client_auth())).await;
-            if let Some(auth) = handle.client_auth.as_ref().filter(|_| failed) {
-                auth.refused_ca(CUT_OFF);
-            }
-        }
+/// Reads a part again.
+async fn reload<P: Part>(part: &Arc<P>) {
+    let reading = part.clone();
+    let read = tokio::task::spawn_blocking(move || drop(reading.read())).await;
+    if read.is_err_and(|error| error.is_panic()) {
+        part.cut_off(CUT_OFF);
     }
+}
+
+/// Reads a part again because somebody asks for it.
+///
+/// # Errors
+/// Why what was read is refused.
+pub(crate) async fn now<P: Part>(part: &Arc<P>) -> Result<P::Read, String> {
+    written_soon(part.files()).await;
+    let part = part.clone();
+    let read = move || {
+        // Whoever watches them need not read them again.
+        part.files().changed();
+        part.read()
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err("the reload was interrupted".to_owned()))
 }
 
 /// What is said of something that cannot even be refused in an orderly way.
 const CUT_OFF: &str = "an internal error while it was read; the log has the place";
-
-/// Reads something away from requests. Tells whether that was cut off by a panic.
-async fn cut_off(handle: &Handle, read: impl FnOnce(&Handle) + Send + 'static) -> bool {
-    let handle = handle.clone();
-    let read = tokio::task::spawn_blocking(move || read(&handle)).await;
-    read.is_err_and(|error| error.is_panic())
-}

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::task::JoinSet;
 
 /// Begins tasks again.
@@ -17,9 +17,16 @@ pub(crate) struct Supervisor {
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    /// One that counts panics.
-    pub(crate) fn new(panics: Counter) -> Supervisor {
+    /// One whose series are in a registry with our prefix.
+    pub(crate) fn register(registry: &mut Registry) -> Supervisor {
+        let panics = Counter::default();
+        registry.register("panics", "Panics that were contained", panics.clone());
         Supervisor { panics, again: AGAIN }
+    }
+
+    /// Counts panics, for those who contain them themselves.
+    pub(crate) fn panics(&self) -> Counter {
+        self.panics.clone()
     }
 
     /// Runs something that should not end, and again should it end all the same. It ends when this is dropped.

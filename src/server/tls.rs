@@ -1,18 +1,21 @@
 //! TLS: the serving certificate, which can be exchanged while connections come in, and the protocol settings.
 
+pub(in crate::server) mod acceptor;
 pub mod chain;
 pub mod files;
 pub(crate) mod key;
+pub(crate) mod metrics;
 pub(crate) mod objections;
 pub mod self_signed;
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -29,13 +32,11 @@ use rustls::{
 
 use self::{
     chain::{Problem, Validity, date},
+    metrics::TlsMetrics,
     objections::Objections,
 };
-use super::{
-    metrics::Metrics,
-    options::{Certificate, TlsVersion},
-    readiness::Gate,
-};
+use crate::server::clock::unix_now;
+use crate::server::readiness::Gate;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,33 @@ pub enum Error {
     Library(#[source] rustls::Error),
 }
 
+/// Where a certificate comes from that is not made in the cluster.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// PEM files; read again at every reload.
+    Files {
+        /// The chain, leaf first.
+        chain: PathBuf,
+        /// The private key of the leaf.
+        key: PathBuf,
+    },
+    /// Made in memory at the start.
+    SelfSigned {
+        /// DNS names and IP addresses in addition to the local ones.
+        names: Vec<String>,
+    },
+}
+
+/// The oldest version of TLS that is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2
+    #[default]
+    V1_2,
+    /// TLS 1.3
+    V1_3,
+}
+
 /// No time at which a certificate is to be read again.
 const NEVER: i64 = i64::MAX;
 
@@ -80,7 +108,7 @@ pub(crate) struct CertificateStore {
     valid_from: AtomicI64,
     tickets: Tickets,
     gate: Gate,
-    metrics: Arc<Metrics>,
+    metrics: TlsMetrics,
 }
 
 impl CertificateStore {
@@ -88,7 +116,7 @@ impl CertificateStore {
     ///
     /// # Errors
     /// When the TLS library cannot make keys for session tickets.
-    pub(crate) fn new(gate: Gate, metrics: Arc<Metrics>) -> Result<CertificateStore, Error> {
+    pub(crate) fn new(gate: Gate, metrics: TlsMetrics) -> Result<CertificateStore, Error> {
         let tickets = Tickets::new().map_err(Error::Library)?;
         let valid_from = AtomicI64::new(NEVER);
         Ok(CertificateStore { current: ArcSwapOption::empty(), valid_from, tickets, gate, metrics })
@@ -100,12 +128,11 @@ impl CertificateStore {
     ///
     /// # Errors
     /// When there is no usable certificate there, or it is busy.
-    pub(crate) fn read(&self, origin: &Certificate, busy: impl Fn() -> Option<String>) -> Result<(), Error> {
+    pub(crate) fn read(&self, origin: &Origin, busy: impl Fn() -> Option<String>) -> Result<(), Error> {
         self.valid_from.store(NEVER, Ordering::Relaxed);
         let key = match origin {
-            Certificate::Files { chain, key } => files::load(chain, key).map_err(Error::from),
-            Certificate::SelfSigned { names } => self_signed(names),
-            Certificate::Controller(_) => return Ok(()),
+            Origin::Files { chain, key } => files::load(chain, key).map_err(Error::from),
+            Origin::SelfSigned { names } => self_signed(names),
         };
         if let Some(busy) = busy() {
             return Err(Error::Busy(busy));
@@ -132,7 +159,7 @@ impl CertificateStore {
 
     /// Notes that there should be another certificate, and why it cannot be used.
     pub(crate) fn refused(&self, error: &str) {
-        self.metrics.certificate_loaded(None);
+        self.metrics.loaded(None);
         self.gate.trouble(format!("the newest certificate is refused: {error}"));
         if self.current.load().is_some() {
             tracing::error!(error, "the certificate is refused; the last good one stays");
@@ -199,7 +226,7 @@ impl CertificateStore {
                 tracing::info!(not_after = validity.not_after, "a certificate is taken into use");
             }
         }
-        self.metrics.certificate_loaded(Some((validity.not_before, validity.not_after)));
+        self.metrics.loaded(Some((validity.not_before, validity.not_after)));
         self.gate.open(format!("valid until {}", date(validity.not_after)));
         Ok(())
     }
@@ -280,13 +307,13 @@ fn provider() -> CryptoProvider {
 /// `callers` asks for certificates of clients. Sessions are not resumed then: see `client_auth`.
 pub(crate) fn server_config(
     certificate: Arc<CertificateStore>,
-    oldest: TlsVersion,
+    oldest: MinVersion,
     callers: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, Error> {
     let resumes = callers.is_none();
     let versions: &[&rustls::SupportedProtocolVersion] = match oldest {
-        TlsVersion::V1_2 => &[&TLS13, &TLS12],
-        TlsVersion::V1_3 => &[&TLS13],
+        MinVersion::V1_2 => &[&TLS13, &TLS12],
+        MinVersion::V1_3 => &[&TLS13],
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)
@@ -303,10 +330,4 @@ pub(crate) fn server_config(
     config.send_tls13_tickets = usize::from(resumes);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
-}
-
-/// Now in seconds since 1970.
-pub(crate) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,21 +1,23 @@
 //! The webhook: AdmissionReviews in, answers out.
 //!
-//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `status` (what is answered where there is no
-//! review to answer), `deadline`, `body` (reading within limits), `turns` (of large bodies), `path`, `shape` and `review` (pure readers), `engine`
-//! (what is asked of the injection), `handler` (the real injection behind it), `folders` (its configuration from mounted
-//! ConfigMaps), `answer` (pure writer), `verdict` (one review judged, panics contained, and its record for the log).
+//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `refusal` and `status` (what is answered where
+//! there is no review to answer), `record` (what is known of a request when it is done) with `log`, `metrics` and `traces`
+//! (which observe it), `deadline`, `body` (reading within limits), `turns` (of large bodies), `path`, `json_limits` and `review` (pure readers),
+//! `response` (pure writer), `verdict` (one review answered, with panics contained), `port` (connections).
 
-pub mod answer;
 mod body;
 mod deadline;
-mod earlier;
 pub(crate) mod endpoint;
-pub mod engine;
-pub mod folders;
-pub mod handler;
+pub mod json_limits;
+mod log;
+pub(in crate::server) mod metrics;
 pub mod path;
+pub(in crate::server) mod port;
+pub(in crate::server) mod record;
+pub(in crate::server) mod refusal;
+pub mod response;
 pub mod review;
-pub mod shape;
 mod status;
+pub(in crate::server) mod traces;
 mod turns;
 pub mod verdict;

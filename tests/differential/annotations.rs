@@ -1,4 +1,4 @@
-//! Annotations at random: every key of the table, with values of its kind, good ones and bad ones.
+//! Random annotations: every key of the table, with valid and invalid values of its kind.
 
 use outrigger::{
     gotypes,
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{random::Random, text, typed};
 
-/// Keys that Prometheus takes for those of the table.
+/// Keys that Prometheus considers equal to those of the table.
 const PROMETHEUS: &[&str] = &[
     "prometheus.io/port",
     "prometheus_io/port",
@@ -24,7 +24,7 @@ pub(crate) fn annotations(random: &mut Random) -> Map<String, Value> {
     let count = if random.percent(20) { 0 } else { random.within(1..6) };
     for _ in 0..count {
         let row = *random.pick(&rows);
-        // A forged record is rare: most pods that have one were injected.
+        // A forged record is rare: most pods with a record were injected.
         if row.group == Group::Written && !random.percent(15) {
             continue;
         }
@@ -44,7 +44,7 @@ pub(crate) fn annotations(random: &mut Random) -> Map<String, Value> {
     map
 }
 
-/// A value for a row: mostly of its kind.
+/// A value for a row, usually of its kind.
 pub(crate) fn of_kind(random: &mut Random, row: &Row) -> String {
     if random.percent(4) {
         return (*random.pick(ANY)).to_owned();
@@ -179,7 +179,7 @@ pub(crate) const ANY: &[&str] = &[
     "1",
 ];
 
-/// A ProxyConfig as people and programs write it, with what Istio's decoder does not take here and there.
+/// A ProxyConfig as people and programs write it, occasionally with input that Istio's decoder rejects.
 pub(crate) fn proxy_config(random: &mut Random) -> String {
     const WRITTEN: &[&str] = &[
         "holdApplicationUntilProxyStarts: true",

@@ -1,4 +1,4 @@
-//! Manifests at random: every kind that has a pod template, Lists, several documents, and what has none.
+//! Random manifests: every kind with a pod template, Lists, several documents, and objects without a template.
 
 use outrigger::yaml::{self, Limits};
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ pub(crate) struct Manifest {
     pub(crate) objects: Vec<Value>,
 }
 
-/// `canonical` takes out of a pod what says nothing.
+/// `canonical` removes values without meaning from a pod.
 pub(crate) fn manifest(
     random: &mut Random,
     corpus: &Corpus,
@@ -50,7 +50,7 @@ pub(crate) fn manifest(
     Manifest { text, objects }
 }
 
-/// Manifests to begin with.
+/// Initial manifests.
 #[derive(Debug, Default)]
 pub(crate) struct Corpus {
     objects: Vec<Value>,
@@ -74,14 +74,14 @@ impl Corpus {
         corpus
     }
 
-    /// One of the objects, changed here and there.
+    /// One of the objects, with random changes.
     fn object(&self, random: &mut Random) -> Value {
         let mut object = random.pick(&self.objects).clone();
         each_pod(&mut object, &mut |pod| *pod = pods::mutated(random, pod));
         object
     }
 
-    /// One of the pods, changed here and there.
+    /// One of the pods, with random changes.
     pub(crate) fn pod(&self, random: &mut Random) -> Value {
         let template = random.pick(&self.templates).clone();
         pods::of_template(random, &template)
@@ -117,7 +117,7 @@ fn object(random: &mut Random, lists: bool) -> Value {
         11 => workload(random, metadata, "apps.openshift.io/v1", "DeploymentConfig"),
         12 => {
             let mut pod = pods::pod(random);
-            // A manifest has no server's fields.
+            // A manifest has no fields of the API server.
             pod["metadata"].as_object_mut().unwrap().remove("managedFields");
             pod
         }
@@ -158,7 +158,7 @@ fn workload(
     json!({"apiVersion": api, "kind": kind, "metadata": metadata(random), "spec": spec})
 }
 
-/// Takes quotes off labels, annotations and the values of variables.
+/// Removes the quotes from labels, annotations and the values of variables.
 fn unquote(random: &mut Random, value: &mut Value) {
     const UNQUOTED: &[fn() -> Value] =
         &[|| json!(true), || json!(false), || json!(17), || json!(1.5), || json!(1000), || json!(null)];

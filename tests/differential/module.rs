@@ -1,4 +1,4 @@
-//! The inputs of Istio's own tests, read from its module, and the answers that were recorded of an older Istio.
+//! The inputs of Istio's own tests, from its module, and the recorded answers of an older Istio.
 
 use outrigger::config::Compat;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use crate::{
     setting::{self, Setting},
 };
 
-/// Every manifest that Istio's tests inject is injected, or refused, as by Istio: with its templates and with ours.
+/// Every manifest that Istio's tests inject is injected, or rejected, as by Istio: with its templates and with ours.
 #[test]
 fn the_manifests_of_istios_tests_are_injected_as_by_istio() {
     let mut oracle = Oracle::start();
@@ -55,7 +55,7 @@ fn the_manifests_of_istios_tests_are_injected_as_by_istio() {
     assert!(failed.is_empty(), "{} differ\n{}", failed.len(), failed.join("\n"));
 }
 
-/// What the templates of this Istio add: the number of threads of the agent.
+/// The addition of this Istio's templates: the agent's number of threads.
 fn without_cpu_limit_of_go(pod: &mut Value) {
     for list in ["containers", "initContainers"] {
         let proxy = pod["spec"][list]
@@ -69,11 +69,11 @@ fn without_cpu_limit_of_go(pod: &mut Value) {
     }
 }
 
-/// What changed between the Istio that was recorded and this one: with its own templates it is asked about every pod.
+/// Differences between the recorded Istio and this one: with its own templates, it processes every pod.
 #[test]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
 fn istio_answers_as_it_was_recorded() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let mut oracle = Oracle::start();
     let material = oracle.material();
     let all = recorded_settings(&folder);
@@ -106,7 +106,7 @@ fn istio_answers_as_it_was_recorded() {
             values: recorded["values"].clone(),
             mesh: recorded["meshConfig"].to_string(),
             revision: recorded["revision"].as_str().unwrap_or_default().to_owned(),
-            // The recorded injector knew no nodes of a cluster of another name.
+            // The recorded injector knew no nodes of a cluster with another name.
             native_sidecars: recorded["nativeSidecars"] == true && ["", "Kubernetes"].contains(&cluster),
             platform: recorded["platform"].as_str().unwrap_or_default().to_owned(),
             compliance_policy: recorded["compliancePolicy"].as_str().unwrap_or_default().to_owned(),

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::setting::Setting;
 
-/// The folder with the program and a link to Istio's module: built once a lock file, some minutes the first time.
+/// The directory with the program and a link to Istio's module: built once per lock file, which takes minutes the first
+/// time.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(folder) = std::env::var_os("OUTRIGGER_ORACLE") {
         return folder.into();
@@ -24,7 +25,7 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     String::from_utf8(output.stdout).expect("a path").trim().into()
 });
 
-/// The process; it ends with its input.
+/// The process; it ends when its input is closed.
 pub(crate) struct Oracle {
     process: Child,
     requests: Option<ChildStdin>,
@@ -46,7 +47,7 @@ pub(crate) struct Line {
     pub(crate) warnings: Vec<String>,
 }
 
-/// What Istio's module brings along.
+/// The content of Istio's module.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub(crate) struct Material {
     pub(crate) version: String,
@@ -55,7 +56,7 @@ pub(crate) struct Material {
     pub(crate) inputs: BTreeMap<String, String>,
 }
 
-/// What Istio says of a pod.
+/// Istio's answer for a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Denied(String),
@@ -94,7 +95,7 @@ impl Oracle {
         line.material.unwrap_or_else(|| panic!("{}", line.error))
     }
 
-    /// Takes a configuration into use under a name.
+    /// Activates a configuration under a name.
     pub(crate) fn install(
         &mut self,
         name: &str,
@@ -108,13 +109,13 @@ impl Oracle {
         }
     }
 
-    /// A pod as an API server writes it: without zeros that say nothing, and without what Istio's version of the API does
-    /// not know.
+    /// A pod as an API server writes it: without zeros that have no meaning, and without fields unknown to Istio's
+    /// version of the API.
     pub(crate) fn canonical(&mut self, pod: &Value) -> Value {
         self.try_canonical(pod).unwrap_or_else(|error| panic!("{error}: {pod}"))
     }
 
-    /// The same of what may be no pod.
+    /// The same for a value that may not be a pod.
     pub(crate) fn try_canonical(&mut self, pod: &Value) -> Result<Value, String> {
         let line = self.ask(&json!({"canonical": pod}));
         let mut pod = line.canonical.ok_or(line.error)?;
@@ -122,7 +123,7 @@ impl Oracle {
         Ok(pod)
     }
 
-    /// What the webhook says of a pod.
+    /// The webhook's answer for a pod.
     pub(crate) fn review(&mut self, setting: &str, pod: &Value, namespace: &str, path: &str) -> Verdict {
         let line = self.ask(&json!({"use": setting, "pod": pod, "namespace": namespace, "path": path}));
         match (line.allowed, line.patched) {
@@ -133,7 +134,7 @@ impl Oracle {
         }
     }
 
-    /// What kube-inject makes of a manifest.
+    /// The output of kube-inject for a manifest.
     pub(crate) fn manifest(&mut self, setting: &str, text: &str, revision: &str) -> Result<String, String> {
         let line = self.ask(&json!({"use": setting, "manifest": text, "revision": revision}));
         match line.injected {

@@ -1,5 +1,5 @@
-//! Pods at random: as people and controllers write them, with every union of the API in them, and with containers of the
-//! injector's own.
+//! Random pods: as people and controllers write them, including every union of the API, and the injector's own
+//! containers.
 
 use outrigger::gotypes::{POD_SPEC, Type};
 use serde_json::{Map, Value, json};
@@ -44,7 +44,7 @@ pub(crate) fn pod(random: &mut Random) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec(random)})
 }
 
-/// A pod of a template, changed here and there.
+/// A pod from a template, with random changes.
 pub(crate) fn of_template(random: &mut Random, template: &Value) -> Value {
     let mut pod = mutated(random, template);
     let mut metadata = metadata(random);
@@ -61,7 +61,7 @@ pub(crate) fn of_template(random: &mut Random, template: &Value) -> Value {
     pod
 }
 
-/// A pod with a change or two: annotations, a container's fields, one more container, any field of the spec.
+/// A pod with one or two changes: annotations, a container's fields, an additional container, any field of the spec.
 pub(crate) fn mutated(random: &mut Random, pod: &Value) -> Value {
     let mut pod = pod.clone();
     let ty = typed::element(&POD_SPEC, "containers");
@@ -333,7 +333,7 @@ fn container(random: &mut Random, ty: &'static Type, name: &str) -> Value {
     container
 }
 
-/// What users put on containers that the templates make.
+/// Fields that users set on containers that the templates create.
 fn own_container(random: &mut Random, ty: &'static Type) -> Value {
     let name = *random.pick(&[
         "istio-proxy",
@@ -464,7 +464,7 @@ fn probe_of(random: &mut Random, ty: &'static Type) -> Value {
     probe
 }
 
-/// What happens to an injected pod before it is sent again.
+/// Modifications of an injected pod before it is sent again.
 pub(crate) fn changed(random: &mut Random, pod: &Value) -> Value {
     let mut pod = pod.clone();
     let container_type = typed::element(&POD_SPEC, "containers");

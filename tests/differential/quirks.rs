@@ -1,17 +1,17 @@
-//! Differences that are known, each with its reason.
+//! Known differences, each with its reason.
 
 use serde_json::Value;
 
 use super::{manifests::Manifest, typed};
 
-/// What was asked, and what differs.
+/// The question and the differences.
 pub(crate) struct Difference<'a> {
     pub(crate) asked: Asked<'a>,
     /// The differences, each with its path.
     pub(crate) found: &'a [String],
 }
 
-/// What was asked.
+/// The question.
 #[derive(Clone, Copy)]
 pub(crate) enum Asked<'a> {
     Pod(&'a Value),
@@ -64,9 +64,15 @@ pub(crate) const QUIRKS: &[Quirk] = &[
                  take it away: it stays if the template has none",
         explains: |difference| {
             difference.found.iter().all(|found| {
-                ["runAsUser: ours absent, theirs", "runAsGroup: ours absent, theirs"]
-                    .iter()
-                    .any(|part| found.contains(part))
+                [
+                    "runAsUser: ours absent, theirs",
+                    "runAsGroup: ours absent, theirs",
+                    // A context without any other setting.
+                    "/securityContext: ours absent, theirs {\"runAsUser\":",
+                    "/securityContext: ours absent, theirs {\"runAsGroup\":",
+                ]
+                .iter()
+                .any(|part| found.contains(part))
             })
         },
     },
@@ -80,6 +86,16 @@ pub(crate) const QUIRKS: &[Quirk] = &[
         },
     },
     Quirk {
+        name: "NEWER_MESH_FIELD",
+        reason: "Istio's module is built with an older istio.io/api, whose decoder drops the fields that 1.32 brought",
+        explains: |difference| {
+            difference
+                .found
+                .iter()
+                .all(|found| found.contains("/env/") && found.contains("\\\"caCertCredentialName\\\":"))
+        },
+    },
+    Quirk {
         name: "ALWAYS_WRITTEN",
         reason: "kube-inject decodes a manifest into Go's types and writes some fields although nobody said them (`port: 0` of a \
                  handler, an empty key of a list); no API server takes such an object with or without them",
@@ -89,6 +105,7 @@ pub(crate) const QUIRKS: &[Quirk] = &[
                     || found.contains("/httpGet/port: ours ") && found.ends_with(", theirs 0")
                     || found.contains(": ours absent, theirs {\"") && found.ends_with("\":{\"port\":0}}")
                     || found.ends_with("/httpGet: ours absent, theirs {\"port\":0}")
+                    || found.ends_with("/tcpSocket: ours absent, theirs {\"port\":0}")
                     || found.contains("/proxy.istio.io/overrides: ours")
                         && found.contains(r#"\"restartPolicy\":\"\""#)
                     || found.starts_with("ours refused: ")
@@ -110,7 +127,7 @@ pub(crate) const QUIRKS: &[Quirk] = &[
     },
 ];
 
-/// Fields of a pod that k8s.io/api 0.37 has and 0.36 has not.
+/// Fields of a pod that k8s.io/api 0.37 has and 0.36 lacks.
 const NEWER: [&str; 7] = [
     "user",
     "defaultUser",
@@ -121,7 +138,7 @@ const NEWER: [&str; 7] = [
     "evictionResponders",
 ];
 
-/// Whether a difference is a newer field, an object that has nothing else, or a record that quotes one.
+/// Whether a difference is a newer field, an object with only such fields, or a record that contains one.
 fn is_newer(found: &str) -> bool {
     let Some((path, ours)) = found.split_once(": ours ") else { return false };
     let names = || NEWER.iter().map(|field| field.rsplit('/').next().unwrap_or(field));
@@ -132,7 +149,7 @@ fn is_newer(found: &str) -> bool {
         || path.ends_with("/proxy.istio.io/overrides") && names().any(quotes)
 }
 
-/// Strings of labels and annotations that do not stay what they are where a template leaves them unquoted, as JSON has them.
+/// Strings of labels and annotations that change their type if a template does not quote them, in JSON notation.
 fn hostile(asked: &Asked<'_>) -> Vec<String> {
     fn collect(value: &Value, all: &mut Vec<String>) {
         match value {
@@ -152,7 +169,7 @@ fn hostile(asked: &Asked<'_>) -> Vec<String> {
             _ => {}
         }
     }
-    // Those may come from a ProxyConfig, too.
+    // Those may also come from a ProxyConfig.
     let mut all: Vec<_> =
         typed::STRINGS.iter().filter(|text| is_hostile(text)).map(|text| as_shown(text)).collect();
     match asked {
@@ -162,7 +179,7 @@ fn hostile(asked: &Asked<'_>) -> Vec<String> {
     all
 }
 
-/// As a difference shows it.
+/// In the notation of a difference.
 fn as_shown(text: &str) -> String {
     format!("{text:?}").trim_matches('"').to_owned()
 }

@@ -1,11 +1,11 @@
-//! Numbers that look random and are the same for the same seed (SplitMix64).
+//! A pseudorandom number generator (SplitMix64): the same seed gives the same numbers.
 
 /// A sequence of numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// A sequence of its own for part `index` of a run.
+    /// An independent sequence for part `index` of a run.
     pub(crate) fn part(seed: u64, index: u64) -> Random {
         Random(Random(seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next())
     }
@@ -28,7 +28,7 @@ impl Random {
         range.start + self.below(range.len())
     }
 
-    /// True in so many of 100 cases.
+    /// True with the given probability in percent.
     pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }

@@ -1,6 +1,6 @@
-//! Istio's answers, written down: what `cargo test` compares the engine with where there is no oracle.
+//! Records Istio's answers, with which `cargo test` compares the engine if there is no oracle.
 //!
-//! The pods and manifests are this repository's own: its fixtures, and what the generators make of one seed.
+//! The pods and manifests are this repository's own: its fixtures, and the generators' output for one seed.
 
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::setting;
 
-/// The inputs are those of this seed, until somebody wants others.
+/// The seed of the recorded inputs.
 const SEED: u64 = 20_261_129;
 const SETTINGS: u64 = 64;
 const PODS: usize = 11;
 const MANIFESTS: usize = 3;
-/// Istio is asked so often: what it takes from a map at random is not recorded.
+/// The number of repeated questions: answers that depend on the random order of a map are not recorded.
 const AGAIN: usize = 6;
 
 fn fixtures(folder: &str) -> BTreeMap<String, Value> {
@@ -65,7 +65,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Records the answer to a pod if there is one answer and ours is the same; gives the injected pod.
+    /// Records the answer for a pod if it is always the same and equals ours; returns the injected pod.
     fn pod(
         &mut self,
         mesh: &outrigger::config::Mesh,
@@ -133,7 +133,7 @@ impl Recorder {
     }
 }
 
-/// The text of a denial is in the order of a map.
+/// The text of a denial depends on the order of a map.
 fn is_same(one: &Verdict, other: &Verdict) -> bool {
     matches!((one, other), (Verdict::Denied(_), Verdict::Denied(_))) || one == other
 }
@@ -218,7 +218,7 @@ fn recordings_are_made() {
     document.insert("manifests".to_owned(), Value::Array(recorder.manifests));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/istio/recordings.json.gz");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
-    // No name and no time in the header, so that the same answers make the same file.
+    // No name and no time in the header, so that the same answers produce the same file.
     let mut writer = GzBuilder::new().write(Vec::new(), Compression::best());
     writer.write_all(Value::Object(document).to_string().as_bytes()).unwrap();
     fs::write(file, writer.finish().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The runs: cases are made, asked of both, and compared.
+//! The runs: generate cases, ask both sides, compare.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,9 +32,9 @@ use crate::{
     zeros,
 };
 
-/// How many cases are asked under one configuration.
+/// The number of cases per configuration.
 const UNDER_ONE: u64 = 25;
-/// How often Istio is asked again when it differs: what it takes from a map at random comes out in another way then.
+/// How often Istio is asked again if it differs: an answer that depends on the random order of a map varies.
 const AGAIN: usize = 8;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
@@ -43,19 +43,19 @@ pub(crate) fn number(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?} is no number")))
 }
 
-/// The seed of this run: another every day, so that CI sees new cases and one day's runs can be repeated.
+/// The seed of this run: different every day, so that CI sees new cases and a day's runs can be repeated.
 pub(crate) fn seed() -> u64 {
     number("OUTRIGGER_SEED")
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 86_400)
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Default)]
 struct Tally {
     counts: BTreeMap<&'static str, u64>,
     quirks: BTreeMap<&'static str, u64>,
     failed: Vec<String>,
-    /// Places that failed, so that one fault is shown once.
+    /// Places that failed, so that each fault is shown once.
     seen: BTreeSet<String>,
     failures: u64,
 }
@@ -70,7 +70,7 @@ impl Tally {
             *self.quirks.entry(quirk.name).or_default() += 1;
             return;
         }
-        // Several quirks may meet in one answer.
+        // Several quirks may affect one answer.
         let by_itself = |found: &String| {
             let alone = Difference { asked: difference.asked, found: std::slice::from_ref(found) };
             QUIRKS.iter().find(|quirk| (quirk.explains)(&alone))
@@ -121,7 +121,7 @@ impl Tally {
     }
 }
 
-/// What our engine differs in from what Istio says of a pod.
+/// The differences between our answer for a pod and Istio's.
 pub(crate) fn pod_differences(
     mesh: &Mesh,
     pod: &Value,
@@ -156,7 +156,7 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
     }
 }
 
-/// What our kube-inject differs in from what Istio's makes of a manifest.
+/// The differences between our kube-inject's output for a manifest and Istio's.
 pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<String, String>) -> Vec<String> {
     let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let ours = match manual::inject(text, &options) {
@@ -181,7 +181,7 @@ pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<Stri
     }
 }
 
-/// The documents of a text that say anything.
+/// The non-empty documents of a text.
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     let mut all = Vec::new();
     for document in yaml::split_documents(text) {
@@ -205,7 +205,7 @@ pub(crate) const PATHS: &[&str] = &[
     "/inject/ISTIO_META_CLUSTER_ID/c4/k/v",
 ];
 
-/// Pods under one configuration; every so often what came out is sent again.
+/// Runs pods under one configuration; occasionally, results are sent again.
 fn compare_pods(
     oracle: &mut Oracle,
     corpus: &Corpus,
@@ -224,7 +224,7 @@ fn compare_pods(
         let pod =
             again.unwrap_or_else(|| if random.percent(20) { corpus.pod(random) } else { pods::pod(random) });
         let pod = oracle.canonical(&pod);
-        // The API server has seen to it that a pod's namespace is the request's.
+        // The API server has ensured that a pod's namespace is the request's.
         let namespace = *random.pick(pods::NAMESPACES);
         let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(namespace);
         let path = if random.percent(15) { *random.pick(PATHS) } else { "/inject" };
@@ -304,7 +304,7 @@ fn compare_manifests(
     }
 }
 
-/// Whether two differences are of one kind.
+/// Whether two differences are of the same kind.
 fn alike(one: &str, other: &str) -> bool {
     let kind = |text: &str| {
         let place = text.split(": ").next().unwrap_or_default();
@@ -313,7 +313,7 @@ fn alike(one: &str, other: &str) -> bool {
     kind(one) == kind(other)
 }
 
-/// The same with all taken away that the test does not need.
+/// Minimizes a case: removes everything that the failure does not need.
 fn smaller(value: &Value, holds: &mut dyn FnMut(&Value) -> bool) -> Value {
     let mut best = value.clone();
     let mut budget = 600;
@@ -450,7 +450,7 @@ fn pods_and_manifests_are_injected_as_by_istio() {
     differential("our templates", cases(), &setting::embedded_templates(), &embedded["values"]);
 }
 
-/// The engine again, with all of Istio's: its templates and the values of its chart on both sides.
+/// The engine with Istio's content: its templates and the values of its chart on both sides.
 #[test]
 fn pods_and_manifests_are_injected_as_by_istio_with_istios_templates() {
     let material = Oracle::start().material();

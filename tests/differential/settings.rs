@@ -1,4 +1,4 @@
-//! Configurations at random: values, MeshConfig, templates, selectors, ProxyConfig resources.
+//! Random configurations: values, MeshConfig, templates, selectors, ProxyConfig resources.
 
 use outrigger::gotypes::{BETA_PROXY_CONFIG, PROXY_CONFIG};
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{random::Random, text, typed};
 use crate::setting::Setting;
 
-/// Values that templates and the injector read, with values for them.
+/// Keys of values that templates and the injector read, with values for them.
 fn options() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         ("revision", vec![json!("canary"), json!("")]),
@@ -83,7 +83,7 @@ fn set(values: &mut Value, path: &str, value: Value) {
     *at = value;
 }
 
-/// A template of somebody's own.
+/// A custom template.
 const CUSTOM: &str = r#"
 metadata:
   labels:
@@ -154,7 +154,7 @@ fn chart_mesh() -> Value {
     })
 }
 
-/// A configuration over complete values.
+/// A configuration based on complete values.
 pub(crate) fn setting(random: &mut Random, values: &Value) -> Setting {
     let mut values = values.clone();
     let options = options();
@@ -233,7 +233,7 @@ fn namespaces(random: &mut Random) -> Vec<Value> {
         .collect()
 }
 
-/// MeshConfig as the chart writes it, with a user's wishes laid over it.
+/// MeshConfig as the chart writes it, with a user's changes merged over it.
 fn mesh(random: &mut Random) -> String {
     let mut mesh = chart_mesh();
     let options: &[(&str, &[Value])] = &[
@@ -304,7 +304,7 @@ fn proxy_configs(random: &mut Random) -> Vec<Value> {
                 if random.percent(60) {
                     map.insert("environmentVariables".to_owned(), json!({"FROM_RESOURCE": format!("{index}")}));
                 }
-                // What the API server would not have taken is no resource.
+                // Objects that the API server would have rejected are not resources.
                 if map.get("concurrency").is_some_and(|number| number.as_i64().is_none_or(|number| number < 0)) {
                     map.insert("concurrency".to_owned(), json!(2));
                 }

@@ -1,4 +1,4 @@
-//! YAML as people write it: every style at random.
+//! YAML as people write it, in random styles.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ pub(crate) fn yaml(random: &mut Random, value: &Value) -> String {
     text
 }
 
-/// Entries of a map or items of a list, each on its line.
+/// Entries of a map or items of a list, each on its own line.
 fn block(random: &mut Random, value: &Value, indent: usize, text: &mut String) {
     let pad = " ".repeat(indent);
     match value {
@@ -39,7 +39,7 @@ fn block(random: &mut Random, value: &Value, indent: usize, text: &mut String) {
                 text.push('-');
                 match item {
                     Value::Object(map) if !map.is_empty() && !random.percent(10) => {
-                        // The first entry stands beside the dash.
+                        // The first entry is on the line of the dash.
                         let mut entries = String::new();
                         block(random, item, indent + 2, &mut entries);
                         if entries.trim_start().starts_with('#') {
@@ -58,7 +58,7 @@ fn block(random: &mut Random, value: &Value, indent: usize, text: &mut String) {
     }
 }
 
-/// What comes after `key:` or `-`; `outer` is where the key stands.
+/// The content after `key:` or `-`; `outer` is the column of the key.
 fn inner(random: &mut Random, value: &Value, outer: Option<usize>, text: &mut String, indent: usize) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -74,7 +74,7 @@ fn inner(random: &mut Random, value: &Value, outer: Option<usize>, text: &mut St
                 text.push_str(&format!(" {value}\n"));
             } else {
                 text.push('\n');
-                // A list may stand as far left as its key.
+                // A list may be in the same column as its key.
                 let indent = if random.percent(50) { outer.unwrap_or(indent) } else { indent };
                 block(random, value, indent, text);
             }
@@ -112,7 +112,7 @@ fn literal_fits(string: &str) -> bool {
         && !body.split('\n').any(|line| line.trim().is_empty())
 }
 
-/// A string, plain where it stays one.
+/// A string, unquoted if it stays one.
 fn scalar(random: &mut Random, string: &str, is_value: bool) -> String {
     let plain = !string.is_empty()
         && string.chars().all(|c| c.is_ascii_alphanumeric() || "./_-".contains(c))

@@ -1,4 +1,4 @@
-//! Values of Go's types at random: every field of every struct, and so every member of every union.
+//! Random values of Go's types: every field of every struct, and therefore every member of every union.
 
 use outrigger::gotypes::{Field, Kind, Type};
 use serde_json::{Map, Value, json};
@@ -73,7 +73,7 @@ pub(crate) fn value(random: &mut Random, kind: &Kind, depth: usize) -> Value {
     }
 }
 
-/// A struct with some of its fields; what has a name gets one.
+/// A struct with some of its fields; elements with a name get one.
 pub(crate) fn structure(random: &mut Random, ty: &Type, depth: usize) -> Value {
     let mut map = Map::new();
     if depth == 0 || ty.fields.is_empty() {
@@ -91,7 +91,7 @@ pub(crate) fn structure(random: &mut Random, ty: &Type, depth: usize) -> Value {
     Value::Object(map)
 }
 
-/// A struct that has one of its fields, as unions have; `name` beside it where there is one.
+/// A struct with one of its fields, like a union; plus `name` if there is one.
 pub(crate) fn union(random: &mut Random, ty: &Type, depth: usize) -> Value {
     let members: Vec<&Field> = ty.fields.iter().filter(|field| field.kind.message().is_some()).collect();
     let mut map = Map::new();

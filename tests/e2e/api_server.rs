@@ -1,5 +1,6 @@
-//! The API server is frozen, gone, back again, or without its etcd: injections go on as if nothing was, and what needs
-//! the API server recovers by itself and without a storm. And what there is without us: our own pods.
+//! The API server is frozen, stopped, restarted, or without its etcd: injection continues unaffected, and everything
+//! that needs the API server recovers by itself and without a storm of requests. Also covers our own pods while no
+//! replica runs.
 
 use std::time::{Duration, Instant};
 
@@ -18,17 +19,17 @@ use super::{
 const CONFIGURATION: &str = "outrigger-sidecar-injector";
 const REQUESTS: &str = "outrigger_requests_total";
 const ASKED: &str = "outrigger_kube_api_requests_total";
-/// Whoever lost the lead has it again, or another one has it, after this: a Lease lasts 15 s.
+/// Time after which a lost lease is held again by some replica: a Lease lasts 15 s.
 const LEAD: Duration = Duration::from_secs(30);
 
-/// Two replicas that have everything from the cluster: configuration, certificate, caBundle, Lease.
+/// Two replicas that read everything from the cluster: configuration, certificate, caBundle, Lease.
 struct Cluster {
     control_plane: ControlPlane,
     replicas: Vec<OutriggerProcess>,
     marks: usize,
 }
 
-/// Something that happens to the control plane.
+/// A fault of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Frozen(Component),
@@ -36,7 +37,7 @@ enum Fault {
 }
 
 impl Cluster {
-    /// The replicas are started before the API server is there.
+    /// The replicas start before the API server.
     async fn set() -> Cluster {
         let mut control_plane = ControlPlane::start(Flavour::Current).await;
         control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
@@ -79,7 +80,7 @@ impl Cluster {
         cluster
     }
 
-    /// The webhook, which nobody has given a caBundle.
+    /// The webhook, without a caBundle.
     async fn install(&self) {
         let authority = super::control_plane::identity::Authority::new("nobody");
         let reach = Reach::Service(self.replicas[0].webhook_port());
@@ -92,7 +93,7 @@ impl Cluster {
         self.pods_are_injected().await;
     }
 
-    /// The whole way: an API server that trusts the caBundle calls us.
+    /// End to end: an API server that trusts the caBundle calls us.
     async fn pods_are_injected(&self) {
         let client = self.control_plane.client().await;
         let pod = application();
@@ -105,7 +106,7 @@ impl Cluster {
         .await;
     }
 
-    /// Writes a configuration that no other one is like.
+    /// Writes a unique configuration.
     async fn mark(&mut self) {
         self.marks += 1;
         let bundle = headed(&format!("values: {{global: {{tag: mark-{}}}}}\n", self.marks));
@@ -116,7 +117,7 @@ impl Cluster {
         self.control_plane.apply(&object.to_string()).await;
     }
 
-    /// Waits until all replicas answer by the configuration that was written last. Gives the time.
+    /// Waits until all replicas respond with the latest configuration. Returns the elapsed time.
     async fn marked(&self) -> Duration {
         let start = Instant::now();
         for replica in &self.replicas {
@@ -134,14 +135,14 @@ impl Cluster {
         total
     }
 
-    /// Waits until exactly one leads. Gives the time.
+    /// Waits until exactly one replica leads. Returns the elapsed time.
     async fn led(&self) -> Duration {
         let start = Instant::now();
         until("one replica leads", LEAD, async || self.total("outrigger_leader").await == 1.0).await;
         start.elapsed()
     }
 
-    /// Requests of ours in the API server's audit log.
+    /// Our requests in the API server's audit log.
     fn audited(&self) -> usize {
         let user = format!("system:serviceaccount:{NAMESPACE}:outrigger");
         self.control_plane.audit().iter().filter(|event| event["user"]["username"] == user.as_str()).count()
@@ -171,12 +172,12 @@ impl Cluster {
         }
     }
 
-    /// One fault from beginning to end, while pods are reviewed.
+    /// One fault from start to end, while pods are reviewed.
     async fn suffers(&mut self, fault: Fault) {
         let (asked, audited, began) = (self.total(ASKED).await, self.audited(), Instant::now());
         self.led().await;
         self.disturb(fault);
-        // Nobody can renew the Lease, and nobody may believe to have it for longer than it lasts.
+        // No replica can renew the Lease, and none may believe to hold it for longer than it lasts.
         until("nobody leads", PATIENCE, async || self.total("outrigger_leader").await == 0.0).await;
         let lost = began.elapsed();
         let before = self.total(REQUESTS).await;
@@ -197,7 +198,7 @@ impl Cluster {
             "{fault:?} for {down:.1?}: nobody leads after {lost:.1?}; then one leads after {led:.1?}, a change is seen after {marked:.1?}; {asked} requests ({audited} audited) of 2 replicas in {all:.1?}"
         );
         assert!(marked < Duration::from_secs(10), "{marked:?}");
-        // Each of a replica's handful of loops asks again after pauses that grow.
+        // Each of a replica's few loops retries after growing pauses.
         let most = 40.0 + 6.0 * all.as_secs_f64();
         assert!(asked < most, "{asked} requests in {all:?}: a storm");
         assert!((audited as f64) < most, "{audited} requests in {all:?}: a storm");
@@ -235,14 +236,15 @@ async fn injections_go_on_whatever_becomes_of_the_api_server() {
         assert!(tally.answers.keys().all(|answer| answer.starts_with("injected")), "{:?}", tally.answers);
         assert_eq!(tally.answers.len(), cluster.marks, "one for each configuration: {:?}", tally.answers);
     }
-    // The leader leads in deed.
+    // The leader really performs its tasks.
     let patch = r#"[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]"#;
     let configuration = format!("mutatingwebhookconfiguration/{CONFIGURATION}");
     cluster.control_plane.kubectl(&["patch", &configuration, "--type=json", "-p", patch]).await;
     cluster.pods_are_injected().await;
 }
 
-/// L-06, N-01: with `Fail` and no replica our own pods come up, nobody else's do, and the first replica heals that.
+/// L-06, N-01: with `Fail` and no replica, our own pods are created, other pods are not, and the first replica restores
+/// service.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_own_pods_need_no_replica() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -289,7 +291,7 @@ async fn our_own_pods_need_no_replica() {
     assert!(start.elapsed() - ready < Duration::from_secs(5));
 }
 
-/// O-07: in a namespace that is being deleted the API server itself says no; nothing of it stays with us.
+/// O-07: in a namespace that is being deleted, the API server itself rejects pods; nothing of it remains with us.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_that_is_being_deleted_is_the_api_servers_business() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -299,7 +301,7 @@ async fn a_namespace_that_is_being_deleted_is_the_api_servers_business() {
     Webhook::new("outrigger", Reach::url_of(&process), &serving.authority)
         .install(&control_plane, "doomed")
         .await;
-    // Something that does not go away keeps the namespace.
+    // A finalizer keeps the namespace.
     let kept = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "kept", "namespace": "doomed", "finalizers": ["example.com/kept"]},
@@ -318,7 +320,7 @@ async fn a_namespace_that_is_being_deleted_is_the_api_servers_business() {
     dry_run(&client, "doomed", &application()).await.expect_err("it is being deleted");
     assert_eq!(process.metric(REQUESTS, &[]).await, before, "we are not asked");
 
-    // As it may come again under the same name.
+    // It may be created again under the same name.
     control_plane
         .kubectl(&[
             "patch",

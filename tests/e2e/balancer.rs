@@ -1,9 +1,9 @@
-//! What a Service, its endpoints and kube-proxy are in a cluster: one port in front of several processes.
+//! Replaces a Service, its endpoints and kube-proxy: one port in front of several processes.
 //!
-//! API servers refuse loopback addresses in EndpointSlices, and other addresses cannot be made on every machine (a dummy
-//! interface needs rights). A Service of type ExternalName for `localhost` whose port is this balancer's makes the API
-//! server call in the production way all the same: HTTP/1.1, TLS for `<service>.<namespace>.svc`, and a connection that
-//! stays with the replica it was made to.
+//! API servers reject loopback addresses in EndpointSlices, and other addresses are not available on every machine (a
+//! dummy interface requires privileges). With a Service of type ExternalName for `localhost` and this balancer's port,
+//! the API server calls as in production: HTTP/1.1, TLS for `<service>.<namespace>.svc`, and a connection that stays
+//! with the replica it was established with.
 
 use std::{
     sync::{
@@ -23,12 +23,12 @@ use super::{
     outrigger_process::{OutriggerProcess, get},
 };
 
-/// How a kubelet looks at `/readyz`.
+/// The readiness probe, like a kubelet's.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
-    /// Time between two looks.
+    /// Probe period.
     pub period: Duration,
-    /// Failures in a row that make a process unready; one success makes it ready.
+    /// Consecutive failures that make a process unready; one success makes it ready.
     pub failures: u32,
 }
 
@@ -38,7 +38,8 @@ impl Default for Probe {
     }
 }
 
-/// A loopback port whose connections go to the processes that are ready, in turn. Belongs to the runtime it is made in.
+/// A loopback port whose connections are distributed over the ready processes, in turn. Belongs to the runtime that
+/// created it.
 pub struct Balancer {
     port: u16,
     probe: Probe,
@@ -69,7 +70,7 @@ impl Drop for Balancer {
 }
 
 impl Balancer {
-    /// Starts a balancer without processes behind it; connections are closed at once then.
+    /// Starts a balancer without processes; connections are closed immediately.
     pub async fn start(probe: Probe) -> Balancer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let port = listener.local_addr().expect("an address").port();
@@ -78,12 +79,12 @@ impl Balancer {
         Balancer { port, probe, backends, accepting }
     }
 
-    /// The port to be given to the Service.
+    /// The port for the Service.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Puts a process behind the balancer: it gets connections while its `/readyz` says so.
+    /// Adds a process: it gets connections while its `/readyz` succeeds.
     pub fn add(&self, name: &str, process: &OutriggerProcess) {
         self.add_ports(name, process.webhook_port(), process.admin_port());
     }
@@ -109,14 +110,14 @@ impl Balancer {
         lock(&self.backends).push(backend);
     }
 
-    /// No new connections for a process from now on, as for a pod that is being deleted; those there are stay.
+    /// Stops new connections to a process, as for a pod that is being deleted; existing ones stay.
     pub fn terminating(&self, name: &str) {
         if let Some(backend) = lock(&self.backends).iter_mut().find(|backend| backend.name == name) {
             (backend.terminating, backend.ready) = (true, false);
         }
     }
 
-    /// Forgets a process; its connections stay.
+    /// Removes a process; its connections stay.
     pub fn remove(&self, name: &str) {
         lock(&self.backends).retain(|backend| backend.name != name);
     }
@@ -130,7 +131,7 @@ impl Balancer {
             .collect()
     }
 
-    /// How many connections a process was given so far.
+    /// The number of connections that a process has received.
     pub fn connections(&self, name: &str) -> usize {
         lock(&self.backends)
             .iter()
@@ -160,7 +161,7 @@ async fn accept(listener: TcpListener, backends: Arc<Mutex<Vec<Backend>>>) {
                 backend.webhook
             })
         };
-        // Without a process, and with one that refuses, the connection is closed: kube-proxy tries no other one either.
+        // Without a process, or if it refuses, the connection is closed: kube-proxy does not try another one either.
         if let Some(port) = chosen {
             tokio::spawn(forward(stream, port));
         }

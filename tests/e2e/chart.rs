@@ -1,5 +1,5 @@
-//! The chart as helm installs it: pods get proxies, revisions and tags select, and nothing is asked of the API server that
-//! the roles do not grant.
+//! The chart as installed by Helm: pods get proxies, revisions and tags select, and the API server receives no request
+//! that the roles do not allow.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -32,8 +32,8 @@ fn revision(pod: &Value) -> Option<String> {
         .then(|| pod["metadata"]["annotations"]["istio.io/rev"].as_str().unwrap_or("?").to_owned())
 }
 
-// GP-19, L-06, L-09: the first pods of the release itself are created while its webhook fails for want of replicas, and before
-// a replica has served no pod at all waits for one.
+// GP-19, L-06, L-09: the release's own first pods are created while its webhook fails for lack of replicas, and before
+// a replica has served, no pod waits for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_installed_chart_gives_pods_their_proxies() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -41,14 +41,14 @@ async fn the_installed_chart_gives_pods_their_proxies() {
     let mut release = Release::without_replicas(&control_plane, "outrigger", "outrigger-system", &[]).await;
     let client = control_plane.client().await;
 
-    // An image that cannot be pulled: with failurePolicy Fail and nobody to answer, pods are created all the same.
+    // An image that cannot be pulled: with failurePolicy Fail and no server, pods are created nevertheless.
     let until_then = tokio::time::Instant::now() + Duration::from_secs(5);
     while tokio::time::Instant::now() < until_then {
         let pod = dry_run(&client, "shop", &plain_pod("early")).await.expect("a pod without a proxy");
         assert!(!is_injected(&pod));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // A replica that cannot serve, because its configuration is refused, changes nothing about that.
+    // A replica that cannot serve, because its configuration is rejected, does not change that.
     let configure = async |bundle: &str| {
         let patch = json!({"data": {"bundle": headed(bundle)}}).to_string();
         let of = ["-n", "outrigger-system", "--type=merge", "-p", &patch];
@@ -67,7 +67,7 @@ async fn the_installed_chart_gives_pods_their_proxies() {
     configure(&good).await;
     unready.wait_line("they are active", |line| line.contains("the webhooks are active")).await;
     unready.terminate().await;
-    // From now on the policy holds, whatever becomes of the replicas.
+    // From now on, the policy applies, whatever happens to the replicas.
     settled("nobody serves, and pods of the namespace fail", PATIENCE, async || {
         match dry_run(&client, "shop", &plain_pod("late")).await {
             Err(error) if error.contains("failed calling webhook") => Ok(()),
@@ -104,7 +104,7 @@ async fn the_installed_chart_gives_pods_their_proxies() {
         println!("RSS of an idle replica: {} KiB", replica.rss() / 1024);
     }
 
-    // L-09: the webhook goes first, and nothing is left that could refuse pods.
+    // L-09: the webhook is removed first, and nothing remains that could reject pods.
     control_plane.helm(&["uninstall", "outrigger", "-n", "outrigger-system"]).await.expect("helm uninstall");
     let left = control_plane.kubectl(&["get", "mutatingwebhookconfigurations", "-o", "name"]).await;
     assert_eq!(left, "");
@@ -150,7 +150,7 @@ async fn every_namespace_gets_the_proxy_of_its_revision_and_tags_move() {
     let pod = dry_run(&client, "none", &asking).await.expect("a pod");
     assert_eq!(revision(&pod).as_deref(), Some("canary"), "a pod chooses where its namespace does not");
 
-    // The tag moves: first taken from the one, then given to the other.
+    // The tag moves: first removed from one release, then added to the other.
     stable.upgrade(&control_plane, &["revisionTags=null"]).await;
     canary.upgrade(&control_plane, &["revision=canary", "revisionTags={prod}"]).await;
     of("tagged", "canary").await;
@@ -158,7 +158,7 @@ async fn every_namespace_gets_the_proxy_of_its_revision_and_tags_move() {
     of("blue", "canary").await;
 }
 
-/// What a ServiceAccount asked of the API server: verb, resource, and whether it was allowed.
+/// A request of a ServiceAccount to the API server: verb, resource, and whether it was allowed.
 fn asked(control_plane: &ControlPlane, user: &str) -> BTreeSet<(String, String, bool)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     control_plane
@@ -174,7 +174,7 @@ fn asked(control_plane: &ControlPlane, user: &str) -> BTreeSet<(String, String, 
 
 const USER: &str = "system:serviceaccount:outrigger-system:outrigger";
 
-/// As much of Istio's definition of ProxyConfig as an API server asks for.
+/// The part of Istio's CRD of ProxyConfig that an API server requires.
 fn proxy_config_definition() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -213,7 +213,7 @@ async fn granted(control_plane: &ControlPlane) -> BTreeSet<(String, String)> {
     granted
 }
 
-// O-01: nothing is asked that is not granted, and nothing is granted that is not asked.
+// O-01: no request lacks a permission, and no permission is unused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_chart_grants_what_is_asked_and_nothing_more() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -227,7 +227,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
         })
         .await;
     };
-    // What happens on a bad day: a configuration that is refused, more than once, and a certificate renewed by hand.
+    // Exceptional events: a configuration that is rejected, more than once, and a certificate renewed manually.
     let configure = async |bundle: &str| {
         let patch = json!({"data": {"bundle": headed(bundle)}}).to_string();
         let of = ["-n", "outrigger-system", "--type=merge", "-p", &patch];
@@ -237,7 +237,9 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     let refused = |line: &str| line.contains("the configuration is refused");
     release.replicas[0].wait_line("it is refused", refused).await;
     seen("create", "events").await;
-    configure("injector: {templates: {sidecar: '{{ '}}").await;
+    // The same problem once more, after the configuration was good again, is a series.
+    configure("").await;
+    configure("injector: {templates: {sidecar: '{{'}}").await;
     seen("patch", "events").await;
     let rotate = [
         "annotate",
@@ -251,7 +253,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     release.replicas[0]
         .wait_line("it is renewed", |line| line.contains("a certificate is taken into use"))
         .await;
-    // Watches that die without a word are why it looks as well, twice a minute.
+    // Watches may die silently, so it also checks twice a minute.
     seen("get", "secrets").await;
     seen("get", "mutatingwebhookconfigurations").await;
     release.replicas[0].terminate().await;
@@ -264,7 +266,8 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     assert_eq!(unused, [], "granted, and of no use");
 }
 
-/// What can be lost: kind of the role, verb, resource, and whether a replica that starts without it can serve.
+/// A permission that can be lost: kind of the role, verb, resource, and whether a replica that starts without it can
+/// serve.
 const LOSSES: &[(&str, &str, &str, bool)] = &[
     ("role", "list", "configmaps", false),
     ("role", "list", "secrets", false),
@@ -286,7 +289,7 @@ fn without(rules: &Value, verb: &str, resource: &str) -> Value {
     rules
 }
 
-// O-01: a permission that is gone is named, with verb and resource, and the rest goes on.
+// O-01: a missing permission is reported with verb and resource, and everything else continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_permission_that_is_gone_is_named_and_the_rest_goes_on() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -307,12 +310,12 @@ async fn a_permission_that_is_gone_is_named_and_the_rest_goes_on() {
         put(&without(&role["rules"], verb, resource)).await;
         let webhooks = resource == "mutatingwebhookconfigurations";
         if verb == "patch" && webhooks {
-            // Only who has something to repair needs it.
+            // Only needed for repairs.
             let empty = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]).to_string();
             let patch = ["patch", resource, "outrigger-sidecar-injector", "--type=json", "-p", &empty];
             control_plane.kubectl(&patch).await;
         }
-        // A watch that stands goes on; what was lost shows in a replica that starts.
+        // An existing watch continues; a lost permission shows in a replica that starts.
         let mut second = release.spawn_replica(&control_plane, round + 1, &[]).await;
         if webhooks {
             // Only the leader looks at them.

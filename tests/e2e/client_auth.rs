@@ -1,9 +1,9 @@
-//! A real API server that shows who it is, as docs/security.md says it is configured: who gets in, what people are told
-//! who do not, and CAs that change while pods are created (T-11, T-12).
+//! A real API server that authenticates as described in docs/security.md: which callers are accepted, which errors
+//! users see otherwise, and CAs that change while pods are created (T-11, T-12).
 //!
-//! API servers look for the credentials of a webhook by the name and the port of its Service, and only port 443 can be
-//! left out. So the Services of these tests have that port, and the API server reaches them through an egress proxy of
-//! the test, which knows where each of their names is.
+//! API servers look up the credentials for a webhook by the name and the port of its Service, and only port 443 can be
+//! omitted. The Services of these tests therefore have that port, and the API server reaches them through the test's
+//! egress proxy, which knows where each of their names is.
 
 mod proxy;
 
@@ -41,13 +41,13 @@ use super::{
 };
 use proxy::EgressProxy;
 
-/// The name API servers are known by.
+/// The common name of API servers.
 const CALLER: &str = "outrigger-apiserver-client";
 /// Where the files of docs/security.md are.
 const FOLDER: &str = "/etc/kubernetes/outrigger";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// A block of code of docs/security.md, by the comment or the words it begins with.
+/// A code block of docs/security.md, identified by the comment or the words it starts with.
 fn block(beginning: &str) -> String {
     let page =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md")).expect("a page");
@@ -79,8 +79,8 @@ fn node(folder: &Path) -> PathBuf {
     folder
 }
 
-/// Writes what the API server is started with: the files of the documentation, word for word but for their folder, with
-/// these users in the kubeconfig if they are given. Gives the flags.
+/// Writes the API server's startup files: those of the documentation, verbatim except for their directory, with these
+/// users in the kubeconfig if given. Returns the flags.
 fn configure(folder: &Path, users: Option<Value>) -> Vec<String> {
     let here = |text: String| text.replace(FOLDER, &folder.display().to_string());
     fs::write(folder.join("admission.yaml"), here(block("# admission.yaml"))).expect("a file");
@@ -103,7 +103,7 @@ fn configure(folder: &Path, users: Option<Value>) -> Vec<String> {
     ]
 }
 
-/// A Service of its own on port 443, a namespace whose pods are sent to it alone, and the webhook.
+/// A separate Service on port 443, a namespace whose pods are sent only to it, and the webhook.
 async fn webhook(
     control_plane: &ControlPlane,
     service: (&str, &str),
@@ -141,7 +141,7 @@ fn pod() -> Value {
     json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "main", "image": "example.com/main:1"}]}})
 }
 
-/// Waits until creating a pod gives what is wanted: a proxy, or a sentence with these words.
+/// Waits until creating a pod gives the expected result: a proxy, or an error with these words.
 async fn gets(control_plane: &ControlPlane, namespace: &str, wanted: Result<(), &str>) {
     let client = control_plane.client().await;
     settled(&format!("a pod of {namespace} gets {wanted:?}"), PATIENCE, async || {
@@ -177,8 +177,8 @@ fn standalone(folder: &Path) -> Outrigger {
         .flag("client-auth", "require")
 }
 
-/// How the API server finds credentials, and what becomes of them: the Service, the user of the kubeconfig, what the user
-/// has, the host of the Service, and the words people are told where it fails.
+/// How the API server finds credentials, and the result: the Service, the user of the kubeconfig, the user's
+/// credentials, the host of the Service, and the error that users see.
 const CASES: [(&str, &str, &str, &str, &str); 13] = [
     ("exact", "exact.by.svc", "good", "by-certificate", ""),
     ("port", "port.by.svc:443", "good", "by-certificate", ""),
@@ -209,7 +209,7 @@ async fn t_11_an_api_server_gets_in_by_what_its_kubeconfig_has_for_the_service()
             let (certificate, key) = pair.write(folder, stem).expect("files");
             json!({"client-certificate": certificate, "client-key": key})
         };
-        // Before one for every Service of the namespace the exact name is taken.
+        // The exact name takes precedence over one for every Service of the namespace.
         let wrong = by("wrong-name", &callers.client("kubelet", "system:nodes"));
         let mut users = vec![json!({"name": "*.prefer.svc", "user": wrong})];
         for (_, user, what, _, _) in CASES {
@@ -268,17 +268,17 @@ async fn t_11_an_api_server_gets_in_by_what_its_kubeconfig_has_for_the_service()
         })
         .await;
     for process in [&certificate, &token] {
-        // T-11: probes do not depend on any of it.
+        // T-11: probes are not affected.
         assert_eq!(process.admin("/readyz").await.map(|answer| answer.status), Some(200));
         assert!(!process.log().contains(TOKEN));
     }
 }
 
-/// What an API server says of a call that was under way when its client certificate changed: it closes its own
-/// connections then (client-go's `cert_rotation`), which no webhook can do anything about.
+/// The API server's error for a call in progress when its client certificate changed: it closes its own connections
+/// then (client-go's `cert_rotation`), which no webhook can prevent.
 const CLOSED_BY_ITSELF: &str = "use of closed network connection";
 
-/// Creates pods until it is told to stop; gives how many there were. None may fail by our doing.
+/// Creates pods until stopped; returns their number. None may fail because of us.
 async fn create_until(
     control_plane: &ControlPlane,
     namespace: &'static str,
@@ -303,7 +303,7 @@ async fn create_until(
     })
 }
 
-// T-11, T-12: the recipe, to the word, with the CA in a ConfigMap and both exchanged under load.
+// T-11, T-12: the documented recipe, verbatim, with the CA in a ConfigMap and both exchanged under load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t_12_the_documented_recipe_works_and_so_does_its_rotation() {
     let recipe = |folder: &Path, _: &Authority| {
@@ -372,7 +372,7 @@ async fn t_12_the_documented_recipe_works_and_so_does_its_rotation() {
     println!("{created} pods were created while the CA was rotated");
     assert!(created > 20, "{created}");
 
-    // One that is broken changes nothing, and one that is missing keeps a new replica from being ready.
+    // A broken one changes nothing, and a missing one keeps a new replica from becoming ready.
     let patch = json!({"data": {"ca.crt": "garbage"}}).to_string();
     let of = ["configmap", "outrigger-callers", "-n", "outrigger-system"];
     control_plane.kubectl(&[&["patch"][..], &of, &["--type=merge", "-p", &patch]].concat()).await;
@@ -399,7 +399,7 @@ async fn t_12_the_documented_recipe_works_and_so_does_its_rotation() {
     late.wait_ready().await;
 }
 
-/// The right to watch one ConfigMap, for outrigger.
+/// The permission to watch one ConfigMap, for outrigger.
 fn role(namespace: &str, config_map: &str) -> String {
     let metadata = json!({"name": "outrigger-callers", "namespace": namespace});
     json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -416,7 +416,7 @@ fn role(namespace: &str, config_map: &str) -> String {
     .to_string()
 }
 
-// T-11: the CA that API servers publish signs every user's certificate; the name makes the difference.
+// T-11: the CA that API servers publish signs every user's certificate; only the name identifies the API server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t_11_the_published_ca_lets_one_name_in_and_no_other_user() {
     let users = |folder: &Path, authority: &Authority| {
@@ -447,7 +447,7 @@ async fn t_11_the_published_ca_lets_one_name_in_and_no_other_user() {
         .flag("tls-key", folder.join("serving.key").display())
         .args(block("--client-auth=require\n--client-ca-configmap=kube-system").split_whitespace())
         .spawn();
-    // O-01: without the right to watch it the replica says which one it lacks, and is not ready.
+    // O-01: without the permission to watch it, the replica reports which one it lacks, and is not ready.
     until("the missing right is named", PATIENCE, async || {
         let said = outrigger.readyz().await;
         said.is_some_and(|said| {
@@ -480,7 +480,7 @@ async fn get_over_tls(port: u16, authority: &Authority, path: &str, token: Optio
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{token}\r\n");
         stream.write_all(request.as_bytes()).await.expect("a request");
         let mut answer = Vec::new();
-        // The peer may close without saying goodbye.
+        // The peer may close without a TLS close_notify.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     };
@@ -536,7 +536,7 @@ async fn metrics_are_for_those_who_may_get_them() {
     let stranger = control_plane.kubectl(&[&create[..], &["stranger"]].concat()).await;
     let port = outrigger.admin_port();
     let get = async |path: &str, token: Option<&str>| get_over_tls(port, &authority, path, token).await;
-    // RBAC's objects are heeded a moment after they were made.
+    // RBAC objects take effect a moment after their creation.
     settled("metrics are read", PATIENCE, async || match get("/metrics", Some(prometheus.trim())).await {
         Answer { status: 200, body } if body.contains("outrigger_build_info") => Ok(()),
         other => Err(format!("{} {}", other.status, other.body)),
@@ -554,7 +554,7 @@ async fn metrics_are_for_those_who_may_get_them() {
         let answer = get("/metrics", token).await;
         assert!(answer.status == status && answer.body.contains(words), "{answer:?}");
     }
-    // Over plain HTTP nobody is answered, whatever they have; probes are for everybody, and say no more than that.
+    // Over plain HTTP, no request for metrics succeeds; probes are open to everybody, and reveal no more than that.
     let plain = outrigger.admin("/metrics").await.expect("an answer");
     assert_eq!(plain.status, 401);
     for path in ["/livez", "/readyz", "/startupz"] {
@@ -562,12 +562,13 @@ async fn metrics_are_for_those_who_may_get_them() {
     }
     let told = outrigger.readyz().await.expect("an answer");
     assert!(told.status == 200 && !told.body.contains("valid until"), "{told:?}");
-    // Everybody may get /readyz by the roles of Kubernetes, so it is the right to metrics that counts.
+    // Kubernetes' default roles allow everybody to get /readyz, so only the permission for metrics counts.
     for (token, tells) in [(&prometheus, true), (&stranger, false)] {
         let told = get("/readyz?verbose", Some(token.trim())).await;
         assert!(told.status == 200 && told.body.contains("valid until") == tells, "{told:?}");
     }
-    // A scrape is no request to the API server: what was said counts for a while, also without it.
+    // A scrape does not always cause a request to the API server: results are cached for a while, also during its
+    // absence.
     control_plane.kill(Component::ApiServer);
     assert_eq!(get("/metrics", Some(prometheus.trim())).await.status, 200);
     let unanswered = get("/metrics", Some("another-one")).await;

@@ -22,13 +22,13 @@ use super::{
     pods::{dry_run, is_injected},
 };
 
-/// The command on a control plane, with all rights.
+/// The command on a control plane, as administrator.
 pub struct Shell<'a> {
     control_plane: &'a ControlPlane,
     kubeconfig: PathBuf,
 }
 
-/// What a run of the command gave.
+/// The result of a run of the command.
 pub struct Run {
     pub code: i32,
     pub stdout: String,
@@ -54,14 +54,14 @@ impl Shell<'_> {
         }
     }
 
-    /// Its output, where it has to succeed.
+    /// Its output; the run has to succeed.
     pub async fn done(&self, arguments: &[&str]) -> String {
         let run = self.run(arguments).await;
         assert_eq!(run.code, 0, "{arguments:?}: {}{}", run.stdout, run.stderr);
         run.stdout
     }
 
-    /// Its errors, where it has to fail with a code.
+    /// Its errors; the run has to fail with the given code.
     pub async fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let run = self.run(arguments).await;
         assert_eq!(run.code, code, "{arguments:?}: {}{}", run.stdout, run.stderr);
@@ -108,7 +108,7 @@ async fn a_webhook_is_applied_waited_for_and_calls() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
     let shell = Shell::of(&control_plane);
     let told = shell.fails(1, &["webhook", "wait", "--timeout=1s"]).await;
-    assert!(told.contains("waiting (0s): there is no MutatingWebhookConfiguration"), "{told}");
+    assert!(told.contains("waiting (0s): MutatingWebhookConfiguration "), "{told}");
 
     let (serving, mut process, port) = serving(&control_plane).await;
     let apply = ["webhook", "apply", &port, "--tag=prod", "--enable-namespaces-by-default"];
@@ -142,7 +142,7 @@ async fn a_webhook_is_applied_waited_for_and_calls() {
     assert!(process.metric("outrigger_requests_total", &[r#"outcome="injected""#]).await >= 3.0);
     assert_eq!(control_plane.kubectl(&["get", "pods", "-A", "-o", "name"]).await, "", "nothing was created");
 
-    // The labels mean what they are to mean, to this API server.
+    // The labels have the intended meaning for this API server.
     let client = control_plane.client().await;
     for (name, labels) in [
         ("shop", &[("istio-injection", "enabled")][..]),
@@ -185,7 +185,8 @@ async fn a_webhook_is_applied_waited_for_and_calls() {
     );
     shell.done(&["webhook", "wait", "--timeout=20s", "--probe-namespace=shop"]).await;
 
-    // With nobody there: our own pods can be created, host-network pods too, and others are told why not (GP-19, GP-08).
+    // Without a server: our own pods can be created, host-network pods too, and the others get an explanation (GP-19,
+    // GP-08).
     process.kill();
     let told = shell.fails(1, &["webhook", "wait", "--timeout=0"]).await;
     assert!(told.contains("failed calling webhook \"object.sidecar-injector.istio.io\""), "{told}");
@@ -245,21 +246,28 @@ async fn an_apply_leaves_what_others_own() {
         told.contains("conflict with \"certificates\"") || told.contains("conflicts with \"certificates\""),
         "{told}"
     );
-    assert!(told.contains("accepted: the other manager gives the fields up, or --force-conflicts"), "{told}");
+    assert!(
+        told.contains("either let the other manager give up the fields, or use --force-conflicts"),
+        "{told}"
+    );
     let told = shell.fails(1, &["webhook", "apply", "--name-suffix=inject.example.com"]).await;
-    assert!(told.contains("entries that are there and not wanted any more: rev.namespace."), "{told}");
+    assert!(told.contains("entries that exist and are no longer wanted: rev.namespace."), "{told}");
 
-    // A service that somebody else set.
+    // A service set by another manager.
     take("gitops", &theirs(json!({"service": {"name": "x", "namespace": "other"}}))).await.expect("taken");
     let told = shell.fails(1, &["webhook", "apply"]).await;
     assert!(told.contains("\"gitops\""), "{told}");
     let stdout = shell.done(&["webhook", "apply", "--force-conflicts"]).await;
     assert!(stdout.contains("service.name: \"x\" -> \"outrigger\""), "{stdout}");
 
-    // The configuration for namespaces without labels does not go unnoticed.
+    // The configuration for namespaces without labels is reported.
     shell.done(&["webhook", "apply", "--force-conflicts", "--enable-namespaces-by-default"]).await;
     let run = shell.run(&["webhook", "apply", "--force-conflicts"]).await;
-    assert!(run.stderr.contains("warning: outrigger-auto-injector is there and stays"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("warning: outrigger-auto-injector exists and is not deleted"),
+        "{}",
+        run.stderr
+    );
 }
 
 /// Istio's ConfigMaps for a revision, as its chart writes them: complete values, and a template of the test's own.
@@ -353,14 +361,14 @@ async fn configurations_come_from_the_cluster() {
         (vec!["kube-inject", "-f", &manifest, "-r", "other"], "istio-system/istio-other"),
     ] {
         let told = shell.fails(65, &arguments).await;
-        assert!(told.contains(missing) && told.contains("accepted: "), "{arguments:?}: {told}");
+        assert!(told.contains(missing) && told.contains("expected "), "{arguments:?}: {told}");
     }
     control_plane
         .kubectl(&["-n", "istio-system", "create", "configmap", "half", "--from-literal=config=x"])
         .await;
     let told = shell.fails(65, &with(&["--injector-config-map=half"])).await;
     assert!(
-        told.contains("ConfigMap istio-system/half: found the keys config; accepted: one named \"values\""),
+        told.contains("ConfigMap istio-system/half: found keys config; expected key \"values\""),
         "{told}"
     );
 
@@ -381,7 +389,7 @@ async fn configurations_come_from_the_cluster() {
     assert!(run.stdout.contains("value: \"7\"") && !embedded.contains("value: \"7\""), "{}", run.stdout);
     assert!(run.stderr.contains("warning: ProxyConfig istio-system/wrong: is left out: "), "{}", run.stderr);
 
-    // The snapshot says it all.
+    // The snapshot is complete.
     let snapshot = shell.done(&["bundle", "print", "--from-cluster"]).await;
     let value = yaml::load(&snapshot, &Limits::default()).expect("YAML");
     assert_eq!(value["nodes"], json!([{"name": "n-1", "kubeletVersion": "v1.28.1"}]));
@@ -389,7 +397,7 @@ async fn configurations_come_from_the_cluster() {
     let file = shell.file("snapshot.yaml", &snapshot);
     assert_eq!(shell.done(&["inject", "-f", &manifest, "--bundle", &file]).await, run.stdout);
 
-    // A namespace that the webhook does not select is skipped for the reason it has there.
+    // A namespace that the webhook does not select is skipped for the same reason.
     control_plane.create_namespace("closed", &[("istio-injection", "disabled")]).await;
     let bare = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: a}]}\n";
     let bare = shell.file("bare.yaml", bare);
@@ -405,9 +413,12 @@ async fn configurations_come_from_the_cluster() {
     }
     assert!(shell.done(&with(&["--istio-namespace=istio-system"])).await.contains("mark: plain-hub"));
     let told = shell.fails(65, &with(&["--bundle-config-map=outrigger", "--revision=canary"])).await;
-    assert!(told.contains("found revision \"default\"; accepted with --revision canary"), "{told}");
+    assert!(
+        told.contains("found revision \"default\"; expected \"canary\", as given by --revision"),
+        "{told}"
+    );
 
-    // Who may read ConfigMaps only is told what is missing; who may not even that, why.
+    // With permission to read only ConfigMaps, the command reports what is missing; without that, the reason.
     let reader = control_plane.kubeconfig_for("istio-system", "default").await;
     let mut limited = Shell::of(&control_plane);
     limited.kubeconfig = reader;
@@ -445,7 +456,7 @@ async fn a_frozen_api_server_is_waited_for_and_then_named() {
     assert!(told.contains("gave up after"), "{told}");
     assert!(told.contains("did not answer within") || told.contains("cannot reach the API server"), "{told}");
     control_plane.thaw(super::control_plane::Component::ApiServer);
-    // The oldest release takes everything that is in a configuration.
+    // The oldest release accepts every field of a configuration.
     let shell = Shell::of(&control_plane);
     let (serving, _process, port) = serving(&control_plane).await;
     let ca = shell.file("ca.pem", serving.authority.pem());
@@ -463,8 +474,8 @@ async fn a_frozen_api_server_is_waited_for_and_then_named() {
     shell.done(&["webhook", "wait", "--tag=prod", "--enable-namespaces-by-default", "--timeout=30s"]).await;
 }
 
-/// The configurations in a stream of manifests by name, with those of their labels that are about Istio or outrigger and
-/// without annotations.
+/// The configurations in a stream of manifests, by name, with only their labels about Istio or outrigger and without
+/// annotations.
 fn configurations(stream: &str) -> std::collections::BTreeMap<String, Value> {
     let documents = yaml::split_documents(stream);
     let objects =
@@ -527,7 +538,7 @@ async fn the_chart_and_the_command_make_the_same_configurations() {
         (NAMESPACE, &["istiodRemote.injectionPath=/inject/cluster/east"], &["--path=/inject/cluster/east"]),
     ] {
         let mut arguments = vec!["template", "outrigger", chart, "--namespace", namespace];
-        // Certificates that are not the server's: with its own it puts the rules in, and the chart leaves them out.
+        // Certificates that are not the server's: with its own, the server adds the rules, and the chart omits them.
         let more = ["image.repository=a", "certificates.mode=files", "certificates.files.secretName=a"];
         arguments.extend(more.iter().chain(values).flat_map(|value| ["--set", value]));
         let rendered = configurations(&control_plane.helm(&arguments).await.expect("helm template"));

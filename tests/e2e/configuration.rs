@@ -7,7 +7,7 @@ use std::{
 
 use outrigger::{
     config::{Mesh, Source},
-    server::cluster::Timings,
+    server::configuration::cluster::Timings,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ use super::{
 pub const OWN: &str = "outrigger-system";
 const ISTIO: &str = "istio-system";
 
-/// A right, as the chart grants it: what it is called here, and the rule.
+/// A permission, as the chart grants it: its name here, and the rule.
 const RIGHTS: [(&str, Option<&str>, &str); 5] = [
     (
         "config-maps",
@@ -46,7 +46,7 @@ const RIGHTS: [(&str, Option<&str>, &str); 5] = [
         r#"{"apiGroups":["networking.istio.io"],"resources":["proxyconfigs"],"verbs":["get","list","watch"]}"#,
     ),
 ];
-const EVENTS: &str = r#"{"apiGroups":[""],"resources":["events"],"verbs":["create","patch"]}"#;
+const EVENTS: &str = r#"{"apiGroups":["events.k8s.io"],"resources":["events"],"verbs":["create","patch"]}"#;
 
 /// The definition of ProxyConfig, as far as the API server needs it.
 pub const DEFINITION: &str = r#"{
@@ -61,7 +61,7 @@ pub const DEFINITION: &str = r#"{
     }
 }"#;
 
-/// Grants a right to the ServiceAccount, by the name of its row.
+/// Grants a permission to the ServiceAccount, by the name of its row.
 pub async fn grant(control_plane: &ControlPlane, name: &str) {
     let (name, namespace, rule) = RIGHTS.iter().find(|(row, ..)| *row == name).expect("a row");
     let rule: Value = serde_json::from_str(rule).expect("a rule");
@@ -82,13 +82,13 @@ pub async fn grant(control_plane: &ControlPlane, name: &str) {
     control_plane.apply(&objects.to_string()).await;
 }
 
-/// Takes a right away that is not bound to a namespace.
+/// Revokes a cluster-wide permission.
 pub async fn revoke(control_plane: &ControlPlane, name: &str) {
     control_plane.kubectl(&["delete", "clusterrolebinding", &format!("outrigger-{name}")]).await;
 }
 
-/// A control plane with the namespaces, the ServiceAccount and all rights but the named ones. Gives the kubeconfig of
-/// the ServiceAccount too.
+/// A control plane with the namespaces, the ServiceAccount and all permissions but the named ones. Also returns the
+/// kubeconfig of the ServiceAccount.
 pub async fn prepared(without: &[&str]) -> (ControlPlane, PathBuf) {
     let control_plane = ControlPlane::start(Flavour::Current).await;
     for namespace in [OWN, ISTIO] {
@@ -111,7 +111,7 @@ pub fn outrigger(serving: &Serving, kubeconfig: &Path) -> Outrigger {
         .flag("tls-key", serving.key.display())
 }
 
-/// One that follows our own ConfigMap.
+/// One that reads our own ConfigMap.
 pub fn by_bundle(serving: &Serving, kubeconfig: &Path) -> Outrigger {
     outrigger(serving, kubeconfig).flag("bundle-config-map", "outrigger")
 }
@@ -137,7 +137,7 @@ pub fn pod() -> Value {
     json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "web"}]}})
 }
 
-/// The proxy of a pod, wherever it stands.
+/// The proxy of a pod, in either list.
 fn proxy(pod: &Value) -> Value {
     let lists = ["containers", "initContainers"];
     let mut containers = lists.iter().filter_map(|list| pod["spec"][list].as_array()).flatten();
@@ -150,7 +150,7 @@ pub fn is_native(pod: &Value) -> bool {
     init.is_some_and(|init| init.iter().any(|container| container["name"] == "istio-proxy"))
 }
 
-/// A template that shows a mark of its own and one of the values.
+/// A template that prints its own mark and one of the values.
 fn marked(mark: &str) -> String {
     format!(
         "spec:\n  containers:\n  - name: istio-proxy\n    image: \"{mark}:{{{{ .Values.global.tag }}}}\"\n"
@@ -163,13 +163,13 @@ fn injector(mark: &str, tag: &str) -> Value {
     json!({"config": config.to_string(), "values": json!({"global": {"tag": tag}}).to_string()})
 }
 
-/// Which marks a pod got, and from which configuration.
+/// The marks in a pod, and the configuration they came from.
 pub fn marks(answered: &Answered, pod: &Value) -> String {
     let proxy = proxy(&answered.patched(pod));
     format!("{} by {}", proxy["image"].as_str().unwrap_or("no proxy"), answered.hash())
 }
 
-/// What is refused or remarked about the configuration.
+/// The errors and warnings about the configuration.
 async fn remark(outrigger: &OutriggerProcess, about: &str) -> bool {
     let ready = outrigger.readyz().await.expect("the admin port");
     assert_eq!(ready.status, 200, "{}", ready.body);
@@ -188,7 +188,7 @@ async fn reasons(control_plane: &ControlPlane, namespace: &str) -> Vec<(String, 
     of_config_maps.map(|event| (text(&event["reason"]), text(&event["message"]))).collect()
 }
 
-/// C-01, C-02, C-05: whatever is written into Istio's ConfigMaps, every pod gets the last good configuration whole.
+/// C-01, C-02, C-05: whatever is written into Istio's ConfigMaps, every pod gets the complete last good configuration.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_by_one_whole_configuration() {
     let (control_plane, kubeconfig) = prepared(&[]).await;
@@ -211,7 +211,7 @@ async fn every_answer_is_by_one_whole_configuration() {
     .to_string();
     for (data, about) in [
         (broken(injector("bad", "bad"), "config", &unclosed), "templates"),
-        // A good template beside broken values must not be taken over alone.
+        // A valid template together with broken values must not be applied alone.
         (broken(injector("bad", "bad"), "values", "{\"global\": "), "key values"),
         (broken(injector("bad", "bad"), "config", "policy: maybe"), "policy"),
     ] {
@@ -251,7 +251,8 @@ async fn every_answer_is_by_one_whole_configuration() {
     }
 }
 
-/// C-03, C-06: without the ConfigMap the last good configuration stays; a replica that never had one is not ready, and says why.
+/// C-03, C-06: without the ConfigMap, the last good configuration stays; a replica that never had one is not ready, and
+/// reports why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_config_map_is_missed_and_not_obeyed() {
     let (control_plane, kubeconfig) = prepared(&[]).await;
@@ -294,7 +295,7 @@ async fn a_deleted_config_map_is_missed_and_not_obeyed() {
     .await;
 }
 
-/// C-04: a hundred edits a second are taken as few; the last one wins, and requests do not notice.
+/// C-04: a hundred edits per second are combined; the last one wins, and requests are not affected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rapid_edits_do_not_starve_requests() {
     let (control_plane, kubeconfig) = prepared(&[]).await;
@@ -359,7 +360,7 @@ fn cpu(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// K-09: ProxyConfig resources count from when their definition is installed until it is removed.
+/// K-09: ProxyConfig resources apply from the installation of their CRD until its removal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxy_configs_are_picked_up_when_their_definition_comes() {
     let (control_plane, kubeconfig) = prepared(&[]).await;
@@ -407,7 +408,7 @@ async fn proxy_configs_are_picked_up_when_their_definition_comes() {
         concurrency().await.as_deref() == Some(r#"{"concurrency":5}"#)
     })
     .await;
-    // The older one wins; one that cannot be read is left out, and the rest still counts.
+    // The older one wins; an invalid one is skipped, and the others still apply.
     control_plane.apply(&resource("later", json!({"concurrency": 9}))).await;
     control_plane.apply(&resource("unreadable", json!({"concurrency": "many"}))).await;
     until("all three are known", PATIENCE, async || {
@@ -426,7 +427,7 @@ async fn proxy_configs_are_picked_up_when_their_definition_comes() {
     .await;
 }
 
-/// O-06, O-11: nodes are upgraded, and namespaces relabelled, while the API server calls the webhook.
+/// O-06, O-11: nodes are upgraded, and namespaces relabeled, while the API server calls the webhook.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_and_namespaces_count_as_they_are_now() {
     let (control_plane, kubeconfig) = prepared(&[]).await;

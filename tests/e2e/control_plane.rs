@@ -35,16 +35,16 @@ use self::{
     supervised::{Janitor, Output, Supervised},
 };
 
-/// The longest a test waits for something that should happen soon.
+/// Timeout for events that should happen soon.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest a control plane may take to start, on a busy machine too.
+/// Timeout for starting a control plane, also on a busy machine.
 const START: Duration = Duration::from_secs(90);
-/// How often something is looked at that is waited for.
+/// Polling interval.
 const POLL: Duration = Duration::from_millis(25);
-/// A port can be taken by somebody else between being found free and being used.
+/// Another process may take a port between its selection and its use.
 const ATTEMPTS: usize = 3;
 
-/// Which Kubernetes.
+/// The Kubernetes version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// The newest that is supported, with its controller manager.
@@ -64,7 +64,7 @@ pub enum Component {
     ControllerManager,
 }
 
-/// What a program said and how it ended.
+/// The output of a program and its exit status.
 #[derive(Clone, Debug)]
 pub struct Ran {
     /// Whether the exit code was 0.
@@ -77,7 +77,7 @@ pub struct Ran {
 
 /// A running control plane.
 pub struct ControlPlane {
-    // In the order in which they are ended.
+    // In the order of termination.
     controller_manager: Option<Supervised>,
     apiserver: Option<Supervised>,
     etcd: Option<Supervised>,
@@ -92,7 +92,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts a control plane and waits until it is ready; a few seconds.
+    /// Starts a control plane and waits until it is ready; takes a few seconds.
     pub async fn start(flavour: Flavour) -> ControlPlane {
         ControlPlane::start_as(flavour, None, |_, _| Vec::new()).await
     }
@@ -175,8 +175,8 @@ impl ControlPlane {
         self.flavour
     }
 
-    /// The folder with certificates, kubeconfigs and logs (`etcd.log`, `apiserver.log`, `controller-manager.log`,
-    /// `audit.log`); free for the files of the test too.
+    /// The directory with certificates, kubeconfigs and logs (`etcd.log`, `apiserver.log`, `controller-manager.log`,
+    /// `audit.log`); tests may use it too.
     pub fn folder(&self) -> &Path {
         &self.layout.folder
     }
@@ -207,12 +207,12 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// A client with all rights. It belongs to the runtime it is made in: make one in each test.
+    /// An administrator's client. It belongs to the runtime that created it: create one in each test.
     pub async fn client(&self) -> Client {
         client(&self.kubeconfig).await
     }
 
-    /// A client with the rights of a ServiceAccount.
+    /// A client with the permissions of a ServiceAccount.
     pub async fn client_for(&self, namespace: &str, service_account: &str) -> Client {
         client(&self.kubeconfig_for(namespace, service_account).await).await
     }
@@ -240,7 +240,7 @@ impl ControlPlane {
         self.run(self.programs.kubectl(), arguments, input).await
     }
 
-    /// Runs kubectl as the administrator; gives its standard output, and panics when it fails.
+    /// Runs kubectl as the administrator; returns its standard output, and panics if it fails.
     pub async fn kubectl(&self, arguments: &[&str]) -> String {
         self.kubectl_with(arguments, "").await.expect(&format!("kubectl {}", arguments.join(" ")))
     }
@@ -262,12 +262,12 @@ impl ControlPlane {
         tokio::task::spawn_blocking(move || run(command, &input)).await.expect("a program that is run")
     }
 
-    /// Stops a process in its tracks (SIGSTOP): connections stay, nothing answers.
+    /// Stops a process (SIGSTOP): connections stay, nothing responds.
     pub fn freeze(&mut self, component: Component) {
         self.process(component).signal("STOP");
     }
 
-    /// Lets a frozen process go on.
+    /// Resumes a frozen process.
     pub fn thaw(&mut self, component: Component) {
         self.process(component).signal("CONT");
     }
@@ -277,8 +277,8 @@ impl ControlPlane {
         *self.slot(component) = None;
     }
 
-    /// Starts a process that was killed (or still runs: then it is killed) with its old ports and data, and waits
-    /// until the API server is ready.
+    /// Restarts a process that was killed (or kills it first) with its old ports and data, and waits until the API
+    /// server is ready.
     pub async fn restart(&mut self, component: Component) {
         self.kill(component);
         self.launch(component);
@@ -300,10 +300,10 @@ impl ControlPlane {
         sum(&self.metrics().await, name, labels)
     }
 
-    /// What the API server answers to `GET path`.
+    /// The API server's response to `GET path`.
     ///
     /// # Errors
-    /// When it does not, or answers with an error.
+    /// If there is none, or it is an error.
     pub async fn read(&self, path: &str) -> Result<String, kube::Error> {
         let request = hyper::Request::get(path).body(Vec::new()).expect("a request");
         self.client().await.request_text(request).await
@@ -344,7 +344,7 @@ impl ControlPlane {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, namespace);
         let account = from_json(json!({"metadata": {"name": name}}));
         match accounts.create(&PostParams::default(), &account).await {
-            // A controller makes that of the name `default`.
+            // A controller creates the one named `default`.
             Err(kube::Error::Api(status)) if status.code == 409 && name == "default" => {}
             created => drop(created.expect("a ServiceAccount")),
         }
@@ -369,7 +369,7 @@ impl ControlPlane {
         }});
         let how = PatchParams::default();
         nodes.patch_status(name, &how, &Patch::Merge(status)).await.expect("the status of a node");
-        // A new node is tainted as not ready, and nobody is there to take the taint away.
+        // A new node has the not-ready taint, and nothing would remove it.
         let untainted = json!({"spec": {"taints": null}});
         nodes.patch(name, &how, &Patch::Merge(untainted)).await.expect("a node");
     }
@@ -411,7 +411,7 @@ impl ControlPlane {
                     return Err(format!("{component} ended with {ended:?}:\n{}", self.log(component, 20)));
                 }
             }
-            // Ready is what it says, and etcd gives an object, which is there once the start is over.
+            // Both the readiness endpoint and an object in etcd, which exists once startup is complete.
             let asked = async {
                 self.read("/readyz").await?;
                 self.read("/api/v1/namespaces/default").await
@@ -438,13 +438,13 @@ impl fmt::Display for Component {
 }
 
 impl Ran {
-    /// The standard output, of a program that must not fail.
+    /// The standard output of a program that must not fail.
     pub fn expect(self, what: &str) -> String {
         assert!(self.success, "{what}: {}{}", self.stdout, self.stderr);
         self.stdout
     }
 
-    /// The standard error, of a program that must fail.
+    /// The standard error of a program that must fail.
     pub fn expect_err(self, what: &str) -> String {
         assert!(!self.success, "{what} should have failed: {}{}", self.stdout, self.stderr);
         self.stderr
@@ -454,23 +454,23 @@ impl Ran {
 /// Waits until a condition holds.
 ///
 /// # Panics
-/// When it does not within the time.
+/// If it does not hold within the time limit.
 pub async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
     eventually(what, within, async || holds().await.then_some(())).await;
 }
 
-/// Waits until there is something.
+/// Waits until a value exists.
 ///
 /// # Panics
-/// When there is nothing within the time.
+/// If there is none within the time limit.
 pub async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     settled(what, within, async || look().await.ok_or_else(|| "nothing yet".to_owned())).await
 }
 
-/// Waits until something succeeds.
+/// Waits until an operation succeeds.
 ///
 /// # Panics
-/// When it does not within the time; the last error is told.
+/// If it does not succeed within the time limit; reports the last error.
 pub async fn settled<T>(
     what: &str,
     within: Duration,
@@ -501,7 +501,7 @@ pub fn sum(metrics: &str, name: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
-/// Reads an object of the API from JSON.
+/// Parses an object of the API from JSON.
 pub fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("an object of the API")
 }

@@ -1,5 +1,5 @@
-//! The way from the API server to the webhook is cut, in each of the ways a network has: what the failure policy says is
-//! done in bounded time, and the first pod after the fault gets its proxy.
+//! The path from the API server to the webhook fails in every way a network can: the failure policy is applied within
+//! bounded time, and the first pod after the fault gets its proxy.
 
 use std::{
     net::SocketAddr,
@@ -18,13 +18,13 @@ use super::{
 };
 use crate::fault_proxy::{BlackHole, Fault, FaultProxy};
 
-/// Seconds a webhook is waited for.
+/// `timeoutSeconds` of the webhook.
 const TIMEOUT: u32 = 2;
-/// The API server's answer comes this much later at most, on a busy machine too.
+/// Margin for the API server's response on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
-/// What the API server says of a webhook that took too long; which one depends on who notices first.
+/// The API server's errors for a webhook that took too long, depending on which layer detects it first.
 const LATE: [&str; 2] = ["deadline exceeded", "i/o timeout"];
-/// Creates at the same time.
+/// Number of concurrent creations.
 const AT_ONCE: usize = 16;
 /// The namespace whose webhook fails closed, and the one whose webhook fails open.
 const CLOSED: &str = "closed";
@@ -69,7 +69,7 @@ impl Cut {
         (created, began.elapsed())
     }
 
-    /// A pod of each namespace has its proxy.
+    /// A pod in each namespace has its proxy.
     async fn is_whole(&self) -> Result<(), String> {
         for namespace in [CLOSED, OPEN] {
             match self.create(namespace).await.0 {
@@ -80,7 +80,7 @@ impl Cut {
         Ok(())
     }
 
-    /// Many creates at once: each ends as its policy says, with one of these sentences and not before its time.
+    /// Concurrent creations: each ends according to its policy, with one of these errors and not before its time.
     async fn fails_by_policy(&self, fault: &str, least: Duration, wanted: &[&str]) {
         let is_wanted = |error: &str| wanted.iter().any(|wanted| error.contains(wanted));
         settled(&format!("{fault}: refused with one of {wanted:?}"), PATIENCE, async || {
@@ -129,7 +129,7 @@ async fn whatever_cuts_the_way_to_the_webhook_the_failure_policy_is_done_in_time
     cut.lead_to(proxy.address().port()).await;
     whole().await;
 
-    // N-03: a connection that worked carries nothing any more, and new ones are taken and told nothing.
+    // N-03: an established connection carries nothing any more, and new ones are accepted without a response.
     let timeout = Duration::from_secs(TIMEOUT.into());
     proxy.set(Fault::Drop);
     cut.fails_by_policy("silence", timeout, &LATE).await;

@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests rely on.
+//! Tests the harness itself.
 
 use std::{
     io::{BufRead, BufReader},
@@ -26,7 +26,7 @@ fn sleep() -> Command {
 }
 
 fn runs(pid: u32) -> bool {
-    // A process nobody has waited for yet is none any more.
+    // A zombie does not count as a process.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
@@ -42,7 +42,7 @@ async fn nothing_outlives_the_process_of_the_tests() {
         return;
     }
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", "e2e::harness::nothing_outlives_the_process_of_the_tests", "--nocapture"]);
+    command.args(["--exact", "harness::nothing_outlives_the_process_of_the_tests", "--nocapture"]);
     let mut child = command.env(DOOMED, "1").stdout(Stdio::piped()).spawn().expect("this program");
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
     let line = lines.map(|line| line.strip_prefix("doomed ").map(ToOwned::to_owned)).find_map(|line| line);
@@ -121,7 +121,7 @@ async fn a_balancer_gives_connections_to_those_that_are_ready() {
         (balancer.connections("a"), balancer.connections("b")) == (2, 2)
     })
     .await;
-    // It is draining: it says so, and serves on.
+    // It is draining: it reports this, and continues to serve.
     a.signal("TERM");
     balancer.wait_ready(1).await;
     assert_eq!(balancer.ready(), ["b"]);

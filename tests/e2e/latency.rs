@@ -1,4 +1,5 @@
-//! What the webhook adds to the creation of a pod, through a real API server: printed, and never a reason to fail.
+//! The latency that the webhook adds to the creation of a pod, through a real API server: printed, and never a reason
+//! for failure.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ impl Times {
     }
 }
 
-/// A pod like no other one, or like all others but for its name.
+/// A unique pod, or one that differs from the others only in its name.
 fn pod(number: usize, alike: bool) -> Value {
     let mark = if alike { 0 } else { number };
     json!({
@@ -60,7 +61,7 @@ async fn own_time(outrigger: &OutriggerProcess) -> (f64, f64) {
     (1000.0 * outrigger.metric(&name("sum"), &[]).await, outrigger.metric(&name("count"), &[]).await)
 }
 
-/// One after the other, with and without the webhook in turn, by one client that keeps its connection.
+/// Sequentially, alternating with and without the webhook, by one client that keeps its connection.
 async fn measure(client: &Client, outrigger: &OutriggerProcess, how: &str, alike: bool) {
     let first = if alike { 0 } else { 100_000 };
     for number in 0..WARM_UP {

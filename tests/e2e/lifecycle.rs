@@ -44,7 +44,7 @@ fn pods() -> Vec<(String, Value)> {
         let text = fs::read_to_string(&file).expect("a case");
         let case = text.split("\nexpected:").next().expect("a case");
         let case = yaml::load(case, &Limits::default()).expect("YAML");
-        // A case about what is no pod at all is answered with a status.
+        // A case with a malformed pod gets a status.
         if case.get("bundle").is_none()
             && let Some(pod) = case.get("pod").filter(|pod| pod.is_object())
         {
@@ -61,7 +61,7 @@ fn pods() -> Vec<(String, Value)> {
     pods
 }
 
-// L-07: which replica an API server asks makes no difference as long as the hash of the configuration is the same.
+// L-07: the choice of the replica makes no difference as long as the hash of the configuration is the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l_07_two_builds_answer_alike_under_one_configuration() {
     let control_plane = ControlPlane::start(Flavour::Oldest).await;
@@ -89,7 +89,7 @@ async fn l_07_two_builds_answer_alike_under_one_configuration() {
         pods.len()
     );
     assert!(pods.len() >= 50 && patched >= 40, "{} pods, {patched} injected", pods.len());
-    // Where the hashes differ so may the answers, and everybody can see it.
+    // If the hashes differ, the results may differ as well, which is visible to everybody.
     if hashes == 0 {
         let (this, that) = (one.metrics().await, two.metrics().await);
         let hash = |metrics: &str| {

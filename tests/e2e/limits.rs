@@ -1,5 +1,5 @@
-//! What else of a namespace judges pods: Pod Security, LimitRange and ResourceQuota. A pod with its proxy is taken, or
-//! the API server says clearly why not.
+//! Other policies of a namespace that check pods: Pod Security, LimitRange and ResourceQuota. A pod with its proxy is
+//! accepted, or the API server gives a clear reason.
 
 use serde_json::{Value, json};
 
@@ -10,10 +10,10 @@ use super::{
     pods::is_injected,
 };
 
-/// What is expected of a pod: to be stored with its proxy, or to be refused with a sentence that says this.
+/// The expected result for a pod: stored with its proxy, or rejected with an error that contains this text.
 type Expected = Result<(), &'static [&'static str]>;
 
-/// Waits until a pod is judged as expected: the API server heeds a new object of a namespace some time later.
+/// Waits until a pod gets the expected result: a new object of a namespace takes effect some time later.
 async fn judged(stage: &Stage, namespace: &str, what: &str, pod: &Value, expected: Expected) -> Value {
     let what = format!("{namespace}, {what}: {expected:?}");
     settled(&what, PATIENCE, async || match (stage.create(namespace, pod).await, expected) {
@@ -25,7 +25,7 @@ async fn judged(stage: &Stage, namespace: &str, what: &str, pod: &Value, expecte
     .await
 }
 
-/// An application that does as `restricted` wants; what it says of seccomp, it says for the pod or for its container.
+/// An application that satisfies `restricted`; its seccomp profile is set on the pod or on its container.
 fn restricted(of_pod: bool) -> Value {
     let mut pod = application("app");
     let seccomp = json!({"type": "RuntimeDefault"});
@@ -50,8 +50,8 @@ async fn pod_security_takes_proxies_that_redirect_nothing_themselves() {
         Err(&["violates PodSecurity", r#"(pod or containers "istio-validation", "istio-proxy" must set"#]);
     const CNI: &str = "values: {pilot: {cni: {enabled: true}}}\n";
     const CNI_SECCOMP: &str = "values: {pilot: {cni: {enabled: true}}, global: {proxy: {seccompProfile: {type: RuntimeDefault}}}}\n";
-    /// Configuration, bundle, and for each level what becomes of a pod with seccomp for all of it, and for its
-    /// container alone.
+    /// Configuration, bundle, and for each level the result for a pod with seccomp for all of it, and for its container
+    /// alone.
     type Row = (&'static str, &'static str, [(&'static str, Expected, Expected); 3]);
     const ROWS: [Row; 3] = [
         (
@@ -102,7 +102,7 @@ async fn pod_security_takes_proxies_that_redirect_nothing_themselves() {
     }
 }
 
-/// An application that says what it needs, with annotations for its proxy.
+/// An application with resource requests, with annotations for its proxy.
 fn measured(annotations: &Value) -> Value {
     let mut pod = application("app");
     pod["spec"]["containers"][0]["resources"] =
@@ -111,7 +111,7 @@ fn measured(annotations: &Value) -> Value {
     pod
 }
 
-/// O-16, GP-28: what does not fit is refused with a sentence that says why, and annotations of the pod make it fit.
+/// O-16, GP-28: a pod that does not fit is rejected with the reason, and annotations on the pod make it fit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_and_quotas_are_met_or_say_what_is_not() {
     let stage = Stage::set("").await;
@@ -127,8 +127,8 @@ async fn limits_and_quotas_are_met_or_say_what_is_not() {
     );
     let range = |limit: Value| ("LimitRange", json!({"limits": [limit]}));
     let quota = |hard: Value| ("ResourceQuota", json!({"hard": hard}));
-    // For a proxy without annotations, with requests alone, and with requests and limits. A refusal is first, or
-    // something that shows that the object is heeded.
+    // For a proxy without annotations, with only requests, and with requests and limits. The first result is a
+    // rejection, or shows that the object is effective.
     type Row<'a> = (&'a str, (&'a str, Value), [Expected; 3]);
     let rows: [Row<'_>; 6] = [
         (
@@ -191,26 +191,26 @@ async fn limits_and_quotas_are_met_or_say_what_is_not() {
         .await;
     for (namespace, _, expected) in rows {
         let pods = [("plain", &plain), ("requests", &requests), ("all", &all)];
-        // Refusals first: with them the object is known to be heeded.
+        // Rejections first, because they show that the object is effective.
         let mut expected: Vec<_> = pods.into_iter().zip(expected).collect();
         expected.sort_by_key(|(_, expected)| expected.is_ok());
         for ((what, annotations), expected) in expected {
             judged(&stage, namespace, what, &measured(annotations), expected).await;
         }
     }
-    // What the API server says is about the application alone: the proxy says what it needs.
+    // The API server's error concerns only the application: the proxy has its own requests.
     let silent =
         Err(&["must specify limits.cpu for: main; limits.memory for: main; requests.cpu for: main"][..]);
     judged(&stage, "quota", "an application that says nothing", &application("silent"), silent).await;
-    // And it gets the defaults of the namespace, its proxy does not.
+    // The application gets the defaults of the namespace, its proxy does not.
     let stored =
         judged(&stage, "defaults", "an application that says nothing", &application("app"), Ok(())).await;
     assert_eq!(stored["spec"]["containers"][0]["resources"]["limits"]["cpu"], "50m");
     assert_eq!(proxy(&stored)["resources"]["limits"]["cpu"], "2");
 }
 
-/// I-08: what is too large for the injector is refused with the place and the way out, and stored where the pod takes it. What an
-/// API server and etcd take of it is stored as ever.
+/// I-08: a pod that is too large for the injector is denied with the place and the remedy, and stored if it uses it.
+/// Pods that an API server and etcd accept are stored as usual.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_are_too_large_are_refused_with_the_place_or_left_alone() {
     let stage = Stage::set("").await;
@@ -225,14 +225,14 @@ async fn pods_that_are_too_large_are_refused_with_the_place_or_left_alone() {
         pod
     };
     let many =
-        Err(&["the pod is too large", "spec.containers[0].env has 20001 elements; accepted are 20000"][..]);
+        Err(&["the pod is too large", "spec.containers[0].env has 20001 elements; the limit is 20000"][..]);
     judged(&stage, "shop", "variables", &with(20_001, 0), many).await;
     let many =
-        Err(&["the pod has 601 containers; accepted are 400", "sidecar.istio.io/inject: \"false\""][..]);
+        Err(&["the pod has 601 containers; the limit is 400", "sidecar.istio.io/inject: \"false\""][..]);
     judged(&stage, "shop", "containers", &with(1, 600), many).await;
     judged(&stage, "shop", "variables", &with(20_000, 0), Ok(())).await;
     judged(&stage, "shop", "containers", &with(1, 399), Ok(())).await;
-    // The way out that the refusal names.
+    // The remedy that the message names.
     let mut opted_out = with(20_001, 0);
     opted_out["metadata"]["labels"]["sidecar.istio.io/inject"] = json!("false");
     let stored = stage.create("shop", &opted_out).await.expect("a pod without a proxy");

@@ -1,4 +1,4 @@
-//! Pods that are created without a pause, by several clients at once: whatever happens meanwhile, each is looked at.
+//! Continuously created pods, by several concurrent clients: every single result is checked, whatever else happens.
 
 use std::{
     sync::{
@@ -17,19 +17,19 @@ use super::{
     pods::is_injected,
 };
 
-/// The longest one create may take: that of the API server for the webhook, and some.
+/// Time limit of one creation: the API server's timeout for the webhook, with a margin.
 const ONE_CREATE: Duration = Duration::from_secs(20);
-/// Every so many creates one is kept; the others are dry runs, in which all admission is done and nothing stored.
+/// Every so many creations, one is stored; the others are dry runs, which include all of admission.
 const KEPT: usize = 50;
 
-/// What became of the creates.
+/// The results of the creations.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Creates that were answered, well or not.
+    /// Creations with a response, successful or not.
     pub attempted: usize,
-    /// Those among them that were no dry runs and succeeded.
+    /// Successful ones that were not dry runs.
     pub stored: usize,
-    /// What the API server said to those that failed, and since the beginning of the load when.
+    /// The API server's errors, with the time since the start of the load.
     pub failures: Vec<(Duration, String)>,
     /// Pods that were accepted without a proxy.
     pub bare: usize,
@@ -45,7 +45,7 @@ pub struct Creates {
     shared: Arc<Shared>,
 }
 
-/// How many loads there were: each has names of its own, so that one can follow another in a namespace.
+/// The number of loads so far: each has its own names, so that one can follow another in a namespace.
 static LOADS: AtomicUsize = AtomicUsize::new(0);
 
 struct Shared {
@@ -79,7 +79,7 @@ impl Creates {
         Creates { clients: running, shared }
     }
 
-    /// What became of them so far.
+    /// The results so far.
     pub fn so_far(&self) -> Tally {
         let mut tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tally.lasted = self.shared.started.elapsed();
@@ -92,7 +92,7 @@ impl Creates {
         until(&format!("{count} more creates"), within, async || self.so_far().attempted >= goal).await;
     }
 
-    /// Lets every client finish the create it is at.
+    /// Lets every client finish its current creation.
     pub async fn stop(mut self) -> Tally {
         self.shared.stopped.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
@@ -129,7 +129,7 @@ impl Shared {
 }
 
 impl Tally {
-    /// In one line, for whoever reads the log of the tests.
+    /// On one line, for the log of the tests.
     pub fn print(&self, what: &str) {
         let rate = (self.attempted as f64 / self.lasted.as_secs_f64().max(0.001)).round();
         println!(

@@ -1,4 +1,4 @@
-//! Not alone: other webhooks before and after ours, two revisions, conditions; and what others are told of us.
+//! Coexistence: other webhooks before and after ours, two revisions, conditions; and what others see of us.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ pub fn application(name: &str) -> Value {
     })
 }
 
-/// A mutating webhook of somebody else, which is given a pod and makes it what it should be.
+/// A mutating webhook of another project, which gets a pod and returns the wanted one.
 struct Neighbour {
     name: &'static str,
     mutate: fn(&mut Value),
@@ -80,7 +80,8 @@ const NEIGHBOURS: [Neighbour; 5] = [
     Neighbour { name: "amnesia", mutate: forget },
 ];
 
-/// As the injectors of secrets do: a container with ports and probes, an init container in front, a volume for all.
+/// Like injectors of secrets: a container with ports and probes, an init container at the front, a volume for all
+/// containers.
 fn add_agent(pod: &mut Value) {
     if names(pod, "containers").contains(&"agent".to_owned()) {
         return;
@@ -103,7 +104,7 @@ fn add_agent(pod: &mut Value) {
     }
 }
 
-/// As clusters do that want every container to say what it needs.
+/// Like clusters in which every container must have resource requests.
 fn set_defaults(pod: &mut Value) {
     for container in containers(pod) {
         for (list, cpu) in [("limits", "3"), ("requests", "10m")] {
@@ -118,7 +119,7 @@ fn set_defaults(pod: &mut Value) {
     pod["spec"]["dnsConfig"] = json!({"options": [{"name": "ndots", "value": "2"}]});
 }
 
-/// The order of containers is nobody's.
+/// The order of containers is not significant.
 fn sort_backwards(pod: &mut Value) {
     for list in ["containers", "initContainers", "volumes"] {
         if let Some(items) = pod["spec"][list].as_array_mut() {
@@ -127,7 +128,7 @@ fn sort_backwards(pod: &mut Value) {
     }
 }
 
-/// Variables in front of all, and another value of the application's own.
+/// Variables at the front, and a different value of one of the application's own.
 fn change_env(pod: &mut Value) {
     for container in containers(pod) {
         let env = container["env"].as_array().into_iter().flatten();
@@ -142,7 +143,7 @@ fn change_env(pod: &mut Value) {
     }
 }
 
-/// Takes away what says that a pod has its proxy, and puts a label there.
+/// Removes the annotations that show the proxy, and adds a label.
 fn forget(pod: &mut Value) {
     pod["metadata"]["labels"]["forgotten"] = json!("yes");
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
@@ -188,7 +189,7 @@ fn variable(container: &Value, name: &str) -> Value {
     found.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| found.clone())
 }
 
-/// A webhook that answers with a whole new metadata and spec, as crude ones do.
+/// A webhook that replaces the entire metadata and spec, like simple ones do.
 async fn neighbour(serving: &Serving, mutate: fn(&mut Value)) -> OtherWebhook {
     OtherWebhook::start(serving, move |request| {
         let mut pod = request["object"].clone();
@@ -211,7 +212,7 @@ fn probed_by_proxy(pod: &Value, container: &str) -> bool {
     probes.iter().filter_map(|probe| found[*probe]["httpGet"]["port"].as_i64()).all(|port| port == 15020)
 }
 
-/// Ports and probes that the proxy was told of.
+/// The ports and probes passed to the proxy.
 fn known_to_proxy(pod: &Value) -> (BTreeSet<i64>, BTreeSet<String>) {
     let ports = variable(proxy(pod), "ISTIO_META_POD_PORTS");
     let ports = ports.as_array().into_iter().flatten().filter_map(|port| port["containerPort"].as_i64());
@@ -220,7 +221,7 @@ fn known_to_proxy(pod: &Value) -> (BTreeSet<i64>, BTreeSet<String>) {
     (ports.collect(), probes.collect())
 }
 
-/// One proxy, one of what goes before it, and nothing twice.
+/// One proxy, one of each container that precedes it, and nothing twice.
 fn assert_injected_once(what: &str, pod: &Value) {
     let all = [names(pod, "containers"), names(pod, "initContainers")].concat();
     for name in ["istio-proxy", "istio-init"] {
@@ -294,16 +295,16 @@ async fn other_webhooks_before_and_after_ours_converge() {
             assert_eq!(calls, 1.0, "{what}");
             continue;
         }
-        // Nothing changes the pod after us when one that comes before has nothing to do with what we add.
+        // Nothing changes the pod after us if an earlier webhook does not react to our additions.
         let is_content = theirs.name == "vault" && *place == "before";
         assert_eq!(calls, if is_content { 1.0 } else { 2.0 }, "{what}");
-        // What was stored, created once more, is the same: the webhooks do not disagree for ever.
+        // Creating the stored pod again gives the same: the webhooks do not disagree endlessly.
         let again = stage.create(namespace, &stored).await.expect(&what);
         assert_eq!(comparable(&again), comparable(&stored), "{what}");
     }
 }
 
-/// DA-18: with `IfNeeded` too, only those are asked again who were asked before.
+/// DA-18: also with `IfNeeded`, only webhooks that were called before are called again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_opted_in_by_another_webhook_is_injected_only_if_that_comes_first() {
     let stage = Stage::set("").await;
@@ -327,7 +328,7 @@ async fn a_pod_that_is_opted_in_by_another_webhook_is_injected_only_if_that_come
         }
         let webhook = stage.webhook(name, other.by_url());
         let mut configuration = Webhook { namespaces: vec![namespace.to_owned()], ..webhook }.configuration();
-        // Ours is not for pods with the label; this one is.
+        // Ours excludes pods with the label; this one selects them.
         configuration["webhooks"][0]["objectSelector"] = json!({});
         stage.control_plane.apply(&configuration.to_string()).await;
         let stored = eventually("the other one is called", PATIENCE, async || {
@@ -339,7 +340,7 @@ async fn a_pod_that_is_opted_in_by_another_webhook_is_injected_only_if_that_come
     }
 }
 
-/// O-13: the one that is called last has the say.
+/// O-13: the webhook that is called last wins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_revisions_that_match_the_same_pod_inject_it_once() {
     let stage = Stage::set("revision: stable\n").await;
@@ -412,7 +413,7 @@ async fn warnings_reach_kubectl_and_annotations_the_audit_log() {
     assert_eq!(complaint, None);
 }
 
-/// DA-14: a condition that cannot be evaluated is a failure by policy, and we are not asked.
+/// DA-14: a condition that cannot be evaluated is a failure by policy, and we are not called.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_match_condition_that_fails_is_judged_by_the_failure_policy() {
     let stage = Stage::set("").await;

@@ -1,4 +1,4 @@
-//! A second mutating webhook, in the process of the test: it remembers what it is sent and patches as it is told.
+//! A second mutating webhook, in the test's process: it records its requests and returns scripted patches.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ use super::install::{Reach, Serving};
 pub struct Call {
     /// The protocol.
     pub version: Version,
-    /// The name TLS asked for, if any.
+    /// The TLS server name, if any.
     pub server_name: Option<String>,
     /// The `request` of the AdmissionReview.
     pub request: Value,
@@ -48,8 +48,8 @@ impl Drop for OtherWebhook {
 }
 
 impl OtherWebhook {
-    /// Starts a webhook. `mutate` is given the `request` of each AdmissionReview and gives the operations of a JSON
-    /// patch; with none the object is left as it is.
+    /// Starts a webhook. `mutate` gets the `request` of each AdmissionReview and returns the operations of a JSON
+    /// patch; without operations the object is unchanged.
     pub async fn start(
         serving: &Serving,
         mutate: impl Fn(&Value) -> Vec<Value> + Send + Sync + 'static,
@@ -67,7 +67,7 @@ impl OtherWebhook {
         OtherWebhook { port, calls, accepting }
     }
 
-    /// Starts one that only remembers.
+    /// Starts one that only records.
     pub async fn recorder(serving: &Serving) -> OtherWebhook {
         OtherWebhook::start(serving, |_| Vec::new()).await
     }

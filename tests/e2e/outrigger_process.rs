@@ -21,7 +21,7 @@ use super::control_plane::{
 /// The line that says it is ready.
 const READY: &str = r#""message":"ready""#;
 
-/// An outrigger that is yet to be started.
+/// An outrigger that has not been started yet.
 #[derive(Clone)]
 pub struct Outrigger {
     program: PathBuf,
@@ -31,7 +31,7 @@ pub struct Outrigger {
     admin: u16,
 }
 
-/// A running outrigger; it ends with this value.
+/// A running outrigger; it ends when this value is dropped.
 pub struct OutriggerProcess {
     process: Supervised,
     webhook: u16,
@@ -71,7 +71,7 @@ impl Outrigger {
         self
     }
 
-    /// With these arguments more.
+    /// With additional arguments.
     pub fn args<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Outrigger {
         self.arguments.extend(arguments.into_iter().map(ToOwned::to_owned));
         self
@@ -109,7 +109,7 @@ impl Outrigger {
             .arg(format!("--listen=127.0.0.1:{}", self.webhook))
             .arg(format!("--admin=127.0.0.1:{}", self.admin))
             .args(&self.arguments)
-            // By the environment, so that a flag can still say otherwise.
+            // Through the environment, so that a flag can still override it.
             .env("OUTRIGGER_DRAIN_DELAY", "0");
         command.envs(self.environment);
         let started = Instant::now();
@@ -117,8 +117,8 @@ impl Outrigger {
         OutriggerProcess { process, webhook: self.webhook, admin: self.admin, started }
     }
 
-    /// Starts it and waits for the line that says it is ready. If somebody else took a port in the meantime it gets
-    /// others, once.
+    /// Starts it and waits for the line that reports readiness. If another process has taken a port in the meantime, it
+    /// retries once with others.
     pub async fn start(mut self) -> OutriggerProcess {
         let mut process = self.clone().spawn();
         let taken = "Address already in use";
@@ -193,7 +193,7 @@ impl OutriggerProcess {
         self.lines().all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// `GET` on the admin port; `None` when nobody answers.
+    /// `GET` on the admin port; `None` without a response.
     pub async fn admin(&self, path: &str) -> Option<Answer> {
         get(self.admin, path).await
     }
@@ -236,7 +236,7 @@ impl OutriggerProcess {
         eventually("the process has ended", PATIENCE, async || self.process.try_wait()).await
     }
 
-    /// Ends it in an orderly way.
+    /// Ends it gracefully.
     pub async fn terminate(&mut self) -> Ended {
         self.signal("TERM");
         self.wait_end().await

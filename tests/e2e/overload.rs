@@ -1,4 +1,4 @@
-//! What creates of pods notice of an attack on the webhook's port, and of a herd: nothing that refuses a pod.
+//! The effects on pod creation of an attack on the webhook's port, and of a burst: none that rejects a pod.
 
 use std::{
     net::SocketAddr,
@@ -26,24 +26,24 @@ use super::{
     pods::{dry_run, is_injected},
 };
 
-/// Somebody else than the API server.
+/// A client other than the API server.
 const ATTACKER: [u8; 4] = [127, 0, 0, 66];
 const NAMESPACE: &str = "shop";
 const CLIENTS: usize = 4;
 const CREATES: usize = 60;
-/// Every request that was answered.
+/// Every request with a response.
 const REQUESTS: &str = "sidecar_injection_requests_total";
 
-/// Ways to keep the webhook from answering others.
+/// Attacks that try to keep the webhook from responding to others.
 #[derive(Clone, Copy, Debug)]
 enum Attack {
-    /// Streams of which one byte of the body is there.
+    /// Streams with a single byte of the body.
     BegunStreams,
-    /// Connections of HTTP/1 of which one byte of the body is there.
+    /// HTTP/1 connections with a single byte of the body.
     BegunBodies,
     /// Connections with all but one byte of 8 MiB.
     AlmostCompleteBodies,
-    /// Streams whose answer is not taken.
+    /// Streams whose response is not read.
     NoWindow,
     /// Pings and settings.
     Frames,
@@ -131,7 +131,7 @@ impl Target {
     }
 }
 
-/// A review whose answer is large: the agent is told about every probe.
+/// A review with a large response: the agent gets a table of many probes.
 fn large_review() -> Vec<u8> {
     let container = |number: usize| {
         json!({
@@ -162,7 +162,7 @@ fn pod(number: usize) -> Value {
     })
 }
 
-/// Creates by several clients at once: their times in order. None of them fails.
+/// Creations by several concurrent clients: their times in order. None of them fails.
 async fn creates(clients: &[Client], count: usize) -> Vec<Duration> {
     let one = async |client: &Client| {
         let mut times = Vec::new();
@@ -216,7 +216,7 @@ async fn an_attack_on_the_port_refuses_no_pod() {
                     }
                 });
             }
-            // It has begun when its connections are there, as far as they are let in.
+            // It has started when its connections exist, as far as they are accepted.
             tokio::time::sleep(Duration::from_secs(1)).await;
             let disturbed = creates(&clients, CREATES).await;
             let (held, rss) = (outrigger.metric("outrigger_held_bytes", &[]).await, outrigger.rss() >> 20);
@@ -227,8 +227,8 @@ async fn an_attack_on_the_port_refuses_no_pod() {
                 p99(&disturbed).as_secs_f64() / p99(&undisturbed).as_secs_f64(),
                 held / f64::from(1 << 20),
             );
-            // 3 × is the aim; here clients, servers and attackers share the CPUs.
-            // Those who take no answers ask for real ones, which cost what they cost, as fast as they can.
+            // The goal is 3 ×; here, clients, servers and attackers share the CPUs. Clients that do not read responses
+            // request real ones as fast as they can.
             let (times, more) = if matches!(attack, Attack::NoWindow) { (15, 1000) } else { (5, 250) };
             let bound = p99(&undisturbed) * times + Duration::from_millis(more);
             assert!(p99(&disturbed) <= bound, "{attack:?}: {:?} > {bound:?}", p99(&disturbed));
@@ -238,7 +238,7 @@ async fn an_attack_on_the_port_refuses_no_pod() {
     }
 }
 
-// hundreds of creates have gathered at a replica that goes on after it was halted.
+// hundreds of creations have queued at a replica that continues after it was stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_herd_that_has_gathered_is_served() {
     const HERD: usize = 300;

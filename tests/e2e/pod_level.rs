@@ -1,5 +1,5 @@
-//! Pods that say something of themselves which the proxy has to fit: pod-level resources in all combinations, handlers
-//! with a host, the ServiceAccount's token. The API server is the judge: what it takes without a proxy it takes with one.
+//! Pods with settings that the proxy has to fit: pod-level resources in all combinations, handlers with a host, the
+//! ServiceAccount's token. The API server is the judge: a pod that it accepts without a proxy is accepted with one.
 
 use std::fmt::Write;
 
@@ -44,7 +44,7 @@ fn pod_level([cpu, cpu_limit, memory, memory_limit]: Choice, huge: &str) -> Valu
 struct Row {
     what: String,
     pod: Value,
-    /// Whether requests equal limits for CPU and memory as the pod says, so that it is Guaranteed.
+    /// Whether requests equal limits for CPU and memory, so that the pod is Guaranteed.
     guaranteed: bool,
 }
 
@@ -72,7 +72,7 @@ fn row(choice: Choice, huge: &str, application: &str, native: bool, annotations:
         },
     });
     let full = |resource: usize, limit: usize| limit != 0 && (resource == limit || resource == 0);
-    // A limit that the annotations ask for and that is above the pod's raises the pod's, and not its requests.
+    // A limit from the annotations that exceeds the pod's raises the pod's limit, but not its requests.
     let guaranteed = annotations.get("sidecar.istio.io/proxyCPULimit").is_none()
         && application == "none"
         && huge != "container"
@@ -81,7 +81,7 @@ fn row(choice: Choice, huge: &str, application: &str, native: bool, annotations:
     Row { what, pod, guaranteed }
 }
 
-/// Every combination that says something new, in about a thousand pods.
+/// Every combination that adds a new case, in about a thousand pods.
 fn matrix() -> Vec<Row> {
     let mut rows = Vec::new();
     let none = json!({});
@@ -124,7 +124,7 @@ fn thousandths(amount: &Value) -> Option<i128> {
     })
 }
 
-/// What is wrong with a pod that was stored, beside the same one without a proxy.
+/// Problems of a stored pod, compared with the same one without a proxy.
 fn offences(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
     let mut offences = Vec::new();
     for resource in ["cpu", "memory", "hugepages-2Mi"] {
@@ -132,7 +132,7 @@ fn offences(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
         if of(stored, "requests") < of(bare, "requests") {
             offences.push(format!("requests less {resource} than without the proxy"));
         }
-        // What the API server adds up itself is no promise.
+        // The API server's own sums are not guaranteed.
         let is_given = !row.pod["spec"]["resources"]["limits"][resource].is_null();
         if is_given && of(stored, "limits") < of(bare, "limits") {
             offences.push(format!("is limited to less {resource} than without the proxy"));
@@ -162,7 +162,7 @@ fn offences(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
     offences
 }
 
-/// What became of a row: whether the API server takes the pod without a proxy, or what is wrong.
+/// The result of a row: whether the API server accepts the pod without a proxy, or the problem.
 async fn judge(client: &Client, row: &Row) -> Result<bool, String> {
     let Ok(bare) = dry_run(client, BARE, &row.pod).await else { return Ok(false) };
     let stored = dry_run(client, PROXIED, &row.pod).await.map_err(|error| format!("refused: {error}"))?;
@@ -222,7 +222,8 @@ async fn whoever_wants_pod_level_resources_to_stay_is_told_why_the_pod_is_refuse
         "{refused}"
     );
     let refused = stage.create(PROXIED, &small("refuse")).await.expect_err("too small");
-    let ours = "spec.resources is too small: requests.cpu is 50m, and with the proxy at least 100m is needed";
+    let ours =
+        "spec.resources is too small: requests.cpu is 50m, but needs to be at least 100m with the proxy";
     assert!(refused.contains("denied the request") && refused.contains(ours), "{refused}");
 }
 
@@ -279,7 +280,7 @@ async fn handlers_with_a_host_are_stored_and_judged_as_without_a_proxy() {
     }
 }
 
-/// With `reinvocationPolicy: IfNeeded` as the only webhook nothing changes a pod after us, so nobody asks again.
+/// With `reinvocationPolicy: IfNeeded` as the only webhook nothing changes a pod after us, so there is no second call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_only_webhook_is_asked_once_about_a_pod() {
     let stage = Stage::set("").await;

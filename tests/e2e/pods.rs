@@ -5,13 +5,13 @@ use serde_json::Value;
 
 use crate::equal::differences;
 
-/// Creates a pod with server-side dry-run: nothing is kept, and all admission is done. Gives what would be stored, or
-/// the API server's sentence.
+/// Creates a pod with a server-side dry run: all of admission runs and nothing is stored. Returns the object that would
+/// be stored, or the API server's error.
 pub async fn dry_run(client: &Client, namespace: &str, pod: &Value) -> Result<Value, String> {
     dry_run_as(client, namespace, pod, "e2e").await
 }
 
-/// [`dry_run`] under the name of a field manager, by which a webhook can tell this creation from others
+/// [`dry_run`] with a field manager's name, by which a webhook can distinguish this creation from others
 /// (`options.fieldManager` of the request).
 pub async fn dry_run_as(
     client: &Client,
@@ -45,8 +45,8 @@ pub async fn list(client: &Client, namespace: &str) -> Vec<Value> {
     list["items"].as_array().cloned().unwrap_or_default()
 }
 
-/// A pod without what differs between two pods that are the same: what the API server makes up for each (uid, name, time,
-/// the suffix of the token's volume), the namespace, and the status.
+/// A pod without the parts that differ between two equal pods: generated values (uid, name, time, the suffix of the
+/// token's volume), the namespace, and the status.
 pub fn comparable(pod: &Value) -> Value {
     let mut pod = match token_volume(pod) {
         Some(volume) => {
@@ -73,18 +73,18 @@ pub fn comparable(pod: &Value) -> Value {
     pod
 }
 
-/// In what two pods differ that should be stored alike; nothing when they are [`comparable`] to the last field.
+/// The differences between two pods that should be stored alike; none if they are completely [`comparable`].
 pub fn unlike(stored: &Value, wanted: &Value) -> Option<String> {
     let (stored, wanted) = (comparable(stored), comparable(wanted));
     if stored == wanted {
         return None;
     }
     let found = differences(&stored, &wanted);
-    // The list has allowances that equality has not.
+    // The list has allowances that equality does not.
     Some(if found.is_empty() { format!("{stored}\n    {wanted}") } else { found.join("\n    ") })
 }
 
-/// The name of the volume the ServiceAccount's token is mounted from; no two pods have the same.
+/// The name of the volume that mounts the ServiceAccount's token; it differs between pods.
 pub fn token_volume(pod: &Value) -> Option<String> {
     let volumes = pod["spec"]["volumes"].as_array()?;
     let name = |volume: &Value| volume["name"].as_str().map(ToOwned::to_owned);

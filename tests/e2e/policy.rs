@@ -1,11 +1,11 @@
-//! The chart's ValidatingAdmissionPolicy, which refuses pods of injected namespaces that come without a proxy: who is exempt
-//! from it, and by what. No webhook is there: the policy is the only lock.
+//! The chart's ValidatingAdmissionPolicy, which rejects pods of injected namespaces without a proxy: which pods are
+//! exempt, and why. There is no webhook: only the policy is tested.
 
 use serde_json::{Value, json};
 
 use super::control_plane::{ControlPlane, Flavour, PATIENCE, eventually};
 
-/// A pod of an application with further metadata and a further part of its spec.
+/// A pod of an application with additional metadata and additional parts of its spec.
 fn pod(metadata: &Value, spec: &Value) -> Value {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"},
@@ -41,7 +41,7 @@ async fn guarded(sets: &[&str]) -> ControlPlane {
     control_plane
 }
 
-/// What the policy says.
+/// The policy's message.
 const REFUSED: &str = "pods of this namespace are injected and this one was not";
 
 /// Creates a pod in a dry run; `as_whom` are kubectl's flags of impersonation.
@@ -75,7 +75,7 @@ async fn no_mark_that_anybody_may_write_exempts_a_pod_from_the_policy() {
     ] {
         refused(&control_plane, &pod(&metadata, &spec), why).await;
     }
-    // A status alone says that there is a proxy where there is none, whatever templates were asked for.
+    // A status alone claims a proxy that does not exist, whatever templates were requested.
     let status =
         |more: &str| annotated(&json!({"sidecar.istio.io/status": "{}", "inject.istio.io/templates": more}));
     for templates in ["sidecar", "grpc-simple"] {
@@ -89,7 +89,7 @@ async fn no_mark_that_anybody_may_write_exempts_a_pod_from_the_policy() {
         .expect("the template has no proxy");
 }
 
-/// The annotation of mirror pods is anybody's to write; who writes it is not.
+/// Anybody can write the annotation of mirror pods, but the user who writes it is authenticated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mirror_pods_are_exempt_from_the_policy_when_a_node_creates_them() {
     let control_plane = guarded(&[]).await;
@@ -109,7 +109,7 @@ async fn mirror_pods_are_exempt_from_the_policy_when_a_node_creates_them() {
     assert!(said.contains(REFUSED), "{said}");
 }
 
-/// What a Linux node rejects gains nothing by coming without a proxy.
+/// A pod that a Linux node rejects gains nothing by having no proxy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_policy_is_not_about_pods_that_no_linux_node_takes() {
     let control_plane = guarded(&[]).await;
@@ -141,7 +141,7 @@ async fn the_policy_is_not_about_pods_that_no_linux_node_takes() {
         let stored = created(&control_plane, &pod(&none, &for_windows), &[]).await;
         assert!(stored.is_ok(), "{for_windows}: {stored:?}");
     }
-    // Opting out is a pod's right in Istio, by the label as by the annotation.
+    // Istio lets pods opt out, by the label as well as by the annotation.
     for opted_out in [
         json!({"labels": {"sidecar.istio.io/inject": "false"}}),
         annotated(&json!({"sidecar.istio.io/inject": "false"})),

@@ -1,4 +1,4 @@
-//! What happens at the same time: a namespace and its first pod.
+//! Concurrent events: a namespace and its first pod.
 
 use kube::api::{Api, PostParams};
 use serde_json::json;
@@ -13,8 +13,8 @@ use super::{
 /// Namespaces that come with their pod.
 const TIMES: usize = 30;
 
-/// O-05: the pod is sent as soon as it can be created, by the labels of the namespace it was created with, and what is
-/// decided depends on the request alone: nobody waits for a namespace to be known.
+/// O-05: the pod is sent as soon as it can be created, with the namespace's labels at its creation, and the decision
+/// depends only on the request: nothing waits for a namespace to become known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o_05_the_first_pod_of_a_namespace_is_injected() {
     let stage = Stage::set("platform: openshift").await;
@@ -29,7 +29,7 @@ async fn o_05_the_first_pod_of_a_namespace_is_injected() {
         let namespace = json!({"metadata": {"name": name, "labels": labels, "annotations": range}});
         let namespace = serde_json::from_value(namespace).expect("a namespace");
         namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
-        // Until its ServiceAccount is there the API server takes no pod; the first that it takes has a proxy.
+        // Until its ServiceAccount exists, the API server accepts no pod; the first accepted one has a proxy.
         let stored = settled("the API server takes a pod", PATIENCE, async || {
             match stage.create(&name, &application("web")).await {
                 Err(error) if error.contains("serviceaccount") => Err(error),

@@ -1,7 +1,8 @@
-//! The chart, installed by helm, with processes of the test in the place of its pods: no kubelet is there to run those.
+//! The chart, installed by Helm, with processes of the test in place of its pods, since there is no kubelet to run
+//! those.
 //!
 //! Everything else is the chart's: the arguments and the environment of the container, the ServiceAccount with its
-//! rights, Service, webhooks, configuration. The Service points to the balancer of the test instead of the pods.
+//! permissions, Service, webhooks, configuration. The Service points to the test's balancer instead of the pods.
 
 use std::path::PathBuf;
 
@@ -25,14 +26,14 @@ pub struct Release {
     name: String,
     /// The namespace it is installed in.
     pub namespace: String,
-    /// What stands behind the Service.
+    /// The balancer behind the Service.
     pub balancer: Balancer,
     /// The processes; the balancer knows them as `g0r0`, `g0r1` …, and after an upgrade as `g1r0` ….
     pub replicas: Vec<OutriggerProcess>,
     generation: usize,
     /// The full name of its objects.
     pub full_name: String,
-    /// Where the files of the certificate are that a kubelet would mount, if they are from a Secret.
+    /// The directory with the certificate's files that a kubelet would mount, if they come from a Secret.
     pub mounted: Option<PathBuf>,
 }
 
@@ -99,13 +100,15 @@ impl Release {
         control_plane.helm(&arguments).await
     }
 
-    /// `helm upgrade`, and what a Deployment does then: new replicas come, and the old ones go when those are ready.
+    /// `helm upgrade`, followed by the Deployment's behavior: new replicas start, and the old ones stop when those are
+    /// ready.
     pub async fn upgrade(&mut self, control_plane: &ControlPlane, values: &[&str]) {
         self.helm(control_plane, "upgrade", values).await.expect("helm upgrade");
         self.roll(control_plane).await;
     }
 
-    /// What a Deployment does when its template has changed: new replicas come, and the old ones go when those are ready.
+    /// A Deployment's behavior after its template has changed: new replicas start, and the old ones stop when those are
+    /// ready.
     pub async fn roll(&mut self, control_plane: &ControlPlane) {
         let old = std::mem::take(&mut self.replicas);
         self.generation += 1;
@@ -119,7 +122,7 @@ impl Release {
         }
     }
 
-    /// Starts one replica as the Deployment's container would run, with `more` arguments, and puts it behind the Service.
+    /// Starts one replica like the Deployment's container, with additional arguments, and adds it to the Service.
     pub async fn start_replica(&mut self, control_plane: &ControlPlane, index: usize, more: &[&str]) {
         let mut process = self.spawn_replica(control_plane, index, more).await;
         process.wait_ready().await;
@@ -127,7 +130,7 @@ impl Release {
         self.replicas.push(process);
     }
 
-    /// A replica that is not waited for, and not behind the Service.
+    /// A replica that is neither waited for nor added to the Service.
     pub async fn spawn_replica(
         &self,
         control_plane: &ControlPlane,

@@ -1,5 +1,5 @@
-//! A client of the webhook as an API server is one, without the API server: AdmissionReviews over one TLS connection,
-//! one after the other, for as long as is wanted.
+//! A client of the webhook that behaves like an API server: AdmissionReviews over one TLS connection, one after the
+//! other.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ pub struct Reviewer {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// What was answered to one review.
+/// The response to one review.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// The `response` of the review.
@@ -46,10 +46,10 @@ pub struct Load {
     tasks: Vec<JoinHandle<Tally>>,
 }
 
-/// What a load was answered.
+/// The responses to a load.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How often each answer was given, by what was made of it.
+    /// The number of each response, as classified by the test.
     pub answers: BTreeMap<String, usize>,
     /// The times they took, in order.
     pub times: Vec<Duration>,
@@ -122,14 +122,14 @@ impl Answered {
         pod
     }
 
-    /// The hash of the configuration it was judged by.
+    /// The hash of the configuration that produced it.
     pub fn hash(&self) -> &str {
         self.response["auditAnnotations"]["config-hash"].as_str().unwrap_or_default()
     }
 }
 
 impl Load {
-    /// Starts some reviewers that send the same pod all the time; `read` makes a line of each answer.
+    /// Starts reviewers that send the same pod continuously; `read` classifies each response.
     pub async fn start(
         port: u16,
         authority: &Authority,
@@ -160,7 +160,7 @@ impl Load {
                     let answered = reviewer.review("shop", &pod).await;
                     *tally.answers.entry(read(&answered, &pod)).or_default() += 1;
                     tally.times.push(answered.took);
-                    // Some air for everything else on a small machine.
+                    // Leaves some CPU time for everything else on a small machine.
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 tally
@@ -172,7 +172,7 @@ impl Load {
     /// Ends it.
     ///
     /// # Panics
-    /// When a review was not answered.
+    /// If a review got no response.
     pub async fn end(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Tally::default();
@@ -194,7 +194,7 @@ impl Tally {
         self.times.len()
     }
 
-    /// The time within which a share of the answers came.
+    /// The time within which a given share of the responses arrived.
     pub fn within(&self, share: f64) -> Duration {
         let index = (self.times.len() as f64 * share) as usize;
         self.times.get(index).or(self.times.last()).copied().unwrap_or_default()

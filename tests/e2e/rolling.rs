@@ -1,5 +1,5 @@
-//! Replicas come and go while pods are created: nobody who creates a pod notices, and a replica that is killed takes
-//! no more with it than what it was at.
+//! Replicas start and stop while pods are created: creations are not affected, and a replica that is killed loses only
+//! the requests in flight.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ use super::{
 
 /// Clients that create pods at the same time.
 const CLIENTS: usize = 8;
-/// Creates during the rolling updates of a test; more follow until the round is over.
+/// Creations during a test's rolling updates; more follow until the round is complete.
 const CREATES: usize = 5000;
 /// The longest all rounds may take.
 const ROUNDS: Duration = Duration::from_secs(240);
@@ -47,12 +47,12 @@ struct Replica {
     process: OutriggerProcess,
 }
 
-/// Who hears first that a replica is to go; in a cluster it may be either.
+/// Which component first learns that a replica should stop; in a cluster it may be either one.
 #[derive(Clone, Copy, Debug)]
 enum First {
     /// It has left the endpoints when it gets its signal.
     Endpoints,
-    /// It gets its signal, and leaves the endpoints because it says that it is not ready.
+    /// It gets its signal, and leaves the endpoints because it reports that it is not ready.
     Replica,
 }
 
@@ -114,8 +114,8 @@ impl Fleet {
         Replica { name, process }
     }
 
-    /// Replaces every replica, one after the other: the new one is ready before the old one is told to go. Gives how
-    /// many requests the old ones have answered.
+    /// Replaces every replica, one after the other: the new one is ready before the old one gets its signal. Returns
+    /// the number of requests that the old ones have answered.
     async fn roll(&mut self, drain: &str, first: First) -> Vec<f64> {
         let mut leaving = Vec::new();
         for _ in 0..self.replicas.len() {
@@ -140,13 +140,13 @@ impl Fleet {
         all
     }
 
-    /// Calls the API server made once more, as it was told to.
+    /// Calls that the API server retried as instructed.
     async fn repeated(&self) -> f64 {
         let host = format!(r#"host="{SERVICE}.{NAMESPACE}.svc:"#);
         self.control_plane.metric("rest_client_request_retries_total", &[&host]).await.abs()
     }
 
-    /// The API server got an answer from the webhook each time.
+    /// The API server got a response from the webhook each time.
     async fn assert_never_failed(&self) {
         for metric in ["rejection_count", "fail_open_count"] {
             let metric = format!("apiserver_admission_webhook_{metric}");
@@ -161,7 +161,7 @@ async fn nobody_notices_rolling_updates(by_service: bool, creates: usize) {
     load.more(100, PATIENCE * 4).await;
     let (mut rounds, mut answered) = (0, Vec::new());
     while (rounds < 2 || load.so_far().attempted < creates) && load.so_far().lasted < ROUNDS {
-        // As the chart has it, and so short that the end comes amid requests.
+        // As in the chart, and short enough that shutdown happens amid requests.
         let (drain, first) = match rounds % 3 {
             0 => ("5s", First::Endpoints),
             1 => ("1s", First::Replica),
@@ -204,7 +204,7 @@ async fn rolling_updates_fail_no_pod_over_http2() {
     nobody_notices_rolling_updates(false, CREATES / 5).await;
 }
 
-/// Between the API server and a replica: holds back what flows.
+/// Between the API server and a replica: holds traffic back.
 struct Weir {
     port: u16,
     holds: watch::Sender<Holds>,
@@ -219,7 +219,7 @@ enum Holds {
     Nothing,
     /// Requests, half-way.
     Requests,
-    /// All that a replica says, its end too.
+    /// Everything that a replica sends, including the end of the connection.
     Answers,
 }
 
@@ -302,7 +302,7 @@ impl Weir {
     }
 }
 
-/// A pod whose request is in flight for as long as a weir is closed.
+/// A pod whose request is in flight as long as a weir is closed.
 fn large(name: &str) -> Value {
     json!({
         "metadata": {"name": name, "annotations": {"example.com/large": "x".repeat(128 << 10)}},
@@ -348,12 +348,12 @@ impl Halted {
         halted
     }
 
-    /// How many are held at a replica.
+    /// The number of requests held at a replica.
     fn at(&self, replica: usize) -> usize {
         self.weirs[replica].held.load(Ordering::Relaxed)
     }
 
-    /// Waits for the answers to these many: those that are well, and the others' errors.
+    /// Waits for the given number of results: successful ones, and the errors of the others.
     async fn answers(&mut self, count: usize) -> (usize, Vec<String>) {
         let (mut injected, mut errors) = (0, Vec::new());
         for _ in 0..count {
@@ -366,7 +366,7 @@ impl Halted {
         (injected, errors)
     }
 
-    /// Only the second replica is left, and pods are created as if nothing was.
+    /// Only the second replica is left, and pods are created as usual.
     async fn second_goes_on(&mut self) {
         let of_second = self.at(1);
         self.weirs[1].hold(Holds::Nothing);
@@ -394,7 +394,7 @@ async fn requests_in_flight_are_finished_before_the_end() {
     halted.fleet.assert_never_failed().await;
 }
 
-/// L-01: an API server that did not hear yet that a connection was closed, and sends a request on it.
+/// L-01: an API server that does not know yet that a connection was closed sends a request on it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_crosses_the_end_of_its_connection_goes_to_another_replica() {
     let mut fleet = Fleet::new().await;
@@ -419,7 +419,7 @@ async fn a_request_that_crosses_the_end_of_its_connection_goes_to_another_replic
     assert_eq!(fleet.repeated().await, 1.0);
 }
 
-/// L-01: a request that does not end does not keep the replica.
+/// L-01: a request that does not end does not keep the replica running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_do_not_end_are_cut_off_after_the_grace() {
     let mut halted = Halted::with(&[("drain-delay", "0"), ("shutdown-grace", "1s")]).await;
@@ -456,7 +456,7 @@ async fn a_killed_replica_under_load_fails_only_what_was_sent_to_it() {
     let before = fleet.balancer.connections(&dead);
     fleet.replicas[0].process.kill();
     fleet.balancer.wait_ready(2).await;
-    // Until a kubelet has noticed, kube-proxy sends connections to a pod that is dead.
+    // Until a kubelet has noticed, kube-proxy sends connections to a dead pod.
     let refused = fleet.balancer.connections(&dead) - before;
     let noticed = load.so_far().lasted;
     load.more(500, PATIENCE * 4).await;

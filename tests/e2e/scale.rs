@@ -20,7 +20,7 @@ use super::{
 const NAMESPACES: usize = 20_000;
 const NODES: usize = 5_000;
 const AT_ONCE: usize = 32;
-/// What the whole process may have.
+/// Memory limit of the whole process.
 const MEMORY: u64 = 60 << 20;
 
 async fn create(client: &Client, path: &str, object: Value) {
@@ -103,7 +103,7 @@ async fn known(outrigger: &mut OutriggerProcess) -> Duration {
     ready
 }
 
-/// K-10, K-06: all of it fits into 60 MiB, at the start and when it is listed again, and requests do not notice.
+/// K-10, K-06: everything fits into 60 MiB, at startup and when it is listed again, and requests are not affected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_cluster_fits_into_little_memory() {
     let (mut control_plane, kubeconfig) = prepared(&[]).await;
@@ -123,7 +123,8 @@ async fn a_large_cluster_fits_into_little_memory() {
     );
     assert!(peak(outrigger.pid()) <= MEMORY, "{:.1} MiB", mebibytes(peak(outrigger.pid())));
 
-    // K-06: what happens behind our back, and an API server that has forgotten where we were: all is listed again.
+    // K-06: changes during our absence, and an API server that has forgotten our resource version: everything is listed
+    // again.
     let lists = [r#"verb="list""#, r#"resource="namespaces""#];
     let listed = outrigger.metric("outrigger_kube_api_requests_total", &lists).await;
     outrigger.signal("STOP");

@@ -17,7 +17,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::Client;
-use outrigger::server::options::parse_duration;
+use outrigger::server::duration::parse_duration;
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
@@ -34,16 +34,16 @@ use super::{
 
 const CONFIGURATION: &str = "outrigger-sidecar-injector";
 const SECRET: &str = "outrigger-certificate";
-/// The part of what the machine can do at which the load runs.
+/// The load, as a share of the machine's capacity.
 const SHARE: f64 = 0.3;
 /// Clients that create pods.
 const CLIENTS: usize = 4;
-/// What the machine can do is the best of these many times as long as that: others use it too, and all is cold at first.
+/// The machine's capacity is the best of this number of measurements: others also use it, and it starts cold.
 const TRIES: usize = 5;
 const TRY: Duration = Duration::from_secs(2);
-/// Each event has time for itself, and this is the longest it may take: a Lease lasts 15 s.
+/// Each event has its own time slot, and this is its maximum duration: a Lease lasts 15 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Memory is filled up to what is needed before it is measured, in a short and in a long run.
+/// Memory is filled to its steady state before it is measured, in a short and in a long run.
 const WARM_UP: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(300)];
 const SAMPLED_EVERY: Duration = Duration::from_secs(1);
 const MINUTE: f64 = 60.0;
@@ -92,16 +92,16 @@ struct Shared {
     tally: Mutex<Tally>,
 }
 
-/// What became of them.
+/// The results.
 #[derive(Clone, Debug, Default)]
 struct Tally {
-    /// With a proxy, and how long each took.
+    /// Pods with a proxy, and their latencies.
     injected: Vec<Duration>,
-    /// The webhook was not called, its answer not trusted or not understood, or it said no.
+    /// The webhook was not called, its response was not trusted or not understood, or it rejected the pod.
     failed: Vec<String>,
     /// Accepted without a proxy.
     bare: usize,
-    /// The API server itself was away.
+    /// The API server itself was unavailable.
     away: usize,
 }
 
@@ -129,7 +129,7 @@ impl Soak {
         let control_plane = ControlPlane::start(Flavour::Current).await;
         control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
         control_plane.create_namespace(NAMESPACE, &[("istio-injection", "disabled")]).await;
-        // Who serves may see everything and change nothing.
+        // The serving replicas may read everything and change nothing.
         let create = ["create", "clusterrole", "soak-serving", "--verb=get,list,watch"];
         let resources = "--resource=configmaps,secrets,nodes,namespaces,mutatingwebhookconfigurations.admissionregistration.k8s.io";
         control_plane.kubectl(&[&create[..], &[resources]].concat()).await;
@@ -187,7 +187,7 @@ impl Soak {
         self.outrigger(&self.leaders, &format!("candidate-{}", self.started))
     }
 
-    /// The webhook, whose caBundle is the leader's business.
+    /// The webhook, whose caBundle the leader manages.
     async fn install(&self) {
         let reach = Reach::Service(self.balancer.port());
         let mut configuration = Webhook::new(CONFIGURATION, reach, &Authority::new("nobody")).configuration();
@@ -250,7 +250,7 @@ impl Soak {
         Some([text("ca.crt")?, text("tls.crt")?])
     }
 
-    /// Asks for a new leaf or CA, and waits until it is all that there is.
+    /// Requests a new leaf or CA, and waits until it is the only one.
     async fn rotate(&self, what: &str) {
         let [ca, leaf] = eventually("the Secret", PATIENCE, async || self.secret().await).await;
         let patch = json!({"metadata": {"annotations": {"outrigger.dev/rotate": what}}}).to_string();
@@ -305,7 +305,7 @@ impl Soak {
 }
 
 impl Shared {
-    /// Notes what became of a create. Gives false when the API server itself was away.
+    /// Records the result of a creation. Returns false if the API server itself was unavailable.
     fn note(&self, created: Result<Result<Value, String>, Elapsed>, took: Duration) -> bool {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         match created {
@@ -383,7 +383,7 @@ impl Sample {
     }
 }
 
-/// The slope of the line with the least squares of distances.
+/// The slope of the least-squares line.
 fn slope(points: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
     let count = points.clone().count() as f64;
     let (sum_x, sum_y) = points.clone().fold((0.0, 0.0), |(xs, ys), (x, y)| (xs + x, ys + y));
@@ -482,7 +482,7 @@ async fn nothing_fails_and_nothing_grows_in_a_long_run() {
     assert_eq!(tally.bare, 0, "pods without a proxy");
     assert!(events >= EVENTS.len(), "each event happened: {events}");
 
-    // A minute is noisy; what grows shows in a long run.
+    // A single minute is noisy; growth shows in a long run.
     let (most_rss, most_descriptors) = if is_long { (0.3, 0.5) } else { (3.0, 10.0) };
     let warm_up = WARM_UP[usize::from(is_long)].as_secs_f64();
     for (number, samples) in samples.iter().enumerate() {

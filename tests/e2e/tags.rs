@@ -19,7 +19,7 @@ const MOVES: usize = 8;
 /// Clients that create pods at the same time.
 const CLIENTS: usize = 4;
 
-/// What `outrigger tag …` said: whether it succeeded, stdout and stderr.
+/// The result of `outrigger tag …`: whether it succeeded, stdout and stderr.
 async fn tag(control_plane: &ControlPlane, arguments: &[&str]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command.arg("tag").args(arguments).env("KUBECONFIG", control_plane.kubeconfig()).stdin(Stdio::null());
@@ -66,7 +66,7 @@ async fn a_tag_moves_between_releases_and_no_pod_is_without_a_proxy() {
     let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=canary"]).await;
     assert!(!done && told.contains("has no caBundle yet; wait until a replica is ready"), "{told}");
     let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=green"]).await;
-    assert!(!done && told.contains("revisions that are there:") && told.contains("canary"), "{told}");
+    assert!(!done && told.contains("existing revisions:") && told.contains("canary"), "{told}");
     let mut canary = canary;
     canary.start_replica(&control_plane, 0, &[]).await;
     canary.balancer.wait_ready(1).await;
@@ -86,13 +86,13 @@ async fn a_tag_moves_between_releases_and_no_pod_is_without_a_proxy() {
     assert_eq!(warned, "", "the server keeps its caBundle");
     becomes(&control_plane, "tagged", "default").await;
     let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=canary"]).await;
-    assert!(!done && told.contains("points to revision \"default\"; accepted: --overwrite"), "{told}");
+    assert!(!done && told.contains("points to revision \"default\"; use --overwrite"), "{told}");
     let (done, _, told) = tag(&control_plane, &["set", "canary", "--revision=default"]).await;
     assert!(!done && told.contains("a revision has this name"), "{told}");
     let (done, _, told) = tag(&control_plane, &["set", "default", "--revision=canary"]).await;
-    assert!(!done && told.contains("the revision without a name answers"), "{told}");
+    assert!(!done && told.contains("the revision without a name handles"), "{told}");
 
-    // Under load, back and forth: at each moment one of the two answers.
+    // Under load, back and forth: at each moment one of the two revisions responds.
     set("canary", &["--overwrite"]).await;
     becomes(&control_plane, "tagged", "canary").await;
     let load = Creates::start(&control_plane, "tagged", CLIENTS).await;
@@ -107,7 +107,7 @@ async fn a_tag_moves_between_releases_and_no_pod_is_without_a_proxy() {
     tally.print(&format!("a tag that moved {MOVES} times"));
     tally.assert_flawless();
 
-    // Whoever it points to keeps its caBundle, and the other one leaves it alone.
+    // The revision that it points to manages its caBundle, and the other one leaves it alone.
     for (to, source) in
         [("default", "outrigger-sidecar-injector"), ("canary", "outrigger-sidecar-injector-canary")]
     {
@@ -140,7 +140,7 @@ async fn a_tag_moves_between_releases_and_no_pod_is_without_a_proxy() {
     }
 }
 
-// A tag that the chart made is taken over, and the release that does not want it any more leaves it.
+// A tag created by the chart is taken over, and the release that no longer contains it leaves it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tag_of_a_release_is_taken_over_without_a_gap() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
@@ -150,7 +150,7 @@ async fn a_tag_of_a_release_is_taken_over_without_a_gap() {
     becomes(&control_plane, "tagged", "default").await;
     let load = Creates::start(&control_plane, "tagged", CLIENTS).await;
     let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=canary"]).await;
-    assert!(!done && told.contains("is made by the Helm release outrigger"), "{told}");
+    assert!(!done && told.contains("was created by Helm release outrigger"), "{told}");
     eventually("the revision is active", PATIENCE, async || {
         let (done, _, told) = tag(&control_plane, &["set", "prod", "--revision=canary", "--overwrite"]).await;
         assert!(done || told.contains("wait until a replica is ready"), "{told}");

@@ -1,4 +1,4 @@
-//! What users are told, through a real API server: errors of the webhook, certificates that it refuses, caBundles that it
+//! Messages to users through a real API server: errors of the webhook, certificates that it rejects, caBundles that it
 //! cannot read, and an injector that hangs.
 
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ async fn errors_over_http_reach_whoever_creates_the_pod() {
     for (namespace, path, wanted) in [
         ("path", "/inject/FOO=1/v", r#"the path names the environment variable "FOO=1""#),
         ("escape", "/inject/k/%00", "the path has a control character after percent-decoding"),
-        ("nothing", "/elsewhere", "there is nothing here; accepted is POST /inject"),
+        ("nothing", "/elsewhere", "nothing is served at this path; expected POST /inject"),
     ] {
         stage.namespace(namespace, &[]).await;
         let reach = Reach::Url(format!("https://127.0.0.1:{port}{path}"));
@@ -61,7 +61,7 @@ async fn errors_over_http_reach_whoever_creates_the_pod() {
     }
 }
 
-/// A CA of the test's own, which signs what no other does. Signatures of Ed25519 are 64 bytes at the end.
+/// A CA of the test that signs certificates that no other CA would. Signatures of Ed25519 are 64 bytes at the end.
 struct Odd {
     parameters: CertificateParams,
     key: KeyPair,
@@ -103,7 +103,7 @@ fn named() -> CertificateParams {
     parameters
 }
 
-/// What is served, what is said of it at the start and under `/readyz?verbose`, and what API servers say.
+/// The served certificate, the messages about it at startup and under `/readyz?verbose`, and the API server's error.
 type Row = (&'static str, Vec<Vec<u8>>, &'static str, &'static str);
 
 fn rows(ca: &Odd, key: &KeyPair) -> Vec<Row> {
@@ -236,7 +236,7 @@ async fn a_ca_bundle_is_certificates_that_api_servers_read_and_nothing_else() {
     }
     assert_eq!(control_plane.kubectl(&["get", "mutatingwebhookconfigurations", "-o", "name"]).await, "");
 
-    // What is around certificates does not matter, and does not get there.
+    // Text around certificates does not matter, and does not get there.
     let noted =
         shell.file("noted.pem", &format!("# the mesh's CA\r\n{}\r\nthe end", ca.replace('\n', "\r\n")));
     shell.done(&["webhook", "apply", &port, "--ca-bundle", &noted]).await;
@@ -249,7 +249,7 @@ async fn a_ca_bundle_is_certificates_that_api_servers_read_and_nothing_else() {
     };
     assert!(!bundle().await.contains("the mesh's CA") && !bundle().await.contains('\r'));
 
-    // What is there already, by another hand: as the API server sees it.
+    // An existing caBundle of another manager: as the API server sees it.
     let set = async |text: &str| {
         let patch: Vec<Value> = (0..4)
             .map(|at| json!({"op": "replace", "path": format!("/webhooks/{at}/clientConfig/caBundle"), "value": STANDARD.encode(text)}))
@@ -265,7 +265,7 @@ async fn a_ca_bundle_is_certificates_that_api_servers_read_and_nothing_else() {
         refused(&control_plane, "shop", "unable to parse bytes as PEM block").await;
         let told = shell.fails(1, &["webhook", "wait", "--timeout=0"]).await;
         assert!(
-            told.contains("holds no certificate that API servers read: line 1: found a broken block"),
+            told.contains("contains no certificate that API servers can read: line 1: found a broken block"),
             "{told}"
         );
     }
@@ -273,7 +273,7 @@ async fn a_ca_bundle_is_certificates_that_api_servers_read_and_nothing_else() {
     let run = shell.run(&["webhook", "wait", "--timeout=20s"]).await;
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(
-        run.stderr.contains("warning: ") && run.stderr.contains("a private key is in the caBundle"),
+        run.stderr.contains("warning: ") && run.stderr.contains("contains a private key"),
         "{}",
         run.stderr
     );
@@ -288,7 +288,7 @@ async fn an_injector_that_hangs_is_not_the_api_server_s_fault() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
     let shell = Shell::of(&control_plane);
     let serving = Serving::new(&control_plane);
-    // It takes connections and says nothing.
+    // It accepts connections and never responds.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     control_plane.create_namespace(NAMESPACE, &[]).await;
@@ -296,7 +296,7 @@ async fn an_injector_that_hangs_is_not_the_api_server_s_fault() {
     let ca = shell.file("ca.pem", serving.authority.pem());
     let port = format!("--port={port}");
     shell.done(&["webhook", "apply", &port, "--ca-bundle", &ca, "--timeout=6s"]).await;
-    // Less time than the webhook has: the dry run that has begun is waited for, and the API server's words are kept.
+    // Less time than the webhook has: the dry run in progress is awaited, and the API server's words are reported.
     let began = Instant::now();
     let told = shell.fails(1, &["webhook", "wait", "--timeout=2s"]).await;
     println!("{:?}: {told}", began.elapsed());

@@ -11,7 +11,7 @@ use super::{
     pods::{dry_run, is_injected},
 };
 
-/// What the API server says of two members of a union, whatever else it finds wrong with them.
+/// The API server's error for two members of a union, regardless of other errors.
 const SENTENCES: [&str; 6] = [
     "may not specify more than 1",
     "may not be specified when `value` is not empty",
@@ -23,7 +23,7 @@ const SENTENCES: [&str; 6] = [
 /// The same of the union whose sentence names its members.
 const OF_NAMES: &str = "only one of name and signerName may be used";
 
-/// A pod with a part of this Go type that has these fields; nothing for a type that no test knows.
+/// A pod with a part of this Go type that has these fields; `None` for a type that no test covers.
 fn pod_with(of: &str, part: Value) -> Option<Value> {
     let named = |mut part: Value| {
         part["name"] = json!("part");
@@ -66,7 +66,7 @@ fn member(union: &Union, member: &str) -> Value {
         .contains(&union.of)
         || member == "value";
     match (union.of, member) {
-        // Only a variable that is well formed otherwise is told.
+        // Only reported for an otherwise well-formed variable.
         ("v1.EnvVar", "valueFrom") => json!({"fieldRef": {"fieldPath": "metadata.name"}}),
         _ if is_text => json!("x"),
         _ => json!({}),
@@ -188,7 +188,7 @@ async fn the_kind_a_pod_chooses_is_stored() {
                     continue;
                 }
             };
-            // Applied once more, it is the same pod.
+            // Applied again, it is the same pod.
             match stage.create("shop", &again(&stored)).await {
                 Ok(twice) if super::pods::unlike(&twice, &stored).is_none() => {}
                 Ok(twice) => failed.push(format!("{case}: again {:?}", super::pods::unlike(&twice, &stored))),
@@ -228,7 +228,7 @@ async fn impossible_volumes_are_denied_in_the_annotations_name() {
         pod["metadata"]["annotations"] = json!({key: value.to_string()});
         let refused = stage.create("shop", &pod).await.expect_err("a refusal");
         assert!(refused.contains("denied the request") && refused.contains(key), "{value}: {refused}");
-        assert!(!refused.contains("whoever runs the injector"), "{refused}");
+        assert!(!refused.contains("see the injector's log"), "{refused}");
     }
     let mut pod = application("app");
     pod["metadata"]["annotations"] = json!({

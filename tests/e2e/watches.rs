@@ -1,4 +1,4 @@
-//! The watches themselves: an API server that freezes, comes later, comes again and refuses.
+//! The watches: an API server that freezes, starts late, restarts and rejects requests.
 
 use std::{
     net::SocketAddr,
@@ -8,7 +8,8 @@ use std::{
 
 use outrigger::server::{
     Server,
-    cluster::{self, ConfigMaps, Timings, client::Access},
+    configuration::cluster::{self, ConfigMaps, Timings},
+    kube::client::Access,
     options::{Certificate, Options, Origin},
 };
 
@@ -23,7 +24,7 @@ use super::{
     reviewer::{Load, Reviewer},
 };
 
-/// A server in this process, whose patience is short.
+/// A server in this process, with short timeouts.
 pub struct Short {
     /// The server.
     pub server: Server,
@@ -41,6 +42,7 @@ impl Short {
             },
             proxy_configs: true,
             nodes: true,
+            selection: cluster::Selection::Verify,
             identity: "short".to_owned(),
             timings,
         };
@@ -68,14 +70,14 @@ impl Short {
     }
 }
 
-/// K-03, K-07: a frozen API server is noticed in bounded time; nothing changes for pods; afterwards all is well again.
+/// K-03, K-07: a frozen API server is detected in bounded time; pods are not affected; afterwards everything recovers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_api_server_is_noticed_and_changes_nothing() {
     let (mut control_plane, kubeconfig) = prepared(&[]).await;
     let serving = Serving::new(&control_plane);
     write_bundle(&control_plane, "").await;
     let timings = Timings {
-        idle: Duration::from_secs(2),
+        watch: Duration::from_secs(2),
         answer: Duration::from_secs(1),
         retry_longest: Duration::from_secs(1),
         ..Timings::default()
@@ -91,7 +93,7 @@ async fn a_frozen_api_server_is_noticed_and_changes_nothing() {
     println!("noticed after {:?}", frozen.elapsed());
     let ready = short.admin("/readyz?verbose").await;
     assert!(ready.contains("readyz check passed"), "{ready}");
-    assert!(ready.contains("does not answer within 1 s; what was known before is still used"), "{ready}");
+    assert!(ready.contains("did not answer within 1 s; what was known before is still used"), "{ready}");
     control_plane.thaw(Component::ApiServer);
     until("all is well", PATIENCE, async || {
         short.has_metric(&format!("{connected} 1")).await
@@ -102,7 +104,7 @@ async fn a_frozen_api_server_is_noticed_and_changes_nothing() {
     write_bundle(&control_plane, "compliancePolicy: fips-140-3").await;
     until("a change is seen", PATIENCE, async || short.has_metric("outrigger_config_generation 2").await)
         .await;
-    // Whatever is asked from now on is answered by the new one.
+    // Every request from now on gets a response from the new one.
     let mut reviewer = Reviewer::connect(port, &serving.authority).await;
     let now = reviewer.review("shop", &pod()).await;
     let tally = load.end().await;
@@ -111,7 +113,7 @@ async fn a_frozen_api_server_is_noticed_and_changes_nothing() {
     assert!(before.contains("outrigger_config_generation 1"));
 }
 
-/// K-01, K-02: a server that is started first waits; one whose API server is restarted goes on.
+/// K-01, K-02: a server that is started first waits; one whose API server is restarted continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_server_may_come_later_and_come_again() {
     let (mut control_plane, kubeconfig) = prepared(&[]).await;
@@ -149,8 +151,8 @@ async fn the_api_server_may_come_later_and_come_again() {
     assert!(asked < 200.0, "no storm");
 }
 
-/// O-01, O-11, O-12: what the role does not allow is said; what the server can do without does not keep it from serving;
-/// a right that is given later is used.
+/// O-01, O-11, O-12: missing permissions are reported; those that the server can do without do not keep it from
+/// serving; a permission that is granted later is used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_that_are_missing_are_named() {
     let (control_plane, kubeconfig) = prepared(&["config-maps", "nodes", "proxy-configs"]).await;
@@ -195,7 +197,7 @@ async fn rights_that_are_missing_are_named() {
     revoke(&control_plane, "nodes").await;
     assert!(native().await, "what was known is known");
 
-    // Nothing is ever asked for that the role does not grant: of all refusals each is one of the three.
+    // No request lacks a permission: each rejection is one of the three.
     let refused: Vec<String> = control_plane
         .audit()
         .iter()

@@ -1,4 +1,5 @@
-//! Pods of every kind of workload: those that are to have a proxy are stored as the engine says, the others untouched.
+//! Pods of every kind of workload: those that should have a proxy are stored as the engine computes, the others
+//! unchanged.
 
 use hyper::Version;
 use outrigger::{
@@ -15,7 +16,7 @@ use super::{
     pods::{dry_run, is_injected, list, token_volume, unlike},
 };
 
-/// A template of a pod. Each workload has its own, so that a pod says where it comes from.
+/// A pod template. Each workload has its own, so that a pod shows its origin.
 fn template(app: &str, restart: &str) -> Value {
     json!({
         "metadata": {
@@ -33,7 +34,7 @@ fn template(app: &str, restart: &str) -> Value {
     })
 }
 
-/// One workload of each kind, each for one pod; the CronJob is for a far day.
+/// One workload of each kind, each with one pod; the CronJob is scheduled for a distant day.
 fn workloads(namespace: &str) -> Value {
     let object = |api: &str, kind: &str, name: &str, spec: Value| json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec});
     let selected = |app: &str, mut spec: Value| {
@@ -52,7 +53,7 @@ fn workloads(namespace: &str) -> Value {
     ]})
 }
 
-/// Pods of their own: (name, labels, annotations, the rest of the spec).
+/// Bare pods: (name, labels, annotations, the rest of the spec).
 fn bare(name: &str, labels: &Value, annotations: &Value, more: &Value) -> Value {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -65,7 +66,7 @@ fn bare(name: &str, labels: &Value, annotations: &Value, more: &Value) -> Value 
     pod
 }
 
-/// What stands in the way of a proxy: the pod, and whether the API server sends it to the webhook at all.
+/// Reasons against a proxy: the pod, and whether the API server sends it to the webhook at all.
 fn left_alone() -> Vec<(Value, bool)> {
     let (none, opted_out) = (json!({}), json!({"sidecar.istio.io/inject": "false"}));
     vec![
@@ -84,7 +85,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `shop` is to have proxies, `plain` is not.
+    /// `shop` should have proxies, `plain` should not.
     async fn set(flavour: Flavour, by_service: bool) -> Stage {
         let control_plane = ControlPlane::start(flavour).await;
         control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
@@ -168,7 +169,7 @@ impl Stage {
         .await
     }
 
-    /// Everything that must be the same by whatever way the webhook is reached.
+    /// Everything that must be the same regardless of how the webhook is reached.
     async fn pods_of_their_own(&self) {
         let client = self.control_plane.client().await;
         let plain = bare("own", &json!({"app": "own"}), &json!({}), &json!({}));
@@ -184,7 +185,7 @@ impl Stage {
         let stored = dry_run(&client, "plain", &plain).await.expect("a pod");
         assert!(!is_injected(&stored));
         assert_eq!(self.recorder.calls().len(), before, "a namespace without the label is not sent");
-        // Even where somebody labelled them: the cluster's own pods.
+        // Even if they are labeled: the cluster's own pods.
         self.control_plane.kubectl(&["label", "namespace", "kube-system", "istio-injection=enabled"]).await;
         let stored = eventually("pods of kube-system are sent", PATIENCE, async || {
             let stored = dry_run(&client, "kube-system", &plain).await.ok()?;
@@ -195,7 +196,7 @@ impl Stage {
         self.assert_is_untouched(&stored, &plain).await;
     }
 
-    /// What people do: kubectl prints what would be stored.
+    /// A typical user action: kubectl prints the object that would be stored.
     async fn kubectl_run(&self) {
         let run = ["run", "web", "--image=example.com/main:1", "--dry-run=server", "-o", "json", "-n"];
         let stored = self.control_plane.kubectl(&[&run[..], &["shop"]].concat()).await;

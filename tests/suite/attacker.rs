@@ -1,4 +1,4 @@
-//! The means of peers that mean harm: connections from chosen addresses, and HTTP written byte for byte.
+//! Tools for attacking clients: connections from chosen addresses, and HTTP written byte for byte.
 
 use std::{
     io,
@@ -60,20 +60,20 @@ pub(crate) fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|number| 2 * number + 1)
 }
 
-/// Waits until the other side closes, whatever it says before.
+/// Waits until the other side closes, ignoring what it sends before.
 pub(crate) async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     let mut discarded = [0; 4096];
     while matches!(stream.read(&mut discarded).await, Ok(1..)) {}
 }
 
-/// A client of HTTP/2 that writes what it likes.
+/// An HTTP/2 client that can send any frames.
 pub(crate) struct Raw {
     read: ReadHalf<Tls>,
     write: WriteHalf<Tls>,
 }
 
 impl Raw {
-    /// Begins with these settings.
+    /// Starts with these settings.
     pub(crate) async fn begin(stream: Tls, settings: &[(u16, u32)]) -> io::Result<Raw> {
         let (read, write) = tokio::io::split(stream);
         let mut raw = Raw { read, write };
@@ -93,7 +93,7 @@ impl Raw {
         self.write.flush().await
     }
 
-    /// Waits until the other side closes, whatever it says before.
+    /// Waits until the other side closes, ignoring what it sends before.
     pub(crate) async fn closed(&mut self) {
         closed(&mut self.read).await;
     }
@@ -102,7 +102,8 @@ impl Raw {
         (self.read, self.write)
     }
 
-    /// Writes on while it can, shuts its side, and reads until the other side closes: the frames that came, as kind, stream and payload.
+    /// Sends until the connection is shut down, and then reads until the other side closes; returns the received frames
+    /// as kind, stream and payload.
     pub(crate) async fn frames_after(self, bytes: Vec<u8>) -> Vec<(u8, u32, Vec<u8>)> {
         let Raw { mut read, mut write } = self;
         let writing = tokio::spawn(async move {
@@ -111,7 +112,7 @@ impl Raw {
             write
         });
         let mut answer = Vec::new();
-        // A reset is an end as well.
+        // A reset counts as an end.
         let _ = read.read_to_end(&mut answer).await;
         drop(writing);
         let mut frames = Vec::new();
@@ -127,7 +128,7 @@ impl Raw {
     }
 }
 
-/// The codes of the frames that told the peer to go.
+/// The error codes of GOAWAY frames.
 pub(crate) fn farewells(frames: &[(u8, u32, Vec<u8>)]) -> Vec<u32> {
     let told = frames.iter().filter(|(kind, ..)| *kind == GOAWAY);
     told.map(|(_, _, payload)| u32::from_be_bytes(payload[4..8].try_into().unwrap())).collect()
@@ -137,7 +138,7 @@ pub(crate) fn kinds(frames: &[(u8, u32, Vec<u8>)]) -> Vec<u8> {
     frames.iter().map(|(kind, ..)| *kind).collect()
 }
 
-/// A head of HTTP/1 for a body of so many bytes, and the end of it.
+/// The head of an HTTP/1 request with a body of the given length, with its end.
 pub(crate) fn head(length: usize) -> Vec<u8> {
     format!("POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
         .into_bytes()

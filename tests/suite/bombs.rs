@@ -1,4 +1,4 @@
-//! Texts that are small to write and huge to read, wherever a text is read.
+//! Texts that are short to write and huge to process, wherever a text is parsed.
 
 use outrigger::{
     config::{Installation, Mesh, Source},
@@ -6,7 +6,7 @@ use outrigger::{
 };
 use serde_json::json;
 
-const TOO_MUCH: &str = "aliases that stand for too much";
+const TOO_MUCH: &str = "aliases that expand to too much";
 
 /// Nine levels of ten aliases each: a thousand million values in half a kilobyte, as lines of a map.
 fn bomb(indent: &str) -> String {
@@ -42,7 +42,7 @@ fn a_bomb_of_aliases_is_refused_wherever_a_configuration_is_read() {
     }
 }
 
-// C-12: what a pod brings is refused as the pod's, and names the annotation.
+// C-12: content from a pod is rejected as the pod's, and the annotation is named.
 #[test]
 fn a_bomb_of_aliases_in_an_annotation_refuses_the_pod() {
     let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: Mesh::default_bundle() }).unwrap();

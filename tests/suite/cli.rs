@@ -25,7 +25,7 @@ fn expected(name: &str) -> String {
     read(fixture("expected").join(name))
 }
 
-/// What a run of the binary gave.
+/// The result of a run of the binary.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -50,12 +50,12 @@ pub(crate) fn command() -> Command {
             command.env_remove(name);
         }
     }
-    // No cluster of whoever runs the tests is asked anything.
+    // The tests never contact a real cluster.
     command.env_remove("ENABLE_NATIVE_SIDECARS").env("HOME", "/nowhere");
     command
 }
 
-/// A bundle that says nothing, so that the embedded defaults are used whatever there is.
+/// An empty bundle, so that the embedded defaults are used regardless of the environment.
 pub(crate) fn smallest(folder: &TempDir) -> PathBuf {
     let file = folder.path().join("smallest.yaml");
     fs::write(&file, headed("")).unwrap();
@@ -131,7 +131,7 @@ fn reads_folders_in_order_and_deeper_ones_only_if_told() {
     let empty = TempDir::new().unwrap();
     let run = outrigger(&["inject", "-f", text(empty.path())]);
     assert_eq!((run.code, run.stdout.as_str()), (65, ""));
-    assert!(run.stderr.contains("accepted: files that end in .yaml, .yml or .json"), "{}", run.stderr);
+    assert!(run.stderr.contains("expected files ending in .yaml, .yml or .json"), "{}", run.stderr);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn writes_in_place_only_what_changes_and_keeps_permissions() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no temporary file is left");
 
     let run = outrigger(&["inject", "--in-place", "-f", text(&link)]);
-    assert!(run.stderr.contains("Job shop/import: unchanged, injected before"), "{}", run.stderr);
+    assert!(run.stderr.contains("Job shop/import: unchanged, already injected"), "{}", run.stderr);
     assert_eq!(outrigger(&["inject", "--in-place", "-f", "-"]).code, 64);
     assert_eq!(outrigger(&["inject", "--in-place", "-o", "json", "-f", text(&link)]).code, 64);
 }
@@ -188,16 +188,12 @@ fn one_refused_object_leaves_everything_unwritten() {
         let run = outrigger(&arguments);
         assert_eq!((run.code, run.stdout.as_str()), (65, ""));
         assert!(
-            run.stderr.contains("StatefulSet bank/ledger: refused (INVALID_ANNOTATION): "),
+            run.stderr.contains("StatefulSet bank/ledger: denied (INVALID_ANNOTATION): "),
             "{}",
             run.stderr
         );
         assert!(run.stderr.contains("traffic.sidecar.istio.io/excludeInboundPorts"), "{}", run.stderr);
-        assert!(
-            run.stderr.ends_with("error: 1 object is refused, so nothing was written\n"),
-            "{}",
-            run.stderr
-        );
+        assert!(run.stderr.ends_with("error: 1 object was denied; nothing was written\n"), "{}", run.stderr);
     }
     assert_eq!((read(&good), read(&bad)), (read(fixture("pod.yaml")), text_of_bad));
 }
@@ -209,7 +205,7 @@ fn a_template_that_fails_is_explained_here_and_not_in_some_log() {
     fs::write(&bundle, headed("injector: {templates: {sidecar: '{{ fail \"no luck\" }}'}}\n")).unwrap();
     let run = outrigger(&["inject", "--bundle", text(&bundle), "-f", text(&fixture("pod.yaml"))]);
     assert_eq!(run.code, 65);
-    assert!(run.stderr.contains("refused (RENDER_FAILED): template \"sidecar\""), "{}", run.stderr);
+    assert!(run.stderr.contains("denied (RENDER_FAILED): template \"sidecar\""), "{}", run.stderr);
     assert!(run.stderr.contains("no luck") && !run.stderr.contains(" log"), "{}", run.stderr);
 }
 
@@ -282,7 +278,7 @@ fn finds_templates_where_it_is_told() {
     assert_eq!(run.stdout, read(&file));
     let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", r"spec.worker\.x.pod"]);
     assert_eq!((run.code, run.stdout), (0, read(&file)));
-    let warning = r"warning: --pod-template-path spec.worker\.x.pod leads to no pod template in any object;";
+    let warning = r"warning: --pod-template-path spec.worker\.x.pod matches no pod template in any object;";
     assert!(run.stderr.contains(warning), "{}", run.stderr);
     let run = outrigger(&["inject", "-f", text(&file), "--pod-template-path", "spec..x"]);
     assert_eq!(run.code, 64);
@@ -338,13 +334,13 @@ fn the_bundle_decides() {
 }
 
 #[test]
-fn colours_only_where_they_are_wanted() {
+fn colors_only_where_they_are_wanted() {
     let file = fixture("pod.yaml");
     let plain = outrigger(&["inject", "-f", text(&file)]);
     assert!(!plain.stderr.contains('\u{1b}'), "stderr is no terminal here");
-    let coloured = outrigger(&["inject", "-f", text(&file), "--color", "always"]);
-    assert!(coloured.stderr.contains("\u{1b}[32minjected"), "{:?}", coloured.stderr);
-    assert!(!coloured.stdout.contains('\u{1b}'));
+    let colored = outrigger(&["inject", "-f", text(&file), "--color", "always"]);
+    assert!(colored.stderr.contains("\u{1b}[32minjected"), "{:?}", colored.stderr);
+    assert!(!colored.stdout.contains('\u{1b}'));
 }
 
 #[test]
@@ -528,19 +524,19 @@ fn keys_that_do_not_count_are_named() {
     let run = outrigger_with_input(&["inject", "-f", "-"], input);
     assert_eq!(run.code, 0, "{}", run.stderr);
     for line in [
-        "warning: stdin:5:21: metadata.name is given again; only the last one counts\n",
-        "warning: stdin:10:5: spec.containers[0].image is given again; only the last one counts\n",
+        "warning: stdin:5:21: duplicate key metadata.name; the last one is used\n",
+        "warning: stdin:10:5: duplicate key spec.containers[0].image; the last one is used\n",
     ] {
         assert!(run.stderr.contains(line), "{}", run.stderr);
     }
     assert!(run.stdout.contains("image: two") && !run.stdout.contains("image: one"));
     let json = outrigger_with_input(&["inject", "-f", "-"], "{\"kind\": \"A\",\n \"kind\": \"B\"}");
-    assert!(json.stderr.contains("warning: stdin:2:2: kind is given again"), "{}", json.stderr);
+    assert!(json.stderr.contains("warning: stdin:2:2: duplicate key kind"), "{}", json.stderr);
     let quiet = outrigger_with_input(&["inject", "-q", "-f", "-"], input);
     assert_eq!(quiet.stderr, "");
     let merged = "a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: [*a, *a]\n";
     let run = outrigger_with_input(&["inject", "-f", "-"], merged);
-    assert!(!run.stderr.contains("given again"), "{}", run.stderr);
+    assert!(!run.stderr.contains("duplicate key"), "{}", run.stderr);
 }
 
 #[test]
@@ -563,6 +559,6 @@ fn names_of_certificates_are_names() {
     for name in ["bad name", "", "*.*.a", "*.10.0.0.1", "a/b"] {
         let run = outrigger(&["serve", "--standalone", "--tls-san", name]);
         assert_eq!(run.code, 64, "{name:?}: {}", run.stderr);
-        assert!(run.stderr.contains("accepted is a DNS name"), "{}", run.stderr);
+        assert!(run.stderr.contains("expected a DNS name"), "{}", run.stderr);
     }
 }

@@ -1,4 +1,4 @@
-//! The built binary and clusters: which one is asked, and what is said when it does not answer.
+//! The built binary and clusters: which one is contacted, and the messages if it does not respond.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use super::{
     support::PATIENCE,
 };
 
-/// A kubeconfig for a port of loopback where nobody listens.
+/// A kubeconfig for a loopback port on which nothing listens.
 fn kubeconfig_to_nobody(folder: &TempDir) -> PathBuf {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     kubeconfig(folder, &format!("https://127.0.0.1:{port}"))
@@ -61,7 +61,7 @@ fn a_cluster_that_does_not_answer_is_69_and_named() {
     assert!(run.code == 69 && run.stderr.contains("other"), "{}", run.stderr);
 }
 
-/// A proxy that refuses, and the first lines of what it is asked.
+/// A proxy that refuses, and the first lines of the requests it receives.
 fn refusing_proxy() -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -83,7 +83,7 @@ fn refusing_proxy() -> (String, mpsc::Receiver<String>) {
 fn the_proxy_of_the_environment_is_used_and_no_proxy_heeded() {
     let folder = TempDir::new().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    // This machine by an address that is not loopback's.
+    // This machine by an address other than loopback.
     let kubeconfig = kubeconfig(&folder, &format!("https://0.0.0.0:{port}"));
     let (proxy, asked) = refusing_proxy();
     let run = |name: &str, except: &str| -> Run {

@@ -1,4 +1,4 @@
-//! Who may call, by a certificate: every one that is refused, by the reason that is counted, and CAs that change.
+//! Client certificates: every kind of rejection with its counted reason, and changes of the CA.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{client_identity::*, support::*};
 
-/// A caller: what it is, what it presents, and by which reason and alert it is refused.
+/// A caller: its description, its certificate, and the reason and alert of its rejection.
 type Case = (&'static str, Option<Identity>, Option<(&'static str, &'static str)>);
 
 /// Every cell of the matrix, for the CA `ca`.
@@ -47,7 +47,7 @@ fn cases(ca: &Ca) -> Vec<Case> {
     let mut chained = intermediate.client(CALLER);
     chained.chain.push(intermediate.der.clone());
     let unchained = intermediate.client(CALLER);
-    // The same name, and another key: what a CA is after it was made anew.
+    // The same name with a different key: a CA that was created anew.
     let twin = Ca::new("callers");
     let alternative =
         |sans: Vec<SanType>| ca.client_with("x", |parameters| parameters.subject_alt_names = sans);
@@ -97,7 +97,7 @@ async fn t_11_require_refuses_the_handshake_of_whoever_is_not_known() {
             }
         }
         harness.metric("outrigger_tls_handshake_errors_total{reason=\"client_certificate\"}", failed).await;
-        // Nobody got as far as a request.
+        // No client got as far as a request.
         assert_eq!(harness.metrics().await["sidecar_injection_requests_total"], 5.0);
         // Probes and metrics are on another port.
         for path in ["/livez", "/readyz", "/startupz", "/metrics"] {
@@ -157,7 +157,7 @@ async fn t_12_a_rotated_ca_fails_no_request() {
     put(folder.path(), "ca.crt", &old.pem);
     let harness = Arc::new(authenticating(by_certificate(Mode::Require, folder.path())).await);
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    // As API servers do it: each has the certificate that it was configured with last.
+    // Like API servers: each uses the certificate that it was configured with last.
     let presented = Arc::new(std::sync::Mutex::new(old.client(CALLER)));
     let clients: Vec<_> = ["http/1.1", "h2"]
         .into_iter()
@@ -208,7 +208,7 @@ async fn t_12_a_rotated_ca_fails_no_request() {
     assert!(error.contains("UnknownCA"), "{error}");
 }
 
-// T-12: connections that are open end with the CA, too.
+// T-12: open connections end with the CA, too.
 #[tokio::test]
 async fn t_12_a_ca_that_is_gone_ends_open_connections_at_their_next_request() {
     let (folder, old, new) = (tempfile::tempdir().unwrap(), Ca::new("old"), Ca::new("new"));
@@ -223,7 +223,7 @@ async fn t_12_a_ca_that_is_gone_ends_open_connections_at_their_next_request() {
     assert_eq!(Answer::read(answer).await.status, 200);
     put(folder.path(), "ca.crt", &new.pem);
     assert_eq!(harness.server.handle().reload().await.client_auth, Ok(()));
-    // A request that crosses the end of the connection is told to come again, as at the end of the server.
+    // A request that crosses the end of the connection gets a response that asks for a retry, as on shutdown.
     if let Ok(answer) = within(sender.send_request(post("/inject", review("v1", pod())))).await {
         let answer = Answer::read(answer).await;
         assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "0"));
@@ -233,7 +233,7 @@ async fn t_12_a_ca_that_is_gone_ends_open_connections_at_their_next_request() {
     harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
 }
 
-/// Where nobody is there to close the connection, requests are refused all the same.
+/// If nothing can close the connection, requests are rejected nevertheless.
 #[tokio::test]
 async fn t_12_a_ca_that_is_gone_refuses_streams_of_open_connections() {
     let (folder, old, new) = (tempfile::tempdir().unwrap(), Ca::new("old"), Ca::new("new"));
@@ -246,7 +246,7 @@ async fn t_12_a_ca_that_is_gone_refuses_streams_of_open_connections() {
     let stream = TokioIo::new(harness.connect(config).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     let connection = tokio::spawn(connection);
-    // One that is being answered keeps the connection open, and is answered.
+    // A request in progress keeps the connection open, and gets its response.
     let first = sender.send_request(post("/inject", review("v1", large_pod())));
     let first = tokio::spawn(first);
     gate.wait_for(1).await;
@@ -296,7 +296,7 @@ async fn a_certificate_that_expires_ends_its_connection() {
     assert!(error.contains("CertificateExpired"), "{error}");
 }
 
-// A resumed session brings along a certificate that was verified by the CAs of back then.
+// A resumed session carries a certificate that was verified by the CAs of its time.
 #[tokio::test]
 async fn sessions_are_not_resumed_where_certificates_are_asked_for() {
     let (folder, ca) = (tempfile::tempdir().unwrap(), Ca::new("callers"));
@@ -319,7 +319,7 @@ async fn sessions_are_not_resumed_where_certificates_are_asked_for() {
     }
 }
 
-/// Texts that are no CA for callers, and a part of what is said of them.
+/// Texts that are not a CA for callers, with a part of the error message.
 fn bad_cas(good: &Ca) -> Vec<(String, &'static str)> {
     let leaf = good.client(CALLER).pem;
     let expired = Ca::tuned("of old", |parameters| {
@@ -368,7 +368,7 @@ async fn t_12_a_bad_ca_is_refused_at_the_start_and_keeps_the_last_good_one_later
         let (status, line) = good().await;
         assert_eq!(status, 200, "a refused reload takes no replica out of service");
         assert!(line.starts_with("[!]client-auth the newest CA of callers is refused: "), "{line}");
-        // SIGHUP and what is followed may both have read it.
+        // Both SIGHUP and the file watch may have read it.
         let failed =
             harness.metrics().await["outrigger_client_auth_reload_total{what=\"ca\",result=\"error\"}"];
         assert!(failed > index as f64, "{failed}");
@@ -389,7 +389,7 @@ async fn t_12_a_bad_ca_is_refused_at_the_start_and_keeps_the_last_good_one_later
     assert!(line.starts_with("[+]client-auth ok"), "{line}");
 }
 
-// Trust ends with the CA, and begins with it.
+// Trust starts and ends with the CA.
 #[tokio::test]
 async fn a_ca_is_trusted_while_it_is_valid() {
     let folder = tempfile::tempdir().unwrap();
@@ -412,7 +412,7 @@ async fn a_ca_is_trusted_while_it_is_valid() {
     within(turned).await;
 }
 
-// A CA that signs the certificates of users and components does not make an API server of its bearer.
+// A CA that also signs users' and components' certificates does not make their owners API servers.
 #[tokio::test]
 async fn a_ca_of_the_whole_cluster_needs_names() {
     let (folder, cluster, own) = (tempfile::tempdir().unwrap(), Ca::new("kubernetes"), Ca::new("own"));
@@ -477,7 +477,7 @@ fn a_process_says_what_is_wrong_and_ends() {
         (
             vec![require.clone(), format!("--client-ca-file={}", file("bad.crt"))],
             64,
-            "--client-allowed-names is needed",
+            "--client-allowed-names is required",
         ),
         (
             vec![require.clone(), names.clone(), format!("--client-ca-file={}", file("bad.crt"))],

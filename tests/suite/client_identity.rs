@@ -25,7 +25,7 @@ use rustls::{
 
 use super::support::*;
 
-/// The name API servers are known by.
+/// The common name of API servers.
 pub(crate) const CALLER: &str = "apiserver-webhook-client";
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -36,7 +36,7 @@ pub(crate) struct Ca {
     pub(crate) der: CertificateDer<'static>,
 }
 
-/// What a client presents.
+/// A client's credentials.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
@@ -57,7 +57,7 @@ impl Ca {
         Ca { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(parameters, key) }
     }
 
-    /// A CA below this one.
+    /// An intermediate CA.
     pub(crate) fn below(&self, name: &str) -> Ca {
         let key = KeyPair::generate().unwrap();
         let parameters = ca_parameters(name);
@@ -133,7 +133,7 @@ impl Harness {
         }
     }
 
-    /// A connection on which requests can be sent, or the TLS alert.
+    /// A connection for requests, or the TLS alert.
     pub(crate) async fn call_as(
         &self,
         mut config: ClientConfig,
@@ -171,7 +171,7 @@ pub(crate) async fn exchange(
         let connection = tokio::spawn(connection);
         match within(sender.send_request(request)).await {
             Ok(response) => response,
-            // Which of the two ends with the alert is a matter of time.
+            // Which of the two reports the alert depends on timing.
             Err(error) => return Err(within(connection).await.unwrap().err().unwrap_or(error)),
         }
     } else {
@@ -204,7 +204,7 @@ pub(crate) fn admitted(reason: &str) -> String {
     format!("outrigger_client_auth_failures_total{{reason=\"{reason}\",outcome=\"admitted\"}}")
 }
 
-/// Puts a file in place as a whole.
+/// Replaces a file atomically.
 pub(crate) fn put(folder: &Path, name: &str, text: &str) {
     let new = folder.join(format!(".{name}.new"));
     std::fs::write(&new, text).unwrap();

@@ -1,4 +1,4 @@
-//! Who may call, by a bearer token.
+//! Authentication of callers by bearer token.
 
 use std::path::PathBuf;
 
@@ -35,12 +35,12 @@ async fn a_token_is_asked_for_and_told_to_nobody() {
     }
     assert_eq!(harness.metrics().await[&refused("no_token")], 4.0);
     assert_eq!(harness.metrics().await[&refused("wrong_token")], 4.0);
-    // Other paths say no more to a stranger.
+    // Other paths reveal nothing more to an unauthenticated client.
     let stranger =
         harness.send(Request::get("/metrics").header("host", "x").body(Full::default()).unwrap()).await;
     assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
 
-    // While the API server gets a new one both are accepted.
+    // While the API server switches to a new one, both are accepted.
     put(folder.path(), "tokens", &format!("{TOKEN}\n{NEXT_TOKEN}\n"));
     assert_eq!(harness.server.handle().reload().await.client_auth, Ok(()));
     assert_eq!(ask(Some(TOKEN), "h2").await.status, 200);

@@ -1,16 +1,24 @@
 //! What `compat: outrigger` does differently: every difference from a recorded answer has a rule, and every rule is needed.
 //!
-//! A rule says by the call which answers must differ and in which places they may. A difference without a rule, a call
+//! A rule belongs to a [`Quirk`]. Quirks that the recordings do not show have no rule: the tests of crate `injector` show both
+//! sides of every quirk. A rule says by the call which answers must differ and in which places they may. A difference without a rule, a call
 //! that is equal although a rule speaks of it, and a rule that no call needs all fail.
 
-use outrigger::{config::Mesh, gotypes::UNIONS, inject::post, names, pod};
+use std::collections::BTreeSet;
+
+use outrigger::{
+    config::Mesh,
+    gotypes::UNIONS,
+    inject::post,
+    names, pod,
+    quirks::{Quirk, TABLE},
+};
 use serde_json::{Map, Value};
 
 use super::conformance::{self, Call};
 
 struct Rule {
-    name: &'static str,
-    reason: &'static str,
+    quirk: Quirk,
     /// Whether the answer to the call must differ for this reason.
     applies: fn(&Mesh, &Call) -> bool,
     /// Whether this reason explains a difference at the path.
@@ -19,8 +27,7 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule {
-        name: "UNKNOWN_PROBE_PORT",
-        reason: "a handler that names a port the container does not have is left alone: rewritten, the agent has no answer for it",
+        quirk: Quirk::RewriteProbesOfUnknownPorts,
         applies: |mesh, call| match conformance::answer(mesh, call) {
             Ok(outcome) => outcome.warnings().iter().any(|warning| warning.code == "UNKNOWN_PROBE_PORT"),
             Err(_) => false,
@@ -28,25 +35,22 @@ const RULES: &[Rule] = &[
         explains: is_handler,
     },
     Rule {
-        name: "HANDLER_OF_ANOTHER_HOST",
-        reason: "a handler with a host is left alone: the kubelet asks that host, whose port 15020 is not the agent's",
+        quirk: Quirk::RewriteProbesWithHost,
         applies: |_, call| rewritten(call).any(has_host),
         explains: is_handler_or_table,
     },
     Rule {
-        name: "STATUS_PORT_OF_THE_POD",
-        reason: "metrics are scraped from the status port the pod asks for: at the mesh's port nobody listens",
+        quirk: Quirk::ScrapeStatusPortOfMesh,
         applies: |mesh, call| {
-            let ours = post::status_port(&call.pod, mesh.mesh_config(), mesh.compat());
+            let ours = post::status_port(&call.pod, mesh.mesh_config(), mesh.quirks());
             ours != 0 && scraped(call).is_some_and(|port| port == mesh_port(mesh) && port != ours.to_string())
         },
         explains: |path| path == "/metadata/annotations/prometheus.io/port",
     },
     Rule {
-        name: "NO_STATUS_SERVER",
-        reason: "where status port 0 turns the agent's server off, neither metrics nor probes are sent to it",
+        quirk: Quirk::UseStatusPortZero,
         applies: |mesh, call| {
-            post::status_port(&call.pod, mesh.mesh_config(), mesh.compat()) == 0
+            post::status_port(&call.pod, mesh.mesh_config(), mesh.quirks()) == 0
                 && (scraped(call).is_some_and(|port| port == mesh_port(mesh)) || asks_port_zero(call))
         },
         explains: |path| {
@@ -55,43 +59,34 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "ENVIRONMENT_KEEPS_ITS_ORDER",
-        reason: "cluster and network keep their place when a pod is injected again, so that nothing changes",
+        quirk: Quirk::ReorderVariables,
         applies: |_, call| moved_to_the_end(call),
         explains: |path| path.contains("/env/"),
     },
     Rule {
-        name: "OWN_CONTAINER_SURVIVES",
-        reason: "what the user set on a container of ours holds when the pod is injected again: it was recorded for that",
+        quirk: Quirk::ForgetOverrides,
         applies: |_, call| forgets_overrides(call),
         explains: is_container,
     },
     Rule {
-        name: "PROXY_CHANGES_ITS_LIST",
-        reason: "an injected proxy that becomes native, or ceases to be, is made anew: in Istio it counts as the user's own",
+        quirk: Quirk::TreatMovedProxyAsUsers,
         applies: |_, call| changes_list(call),
         explains: is_container,
     },
     Rule {
-        name: "CONTAINERS_KEEP_THEIR_ORDER",
-        reason: "a container that templates extend keeps its place when the pod is injected again",
+        quirk: Quirk::MoveExtendedContainers,
         applies: |_, call| {
             call.patched.is_some() && application(call.patched.as_ref()) != application(Some(&call.pod))
         },
         explains: |path| is_container(path) || path == "/metadata/annotations/sidecar.istio.io/status",
     },
     Rule {
-        name: "OWN_PROXY_IS_LAST",
-        reason: "templates see the user's own proxy as the last container, where injection puts it, so that injecting \
-                 again gives the same list of ports; the first container, after which telemetry names a pod, is the \
-                 application's",
+        quirk: Quirk::ShowProxyInItsPlace,
         applies: |_, call| has_ports_before_others(call) || names_pod_after_proxy(call),
         explains: |path| path.contains("/env/") || path.ends_with("/env"),
     },
     Rule {
-        name: "PROXY_IN_ONE_LIST",
-        reason: "of several templates the first says whether the proxy is a native sidecar, and the others extend it: in \
-                 Istio the pod gets two containers of one name",
+        quirk: Quirk::DuplicateProxyOfTemplates,
         applies: |_, call| {
             let asked = pod::annotation(&call.pod, names::ANNOTATION_TEMPLATES);
             asked.is_some_and(|asked| asked.contains(','))
@@ -103,9 +98,7 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "OWN_KIND_WINS",
-        reason: "of the members of a union, of which an API server takes one, the user's takes the place of the template's, \
-                 and the template's that of an earlier injection",
+        quirk: Quirk::MergeExclusiveFields,
         applies: |mesh, call| {
             call.patched.as_ref().is_some_and(has_several_of_one) && conformance::answer(mesh, call).is_ok()
         },
@@ -117,8 +110,7 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "OWN_SOURCE_STAYS",
-        reason: "a source that a template leaves empty does not take the source of the user's own volume away",
+        quirk: Quirk::RemoveVolumeSourcesLeftEmpty,
         applies: |_, call| {
             let Some(patched) = &call.patched else { return false };
             pod::spec_list(&call.pod, "volumes").iter().any(|own| {
@@ -129,9 +121,7 @@ const RULES: &[Rule] = &[
         explains: |path| path.starts_with("/spec/volumes/") && path.ends_with("/emptyDir"),
     },
     Rule {
-        name: "USER_VOLUMES_FIT",
-        reason: "volumes and mounts of the annotations that an API server would refuse, or drop fields of, are refused in \
-                 the annotation's name",
+        quirk: Quirk::AcceptInvalidUserVolumes,
         applies: |mesh, call| {
             let said = conformance::answer(mesh, call).err().map(|refusal| refusal.to_string());
             call.allowed && said.is_some_and(|said| said.contains("sidecar.istio.io/userVolume"))
@@ -139,9 +129,7 @@ const RULES: &[Rule] = &[
         explains: |path| path == "ours denied",
     },
     Rule {
-        name: "ONE_CONTAINER_OF_A_NAME",
-        reason: "a pod with two containers of a name that templates make, which an API server refuses, is refused with the \
-                 name",
+        quirk: Quirk::AcceptDuplicateContainers,
         applies: |mesh, call| {
             let refusal = conformance::answer(mesh, call).err();
             call.allowed && refusal.is_some_and(|refusal| refusal.reason() == "DUPLICATE_CONTAINER")
@@ -149,9 +137,7 @@ const RULES: &[Rule] = &[
         explains: |path| path == "ours denied",
     },
     Rule {
-        name: "OWN_PROXY_FOLLOWS",
-        reason: "the user's own proxy among the init containers is laid over the template's among the containers: in Istio \
-                 the pod gets two containers of one name",
+        quirk: Quirk::DuplicateProxyOfUser,
         applies: |_, call| {
             pod::find(pod::init_containers(&call.pod), names::CONTAINER_PROXY).is_some()
                 && !has_two_proxies(&call.pod)
@@ -162,8 +148,7 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "RECORDS_ARE_KEPT",
-        reason: "what the user has of a container that templates extend is recorded also when it came after the first injection",
+        quirk: Quirk::TrustOverrides,
         applies: |_, call| call.patched.as_ref().is_some_and(|patched| has_unrecorded(&call.pod, patched)),
         explains: |path| path == OVERRIDES,
     },
@@ -194,7 +179,7 @@ fn has_several_of_one(pod: &Value) -> bool {
     of("containers", &container) || of("initContainers", &container) || of("volumes", &["v1.Volume"])
 }
 
-/// Whether the answer's templates extend a container of the user's that came after the first injection.
+/// Whether the answer's templates extend a user's container that was added after the first injection.
 fn has_unrecorded(before: &Value, patched: &Value) -> bool {
     let made = |pod: &Value| -> Option<Vec<Value>> {
         let status: Value = serde_json::from_str(pod::annotation(pod, names::ANNOTATION_STATUS)?).ok()?;
@@ -215,9 +200,17 @@ fn has_two_proxies(pod: &Value) -> bool {
 }
 
 #[test]
+fn the_quirks_that_recordings_show_have_a_rule_and_no_others() {
+    let ruled: BTreeSet<Quirk> = RULES.iter().map(|rule| rule.quirk).collect();
+    assert_eq!(ruled.len(), RULES.len(), "a quirk has two rules");
+    let recorded: BTreeSet<Quirk> = TABLE.iter().filter(|row| row.is_recorded).map(|row| row.quirk).collect();
+    assert_eq!(ruled, recorded, "rules on the left, rows that are `recorded` on the right");
+}
+
+#[test]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
-fn every_difference_under_compat_outrigger_has_a_rule_and_a_reason() {
-    let Some(folder) = conformance::recordings() else { return };
+fn every_recorded_difference_under_compat_outrigger_has_a_rule_and_a_reason() {
+    let folder = conformance::recordings();
     let calls = conformance::calls(&folder);
     let meshes = conformance::meshes(&folder, "outrigger", &calls, &Map::new());
     let mut failed = Vec::new();
@@ -232,7 +225,7 @@ fn every_difference_under_compat_outrigger_has_a_rule_and_a_reason() {
             counts[*rule] += 1;
             let explained = found.iter().any(|difference| (RULES[*rule].explains)(path(difference)));
             if !explained {
-                failed.push(format!("{}: equal, though {} applies", call.name, RULES[*rule].name));
+                failed.push(format!("{}: equal, though {} applies", call.name, RULES[*rule].quirk));
             }
         }
         for difference in &found {
@@ -243,9 +236,9 @@ fn every_difference_under_compat_outrigger_has_a_rule_and_a_reason() {
     }
     println!("conformance, webhook calls under `compat: outrigger`: {equal}/{} equal", calls.len());
     for (rule, count) in RULES.iter().zip(&counts) {
-        println!("  {count:3} {}: {}", rule.name, rule.reason);
+        println!("  {count:3} {}: {}", rule.quirk, rule.quirk.row().reason);
         if *count == 0 {
-            failed.push(format!("no call needs {}", rule.name));
+            failed.push(format!("no call needs {}", rule.quirk));
         }
     }
     assert!(failed.is_empty(), "{} failed\n{}", failed.len(), failed.join("\n"));
@@ -266,7 +259,7 @@ fn is_handler_or_table(path: &str) -> bool {
     is_handler(path) || path.ends_with("/env") || path.contains("/env/")
 }
 
-/// The application's handlers that the recorded answer has changed, as they were.
+/// The application's handlers that the recorded answer changed, in their original form.
 fn rewritten(call: &Call) -> impl Iterator<Item = &Value> {
     const PLACES: [&str; 5] =
         ["/readinessProbe", "/livenessProbe", "/startupProbe", "/lifecycle/preStop", "/lifecycle/postStart"];
@@ -289,7 +282,7 @@ fn has_host(handler: &Value) -> bool {
     host.is_some_and(|host| !host.is_empty())
 }
 
-/// The port the recorded answer has scraped.
+/// The port that the recorded answer scrapes.
 fn scraped(call: &Call) -> Option<&str> {
     pod::annotation(call.patched.as_ref()?, "prometheus.io/port")
 }
@@ -298,7 +291,7 @@ fn mesh_port(mesh: &Mesh) -> String {
     mesh.mesh_config()["defaultConfig"]["statusPort"].to_string()
 }
 
-/// Whether the recorded answer sends a handler of the application to port 0.
+/// Whether the recorded answer points a handler of the application to port 0.
 fn asks_port_zero(call: &Call) -> bool {
     fn any(value: &Value) -> bool {
         match value {
@@ -312,7 +305,7 @@ fn asks_port_zero(call: &Call) -> bool {
     call.patched.as_ref().is_some_and(any)
 }
 
-/// Whether the recorded answer has cluster or network behind what an earlier injection appended.
+/// Whether the recorded answer has cluster or network after variables that an earlier injection appended.
 fn moved_to_the_end(call: &Call) -> bool {
     let Some(proxy) = call.patched.as_ref().and_then(pod::find_sidecar) else { return false };
     let order: Vec<&str> = proxy["env"].as_array().into_iter().flatten().map(pod::name).collect();
@@ -326,7 +319,7 @@ fn is_container(path: &str) -> bool {
     path.starts_with("/spec/containers/") || path.starts_with("/spec/initContainers/")
 }
 
-/// Whether the recorded answer has lost what an earlier injection recorded of the user's containers.
+/// Whether the recorded answer has lost the user's containers that an earlier injection recorded.
 fn forgets_overrides(call: &Call) -> bool {
     let Some(patched) = &call.patched else { return false };
     let parsed =
@@ -347,7 +340,7 @@ fn forgets_overrides(call: &Call) -> bool {
     })
 }
 
-/// Whether an earlier injection made the proxy in another list than the recorded answer.
+/// Whether an earlier injection placed the proxy in a different list than the recorded answer.
 fn changes_list(call: &Call) -> bool {
     let status =
         pod::annotation(&call.pod, names::ANNOTATION_STATUS).and_then(|text| serde_json::from_str(text).ok());
@@ -382,7 +375,7 @@ fn application(pod: Option<&Value>) -> Option<Vec<&str>> {
     Some(names.filter(|name| *name != names::CONTAINER_PROXY).collect())
 }
 
-/// Whether the pod brings a proxy with ports that stands before containers with ports, or among the init containers.
+/// Whether the pod has its own proxy with ports before containers with ports, or among the init containers.
 fn has_ports_before_others(call: &Call) -> bool {
     let has_ports = |container: &Value| container["ports"].as_array().is_some_and(|ports| !ports.is_empty());
     let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;

@@ -10,21 +10,19 @@ use outrigger::{
 };
 use serde_json::{Map, Value};
 
-#[cfg(feature = "server")]
 use outrigger::{config::Compat, server::webhook::path};
 
 use super::equal::differences;
 pub(crate) use super::recordings::{Call, bundle, calls, namespaces, recordings, settings};
-#[cfg(feature = "server")]
 use super::{
     own_recordings::{self, RECORDINGS},
     setting,
 };
 
-/// Wanted differences under `compat: istio`: none.
+/// Intended differences under `compat: istio`: none.
 const ISTIO: &[(&str, &str)] = &[];
 
-/// A bundle with more templates; its own of the same name stay.
+/// A bundle with additional templates; its own of the same name take precedence.
 fn with_templates(bundle: &str, stock: &Map<String, Value>) -> String {
     let mut bundle: Value = serde_json::from_str(bundle).unwrap();
     for (name, text) in stock {
@@ -36,7 +34,7 @@ fn with_templates(bundle: &str, stock: &Map<String, Value>) -> String {
     bundle.to_string()
 }
 
-/// The configurations of the recordings, in their order; `stock` are templates to use in place of the embedded ones.
+/// The configurations of the recordings, in order; `stock` are templates that replace the embedded ones.
 pub(crate) fn meshes(folder: &Path, compat: &str, calls: &[Call], stock: &Map<String, Value>) -> Vec<Mesh> {
     let namespaces = namespaces(calls);
     settings(folder)
@@ -58,7 +56,7 @@ pub(crate) fn answer(mesh: &Mesh, call: &Call) -> Result<Outcome, Refusal> {
     inject::run(mesh, &request, &Facts::of(mesh, &call.namespace))
 }
 
-/// What our answer differs in; `None` when it is the recorded one.
+/// The difference between our answer and the recorded one, if any.
 pub(crate) fn against_recording(mesh: &Mesh, call: &Call) -> Option<Vec<String>> {
     let differences = match (answer(mesh, call), call.allowed, &call.patched) {
         (Err(_), false, _) => return None,
@@ -74,8 +72,7 @@ pub(crate) fn against_recording(mesh: &Mesh, call: &Call) -> Option<Vec<String>>
     if differences.is_empty() { None } else { Some(differences) }
 }
 
-#[cfg(feature = "server")]
-/// What our answer to a call of this repository's recordings differs in.
+/// The difference between our answer and a call of this repository's recordings.
 fn against_own_recording(mesh: &Mesh, call: &own_recordings::Call) -> Vec<String> {
     let request = PodRequest {
         path_env: path::parse(&call.path).unwrap().variables,
@@ -91,7 +88,6 @@ fn against_own_recording(mesh: &Mesh, call: &own_recordings::Call) -> Vec<String
     }
 }
 
-#[cfg(feature = "server")]
 #[test]
 fn conformance_engine_gives_istios_answer_to_every_call_of_this_repository() {
     let recordings = &*RECORDINGS;
@@ -119,7 +115,7 @@ fn conformance_engine_gives_istios_answer_to_every_call_of_this_repository() {
 #[test]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
 fn conformance_engine_gives_istios_answer_to_every_recorded_call() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let calls = calls(&folder);
     let meshes = meshes(&folder, "istio", &calls, &Map::new());
     for (setting, mesh) in meshes.iter().enumerate() {

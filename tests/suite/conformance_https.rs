@@ -1,11 +1,12 @@
-//! The recorded webhook calls again, as an API server makes them: AdmissionReviews over TLS, patches applied to what was sent.
+//! Replays the recorded webhook calls like an API server: AdmissionReviews over TLS, with the patches applied to the
+//! sent pods.
 
 use std::{fs, sync::Arc};
 
 use hyper::StatusCode;
 use outrigger::{
     config::{Compat, Platform},
-    server::{options::Origin, webhook::handler::Bundle},
+    server::{configuration::bundle::Bundle, options::Origin},
 };
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::{
     support::{Answer, injecting, post, start_with, within},
 };
 
-/// What the API server would store: the sent pod with the patch applied, or a denial.
+/// The object that the API server would store: the sent pod with the patch applied, or a denial.
 fn stored(sent: &Value, answer: &Value) -> Result<Value, String> {
     let response = &answer["response"];
     if response["allowed"] != true {
@@ -53,7 +54,7 @@ async fn conformance_https_server_gives_istios_answer_to_every_call_of_this_repo
     let mut failed = Vec::new();
     let mut asked = 0;
     for (index, mesh) in RECORDINGS.meshes(Compat::Istio).iter().enumerate() {
-        // A bundle's namespaces count by their labels, which nobody recorded.
+        // The namespaces of a bundle are evaluated by their labels, which were not recorded.
         if mesh.platform() == Platform::OpenShift {
             continue;
         }
@@ -107,7 +108,7 @@ fn review(uid: &str, namespace: &str, pod: &Value) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
 async fn conformance_https_server_gives_istios_answer_to_every_recorded_call() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let calls = calls(&folder);
     let namespaces = namespaces(&calls);
     let mut failed = Vec::new();

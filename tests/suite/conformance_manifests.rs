@@ -19,7 +19,7 @@ use super::{
     zeros,
 };
 
-/// Wanted differences under `compat: istio`: none.
+/// Intended differences under `compat: istio`: none.
 const ISTIO: &[(&str, &str)] = &[];
 
 struct Case {
@@ -51,7 +51,7 @@ fn cases(folder: &Path) -> Vec<Case> {
         .collect()
 }
 
-/// The documents of a text that say anything.
+/// The non-empty documents of a text.
 fn documents(text: &str) -> Vec<Value> {
     yaml::split_documents(text)
         .iter()
@@ -98,8 +98,8 @@ fn conformance_kube_inject_gives_istios_answer_to_every_manifest_of_this_reposit
     assert!(failed.is_empty(), "{} of {all} failed\n{}", failed.len(), failed.join("\n"));
 }
 
-/// What our answer differs in; what is refused need not be refused for an annotation, and zeros that say nothing to Go do
-/// not count.
+/// The differences in our answer; a rejected manifest need not be rejected because of an annotation, and zeros without
+/// a meaning in Go are ignored.
 fn against_own_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
     let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let ours = match manual::inject(&case.input, &options) {
@@ -117,7 +117,7 @@ fn against_own_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
     }
 }
 
-/// What our answer differs in; none when it is the recorded one.
+/// The differences in our answer; none if it equals the recorded one.
 fn against_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
     let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let manifest = match manual::inject(&case.input, &options) {
@@ -127,7 +127,7 @@ fn against_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
     match (first_refusal(&manifest), &case.expected) {
         (Some(refusal), Ok(_)) => vec![format!("ours refused: {}", manual::explained(refusal))],
         (None, Err(part)) => vec![format!("ours allowed, theirs refused: {part}")],
-        // The text is ours; it has to name an annotation that stands in the manifest.
+        // The text is ours; it has to name an annotation of the manifest.
         (Some(refusal), Err(_)) => {
             let text = manual::explained(refusal);
             let names_annotation = text.split_whitespace().any(|word| {
@@ -153,7 +153,7 @@ fn against_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
 #[test]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
 fn conformance_kube_inject_gives_istios_answer_to_every_recorded_manifest() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let meshes: Vec<Mesh> = settings(&folder)
         .iter()
         .map(|setting| {

@@ -52,7 +52,7 @@ fn embedded(text: &str) -> Option<Value> {
     serde_json::from_str(text.trim()).ok().filter(|value: &Value| value.is_object() || value.is_array())
 }
 
-/// Maps whose values are the user's strings: an empty one means something.
+/// Maps whose values are the user's strings: an empty one has a meaning.
 const STRING_MAPS: [&str; 4] = ["labels", "annotations", "nodeSelector", "matchLabels"];
 const QUANTITIES: [&str; 2] = ["divisor", "sizeLimit"];
 
@@ -73,7 +73,7 @@ fn normal_map(map: &Map<String, Value>) -> Map<String, Value> {
     map.iter()
         .filter(|(key, _)| !["creationTimestamp", "status", "managedFields"].contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), normal(value, key)))
-        // A quantity is no pointer to Go: one that is absent is written as 0.
+        // A quantity is not a pointer in Go: an absent one is written as 0.
         .filter(|(key, value)| !(key == "divisor" && *value == 0.0))
         .filter(|(key, value)| !is_empty(value) || (key == "emptyDir" && value.is_object()))
         .collect()
@@ -89,7 +89,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A quantity as a number of thousandths, so that `2000m`, `2` and `"2"` are one.
+/// A quantity in thousandths, so that `2000m`, `2` and `"2"` are equal.
 fn quantity(value: &Value) -> Value {
     let text = match value {
         Value::String(text) => text.clone(),

@@ -1,9 +1,10 @@
-//! The facts of a bundle reach the engine behind the server: nodes decide about native sidecars, labels of namespaces about pods.
+//! The facts in a bundle reach the engine behind the server: nodes determine native sidecars, labels of namespaces
+//! determine injection.
 
 use std::{fs, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use outrigger::server::{options::Origin, webhook::handler::Bundle};
+use outrigger::server::{configuration::bundle::Bundle, options::Origin};
 use serde_json::Value;
 
 use super::headed::headed;

@@ -1,8 +1,8 @@
-//! A network that fails: a TCP proxy that delays, drops, stalls, trickles, half-closes and resets on command, and a port
-//! on which no connection is ever made.
+//! A faulty network: a TCP proxy that delays, drops, stalls, trickles, half-closes and resets on command, and a port on
+//! which connections are never accepted.
 //!
-//! Nothing is left to chance: a fault is in force from the moment it is set until the next one is, for every connection
-//! that is there or comes, and what has passed is counted. Everything ends with the value.
+//! Nothing is random: a fault applies from the moment it is set until the next one is, to existing and new connections,
+//! and traffic is counted. Everything ends when the value is dropped.
 
 use std::{
     net::SocketAddr,
@@ -25,21 +25,22 @@ use tokio::{
     time::Instant,
 };
 
-/// What goes wrong.
+/// The fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
     #[default]
     None,
-    /// Every piece arrives this much later, in order, whatever its size: distance, not a narrow line.
+    /// Every piece arrives this much later, in order, regardless of its size: latency, not limited bandwidth.
     Delay(Duration),
-    /// What is sent is taken and lost, the end of a connection too: the peer has vanished, or never says a word.
+    /// Everything sent is accepted and lost, including the end of a connection: the peer has vanished, or never
+    /// responds.
     Drop,
     /// Nothing is delivered until another fault is set; then everything is.
     Stall,
-    /// Byte by byte, each in a segment of its own, with a pause after each.
+    /// Byte by byte, each in its own segment, with a pause after each.
     Trickle(Duration),
-    /// The client's side is closed towards the server, which can still answer.
+    /// The client's side is closed towards the server, which can still respond.
     HalfClose,
     /// Every connection is reset, on both sides.
     Reset,
@@ -53,7 +54,7 @@ pub(crate) struct FaultProxy {
     accepting: JoinHandle<()>,
 }
 
-/// What has passed.
+/// Traffic counters.
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
@@ -95,7 +96,7 @@ impl FaultProxy {
         FaultProxy { address, fault, seen, accepting }
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -115,12 +116,12 @@ impl FaultProxy {
         self.seen.up.load(Ordering::SeqCst)
     }
 
-    /// Bytes that the server has sent, lost ones included.
+    /// Bytes that the server has sent, including lost ones.
     pub(crate) fn sent_down(&self) -> usize {
         self.seen.down.load(Ordering::SeqCst)
     }
 
-    /// How often a client spoke first or after the server had spoken: round trips, if one connection is in use.
+    /// How often a client sent first or after the server had sent: the round trips, if a single connection is in use.
     pub(crate) fn flights(&self) -> usize {
         self.seen.flights.load(Ordering::SeqCst)
     }
@@ -213,15 +214,15 @@ async fn pump(
             () = deliver => {}
             closed = half_closed, if way == Way::Up => debug_assert!(closed, "the proxy is gone"),
         }
-        // The end of a connection is lost as well.
+        // The end of a connection is lost, too.
         let _ = faults.wait_for(|fault| *fault != Fault::Drop).await;
         let _ = to.shutdown().await;
     };
     tokio::join!(read, write);
 }
 
-/// A port of loopback on which no connection is made and none is refused: its queue is full, so that the system drops
-/// whatever asks for one.
+/// A loopback port on which connections are neither accepted nor refused: its queue is full, so the system drops
+/// connection attempts.
 pub(crate) struct BlackHole {
     address: SocketAddr,
     _listener: Socket,
@@ -237,7 +238,7 @@ impl BlackHole {
         let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
         let mut queued = Vec::new();
         for _ in 0..16 {
-            // On loopback a connection that is made is made at once.
+            // On loopback, a connection is established immediately.
             match tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
                 Ok(made) => queued.push(made.expect("a connection")),
                 Err(_) => return BlackHole { address, _listener: listener, _queued: queued },
@@ -246,7 +247,7 @@ impl BlackHole {
         panic!("the queue of a listener does not fill up");
     }
 
-    /// Where nobody gets to.
+    /// An unreachable address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

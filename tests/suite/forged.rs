@@ -1,5 +1,5 @@
-//! Records that no injector wrote. Whoever may create pods may write what an injector writes; the pod is the same at the first
-//! and at the second injection, whatever was written.
+//! Forged records. Anybody who can create pods can write what an injector writes; the first and the second injection
+//! give the same pod regardless.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -56,7 +56,7 @@ fn forged_records_give_the_same_pod_twice() {
     );
 }
 
-/// A container as somebody may have recorded it who is no injector: of any name, with fields of any type.
+/// A container in a forged record: with any name, and with fields of any type.
 fn forged_container() -> impl Strategy<Value = Value> {
     let names =
         select(vec!["istio-proxy", "istio-init", "istio-validation", "a-0", "init-0", "stranger", ""]);
@@ -87,7 +87,7 @@ fn forged_container() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Text for an annotation in which an injector keeps its record, from what an injector writes to what nobody would.
+/// Text for an annotation in which an injector keeps its record, from genuine to absurd.
 fn forged_record(lists: &'static [&'static str]) -> impl Strategy<Value = String> {
     let name =
         select(vec!["istio-proxy", "istio-init", "a-0", "init-0", "istio-data", "data", "stranger", ""]);
@@ -103,7 +103,7 @@ fn forged_record(lists: &'static [&'static str]) -> impl Strategy<Value = String
     });
     prop_oneof![
         8 => record.clone().prop_map(|record| record.to_string()),
-        // A record that holds itself, as text and as a container's variable.
+        // A record that contains itself, as text and as a container's variable.
         1 => record.clone().prop_map(|record| {
             let own = json!({"name": "istio-proxy", "image": "auto", "env": [{"name": "FORGED", "value": record.to_string()}]});
             json!({"containers": [own, own], "initContainers": [own], names::ANNOTATION_OVERRIDES: record}).to_string()

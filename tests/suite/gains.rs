@@ -1,8 +1,9 @@
-//! What a pod gains by its metadata: nothing that its creator could not write into it.
+//! What a pod gains by its metadata: nothing that its creator could not write into it directly.
 //!
-//! Whoever may create pods may write every label and annotation the injector reads. For any of them the containers, volumes
-//! and privileges that are injected are among those that the configuration's own templates make, for one of the few requests
-//! that are documented in docs/security.md; with `privilegedProxies: refuse` they are those made without any request.
+//! Anybody who can create pods can write every label and annotation that the injector reads. For any of them, the
+//! injected containers, volumes and privileges are among those that the configuration's own templates create for one of
+//! the few requests documented in docs/security.md; with `privilegedProxies: refuse`, they are those created without
+//! any request.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,12 +29,12 @@ use super::{
     properties::{check, mesh_of},
 };
 
-/// Templates that pods can ask for by name.
+/// Templates that pods can request by name.
 const TEMPLATES: [&str; 4] = ["sidecar", "gateway", "grpc-agent", "grpc-simple"];
-/// What the image of a container of ours begins with, whatever the pod says of its variant.
+/// Prefix of our containers' images, whatever variant the pod selects.
 const IMAGES: &str = "registry.istio.io/release/proxyv2:";
 
-/// A configuration, the same one that refuses privileges, and what either may inject.
+/// A configuration, the same one with privileges forbidden, and the permitted content of both.
 struct Setting {
     name: String,
     allow: Mesh,
@@ -44,7 +45,7 @@ struct Setting {
     unasked: Allowed,
 }
 
-/// What may be in the injected parts of a pod, as texts of JSON.
+/// The permitted content of the injected parts of a pod, as JSON texts.
 #[derive(Debug, Default)]
 struct Allowed {
     /// Security contexts by container.
@@ -82,7 +83,7 @@ static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     all
 });
 
-/// Everything a pod may ask for that changes the privileges of what is injected.
+/// Everything a pod can request that changes the privileges of injected containers.
 fn requests() -> Vec<Value> {
     let (mode, low_ports) = (names::ANNOTATION_INTERCEPTION_MODE, names::ANNOTATION_LOW_PORTS);
     let traced = "proxyMetadata: {IPTABLES_TRACE_LOGGING: 'true'}";
@@ -110,7 +111,7 @@ fn run(mesh: &Mesh, pod: &Value) -> Result<Outcome, Refusal> {
 }
 
 impl Allowed {
-    /// What the configuration's templates make for these requests, alone and native, whichever template is asked for.
+    /// The output of the configuration's templates for these requests, ordinary and native, for every template.
     fn of(mesh: &Mesh, requests: &[Value]) -> Allowed {
         let mut allowed = Allowed::default();
         for (template, native) in TEMPLATES.iter().flat_map(|name| [(name, "true"), (name, "false")]) {
@@ -158,7 +159,7 @@ fn list(pod: &Value, list: &str) -> Vec<String> {
     pod::spec_list(pod, list).iter().map(Value::to_string).collect()
 }
 
-/// Values that mean something, by the beginning of the key they are for.
+/// Meaningful values, by the prefix of their key.
 const MEANINGFUL: &[(&str, &[&str])] = &[
     ("sidecar.istio.io/interceptionMode", &["TPROXY", "NONE", "REDIRECT"]),
     ("sidecar.istio.io/capNetBindService", &["true", "false"]),
@@ -219,7 +220,7 @@ fn value(key: &'static str) -> BoxedStrategy<String> {
     }
 }
 
-/// Annotations under any key the injector knows, and labels.
+/// Annotations under any key that the injector knows, and labels.
 fn metadata() -> impl Strategy<Value = BTreeMap<String, String>> {
     let groups = [Group::Pod, Group::Foreign, Group::Agent, Group::Written, Group::Dead];
     let keys: Vec<&str> = TABLE.iter().filter(|row| groups.contains(&row.group)).map(|row| row.key).collect();
@@ -252,7 +253,7 @@ fn no_metadata_gains_a_privilege_that_is_not_documented() {
         let setting = &SETTINGS[setting];
         let mut pod = annotated(&json!(annotations));
         pod["metadata"]["labels"] = json!(labels);
-        // In Istio the overrides count whatever the status says: they are a container of the pod's own.
+        // In Istio, overrides count regardless of the status: they are the pod's own container.
         let is_own = setting.name.ends_with("istio") && annotations.contains_key(names::ANNOTATION_OVERRIDES);
         match run(&setting.allow, &pod) {
             Ok(Outcome::Injected(injection)) if !is_own => {
@@ -274,7 +275,7 @@ fn no_metadata_gains_a_privilege_that_is_not_documented() {
     assert!(injected > 60 && refused > 10, "{injected} injected, {refused} refused: too few to say anything");
 }
 
-/// Whether everything that was injected is allowed.
+/// Whether all injected content is permitted.
 fn within(before: &Value, after: &Value, allowed: &Allowed, setting: &str) {
     let annotation = |key: &str| pod::annotation(before, key);
     for container in injected(after) {
@@ -294,7 +295,7 @@ fn within(before: &Value, after: &Value, allowed: &Allowed, setting: &str) {
             assert!(container.get(field).is_none() || is_helper, "{setting}: {field}, {before}");
         }
     }
-    // The annotation for volumes says of each what could stand in the pod's own list, and so does that for a ConfigMap.
+    // The annotation for volumes can only express what the pod's own list could, and so can that for a ConfigMap.
     let asked: Option<Value> =
         annotation(names::ANNOTATION_USER_VOLUME).and_then(|text| serde_json::from_str(text).ok());
     for volume in pod::spec_list(after, "volumes") {
@@ -321,7 +322,7 @@ fn within(before: &Value, after: &Value, allowed: &Allowed, setting: &str) {
     assert_eq!(rest(before), rest(after), "{setting}: {before}");
 }
 
-/// The documentation classifies every annotation that is read: a new row has to say what a pod gains by it.
+/// The documentation classifies every annotation that is read: a new row has to state what a pod gains by it.
 #[test]
 fn every_annotation_has_its_place_in_the_documentation() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");

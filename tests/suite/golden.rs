@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use json_patch::PatchOperation;
 use outrigger::{
     config::{Mesh, Source},
     inject::{
@@ -18,8 +19,7 @@ use outrigger::{
         annotation::{Group, TABLE},
         warning::Warning,
     },
-    patch::{self, Operation},
-    yaml,
+    patch, yaml,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,15 +28,15 @@ use super::properties;
 
 const KEYS: [&str; 7] = ["about", "against", "bundle", "namespace", "path", "pod", "again"];
 
-/// Configurations by their bundle: most cases share one.
+/// Configurations by bundle: most cases share one.
 static MESHES: Mutex<BTreeMap<String, Arc<Mesh>>> = Mutex::new(BTreeMap::new());
 
 /// One file, up to its line `expected:`.
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// The text that people write.
+    /// The hand-written text.
     head: String,
-    /// The answer that was reviewed.
+    /// The reviewed answer.
     expected: Value,
     input: Map<String, Value>,
 }
@@ -81,14 +81,14 @@ fn golden_pods_are_injected_once_and_for_all() {
 #[test]
 fn golden_patches_touch_only_what_injection_needs() {
     for case in cases().values() {
-        // Templates of the configuration may change what they like.
+        // Templates of the configuration may make any change.
         if case.input.get("bundle").is_some_and(|bundle| bundle["injector"]["templates"].is_object()) {
             continue;
         }
         let Ok(Outcome::Injected(injection)) = case.run(&case.mesh(), case.pod()) else { continue };
         let mut lost = Vec::new();
         properties::kept(case.pod(), &injection.clone().whole_pod(case.pod()), "", &mut lost);
-        // What the configuration says of annotations holds whatever the user says.
+        // Annotations from the configuration override the user's.
         let configured = case.input.get("bundle").map(|bundle| &bundle["injector"]["injectedAnnotations"]);
         let configured = configured.and_then(Value::as_object).into_iter().flatten();
         for (key, _) in configured {
@@ -96,14 +96,14 @@ fn golden_patches_touch_only_what_injection_needs() {
         }
         assert!(lost.is_empty(), "{}: {lost:#?}", case.name);
         let patch = injection.patch();
-        for operation in &patch {
+        for operation in patch.iter() {
             assert!(properties::is_ours(case.pod(), operation), "{}: {operation:?}", case.name);
         }
         properties::minimal(case.pod(), &patch);
     }
 }
 
-/// Every annotation of docs/annotations.md is in a case.
+/// Every annotation of docs/annotations.md occurs in a case.
 #[test]
 fn golden_cases_have_every_annotation() {
     let mut seen = BTreeSet::new();
@@ -172,7 +172,7 @@ impl Case {
     }
 }
 
-/// The answer as it stands in a file.
+/// The answer as written in a file.
 fn answer(case: &Case, cases: &BTreeMap<String, Case>) -> Value {
     let mut answer = match case.run(&case.mesh(), case.pod()) {
         Ok(Outcome::Injected(injection)) => injected(case, &injection, cases),
@@ -184,7 +184,7 @@ fn answer(case: &Case, cases: &BTreeMap<String, Case>) -> Value {
         Err(refusal) => json!({"refused": {
             "code": refusal.code(),
             "reason": refusal.reason(),
-            // One offence a line.
+            // One offence per line.
             "message": refusal.to_string().split("; annotation").collect::<Vec<_>>().join(";\nannotation"),
         }}),
     };
@@ -212,12 +212,13 @@ fn injected(case: &Case, injection: &Injection, cases: &BTreeMap<String, Case>) 
     json!({"injected": answer})
 }
 
-fn in_short(operation: &Operation<'_>) -> String {
+fn in_short(operation: &PatchOperation) -> String {
     match operation {
-        Operation::Add { path, .. } => format!("add {path}"),
-        Operation::Remove { path } => format!("remove {path}"),
-        Operation::Replace { path, .. } => format!("replace {path}"),
-        Operation::Move { from, path } => format!("move {from} to {path}"),
+        PatchOperation::Add(add) => format!("add {}", add.path),
+        PatchOperation::Remove(remove) => format!("remove {}", remove.path),
+        PatchOperation::Replace(replace) => format!("replace {}", replace.path),
+        PatchOperation::Move(moved) => format!("move {} to {}", moved.from, moved.path),
+        other => panic!("no patch of ours has {other:?}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Handshakes that must not succeed, written byte by byte where no library would write them, and too many of them.
+//! Handshakes that must fail, written byte by byte where no library would write them, and too many at once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,18 +7,18 @@ use tokio::io::AsyncWriteExt;
 
 use super::support::*;
 
-/// The first byte of a record that holds an alert, and what alerts mean.
+/// The first byte of a record with an alert, and the meanings of alerts.
 const ALERT: u8 = 0x15;
 const HANDSHAKE_FAILURE: u8 = 40;
 const PROTOCOL_VERSION: u8 = 70;
 
-/// With its length before it, in this many bytes.
+/// Prefixed with its length, in the given number of bytes.
 fn sized(bytes: usize, content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len()).unwrap().to_be_bytes();
     [&length[4 - bytes..], content].concat()
 }
 
-/// A ClientHello for at most a version, with cipher suites.
+/// A ClientHello with a maximum version and cipher suites.
 fn client_hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
     let suites: Vec<u8> = suites.iter().flat_map(|suite| suite.to_be_bytes()).collect();
     let extension = |kind: u8, content: &[u8]| [&[0, kind][..], &sized(2, content)].concat();
@@ -51,7 +51,7 @@ async fn old_versions_and_weak_ciphers_are_refused() {
     let harness = start(injecting()).await;
     // AES_128_CBC, 3DES and RC4, with and without forward secrecy.
     let weak = [0xc013, 0xc009, 0x002f, 0x000a, 0x0005];
-    // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, with which TLS 1.2 would be spoken.
+    // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, which would work with TLS 1.2.
     let strong = [0xc02b];
     let mut refused = 0.0;
     for (version, suites, wanted) in [
@@ -67,7 +67,7 @@ async fn old_versions_and_weak_ciphers_are_refused() {
         refused += 1.0;
         harness.metric("outrigger_tls_handshake_errors_total{reason=\"incompatible\"}", refused).await;
     }
-    // The same words with a cipher suite that is taken are answered.
+    // The same message with an accepted cipher suite gets a response.
     let mut stream = harness.tcp().await;
     stream.write_all(&client_hello([3, 3], &strong)).await.unwrap();
     let mut first = [0; 1];
@@ -75,7 +75,7 @@ async fn old_versions_and_weak_ciphers_are_refused() {
     assert_eq!(first, [0x16], "a ServerHello");
 }
 
-// T-13: what is sent before the handshake is over could be sent again by anybody.
+// T-13: anybody could replay data that is sent before the handshake is complete.
 #[tokio::test]
 async fn no_data_is_taken_before_the_handshake_is_over() {
     let harness = start(injecting()).await;
@@ -93,7 +93,7 @@ async fn no_data_is_taken_before_the_handshake_is_over() {
     assert!(again.early_data().is_none(), "the session allows early data");
 }
 
-// T-15: at the cap half handshakes give way, and who was served goes on.
+// T-15: at the cap, incomplete handshakes are evicted, and clients that were served are not affected.
 #[tokio::test]
 async fn a_flood_of_half_handshakes_stops_nobody() {
     const CAP: usize = 4;

@@ -1,12 +1,12 @@
-//! Peers that mean harm: while each of them is at work, what well-behaved peers ask is answered.
+//! Attackers: while each of them is active, well-behaved clients get their responses.
 
 use std::{io, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
-use outrigger::server::{
-    options::Options,
-    webhook::engine::{Engine, Injected, Verdict},
+use outrigger::{
+    inject::{Admission, Patch},
+    server::{configuration::engine::Engine, options::Options},
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -16,12 +16,12 @@ use super::{
     support::*,
 };
 
-/// Who attacks, and has well-behaved neighbours behind the same address.
+/// The attacker, which shares its address with well-behaved clients.
 const HERE: [u8; 4] = [127, 0, 0, 1];
-/// Somebody else.
+/// An unrelated client.
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 
-/// Lets what is begun last, so that nothing but room decides.
+/// Lets incomplete requests last, so that only room decides.
 fn patient(options: &mut Options) {
     let long = 10 * PATIENCE;
     (options.timeouts.body, options.timeouts.slow_body, options.timeouts.write) = (long, long, long);
@@ -34,7 +34,7 @@ impl Harness {
         within(attacker::connect(self.server.webhook_address(), from, config)).await
     }
 
-    /// One of HTTP/2 that writes what it likes.
+    /// An HTTP/2 connection that can send any frames.
     async fn raw(&self, from: [u8; 4], settings: &[(u16, u32)]) -> Raw {
         Raw::begin(self.tls_from(from, "h2").await.unwrap(), settings).await.unwrap()
     }
@@ -46,8 +46,8 @@ impl Harness {
         sender
     }
 
-    /// What an API server does: reviews on a connection that is kept, on new ones, and at once on one of HTTP/2. All of
-    /// them are answered.
+    /// The behavior of an API server: reviews on a kept connection, on new ones, and concurrently on an HTTP/2
+    /// connection. All of them get responses.
     async fn is_well(&self, from: [u8; 4], body: &[u8]) {
         let mut kept = self.http1_from(from).await;
         for count in 0..20 {
@@ -77,7 +77,7 @@ fn small() -> Vec<u8> {
     review("v1", pod())
 }
 
-// H-02, R-01: 256 streams over two connections, of each of which one byte is there.
+// H-02, R-01: 256 streams over two connections, each with a single byte of its body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn begun_streams_keep_nobody_from_being_answered() {
     let harness = start_with(injecting(), patient).await;
@@ -97,7 +97,7 @@ async fn begun_streams_keep_nobody_from_being_answered() {
     assert_eq!(metrics["outrigger_requests_total{outcome=\"error\",reason=\"SHED\"}"], 0.0);
 }
 
-// R-01: a peer without a good answer gets few streams, and those that wait get theirs with the first good answer.
+// R-01: a peer without a valid response gets few streams, and waiting ones proceed with the first valid response.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_on_probation_wait_for_a_good_answer() {
     let harness = start_with(injecting(), patient).await;
@@ -108,7 +108,7 @@ async fn streams_on_probation_wait_for_a_good_answer() {
     let body = small();
     let whole = |stream| [posts(stream), frame(DATA, END_STREAM, stream, &body)].concat();
     raw.write(&(0..60).flat_map(|number| whole(101 + 2 * number)).collect::<Vec<_>>()).await.unwrap();
-    // All of them wait, until one of those that were begun makes room for one that gets a good answer.
+    // All of them wait, until one in progress makes room for one that gets a valid response.
     harness.metric("outrigger_in_flight_requests", 76.0).await;
     raw.write(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await.unwrap();
     harness.metric("outrigger_requests_total{outcome=\"injected\",reason=\"POLICY_ENABLED\"}", 60.0).await;
@@ -125,7 +125,7 @@ async fn begun_bodies_keep_nobody_from_being_answered() {
         stream
     };
     let attack: Vec<_> = stream::iter(0..256).map(begin).buffer_unordered(16).collect().await;
-    // A machine that is busy may have refused a few of a burst.
+    // A busy machine may have rejected a few of a burst.
     let lasts = async || harness.metrics().await["outrigger_in_flight_requests"] >= 240.0;
     within(async {
         while !lasts().await {
@@ -139,7 +139,7 @@ async fn begun_bodies_keep_nobody_from_being_answered() {
     drop(attack);
 }
 
-// H-03: at the cap of connections the peer that has most of them gives way, and nobody else.
+// H-03: at the connection limit, the peer with the most connections loses one, and no other peer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn begun_bodies_do_not_fill_the_cap_of_connections() {
     let harness = start_with(injecting(), |options| {
@@ -152,7 +152,7 @@ async fn begun_bodies_do_not_fill_the_cap_of_connections() {
     assert_eq!(within(served.send_request(post("/inject", small()))).await.unwrap().status(), 200);
     let mut attack = Vec::new();
     for _ in 0..20 {
-        // At the cap this one is refused: its own peer has most.
+        // At the limit this one is refused: its own peer has the most.
         let Ok(mut stream) = harness.tls_from(HERE, "http/1.1").await else { continue };
         let _ = stream.write_all(&[&head(100)[..], b"{"].concat()).await;
         attack.push(stream);
@@ -163,7 +163,7 @@ async fn begun_bodies_do_not_fill_the_cap_of_connections() {
     assert_eq!(within(served.send_request(post("/inject", small()))).await.unwrap().status(), 200);
 }
 
-// R-01, R-04: five connections with bodies of 8 MiB of which all but a byte is there.
+// R-01, R-04: five connections with bodies of 8 MiB that lack only one byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn almost_complete_bodies_give_way() {
     let harness = start_with(injecting(), patient).await;
@@ -199,16 +199,15 @@ async fn almost_complete_bodies_give_way() {
     assert!(metrics["outrigger_held_bytes"] <= f64::from(32 << 20));
 }
 
-/// Answers of some 225 KB.
+/// Responses of some 225 KB.
 fn verbose() -> Arc<dyn Engine> {
     scripted(|_| {
-        let patch = format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(168_000)).into_bytes();
-        let Verdict::Injected(injected) = injected(1) else { unreachable!() };
-        Verdict::Injected(Injected { patch, ..injected })
+        let json = format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(168_000));
+        Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     })
 }
 
-/// Asks for an answer on each of so many streams and grants this window for each of them, unless it is ended before.
+/// Sends requests on the given number of streams and grants each of them this window, unless it ends earlier.
 async fn without_window(harness: &Harness, from: [u8; 4], window: u32, count: u32) -> Raw {
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let mut raw = harness.raw(from, &[(INITIAL_WINDOW_SIZE, window)]).await;
@@ -221,7 +220,7 @@ async fn without_window(harness: &Harness, from: [u8; 4], window: u32, count: u3
     raw
 }
 
-// H-09, N-06: fourteen connections take no answer, which would be 250 MB of them.
+// H-09, N-06: fourteen connections do not read their responses, which would take 250 MB.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_not_taken_are_bounded_and_give_way() {
     let harness = start_with(verbose(), patient).await;
@@ -232,12 +231,12 @@ async fn answers_that_are_not_taken_are_bounded_and_give_way() {
         most = most.max(harness.metrics().await["outrigger_held_bytes"]);
     }
     harness.is_well(ELSEWHERE, &small()).await;
-    // To the neighbours behind the same address what has stalled for a second gives way.
+    // For its neighbors at the same address, a connection that has stalled for a second gives way.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     harness.is_well(HERE, &small()).await;
     let metrics = harness.metrics().await;
     most = most.max(metrics["outrigger_held_bytes"]);
-    // What a request needs is counted while it is asked for, too.
+    // The memory for a request is also counted while it is being received.
     assert!(most <= f64::from(34 << 20), "{most}");
     let given_up = ["answer", "connection"].map(|reason| {
         let name = format!("outrigger_evicted_total{{reason=\"{reason}\"}}");
@@ -248,7 +247,7 @@ async fn answers_that_are_not_taken_are_bounded_and_give_way() {
     harness.metric("outrigger_held_bytes", 0.0).await;
 }
 
-// H-09, N-06: a window of nothing keeps the answer with its stream, one of a byte hands it to the connection.
+// H-09, N-06: a zero window keeps the response with its stream, a window of one byte passes it to the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_taken_in_time_resets_its_stream() {
     let harness = start_with(verbose(), |options| options.timeouts.write = Duration::from_millis(150)).await;
@@ -267,7 +266,7 @@ async fn an_answer_that_is_not_taken_in_time_resets_its_stream() {
     harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
 }
 
-// N-06: an HTTP/1 peer that does not read gives way too.
+// N-06: an HTTP/1 peer that does not read is evicted, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_http1_peers_do_not_take_are_counted() {
     let harness = start_with(verbose(), |options| options.limits.buffered_bytes = 1 << 20).await;
@@ -275,7 +274,7 @@ async fn answers_that_http1_peers_do_not_take_are_counted() {
     for _ in 0..12 {
         let mut stream = harness.tls_from(HERE, "http/1.1").await.unwrap();
         let body = small();
-        // More answers than the kernel takes for a peer that reads none.
+        // More responses than the kernel buffers for a peer that reads none.
         let requests = [head(body.len()), body].concat().repeat(60);
         let _ = stream.write_all(&requests).await;
         attack.push(stream);
@@ -330,7 +329,7 @@ async fn floods_of_frames_are_told_to_go_away() {
     assert!(harness.metrics().await["outrigger_evicted_total{reason=\"flood\"}"] >= 5.0);
 }
 
-// H-07: an honest client may ping, open windows and reset streams.
+// H-07: a legitimate client may ping, open windows and reset streams.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_client_is_no_flood() {
     let harness = start(injecting()).await;
@@ -396,7 +395,7 @@ async fn a_header_without_end_is_told_to_go_away() {
     harness.is_well(HERE, &small()).await;
 }
 
-// H-07: a field that was put into the table once and is named again and again is of no size on the wire.
+// H-07: a header field that is stored in the table once and referenced repeatedly has no size on the wire.
 #[tokio::test]
 async fn a_header_that_grows_when_it_is_decoded_is_refused() {
     let harness = start(injecting()).await;
@@ -412,7 +411,7 @@ async fn a_header_that_grows_when_it_is_decoded_is_refused() {
     harness.is_well(HERE, &small()).await;
 }
 
-// H-08: CVE-2025-8671, errors of the peer's for which we reset its streams.
+// H-08: CVE-2025-8671, errors by the peer that make us reset its streams.
 #[tokio::test]
 async fn streams_that_the_peer_makes_us_reset_are_told_to_go_away() {
     let harness = start(injecting()).await;
@@ -424,7 +423,7 @@ async fn streams_that_the_peer_makes_us_reset_are_told_to_go_away() {
     harness.is_well(HERE, &small()).await;
 }
 
-// H-09: more streams at once than the server takes are refused, and too many of them end the connection.
+// H-09: streams beyond the limit are refused, and too many of them end the connection.
 #[tokio::test]
 async fn ten_thousand_streams_at_once_are_told_to_go_away() {
     let harness = start(injecting()).await;
@@ -440,7 +439,7 @@ async fn streams_over_the_cap_wait_for_the_others() {
     let (engine, gate) = gated();
     let harness = start_with(engine, |options| options.limits.streams = 2).await;
     let (mut sender, _connection) = harness.http2().await;
-    // With this answer the client has the server's settings.
+    // With this response, the client has the server's settings.
     assert_eq!(within(sender.send_request(post("https://localhost/", ""))).await.unwrap().status(), 404);
     let requests: Vec<_> = (0..5)
         .map(|_| {

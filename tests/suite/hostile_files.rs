@@ -1,5 +1,5 @@
-//! Files that are half written, cut off, of no end, or on a file system that hangs: the last good state stays, and nothing else
-//! stands still.
+//! Files that are half written, truncated, endless, or on a file system that hangs: the last good state stays, and
+//! nothing else is affected.
 
 use std::{
     fs::{self, File},
@@ -12,11 +12,11 @@ use std::{
 
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use outrigger::server::{
-    options::{Certificate, Origin, Pace},
-    webhook::{
-        engine::{Loaded, Source},
-        handler::Bundle,
+    configuration::{
+        bundle::Bundle,
+        source::{Loaded, Source},
     },
+    options::{Certificate, Origin, Pace},
 };
 use tempfile::TempDir;
 
@@ -26,7 +26,7 @@ use super::{
     support::{Harness, PATIENCE, injecting, options, pod, review, within},
 };
 
-/// Numbers that look random and are the same every time.
+/// Pseudorandom numbers that are the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -36,7 +36,7 @@ impl Dice {
     }
 }
 
-/// A bundle that says more than the defaults, and what it says last counts most.
+/// A bundle with more than the defaults, whose last line is the most important.
 fn bundle(mark: &str) -> String {
     let mut text = format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\nrevision: default\ncompliancePolicy: {mark}\n"
@@ -57,7 +57,7 @@ fn hash(text: &str) -> String {
     mesh.hash().to_owned()
 }
 
-/// A source that notes every configuration that was taken from it.
+/// A source that records every configuration read from it.
 struct Noted {
     bundle: Bundle,
     file: PathBuf,
@@ -82,11 +82,11 @@ impl Source for Noted {
     }
 }
 
-/// Writes a text in place, in pieces, with pauses that are longer than what settles a file.
+/// Writes a text in place, in pieces, with pauses longer than the settling time.
 fn write_in_pieces(file: &Path, text: &str, dice: &mut Dice, mut between: impl FnMut()) {
     let mut writer = File::create(file).unwrap();
     let mut cuts: Vec<usize> = (0..3).map(|_| dice.below(text.len() as u64) as usize).collect();
-    // Ends of lines, where what is there is a bundle, are worth more looks than others.
+    // Line ends, where the partial text is a valid bundle, are tested more often.
     cuts.push(text[..cuts[0]].rfind('\n').map_or(0, |end| end + 1));
     cuts.push(text.find("  policy: disabled").unwrap());
     cuts.sort_unstable();
@@ -100,7 +100,7 @@ fn write_in_pieces(file: &Path, text: &str, dice: &mut Dice, mut between: impl F
     std::thread::sleep(Duration::from_millis(dice.below(150)));
 }
 
-// Whatever moment somebody looks at, and whoever asks for it: no configuration is ever made of a part of a file.
+// At any moment and for any trigger, no configuration is created from a part of a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_configuration_is_made_of_a_part_of_a_bundle_that_is_written_in_place() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ async fn no_configuration_is_made_of_a_part_of_a_bundle_that_is_written_in_place
         let writing = tokio::task::spawn_blocking(move || {
             let mut asked = Vec::new();
             write_in_pieces(&file, &text, &mut moved, || {
-                // Somebody who cannot wait.
+                // An impatient trigger.
                 let handle = handle.clone();
                 asked.push(runtime.spawn(async move { handle.reload().await }));
             });
@@ -143,11 +143,11 @@ async fn no_configuration_is_made_of_a_part_of_a_bundle_that_is_written_in_place
     let whole = texts.each_ref().map(|text| hash(text));
     let taken = source.taken.lock().unwrap().clone();
     assert!(taken.iter().all(|hash| whole.contains(hash)), "{taken:?} of {whole:?}");
-    // Equal content is no new generation, however often it was read.
+    // Equal content does not create a new generation, however often it is read.
     harness.metric("outrigger_config_generation", (ROUNDS + 1) as f64).await;
 }
 
-// A write that ended early, on a full disk for one, leaves what is a bundle too.
+// A write that ended early, on a full disk for example, may also leave a valid bundle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_that_was_cut_off_in_place_is_refused_until_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -197,7 +197,8 @@ async fn from_files(folder: TempDir, pace: Pace) -> (Harness, PathBuf, Authority
 
 const REFUSED: &str = "outrigger_config_reload_total{source=\"bundle\",result=\"error\"}";
 
-// Opening a pipe waits for somebody who writes; a device has no end. Neither ends reloads, of this or of anything else.
+// Opening a pipe blocks until there is a writer; a device is endless. Neither ends reloading, of this file or any
+// other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_regular_file_is_said_and_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +219,7 @@ async fn what_is_no_regular_file_is_said_and_holds_nothing_up() {
             assert!(since.elapsed() < PATIENCE, "{found} is not said");
         }
         assert!(harness.metrics().await[REFUSED] > errors as f64);
-        // A hangup is answered, and says so too.
+        // A SIGHUP gets a response, which also says so.
         let asked = within(harness.server.handle().reload()).await;
         let told = asked.configuration.unwrap_err();
         assert!(told.contains(found) && told.contains("accepted is a regular file"), "{told}");
@@ -262,7 +263,7 @@ async fn a_certificate_that_is_no_regular_file_holds_no_configuration_up() {
     assert!(!verbose(&harness).await.contains("refused"));
 }
 
-/// A source that is on a file system which stops to answer.
+/// A source on a file system that stops responding.
 struct Hanging(Bundle, PathBuf, Mutex<mpsc::Receiver<()>>);
 
 impl Source for Hanging {
@@ -278,7 +279,7 @@ impl Source for Hanging {
     }
 }
 
-// Even what no deadline is on, a source of somebody else's, keeps no certificate from being followed.
+// Even a third-party source without a deadline does not prevent a certificate from being reloaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_configuration_that_hangs_holds_no_certificate_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -298,7 +299,7 @@ async fn a_configuration_that_hangs_holds_no_certificate_up() {
         let pair = authority.pair();
         volume.put_pair(&pair);
         served_within_patience(&harness, &pair).await;
-        // Nor is it held up by somebody who asks for both.
+        // It is not delayed by a trigger for both, either.
         let handle = harness.server.handle();
         tokio::spawn(async move { handle.reload().await });
     }
@@ -308,7 +309,8 @@ async fn a_configuration_that_hangs_holds_no_certificate_up() {
     harness.metric("outrigger_config_generation", 2.0).await;
 }
 
-// Two names of one folder, as a relative path has them: when the file was deleted, the watch on the folder went with it.
+// Two names of one directory, as a relative path has them: when the file was deleted, the watch on the directory was
+// lost with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_comes_again_is_noticed_by_whatever_name_its_folder_has() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,7 +328,7 @@ async fn a_file_that_comes_again_is_noticed_by_whatever_name_its_folder_has() {
     }
 }
 
-// An empty mesh is as likely lost as an empty bundle; files mode reads Istio's texts too.
+// An empty mesh text is as likely lost as an empty bundle; the mode `files` reads Istio's texts, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_of_istios_that_becomes_empty_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -341,12 +343,12 @@ async fn a_text_of_istios_that_becomes_empty_is_refused() {
         volume.put(&files);
         harness.metric(REFUSED, errors).await;
         let ready = verbose(&harness).await;
-        assert!(ready.contains(&format!("/{empty}: found nothing; accepted: ")), "{ready}");
+        assert!(ready.contains(&format!("/{empty}: found nothing; expected ")), "{ready}");
     }
     harness.metric("outrigger_config_generation", 1.0).await;
 }
 
-/// The certificate of a server is read once more when what is written is whole: a chain that ends early is a chain.
+/// A server's certificate is read once more when it is completely written: a truncated chain is also a chain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_certificate_is_made_of_a_part_of_a_chain_that_is_written_in_place() {
     let folder = tempfile::tempdir().unwrap();
@@ -367,7 +369,7 @@ async fn no_certificate_is_made_of_a_part_of_a_chain_that_is_written_in_place() 
         writer.write_all(first.chain.as_bytes()).unwrap();
         tokio::time::sleep(Duration::from_millis(250)).await;
         assert_eq!(length().await, 2, "half a chain is served");
-        // In each round another text, which is read.
+        // Each round writes a different text, which is read.
         writer.write_all(format!("{}# {round}\n", other.chain).as_bytes()).unwrap();
         drop(writer);
         harness.metric(success, f64::from(round)).await;

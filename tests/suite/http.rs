@@ -1,4 +1,4 @@
-//! What comes over HTTP/1 besides reviews: odd requests, broken ones, and refusals before a body was read.
+//! HTTP/1 input besides reviews: unusual requests, malformed ones, and rejections before a body was read.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +6,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;
 
-/// A request that ends a connection which has come to it.
+/// A request that ends its connection when it is reached.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
-/// Sends bytes on a connection of their own and reads until the server closes it.
+/// Sends bytes on a separate connection and reads until the server closes it.
 async fn exchanged(harness: &Harness, bytes: &[u8]) -> String {
     let mut stream = harness.tls("http/1.1").await;
     stream.write_all(bytes).await.unwrap();
     String::from_utf8(read_to_close(&mut stream).await).unwrap()
 }
 
-/// The codes of answers.
+/// The status codes of responses.
 fn codes(answers: &str) -> Vec<&str> {
     answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]).collect()
 }
 
-// H-11: what is refused before its body was read says so if that ends the connection, and does so at once.
+// H-11: a rejection before the body was read announces the end of the connection if it causes it, and does so
+// immediately.
 #[tokio::test]
 async fn an_early_refusal_says_whether_its_connection_goes_on() {
     let harness = start(injecting()).await;
@@ -63,7 +64,7 @@ async fn what_an_api_server_does_not_ask_for_is_refused_in_words() {
             "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n"
         )
     };
-    // Who waits for a 100 gets it.
+    // A client that waits for a 100 gets it.
     let mut stream = harness.tls("http/1.1").await;
     stream.write_all(head("expect: 100-continue\r\n").as_bytes()).await.unwrap();
     let mut buffer = [0; 25];
@@ -72,7 +73,7 @@ async fn what_an_api_server_does_not_ask_for_is_refused_in_words() {
     stream.write_all(&[&body[..], LAST].concat()).await.unwrap();
     let answers = String::from_utf8(read_to_close(&mut stream).await).unwrap();
     assert_eq!(codes(&answers), ["200", "404"], "{answers}");
-    // An upgrade is not made, the request is answered.
+    // No upgrade happens; the request gets a response.
     let websocket = head("connection: upgrade\r\nupgrade: websocket\r\n");
     let h2c = head("connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n");
     for upgrade in [websocket, h2c] {
@@ -100,7 +101,7 @@ async fn requests_that_come_at_once_are_answered_in_turn() {
     let lost = b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n";
     let answers = exchanged(&harness, &[&good[..], lost, &good, LAST].concat()).await;
     assert_eq!(codes(&answers), ["200", "404", "200", "404"]);
-    // What follows a request that cannot be read is not taken for a request.
+    // The bytes after a malformed request are not interpreted as a request.
     for broken in [
         "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
         "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nz\r\n",
@@ -111,7 +112,7 @@ async fn requests_that_come_at_once_are_answered_in_turn() {
         let answers = exchanged(&harness, &[broken.as_bytes(), &good].concat()).await;
         assert_eq!(codes(&answers), ["400"], "{broken}: {answers}");
     }
-    // With both lengths the chunks count and the connection ends with the answer, as RFC 9112 says.
+    // If both lengths are given, the chunks count and the connection ends with the response, by RFC 9112.
     let chunks = format!("{:x}\r\n", body.len());
     let both = head.replace("\r\n\r\n", "\r\ntransfer-encoding: chunked\r\n\r\n");
     let both = [both.as_bytes(), chunks.as_bytes(), &body, b"\r\n0\r\n\r\n", LAST].concat();
@@ -128,7 +129,7 @@ async fn header_bombs_are_refused() {
     for bomb in [many, long] {
         let mut stream = harness.tls("http/1.1").await;
         let head = format!("POST /inject HTTP/1.1\r\nhost: x\r\n{bomb}\r\n");
-        // The server may close before all of it is written.
+        // The server may close before everything is written.
         let _ = stream.write_all(head.as_bytes()).await;
         let answer = read_to_close(&mut stream).await;
         let answer = String::from_utf8_lossy(&answer);

@@ -1,5 +1,5 @@
-//! Pods that are as large as a request can make them: they are injected, or refused with a reason; what is large and the
-//! pod's own stays out of the patch.
+//! Pods that are as large as a request allows: they are injected, or denied with a reason; the pod's own large content
+//! stays out of the patch.
 
 use outrigger::{
     config::Mesh,
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::properties::{MESHES, mesh_of};
 
-/// What a patch may have (I-16).
+/// The size limit of a patch (I-16).
 const PATCH_LIMIT: usize = 2 << 20;
 
 fn pod(containers: Vec<Value>, metadata: &Value) -> Value {
@@ -28,7 +28,7 @@ fn application(index: usize) -> Value {
     })
 }
 
-/// The injected pod, which is injected once and for all; nothing if it is refused as the pod's own fault.
+/// The injected pod, which is stable under further injections; `None` if it is denied because of its own content.
 fn injected(name: &str, mesh: &Mesh, pod: &Value) -> Option<Injection> {
     let run =
         |pod: &Value| inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"));
@@ -55,7 +55,7 @@ fn injected(name: &str, mesh: &Mesh, pod: &Value) -> Option<Injection> {
     }
 }
 
-/// Every embedded template, by both rules.
+/// Every embedded template, under both compatibility modes.
 fn embedded() -> impl Iterator<Item = &'static (String, Mesh)> {
     MESHES.iter().filter(|(name, _)| !name.contains("careless"))
 }
@@ -114,7 +114,7 @@ fn refused(mesh: &Mesh, annotations: &Value) -> (&'static str, u16, String) {
     }
 }
 
-/// A patch beyond what an API server stores is refused, as is a template that renders without end.
+/// A patch larger than an API server can store is denied, as is a template that renders endlessly.
 #[test]
 fn i_16_templates_that_render_too_much_are_refused() {
     let large = |letter: &str, times: usize| {
@@ -128,12 +128,12 @@ fn i_16_templates_that_render_too_much_are_refused() {
     let asking = |names: &str| json!({"inject.istio.io/templates": names});
     let (reason, code, said) = refused(&mesh, &asking("a,b,c"));
     assert_eq!((reason, code), ("PATCH_TOO_LARGE", 422), "{said}");
-    assert!(said.contains("2097152 bytes, the most that is accepted"), "{said}");
+    assert!(said.contains("the limit of 2097152 bytes"), "{said}");
     let (reason, code, said) = refused(&mesh, &asking("endless"));
     assert_eq!((reason, code), ("RENDER_FAILED", 422), "{said}");
 }
 
-/// However many templates are asked for, the answer is short and says nothing of the configuration but names.
+/// However many templates are requested, the message is short and reveals only names from the configuration.
 #[test]
 fn i_15_lists_of_templates_are_bounded() {
     let aliases = json!({"one": ["sidecar"], "two": ["one"], "many": vec!["sidecar"; 20]});
@@ -145,7 +145,7 @@ fn i_15_lists_of_templates_are_bounded() {
         (names.join(","), "INVALID_ANNOTATION"),
         (vec!["sidecar"; 100_000].join(","), "INVALID_ANNOTATION"),
         ("many".to_owned(), "TOO_MANY_TEMPLATES"),
-        // What an alias names is a template; an alias there is none.
+        // An alias refers to templates, not to other aliases.
         ("two".to_owned(), "UNKNOWN_TEMPLATE"),
         ("sidecar,nobody".to_owned(), "UNKNOWN_TEMPLATE"),
         ("x".repeat(1 << 20), "UNKNOWN_TEMPLATE"),

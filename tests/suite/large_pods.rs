@@ -1,16 +1,16 @@
-//! Pods that are too large: refused by a review that says so, or left alone if nobody wants them injected.
+//! Pods that are too large: denied by a review that says so, or left alone if they need no injection.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use outrigger::{
-    config::Compat,
     inject::{
         self, Facts, Outcome, PodRequest, annotation,
         limits::{self, CONTAINERS, ELEMENTS, TREE},
-        reinject::Earlier,
+        reinject::PreviousInjection,
     },
     names,
-    server::{options::Origin, webhook::handler::Bundle},
+    quirks::Quirks,
+    server::{configuration::bundle::Bundle, options::Origin},
 };
 use serde_json::{Map, Value, json};
 
@@ -32,10 +32,10 @@ fn with_containers(count: usize) -> Value {
     json!({"metadata": {"name": "p"}, "spec": {"containers": containers}})
 }
 
-/// The response to a pod that was answered by a review.
+/// The response to a pod that got a review.
 async fn response(harness: &Harness, pod: Value) -> Value {
     let mut sender = harness.http1().await;
-    // Pods as large as these take seconds where other things are to be done: this bounds a hang and nothing else.
+    // Pods of this size take seconds on a busy machine: the limit only detects hangs.
     let answer = sender.send_request(post("/inject", review("v1", pod)));
     let answer =
         Answer::read(tokio::time::timeout(6 * PATIENCE, answer).await.expect("an answer").unwrap()).await;
@@ -52,18 +52,18 @@ fn refusal(response: &Value) -> &str {
     response["status"]["message"].as_str().unwrap()
 }
 
-// I-08: what is over a limit is refused by a review that names the place, what was found and what is accepted.
+// I-08: a pod over a limit is denied by a review that names the place, the amount found and the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_over_a_limit_is_refused_by_a_review_that_says_so() {
     let harness = real().await;
     let refused = response(&harness, with_variables(90_000)).await;
     assert_eq!(
         refusal(&refused),
-        "the pod is too large to be injected: spec.containers[0].env has 90000 elements; accepted are 20000; with the \
+        "the pod is too large to be injected: spec.containers[0].env has 90000 elements; the limit is 20000; with the \
          label sidecar.istio.io/inject: \"false\" it is created without a proxy"
     );
     let refused = response(&harness, with_containers(3_000)).await;
-    assert!(refusal(&refused).contains("the pod has 3000 containers; accepted are 400"), "{refused}");
+    assert!(refusal(&refused).contains("the pod has 3000 containers; the limit is 400"), "{refused}");
     let mut heavy = with_containers(3);
     for container in heavy["spec"]["containers"].as_array_mut().unwrap() {
         container["env"] = with_variables(15_000)["spec"]["containers"][0]["env"].take();
@@ -74,11 +74,11 @@ async fn a_pod_over_a_limit_is_refused_by_a_review_that_says_so() {
         message.contains("values of the pod (15000 elements in spec.containers[0].env alone) take"),
         "{message}"
     );
-    assert!(message.contains(" of memory to read; accepted are 32 MiB; "), "{message}");
+    assert!(message.contains(" of memory to read; the limit is 32 MiB; "), "{message}");
     harness.metric("outrigger_requests_total{outcome=\"denied\",reason=\"POD_TOO_LARGE\"}", 3.0).await;
 }
 
-// I-08: what is within the limits is injected.
+// I-08: a pod within the limits is injected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_at_a_limit_is_injected() {
     let harness = real().await;
@@ -98,7 +98,7 @@ async fn a_pod_at_a_limit_is_injected() {
     }
 }
 
-// I-06: so is what is nested too deep to be read, as long as it can be made out whom to answer.
+// I-06: so is a pod that is nested too deeply to be parsed, as long as the UID of the request can be determined.
 #[tokio::test]
 async fn a_pod_nested_too_deep_is_refused_by_a_review() {
     let harness = real().await;
@@ -111,7 +111,7 @@ async fn a_pod_nested_too_deep_is_refused_by_a_review() {
     assert_eq!(harness.post("/inject", unknown).await.status, 400);
 }
 
-// A pod that nobody wants injected is none of our limits' business.
+// The limits do not apply to a pod that needs no injection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_not_injected_is_left_alone_however_large_it_is() {
     let harness = real().await;
@@ -136,8 +136,8 @@ async fn a_pod_that_is_not_injected_is_left_alone_however_large_it_is() {
     }
 }
 
-// I-16: a patch that no API server would store is not written further than up to its limit. The user's own proxy stands twice in
-// a patch: as it is, and as it is recorded.
+// I-16: a patch that no API server would store is written only up to its limit. The user's own proxy occurs twice in a
+// patch: directly, and in the record.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_patch_over_its_limit_is_refused_by_a_review() {
     let harness = real().await;
@@ -147,11 +147,11 @@ async fn a_patch_over_its_limit_is_refused_by_a_review() {
     let refused = response(&harness, pod).await;
     assert_eq!(refused["allowed"], false, "{refused}");
     assert_eq!(refused["status"]["code"], 422);
-    let wanted = "the patch would have more than 2097152 bytes, the most that is accepted";
+    let wanted = "the patch would exceed the limit of 2097152 bytes";
     assert_eq!(refused["status"]["message"], wanted);
 }
 
-/// What is decided about the outline of a pod is what is decided about all of it.
+/// The decision for the outline of a pod equals that for the whole pod.
 #[test]
 fn the_outline_of_every_golden_pod_is_decided_as_the_pod() {
     let mut skipped = 0;
@@ -172,7 +172,7 @@ fn the_outline_of_every_golden_pod_is_decided_as_the_pod() {
     assert!(skipped >= 10, "{skipped} cases are skipped");
 }
 
-// I-08, I-10: lists that only a forger writes take no time that grows with their square: it would be many minutes.
+// I-08, I-10: lists that only a forger writes are not processed in quadratic time, which would be many minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_lists_in_annotations_are_gone_through_once() {
     const MANY: usize = 100_000;
@@ -194,16 +194,16 @@ async fn long_lists_in_annotations_are_gone_through_once() {
     ]);
     let judging = tokio::task::spawn_blocking(move || {
         let annotations = asked["metadata"]["annotations"].as_object().unwrap();
-        assert!(annotation::check(annotations, &Map::new(), Compat::Outrigger, &|_| Ok(())).is_ok());
-        let earlier = Earlier::of(&record, Compat::Outrigger, &mut Vec::new()).unwrap();
-        earlier.strip(&record, 0, Compat::Outrigger).into_owned()
+        assert!(annotation::check(annotations, &Map::new(), Quirks::NONE, &|_| Ok(())).is_ok());
+        let earlier = PreviousInjection::of(&record, Quirks::NONE, &mut Vec::new()).unwrap();
+        earlier.strip(&record, 0, Quirks::NONE).into_owned()
     });
     let done = tokio::time::timeout(6 * PATIENCE, judging).await;
     assert!(done.expect("no more than a pass over each").is_ok());
 }
 
-/// A pod as large as etcd takes one, with nothing in it but small things: a hundred containers with a hundred variables, mounts
-/// and ports each.
+/// A pod as large as etcd accepts, consisting of small parts: a hundred containers with a hundred variables, mounts and
+/// ports each.
 #[test]
 fn a_pod_as_large_as_etcd_takes_is_within_the_limits() {
     let each = |list: &str, n: usize| match list {

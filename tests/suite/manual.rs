@@ -1,7 +1,7 @@
-//! Manual injection against own manifests: every kind, its reviewed output, and what must hold of all of them.
+//! Manual injection of our own manifests: every kind, its reviewed output, and general properties.
 //!
-//! `OUTRIGGER_BLESS=1 cargo test --test suite manual` writes the expected files again; read what changed before you
-//! commit it.
+//! `OUTRIGGER_BLESS=1 cargo test --test suite manual` rewrites the expected files; review the changes before you commit
+//! them.
 
 use std::{
     collections::BTreeSet,
@@ -61,7 +61,7 @@ fn inject<'t>(text: &'t str, options: &Options<'_>) -> Manifest<'t> {
     manual::inject(text, options).unwrap()
 }
 
-/// Holds texts against the files of a folder, one for one; writes them with `OUTRIGGER_BLESS`.
+/// Compares texts with the files of a directory, one for one; writes them with `OUTRIGGER_BLESS`.
 fn hold_against(folder: &Path, texts: &[(String, String)]) {
     if std::env::var_os("OUTRIGGER_BLESS").is_some() {
         fs::create_dir_all(folder).unwrap();
@@ -96,7 +96,7 @@ fn kube_injects_as_reviewed() {
     let (mesh, warnings) = kube_inject::mesh(&Files::default(), "", NativeSidecars::Auto).unwrap();
     assert_eq!(warnings, []);
     let options = Options { rules: Rules::TemplatesOnly, template_paths: Vec::new(), ..options(&mesh) };
-    // What differs from `inject`: the CronJob's level, zero fields, kinds Istio does not know, terminators.
+    // The differences from `inject`: the CronJob's level, zero fields, kinds that Istio does not know, terminators.
     let texts: Vec<_> =
         ["cronjob.yaml", "daemonset.yaml", "deploymentconfig.yaml", "list.yaml", "rollout.yaml"]
             .map(|name| (name.to_owned(), inject(&read(name), &options).to_terminated_text()))
@@ -285,7 +285,7 @@ fn operator_files_and_bare_templates_configure_kube_inject() {
 
     let wrong = Files { operator: source("operator.yaml", "kind: Deployment"), ..Files::default() };
     let error = kube_inject::mesh(&wrong, "", NativeSidecars::Auto).unwrap_err().to_string();
-    assert_eq!(error, "operator.yaml: kind: found \"Deployment\"; accepted: IstioOperator");
+    assert_eq!(error, "operator.yaml: kind: found \"Deployment\"; expected IstioOperator");
 }
 
 #[test]

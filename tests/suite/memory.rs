@@ -1,5 +1,5 @@
-//! How much memory a pod can make the server take: the process of the release, real TLS, the worst pods there are, and the
-//! peak that the kernel measured, held against the one formula (`Limits::peak`) and what a pod weighs.
+//! The memory that a pod can make the server use: a release build, real TLS, the worst possible pods, and the peak
+//! measured by the kernel, compared with the formula (`Limits::peak`) and the weight of the pods.
 
 use std::{
     io::{BufRead, BufReader},
@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::support::{Answer, post, within, write_certificate};
 
-/// A server in a process of its own.
+/// A server in a separate process.
 struct Process {
     child: Child,
     port: u16,
@@ -35,7 +35,7 @@ impl Process {
         Process::start_by(Command::new(env!("CARGO_BIN_EXE_outrigger")), more)
     }
 
-    /// Starts it in a group from its first instruction on.
+    /// Starts it in a cgroup from its first instruction on.
     fn start_in(group: &Group) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
@@ -78,7 +78,7 @@ impl Process {
         let tls = within(TlsConnector::from(Arc::new(config)).connect(name, tcp)).await.unwrap();
         let (mut sender, connection) = conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
         tokio::spawn(connection);
-        // Eight take their turns, on machines that have other things to do: this bounds a hang and nothing else.
+        // Eight take turns on a busy machine: this limit only detects hangs.
         let answer =
             tokio::time::timeout(6 * super::support::PATIENCE, sender.send_request(post("/inject", body)));
         Answer::read(answer.await.expect("an answer").unwrap()).await
@@ -91,7 +91,7 @@ impl Process {
         line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap() << 10
     }
 
-    /// Has the kernel measure the peak from now on; what is taken now.
+    /// Resets the kernel's peak measurement; returns the current usage.
     fn measure(&self) -> usize {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
         self.status("VmRSS:")
@@ -116,7 +116,7 @@ struct Group {
 }
 
 impl Group {
-    /// Makes one below the root of the hierarchy that has the memory controller.
+    /// Creates one below the root of the hierarchy with the memory controller.
     fn make(name: &str, limit: usize) -> Group {
         let is_unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
             .is_ok_and(|controllers| controllers.split_whitespace().any(|name| name == "memory"));
@@ -134,7 +134,7 @@ impl Group {
         self.folder.join(name)
     }
 
-    /// How many processes the kernel has killed for want of memory.
+    /// The number of processes that the kernel has killed for lack of memory.
     fn killed(&self) -> usize {
         let file = if self.is_unified { "memory.events" } else { "memory.oom_control" };
         let events = std::fs::read_to_string(self.file(file)).unwrap();
@@ -154,7 +154,7 @@ impl Drop for Group {
     }
 }
 
-/// A review of a pod that is given as text: what is measured is not to depend on how it is written.
+/// A review of a pod given as text, so that the measurement does not depend on serialization.
 fn review(pod: &str) -> Vec<u8> {
     format!(
         r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"uid-1","operation":"CREATE","namespace":"shop","resource":{{"group":"","version":"v1","resource":"pods"}},"object":{pod}}}}}"#
@@ -181,22 +181,22 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Lists and maps that are as deep as may be and have as little text as can be: the most memory for each byte.
+/// Lists and maps at the maximum depth with as little text as possible: the most memory per byte.
 fn deep(n: usize) -> String {
     list(n, |_| format!("{}0{}", "{\"\":".repeat(100), "}".repeat(100)))
 }
 
-/// The user's own proxy is copied most: it is recorded, merged and written.
+/// The user's own proxy is copied most often: it is recorded, merged and serialized.
 fn own_proxy(fields: &str) -> String {
     spec(&format!(
         r#""containers":[{{"name":"istio-proxy","image":"auto",{fields}}},{{"name":"a","image":"i"}}]"#
     ))
 }
 
-/// A kind of pod, and how one with so many of something is made.
+/// A kind of pod, with a function that creates one of a given size.
 type Kind = (&'static str, fn(usize) -> String);
 
-/// Pods that are large in one way.
+/// Pods that are large in one dimension.
 const LARGE: [Kind; 14] = [
     ("maps in maps", |n| spec(&format!(r#""containers":[{{"name":"a"}}],"x":[{}]"#, deep(n)))),
     ("lists in lists", |n| {
@@ -259,14 +259,14 @@ const LARGE: [Kind; 14] = [
     }),
 ];
 
-/// Those that take the most: for their text, and for what they weigh.
+/// Those that use the most memory, relative to their text and to their weight.
 const WORST: [&str; 3] = ["maps in the own proxy", "variables of the own proxy", "one long text"];
 
 fn of_kind(kind: &str) -> fn(usize) -> String {
     LARGE.iter().find(|(name, _)| *name == kind).unwrap().1
 }
 
-/// The largest pod of a kind that is accepted and that an API server takes (3 MiB), and what it weighs.
+/// The largest pod of a kind that is accepted and that an API server can send (3 MiB), with its weight.
 fn largest(tree: usize, pod: impl Fn(usize) -> String) -> (String, Weight) {
     let fits = |n: usize| {
         let pod = pod(n);
@@ -284,7 +284,7 @@ fn largest(tree: usize, pod: impl Fn(usize) -> String) -> (String, Weight) {
     fits(low).unwrap()
 }
 
-/// What the kernel and the allocator add to what is counted: pages that are not full, code that runs for the first time.
+/// Overhead of the kernel and the allocator: partially filled pages, code that runs for the first time.
 const SLACK: usize = 4 << 20;
 
 // I-08, R-04
@@ -301,7 +301,7 @@ async fn the_largest_pod_of_each_kind_takes_no_more_than_it_weighs() {
         let answer = process.post(review(&pod)).await;
         assert_eq!(answer.status, 200, "{kind}");
         let taken = process.peak() - rest;
-        // The text is held twice while it arrives.
+        // The text exists twice while it arrives.
         let allowed = limits::judging(weight.bytes) + 2 * pod.len() + SLACK;
         let line = format!(
             "{kind}: text {} KiB, tree {} KiB, taken {} KiB, allowed {} KiB",
@@ -317,7 +317,7 @@ async fn the_largest_pod_of_each_kind_takes_no_more_than_it_weighs() {
         seen.push((kind, weight));
     }
     assert!(over.is_empty(), "{over:#?}");
-    // They are at the limits indeed.
+    // They really are at the limits.
     let weight = |kind: &str| seen.iter().find(|(name, _)| *name == kind).unwrap().1;
     let elements = |kind: &str| weight(kind).longest.unwrap().elements;
     assert!(weight("maps in the own proxy").bytes > TREE / 100 * 95, "{seen:?}");
@@ -341,7 +341,7 @@ async fn eight_of_the_largest_pods_at_once_take_no_more_than_the_formula_and_the
     assert!(process.peak() <= limits.peak(), "{} of {}", process.peak() >> 20, limits.peak() >> 20);
 }
 
-// R-04: of a small replica nothing is left but that less is done at once.
+// R-04: a small replica only processes less at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_64_mebibytes_less_is_done_at_once_and_what_is_too_large_is_refused_by_a_review() {
     const MEMORY: usize = 64 << 20;
@@ -360,7 +360,7 @@ async fn with_64_mebibytes_less_is_done_at_once_and_what_is_too_large_is_refused
     assert!(plain["response"]["patch"].is_string(), "{plain}");
 }
 
-// R-04: what the kernel counts, and does to a process that is over it. It needs root, so it is run by `.ci/run` alone.
+// R-04: the kernel's accounting, and its effect on a process over the limit. It needs root, so only `.ci/run` runs it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "makes cgroups, which takes root"]
 async fn eight_of_the_largest_pods_at_once_survive_in_a_cgroup_of_the_charts_limit_and_of_64_mebibytes() {
@@ -391,7 +391,7 @@ fn chart_limit() -> usize {
     outrigger::server::memory::parse(values["resources"]["limits"]["memory"].as_str().unwrap()).unwrap()
 }
 
-/// Sends a pod eight times at once; each is answered by a review, or told that there was no turn or no time for it.
+/// Sends a pod eight times concurrently; each gets a review, or a response that there was no slot or no time for it.
 async fn eight(process: &Process, pod: &str) {
     let answers = futures::future::join_all((0..8).map(|_| process.post(review(pod)))).await;
     let answered = answers.iter().filter(|answer| answer.status == 200).count();
@@ -401,7 +401,7 @@ async fn eight(process: &Process, pod: &str) {
     }
 }
 
-/// The documentation has the figures that count.
+/// The documentation contains the relevant figures.
 #[test]
 fn the_formula_is_documented_as_it_is() {
     use outrigger::server::memory::{CONNECTION, RESTING};

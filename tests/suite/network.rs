@@ -1,5 +1,5 @@
-//! Networks between an API server and the webhook that are slow, lossy or cut: nothing is left behind, and nobody else
-//! notices.
+//! Slow, lossy or interrupted networks between an API server and the webhook: nothing leaks, and other clients are not
+//! affected.
 
 use std::{
     sync::Arc,
@@ -36,7 +36,7 @@ impl Harness {
     }
 }
 
-/// A request in bytes; with `Expect` the server says when it begins to read the body.
+/// A request in bytes; with `Expect`, the server signals when it starts reading the body.
 fn request(body: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
@@ -46,7 +46,7 @@ fn request(body: &[u8]) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Reads one answer of a connection that stays open.
+/// Reads one response from a connection that stays open.
 async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
     let mut read = Vec::new();
     let mut buffer = [0; 4096];
@@ -76,14 +76,14 @@ async fn half_sent(harness: &Harness, proxy: &FaultProxy) -> TlsStream<TcpStream
     stream
 }
 
-/// Nothing of a connection is left, and others are served.
+/// Nothing remains of the connection, and other clients are served.
 async fn nothing_is_left(harness: &Harness) {
     harness.metric(CONNECTIONS, 0.0).await;
     harness.metric(IN_FLIGHT, 0.0).await;
     assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
 }
 
-// N-07: what distance costs is one round trip for each review, on one connection.
+// N-07: latency costs one round trip per review on a kept connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_distant_api_server_pays_one_round_trip_for_each_review() {
     const ONE_WAY: Duration = Duration::from_millis(20);
@@ -104,15 +104,15 @@ async fn a_distant_api_server_pays_one_round_trip_for_each_review() {
     }
     let [first, .., last] = flights[..] else { unreachable!() };
     assert_eq!(last - first, 4, "{flights:?}");
-    // ClientHello; Finished, with the first request unless the server's ticket is quicker.
+    // ClientHello; Finished, together with the first request unless the server's ticket is faster.
     assert!((2..=3).contains(&first), "a handshake of TLS 1.3 is one round trip: {flights:?}");
     assert_eq!(proxy.connections(), 1);
 }
 
-// N-07: jitter may cut the bytes anywhere.
+// N-07: jitter may split the bytes anywhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_arrives_byte_by_byte_is_the_same_request() {
-    // However slow the machine is.
+    // Regardless of the machine's speed.
     let harness = start_with(injecting(), |options| {
         options.timeouts.header = PATIENCE;
         options.timeouts.body = PATIENCE;
@@ -147,7 +147,7 @@ async fn a_reset_in_the_middle_of_a_body_leaves_nothing_behind() {
     }
 }
 
-// N-04: the client's side of the connection is gone, and it still listens.
+// N-04: the client has closed its sending side but still reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_connection_is_closed() {
     let harness = start(injecting()).await;
@@ -159,7 +159,7 @@ async fn half_a_connection_is_closed() {
     nothing_is_left(&harness).await;
 }
 
-// N-08, H-02: whoever vanishes in the middle of a request is waited for as long as a body may take.
+// N-08, H-02: a client that vanishes in the middle of a request occupies it for the body timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_vanishes_is_given_up() {
     let harness = start_with(injecting(), |options| {
@@ -175,7 +175,7 @@ async fn a_peer_that_vanishes_is_given_up() {
     drop(stream);
 }
 
-// N-08: between two requests, as long as a connection may be idle.
+// N-08: between two requests, for the idle timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_vanishes_between_requests_is_given_up() {
     let harness = start_with(injecting(), |options| options.timeouts.idle = Duration::from_millis(100)).await;
@@ -188,7 +188,7 @@ async fn a_peer_that_vanishes_between_requests_is_given_up() {
     nothing_is_left(&harness).await;
 }
 
-// What the other tests lean on.
+// Checks the assumptions of the other tests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_faults_are_what_they_are_called() {
     // A server that says again what it hears.

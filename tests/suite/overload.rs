@@ -1,4 +1,4 @@
-//! What the server does when there is more to do than time: deadlines of API servers, large bodies, overload.
+//! The server under overload: deadlines of API servers, large bodies, rejected requests.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ fn head(query: &str, length: usize) -> String {
     )
 }
 
-// DA-17: the API server hears that there is no answer, instead of hearing nothing.
+// DA-17: the API server gets an explicit response if there is no result in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_would_come_too_late_is_given_up_while_the_api_server_listens() {
     let (engine, gate) = gated();
@@ -36,7 +36,8 @@ async fn an_answer_that_would_come_too_late_is_given_up_while_the_api_server_lis
     gate.release.send(()).unwrap();
 }
 
-// DA-17, R-01: while one large body is judged the next has half of its time to wait, so that it can be tried elsewhere.
+// DA-17, R-01: while one large body is processed, the next one may wait for half of its time, so that another replica
+// can be tried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_body_waits_for_its_turn_and_no_longer_than_half_of_its_time() {
     let (engine, gate) = gated();
@@ -50,7 +51,7 @@ async fn a_large_body_waits_for_its_turn_and_no_longer_than_half_of_its_time() {
     assert_eq!((shed.status.as_u16(), shed.header("retry-after")), (429, "1"));
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     harness.metric("outrigger_shed_total{reason=\"large\"}", 1.0).await;
-    // One that is in time gets its turn.
+    // A request that is in time gets its slot.
     let mut patient = harness.http1().await;
     let second =
         tokio::spawn(async move { patient.send_request(post("/inject", review("v1", large_pod()))).await });
@@ -86,7 +87,7 @@ async fn a_small_body_is_judged_while_large_ones_take_all_their_places() {
     harness.metric("outrigger_in_flight_requests", 3.0).await;
     assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
     assert!(entered.load(Ordering::SeqCst) <= 1);
-    // They come in any order.
+    // They arrive in any order.
     for _ in &large {
         release.send(()).unwrap();
     }
@@ -106,7 +107,7 @@ async fn a_body_is_waited_for_no_longer_than_the_api_server_listens() {
     harness.metric("outrigger_deadline_exceeded_total", 1.0).await;
 }
 
-// DA-17: the time of the API server began with the first byte.
+// DA-17: the API server's timeout started with the first byte.
 #[tokio::test]
 async fn a_request_that_waited_for_its_timeout_is_not_judged() {
     let judged = Arc::new(AtomicUsize::new(0));
@@ -131,7 +132,7 @@ async fn a_request_that_waited_for_its_timeout_is_not_judged() {
     harness.metric("outrigger_requests_total{outcome=\"error\",reason=\"DEADLINE\"}", 1.0).await;
 }
 
-// with one worker that a pod takes for 10 ms, sixteen who ask all the time wait for 160 ms.
+// with one worker and 10 ms per pod, sixteen concurrent clients wait for 160 ms.
 #[tokio::test]
 async fn a_standing_queue_is_turned_away_and_its_connections_go_on() {
     let (_nobody, never) = mpsc::channel::<()>();
@@ -167,7 +168,7 @@ async fn a_standing_queue_is_turned_away_and_its_connections_go_on() {
     ] {
         assert!(metrics[name] >= 1.0, "{name}");
     }
-    // Alone it is served again, on the same connection.
+    // Alone, it is served again, on the same connection.
     within(async {
         while sender.send_request(post("/inject", review("v1", pod()))).await.unwrap().status() != 200 {
             sender.ready().await.unwrap();

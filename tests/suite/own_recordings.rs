@@ -1,6 +1,8 @@
-//! Istio's answers in this repository: recorded by `just recordings` from our own pods and manifests, with our templates.
+//! Istio's answers in this repository: recorded by `just recordings` from our own pods and manifests, with our
+//! templates.
 //!
-//! The configurations have the templates they were recorded with, so that a change of a template changes no answer here.
+//! The configurations contain the templates they were recorded with, so changing a template does not change the
+//! answers.
 
 use std::{fs, io::Read as _, path::Path, sync::LazyLock};
 
@@ -38,7 +40,7 @@ fn inject() -> String {
     "/inject".to_owned()
 }
 
-/// A manifest and what Istio's kube-inject made of it: neither is there without the other.
+/// A manifest and Istio's kube-inject output for it: both exist, or neither.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) name: String,
@@ -61,13 +63,13 @@ impl Recordings {
         self.accepted(compat).into_iter().map(Option::unwrap).collect()
     }
 
-    /// The same, but for those that are refused: by our own rules more are than by Istio's.
+    /// The same without those that are rejected: our own rules reject more than Istio's.
     pub(crate) fn accepted(&self, compat: Compat) -> Vec<Option<Mesh>> {
         self.settings.iter().map(|setting| setting.mesh(compat, &self.templates).ok()).collect()
     }
 }
 
-/// What the recordings must have, or they prove little.
+/// The minimum content of the recordings, without which they prove little.
 #[test]
 fn recordings_have_something_of_everything() {
     let all = &*RECORDINGS;

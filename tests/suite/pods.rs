@@ -1,11 +1,11 @@
-//! Pods for the property tests: hostile strings, the same pod with harmless ones, and realistic pods at random.
+//! Pods for the property tests: hostile strings, the same pod with harmless ones, and random realistic pods.
 
 use std::collections::BTreeMap;
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-/// Text that means something to YAML, Go's templates, strategic merge, terminals or our own placeholders.
+/// Text with a special meaning in YAML, Go's templates, strategic merge, terminals or our own placeholders.
 const FRAGMENTS: &[&str] = &[
     "\"",
     "'",
@@ -88,7 +88,7 @@ const FRAGMENTS: &[&str] = &[
     "a",
 ];
 
-/// A string nobody would call harmless; never empty.
+/// A hostile string; never empty.
 pub(crate) fn hostile() -> impl Strategy<Value = String> {
     let fragments = || vec(select(FRAGMENTS), 1..6).prop_map(|all| all.concat());
     prop_oneof![
@@ -99,10 +99,10 @@ pub(crate) fn hostile() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Where strings go.
+/// The places for strings.
 const SLOTS: usize = 32;
 
-/// As many strings as [`pod_with`] wants: hostile ones, told apart by a mark at one end or the other.
+/// The strings that [`pod_with`] needs: hostile ones, distinguished by a mark at one end or the other.
 pub(crate) fn strings() -> impl Strategy<Value = Vec<String>> {
     vec((hostile(), any::<bool>()), SLOTS).prop_map(|all| {
         let marked = all.into_iter().enumerate().map(|(index, (text, first))| {
@@ -112,12 +112,12 @@ pub(crate) fn strings() -> impl Strategy<Value = Vec<String>> {
     })
 }
 
-/// The harmless strings of the same number.
+/// The same number of harmless strings.
 pub(crate) fn harmless() -> Vec<String> {
     (0..SLOTS).map(|index| format!("s{index}")).collect()
 }
 
-/// What a pod looks like beside its strings.
+/// The structure of a pod besides its strings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
     /// Whether the pod belongs to a controller.
@@ -128,7 +128,7 @@ pub(crate) struct Form {
     pub(crate) own_proxy: bool,
     /// Whether the containers have probes.
     pub(crate) probes: bool,
-    /// Whether annotations of telemetry are there.
+    /// Whether there are telemetry annotations.
     pub(crate) telemetry: bool,
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn form() -> impl Strategy<Value = Form> {
     )
 }
 
-/// A pod with the strings wherever a pod has strings.
+/// A pod with the strings in every possible place.
 pub(crate) fn pod_with(s: &[String], form: Form) -> Value {
     let container = |from: usize, port: u16| {
         let mut container = json!({
@@ -196,8 +196,8 @@ pub(crate) fn pod_with(s: &[String], form: Form) -> Value {
     })
 }
 
-/// Keys, list lengths and types of scalars; what is JSON inside of a string counts as well. Strings of the pod in keys
-/// are called by the names they have in the harmless pod.
+/// Keys, list lengths and types of scalars, including those of JSON inside of a string. Strings of the pod used as keys
+/// are replaced by their names in the harmless pod.
 pub(crate) fn shape(value: &Value, rename: &BTreeMap<String, String>) -> Value {
     match value {
         Value::Null => json!("null"),
@@ -219,7 +219,7 @@ fn renamed(key: &str, rename: &BTreeMap<String, String>) -> String {
     if let Some(name) = rename.get(key) {
         return name.clone();
     }
-    // A container's name is part of the paths of its probes; a careless template makes keys of labels.
+    // A container's name is part of its probes' paths; a careless template turns labels into keys.
     let inside = rename.iter().filter(|(hostile, _)| {
         ["/app-", "copied/"].iter().any(|start| key.starts_with(start)) && key.contains(hostile.as_str())
     });
@@ -343,7 +343,7 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("example.com/note", "keep: \"me\""),
 ];
 
-/// The user's own version of a container that the templates make.
+/// The user's own version of a container that the templates create.
 fn own_container() -> impl Strategy<Value = Value> {
     let named = select(vec!["istio-proxy", "istio-init", "istio-validation"]);
     let user = option::of((prop_oneof![Just(0i64), 1..5000i64], option::of(1..5000i64)));
@@ -367,7 +367,7 @@ fn own_container() -> impl Strategy<Value = Value> {
             container["ports"] = json!([{"containerPort": 15443, "name": "own"}]);
             container["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "1"]}}});
         }
-        // Of another kind than any template's.
+        // Of a different kind than any template's.
         match choice {
             Some(0) => container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}}),
             Some(1) => container["readinessProbe"] = json!({"tcpSocket": {"port": 15021}}),

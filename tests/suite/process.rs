@@ -1,4 +1,4 @@
-//! `outrigger serve` and what an operating system grants or takes: descriptors, memory, a disk, somebody who reads the log, and
+//! `outrigger serve` and the resources of the operating system: descriptors, memory, a disk, a reader of the log, and
 //! signals at any time.
 
 use std::{
@@ -33,11 +33,11 @@ const SERVE: [&str; 7] = [
     "--shutdown-grace=1s",
 ];
 
-/// A process that is ended with the test.
+/// A process that is killed at the end of the test.
 struct Process(Child);
 
 impl Process {
-    /// Runs `outrigger serve` with more flags, in a shell where a limit is set first.
+    /// Runs `outrigger serve` with additional flags, in a shell that sets a limit first.
     fn limited(limit: &str, flags: &[&str]) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{limit}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_outrigger")]);
@@ -57,7 +57,8 @@ impl Process {
         Pid::from_raw(self.0.id().cast_signed())
     }
 
-    /// Waits for a line of the log; the rest of it is read in the background. Gives the line and what came before it.
+    /// Waits for a line of the log; the rest of it is read in the background. Returns the line and everything before
+    /// it.
     fn line(&mut self, wanted: &str) -> (serde_json::Value, Vec<String>) {
         let mut log = BufReader::new(self.0.stderr.take().expect("the log is read once"));
         let mut before = Vec::new();
@@ -72,7 +73,7 @@ impl Process {
         }
     }
 
-    /// Waits until it is ready; gives its ports.
+    /// Waits until the server is ready; returns its ports.
     fn ready(&mut self) -> (SocketAddr, SocketAddr) {
         let (line, _) = self.line("\"ready\"");
         let port = |key: &str| line[key].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
@@ -98,10 +99,10 @@ impl Drop for Process {
     }
 }
 
-/// Asks the admin port; gives the status line and the body.
+/// Sends a request to the admin port; returns the status line and the body.
 fn ask(admin: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(admin).unwrap();
-    // A probe of a kubelet waits for no longer than that.
+    // A kubelet's probe has the same timeout.
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -114,7 +115,7 @@ fn metric(admin: SocketAddr, name: &str) -> Option<f64> {
     samples(&ask(admin, "/metrics").1).get(name).copied()
 }
 
-// connections that say nothing take all the descriptors there are.
+// idle connections take all available descriptors.
 #[test]
 fn r_05_silent_connections_at_the_limit_of_open_files_leave_probes_alone() {
     let mut process =
@@ -144,7 +145,7 @@ fn r_05_silent_connections_at_the_limit_of_open_files_leave_probes_alone() {
     }
 }
 
-// it runs for a tenth of the time, a few milliseconds at once, as under a quota of the kernel.
+// it runs for a tenth of the time, a few milliseconds at once, as under a CPU quota.
 #[test]
 fn r_03_probes_are_answered_with_a_tenth_of_a_cpu() {
     let mut process = Process::limited(":", &[]);
@@ -162,7 +163,7 @@ fn r_03_probes_are_answered_with_a_tenth_of_a_cpu() {
             }
         }
     });
-    // Peers that keep the workers busy with handshakes that lead nowhere.
+    // Peers that keep the workers busy with failing handshakes.
     let busy: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(webhook).unwrap()).collect();
     for path in ["/livez", "/readyz", "/startupz", "/metrics"] {
         let began = Instant::now();
@@ -197,12 +198,12 @@ fn a_crash_leaves_no_memory_behind() {
     assert_eq!(sizes, ["0", "0"], "{line}");
 }
 
-/// A process whose parent holds SIGTERM back, so that it is delivered when somebody listens, and not while the kernel still
-/// starts the program, which nothing in the program can do anything about.
+/// A process whose parent blocks SIGTERM, so that it is delivered when a handler exists, and not while the kernel is
+/// still starting the program, which the program cannot influence.
 fn started_with_sigterm_held_back(folder: &Path) -> Process {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
-    // Children inherit what the thread holds back.
+    // Children inherit the signal mask.
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command.args(SERVE).current_dir(folder).env("TMPDIR", folder);
     std::thread::spawn(move || {
@@ -236,14 +237,14 @@ fn l_02_a_sigterm_at_any_time_of_the_start_ends_it_in_an_orderly_way() {
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "files are left");
 }
 
-// What is held back at the start is not held back for good, nor for other commands.
+// Signals are blocked only at startup, and not for other commands.
 #[test]
 fn other_commands_are_ended_by_signals_as_usual() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command.args(["inject", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = Process(command.spawn().unwrap());
     let status = || fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
-    // It waits for stdin when it holds nothing back any more.
+    // It waits for stdin once no signal is blocked any more.
     let since = Instant::now();
     while !status().contains("State:\tS") || !status().contains("SigBlk:\t0000000000000000") {
         assert!(since.elapsed() < PATIENCE, "{}", status());
@@ -252,10 +253,10 @@ fn other_commands_are_ended_by_signals_as_usual() {
     assert_eq!(process.end().signal(), Some(15));
 }
 
-// too little memory is neither wrong usage nor one error of many.
+// too little memory is neither a usage error nor a generic one.
 #[test]
 fn r_04_too_little_address_space_has_an_exit_code_of_its_own() {
-    // From too little for the program itself to enough: somewhere in between a thread is not to be had.
+    // From too little for the program itself to enough: somewhere in between, a thread cannot be created.
     for megabytes in 10..2000 {
         let mut process = Process::limited(&format!("ulimit -v {}", megabytes * 1024), &[]);
         let mut log = process.0.stderr.take().unwrap();
@@ -270,7 +271,7 @@ fn r_04_too_little_address_space_has_an_exit_code_of_its_own() {
                 break status;
             }
             assert!(since.elapsed() < PATIENCE, "it does not end");
-            // One that starts all the same is told to end.
+            // If it starts nevertheless, it is terminated.
             if since.elapsed() > Duration::from_millis(500) {
                 let _ = kill(pid, Signal::SIGTERM);
             }
@@ -278,7 +279,7 @@ fn r_04_too_little_address_space_has_an_exit_code_of_its_own() {
         };
         match (status.code(), log.join().unwrap()) {
             (Some(0), _) => return,
-            (Some(71), log) => assert!(log.contains("are limited"), "{megabytes} MB: {log}"),
+            (Some(71), log) => assert!(log.contains("was reached"), "{megabytes} MB: {log}"),
             // The kernel, the shell, the linker or the allocator gave up.
             (None | Some(126 | 127 | 134 | 137 | 139), _) => {}
             (code, log) => panic!("{megabytes} MB: {code:?}: {log}"),
@@ -320,7 +321,7 @@ fn with_an_expired_certificate_it_does_not_say_that_it_is_ready() {
     while !line().contains("\"message\":\"ready\"") {}
 }
 
-// a file system that is read-only, a folder for temporary files that is not there, and a log on a full disk.
+// a read-only file system, a missing directory for temporary files, and a log on a full disk.
 #[test]
 fn r_07_nothing_depends_on_a_disk() {
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -329,7 +330,7 @@ fn r_07_nothing_depends_on_a_disk() {
     command
         .args(["serve", "--standalone", "--drain-delay=0", "--log-format=json"])
         .args([format!("--listen={webhook}"), format!("--admin={admin}")])
-        // Nobody can write there, not even root.
+        // Not writable for anybody, not even root.
         .current_dir("/proc/self")
         .envs([("TMPDIR", "/nonexistent"), ("HOME", "/nonexistent"), ("RUST_LOG", "debug")])
         .stdin(Stdio::null())
@@ -342,7 +343,7 @@ fn r_07_nothing_depends_on_a_disk() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(ask(admin, "/readyz").0, "HTTP/1.1 200 OK");
-    // A handshake that fails is worth a line.
+    // A failed handshake writes a log line.
     TcpStream::connect(webhook).unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     while metric(admin, "outrigger_log_lines_dropped_total").unwrap_or_default() < 2.0 {
         assert!(since.elapsed() < PATIENCE, "lines are lost and not counted");
@@ -352,7 +353,7 @@ fn r_07_nothing_depends_on_a_disk() {
     assert_eq!(process.end().code(), Some(0));
 }
 
-// a pipe that nobody reads is full soon.
+// a pipe without a reader fills up quickly.
 #[test]
 fn r_08_a_log_that_nobody_reads_blocks_nobody() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
@@ -365,7 +366,7 @@ fn r_08_a_log_that_nobody_reads_blocks_nobody() {
     }
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let admin: SocketAddr = line["admin"].as_str().unwrap().rsplit_once('/').unwrap().1.parse().unwrap();
-    // From now on nobody reads, and there is a lot to say: every change of the filter is a line.
+    // From here on nothing reads, and there is a lot to write: every change of the filter is a line.
     let change = |filter: &str, connection: &str| {
         format!(
             "PUT /loglevel HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\ncontent-length: {}\r\n\r\n{filter}",

@@ -1,25 +1,33 @@
-//! What holds for every pod: strings of a pod never become structure, injecting twice is injecting once, nothing of the
-//! user's is lost or touched, and no input makes the engine panic.
+//! Properties of every pod: strings of a pod never become structure, injecting twice equals injecting once, nothing of
+//! the user's is lost or changed, and no input makes the engine panic.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use json_patch::PatchOperation;
 use outrigger::{
     config::{Mesh, Source},
     inject::{
         self, Facts, Injection, Outcome, PodRequest, Refusal,
         annotation::{Group, Kind, TABLE},
     },
-    names,
-    patch::{self, Operation},
+    names, patch,
 };
-use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::select,
+    test_runner::{TestRng, TestRunner},
+};
 use serde_json::{Value, json};
 
 use super::headed::headed;
 use super::pods::{self, Form};
 
-/// Every template, in configurations that make the most of its branches, under both compatibilities.
-pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
+/// Every template, in configurations that cover most of its branches, under both compatibility modes.
+pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(meshes);
+
+/// Creates them.
+pub(crate) fn meshes() -> Vec<(String, Mesh)> {
     let busy = json!({
         "global": {"network": "net", "logAsJson": true, "imagePullSecrets": ["pull"], "proxy": {"tracer": "datadog"}, "mountMtlsCerts": true},
         "pilot": {"cni": {"enabled": true, "provider": "multus"}},
@@ -44,7 +52,7 @@ pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(|| {
         }
     }
     all
-});
+}
 
 pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
     match Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }) {
@@ -53,7 +61,7 @@ pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
     }
 }
 
-/// A template that quotes nothing.
+/// A template without any quoting.
 const CARELESS: &str = r#"
 metadata:
   annotations:
@@ -111,22 +119,26 @@ pub(crate) fn injected(mesh: usize, pod: &Value) -> Injection {
     }
 }
 
-/// Runs a property. Inputs are the same in every run unless `PROPERTY_SEED=random`; `PROPTEST_CASES` says how many.
+/// Checks a property. Inputs are the same in every run without `PROPERTY_SEED`, a number; `PROPTEST_CASES` sets their
+/// number.
 pub(crate) fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) };
-    let mut runner = match std::env::var_os("PROPERTY_SEED") {
-        Some(_) => TestRunner::new(config),
-        None => {
-            let rng = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
-            TestRunner::new_with_rng(config, rng)
+    let seed = std::env::var("PROPERTY_SEED").ok();
+    let rng = match &seed {
+        Some(seed) => {
+            let seed: u64 = seed.parse().expect("PROPERTY_SEED is a number");
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
+            TestRng::from_seed(config.rng_algorithm, &bytes)
         }
+        None => TestRng::deterministic_rng(config.rng_algorithm),
     };
-    let outcome = runner.run(&strategy, |input| {
+    let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |input| {
         property(input);
         Ok(())
     });
     if let Err(error) = outcome {
-        panic!("{error}");
+        panic!("PROPERTY_SEED={}: {error}", seed.as_deref().unwrap_or("(none)"));
     }
 }
 
@@ -172,30 +184,52 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
     }
 }
 
-/// I-09: annotations that are read may refuse a pod, but only with a reason that names what the user wrote.
+/// I-09: annotations that are read may cause a denial, but only with a reason that names the user's value; an injected
+/// pod has the same shape as with valid values, or without the annotations.
 #[test]
 fn values_of_known_annotations_never_become_structure() {
-    let keys: Vec<&str> = TABLE
+    let rows: Vec<(&str, Kind)> = TABLE
         .iter()
         .filter(|row| row.group != Group::Namespace && row.kind != Kind::ProxyConfig)
-        .map(|row| row.key)
+        .map(|row| (row.key, row.kind))
         .collect();
-    check((vec((select(keys), pods::hostile()), 1..4), embedded()), |(annotations, mesh)| {
-        let pod = |value: &dyn Fn(&str) -> String| {
-            let annotations: serde_json::Map<_, _> =
-                annotations.iter().map(|(key, text)| ((*key).to_owned(), json!(value(text)))).collect();
-            json!({"metadata": {"name": "a", "annotations": annotations}, "spec": {"containers": [{"name": "app"}]}})
-        };
-        let hostile = run(mesh, &pod(&|text| text.to_owned()));
-        let plain = run(mesh, &pod(&|_| "harmless".to_owned()));
-        match (hostile, plain) {
-            (Ok(Outcome::Injected(hostile)), Ok(Outcome::Injected(plain))) => {
-                let shape = |pod| pods::shape(pod, &BTreeMap::new());
-                assert_eq!(shape(&hostile.pod), shape(&plain.pod), "{}", MESHES[mesh].0);
+    check((vec((select(rows), pods::hostile()), 1..4), embedded()), |(annotations, mesh)| {
+        let pod = |values: &[Option<&str>]| {
+            // With an additional annotation, so that no pod is without.
+            let mut all = serde_json::Map::from_iter([("example.com/a".to_owned(), json!("b"))]);
+            for (((key, _), _), value) in annotations.iter().zip(values) {
+                all.extend(value.map(|value| ((*key).to_owned(), json!(value))));
             }
-            (Err(refusal), _) => {
-                // Datadog's annotation is somebody else's: it is not checked, and in Istio, too, the template fails.
-                let datadog = annotations.iter().any(|(key, _)| *key == "apm.datadoghq.com/env");
+            json!({"metadata": {"name": "a", "annotations": all}, "spec": {"containers": [{"name": "app"}]}})
+        };
+        let shape = |pod: &Value| {
+            without(pods::shape(pod, &BTreeMap::new()), &|key| {
+                annotations.iter().any(|((known, _), _)| *known == key)
+            })
+        };
+        let hostile: Vec<Option<&str>> = annotations.iter().map(|(_, text)| Some(text.as_str())).collect();
+        match run(mesh, &pod(&hostile)) {
+            Ok(Outcome::Injected(hostile)) => {
+                let hostile = shape(&hostile.pod);
+                let choices = annotations.iter().map(|((_, kind), _)| [None, Some("harmless"), valid(*kind)]);
+                let is_plain = product(choices).iter().any(|values| match run(mesh, &pod(values)) {
+                    Ok(Outcome::Injected(plain)) => shape(&plain.pod) == hostile,
+                    _ => false,
+                });
+                assert!(is_plain, "{}: {annotations:?}", MESHES[mesh].0);
+            }
+            Ok(Outcome::Skipped(hostile)) => {
+                let harmless = vec![Some("harmless"); annotations.len()];
+                // The mark of another injector or of a mirror pod causes a skip whatever its value is.
+                let is_the_mark = matches!(
+                    run(mesh, &pod(&harmless)),
+                    Ok(Outcome::Skipped(plain)) if plain.decision.reason == hostile.decision.reason
+                );
+                assert!(is_the_mark, "{}: {annotations:?}: {}", MESHES[mesh].0, hostile.decision.reason);
+            }
+            Err(refusal) => {
+                // Datadog's annotation is not validated, and in Istio the template fails, too.
+                let datadog = annotations.iter().any(|((key, _), _)| *key == "apm.datadoghq.com/env");
                 let unrendered = refusal.reason() == "RENDER_FAILED";
                 let blames_the_user =
                     refusal.code() == 400 || (unrendered && (datadog || MESHES[mesh].0.starts_with("istio")));
@@ -206,9 +240,52 @@ fn values_of_known_annotations_never_become_structure() {
                     refusal.diagnosis().unwrap_or(refusal.to_string())
                 );
             }
-            _ => {}
         }
     });
+}
+
+/// Every combination of the choices.
+fn product<'a>(choices: impl Iterator<Item = [Option<&'a str>; 3]>) -> Vec<Vec<Option<&'a str>>> {
+    choices.fold(vec![Vec::new()], |all, choice| {
+        all.iter().flat_map(|begun| choice.iter().map(|next| [begun.as_slice(), &[*next]].concat())).collect()
+    })
+}
+
+/// A document without some keys, at any depth.
+fn without(value: Value, is_removed: &dyn Fn(&str) -> bool) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(key, _)| !is_removed(key));
+            kept.map(|(key, value)| (key, without(value, is_removed))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(|item| without(item, is_removed)).collect(),
+        scalar => scalar,
+    }
+}
+
+/// A valid value, if the kind has one that only changes strings.
+fn valid(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Injection | Kind::TrueFalse | Kind::GoBool => Some("true"),
+        Kind::Image => Some("example.com/image:1"),
+        Kind::ImageType | Kind::Text => Some("text"),
+        Kind::Quantity => Some("100m"),
+        Kind::PodLevelResources => Some("keep"),
+        Kind::LogLevel => Some("info"),
+        Kind::ComponentLogLevels | Kind::ScopeLogLevels => Some("misc:error"),
+        Kind::InterceptionMode => Some("REDIRECT"),
+        Kind::Prefixes { .. } => Some("10.0.0.0/8"),
+        Kind::Ports { .. } | Kind::Int32 => Some("1"),
+        Kind::Interfaces => Some("eth0"),
+        Kind::StatusPort | Kind::Port => Some("15020"),
+        Kind::ConfigMapName => Some("config-map"),
+        Kind::Volumes | Kind::VolumeMounts => Some("{}"),
+        Kind::StringMap | Kind::JsonObject => Some("{}"),
+        Kind::ScrapeTargets => Some("80:/metrics"),
+        Kind::Networks => Some("network"),
+        Kind::IdRange | Kind::IdRanges => Some("1000/10"),
+        Kind::Templates | Kind::ProxyConfig => None,
+    }
 }
 
 // I-13
@@ -258,7 +335,7 @@ fn a_container_added_after_injection_is_picked_up() {
     });
 }
 
-/// Everything the user wrote is there afterwards, in its order, but for what the documentation says is changed.
+/// Everything that the user wrote still exists afterwards, in order, except for documented changes.
 #[test]
 fn nothing_of_the_users_is_lost() {
     check((pods::realistic(), our_mesh()), |(pod, mesh)| {
@@ -267,9 +344,10 @@ fn nothing_of_the_users_is_lost() {
         kept(&pod, &injection.pod, "", &mut lost);
         assert!(lost.is_empty(), "{}: {lost:#?}", MESHES[mesh].0);
         let patch = injection.patch();
-        let applied = patch::apply(&pod, &patch).unwrap();
+        let mut applied = pod.clone();
+        json_patch::patch(&mut applied, &patch).unwrap();
         assert_eq!(applied, injection.pod);
-        for operation in &patch {
+        for operation in patch.iter() {
             assert!(is_ours(&pod, operation), "{}: {operation:?}", MESHES[mesh].0);
         }
         minimal(&pod, &patch);
@@ -338,14 +416,14 @@ fn garbage_never_panics() {
     });
 }
 
-/// Where injection may change or take away what the user wrote; `*` is one step, the proxy's containers are ours.
+/// Where injection may change or remove what the user wrote; `*` is one step, the proxy's containers are ours.
 const CHANGED: &[&str] = &[
     "/metadata/annotations/prometheus",
     "/metadata/annotations/sidecar.istio.io/status",
     "/metadata/annotations/proxy.istio.io/overrides",
     "/metadata/annotations/istio.io/rev",
     "/metadata/annotations/sidecar.istio.io/rewriteAppHTTPProbers",
-    // With the CNI plugin the values in force are written where the plugin reads them.
+    // With the CNI plugin, the effective values are written where the plugin reads them.
     "/metadata/annotations/traffic.sidecar.istio.io/",
     "/metadata/annotations/k8s.v1.cni.cncf.io/networks",
     // The gateway template sets one, and the list is replaced as a whole, as Kubernetes merges it.
@@ -354,7 +432,7 @@ const CHANGED: &[&str] = &[
     "/spec/*/*/livenessProbe",
     "/spec/*/*/startupProbe",
     "/spec/*/*/lifecycle",
-    // Raised where they are too small for the proxy.
+    // Raised if too small for the proxy.
     "/spec/resources/requests",
     "/spec/resources/limits",
 ];
@@ -376,10 +454,10 @@ fn may_change(path: &str) -> bool {
     CHANGED.iter().any(|pattern| if pattern.contains('*') { steps(pattern) } else { prefix(pattern) })
 }
 
-/// Names of containers that templates make.
+/// Names of containers that templates create.
 const OURS: [&str; 4] = ["istio-proxy", "istio-init", "istio-validation", "grpc-bootstrap-init"];
 
-/// Notes every value of the user's that is not where it was; elements of lists are found by their name.
+/// Records every value of the user's that is not where it was; elements of lists are identified by name.
 pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<String>) {
     match (before, after) {
         _ if may_change(path) => {}
@@ -417,9 +495,9 @@ pub(crate) fn kept(before: &Value, after: &Value, path: &str, lost: &mut Vec<Str
     }
 }
 
-/// Whether the patch may have business where an operation is.
-pub(crate) fn is_ours(pod: &Value, operation: &Operation<'_>) -> bool {
-    let path = operation.path();
+/// Whether the patch may contain an operation at a place.
+pub(crate) fn is_ours(pod: &Value, operation: &PatchOperation) -> bool {
+    let path = operation.path().as_str();
     if ["/metadata", "/spec"].contains(&path) {
         return pod.pointer(path).is_none();
     }
@@ -436,23 +514,23 @@ pub(crate) fn is_ours(pod: &Value, operation: &Operation<'_>) -> bool {
     places.iter().any(|place| path == *place || path.starts_with(&format!("{place}/")))
 }
 
-/// No operation takes away what it puts back.
-pub(crate) fn minimal(before: &Value, operations: &[Operation<'_>]) {
+/// No operation removes what another one adds.
+pub(crate) fn minimal(before: &Value, operations: &[PatchOperation]) {
     let mut pod = before.clone();
     for operation in operations {
-        if let Operation::Replace { path, value } = operation {
-            let old = pod.pointer(path).unwrap();
-            let common = match (old, value.as_ref()) {
+        if let PatchOperation::Replace(json_patch::ReplaceOperation { path, value }) = operation {
+            let old = pod.pointer(path.as_str()).unwrap();
+            let common = match (old, value) {
                 (Value::Object(old), Value::Object(new)) => {
                     old.iter().any(|(key, value)| new.get(key) == Some(value))
                 }
                 (old, new) => old == new,
             };
-            // A container that took another's place is another container, whatever they have in common.
+            // A container that replaced another one is a different container, even if fields match.
             let replaced = old.get("name").is_some() && old.get("name") != value.get("name");
             assert!(replaced || !common, "{path} is replaced by what shares a part of it: {old} {value}");
         }
-        pod = patch::apply(&pod, std::slice::from_ref(operation)).unwrap();
+        json_patch::patch(&mut pod, std::slice::from_ref(operation)).unwrap();
     }
 }
 
@@ -480,7 +558,7 @@ fn pointers(value: &Value) -> Vec<String> {
     all
 }
 
-/// The objects of a pod in which an unknown field may stand, and stay.
+/// The objects of a pod in which an unknown field may occur, and is kept.
 fn objects(pod: &Value) -> Vec<String> {
     let maps = ["/labels", "/annotations", "/requests"];
     let fit = |path: &String| {

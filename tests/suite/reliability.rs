@@ -91,8 +91,8 @@ fn rust_tests(module: &str, source: &str) -> Vec<Marked> {
             .iter()
             .filter(|line| line.starts_with("//"))
             .fold(String::new(), |all, line| all + " " + line);
-        let spelt = name.to_uppercase().replace('_', "-");
-        let ids = ids(&comment).into_iter().chain(ids(&spelt)).collect();
+        let spelled = name.to_uppercase().replace('_', "-");
+        let ids = ids(&comment).into_iter().chain(ids(&spelled)).collect();
         tests.push(Marked { module: module.to_owned(), name: name.to_owned(), ids });
     }
     tests
@@ -112,21 +112,25 @@ fn python_tests(module: &str, source: &str) -> Vec<Marked> {
     tests
 }
 
-/// `src/server/certs/plan/tests.rs` is `server::certs::plan`, `tests/e2e/rolling.rs` is `e2e::rolling`.
+/// `src/server/certs/plan/tests.rs` is `server::certs::plan`, `crates/injector/src/pem.rs` is `injector::pem`,
+/// `tests/e2e/rolling.rs` is `e2e::rolling`.
 fn module(path: &Path) -> String {
     let path = path.strip_prefix(root()).unwrap().with_extension("");
     let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     let parts = match parts.first().map(String::as_str) {
-        Some("src" | "tests") => &parts[1..],
+        Some("src" | "tests" | "crates") => &parts[1..],
         _ => &parts[..],
     };
-    let parts = parts.strip_suffix(&["tests".to_owned()]).unwrap_or(parts);
+    let parts: Vec<String> =
+        parts.iter().filter(|part| !matches!(part.as_str(), "src" | "lib")).cloned().collect();
+    let parts = parts.strip_suffix(&["tests".to_owned()]).unwrap_or(&parts);
     parts.join("::")
 }
 
 /// All tests of the repository.
 fn tests() -> Vec<Marked> {
-    let rust = ["src", "tests", "benches", "fuzz"].into_iter().flat_map(|folder| files(folder, ".rs"));
+    let rust =
+        ["src", "crates", "tests", "benches", "fuzz"].into_iter().flat_map(|folder| files(folder, ".rs"));
     // This file has tests in a text.
     let rust = rust.filter(|path| !path.ends_with(file!()));
     let mut found: Vec<Marked> = rust.flat_map(|path| rust_tests(&module(&path), &read(&path))).collect();
@@ -280,5 +284,6 @@ fn marks_are_found_where_they_count() {
     let wanted = [("first", "K-02 T-01"), ("i_09_second", "I-03 I-09")];
     assert_eq!(marked, wanted.map(|(name, ids)| (name.to_owned(), ids.to_owned())));
     assert_eq!(module(&root().join("src/server/certs/plan/tests.rs")), "server::certs::plan");
+    assert_eq!(module(&root().join("crates/injector/src/pem/tests.rs")), "injector::pem");
     assert_eq!(module(&root().join("tests/e2e/rolling.rs")), "e2e::rolling");
 }

@@ -1,5 +1,5 @@
-//! Files that change under a running server: mounted volumes as a kubelet changes them, certificates that are renewed,
-//! and what is left alone when a change is no good.
+//! Files that change while the server runs: mounted volumes as a kubelet changes them, renewed certificates, and
+//! invalid changes that leave everything as it was.
 
 use std::{
     cell::Cell,
@@ -17,13 +17,13 @@ use std::{
 use base64::Engine as _;
 use outrigger::server::{
     Server,
-    cluster::Installation,
-    options::{Certificate, Options, Origin, Pace},
-    webhook::{
-        engine::{Loaded, Source},
+    configuration::{
+        bundle::Bundle,
+        cluster::Installation,
         folders::Folders,
-        handler::Bundle,
+        source::{Loaded, Source},
     },
+    options::{Certificate, Options, Origin, Pace},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{RootCertStore, pki_types::CertificateDer};
@@ -33,15 +33,15 @@ use tempfile::TempDir;
 use super::headed::headed;
 use super::support::{Harness, PATIENCE, injecting, options, pod, review, within};
 
-/// A poll that never comes: what is noticed was reported.
+/// A poll that never happens: every detected change was an event.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
-/// Notices quickly, so that a test may change a lot.
+/// Detects changes quickly, so that a test can make many of them.
 pub(crate) fn eager() -> Pace {
     Pace { poll: NEVER, quiet: Duration::from_millis(5), longest: Duration::from_millis(50) }
 }
 
-/// A folder as a kubelet keeps a mounted ConfigMap or Secret: links to `..data`, which is a link to the files.
+/// A directory as a kubelet maintains a mounted ConfigMap or Secret: links to `..data`, which is a link to the files.
 pub(crate) struct Volume {
     folder: PathBuf,
     states: Cell<usize>,
@@ -83,7 +83,7 @@ impl Volume {
     }
 }
 
-/// A CA, and the pairs it signs.
+/// A CA, and certificates signed by it.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) roots: Arc<RootCertStore>,
@@ -127,13 +127,13 @@ pub(crate) async fn serving(roots: Arc<RootCertStore>, folder: TempDir, options:
     Harness { server: Server::start(options).await.unwrap(), roots, folder }
 }
 
-/// The certificate a new handshake gets.
+/// The certificate that a new handshake gets.
 pub(crate) async fn served(harness: &Harness) -> CertificateDer<'static> {
     let stream = harness.tls("http/1.1").await;
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
-/// Waits until new handshakes get a certificate; tells how long that took.
+/// Waits until new handshakes get a certificate; returns the elapsed time.
 pub(crate) async fn served_within_patience(harness: &Harness, pair: &Pair) -> Duration {
     let since = Instant::now();
     while served(harness).await != pair.leaf {
@@ -179,7 +179,7 @@ async fn a_hundred_rotations_cost_no_request() {
         let (harness, done, answered) = (harness.clone(), done.clone(), answered.clone());
         tokio::spawn(async move {
             while !done.load(Ordering::SeqCst) {
-                // Each on a connection of its own, so each with a handshake.
+                // Each on its own connection, and therefore with its own handshake.
                 assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
                 answered.fetch_add(1, Ordering::SeqCst);
             }
@@ -235,7 +235,7 @@ async fn garbage_in_place_of_a_certificate_keeps_the_last_good_one() {
     assert!(!String::from_utf8_lossy(&ready.body).contains("refused"));
 }
 
-/// Istio's texts in which `config` and `values` both say which state they belong to.
+/// Istio's texts, in which both `config` and `values` contain the state they belong to.
 pub(crate) fn istio(state: usize) -> [(&'static str, String); 3] {
     let config = format!(
         "policy: enabled\ninjectedAnnotations: {{config: \"{state}\"}}\ntemplates:\n  sidecar: |\n    metadata:\n      annotations:\n        values: \"{{{{ .Values.state }}}}\"\n"
@@ -248,7 +248,7 @@ pub(crate) fn put_istio(volume: &Volume, state: usize) {
     volume.put(&files.each_ref().map(|(name, text)| (*name, text.as_str())));
 }
 
-/// A server with this configuration, and a certificate that stays.
+/// A server with this configuration, and a certificate that does not change.
 pub(crate) async fn configured(folder: TempDir, origin: Origin, pace: Pace) -> Harness {
     let authority = Authority::new();
     let secret = Volume::new(folder.path().join("tls"));
@@ -265,7 +265,7 @@ pub(crate) fn folders(volume: &Volume) -> Origin {
     Origin::Source(Arc::new(Folders::new(vec![volume.folder.clone()], installation)))
 }
 
-/// What an answer says it was made by: the state of `config`, the state of `values`, and the hash.
+/// The origin of a response: the state of `config`, the state of `values`, and the hash.
 fn made_by(answer: &Value) -> (String, String, String) {
     let response = &answer["response"];
     let patch =
@@ -282,7 +282,7 @@ async fn ask(harness: &Harness) -> (String, String, String) {
     made_by(&harness.post("/inject", review("v1", pod())).await.json())
 }
 
-/// Waits until answers are made by a state, and nothing comes after it.
+/// Waits until responses come from a state and no later one.
 async fn answered_by(harness: &Harness, state: &str) {
     let since = Instant::now();
     while ask(harness).await.0 != state {
@@ -315,7 +315,7 @@ async fn quick_swaps_end_in_the_last_state_and_no_answer_is_made_by_two() {
     for state in 1..=STATES {
         put_istio(&volume, state);
         if state % 10 == 0 {
-            // Now and then let the server see what there is.
+            // Occasionally, let the server read the current files.
             answered_by(&harness, &state.to_string()).await;
         }
     }
@@ -366,7 +366,7 @@ async fn a_refused_configuration_leaves_the_last_good_one_whole() {
     harness.metric("outrigger_config_generation", 2.0).await;
 }
 
-/// A source with a bug: it panics when the text has a certain word.
+/// A source with a bug: it panics if the text contains a certain word.
 struct Buggy(Bundle, std::path::PathBuf);
 
 impl Source for Buggy {
@@ -405,7 +405,7 @@ async fn what_nobody_reports_is_found_by_looking() {
         fs::create_dir_all(at(state).join("inner")).unwrap();
         fs::write(at(state).join("inner/bundle.yaml"), headed(revision)).unwrap();
     }
-    // A link two folders up: neither the folder of the file nor the folder it is really in changes.
+    // A link two directories up: neither the directory of the file nor its real directory changes.
     symlink(at("a"), at("link")).unwrap();
     let bundle = Bundle::of(at("link/inner/bundle.yaml"));
     let (next, link) = (at("b"), at("link"));
@@ -430,7 +430,7 @@ async fn the_same_text_again_is_no_new_configuration() {
     put_istio(&volume, 2);
     answered_by(&harness, "2").await;
     assert_eq!(harness.metrics().await["outrigger_config_generation"], 2.0);
-    // Not even when somebody asks for it.
+    // Not even on request.
     assert_eq!(harness.server.handle().reload().await.configuration, Ok(2));
     put_istio(&volume, 3);
     answered_by(&harness, "3").await;

@@ -1,13 +1,10 @@
-//! The short way of answering against the long one: what is replayed for a pod is what the whole pipeline says.
+//! Compares the patch cache with the full pipeline: a cached patch for a pod equals the computed one.
 
 use std::{cell::Cell, collections::BTreeMap};
 
 use outrigger::{
-    config::{Compat, Mesh},
-    inject::{
-        Facts,
-        replay::{Answer, Learned, Question, Replays},
-    },
+    config::Compat,
+    inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Facts, Injector},
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -16,10 +13,10 @@ use super::{
     conformance::{calls, meshes, recordings},
     own_recordings::RECORDINGS,
     pods,
-    properties::{MESHES, check},
+    properties::{self, MESHES, check},
 };
 
-/// What controllers and admission plugins generate for one pod.
+/// The strings that controllers and admission plugins generate for one pod.
 #[derive(Clone, Debug)]
 struct Names {
     hash: String,
@@ -29,7 +26,7 @@ struct Names {
 }
 
 fn names() -> impl Strategy<Value = Names> {
-    // Names of digits alone are numbers to YAML.
+    // Names consisting only of digits are numbers in YAML.
     let hash = prop_oneof!["[a-z0-9]{8,10}", "[0-9]{9}", "0x[0-9a-f]{6}"];
     let uid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
     let suffix = proptest::option::of("[a-z0-9]{5}");
@@ -41,7 +38,7 @@ fn names() -> impl Strategy<Value = Names> {
     })
 }
 
-/// A pod as a ReplicaSet makes it, and the token volume put into it; nothing if it has no place for that.
+/// A pod as a ReplicaSet creates it, with the token volume; `None` if it has no place for that.
 fn made(pod: &Value, names: &Names) -> Option<Value> {
     let mut pod = pod.clone();
     let metadata = pod.as_object_mut()?.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
@@ -72,71 +69,72 @@ fn made(pod: &Value, names: &Names) -> Option<Value> {
     Some(pod)
 }
 
-/// The long way, if it gives an answer.
-fn whole(mesh: &Mesh, namespace: &str, pod: &Value) -> Option<Answer> {
-    let facts = Facts::of(mesh, namespace);
-    Question { namespace, path_env: &BTreeMap::new(), facts: &facts }.answer(mesh, pod.clone()).ok()
+/// The result of the full pipeline, if there is one.
+fn whole(injector: &Injector, namespace: &str, pod: &Value) -> Option<Admission> {
+    let (text, none) = (pod.to_string(), BTreeMap::new());
+    let request = AdmissionRequest::new(&text, namespace, &none);
+    let admission = injector.review_uncached(request, &Facts::of(injector.config(), namespace)).unwrap();
+    (!matches!(admission.decision, AdmissionDecision::Deny { .. })).then_some(admission)
 }
 
-/// Shows a pod twice and asks about another: the answer that is replayed for it, if one is.
-fn replayed(replays: &Replays, mesh: &Mesh, namespace: &str, shown: &Value, asked: &Value) -> Option<Answer> {
-    let path_env = BTreeMap::new();
-    let facts = Facts::of(mesh, namespace);
-    let question = Question { namespace, path_env: &path_env, facts: &facts };
-    let key = |text: &str| Some(replays.key(mesh, &replays.sketch(text)?, namespace, &path_env, &facts));
-    let (shown_text, asked_text) = (shown.to_string(), asked.to_string());
-    let answer = whole(mesh, namespace, shown)?;
+/// Processes a pod twice and then another one: returns the cached result for it, if any.
+fn cached(injector: &Injector, namespace: &str, shown: &Value, asked: &Value) -> Option<Admission> {
+    let (shown, asked, none) = (shown.to_string(), asked.to_string(), BTreeMap::new());
+    let review = |text: &str| {
+        let request = AdmissionRequest::new(text, namespace, &none);
+        injector.review(request, &Facts::of(injector.config(), namespace)).unwrap()
+    };
     for _ in 0..2 {
-        let learned =
-            replays.learn(mesh, key(&shown_text)?, &replays.sketch(&shown_text)?, &question, &answer);
-        assert_ne!(learned, Learned::Contradicted, "{shown_text}");
+        assert_ne!(review(&shown).served, CacheStatus::Stale, "{shown}");
     }
-    replays.find(&key(&asked_text)?)?.fill(&replays.sketch(&asked_text)?)
+    let answer = review(&asked);
+    assert_ne!(answer.served, CacheStatus::Stale, "{asked}");
+    // Apart from that, it must equal the result computed for this pod.
+    (answer.served == CacheStatus::Hit).then_some(Admission { served: CacheStatus::Miss, ..answer })
 }
 
 #[test]
-fn a_replayed_answer_is_what_the_whole_pipeline_says_of_any_pod() {
-    let replays: Vec<Replays> = MESHES.iter().map(|(_, mesh)| Replays::new(mesh)).collect();
+fn a_cached_answer_is_what_the_whole_pipeline_says_of_any_pod() {
+    let injectors: Vec<Injector> =
+        properties::meshes().into_iter().map(|(_, mesh)| Injector::new(mesh)).collect();
     let (asked, given) = (Cell::new(0), Cell::new(0));
     let input = (pods::realistic(), 0..MESHES.len(), names(), names());
     check(input, |(pod, mesh, first, second)| {
         let (Some(shown), Some(sibling)) = (made(&pod, &first), made(&pod, &second)) else { return };
         asked.set(asked.get() + 1);
-        let (name, mesh, replays) = (&MESHES[mesh].0, &MESHES[mesh].1, &replays[mesh]);
-        if let Some(answer) = replayed(replays, mesh, "shop", &shown, &sibling) {
+        let (name, injector) = (&MESHES[mesh].0, &injectors[mesh]);
+        if let Some(answer) = cached(injector, "shop", &shown, &sibling) {
             given.set(given.get() + 1);
-            assert_eq!(Some(answer), whole(mesh, "shop", &sibling), "{name}");
+            assert_eq!(Some(answer), whole(injector, "shop", &sibling), "{name}");
         }
     });
-    // About half have a name where the other has none; the careless template looks at some.
+    // About half have a name where the others have none; the careless template inspects some.
     let (asked, given) = (asked.get(), given.get());
-    assert!(given * 5 > asked, "{given} of {asked} were replayed");
+    assert!(given * 5 > asked, "{given} of {asked} were cached");
 }
 
 #[test]
-fn a_replayed_answer_is_what_the_whole_pipeline_says_of_every_pod_of_this_repository() {
+fn a_cached_answer_is_what_the_whole_pipeline_says_of_every_pod_of_this_repository() {
     for compat in [Compat::Istio, Compat::Outrigger] {
         let meshes = RECORDINGS.accepted(compat);
-        let replays: Vec<_> = meshes.iter().map(|mesh| mesh.as_ref().map(Replays::new)).collect();
+        let injectors: Vec<_> = meshes.into_iter().map(|mesh| mesh.map(Injector::new)).collect();
         let (first, second) = siblings();
         let (mut asked, mut given) = (0, 0);
         for call in &RECORDINGS.calls {
             let (Some(shown), Some(sibling)) = (made(&call.pod, &first), made(&call.pod, &second)) else {
                 continue;
             };
-            let (Some(mesh), Some(replays)) = (&meshes[call.setting], &replays[call.setting]) else {
-                continue;
-            };
-            let Some(answer) = whole(mesh, &call.namespace, &sibling) else { continue };
+            let Some(injector) = &injectors[call.setting] else { continue };
+            let Some(answer) = whole(injector, &call.namespace, &sibling) else { continue };
             asked += 1;
-            if let Some(replayed) = replayed(replays, mesh, &call.namespace, &shown, &sibling) {
+            if let Some(cached) = cached(injector, &call.namespace, &shown, &sibling) {
                 given += 1;
-                assert_eq!(replayed, answer, "{}", call.name);
+                assert_eq!(cached, answer, "{}", call.name);
             }
         }
-        println!("replays under `compat: {}`: {given} of {asked} siblings, all equal", compat.as_str());
-        // Templates of the user's own look at names, and not only pass them on.
-        assert!(given * 10 > asked * 4, "{given} of {asked} were replayed");
+        println!("cached under `compat: {}`: {given} of {asked} siblings, all equal", compat.as_str());
+        // Custom templates inspect names, instead of only copying them.
+        assert!(given * 10 > asked * 4, "{given} of {asked} were cached");
     }
 }
 
@@ -155,27 +153,27 @@ fn siblings() -> (Names, Names) {
 
 #[test]
 #[ignore = "needs the recordings in ../shared/istio-golden"]
-fn a_replayed_answer_is_what_the_whole_pipeline_says_of_every_recorded_pod() {
-    let Some(folder) = recordings() else { return };
+fn a_cached_answer_is_what_the_whole_pipeline_says_of_every_recorded_pod() {
+    let folder = recordings();
     let calls = calls(&folder);
     for compat in ["istio", "outrigger"] {
         let meshes = meshes(&folder, compat, &calls, &Map::new());
-        let replays: Vec<Replays> = meshes.iter().map(Replays::new).collect();
+        let injectors: Vec<Injector> = meshes.into_iter().map(Injector::new).collect();
         let (first, second) = siblings();
         let (mut asked, mut given) = (0, 0);
         for call in &calls {
             let (Some(shown), Some(sibling)) = (made(&call.pod, &first), made(&call.pod, &second)) else {
                 continue;
             };
-            let (mesh, replays) = (&meshes[call.setting], &replays[call.setting]);
-            let Some(answer) = whole(mesh, &call.namespace, &sibling) else { continue };
+            let injector = &injectors[call.setting];
+            let Some(answer) = whole(injector, &call.namespace, &sibling) else { continue };
             asked += 1;
-            if let Some(replayed) = replayed(replays, mesh, &call.namespace, &shown, &sibling) {
+            if let Some(cached) = cached(injector, &call.namespace, &shown, &sibling) {
                 given += 1;
-                assert_eq!(replayed, answer, "{}", call.name);
+                assert_eq!(cached, answer, "{}", call.name);
             }
         }
-        println!("replays under `compat: {compat}`: {given} of {asked} siblings of recorded pods, all equal");
-        assert!(given * 10 > asked * 8, "{given} of {asked} were replayed");
+        println!("cached under `compat: {compat}`: {given} of {asked} siblings of recorded pods, all equal");
+        assert!(given * 10 > asked * 8, "{given} of {asked} were cached");
     }
 }

@@ -1,4 +1,4 @@
-//! AdmissionReviews as an API server sent them: their pods are injected, and what comes out is a pod to Kubernetes' own
+//! AdmissionReviews as an API server sent them: their pods are injected, and the results decode as Kubernetes' own
 //! types, field for field.
 
 use std::{
@@ -11,10 +11,9 @@ use k8s_openapi::api::core::v1::Pod;
 use outrigger::{
     config::{Mesh, Source},
     inject::{self, Facts, Outcome, PodRequest, decision::Reason},
-    patch,
-    server::webhook::{
-        handler,
-        verdict::{self, Reply},
+    server::{
+        configuration::build,
+        webhook::verdict::{self, Reply},
     },
 };
 use serde_json::{Value, json};
@@ -51,7 +50,8 @@ fn recorded_reviews_inject_and_decode_strictly() {
                 }
                 Outcome::Injected(injection) => {
                     assert_ne!(name, OPTED_OUT);
-                    let patched = patch::apply(&pod.pod, &injection.patch()).unwrap();
+                    let mut patched = pod.pod.clone();
+                    json_patch::patch(&mut patched, &injection.patch()).unwrap();
                     let undecodable = undecodable(&patched);
                     assert!(undecodable.is_empty(), "{name}, {bundle}: {undecodable:#?}");
                 }
@@ -63,12 +63,12 @@ fn recorded_reviews_inject_and_decode_strictly() {
     assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), known);
 }
 
-/// An answer may be one that was kept of the same question; nobody can tell.
+/// A response may come from the cache; this is not observable.
 #[test]
 fn the_same_review_gets_the_same_bytes() {
     for bundle in BUNDLES {
         let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
-        let engine = handler::engine(mesh).unwrap();
+        let engine = build::engine(mesh).unwrap();
         for (name, review) in reviews() {
             let body = review.to_string();
             let answers: Vec<Vec<u8>> = (0..4)
@@ -107,7 +107,7 @@ fn reviews() -> Vec<(String, Value)> {
     files.map(|file| read(&file)).collect()
 }
 
-/// What of a pod Kubernetes' types do not hold.
+/// The parts of a pod that Kubernetes' types do not contain.
 fn undecodable(pod: &Value) -> Vec<String> {
     let typed: Pod = match serde_json::from_value(pod.clone()) {
         Ok(typed) => typed,

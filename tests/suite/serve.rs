@@ -33,7 +33,7 @@ impl Process {
         line
     }
 
-    /// The next line that has a text; nothing if there is none until the end.
+    /// The next non-empty line; `None` at the end.
     fn line_with(&mut self, text: &str) -> String {
         loop {
             let line = self.line();
@@ -90,7 +90,7 @@ fn signals_end_it_in_an_orderly_way() {
     let mut process = Process::start(&[&LOOPBACK[..6], &["--drain-delay=1h"]].concat());
     process.line();
     process.signal("TERM");
-    // Signals of one kind do not queue: the first has to be seen before the second.
+    // Signals of one kind do not queue: the first has to be handled before the second one.
     assert!(process.line().contains("shutting down"));
     process.signal("TERM");
     let (code, rest) = process.end();
@@ -106,26 +106,26 @@ fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     let mut process = Process::start(&[&LOOPBACK[..], &["--bundle", bundle.to_str().unwrap()]].concat());
     process.line();
     process.signal("HUP");
-    assert!(process.line().contains("were read again"), "the same text is no new configuration");
+    assert!(process.line().contains("certificate reloaded"), "the same text is no new configuration");
     std::fs::write(&bundle, headed("compliancePolicy: fips-140-2")).unwrap();
     process.signal("HUP");
-    // The change is noticed without the signal too, and whichever comes first says so first.
+    // The change is also detected without the signal; whichever comes first is logged first.
     let line = process.line();
     assert!(
         line.contains("a configuration is taken into use") && line.contains("\"generation\":2"),
         "{line}"
     );
-    assert!(process.line_with("were read again").contains("\"configuration\":true"));
+    assert!(process.line_with("certificate reloaded").contains("\"configuration\":true"));
     std::fs::write(&bundle, "!broken").unwrap();
     process.signal("HUP");
     let line = process.line();
     assert!(line.contains("the last good one stays") && line.contains("bundle.yaml"), "{line}");
-    assert!(process.line_with("were read again").contains("\"configuration\":false"));
+    assert!(process.line_with("certificate reloaded").contains("\"configuration\":false"));
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
 }
 
-// C-01: a template that parses and fails for every pod.
+// C-01: a template that parses but fails for every pod.
 #[test]
 fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup() {
     const FAILING: &str = "injector: {templates: {sidecar: 'spec: {hostname: {{ .Spec.Hostnam }}}'}}";
@@ -145,7 +145,7 @@ fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup(
     process.signal("HUP");
     let line = process.line();
     assert!(line.contains("the last good one stays") && line.contains(place), "{line}");
-    assert!(process.line_with("were read again").contains("\"configuration\":false"));
+    assert!(process.line_with("certificate reloaded").contains("\"configuration\":false"));
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
 }
@@ -155,7 +155,7 @@ fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup(
 fn a_folder_of_istios_texts_is_served_and_followed() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
-        // Nobody sees half a file.
+        // No reader sees a partial file.
         std::fs::write(folder.path().join("next"), text).unwrap();
         std::fs::rename(folder.path().join("next"), folder.path().join(name)).unwrap();
     };
@@ -199,7 +199,7 @@ fn the_log_level_is_changed_while_it_runs() {
     put("debug");
     assert!(process.line_with("another filter").contains("debug"));
     process.signal("HUP");
-    assert!(process.line_with("were read again").contains("were read again"));
+    assert!(process.line_with("certificate reloaded").contains("certificate reloaded"));
     put("error");
     process.signal("HUP");
     put("");
@@ -229,7 +229,7 @@ fn refusals_have_exit_codes() {
         (vec!["--max-in-flight", "0"], 64, "from 1 to"),
         (vec!["--header-timeout", "5"], 64, "500ms"),
         (vec!["--nonsense"], 64, "--nonsense"),
-        // Without the feature there is no such flag.
+        // Without the feature, the flag does not exist.
         (vec!["--otlp-endpoint", "https://collector:4317"], 64, "--otlp-endpoint"),
     ] {
         let (found, stderr) = Process::start(&[&LOOPBACK[..], &arguments].concat()).end();

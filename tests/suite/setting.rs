@@ -1,4 +1,4 @@
-//! A configuration as Istio's injector gets it: the texts of its ConfigMaps, and what it is told or finds in the cluster.
+//! A configuration as Istio's injector gets it: the texts of its ConfigMaps, its flags, and the state of the cluster.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(crate) struct Setting {
     pub(crate) proxy_configs: Vec<Value>,
 }
 
-/// The embedded configuration, taken apart.
+/// The embedded configuration, in parts.
 pub(crate) fn embedded() -> Value {
     Mesh::embedded().unwrap().effective_bundle()
 }
@@ -116,7 +116,7 @@ impl Setting {
     }
 }
 
-/// What is known of the cluster; the API server has compared the labels of namespaces, as for Istio.
+/// The cluster state; the API server has evaluated the labels of namespaces, as for Istio.
 pub(crate) fn facts<'m>(mesh: &'m Mesh, namespace: &str) -> Facts<'m> {
     Facts { selection: Selection::ByApiServer, ..Facts::of(mesh, namespace) }
 }

@@ -1,4 +1,4 @@
-//! The end of a server over real TLS: who is still answered, and who is asked to leave.
+//! Graceful shutdown over real TLS: who still gets a response, and who is asked to disconnect.
 
 use super::support::*;
 
@@ -18,7 +18,7 @@ async fn a_shutdown_finishes_what_is_in_flight() {
     let ready = harness.admin("/readyz").await;
     assert_eq!(ready.status, 503);
     assert!(String::from_utf8_lossy(&ready.body).contains("[-]shutting-down failed"));
-    // Whoever has not heard of it yet is still served, and asked to leave.
+    // Clients that do not know yet are still served, and asked to disconnect.
     gate.release.send(()).unwrap();
     gate.release.send(()).unwrap();
     let late = harness.post("/inject", review("v1", large_pod())).await;
@@ -27,7 +27,7 @@ async fn a_shutdown_finishes_what_is_in_flight() {
     drop(goodbye);
 }
 
-// L-01: HTTP/2 peers get GOAWAY, requests in flight their answer, new connections nothing.
+// L-01: HTTP/2 peers get GOAWAY, requests in flight get their response, new connections nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_drain_delay_only_requests_in_flight_are_left() {
     let (engine, gate) = gated();

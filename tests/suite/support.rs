@@ -1,4 +1,4 @@
-//! A server in the test's process, clients that speak real TLS to it, and engines that do as they are told.
+//! A server in the test's process, clients that use real TLS, and scripted engines.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +18,16 @@ use hyper::{
     client::conn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use outrigger::inject::replay;
+use outrigger::inject::{
+    Admission, AdmissionDecision, AdmissionRequest, Patch, Subject, Unreadable, warning::Warning,
+};
 use outrigger::server::{
     Server,
-    options::{Certificate, Options, Origin, Timeouts},
-    webhook::{
-        engine::{Call, Engine, Injected, Judged, Loaded, Source, Subject, Verdict, Warning, Way},
-        review::{self, Malformed},
+    configuration::{
+        engine::Engine,
+        source::{Loaded, Source},
     },
+    options::{Certificate, Options, Origin, Timeouts},
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -36,13 +38,13 @@ use tempfile::TempDir;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// No test waits longer than this for anything.
+/// Timeout for every wait in a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An engine that is a closure.
+/// An engine implemented by a closure.
 struct Scripted<F>(F);
 
-/// What an engine is asked, read.
+/// A parsed request to an engine.
 pub(crate) struct Asked {
     pub(crate) namespace: String,
     pub(crate) pod: Value,
@@ -50,19 +52,16 @@ pub(crate) struct Asked {
 }
 
 /// Makes an engine of a closure.
-pub(crate) fn scripted(judge: impl Fn(Asked) -> Verdict + Send + Sync + 'static) -> Arc<dyn Engine> {
-    Arc::new(Scripted(judge))
+pub(crate) fn scripted(review: impl Fn(Asked) -> Admission + Send + Sync + 'static) -> Arc<dyn Engine> {
+    Arc::new(Scripted(review))
 }
 
-impl<F: Fn(Asked) -> Verdict + Send + Sync> Engine for Scripted<F> {
-    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
-        let pod = Value::Object(review::object(call.body, call.object)?);
-        let own = outrigger::pod::namespace(&pod);
-        let namespace = if own.is_empty() { call.namespace } else { own }.to_owned();
-        let replay::Subject { name, owner, reinvoked } = replay::Subject::of(&pod);
-        let subject = Subject { namespace: namespace.clone(), name, owner, reinvoked };
-        let verdict = (self.0)(Asked { namespace, pod, variables: call.variables.clone() });
-        Ok(Judged { verdict, subject, way: Way::Whole })
+impl<F: Fn(Asked) -> Admission + Send + Sync> Engine for Scripted<F> {
+    fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
+        let (namespace, variables) = (request.namespace().to_owned(), request.variables().clone());
+        let pod = Value::Object(request.into_object()?);
+        let subject = Subject::of(&namespace, &pod);
+        Ok(Admission { subject, ..(self.0)(Asked { namespace, pod, variables }) })
     }
     fn revision(&self) -> &str {
         "canary-rev"
@@ -77,26 +76,35 @@ pub(crate) fn injecting() -> Arc<dyn Engine> {
     scripted(|_| injected(1))
 }
 
-pub(crate) fn injected(operations: usize) -> Verdict {
-    Verdict::Injected(Injected {
-        patch: br#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#.to_vec(),
-        operations,
-        templates: vec!["sidecar".to_owned()],
-        reason: "POLICY_ENABLED",
-        warnings: vec![Warning {
-            is_shown: true,
-            code: "MISSPELT_ANNOTATION",
-            text: "sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned(),
-        }],
-    })
+pub(crate) fn injected(operations: usize) -> Admission {
+    let json = r#"[{"op":"add","path":"/metadata/labels/a","value":"b"}]"#.to_owned();
+    let message = "sidecar.istio.io/proxyCpu is not known; did you mean proxyCPU?".to_owned();
+    Admission {
+        decision: AdmissionDecision::Inject {
+            reason: "POLICY_ENABLED",
+            templates: vec!["sidecar".to_owned()],
+        },
+        patch: Some(Patch { json, operations }),
+        warnings: vec![Warning { code: "MISSPELT_ANNOTATION", message }],
+        ..skipped("")
+    }
 }
 
-/// An engine under another hash.
+pub(crate) fn skipped(reason: &'static str) -> Admission {
+    Admission::skipped(reason, Subject::default())
+}
+
+pub(crate) fn denied(code: u16, reason: &'static str, message: &str, detail: &str) -> Admission {
+    let (message, detail) = (message.to_owned(), detail.to_owned());
+    Admission { decision: AdmissionDecision::Deny { code, reason, message, detail }, ..skipped("") }
+}
+
+/// An engine with a different hash.
 struct Renamed(Arc<dyn Engine>, String);
 
 impl Engine for Renamed {
-    fn judge(&self, call: &Call<'_>) -> Result<Judged, Malformed> {
-        self.0.judge(call)
+    fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
+        self.0.review(request)
     }
     fn revision(&self) -> &str {
         self.0.revision()
@@ -114,11 +122,11 @@ impl Source for Fixed {
     }
 }
 
-/// A source that gives what the list says, in turn.
+/// A source that returns the items of a list in turn.
 pub(crate) struct InTurn(Mutex<Vec<Result<Arc<dyn Engine>, String>>>);
 
 impl InTurn {
-    /// Each engine is another configuration: `hash-1`, `hash-2` and so on.
+    /// Each engine is a different configuration: `hash-1`, `hash-2` and so on.
     pub(crate) fn new(turns: Vec<Result<Arc<dyn Engine>, String>>) -> Arc<InTurn> {
         let renamed = |(turn, engine): (usize, Result<Arc<dyn Engine>, String>)| {
             engine.map(|engine| Arc::new(Renamed(engine, format!("hash-{}", turn + 1))) as Arc<dyn Engine>)
@@ -192,7 +200,7 @@ pub(crate) async fn start_with(engine: Arc<dyn Engine>, tune: impl FnOnce(&mut O
 pub(crate) type Sender1 = conn::http1::SendRequest<Full<Bytes>>;
 pub(crate) type Sender2 = conn::http2::SendRequest<Full<Bytes>>;
 
-/// A response that was read whole.
+/// A response that was read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -254,7 +262,7 @@ impl Harness {
         (sender, tokio::spawn(connection))
     }
 
-    /// Sends one request on a connection of its own.
+    /// Sends one request on a separate connection.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let mut sender = self.http1().await;
         Answer::read(within(sender.send_request(request)).await.unwrap()).await
@@ -268,7 +276,7 @@ impl Harness {
         self.admin_accepting(path, None).await
     }
 
-    /// Asks the admin port for an answer of a kind.
+    /// Requests a response in a given format from the admin port.
     pub(crate) async fn admin_accepting(&self, path: &str, accept: Option<&str>) -> Answer {
         let stream = within(TcpStream::connect(self.server.admin_address())).await.unwrap();
         let (mut sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -288,7 +296,7 @@ impl Harness {
         samples(std::str::from_utf8(&answer.body).unwrap())
     }
 
-    /// Waits until a sample has a value: counters of connections move after the client has seen the effect.
+    /// Waits until a sample has a value: connection counters change after the client has seen the effect.
     pub(crate) async fn metric(&self, name: &str, wanted: f64) {
         let reached = async {
             while self.metrics().await.get(name).copied().unwrap_or_default() != wanted {
@@ -339,7 +347,7 @@ pub(crate) fn pod() -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "web-"}, "spec": {"containers": []}})
 }
 
-/// A pod large enough to be judged away from the workers, so that an engine that waits holds up nothing else.
+/// A pod large enough to be processed on the blocking pool, so that an engine that waits blocks nothing else.
 pub(crate) fn large_pod() -> Value {
     let mut pod = pod();
     pod["metadata"]["annotations"] = json!({"a": "x".repeat(200 << 10)});
@@ -358,7 +366,7 @@ pub(crate) async fn read_to_close(stream: &mut (impl AsyncReadExt + Unpin)) -> V
     }
 }
 
-/// An engine that tells when it is at work and waits to be let go.
+/// An engine that signals when it is running and waits to be released.
 pub(crate) struct Gate {
     pub(crate) entered: Arc<AtomicUsize>,
     pub(crate) release: std::sync::mpsc::Sender<()>,

@@ -1,10 +1,13 @@
-//! TLS and connections, with real clients over loopback: who is let in, who is given up, and when.
+//! TLS and connections, with real clients over loopback: which ones are accepted, closed, and when.
 
 use std::{sync::Arc, time::Duration};
 
-use outrigger::server::{
-    Server,
-    options::{Certificate, TlsVersion},
+use outrigger::{
+    inject::{Admission, Patch},
+    server::{
+        Server,
+        options::{Certificate, MinVersion},
+    },
 };
 use rustls::{
     ClientConfig, HandshakeKind,
@@ -34,7 +37,7 @@ async fn speaks_tls_1_2_and_1_3_unless_told_otherwise() {
 // T-13
 #[tokio::test]
 async fn a_tls_1_2_client_is_refused_where_1_3_is_the_oldest() {
-    let harness = start_with(injecting(), |options| options.tls_min_version = TlsVersion::V1_3).await;
+    let harness = start_with(injecting(), |options| options.tls_min_version = MinVersion::V1_3).await;
     assert!(harness.connect(only(&harness, &TLS12)).await.is_err());
     harness.connect(only(&harness, &TLS13)).await.unwrap();
     harness.metric("outrigger_tls_handshake_errors_total{reason=\"incompatible\"}", 1.0).await;
@@ -48,7 +51,7 @@ async fn sessions_are_resumed() {
         let mut kinds = Vec::new();
         for _ in 0..2 {
             let mut stream = harness.connect(config.clone()).await.unwrap();
-            // Tickets of TLS 1.3 come with the first answer.
+            // Tickets of TLS 1.3 come with the first response.
             stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
             read_to_close(&mut stream).await;
             kinds.push(stream.get_ref().1.handshake_kind());
@@ -77,12 +80,12 @@ async fn any_server_name_and_none_get_the_certificate() {
         let name = rustls::pki_types::ServerName::try_from(name).unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(harness.client(b"h2")));
         let error = within(connector.connect(name, harness.tcp().await)).await.unwrap_err();
-        // The client got a certificate, and it is the client that does not like its name.
+        // The client received a certificate and rejected its name.
         assert!(error.to_string().contains("not valid for name"), "{error}");
     }
 }
 
-/// What `/readyz?verbose` says of the certificate, and the status.
+/// The certificate's entry in `/readyz?verbose`, and the status.
 async fn of_certificate(harness: &Harness) -> (u16, String) {
     let answer = harness.admin("/readyz?verbose").await;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -106,7 +109,7 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     })
     .await;
     let (status, line) = of_certificate(&harness).await;
-    // It is served all the same: who calls may want less.
+    // It is served nevertheless: clients may require less.
     assert_eq!(status, 200);
     assert!(
         line.starts_with("[!]certificate API servers refuse it: the certificate is not for servers")
@@ -118,7 +121,7 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     assert_eq!(harness.server.handle().reload().await.certificate, Ok(()));
     let (status, line) = of_certificate(&harness).await;
     assert!(status == 200 && line.starts_with("[+]certificate ok: valid until "), "{line}");
-    // One that has ended keeps the server from being ready, and what else is wrong is said with it.
+    // An expired one prevents readiness, and other problems are reported with it.
     let harness = start_with(injecting(), |options| {
         let Certificate::Files { chain, .. } = &options.certificate else { unreachable!() };
         write_certificate(chain.parent().unwrap(), |parameters| {
@@ -133,7 +136,7 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     assert!(line.contains("; API servers refuse it: the certificate is for no DNS name"), "{line}");
     write_certificate(harness.folder.path(), |_| {});
     assert_eq!(harness.server.handle().reload().await.certificate, Ok(()));
-    // A refused one is a remark on the one in use, which is not called ok.
+    // A rejected one is a note on the active one, which is not reported as ok.
     std::fs::write(harness.folder.path().join("tls.crt"), "").unwrap();
     assert!(harness.server.handle().reload().await.certificate.is_err());
     let (status, line) = of_certificate(&harness).await;
@@ -204,13 +207,13 @@ async fn a_header_that_drips_in_is_closed() {
     harness.metric("outrigger_connections_timed_out_total{reason=\"header\"}", 1.0).await;
 }
 
-// H-01: a second request's header is timed from its own first byte.
+// H-01: a second request's header timeout starts with its own first byte.
 #[tokio::test]
 async fn a_half_header_after_a_request_is_closed_and_idle_is_not() {
     let harness = start_with(injecting(), |options| options.timeouts.header = SOON).await;
     let mut stream = harness.tls("http/1.1").await;
     for _ in 0..2 {
-        // Idle for longer than a header may take.
+        // Idle for longer than the header timeout.
         stream.write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let mut buffer = [0; 1024];
         assert!(within(stream.read(&mut buffer)).await.unwrap() > 0);
@@ -281,7 +284,7 @@ async fn at_the_cap_a_silent_connection_gives_way() {
     let request = || post("/inject", review("v1", pod()));
     Answer::read(within(served.send_request(request())).await.unwrap()).await;
     for _ in 0..5 {
-        // Each crowds out the one before, never the one that was served.
+        // Each evicts the one before it, never the one that was served.
         let mut silent = harness.tcp().await;
         assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
         read_to_close(&mut silent).await;
@@ -306,7 +309,7 @@ fn raw_request() -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-// L-01: a request that crosses the end of its connection is not lost without a word, and API servers repeat it.
+// L-01: a request that crosses the end of its connection gets a response, and API servers retry it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_connection_is_closed_with_an_answer_to_what_may_be_on_its_way() {
     let harness = start(injecting()).await;
@@ -324,7 +327,7 @@ async fn an_idle_connection_is_closed_with_an_answer_to_what_may_be_on_its_way()
         }
     })
     .await;
-    // A reset would fail this, or lose the answer.
+    // A reset would make this fail, or lose the response.
     for _ in 0..8 {
         stream.write_all(&raw_request()).await.unwrap();
     }
@@ -356,15 +359,8 @@ async fn a_connection_whose_answer_said_that_it_is_closed_is_closed_without_a_wo
 async fn a_client_that_does_not_read_is_given_up() {
     let large = scripted(|_| {
         let value = "x".repeat(1 << 20);
-        let patch = format!(r#"[{{"op":"add","path":"/x","value":"{value}"}}]"#).into_bytes();
-        match injected(1) {
-            outrigger::server::webhook::engine::Verdict::Injected(injected) => {
-                outrigger::server::webhook::engine::Verdict::Injected(
-                    outrigger::server::webhook::engine::Injected { patch, ..injected },
-                )
-            }
-            other => other,
-        }
+        let json = format!(r#"[{{"op":"add","path":"/x","value":"{value}"}}]"#);
+        Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     });
     let harness = start_with(large, |options| options.timeouts.write = SOON).await;
     let body = review("v1", pod());
@@ -407,7 +403,7 @@ async fn a_reload_takes_a_new_certificate_and_keeps_the_old_one_when_it_is_bad()
     roots.add(new).unwrap();
     harness.roots = Arc::new(roots);
     assert_eq!(harness.post("/inject", review("v1", pod())).await.status, 200);
-    // Connections that were open stay.
+    // Open connections are not affected.
     assert_eq!(within(open.send_request(post("/inject", review("v1", pod())))).await.unwrap().status(), 200);
     drop(old);
 }
@@ -451,7 +447,7 @@ async fn a_reload_takes_no_certificate_that_is_not_valid_now() {
         let line = format!("[!]certificate the newest certificate is refused: the certificate {why}");
         assert!(answer.status == 200 && text.contains(&line) && text.contains("(valid until "), "{text}");
     }
-    // Where the one that is served is of no use either, it takes one that is.
+    // If the active one is also unusable, a usable one is accepted.
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path(), expired);
     let harness = start_with(injecting(), |options| options.certificate = files(&folder)).await;

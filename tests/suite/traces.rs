@@ -1,4 +1,4 @@
-//! Traces over the wire: a server, a caller with a trace of its own, and a collector that speaks just enough gRPC.
+//! Traces over the wire: a server, a caller with its own trace, and a minimal gRPC collector.
 
 use std::{
     convert::Infallible,

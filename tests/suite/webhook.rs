@@ -1,4 +1,4 @@
-//! The endpoint over real TLS: what is accepted, what is answered, and what is seen of it.
+//! The endpoint over real TLS: accepted requests, responses, and their metrics and logs.
 
 use std::{
     sync::Arc,
@@ -7,9 +7,9 @@ use std::{
 
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
-use outrigger::server::{
-    options::Origin,
-    webhook::engine::{Injected, Verdict, Warning},
+use outrigger::{
+    inject::{Admission, Patch, warning::Warning},
+    server::options::Origin,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -62,29 +62,12 @@ async fn the_same_question_gets_the_same_answer_dry_or_not() {
 #[tokio::test]
 async fn verdicts_become_answers() {
     let verdict = |pod: &Value| match pod["metadata"]["name"].as_str().unwrap() {
-        "skip" => Verdict::Skipped { reason: "HOST_NETWORK", warnings: vec![] },
+        "skip" => skipped("HOST_NETWORK"),
         "unchanged" => injected(0),
-        "bad" => Verdict::Refused {
-            code: 400,
-            reason: "BAD_ANNOTATION",
-            message: "proxyCPU: found x".into(),
-            detail: String::new(),
-        },
-        "forbidden" => {
-            Verdict::Refused { code: 403, reason: "POLICY", message: "no".into(), detail: String::new() }
-        }
-        "unrenderable" => Verdict::Refused {
-            code: 422,
-            reason: "TEMPLATE",
-            message: "line 1".into(),
-            detail: String::new(),
-        },
-        _ => Verdict::Refused {
-            code: 500,
-            reason: "PATCH_MISMATCH",
-            message: "s3cr3t internals".into(),
-            detail: String::new(),
-        },
+        "bad" => denied(400, "BAD_ANNOTATION", "proxyCPU: found x", ""),
+        "forbidden" => denied(403, "POLICY", "no", ""),
+        "unrenderable" => denied(422, "TEMPLATE", "line 1", ""),
+        _ => denied(500, "PATCH_MISMATCH", "s3cr3t internals", ""),
     };
     let harness = start(scripted(move |call| verdict(&call.pod))).await;
     let answer = async |name: &str| {
@@ -133,7 +116,7 @@ async fn the_engine_sees_namespace_path_and_pod() {
     let engine = scripted(|call| {
         assert!(call.pod.pointer("/metadata/namespace").is_none(), "the pod is as received");
         let seen = format!("{} {:?}", call.namespace, call.variables);
-        Verdict::Refused { code: 400, reason: "SEEN", message: seen, detail: String::new() }
+        denied(400, "SEEN", &seen, "")
     });
     let harness = start(engine).await;
     for (path, wanted) in [
@@ -154,15 +137,14 @@ async fn the_engine_sees_namespace_path_and_pod() {
 #[tokio::test]
 async fn what_is_for_the_record_alone_is_in_the_audit_log_and_the_metrics() {
     let harness = start(scripted(|_| {
-        let Verdict::Injected(made) = injected(1) else { unreachable!() };
-        let warning = |code, is_shown| Warning { code, is_shown, text: format!("about {code}") };
-        Verdict::Injected(Injected { warnings: vec![warning("QUIET", false), warning("TOLD", true)], ..made })
+        let warning = |code| Warning { code, message: format!("about {code}") };
+        Admission { warnings: vec![warning("BYPASS_OPTED_OUT"), warning("TOLD")], ..injected(1) }
     }))
     .await;
     let response = harness.post("/inject", review("v1", pod())).await.json()["response"].take();
     assert_eq!(response["warnings"], json!(["about TOLD"]));
-    assert_eq!(response["auditAnnotations"]["warnings"], "QUIET,TOLD");
-    harness.metric("outrigger_warnings_total{code=\"QUIET\"}", 1.0).await;
+    assert_eq!(response["auditAnnotations"]["warnings"], "BYPASS_OPTED_OUT,TOLD");
+    harness.metric("outrigger_warnings_total{code=\"BYPASS_OPTED_OUT\"}", 1.0).await;
 }
 
 // DA-01, I-01, I-02, I-03, H-10, H-11
@@ -234,7 +216,7 @@ async fn a_body_over_the_limit_is_refused_early() {
     let began = Instant::now();
     let answer = String::from_utf8(read_to_close(&mut stream).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
-    // It is told at once that nothing more comes, and is not waited for if it says nothing.
+    // The end of the input is reported immediately, and the connection is not kept waiting if the client is silent.
     harness.metric("outrigger_connections{listener=\"webhook\"}", 0.0).await;
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
@@ -247,7 +229,7 @@ async fn a_chunked_body_over_the_limit_is_refused() {
     let head = "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-    // Ten times the limit: the answer must not be lost to a reset because the rest was not read.
+    // Ten times the limit: the response must not be lost to a reset because the rest was not read.
     for _ in 0..160 {
         stream.write_all(chunk.as_bytes()).await.unwrap();
     }
@@ -257,7 +239,7 @@ async fn a_chunked_body_over_the_limit_is_refused() {
     harness.metric("outrigger_requests_total{outcome=\"error\",reason=\"BODY_TOO_LARGE\"}", 1.0).await;
 }
 
-// I-05: just under the limit is read, and judged away from the workers.
+// I-05: a body just below the limit is read, and processed on the blocking pool.
 #[tokio::test]
 async fn a_large_body_under_the_limit_is_answered() {
     let harness = start(injecting()).await;
@@ -317,13 +299,11 @@ async fn large_requests_over_the_cap_are_shed() {
 #[tokio::test]
 async fn bodies_and_answers_over_the_memory_cap_are_shed() {
     let large = scripted(|_| {
-        let patch =
-            format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(80 << 10)).into_bytes();
-        let Verdict::Injected(injected) = injected(1) else { unreachable!() };
-        Verdict::Injected(Injected { patch, ..injected })
+        let json = format!(r#"[{{"op":"add","path":"/x","value":"{}"}}]"#, "x".repeat(80 << 10));
+        Admission { patch: Some(Patch { json, operations: 1 }), ..injected(1) }
     });
     let harness = start_with(large, |options| options.limits.buffered_bytes = 100 << 10).await;
-    // A small body with a large answer, and a large body.
+    // A small body with a large response, and a large body.
     for (count, pod) in [(1.0, pod()), (2.0, large_pod())] {
         let answer = harness.post("/inject", review("v1", pod)).await;
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"));
@@ -351,7 +331,7 @@ async fn a_panic_is_contained_counted_and_answered() {
     assert_eq!((&response["uid"], &response["allowed"]), (&json!("uid-1"), &json!(false)));
     assert_eq!(response["status"]["reason"], "InternalError");
     assert!(!response.to_string().contains("s3cr3t"));
-    // The same connection goes on.
+    // The same connection continues.
     let answer = within(sender.send_request(post("/inject", review("v1", pod())))).await.unwrap();
     assert_eq!(answer.status(), 200);
     harness.metric("outrigger_panics_total", 1.0).await;
@@ -361,13 +341,8 @@ async fn a_panic_is_contained_counted_and_answered() {
 // C-01, C-05
 #[tokio::test]
 async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
-    let says = |text: &'static str| -> Arc<dyn outrigger::server::webhook::engine::Engine> {
-        scripted(move |_| Verdict::Refused {
-            code: 400,
-            reason: "X",
-            message: text.into(),
-            detail: String::new(),
-        })
+    let says = |text: &'static str| -> Arc<dyn outrigger::server::configuration::engine::Engine> {
+        scripted(move |_| denied(400, "X", text, ""))
     };
     let source = InTurn::new(vec![Ok(says("first")), Err("line 3: no".to_owned()), Ok(says("second"))]);
     let harness = start_with(injecting(), |options| options.configuration = Origin::Source(source)).await;
@@ -395,7 +370,7 @@ async fn a_reload_swaps_the_configuration_whole_or_keeps_the_last_good_one() {
 async fn metrics_add_up() {
     let harness = start(scripted(|call| match call.namespace.as_str() {
         "shop" => injected(1),
-        _ => Verdict::Skipped { reason: "HOST_NETWORK", warnings: vec![] },
+        _ => skipped("HOST_NETWORK"),
     }))
     .await;
     harness.post("/inject", review("v1", pod())).await;
@@ -484,7 +459,7 @@ async fn metrics_are_in_the_format_that_is_asked_for() {
             assert!(types.contains(&wanted), "{wanted:?} {types:?}");
         }
         if !open_metrics {
-            // Every sample belongs to a family that is named before it.
+            // Every sample belongs to a family that is declared before it.
             for name in samples(text).into_keys() {
                 let name = name.split('{').next().unwrap();
                 let stem = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
@@ -529,36 +504,24 @@ impl std::io::Write for Captured {
 
 #[tokio::test]
 async fn the_log_has_one_line_a_request_and_nothing_of_the_pod_but_names() {
-    use outrigger::server::telemetry::{self, Format, Lines};
+    use outrigger::server::observe::log::{self as telemetry, Format, Lines};
     const CANARY: &str = "c4n4ry";
     let captured = Captured::default();
     let lines = Lines::start(captured.clone(), Default::default()).unwrap();
     let subscriber = telemetry::subscriber(Format::Json, "trace", lines.clone()).unwrap();
-    // While there is only one subscriber, `tracing` asks the thread that meets an event first, which may be another
-    // test's, whether anybody wants it; with two it asks them.
+    // With a single subscriber, `tracing` asks the thread that first reaches an event, which may be another test's,
+    // whether anybody is interested; with two, it asks both.
     let _second =
         tracing::Dispatch::new(telemetry::subscriber(Format::Json, "trace", lines.clone()).unwrap());
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let harness = start(scripted(|call| match call.pod["metadata"]["name"].as_str() {
-        Some("refused") => Verdict::Refused {
-            code: 400,
-            reason: "BAD",
-            message: format!("found {CANARY}"),
-            detail: String::new(),
-        },
-        Some("broken") => Verdict::Refused {
-            code: 500,
-            reason: "BUG",
-            message: format!("found {CANARY}"),
-            detail: String::new(),
-        },
+        Some("refused") => denied(400, "BAD", &format!("found {CANARY}"), ""),
+        Some("broken") => denied(500, "BUG", &format!("found {CANARY}"), ""),
         _ => {
-            let Verdict::Injected(made) = injected(1) else { unreachable!() };
             let codes = ["IGNORED", "MISSPELT", "IGNORED"];
-            let warnings =
-                codes.map(|code| Warning { code, is_shown: true, text: format!("found {CANARY}") }).to_vec();
-            Verdict::Injected(Injected { warnings, ..made })
+            let warnings = codes.map(|code| Warning { code, message: format!("found {CANARY}") }).to_vec();
+            Admission { warnings, ..injected(1) }
         }
     }))
     .await;

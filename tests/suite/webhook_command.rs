@@ -1,4 +1,4 @@
-//! `outrigger webhook print`: what the flags make, and which are refused.
+//! `outrigger webhook print`: the output for each flag, and invalid flags.
 
 use std::{
     fs,
@@ -124,7 +124,7 @@ fn only_certificates_become_a_ca_bundle() {
         print(&["--ca-bundle", file.to_str().unwrap()])
     };
     let ((ca, key), (other, _)) = (certificate(), certificate());
-    // What is between blocks is left out, whatever it is.
+    // Text between blocks is omitted, whatever it is.
     let noted =
         [b"subject: M\xfcnchen\n".as_slice(), ca.as_bytes(), b"\n# other\n", other.as_bytes()].concat();
     let (code, stdout, stderr) = with(&noted);
@@ -135,7 +135,7 @@ fn only_certificates_become_a_ca_bundle() {
     let glued = format!("{}{other}", ca.trim_end());
     let indented = ca.lines().fold(String::new(), |text, line| text + "  " + line + "\n");
     let mut serial = outrigger::pem::Pem::parse(ca.as_bytes()).blocks.remove(0).der.clone();
-    // The serial number is the first thing after the version.
+    // The serial number follows directly after the version.
     let place = serial.windows(5).position(|bytes| bytes == [0xa0, 3, 2, 1, 2]).unwrap() + 7;
     serial[place] |= 0x80;
     for (bytes, found) in [
@@ -155,7 +155,7 @@ fn only_certificates_become_a_ca_bundle() {
         ),
         (
             outrigger::pem::encode("CERTIFICATE", b"no certificate").into_bytes(),
-            "line 1: found a certificate that API servers do not read: it is not X.509".to_owned(),
+            "line 1: found a certificate that API servers cannot read: it is not X.509".to_owned(),
         ),
         (
             outrigger::pem::encode("CERTIFICATE", &serial).into_bytes(),
@@ -168,8 +168,8 @@ fn only_certificates_become_a_ca_bundle() {
         let (code, stdout, stderr) = with(&bytes);
         assert_eq!((code, stdout.as_str()), (64, ""), "{found}: {stderr}");
         assert!(stderr.contains("CA bundle: ") && stderr.contains(&found), "{found}: {stderr}");
-        assert!(stderr.contains("ca.pem") && stderr.contains("accepted: CERTIFICATE blocks"), "{stderr}");
-        // Not a line of the key.
+        assert!(stderr.contains("ca.pem") && stderr.contains("expected CERTIFICATE blocks"), "{stderr}");
+        // Not a single line of the key.
         assert!(
             !key.lines().filter(|line| !line.starts_with('-')).any(|line| stderr.contains(line)),
             "{stderr}"
@@ -188,16 +188,16 @@ fn the_service_is_the_revision_s() {
 #[test]
 fn what_cannot_be_meant_is_wrong_usage() {
     for (arguments, message) in [
-        (&["--timeout=31s"][..], "timeout: found 31s; accepted: 1s to 30s"),
-        (&["--timeout=1500ms"], "accepted are whole seconds from 1s to 30s"),
+        (&["--timeout=31s"][..], "timeout: found 31s; expected 1s to 30s"),
+        (&["--timeout=1500ms"], "expected whole seconds from 1s to 30s"),
         (&["--timeout=5"], "accepted is a duration"),
-        (&["--url=http://a"], "accepted: https://"),
+        (&["--url=http://a"], "expected https://"),
         (&["--url=https://a", "--service=b"], "cannot be used with"),
         (&["--failure-policy=Retry"], "possible values: Fail, Ignore"),
-        (&["--revision=A"], "revision: found \"A\"; accepted: a DNS label"),
+        (&["--revision=A"], "revision: found \"A\"; expected a DNS label"),
         (&["--revision=a", "--enable-namespaces-by-default"], "is not the default one"),
         (&["--tag=default"], "which is the revision"),
-        (&["--label=x"], "accepted is KEY=VALUE"),
+        (&["--label=x"], "expected KEY=VALUE"),
         (&["--ca-bundle=/dev/null"], "CA bundle: found no certificate"),
     ] {
         let (code, stdout, stderr) = print(arguments);
@@ -207,7 +207,7 @@ fn what_cannot_be_meant_is_wrong_usage() {
     assert_eq!(print(&["--ca-bundle=/nowhere/ca.pem"]).0, 1);
 }
 
-/// An API server that answers one request and is gone; its kubeconfig.
+/// An API server that answers one request and disappears; its kubeconfig.
 fn answers_once(folder: &TempDir, answer: Value) -> std::path::PathBuf {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -253,11 +253,11 @@ fn what_an_api_server_said_counts_for_more_than_that_it_is_gone() {
     let last = stderr.lines().last().unwrap();
     assert!(
         last.contains(
-            "there is no MutatingWebhookConfiguration outrigger-sidecar-injector; then cannot reach"
+            "MutatingWebhookConfiguration outrigger-sidecar-injector does not exist; then cannot reach"
         ),
         "{stderr}"
     );
-    // Nobody was ever reached.
+    // No API server was ever reached.
     assert_eq!(wait("0").0, 69);
 }
 
@@ -266,13 +266,13 @@ fn a_tag_that_cannot_be_meant_is_wrong_usage() {
     for (arguments, told) in [
         (&["set", "prod", "--revision=prod"][..], "tag: found \"prod\", which is the revision"),
         (&["set", "default", "--revision=default"], "which is the revision and already the default one"),
-        (&["set", "Prod", "--revision=canary"], "tag: found \"Prod\"; accepted: a DNS label"),
+        (&["set", "Prod", "--revision=canary"], "tag: found \"Prod\"; expected a DNS label"),
         (&["set", "prod"], "--revision"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
             .arg("tag")
             .args(arguments)
-            // It is said before any cluster is asked.
+            // Reported before any cluster is contacted.
             .env("KUBECONFIG", "/nonexistent")
             .stdin(Stdio::null())
             .output()

@@ -1,4 +1,4 @@
-//! Whom the webhook configurations ask about which pod: the selectors, evaluated over every combination of labels.
+//! Which webhook entries select which pod: the selectors, evaluated for every combination of labels.
 
 use outrigger::{
     config::Selector,
@@ -6,7 +6,7 @@ use outrigger::{
 };
 use serde_json::{Value, json};
 
-/// An entry of a configuration, as `configuration: entry`, and what it selects.
+/// An entry of a configuration, as `configuration: entry`, and its selectors.
 struct Asking {
     name: String,
     namespace: Selector,
@@ -46,7 +46,7 @@ fn labels(pairs: &[(&str, Option<&str>)]) -> Value {
     Value::Object(pairs.iter().filter_map(there).collect())
 }
 
-/// Who injects, told in the order in which a person would ask.
+/// Which injector is responsible, determined in the order in which a person would.
 fn who(
     namespace: (&str, Option<&str>, Option<&str>),
     pod: (Option<&str>, Option<&str>),

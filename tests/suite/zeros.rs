@@ -1,11 +1,11 @@
-//! Manifests are equal if their pods are equal to Go: a field that is no pointer and absent is its zero.
+//! Compares manifests by their meaning in Go: an absent field that is not a pointer equals its zero value.
 
 use outrigger::gotypes::{Kind, POD_SPEC, Type};
 use serde_json::Value;
 
 use super::equal::differences;
 
-/// The differences of two lists of documents, each with the number of the document and the path.
+/// The differences between two lists of documents, each with the number of the document and the path.
 pub(crate) fn document_differences(mut ours: Vec<Value>, mut theirs: Vec<Value>) -> Vec<String> {
     if ours.len() != theirs.len() {
         return vec![format!("ours has {} documents, theirs {}", ours.len(), theirs.len())];
@@ -21,7 +21,7 @@ pub(crate) fn document_differences(mut ours: Vec<Value>, mut theirs: Vec<Value>)
     .collect()
 }
 
-/// A DeploymentConfig's `test` is no pointer either.
+/// A DeploymentConfig's `test` is not a pointer either.
 fn without_test(object: &mut Value) {
     if object["kind"] == "DeploymentConfig" && object["spec"]["test"] == false {
         object["spec"].as_object_mut().unwrap().remove("test");
@@ -29,7 +29,7 @@ fn without_test(object: &mut Value) {
     object.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten().for_each(without_test);
 }
 
-/// Calls for every pod and pod template of an object.
+/// Calls a function for every pod and pod template of an object.
 pub(crate) fn each_pod(object: &mut Value, with: &mut dyn FnMut(&mut Value)) {
     match object["kind"].as_str() {
         Some("List") => object
@@ -51,7 +51,7 @@ fn at(object: &mut Value, pointer: &str, with: &mut dyn FnMut(&mut Value)) {
     }
 }
 
-/// The same without zeros that say nothing to Go: an absent field that is no pointer is its zero.
+/// Removes zeros without a meaning in Go: an absent field that is not a pointer equals its zero value.
 fn without_zeros(value: &Value, ty: &Type) -> Value {
     fn of_kind(value: &Value, kind: &Kind) -> Value {
         match (value, kind) {

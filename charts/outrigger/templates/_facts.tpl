@@ -14,13 +14,13 @@ is directly under the root.
 {{- $base := dict -}}
 {{- with coalesce $v.profile ($v.global).profile -}}
 {{- if not (hasKey $profiles.profiles .) -}}
-{{- fail (printf "profile: found %q; accepted: %s" . (keys $profiles.profiles | sortAlpha | join ", ")) -}}
+{{- fail (printf "profile: found %q; expected %s" . (keys $profiles.profiles | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $base = mustMergeOverwrite $base (index $profiles.profiles .) -}}
 {{- end -}}
 {{- $platform := coalesce ($v.global).platform $v.platform ($inner.global).platform $inner.platform | default "" -}}
 {{- if not (or (empty $platform) (hasKey $profiles.platforms $platform)) -}}
-{{- fail (printf "global.platform: found %q; accepted: %s, or nothing: no other platform changes what is injected" $platform (keys $profiles.platforms | sortAlpha | join ", ")) -}}
+{{- fail (printf "global.platform: found %q; expected %s, or nothing: other platforms make no difference" $platform (keys $profiles.platforms | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $base = mustMergeOverwrite $base (index $profiles.platforms $platform | default dict) -}}
 {{- $all := mustMergeOverwrite $base (mustDeepCopy $inner) (mustDeepCopy (pick $v "global" "meshConfig" "sidecarInjectorWebhook" "istiodRemote" "gateways" "pilot" "cni" "env" "crlConfigMapName")) -}}
@@ -42,7 +42,7 @@ is directly under the root.
 {{- fail "revisionTags: the tag \"default\" is for releases with a revision; this release is the default one" -}}
 {{- end -}}
 {{- if and $revision (has $revision $tags) -}}
-{{- fail (printf "revisionTags: found %q, which is the revision; accepted: another name" $revision) -}}
+{{- fail (printf "revisionTags: found %q, which is the revision; expected another name" $revision) -}}
 {{- end -}}
 {{- $default := or (empty $revision) (has "default" $tags) -}}
 {{- $configurations := list (dict "name" (printf "outrigger-sidecar-injector%s%s" $suffix $namespaced) "revision" ($revision | default "default") "default" (empty $revision) "tag" "") -}}
@@ -121,7 +121,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "activates" (and $facts.controls $server) -}}
 {{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
 {{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
-{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (eq $facts.platform "openshift")) -}}
+{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify"))) -}}
 {{- include "outrigger.contradictions" (dict "root" . "facts" $facts) -}}
 {{- $facts | mustToJson -}}
 {{- end -}}
@@ -131,7 +131,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $v := .root.Values -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- if and (not .facts.watches) (not .facts.ownBundle) (ne $namespace .facts.istioNamespace) -}}
-{{- fail (printf "configuration.mode: files mounts the ConfigMaps of configuration.from: istio, which works in their namespace only: found release namespace %q, accepted: %q, or configuration.mode: watch" $namespace .facts.istioNamespace) -}}
+{{- fail (printf "configuration.mode: files mounts the ConfigMaps of configuration.from: istio, which works only in their namespace: found release namespace %q, expected %q, or configuration.mode: watch" $namespace .facts.istioNamespace) -}}
 {{- end -}}
 {{- if and (eq $v.certificates.mode "files") .facts.server (not $v.certificates.files.secretName) -}}
 {{- fail "certificates.files.secretName: found nothing; certificates.mode: files needs the name of a Secret" -}}
@@ -144,58 +144,58 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- end -}}
 {{- range $tag := .facts.movableTags -}}
 {{- if eq $tag.tag $.facts.revisionName -}}
-{{- fail (printf "webhook.movableTags: found %q, which is the revision; accepted: another name" $tag.tag) -}}
+{{- fail (printf "webhook.movableTags: found %q, which is the revision; expected another name" $tag.tag) -}}
 {{- end -}}
 {{- if has $tag.tag $.facts.tags -}}
-{{- fail (printf "webhook.movableTags: found %q, which is in revisionTags too; accepted: one of the two: revisionTags makes an object that stays with this release" $tag.tag) -}}
+{{- fail (printf "webhook.movableTags: found %q, which is in revisionTags too; expected one of the two: revisionTags makes an object that stays with this release" $tag.tag) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq (int $v.server.webhookPort) (int $v.server.adminPort) -}}
-{{- fail (printf "server: found %d as webhookPort and as adminPort; accepted: two ports" (int $v.server.adminPort)) -}}
+{{- fail (printf "server: found %d as webhookPort and as adminPort; expected two ports" (int $v.server.adminPort)) -}}
 {{- end -}}
 {{- $stopping := addf (include "outrigger.milliseconds" $v.server.drainDelay | float64) (include "outrigger.milliseconds" $v.server.shutdownGrace | float64) -}}
 {{- if and .facts.server (le (mulf $v.terminationGracePeriodSeconds 1000) $stopping) -}}
-{{- fail (printf "terminationGracePeriodSeconds: found %d; accepted: more than server.drainDelay (%s) and server.shutdownGrace (%s) together, or the kubelet ends a replica that still answers" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
+{{- fail (printf "terminationGracePeriodSeconds: found %d; expected more than server.drainDelay (%s) and server.shutdownGrace (%s) together, or the kubelet ends a replica that still answers" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
 {{- end -}}
 {{- if and (not $v.service.externalName) (eq (int $v.service.port) (int $v.server.adminPort)) -}}
-{{- fail (printf "service.port: found %d, which is server.adminPort; accepted: another port, as the Service has both" (int $v.service.port)) -}}
+{{- fail (printf "service.port: found %d, which is server.adminPort; expected another port, because the Service exposes both" (int $v.service.port)) -}}
 {{- end -}}
 {{- $callers := $v.clientAuth -}}
 {{- $given := or $callers.configMap.name $callers.secret.name $callers.tokenSecret.name $callers.allowedNames -}}
 {{- if and (eq $callers.mode "none") $given -}}
-{{- fail "clientAuth.mode: found none with what callers are to be known by; accepted: request or require with it" -}}
+{{- fail "clientAuth.mode: found none together with settings for authentication; expected request or require" -}}
 {{- end -}}
 {{- if and (ne $callers.mode "none") (not (or $callers.configMap.name $callers.secret.name $callers.tokenSecret.name)) -}}
-{{- fail (printf "clientAuth: found mode %s and nothing that callers are known by; accepted: configMap.name or secret.name with allowedNames, or tokenSecret.name" $callers.mode) -}}
+{{- fail (printf "clientAuth: found mode %s without settings for authentication; expected configMap.name or secret.name with allowedNames, or tokenSecret.name" $callers.mode) -}}
 {{- end -}}
 {{- if and $callers.configMap.name $callers.secret.name -}}
-{{- fail "clientAuth: found configMap.name and secret.name; accepted: one of the two" -}}
+{{- fail "clientAuth: found configMap.name and secret.name; expected one of the two" -}}
 {{- end -}}
 {{- if and (or $callers.configMap.name $callers.secret.name) (not $callers.allowedNames) -}}
-{{- fail "clientAuth.allowedNames: found nothing; accepted: names that the certificates of API servers are for, or [\"*\"] for a CA that signs nothing else" -}}
+{{- fail "clientAuth.allowedNames: found nothing; expected the names in the API servers' certificates, or [\"*\"] for a CA that signs no other certificates" -}}
 {{- end -}}
 {{- if and $callers.allowedNames (not (or $callers.configMap.name $callers.secret.name)) -}}
-{{- fail "clientAuth.allowedNames: found names and no CA; accepted: configMap.name or secret.name with them" -}}
+{{- fail "clientAuth.allowedNames: found names and no CA; expected configMap.name or secret.name with them" -}}
 {{- end -}}
 {{- if and (has "*" $callers.allowedNames) (gt (len $callers.allowedNames) 1) -}}
-{{- fail "clientAuth.allowedNames: found \"*\" beside other names; accepted: names, or [\"*\"] alone" -}}
+{{- fail "clientAuth.allowedNames: found \"*\" beside other names; expected names, or [\"*\"] alone" -}}
 {{- end -}}
 {{- if and (has "*" $callers.allowedNames) (eq $callers.configMap.name "extension-apiserver-authentication") -}}
-{{- fail "clientAuth.allowedNames: found [\"*\"] with the CA of the cluster's users and components; accepted: names" -}}
+{{- fail "clientAuth.allowedNames: found [\"*\"] with the CA of the cluster's users and components; expected names" -}}
 {{- end -}}
 {{- if and $callers.configMap.name (not .facts.usesApi) (ne .facts.callersNamespace $namespace) -}}
-{{- fail (printf "clientAuth.configMap.namespace: found %q for a server that does not talk to the API server; accepted: %q, from where it is mounted" .facts.callersNamespace $namespace) -}}
+{{- fail (printf "clientAuth.configMap.namespace: found %q for a server that does not talk to the API server; expected %q, from where it is mounted" .facts.callersNamespace $namespace) -}}
 {{- end -}}
 {{- if and .facts.reviewsTokens (or $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled) (empty $v.monitoring.authorization) -}}
 {{- fail "monitoring.authorization: found nothing; server.adminAuth: token needs the token that is presented, such as {type: Bearer, credentials: {name: prometheus-token, key: token}}" -}}
 {{- end -}}
 {{- if and (eq $v.server.adminListen "loopback") (not $v.hostNetwork) -}}
-{{- fail "server.adminListen: found loopback without hostNetwork, where no kubelet could probe; accepted: all, or hostNetwork: true with it" -}}
+{{- fail "server.adminListen: found loopback without hostNetwork, where kubelets cannot probe; expected all, or hostNetwork: true with it" -}}
 {{- end -}}
 {{- if and (eq $v.server.adminListen "loopback") (or $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled) -}}
-{{- fail "server.adminListen: found loopback with a ServiceMonitor or a PodMonitor, which could not reach it; accepted: all with them" -}}
+{{- fail "server.adminListen: found loopback with a ServiceMonitor or a PodMonitor, which cannot reach it; expected all" -}}
 {{- end -}}
 {{- if and $v.podDisruptionBudget.minAvailable $v.podDisruptionBudget.maxUnavailable (ne (int $v.podDisruptionBudget.maxUnavailable) 1) -}}
-{{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; accepted: one of the two" -}}
+{{- fail "podDisruptionBudget: found minAvailable and maxUnavailable; expected one of the two" -}}
 {{- end -}}
 {{- end -}}

@@ -25,17 +25,17 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- fail "image.repository: found nothing; no image of outrigger is published, so make one, put it where the nodes find it, and name it:\n  docker build -f deploy/Dockerfile -t registry.example.com/outrigger:0.1.0 . && docker push registry.example.com/outrigger:0.1.0\n  helm … --set image.repository=registry.example.com/outrigger\ndocs/install.md has the same for kind" -}}
 {{- end -}}
 {{- if contains "://" $repository -}}
-{{- fail (printf "image.repository: found %q, which has a scheme; accepted: what stands after it" $repository) -}}
+{{- fail (printf "image.repository: found %q, which has a scheme; expected the part after it" $repository) -}}
 {{- end -}}
 {{- if regexMatch "(:[^/]*|@.*)$" $repository -}}
-{{- fail (printf "image.repository: found %q, which has a tag or a digest; accepted: the name without it: image.tag and image.digest are for these" $repository) -}}
+{{- fail (printf "image.repository: found %q, which has a tag or a digest; expected only the name: use image.tag and image.digest for these" $repository) -}}
 {{- end -}}
 {{- if regexMatch "[[:space:]]" $repository -}}
-{{- fail (printf "image.repository: found %q, which has a blank; accepted: the name of an image" $repository) -}}
+{{- fail (printf "image.repository: found %q, which contains a blank; expected the name of an image" $repository) -}}
 {{- end -}}
 {{- $tag := $image.tag | default .Chart.AppVersion | toString -}}
 {{- if not (regexMatch "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$" $tag) -}}
-{{- fail (printf "image.tag: found %q; accepted: letters, digits, dots, dashes and underscores, 128 at most" $tag) -}}
+{{- fail (printf "image.tag: found %q; expected letters, digits, dots, dashes and underscores, 128 at most" $tag) -}}
 {{- end -}}
 {{- $repository = $repository | default "outrigger" -}}
 {{- if $image.digest -}}
@@ -78,7 +78,8 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end -}}
 {{- $args = concat $args (list
   (printf "--watch-nodes=%t" $o.watchesNodes)
-  (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)) -}}
+  (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)
+  (printf "--selection=%s" $v.configuration.selection)) -}}
 {{- else -}}
 {{- $args = append $args "--config-dir=/etc/outrigger/configuration" -}}
 {{- if not $o.usesApi }}{{ $args = append $args "--standalone" }}{{ end -}}

@@ -59,7 +59,7 @@ and an END at the start of a line alone, and passes other blocks by.
 */}}
 {{- define "outrigger.caBundle" -}}
 {{- $at := .at -}}
-{{- $accepted := "accepted: CERTIFICATE blocks in PEM, every BEGIN and END on a line of its own, or base64 of that" -}}
+{{- $accepted := "expected CERTIFICATE blocks in PEM, every BEGIN and END on a line of its own, or base64 of that" -}}
 {{- $text := contains "-----" .text | ternary .text (.text | nospace | b64dec) | replace "\r\n" "\n" -}}
 {{- if regexMatch "(?i)(BEGIN|END)[^\n]*PRIVATE KEY" $text -}}
 {{- fail (printf "%s: found a private key, which would be readable for everybody who may read webhook configurations; %s" $at $accepted) -}}
@@ -69,7 +69,7 @@ and an END at the start of a line alone, and passes other blocks by.
 {{- end -}}
 {{- range $line := regexFindAll "[^\n]*-----(BEGIN|END)[^\n]*" $text -1 -}}
 {{- if not (regexMatch "^-----(BEGIN|END) [^-\n]+-----[ \t]*$" $line) -}}
-{{- fail (printf "%s: found a BEGIN or END that does not start its line, or has something after it: indented, glued to something, or after a byte order mark; %s" $at $accepted) -}}
+{{- fail (printf "%s: found a BEGIN or END that is not at the start of its line, or is followed by something: indented, joined to something, or after a byte order mark; %s" $at $accepted) -}}
 {{- end -}}
 {{- $label := regexReplaceAll "^-----(BEGIN|END) ([^-\n]+)-----[ \t]*$" $line "${2}" -}}
 {{- if ne $label "CERTIFICATE" -}}

@@ -9,7 +9,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     let mut random = Random::new(bytes);
     let original = document(&mut random, false);
     let patch = document(&mut random, true);
-    let ours = merge::pod(original.clone(), &patch, Directives::Honour);
+    let ours = merge::pod(original.clone(), &patch, Directives::Honor);
     // User data obeys no directive, and nothing of it panics.
     let _ = merge::pod(original.clone(), &patch, Directives::Literal);
     if let Ok(merged) = &ours {

@@ -1,14 +1,11 @@
 //! The short way of answering against the long one: what is kept of a pod and given to its sibling is what the whole
 //! pipeline says of the sibling, whatever the templates do with names.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use outrigger::{
     config::Mesh,
-    inject::{
-        Facts,
-        replay::{Answer, Learned, Question, Replays},
-    },
+    inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Facts, Injector},
 };
 use serde_json::{Value, json};
 
@@ -24,14 +21,14 @@ struct Names {
 
 pub(super) fn check(bytes: &[u8]) -> Fate {
     let mut random = Random::new(bytes);
-    let own;
     let mesh = if random.percent(40) {
-        &random.pick(&meshes::ALL).mesh
+        random.pick(&meshes::ALL).mesh.clone()
     } else {
         let Some(made) = meshes::with_template(&template(&mut random)) else { return Fate::Keep };
-        own = made;
-        &own
+        Arc::new(made)
     };
+    // Nothing is cached from another input.
+    let injector = Injector::new(mesh);
     let (first, second) = (names(&mut random), names(&mut random));
     let (is_pretty, also) = (random.percent(10), random.percent(15));
     let Some(pod) = input::pod(&mut random) else { return Fate::Drop };
@@ -47,32 +44,32 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     let text = |pod: &Value| {
         if is_pretty { serde_json::to_string_pretty(pod).unwrap_or_default() } else { pod.to_string() }
     };
-    if let Some(replayed) = replayed(mesh, &shown, (&text(&shown), &text(&asked))) {
-        let whole = whole(mesh, &asked);
-        assert_eq!(Some(replayed), whole, "of {shown}\nreplayed for {asked}");
+    if let Some(cached) = cached(&injector, &text(&shown), &text(&asked)) {
+        let whole = whole(&injector, &asked);
+        assert_eq!(Some(cached), whole, "of {shown}\ncached for {asked}");
     }
     Fate::Keep
 }
 
 /// The long way, if it gives an answer.
-fn whole(mesh: &Mesh, pod: &Value) -> Option<Answer> {
-    let facts = Facts::of(mesh, "shop");
-    Question { namespace: "shop", path_env: &BTreeMap::new(), facts: &facts }.answer(mesh, pod.clone()).ok()
+fn whole(injector: &Injector, pod: &Value) -> Option<Admission> {
+    let (text, none) = (pod.to_string(), BTreeMap::new());
+    let facts = Facts::of(injector.config(), "shop");
+    let admission = injector.review_uncached(AdmissionRequest::new(&text, "shop", &none), &facts);
+    admission.ok().filter(|admission| !matches!(admission.decision, AdmissionDecision::Deny { .. }))
 }
 
-/// Shows a pod twice and asks about another: the answer that is replayed for it, if one is.
-fn replayed(mesh: &Mesh, shown: &Value, (shown_text, asked_text): (&str, &str)) -> Option<Answer> {
-    let path_env = BTreeMap::new();
-    let facts = Facts::of(mesh, "shop");
-    let question = Question { namespace: "shop", path_env: &path_env, facts: &facts };
-    let replays = Replays::new(mesh);
-    let key = |text: &str| Some(replays.key(mesh, &replays.sketch(text)?, "shop", &path_env, &facts));
-    let answer = whole(mesh, shown)?;
-    for _ in 0..2 {
-        let learned = replays.learn(mesh, key(shown_text)?, &replays.sketch(shown_text)?, &question, &answer);
-        assert_ne!(learned, Learned::Contradicted, "{shown_text}");
+/// Shows a pod twice and asks about another: the answer that is cached for it, if one is.
+fn cached(injector: &Injector, shown: &str, asked: &str) -> Option<Admission> {
+    let (none, facts) = (BTreeMap::new(), Facts::of(injector.config(), "shop"));
+    let review = |text| injector.review(AdmissionRequest::new(text, "shop", &none), &facts).ok();
+    for text in [shown, shown] {
+        assert_ne!(review(text)?.served, CacheStatus::Stale, "{text}");
     }
-    replays.find(&key(asked_text)?)?.fill(&replays.sketch(asked_text)?)
+    let answer = review(asked)?;
+    assert_ne!(answer.served, CacheStatus::Stale, "{asked}");
+    // But for that, it is to be as if it were made for this pod.
+    (answer.served == CacheStatus::Hit).then_some(Admission { served: CacheStatus::Miss, ..answer })
 }
 
 fn names(random: &mut Random<'_>) -> Names {

@@ -8,10 +8,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use outrigger::{
     config::{Mesh, Source},
-    server::webhook::{
-        engine::Engine,
-        handler,
-        verdict::{self, Reply},
+    server::{
+        configuration::{build, engine::Engine},
+        webhook::verdict::{self, Reply},
     },
 };
 use serde_json::Value;
@@ -30,7 +29,7 @@ static ENGINES: LazyLock<Vec<Arc<dyn Engine>>> = LazyLock::new(|| {
     let engine = |bundle: &&str| {
         let text = format!("{{apiVersion: outrigger.dev/v1alpha1, kind: Bundle, {}", &bundle[1..]);
         let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &text }).expect("a bundle");
-        handler::engine(mesh).expect("a configuration that injects")
+        build::engine(mesh).expect("a configuration that injects")
     };
     BUNDLES.iter().map(engine).collect()
 });

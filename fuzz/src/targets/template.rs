@@ -1,4 +1,4 @@
-//! The text of a template: parsed or refused, and rendered for pods without a panic; specialised it says the same.
+//! The text of a template: parsed or refused, and rendered for pods without a panic; specialized it says the same.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::promises;
 use crate::{Fate, meshes};
 
-/// A template that changes what the dollar is is not specialised.
+/// A template that changes what the dollar is is not specialized.
 const AS_IT_IS: &str = "{{if false}}{{$ = 1}}{{end}}";
 
 static PODS: LazyLock<[Value; 3]> = LazyLock::new(|| {
@@ -51,11 +51,11 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     for pod in PODS.iter() {
         let fast = said(&mesh, pod);
         assert_eq!(fast, said(&mesh, pod), "another answer for the same pod");
-        // The specialised template takes fewer steps, so that it may end where the plain one does not.
+        // The specialized template takes fewer steps, so that it may end where the plain one does not.
         if let Some(plain) = &plain
             && let (Some(fast), Some(plain)) = (fast, said(plain, pod))
         {
-            assert_eq!(fast, plain, "the specialised template says something else");
+            assert_eq!(fast, plain, "the specialized template says something else");
         }
     }
     Fate::Keep

@@ -13,7 +13,7 @@ use crate::{Fate, input, oracle};
 /// Longer texts say nothing that shorter ones do not.
 const LONGEST: usize = 2048;
 
-/// What Go's answers for the tests were made of: `tests/fixtures/template.json`.
+/// What Go's answers for the tests were made of: `crates/gotemplate/tests/fixtures/template.json`.
 #[derive(Deserialize)]
 pub(crate) struct Fixture {
     pub(crate) files: Vec<File>,
@@ -36,7 +36,7 @@ pub(crate) struct Row {
 
 /// The data that templates are rendered with, which the first byte of an input chooses.
 pub(crate) static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
-    let path = input::repository().join("tests/fixtures/template.json");
+    let path = input::repository().join("crates/gotemplate/tests/fixtures/template.json");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut fixture: Fixture = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
     fixture.files.retain(|file| file.kind != "sample" && !file.data.is_null());

@@ -1,7 +1,7 @@
 // Command annotations prints what Go's own parsers say about texts that appear as annotation values and node versions, and
 // which annotations and labels Istio's API knows.
 //
-//	go run . > ../../../tests/fixtures/annotations.json
+//	go run . > ../../../crates/injector/tests/fixtures/annotations.json
 //
 // The corpus is corpus.json. Each kind maps a text to what the parser of that kind answers: null for a refusal.
 package main

@@ -2,7 +2,7 @@
 // how Istio reads them: every field of every type that can be reached from a workload, with every kind of value; and
 // whole objects.
 //
-//	go run . > ../../../tests/fixtures/decoding.json
+//	go run . > ../../../crates/injector/tests/fixtures/decoding.json
 package main
 
 import (

@@ -1,7 +1,7 @@
 // Command formats prints which JSON values an API server decodes in every field of a pod, how it writes quantities, and
 // which texts it takes for a time: the answers of Kubernetes' Go types behind the decoder that API servers use.
 //
-//	go run . > ../../../tests/fixtures/formats.json
+//	go run . > ../../../crates/injector/tests/fixtures/formats.json
 package main
 
 import (

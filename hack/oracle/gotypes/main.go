@@ -1,10 +1,10 @@
-// Command gotypes writes the type tables of src/gotypes and their fixture from the Go types themselves.
+// Command gotypes writes the type tables of crates/injector and crates/istio-config and their fixture from the Go types themselves.
 //
-//	go run . kubernetes > ../../../src/gotypes/kubernetes.rs
-//	go run . decoding   > ../../../src/gotypes/decoding.rs
-//	go run . istio      > ../../../src/gotypes/istio.rs
-//	go run . unions     > ../../../src/gotypes/unions.rs
-//	go run . fixture    > ../../../tests/fixtures/gotypes.json
+//	go run . kubernetes > ../../../crates/injector/src/gotypes/kubernetes.rs
+//	go run . decoding   > ../../../crates/injector/src/gotypes/decoding.rs
+//	go run . istio      > ../../../crates/istio-config/src/gotypes.rs
+//	go run . unions     > ../../../crates/injector/src/gotypes/unions.rs
+//	go run . fixture    > ../../../crates/injector/tests/fixtures/gotypes.json
 package main
 
 import (

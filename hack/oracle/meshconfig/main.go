@@ -1,8 +1,8 @@
-// Command meshconfig writes tests/fixtures/meshconfig.json: what Go's libraries make of the documents in corpus.txt,
+// Command meshconfig writes crates/istio-config/tests/fixtures/meshconfig.json: what Go's libraries make of the documents in corpus.txt,
 // of durations and of addresses. Documents are read as Istio reads them: YAML to JSON, then the legacy jsonpb, once
 // strictly and once with unknown fields allowed.
 //
-//	go run . > ../../../tests/fixtures/meshconfig.json
+//	go run . > ../../../crates/istio-config/tests/fixtures/meshconfig.json
 package main
 
 import (

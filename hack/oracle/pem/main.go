@@ -1,6 +1,6 @@
-// Writes tests/fixtures/pem.json: texts that look like PEM, and the blocks that Go's encoding/pem finds in them.
+// Writes crates/injector/tests/fixtures/pem.json: texts that look like PEM, and the blocks that Go's encoding/pem finds in them.
 //
-//	go run . [COUNT [SEED]] > ../../../tests/fixtures/pem.json
+//	go run . [COUNT [SEED]] > ../../../crates/injector/tests/fixtures/pem.json
 package main
 
 import (

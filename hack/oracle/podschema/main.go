@@ -1,7 +1,7 @@
 // Command podschema prints how Kubernetes' Go types say that a pod merges: for every struct that can be reached
 // from corev1.Pod, each field's JSON name, its Go kind, and its patchStrategy and patchMergeKey tags.
 //
-//	go run . > ../../../tests/fixtures/podschema.json
+//	go run . > ../../../crates/strategic-merge/tests/fixtures/podschema.json
 package main
 
 import (

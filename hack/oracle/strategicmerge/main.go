@@ -1,7 +1,7 @@
 // Command strategicmerge asks Kubernetes' own strategic merge patch what becomes of a pod: the cases of corpus.yaml
 // and seeded random ones, merged with apimachinery's strategicpatch over the struct tags of corev1.Pod.
 //
-//	go run . > ../../../tests/fixtures/strategicmerge.json
+//	go run . > ../../../crates/strategic-merge/tests/fixtures/strategicmerge.json
 //
 // Go walks a patch in random order, so every case is run many times; a case whose answer is not always the same
 // says nothing about what is right and is left out (a case of the corpus then fails the run).

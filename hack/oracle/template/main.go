@@ -1,6 +1,6 @@
 // Command template renders a corpus of small templates with Go's text/template and sprig, and prints what came out.
 //
-//	go run . > ../../../tests/fixtures/template.json
+//	go run . > ../../../crates/gotemplate/tests/fixtures/template.json
 //
 // Every file of the folder corpus is read. A file has `rows`, a list of templates or of {name, template, data}, the
 // `data` of the rows that have none of their own, and the `type` their data is decoded into: none, or `sample`. Files

@@ -1,7 +1,7 @@
 // Prints what sigs.k8s.io/yaml makes of the corpus, as the fixture of the Rust YAML module's tests.
 //
-//	go run . > ../../../tests/fixtures/yaml.json
-//	go run . layouts > ../../../tests/fixtures/layouts.json
+//	go run . > ../../../crates/kubernetes-yaml/tests/fixtures/yaml.json
+//	go run . layouts > ../../../crates/kubernetes-yaml/tests/fixtures/layouts.json
 package main
 
 import (

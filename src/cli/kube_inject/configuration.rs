@@ -1,4 +1,4 @@
-//! Where kube-inject's configuration comes from: files, a bundle, or the cluster that istioctl would ask.
+//! The sources of kube-inject's configuration: files, a bundle, or the cluster that istioctl would use.
 
 use std::path::PathBuf;
 
@@ -19,47 +19,47 @@ use crate::{
 const INJECTOR: &str = "istio-sidecar-injector";
 const MESH: &str = "istio";
 
-/// The flags, named as istioctl names them.
+/// Flags with istioctl's names.
 #[derive(Debug, Args)]
 pub(super) struct Configuration {
-    /// The injection configuration, or the text of one template
+    /// Injection configuration, or the text of one template
     #[arg(long = "injectConfigFile", value_name = "FILE")]
     inject_config_file: Option<PathBuf>,
     /// MeshConfig
     #[arg(long = "meshConfigFile", value_name = "FILE")]
     mesh_config_file: Option<PathBuf>,
-    /// The values of the injection templates
+    /// Values for the injection templates
     #[arg(long = "valuesFile", value_name = "FILE")]
     values_file: Option<PathBuf>,
-    /// An IstioOperator, whose values and meshConfig win over the other files
+    /// IstioOperator; its values and meshConfig override the other files
     #[arg(long = "operatorFileName", value_name = "FILE")]
     operator_file: Option<PathBuf>,
-    /// A bundle instead of these files; without them and a cluster OUTRIGGER_BUNDLE
+    /// Bundle to use instead of these files [default, without any of them and a cluster: $OUTRIGGER_BUNDLE]
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "inject_config_file", "mesh_config_file", "values_file", "operator_file", "kubeconfig", "context",
         "mesh_config_map", "inject_config_map", "istio_namespace",
     ])]
     bundle: Option<PathBuf>,
-    /// The control plane's revision, a part of the names of its ConfigMaps
+    /// Control plane revision, part of the ConfigMaps' names
     #[arg(short, long, default_value = "", hide_default_value = true)]
     revision: String,
     #[command(flatten)]
     cluster: Cluster,
-    /// The ConfigMap with the key `mesh`; without it istio[-REVISION]
+    /// ConfigMap with the key `mesh` [default: istio[-REVISION]]
     #[arg(long = "meshConfigMapName", value_name = "NAME")]
     mesh_config_map: Option<String>,
-    /// The ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    /// ConfigMap with the keys `config` and `values` [default: istio-sidecar-injector[-REVISION]]
     #[arg(long = "injectConfigMapName", value_name = "NAME")]
     inject_config_map: Option<String>,
-    /// The namespace of these ConfigMaps; without it istio-system
+    /// Namespace of these ConfigMaps [default: istio-system]
     #[arg(short = 'i', long = "istioNamespace", value_name = "NAMESPACE")]
     istio_namespace: Option<String>,
-    /// Of no effect, as in istioctl
+    /// Ignored, as in istioctl
     #[arg(long = "webhookConfig", value_name = "NAME", hide = true)]
     webhook_config: Option<String>,
 }
 
-/// What files and ConfigMaps say; nothing where the embedded defaults stand in.
+/// Texts from files and ConfigMaps; `None` where the embedded defaults apply.
 #[derive(Default)]
 struct Texts {
     inject_config: Option<Input>,
@@ -115,7 +115,8 @@ impl Configuration {
         })
     }
 
-    /// Reads what no file says from the cluster, under the names istioctl would use. Tells where that was.
+    /// Reads texts that no file provides from the cluster, under the names that istioctl would use. Returns their
+    /// origin.
     async fn fill(&self, session: &Session, texts: &mut Texts) -> Result<String, Failure> {
         let namespace = self.istio_namespace.as_deref().unwrap_or("istio-system");
         let injector =
@@ -143,20 +144,20 @@ impl Configuration {
         Ok(if read.is_empty() { String::new() } else { format!("{} of {}", read.join(", "), session.server) })
     }
 
-    /// What a file of values lacks that the template reads.
+    /// A warning about values that the template reads and a values file lacks.
     pub(super) fn lacking_values(&self, mesh: &Mesh) -> Option<String> {
         let is_complete = self.values_file.is_some() && self.operator_file.is_none();
         is_complete.then(|| kube_inject::lacking_values(mesh)).flatten()
     }
 
-    /// The revision as a part of names: the default one has none.
+    /// The revision as a part of names; empty for the default one.
     fn revision(&self) -> &str {
         if self.revision == DEFAULT_REVISION { "" } else { &self.revision }
     }
 }
 
 impl Texts {
-    /// Whether nothing is left for the embedded defaults; what an operator leaves out is not counted.
+    /// Whether the embedded defaults are not needed; an operator's omissions do not count.
     fn is_complete(&self) -> bool {
         let values = self.mesh_config.is_some() && self.values.is_some() || self.operator.is_some();
         self.inject_config.is_some() && values
@@ -180,7 +181,7 @@ fn input(text: ConfigMapText) -> Input {
     Input { name: text.name, path: None, text: text.text }
 }
 
-/// istioctl reads the switch of Istio's control plane; its `auto` asks nodes, which it does not know.
+/// istioctl reads the switch of Istio's control plane; its `auto` depends on nodes, which are not known here.
 fn native_sidecars() -> Option<NativeSidecars> {
     match std::env::var("ENABLE_NATIVE_SIDECARS").as_deref() {
         Ok("true") => Some(NativeSidecars::Enabled),

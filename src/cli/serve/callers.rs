@@ -1,4 +1,4 @@
-//! The flags of `serve` that are about who may call the webhook and read metrics.
+//! Flags of `serve` that control access to the webhook and to metrics.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use crate::server::{
     options::AdminAuth,
 };
 
-/// Who may call the webhook.
+/// Access to the webhook.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Who may call")]
 pub(super) struct Callers {
-    /// Whether API servers must show who they are, which they have to be configured for; `request` refuses nobody and
-    /// counts whom `require` would refuse
+    /// Authentication of API servers by client certificate or token, which they must be configured for; `request`
+    /// rejects no caller and counts those that `require` would reject
     #[arg(long, env = "OUTRIGGER_CLIENT_AUTH", value_name = "MODE", default_value = "none")]
     client_auth: ModeFlag,
-    /// The CA that signs the certificates of callers, in PEM
+    /// CA that signs the callers' certificates, in PEM
     #[arg(
         long,
         env = "OUTRIGGER_CLIENT_CA_FILE",
@@ -25,78 +25,78 @@ pub(super) struct Callers {
         conflicts_with = "client_ca_configmap"
     )]
     client_ca_file: Option<PathBuf>,
-    /// The same from a ConfigMap, which is watched: NAMESPACE/NAME:KEY
+    /// CA from a ConfigMap, which is watched: NAMESPACE/NAME:KEY
     #[arg(long, env = "OUTRIGGER_CLIENT_CA_CONFIGMAP", value_name = "CONFIGMAP")]
     client_ca_configmap: Option<ConfigMapKey>,
-    /// Names of which a certificate must have one, as its common name or among its DNS names and URIs; `*` for every
+    /// Names of which a certificate must have one, as its common name or among its DNS names and URIs; `*` allows every
     /// certificate of a CA that signs no others
     #[arg(long, env = "OUTRIGGER_CLIENT_ALLOWED_NAMES", value_name = "NAME", value_delimiter = ',')]
     client_allowed_names: Vec<String>,
-    /// Who may read metrics: `token` asks the API server about a bearer token, over HTTPS on the admin port. Probes are for
-    /// everybody
-    #[arg(long, env = "OUTRIGGER_ADMIN_AUTH", value_name = "HOW", default_value = "none")]
+    /// Access to metrics: `token` requires a bearer token that the API server verifies, over HTTPS on the admin port.
+    /// Probes are always open
+    #[arg(long, env = "OUTRIGGER_ADMIN_AUTH", value_name = "MODE", default_value = "none")]
     admin_auth: AdminFlag,
-    /// A file with bearer tokens, one a line, of which callers must present one
+    /// File with bearer tokens, one per line, of which callers must present one
     #[arg(long, env = "OUTRIGGER_CLIENT_TOKEN_FILE", value_name = "FILE")]
     client_token_file: Option<PathBuf>,
 }
 
-/// Whether callers are authenticated.
+/// How callers are authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ModeFlag {
-    /// Everybody may call
+    /// No authentication
     None,
-    /// Everybody may call; what `require` would refuse is logged and counted
+    /// No rejection; callers that `require` would reject are logged and counted
     Request,
-    /// Others are refused
+    /// Reject all other callers
     Require,
 }
 
-/// Who may read metrics.
+/// Access to metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AdminFlag {
-    /// Everybody
+    /// Open to everybody
     None,
-    /// Whoever the API server knows by a token, and lets get the path
+    /// Requires a token of a user that the API server authorizes to get the path
     Token,
 }
 
-/// Stands for every name.
+/// Matches every name.
 const ANY: &str = "*";
 
 impl Callers {
-    /// Flags that cannot be meant together.
+    /// Detects conflicting flags.
     pub(super) fn contradiction(&self, standalone: bool) -> Option<&'static str> {
         let has_ca = self.client_ca_file.is_some() || self.client_ca_configmap.is_some();
         let has_token = self.client_token_file.is_some();
         let names = &self.client_allowed_names;
         match self.client_auth {
             ModeFlag::None if has_ca || has_token || !names.is_empty() => Some(
-                "it is said how callers are authenticated, and --client-auth is none; accepted is \
-                 --client-auth=request or require with it",
+                "flags for the authentication of callers have no effect, because --client-auth is none; use \
+                 --client-auth=request or require",
             ),
             ModeFlag::Request | ModeFlag::Require if !has_ca && !has_token => Some(
                 "--client-auth needs --client-ca-file or --client-ca-configmap with --client-allowed-names, or \
                  --client-token-file",
             ),
             _ if has_ca && names.is_empty() => Some(
-                "--client-allowed-names is needed: names that the certificates of API servers are for, or '*' for a CA \
+                "--client-allowed-names is required: the names in the API servers' certificates, or '*' for a CA \
                  that signs no other certificates",
             ),
             _ if !has_ca && !names.is_empty() => {
                 Some("--client-allowed-names needs --client-ca-file or --client-ca-configmap")
             }
             _ if names.iter().any(String::is_empty) => {
-                Some("--client-allowed-names: found an empty name; accepted are names, or '*' alone")
+                Some("--client-allowed-names: found an empty name; expected names, or '*' alone")
             }
             _ if names.len() > 1 && names.iter().any(|name| name == ANY) => {
-                Some("--client-allowed-names: found '*' beside other names; accepted are names, or '*' alone")
+                Some("--client-allowed-names: found '*' beside other names; expected names, or '*' alone")
             }
             _ if standalone && self.admin_auth == AdminFlag::Token => {
-                Some("--admin-auth token needs a cluster, which --standalone does without")
+                Some("--admin-auth token needs a cluster and conflicts with --standalone")
             }
             _ if standalone && self.client_ca_configmap.is_some() => {
-                Some("--client-ca-configmap needs a cluster, which --standalone does without")
+                Some("--client-ca-configmap needs a cluster and conflicts with --standalone")
             }
             _ => None,
         }
@@ -153,11 +153,11 @@ mod tests {
             ("--client-allowed-names=a", "--client-auth is none"),
             ("--client-auth=require", "needs --client-ca-file"),
             ("--client-auth=request", "needs --client-ca-file"),
-            ("--client-auth=require --client-ca-file=ca.crt", "--client-allowed-names is needed"),
-            ("--client-auth=request --client-ca-configmap=a/b:c", "--client-allowed-names is needed"),
+            ("--client-auth=require --client-ca-file=ca.crt", "--client-allowed-names is required"),
+            ("--client-auth=request --client-ca-configmap=a/b:c", "--client-allowed-names is required"),
             (
                 "--client-auth=require --client-ca-file=ca.crt --client-token-file=t",
-                "--client-allowed-names is needed",
+                "--client-allowed-names is required",
             ),
             (
                 "--client-auth=require --client-token-file=t --client-allowed-names=a",

@@ -1,84 +1,84 @@
-//! The flags of `serve` that are about the cluster: what is watched, and how the certificate is kept.
+//! Flags of `serve` for the cluster: watches and certificate management.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{
-    cli::choices::{CompatFlag, NativeFlag, PlatformFlag},
-    server::{
-        certs,
-        cluster::{self, ConfigMaps, Installation},
-        options::parse_duration,
-    },
-    webhook_config::{service_name, with_revision},
-};
+use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
+use crate::server::certs;
+use crate::server::configuration::cluster;
+use crate::server::configuration::cluster::{ConfigMaps, Installation, Selection};
+use crate::server::duration::parse_duration;
+use crate::webhook_config::{service_name, with_revision};
 
-/// What is watched in the cluster, and how the certificate is kept.
+/// Watches and certificate management.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "In a cluster")]
 pub(super) struct InCluster {
-    /// The namespace of this process: its Secret and its Lease are there
+    /// Namespace of this process, with its Secret and its Lease
     #[arg(long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = "outrigger-system")]
     namespace: String,
     /// Name of this replica
     #[arg(long, env = "OUTRIGGER_IDENTITY", value_name = "NAME")]
     identity: Option<String>,
-    /// The revision this process is for
+    /// Revision of this process
     #[arg(long, env = "OUTRIGGER_REVISION", value_name = "REVISION", default_value = "default")]
     revision: String,
-    /// The ConfigMap with our own configuration, in its key `bundle`; without it Istio's ConfigMaps are read
+    /// outrigger's own ConfigMap, with the key `bundle` [default: use Istio's ConfigMaps]
     #[arg(long, env = "OUTRIGGER_BUNDLE_CONFIG_MAP", value_name = "NAME")]
     bundle_config_map: Option<String>,
-    /// The namespace of Istio's ConfigMaps
+    /// Namespace of Istio's ConfigMaps
     #[arg(long, env = "OUTRIGGER_ISTIO_NAMESPACE", value_name = "NAMESPACE", default_value = "istio-system")]
     istio_namespace: String,
-    /// Istio's ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    /// Istio's ConfigMap with the keys `config` and `values` [default: istio-sidecar-injector[-REVISION]]
     #[arg(long, env = "OUTRIGGER_INJECTOR_CONFIG_MAP", value_name = "NAME")]
     injector_config_map: Option<String>,
-    /// Istio's ConfigMap with the key `mesh`; without it istio[-REVISION]
+    /// Istio's ConfigMap with the key `mesh` [default: istio[-REVISION]]
     #[arg(long, env = "OUTRIGGER_MESH_CONFIG_MAP", value_name = "NAME")]
     mesh_config_map: Option<String>,
-    /// With Istio's ConfigMaps: whose behaviour is wanted where Istio's is questionable
-    #[arg(long, env = "OUTRIGGER_COMPAT", value_name = "WHOSE", default_value = "outrigger")]
+    /// With Istio's ConfigMaps: compatibility mode; `outrigger` fixes known Istio bugs, `istio` reproduces them
+    #[arg(long, env = "OUTRIGGER_COMPAT", value_name = "MODE", default_value = "outrigger")]
     compat: CompatFlag,
-    /// With Istio's ConfigMaps: what kind of cluster it is; on OpenShift namespaces are watched
+    /// With Istio's ConfigMaps: cluster platform; on OpenShift, namespaces are watched
     #[arg(long, env = "OUTRIGGER_PLATFORM", value_name = "PLATFORM", default_value = "kubernetes")]
     platform: PlatformFlag,
     /// With Istio's ConfigMaps: whether proxies run as native sidecars
-    #[arg(long, env = "OUTRIGGER_NATIVE_SIDECARS", value_name = "WHEN", default_value = "auto")]
+    #[arg(long, env = "OUTRIGGER_NATIVE_SIDECARS", value_name = "MODE", default_value = "auto")]
     native_sidecars: NativeFlag,
-    /// With Istio's ConfigMaps: the compliance policy proxies are told
+    /// With Istio's ConfigMaps: compliance policy passed to the proxies
     #[arg(long, env = "OUTRIGGER_COMPLIANCE_POLICY", value_name = "POLICY", default_value = "")]
     compliance_policy: String,
-    /// With Istio's ConfigMaps: what the template function `env` may see
+    /// With Istio's ConfigMaps: variables visible to the template function `env`
     #[arg(long = "template-env", value_name = "NAME=VALUE", value_parser = pair)]
     template_env: Vec<(String, String)>,
-    /// Whether ProxyConfig resources are watched
+    /// Watch ProxyConfig resources
     #[arg(long, env = "OUTRIGGER_WATCH_PROXY_CONFIGS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     watch_proxy_configs: bool,
-    /// Whether nodes are watched, which tell whether native sidecars can be used
+    /// Watch nodes, which determine whether native sidecars can be used
     #[arg(long, env = "OUTRIGGER_WATCH_NODES", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     watch_nodes: bool,
-    /// Where the certificate comes from; without it the files of --tls-cert if given, else `controller`
-    #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "FROM")]
+    /// Whether to check a namespace's labels again before injecting its pod
+    #[arg(long, env = "OUTRIGGER_SELECTION", value_name = "MODE", default_value = "verify")]
+    selection: SelectionFlag,
+    /// Source of the certificate [default: `files` with --tls-cert, else `controller`]
+    #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "SOURCE")]
     pub(super) certificate: Option<CertificateFlag>,
-    /// The Service the API server calls, whose names the certificate is for; without it outrigger[-REVISION]
+    /// Service that the API server calls; its names are in the certificate [default: outrigger[-REVISION]]
     #[arg(long, env = "OUTRIGGER_SERVICE", value_name = "NAME")]
     service: Option<String>,
-    /// The Secret with our CA and certificate; without it outrigger-certificate[-REVISION]
+    /// Secret with our CA and certificate [default: outrigger-certificate[-REVISION]]
     #[arg(long, env = "OUTRIGGER_CERTIFICATE_SECRET", value_name = "NAME")]
     certificate_secret: Option<String>,
-    /// The Lease that elects the replica that writes; without it outrigger-leader[-REVISION]
+    /// Lease for the election of the replica that writes [default: outrigger-leader[-REVISION]]
     #[arg(long, env = "OUTRIGGER_LEASE", value_name = "NAME")]
     lease: Option<String>,
-    /// The MutatingWebhookConfigurations whose caBundle is kept; without it none is
+    /// MutatingWebhookConfigurations whose caBundle to manage [default: none]
     #[arg(long, env = "OUTRIGGER_WEBHOOK_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
     webhook_configurations: Vec<String>,
-    /// MutatingWebhookConfigurations of tags, kept while they point to this revision; see `outrigger tag`
+    /// MutatingWebhookConfigurations of tags, managed while they point to this revision; see `outrigger tag`
     #[arg(long, env = "OUTRIGGER_TAG_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
     tag_configurations: Vec<String>,
-    /// What the names of our webhooks in them end with; other entries are left alone
+    /// Suffix of our webhooks' names in them; other entries are left alone
     #[arg(
         long,
         env = "OUTRIGGER_WEBHOOK_SUFFIX",
@@ -90,10 +90,10 @@ pub(super) struct InCluster {
     /// Lifetime of our CA
     #[arg(long, env = "OUTRIGGER_CA_LIFETIME", value_name = "DURATION", default_value = "8760h", value_parser = parse_duration)]
     ca_lifetime: Duration,
-    /// Lifetime of a certificate; renewed after two thirds of it
+    /// Lifetime of a certificate; it is renewed after two thirds of it
     #[arg(long, env = "OUTRIGGER_LEAF_LIFETIME", value_name = "DURATION", default_value = "720h", value_parser = parse_duration)]
     leaf_lifetime: Duration,
-    /// How long a new CA is trusted before it is used, and an old one after it was
+    /// How long a new CA is trusted before it signs, and an old one after its last use
     #[arg(long, env = "OUTRIGGER_CA_OVERLAP", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     ca_overlap: Duration,
     /// How long this replica must have been ready before webhooks without rules get them
@@ -101,19 +101,28 @@ pub(super) struct InCluster {
     activation_delay: Duration,
 }
 
-/// Where the certificate comes from.
+/// How to treat the API server's selection of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SelectionFlag {
+    /// Skip a pod whose namespace clearly does not request injection, with a warning
+    Verify,
+    /// Inject every pod received, according to the configuration
+    Trust,
+}
+
+/// Source of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CertificateFlag {
-    /// A CA of our own in a Secret; we keep the caBundle of our webhooks
+    /// Our own CA in a Secret; we manage the caBundle of our webhooks
     Controller,
-    /// The files of --tls-cert and --tls-key; somebody else keeps the caBundle
+    /// The files of --tls-cert and --tls-key; the caBundle is managed elsewhere
     Files,
-    /// Made in memory at the start
+    /// Generated in memory at startup
     SelfSigned,
 }
 
 impl InCluster {
-    /// What is watched.
+    /// The watches.
     pub(super) fn watched(&self) -> cluster::Options {
         let revision = self.revision.clone();
         let config_maps = match &self.bundle_config_map {
@@ -131,12 +140,16 @@ impl InCluster {
             config_maps,
             proxy_configs: self.watch_proxy_configs,
             nodes: self.watch_nodes,
+            selection: match self.selection {
+                SelectionFlag::Verify => Selection::Verify,
+                SelectionFlag::Trust => Selection::Trust,
+            },
             identity: self.identity(),
             timings: cluster::Timings::default(),
         }
     }
 
-    /// What Istio's ConfigMaps do not say.
+    /// Settings that Istio's ConfigMaps do not contain.
     pub(super) fn installation(&self) -> Installation {
         Installation {
             revision: self.revision.clone(),
@@ -148,7 +161,7 @@ impl InCluster {
         }
     }
 
-    /// How our own certificates are kept; `more` are names besides those of the Service.
+    /// Certificate management; `more` are names besides those of the Service.
     pub(super) fn controlled(&self, more: &[String]) -> certs::Options {
         let (service, namespace) = (self.service(), &self.namespace);
         let names = [
@@ -174,7 +187,7 @@ impl InCluster {
         }
     }
 
-    /// The name API servers call the Service by.
+    /// The Service's name for API servers.
     pub(super) fn called(&self) -> String {
         format!("{}.{}.svc", self.service(), self.namespace)
     }
@@ -183,16 +196,16 @@ impl InCluster {
         self.service.clone().unwrap_or_else(|| service_name(&self.revision))
     }
 
-    /// A name that is given, or `stem` with the revision: a second revision in a namespace must neither stand for election
-    /// against the first one nor write its Secret.
+    /// The given name, or `stem` with the revision: a second revision in a namespace must neither take part in the
+    /// first one's election nor write its Secret.
     fn named(&self, given: Option<&str>, stem: &str) -> String {
         given.map_or_else(|| with_revision(stem, &self.revision), str::to_owned)
     }
 
-    /// Names must differ between replicas: the pod's name does, and outside of a pod the process does.
+    /// Names must differ between replicas: use the pod's name, and outside of a pod the process ID.
     fn identity(&self) -> String {
         let host = || std::env::var("HOSTNAME").unwrap_or_else(|_| "outrigger".to_owned());
-        // An empty one would be the mark of a Lease that nobody holds.
+        // An empty name marks a Lease without a holder.
         let given = self.identity.clone().filter(|identity| !identity.is_empty());
         given.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
     }
@@ -201,7 +214,7 @@ impl InCluster {
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("found {text:?}; accepted is NAME=VALUE")),
+        _ => Err(format!("found {text:?}; expected NAME=VALUE")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! ConfigMaps of a cluster as configurations: outrigger's own with a bundle, or Istio's two with three texts.
+//! Configurations from a cluster's ConfigMaps: outrigger's own with a bundle, or Istio's two with three texts.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use kube::Api;
 
 use super::{
     super::{
-        cluster::{Asked, Kind, Session, Trouble},
+        cluster::{ApiError, Session, Target},
         failure::Failure,
     },
-    from_cluster::FromCluster,
+    configured::Configured,
 };
 use crate::{
-    config::{Absent, Installation, Mesh, Source, Warning},
+    config::{Absent, Compat, Installation, Mesh, NativeSidecars, Platform, Source},
     names::DEFAULT_REVISION,
     webhook_config,
 };
@@ -22,22 +22,30 @@ const INJECTOR: &str = "istio-sidecar-injector";
 const MESH: &str = "istio";
 const ISTIO_NAMESPACE: &str = "istio-system";
 
-/// A configuration as ConfigMaps say it, without what the cluster knows beside them.
-pub(super) struct Found {
-    pub(super) mesh: Mesh,
-    pub(super) warnings: Vec<Warning>,
-    /// The ConfigMaps.
-    pub(super) origin: String,
+/// The ConfigMaps to read, and settings that they do not contain.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) revision: Option<String>,
+    /// `[NAMESPACE/]NAME` of outrigger's own.
+    pub(super) bundle: Option<String>,
+    /// Name of Istio's injector ConfigMap.
+    pub(super) injector: Option<String>,
+    /// Name of Istio's mesh ConfigMap.
+    pub(super) mesh: Option<String>,
+    pub(super) istio_namespace: Option<String>,
+    pub(super) compat: Compat,
+    pub(super) platform: Platform,
+    pub(super) native_sidecars: NativeSidecars,
 }
 
 /// The value of a key of a ConfigMap.
 pub(in crate::cli) struct ConfigMapText {
-    /// What it is called in errors.
+    /// Its name in errors.
     pub(in crate::cli) name: String,
     pub(in crate::cli) text: String,
 }
 
-/// Which of Istio's three texts.
+/// Istio's three texts.
 #[derive(Clone, Copy)]
 pub(in crate::cli) enum IstioTexts {
     Config,
@@ -51,75 +59,70 @@ impl ConfigMapText {
     }
 }
 
-/// Reads the ConfigMaps that the flags name, or those that are there.
-pub(super) async fn read(session: &Session, flags: &FromCluster) -> Result<Found, Failure> {
-    let revision = flags.revision.as_deref().unwrap_or(DEFAULT_REVISION);
-    if let Some(name) = &flags.bundle_config_map {
+/// Reads the ConfigMaps that are named, or those that are there; gives the configuration as they say it, without the facts of
+/// the cluster.
+pub(super) async fn read(session: &Session, wanted: &Wanted) -> Result<Configured, Failure> {
+    let revision = wanted.revision.as_deref().unwrap_or(DEFAULT_REVISION);
+    if let Some(name) = &wanted.bundle {
         let (namespace, name) = name.split_once('/').unwrap_or((webhook_config::NAMESPACE, name));
-        return own(session, flags, namespace, name).await?.ok_or_else(|| {
+        return own(session, wanted, namespace, name).await?.ok_or_else(|| {
             Failure::data(format!(
-                "there is no ConfigMap {namespace}/{name}; accepted: one with the key \"bundle\", or Istio's with \
+                "ConfigMap {namespace}/{name} does not exist; expected one with the key \"bundle\", or Istio's with \
                  --injector-config-map and --mesh-config-map"
             ))
         });
     }
-    let names_istio = flags.injector_config_map.is_some()
-        || flags.mesh_config_map.is_some()
-        || flags.istio_namespace.is_some();
+    let names_istio = wanted.injector.is_some() || wanted.mesh.is_some() || wanted.istio_namespace.is_some();
     let own_name = webhook_config::service_name(revision);
-    if !names_istio && let Some(found) = own(session, flags, webhook_config::NAMESPACE, &own_name).await? {
+    if !names_istio && let Some(found) = own(session, wanted, webhook_config::NAMESPACE, &own_name).await? {
         return Ok(found);
     }
-    istio(session, flags, revision, (!names_istio).then_some(own_name.as_str())).await
+    istio(session, wanted, revision, (!names_istio).then_some(own_name.as_str())).await
 }
 
-/// Our own ConfigMap; nothing if it is not there.
+/// outrigger's own ConfigMap; `None` if it does not exist.
 async fn own(
     session: &Session,
-    flags: &FromCluster,
+    wanted: &Wanted,
     namespace: &str,
     name: &str,
-) -> Result<Option<Found>, Failure> {
+) -> Result<Option<Configured>, Failure> {
     let data = match data(session, namespace, name).await {
-        Err(trouble) if trouble.kind == Kind::Missing => return Ok(None),
-        Err(trouble) if trouble.kind == Kind::Forbidden && flags.bundle_config_map.is_none() => {
-            let sentence = trouble.sentence;
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if error.is_forbidden() && wanted.bundle.is_none() => {
             return Err(Failure::error(format!(
-                "{sentence}; with --istio-namespace only Istio's ConfigMaps are read"
+                "{error}; with --istio-namespace only Istio's ConfigMaps are read"
             )));
         }
         data => data?,
     };
     let text = value(&data, namespace, name, "bundle")?;
     let (mesh, warnings) = Mesh::from_bundle(text.source())?;
-    if let Some(revision) = flags.revision.as_deref().filter(|revision| *revision != mesh.revision()) {
+    if let Some(revision) = wanted.revision.as_deref().filter(|revision| *revision != mesh.revision()) {
         let found = mesh.revision();
         return Err(Failure::data(format!(
-            "{}: found revision {found:?}; accepted with --revision {revision}: {revision:?}",
+            "{}: found revision {found:?}; expected {revision:?}, as given by --revision",
             text.name
         )));
     }
     let origin = format!("ConfigMap {namespace}/{name} of {}", session.server);
-    Ok(Some(Found { mesh, warnings, origin }))
+    Ok(Some(Configured { mesh, warnings, origin }))
 }
 
-/// Istio's ConfigMaps. Our own, if it was looked for, is named where they are missing.
+/// Istio's ConfigMaps. If they are missing and our own was looked for, the error names it too.
 async fn istio(
     session: &Session,
-    flags: &FromCluster,
+    wanted: &Wanted,
     revision: &str,
     own: Option<&str>,
-) -> Result<Found, Failure> {
-    let namespace = flags.istio_namespace.as_deref().unwrap_or(ISTIO_NAMESPACE);
-    let injector = flags
-        .injector_config_map
-        .clone()
-        .unwrap_or_else(|| webhook_config::with_revision(INJECTOR, revision));
-    let mesh_name =
-        flags.mesh_config_map.clone().unwrap_or_else(|| webhook_config::with_revision(MESH, revision));
+) -> Result<Configured, Failure> {
+    let namespace = wanted.istio_namespace.as_deref().unwrap_or(ISTIO_NAMESPACE);
+    let injector =
+        wanted.injector.clone().unwrap_or_else(|| webhook_config::with_revision(INJECTOR, revision));
+    let mesh_name = wanted.mesh.clone().unwrap_or_else(|| webhook_config::with_revision(MESH, revision));
     let missing = |name: &str| match own {
         Some(own) => format!(
-            "there is neither a ConfigMap {}/{own} nor {namespace}/{name}; accepted: outrigger's with the key \"bundle\" \
+            "neither ConfigMap {}/{own} nor {namespace}/{name} exists; expected outrigger's with the key \"bundle\" \
              (--bundle-config-map [NAMESPACE/]NAME), or Istio's with the keys \"config\" and \"values\" \
              (--injector-config-map) and the key \"mesh\" (--mesh-config-map) in --istio-namespace, each for its --revision",
             webhook_config::NAMESPACE
@@ -128,7 +131,7 @@ async fn istio(
     };
     let read = async |name: &str, missing: &dyn Fn(&str) -> String| match data(session, namespace, name).await
     {
-        Err(trouble) if trouble.kind == Kind::Missing => Err(Failure::data(missing(name))),
+        Err(error) if error.is_not_found() => Err(Failure::data(missing(name))),
         data => Ok(data?),
     };
     let injector_data = read(&injector, &missing).await?;
@@ -138,9 +141,9 @@ async fn istio(
     let mesh_text = value(&mesh_data, namespace, &mesh_name, "mesh")?;
     let installation = Installation {
         revision: revision.to_owned(),
-        compat: flags.compat(),
-        platform: flags.platform(),
-        native_sidecars: flags.native_sidecars(),
+        compat: wanted.compat,
+        platform: wanted.platform,
+        native_sidecars: wanted.native_sidecars,
         absent: Absent::AsInIstio,
         ..Installation::default()
     };
@@ -152,10 +155,10 @@ async fn istio(
     )?;
     let origin =
         format!("ConfigMaps {namespace}/{injector} and {namespace}/{mesh_name} of {}", session.server);
-    Ok(Found { mesh, warnings, origin })
+    Ok(Configured { mesh, warnings, origin })
 }
 
-/// One of Istio's texts by the names of its ConfigMap and namespace.
+/// One of Istio's texts, given the name and namespace of its ConfigMap.
 pub(in crate::cli) async fn istio_texts(
     session: &Session,
     namespace: &str,
@@ -168,27 +171,27 @@ pub(in crate::cli) async fn istio_texts(
         IstioTexts::Mesh => "mesh",
     };
     match data(session, namespace, name).await {
-        Err(trouble) if trouble.kind == Kind::Missing => Err(Failure::data(missing_istio(namespace, name))),
+        Err(error) if error.is_not_found() => Err(Failure::data(missing_istio(namespace, name))),
         data => value(&data?, namespace, name, key),
     }
 }
 
-/// A name as istioctl completes it: the default one gets the revision.
+/// Completes a name like istioctl: the default name gets the revision.
 pub(in crate::cli) fn istio_name(given: &str, default: &str, revision: &str) -> String {
     if given == default && !revision.is_empty() { format!("{default}-{revision}") } else { given.to_owned() }
 }
 
 fn missing_istio(namespace: &str, name: &str) -> String {
     format!(
-        "there is no ConfigMap {namespace}/{name}; accepted: the injector's with the keys \"config\" and \"values\", and the \
-         mesh's with the key \"mesh\", in the namespace of Istio's control plane, named after its revision"
+        "ConfigMap {namespace}/{name} does not exist; expected the injector's with the keys \"config\" and \"values\", \
+         and the mesh's with the key \"mesh\", in the namespace of Istio's control plane, named after its revision"
     )
 }
 
-async fn data(session: &Session, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, Trouble> {
-    let asked = Asked { verb: "get", resource: "configmaps", name, namespace };
+async fn data(session: &Session, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
+    let target = Target::namespaced("configmaps", namespace, name);
     let api: Api<ConfigMap> = Api::namespaced(session.client.clone(), namespace);
-    Ok(session.call(&asked, api.get(name)).await?.data.unwrap_or_default())
+    Ok(session.call("get", &target, api.get(name)).await?.data.unwrap_or_default())
 }
 
 fn value(
@@ -199,13 +202,9 @@ fn value(
 ) -> Result<ConfigMapText, Failure> {
     let Some(text) = data.get(key) else {
         let keys: Vec<&str> = data.keys().map(String::as_str).collect();
-        let keys = if keys.is_empty() {
-            "no key at all".to_owned()
-        } else {
-            format!("the keys {}", keys.join(", "))
-        };
+        let keys = if keys.is_empty() { "no keys".to_owned() } else { format!("keys {}", keys.join(", ")) };
         return Err(Failure::data(format!(
-            "ConfigMap {namespace}/{name}: found {keys}; accepted: one named {key:?}"
+            "ConfigMap {namespace}/{name}: found {keys}; expected key {key:?}"
         )));
     };
     Ok(ConfigMapText { name: format!("ConfigMap {namespace}/{name} key {key}"), text: text.clone() })

@@ -1,4 +1,4 @@
-//! The flags for the configuration of a cluster.
+//! Flags for a configuration from a cluster.
 
 use std::path::PathBuf;
 
@@ -10,46 +10,48 @@ use super::{
         cluster::Cluster,
         failure::Failure,
     },
-    Configured, Purpose, config_maps, snapshot,
+    config_maps::{self, Wanted},
+    configured::{Configured, Purpose},
+    snapshot,
 };
 use crate::config::{Compat, NativeSidecars, Platform};
 
-/// The flags for the configuration of a cluster. Each of them chooses the cluster.
+/// Flags for a configuration from a cluster. Each of them selects the cluster as the source.
 #[derive(Debug, Args)]
 #[group(id = "cluster", multiple = true)]
 #[command(next_help_heading = "Configuration from a cluster")]
 pub(super) struct FromCluster {
-    /// Take the configuration from the cluster; every other flag under this heading implies it
+    /// Read the configuration from the cluster; implied by every other flag in this section
     #[arg(long)]
     from_cluster: bool,
-    /// The kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's ServiceAccount
+    /// Kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount]
     #[arg(long, short = 'c', value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
+    /// Context in the kubeconfig
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// The revision: a part of the names of ConfigMaps
+    /// Revision, part of the ConfigMaps' names
     #[arg(long, value_name = "REVISION")]
-    pub(super) revision: Option<String>,
-    /// outrigger's own ConfigMap, with the key `bundle`; without a namespace in outrigger-system
+    revision: Option<String>,
+    /// outrigger's own ConfigMap, with the key `bundle`; the default namespace is outrigger-system
     #[arg(long, value_name = "[NAMESPACE/]NAME")]
-    pub(super) bundle_config_map: Option<String>,
-    /// Istio's ConfigMap with the keys `config` and `values`; without it istio-sidecar-injector[-REVISION]
+    bundle_config_map: Option<String>,
+    /// Istio's ConfigMap with the keys `config` and `values` [default: istio-sidecar-injector[-REVISION]]
     #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
-    pub(super) injector_config_map: Option<String>,
-    /// Istio's ConfigMap with the key `mesh`; without it istio[-REVISION]
+    injector_config_map: Option<String>,
+    /// Istio's ConfigMap with the key `mesh` [default: istio[-REVISION]]
     #[arg(long, value_name = "NAME", conflicts_with = "bundle_config_map")]
-    pub(super) mesh_config_map: Option<String>,
-    /// The namespace of Istio's ConfigMaps; without it istio-system
+    mesh_config_map: Option<String>,
+    /// Namespace of Istio's ConfigMaps [default: istio-system]
     #[arg(long, value_name = "NAMESPACE", conflicts_with = "bundle_config_map")]
-    pub(super) istio_namespace: Option<String>,
-    /// With Istio's ConfigMaps: whose behaviour is wanted where Istio's is questionable; without it outrigger's
+    istio_namespace: Option<String>,
+    /// With Istio's ConfigMaps: compatibility mode [default: outrigger]
     #[arg(long, value_name = "WHOSE")]
     compat: Option<CompatFlag>,
-    /// With Istio's ConfigMaps: what kind of cluster it is; without it kubernetes
+    /// With Istio's ConfigMaps: cluster platform [default: kubernetes]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<PlatformFlag>,
-    /// With Istio's ConfigMaps: whether proxies run as native sidecars; without it as the nodes allow
+    /// With Istio's ConfigMaps: whether proxies run as native sidecars [default: as the nodes allow]
     #[arg(long, value_name = "WHEN")]
     native_sidecars: Option<NativeFlag>,
 }
@@ -76,22 +78,25 @@ impl FromCluster {
         Cluster { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 
+    /// Reads the configuration and the facts of the cluster.
     pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
+        let wanted = self.wanted();
         self.cluster().run(async |session| {
-            let found = config_maps::read(session, self).await?;
+            let found = config_maps::read(session, &wanted).await?;
             snapshot::complete(session, found, purpose).await
         })
     }
 
-    pub(super) fn compat(&self) -> Compat {
-        self.compat.map_or(Compat::Outrigger, Compat::from)
-    }
-
-    pub(super) fn platform(&self) -> Platform {
-        self.platform.map_or(Platform::Kubernetes, Platform::from)
-    }
-
-    pub(super) fn native_sidecars(&self) -> NativeSidecars {
-        self.native_sidecars.map_or(NativeSidecars::Auto, NativeSidecars::from)
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            revision: self.revision.clone(),
+            bundle: self.bundle_config_map.clone(),
+            injector: self.injector_config_map.clone(),
+            mesh: self.mesh_config_map.clone(),
+            istio_namespace: self.istio_namespace.clone(),
+            compat: self.compat.map_or(Compat::Outrigger, Compat::from),
+            platform: self.platform.map_or(Platform::Kubernetes, Platform::from),
+            native_sidecars: self.native_sidecars.map_or(NativeSidecars::Auto, NativeSidecars::from),
+        }
     }
 }

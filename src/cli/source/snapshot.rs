@@ -4,47 +4,42 @@
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        cluster::{Asked, Kind, Session, Trouble},
+        cluster::{ApiError, Session, Target},
         failure::Failure,
     },
-    Configured, Purpose,
-    config_maps::Found,
+    configured::{Configured, Purpose},
 };
 use crate::config::{Mesh, NativeSidecars, Platform, Source, Warning};
-
-/// How many objects one answer has.
-const PAGE: u32 = 500;
 
 /// The configuration with the facts of the cluster.
 pub(super) async fn complete(
     session: &Session,
-    found: Found,
+    found: Configured,
     purpose: Purpose,
 ) -> Result<Configured, Failure> {
-    let Found { mesh, mut warnings, origin } = found;
+    let Configured { mesh, mut warnings, origin } = found;
     let Value::Object(mut bundle) = mesh.effective_bundle() else {
         return Err(Failure::data(format!("{origin}: found no bundle")));
     };
     let mut put =
-        |bundle: &mut Map<String, Value>, key: &str, read: Result<Vec<Value>, Trouble>, lacking: &str| {
+        |bundle: &mut Map<String, Value>, key: &str, read: Result<Vec<Value>, ApiError>, lacking: &str| {
             match read {
                 Ok(list) => {
                     bundle.insert(key.to_owned(), Value::Array(list));
                     Ok(())
                 }
-                Err(trouble) if trouble.kind == Kind::Forbidden => {
-                    let message = format!("{}; {lacking}", trouble.sentence);
+                Err(error) if error.is_forbidden() => {
+                    let message = format!("{error}; {lacking}");
                     warnings.push(Warning { path: key.to_owned(), message });
                     Ok(())
                 }
-                Err(trouble) => Err(Failure::from(trouble)),
+                Err(error) => Err(Failure::from(error)),
             }
         };
     if mesh.native_sidecars() == NativeSidecars::Auto {
@@ -103,8 +98,8 @@ fn parsed(
     Ok(read(bundle)?.0)
 }
 
-async fn nodes(session: &Session) -> Result<Vec<Value>, Trouble> {
-    let nodes = list::<Node>(session, "nodes", Api::all(session.client.clone())).await?;
+async fn nodes(session: &Session) -> Result<Vec<Value>, ApiError> {
+    let nodes = session.list_all::<Node>(&Target::all("nodes"), &Api::all(session.client.clone())).await?;
     // A node that has not said its version yet runs no pod yet.
     let named = |node: Node| {
         let version = node.status?.node_info?.kubelet_version;
@@ -114,8 +109,9 @@ async fn nodes(session: &Session) -> Result<Vec<Value>, Trouble> {
     Ok(nodes.into_iter().filter_map(named).collect())
 }
 
-async fn namespaces(session: &Session, with_annotations: bool) -> Result<Vec<Value>, Trouble> {
-    let namespaces = list::<Namespace>(session, "namespaces", Api::all(session.client.clone())).await?;
+async fn namespaces(session: &Session, with_annotations: bool) -> Result<Vec<Value>, ApiError> {
+    let namespaces =
+        session.list_all::<Namespace>(&Target::all("namespaces"), &Api::all(session.client.clone())).await?;
     let described = |namespace: Namespace| {
         let metadata = namespace.metadata;
         let (labels, annotations) =
@@ -126,12 +122,12 @@ async fn namespaces(session: &Session, with_annotations: bool) -> Result<Vec<Val
 }
 
 /// The ProxyConfigs of all namespaces; none if the cluster does not know that kind.
-async fn proxy_configs(session: &Session) -> Result<Vec<Value>, Trouble> {
+async fn proxy_configs(session: &Session) -> Result<Vec<Value>, ApiError> {
     let kind = GroupVersionKind::gvk("networking.istio.io", "v1beta1", "ProxyConfig");
     let resource = ApiResource::from_gvk_with_plural(&kind, "proxyconfigs");
     let api: Api<DynamicObject> = Api::all_with(session.client.clone(), &resource);
-    let objects = match list(session, "proxyconfigs", api).await {
-        Err(trouble) if trouble.kind == Kind::Missing => Vec::new(),
+    let objects = match session.list_all(&Target::all("proxyconfigs"), &api).await {
+        Err(error) if error.is_not_found() => Vec::new(),
         objects => objects?,
     };
     let described = |object: DynamicObject| {
@@ -154,22 +150,4 @@ async fn proxy_configs(session: &Session) -> Result<Vec<Value>, Trouble> {
         })
     };
     Ok(objects.into_iter().map(described).collect())
-}
-
-/// All objects, page by page.
-async fn list<K>(session: &Session, resource: &str, api: Api<K>) -> Result<Vec<K>, Trouble>
-where
-    K: Clone + std::fmt::Debug + DeserializeOwned,
-{
-    let asked = Asked { verb: "list", resource, name: "", namespace: "" };
-    let mut all = Vec::new();
-    let mut parameters = ListParams::default().limit(PAGE);
-    loop {
-        let page = session.call(&asked, api.list(&parameters)).await?;
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
 }

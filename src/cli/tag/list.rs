@@ -1,11 +1,11 @@
-//! `outrigger tag list`: which tags there are, where they point, and who uses them.
+//! `outrigger tag list`: lists the tags with their revisions and users.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
     super::{
-        cluster::{Cluster, Kind},
+        cluster::Cluster,
         failure::Failure,
         files,
         report::{self, Color},
@@ -15,11 +15,11 @@ use super::{
 };
 use crate::webhook_config::{DEFAULT_REVISION, helm_release, revision_of, tag_of};
 
-/// List the tags: revision, namespaces that use it, and who made it.
+/// List the tags: revision, namespaces that use it, and creator.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outrigger tag list")]
 pub(super) struct List {
-    /// The form of the output
+    /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     output: Form,
     #[command(flatten)]
@@ -28,9 +28,9 @@ pub(super) struct List {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Form {
-    /// Columns
+    /// Table
     Table,
-    /// A list of objects
+    /// JSON list of objects
     Json,
 }
 
@@ -38,7 +38,7 @@ enum Form {
 struct Row {
     tag: String,
     revision: String,
-    /// Nothing if namespaces may not be listed.
+    /// `None` if listing namespaces is not permitted.
     namespaces: Option<Vec<String>>,
     made_by: String,
     configuration: String,
@@ -49,11 +49,11 @@ impl List {
         self.cluster.run(async |session| {
             let namespaces = match probe::namespaces(session).await {
                 Ok(namespaces) => Some(namespaces),
-                Err(trouble) if trouble.kind == Kind::Forbidden => {
-                    report::warning(&trouble.sentence, color);
+                Err(error) if error.is_forbidden() => {
+                    report::warning(&error.to_string(), color);
                     None
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             };
             let mut rows: Vec<Row> = configurations(session)
                 .await?
@@ -110,7 +110,7 @@ impl Row {
 
 fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
-        return "there is no tag\n".to_owned();
+        return "no tags found\n".to_owned();
     }
     let head = ["TAG", "REVISION", "NAMESPACES", "MADE BY"].map(str::to_owned);
     let lines: Vec<[String; 4]> = std::iter::once(head).chain(rows.iter().map(Row::columns)).collect();

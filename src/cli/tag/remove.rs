@@ -1,10 +1,10 @@
-//! `outrigger tag remove`: a tag that nobody uses any more.
+//! `outrigger tag remove`: removes an unused tag.
 
 use clap::Args;
 use serde_json::Value;
 
 use super::super::{
-    cluster::{Cluster, Kind, PATIENCE},
+    cluster::{Cluster, PATIENCE},
     failure::Failure,
     files,
     report::{self, Color},
@@ -14,17 +14,17 @@ use crate::webhook_config::{DEFAULT_REVISION, NAMESPACE, helm_release, tag_name,
 
 /// Remove a tag that no namespace uses.
 ///
-/// Pods of namespaces that use it would get no proxy then, so it is refused while there are any.
+/// Refused while namespaces use the tag, because their pods would no longer get a proxy.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  outrigger tag remove prod")]
 pub(super) struct Remove {
     /// The tag
     #[arg(value_name = "TAG")]
     tag: String,
-    /// Remove it although namespaces use it, or may use it
+    /// Remove the tag even if namespaces use it, or might use it
     #[arg(long)]
     force: bool,
-    /// The namespace of the servers
+    /// Namespace of the servers
     #[arg(short, long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = NAMESPACE)]
     namespace: String,
     #[command(flatten)]
@@ -37,16 +37,16 @@ impl Remove {
             let (tag, name) = (&self.tag, tag_name(&self.tag, &self.namespace));
             let Some(found) = live::read(session, &name, PATIENCE).await? else {
                 return Err(Failure::error(format!(
-                    "tag {tag:?}: there is no MutatingWebhookConfiguration {name}; see `outrigger tag list`"
+                    "tag {tag:?}: MutatingWebhookConfiguration {name} does not exist; see `outrigger tag list`"
                 )));
             };
             if tag_of(&found) != Some(tag) {
-                return Err(Failure::error(format!("{name} is not labelled as the tag {tag:?} and is left alone")));
+                return Err(Failure::error(format!("{name} is not labeled as tag {tag:?} and is left alone")));
             }
             if let Some(release) = helm_release(&found).filter(|_| !self.force) {
                 return Err(Failure::error(format!(
-                    "tag {tag:?} is made by the Helm release {release}; accepted: {tag:?} taken out of revisionTags in its \
-                     values, or --force"
+                    "tag {tag:?} was created by Helm release {release}; remove {tag:?} from revisionTags in its \
+                     values, or use --force"
                 )));
             }
             match probe::namespaces(session).await {
@@ -54,16 +54,16 @@ impl Remove {
                     let using = probe::using(&all, tag, tag == DEFAULT_REVISION);
                     if !using.is_empty() && !self.force {
                         return Err(Failure::error(format!(
-                            "tag {tag:?} is used by {}: their new pods would get no proxy; accepted: another label \
-                             istio.io/rev for them, or --force",
+                            "tag {tag:?} is used by {}: their new pods would get no proxy; first use another label \
+                             istio.io/rev for them, or use --force",
                             using.join(", ")
                         )));
                     }
                 }
-                Err(trouble) if trouble.kind == Kind::Forbidden && self.force => {
-                    report::warning(&trouble.sentence, color);
+                Err(error) if error.is_forbidden() && self.force => {
+                    report::warning(&error.to_string(), color);
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             }
             let version = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
             live::delete(session, &name, version).await?;

@@ -1,11 +1,11 @@
-//! `outrigger tag set`: the one write that makes or moves a tag.
+//! `outrigger tag set`: creates or moves a tag with a single write.
 
 use clap::Args;
 use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, PATIENCE, Session},
+        cluster::{Cluster, PATIENCE, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -24,26 +24,26 @@ use crate::webhook_config::{
   outrigger tag set prod --revision canary --overwrite
   outrigger tag set default --revision canary")]
 pub(super) struct Set {
-    /// The tag: what namespaces say in their label istio.io/rev. The tag named default is for istio-injection=enabled
+    /// Tag, as used in namespaces' label istio.io/rev. The tag named default is for istio-injection=enabled
     #[arg(value_name = "TAG")]
     tag: String,
-    /// The revision it shall point to; the one without a name is `default`
+    /// Revision to point to; the one without a name is `default`
     #[arg(short, long, value_name = "REVISION")]
     revision: String,
-    /// Move a tag that points to another revision, or take over one that a Helm release has made
+    /// Move a tag that points to another revision, or take over one that a Helm release created
     #[arg(long)]
     overwrite: bool,
-    /// The namespace of the servers
+    /// Namespace of the servers
     #[arg(short, long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = NAMESPACE)]
     namespace: String,
     #[command(flatten)]
     cluster: Cluster,
 }
 
-/// How often an object may change under our hands.
+/// Attempts if an object is modified concurrently.
 const ATTEMPTS: usize = 5;
 
-/// What a tag was, and what it is made of.
+/// The existing tag, and the configuration it will be copied from.
 struct Found {
     source: Value,
     before: Option<Value>,
@@ -67,16 +67,16 @@ impl Set {
                 trusted(&found.source).map_err(Failure::error)?;
                 match live::put(session, &wanted, found.before.is_some()).await {
                     Ok(_) => break found,
-                    // Somebody was faster: look again whether it is still to be moved.
-                    Err(trouble) if trouble.kind == Kind::Conflict && attempt < ATTEMPTS => attempt += 1,
-                    Err(trouble) => return Err(trouble.into()),
+                    // The object was modified concurrently: check again whether the tag is still to be moved.
+                    Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+                    Err(error) => return Err(error.into()),
                 }
             };
             self.tell(&found, color)
         })
     }
 
-    /// What there is, if it may be changed.
+    /// Reads the objects involved, and checks that the tag may be changed.
     async fn look(&self, session: &Session) -> Result<Found, Failure> {
         let (tag, revision) = (&self.tag, &self.revision);
         let source_name = revision_name(revision, &self.namespace);
@@ -86,31 +86,31 @@ impl Set {
                 all.iter().filter(|object| tag_of(object).is_none()).filter_map(revision_of).collect();
             let there = if revisions.is_empty() { "none".to_owned() } else { revisions.join(", ") };
             return Err(Failure::error(format!(
-                "revision {revision:?}: there is no MutatingWebhookConfiguration {source_name}; revisions that are there: \
+                "revision {revision:?}: MutatingWebhookConfiguration {source_name} does not exist; existing revisions: \
                  {there}"
             )));
         };
         let clashes = revision_name(tag, &self.namespace);
         if live::read(session, &clashes, PATIENCE).await?.is_some() {
             let why = if tag == DEFAULT_REVISION {
-                "the revision without a name answers for istio-injection=enabled; accepted once that is uninstalled"
+                "the revision without a name handles istio-injection=enabled; uninstall it first"
             } else {
-                "a revision has this name; accepted is another one"
+                "a revision has this name; choose another one"
             };
-            return Err(Failure::error(format!("tag {tag:?}: {clashes} is there: {why}")));
+            return Err(Failure::error(format!("tag {tag:?}: {clashes} exists: {why}")));
         }
         let before = live::read(session, &tag_name(tag, &self.namespace), PATIENCE).await?;
         if let Some(before) = before.as_ref().filter(|_| !self.overwrite) {
             if let Some(release) = helm_release(before) {
                 return Err(Failure::error(format!(
-                    "tag {tag:?} is made by the Helm release {release}; accepted: --overwrite, and then {tag:?} taken out \
-                     of revisionTags in its values"
+                    "tag {tag:?} was created by Helm release {release}; use --overwrite, and then remove {tag:?} \
+                     from revisionTags in its values"
                 )));
             }
             let found = revision_of(before).unwrap_or_default();
             if found != revision {
                 return Err(Failure::error(format!(
-                    "tag {tag:?} points to revision {found:?}; accepted: --overwrite"
+                    "tag {tag:?} points to revision {found:?}; use --overwrite to move it"
                 )));
             }
         }
@@ -130,19 +130,19 @@ impl Set {
         })?;
         if let Some(release) = found.before.as_ref().and_then(helm_release) {
             let text = format!(
-                "the Helm release {release} had made this tag: take {tag:?} out of its revisionTags; the object stays then"
+                "Helm release {release} created this tag: remove {tag:?} from its revisionTags; the object then stays"
             );
             report::warning(&text, color);
         }
-        // A private key in it is not copied, but it is public.
+        // A private key in the caBundle is not copied, but it is exposed.
         let of_revision = revision_name(revision, &self.namespace);
         for remark in bundle::remarks(&of_revision, &found.source) {
             report::warning(&remark, color);
         }
         if !keeps_tag(&found.source, tag) {
-            // What the flags of the server are is not to be seen from here.
+            // The server's flags are not visible here.
             let text = format!(
-                "{of_revision} does not say who keeps the caBundle of this tag: unless a server of revision {revision} runs \
+                "{of_revision} does not say who manages the caBundle of this tag: unless a server of revision {revision} runs \
                  with --tag-configurations={name} (webhook.movableTags={{{tag}}} of its chart), run this again after every \
                  change of its CA"
             );
@@ -152,13 +152,13 @@ impl Set {
     }
 }
 
-/// Whether API servers read a certificate in every caBundle that is copied, as `webhook wait` asks.
+/// Whether API servers can read a certificate in every copied caBundle, as `webhook wait` requires.
 fn trusted(source: &Value) -> Result<(), String> {
     let name = source.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     for (entry, webhook) in webhook_config::entries(source) {
         if let Some(problem) = webhook_config::ca_bundle(webhook).and_then(bundle::problem) {
             return Err(format!(
-                "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+                "{name}: the caBundle of {entry} contains no certificate that API servers can read: {problem}"
             ));
         }
     }
@@ -181,7 +181,7 @@ mod tests {
         };
         let told = trusted(&source(b"no certificate")).unwrap_err();
         assert!(
-            told.contains("a: the caBundle of b holds no certificate") && told.contains("X.509"),
+            told.contains("a: the caBundle of b contains no certificate") && told.contains("X.509"),
             "{told}"
         );
         let key = rcgen::KeyPair::generate().unwrap();

@@ -1,11 +1,11 @@
-//! `outrigger webhook adopt`: caBundles of others handed over to the server, which keeps them from then on.
+//! `outrigger webhook adopt`: hands caBundles that others set over to the server, which maintains them from then on.
 
 use clap::Args;
 use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, PATIENCE, Session},
+        cluster::{Cluster, PATIENCE, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -17,29 +17,29 @@ use crate::webhook_config::{
     CA_BUNDLE_MANAGER, adopting_ca_bundles, ca_bundle, entries, injection_annotation, is_ours,
 };
 
-/// Hand the caBundle of every entry over to a server that keeps certificates (`--certificate controller`).
+/// Hand the caBundle of every entry over to a server that manages certificates (`--certificate controller`).
 ///
-/// For what somebody else has set: by hand, by a tool, by a backup. No caBundle is emptied, and no pod is refused
-/// meanwhile: the server's field manager becomes the owner of what is there, and the server adds its CAs. Those that are
-/// there leave with the end of the next rotation of its CA.
+/// Use it for caBundles set by other means: by hand, by a tool, by a restored backup. No caBundle is empty in between,
+/// so no pod is rejected: the server's field manager becomes the owner of the existing value, and the server adds its
+/// CAs. The existing CAs are removed at the end of the next CA rotation.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook adopt outrigger-sidecar-injector
   outrigger webhook adopt --revision canary --tag prod --dry-run")]
 pub(super) struct Adopt {
-    /// The MutatingWebhookConfigurations; without any, those of the revision and its tags
+    /// MutatingWebhookConfigurations to adopt [default: those of the revision and its tags]
     #[arg(value_name = "NAME")]
     configurations: Vec<String>,
     #[command(flatten)]
     names: Names,
-    /// Change nothing: let the API server say what it would do
+    /// Change nothing; ask the API server for the result
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     cluster: Cluster,
 }
 
-/// How often an object may change under our hands.
+/// Attempts if an object is modified concurrently.
 const ATTEMPTS: usize = 5;
 
 impl Adopt {
@@ -62,7 +62,7 @@ impl Adopt {
         let suffix = &self.names.name_suffix;
         for attempt in 1.. {
             let Some(configuration) = live::read(session, name, PATIENCE).await? else {
-                return Err(Failure::error(format!("there is no MutatingWebhookConfiguration {name}")));
+                return Err(Failure::error(format!("MutatingWebhookConfiguration {name} does not exist")));
             };
             let ours = |entry: &str| is_ours(entry, suffix);
             if !entries(&configuration).any(|(entry, _)| ours(entry)) {
@@ -81,8 +81,8 @@ impl Adopt {
                     live::apply_as(CA_BUNDLE_MANAGER, session, name, wanted, self.dry_run, true).await;
                 match applied {
                     Ok(_) => {}
-                    Err(trouble) if trouble.kind == Kind::Conflict && attempt < ATTEMPTS => continue,
-                    Err(trouble) => return Err(trouble.into()),
+                    Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
+                    Err(error) => return Err(error.into()),
                 }
             }
             let dry_run = if self.dry_run { " (server dry run)" } else { "" };
@@ -101,15 +101,15 @@ fn annotation(configuration: &Value) -> Option<&str> {
     injection_annotation(annotations.into_iter().flatten().map(|(key, _)| key.as_str()))
 }
 
-/// What became of the entries.
+/// Reports the result for the entries.
 fn told(configuration: &Value, ours: impl Fn(&str) -> bool) -> String {
     let ours = || entries(configuration).filter(|(entry, _)| ours(entry));
     let empty: Vec<&str> =
         ours().filter(|(_, entry)| ca_bundle(entry).is_none()).map(|(name, _)| name).collect();
     let adopted = ours().count() - empty.len();
-    let mut told = format!("the server keeps the caBundle of {adopted} of {} entries", ours().count());
+    let mut told = format!("the server now manages the caBundle of {adopted} of {} entries", ours().count());
     if !empty.is_empty() {
-        told.push_str(&format!("; it sets that of {} by itself, since there is none", empty.join(", ")));
+        told.push_str(&format!("; it will set that of {}, which is empty", empty.join(", ")));
     }
     told
 }

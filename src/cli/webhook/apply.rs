@@ -1,11 +1,11 @@
-//! `outrigger webhook apply`: configurations put into the cluster, and what that changed.
+//! `outrigger webhook apply`: applies configurations to the cluster and reports the changes.
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, PATIENCE, Session, Trouble},
+        cluster::{ApiError, Cluster, PATIENCE, Reason, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::webhook_config::{self, Client, Settings, entries};
 
-/// Put the MutatingWebhookConfigurations of a revision and its tags into the cluster.
+/// Apply the MutatingWebhookConfigurations of a revision and its tags to the cluster.
 ///
-/// It is a server-side apply as field manager `outrigger`. The caBundle is touched only with --ca-bundle; without it
-/// stays what is there. stdout says what changed.
+/// Performs a server-side apply as field manager `outrigger`. The caBundle is changed only with --ca-bundle; without
+/// it, it keeps its value. stdout lists the changes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook apply --revision canary --tag prod --dry-run server
@@ -26,10 +26,10 @@ use crate::webhook_config::{self, Client, Settings, entries};
 pub(super) struct Apply {
     #[command(flatten)]
     settings: SettingsFlags,
-    /// Change nothing: compare here (client), or let the API server say what it would do (server)
+    /// Change nothing: compare locally (client), or ask the API server for the result (server)
     #[arg(long, value_name = "WHERE")]
     dry_run: Option<DryRun>,
-    /// Take over fields that another field manager has set to something else
+    /// Take over fields that another field manager has set to a different value
     #[arg(long)]
     force_conflicts: bool,
     #[command(flatten)]
@@ -42,7 +42,7 @@ enum DryRun {
     Server,
 }
 
-/// How often an object may change under our hands.
+/// Attempts if an object is modified concurrently.
 const ATTEMPTS: usize = 5;
 
 impl Apply {
@@ -60,7 +60,7 @@ impl Apply {
                 && live::read(session, &name, PATIENCE).await?.is_some()
             {
                 let text = format!(
-                    "{name} is there and stays: it injects namespaces without any label; without it: kubectl delete \
+                    "{name} exists and is not deleted: it injects namespaces without any label; to remove it: kubectl delete \
                      mutatingwebhookconfiguration {name}"
                 );
                 report::warning(&text, color);
@@ -69,7 +69,7 @@ impl Apply {
         })
     }
 
-    /// Applies one object; its name, and what was there before and after.
+    /// Applies one object; returns its name and its content before and after.
     async fn apply(
         &self,
         session: &Session,
@@ -91,24 +91,19 @@ impl Apply {
             let is_dry_run = self.dry_run == Some(DryRun::Server);
             match live::apply(session, &name, &kept, is_dry_run, self.force_conflicts).await {
                 Ok(after) => return Ok((name, before, after)),
-                // The caBundle that is to be kept has just changed: read it again.
-                Err(trouble)
-                    if trouble.kind == Kind::Conflict
-                        && changed_meanwhile(&trouble)
-                        && attempt < ATTEMPTS =>
-                {
+                // The caBundle to preserve has just changed: read it again.
+                Err(error) if error.is_conflict() && changed_meanwhile(&error) && attempt < ATTEMPTS => {
                     attempt += 1;
                 }
-                Err(trouble) if trouble.kind == Kind::Conflict => {
+                Err(error) if error.is_conflict() => {
                     return Err(Failure::error(format!(
-                        "{}\naccepted: the other manager gives the fields up, or --force-conflicts",
-                        trouble.sentence
+                        "{error}\neither let the other manager give up the fields, or use --force-conflicts"
                     )));
                 }
-                Err(trouble) if trouble.kind == Kind::Refused => {
-                    return Err(Failure::error(explained(&trouble, &name, &before, &wanted)));
+                Err(error) if matches!(error.reason, Reason::Refused(_)) => {
+                    return Err(Failure::error(explained(&error, &name, &before, &wanted)));
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -130,29 +125,28 @@ impl Apply {
     }
 }
 
-fn changed_meanwhile(trouble: &Trouble) -> bool {
-    trouble.sentence.contains("the object has been modified")
+fn changed_meanwhile(error: &ApiError) -> bool {
+    error.to_string().contains("the object has been modified")
 }
 
-/// A refusal; entries that are not wanted any more may be the reason: of those the API server takes away our fields only,
-/// and what another manager keeps of them (a caBundle) is no whole entry.
-fn explained(trouble: &Trouble, name: &str, before: &Value, wanted: &Value) -> String {
+/// Explains a refusal. Entries that are no longer wanted may be the cause: the API server removes only our fields from
+/// them, and what another manager owns of them (a caBundle) is not a complete entry.
+fn explained(error: &ApiError, name: &str, before: &Value, wanted: &Value) -> String {
     let old: Vec<&str> = entries(before)
         .map(|(name, _)| name)
         .filter(|name| entries(wanted).all(|(other, _)| other != *name))
         .collect();
     if old.is_empty() {
-        return trouble.sentence.clone();
+        return error.to_string();
     }
     format!(
-        "{}\nentries that are there and not wanted any more: {}; another field manager owns their caBundle, so they cannot \
-         be taken out of {name}: delete it and apply again",
-        trouble.sentence,
+        "{error}\nentries that exist and are no longer wanted: {}; another field manager owns their caBundle, so they cannot \
+         be removed from {name}: delete it and apply again",
         old.join(", ")
     )
 }
 
-/// What the user should know of the object as it is now.
+/// A note for the user about the object as it is now.
 fn remark(settings: &Settings, name: &str, after: &Value) -> Option<String> {
     let without: Vec<&str> = entries(after)
         .filter(|(_, entry)| webhook_config::ca_bundle(entry).is_none())
@@ -161,7 +155,7 @@ fn remark(settings: &Settings, name: &str, after: &Value) -> Option<String> {
     let is_service = matches!(settings.client, Client::Service { .. });
     (is_service && !without.is_empty()).then(|| {
         format!(
-            "{name}: no caBundle in {}; until outrigger fills it (or --ca-bundle does) failurePolicy {} decides about pods",
+            "{name}: no caBundle in {}; until outrigger sets it (or --ca-bundle does), failurePolicy {} decides about pods",
             without.join(", "),
             settings.failure_policy.as_str()
         )

@@ -1,4 +1,4 @@
-//! CA certificates: those of a file that are to become public, and those that are public already.
+//! CA certificates: those of a file before they are published, and those that are public already.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::{
     webhook_config::{self, entries},
 };
 
-/// Reads a file of CA certificates. What comes out is written anew: nothing of the file but its certificates.
+/// Reads a file of CA certificates. The result is encoded anew and contains nothing but the certificates.
 pub(super) fn read(file: &Path) -> Result<String, Failure> {
     let (name, bytes) = files::read_bytes(file)?;
     let refused =
-        |problem: String| Failure::usage(format!("CA bundle: {problem} ({name}); accepted: {ACCEPTED}"));
+        |problem: String| Failure::usage(format!("CA bundle: {problem} ({name}); expected {ACCEPTED}"));
     let pem = Pem::parse(&bytes);
     let blocks = pem.only_certificates().map_err(|problem| match bytes.as_slice() {
         [0x30, ..] if pem == Pem::default() => {
@@ -31,7 +31,7 @@ pub(super) fn read(file: &Path) -> Result<String, Failure> {
         if let Some(problem) = unreadable(&block.der) {
             let line = block.line;
             return Err(refused(format!(
-                "line {line}: found a certificate that API servers do not read: it {problem}"
+                "line {line}: found a certificate that API servers cannot read: it {problem}"
             )));
         }
         text.push_str(&pem::encode(pem::CERTIFICATE, &block.der));
@@ -53,7 +53,7 @@ pub(in crate::cli) fn problem(bundle: &str) -> Option<String> {
     Some(found)
 }
 
-/// What is to be said of the caBundles of a configuration as it is now.
+/// Warnings about the caBundles of a configuration as it is now.
 pub(in crate::cli) fn remarks(name: &str, configuration: &Value) -> Vec<String> {
     let bundles =
         || entries(configuration).filter_map(|(name, entry)| Some((name, webhook_config::ca_bundle(entry)?)));
@@ -64,14 +64,14 @@ pub(in crate::cli) fn remarks(name: &str, configuration: &Value) -> Vec<String> 
     let mut remarks = Vec::new();
     if !with_keys.is_empty() {
         remarks.push(format!(
-            "{name}: a private key is in the caBundle of {}, where whoever may read webhook configurations reads it; replace \
+            "{name}: the caBundle of {} contains a private key, visible to everybody who can read webhook configurations; replace \
              that key, and apply again with --ca-bundle and certificates alone",
             with_keys.join(", ")
         ));
     }
     for (entry, problem) in bundles().filter_map(|(entry, bundle)| Some((entry, problem(bundle)?))) {
         remarks.push(format!(
-            "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+            "{name}: the caBundle of {entry} contains no certificate that API servers can read: {problem}"
         ));
     }
     remarks

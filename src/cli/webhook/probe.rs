@@ -1,59 +1,57 @@
-//! A pod that is never created: a server-side dry run that tells whether the API server really calls us.
+//! A pod that is never created: a server-side dry run that shows whether the API server really calls us.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
 };
 use serde_json::{Map, Value, json};
 
-use super::super::cluster::{Asked, Kind, Session, Trouble};
+use super::super::cluster::{ApiError, Reason, Session, Target};
 use crate::{config::Selector, names, webhook_config::entries};
 
-/// The labels of a pod that some entry selects.
+/// A pod that some entry selects, reduced to its labels.
 pub(super) struct Probe {
     pub(super) labels: Map<String, Value>,
-    /// The entry.
+    /// Name of the entry.
     pub(super) entry: String,
-    /// How long the API server waits for whoever the entry calls, each time it does.
+    /// How long the API server waits for each call of the entry's webhook.
     pub(super) timeout: Duration,
-    /// How long it may take to say how that went.
+    /// How long the API server may take to report the result.
     pub(super) patience: Duration,
 }
 
-/// What an API server takes for itself, and for the webhooks of others.
+/// Time for the API server itself and for other webhooks.
 const MARGIN: Duration = Duration::from_secs(5);
-/// What it waits for where an entry says nothing, in seconds.
+/// Default of `timeoutSeconds`.
 const TIMEOUT: u64 = 10;
 
-/// The labels of a namespace. Whoever may not read it tries the pod with the labels of none.
+/// The labels of a namespace. Without permission to read it, the pod is tried with the labels of none.
 pub(super) async fn namespace_labels(
     session: &Session,
     name: &str,
     patience: Duration,
-) -> Result<Map<String, Value>, Trouble> {
-    let asked = Asked { verb: "get", resource: "namespaces", name, namespace: "" };
+) -> Result<Map<String, Value>, ApiError> {
+    let target = Target::named("namespaces", name);
     let api: Api<Namespace> = Api::all(session.client.clone());
-    let labels = match session.call_within(patience, &asked, api.get(name)).await {
+    let labels = match session.call_within(patience, "get", &target, api.get(name)).await {
         Ok(namespace) => namespace.metadata.labels.unwrap_or_default(),
-        Err(trouble) if trouble.kind == Kind::Forbidden => {
+        Err(error) if error.is_forbidden() => {
             [(names::LABEL_NAMESPACE_NAME.to_owned(), name.to_owned())].into()
         }
-        Err(trouble) => return Err(trouble),
+        Err(error) => return Err(error),
     };
     Ok(labels.into_iter().map(|(key, value)| (key, Value::String(value))).collect())
 }
 
-/// Every namespace: its name and its labels.
-pub(in crate::cli) async fn namespaces(session: &Session) -> Result<Vec<Namespace>, Trouble> {
-    let asked = Asked { verb: "list", resource: "namespaces", name: "", namespace: "" };
-    let api: Api<Namespace> = Api::all(session.client.clone());
-    Ok(session.call(&asked, api.list(&ListParams::default())).await?.items)
+/// Every namespace, with its labels.
+pub(in crate::cli) async fn namespaces(session: &Session) -> Result<Vec<Namespace>, ApiError> {
+    session.list_all(&Target::all("namespaces"), &Api::all(session.client.clone())).await
 }
 
-/// The names of the namespaces that use a tag; those labelled `istio-injection=enabled` use the default one.
+/// Names of the namespaces that use a tag; those labeled `istio-injection=enabled` use the default one.
 pub(in crate::cli) fn using(all: &[Namespace], tag: &str, is_default: bool) -> Vec<String> {
     let uses = |namespace: &&Namespace| {
         let label = |key: &str| namespace.metadata.labels.as_ref().and_then(|labels| labels.get(key));
@@ -65,7 +63,7 @@ pub(in crate::cli) fn using(all: &[Namespace], tag: &str, is_default: bool) -> V
     all.iter().filter(uses).filter_map(|namespace| namespace.metadata.name.clone()).collect()
 }
 
-/// The first labels of a pod with which an entry of the configuration asks for it in a namespace.
+/// The first set of pod labels that an entry of the configuration selects in a namespace.
 pub(super) fn choose(configuration: &Value, namespace: &Map<String, Value>, revision: &str) -> Option<Probe> {
     let candidates = [json!({}), json!({names::INJECT: "true"}), json!({names::REVISION: revision})];
     let selects = |entry: &Value, key: &str, labels: &Map<String, Value>| {
@@ -79,7 +77,7 @@ pub(super) fn choose(configuration: &Value, namespace: &Map<String, Value>, revi
         let (name, entry) = entry?;
         let timeout = entry.get("timeoutSeconds").and_then(Value::as_u64).unwrap_or(TIMEOUT);
         let timeout = Duration::from_secs(timeout.min(30));
-        // Somebody who is asked again may be waited for again.
+        // With reinvocation, the API server may wait for the webhook twice.
         let again = entry.get("reinvocationPolicy").and_then(Value::as_str) == Some("IfNeeded");
         let patience = timeout * if again { 2 } else { 1 } + MARGIN;
         Some(Probe { entry: name.to_owned(), labels, timeout, patience })
@@ -92,31 +90,29 @@ pub(super) async fn dry_run(
     namespace: &str,
     labels: &Map<String, Value>,
     patience: Duration,
-) -> Result<Value, Trouble> {
+) -> Result<Value, ApiError> {
     let kind = GroupVersionKind::gvk("", "v1", "Pod");
     let api: Api<DynamicObject> = Api::namespaced_with(
         session.client.clone(),
         namespace,
         &ApiResource::from_gvk_with_plural(&kind, "pods"),
     );
-    let pod: DynamicObject = serde_json::from_value(pod(labels)).map_err(|error| Trouble {
-        kind: Kind::Refused,
-        sentence: format!("the pod of the dry run cannot be written: {error}"),
-    })?;
-    let asked = Asked { verb: "create", resource: "pods", name: "", namespace };
+    let target = Target::namespaced("pods", namespace, "");
+    let pod: DynamicObject = serde_json::from_value(pod(labels))
+        .map_err(|error| ApiError::because("create", &target, Reason::Refused(error.to_string())))?;
     let parameters = PostParams { dry_run: true, field_manager: None };
-    let created = session.call_within(patience, &asked, api.create(&parameters, &pod)).await?;
+    let created = session.call_within(patience, "create", &target, api.create(&parameters, &pod)).await?;
     Ok(json!(created))
 }
 
-/// The revision that injected a pod, if one did.
+/// The revision that injected a pod, if any.
 pub(super) fn injected_by(pod: &Value) -> Option<String> {
     let status = pod.get("metadata")?.get("annotations")?.get(names::ANNOTATION_STATUS)?.as_str()?;
     let status: Value = serde_json::from_str(status).ok()?;
     Some(status.get("revision")?.as_str()?.to_owned())
 }
 
-/// A pod that every Pod Security level and quota takes by itself.
+/// A pod that every Pod Security level and quota admits.
 fn pod(labels: &Map<String, Value>) -> Value {
     let restricted = json!({
         "allowPrivilegeEscalation": false,

@@ -1,4 +1,4 @@
-//! The flags that say what the configurations are, checked before anything is printed or sent.
+//! Flags that describe the configurations, checked before anything is printed or sent.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -6,73 +6,73 @@ use clap::{Args, ValueEnum};
 
 use super::{super::failure::Failure, bundle};
 use crate::{
-    server::options::parse_duration,
+    server::duration::parse_duration,
     webhook_config::{
         Client, Conditions, DEFAULT_REVISION, FailurePolicy, NAMESPACE, ReinvocationPolicy, SUFFIX, Settings,
         service_name,
     },
 };
 
-/// Which configurations: a revision, its tags and its namespace make their names.
+/// Selects the configurations: their names follow from a revision, its tags and its namespace.
 #[derive(Debug, Args)]
 pub(super) struct Names {
-    /// The revision; namespaces labelled istio-injection=enabled belong to the one named default
+    /// Revision; the one named default handles namespaces labeled istio-injection=enabled
     #[arg(long, env = "OUTRIGGER_REVISION", value_name = "REVISION", default_value = DEFAULT_REVISION)]
     pub(super) revision: String,
-    /// Another name for the revision, with a configuration of its own; may be repeated
+    /// Another name for the revision, with its own configuration; may be repeated
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(super) tags: Vec<String>,
-    /// This revision is the default one, whatever its name: the same as --tag default
+    /// Make this revision the default one, whatever its name: same as --tag default
     #[arg(long)]
     pub(super) default_revision: bool,
-    /// With the default revision: pods of namespaces without any label get a proxy too
+    /// With the default revision: also inject pods in namespaces without any label
     #[arg(long)]
     pub(super) enable_namespaces_by_default: bool,
     /// outrigger's own namespace: the Service's, and never injected
     #[arg(short, long, env = "OUTRIGGER_NAMESPACE", value_name = "NAMESPACE", default_value = NAMESPACE)]
     pub(super) namespace: String,
-    /// What the names of the entries end with
+    /// Suffix of the entries' names
     #[arg(long, value_name = "SUFFIX", default_value = SUFFIX)]
     pub(super) name_suffix: String,
 }
 
-/// What is in the configurations.
+/// Content of the configurations.
 #[derive(Debug, Args)]
 pub(super) struct SettingsFlags {
     #[command(flatten)]
     names: Names,
-    /// The Service the API server calls; without it outrigger[-REVISION]
+    /// Service that the API server calls [default: outrigger[-REVISION]]
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// The port of the Service
+    /// Port of the Service
     #[arg(long, value_name = "PORT", default_value_t = 443)]
     port: u16,
-    /// The path, which may carry parameters such as /inject/cluster/east
+    /// Path to call; may carry parameters such as /inject/cluster/east
     #[arg(long, value_name = "PATH", default_value = "/inject")]
     path: String,
-    /// An https URL the API server calls instead of the Service
+    /// https URL that the API server calls instead of the Service
     #[arg(long, value_name = "URL", conflicts_with_all = ["service", "port", "path"])]
     url: Option<String>,
-    /// CA certificates in PEM and nothing else; without it the caBundle is left to whoever keeps it
+    /// PEM file with CA certificates and nothing else; without it, the caBundle is not managed
     #[arg(long, value_name = "FILE")]
     ca_bundle: Option<PathBuf>,
-    /// What happens to a pod if nobody answers: it is refused (Fail) or created without a proxy (Ignore)
+    /// If no server responds: reject the pod (Fail) or create it without a proxy (Ignore)
     #[arg(long, value_name = "POLICY", default_value = "Fail", ignore_case = true)]
     failure_policy: FailureFlag,
-    /// Whether outrigger is asked again about a pod that another webhook, or admission itself (defaults of a LimitRange),
-    /// changed after it
+    /// Whether outrigger is called again for a pod that another webhook, or admission itself (defaults of a
+    /// LimitRange), changed after it
     #[arg(long, value_name = "POLICY", default_value = "Never", ignore_case = true)]
     reinvocation_policy: ReinvocationFlag,
-    /// How long the API server waits for an answer, 1s to 30s
+    /// How long the API server waits for a response, 1s to 30s
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = seconds)]
     timeout: Duration,
-    /// A namespace that is never injected, besides outrigger's own and the system's; may be repeated
+    /// Another namespace that is never injected, besides outrigger's own and the system's; may be repeated
     #[arg(long = "exclude-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     excluded: Vec<String>,
-    /// Which pods the API server does not even ask about, since they are never injected
+    /// Which never-injected pods the API server does not send at all
     #[arg(long, value_name = "WHICH", default_value = "preset")]
     match_conditions: ConditionsFlag,
-    /// A label of the objects, such as istio.io/rev=canary for istioctl; may be repeated
+    /// Label for the objects, such as istio.io/rev=canary for istioctl; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 }
@@ -95,16 +95,16 @@ enum ReinvocationFlag {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ConditionsFlag {
-    /// Those on the host's network and mirror pods
+    /// Pods on the host's network, and mirror pods
     Preset,
-    /// Those on the host's network; for compat: istio
+    /// Only pods on the host's network; for compat: istio
     HostNetwork,
-    /// None
+    /// Send all pods
     None,
 }
 
 impl Names {
-    /// Settings that have the names right; the rest are defaults.
+    /// Settings with the right names and defaults for everything else.
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let mut tags = self.tags.clone();
         let has_default = self.revision == DEFAULT_REVISION || tags.iter().any(|tag| tag == DEFAULT_REVISION);
@@ -124,7 +124,7 @@ impl Names {
 }
 
 impl SettingsFlags {
-    /// What the flags say, if it is acceptable.
+    /// The settings given by the flags, if they are valid.
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let names = self.names.settings()?;
         let client = match &self.url {
@@ -164,11 +164,11 @@ fn checked(settings: Settings) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// Whole seconds: the API server knows no others.
+/// Parses whole seconds: the API server accepts no fractions.
 fn seconds(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text)?;
     if duration.subsec_nanos() != 0 {
-        return Err(format!("found {text:?}; accepted are whole seconds from 1s to 30s"));
+        return Err(format!("found {text:?}; expected whole seconds from 1s to 30s"));
     }
     Ok(duration)
 }
@@ -176,6 +176,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("found {text:?}; accepted is KEY=VALUE")),
+        _ => Err(format!("found {text:?}; expected KEY=VALUE")),
     }
 }

@@ -1,4 +1,4 @@
-//! `outrigger webhook wait`: until the API server really calls us, with a line each second about what is missing.
+//! `outrigger webhook wait`: wait until the API server really calls us, and report each second what is missing.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        cluster::{Cluster, Kind, Session, Trouble},
+        cluster::{ApiError, Cluster, Reason, Session},
         failure::Failure,
         files,
         report::{self, Color},
@@ -18,15 +18,16 @@ use super::{
     settings::Names,
 };
 use crate::{
-    server::options::parse_duration,
+    server::duration::parse_duration,
     webhook_config::{self, entries, is_ours},
 };
 
 /// Wait until the API server calls outrigger for the revision and its tags.
 ///
-/// For each configuration: it is there, its entries have a caBundle and rules, and a pod that one of them selects comes back
-/// with a proxy from a server-side dry run. Exit code 0 then, 1 when the time is over, 69 if no API server was reached. A
-/// dry run that has begun is waited for, up to the timeoutSeconds of the entry and some seconds more.
+/// Checks each configuration: it exists, its entries have a caBundle and rules, and a pod that one of them selects
+/// comes back with a proxy from a server-side dry run. Exits with 0 once all of this is true, 1 after the timeout, 69
+/// if no API server was reached. A dry run that has started continues until the entry's timeoutSeconds are over, plus a
+/// few seconds, even beyond --timeout.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook wait --timeout 2m
@@ -34,33 +35,33 @@ use crate::{
 pub(super) struct Wait {
     #[command(flatten)]
     names: Names,
-    /// How long to wait
+    /// Maximum time to wait
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
-    /// The namespace of the pod of the dry run: one whose pods are to be injected, or one without labels
+    /// Namespace for the dry-run pod: one whose pods are to be injected, or one without labels
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     probe_namespace: String,
-    /// Create no pod, not even in a dry run: only look at the configurations
+    /// Check only the configurations; send no pod, not even as a dry run
     #[arg(long)]
     no_probe: bool,
     #[command(flatten)]
     cluster: Cluster,
 }
 
-/// What is there.
+/// The result of a successful check.
 struct Found {
     done: String,
-    /// What is wrong all the same.
+    /// Problems that do not prevent the calls.
     remarks: Vec<String>,
 }
 
-/// What is missing.
+/// An unmet condition.
 enum Missing {
-    /// It may come by itself.
+    /// May resolve by itself.
     Yet(String),
-    /// It may come by itself, once an API server answers.
+    /// May resolve by itself, once an API server responds.
     Unreachable(String),
-    /// It will not come by itself.
+    /// Will not resolve by itself.
     ForGood(String),
 }
 
@@ -69,7 +70,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 impl Wait {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
         let settings = self.names.settings()?;
-        // A tag is asked for by its own name, and answered by the revision.
+        // The tag's name goes into the request; the response names the revision.
         let asked: Vec<(String, String)> = settings
             .object_names()
             .into_iter()
@@ -84,7 +85,7 @@ impl Wait {
             let started = Instant::now();
             let deadline = started + self.timeout;
             for (name, answers_to) in &asked {
-                // What an API server really said counts for more than that it says nothing at the end.
+                // A response from the API server is more informative than silence at the end.
                 let mut answered = None;
                 loop {
                     let missing = match self.look(session, name, answers_to, deadline).await {
@@ -123,7 +124,7 @@ impl Wait {
         })
     }
 
-    /// Looks once; what was found, or what is missing.
+    /// Checks once; returns what was found, or what is missing.
     async fn look(
         &self,
         session: &Session,
@@ -134,7 +135,7 @@ impl Wait {
         let patience =
             deadline.saturating_duration_since(Instant::now()).clamp(INTERVAL, Duration::from_secs(10));
         let Some(configuration) = live::read(session, name, patience).await? else {
-            return Err(Missing::Yet(format!("there is no MutatingWebhookConfiguration {name}")));
+            return Err(Missing::Yet(format!("MutatingWebhookConfiguration {name} does not exist")));
         };
         let ours = self.entries(name, &configuration)?;
         let found = |done| Found { done, remarks: bundle::remarks(name, &configuration) };
@@ -145,27 +146,27 @@ impl Wait {
         let Some(chosen) = probe::choose(&configuration, &labels, answers_to) else {
             return Err(Missing::Yet(self.unselected(name, &labels)));
         };
-        // Longer than the API server waits for the webhook, or else its answer would never be heard.
+        // Longer than the API server waits for the webhook; otherwise we would miss its report.
         let pod = probe::dry_run(session, &self.probe_namespace, &chosen.labels, chosen.patience)
             .await
-            .map_err(|trouble| refused(name, &chosen, trouble))?;
+            .map_err(|error| refused(name, &chosen, error))?;
         let entry = &chosen.entry;
         match probe::injected_by(&pod) {
             Some(revision) if revision == self.names.revision => {
                 Ok(found(format!("the API server calls {entry}, and revision {revision} answers")))
             }
             Some(revision) => Err(Missing::Yet(format!(
-                "{name}: a pod for {entry} was injected by revision {revision:?}; wanted: {:?}",
+                "{name}: a pod for {entry} was injected by revision {revision:?}; expected {:?}",
                 self.names.revision
             ))),
             None => Err(Missing::Yet(format!(
-                "{name}: a pod for {entry} came back without a proxy: nobody answers and failurePolicy is Ignore, or the \
-                 configuration of the injector leaves it out"
+                "{name}: a pod for {entry} came back without a proxy: no server responds and failurePolicy is Ignore, or the \
+                              injector's configuration skips the pod"
             ))),
         }
     }
 
-    /// How many entries of ours there are, if every one of them can be called.
+    /// Counts our entries, provided that all of them can be called.
     fn entries(&self, name: &str, configuration: &Value) -> Result<usize, Missing> {
         let ours: Vec<_> =
             entries(configuration).filter(|(entry, _)| is_ours(entry, &self.names.name_suffix)).collect();
@@ -182,14 +183,14 @@ impl Wait {
                 bundle => {
                     if let Some(problem) = bundle.and_then(bundle::problem) {
                         return Err(Missing::Yet(format!(
-                            "{name}: the caBundle of {entry} holds no certificate that API servers read: {problem}"
+                            "{name}: the caBundle of {entry} contains no certificate that API servers can read: {problem}"
                         )));
                     }
                 }
             }
             if webhook.get("rules").and_then(Value::as_array).is_none_or(Vec::is_empty) {
                 return Err(Missing::Yet(format!(
-                    "{name}: {entry} has no rules yet: they come when a replica has been ready for some seconds"
+                    "{name}: {entry} has no rules yet; they are added once a replica has been ready for some seconds"
                 )));
             }
         }
@@ -204,40 +205,42 @@ impl Wait {
             })
             .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
             .collect();
-        let told = if told.is_empty() { "no label of that kind".to_owned() } else { told.join(", ") };
+        let told = if told.is_empty() { "no such label".to_owned() } else { told.join(", ") };
         format!(
-            "{name}: no entry selects a pod in namespace {} (it has {told}); accepted with --probe-namespace: a namespace \
+            "{name}: no entry selects a pod in namespace {} (it has {told}); use --probe-namespace with a namespace \
              whose pods it injects, or one without these labels",
             self.probe_namespace
         )
     }
 }
 
-impl From<Trouble> for Missing {
-    fn from(trouble: Trouble) -> Missing {
-        match trouble.kind {
-            Kind::Silent | Kind::Unreachable => Missing::Unreachable(trouble.sentence),
-            Kind::Forbidden => Missing::ForGood(trouble.sentence),
-            _ => Missing::Yet(trouble.sentence),
+impl From<ApiError> for Missing {
+    fn from(error: ApiError) -> Missing {
+        let sentence = error.to_string();
+        match error.reason {
+            Reason::Unanswered(_) | Reason::Unreachable(_) => Missing::Unreachable(sentence),
+            Reason::Forbidden(_) => Missing::ForGood(sentence),
+            _ => Missing::Yet(sentence),
         }
     }
 }
 
-/// A pod that is refused although it may be created: what the API server says about it tells what is missing, such as a
-/// webhook that cannot be called.
-fn refused(name: &str, chosen: &Probe, trouble: Trouble) -> Missing {
-    match trouble.kind {
+/// The API server rejected a pod that may be created: its message tells what is missing, for example that it cannot
+/// call the webhook.
+fn refused(name: &str, chosen: &Probe, error: ApiError) -> Missing {
+    match error.reason {
         // It has just answered other requests.
-        Kind::Silent => Missing::Yet(format!(
-            "{name}: the API server answers, but not to a pod for {} within {}s: it waits for a webhook, that one              (timeoutSeconds: {}) or another",
+        Reason::Unanswered(_) => Missing::Yet(format!(
+            "{name}: the API server responds, but not to a pod for {} within {}s; it is waiting for a webhook, \
+                 this one (timeoutSeconds: {}) or another",
             chosen.entry,
             chosen.patience.as_secs(),
             chosen.timeout.as_secs()
         )),
-        Kind::Forbidden => {
-            Missing::ForGood(format!("{}; accepted: that right, or --no-probe", trouble.sentence))
+        Reason::Forbidden(_) => {
+            Missing::ForGood(format!("{error}; grant that permission, or use --no-probe"))
         }
-        _ => Missing::from(trouble),
+        _ => Missing::from(error),
     }
 }
 

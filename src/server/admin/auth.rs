@@ -20,10 +20,8 @@ use kube::{Api, Client, api::PostParams};
 use sha2::{Digest, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::server::{
-    certs::access::{What, call},
-    client_auth::bearer,
-};
+use crate::server::client_auth::bearer;
+use crate::server::kube::request::{Target, call};
 
 /// Asks the API server about tokens.
 pub(crate) struct TokenAuth {
@@ -105,9 +103,9 @@ impl TokenAuth {
     async fn ask(&self, token: &str, verb: &str, path: &str) -> Result<(), Denied> {
         let spec = TokenReviewSpec { token: token.to_owned(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
-        let what = What { resource: "tokenreviews", object: "a TokenReview".to_owned() };
+        let target = Target::all("tokenreviews");
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let answer = call("create", &what, WITHIN, reviews.create(&PostParams::default(), &review)).await;
+        let answer = call("create", &target, WITHIN, reviews.create(&PostParams::default(), &review)).await;
         let status = answer.map_err(|failure| Denied::Unanswered(failure.to_string()))?.status;
         let status = status.filter(|status| status.authenticated == Some(true)).ok_or(Denied::Unknown)?;
         let UserInfo { extra, groups, uid, username } = status.user.unwrap_or_default();
@@ -124,9 +122,9 @@ impl TokenAuth {
             },
             ..SubjectAccessReview::default()
         };
-        let what = What { resource: "subjectaccessreviews", object: "a SubjectAccessReview".to_owned() };
+        let target = Target::all("subjectaccessreviews");
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = call("create", &what, WITHIN, reviews.create(&PostParams::default(), &review)).await;
+        let answer = call("create", &target, WITHIN, reviews.create(&PostParams::default(), &review)).await;
         let status = answer.map_err(|failure| Denied::Unanswered(failure.to_string()))?.status;
         match status.is_some_and(|status| status.allowed && status.denied != Some(true)) {
             true => Ok(()),
@@ -211,7 +209,7 @@ pub(super) mod tests {
 
     /// An API server that knows the tokens `reader` and `stranger`, and lets the first one get `/metrics`. It counts what it
     /// is asked.
-    pub(in super::super) fn api_server() -> (TokenAuth, Arc<AtomicUsize>) {
+    pub(in crate::server) fn api_server() -> (TokenAuth, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -243,7 +241,7 @@ pub(super) mod tests {
         (TokenAuth::new(Client::new(service, "default")), asked)
     }
 
-    pub(in super::super) fn with_token(token: Option<&str>) -> HeaderMap {
+    pub(in crate::server) fn with_token(token: Option<&str>) -> HeaderMap {
         let header = token.map(|token| (AUTHORIZATION, format!("Bearer {token}").parse().unwrap()));
         header.into_iter().collect()
     }

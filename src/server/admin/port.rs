@@ -8,52 +8,65 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 
-use super::{Admin, Doorkeeper, View, auth::TokenAuth};
-use crate::server::{
-    cluster::client,
-    connection::Http,
-    crowd::Crowd,
-    handshake_failure,
-    listener::{self, Acceptor, Connection},
-    metrics::{Held, Metrics},
-    options::{AdminAuth, Options},
-    shutdown::Phase,
-    tls,
-};
+use super::{Admin, AdminAuth, Doorkeeper, Routes, auth::TokenAuth, router};
+use crate::server::http::connection::{Http, Peer};
+use crate::server::http::limits::{Limits, Timeouts};
+use crate::server::http::listener;
+use crate::server::http::listener::Connection;
+use crate::server::http::metrics::{Held, HttpMetrics};
+use crate::server::http::registry::ConnectionRegistry;
+use crate::server::kube::client;
+use crate::server::kube::metrics::KubeApi;
+use crate::server::shutdown::Phase;
+use crate::server::tls::{self, MinVersion, acceptor::Acceptor, metrics::TlsMetrics};
 
 /// The first byte of a TLS handshake, which is none of an HTTP request.
 const HANDSHAKE: u8 = 0x16;
 
-/// How one connection is served, by what is spoken on it.
+/// How connections are served, by what is spoken on them.
 #[derive(Clone)]
 struct Spoken {
-    plain: Arc<Http<View>>,
-    secure: Arc<Http<View>>,
+    plain: Arc<Http<Routes>>,
+    secure: Arc<Http<Routes>>,
     /// There is TLS only where tokens are read.
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     first_byte: Duration,
-    handshake: Duration,
-    metrics: Arc<Metrics>,
+    metrics: HttpMetrics,
 }
 
-/// Serves the admin port on a thread of its own until the server has stopped. `reviews` is the way to the API server that is
-/// asked about tokens.
+/// What the port is told.
+pub(crate) struct Terms {
+    pub(crate) auth: AdminAuth,
+    pub(crate) tls_min_version: MinVersion,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Arc<Timeouts>,
+    /// The way to the API server that is asked about tokens.
+    pub(crate) reviews: Option<Config>,
+}
+
+/// The series of everything that the port works with.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    pub(crate) http: HttpMetrics,
+    pub(crate) tls: TlsMetrics,
+    pub(crate) kube_api: KubeApi,
+}
+
+/// Serves the admin port on a thread of its own until the server has stopped.
 pub(crate) fn serve(
     socket: std::net::TcpListener,
     admin: Admin,
-    options: &Options,
-    reviews: Option<Config>,
+    terms: Terms,
+    metrics: Metrics,
 ) -> io::Result<()> {
-    let options = options.clone();
-    let tls = match options.admin_auth {
+    let tls = match terms.auth {
         AdminAuth::None => None,
         AdminAuth::Token => {
-            let config = tls::server_config(admin.certificate.clone(), options.tls_min_version, None);
+            let config = tls::server_config(admin.certificate.clone(), terms.tls_min_version, None);
             let mut config = config.map_err(io::Error::other)?;
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Some(TlsAcceptor::from(Arc::new(config)))
+            Some(Acceptor::new(config, terms.timeouts.handshake, metrics.tls.clone()))
         }
     };
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -65,7 +78,7 @@ pub(crate) fn serve(
                 return;
             }
         };
-        runtime.block_on(accept(socket, admin, &options, tls, reviews));
+        runtime.block_on(accept(socket, admin, terms, tls, metrics));
     })?;
     Ok(())
 }
@@ -73,11 +86,12 @@ pub(crate) fn serve(
 async fn accept(
     socket: std::net::TcpListener,
     mut admin: Admin,
-    options: &Options,
-    tls: Option<TlsAcceptor>,
-    reviews: Option<Config>,
+    terms: Terms,
+    tls: Option<Acceptor>,
+    metrics: Metrics,
 ) {
-    let (metrics, phase) = (admin.metrics.clone(), admin.phase.clone());
+    let Terms { limits, timeouts, reviews, .. } = terms;
+    let phase = admin.phase.clone();
     let Ok(listener) = TcpListener::from_std(socket) else { return };
     if let Some(config) = reviews {
         // Made here, in the runtime it is used in: a busy worker does not keep anybody from being asked about.
@@ -86,22 +100,21 @@ async fn accept(
             Err(error) => Doorkeeper::Unreachable(error.to_string()),
         };
     }
-    let timeouts = Arc::new(options.timeouts.clone());
-    // The admin port stays open to the very end: the probe that says "not ready" is on it.
-    let http = |view| {
-        let (timeouts, metrics) = (timeouts.clone(), metrics.clone());
-        Arc::new(Http::new(view, &options.limits, timeouts, metrics, phase.clone(), Phase::Stopped))
-    };
     let admin = Arc::new(admin);
-    let spoken = |view: fn(Arc<Admin>, bool) -> Arc<View>| Spoken {
-        plain: http(view(admin.clone(), false)),
-        secure: http(view(admin.clone(), true)),
-        tls: tls.clone(),
-        first_byte: options.timeouts.first_byte,
-        handshake: options.timeouts.handshake,
-        metrics: metrics.clone(),
+    // The admin port stays open to the very end: the probe that says "not ready" is on it.
+    let http = |near, secure| {
+        let routes = Routes(router(admin.clone(), near, secure));
+        let (timeouts, metrics) = (timeouts.clone(), metrics.http.clone());
+        Arc::new(Http::new(routes, &limits, timeouts, metrics, phase.clone(), Phase::Stopped))
     };
-    let (near, far) = (spoken(Admin::near), spoken(Admin::far));
+    let spoken = |near| Spoken {
+        plain: http(near, false),
+        secure: http(near, true),
+        tls: tls.clone(),
+        first_byte: timeouts.first_byte,
+        metrics: metrics.http.clone(),
+    };
+    let (near, far) = (spoken(true), spoken(false));
     let serve = |stream: TcpStream, connection: Connection| {
         let is_near = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
         let spoken = if is_near { near.clone() } else { far.clone() };
@@ -112,14 +125,14 @@ async fn accept(
             }
         });
     };
-    let how = Acceptor {
+    let how = listener::Acceptor {
         name: "admin",
-        permits: Arc::new(Semaphore::new(options.limits.admin_connections)),
-        crowd: Crowd::new(usize::MAX, Held::default(), metrics.clone()),
-        spared: options.timeouts.spared,
+        permits: Arc::new(Semaphore::new(limits.admin_connections)),
+        crowd: ConnectionRegistry::new(usize::MAX, Held::default(), metrics.http.clone()),
+        spared: timeouts.spared,
         phase: phase.clone(),
         until: Phase::Stopped,
-        metrics: metrics.clone(),
+        metrics: metrics.http.clone(),
     };
     listener::accept(listener, how, serve).await;
 }
@@ -127,20 +140,18 @@ async fn accept(
 impl Spoken {
     async fn serve(&self, stream: TcpStream, connection: &Connection) {
         let activity = connection.activity.clone();
-        let Some(acceptor) = &self.tls else { return self.plain.serve(stream, false, activity, None).await };
+        let Some(tls) = &self.tls else {
+            return self.plain.serve(stream, false, activity, Peer::default()).await;
+        };
         let mut first = [0];
         match timeout(self.first_byte, stream.peek(&mut first)).await {
             Ok(Ok(1)) if first == [HANDSHAKE] => {}
-            Ok(Ok(1)) => return self.plain.serve(stream, false, activity, None).await,
+            Ok(Ok(1)) => return self.plain.serve(stream, false, activity, Peer::default()).await,
             Ok(_) => return,
-            Err(_) => return self.metrics.connection_timed_out("first_byte"),
+            Err(_) => return self.metrics.timed_out("first_byte"),
         }
-        let reason = match timeout(self.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => return self.secure.serve(stream, false, activity, None).await,
-            Ok(Err(error)) => handshake_failure(&error),
-            Err(_) => "timeout",
-        };
-        self.metrics.handshake_failed(reason);
-        tracing::debug!(reason, "a TLS handshake on the admin port failed");
+        if let Ok(stream) = tls.accept(stream).await {
+            self.secure.serve(stream, false, activity, Peer::default()).await;
+        }
     }
 }

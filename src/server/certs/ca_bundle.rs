@@ -6,8 +6,8 @@
 //! is missing is never made.
 
 pub(crate) mod assess;
-mod board;
 mod conflict;
+mod status;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,21 +19,20 @@ use kube::{
 use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::board::Board;
+pub(crate) use self::status::CaBundleStatus;
 use self::{
     assess::{Entry, MANAGER, Remembered, Standing, View, Wrong, application, assess, injection},
-    board::{Known, Note},
     conflict::{Remark, remark, undone},
+    status::{Known, Note},
 };
 use crate::names;
 
-use super::{
-    super::{lease::Clock, supervise::Supervisor},
-    access::{self, Failure, What, call},
-    follow::{Follower, Sight},
-    repairs::Repairs,
-    report::{Kind, Reporter},
-};
+use crate::server::certs::repairs::Repairs;
+use crate::server::certs::report::{EventType, Reporter};
+use crate::server::kube::follow::{Follower, Sight};
+use crate::server::kube::lease::Clock;
+use crate::server::kube::request::{TIMEOUT, Target, call};
+use crate::server::supervise::Supervisor;
 
 /// What the caBundle should be.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub(crate) struct Tools {
     pub(crate) leading: watch::Receiver<bool>,
     pub(crate) clock: Clock,
     pub(crate) reporter: Reporter,
-    pub(crate) board: Board,
+    pub(crate) board: CaBundleStatus,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -90,7 +89,7 @@ pub(crate) async fn keep(kept: &[Kept], tools: &Tools) {
 struct Keeper {
     name: String,
     while_of_revision: Option<String>,
-    what: What,
+    target: Target,
     api: Api<MutatingWebhookConfiguration>,
     follower: Follower<MutatingWebhookConfiguration>,
     tools: Tools,
@@ -110,15 +109,12 @@ impl Keeper {
     fn new(kept: Kept, tools: Tools) -> Keeper {
         let Kept { name, while_of_revision } = kept;
         let api = Api::all(tools.client.clone());
-        let what = What {
-            resource: "mutatingwebhookconfigurations",
-            object: format!("mutatingwebhookconfiguration {name}"),
-        };
-        let follower = Follower::new(api.clone(), name.clone(), what.clone());
+        let target = Target::named("mutatingwebhookconfigurations", &name);
+        let follower = Follower::new(tools.client.clone(), target.clone(), |client, _| Api::all(client));
         Keeper {
             name,
             while_of_revision,
-            what,
+            target,
             api,
             follower,
             tools,
@@ -202,7 +198,7 @@ impl Keeper {
                 self.tools.board.lost(&self.name, self.tools.clock.now());
             }
             if let Some(delay) = self.delay(trust, wrong) {
-                let object = &self.what.object;
+                let object = &self.target;
                 let what = if wrong { "the caBundle" } else { "the list of rules" };
                 let mut problem =
                     format!("{what} in {object} is changed again and again and is not set at once");
@@ -214,12 +210,12 @@ impl Keeper {
             let parameters = PatchParams::apply(MANAGER).force();
             let patch = Patch::Apply(application);
             let request = self.api.patch(&self.name, &parameters, &patch);
-            match call("patch", &self.what, access::LONGEST, request).await {
+            match call("patch", &self.target, TIMEOUT, request).await {
                 Ok(configuration) => {
                     self.wrote(&entries, trust, serving);
                     self.follower.put(Some(configuration));
                 }
-                Err(Failure::Conflict | Failure::NotFound) => {
+                Err(error) if error.is_conflict() || error.is_not_found() => {
                     if self.follower.look().await.is_err() {
                         return (RETRY, None);
                     }
@@ -272,13 +268,13 @@ impl Keeper {
             self.repairs.note(Instant::now());
         }
         self.written = Some(trust.clone());
-        let object = &self.what.object;
+        let object = &self.target;
         if !wrong.is_empty() {
             let webhooks = wrong.join(", ");
             tracing::info!(config = self.name, webhooks, repair, "the caBundle is set");
             if repair {
                 let message = format!("the caBundle in {object} was changed and is set again: {webhooks}");
-                self.tools.reporter.happened(Kind::Normal, "CaBundleRepaired", &message);
+                self.tools.reporter.happened(EventType::Normal, "CaBundleRepaired", &message);
             }
         }
         if !abandoned.is_empty() {
@@ -286,7 +282,7 @@ impl Keeper {
                 "the caBundle in {object} is left to this server, and taken over with the CAs in it: {}",
                 abandoned.join(", ")
             );
-            self.tools.reporter.happened(Kind::Normal, "CaBundleTakenOver", &message);
+            self.tools.reporter.happened(EventType::Normal, "CaBundleTakenOver", &message);
         }
         let waited: Vec<&str> = entries
             .iter()
@@ -297,7 +293,7 @@ impl Keeper {
             let webhooks = waited.join(", ");
             tracing::info!(config = self.name, webhooks, "the webhooks are active: a replica serves");
             let message = format!("webhooks in {object} are active, since a replica serves: {webhooks}");
-            self.tools.reporter.happened(Kind::Normal, "WebhooksActive", &message);
+            self.tools.reporter.happened(EventType::Normal, "WebhooksActive", &message);
         }
     }
 
@@ -314,7 +310,7 @@ impl Keeper {
             Sight::Missing if self.is_elsewhere(None) => Known::Elsewhere,
             Sight::There(configuration) if self.is_elsewhere(Some(&configuration)) => Known::Elsewhere,
             Sight::Missing => {
-                problems.push(format!("{} is missing; nothing calls this server by it", self.what.object));
+                problems.push(format!("{} is missing; nothing calls this server by it", self.target));
                 Known::Missing
             }
             Sight::There(configuration) => {
@@ -346,7 +342,7 @@ impl Keeper {
         entries: &[Entry],
         leads: bool,
     ) -> Vec<String> {
-        let object = &self.what.object;
+        let object = &self.target;
         let mut problems = Vec::new();
         if entries.is_empty() {
             let suffixes = self.tools.suffixes.join(" or ");
@@ -355,7 +351,7 @@ impl Keeper {
         match remark(&self.name, entries, injection(configuration)) {
             Some(Remark::Conflict(problem)) => {
                 if leads {
-                    self.tools.reporter.event(Kind::Warning, "CaBundleConflict", &problem);
+                    self.tools.reporter.event(EventType::Warning, "CaBundleConflict", &problem);
                 }
                 problems.push(problem);
             }

@@ -3,7 +3,7 @@
 use super::{
     content::{Content, Private},
     issue,
-    plan::{Action, Phase, Rotation, Terms},
+    plan::{Action, CertificatePolicy, Phase, Rotation},
 };
 
 /// What the Secret should hold after an action.
@@ -14,7 +14,7 @@ pub(crate) fn carry_out(
     content: &Content,
     action: Action,
     names: &[String],
-    terms: &Terms,
+    terms: &CertificatePolicy,
     now: i64,
 ) -> Result<Content, String> {
     let mut content = content.clone();
@@ -59,7 +59,12 @@ pub(crate) fn carry_out(
     Ok(content)
 }
 
-fn issue_leaf(content: &mut Content, names: &[String], terms: &Terms, now: i64) -> Result<(), String> {
+fn issue_leaf(
+    content: &mut Content,
+    names: &[String],
+    terms: &CertificatePolicy,
+    now: i64,
+) -> Result<(), String> {
     let signer = content.signer.as_ref().and_then(|(at, key)| Some((content.trusted.get(*at)?, key)));
     let Some((ca, key)) = signer else { return Err("there is no CA to sign with".to_owned()) };
     let made = issue::leaf((&ca.der, key.pem()), ca.validity, names, now, terms.leaf_lifetime)

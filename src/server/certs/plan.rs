@@ -21,7 +21,7 @@ const SPREAD: f64 = 0.05;
 
 /// Lifetimes in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct CertificatePolicy {
     pub(crate) ca_lifetime: i64,
     pub(crate) leaf_lifetime: i64,
     /// How long a new CA is trusted before leaves move to it, and an old one after they have.
@@ -84,7 +84,7 @@ pub(crate) enum Demand {
 
 /// Whether the webhook configurations carry the next CA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Carried {
+pub(crate) struct Propagation {
     /// All of them do.
     pub(crate) now: bool,
     /// When one of them was last seen without.
@@ -93,12 +93,12 @@ pub(crate) struct Carried {
 
 /// What there is to know besides the Secret.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
+pub(crate) struct Observed {
     /// Seconds since 1970.
     pub(crate) now: i64,
     /// From 0 to 1: how early within the spread renewals are.
     pub(crate) jitter: f64,
-    pub(crate) carried: Carried,
+    pub(crate) carried: Propagation,
 }
 
 /// What is to be done.
@@ -160,7 +160,7 @@ pub(crate) struct Plan {
 }
 
 /// What to do with a Secret that is ours.
-pub(crate) fn plan(state: &State, terms: &Terms, moment: &Moment) -> Plan {
+pub(crate) fn plan(state: &State, terms: &CertificatePolicy, moment: &Observed) -> Plan {
     let planner = Planner { state, terms, moment };
     let mut waits = false;
     let action = planner.action(&mut waits);
@@ -189,8 +189,8 @@ fn life(validity: Validity) -> (i64, f64) {
 
 struct Planner<'a> {
     state: &'a State,
-    terms: &'a Terms,
-    moment: &'a Moment,
+    terms: &'a CertificatePolicy,
+    moment: &'a Observed,
 }
 
 impl Planner<'_> {
@@ -244,7 +244,7 @@ impl Planner<'_> {
         if self.next().is_none() {
             return Action::Abandon;
         }
-        let Moment { now, carried, .. } = *self.moment;
+        let Observed { now, carried, .. } = *self.moment;
         // Waiting for longer than the old CA lives helps nobody.
         if signer.is_some_and(|signer| now >= signer.not_after - self.margin(signer)) {
             return Action::MoveLeaves;
@@ -315,7 +315,7 @@ impl Planner<'_> {
     }
 
     fn again(&self) -> i64 {
-        let Moment { now, jitter, .. } = *self.moment;
+        let Observed { now, jitter, .. } = *self.moment;
         let mut times = vec![now + LONGEST];
         if let Some(leaf) = self.state.leaf {
             times.extend([due(leaf.validity, jitter), leaf.validity.not_after + 1]);

@@ -1,4 +1,4 @@
-//! Says what happened: to the log always, and as an Event on our Secret, where operators look.
+//! Says what happened: in the log, and as an Event on our Secret, where operators look.
 //!
 //! The webhook configurations are not in a namespace, and Events about them would have to be in `default`, where we may
 //! not write; what concerns them is said on the Secret too.
@@ -9,35 +9,18 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
-};
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::time::Instant;
 
-use super::{
-    Options,
-    access::{self, What, call},
-};
-
-/// Whether something is as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    /// It is.
-    Normal,
-    /// Somebody should look.
-    Warning,
-}
+use crate::server::certs::Options;
+pub(crate) use crate::server::kube::events::EventType;
+use crate::server::kube::events::{EventSender, Note};
 
 /// Makes Events: of what is done each time, of how something is not twice within a while.
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    api: Api<Event>,
-    namespace: String,
-    secret: String,
-    identity: String,
+    events: EventSender,
+    about: ObjectReference,
     said: Arc<Mutex<HashMap<(&'static str, String), Instant>>>,
 }
 
@@ -45,18 +28,17 @@ pub(crate) struct Reporter {
 const QUIET: Duration = Duration::from_secs(600);
 /// A bound on what is remembered.
 const REMEMBERED: usize = 64;
-/// What the API takes.
-const LONGEST_MESSAGE: usize = 1024;
 
 impl Reporter {
-    pub(crate) fn new(client: Client, options: &Options) -> Reporter {
-        Reporter {
-            api: Api::namespaced(client, &options.namespace),
-            namespace: options.namespace.clone(),
-            secret: options.secret.clone(),
-            identity: options.identity.clone(),
-            said: Arc::default(),
-        }
+    pub(crate) fn new(events: EventSender, options: &Options) -> Reporter {
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Secret".to_owned()),
+            namespace: Some(options.namespace.clone()),
+            name: Some(options.secret.clone()),
+            ..ObjectReference::default()
+        };
+        Reporter { events, about, said: Arc::default() }
     }
 
     /// Whether this was not said lately; if so it counts as said now.
@@ -71,61 +53,14 @@ impl Reporter {
     }
 
     /// Makes an Event about how something is, unless the same was said lately.
-    pub(crate) fn event(&self, kind: Kind, reason: &'static str, message: &str) {
+    pub(crate) fn event(&self, kind: EventType, reason: &'static str, message: &str) {
         if self.news(reason, message) {
             self.happened(kind, reason, message);
         }
     }
 
-    /// Makes an Event about something that was done: each time it is, however soon. Does not wait for it, and does not
-    /// mind if it fails.
-    pub(crate) fn happened(&self, kind: Kind, reason: &'static str, message: &str) {
-        let event = self.make(kind, reason, message, Timestamp::now());
-        let (api, what) = (self.api.clone(), self.what());
-        tokio::spawn(async move {
-            let parameters = PostParams::default();
-            let request = api.create(&parameters, &event);
-            if let Err(failure) = call("create", &what, access::LONGEST, request).await {
-                tracing::info!(problem = %failure, reason, "an Event is lost");
-            }
-        });
-    }
-
-    fn what(&self) -> What {
-        What { resource: "events", object: format!("events in namespace {}", self.namespace) }
-    }
-
-    fn make(&self, kind: Kind, reason: &str, message: &str, now: Timestamp) -> Event {
-        let (namespace, secret) = (self.namespace.clone(), self.secret.clone());
-        let kind = match kind {
-            Kind::Normal => "Normal",
-            Kind::Warning => "Warning",
-        };
-        Event {
-            metadata: ObjectMeta {
-                namespace: Some(namespace.clone()),
-                name: Some(format!("{secret}.{:x}", now.as_nanosecond())),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Secret".to_owned()),
-                namespace: Some(namespace),
-                name: Some(secret),
-                ..ObjectReference::default()
-            },
-            type_: Some(kind.to_owned()),
-            reason: Some(reason.to_owned()),
-            message: Some(message.chars().take(LONGEST_MESSAGE).collect()),
-            action: Some(reason.to_owned()),
-            reporting_component: Some("outrigger".to_owned()),
-            reporting_instance: Some(self.identity.clone()),
-            source: Some(EventSource { component: Some("outrigger".to_owned()), host: None }),
-            event_time: Some(MicroTime(now)),
-            first_timestamp: Some(Time(now)),
-            last_timestamp: Some(Time(now)),
-            count: Some(1),
-            ..Event::default()
-        }
+    /// Makes an Event about something that was done: each time it is, however soon.
+    pub(crate) fn happened(&self, kind: EventType, reason: &'static str, message: &str) {
+        self.events.send(Note { about: self.about.clone(), kind, reason, text: message.to_owned() });
     }
 }

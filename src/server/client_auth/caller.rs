@@ -10,7 +10,7 @@ use hyper::HeaderMap;
 use rustls::pki_types::CertificateDer;
 
 use super::{ClientAuth, Refusal, token, verifier::Accepted};
-use crate::server::tls::unix_now;
+use crate::server::clock::unix_now;
 
 /// The peer of one connection.
 pub(crate) struct Caller {

@@ -31,9 +31,8 @@ fn auth(mode: Mode, names: &[&str]) -> Arc<ClientAuth> {
     let names = AllowedNames::These(names.iter().map(ToString::to_string).collect());
     let ca = CaSource::ConfigMap("a/b:c".parse().unwrap());
     let certificates = Some(Certificates { ca, names, cluster_ca: PathBuf::new() });
-    let metrics = Arc::new(Metrics::new(Default::default(), Default::default()));
     let options = Options { mode, certificates, token_file: None };
-    ClientAuth::new(&options, &Readiness::default(), metrics).unwrap().unwrap()
+    ClientAuth::new(&options, &Readiness::default(), ClientAuthMetrics::default()).unwrap().unwrap()
 }
 
 fn refusal(auth: &ClientAuth, chain: &[CertificateDer<'_>]) -> Refusal {

@@ -20,7 +20,8 @@ use super::{
     names::{Names, shown},
     until,
 };
-use crate::server::tls::{chain::Validity, unix_now};
+use crate::server::clock::unix_now;
+use crate::server::tls::chain::Validity;
 
 /// A certificate that is accepted.
 pub(super) struct Accepted {

@@ -186,7 +186,7 @@ mod tests {
                 key.replace("-----END PRIVATE KEY-----\n", ""),
                 "line 1: found a broken block PRIVATE KEY: it has no END line of its own",
             ),
-            (key.replace("END PRIVATE", "END RSA PRIVATE"), "its END line is another one's"),
+            (key.replace("END PRIVATE", "END RSA PRIVATE"), "its END line has another label"),
             (
                 key.replace("-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY"),
                 "its BEGIN line does not end with -----",

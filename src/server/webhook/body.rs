@@ -13,29 +13,14 @@ use std::{
 use http_body_util::BodyExt;
 use hyper::{
     HeaderMap,
-    body::{Body, Bytes, Frame, Incoming},
+    body::{Body, Bytes, Frame},
     header::{CONTENT_LENGTH, EXPECT},
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::server::{activity::Activity, budget::Claim};
-
-/// Why a body was not read. The rest of it may still be to come.
-#[derive(Debug)]
-pub(super) enum Refused {
-    /// Larger than one body may be.
-    TooLarge,
-    /// There is no room for it, or others need its room more.
-    Crowded,
-    /// Its connection has many others, and none was answered well.
-    Unproven,
-    /// It did not arrive in time.
-    Late,
-    /// It came more slowly than a body may.
-    Slow,
-    /// The peer went away, or spoke no HTTP.
-    Gone,
-}
+use crate::server::http::budget::Claim;
+use crate::server::http::state::ConnectionState;
+use crate::server::webhook::refusal::{Refusal, Shed};
 
 /// What is accepted of a body.
 #[derive(Clone, Copy, Debug)]
@@ -61,23 +46,23 @@ pub(super) struct Held {
 const SMALL: usize = 64 << 10;
 
 /// Gives a request that is waited for its part of the budget.
-pub(super) fn claim(headers: &HeaderMap, connection: &Arc<Activity>) -> Result<Claim, Refused> {
-    let claim = Claim::body(connection).ok_or(Refused::Crowded)?;
+pub(super) fn claim(headers: &HeaderMap, connection: &Arc<ConnectionState>) -> Result<Claim, Refusal> {
+    let claim = Claim::body(connection).ok_or(Refusal::Shed(Shed::Body))?;
     let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if claim.grow(bytes) { Ok(claim) } else { Err(Refused::Crowded) }
+    if claim.grow(bytes) { Ok(claim) } else { Err(Refusal::Shed(Shed::Body)) }
 }
 
 /// Reads a body. `held` is what the request has of the budget already.
 pub(super) async fn read(
     headers: &HeaderMap,
-    body: Incoming,
+    body: impl Body<Data = Bytes> + Send,
     held: Option<Claim>,
-    connection: &Arc<Activity>,
+    connection: &Arc<ConnectionState>,
     terms: Terms,
-) -> Result<Held, Refused> {
+) -> Result<Held, Refusal> {
     let announced = announced(headers);
     if announced.is_some_and(|length| length > terms.limit) {
-        return Err(Refused::TooLarge);
+        return Err(Refusal::BodyTooLarge { limit: terms.limit });
     }
     let mut body = pin!(body);
     let mut gathered = Gathered { announced: announced.unwrap_or_default(), ..Gathered::default() };
@@ -91,7 +76,7 @@ pub(super) async fn read(
                     Poll::Pending => {
                         let claim = claim(headers, connection)?;
                         if !claim.grow(gathered.len()) {
-                            return Err(Refused::Crowded);
+                            return Err(Refusal::Shed(Shed::Body));
                         }
                         waiting = Some(Waiting::begin(claim, terms));
                         continue;
@@ -101,12 +86,12 @@ pub(super) async fn read(
         };
         let frame = match frame {
             None => break,
-            Some(Err(_)) => return Err(Refused::Gone),
+            Some(Err(_)) => return Err(Refusal::ClientGone),
             Some(Ok(frame)) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > terms.limit - gathered.len() {
-            return Err(Refused::TooLarge);
+            return Err(Refusal::BodyTooLarge { limit: terms.limit });
         }
         // A peer that announces much may send little: memory is counted as bytes arrive.
         let room = match &waiting {
@@ -120,7 +105,7 @@ pub(super) async fn read(
             }
         };
         if !room {
-            return Err(Refused::Crowded);
+            return Err(Refusal::Shed(Shed::Body));
         }
         gathered.add(data);
         if body.is_end_stream() {
@@ -180,7 +165,7 @@ struct Waiting {
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
-type Next = Option<Result<Frame<Bytes>, hyper::Error>>;
+type Next<E> = Option<Result<Frame<Bytes>, E>>;
 
 impl Waiting {
     fn begin(claim: Claim, terms: Terms) -> Waiting {
@@ -190,22 +175,26 @@ impl Waiting {
     }
 
     /// The next piece of a body of which so many bytes are there.
-    async fn next(&mut self, mut body: Pin<&mut Incoming>, there: usize) -> Result<Next, Refused> {
+    async fn next<B: Body<Data = Bytes>>(
+        &mut self,
+        mut body: Pin<&mut B>,
+        there: usize,
+    ) -> Result<Next<B::Error>, Refusal> {
         std::future::poll_fn(|context| {
             if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
                 return Poll::Ready(Ok(frame));
             }
             if self.claim.poll_given_up(context).is_ready() {
-                return Poll::Ready(Err(Refused::Crowded));
+                return Poll::Ready(Err(Refusal::Shed(Shed::Body)));
             }
             while self.timer.as_mut().poll(context).is_ready() {
                 let now = Instant::now();
                 if now >= self.terms.deadline {
-                    return Poll::Ready(Err(Refused::Late));
+                    return Poll::Ready(Err(Refusal::BodyTimeout));
                 }
                 let slow_from = self.terms.slow_from(self.began, there);
                 if now >= slow_from {
-                    return Poll::Ready(Err(Refused::Slow));
+                    return Poll::Ready(Err(Refusal::BodyTooSlow { rate: self.terms.rate }));
                 }
                 self.timer.as_mut().reset(self.terms.deadline.min(slow_from));
             }
@@ -232,7 +221,8 @@ const SHORTLY: Duration = Duration::from_secs(1);
 
 /// Throws away the body of a request that is refused as such, not because of its body. Gives false if the rest of it is
 /// still to come.
-pub(super) async fn discard(headers: &HeaderMap, mut body: Incoming) -> bool {
+pub(super) async fn discard(headers: &HeaderMap, body: impl Body + Send) -> bool {
+    let mut body = pin!(body);
     if body.is_end_stream() {
         return true;
     }

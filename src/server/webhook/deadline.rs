@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::server::options::parse_duration;
+use crate::server::duration::parse_duration;
 
 /// The time a request has.
 #[derive(Clone, Copy, Debug)]

@@ -8,10 +8,8 @@ use std::{borrow::Cow, fmt};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::shape;
-use crate::inject::scan::Scan;
-
-mod pod;
+use crate::inject::{Unreadable, scan::Scan};
+use crate::server::webhook::json_limits as shape;
 
 /// Versions of AdmissionReview that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +44,12 @@ pub struct Review<'b> {
     /// Whether nothing will be stored.
     pub dry_run: bool,
     /// What is asked about.
-    pub matter: Matter<'b>,
+    pub asked: Asked<'b>,
 }
 
 /// What a review is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Matter<'b> {
+pub enum Asked<'b> {
     /// The creation of a pod: the JSON object as it was received, of which no more is known than that it is one.
     Pod(&'b str),
     /// Something the webhook has no opinion on; the reason is a stable key.
@@ -173,31 +171,14 @@ pub fn addressee(body: &[u8]) -> Option<(Version, String)> {
     Some((version, uid.to_owned()))
 }
 
-/// Reads the object of a review, but for its `managedFields`: they are large, and nobody's business here.
-///
-/// # Errors
-/// When it is no JSON after all: what was only passed over so far may hold numbers or escapes that mean nothing. The
-/// place is that in the body.
-pub fn object(body: &[u8], object: &str) -> Result<Map<String, Value>, Malformed> {
-    let mut json = serde_json::Deserializer::from_str(object);
-    // `shape::check` has bounded the depth.
-    json.disable_recursion_limit();
-    pod::without_managed_fields(&mut json).map_err(|error| {
-        let before = (object.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
-        let before = body.get(..before).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count();
-        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
-        let column = if error.line() == 1 { column + error.column() } else { error.column() };
-        Malformed::Json { line: line + error.line(), column }
-    })
-}
-
-/// Whether an object is a pod, or at least does not say that it is something else.
-pub fn is_pod(object: &Map<String, Value>) -> bool {
-    let is = |key: &str, wanted: &str| {
-        object.get(key).and_then(Value::as_str).is_none_or(|found| found.is_empty() || found == wanted)
-    };
-    is("kind", "Pod") && is("apiVersion", "v1")
+/// Why the object of a review cannot be read, with the place in the body.
+pub(crate) fn unreadable(body: &[u8], object: &str, error: Unreadable) -> Malformed {
+    let before = (object.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+    let before = body.get(..before).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count();
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let column = if error.line == 1 { column + error.column } else { error.column };
+    Malformed::Json { line: line + error.line, column }
 }
 
 /// What is outside of the webhook's rule: not a pod.
@@ -206,8 +187,8 @@ pub const OTHER_RESOURCE: &str = "OTHER_RESOURCE";
 pub const SUBRESOURCE: &str = "SUBRESOURCE";
 /// What is outside of the webhook's rule: anything but a creation.
 pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
-/// An object that is no pod although the request is about pods.
-pub const NOT_A_POD: &str = "NOT_A_POD";
+/// A pod that the API server selects although its namespace does not ask for injection.
+pub const NAMESPACE_NOT_SELECTED: &str = "NAMESPACE_NOT_SELECTED";
 
 /// The fields that matter, as they stand in the text.
 #[derive(Default)]
@@ -251,27 +232,27 @@ impl<'b> Request<'b> {
             namespace: self.namespace.optional_text("request.namespace")?.into_owned(),
             name: self.name.optional_text("request.name")?.into_owned(),
             dry_run,
-            matter: self.into_matter()?,
+            asked: self.into_asked()?,
         })
     }
 
-    fn into_matter(self) -> Result<Matter<'b>, Malformed> {
+    fn into_asked(self) -> Result<Asked<'b>, Malformed> {
         // A hand-written review may leave these out; then it is about a pod.
         if !self
             .resource
             .names(PODS, "resource", "pods")
             .unwrap_or_else(|| self.kind.names(POD_KIND, "kind", "Pod").unwrap_or(true))
         {
-            return Ok(Matter::Outside(OTHER_RESOURCE));
+            return Ok(Asked::Outside(OTHER_RESOURCE));
         }
         if !self.sub_resource.optional_text("request.subResource")?.is_empty() {
-            return Ok(Matter::Outside(SUBRESOURCE));
+            return Ok(Asked::Outside(SUBRESOURCE));
         }
         if !matches!(self.operation.optional_text("request.operation")?.as_ref(), "CREATE" | "") {
-            return Ok(Matter::Outside(OTHER_OPERATION));
+            return Ok(Asked::Outside(OTHER_OPERATION));
         }
         match self.object.json() {
-            Some(object) if object.starts_with('{') => Ok(Matter::Pod(object)),
+            Some(object) if object.starts_with('{') => Ok(Asked::Pod(object)),
             _ => Err(self.object.not("request.object", "a Pod")),
         }
     }

@@ -34,8 +34,10 @@ pub(super) fn failure(code: StatusCode, message: &str) -> Vec<u8> {
     serde_json::to_vec(&status).unwrap_or_default()
 }
 
+/// What is said under overload.
+pub(super) const OVERLOADED_TEXT: &str = "server overloaded; retry later";
 /// The answer to what is refused under overload, which must cost next to nothing.
-pub(super) const OVERLOADED: &[u8] = br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"there is more to do than can be done; try again","reason":"TooManyRequests","code":429}"#;
+pub(super) const OVERLOADED: &[u8] = br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"server overloaded; retry later","reason":"TooManyRequests","code":429}"#;
 
 /// `metav1.StatusReason` of a code.
 fn reason(code: StatusCode) -> &'static str {
@@ -71,7 +73,6 @@ mod tests {
 
     #[test]
     fn the_constant_is_what_would_be_written() {
-        let text = "there is more to do than can be done; try again";
-        assert_eq!(failure(StatusCode::TOO_MANY_REQUESTS, text), OVERLOADED);
+        assert_eq!(failure(StatusCode::TOO_MANY_REQUESTS, OVERLOADED_TEXT), OVERLOADED);
     }
 }

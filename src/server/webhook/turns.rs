@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::server::crowd::Peer;
+use crate::server::http::registry::Peer;
 
 /// Who is judged and who waits.
 #[derive(Debug)]

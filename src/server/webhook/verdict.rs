@@ -5,73 +5,21 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::{
-    answer::{self, Answer, Denial},
-    engine::{Call, Engine, Injected, Judged, Subject, Verdict, Warning, Way},
-    handler::OUTLINE,
-    review::{self, Malformed, Matter, Review},
-};
-use crate::{
-    inject::limits::{self, Excess, Weight},
-    names,
-    server::metrics::Outcome,
-};
+use tokio::time::Instant;
 
-/// What is known about a request when it is done.
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) outcome: Outcome,
-    pub(crate) reason: &'static str,
-    pub(crate) uid: String,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) owner: String,
-    pub(crate) templates: String,
-    /// What failed and where in the configuration.
-    pub(crate) detail: String,
-    /// The code of every warning.
-    pub(crate) warning_codes: Vec<&'static str>,
-    /// The same for people: each once.
-    pub(crate) warnings: String,
-    /// Bytes and operations.
-    pub(crate) patch: Option<(usize, usize)>,
-    pub(crate) dry_run: bool,
-    pub(crate) reinvoked: bool,
-    pub(crate) panicked: bool,
-    /// How the engine found its answer, if it was asked.
-    pub(crate) way: Option<Way>,
-    /// When the body had been read and the first stage began.
-    pub(crate) judged: Option<Instant>,
-    /// Name of the stage and the time spent in it.
-    pub(crate) stages: Vec<(&'static str, Duration)>,
-}
-
-impl Record {
-    pub(crate) fn new(outcome: Outcome, reason: &'static str) -> Record {
-        Record {
-            outcome,
-            reason,
-            uid: String::new(),
-            namespace: String::new(),
-            name: String::new(),
-            owner: String::new(),
-            templates: String::new(),
-            detail: String::new(),
-            warning_codes: Vec::new(),
-            warnings: String::new(),
-            patch: None,
-            dry_run: false,
-            reinvoked: false,
-            panicked: false,
-            way: None,
-            judged: None,
-            stages: Vec::new(),
-        }
-    }
-}
+use crate::inject::limits;
+use crate::inject::limits::{Excess, Weight};
+use crate::inject::warning::Warning;
+use crate::inject::{Admission, AdmissionDecision, AdmissionRequest, Subject};
+use crate::names;
+use crate::server::configuration::engine::Engine;
+use crate::server::webhook::record::{Outcome, PatchSize, Record, Stages};
+use crate::server::webhook::refusal::{PANIC, Refusal};
+use crate::server::webhook::response::{self, AdmissionResponse, Denial};
+use crate::server::webhook::review::{self, Asked, Malformed, Review};
 
 /// What goes back.
 #[derive(Debug)]
@@ -84,8 +32,6 @@ pub enum Reply {
     Fault,
 }
 
-/// Reason of a request in which something panicked.
-pub(crate) const PANIC: &str = "PANIC";
 /// Keys of the audit annotations: decision, reason, revision and hash of the configuration. The API server puts the
 /// webhook's name and a slash before each (DA-08).
 const AUDIT_KEYS: [&str; 4] = ["decision", "reason", "revision", "config-hash"];
@@ -99,21 +45,20 @@ pub(crate) struct Opened<'b> {
     body: &'b [u8],
     review: Result<Review<'b>, Malformed>,
     weight: Result<Weight, Excess>,
-    watch: Stopwatch,
-    began: Instant,
+    /// When the first stage began.
+    pub(crate) began: Instant,
+    decode: Duration,
 }
 
 /// Reads the envelope of a body and weighs the pod in it; `tree` is how much memory the pod's tree may take.
 pub(crate) fn open(body: &[u8], tree: usize) -> Opened<'_> {
-    let mut watch = Stopwatch::start();
-    let began = watch.last;
+    let began = Instant::now();
     let review = review::parse(body);
     let weight = match &review {
-        Ok(Review { matter: Matter::Pod(object), .. }) => limits::check(object, tree),
+        Ok(Review { asked: Asked::Pod(object), .. }) => limits::check(object, tree),
         _ => Ok(Weight::default()),
     };
-    watch.lap("decode");
-    Opened { body, review, weight, watch, began }
+    Opened { body, review, weight, began, decode: began.elapsed() }
 }
 
 impl Opened<'_> {
@@ -129,143 +74,183 @@ impl Opened<'_> {
 /// The answer to one body, by an engine and the environment variables that the URL names: what the endpoint sends once it
 /// has read a request, without HTTP around it.
 pub fn reply(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> Reply {
-    judge(engine, open(body, limits::TREE), variables).0
+    match judge(engine, open(body, limits::TREE), variables).0 {
+        Ok(bytes) => Reply::Review(bytes),
+        Err(Refusal::Malformed(error)) => Reply::Malformed(error),
+        Err(_) => Reply::Fault,
+    }
 }
+
+/// The answer to a review, or why there is none, and what is known of it.
+pub(crate) type Reviewed = (Result<Vec<u8>, Refusal>, Record);
 
 /// Judges one body.
 pub(crate) fn judge(
     engine: &dyn Engine,
     opened: Opened<'_>,
     variables: BTreeMap<String, String>,
-) -> (Reply, Record) {
+) -> Reviewed {
     // Nothing that outlives the call is changed in it, so nothing can be left half changed.
-    catch_unwind(AssertUnwindSafe(|| judge_review(engine, opened, variables))).unwrap_or_else(|_| {
-        let record = Record { panicked: true, ..Record::new(Outcome::Error, PANIC) };
-        (Reply::Fault, record)
-    })
+    catch_unwind(AssertUnwindSafe(|| judge_review(engine, opened, variables)))
+        .unwrap_or_else(|_| (Err(Refusal::Fault), Record { panicked: true, ..Record::failed(PANIC) }))
+}
+
+/// The answer to a body whose pod was injected and is to be left alone: its namespace does not ask for it.
+pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sentence: String) -> Reviewed {
+    let Ok(Review { version, .. }) = review::parse(body) else { return (Err(Refusal::Fault), record) };
+    let subject = Subject {
+        namespace: record.namespace.clone(),
+        name: record.name.clone(),
+        owner: record.owner.clone(),
+        reinvoked: record.reinvoked,
+    };
+    let mut record = Record {
+        outcome: Outcome::Skipped,
+        templates: String::new(),
+        warning_codes: Vec::new(),
+        warnings: String::new(),
+        patch: None,
+        ..record
+    };
+    let mut admission = Admission::skipped(review::NAMESPACE_NOT_SELECTED, subject);
+    admission.warnings.push(Warning::new(review::NAMESPACE_NOT_SELECTED, sentence));
+    let answer = write(admission, engine, &mut record);
+    (response::encode(version, &record.uid, &answer).map_err(|_| Refusal::Fault), record)
+}
+
+/// The pod of a body, a JSON object.
+pub(crate) fn pod(body: &[u8]) -> Option<&str> {
+    match review::parse(body).ok()?.asked {
+        Asked::Pod(object) => Some(object),
+        Asked::Outside(_) => None,
+    }
 }
 
 /// Refuses a body that is nested too deep to be read, by a review if it can be made out whom to answer.
-fn too_deep(body: &[u8], error: Malformed) -> (Reply, Record) {
-    let mut record = Record::new(Outcome::Error, error.reason());
+fn too_deep(body: &[u8], error: Malformed) -> Reviewed {
+    let mut record = Record::failed(error.reason());
     if let Some((version, uid)) = review::addressee(body) {
         let denial = Denial { code: TOO_LARGE, message: error.to_string() };
-        let answer = Answer { denial: Some(denial), ..Answer::default() };
-        if let Ok(encoded) = answer::encode(version, &uid, &answer) {
+        let answer = AdmissionResponse { denial: Some(denial), ..AdmissionResponse::default() };
+        if let Ok(encoded) = response::encode(version, &uid, &answer) {
             record.outcome = Outcome::Denied;
             record.uid = uid;
-            return (Reply::Review(encoded), record);
+            return (Ok(encoded), record);
         }
     }
-    (Reply::Malformed(error), record)
+    (Err(Refusal::Malformed(error)), record)
 }
 
 /// What becomes of a pod that is too large: it stays as it is if nobody wants it injected, else it is refused.
-fn excessive(engine: &dyn Engine, call: &Call<'_>, excess: &Excess) -> Judged {
-    engine.leaves_alone(call).unwrap_or_else(|| {
+fn excessive(
+    engine: &dyn Engine,
+    object: &str,
+    namespace: &str,
+    variables: &BTreeMap<String, String>,
+    excess: &Excess,
+) -> Admission {
+    let outline = limits::outline(object).filter(|outline| Weight::of(outline).bytes <= OUTLINE);
+    let outlined = outline.as_deref().map(|outline| AdmissionRequest::new(outline, namespace, variables));
+    outlined.and_then(|request| engine.leaves_alone(request)).unwrap_or_else(|| {
         let message = format!(
             "the pod is too large to be injected: {excess}; with the label {}: \"false\" it is created without a proxy",
             names::INJECT
         );
-        let verdict =
-            Verdict::Refused { code: TOO_LARGE, reason: POD_TOO_LARGE, message, detail: String::new() };
-        Judged { verdict, subject: Subject { namespace: call.namespace.to_owned(), ..Subject::default() }, way: Way::Whole }
+        let decision =
+            AdmissionDecision::Deny { code: TOO_LARGE, reason: POD_TOO_LARGE, message, detail: String::new() };
+        let subject = Subject { namespace: namespace.to_owned(), ..Subject::default() };
+        Admission { decision, ..Admission::skipped("", subject) }
     })
 }
 
+/// What is read of a pod that is too large to be reviewed may take, in bytes.
+const OUTLINE: usize = 8 << 20;
 /// HTTP's and Kubernetes' code for what is too large.
 const TOO_LARGE: u16 = 413;
 /// Reason of the refusal of a pod that is over a limit.
 const POD_TOO_LARGE: &str = "POD_TOO_LARGE";
 
-fn judge_review(
-    engine: &dyn Engine,
-    opened: Opened<'_>,
-    variables: BTreeMap<String, String>,
-) -> (Reply, Record) {
-    let Opened { body, review, weight, mut watch, began } = opened;
+fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<String, String>) -> Reviewed {
+    let Opened { body, review, weight, began: _, decode } = opened;
+    let malformed = |error: Malformed| {
+        let record = Record::failed(error.reason());
+        (Err(Refusal::Malformed(error)), record)
+    };
+    let mut last = Instant::now();
+    let mut lap = || {
+        let now = Instant::now();
+        Some(now - std::mem::replace(&mut last, now))
+    };
     let review = match review {
         Ok(review) => review,
         Err(error @ Malformed::Depth(_)) => return too_deep(body, error),
-        Err(error) => {
-            let record = Record::new(Outcome::Error, error.reason());
-            return (Reply::Malformed(error), record);
-        }
+        Err(error) => return malformed(error),
     };
-    let Review { version, uid, namespace, name, dry_run, matter } = review;
-    let mut record =
-        Record { uid, namespace, name, dry_run, judged: Some(began), ..Record::new(Outcome::Skipped, "") };
-    let verdict = match matter {
-        Matter::Outside(reason) => Verdict::Skipped { reason, warnings: Vec::new() },
-        Matter::Pod(object) => {
-            let call = Call { body, object, namespace: &record.namespace, variables: &variables };
-            let judged = || match &weight {
-                Ok(_) => engine.judge(&call),
-                Err(excess) => Ok(excessive(engine, &call, excess)),
+    let Review { version, uid, namespace, name, dry_run, asked } = review;
+    let mut record = Record { uid, namespace, name, dry_run, outcome: Outcome::Skipped, ..Record::default() };
+    let admission = match asked {
+        Asked::Outside(reason) => {
+            let subject = Subject { namespace: record.namespace.clone(), ..Subject::default() };
+            Admission::skipped(reason, subject)
+        }
+        Asked::Pod(object) => {
+            let admitted = || match &weight {
+                Ok(_) => engine.review(AdmissionRequest::new(object, &record.namespace, &variables)),
+                Err(excess) => Ok(excessive(engine, object, &record.namespace, &variables, excess)),
             };
-            match catch_unwind(AssertUnwindSafe(judged)) {
-                Ok(Ok(judged)) => {
-                    record.way = Some(judged.way);
-                    record.namespace = judged.subject.namespace;
-                    record.owner = judged.subject.owner;
-                    record.reinvoked = judged.subject.reinvoked;
-                    if record.name.is_empty() {
-                        record.name = judged.subject.name;
-                    }
-                    judged.verdict
+            match catch_unwind(AssertUnwindSafe(admitted)) {
+                Ok(Ok(admission)) => {
+                    record.served = Some(admission.served);
+                    admission
                 }
-                Ok(Err(error)) => {
-                    let record = Record::new(Outcome::Error, error.reason());
-                    return (Reply::Malformed(error), record);
-                }
+                Ok(Err(error)) => return malformed(review::unreadable(body, object, error)),
                 Err(_) => {
                     record.panicked = true;
-                    Verdict::Refused {
-                        code: 500,
-                        reason: PANIC,
-                        message: String::new(),
-                        detail: String::new(),
-                    }
+                    let subject = Subject { namespace: record.namespace.clone(), ..Subject::default() };
+                    let (message, detail) = (String::new(), String::new());
+                    let decision = AdmissionDecision::Deny { code: 500, reason: PANIC, message, detail };
+                    Admission { decision, ..Admission::skipped("", subject) }
                 }
             }
         }
     };
-    watch.lap("inject");
-    let answer = write(verdict, engine, &mut record);
-    let encoded = answer::encode(version, &record.uid, &answer);
-    watch.lap("encode");
-    record.stages = watch.laps;
-    match encoded {
-        Ok(encoded) => (Reply::Review(encoded), record),
-        Err(_) => {
-            record.outcome = Outcome::Error;
-            (Reply::Fault, record)
-        }
-    }
+    let inject = lap();
+    let answer = write(admission, engine, &mut record);
+    let encoded = response::encode(version, &record.uid, &answer);
+    record.stages = Stages { read: None, decode: Some(decode), inject, encode: lap() };
+    (encoded.map_err(|_| Refusal::Fault), record)
 }
 
-fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
-    let mut answer = Answer::default();
-    match verdict {
-        Verdict::Injected(Injected { patch, .. }) if patch.len() > PATCH_BYTES => {
+/// What the API server is told, and the record of it.
+fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> AdmissionResponse {
+    let mut answer = AdmissionResponse::default();
+    let Admission { decision, patch, warnings, subject, served: _ } = admission;
+    record.namespace = subject.namespace;
+    record.owner = subject.owner;
+    record.reinvoked = subject.reinvoked;
+    if record.name.is_empty() {
+        record.name = subject.name;
+    }
+    match (decision, patch) {
+        (AdmissionDecision::Inject { .. }, Some(patch)) if patch.json.len() > PATCH_BYTES => {
             refuse(&mut answer, record, 500, "PATCH_TOO_LARGE", String::new());
         }
-        Verdict::Injected(Injected { patch, operations, templates, reason, warnings }) => {
+        (AdmissionDecision::Inject { reason, templates }, patch) => {
             record.reason = reason;
             record.templates = templates.join(",");
             warn(&mut answer, record, warnings);
             // DA-04: the API server takes an empty patch with a type for an error.
-            if operations > 0 {
+            if let Some(patch) = patch.filter(|patch| patch.operations > 0) {
                 record.outcome = Outcome::Injected;
-                record.patch = Some((patch.len(), operations));
-                answer.patch = Some(patch);
+                record.patch = Some(PatchSize { bytes: patch.json.len(), operations: patch.operations });
+                answer.patch = Some(patch.json.into_bytes());
             }
         }
-        Verdict::Skipped { reason, warnings } => {
+        (AdmissionDecision::Skip { reason }, _) => {
             record.reason = reason;
             warn(&mut answer, record, warnings);
         }
-        Verdict::Refused { code, reason, message, detail } => {
+        (AdmissionDecision::Deny { code, reason, message, detail }, _) => {
             record.detail = detail;
             refuse(&mut answer, record, code, reason, message);
         }
@@ -279,7 +264,7 @@ fn write(verdict: Verdict, engine: &dyn Engine, record: &mut Record) -> Answer {
 }
 
 /// Passes warnings on, and their codes to log, metrics and audit log: what they say may quote the pod.
-fn warn(answer: &mut Answer, record: &mut Record, warnings: Vec<Warning>) {
+fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warning>) {
     for warning in &warnings {
         if !record.warning_codes.contains(&warning.code) {
             if !record.warnings.is_empty() {
@@ -292,7 +277,13 @@ fn warn(answer: &mut Answer, record: &mut Record, warnings: Vec<Warning>) {
     answer.warnings = warnings;
 }
 
-fn refuse(answer: &mut Answer, record: &mut Record, code: u16, reason: &'static str, message: String) {
+fn refuse(
+    answer: &mut AdmissionResponse,
+    record: &mut Record,
+    code: u16,
+    reason: &'static str,
+    message: String,
+) {
     record.reason = reason;
     let denial = if matches!(code, 400..=499) {
         record.outcome = Outcome::Denied;
@@ -310,23 +301,6 @@ fn refuse(answer: &mut Answer, record: &mut Record, code: u16, reason: &'static 
         }
     };
     answer.denial = Some(denial);
-}
-
-struct Stopwatch {
-    last: Instant,
-    laps: Vec<(&'static str, Duration)>,
-}
-
-impl Stopwatch {
-    fn start() -> Stopwatch {
-        Stopwatch { last: Instant::now(), laps: Vec::with_capacity(3) }
-    }
-
-    fn lap(&mut self, stage: &'static str) {
-        let now = Instant::now();
-        self.laps.push((stage, now - self.last));
-        self.last = now;
-    }
 }
 
 #[cfg(test)]

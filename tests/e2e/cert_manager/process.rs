@@ -17,18 +17,18 @@ use super::super::control_plane::{
     supervised::{Output, Supervised},
 };
 
-/// A running cert-manager; it ends with this value.
+/// A running cert-manager; it ends when this value is dropped.
 pub struct CertManager {
     _process: Supervised,
     log: PathBuf,
 }
 
-/// What its cainjector does with a caBundle.
+/// How its cainjector treats a caBundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cainjector {
-    /// It adds its CA to what is there: as by default since 1.19.
+    /// Adds its CA to the existing ones: the default since 1.19.
     Merges,
-    /// It puts its CA in the place of what is there: as by default until 1.18.
+    /// Replaces the existing content by its CA: the default until 1.18.
     Replaces,
 }
 
@@ -88,8 +88,8 @@ impl CertManager {
     }
 }
 
-/// What a kubelet does with a Secret that is a volume: its files are there as soon as the Secret is, and change together
-/// some time after it has. A real one takes up to a minute and a half for that.
+/// Does what a kubelet does with a Secret volume: its files exist as soon as the Secret does, and change together some
+/// time after it has changed. A real one takes up to a minute and a half.
 pub struct Mount {
     folder: PathBuf,
     following: JoinHandle<()>,
@@ -105,7 +105,7 @@ impl Drop for Mount {
 }
 
 impl Mount {
-    /// Mounts a Secret in a folder of the control plane's.
+    /// Mounts a Secret in a directory of the control plane.
     pub async fn of(control_plane: &ControlPlane, namespace: &str, secret: &str) -> Mount {
         let folder = control_plane.folder().join(format!("mounted-{namespace}-{secret}"));
         fs::create_dir_all(&folder).expect("a folder");
@@ -119,7 +119,7 @@ impl Mount {
         &self.folder
     }
 
-    /// Waits until the Secret is there: before that no container of the pod starts.
+    /// Waits until the Secret exists: before that, no container of the pod starts.
     pub async fn wait(&self, cert_manager: &CertManager) {
         settled("the Secret is mounted", PATIENCE, async || {
             let is_there = self.folder.join("tls.crt").exists();
@@ -150,7 +150,7 @@ async fn follow(api: Api<Secret>, name: String, folder: PathBuf) {
     }
 }
 
-/// All files at once: they are links through one folder, and that is a link which is replaced.
+/// All files at once: they are links through one directory, which is itself a link that is replaced.
 fn write(folder: &Path, secret: &Secret) {
     let version = secret.metadata.resource_version.clone().unwrap_or_default();
     let data = folder.join(format!("..{version}"));

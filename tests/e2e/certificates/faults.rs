@@ -1,4 +1,4 @@
-//! What fails beneath the certificates: an etcd that is full, tokens and CAs that change, two leaders at once.
+//! Faults below certificate management: a full etcd, changing tokens and CAs, two leaders at once.
 
 use std::{
     fs,
@@ -28,10 +28,10 @@ use super::{
     scene::{ACCOUNT, Load, SECOND, Scene},
 };
 
-/// How long a token or a CA in a file may be out of date, and a request wait that has failed by it.
+/// How long a token or CA file may be outdated, and how long a request waits that failed because of it.
 const FOLLOWED: Duration = Duration::from_secs(120);
 
-/// Asks etcd by JSON.
+/// Sends a JSON request to etcd.
 async fn etcd(control_plane: &ControlPlane, path: &str, body: &Value) -> Value {
     let body = body.to_string();
     let request = format!(
@@ -47,8 +47,8 @@ async fn etcd(control_plane: &ControlPlane, path: &str, body: &Value) -> Value {
     serde_json::from_str(body.trim()).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
 }
 
-/// Writes until etcd takes no more, and gives what the API server says then. Every version of an object takes room until
-/// it is compacted.
+/// Writes until etcd is full, and returns the API server's error. Every version of an object takes space until it is
+/// compacted.
 async fn fill(client: &Client) -> String {
     let objects: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     for number in 0..200 {
@@ -65,7 +65,7 @@ async fn fill(client: &Client) -> String {
     "etcd took it all".to_owned()
 }
 
-// K-05: the certificate is served on, its renewal is tried again, and done once there is room.
+// K-05: the certificate is still served; its renewal is retried and succeeds once there is space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k_05_an_etcd_without_space_delays_a_renewal_and_fails_no_pod() {
     const QUOTA: u64 = 32 << 20;
@@ -108,7 +108,7 @@ async fn k_05_an_etcd_without_space_delays_a_renewal_and_fails_no_pod() {
     assert!(counts.created > 100, "{counts:?}");
 }
 
-// O-10: by two Leases two replicas lead at once, as they would for a moment with clocks that differ.
+// O-10: with two Leases, two replicas lead at once, as they briefly might if their clocks differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o_10_two_leaders_write_the_same() {
     const LEAVES: usize = 10;
@@ -124,7 +124,7 @@ async fn o_10_two_leaders_write_the_same() {
     ]});
     scene.control_plane.apply(&other.to_string()).await;
     let flags = |name| scene.outrigger(name).flag("ca-overlap", "3s").flag("max-connection-age", "200ms");
-    // At once, so that both begin with nothing.
+    // At once, so that both start with nothing.
     let mut leaders = [flags("one").spawn(), flags("two").flag("lease", "other").spawn()];
     for leader in &mut leaders {
         leader.wait_ready().await;
@@ -158,7 +158,7 @@ async fn o_10_two_leaders_write_the_same() {
         }
         assert_eq!(scene.secret().await.version(), after.version(), "nobody writes another one");
     }
-    // Whoever was slower found that it was done: nothing was written twice.
+    // The slower one found that it was done: nothing was written twice.
     assert_eq!(written().await - before, LEAVES as f64);
     let before = scene.secret().await;
     scene.rotate("ca").await;
@@ -170,7 +170,7 @@ async fn o_10_two_leaders_write_the_same() {
             scene.wait_in_sync(leader, name).await;
         }
     }
-    // And a caBundle that somebody breaks is not fought over by the two.
+    // And the two do not fight over a damaged caBundle.
     let writes = async || {
         let mut sum = 0.0;
         for leader in &leaders {
@@ -197,7 +197,7 @@ struct Files {
 }
 
 impl Files {
-    /// With a token that ends when a Secret of this name does, which is made.
+    /// With a token that becomes invalid when a Secret with this name does, which is created here.
     async fn write(scene: &Scene, bound_to: &str) -> Files {
         let folder = scene.control_plane.folder();
         let file = |name: &str| folder.join(name);
@@ -217,7 +217,7 @@ impl Files {
         files
     }
 
-    /// Puts another token in the place of the one that is there.
+    /// Replaces the existing token.
     async fn renew_token(&self, scene: &Scene, bound_to: &str) {
         let kubectl = &scene.control_plane;
         kubectl.kubectl(&["create", "secret", "generic", bound_to, "-n", NAMESPACE]).await;
@@ -230,7 +230,7 @@ impl Files {
     }
 }
 
-/// Waits until the server does something that takes a request: a new certificate. Gives how long that took.
+/// Waits until the server performs an action that needs a request: a new certificate. Returns the elapsed time.
 async fn works(scene: &Scene, outrigger: &OutriggerProcess) -> Duration {
     let start = Instant::now();
     let before = scene.secret().await;
@@ -243,7 +243,7 @@ async fn works(scene: &Scene, outrigger: &OutriggerProcess) -> Duration {
     start.elapsed()
 }
 
-// K-11: the token in the file is another one, and the old one is worth nothing any more.
+// K-11: the token in the file is replaced, and the old one becomes invalid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k_11_a_token_in_a_file_is_followed() {
     let scene = Scene::set(Flavour::Current).await;
@@ -256,14 +256,14 @@ async fn k_11_a_token_in_a_file_is_followed() {
         let line = r#"code="401""#;
         outrigger.metric("outrigger_kube_api_requests_total", &[line]).await
     };
-    // API servers remember for ten seconds that a token was good.
+    // API servers cache a valid token for ten seconds.
     tokio::time::sleep(Duration::from_secs(11)).await;
     let took = works(&scene, &outrigger).await;
     println!("{took:?} with a token that had ended, {} requests refused", refused().await);
     assert!(took <= Duration::from_secs(100), "{took:?}");
 }
 
-/// Starts the API server anew with a certificate of this CA, which the tools of the test trust as well.
+/// Restarts the API server with a certificate of this CA, which the test's tools also trust.
 async fn serve_by(scene: &mut Scene, authority: &Authority) {
     let folder = scene.control_plane.folder().to_owned();
     authority
@@ -279,7 +279,8 @@ async fn serve_by(scene: &mut Scene, authority: &Authority) {
     scene.control_plane.restart(Component::ApiServer).await;
 }
 
-// K-12: the API server has another certificate, of the same CA and of another one, which is in the file soon.
+// K-12: the API server gets another certificate, of the same CA and of a different one, which is soon written to the
+// file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k_12_the_certificate_of_the_api_server_may_change() {
     let mut scene = Scene::set(Flavour::Current).await;
@@ -306,7 +307,7 @@ async fn k_12_the_certificate_of_the_api_server_may_change() {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
-/// Waits until it says that it does not trust the API server, and sees that it serves all the same.
+/// Waits until it reports that it does not trust the API server, and checks that it serves nevertheless.
 async fn outrigger_refuses(outrigger: &OutriggerProcess) {
     settled("the API server is not trusted", PATIENCE, async || {
         let answer = outrigger.readyz().await.map(|answer| answer.body).unwrap_or_default();

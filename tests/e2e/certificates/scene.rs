@@ -1,5 +1,5 @@
-//! The scene of the tests about certificates: outrigger as its own ServiceAccount, webhook configurations with entries
-//! of another tool, and what an operator or a stranger does to them.
+//! The setup of the tests about certificates: outrigger with its own ServiceAccount, webhook configurations with
+//! entries of another tool, and the actions of operators and strangers.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ use super::super::{
     pods::{dry_run, is_injected},
 };
 
-/// A caBundle that somebody broke is right again after this, at most.
+/// Time limit for repairing a damaged caBundle.
 pub const REPAIRED: Duration = Duration::from_secs(5);
 /// A second configuration.
 pub const SECOND: &str = "outrigger-revision-tag-stable";
@@ -42,11 +42,11 @@ pub const SECOND: &str = "outrigger-revision-tag-stable";
 pub const SECRET: &str = "outrigger-certificate";
 /// The ServiceAccount.
 pub const ACCOUNT: &str = "outrigger";
-/// The field manager of whoever changes our webhooks.
+/// The field manager that modifies our webhooks.
 const SOMEBODY: &str = "e2e-somebody";
 const SUFFIX: &str = "sidecar-injector.istio.io";
 
-/// A control plane with what a chart would have put there.
+/// A control plane with the objects that the chart would create.
 pub struct Scene {
     pub control_plane: ControlPlane,
     client: Client,
@@ -54,11 +54,11 @@ pub struct Scene {
     bundle: PathBuf,
 }
 
-/// The Secret at a moment.
+/// The Secret at a point in time.
 #[derive(Clone, Debug)]
 pub struct Found(Secret);
 
-/// Pods that are created without a pause.
+/// Continuously created pods.
 pub struct Load {
     stop: Arc<AtomicBool>,
     created: Arc<AtomicUsize>,
@@ -67,7 +67,7 @@ pub struct Load {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What became of them.
+/// The results.
 #[derive(Clone, Debug)]
 pub struct Counts {
     pub created: usize,
@@ -76,7 +76,7 @@ pub struct Counts {
     pub first: Option<String>,
 }
 
-/// A CA that is not ours, as a caBundle.
+/// A foreign CA, as a caBundle.
 pub fn other_ca() -> String {
     Authority::new("somebody else").ca_bundle()
 }
@@ -86,7 +86,7 @@ impl Scene {
         Scene::on(ControlPlane::start(flavour).await).await
     }
 
-    /// On a control plane that is there.
+    /// On an existing control plane.
     pub async fn on(control_plane: ControlPlane) -> Scene {
         control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
         control_plane.create_namespace(NAMESPACE, &[("istio-injection", "disabled")]).await;
@@ -100,13 +100,13 @@ impl Scene {
         scene
     }
 
-    /// The same with connections made anew, by what the kubeconfig says now.
+    /// The same with new connections, using the current kubeconfig.
     pub async fn again(mut self) -> Scene {
         self.client = self.control_plane.client().await;
         self
     }
 
-    /// Grants what is documented, but for one verb on one resource.
+    /// Grants the documented permissions, except one verb on one resource.
     pub async fn grant_without(&self, resource: &str, verb: &str) {
         let rule = |group: &str, of: &str, names: &[&str], verbs: &[&str]| {
             let verbs: Vec<&str> =
@@ -118,7 +118,7 @@ impl Scene {
             rule
         };
         let role = |kind: &str, rules: Vec<Value>| {
-            // A rule without verbs is refused.
+            // A rule without verbs is rejected.
             let rules: Vec<Value> = rules
                 .into_iter()
                 .filter(|rule| rule["verbs"].as_array().is_some_and(|verbs| !verbs.is_empty()))
@@ -144,7 +144,7 @@ impl Scene {
                     rule("", "secrets", &[], &["create"]),
                     rule("coordination.k8s.io", "leases", &["outrigger-leader"], &["get", "update"]),
                     rule("coordination.k8s.io", "leases", &[], &["create"]),
-                    rule("", "events", &[], &["create"]),
+                    rule("events.k8s.io", "events", &[], &["create", "patch"]),
                 ],
             ),
             role(
@@ -163,7 +163,7 @@ impl Scene {
         self.control_plane.apply(&list.to_string()).await;
     }
 
-    /// An outrigger that keeps certificates and caBundle, with the embedded configuration.
+    /// An outrigger that manages certificates and caBundle, with the embedded configuration.
     pub fn outrigger(&self, identity: &str) -> Outrigger {
         self.outrigger_by(identity, &self.kubeconfig)
     }
@@ -178,7 +178,7 @@ impl Scene {
             .flag("webhook-configurations", format!("outrigger-sidecar-injector,{SECOND}"))
     }
 
-    /// Puts up a configuration with two webhooks of ours around one of another tool; nobody has set a caBundle.
+    /// Creates a configuration with two of our webhooks around one of another tool, without any caBundle.
     pub async fn install(&self, name: &str, reach: &Reach) {
         let client = match reach {
             Reach::Service(port) => {
@@ -236,14 +236,14 @@ impl Scene {
         webhooks.into_iter().find(|found| found["name"] == webhook).expect("a webhook")
     }
 
-    /// The caBundle of one of our two webhooks, counted without those of others.
+    /// The caBundle of one of our two webhooks, not counting those of others.
     pub async fn ca_bundle(&self, name: &str, ours: usize) -> String {
         let webhooks = self.webhooks(name).await;
         let ours = webhooks.iter().filter(|webhook| is_ours(webhook)).nth(ours).expect("a webhook of ours");
         ours["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Somebody sets the caBundle of one of our webhooks.
+    /// Sets the caBundle of one of our webhooks as another user.
     pub async fn set_ca_bundle(&self, name: &str, ours: usize, value: &str) {
         let webhooks = self.webhooks(name).await;
         let names = webhooks.iter().filter(|webhook| is_ours(webhook));
@@ -252,7 +252,7 @@ impl Scene {
         self.patch_configuration(name, &Patch::Strategic(patch)).await;
     }
 
-    /// Somebody takes away the rules of one of our webhooks, so that no pod is sent to it.
+    /// Removes the rules of one of our webhooks as another user, so that no pod is sent to it.
     pub async fn take_rules(&self, name: &str, ours: usize) {
         let webhooks = self.webhooks(name).await;
         let names = webhooks.iter().filter(|webhook| is_ours(webhook));
@@ -277,7 +277,7 @@ impl Scene {
         self.configurations().patch(name, &parameters, patch).await.expect("a patch");
     }
 
-    /// Somebody turns the order of the webhooks around.
+    /// Reverses the order of the webhooks as another user.
     pub async fn reorder(&self, name: &str) {
         let mut webhooks = self.webhooks(name).await;
         webhooks.reverse();
@@ -340,7 +340,7 @@ impl Scene {
         STANDARD.encode(lines.lines().map(|line| format!("  {line}\n")).collect::<String>())
     }
 
-    /// Waits until all our webhooks of a configuration have our CAs. Gives how long that took.
+    /// Waits until all our webhooks in a configuration have our CAs. Returns the elapsed time.
     pub async fn wait_repaired(&self, name: &str) -> Duration {
         let start = Instant::now();
         settled("the caBundle is set", PATIENCE, async || {
@@ -380,7 +380,7 @@ impl Scene {
         .await;
     }
 
-    /// Waits for a remark under `/readyz?verbose`.
+    /// Waits for a note in `/readyz?verbose`.
     pub async fn wait_remark(&self, outrigger: &OutriggerProcess, remark: &str) {
         settled(&format!("/readyz says {remark:?}"), PATIENCE, async || {
             let body = outrigger.readyz().await.map(|answer| answer.body).unwrap_or_default();
@@ -394,8 +394,8 @@ impl Scene {
         self.wait_events(reason, "", 1).await;
     }
 
-    /// Waits for as many Events on the Secret that say something.
-    pub async fn wait_events(&self, reason: &str, text: &str, count: usize) {
+    /// Waits for as many Events on the Secret that say something; a series counts as often as it says.
+    pub async fn wait_events(&self, reason: &str, text: &str, count: u64) {
         settled(&format!("{count} Events {reason}"), PATIENCE, async || {
             let list = ["get", "events", "-n", NAMESPACE, "-o", "json"];
             let events: Value =
@@ -405,13 +405,15 @@ impl Scene {
                     && event["reason"] == reason
                     && event["message"].as_str().is_some_and(|message| message.contains(text))
             };
-            let found = events["items"].as_array().expect("a list").iter().filter(on_ours).count();
+            let times = |event: &Value| event["series"]["count"].as_u64().unwrap_or(1);
+            let found: u64 =
+                events["items"].as_array().expect("a list").iter().filter(on_ours).map(times).sum();
             if found >= count { Ok(()) } else { Err(format!("{found}: {events}")) }
         })
         .await;
     }
 
-    /// Waits until the webhooks do what they are there for.
+    /// Waits until the webhooks work.
     pub async fn wait_injected(&self) {
         settled("pods get their proxies", PATIENCE, async || {
             let pod = dry_run(&self.client, "shop", &pod("probe")).await?;
@@ -470,7 +472,7 @@ impl Scene {
         self.control_plane.audit().iter().filter(created).count()
     }
 
-    /// The certificate a replica serves to somebody who trusts the Secret's CAs, or why the handshake fails.
+    /// The certificate that a replica serves to a client that trusts the Secret's CAs, or the error of the handshake.
     pub async fn served(&self, replica: &OutriggerProcess, secret: &Found) -> Result<Vec<u8>, String> {
         let mut roots = RootCertStore::empty();
         for ca in secret.authorities() {
@@ -510,7 +512,7 @@ impl Scene {
         .await
     }
 
-    /// How often the API server did not get an answer from a webhook.
+    /// The number of failed webhook calls of the API server.
     pub async fn rejections(&self) -> f64 {
         let name = "apiserver_admission_webhook_rejection_count";
         self.control_plane.metric(name, &[r#"error_type="calling_webhook_error""#]).await
@@ -535,12 +537,12 @@ impl Found {
         CertificateDer::pem_slice_iter(self.text("ca.crt").as_bytes()).filter_map(Result::ok).collect()
     }
 
-    /// How many CAs are trusted.
+    /// The number of trusted CAs.
     pub fn cas(&self) -> usize {
         self.authorities().len()
     }
 
-    /// What belongs into caBundle.
+    /// The expected content of the caBundle.
     pub fn ca_bundle(&self) -> String {
         STANDARD.encode(self.text("ca.crt"))
     }
@@ -568,7 +570,7 @@ impl Found {
 }
 
 impl Load {
-    /// Starts this many tasks that create pods one after the other, with dry-run on the server.
+    /// Starts a number of tasks that create pods one after the other, with a server-side dry run.
     pub async fn start(scene: &Scene, tasks: usize) -> Load {
         let mut load = Load {
             stop: Arc::default(),
@@ -602,7 +604,7 @@ impl Load {
         load
     }
 
-    /// What became of them so far.
+    /// The results so far.
     pub fn counts(&self) -> Counts {
         Counts {
             created: self.created.load(Ordering::Relaxed),
@@ -611,7 +613,7 @@ impl Load {
         }
     }
 
-    /// Stops and tells what became of them.
+    /// Stops and returns the results.
     pub async fn stop(mut self) -> Counts {
         self.stop.store(true, Ordering::Relaxed);
         for task in std::mem::take(&mut self.tasks) {

@@ -1,4 +1,4 @@
-//! Who is who in a control plane of the tests: one CA, the API server's certificate, client certificates, kubeconfigs.
+//! Identities in a control plane of the tests: one CA, the API server's certificate, client certificates, kubeconfigs.
 
 use std::{
     fs, io,
@@ -58,7 +58,7 @@ impl Authority {
         self.sign(&parameters)
     }
 
-    /// A certificate for a client, `group` being what RBAC knows.
+    /// A certificate for a client; RBAC knows it by `group`.
     pub fn client(&self, user: &str, group: &str) -> Pair {
         let mut parameters = parameters(user, &[]);
         parameters.distinguished_name.push(DnType::OrganizationName, group);
@@ -106,7 +106,7 @@ fn parameters(name: &str, names: &[&str]) -> CertificateParams {
     parameters
 }
 
-/// How somebody proves who they are.
+/// The credentials of a client.
 pub enum Proof<'a> {
     /// By a client certificate.
     Certificate(&'a Pair),
@@ -114,7 +114,7 @@ pub enum Proof<'a> {
     Token(&'a str),
 }
 
-/// A kubeconfig with everything inside.
+/// A self-contained kubeconfig.
 pub fn kubeconfig(server: &str, ca: &str, proof: &Proof<'_>, namespace: &str) -> Value {
     let user = match proof {
         Proof::Certificate(pair) => json!({

@@ -1,16 +1,15 @@
-//! Ports nobody listens on.
+//! Free ports.
 
 use std::{
     net::TcpListener,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Below the ports that systems hand out for outgoing connections, so that a process that is stopped for a while finds
-/// its port free again.
+/// Below the range of ephemeral ports, so that a process that is stopped for a while finds its port free again.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
 
-/// A loopback port that is free now. Processes begin at different places, so that two rarely want the same one.
+/// A free loopback port. Processes start at different positions, so that two rarely want the same one.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..COUNT {

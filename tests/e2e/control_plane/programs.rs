@@ -1,4 +1,4 @@
-//! The programs of a control plane and their flags: the only place flags are in.
+//! The programs of a control plane and their flags.
 
 use std::{
     env, fs, io,
@@ -17,13 +17,13 @@ pub struct Programs {
     folder: PathBuf,
 }
 
-/// Where everything of one control plane is.
+/// The files and ports of one control plane.
 pub struct Layout {
     /// A folder of its own.
     pub folder: PathBuf,
     /// Port of etcd's clients.
     pub etcd: u16,
-    /// How many bytes etcd stores, unless that is its own business.
+    /// Size limit of etcd, or its default.
     pub etcd_quota: Option<u64>,
     /// Port of etcd's peers, of which there are none.
     pub etcd_peer: u16,
@@ -34,8 +34,8 @@ pub struct Layout {
 }
 
 impl Programs {
-    /// Finds the programs: `OUTRIGGER_CONTROLPLANE` is their folder, or `hack/controlplane/build` tells, having built
-    /// what is missing. It is asked once a process.
+    /// Finds the programs: `OUTRIGGER_CONTROLPLANE` is their directory, or `hack/controlplane/build` builds missing
+    /// ones and prints it. Called once per process.
     pub fn find() -> Programs {
         static FOUND: OnceLock<PathBuf> = OnceLock::new();
         let folder = FOUND.get_or_init(|| match env::var_os("OUTRIGGER_CONTROLPLANE") {
@@ -142,8 +142,8 @@ impl Programs {
     }
 }
 
-/// What is audited: pods with their bodies (the webhook's patches are in the annotations then), the rest by metadata,
-/// and nothing of the control plane's own.
+/// The audit policy: pods with their bodies (the webhook's patches are then in the annotations), everything else as
+/// metadata, without the control plane's own requests.
 pub fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],

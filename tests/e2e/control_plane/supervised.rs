@@ -1,8 +1,8 @@
-//! A child process that cannot outlive the tests: dropped, panicked or killed, it goes with them.
+//! A child process that cannot outlive the tests: it ends with them, whether they drop it, panic or are killed.
 //!
-//! A small shell stands between the test and the process. It reads a pipe whose other end only the test holds; when
-//! that end is gone, for whatever reason, the shell kills the process it started, which by then cannot be another one
-//! of the same number, since it is the shell's own child.
+//! A small shell runs between the test and the process. It reads a pipe whose other end only the test holds; when that
+//! end is closed, for whatever reason, the shell kills the process it started, whose ID cannot have been reused,
+//! because it is the shell's own child.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// Starts its arguments, says which process that is, ends it when the pipe closes, and exits as it exited.
+/// Starts its arguments, prints the process ID, ends the process when the pipe closes, and exits with its status.
 const WARDEN: &str = r#"
 exec 3<&0 4>&2 2>/dev/null
 "$@" </dev/null >&4 2>&4 3<&- 4>&- &
@@ -30,7 +30,7 @@ kill -KILL "$watch"
 exit "$code"
 "#;
 
-/// Removes a folder once the test is gone; whoever still writes into it is being killed at the same time.
+/// Removes a directory once the test is gone; processes that still write into it are killed at the same time.
 const JANITOR: &str = r#"
 exec >/dev/null 2>&1
 read -r _

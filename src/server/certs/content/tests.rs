@@ -1,11 +1,12 @@
 use super::*;
 use crate::server::certs::{
     change::carry_out,
-    plan::{Action, Terms, Why},
+    plan::{Action, CertificatePolicy, Why},
 };
 
 const NOW: i64 = 1_800_000_000;
-const TERMS: Terms = Terms { ca_lifetime: 1_000_000, leaf_lifetime: 10_000, overlap: 600 };
+const TERMS: CertificatePolicy =
+    CertificatePolicy { ca_lifetime: 1_000_000, leaf_lifetime: 10_000, overlap: 600 };
 
 fn names() -> Vec<String> {
     vec!["outrigger.outrigger-system.svc".to_owned(), "outrigger".to_owned()]

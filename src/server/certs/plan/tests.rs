@@ -2,7 +2,8 @@ use super::*;
 
 const DAY: i64 = 86_400;
 const NOW: i64 = 1_800_000_000;
-const TERMS: Terms = Terms { ca_lifetime: 365 * DAY, leaf_lifetime: 30 * DAY, overlap: 600 };
+const TERMS: CertificatePolicy =
+    CertificatePolicy { ca_lifetime: 365 * DAY, leaf_lifetime: 30 * DAY, overlap: 600 };
 
 /// A certificate made at a time for a lifetime, as `issue` makes them.
 fn made(at: i64, lifetime: i64) -> Validity {
@@ -45,11 +46,11 @@ fn retiring(since: Option<i64>) -> State {
     }
 }
 
-fn at(now: i64) -> Moment {
-    Moment { now, jitter: 0.0, carried: Carried { now: true, lost: None } }
+fn at(now: i64) -> Observed {
+    Observed { now, jitter: 0.0, carried: Propagation { now: true, lost: None } }
 }
 
-fn action(state: &State, moment: &Moment) -> Action {
+fn action(state: &State, moment: &Observed) -> Action {
     plan(state, &TERMS, moment).action
 }
 
@@ -64,7 +65,7 @@ fn a_leaf_is_renewed_after_two_thirds_of_its_life() {
     assert_eq!(action(&fresh(), &at(NOW + 20 * DAY - 1)), Action::Nothing);
     assert_eq!(action(&fresh(), &at(NOW + 20 * DAY)), Action::IssueLeaf(Why::Due));
     // The jitter makes it earlier, never later.
-    let early = Moment { jitter: 1.0, ..at(NOW + 18 * DAY + DAY / 2) };
+    let early = Observed { jitter: 1.0, ..at(NOW + 18 * DAY + DAY / 2) };
     assert_eq!(action(&fresh(), &early), Action::IssueLeaf(Why::Due));
     assert_eq!(plan(&fresh(), &TERMS, &at(NOW + 20 * DAY - 7)).again, 7);
 }
@@ -102,7 +103,7 @@ fn a_ca_is_rotated_after_two_thirds_of_its_life() {
 // T-06
 #[test]
 fn leaves_move_only_after_every_configuration_had_the_new_ca_for_the_overlap() {
-    let lacking = Moment { carried: Carried { now: false, lost: Some(NOW) }, ..at(NOW) };
+    let lacking = Observed { carried: Propagation { now: false, lost: Some(NOW) }, ..at(NOW) };
     let waiting = plan(&introducing(None), &TERMS, &lacking);
     assert_eq!((waiting.action, waiting.waits), (Action::Nothing, true));
     assert_eq!(action(&introducing(None), &at(NOW)), Action::Confirm);
@@ -114,10 +115,10 @@ fn leaves_move_only_after_every_configuration_had_the_new_ca_for_the_overlap() {
 // T-06, T-07
 #[test]
 fn a_configuration_that_was_seen_without_the_new_ca_starts_the_overlap_again() {
-    let lost = |lost, now| Moment { carried: Carried { now: true, lost: Some(lost) }, ..at(now) };
+    let lost = |lost, now| Observed { carried: Propagation { now: true, lost: Some(lost) }, ..at(now) };
     assert_eq!(action(&introducing(Some(NOW)), &lost(NOW + 300, NOW + 700)), Action::Confirm);
     assert_eq!(action(&introducing(Some(NOW)), &lost(NOW - 1, NOW + 700)), Action::MoveLeaves);
-    let gone = Moment { carried: Carried { now: false, lost: Some(NOW + 700) }, ..at(NOW + 700) };
+    let gone = Observed { carried: Propagation { now: false, lost: Some(NOW + 700) }, ..at(NOW + 700) };
     assert_eq!(action(&introducing(Some(NOW)), &gone), Action::Nothing);
 }
 
@@ -126,7 +127,7 @@ fn an_old_ca_that_is_about_to_end_is_not_waited_for() {
     let mut state = introducing(None);
     state.trusted[0] = made(NOW - TERMS.ca_lifetime + 500, TERMS.ca_lifetime);
     state.leaf.as_mut().unwrap().validity.not_after = state.trusted[0].not_after;
-    let lacking = Moment { carried: Carried { now: false, lost: Some(NOW) }, ..at(NOW) };
+    let lacking = Observed { carried: Propagation { now: false, lost: Some(NOW) }, ..at(NOW) };
     assert_eq!(action(&state, &lacking), Action::MoveLeaves);
 }
 
@@ -146,7 +147,7 @@ fn a_leaf_of_the_old_ca_is_replaced_before_that_ca_leaves() {
 #[test]
 fn leaves_are_renewed_during_a_rotation_too() {
     let now = NOW + 21 * DAY;
-    let lacking = Moment { carried: Carried { now: false, lost: Some(now) }, ..at(now) };
+    let lacking = Observed { carried: Propagation { now: false, lost: Some(now) }, ..at(now) };
     assert_eq!(action(&introducing(None), &lacking), Action::IssueLeaf(Why::Due));
 }
 
@@ -194,7 +195,7 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     let mut state = introducing(None);
     state.signer = None;
     assert_eq!(action(&state, &at(NOW)), Action::Confirm);
-    let lacking = Moment { carried: Carried { now: false, lost: Some(NOW) }, ..at(NOW) };
+    let lacking = Observed { carried: Propagation { now: false, lost: Some(NOW) }, ..at(NOW) };
     assert_eq!(action(&state, &lacking), Action::Nothing);
     state.rotation = Some(Rotation { phase: Phase::Introducing, since: Some(NOW) });
     assert_eq!(action(&state, &at(NOW + 600)), Action::MoveLeaves);
@@ -244,7 +245,7 @@ fn a_leaf_that_ends_with_its_ca_is_not_renewed_again_and_again() {
         issuer: Some(0),
         named: true,
     });
-    let lacking = Moment { carried: Carried { now: false, lost: Some(now) }, ..at(now) };
+    let lacking = Observed { carried: Propagation { now: false, lost: Some(now) }, ..at(now) };
     assert_eq!(action(&state, &lacking), Action::Nothing);
 }
 

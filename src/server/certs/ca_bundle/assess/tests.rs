@@ -5,24 +5,24 @@ use crate::server::certs::content::pem;
 
 const SUFFIX: &str = "sidecar-injector.istio.io";
 
-pub(in super::super) fn ca() -> CertificateDer<'static> {
+pub(in crate::server) fn ca() -> CertificateDer<'static> {
     issue::authority(1_800_000_000, 1000).unwrap().der
 }
 
 /// A CA that was not made here.
-pub(in super::super) fn other() -> CertificateDer<'static> {
+pub(in crate::server) fn other() -> CertificateDer<'static> {
     let mut parameters = rcgen::CertificateParams::default();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "somebody's CA");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
 }
 
-pub(in super::super) fn pems(cas: &[&CertificateDer<'static>]) -> String {
+pub(in crate::server) fn pems(cas: &[&CertificateDer<'static>]) -> String {
     cas.iter().map(|ca| pem(ca)).collect()
 }
 
-pub(in super::super) const INJECTOR: &str = "cert-manager-cainjector";
-pub(in super::super) const ANNOTATION: &str = "cert-manager.io/inject-ca-from";
+pub(in crate::server) const INJECTOR: &str = "cert-manager-cainjector";
+pub(in crate::server) const ANNOTATION: &str = "cert-manager.io/inject-ca-from";
 
 /// What is in a caBundle and which manager set it.
 struct Bundle<'a>(&'a str, Option<&'a str>);
@@ -62,7 +62,7 @@ fn look(
 }
 
 /// One entry, in a configuration with this annotation.
-pub(in super::super) fn entry(
+pub(in crate::server) fn entry(
     bundle: &str,
     manager: Option<&str>,
     annotation: Option<&str>,

@@ -1,0 +1,535 @@
+//! The whole configuration as one immutable snapshot: accepted or rejected as a whole.
+//!
+//! A [`Mesh`] is parsed from a bundle (one document) or from the three texts of Istio's ConfigMaps. Requests share it
+//! in an `Arc`; it never changes, and its hash identifies it. Nothing here reads a file, the environment or the
+//! cluster.
+
+mod bundle;
+mod decode;
+mod effective;
+mod error;
+mod facts;
+mod injector;
+mod known;
+mod label;
+mod offence;
+mod proxy_objects;
+mod selector;
+mod suggest;
+mod values;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::headed;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+pub use error::{ConfigError, Fault, Place, Problem, Warning};
+pub use facts::{Namespace, Node, Nodes};
+pub use injector::{Injector, Policy};
+pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
+pub use selector::{Operator, Requirement, Selector};
+
+use crate::overlay::OverlayCache;
+use crate::quirks::{Quirk, Quirks};
+use crate::specialized::Specialized;
+use decode::{At, Decoder, Duplicates};
+use gotemplate::Scope;
+use kubernetes_yaml as yaml;
+
+/// A text and its name for errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The file or the ConfigMap key.
+    pub name: &'a str,
+    /// The text.
+    pub text: &'a str,
+}
+
+/// One immutable snapshot of the configuration. Its `Debug` output names it and shows none of its content.
+pub struct Mesh {
+    installation: Installation,
+    quirks: Quirks,
+    injector: Injector,
+    values: Value,
+    mesh_config: Value,
+    effective: Value,
+    hash: String,
+    scope: Scope,
+    overlays: OverlayCache,
+    revision_tags: Vec<String>,
+    specialized: Specialized,
+    unasked: [OnceLock<Option<Value>>; 2],
+}
+
+/// The parts of a configuration besides the injector's configuration, the values and MeshConfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// The revision that this injector handles, a DNS label.
+    pub revision: String,
+    /// The compatibility mode.
+    pub compat: Compat,
+    /// The cluster platform.
+    pub platform: Platform,
+    /// Whether proxies run as native sidecars.
+    pub native_sidecars: NativeSidecars,
+    /// The compliance policy passed to the proxies, such as `fips-140-2`; empty for none.
+    pub compliance_policy: String,
+    /// Known nodes.
+    pub nodes: Nodes,
+    /// Known ProxyConfig resources.
+    pub proxy_configs: ProxyConfigs,
+    /// Known namespaces, by name.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// Variables visible to the template function `env`.
+    pub env: BTreeMap<String, String>,
+    /// The source of templates, values and policy if they are not given.
+    pub absent: Absent,
+}
+
+/// Whether known bugs of Istio are fixed or reproduced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Safer or clearer than Istio, with documented differences.
+    #[default]
+    Outrigger,
+    /// Same as Istio: every difference in the injected content is disabled.
+    Istio,
+}
+
+/// The platform of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Platform {
+    /// Plain Kubernetes.
+    #[default]
+    Kubernetes,
+    /// OpenShift, which assigns each namespace its range of user IDs.
+    OpenShift,
+}
+
+/// Whether proxies run as native sidecars (init containers that keep running).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NativeSidecars {
+    /// If the nodes' versions allow it.
+    #[default]
+    Auto,
+    /// Unless a pod opts out.
+    Enabled,
+    /// Only if a pod opts in.
+    Disabled,
+}
+
+/// The source of templates, values and policy if they are not given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Absent {
+    /// From the embedded defaults.
+    #[default]
+    Embedded,
+    /// None: they are absent, as in Istio, whose chart writes all of them into its ConfigMaps.
+    AsInIstio,
+}
+
+impl<'a> Source<'a> {
+    /// Returns the text unless it contains only blanks, comments and document markers: an empty text of Istio's is more
+    /// likely lost, or half written, than intended.
+    ///
+    /// # Errors
+    /// If the text is empty.
+    pub fn given(self) -> Result<Source<'a>, ConfigError> {
+        let says_nothing = |line: &str| {
+            let line = line.trim();
+            line.is_empty() || line.starts_with('#') || ["---", "..."].contains(&line)
+        };
+        if !self.text.trim_start_matches('\u{feff}').lines().all(says_nothing) {
+            return Ok(self);
+        }
+        let fault = Fault::not_accepted("nothing", "a YAML map, {} if there is nothing to say");
+        Err(ConfigError::one(self.name, None, "", fault))
+    }
+}
+
+impl Mesh {
+    /// The embedded configuration: that of the smallest bundle.
+    ///
+    /// # Errors
+    /// None; tests verify that it parses.
+    pub fn embedded() -> Result<Mesh, ConfigError> {
+        Mesh::from_bundle(Source { name: "embedded defaults", text: bundle::SMALLEST }).map(|(mesh, _)| mesh)
+    }
+
+    /// Parses a bundle. Absent parts come from the embedded configuration; `apiVersion` and `kind` are required.
+    ///
+    /// # Errors
+    /// All problems of the text, each with its place and the expected values.
+    pub fn from_bundle(source: Source<'_>) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+        Mesh::from_bundle_by(source, Compat::quirks)
+    }
+
+    /// [`Mesh::from_bundle`], with the quirks that the function finds for the mode.
+    pub(crate) fn from_bundle_by(
+        source: Source<'_>,
+        quirks: impl Fn(Compat) -> Quirks,
+    ) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+        let root = decode::parse(source)?;
+        let mut decoder = Decoder::new(source);
+        let Some(parts) = bundle::read(&mut decoder, &At::root(&root)) else {
+            return Err(ConfigError::new(decoder.problems));
+        };
+        let null = null_node();
+        let nothing = At::root(&null);
+        let injector_at = parts.injector.unwrap_or_else(|| nothing.key("injector", &null));
+        let values_at = parts.values.unwrap_or_else(|| nothing.key("values", &null));
+        let mesh_at = parts.mesh.unwrap_or_else(|| nothing.key("mesh", &null));
+
+        let installation = parts.installation;
+        let quirks = quirks(installation.compat);
+        let injector = injector::read(&mut decoder, &injector_at, quirks, installation.absent);
+        let given = values::read(&mut decoder, &values_at);
+        values::hint_at_chart_values(&mut decoder, &values_at.path, &given, &injector);
+        known::check(&mut decoder, &values_at, &injector.injector);
+        let mesh_config = offence::read_mesh(&mut decoder, &mesh_at);
+        if !decoder.problems.is_empty() {
+            return Err(ConfigError::new(sorted(decoder.problems)));
+        }
+        Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), decoder.warnings))
+    }
+
+    /// Parses the three texts of Istio's ConfigMaps unchanged: keys `config` and `values` of the injector's, key `mesh`
+    /// of the mesh's. A warning's path starts with the name of its text.
+    ///
+    /// # Errors
+    /// All problems of the three texts, each with its place and the expected values.
+    pub fn from_config_map(
+        config: Source<'_>,
+        values: Source<'_>,
+        mesh: Source<'_>,
+        installation: Installation,
+    ) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        if !label::is_dns_label(&installation.revision) {
+            let fault = Fault::not_accepted(error::quoted(&installation.revision), bundle::REVISION);
+            problems.extend(ConfigError::one("installation", None, "revision", fault).into_problems());
+        }
+        let quirks = installation.compat.quirks();
+        let injector = read_text(config, &mut problems, &mut warnings, |decoder, at| {
+            injector::read(decoder, at, quirks, installation.absent)
+        });
+        let given = read_text(values, &mut problems, &mut warnings, values::read);
+        let mesh_config = read_text(mesh, &mut problems, &mut warnings, offence::read_mesh);
+        match (injector, given, mesh_config) {
+            (Some(injector), Some(given), Some(mesh_config)) if problems.is_empty() => {
+                Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), warnings))
+            }
+            _ => Err(ConfigError::new(problems)),
+        }
+    }
+
+    /// The snapshot with a cluster's ProxyConfig resources added; an existing one of the same name is replaced.
+    #[must_use]
+    pub fn with_proxy_configs(mut self, resources: impl IntoIterator<Item = ProxyConfigResource>) -> Mesh {
+        let own = self.installation.proxy_configs.iter().cloned();
+        let all: BTreeMap<_, _> = own
+            .chain(resources)
+            .map(|resource| ((resource.namespace.clone(), resource.name.clone()), resource))
+            .collect();
+        self.installation.proxy_configs = ProxyConfigs::new(all.into_values());
+        effective::set_proxy_configs(&mut self.effective, &self.installation.proxy_configs);
+        self.hash = effective::hash(&self.effective);
+        self
+    }
+
+    /// The keys of values that a template reads and that the embedded defaults have, but these values lack; those of
+    /// entirely missing sections first.
+    pub fn values_lacking(&self, template: &str) -> Vec<String> {
+        self.injector
+            .templates
+            .get(template)
+            .map(|template| known::lacking(&self.values, template))
+            .unwrap_or_default()
+    }
+
+    /// The bundle of the embedded configuration, with comments.
+    pub fn default_bundle() -> &'static str {
+        include_str!("config/defaults/bundle.yaml")
+    }
+
+    /// Converts the complete values of a past rendering to those that a bundle has to give: defaults that they lack
+    /// become nulls.
+    pub fn values_to_give(complete: &Value) -> Value {
+        values::under(values::defaults(), complete)
+    }
+
+    /// Converts a complete MeshConfig in canonical protojson to the form that a bundle has to give: absent zero values
+    /// are written out.
+    pub fn mesh_config_to_give(complete: &Value) -> Value {
+        effective::mesh_under_defaults(complete)
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 of the effective configuration.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The effective configuration as a bundle: parsing it gives a snapshot with the same hash.
+    pub fn effective_bundle(&self) -> Value {
+        self.effective.clone()
+    }
+
+    /// The revision that this injector handles.
+    pub fn revision(&self) -> &str {
+        &self.installation.revision
+    }
+
+    /// The revision tags that point to this injector, according to the values.
+    pub fn revision_tags(&self) -> &[String] {
+        &self.revision_tags
+    }
+
+    /// Which pods are injected, and with which templates.
+    pub fn injector(&self) -> &Injector {
+        &self.injector
+    }
+
+    /// The values that templates see: a map.
+    pub fn values(&self) -> &Value {
+        &self.values
+    }
+
+    /// The value at a path of keys, such as `["global", "hub"]`; absent and null are the same.
+    pub fn value(&self, path: &[&str]) -> Option<&Value> {
+        let found = path.iter().try_fold(&self.values, |value, key| value.get(key))?;
+        (!found.is_null()).then_some(found)
+    }
+
+    /// MeshConfig as protojson, with Istio's defaults filled in.
+    pub fn mesh_config(&self) -> &Value {
+        &self.mesh_config
+    }
+
+    /// The compatibility mode.
+    pub fn compat(&self) -> Compat {
+        self.installation.compat
+    }
+
+    /// The behaviors of Istio that are kept.
+    pub fn quirks(&self) -> Quirks {
+        self.quirks
+    }
+
+    /// Whether the injector behaves like Istio in one respect.
+    pub fn keeps(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(quirk)
+    }
+
+    /// The cluster platform.
+    pub fn platform(&self) -> Platform {
+        self.installation.platform
+    }
+
+    /// Whether proxies run as native sidecars.
+    pub fn native_sidecars(&self) -> NativeSidecars {
+        self.installation.native_sidecars
+    }
+
+    /// The compliance policy passed to the proxies; empty for none.
+    pub fn compliance_policy(&self) -> &str {
+        &self.installation.compliance_policy
+    }
+
+    /// Known nodes.
+    pub fn nodes(&self) -> &Nodes {
+        &self.installation.nodes
+    }
+
+    /// Known ProxyConfig resources.
+    pub fn proxy_configs(&self) -> &ProxyConfigs {
+        &self.installation.proxy_configs
+    }
+
+    /// Known namespaces, by name.
+    pub fn namespaces(&self) -> &BTreeMap<String, Namespace> {
+        &self.installation.namespaces
+    }
+
+    /// The namespace with this name, if known.
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.installation.namespaces.get(name)
+    }
+
+    /// The environment of templates besides their data.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The cache of parsed overlays for this configuration's templates.
+    pub fn overlays(&self) -> &OverlayCache {
+        &self.overlays
+    }
+
+    /// This configuration's specialized templates.
+    pub fn specialized(&self) -> &Specialized {
+        &self.specialized
+    }
+
+    /// The output of the default templates for a pod without requests, with or without native sidecars; computed once.
+    pub fn unasked(&self, native: bool, make: impl FnOnce() -> Option<Value>) -> Option<&Value> {
+        let [classic, native_place] = &self.unasked;
+        let place = if native { native_place } else { classic };
+        place.get_or_init(make).as_ref()
+    }
+
+    /// Variables visible to the template function `env`.
+    pub fn env(&self) -> &BTreeMap<String, String> {
+        &self.installation.env
+    }
+
+    fn assemble(
+        installation: Installation,
+        quirks: Quirks,
+        injector: injector::Read,
+        given: Value,
+        mesh_config: Value,
+    ) -> Mesh {
+        let values = match installation.absent {
+            Absent::Embedded => values::over(values::defaults(), &given),
+            Absent::AsInIstio => given,
+        };
+        let effective = effective::bundle(&installation, &injector, &values, &mesh_config);
+        let hash = effective::hash(&effective);
+        let scope = Scope { env: installation.env.clone() };
+        let overlays = OverlayCache::default();
+        let tags = values.get("revisionTags").and_then(Value::as_array).into_iter().flatten();
+        let revision_tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
+        let specialized = Specialized::new(&injector.injector.templates);
+        Mesh {
+            installation,
+            quirks,
+            injector: injector.injector,
+            values,
+            mesh_config,
+            effective,
+            hash,
+            scope,
+            overlays,
+            revision_tags,
+            specialized,
+            unasked: Default::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh")
+            .field("revision", &self.revision())
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Installation {
+    fn default() -> Installation {
+        Installation {
+            revision: "default".to_owned(),
+            compat: Compat::default(),
+            platform: Platform::default(),
+            native_sidecars: NativeSidecars::default(),
+            compliance_policy: String::new(),
+            nodes: Nodes::default(),
+            proxy_configs: ProxyConfigs::default(),
+            namespaces: BTreeMap::new(),
+            env: BTreeMap::new(),
+            absent: Absent::default(),
+        }
+    }
+}
+
+impl Compat {
+    /// Its value in a bundle.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Compat::Outrigger => "outrigger",
+            Compat::Istio => "istio",
+        }
+    }
+
+    /// The behaviors of Istio that are kept.
+    pub const fn quirks(self) -> Quirks {
+        match self {
+            Compat::Outrigger => Quirks::NONE,
+            Compat::Istio => Quirks::ALL,
+        }
+    }
+}
+
+impl Platform {
+    /// Its value in a bundle.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Platform::Kubernetes => "",
+            Platform::OpenShift => "openshift",
+        }
+    }
+}
+
+impl NativeSidecars {
+    /// Its value in a bundle.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NativeSidecars::Auto => "auto",
+            NativeSidecars::Enabled => "enabled",
+            NativeSidecars::Disabled => "disabled",
+        }
+    }
+}
+
+/// Parses one of Istio's texts, like sigs.k8s.io/yaml: only the first of several documents is read.
+fn read_text<T>(
+    source: Source<'_>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
+    read: impl FnOnce(&mut Decoder<'_>, &At<'_>) -> T,
+) -> Option<T> {
+    let mut decoder = Decoder::new(source);
+    let value = match decode::parse_first(source, &mut decoder) {
+        Ok(root) => {
+            let at = At::root(&root);
+            decoder.inspect(&at, Duplicates::LastWins);
+            Some(read(&mut decoder, &at))
+        }
+        Err(error) => {
+            decoder.problems.extend(error.into_problems());
+            None
+        }
+    };
+    problems.extend(sorted(decoder.problems));
+    warnings.extend(decoder.warnings.into_iter().map(|warning| {
+        Warning {
+            path: [source.name, &warning.path]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(": "),
+            message: warning.message,
+        }
+    }));
+    value
+}
+
+fn null_node() -> yaml::Node {
+    let kind = yaml::Kind::Scalar { text: String::new(), style: yaml::Style::Plain, tag: None };
+    yaml::Node { mark: yaml::Mark { line: 1, column: 1, offset: 0 }, kind }
+}
+
+/// Sorts by position in the document; several problems at one place stay in the order in which they were found.
+fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.place);
+    problems.dedup();
+    problems
+}

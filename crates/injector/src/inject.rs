@@ -1,0 +1,526 @@
+//! The injection pipeline: from a pod to the patch that adds a proxy, or to the reason for skipping it.
+//!
+//! [`run`] is the whole pipeline, one line per step; the webhook, manual injection, tests and benchmarks all call it.
+//! It is pure: the same configuration, request and facts give the same result, and nothing else is read.
+
+use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
+
+use serde_json::{Map, Value};
+
+use self::{
+    decision::{Decision, DecisionInput, Reason},
+    decode::Undecodable,
+    openshift::ProxyIds,
+    post::PostContext,
+    reinject::PreviousInjection,
+    warning::Warning,
+};
+use crate::{
+    config::{Mesh, Nodes, Platform, Policy, ProxyConfigs},
+    names, pod,
+    quirks::{Quirk, Quirks},
+};
+use istio_config::proxy;
+use strategic_merge::patch;
+
+mod admission;
+pub mod annotation;
+mod bypass;
+pub mod check;
+mod conflict;
+pub mod context;
+pub mod decision;
+pub mod decode;
+pub mod image;
+pub mod limits;
+pub mod manual;
+pub mod native;
+pub mod openshift;
+mod outcome;
+mod overlay;
+pub mod overrides;
+mod patch_cache;
+pub mod post;
+mod privileges;
+pub mod reinject;
+pub mod render;
+mod request;
+mod same_name;
+pub mod scan;
+mod scraping;
+pub mod template_containers;
+mod unions;
+mod user_volumes;
+pub mod warning;
+mod zeros;
+
+pub use admission::{
+    Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Injector, NOT_A_POD, Patch, Subject,
+    Unreadable,
+};
+pub use outcome::{Injection, Outcome, Refusal, Skip};
+pub use privileges::Privilege;
+pub use request::{Facts, PodRequest, Rules, Selection};
+
+/// The largest patch that is sent, in bytes: a larger object does not fit into etcd anyway (reliability I-16).
+const PATCH_LIMIT: usize = 2 << 20;
+
+/// Istio's name for a cluster without a name.
+const DEFAULT_CLUSTER: &str = "Kubernetes";
+
+static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
+
+/// A path, a predicate for its value if present, and the message if the predicate fails.
+type Shape = (&'static [&'static str], fn(&Value) -> bool, &'static str);
+
+/// The shape that the pipeline relies on: an API server has checked it, but a manifest may contain anything.
+const SHAPES: [Shape; 7] = [
+    (&["metadata"], Value::is_object, "metadata is not an object"),
+    (&["metadata", "labels"], Value::is_object, "metadata.labels is not an object"),
+    (&["metadata", "annotations"], Value::is_object, "metadata.annotations is not an object"),
+    (&["spec"], Value::is_object, "spec is not an object"),
+    (&["spec", "containers"], Value::is_array, "spec.containers is not a list"),
+    (&["spec", "initContainers"], Value::is_array, "spec.initContainers is not a list"),
+    (&["spec", "volumes"], Value::is_array, "spec.volumes is not a list"),
+];
+
+/// Injects one pod, or returns the reason for skipping it.
+///
+/// # Errors
+/// If the pod may not be created as it is: see [`Refusal`].
+pub fn run(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Result<Outcome, Refusal> {
+    run_by(Rules::Configured, mesh, request, facts)
+}
+
+/// [`run`], with rules that may be a subset of the configured ones.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_by(
+    rules: Rules,
+    mesh: &Mesh,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+) -> Result<Outcome, Refusal> {
+    let received = &request.pod;
+    check_shape(received)?;
+    let namespace = namespace(request);
+    let mut decision = decide(rules, mesh, received, namespace, facts);
+    let mut warnings = std::mem::take(&mut decision.warnings);
+    warnings.extend(annotation::without_effect(received, |revision| is_own_revision(mesh, revision)));
+    if !decision.inject {
+        warnings.extend(conflict::images_left_auto(received, "the pod is not injected"));
+        // Istio's kube-inject reads the ProxyConfig of every pod except those on the host's network (`IntoObject`).
+        if rules == Rules::TemplatesOnly && decision.reason != Reason::HostNetwork {
+            effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
+        }
+        return Ok(Outcome::Skipped(Skip { decision, warnings }));
+    }
+    let respelled = check_annotations(mesh, received, &mut warnings)?;
+    let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
+    let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
+
+    let mut pod = working_copy(received, namespace);
+    let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
+    let changed = in_openshift && openshift::drop_application_user(&mut pod);
+    // The working copy becomes the merged pod; the user's own settings are looked up in the pod as received.
+    let before = changed.then(|| pod.clone());
+    let before = before.as_ref().unwrap_or(received);
+    let mut earlier =
+        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
+    let status_port = post::status_port(received, &mesh_config, mesh.quirks());
+    let native_by_default = native::detected(
+        mesh.native_sidecars(),
+        known_nodes(rules, mesh, &request.path_env, facts),
+        node_name(received),
+    );
+    let templates = render::select(rules, mesh, received)?;
+    let render = |earlier: &PreviousInjection| {
+        let mut stripped = earlier.strip(&pod, status_port, mesh.quirks());
+        respell(&mut stripped, &respelled);
+        let view = render::View {
+            pod: &stripped,
+            workload: request.workload.as_ref(),
+            proxy_config: &proxy_config,
+            native_sidecars: native_by_default,
+            ids: proxy_ids(mesh, &request.path_env, facts),
+            stand_ins: request.stand_ins,
+        };
+        render::overlays(mesh, &view, &templates)
+    };
+    let mut overlays = render(&earlier)?;
+    if !mesh.keeps(Quirk::HideContainersOfStatus)
+        && earlier.forget_others(|list, name| overlay::makes(&overlays, list, name))
+    {
+        overlays = render(&earlier)?;
+    }
+    if !mesh.keeps(Quirk::DuplicateProxyOfTemplates) {
+        overlay::keep_one_proxy(&mut overlays);
+    }
+    if !mesh.keeps(Quirk::AcceptDuplicateContainers) {
+        same_name::check_received(received, &overlays).map_err(Refusal::Post)?;
+    }
+    accept_volumes(mesh, user_volumes::check_names(received, &overlays), &mut warnings)?;
+
+    let native =
+        native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
+    let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
+    let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings)?;
+    let made = laid.made;
+    let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
+    let input = overrides::Input {
+        received: before,
+        made: &made,
+        earlier: &earlier,
+        volumes: &laid.volumes,
+        interception_mode: mode,
+        quirks: mesh.quirks(),
+    };
+    let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
+        .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
+    if !mesh.keeps(Quirk::AcceptDuplicateContainers) {
+        same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
+    }
+    accept_volumes(mesh, user_volumes::check_mounts(received, &merged), &mut warnings)?;
+    warnings.extend(merged_unions(before, &merged));
+    let context = PostContext {
+        received: before,
+        made: &made,
+        earlier: &earlier,
+        mesh_config: &mesh_config,
+        proxy_config: &proxy_config,
+        values: mesh.values(),
+        path_env: &request.path_env,
+        revision: mesh.revision(),
+        injected_annotations: match rules {
+            Rules::Configured => &mesh.injector().injected_annotations,
+            Rules::TemplatesOnly => &NO_ANNOTATIONS,
+        },
+        quirks: mesh.quirks(),
+    };
+    warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
+    warnings.extend(conflict::images_left_auto(&merged, "none of the templates used creates it"));
+    let proxy = conflict::Proxy {
+        made: &made,
+        interception_mode: mode,
+        status_port: post::status_port(received, mesh.mesh_config(), Quirks::NONE),
+        ids: proxy_ids(mesh, &request.path_env, facts),
+    };
+    warnings.extend(conflict::with_proxy(&merged, &proxy));
+    // The ProxyConfig that the pod would have without its annotation, to detect what it changes.
+    let configured = match annotated(received) {
+        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,
+        None => &proxy_config,
+    };
+    let subject = bypass::Subject {
+        received,
+        earlier: &earlier,
+        made: &made,
+        values: mesh.values(),
+        proxy_config: &proxy_config,
+        configured,
+        status_port: proxy.status_port,
+    };
+    bypass::warnings(&subject, &mut warnings);
+    let view = render::View {
+        pod: received,
+        workload: None,
+        proxy_config: configured,
+        native_sidecars: native_by_default,
+        ids: proxy.ids,
+        stand_ins: false,
+    };
+    let asked = privileges::asked(rules, mesh, &merged, &made, &view, namespace, &templates)?;
+    if privileges::are_refused(mesh) && rules == Rules::Configured && !asked.is_empty() {
+        return Err(Refusal::Privileged(asked));
+    }
+    warnings.extend(privileges::warnings(&asked));
+
+    let (operations, patch_json) =
+        finish(&mut merged, received, |pod| Undecodable::injected(pod, received, mesh, &templates))?;
+    let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
+    let injection = Injection { operations, patch_json, pod: merged, templates, decision, warnings };
+    Ok(Outcome::Injected(Box::new(injection)))
+}
+
+/// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`], for a pod of which only
+/// the [`outline`](limits::outline) is known.
+pub fn leaves_alone(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
+    check_shape(&request.pod).ok()?;
+    let mut decision = decide(Rules::Configured, mesh, &request.pod, namespace(request), facts);
+    let warnings = std::mem::take(&mut decision.warnings);
+    (!decision.inject).then_some(Skip { decision, warnings })
+}
+
+fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
+    let injector = mesh.injector();
+    let mut input = DecisionInput {
+        policy: injector.policy.as_str(),
+        never: &injector.never_inject,
+        always: &injector.always_inject,
+        namespace_labels: facts
+            .namespace
+            .filter(|_| facts.selection == Selection::ByLabels)
+            .map(|namespace| &namespace.labels),
+        by_pod_alone: facts.selection == Selection::ByPodAlone,
+        revision: mesh.revision(),
+        tags: mesh.revision_tags(),
+        enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
+            == Some(&Value::Bool(true)),
+        quirks: mesh.quirks(),
+    };
+    if rules == Rules::TemplatesOnly {
+        input = DecisionInput {
+            policy: Policy::Enabled.as_str(),
+            never: &[],
+            always: &[],
+            namespace_labels: None,
+            by_pod_alone: false,
+            ..input
+        };
+    }
+    decision::decide(pod, namespace, &input)
+}
+
+/// Validates every annotation that is read; returns the values that templates see in a different spelling.
+fn check_annotations(
+    mesh: &Mesh,
+    pod: &Value,
+    warnings: &mut Vec<Warning>,
+) -> Result<BTreeMap<&'static str, String>, Refusal> {
+    let nothing = Map::new();
+    let map = |field: &str| {
+        pod.get("metadata")
+            .and_then(|metadata| metadata.get(field))
+            .and_then(Value::as_object)
+            .unwrap_or(&nothing)
+    };
+    let ignored = RefCell::new(Vec::new());
+    let proxy_config = |text: &str| match proxy::proxy_config_annotation(text) {
+        Ok(annotation) => {
+            ignored.replace(annotation.ignored);
+            Ok(())
+        }
+        // The offence already names the annotation.
+        Err(error) => Err(error.offences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")),
+    };
+    let accepted = annotation::check(map("annotations"), map("labels"), mesh.quirks(), &proxy_config)
+        .map_err(Refusal::Annotations)?;
+    warnings.extend(ignored.take().iter().map(|offence| {
+        // Kubernetes recommends at most 120 characters, so nothing is repeated.
+        let message = format!("{}: {offence}", names::ANNOTATION_PROXY_CONFIG);
+        Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
+    }));
+    warnings.extend(accepted.warnings);
+    Ok(accepted.respelled)
+}
+
+/// The pod's own ProxyConfig.
+fn annotated(pod: &Value) -> Option<&str> {
+    pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG)
+}
+
+/// Combines mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed if only the
+/// mesh's applies.
+fn effective_proxy_config<'m>(
+    rules: Rules,
+    mesh: &'m Mesh,
+    pod: &Value,
+    namespace: &str,
+    annotation: Option<&str>,
+) -> Result<Cow<'m, Value>, Refusal> {
+    let mesh_config = mesh.mesh_config();
+    if let (Rules::TemplatesOnly, Some(text)) = (rules, annotation) {
+        return proxy::annotated_mesh_default(mesh_config, text)
+            .map(Cow::Owned)
+            .map_err(|error| Refusal::ProxyConfig(error.to_string()));
+    }
+    let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
+    let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
+    // Istio's kube-inject has no access to the cluster's resources.
+    let none = ProxyConfigs::default();
+    let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
+    proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
+        .map_err(|error| Refusal::ProxyConfig(error.to_string()))
+}
+
+/// MeshConfig for the steps after the templates. Istio's kube-inject inserts the pod's ProxyConfig (`IntoObject`):
+/// metrics and probes then use that one's status port.
+fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &Value) -> Cow<'m, Value> {
+    let mut mesh_config = Cow::Borrowed(mesh.mesh_config());
+    if rules == Rules::TemplatesOnly
+        && pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG).is_some()
+        && let Some(fields) = mesh_config.to_mut().as_object_mut()
+    {
+        fields.insert("defaultConfig".to_owned(), proxy_config.clone());
+    }
+    mesh_config
+}
+
+/// Gives the templates the normalized spelling of a value (such as a list without blanks); values that count as unset
+/// are removed.
+fn respell(pod: &mut Cow<'_, Value>, respelled: &BTreeMap<&'static str, String>) {
+    if !respelled.is_empty() {
+        let annotations = pod::annotations_mut(pod.to_mut());
+        for (key, value) in respelled {
+            match value.as_str() {
+                "" => annotations.remove(*key),
+                value => annotations.insert((*key).to_owned(), Value::String(value.to_owned())),
+            };
+        }
+    }
+}
+
+/// Denies volumes and mounts of the annotations that do not fit, or warns of them if Istio's behavior is wanted.
+fn accept_volumes(
+    mesh: &Mesh,
+    checked: Result<(), Vec<annotation::Offence>>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), Refusal> {
+    match checked {
+        Err(offences) if mesh.keeps(Quirk::AcceptInvalidUserVolumes) => {
+            warnings.extend(offences.iter().map(doubtful));
+            Ok(())
+        }
+        checked => checked.map_err(Refusal::Annotations),
+    }
+}
+
+/// A warning for a value that denies the pod except under Istio's rules.
+fn doubtful(offence: &annotation::Offence) -> Warning {
+    Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
+}
+
+/// The maximum number named: an API server passes on only a few warnings.
+const MOST_UNION_WARNINGS: usize = 8;
+
+/// Members of a union that an API server will reject because two were chosen: one by the user and one by a template, as
+/// Istio leaves it, or two by a template for some pods only, which no sample detected.
+fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
+    let merged = unions::offences(merged);
+    if merged.is_empty() {
+        return Vec::new();
+    }
+    let own = unions::offences(before);
+    let new = merged.iter().filter(|offence| !own.contains(offence)).take(MOST_UNION_WARNINGS);
+    new.map(|offence| Warning::new("SEVERAL_OF_ONE", offence.to_string())).collect()
+}
+
+/// The nodes on which a pod can run, if they are known. Those of a remote cluster, which the URL path names, are not
+/// (Istio's `nodes.ForCluster`).
+fn known_nodes<'a>(
+    rules: Rules,
+    mesh: &Mesh,
+    path_env: &BTreeMap<String, String>,
+    facts: &Facts<'a>,
+) -> Option<&'a Nodes> {
+    if rules == Rules::TemplatesOnly {
+        return None;
+    }
+    facts.nodes.filter(|_| is_of_own_cluster(mesh, path_env))
+}
+
+/// Whether a pod belongs to the injector's own cluster: the URL path may name another one.
+fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
+    let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
+    let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
+    let asked = path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
+    asked.is_none_or(|asked| asked == own)
+}
+
+/// Whether this injector handles a revision or tag.
+fn is_own_revision(mesh: &Mesh, revision: &str) -> bool {
+    let own = if mesh.revision().is_empty() { "default" } else { mesh.revision() };
+    revision == own || mesh.revision_tags().iter().any(|tag| tag == revision)
+}
+
+fn node_name(pod: &Value) -> Option<&str> {
+    pod.get("spec")?.get("nodeName")?.as_str()
+}
+
+/// The proxy's IDs: OpenShift assigns every namespace its own range. A namespace of a remote cluster is not the local
+/// one of the same name (Istio's `namespaces.ForCluster`).
+fn proxy_ids(mesh: &Mesh, path_env: &BTreeMap<String, String>, facts: &Facts<'_>) -> ProxyIds {
+    let namespace = facts.namespace.filter(|_| mesh.platform() == Platform::OpenShift);
+    let namespace = namespace.filter(|_| is_of_own_cluster(mesh, path_env));
+    openshift::proxy_ids(namespace.map(|namespace| &namespace.annotations))
+}
+
+/// Checks the pod's shape: see [`SHAPES`].
+fn check_shape(pod: &Value) -> Result<(), Refusal> {
+    if !pod.is_object() {
+        return Err(Refusal::NotAPod("it is not a JSON object"));
+    }
+    let of_another = |(place, is_wanted, sentence): &Shape| {
+        pod::at(pod, place).is_some_and(|value| !value.is_null() && !is_wanted(value)).then_some(*sentence)
+    };
+    SHAPES.iter().find_map(of_another).map_or(Ok(()), |sentence| Err(Refusal::NotAPod(sentence)))
+}
+
+/// The namespace in the pod's metadata, else the request's.
+fn namespace(request: &PodRequest) -> &str {
+    match pod::namespace(&request.pod) {
+        "" => &request.namespace,
+        namespace => namespace,
+    }
+}
+
+/// The working copy of a pod: with the namespace filled in, and without `managedFields`, which are large and irrelevant
+/// here.
+fn working_copy(received: &Value, namespace: &str) -> Value {
+    let mut pod = Map::new();
+    for (key, value) in received.as_object().into_iter().flatten().filter(|(key, _)| *key != METADATA) {
+        pod.insert(key.clone(), value.clone());
+    }
+    let mut metadata = Map::new();
+    for (key, value) in received.get(METADATA).and_then(Value::as_object).into_iter().flatten() {
+        if key == NAMESPACE && !namespace.is_empty() {
+            continue;
+        }
+        if key != MANAGED_FIELDS {
+            metadata.insert(key.clone(), value.clone());
+        }
+    }
+    if !namespace.is_empty() {
+        metadata.insert(NAMESPACE.to_owned(), Value::String(namespace.to_owned()));
+    }
+    pod.insert(METADATA.to_owned(), Value::Object(metadata));
+    Value::Object(pod)
+}
+
+const METADATA: &str = "metadata";
+const NAMESPACE: &str = "namespace";
+const MANAGED_FIELDS: &str = "managedFields";
+
+/// The number of operations and the text of the patch from the received pod to the wanted one, verified by applying it
+/// and by checking that an API server can decode it. The namespace stays as received, because the API server fills it
+/// in.
+fn finish(
+    wanted: &mut Value,
+    received: &Value,
+    undecodable: impl FnOnce(&Value) -> Option<Undecodable>,
+) -> Result<(usize, String), Refusal> {
+    if let Some(metadata) = wanted.get_mut(METADATA).and_then(Value::as_object_mut) {
+        metadata.remove(MANAGED_FIELDS);
+        match received.get(METADATA).and_then(|metadata| metadata.get(NAMESPACE)) {
+            Some(namespace) if metadata.get(NAMESPACE) == Some(namespace) => {}
+            Some(namespace) => {
+                metadata.insert(NAMESPACE.to_owned(), namespace.clone());
+            }
+            None => {
+                metadata.remove(NAMESPACE);
+            }
+        }
+    }
+    let operations = patch::diff(received, wanted);
+    patch::verify(received, &operations, wanted).map_err(Refusal::Unverified)?;
+    if !decode::is_decodable(&operations)
+        && let Some(undecodable) = undecodable(wanted)
+    {
+        return Err(Refusal::Undecodable(Box::new(undecodable)));
+    }
+    match patch::to_json_within(&operations, PATCH_LIMIT) {
+        Some(json) => Ok((operations.len(), json)),
+        None => Err(Refusal::PatchTooLarge { limit: PATCH_LIMIT }),
+    }
+}

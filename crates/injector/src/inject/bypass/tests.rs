@@ -1,0 +1,203 @@
+//! Each way to bypass the proxy is reported; ordinary pods cause no warnings.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    config::{Mesh, Source},
+    inject::{self, Facts, Outcome, PodRequest, warning::CODES},
+};
+
+fn mesh(more: &str) -> Mesh {
+    let text = format!("apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\n{more}");
+    Mesh::from_bundle(Source { name: "bundle", text: &text }).unwrap().0
+}
+
+fn outcome(mesh: &Mesh, pod: &Value) -> Outcome {
+    let request = PodRequest::new("shop", pod.clone());
+    inject::run(mesh, &request, &Facts::of(mesh, "shop")).unwrap()
+}
+
+fn of(warnings: &[Warning]) -> Vec<&'static str> {
+    warnings.iter().map(|warning| warning.code).collect()
+}
+
+/// The codes of a pod's warnings, which are the same when the pod is injected again.
+fn codes(mesh: &Mesh, pod: &Value) -> Vec<&'static str> {
+    let once = outcome(mesh, pod);
+    let found = of(once.warnings());
+    for warning in once.warnings() {
+        assert!(warning.message.chars().count() <= 120, "{warning}");
+    }
+    if let Outcome::Injected(injection) = once {
+        let again = outcome(mesh, &injection.pod);
+        assert_eq!(of(again.warnings()), found, "again, {pod}");
+    }
+    found
+}
+
+/// An application with additional metadata and additional parts of its spec.
+fn pod(metadata: &Value, spec: &Value) -> Value {
+    let mut pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "app", "image": "a"}]}});
+    for (field, more) in [("metadata", metadata), ("spec", spec)] {
+        pod[field].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    }
+    pod
+}
+
+fn annotated(key: &str, value: &str) -> Value {
+    pod(&json!({"annotations": {key: value}}), &json!({}))
+}
+
+/// A pod with its own container under a name that the template also uses.
+fn own(list: &str, name: &str, more: &Value) -> Value {
+    let mut container = json!({"name": name, "image": "auto"});
+    container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut pod = pod(&json!({}), &json!({}));
+    pod::spec_list_mut(&mut pod, list).push(container);
+    pod
+}
+
+const CLASSIC: &str = "nativeSidecars: disabled";
+const CNI: &str = "nativeSidecars: disabled\nvalues: {pilot: {cni: {enabled: true}}}";
+const CONFIG: &str = "proxy.istio.io/config";
+
+fn traffic(key: &str, value: &str) -> Value {
+    annotated(&format!("traffic.sidecar.istio.io/{key}"), value)
+}
+
+#[test]
+fn every_way_to_pass_the_proxy_by_is_told() {
+    let app =
+        |context: Value| json!({"containers": [{"name": "app", "image": "a", "securityContext": context}]});
+    let init = |more: Value| own("initContainers", "istio-init", &more);
+    let proxy = |more: Value| own("containers", "istio-proxy", &more);
+    let label = |key: &str, value: &str| pod(&json!({"labels": {key: value}}), &json!({}));
+    let rows = [
+        (label("security.istio.io/tlsMode", "disabled"), "BYPASS_TLS_MODE"),
+        (label("sidecar.istio.io/inject", "false"), "BYPASS_OPTED_OUT"),
+        (pod(&json!({}), &json!({"hostNetwork": true})), "BYPASS_HOST_NETWORK"),
+        (annotated("sidecar.istio.io/interceptionMode", "NONE"), "BYPASS_INTERCEPTION_MODE"),
+        (annotated(CONFIG, "interceptionMode: NONE"), "BYPASS_INTERCEPTION_MODE"),
+        (traffic("includeOutboundIPRanges", ""), "BYPASS_OUTBOUND"),
+        (traffic("excludeOutboundIPRanges", "10.0.0.0/8,0.0.0.0/0"), "BYPASS_OUTBOUND"),
+        (traffic("excludeOutboundIPRanges", "::/0"), "BYPASS_OUTBOUND"),
+        (traffic("includeInboundPorts", ""), "BYPASS_INBOUND"),
+        (traffic("includeInboundPorts", "80"), "BYPASS_SOME_TRAFFIC"),
+        (traffic("excludeInboundPorts", "8080"), "BYPASS_SOME_TRAFFIC"),
+        (traffic("includeOutboundIPRanges", "10.0.0.0/8"), "BYPASS_SOME_TRAFFIC"),
+        (traffic("excludeOutboundIPRanges", "10.0.0.0/8"), "BYPASS_SOME_TRAFFIC"),
+        (traffic("excludeOutboundPorts", "5432"), "BYPASS_SOME_TRAFFIC"),
+        (traffic("excludeInterfaces", "eth1"), "BYPASS_SOME_TRAFFIC"),
+        (annotated("istio.io/reroute-virtual-interfaces", "net1"), "BYPASS_SOME_TRAFFIC"),
+        (init(json!({"image": "mine"})), "BYPASS_OWN_INIT"),
+        (init(json!({"args": ["--dry-run"]})), "BYPASS_OWN_INIT"),
+        (init(json!({"command": ["true"]})), "BYPASS_OWN_INIT"),
+        (init(json!({"env": [{"name": "DRY_RUN", "value": "true"}]})), "BYPASS_OWN_INIT"),
+        (init(json!({"securityContext": {"runAsUser": 5}})), "BYPASS_OWN_INIT"),
+        (proxy(json!({"image": "mine/proxy:1"})), "BYPASS_PROXY_IMAGE"),
+        (annotated("sidecar.istio.io/proxyImage", "mine/proxy:1"), "BYPASS_PROXY_IMAGE"),
+        (proxy(json!({"command": ["sleep"]})), "BYPASS_PROXY_COMMAND"),
+        (proxy(json!({"args": ["sleep"]})), "BYPASS_PROXY_COMMAND"),
+        (proxy(json!({"env": [{"name": "DISABLE_ENVOY", "value": "true"}]})), "BYPASS_PROXY_ENVIRONMENT"),
+        (annotated(CONFIG, "proxyMetadata: {DRY_RUN: 'true'}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (annotated(CONFIG, "proxyMetadata: {ISTIO_OUTBOUND_OWNER_GROUPS: none}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (annotated(CONFIG, "discoveryAddress: evil.example:15012"), "BYPASS_CONTROL_PLANE"),
+        (annotated(CONFIG, "customConfigFile: /x.json"), "BYPASS_BOOTSTRAP"),
+        (annotated("sidecar.istio.io/bootstrapOverride", "mine"), "BYPASS_BOOTSTRAP"),
+        (annotated(CONFIG, "tracing: {zipkin: {address: 'evil.example:9411'}}"), "BYPASS_TELEMETRY"),
+        (pod(&json!({}), &app(json!({"privileged": true}))), "BYPASS_NET_ADMIN"),
+        (pod(&json!({}), &app(json!({"capabilities": {"add": ["NET_ADMIN"]}}))), "BYPASS_NET_ADMIN"),
+        (pod(&json!({}), &app(json!({"capabilities": {"add": ["CAP_NET_ADMIN"]}}))), "BYPASS_NET_ADMIN"),
+        (pod(&json!({}), &app(json!({"capabilities": {"add": ["ALL"]}}))), "BYPASS_NET_ADMIN"),
+        (pod(&json!({}), &app(json!({"runAsUser": 1337}))), "USER_OF_THE_PROXY"),
+        (annotated("inject.istio.io/templates", "grpc-simple"), "BYPASS_TEMPLATES"),
+    ];
+    let classic = mesh(CLASSIC);
+    for (pod, code) in &rows {
+        assert_eq!(codes(&classic, pod), [*code], "{pod}");
+    }
+    // Two of them also have another code, for their other peculiarities.
+    let former = traffic("kubevirtInterfaces", "net1");
+    assert_eq!(codes(&classic, &former), ["DEPRECATED_ANNOTATION", "BYPASS_SOME_TRAFFIC"]);
+    let address = annotated("sidecar.istio.io/discoveryAddress", "evil.example:15012");
+    assert_eq!(codes(&classic, &address), ["DEPRECATED_ANNOTATION", "BYPASS_CONTROL_PLANE"]);
+    for (code, _) in CODES.iter().filter(|(code, _)| code.starts_with("BYPASS_")) {
+        assert!(rows.iter().any(|(_, row)| row == code), "no row has {code}");
+    }
+}
+
+/// With the CNI plugin, the effective values are written into annotations; these are not the pod's own choice.
+#[test]
+fn what_an_injection_wrote_is_not_the_pods_doing() {
+    let plain = pod(&json!({}), &json!({}));
+    for text in [
+        CNI.to_owned(),
+        CLASSIC.to_owned(),
+        "nativeSidecars: enabled".to_owned(),
+        format!("{CNI}\nmesh: {{defaultConfig: {{interceptionMode: NONE}}}}"),
+        format!("{CNI}\nmesh: {{defaultConfig: {{interceptionMode: TPROXY, statusPort: 15099}}}}"),
+        "values: {pilot: {cni: {enabled: true}}, global: {proxy: {includeIPRanges: 10.0.0.0/8, \
+         excludeIPRanges: 10.1.0.0/16, includeInboundPorts: '80', excludeInboundPorts: '22', \
+         excludeOutboundPorts: '5432'}}}"
+            .to_owned(),
+    ] {
+        assert_eq!(codes(&mesh(&text), &plain), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn what_ordinary_pods_do_is_not_told() {
+    let classic = mesh(CLASSIC);
+    for pod in [
+        pod(&json!({}), &json!({})),
+        annotated("sidecar.istio.io/proxyCPU", "1"),
+        annotated(CONFIG, "holdApplicationUntilProxyStarts: true"),
+        annotated(CONFIG, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true', OUTPUT_CERTS: /certs}"),
+        // Same as in the mesh.
+        annotated(CONFIG, "interceptionMode: REDIRECT\ndiscoveryAddress: istiod.istio-system.svc:15012"),
+        traffic("includeOutboundIPRanges", "*"),
+        traffic("includeInboundPorts", "*"),
+        traffic("excludeOutboundPorts", ""),
+        traffic("excludeInboundPorts", "15020,15090"),
+        own("containers", "istio-proxy", &json!({"resources": {"limits": {"cpu": "1"}}})),
+        own("containers", "istio-proxy", &json!({"env": [{"name": "MINE", "value": "1"}]})),
+        own("initContainers", "istio-init", &json!({"resources": {"limits": {"cpu": "1"}}})),
+        pod(&json!({"labels": {"security.istio.io/tlsMode": "istio"}}), &json!({})),
+        // A gateway, by its template.
+        {
+            let mut gateway = own("containers", "istio-proxy", &json!({}));
+            gateway["metadata"]["annotations"] = json!({"inject.istio.io/templates": "gateway"});
+            pod::containers_mut(&mut gateway).remove(0);
+            gateway
+        },
+    ] {
+        assert_eq!(codes(&classic, &pod), [""; 0], "{pod}");
+    }
+    // If pods have to opt in, not doing so is not an opt-out.
+    let asked = mesh("injector: {policy: disabled}");
+    let refuses = pod(&json!({"labels": {"sidecar.istio.io/inject": "false"}}), &json!({}));
+    assert_eq!(codes(&asked, &refuses), [""; 0]);
+}
+
+#[test]
+fn a_bypass_counts_as_such_under_istios_rules_too() {
+    let istio = mesh(&format!("{CLASSIC}\ncompat: istio"));
+    let pod = traffic("includeOutboundIPRanges", "");
+    assert_eq!(of(outcome(&istio, &pod).warnings()), ["BYPASS_OUTBOUND"]);
+}
+
+// I-10
+#[test]
+fn a_record_that_does_not_fit_the_pod_is_told() {
+    let classic = mesh(CLASSIC);
+    let status = |names: &[&str]| json!({"containers": names}).to_string();
+    let strange = json!({"containers": [{"name": "app", "image": "forged"}]}).to_string();
+    for annotations in [
+        json!({"sidecar.istio.io/status": status(&["istio-proxy"])}),
+        json!({"proxy.istio.io/overrides": strange}),
+    ] {
+        let pod = pod(&json!({"annotations": annotations}), &json!({}));
+        assert_eq!(of(outcome(&classic, &pod).warnings()), ["FORGED_RECORD"], "{pod}");
+    }
+}

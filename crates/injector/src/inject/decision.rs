@@ -1,0 +1,276 @@
+//! Decides whether a pod is injected, and why.
+//!
+//! There are two stages: the labels of the namespace, by the selectors of Istio's webhook configuration (only if the
+//! namespace is known, otherwise the API server has already evaluated them), then Istio's handler (`injectRequired`).
+//! The result is data: logs, metrics and audit annotations all show the same key and sentence. The content of the
+//! injection plays no role here.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::warning::{Warning, shown};
+use crate::quirks::{Quirk, Quirks};
+use crate::{names, pod};
+
+mod namespace;
+mod os;
+mod reason;
+
+pub use reason::Reason;
+
+/// A label selector over the labels of a pod.
+pub trait PodSelector {
+    /// Whether the selector has no requirements; such a selector is ignored.
+    fn is_empty(&self) -> bool;
+    /// Whether every requirement holds for these labels.
+    fn matches(&self, labels: &Map<String, Value>) -> bool;
+}
+
+impl PodSelector for crate::config::Selector {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+    fn matches(&self, labels: &Map<String, Value>) -> bool {
+        self.matches(labels)
+    }
+}
+
+/// The configuration and the facts on which a decision depends.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionInput<'a, S> {
+    /// `policy` of the injector's configuration as written.
+    pub policy: &'a str,
+    /// `neverInjectSelector`: any match skips.
+    pub never: &'a [S],
+    /// `alwaysInjectSelector`: any match injects.
+    pub always: &'a [S],
+    /// Labels of the request's namespace; `None` if the namespace is not known, in which case the API server's
+    /// selection is trusted.
+    pub namespace_labels: Option<&'a Map<String, Value>>,
+    /// Whether to skip a pod whose own label asks for another revision, even if the namespace is not known.
+    pub by_pod_alone: bool,
+    /// Revision of this injector; empty and `default` mean the default revision.
+    pub revision: &'a str,
+    /// Revision tags that point to this injector.
+    pub tags: &'a [String],
+    /// Whether namespaces without any label are injected (`enableNamespacesByDefault`).
+    pub enable_namespaces_by_default: bool,
+    /// The behaviors of Istio that are kept.
+    pub quirks: Quirks,
+}
+
+/// Whether a pod is injected, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the pod is injected.
+    pub inject: bool,
+    /// The rule that decided.
+    pub reason: Reason,
+    /// A sentence for people that names the label or value that decided; without a period.
+    pub sentence: String,
+    /// Additional information for the user.
+    pub warnings: Vec<Warning>,
+}
+
+/// Decides about a pod in the given namespace (the pod's, else the request's).
+pub fn decide<S: PodSelector>(pod: &Value, namespace: &str, input: &DecisionInput<'_, S>) -> Decision {
+    let mut warnings = Vec::new();
+    let verdict = judge(&View::new(pod), namespace, input, &mut warnings);
+    warnings.extend(ignored_annotation(&View::new(pod)).filter(|_| verdict.reason.heeds_wishes()));
+    Decision { inject: verdict.inject, reason: verdict.reason, sentence: verdict.sentence, warnings }
+}
+
+struct Verdict {
+    inject: bool,
+    reason: Reason,
+    sentence: String,
+}
+
+impl Verdict {
+    fn skip(reason: Reason, sentence: impl fmt::Display) -> Verdict {
+        Verdict { inject: false, reason, sentence: sentence.to_string() }
+    }
+
+    fn inject(reason: Reason, sentence: impl fmt::Display) -> Verdict {
+        Verdict { inject: true, reason, sentence: sentence.to_string() }
+    }
+}
+
+/// Evaluates the rules in Istio's order, with one additional stage before them (the namespace) and one in between (pods
+/// in which a proxy cannot work).
+fn judge<S: PodSelector>(
+    pod: &View<'_>,
+    namespace: &str,
+    input: &DecisionInput<'_, S>,
+    warnings: &mut Vec<Warning>,
+) -> Verdict {
+    if let Some(labels) = input.namespace_labels
+        && let Err(skip) = namespace::selects(pod, namespace, labels, input, warnings)
+    {
+        return skip;
+    }
+    if input.by_pod_alone
+        && let Err(skip) = namespace::is_for_revision(pod, input)
+    {
+        return skip;
+    }
+    if pod::at(pod.value, &["spec", "hostNetwork"]) == Some(&Value::Bool(true)) {
+        warnings.push(Warning::new("BYPASS_HOST_NETWORK", "spec.hostNetwork prevents injection"));
+        return Verdict::skip(
+            Reason::HostNetwork,
+            "the pod has spec.hostNetwork: true; redirecting its traffic would redirect the node's",
+        );
+    }
+    if names::IGNORED_NAMESPACES.contains(&namespace) {
+        return Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"));
+    }
+    if let Some(skip) = not_injectable(pod, input.quirks, warnings) {
+        return skip;
+    }
+    let wish = wish(pod, input, warnings);
+    match (input.policy, wish) {
+        ("enabled" | "disabled", Some(verdict)) => {
+            if input.policy == "enabled" && verdict.reason == Reason::PodOptedOut {
+                warnings.push(Warning::new("BYPASS_OPTED_OUT", "the pod opted out"));
+            }
+            verdict
+        }
+        ("enabled", None) => {
+            Verdict::inject(Reason::PolicyEnabled, "the policy is enabled and nothing opts the pod out")
+        }
+        ("disabled", None) => Verdict::skip(
+            Reason::PolicyDisabled,
+            format!("the policy is disabled and the pod has no label {}: \"true\"", names::INJECT),
+        ),
+        (other, _) => Verdict::skip(
+            Reason::PolicyInvalid,
+            format!("the policy is {}, expected enabled or disabled, so nothing is injected", shown(other)),
+        ),
+    }
+}
+
+/// Pods in which a proxy cannot work, regardless of labels; Istio injects them anyway.
+///
+/// Whoever may create pods may write every mark that is looked at here, so each skip is warned about. A pod that bears one
+/// falsely gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node takes a pod
+/// whose nodes are for Windows. Linkerd's marks and options for Windows keep nobody from running: of the former both are
+/// needed, and the chart's policy follows neither.
+fn not_injectable(pod: &View<'_>, quirks: Quirks, warnings: &mut Vec<Warning>) -> Option<Verdict> {
+    let windows = || os::windows(pod.value).filter(|_| !quirks.contains(Quirk::InjectWindowsPods));
+    let is_mirror = pod.annotation(names::ANNOTATION_MIRROR_POD).is_some();
+    let (reason, code, sentence) = if is_mirror && !quirks.contains(Quirk::InjectMirrorPods) {
+        let mark = names::ANNOTATION_MIRROR_POD;
+        let sentence = format!("annotation {mark} marks a mirror pod, which cannot be changed");
+        (Reason::MirrorPod, "SKIPPED_MIRROR_POD", sentence)
+    } else if let Some(sign) = windows() {
+        let sentence = format!("the pod has {sign}, and the proxy runs on Linux");
+        (Reason::WindowsPod, "SKIPPED_WINDOWS_POD", sentence)
+    } else if !quirks.contains(Quirk::InjectLinkerdPods) && has_linkerd(pod, warnings) {
+        let (mark, proxy) = (names::ANNOTATION_LINKERD_PROXY_VERSION, names::CONTAINER_LINKERD_PROXY);
+        let sentence =
+            format!("annotation {mark} and container {proxy} say that Linkerd has injected the pod");
+        (Reason::InjectedByLinkerd, "SKIPPED_LINKERD_POD", sentence)
+    } else {
+        return None;
+    };
+    warnings.push(Warning::new(code, format!("not injected: {sentence}")));
+    Some(Verdict::skip(reason, sentence))
+}
+
+/// Whether Linkerd has injected the pod. It leaves an annotation and a container; one of them alone proves nothing.
+fn has_linkerd(pod: &View<'_>, warnings: &mut Vec<Warning>) -> bool {
+    let (mark, proxy) = (names::ANNOTATION_LINKERD_PROXY_VERSION, names::CONTAINER_LINKERD_PROXY);
+    let (is_marked, has_proxy) = (pod.annotation(mark).is_some(), pod.has_container(proxy));
+    if is_marked != has_proxy {
+        let (one, other) = if is_marked {
+            (format!("annotation {mark}"), format!("container {proxy}"))
+        } else {
+            (format!("container {proxy}"), format!("annotation {mark}"))
+        };
+        let message = format!("{one} without {other} does not indicate Linkerd: the pod is injected");
+        warnings.push(Warning::new("LINKERD_MARK_ALONE", message));
+    }
+    is_marked && has_proxy
+}
+
+/// The choice of the pod itself or of a selector; `None` leaves it to the policy.
+fn wish<S: PodSelector>(
+    pod: &View<'_>,
+    input: &DecisionInput<'_, S>,
+    warnings: &mut Vec<Warning>,
+) -> Option<Verdict> {
+    // A label overrides the annotation even if it is empty.
+    let label = pod.label(names::INJECT);
+    let kind = if label.is_some() { "label" } else { "annotation" };
+    match label.or_else(|| pod.annotation(names::INJECT)).unwrap_or_default() {
+        "true" => {
+            let sentence = format!("pod {kind} {} is \"true\"", names::INJECT);
+            return Some(Verdict::inject(Reason::PodOptedIn, sentence));
+        }
+        "false" => {
+            let sentence = format!("pod {kind} {} is \"false\"", names::INJECT);
+            return Some(Verdict::skip(Reason::PodOptedOut, sentence));
+        }
+        "" => {}
+        other => warnings.push(Warning::new(
+            "INVALID_INJECT_VALUE",
+            format!("{kind} {}: {} is ignored; expected \"true\", \"false\"", names::INJECT, shown(other)),
+        )),
+    }
+    let none = Map::new();
+    let labels = pod::at(pod.value, &["metadata", "labels"]).and_then(Value::as_object).unwrap_or(&none);
+    let matching = |selectors: &[S]| {
+        selectors.iter().position(|selector| !selector.is_empty() && selector.matches(labels))
+    };
+    if let Some(index) = matching(input.never) {
+        let sentence = format!("the pod's labels match neverInjectSelector[{index}]");
+        return Some(Verdict::skip(Reason::NeverInjectSelector, sentence));
+    }
+    if let Some(index) = matching(input.always) {
+        let sentence = format!("the pod's labels match alwaysInjectSelector[{index}]");
+        return Some(Verdict::inject(Reason::AlwaysInjectSelector, sentence));
+    }
+    None
+}
+
+/// Warns about an annotation that contradicts the label of the same name, which wins.
+fn ignored_annotation(pod: &View<'_>) -> Option<Warning> {
+    let (label, annotation) = (pod.label(names::INJECT)?, pod.annotation(names::INJECT)?);
+    if label == annotation || annotation.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "annotation {}: {} is ignored because of the label {}",
+        names::INJECT,
+        shown(annotation),
+        shown(label)
+    );
+    Some(Warning::new("IGNORED_ANNOTATION", message))
+}
+
+/// The parts of a pod that a decision reads; a value of the wrong JSON type counts as absent.
+struct View<'a> {
+    value: &'a Value,
+}
+
+impl<'a> View<'a> {
+    fn new(value: &'a Value) -> View<'a> {
+        View { value }
+    }
+
+    fn label(&self, key: &str) -> Option<&'a str> {
+        self.value.get("metadata")?.get("labels")?.get(key)?.as_str()
+    }
+
+    fn annotation(&self, key: &str) -> Option<&'a str> {
+        self.value.get("metadata")?.get("annotations")?.get(key)?.as_str()
+    }
+
+    fn has_container(&self, name: &str) -> bool {
+        pod::find_container(self.value, name).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;

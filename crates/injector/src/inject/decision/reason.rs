@@ -1,0 +1,103 @@
+//! The keys of every reason for a decision.
+
+use std::fmt;
+
+/// The reason for a decision about a pod; the key is stable and safe as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// `spec.hostNetwork: true`.
+    HostNetwork,
+    /// A namespace that is never injected.
+    IgnoredNamespace,
+    /// Neither the namespace nor the pod asks for injection.
+    NamespaceNotEnabled,
+    /// The namespace label `istio-injection` has a value other than `enabled`.
+    NamespaceDisabled,
+    /// The namespace or the pod asks for another revision.
+    RevisionMismatch,
+    /// The pod opts out with `false`.
+    PodOptedOut,
+    /// The pod opts in with `true`.
+    PodOptedIn,
+    /// A `neverInjectSelector` matches the pod.
+    NeverInjectSelector,
+    /// An `alwaysInjectSelector` matches the pod.
+    AlwaysInjectSelector,
+    /// No other rule applied and the policy is `enabled`.
+    PolicyEnabled,
+    /// No other rule applied and the policy is `disabled`.
+    PolicyDisabled,
+    /// The policy is neither `enabled` nor `disabled`.
+    PolicyInvalid,
+    /// The mirror pod of a static pod.
+    MirrorPod,
+    /// A pod for Windows, according to `spec.os`, its node requirements, or its options.
+    WindowsPod,
+    /// The pod already contains Linkerd's proxy.
+    InjectedByLinkerd,
+    /// The pod should be injected, but nothing has to be changed: it was injected before.
+    AlreadyInjected,
+}
+
+impl Reason {
+    /// Whether the rule comes after the pod's own choice, or is that choice.
+    pub(super) fn heeds_wishes(self) -> bool {
+        matches!(
+            self,
+            Reason::PodOptedIn
+                | Reason::PodOptedOut
+                | Reason::NeverInjectSelector
+                | Reason::AlwaysInjectSelector
+                | Reason::PolicyEnabled
+                | Reason::PolicyDisabled
+        )
+    }
+
+    /// Every reason, in the order of evaluation.
+    pub const ALL: [Reason; 16] = [
+        Reason::NamespaceNotEnabled,
+        Reason::NamespaceDisabled,
+        Reason::RevisionMismatch,
+        Reason::HostNetwork,
+        Reason::IgnoredNamespace,
+        Reason::MirrorPod,
+        Reason::WindowsPod,
+        Reason::InjectedByLinkerd,
+        Reason::PodOptedOut,
+        Reason::PodOptedIn,
+        Reason::NeverInjectSelector,
+        Reason::AlwaysInjectSelector,
+        Reason::PolicyEnabled,
+        Reason::PolicyDisabled,
+        Reason::PolicyInvalid,
+        Reason::AlreadyInjected,
+    ];
+
+    /// The stable machine key, such as `HOST_NETWORK`.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Reason::HostNetwork => "HOST_NETWORK",
+            Reason::IgnoredNamespace => "IGNORED_NAMESPACE",
+            Reason::NamespaceNotEnabled => "NAMESPACE_NOT_ENABLED",
+            Reason::NamespaceDisabled => "NAMESPACE_DISABLED",
+            Reason::RevisionMismatch => "REVISION_MISMATCH",
+            Reason::PodOptedOut => "POD_OPTED_OUT",
+            Reason::PodOptedIn => "POD_OPTED_IN",
+            Reason::NeverInjectSelector => "NEVER_INJECT_SELECTOR",
+            Reason::AlwaysInjectSelector => "ALWAYS_INJECT_SELECTOR",
+            Reason::PolicyEnabled => "POLICY_ENABLED",
+            Reason::PolicyDisabled => "POLICY_DISABLED",
+            Reason::PolicyInvalid => "POLICY_INVALID",
+            Reason::MirrorPod => "MIRROR_POD",
+            Reason::WindowsPod => "WINDOWS_POD",
+            Reason::InjectedByLinkerd => "INJECTED_BY_LINKERD",
+            Reason::AlreadyInjected => "ALREADY_INJECTED",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}

@@ -1,0 +1,458 @@
+//! Manual injection: from the text of a manifest to the text with injected pod templates, with a row for every object.
+//!
+//! Every pod template goes through the same pipeline as a pod at the webhook. Unchanged parts are preserved byte for
+//! byte, including comments and separators. No file is read or written here.
+
+mod advice;
+mod document;
+pub mod kube_inject;
+mod round_trip;
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Facts, Outcome, PodRequest, Refusal, Rules, Selection,
+    decision::Decision,
+    decode::Undecodable,
+    warning::{Warning, shown_within},
+};
+use crate::{
+    config::Mesh,
+    manifest::{self, Corrections, CronJobMetadata, Found, Identity, Kinds, Standing, TemplatePath},
+};
+use kubernetes_yaml as yaml;
+use strategic_merge::patch;
+
+pub use document::{Document, DuplicateKey, SyntaxError};
+
+/// How manifests are injected.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The configuration.
+    pub mesh: &'a Mesh,
+    /// Which of its rules apply; with [`Rules::TemplatesOnly`], only kinds known to Istio are injected.
+    pub rules: Rules,
+    /// The namespace of objects that have none; empty if it is not known.
+    pub namespace: &'a str,
+    /// Paths of pod templates besides the known ones.
+    pub template_paths: Vec<TemplatePath>,
+}
+
+/// A manifest with its injected pod templates.
+#[derive(Debug)]
+pub struct Manifest<'t> {
+    /// The documents, in order.
+    pub documents: Vec<Document<'t>>,
+}
+
+/// The result for an object, or for one of its pod templates if it has several.
+#[derive(Debug)]
+pub struct Row {
+    /// The object.
+    pub object: Identity,
+    /// The path of the pod template if the object has several: `spec.workerGroupSpecs[0].template`.
+    pub place: Option<String>,
+    /// The result.
+    pub verdict: Verdict,
+    /// Warnings for the user.
+    pub warnings: Vec<Warning>,
+}
+
+/// The result for an object.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Its pods get a proxy.
+    Injected {
+        /// The templates that were rendered, in order.
+        templates: Vec<String>,
+        /// Whether it was changed.
+        changed: bool,
+    },
+    /// It is left unchanged.
+    Skipped(Decision),
+    /// It has no pod template.
+    NoPodTemplate,
+    /// Its pod template is not one that a proxy can be added to.
+    LeftAlone(LeftAlone),
+    /// Denied.
+    Refused(Refusal),
+}
+
+/// Why a pod template is left unchanged, regardless of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftAlone {
+    /// It has no containers.
+    #[error("no containers: not a pod template")]
+    NoContainers,
+    /// It is a patch for a template.
+    #[error("no container has an image, or one has a $patch: a patch, not a pod template")]
+    Patch,
+    /// Knative rejects what a proxy needs.
+    #[error(
+        "skipped (KNATIVE): Knative rejects init containers, added capabilities and fieldRef in a template; leave its pods \
+         to the webhook, or name the template with --pod-template-path"
+    )]
+    Knative,
+}
+
+/// Injects all pod templates of a manifest: YAML with any number of documents, or JSON.
+///
+/// # Errors
+/// If the text is neither; a denied pod is a [`Verdict`].
+pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, SyntaxError> {
+    let mut documents = document::read(text, &search(options))?;
+    for document in &mut documents {
+        document.process(options);
+    }
+    Ok(Manifest { documents })
+}
+
+impl Manifest<'_> {
+    /// The manifest; unchanged parts are identical to the byte.
+    pub fn to_text(&self) -> String {
+        self.documents.iter().map(Document::to_text).collect()
+    }
+
+    /// The manifest as written by `istioctl kube-inject`: every document is followed by `---` (Istio's
+    /// `IntoResourceFile`).
+    pub fn to_terminated_text(&self) -> String {
+        self.documents.iter().filter_map(Document::to_terminated_text).collect()
+    }
+
+    /// The objects as one JSON value: a single object as it is, several as a List.
+    pub fn to_json(manifests: &[Manifest<'_>]) -> Value {
+        let mut values: Vec<&Value> =
+            manifests.iter().flat_map(|manifest| &manifest.documents).map(Document::value).collect();
+        values.retain(|value| !value.is_null());
+        if let [one] = values.as_slice() {
+            return (*one).clone();
+        }
+        let items: Vec<&Value> = values
+            .into_iter()
+            .flat_map(|value| match items_of_list(value) {
+                Some(items) => items.iter().collect(),
+                None => vec![value],
+            })
+            .collect();
+        json!({"apiVersion": "v1", "kind": "List", "items": items})
+    }
+
+    /// The JSON patch of every changed object, relative to the object.
+    pub fn patches(&self) -> Vec<Value> {
+        self.documents.iter().flat_map(Document::patches).collect()
+    }
+
+    /// The results for the objects, in order.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.documents.iter().flat_map(|document| &document.rows)
+    }
+
+    /// Duplicate keys, in order.
+    pub fn duplicates(&self) -> impl Iterator<Item = &DuplicateKey> {
+        self.documents.iter().flat_map(|document| &document.duplicates)
+    }
+
+    /// Whether a path leads to a pod template in any object.
+    pub fn has_template_at(&self, path: &TemplatePath) -> bool {
+        self.documents.iter().any(|document| manifest::has_template_at(&document.original, path))
+    }
+
+    /// Whether an object was denied.
+    pub fn is_refused(&self) -> bool {
+        self.rows().any(|row| row.verdict.is_refusal())
+    }
+
+    /// Whether anything was changed.
+    pub fn is_changed(&self) -> bool {
+        self.documents.iter().any(|document| document.injected.is_some())
+    }
+}
+
+impl Verdict {
+    /// Whether the object was denied.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Verdict::Refused(_))
+    }
+}
+
+/// A denial with its causes: for manual injection, the user is also the reader of the log.
+pub fn explained(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Render { name, source } => {
+            format!("template {name:?} cannot be rendered for this pod: {source}")
+        }
+        Refusal::Overlay { name, snippet, source } => {
+            format!("template {name:?} gives no usable overlay for this pod: {source}{snippet}")
+        }
+        Refusal::Undecodable(undecodable) => format!("{}{}", undecodable.explained(), undecodable.others()),
+        other => other.to_string(),
+    }
+}
+
+impl Document<'_> {
+    fn process(&mut self, options: &Options<'_>) {
+        let found = pod_templates(self.as_read(), options);
+        let mut likely = likely_templates(self.as_read(), &found, options.rules).into_iter().peekable();
+        // One copy for all templates: a copy for each would take quadratic time for the items of a List.
+        let mut work = if found.is_empty() { Value::Null } else { self.as_read().clone() };
+        let mut injected = false;
+        let mut rows = Vec::new();
+        let mut rest = found.as_slice();
+        for identity in manifest::identities(self.as_read()) {
+            let count = rest.iter().take_while(|found| found.object == identity.object).count();
+            let (templates, others) = rest.split_at(count);
+            rest = others;
+            let mut warnings = self.corrections.get(&identity.object).map(corrected).unwrap_or_default();
+            while let Some((_, place)) = likely.next_if(|(object, _)| *object == identity.object) {
+                warnings.push(advice::likely_template(&place));
+            }
+            warnings.extend(advice::settings_elsewhere(
+                self.as_read(),
+                &identity,
+                templates,
+                options.rules,
+                |revision| super::is_own_revision(options.mesh, revision),
+            ));
+            for found in templates {
+                let (mut row, changed) = process_template(&mut work, &identity, found, options);
+                row.place = (templates.len() > 1).then(|| advice::place_in_object(found));
+                // Warnings about the object are reported once.
+                row.warnings.splice(0..0, warnings.drain(..));
+                rows.push(row);
+                injected |= changed;
+            }
+            if templates.is_empty() && !self.original.is_null() {
+                rows.push(Row { object: identity, place: None, verdict: Verdict::NoPodTemplate, warnings });
+            }
+        }
+        self.rows = rows;
+        self.injected = if injected {
+            Some(work)
+        } else {
+            self.corrected.take().filter(|_| self.corrections.values().any(Corrections::matter))
+        };
+    }
+
+    /// The patches of the changed objects.
+    fn patches(&self) -> Vec<Value> {
+        let Some(injected) = &self.injected else { return Vec::new() };
+        let changed = |identity: Identity| {
+            let (before, after) =
+                (self.original.pointer(&identity.object)?, injected.pointer(&identity.object)?);
+            let operations = patch::diff(before, after);
+            (!operations.is_empty()).then(|| described(identity, &operations))
+        };
+        manifest::identities(&self.original).into_iter().filter_map(changed).collect()
+    }
+}
+
+fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
+    let mut entry = Map::from_iter([
+        ("apiVersion".to_owned(), Value::String(identity.api_version)),
+        ("kind".to_owned(), Value::String(identity.kind)),
+        ("name".to_owned(), Value::String(identity.name)),
+        ("patch".to_owned(), json!(operations)),
+    ]);
+    entry.extend(identity.namespace.map(|namespace| ("namespace".to_owned(), Value::String(namespace))));
+    Value::Object(entry)
+}
+
+/// Warnings about corrections made while decoding an object.
+fn corrected(corrections: &Corrections) -> Vec<Warning> {
+    let Corrections { unquoted, respelled, .. } = corrections;
+    // It has quotes of its own, around text that would look like a path.
+    let path = |path: &str| {
+        let shown = shown_within(path, 96);
+        shown.strip_prefix('"').and_then(|shown| shown.strip_suffix('"')).unwrap_or(path).to_owned()
+    };
+    let mut warnings = Vec::new();
+    match unquoted.count {
+        0 => {}
+        1 => warnings.push(Warning::new(
+            "UNQUOTED_VALUE",
+            format!(
+                "{} needs quotes: it is read as the string {}, but kubectl rejects it",
+                path(&unquoted.path),
+                shown_within(&unquoted.became, 24)
+            ),
+        )),
+        count => warnings.push(Warning::new(
+            "UNQUOTED_VALUE",
+            format!(
+                "{count} values need quotes, the first is {}: they are read as strings, but kubectl rejects them",
+                path(&unquoted.path)
+            ),
+        )),
+    }
+    if respelled.count > 0 {
+        let others = match respelled.count {
+            1 => String::new(),
+            count => format!(" (and {} more keys)", count - 1),
+        };
+        warnings.push(Warning::new(
+            "KEY_CASE",
+            format!(
+                "{} is read as {}{others}, but kubectl rejects it",
+                path(&respelled.path),
+                respelled.became
+            ),
+        ));
+    }
+    warnings
+}
+
+/// The search options for a manifest.
+fn search(options: &Options<'_>) -> manifest::Options {
+    manifest::Options {
+        template_paths: options.template_paths.clone(),
+        by_shape: options.rules == Rules::Configured,
+        cron_job_metadata: match options.rules {
+            Rules::Configured => CronJobMetadata::Pod,
+            Rules::TemplatesOnly => CronJobMetadata::Job,
+        },
+        kinds: match options.rules {
+            Rules::Configured => Kinds::OfTheirGroups,
+            Rules::TemplatesOnly => Kinds::OfAnyGroup,
+        },
+    }
+}
+
+fn pod_templates(document: &Value, options: &Options<'_>) -> Vec<Found> {
+    let mut found = manifest::objects(document, &search(options));
+    if options.rules == Rules::TemplatesOnly {
+        let in_list = items_of_list(document).is_some();
+        found.retain(|found| (in_list || found.object.is_empty()) && istio_injects(&found.kind));
+    }
+    found
+}
+
+/// Likely pod templates that were not injected: the JSON pointers of the object and of the place in it, in document
+/// order.
+fn likely_templates(document: &Value, found: &[Found], rules: Rules) -> Vec<(String, String)> {
+    if rules == Rules::TemplatesOnly {
+        return Vec::new();
+    }
+    let taken: HashSet<&str> = found.iter().map(|found| found.pointer.as_str()).collect();
+    let mut likely = manifest::likely_templates(document);
+    likely.retain(|(object, place)| !taken.contains(format!("{object}{place}").as_str()));
+    likely
+}
+
+/// The kinds in Istio's `injectScheme`, which match in any version; all other kinds are copied.
+fn istio_injects(kind: &str) -> bool {
+    matches!(
+        kind,
+        "CronJob"
+            | "DaemonSet"
+            | "Deployment"
+            | "DeploymentConfig"
+            | "Job"
+            | "Pod"
+            | "ReplicaSet"
+            | "ReplicationController"
+            | "StatefulSet"
+    )
+}
+
+/// The items of a `v1` List; typed lists are objects of their own.
+fn items_of_list(value: &Value) -> Option<&Vec<Value>> {
+    let field = |key: &str| value.get(key).and_then(Value::as_str);
+    let is_list = field("kind") == Some("List") && field("apiVersion") == Some("v1");
+    value.get("items").and_then(Value::as_array).filter(|_| is_list)
+}
+
+/// Injects one pod template in its document; returns whether that changed it.
+fn process_template(
+    document: &mut Value,
+    identity: &Identity,
+    found: &Found,
+    options: &Options<'_>,
+) -> (Row, bool) {
+    let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
+    let mut object = identity.clone();
+    object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    if let Some(left_alone) = left_alone(found, options.rules) {
+        let verdict = Verdict::LeftAlone(left_alone);
+        return (Row { object, place: None, verdict, warnings: Vec::new() }, false);
+    }
+    let request = request(document, found, namespace, options.rules);
+    let outcome = super::run_by(options.rules, options.mesh, &request, &facts(options, namespace));
+    let (verdict, warnings, changed) = match outcome {
+        Err(refusal) => (Verdict::Refused(refusal), Vec::new(), false),
+        Ok(Outcome::Skipped(skip)) => (Verdict::Skipped(skip.decision), skip.warnings, false),
+        Ok(Outcome::Injected(injection)) => match Undecodable::as_written(&request.pod) {
+            // An API server has decoded the pods that come to the webhook; a manifest may contain anything.
+            Some(undecodable) => {
+                (Verdict::Refused(Refusal::Undecodable(Box::new(undecodable))), Vec::new(), false)
+            }
+            None => {
+                let (templates, mut warnings) = (injection.templates.clone(), injection.warnings.clone());
+                warnings.extend(advice::pod_failure_policy(document, found));
+                let changed = put_back(document, found, injection.whole_pod(&request.pod), options.rules);
+                (Verdict::Injected { templates, changed }, warnings, changed)
+            }
+        },
+    };
+    (Row { object, place: None, verdict, warnings }, changed)
+}
+
+/// Why a template is left alone before any decision; Istio accepts them all.
+fn left_alone(found: &Found, rules: Rules) -> Option<LeftAlone> {
+    match (rules, found.standing) {
+        (Rules::TemplatesOnly, _) | (_, Standing::Whole) => None,
+        (_, Standing::NoContainers) => Some(LeftAlone::NoContainers),
+        (_, Standing::Patch) => Some(LeftAlone::Patch),
+        (_, Standing::Knative) => Some(LeftAlone::Knative),
+    }
+}
+
+/// Writes the injected pod back into the document; returns whether that changed it.
+fn put_back(document: &mut Value, found: &Found, mut pod: Value, rules: Rules) -> bool {
+    let mut changed = false;
+    if rules == Rules::TemplatesOnly {
+        round_trip::pod(&mut pod);
+        if let Some(object) = document.pointer_mut(&found.object) {
+            changed = round_trip::workload(object);
+        }
+    }
+    manifest::put_back(document, found, &pod) || changed
+}
+
+fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> PodRequest {
+    let mut pod = manifest::extract_pod(document, found);
+    if rules == Rules::TemplatesOnly {
+        round_trip::pod(&mut pod);
+    }
+    let mut workload = found.owner.clone();
+    // Istio's `IntoObject` leaves the pod, the workload and its namespace as they are in the manifest.
+    let namespace = if rules == Rules::Configured { namespace } else { "" };
+    if let Some(workload) = workload.as_mut().filter(|workload| workload.namespace.is_empty()) {
+        workload.namespace = namespace.to_owned();
+    }
+    PodRequest { workload, ..PodRequest::new(namespace, pod) }
+}
+
+fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
+    match options.rules {
+        Rules::Configured => {
+            let facts = Facts::of(options.mesh, namespace);
+            // The labels of an unknown namespace cannot be evaluated, but the pod's own labels can.
+            let selection = match facts.namespace {
+                Some(_) => Selection::ByLabels,
+                None => Selection::ByPodAlone,
+            };
+            Facts { selection, ..facts }
+        }
+        Rules::TemplatesOnly => Facts::default(),
+    }
+}
+
+/// Writes a changed document in its original format.
+fn written(value: &Value, format: document::Format) -> String {
+    match format {
+        document::Format::Yaml => yaml::to_string(value),
+        document::Format::Json => format!("{value:#}\n"),
+    }
+}

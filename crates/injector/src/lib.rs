@@ -1,0 +1,48 @@
+//! Decides whether a pod gets a sidecar, and computes the JSON patch that adds it.
+//!
+//! ```
+//! use injector::{config::Mesh, inject::{self, Facts, Outcome, PodRequest}};
+//! use serde_json::json;
+//!
+//! let mesh = Mesh::embedded()?;
+//! let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
+//! let request = PodRequest::new("shop", pod);
+//! match inject::run(&mesh, &request, &Facts::of(&mesh, "shop"))? {
+//!     Outcome::Injected(injection) => assert!(injection.patch_json.contains("istio-proxy")),
+//!     Outcome::Skipped(skip) => panic!("{}", skip.decision.sentence),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The crate is pure: no I/O, clock, randomness or environment. In reading order:
+//!
+//! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
+//! - [`functions`]: the functions that Istio adds to Go's and sprig's.
+//! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
+//! - [`specialized`]: a configuration's templates, evaluated as far as the configuration determines.
+//! - [`gotypes`]: the shapes of Kubernetes' Go structs, as data.
+//! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
+//! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
+//! - [`pem`]: certificates in PEM, as API servers read them.
+//! - [`pod`]: views over a pod as JSON.
+//! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
+//! - [`names`]: every label, annotation, container and port name, once.
+//! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
+//! - `doorkeeper`: admission to caches, based on what was seen before.
+
+pub mod config;
+mod doorkeeper;
+pub mod functions;
+pub mod gotypes;
+pub mod inject;
+pub mod manifest;
+pub mod names;
+pub mod overlay;
+pub mod pem;
+pub mod pod;
+mod quantity;
+pub mod quirks;
+mod rfc3339;
+pub mod specialized;
+pub mod webhook_config;

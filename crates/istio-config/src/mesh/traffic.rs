@@ -1,0 +1,177 @@
+//! What Istio's `ValidateMeshConfig` rejects in load balancing and traffic policies. The injector does not use them,
+//! but a configuration that the control plane rejects is not valid.
+
+use serde_json::{Map, Value};
+
+use crate::duration::Duration;
+use crate::proto::{Offence, Path, Step, shown};
+use crate::proxy::validate::duration_of_milliseconds;
+
+/// All offences in the policies of a complete message.
+pub(super) fn policies(mesh: &Map<String, Value>) -> Vec<Offence> {
+    let mut offences = Vec::new();
+    for (key, check) in [
+        ("localityLbSetting", locality as fn(&At<'_>, &mut Vec<Offence>)),
+        ("zoneAwareLbSetting", zone_aware),
+        ("defaultTrafficPolicy", traffic),
+    ] {
+        if let Some(value) = mesh.get(key) {
+            check(&At { value, path: Path(vec![Step::Key(key.to_owned())]) }, &mut offences);
+        }
+    }
+    offences
+}
+
+/// A value and its path.
+struct At<'a> {
+    value: &'a Value,
+    path: Path,
+}
+
+impl<'a> At<'a> {
+    fn key(&self, key: &str) -> Option<At<'a>> {
+        self.value.get(key).map(|value| self.below(value, Step::Key(key.to_owned())))
+    }
+
+    fn items(&self, key: &str) -> Vec<At<'a>> {
+        let Some(list) = self.key(key) else { return Vec::new() };
+        let items = list.value.as_array().into_iter().flatten().enumerate();
+        items.map(|(at, value)| list.below(value, Step::Index(at))).collect()
+    }
+
+    fn below(&self, value: &'a Value, step: Step) -> At<'a> {
+        let mut path = self.path.clone();
+        path.0.push(step);
+        At { value, path }
+    }
+
+    fn text(&self, key: &str) -> &'a str {
+        self.value.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn refused(&self, accepted: &str) -> Offence {
+        Offence::invalid(&self.path, shown(self.value), accepted)
+    }
+
+    /// The offence of a duration that is shorter than, or not a multiple of, a millisecond.
+    fn duration(&self, key: &str) -> Option<Offence> {
+        let duration = self.key(key)?;
+        let parsed = duration.value.as_str().and_then(|text| Duration::parse(text).ok()).unwrap_or_default();
+        duration_of_milliseconds(parsed).err().map(|accepted| duration.refused(accepted))
+    }
+
+    /// The offence of a number outside a range.
+    fn number(&self, key: &str, range: std::ops::RangeInclusive<i64>, accepted: &str) -> Option<Offence> {
+        let number = self.key(key)?;
+        let inside = number.value.as_i64().is_some_and(|value| range.contains(&value));
+        (!inside).then(|| number.refused(accepted))
+    }
+}
+
+/// `ValidateLocalityLbSetting`, except for overlapping localities, which Istio detects depending on the order of a map.
+fn locality(setting: &At<'_>, offences: &mut Vec<Offence>) {
+    let (distribute, failover) = (setting.items("distribute"), setting.items("failover"));
+    if !distribute.is_empty() && !failover.is_empty() {
+        offences.push(setting.refused("only one of distribute and failover"));
+    }
+    if !failover.is_empty() {
+        offences.extend(topology_labels(setting, "another label beside failover, which orders by region"));
+    }
+    for rule in distribute {
+        let mut total = 0;
+        for (name, weight) in rule.value.get("to").and_then(Value::as_object).into_iter().flatten() {
+            let weight = weight.as_i64().unwrap_or_default();
+            total += weight;
+            if !(1..=100).contains(&weight) || !is_locality(name) {
+                offences.push(rule.refused("localities with a weight from 1 to 100 each"));
+            }
+        }
+        if total != 100 {
+            offences.push(rule.refused("weights that add up to 100"));
+        }
+        if !is_locality(rule.text("from")) {
+            offences.push(
+                rule.refused("from: region, region/zone or region/zone/subzone, possibly with * at its end"),
+            );
+        }
+    }
+    regions(failover, offences);
+}
+
+fn zone_aware(setting: &At<'_>, offences: &mut Vec<Offence>) {
+    offences.extend(topology_labels(setting, "another label: regions and zones are ordered anyway"));
+    regions(setting.items("failover"), offences);
+}
+
+fn topology_labels(setting: &At<'_>, accepted: &str) -> Vec<Offence> {
+    const LABELS: [&str; 3] =
+        ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
+    let mut labels = setting.items("failoverPriority");
+    labels.retain(|label| LABELS.iter().any(|topology| label.value == topology));
+    labels.iter().map(|label| label.refused(accepted)).collect()
+}
+
+fn regions(failover: Vec<At<'_>>, offences: &mut Vec<Offence>) {
+    for rule in failover {
+        let (from, to) = (rule.text("from"), rule.text("to"));
+        if from == to || [from, to].iter().any(|region| region.contains(['/', '*'])) {
+            offences.push(rule.refused("two different regions, without zones or *"));
+        }
+    }
+}
+
+fn is_locality(locality: &str) -> bool {
+    let stars = locality.matches('*').count();
+    (stars == 0 || stars == 1 && locality.ends_with('*'))
+        && locality.splitn(3, '/').all(|part| !part.is_empty())
+}
+
+/// `validateMeshConfigDefaultTrafficPolicy`.
+fn traffic(policy: &At<'_>, offences: &mut Vec<Offence>) {
+    const COUNT: &str = "a number that is not negative";
+    if let Some(pool) = policy.key("connectionPool") {
+        if pool.key("http").is_none() && pool.key("tcp").is_none() {
+            offences.push(pool.refused("http or tcp in it"));
+        }
+        if let Some(http) = pool.key("http") {
+            for key in [
+                "http1MaxPendingRequests",
+                "http2MaxRequests",
+                "maxRequestsPerConnection",
+                "maxRetries",
+                "maxConcurrentStreams",
+            ] {
+                offences.extend(http.number(key, 0..=i64::MAX, COUNT));
+            }
+            offences.extend(http.duration("idleTimeout"));
+            if http.text("h2UpgradePolicy") == "UPGRADE" && http.key("useClientProtocol").is_some() {
+                offences.push(http.refused("only one of h2UpgradePolicy UPGRADE and useClientProtocol"));
+            }
+        }
+        if let Some(tcp) = pool.key("tcp") {
+            offences.extend(tcp.number("maxConnections", 0..=i64::MAX, COUNT));
+            offences.extend(tcp.duration("connectTimeout"));
+            offences.extend(tcp.duration("maxConnectionDuration"));
+            // Zero, or less than a millisecond, means no timeout here.
+            let idle = Duration::parse(tcp.text("idleTimeout")).unwrap_or_default();
+            if idle.nanos() / 1_000_000 != 0 {
+                offences.extend(tcp.duration("idleTimeout"));
+            }
+            if let Some(keepalive) = tcp.key("tcpKeepalive") {
+                offences.extend(keepalive.duration("time"));
+                offences.extend(keepalive.duration("interval"));
+            }
+        }
+    }
+    if let Some(detection) = policy.key("outlierDetection") {
+        offences.extend(detection.duration("baseEjectionTime"));
+        offences.extend(detection.duration("interval"));
+        if detection.key("splitExternalLocalOriginErrors").is_none() {
+            let accepted = "0, or splitExternalLocalOriginErrors: true";
+            offences.extend(detection.number("consecutiveLocalOriginFailures", 0..=0, accepted));
+        }
+        for key in ["maxEjectionPercent", "minHealthPercent"] {
+            offences.extend(detection.number(key, 0..=100, "a percentage from 0 to 100"));
+        }
+    }
+}

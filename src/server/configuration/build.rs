@@ -1,0 +1,101 @@
+//! A configuration that was read becomes an engine: it is checked with sample pods, and given a way to facts about the
+//! cluster.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::config::{self, Mesh, Namespace, Nodes};
+use crate::inject::{self, Admission, AdmissionRequest, Facts, Injector, Selection, Unreadable};
+use crate::server::configuration::engine::Engine;
+use crate::server::configuration::facts::LiveFacts;
+use crate::server::configuration::source::Loaded;
+
+/// An engine for a configuration that itself says what there is to know of the cluster.
+///
+/// # Errors
+/// When a template fails for a plain pod.
+pub fn engine(mesh: Mesh) -> Result<Arc<dyn Engine>, String> {
+    loaded(mesh, &[], Cluster::InConfiguration).map(|loaded| loaded.engine)
+}
+
+/// Where facts about the cluster come from.
+pub(crate) enum Cluster {
+    /// From the configuration itself.
+    InConfiguration,
+    /// From nowhere: a configuration that says nothing of the cluster, without a way to ask.
+    Unknown,
+    /// From watches.
+    Watched(Arc<LiveFacts>),
+}
+
+/// Checks that a configuration can inject pods and makes an engine of it.
+///
+/// # Errors
+/// When a template fails for a plain pod.
+pub(crate) fn loaded(mesh: Mesh, warnings: &[config::Warning], cluster: Cluster) -> Result<Loaded, String> {
+    // As in a request, nothing outlives the call that could be left half changed.
+    let checked = catch_unwind(AssertUnwindSafe(|| inject::check::check(&mesh)));
+    let remarks = checked
+        .map_err(|_| "a defect of outrigger: sample pods made the engine panic".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let warnings = warnings.iter().map(ToString::to_string);
+    let warnings = warnings.chain(remarks.iter().map(ToString::to_string)).collect();
+    Ok(Loaded { engine: Arc::new(LiveInjector { injector: Injector::new(mesh), cluster }), warnings })
+}
+
+/// An injector, and what is known of the cluster now.
+struct LiveInjector {
+    injector: Injector,
+    cluster: Cluster,
+}
+
+/// What is known of the cluster for one request.
+struct Known {
+    namespace: Option<Arc<Namespace>>,
+    nodes: Option<Arc<Nodes>>,
+}
+
+impl LiveInjector {
+    fn known(&self, namespace: &str) -> Known {
+        match &self.cluster {
+            Cluster::InConfiguration | Cluster::Unknown => Known { namespace: None, nodes: None },
+            Cluster::Watched(facts) => Known { namespace: facts.namespace(namespace), nodes: facts.nodes() },
+        }
+    }
+
+    fn facts<'f>(&'f self, known: &'f Known, namespace: &str) -> Facts<'f> {
+        match &self.cluster {
+            Cluster::InConfiguration => Facts::of(self.injector.config(), namespace),
+            Cluster::Unknown => Facts::default(),
+            Cluster::Watched(_) => Facts {
+                namespace: known.namespace.as_deref(),
+                selection: Selection::ByApiServer,
+                nodes: known.nodes.as_deref(),
+            },
+        }
+    }
+}
+
+impl Engine for LiveInjector {
+    fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
+        let known = self.known(request.namespace());
+        let facts = self.facts(&known, request.namespace());
+        self.injector.review(request, &facts)
+    }
+
+    fn leaves_alone(&self, outline: AdmissionRequest<'_>) -> Option<Admission> {
+        let known = self.known(outline.namespace());
+        let facts = self.facts(&known, outline.namespace());
+        self.injector.leaves_alone(outline, &facts)
+    }
+
+    fn revision(&self) -> &str {
+        self.injector.config().revision()
+    }
+
+    fn hash(&self) -> &str {
+        self.injector.config().hash()
+    }
+}

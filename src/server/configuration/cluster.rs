@@ -1,0 +1,204 @@
+//! The cluster: what is watched there becomes configurations and facts.
+//!
+//! Nothing here is waited for by a request. Every watch opens its gate after its first complete list; what fails later
+//! is a remark, a metric and a log line, and the last good state stays.
+
+mod assemble;
+pub(in crate::server) mod config_maps;
+mod inputs;
+mod namespaces;
+mod nodes;
+mod proxy_configs;
+mod publish;
+pub(crate) mod selection;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::Client;
+use tokio::task::JoinSet;
+
+pub use self::selection::Selection;
+use self::selection::SelectionCheck;
+use crate::config::{Compat, NativeSidecars, Platform};
+use crate::server::configuration::active::Configuration;
+use crate::server::configuration::cluster::config_maps::{ConfigMapKeeper, Role};
+use crate::server::configuration::cluster::inputs::Inputs;
+use crate::server::configuration::cluster::nodes::NodeKeeper;
+use crate::server::configuration::cluster::proxy_configs::ProxyConfigKeeper;
+use crate::server::configuration::cluster::publish::Publisher;
+use crate::server::configuration::facts::LiveFacts;
+pub use crate::server::kube::Timings;
+use crate::server::kube::events::EventSender;
+use crate::server::kube::metrics::Watches;
+use crate::server::kube::watch::{Watchable, Watched, Watcher};
+use crate::server::readiness::Readiness;
+use crate::server::shutdown::{Phase, Watch};
+use crate::server::supervise::Supervisor;
+
+/// What is watched, and what the objects do not say themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The ConfigMaps that hold the configuration.
+    pub config_maps: ConfigMaps,
+    /// Whether ProxyConfig resources are watched.
+    pub proxy_configs: bool,
+    /// Whether nodes are watched.
+    pub nodes: bool,
+    /// Whether the labels of namespaces are looked at after the API server has selected a pod.
+    pub selection: Selection,
+    /// Name of this replica, for Events.
+    pub identity: String,
+    /// How patient the watches are.
+    pub timings: Timings,
+}
+
+/// Where the configuration stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigMaps {
+    /// Our own: one ConfigMap with one key, `bundle`.
+    Bundle {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The revision this process is for: one that the bundle contradicts is refused.
+        revision: String,
+    },
+    /// Istio's: keys `config` and `values` of the injector's ConfigMap, key `mesh` of the mesh's.
+    Istio {
+        /// Their namespace.
+        namespace: String,
+        /// Name of the injector's, such as `istio-sidecar-injector`.
+        injector: String,
+        /// Name of the mesh's, such as `istio`.
+        mesh: String,
+        /// What these ConfigMaps do not say.
+        installation: Installation,
+    },
+}
+
+/// What a bundle says and Istio's ConfigMaps do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// The revision this process is for.
+    pub revision: String,
+    /// Whose behaviour is wanted where Istio's is questionable.
+    pub compat: Compat,
+    /// What kind of cluster it is.
+    pub platform: Platform,
+    /// Whether proxies run as native sidecars.
+    pub native_sidecars: NativeSidecars,
+    /// The compliance policy proxies are told; empty for none.
+    pub compliance_policy: String,
+    /// What the template function `env` may see.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What the watches write to.
+#[derive(Clone)]
+pub(crate) struct Targets {
+    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) facts: Arc<LiveFacts>,
+    pub(crate) readiness: Readiness,
+    pub(crate) watches: Watches,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) phase: Watch,
+}
+
+/// Starts the watches; they run until the server stops. Gates are there when this returns.
+pub(crate) fn start(client: Client, options: Options, targets: Targets) {
+    let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings } = options;
+    let phase = targets.phase.clone();
+    let supervisor = targets.supervisor.clone();
+    let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
+    let (events, write_events) = EventSender::new(client.clone(), &identity);
+    if selection == Selection::Verify {
+        targets.configuration.check_selection(SelectionCheck::new(client.clone(), targets.facts.clone()));
+    }
+    let connection = Connection { client, timings };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(write_events);
+    for (role, namespace, name) in source.roles() {
+        let watcher = connection.started(&targets, role.key(), config_maps::watched(namespace, name));
+        let sender = sender.clone();
+        let begin = move || watcher.clone().run(ConfigMapKeeper::new(role, sender.clone()));
+        tasks.spawn(supervisor.clone().keep(role.key(), begin));
+    }
+    if proxy_configs {
+        let watcher = connection.started(&targets, "proxyconfigs", proxy_configs::watched());
+        let sender = sender.clone();
+        let begin = move || watcher.clone().run(ProxyConfigKeeper::new(sender.clone()));
+        tasks.spawn(supervisor.clone().keep("proxyconfigs", begin));
+    } else {
+        sender.send_modify(|inputs| inputs.proxy_configs = Some(Arc::default()));
+    }
+    if nodes {
+        let watcher = connection.started(&targets, "nodes", nodes::watched());
+        let facts = targets.facts.clone();
+        let begin = move || watcher.clone().run(NodeKeeper::new(facts.clone()));
+        tasks.spawn(supervisor.clone().keep("nodes", begin));
+    }
+    let namespaces = connection.watcher(&targets, "namespaces", namespaces::watched());
+    namespaces.gate.trouble("not known before the configuration is, which says what kind of cluster it is");
+    let publisher = Publisher {
+        source,
+        inputs,
+        events,
+        nodes_watched: nodes,
+        namespaces: publish::Namespaces::new(namespaces, selection, supervisor.clone()),
+        wrong: None,
+        targets,
+    };
+    tasks.spawn(supervisor.keep("the configuration is published", move || publisher.begun().run()));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = supervise(tasks) => {}
+            () = phase.reached(Phase::Stopped) => {}
+        }
+    });
+}
+
+/// The way to the API server.
+struct Connection {
+    client: Client,
+    timings: Timings,
+}
+
+impl Connection {
+    /// A watch that is not started yet, with its gate.
+    fn watcher<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
+        let gate = targets.readiness.gate(key, &format!("{} were not listed yet", watched.target));
+        let metrics = targets.watches.clone();
+        let (client, timings) = (self.client.clone(), self.timings.clone());
+        Watcher { client, watched, timings, key, metrics, gate }
+    }
+
+    /// A watch that is started now.
+    fn started<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
+        targets.watches.started(key);
+        self.watcher(targets, key, watched)
+    }
+}
+
+/// Runs the tasks, none of which should end: those that can be are begun again.
+async fn supervise(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        tracing::error!(panicked = ended.is_err(), "a task that follows the cluster has ended");
+    }
+}
+
+impl ConfigMaps {
+    /// The ConfigMaps: what each is, its namespace and its name.
+    fn roles(&self) -> Vec<(Role, &str, &str)> {
+        match self {
+            ConfigMaps::Bundle { namespace, name, .. } => vec![(Role::Bundle, namespace, name)],
+            ConfigMaps::Istio { namespace, injector, mesh, .. } => {
+                vec![(Role::Injector, namespace, injector), (Role::Mesh, namespace, mesh)]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! Namespaces: the two annotations in which OpenShift gives each its IDs, and what its labels say about injection.
+//!
+//! The labels are a reason to look again and no more (see `selection`): whether a namespace wants injection is the API
+//! server's to select, which knows sooner than any watch.
+
+use std::{collections::HashSet, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use serde::Deserialize;
+
+use crate::names;
+use crate::server::configuration::facts::{Injection, LiveFacts};
+use crate::server::kube::request::Target;
+use crate::server::kube::slim::slim_resource;
+use crate::server::kube::watch::{Keeper, Watched};
+
+/// All of a namespace that is decoded.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Whole")]
+pub(in crate::server) struct Namespace {
+    metadata: ObjectMeta,
+    annotations: Annotations,
+    injection: Injection,
+}
+
+slim_resource!(Namespace = "Namespace", "namespaces", "", "v1", ClusterResourceScope, metadata_api);
+
+/// A namespace as it arrives.
+#[derive(Deserialize)]
+struct Whole {
+    metadata: Meta,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    name: String,
+    #[serde(default)]
+    resource_version: Option<String>,
+    annotations: Option<Annotations>,
+    labels: Option<Labels>,
+}
+
+/// The annotations that count.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    #[serde(rename = "openshift.io/sa.scc.uid-range")]
+    uid_range: Option<String>,
+    #[serde(rename = "openshift.io/sa.scc.supplemental-groups")]
+    groups: Option<String>,
+}
+
+/// The labels that count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    #[serde(rename = "istio-injection")]
+    injection: Option<String>,
+    #[serde(rename = "istio.io/rev")]
+    revision: Option<String>,
+}
+
+/// Keeps the namespaces.
+pub(in crate::server) struct NamespaceKeeper {
+    facts: Arc<LiveFacts>,
+    /// Whether a list is being read, and the names in it.
+    listing: bool,
+    listed: HashSet<String>,
+    /// Whether the server can do without: nothing but user IDs has to be known.
+    optional: bool,
+    /// How many there are, and how many with IDs of their own.
+    kept: (usize, usize),
+}
+
+/// The metadata of all namespaces.
+pub(in crate::server) fn watched() -> Watched<Namespace> {
+    Watched { target: Target::all("namespaces"), api: |client, _| Api::all(client), page: 500 }
+}
+
+impl From<Whole> for Namespace {
+    fn from(Whole { metadata }: Whole) -> Namespace {
+        let Meta { name, resource_version, annotations, labels } = metadata;
+        let metadata = ObjectMeta { name: Some(name), resource_version, ..ObjectMeta::default() };
+        let Labels { injection, revision } = labels.unwrap_or_default();
+        let injection = Injection::of(injection.as_deref(), revision.as_deref());
+        Namespace { metadata, annotations: annotations.unwrap_or_default(), injection }
+    }
+}
+
+impl Namespace {
+    /// What its labels say about injection.
+    pub(in crate::server) fn injection(&self) -> Injection {
+        self.injection
+    }
+}
+
+impl NamespaceKeeper {
+    pub(in crate::server) fn new(facts: Arc<LiveFacts>, optional: bool) -> NamespaceKeeper {
+        NamespaceKeeper { facts, listing: false, listed: HashSet::new(), optional, kept: (0, 0) }
+    }
+}
+
+impl Keeper for NamespaceKeeper {
+    type Object = Namespace;
+
+    fn begin(&mut self) {
+        self.listing = true;
+        self.listed.clear();
+    }
+
+    fn put(&mut self, namespace: Namespace) {
+        let Namespace { metadata, annotations: Annotations { uid_range, groups }, injection } = namespace;
+        let name = metadata.name.unwrap_or_default();
+        let annotations = [
+            (names::ANNOTATION_OPENSHIFT_UID_RANGE, uid_range),
+            (names::ANNOTATION_OPENSHIFT_GROUPS, groups),
+        ];
+        let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key, value?.into())));
+        self.facts.put_namespace(&name, annotations.collect(), injection);
+        if self.listing {
+            self.listed.insert(name);
+        }
+    }
+
+    fn remove(&mut self, namespace: Namespace) {
+        self.facts.remove_namespace(&namespace.metadata.name.unwrap_or_default());
+    }
+
+    fn complete(&mut self) {
+        self.listing = false;
+        let listed = std::mem::take(&mut self.listed);
+        self.facts.retain_namespaces(|name| listed.contains(name));
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.kept = self.facts.namespaces();
+    }
+
+    fn detail(&self) -> String {
+        match self.kept {
+            (all, 0) => format!("{all} namespaces"),
+            (all, with_ids) => format!("{with_ids} namespaces with IDs of their own, {all} in all"),
+        }
+    }
+
+    /// Without them what the API server selects is not looked at again.
+    fn forbidden(&mut self) -> bool {
+        self.optional
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(name: &str, range: Option<&str>) -> Namespace {
+        let annotations = match range {
+            Some(range) => serde_json::json!({names::ANNOTATION_OPENSHIFT_UID_RANGE: range, "other": "x"}),
+            None => serde_json::json!({"other": "x"}),
+        };
+        serde_json::from_value(serde_json::json!({
+            "kind": "PartialObjectMetadata",
+            "metadata": {"name": name, "labels": {"a": "b", "istio-injection": "enabled"}, "annotations": annotations},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn keeps_what_openshift_says_and_nothing_else() {
+        let facts = Arc::new(LiveFacts::default());
+        let mut keeper = NamespaceKeeper::new(facts.clone(), true);
+        assert_eq!(facts.injection("shop"), None, "nothing is known before the list is complete");
+        keeper.begin();
+        keeper.put(namespace("shop", Some("1000650000/10000")));
+        keeper.put(namespace("plain", None));
+        keeper.put(serde_json::from_str(r#"{"metadata":{"name":"bare"}}"#).unwrap());
+        keeper.put(serde_json::from_str(r#"{"metadata":{"name":"null","annotations":null}}"#).unwrap());
+        keeper.complete();
+        assert_eq!(facts.namespaces(), (4, 1));
+        let injection = ["shop", "bare", "null", "new"].map(|name| facts.injection(name).unwrap());
+        let unlabeled = Injection::Unlabeled;
+        assert_eq!(injection, [Injection::Selected, unlabeled, unlabeled, unlabeled]);
+        let shop = facts.namespace("shop").unwrap();
+        assert_eq!(shop.annotations.len(), 1);
+        assert!(shop.labels.is_empty());
+        assert_eq!(keeper.detail(), "1 namespaces with IDs of their own, 4 in all");
+    }
+
+    #[test]
+    fn follows_changes_and_forgets_what_is_gone() {
+        let facts = Arc::new(LiveFacts::default());
+        let mut keeper = NamespaceKeeper::new(facts.clone(), true);
+        keeper.begin();
+        for name in ["a", "b", "c"] {
+            keeper.put(namespace(name, Some("1/1")));
+        }
+        keeper.complete();
+        keeper.put(namespace("a", Some("2/1")));
+        keeper.put(namespace("b", None));
+        keeper.remove(namespace("c", None));
+        keeper.settle();
+        assert_eq!(facts.namespace("a").unwrap().annotations[names::ANNOTATION_OPENSHIFT_UID_RANGE], "2/1");
+        assert_eq!(facts.namespaces(), (2, 1));
+        keeper.begin();
+        keeper.put(namespace("d", Some("1/1")));
+        keeper.complete();
+        assert!(facts.namespace("a").is_none() && facts.namespace("d").is_some());
+    }
+}

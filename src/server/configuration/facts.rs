@@ -1,0 +1,116 @@
+//! What is known of the cluster while it changes: nodes and namespaces, read by requests and written by watches.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use serde_json::{Map, Value};
+
+use crate::config::{Namespace, Nodes};
+
+/// Nodes and namespaces as they are now.
+#[derive(Debug, Default)]
+pub(crate) struct LiveFacts {
+    nodes: ArcSwapOption<Nodes>,
+    namespaces: RwLock<HashMap<Box<str>, Known>>,
+    /// Whether there was a complete list of namespaces.
+    listed: AtomicBool,
+    enabled_by_default: AtomicBool,
+}
+
+/// What is known of a namespace.
+#[derive(Debug)]
+struct Known {
+    annotations: Annotations,
+    injection: Injection,
+}
+
+/// What the labels of a namespace say about injection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Injection {
+    /// `istio-injection: enabled`, or some revision or tag.
+    Selected,
+    /// `istio-injection` with another value.
+    Disabled,
+    /// Nothing.
+    Unlabeled,
+}
+
+/// A few annotations whose keys are known. A map for each of 20,000 namespaces would be most of the memory there is.
+type Annotations = Box<[(&'static str, Box<str>)]>;
+
+impl LiveFacts {
+    /// The nodes, once their first complete list is there.
+    pub(crate) fn nodes(&self) -> Option<Arc<Nodes>> {
+        self.nodes.load_full()
+    }
+
+    /// A namespace, if it has annotations that count. Labels are not among them: the API server selects by them.
+    pub(crate) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let annotations =
+            namespaces.get(name).filter(|known| !known.annotations.is_empty())?.annotations.iter();
+        let annotations =
+            annotations.map(|(key, value)| ((*key).to_owned(), Value::from(&**value))).collect();
+        Some(Arc::new(Namespace { name: name.to_owned(), labels: Map::new(), annotations }))
+    }
+
+    /// Replaces the nodes.
+    pub(crate) fn replace_nodes(&self, nodes: Nodes) {
+        self.nodes.store(Some(Arc::new(nodes)));
+    }
+
+    /// What the labels of a namespace said when it was last heard of; nothing before the first complete list.
+    pub(crate) fn injection(&self, namespace: &str) -> Option<Injection> {
+        if !self.listed.load(Ordering::Acquire) {
+            return None;
+        }
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        // One that is not known yet is new.
+        Some(namespaces.get(namespace).map_or(Injection::Unlabeled, |known| known.injection))
+    }
+
+    /// Whether namespaces without any label are injected.
+    pub(crate) fn is_enabled_by_default(&self) -> bool {
+        self.enabled_by_default.load(Ordering::Acquire)
+    }
+
+    /// Notes whether namespaces without any label are injected.
+    pub(crate) fn enable_by_default(&self, enabled: bool) {
+        self.enabled_by_default.store(enabled, Ordering::Release);
+    }
+
+    /// How many namespaces are known, and how many of them have annotations that count.
+    pub(crate) fn namespaces(&self) -> (usize, usize) {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let annotated = namespaces.values().filter(|known| !known.annotations.is_empty()).count();
+        (namespaces.len(), annotated)
+    }
+
+    /// A list is complete: forgets all namespaces but those whose name is wanted.
+    pub(crate) fn retain_namespaces(&self, wanted: impl Fn(&str) -> bool) {
+        self.namespaces.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| wanted(name));
+        self.listed.store(true, Ordering::Release);
+    }
+
+    /// Notes what counts of a namespace.
+    pub(crate) fn put_namespace(
+        &self,
+        name: &str,
+        annotations: Vec<(&'static str, Box<str>)>,
+        injection: Injection,
+    ) {
+        let known = Known { annotations: annotations.into(), injection };
+        self.namespaces.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), known);
+    }
+
+    /// Forgets a namespace.
+    pub(crate) fn remove_namespace(&self, name: &str) {
+        self.namespaces.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}

@@ -1,0 +1,20 @@
+//! HTTP on both ports: accepting connections, their deadlines and floods, and what gives way when something runs short.
+//!
+//! In reading order: `listener` (accepting), `connection` and `stream` (one connection and its deadlines), `frames` (floods of
+//! HTTP/2 frames), `limits` (caps and timeouts), `holding`, `state`, `registry` and `budget` (connections and memory, and which of them give way), `overload` (load
+//! shedding), `log_throttle` (log lines for frequent events).
+//!
+//! Nothing here knows what a request is about.
+
+pub(in crate::server) mod budget;
+pub(in crate::server) mod connection;
+mod frames;
+mod holding;
+pub mod limits;
+pub(in crate::server) mod listener;
+mod log_throttle;
+pub(in crate::server) mod metrics;
+pub(in crate::server) mod overload;
+pub(in crate::server) mod registry;
+pub(in crate::server) mod state;
+mod stream;

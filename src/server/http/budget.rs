@@ -1,0 +1,393 @@
+//! What peers make the server hold in memory (bodies and answers), and who gives it back when there is too much.
+//!
+//! One number of bytes is shared by all peers. What is held for a request that waits can be taken back: a body that is
+//! not complete or not looked at yet, an answer that is not taken. What has stalled gives way to everybody. What has not
+//! gives way, once there is no more room, if its peer holds more than the one who needs it, or if the two are connections
+//! of one peer of which only the needy one had a good answer. So a peer that nobody else competes with may have
+//! everything, and an API server can be told from an attacker behind the same address.
+
+use std::{
+    cmp::Reverse,
+    fmt,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::task::AtomicWaker;
+use tokio::time::Instant;
+
+use crate::server::http::holding::{Holding, Kind, Stream};
+use crate::server::http::registry::{Account, ConnectionRegistry, Member, STALLED};
+use crate::server::http::state::ConnectionState;
+
+/// What a request costs beside the bytes of its body or its answer: its state, its header, its task.
+const REQUEST: usize = 4 << 10;
+/// How long what belongs to a connection without a good answer is left alone by others of its peer that had one.
+const MOMENT: Duration = Duration::from_millis(200);
+/// The part of the budget that bodies leave to answers, which are owed; as much is free after room was made, because
+/// that looks at everything and so is done for more than one.
+const ROOM: usize = 8;
+/// For how long a peer gets nothing without another look after there was nothing that could be taken back for it.
+const FULL: Duration = Duration::from_millis(20);
+/// How long the stream of an answer that was given up has to end.
+const GIVING_UP: Duration = Duration::from_secs(1);
+
+/// Takes back what is held for a connection; tells whether it was there to be taken.
+fn give_up(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bool {
+    if holding.given_up.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    let account = activity.account();
+    account.release(holding.bytes.swap(0, Ordering::AcqRel));
+    match &holding.kind {
+        Kind::Body(reader) => reader.wake(),
+        Kind::Answer(Some(stream)) if !stream.handed_over.load(Ordering::Acquire) => {
+            stream.given_up.notify_one();
+        }
+        Kind::Answer(_) => activity.evict(),
+    }
+    account.crowd.metrics.evicted(reason);
+    true
+}
+
+/// A request's part of the budget, given back when it is dropped.
+pub(crate) struct Claim {
+    activity: Arc<ConnectionState>,
+    holding: Arc<Holding>,
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.holding.fmt(out)
+    }
+}
+
+impl Claim {
+    /// Begins to read a body; nothing if there is no room for another one.
+    pub(crate) fn body(activity: &Arc<ConnectionState>) -> Option<Claim> {
+        Claim::of(activity, Kind::Body(AtomicWaker::new()), REQUEST)
+    }
+
+    /// Holds an answer of so many bytes until it is taken; nothing if there is no room for it.
+    pub(crate) fn answer(
+        activity: &Arc<ConnectionState>,
+        stream: Option<Arc<Stream>>,
+        bytes: usize,
+    ) -> Option<Claim> {
+        Claim::of(activity, Kind::Answer(stream), REQUEST.saturating_add(bytes))
+    }
+
+    fn of(activity: &Arc<ConnectionState>, kind: Kind, bytes: usize) -> Option<Claim> {
+        if !activity.take(bytes, matches!(kind, Kind::Answer(_))) {
+            return None;
+        }
+        let holding = Arc::new(Holding {
+            kind,
+            bytes: AtomicUsize::new(bytes),
+            progress: AtomicU64::new(activity.account().crowd.now()),
+            complete: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+        });
+        activity.holdings().push(holding.clone());
+        Some(Claim { activity: activity.clone(), holding })
+    }
+
+    /// More has arrived; false if there is no room for it.
+    pub(crate) fn grow(&self, bytes: usize) -> bool {
+        self.holding.progress.store(self.activity.account().crowd.now(), Ordering::Relaxed);
+        if self.holding.given_up.load(Ordering::Acquire)
+            || !self.activity.take(bytes, self.holding.is_answer())
+        {
+            return false;
+        }
+        // What was given up in between gives these back when it is dropped.
+        self.holding.bytes.fetch_add(bytes, Ordering::AcqRel);
+        true
+    }
+
+    /// Everything has arrived: it is not the peer that is waited for any more.
+    pub(crate) fn complete(&self) {
+        self.holding.complete.store(true, Ordering::Release);
+    }
+
+    /// What is held is used from now on; false if it was given up.
+    pub(crate) fn begin_use(&self) -> bool {
+        self.holding.used.store(true, Ordering::Release);
+        !self.holding.given_up.load(Ordering::Acquire)
+    }
+
+    /// Waits until the body has to be given up.
+    pub(crate) async fn given_up(&self) {
+        std::future::poll_fn(|context| self.poll_given_up(context)).await;
+    }
+
+    /// Ready once the body has to be given up.
+    pub(crate) fn poll_given_up(&self, context: &mut Context<'_>) -> Poll<()> {
+        if let Kind::Body(reader) = &self.holding.kind {
+            reader.register(context.waker());
+        }
+        if self.holding.given_up.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.activity.account().release(self.holding.bytes.swap(0, Ordering::AcqRel));
+        let mut holdings = self.activity.holdings();
+        if let Some(at) = holdings.iter().position(|holding| Arc::ptr_eq(holding, &self.holding)) {
+            holdings.swap_remove(at);
+        }
+    }
+}
+
+impl Account {
+    fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.crowd.held.dec_by(bytes as u64);
+    }
+}
+
+impl ConnectionRegistry {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that are held for all peers.
+    fn held(&self) -> usize {
+        usize::try_from(self.held.get()).unwrap_or(usize::MAX)
+    }
+
+    /// What may be held when more is needed: bodies leave some of it to answers.
+    fn limit(&self, for_answers: bool) -> usize {
+        if for_answers { self.limit } else { self.limit - self.limit / ROOM }
+    }
+
+    /// Gives up what others may lose for one that needs more than there is. The newcomer's own need is counted already.
+    fn make_room(&self, newcomer: &dyn Member, limit: usize) -> bool {
+        let (account, is_trusted) = (newcomer.account(), newcomer.is_trusted());
+        if !is_trusted && account.full_until.load(Ordering::Relaxed) > self.now() {
+            return false;
+        }
+        let _one_at_a_time = self.making_room.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.held() <= limit {
+            return true;
+        }
+        let now = Instant::now();
+        let mut candidates = Vec::new();
+        for activity in self.members() {
+            let (held, trusted) = (activity.account().held(), activity.is_trusted());
+            let own = Arc::ptr_eq(activity.account(), account);
+            for holding in activity.holdings().iter() {
+                if holding.used.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let stalled_for = holding.stalled_for(self.start, now);
+                let fresh = stalled_for < STALLED;
+                let always = !fresh || (own && is_trusted && !trusted && stalled_for >= MOMENT);
+                if always || held > account.held() {
+                    let order = (fresh && trusted, Reverse(held), trusted, Reverse(stalled_for));
+                    candidates.push((order, always, activity.clone(), holding.clone()));
+                }
+            }
+        }
+        candidates.sort_by_key(|(order, ..)| *order);
+        let enough = limit - limit / ROOM;
+        for (_, always, activity, holding) in candidates {
+            if self.held() <= enough {
+                break;
+            }
+            if !always && activity.account().held() <= account.held() {
+                continue;
+            }
+            let reason = if holding.is_answer() { "answer" } else { "body" };
+            if give_up(&holding, activity.as_ref(), reason) {
+                self.remind(activity.account(), now);
+            }
+        }
+        let made = self.held() <= limit;
+        if !made {
+            let until = self.now().saturating_add(u64::try_from(FULL.as_millis()).unwrap_or(u64::MAX));
+            account.full_until.store(until, Ordering::Relaxed);
+        }
+        made
+    }
+
+    fn remind(&self, account: &Account, now: Instant) {
+        if let Some(count) = self.reminder.count(now) {
+            let (peer, held) = (account.peer, account.held());
+            tracing::warn!(
+                %peer, held, count,
+                "unfinished bodies and untaken answers fill the memory that is for them; those of the peers that hold \
+                 most are given up"
+            );
+        }
+    }
+}
+
+impl ConnectionState {
+    /// Takes bytes of the budget, if there are as many or room can be made for them.
+    fn take(&self, bytes: usize, for_answers: bool) -> bool {
+        let (account, crowd) = (self.account(), &self.account().crowd);
+        account.held.fetch_add(bytes, Ordering::Relaxed);
+        crowd.held.inc_by(bytes as u64);
+        let limit = crowd.limit(for_answers);
+        if crowd.held() <= limit || crowd.make_room(self, limit) {
+            return true;
+        }
+        account.release(bytes);
+        false
+    }
+
+    /// Gives up answers that were not taken within a time. Tells when to look again, which is in the past if the
+    /// connection has to end with them; nothing if no answer waits.
+    pub(in crate::server) fn expire_answers(&self, now: Instant, within: Duration) -> Option<Instant> {
+        let waited = |holding: &Holding| {
+            holding.is_answer().then(|| holding.stalled_for(self.account().crowd.start, now))
+        };
+        let holdings = self.holdings();
+        let longest = holdings.iter().filter_map(|holding| waited(holding)).max()?;
+        if longest < within {
+            return Some(now + (within - longest));
+        }
+        let late: Vec<_> =
+            holdings.iter().filter(|holding| waited(holding) >= Some(within)).cloned().collect();
+        drop(holdings);
+        for holding in late {
+            give_up(&holding, self, "late_answer");
+        }
+        // Their streams are being reset, or the connection is being closed. Should neither help, it ends here.
+        Some(now + (within + GIVING_UP).saturating_sub(longest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::server::http::registry::tests::{crowd, peer};
+    use crate::server::http::state::Registration;
+
+    /// Bodies leave an eighth to answers.
+    const LIMIT: usize = 8 * 100 * REQUEST;
+    const FOR_BODIES: usize = 7 * 100 * REQUEST;
+
+    /// A body of so many bytes, or of as many as there is room for.
+    fn body(place: &Registration, bytes: usize) -> Option<Claim> {
+        let claim = Claim::body(&place.activity)?;
+        claim.grow(bytes - REQUEST).then_some(claim)
+    }
+
+    fn given_up(claim: &Claim) -> bool {
+        claim.given_up().now_or_never().is_some()
+    }
+
+    /// As if nothing had come of it for a while.
+    fn age(claim: &Claim) {
+        claim.holding.progress.store(0, Ordering::Relaxed);
+    }
+
+    // R-04
+    #[test]
+    fn a_peer_that_is_alone_may_have_everything_and_no_more() {
+        let crowd = crowd(LIMIT);
+        let place = crowd.join(peer(1));
+        let all = body(&place, FOR_BODIES).unwrap();
+        assert!(Claim::body(&place.activity).is_none());
+        assert!(
+            Claim::answer(&place.activity, None, 90 * REQUEST).is_some(),
+            "answers have room of their own"
+        );
+        assert!(Claim::answer(&place.activity, None, 100 * REQUEST).is_none());
+        assert!(!given_up(&all), "nobody else needs it");
+        assert_eq!(crowd.held.get(), FOR_BODIES as u64, "what was refused is not held");
+        drop(all);
+        assert_eq!(crowd.held.get(), 0);
+        assert!(place.activity.holdings().is_empty());
+    }
+
+    // R-01
+    #[test]
+    fn the_peer_that_holds_most_gives_way_and_its_oldest_first() {
+        let crowd = crowd(LIMIT);
+        let (attacker, other, newcomer) = (crowd.join(peer(1)), crowd.join(peer(2)), crowd.join(peer(3)));
+        let modest = body(&other, 100 * REQUEST).unwrap();
+        let held: Vec<_> = (0..6).map(|_| body(&attacker, 100 * REQUEST).unwrap()).collect();
+        held[3].holding.progress.fetch_sub(500, Ordering::Relaxed);
+        let small = body(&newcomer, 2 * REQUEST).unwrap();
+        let gone: Vec<bool> = held.iter().map(given_up).collect();
+        assert_eq!(gone, [false, false, false, true, false, false]);
+        assert!(!given_up(&modest) && !given_up(&small));
+        assert!(!held[3].grow(1), "what was given up does not go on");
+        drop(held);
+        assert_eq!(crowd.held.get(), 102 * REQUEST as u64, "what was given up is not given back twice");
+    }
+
+    // R-01
+    #[test]
+    fn nothing_is_taken_from_a_peer_that_holds_less_unless_it_has_stalled() {
+        let crowd = crowd(LIMIT);
+        let (greedy, other) = (crowd.join(peer(1)), crowd.join(peer(2)));
+        let modest = body(&other, 100 * REQUEST).unwrap();
+        let first = body(&greedy, 600 * REQUEST).unwrap();
+        assert!(Claim::body(&greedy.activity).is_none());
+        assert!(!given_up(&modest) && !given_up(&first));
+        age(&modest);
+        greedy.activity.account().full_until.store(0, Ordering::Relaxed);
+        assert!(Claim::body(&greedy.activity).is_some(), "what has stalled gives way to everybody");
+        assert!(given_up(&modest) && !given_up(&first));
+    }
+
+    // R-01: an API server and an attacker behind one address.
+    #[test]
+    fn a_connection_with_a_good_answer_is_told_from_those_without() {
+        let crowd = crowd(LIMIT);
+        let (attacker, good) = (crowd.join(peer(1)), crowd.join(peer(1)));
+        good.activity.trust();
+        let its = body(&good, 100 * REQUEST).unwrap();
+        let held: Vec<_> = (0..6).map(|_| body(&attacker, 100 * REQUEST).unwrap()).collect();
+        assert!(Claim::body(&good.activity).is_none(), "they had no moment yet");
+        for claim in &held {
+            claim.holding.progress.fetch_sub(500, Ordering::Relaxed);
+        }
+        attacker.activity.account().full_until.store(0, Ordering::Relaxed);
+        assert!(Claim::body(&attacker.activity).is_none(), "one without a good answer is like another");
+        assert!(Claim::body(&good.activity).is_some());
+        assert_eq!(held.iter().filter(|claim| given_up(claim)).count(), 1);
+        assert!(!given_up(&its));
+    }
+
+    // N-06
+    #[test]
+    fn bodies_that_are_used_stay_and_answers_give_way() {
+        let crowd = crowd(LIMIT);
+        let (attacker, newcomer) = (crowd.join(peer(1)), crowd.join(peer(2)));
+        let used = body(&attacker, 600 * REQUEST).unwrap();
+        used.complete();
+        assert!(used.begin_use());
+        age(&used);
+        let stream = Arc::new(Stream::default());
+        let _answer = Claim::answer(&attacker.activity, Some(stream.clone()), 150 * REQUEST).unwrap();
+        assert!(Claim::answer(&newcomer.activity, None, 100 * REQUEST).is_some());
+        assert!(!given_up(&used) && stream.given_up().now_or_never().is_some());
+        assert!(attacker.activity.evicted.notified().now_or_never().is_none(), "the stream is enough");
+        stream.handed_over();
+        let handed_over = Claim::answer(&attacker.activity, Some(stream), 1).unwrap();
+        age(&handed_over);
+        let now = Instant::now();
+        assert!(
+            attacker.activity.expire_answers(now, Duration::from_secs(3600)).is_some_and(|due| due > now)
+        );
+        assert!(attacker.activity.evicted.notified().now_or_never().is_none());
+        assert!(attacker.activity.expire_answers(now, Duration::from_secs(50)).is_some_and(|due| due <= now));
+        assert!(
+            attacker.activity.evicted.notified().now_or_never().is_some(),
+            "the connection has the answer"
+        );
+    }
+}

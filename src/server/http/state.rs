@@ -1,0 +1,307 @@
+//! What goes on in a connection, shared by its stream, its requests and the crowd it belongs to.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+use crate::server::http::holding::Holding;
+use crate::server::http::limits::Timeouts;
+use crate::server::http::registry::{Account, ConnectionRegistry, Member, Peer, Standing};
+
+/// Streams that an HTTP/2 peer may have read at once before it had a good answer; more wait for that.
+const ON_PROBATION: usize = 16;
+
+/// What goes on in a connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    start: Instant,
+    account: Arc<Account>,
+    http2: AtomicBool,
+    in_flight: AtomicU32,
+    requests: AtomicU64,
+    /// Answers that were made.
+    answers: AtomicU64,
+    /// Milliseconds from `start`.
+    established_at: AtomicU64,
+    /// Milliseconds from `start`.
+    idle_since: AtomicU64,
+    /// Milliseconds from `start`, plus one; zero while no header is being read.
+    header_since: AtomicU64,
+    /// Milliseconds from `start`, plus one; zero before the first byte.
+    first_byte_at: AtomicU64,
+    /// The server wants to be rid of this HTTP/1 connection.
+    leaving: AtomicBool,
+    /// The last answer said that the connection is closed after it.
+    announced: AtomicBool,
+    /// The rest of a request that was refused may still be on its way.
+    rest_to_come: AtomicBool,
+    /// A review was answered on it.
+    trusted: AtomicBool,
+    /// Closed when the connection is trusted.
+    probation: Semaphore,
+    /// What is held in memory for the connection.
+    holdings: Mutex<Vec<Arc<Holding>>>,
+    /// Notified when an HTTP/2 connection should be told to go away.
+    pub(crate) expired: Notify,
+    /// Notified when the connection has to give way to another.
+    pub(crate) evicted: Notify,
+}
+
+impl ConnectionState {
+    /// A connection that was just accepted.
+    pub(crate) fn new(account: Arc<Account>) -> Arc<ConnectionState> {
+        Arc::new(ConnectionState {
+            start: Instant::now(),
+            account,
+            http2: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            established_at: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            header_since: AtomicU64::new(0),
+            first_byte_at: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            rest_to_come: AtomicBool::new(false),
+            trusted: AtomicBool::new(false),
+            probation: Semaphore::new(ON_PROBATION),
+            holdings: Mutex::default(),
+            expired: Notify::new(),
+            evicted: Notify::new(),
+        })
+    }
+
+    /// Whom it belongs to.
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The handshake is done; from now on the peer may be late.
+    pub(in crate::server) fn established(&self, http2: bool) {
+        self.http2.store(http2, Ordering::Relaxed);
+        self.established_at.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::server) fn standing(&self) -> Standing {
+        let trusted = self.is_trusted();
+        let busy = self.in_flight.load(Ordering::Acquire) > 0
+            || (trusted && self.header_since.load(Ordering::Acquire) > 0);
+        let idle_since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
+        let now = Instant::now();
+        let idle = (!busy).then(|| now.duration_since(self.start).saturating_sub(idle_since));
+        // With nothing held a request is being looked at, which is not the peer's fault.
+        let stalled_for =
+            self.holdings().iter().map(|holding| holding.stalled_for(self.account.crowd.start, now)).min();
+        Standing { trusted, idle, stalled_for: stalled_for.unwrap_or_default() }
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// A request's header was read; the guard lives until its answer is written. Tells too when its first byte was
+    /// read, to the millisecond, which for HTTP/2 is taken to be now.
+    pub(crate) fn begin(self: &Arc<Self>) -> (Request, Instant) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let arrived = match self.header_since.swap(0, Ordering::AcqRel) {
+            0 => now,
+            since => now.min(self.start + Duration::from_millis(since)),
+        };
+        (Request(self.clone()), arrived)
+    }
+
+    /// An answer was made, whatever it says.
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::server) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// A review was answered.
+    pub(crate) fn trust(&self) {
+        if !self.is_trusted() {
+            self.trusted.store(true, Ordering::Relaxed);
+            self.probation.close();
+        }
+    }
+
+    pub(in crate::server) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
+    }
+
+    /// Where streams wait that are too many for a peer without a good answer; nothing if none has to wait any more.
+    pub(crate) fn probation(&self) -> Option<&Semaphore> {
+        (self.is_http2() && !self.is_trusted()).then_some(&self.probation)
+    }
+
+    /// An answer says that the connection is closed after it.
+    pub(crate) fn announce(&self) {
+        self.announced.store(true, Ordering::Release);
+    }
+
+    /// The server is going to close this HTTP/1 connection, whether or not the peer was told.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub(in crate::server) fn leaves_unannounced(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) && !self.announced.load(Ordering::Acquire)
+    }
+
+    /// A request is refused while the rest of it is still to come, which ends an HTTP/1 connection.
+    pub(crate) fn leave_rest(&self) {
+        self.rest_to_come.store(true, Ordering::Release);
+    }
+
+    pub(in crate::server) fn leaves_rest(&self) -> bool {
+        self.rest_to_come.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection.
+    pub(in crate::server) fn evict(&self) {
+        self.evicted.notify_one();
+    }
+
+    pub(in crate::server) fn holdings(&self) -> MutexGuard<'_, Vec<Arc<Holding>>> {
+        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    pub(in crate::server) fn bytes_read(&self) {
+        if self.first_byte_at.load(Ordering::Relaxed) == 0 {
+            self.first_byte_at.store(self.now() + 1, Ordering::Relaxed);
+        }
+        // In HTTP/2 bytes between requests may be pings, so only HTTP/1 tells when a header begins.
+        if !self.is_http2()
+            && self.in_flight.load(Ordering::Acquire) == 0
+            && self.header_since.load(Ordering::Acquire) == 0
+        {
+            self.header_since.store(self.now() + 1, Ordering::Release);
+        }
+    }
+
+    /// Until when the peer may stay as it is, and what it is late with after that.
+    pub(in crate::server) fn deadline(&self, timeouts: &Timeouts) -> (Instant, PeerTimeout) {
+        let at = |milliseconds: u64, more: Duration| self.start + Duration::from_millis(milliseconds) + more;
+        if self.in_flight.load(Ordering::Acquire) > 0 {
+            let now = Instant::now();
+            // The body has its own deadline, and so has an answer to an HTTP/1 peer; look again later.
+            let later = (now + timeouts.idle, PeerTimeout::Not);
+            if !self.is_http2() {
+                return later;
+            }
+            return match self.expire_answers(now, timeouts.write) {
+                Some(due) if due <= now => (due, PeerTimeout::Write),
+                Some(due) => (due, PeerTimeout::Not),
+                None => later,
+            };
+        }
+        let first_byte = self.first_byte_at.load(Ordering::Relaxed);
+        if first_byte == 0 {
+            let established = self.established_at.load(Ordering::Relaxed);
+            return (at(established, timeouts.first_byte), PeerTimeout::FirstByte);
+        }
+        let header = self.header_since.load(Ordering::Acquire);
+        if header > 0 {
+            return (at(header - 1, timeouts.header), PeerTimeout::Header);
+        }
+        if self.requests.load(Ordering::Relaxed) == 0 {
+            return (at(first_byte - 1, timeouts.header), PeerTimeout::Header);
+        }
+        (at(self.idle_since.load(Ordering::Acquire), timeouts.idle), PeerTimeout::Idle)
+    }
+}
+
+impl Member for ConnectionState {
+    fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+    fn is_trusted(&self) -> bool {
+        ConnectionState::is_trusted(self)
+    }
+    fn standing(&self) -> Standing {
+        ConnectionState::standing(self)
+    }
+    fn holdings(&self) -> MutexGuard<'_, Vec<Arc<Holding>>> {
+        ConnectionState::holdings(self)
+    }
+    fn evict(&self) {
+        ConnectionState::evict(self);
+    }
+}
+
+/// A connection's place in the crowd, given up when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(super) number: u64,
+    crowd: Arc<ConnectionRegistry>,
+    pub(crate) activity: Arc<ConnectionState>,
+}
+
+impl ConnectionRegistry {
+    /// Takes in a connection that was just accepted.
+    pub(crate) fn join(self: &Arc<Self>, peer: Peer) -> Registration {
+        let (number, activity) = self.enter(peer, ConnectionState::new);
+        Registration { number, crowd: self.clone(), activity }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.crowd.leave(self.number, self.activity.account());
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(crate) struct Request(Arc<ConnectionState>);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Release);
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What a peer is late with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerTimeout {
+    Not,
+    FirstByte,
+    Header,
+    Idle,
+    Write,
+}
+
+impl PeerTimeout {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            PeerTimeout::Not => "none",
+            PeerTimeout::FirstByte => "first_byte",
+            PeerTimeout::Header => "header",
+            PeerTimeout::Idle => "idle",
+            PeerTimeout::Write => "write",
+        }
+    }
+}

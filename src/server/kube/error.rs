@@ -1,0 +1,202 @@
+//! Why a request to the API server failed, in a sentence for the person who has to act on it.
+
+use std::{error::Error, fmt, time::Duration};
+
+use kube::core::Status;
+
+use crate::server::kube::request::Target;
+
+/// A request to the API server that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    /// The verb as RBAC names it, such as `list`.
+    pub(crate) verb: &'static str,
+    /// The resource as RBAC names it, such as `configmaps`.
+    pub(crate) resource: &'static str,
+    /// The object, such as `shop/web`; empty for all objects of the resource.
+    pub(crate) name: String,
+    /// Why.
+    pub(crate) reason: Reason,
+    /// The address of the API server, for readers who have more than one.
+    pub(crate) server: Option<String>,
+}
+
+/// Why a request failed. A text is what the API server or the connection says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// 403: the role does not grant it.
+    Forbidden(String),
+    /// 401: the API server does not know us.
+    Unauthorized(String),
+    /// 404: the object, the resource or the namespace does not exist.
+    NotFound(String),
+    /// 409: the object changed in between, exists already, or a field belongs to another manager.
+    Conflict(String),
+    /// 410: the resource version is too old to watch from.
+    Expired(String),
+    /// 429 or 503.
+    Busy(String),
+    /// Another answer that tells of no success.
+    Refused(String),
+    /// An answer that cannot be decoded.
+    Unreadable(String),
+    /// No answer within this time.
+    Unanswered(Duration),
+    /// No connection to the API server, or one that broke off.
+    Unreachable(String),
+}
+
+/// The error of our own bounds around an answer, inside the errors of the client.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {0:?}")]
+pub(in crate::server::kube) struct Silence(pub(in crate::server::kube) Duration);
+
+/// How much of what an API server says is repeated.
+const LONGEST_MESSAGE: usize = 300;
+
+impl ApiError {
+    /// A request for `target` that failed with an error of the client.
+    pub(crate) fn new(verb: &'static str, target: &Target, error: &kube::Error) -> ApiError {
+        ApiError::because(verb, target, Reason::of(error))
+    }
+
+    /// A request for `target` that failed for a reason.
+    pub(crate) fn because(verb: &'static str, target: &Target, reason: Reason) -> ApiError {
+        ApiError { verb, resource: target.resource, name: target.object(), reason, server: None }
+    }
+
+    /// Whether the role does not grant the request.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self.reason, Reason::Forbidden(_))
+    }
+
+    /// Whether the object changed in between or exists already.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self.reason, Reason::Conflict(_))
+    }
+
+    /// Whether the object or the resource does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self.reason, Reason::NotFound(_))
+    }
+}
+
+impl Reason {
+    /// Why the client says that a request failed.
+    pub(crate) fn of(error: &kube::Error) -> Reason {
+        if let kube::Error::Api(status) = error {
+            return Reason::of_status(status);
+        }
+        let mut cause: Option<&dyn Error> = Some(error);
+        let mut innermost = error.to_string();
+        while let Some(error) = cause {
+            if let Some(Silence(after)) = error.downcast_ref() {
+                return Reason::Unanswered(*after);
+            }
+            // The outer ones only say that a request failed.
+            innermost = Some(error.to_string()).filter(|text| !text.is_empty()).unwrap_or(innermost);
+            cause = match error.downcast_ref::<std::io::Error>() {
+                // Its source is that of the error in it, which would be skipped.
+                Some(error) => error.get_ref().map(|inner| inner as &dyn Error),
+                None => error.source(),
+            };
+        }
+        match error {
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Reason::Unreadable(innermost),
+            _ => Reason::Unreachable(innermost),
+        }
+    }
+
+    /// Why the API server refused.
+    pub(crate) fn of_status(status: &Status) -> Reason {
+        let message: String = status.message.chars().take(LONGEST_MESSAGE).collect();
+        match status.code {
+            401 => Reason::Unauthorized(message),
+            // Admission and quotas refuse with 403 as well, without the words of the authorizer.
+            403 if message.contains(" cannot ") => Reason::Forbidden(message),
+            404 => Reason::NotFound(message),
+            409 => Reason::Conflict(message),
+            410 => Reason::Expired(message),
+            429 | 503 => Reason::Busy(message),
+            code => Reason::Refused(format!("{message} ({code})")),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ApiError { verb, resource, name, reason, server } = self;
+        let may = match reason {
+            Reason::Forbidden(_) | Reason::Unauthorized(_) => "may not",
+            _ => "cannot",
+        };
+        let space = if name.is_empty() { "" } else { " " };
+        write!(out, "{may} {verb} {resource}{space}{name}: ")?;
+        let at = server.as_ref().map(|server| format!(" at {server}")).unwrap_or_default();
+        match reason {
+            Reason::Forbidden(message) => write!(out, "the role lacks {verb:?} on {resource:?} ({message})"),
+            Reason::Unauthorized(message) => {
+                write!(out, "the API server{at} does not accept our credentials ({message})")
+            }
+            Reason::NotFound(_) if matches!(*verb, "list" | "watch") => {
+                write!(out, "the API server{at} has no {resource}")
+            }
+            Reason::NotFound(_) if *verb != "create" => out.write_str("it does not exist"),
+            Reason::Busy(message) => write!(out, "the API server{at} is busy: {message}"),
+            Reason::Unreadable(message) => write!(out, "cannot decode the answer: {message}"),
+            Reason::Unanswered(after) => {
+                write!(out, "the API server{at} did not answer within {} s", after.as_secs_f64())
+            }
+            Reason::Unreachable(message) => write!(out, "cannot reach the API server{at}: {message}"),
+            Reason::NotFound(message)
+            | Reason::Conflict(message)
+            | Reason::Expired(message)
+            | Reason::Refused(message) => out.write_str(message),
+        }
+    }
+}
+
+impl Error for ApiError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(verb: &'static str, target: &Target, code: u16, message: &str) -> String {
+        let status = Status::failure(message, "").with_code(code);
+        ApiError::new(verb, target, &kube::Error::Api(status.boxed())).to_string()
+    }
+
+    // O-01
+    #[test]
+    fn a_refusal_names_verb_resource_and_object() {
+        let (nodes, map) = (Target::all("nodes"), Target::namespaced("configmaps", "mesh", "istio"));
+        let message = r#"nodes is forbidden: User "us" cannot list resource "nodes""#;
+        let wanted = format!(r#"may not list nodes: the role lacks "list" on "nodes" ({message})"#);
+        assert_eq!(refused("list", &nodes, 403, message), wanted);
+        assert_eq!(
+            refused("watch", &map, 403, "User cannot watch it"),
+            r#"may not watch configmaps mesh/istio: the role lacks "watch" on "configmaps" (User cannot watch it)"#
+        );
+        assert_eq!(
+            refused("create", &map, 403, "exceeded quota"),
+            "cannot create configmaps mesh/istio: exceeded quota (403)"
+        );
+        assert_eq!(refused("get", &map, 404, "x"), "cannot get configmaps mesh/istio: it does not exist");
+        assert_eq!(refused("list", &nodes, 404, "x"), "cannot list nodes: the API server has no nodes");
+        assert_eq!(
+            refused("update", &map, 500, "etcd is gone"),
+            "cannot update configmaps mesh/istio: etcd is gone (500)"
+        );
+    }
+
+    #[test]
+    fn the_innermost_cause_is_told_and_silence_is_found_in_it() {
+        let broken = std::io::Error::other(std::io::Error::other("connection refused"));
+        let error = ApiError::new("list", &Target::all("nodes"), &kube::Error::Service(broken.into()));
+        assert_eq!(error.to_string(), "cannot list nodes: cannot reach the API server: connection refused");
+        let silent = std::io::Error::other(Silence(Duration::from_millis(1500)));
+        let error = ApiError::new("list", &Target::all("nodes"), &kube::Error::ReadEvents(silent));
+        assert_eq!(error.to_string(), "cannot list nodes: the API server did not answer within 1.5 s");
+    }
+}

@@ -1,0 +1,178 @@
+//! Events (events.k8s.io/v1) for people who look at their object and not at our log, written by kube-runtime's
+//! `Recorder`.
+//!
+//! Nothing waits for them, and one that cannot be written is a line in the log and nothing more. Of each reason at most one
+//! is written within some seconds, the newest, so that a configuration that flaps does not flood the cluster. One that
+//! says the same again becomes a series; one that says something else is a new Event, since a series keeps its first note
+//! (kube-runtime 5.0).
+
+use std::{collections::HashMap, time::Duration};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+pub(crate) use kube::runtime::events::EventType;
+use kube::{
+    Client,
+    runtime::events::{Event, Recorder, Reporter},
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::server::kube::error::ApiError;
+use crate::server::kube::request::{TIMEOUT, Target, call};
+
+/// Takes Events; they are written by the task that was made with it.
+#[derive(Clone, Debug)]
+pub(crate) struct EventSender(mpsc::Sender<Note>);
+
+/// Something to be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    /// The object that it is about.
+    pub(crate) about: ObjectReference,
+    pub(crate) kind: EventType,
+    /// In PascalCase.
+    pub(crate) reason: &'static str,
+    pub(crate) text: String,
+}
+
+/// Events that wait for the task; more are dropped.
+const WAITING: usize = 32;
+/// The least time between two Events of one reason about one object.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// After this time the `Recorder` has forgotten a series.
+const FORGOTTEN: Duration = Duration::from_secs(360);
+/// How many bytes of a text are written; the API server takes a few more.
+const LONGEST_TEXT: usize = 1000;
+const CONTROLLER: &str = "outrigger";
+
+impl EventSender {
+    /// Makes a sender and the task that writes for it, as the replica `identity`.
+    pub(in crate::server) fn new(
+        client: Client,
+        identity: &str,
+    ) -> (EventSender, impl Future<Output = ()> + use<>) {
+        let (sender, queue) = mpsc::channel(WAITING);
+        let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(identity.to_owned()) };
+        let writer = Writer { client, reporter, entries: HashMap::new(), complained: false };
+        (EventSender(sender), writer.run(queue))
+    }
+
+    /// Hands over an Event without waiting.
+    pub(crate) fn send(&self, note: Note) {
+        // A full queue means that Events cannot be written now, which the log says already.
+        let _ = self.0.try_send(note);
+    }
+}
+
+/// Writes Events.
+struct Writer {
+    client: Client,
+    reporter: Reporter,
+    entries: HashMap<Key, Entry>,
+    /// Whether the log has heard that they cannot be written.
+    complained: bool,
+}
+
+/// Events of one reason about one object.
+type Key = (&'static str, [Option<String>; 4]);
+
+struct Entry {
+    recorder: Recorder,
+    waiting: Option<Note>,
+    /// What was written last, and when.
+    written: Option<(String, Instant)>,
+}
+
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Note>) {
+        loop {
+            let due = self.due();
+            let wait = async {
+                match due {
+                    Some((_, at)) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                note = queue.recv() => match note {
+                    Some(note) => self.take(note),
+                    None => return,
+                },
+                () = wait => if let Some((key, _)) = &due {
+                    self.write(key).await;
+                },
+            }
+        }
+    }
+
+    /// The entry that is to be written next, and when.
+    fn due(&self) -> Option<(Key, Instant)> {
+        let waiting = self.entries.iter().filter(|(_, entry)| entry.waiting.is_some());
+        let due = |entry: &Entry| match &entry.written {
+            Some((_, when)) => *when + INTERVAL,
+            None => Instant::now(),
+        };
+        waiting.map(|(key, entry)| (key.clone(), due(entry))).min_by_key(|(_, at)| *at)
+    }
+
+    fn take(&mut self, note: Note) {
+        self.entries.retain(|_, entry| {
+            let recent = |(_, when): &(String, Instant)| when.elapsed() < FORGOTTEN;
+            entry.waiting.is_some() || entry.written.as_ref().is_some_and(recent)
+        });
+        let ObjectReference { kind, namespace, name, uid, .. } = note.about.clone();
+        let key = (note.reason, [kind, namespace, name, uid]);
+        let recorder = || Recorder::new(self.client.clone(), self.reporter.clone());
+        let entry = self.entries.entry(key);
+        entry.or_insert_with(|| Entry { recorder: recorder(), waiting: None, written: None }).waiting =
+            Some(note);
+    }
+
+    async fn write(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(Note { about, kind, reason, text }) = entry.waiting.take() else { return };
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(cut(&text).to_owned()),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        let fresh = || Recorder::new(self.client.clone(), self.reporter.clone());
+        if entry.written.as_ref().is_some_and(|(before, _)| *before != text) {
+            entry.recorder = fresh();
+        }
+        let target = Target::namespaced("events", about.namespace.as_deref().unwrap_or("default"), "");
+        let mut written = publish(&entry.recorder, &event, &about, &target).await;
+        if written.as_ref().is_err_and(ApiError::is_not_found) {
+            // The Event whose series it is was deleted.
+            entry.recorder = fresh();
+            written = publish(&entry.recorder, &event, &about, &target).await;
+        }
+        entry.written = Some((text, Instant::now()));
+        match written {
+            Ok(()) => self.complained = false,
+            Err(error) if !self.complained => {
+                tracing::warn!(%error, reason, "an Event cannot be written");
+                self.complained = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn publish(
+    recorder: &Recorder,
+    event: &Event,
+    about: &ObjectReference,
+    target: &Target,
+) -> Result<(), ApiError> {
+    call("create", target, TIMEOUT, recorder.publish(event, about)).await
+}
+
+/// As much of a text as is written, without half a character.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! One named object that is followed: a watch narrowed down to its name, and a look now and then, which finds what a watch
+//! has not told of yet (K-07) and goes on where only watching is forbidden.
+
+use std::time::Duration;
+
+use kube::{Api, Client, ResourceExt, runtime::watcher::Event};
+use tokio::time::Instant;
+
+use crate::server::jitter;
+use crate::server::kube::error::{ApiError, Reason};
+use crate::server::kube::request::{TIMEOUT, Target, call};
+use crate::server::kube::watch::{Report, Timings, WatchStream, Watchable, Watched};
+
+/// What is known of the object.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Sight<K> {
+    /// Nothing: there was no complete list yet.
+    #[default]
+    Unknown,
+    /// It is not there.
+    Missing,
+    /// How it was last seen.
+    There(Box<K>),
+}
+
+/// Follows an object.
+pub(crate) struct Follower<K> {
+    api: Api<K>,
+    target: Target,
+    stream: WatchStream<K>,
+    /// Whether the list that is being read has it.
+    listed: bool,
+    sight: Sight<K>,
+    /// What keeps it from being watched, and from being looked at.
+    troubles: [Option<String>; 2],
+    look_at: Instant,
+}
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(30);
+
+impl<K: Watchable> Follower<K> {
+    /// Follows the object that `target` names; `api` is `Api::namespaced`, or `Api::all` without the namespace.
+    pub(in crate::server) fn new(
+        client: Client,
+        target: Target,
+        api: fn(Client, &str) -> Api<K>,
+    ) -> Follower<K> {
+        let watched = Watched { target: target.clone(), api, page: 1 };
+        Follower {
+            api: api(client.clone(), &target.namespace),
+            target,
+            stream: WatchStream::new(client, watched, Timings::default(), || ()),
+            listed: false,
+            sight: Sight::Unknown,
+            troubles: [None, None],
+            look_at: next_look(),
+        }
+    }
+
+    /// How it was last seen.
+    pub(crate) fn sight(&self) -> &Sight<K> {
+        &self.sight
+    }
+
+    /// What keeps it from being followed; it goes on trying.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.troubles.iter().flatten().next().map(String::as_str)
+    }
+
+    /// Waits until it has changed, or what keeps it from being followed has. May be dropped while it waits.
+    pub(crate) async fn news(&mut self) {
+        loop {
+            let before = self.trouble().map(str::to_owned);
+            let changed = tokio::select! {
+                report = self.stream.next() => self.take(report),
+                () = tokio::time::sleep_until(self.look_at) => self.look().await.unwrap_or(false),
+            };
+            if changed || self.trouble() != before.as_deref() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at it now. Tells whether it has changed.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) async fn look(&mut self) -> Result<bool, ApiError> {
+        self.look_at = next_look();
+        let found = match call("get", &self.target, TIMEOUT, self.api.get(&self.target.name)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.troubles[1] = found.as_ref().err().map(ApiError::to_string);
+        found.map(|object| self.put(object))
+    }
+
+    /// Takes how it is now from an answer. Tells whether it has changed.
+    pub(crate) fn put(&mut self, object: Option<K>) -> bool {
+        let before = std::mem::take(&mut self.sight);
+        self.sight = object.map_or(Sight::Missing, |object| Sight::There(Box::new(object)));
+        match (&before, &self.sight) {
+            (Sight::Missing, Sight::Missing) => false,
+            (Sight::There(before), Sight::There(now)) => version(before.as_ref()) != version(now.as_ref()),
+            _ => true,
+        }
+    }
+
+    /// Takes a report of the watch. Tells whether the object has changed.
+    fn take(&mut self, report: Report<K>) -> bool {
+        match report {
+            Report::Event(Event::Init) => self.listed = false,
+            Report::Event(Event::InitApply(object)) => {
+                self.listed = true;
+                return self.newer(object);
+            }
+            Report::Event(Event::InitDone) if !self.listed => return self.put(None),
+            Report::Event(Event::Apply(object)) => return self.newer(object),
+            Report::Event(Event::Delete(_)) => return self.put(None),
+            Report::Event(Event::InitDone) => {}
+            Report::Opened => self.troubles[0] = None,
+            // A list is needed, and that is no trouble.
+            Report::Failed(error) if matches!(error.reason, Reason::Expired(_)) => {}
+            Report::Failed(error) => self.troubles[0] = Some(error.to_string()),
+        }
+        false
+    }
+
+    /// Takes how it is now from a watch, which may be behind the answers.
+    fn newer(&mut self, object: K) -> bool {
+        if let Sight::There(before) = &self.sight
+            && let (Ok(before), Ok(now)) =
+                (version(before.as_ref()).parse::<u64>(), version(&object).parse::<u64>())
+            && now < before
+        {
+            return false;
+        }
+        self.put(Some(object))
+    }
+}
+
+fn version<K: ResourceExt>(object: &K) -> String {
+    object.resource_version().unwrap_or_default()
+}
+
+fn next_look() -> Instant {
+    Instant::now() + jitter::between(0.8, 1.2, LOOK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::core::v1::Secret;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::server::kube::scripted::{PATIENCE, Requests, Turn, api_server};
+
+    fn secret(version: &str) -> Value {
+        json!({"metadata": {"name": "mine", "namespace": "ours", "resourceVersion": version}})
+    }
+
+    /// A follower of a Secret that the API server has in this version; what its watches do, one after the other.
+    fn follower(
+        there: Option<&str>,
+        mut watches: Vec<Turn>,
+    ) -> (Follower<Secret>, Requests, Arc<Mutex<Option<Value>>>) {
+        let there = Arc::new(Mutex::new(there.map(secret)));
+        let object = there.clone();
+        watches.reverse();
+        let (client, requests) = api_server(move |asked| {
+            let object = object.lock().unwrap().clone();
+            if asked.is_watch() {
+                watches.pop().unwrap_or(Turn::Stays(Vec::new()))
+            } else if asked.target.contains("/secrets?") {
+                let items: Vec<Value> = object.into_iter().collect();
+                Turn::object(json!({"metadata": {"resourceVersion": "100"}, "items": items}))
+            } else {
+                object.map_or(Turn::refused(404), Turn::object)
+            }
+        });
+        let target = Target::namespaced("secrets", "ours", "mine");
+        (Follower::new(client, target, Api::namespaced), requests, there)
+    }
+
+    /// The version it has after the next news; nothing if it is missing.
+    async fn next(follower: &mut Follower<Secret>) -> Option<String> {
+        tokio::time::timeout(PATIENCE, follower.news()).await.expect("news");
+        match follower.sight() {
+            Sight::Unknown => panic!("nothing is known"),
+            Sight::Missing => None,
+            Sight::There(secret) => Some(version(secret.as_ref())),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_comes_changes_and_goes() {
+        let event = |kind: &str, version: &str| json!({"type": kind, "object": secret(version)});
+        let turn =
+            Turn::Stays(vec![event("ADDED", "101"), event("MODIFIED", "102"), event("DELETED", "103")]);
+        let (mut follower, _, _) = follower(None, vec![turn]);
+        assert!(matches!(follower.sight(), Sight::Unknown));
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(next(&mut follower).await);
+        }
+        let version = |version: &str| Some(version.to_owned());
+        assert_eq!(seen, [None, version("101"), version("102"), None]);
+    }
+
+    // K-07
+    #[tokio::test(start_paused = true)]
+    async fn what_a_silent_watch_does_not_tell_is_found_by_a_look() {
+        let (mut follower, _, there) = follower(Some("5"), Vec::new());
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        *there.lock().unwrap() = Some(secret("6"));
+        let before = Instant::now();
+        assert_eq!(next(&mut follower).await.as_deref(), Some("6"));
+        assert!(before.elapsed() <= LOOK.mul_f64(1.2), "{:?}", before.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_behind_an_answer_changes_nothing() {
+        let late = json!({"type": "MODIFIED", "object": secret("7")});
+        let (mut follower, requests, _) = follower(Some("5"), vec![Turn::Stays(vec![late])]);
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        // As after a write of ours.
+        follower.put(serde_json::from_value(secret("9")).ok());
+        let quiet = tokio::time::timeout(Duration::from_secs(10), follower.news()).await;
+        assert!(quiet.is_err() && requests.all().len() == 2);
+        assert!(matches!(follower.sight(), Sight::There(secret) if version(secret.as_ref()) == "9"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_that_is_missing_is_told_and_what_was_known_stays() {
+        let (mut follower, _, _) = follower(Some("5"), vec![Turn::refused(403), Turn::Stays(Vec::new())]);
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        let lacks = r#"may not watch secrets ours/mine: the role lacks "watch" on "secrets""#;
+        assert!(follower.trouble().is_some_and(|told| told.starts_with(lacks)), "{:?}", follower.trouble());
+        assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
+        assert_eq!(follower.trouble(), None, "it was granted");
+    }
+}

@@ -1,0 +1,358 @@
+//! The election of the replica that writes, over a Lease. Nothing that requests wait for depends on it.
+//!
+//! Kept by hand because no crate fits: kube-leader-election 0.44 brings kube 4.2 and k8s-openapi 0.28 beside our 5 and
+//! 0.29, kubert 0.25 brings kube 1.1, and neither gives the Lease back at the end or corrects a clock (L-10).
+//!
+//! A candidate trusts no clock but its own: a Lease is free when nobody holds it, or when this process has not seen it
+//! change for as long as it lasts. A leader that cannot renew steps down before others may take over. Two leaders for
+//! a moment are harmless: what they write is guarded by resource versions.
+
+mod record;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, api::PostParams};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+use self::record::Observed;
+use crate::server::certs::metrics::CertificateMetrics;
+use crate::server::clock::unix_now;
+use crate::server::jitter;
+use crate::server::kube::error::ApiError;
+use crate::server::kube::request::{Target, call};
+use crate::server::readiness::Gate;
+use crate::server::shutdown::{Phase, Watch};
+use crate::server::supervise::Supervisor;
+
+/// Which Lease, and who we are in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// Name of this replica; no other may have it.
+    pub(crate) identity: String,
+}
+
+/// A running election.
+pub(crate) struct Election {
+    /// Whether this replica leads.
+    pub(crate) leading: watch::Receiver<bool>,
+    /// The API server's clock, as far as a leader knows it.
+    pub(crate) clock: Clock,
+    /// Ends when the server drains and the Lease is given back.
+    pub(crate) task: JoinHandle<()>,
+}
+
+/// The clock that certificates are verified by: ours, corrected by what the API server writes as the time of our
+/// renewals where the two are far apart.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock(Arc<AtomicI64>);
+
+/// How long a Lease lasts without being renewed.
+const DURATION: Duration = Duration::from_secs(15);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(5);
+/// A leader that has not renewed for this long is none any more.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How often a candidate looks, at most.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often after the role did not grant it.
+const FORBIDDEN: Duration = Duration::from_secs(10);
+/// No request about a Lease takes longer.
+const REQUEST: Duration = Duration::from_secs(4);
+/// Giving the Lease back must not keep the process from ending.
+const RELEASE: Duration = Duration::from_secs(2);
+/// Between two log lines about the same trouble.
+const QUIET: Duration = Duration::from_secs(60);
+/// Differences between clocks that do not matter, in seconds; renewals are stamped to the second.
+const SAME_TIME: i64 = 5;
+const MANAGER: &str = "outrigger-lease";
+
+/// Starts the election. `gate` is one that is open: it gets remarks.
+pub(crate) fn start(
+    client: Client,
+    options: Options,
+    gate: Gate,
+    metrics: CertificateMetrics,
+    phase: Watch,
+    supervisor: Supervisor,
+) -> Election {
+    let (sender, leading) = watch::channel(false);
+    let clock = Clock::default();
+    let api: Api<Lease> = Api::namespaced(client, &options.namespace);
+    let target = Target::namespaced("leases", &options.namespace, &options.name);
+    gate.open("nobody is known to lead yet");
+    let theirs = clock.clone();
+    let begin = move || {
+        // Whoever begins again does not lead until it has the Lease again.
+        sender.send_replace(false);
+        let candidate = Candidate {
+            api: api.clone(),
+            target: target.clone(),
+            options: options.clone(),
+            gate: gate.clone(),
+            metrics: metrics.clone(),
+            leading: sender.clone(),
+            clock: theirs.clone(),
+            observed: None,
+            held: None,
+            writing: false,
+            complained: None,
+        };
+        candidate.run(phase.clone())
+    };
+    let task = tokio::spawn(supervisor.finish("the replica that writes is elected", begin));
+    Election { leading, clock, task }
+}
+
+impl Clock {
+    /// Seconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        unix_now().saturating_add(self.0.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, theirs: i64) {
+        let ahead = theirs - unix_now();
+        let ahead = if ahead.abs() <= SAME_TIME { 0 } else { ahead };
+        let before = self.0.swap(ahead, Ordering::Relaxed);
+        if (before - ahead).abs() > SAME_TIME {
+            tracing::warn!(
+                ahead,
+                "the API server's clock differs from ours; certificates are made by the API server's"
+            );
+        }
+    }
+}
+
+struct Candidate {
+    api: Api<Lease>,
+    target: Target,
+    options: Options,
+    gate: Gate,
+    metrics: CertificateMetrics,
+    leading: watch::Sender<bool>,
+    clock: Clock,
+    /// The Lease as it was last seen, and since when it has been so.
+    observed: Option<Observed>,
+    /// While we lead: when the last successful renewal was sent.
+    held: Option<Instant>,
+    /// Whether a request that takes or renews the Lease is under way: it may have taken effect without our knowing.
+    writing: bool,
+    complained: Option<(Instant, String)>,
+}
+
+impl Candidate {
+    async fn run(mut self, phase: Watch) {
+        loop {
+            let pause = tokio::select! {
+                pause = self.turn() => pause,
+                () = phase.reached(Phase::Draining) => break,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = phase.reached(Phase::Draining) => break,
+            }
+        }
+        // Whoever writes stops first.
+        self.leading.send_replace(false);
+        self.release().await;
+    }
+
+    /// One look or renewal. Gives the time until the next one.
+    async fn turn(&mut self) -> Duration {
+        match self.held {
+            Some(held) => self.renew(held).await,
+            None => self.campaign().await,
+        }
+    }
+
+    async fn renew(&mut self, held: Instant) -> Duration {
+        let left = (held + DEADLINE).saturating_duration_since(Instant::now());
+        let failure = match self.write(REQUEST.min(left)).await {
+            Ok(()) => return RENEW,
+            Err(failure) => failure,
+        };
+        if failure.is_conflict() || failure.is_not_found() {
+            // Somebody wrote to it, or took it away: look at it at once, and take it again if it still names us.
+            self.step_down_unless_ours().await;
+            return Duration::ZERO;
+        }
+        if Instant::now() >= held + DEADLINE {
+            self.step_down("it could not be renewed");
+        }
+        self.complain(failure.to_string());
+        jitter::between(1.0, 2.0, Duration::from_millis(500))
+    }
+
+    /// After a conflict: we lead on only if the Lease still names us.
+    async fn step_down_unless_ours(&mut self) {
+        match self.look().await {
+            Ok(())
+                if self.observed.as_ref().is_some_and(|seen| seen.record.holder == self.options.identity) => {
+            }
+            _ => self.step_down("somebody else holds it"),
+        }
+    }
+
+    async fn campaign(&mut self) -> Duration {
+        let pause = jitter::between(0.6, 0.9, RETRY);
+        let attempt = match self.look().await {
+            Ok(()) if self.is_free() => self.write(REQUEST).await,
+            Ok(()) => {
+                self.say_who_leads();
+                return pause;
+            }
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Ok(()) => {
+                tracing::info!(identity = self.options.identity, "this replica leads");
+                RENEW
+            }
+            // Another replica was faster.
+            Err(error) if error.is_conflict() => {
+                self.say_who_leads();
+                pause
+            }
+            Err(error) => {
+                self.complain(error.to_string());
+                if error.is_forbidden() { FORBIDDEN } else { pause }
+            }
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        let free = |seen: &Observed| seen.free(&self.options.identity, Instant::now());
+        self.observed.as_ref().is_none_or(free)
+    }
+
+    /// Reads the Lease and notes whether it has changed.
+    async fn look(&mut self) -> Result<(), ApiError> {
+        match call("get", &self.target, REQUEST, self.api.get(&self.options.name)).await {
+            Ok(lease) => {
+                self.observe(lease);
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => {
+                self.observed = None;
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn observe(&mut self, lease: Lease) {
+        let now = Instant::now();
+        match &mut self.observed {
+            Some(seen) => seen.note(lease, now),
+            None => self.observed = Some(Observed::new(lease, now)),
+        }
+    }
+
+    /// Takes or renews the Lease as it was last seen, or makes it.
+    async fn write(&mut self, within: Duration) -> Result<(), ApiError> {
+        // Counted from before the request: it may have taken effect at any time since.
+        let sent = Instant::now();
+        let identity = self.options.identity.clone();
+        let time = jiff::Timestamp::now();
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let name = &self.options.name;
+        self.writing = true;
+        let written = match &self.observed {
+            Some(seen) => {
+                let lease = record::taken(&seen.lease, &identity, DURATION, time);
+                call("update", &self.target, within, self.api.replace(name, &parameters, &lease)).await
+            }
+            None => {
+                let lease = record::made(&self.options.namespace, name, &identity, DURATION, time);
+                call("create", &self.target, within, self.api.create(&parameters, &lease)).await
+            }
+        };
+        self.writing = false;
+        let lease = written?;
+        if let Some(theirs) = record::written_at(&lease, MANAGER) {
+            self.clock.note(theirs);
+        }
+        self.observe(lease);
+        self.held = Some(sent);
+        self.complained = None;
+        self.gate.open(format!("{identity} (this replica) leads"));
+        self.leading.send_if_modified(|leading| !std::mem::replace(leading, true));
+        Ok(())
+    }
+
+    fn step_down(&mut self, why: &str) {
+        self.held = None;
+        if self.leading.send_replace(false) {
+            self.gate.open("this replica leads no more");
+            tracing::warn!(why, "this replica leads no more");
+        }
+    }
+
+    fn say_who_leads(&mut self) {
+        self.complained = None;
+        let holder = self.observed.as_ref().map(|seen| seen.record.holder.clone()).unwrap_or_default();
+        self.gate.open(if holder.is_empty() { "nobody leads".to_owned() } else { format!("{holder} leads") });
+    }
+
+    fn complain(&mut self, problem: String) {
+        self.metrics.failed("lease");
+        self.gate.trouble(problem.clone());
+        let said =
+            self.complained.as_ref().is_some_and(|(when, what)| *what == problem && when.elapsed() < QUIET);
+        if !said {
+            tracing::warn!(problem, "the election of a leader does not work");
+            self.complained = Some((Instant::now(), problem));
+        }
+    }
+
+    /// Gives the Lease back, so that another replica need not wait for its end.
+    async fn release(&mut self) {
+        if self.held.take().is_none() && !self.writing {
+            return;
+        }
+        match tokio::time::timeout(RELEASE, self.give_back()).await {
+            Ok(Ok(true)) => tracing::info!("the lead is given back"),
+            Ok(Ok(false)) => {}
+            Ok(Err(failure)) => {
+                tracing::warn!(problem = %failure, "the lead is not given back; it ends by itself");
+            }
+            Err(_) => {
+                tracing::warn!(problem = "no answer", "the lead is not given back; it ends by itself");
+            }
+        }
+    }
+
+    /// Whether there was anything to give back.
+    async fn give_back(&mut self) -> Result<bool, ApiError> {
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let mut known = !self.writing;
+        loop {
+            if !known {
+                self.look().await?;
+            }
+            let Some(seen) = &self.observed else { return Ok(false) };
+            if seen.record.holder != self.options.identity {
+                return Ok(false);
+            }
+            let lease = record::released(&seen.lease, jiff::Timestamp::now());
+            let request = self.api.replace(&self.options.name, &parameters, &lease);
+            match call("update", &self.target, RELEASE, request).await {
+                Ok(_) => return Ok(true),
+                // A renewal that was cut off had taken effect.
+                Err(error) if known && error.is_conflict() => known = false,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

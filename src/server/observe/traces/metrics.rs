@@ -1,0 +1,44 @@
+//! Spans of traces: sent, and lost on the way.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// What became of spans.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpanMetrics {
+    sent: Counter,
+    lost: Family<ByReason, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+impl SpanMetrics {
+    /// Adds the series to those under `outrigger_`.
+    pub(crate) fn register(own: &mut Registry) -> SpanMetrics {
+        let metrics = SpanMetrics::default();
+        own.register("spans_sent", "Spans the collector has taken", metrics.sent.clone());
+        own.register("spans_lost", "Spans that did not reach the collector", metrics.lost.clone());
+        metrics
+    }
+
+    pub(crate) fn sent(&self, count: u64) {
+        self.sent.inc_by(count);
+    }
+
+    /// `reason` is `queue` for spans that found no room, `export` for those the collector did not take.
+    pub(crate) fn lost(&self, reason: &'static str, count: u64) {
+        self.lost.get_or_create(&ByReason { reason }).inc_by(count);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let lost = |reason| self.lost.get_or_create(&ByReason { reason }).get();
+        (self.sent.get(), lost("queue") + lost("export"))
+    }
+}

@@ -1,0 +1,164 @@
+//! The three parts of a server that are read from files: the configuration, the serving certificate, and what callers are
+//! known by.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::server::client_auth::ClientAuth;
+use crate::server::configuration::active::{Configuration, Unread};
+use crate::server::configuration::source::Source;
+use crate::server::reload::{Files, Part};
+use crate::server::tls::{self, CertificateStore};
+
+/// The configuration. One that comes from the cluster has no files and stays as it is.
+pub(crate) struct ConfigurationFiles {
+    source: Option<Arc<dyn Source>>,
+    configuration: Arc<Configuration>,
+    files: Arc<Files>,
+}
+
+/// The serving certificate. One that was made here has no files and stays as it is.
+pub(crate) struct CertificateFiles {
+    origin: Option<tls::Origin>,
+    certificate: Arc<CertificateStore>,
+    files: Arc<Files>,
+}
+
+/// The CA and the tokens of callers; a CA in a ConfigMap is watched instead.
+pub(crate) struct ClientAuthFiles {
+    auth: Option<Arc<ClientAuth>>,
+    files: Arc<Files>,
+}
+
+fn seen(paths: Vec<PathBuf>) -> Arc<Files> {
+    Arc::new(Files::new(paths))
+}
+
+impl ConfigurationFiles {
+    /// Reads the configuration for the first time, if it is in files.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) fn start(
+        source: Option<Arc<dyn Source>>,
+        configuration: Arc<Configuration>,
+    ) -> Result<Arc<ConfigurationFiles>, Unread> {
+        let files = seen(source.as_ref().map(|source| source.files()).unwrap_or_default());
+        if let Some(source) = &source {
+            // Who writes is not known before files are watched.
+            configuration.read(source.as_ref(), || None)?;
+        }
+        Ok(Arc::new(ConfigurationFiles { source, configuration, files }))
+    }
+}
+
+impl CertificateFiles {
+    /// Reads or makes the certificate for the first time, if it does not come from the cluster.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) fn start(
+        origin: Option<tls::Origin>,
+        certificate: Arc<CertificateStore>,
+    ) -> Result<Arc<CertificateFiles>, tls::Error> {
+        let files = seen(match &origin {
+            Some(tls::Origin::Files { chain, key }) => vec![chain.clone(), key.clone()],
+            _ => Vec::new(),
+        });
+        if let Some(origin) = &origin {
+            certificate.read(origin, || None)?;
+        }
+        Ok(Arc::new(CertificateFiles { origin, certificate, files }))
+    }
+}
+
+impl ClientAuthFiles {
+    /// What is in these files was read by `auth`, after they were seen.
+    pub(crate) fn new(files: Arc<Files>, auth: Option<Arc<ClientAuth>>) -> Arc<ClientAuthFiles> {
+        Arc::new(ClientAuthFiles { auth, files })
+    }
+}
+
+impl Part for ConfigurationFiles {
+    /// The generation.
+    type Read = u64;
+
+    fn name(&self) -> &'static str {
+        "configuration"
+    }
+
+    fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    fn read(&self) -> Result<u64, String> {
+        let Some(source) = &self.source else {
+            return Ok(self.configuration.current().map_or(0, |active| active.generation));
+        };
+        let read = self.configuration.read(source.as_ref(), || self.files.being_written());
+        self.files.taken(read.is_ok());
+        if let Err(Unread::Busy(_)) = &read {
+            self.files.forget();
+        }
+        read.map_err(|unread| unread.to_string())
+    }
+
+    fn cut_off(&self, error: &str) {
+        self.configuration.refused(error);
+    }
+}
+
+impl Part for CertificateFiles {
+    type Read = ();
+
+    fn name(&self) -> &'static str {
+        "certificate"
+    }
+
+    fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    fn read(&self) -> Result<(), String> {
+        let Some(origin @ tls::Origin::Files { .. }) = &self.origin else { return Ok(()) };
+        let read = self.certificate.read(origin, || self.files.being_written());
+        self.files.taken(read.is_ok());
+        if let Err(tls::Error::Busy(_)) = &read {
+            self.files.forget();
+        }
+        read.map_err(|error| error.to_string())
+    }
+
+    fn cut_off(&self, error: &str) {
+        self.certificate.refused(error);
+    }
+
+    /// A certificate that was not valid yet is read again when it is.
+    fn is_due(&self, now: i64) -> bool {
+        self.certificate.is_due(now)
+    }
+}
+
+impl Part for ClientAuthFiles {
+    type Read = ();
+
+    fn name(&self) -> &'static str {
+        "client auth"
+    }
+
+    fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    fn read(&self) -> Result<(), String> {
+        let Some(auth) = &self.auth else { return Ok(()) };
+        let read = auth.read();
+        self.files.taken(read.is_ok());
+        read.map_err(|error| error.to_string())
+    }
+
+    fn cut_off(&self, error: &str) {
+        if let Some(auth) = &self.auth {
+            auth.refused_ca(error);
+        }
+    }
+}
