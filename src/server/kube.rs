@@ -13,6 +13,7 @@ pub(crate) mod request;
 #[cfg(test)]
 pub(in crate::server) mod scripted;
 pub(in crate::server) mod slim;
+mod target;
 pub(in crate::server) mod watch;
 
 pub use watch::Timings;

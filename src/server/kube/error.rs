@@ -4,7 +4,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use kube::core::Status;
 
-use crate::server::kube::request::Target;
+use crate::server::kube::target::Target;
 
 /// A request to the API server that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
