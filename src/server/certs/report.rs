@@ -55,12 +55,17 @@ impl Reporter {
     /// Makes an Event about how something is, unless the same was said lately.
     pub(crate) fn event(&self, kind: EventType, reason: &'static str, message: &str) {
         if self.news(reason, message) {
-            self.happened(kind, reason, message);
+            self.send(kind, reason, message, false);
         }
     }
 
     /// Makes an Event about something that was done: each time it is, however soon.
     pub(crate) fn happened(&self, kind: EventType, reason: &'static str, message: &str) {
-        self.events.send(Note { about: self.about.clone(), kind, reason, text: message.to_owned() });
+        self.send(kind, reason, message, true);
+    }
+
+    fn send(&self, kind: EventType, reason: &'static str, message: &str, at_once: bool) {
+        let (about, text) = (self.about.clone(), message.to_owned());
+        self.events.send(Note { about, kind, reason, text, at_once });
     }
 }

@@ -2,7 +2,8 @@
 //! `Recorder`.
 //!
 //! Nothing waits for them, and one that cannot be written is a line in the log and nothing more. Of each reason at most one
-//! is written within some seconds, the newest, so that a configuration that flaps does not flood the cluster. One that
+//! is written within some seconds, the newest, so that a configuration that flaps does not flood the cluster; what asks to be
+//! written at once, such as a rotation, is. One that
 //! says the same again becomes a series; one that says something else is a new Event, since a series keeps its first note
 //! (kube-runtime 5.0).
 
@@ -32,6 +33,8 @@ pub(crate) struct Note {
     /// In PascalCase.
     pub(crate) reason: &'static str,
     pub(crate) text: String,
+    /// Whether it is written however soon it comes after another one of its reason.
+    pub(crate) at_once: bool,
 }
 
 /// Events that wait for the task; more are dropped.
@@ -107,9 +110,9 @@ impl Writer {
     /// The entry that is to be written next, and when.
     fn due(&self) -> Option<(Key, Instant)> {
         let waiting = self.entries.iter().filter(|(_, entry)| entry.waiting.is_some());
-        let due = |entry: &Entry| match &entry.written {
-            Some((_, when)) => *when + INTERVAL,
-            None => Instant::now(),
+        let due = |entry: &Entry| match (&entry.written, &entry.waiting) {
+            (Some((_, when)), Some(Note { at_once: false, .. })) => *when + INTERVAL,
+            _ => Instant::now(),
         };
         waiting.map(|(key, entry)| (key.clone(), due(entry))).min_by_key(|(_, at)| *at)
     }
@@ -129,7 +132,7 @@ impl Writer {
 
     async fn write(&mut self, key: &Key) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let Some(Note { about, kind, reason, text }) = entry.waiting.take() else { return };
+        let Some(Note { about, kind, reason, text, at_once: _ }) = entry.waiting.take() else { return };
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),

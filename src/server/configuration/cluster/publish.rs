@@ -212,7 +212,7 @@ impl Publisher {
             resource_version: Some(about.resource_version),
             ..ObjectReference::default()
         };
-        self.events.send(Note { about, kind, reason, text });
+        self.events.send(Note { about, kind, reason, text, at_once: false });
     }
 }
 

@@ -17,7 +17,7 @@ fn note(reason: &'static str, text: &str, name: &str) -> Note {
         uid: Some("u".to_owned()),
         ..ObjectReference::default()
     };
-    Note { about, kind: EventType::Warning, reason, text: text.to_owned() }
+    Note { about, kind: EventType::Warning, reason, text: text.to_owned(), at_once: false }
 }
 
 /// A sender, and an API server that answers a patch with a status.
@@ -120,4 +120,15 @@ fn texts_are_cut_between_characters() {
     assert_eq!(cut(&text).len(), LONGEST_TEXT);
     assert_eq!(cut(&format!("x{text}")).len(), LONGEST_TEXT - 1);
     assert_eq!(cut("short"), "short");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_written_at_once_does_not_wait_for_the_interval() {
+    let (sender, requests, _) = sender(200);
+    for text in ["one", "two", "three"] {
+        sender.send(Note { at_once: true, ..note("CertificateIssued", text, "certificate") });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let row = |text| row("POST", "CertificateIssued", text, 0);
+    assert_eq!(written(&requests), [row("one"), row("two"), row("three")]);
 }
