@@ -239,6 +239,10 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     seen("create", "events").await;
     // The same problem once more, after the configuration was good again, is a series.
     configure("").await;
+    until("it is good again", PATIENCE, async || {
+        release.replicas[0].readyz().await.is_some_and(|ready| !ready.body.contains("[!]config"))
+    })
+    .await;
     configure("injector: {templates: {sidecar: '{{'}}").await;
     seen("patch", "events").await;
     let rotate = [

@@ -323,7 +323,7 @@ async fn configurations_come_from_the_cluster() {
     let told = shell.fails(65, &with(&["--from-cluster"])).await;
     assert!(
         told.contains(
-            "neither a ConfigMap outrigger-system/outrigger nor istio-system/istio-sidecar-injector"
+            "neither ConfigMap outrigger-system/outrigger nor istio-system/istio-sidecar-injector exists"
         ),
         "{told}"
     );

@@ -385,7 +385,7 @@ async fn proxy_configs_are_picked_up_when_their_definition_comes() {
     };
     assert_eq!(concurrency().await.as_deref(), Some("{}"));
 
-    control_plane.create_namespace("shop", &[]).await;
+    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
     control_plane.apply(DEFINITION).await;
     control_plane
         .kubectl(&[
@@ -465,7 +465,7 @@ async fn namespaces_are_watched_where_the_platform_needs_them() {
     let (control_plane, kubeconfig) = prepared(&["namespaces"]).await;
     let serving = Serving::new(&control_plane);
     write_bundle(&control_plane, "").await;
-    control_plane.create_namespace("shop", &[]).await;
+    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
     let annotate = async |range: &str| {
         let annotation = format!("openshift.io/sa.scc.uid-range={range}");
         control_plane.kubectl(&["annotate", "namespace", "shop", "--overwrite", &annotation]).await;
@@ -473,7 +473,10 @@ async fn namespaces_are_watched_where_the_platform_needs_them() {
     annotate("1000650000/10000").await;
     let outrigger = by_bundle(&serving, &kubeconfig).start().await;
     let ready = outrigger.readyz().await.expect("the admin port").body;
-    assert!(ready.contains("[+]namespaces ok: not watched: the platform is not openshift"), "{ready}");
+    assert!(
+        ready.contains(r#"[!]namespaces may not list namespaces: the role lacks "list" on "namespaces""#),
+        "{ready}"
+    );
 
     write_bundle(&control_plane, "platform: openshift").await;
     let second = by_bundle(&serving, &kubeconfig).spawn();
@@ -488,8 +491,9 @@ async fn namespaces_are_watched_where_the_platform_needs_them() {
     for process in [&outrigger, &second] {
         eventually("namespaces are known", PATIENCE, async || {
             let ready = process.readyz().await?;
-            (ready.status == 200 && ready.body.contains("[+]namespaces ok: 1 namespaces with IDs"))
-                .then_some(())
+            (ready.status == 200
+                && ready.body.contains("[+]namespaces ok: 1 namespaces with IDs of their own"))
+            .then_some(())
         })
         .await;
     }

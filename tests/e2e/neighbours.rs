@@ -388,7 +388,7 @@ async fn warnings_reach_kubectl_and_annotations_the_audit_log() {
     assert!(ran.success, "{}", ran.stderr);
     let warnings: Vec<_> = ran.stderr.lines().collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    let said = r#"Warning: annotation "sidecar.istio.io/interceptionmode" has no effect; sidecar.istio.io/interceptionMode"#;
+    let said = r#"Warning: annotation "sidecar.istio.io/interceptionmode" has no effect; did you mean sidecar.istio.io/interceptionMode?"#;
     assert!(warnings[0].starts_with(said), "{warnings:?}");
 
     let event = eventually("the creation is in the audit log", PATIENCE, async || {

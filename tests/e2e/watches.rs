@@ -119,6 +119,7 @@ async fn the_api_server_may_come_later_and_come_again() {
     let (mut control_plane, kubeconfig) = prepared(&[]).await;
     let serving = Serving::new(&control_plane);
     write_bundle(&control_plane, "").await;
+    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
     control_plane.kill(Component::ApiServer);
     let mut outrigger = by_bundle(&serving, &kubeconfig).spawn();
     until("it says what it waits for", PATIENCE, async || {
@@ -143,7 +144,7 @@ async fn the_api_server_may_come_later_and_come_again() {
     write_bundle(&control_plane, "compliancePolicy: fips-140-3").await;
     outrigger.wait_metric("outrigger_config_generation", &[], |value| value == 2.0).await;
     println!("up to date {:?} after the API server", up.elapsed());
-    outrigger.wait_metric("outrigger_watch_connected", &[], |connected| connected == 3.0).await;
+    outrigger.wait_metric("outrigger_watch_connected", &[], |connected| connected == 4.0).await;
     let tally = load.end().await;
     assert_eq!(tally.answers.len(), 2, "{:?}", tally.answers);
     let asked = outrigger.metric("outrigger_kube_api_requests_total", &[]).await;

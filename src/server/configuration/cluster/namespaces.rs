@@ -76,7 +76,7 @@ pub(in crate::server) struct NamespaceKeeper {
 
 /// The metadata of all namespaces.
 pub(in crate::server) fn watched() -> Watched<Namespace> {
-    Watched { target: Target::all("namespaces"), api: |client, _| Api::all(client), page: 500 }
+    Watched { target: Target::all("namespaces"), api: |client, _| Api::all(client), page: 100 }
 }
 
 impl From<Whole> for Namespace {

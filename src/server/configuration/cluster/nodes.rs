@@ -48,7 +48,7 @@ pub(in crate::server) struct NodeKeeper {
 
 /// All nodes. One with all its images may have 20 KB, and a page of them is in memory as text.
 pub(in crate::server) fn watched() -> Watched<Node> {
-    Watched { target: Target::all("nodes"), api: |client, _| Api::all(client), page: 100 }
+    Watched { target: Target::all("nodes"), api: |client, _| Api::all(client), page: 20 }
 }
 
 impl NodeKeeper {

@@ -209,7 +209,7 @@ impl Publisher {
             namespace: Some(about.namespace),
             name: Some(about.name),
             uid: Some(about.uid),
-            resource_version: Some(about.resource_version),
+            // Without its resource version: the `Recorder` begins another Event for each, and the same problem is no series.
             ..ObjectReference::default()
         };
         self.events.send(Note { about, kind, reason, text, at_once: false });

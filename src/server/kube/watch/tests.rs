@@ -306,6 +306,19 @@ async fn a_list_that_stops_in_the_middle_is_given_up() {
     assert!(asked[1].at - asked[0].at >= Timings::default().answer);
 }
 
+// K-02, K-08
+#[tokio::test(start_paused = true)]
+async fn pauses_grow_although_the_watch_before_them_lasted() {
+    let refused = (0..8).map(|_| Turn::refused(500));
+    let script = [list("7", "", &["a"]), Turn::Stays(vec![])].into_iter().chain(refused);
+    let mut rig = rig(script.chain([Turn::Stays(vec![])]).collect());
+    rig.told(&["begin", "put a", "complete"]).await;
+    until("it was refused", || rig.requests.all().len() > 10).await;
+    let asked = rig.requests.all();
+    let gaps: Vec<_> = asked[2..].windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    assert!(gaps[0] <= Duration::from_millis(500) && gaps[6] >= Duration::from_secs(2), "{gaps:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_object_is_watched_by_its_name_in_its_namespace() {
     use crate::server::configuration::cluster::config_maps;

@@ -69,9 +69,9 @@ impl Transport {
         self.0.opened.notified().await;
     }
 
-    /// Whether the newest watch lasted, and was no mere beginning.
+    /// Whether a watch lasted since this was last asked, and was no mere beginning.
     pub(super) fn lasted(&self) -> bool {
-        self.state().watching_since.is_some_and(|since| since.elapsed() >= SHORT)
+        self.state().watching_since.take().is_some_and(|since| since.elapsed() >= SHORT)
     }
 
     /// What the API server asked for with its last refusal; nothing the second time.
