@@ -50,7 +50,7 @@ pub enum AdminAuth {
     /// Everybody.
     #[default]
     None,
-    /// Whoever has a bearer token that the API server knows, and the right to get the path.
+    /// Clients with a bearer token that the API server knows, and the right to get the path.
     Token,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
         guarded = guarded.route("/loglevel", get(show_log_filter).put(set_log_filter));
     }
     Router::new()
-        // Depends on nothing: whoever can answer lives.
+        // Depends on nothing: a process that can answer is alive.
         .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
         .route("/startupz", get(started))
         .route("/readyz", get(ready))

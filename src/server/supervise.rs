@@ -36,7 +36,7 @@ impl Supervisor {
     {
         loop {
             let panicked = !self.run(begin()).await;
-            tracing::error!(what, panicked, "a task has ended that should not; it is started again");
+            tracing::error!(what, panicked, "background task exited unexpectedly; restarting");
             tokio::time::sleep(self.again).await;
         }
     }
@@ -47,7 +47,7 @@ impl Supervisor {
         F: Future<Output = ()> + Send + 'static,
     {
         while !self.run(begin()).await {
-            tracing::error!(what, panicked = true, "a task has ended that should not; it is started again");
+            tracing::error!(what, panicked = true, "background task exited unexpectedly; restarting");
             tokio::time::sleep(self.again).await;
         }
     }

@@ -223,7 +223,7 @@ impl CertificateStore {
             // A resumed session shows no certificate: tickets end with the certificate they were made under.
             self.tickets.renew().map_err(Error::Library)?;
             if earlier.is_some() {
-                tracing::info!(not_after = validity.not_after, "a certificate is taken into use");
+                tracing::info!(not_after = validity.not_after, "certificate applied");
             }
         }
         self.metrics.loaded(Some((validity.not_before, validity.not_after)));

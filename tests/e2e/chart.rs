@@ -255,7 +255,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     ];
     control_plane.kubectl(&rotate).await;
     release.replicas[0]
-        .wait_line("it is renewed", |line| line.contains("a certificate is taken into use"))
+        .wait_line("it is renewed", |line| line.contains("certificate applied"))
         .await;
     // Watches may die silently, so it also checks twice a minute.
     seen("get", "secrets").await;

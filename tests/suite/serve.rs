@@ -112,7 +112,7 @@ fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     // The change is also detected without the signal; whichever comes first is logged first.
     let line = process.line();
     assert!(
-        line.contains("a configuration is taken into use") && line.contains("\"generation\":2"),
+        line.contains("configuration applied") && line.contains("\"generation\":2"),
         "{line}"
     );
     assert!(process.line_with("certificate reloaded").contains("\"configuration\":true"));
@@ -173,7 +173,7 @@ fn a_folder_of_istios_texts_is_served_and_followed() {
     assert!(process.line().contains("ready"));
     write("values", "{host: two}");
     let line = process.line();
-    assert!(line.contains("a configuration is taken into use") && line.contains("canary"), "{line}");
+    assert!(line.contains("configuration applied") && line.contains("canary"), "{line}");
     write("values", "{}{");
     let line = process.line();
     assert!(line.contains("the last good one stays") && line.contains("values:1:3"), "{line}");

@@ -137,9 +137,9 @@ impl Configuration {
         let (revision, hash) = (engine.revision(), engine.hash());
         if generation == 1 {
             // The line that says the server is ready says so too.
-            tracing::debug!(generation, revision, hash, "the first configuration is taken into use");
+            tracing::debug!(generation, revision, hash, "first configuration applied");
         } else {
-            tracing::info!(generation, revision, hash, "a configuration is taken into use");
+            tracing::info!(generation, revision, hash, "configuration applied");
         }
         let active = Arc::new(Active { engine, generation, since: unix_now() });
         // Whoever sees the new configuration sees that it was loaded.
