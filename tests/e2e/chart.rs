@@ -254,9 +254,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
         "outrigger.dev/rotate=leaf",
     ];
     control_plane.kubectl(&rotate).await;
-    release.replicas[0]
-        .wait_line("it is renewed", |line| line.contains("certificate applied"))
-        .await;
+    release.replicas[0].wait_line("it is renewed", |line| line.contains("certificate applied")).await;
     // Watches may die silently, so it also checks twice a minute.
     seen("get", "secrets").await;
     seen("get", "mutatingwebhookconfigurations").await;

@@ -111,10 +111,7 @@ fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     process.signal("HUP");
     // The change is also detected without the signal; whichever comes first is logged first.
     let line = process.line();
-    assert!(
-        line.contains("configuration applied") && line.contains("\"generation\":2"),
-        "{line}"
-    );
+    assert!(line.contains("configuration applied") && line.contains("\"generation\":2"), "{line}");
     assert!(process.line_with("certificate reloaded").contains("\"configuration\":true"));
     std::fs::write(&bundle, "!broken").unwrap();
     process.signal("HUP");
