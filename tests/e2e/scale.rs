@@ -22,7 +22,7 @@ const NODES: usize = 5_000;
 const AT_ONCE: usize = 32;
 /// Memory limit of the whole process.
 /// For a release build. A debug build takes 20 MiB more before it knows anything.
-const MEMORY: u64 = if cfg!(debug_assertions) { 80 << 20 } else { 60 << 20 };
+const MEMORY: u64 = if cfg!(debug_assertions) { 70 << 20 } else { 60 << 20 };
 
 async fn create(client: &Client, path: &str, object: Value) {
     let request = hyper::Request::post(path)
