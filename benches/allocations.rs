@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     inject::{self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest},
 };
 use serde_json::Value;
@@ -43,7 +43,7 @@ fn counted<T>(prepare: impl Fn(), work: impl Fn() -> T) -> (usize, usize) {
 
 /// The webhook's way for a pod whose siblings were answered; `None` where they are not cached.
 fn cached(text: &str) -> Option<(usize, usize)> {
-    let injector = Injector::new(Mesh::embedded().ok()?);
+    let injector = Injector::new(InjectorConfig::embedded().ok()?);
     let (none, facts) = (BTreeMap::new(), Facts::of(injector.config(), "default"));
     let review = || injector.review(AdmissionRequest::new(text, "default", &none), &facts).ok();
     review()?;
@@ -52,7 +52,7 @@ fn cached(text: &str) -> Option<(usize, usize)> {
 }
 
 fn main() {
-    let mesh = Mesh::embedded().expect("the embedded configuration");
+    let mesh = InjectorConfig::embedded().expect("the embedded configuration");
     println!("| what | allocations | KiB |\n| --- | --- | --- |");
     let row = |what: &str, (count, bytes): (usize, usize)| {
         println!("| {what} | {count} | {:.1} |", bytes as f64 / 1024.0);

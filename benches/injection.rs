@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, hint::black_box};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use injector::overlay::Overlay;
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{
         self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, annotation, check,
         decision::{self, DecisionInput},
@@ -32,8 +32,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DEPLOYMENT: &str = include_str!("../tests/fixtures/reviews/deployment.json");
 const BIG: &str = include_str!("../tests/fixtures/reviews/big.json");
 
-fn mesh() -> Mesh {
-    Mesh::embedded().expect("the embedded configuration is valid")
+fn mesh() -> InjectorConfig {
+    InjectorConfig::embedded().expect("the embedded configuration is valid")
 }
 
 fn request(review: &str) -> PodRequest {
@@ -41,7 +41,7 @@ fn request(review: &str) -> PodRequest {
     PodRequest::new(review["request"]["namespace"].as_str().unwrap(), review["request"]["object"].clone())
 }
 
-fn injected(mesh: &Mesh, request: &PodRequest) -> inject::Injection {
+fn injected(mesh: &InjectorConfig, request: &PodRequest) -> inject::Injection {
     match inject::run(mesh, request, &Facts::of(mesh, &request.namespace)) {
         Ok(Outcome::Injected(injection)) => *injection,
         other => panic!("{other:?}"),
@@ -167,7 +167,7 @@ fn cached(c: &mut Criterion) {
             "apiVersion": "outrigger.dev/v1alpha1", "kind": "Bundle", "namespaces": namespaces, "nodes": nodes,
         })
         .to_string();
-        let mesh = Mesh::from_bundle(Source { name: "cached", text: &text }).unwrap().0;
+        let mesh = InjectorConfig::from_bundle(Source { name: "cached", text: &text }).unwrap().0;
         let request = request(DEPLOYMENT);
         group.bench_function(format!("{count} namespaces and nodes"), |b| {
             b.iter(|| injected(black_box(&mesh), black_box(&request)));
@@ -209,7 +209,12 @@ fn stages(c: &mut Criterion) {
 }
 
 /// What happens to a pod between reading and diffing, but for the merge.
-fn engine_stages(c: &mut Criterion, mesh: &Mesh, request: &PodRequest, injection: &inject::Injection) {
+fn engine_stages(
+    c: &mut Criterion,
+    mesh: &InjectorConfig,
+    request: &PodRequest,
+    injection: &inject::Injection,
+) {
     let pod = &request.pod;
     let injector = mesh.injector();
     let input = DecisionInput {

@@ -5,7 +5,7 @@
 //! ```
 
 use injector::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{self, Facts, Outcome, PodRequest},
 };
 use serde_json::json;
@@ -23,7 +23,7 @@ values:
       logLevel: info
 ",
     };
-    let (configuration, warnings) = Mesh::from_bundle(bundle)?;
+    let (configuration, warnings) = InjectorConfig::from_bundle(bundle)?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

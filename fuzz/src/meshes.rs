@@ -3,14 +3,14 @@
 use std::sync::{Arc, LazyLock};
 
 use outrigger::{
-    config::{Compat, Mesh, Source},
+    config::{Compat, InjectorConfig, Source},
     inject::{self, Facts, Outcome, PodRequest, Refusal},
 };
 use serde_json::{Value, json};
 
 pub(crate) struct Configuration {
     pub(crate) name: String,
-    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) mesh: Arc<InjectorConfig>,
     /// Whether its templates are the embedded ones.
     is_embedded: bool,
 }
@@ -71,7 +71,7 @@ pub(crate) static OURS: LazyLock<Vec<&Configuration>> =
 fn configuration(name: String, mut bundle: Value, is_embedded: bool) -> Configuration {
     bundle["apiVersion"] = json!("outrigger.dev/v1alpha1");
     bundle["kind"] = json!("Bundle");
-    let mesh = match Mesh::from_bundle(Source { name: "bundle", text: &bundle.to_string() }) {
+    let mesh = match InjectorConfig::from_bundle(Source { name: "bundle", text: &bundle.to_string() }) {
         Ok((mesh, _)) => mesh,
         Err(error) => panic!("{name}: {error}"),
     };
@@ -79,7 +79,7 @@ fn configuration(name: String, mut bundle: Value, is_embedded: bool) -> Configur
 }
 
 /// A configuration that has one template, of somebody's own; nothing if it is refused.
-pub(crate) fn with_template(text: &str) -> Option<Mesh> {
+pub(crate) fn with_template(text: &str) -> Option<InjectorConfig> {
     let config =
         json!({"policy": "enabled", "defaultTemplates": ["t"], "templates": {"t": text}}).to_string();
     let installation = outrigger::config::Installation {
@@ -89,7 +89,7 @@ pub(crate) fn with_template(text: &str) -> Option<Mesh> {
     let source = |name, text| Source { name, text };
     let values = r#"{"global": {"hub": "example.com/istio", "tag": "1", "proxy": {"image": "proxyv2"}, "list": ["x", "y"], "map": {"k": "v", "l": {"m": "n"}}}}"#;
     let mesh = r#"{"rootNamespace": "istio-system"}"#;
-    Mesh::from_config_map(
+    InjectorConfig::from_config_map(
         source("config", &config),
         source("values", values),
         source("mesh", mesh),

@@ -45,7 +45,7 @@ fn bundles() -> Vec<Vec<u8>> {
             yaml::to_string(&bundle)
         })
         .collect();
-    texts.push(outrigger::config::Mesh::default_bundle().to_owned());
+    texts.push(outrigger::config::InjectorConfig::default_bundle().to_owned());
     texts.sort();
     texts.dedup();
     texts.into_iter().map(String::into_bytes).collect()

@@ -8,7 +8,7 @@ use super::{
     report::{self, Color},
     source::{Purpose, Source},
 };
-use crate::{config::Mesh, yaml};
+use crate::{config::InjectorConfig, yaml};
 
 /// Show configurations.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ impl Bundle {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
         let Command::Print(print) = self.command;
         if print.default {
-            return files::print(Mesh::default_bundle());
+            return files::print(InjectorConfig::default_bundle());
         }
         let configured = print.source.load(Purpose::Show)?;
         configured.report(color);

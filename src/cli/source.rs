@@ -14,7 +14,7 @@ use clap::Args;
 
 use self::from_cluster::FromCluster;
 use super::{failure::Failure, files};
-use crate::config::{Mesh, Source as Text};
+use crate::config::{InjectorConfig, Source as Text};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
 pub(super) use configured::{Configured, Purpose};
@@ -51,9 +51,9 @@ pub(super) fn from_environment() -> Option<PathBuf> {
 pub(super) fn bundle(file: Option<&Path>) -> Result<Configured, Failure> {
     let Some(file) = file else {
         let origin = "embedded defaults".to_owned();
-        return Ok(Configured { mesh: Mesh::embedded()?, warnings: Vec::new(), origin });
+        return Ok(Configured { mesh: InjectorConfig::embedded()?, warnings: Vec::new(), origin });
     };
     let input = files::read(file).map_err(Failure::of_configuration)?;
-    let (mesh, warnings) = Mesh::from_bundle(Text { name: &input.name, text: &input.text })?;
+    let (mesh, warnings) = InjectorConfig::from_bundle(Text { name: &input.name, text: &input.text })?;
     Ok(Configured { mesh, warnings, origin: format!("bundle {}", input.name) })
 }

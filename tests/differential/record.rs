@@ -68,7 +68,7 @@ impl Recorder {
     /// Records the answer for a pod if it is always the same and equals ours; returns the injected pod.
     fn pod(
         &mut self,
-        mesh: &outrigger::config::Mesh,
+        mesh: &outrigger::config::InjectorConfig,
         setting: usize,
         name: String,
         namespace: &str,
@@ -104,7 +104,7 @@ impl Recorder {
 
     fn manifest(
         &mut self,
-        mesh: &outrigger::config::Mesh,
+        mesh: &outrigger::config::InjectorConfig,
         setting: usize,
         revision: &str,
         name: String,

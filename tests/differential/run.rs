@@ -8,7 +8,7 @@ use std::{
 };
 
 use outrigger::{
-    config::{Compat, Mesh},
+    config::{Compat, InjectorConfig},
     inject::{
         self, Outcome, PodRequest, Refusal, Rules,
         manual::{self, Options, Verdict as Row},
@@ -123,7 +123,7 @@ impl Tally {
 
 /// The differences between our answer for a pod and Istio's.
 pub(crate) fn pod_differences(
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     pod: &Value,
     namespace: &str,
     path: &str,
@@ -157,7 +157,11 @@ fn in_short(outcome: &Result<Outcome, Refusal>) -> String {
 }
 
 /// The differences between our kube-inject's output for a manifest and Istio's.
-pub(crate) fn manifest_differences(mesh: &Mesh, text: &str, theirs: &Result<String, String>) -> Vec<String> {
+pub(crate) fn manifest_differences(
+    mesh: &InjectorConfig,
+    text: &str,
+    theirs: &Result<String, String>,
+) -> Vec<String> {
     let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let ours = match manual::inject(text, &options) {
         Ok(manifest) => {
@@ -210,7 +214,7 @@ fn compare_pods(
     oracle: &mut Oracle,
     corpus: &Corpus,
     tally: &mut Tally,
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     name: &str,
     part: u64,
     random: &mut Random,
@@ -278,7 +282,7 @@ fn compare_manifests(
     oracle: &mut Oracle,
     corpus: &Corpus,
     tally: &mut Tally,
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     setting: &Setting,
     part: u64,
     random: &mut Random,

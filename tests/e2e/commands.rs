@@ -7,7 +7,7 @@ use std::{
 };
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     webhook_config::{ca_bundle, entries},
     yaml::{self, Limits},
 };
@@ -272,7 +272,7 @@ async fn an_apply_leaves_what_others_own() {
 
 /// Istio's ConfigMaps for a revision, as its chart writes them: complete values, and a template of the test's own.
 async fn install_istio(control_plane: &ControlPlane, suffix: &str, mark: &str) {
-    let mesh = Mesh::embedded().expect("the defaults");
+    let mesh = InjectorConfig::embedded().expect("the defaults");
     let template = format!(
         "metadata:\n  labels:\n    mark: {mark}-{{{{ .Values.global.hub }}}}\nspec:\n  containers:\n  - name: \
          istio-proxy\n    image: proxy\n    env:\n    - name: THREADS\n      value: \"{{{{ .ProxyConfig.Concurrency.GetValue }}}}\"\n"

@@ -6,7 +6,7 @@ use std::{
 };
 
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     server::configuration::cluster::Timings,
 };
 use serde_json::{Value, json};
@@ -331,7 +331,7 @@ async fn rapid_edits_do_not_starve_requests() {
     }
     let took = began.elapsed();
     let bundle = headed(&format!("env: {{EDIT: \"{edits}\"}}"));
-    let (mesh, _) = Mesh::from_bundle(Source { name: "last", text: &bundle }).unwrap();
+    let (mesh, _) = InjectorConfig::from_bundle(Source { name: "last", text: &bundle }).unwrap();
     let last = format!("hash={:?}", mesh.hash());
     outrigger.wait_metric("outrigger_config_hash_info", &[&last], |value| value == 1.0).await;
     let generations = outrigger.metric("outrigger_config_generation", &[]).await;

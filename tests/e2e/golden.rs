@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use futures::StreamExt;
 use kube::Client;
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{self, Facts, Outcome, PodRequest},
 };
 use serde_json::{Value, json};
@@ -100,8 +100,8 @@ impl Stage {
     }
 
     /// Activates another bundle; returns the engine's output for it.
-    async fn swap(&mut self, text: &str) -> Mesh {
-        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text }).expect("a bundle");
+    async fn swap(&mut self, text: &str) -> InjectorConfig {
+        let (mesh, _) = InjectorConfig::from_bundle(Source { name: "bundle", text }).expect("a bundle");
         let file = self.control_plane.folder().join("bundle.json");
         replace(&file, text);
         self.outrigger.signal("HUP");
@@ -124,7 +124,7 @@ impl Stage {
     }
 
     /// Whether a pod is stored as the engine computes for the API server's request, without any allowance.
-    async fn is_the_engines(&self, call: &Call, mesh: &Mesh, stored: &Value) -> Result<(), String> {
+    async fn is_the_engines(&self, call: &Call, mesh: &InjectorConfig, stored: &Value) -> Result<(), String> {
         let manager = json!(call.name);
         let sent =
             self.recorder.calls().into_iter().find(|sent| sent.request["options"]["fieldManager"] == manager);
@@ -150,7 +150,7 @@ impl Stage {
     }
 
     /// A call under `compat: istio`.
-    async fn as_istio(&self, call: &Call, mesh: &Mesh) -> Result<Fate, String> {
+    async fn as_istio(&self, call: &Call, mesh: &InjectorConfig) -> Result<Fate, String> {
         let stored = self.create(call).await;
         if !call.allowed {
             let denied = matches!(&stored, Err(error) if error.contains("denied the request"));
@@ -178,7 +178,7 @@ impl Stage {
 
     /// A call under `compat: outrigger`: a pod that the API server accepts without a proxy is also accepted with one,
     /// except for those in the table.
-    async fn as_outrigger(&self, call: &Call, mesh: &Mesh) -> Result<Fate, String> {
+    async fn as_outrigger(&self, call: &Call, mesh: &InjectorConfig) -> Result<Fate, String> {
         let spoiled = SPOILED.iter().find(|(name, _)| *name == call.name);
         match self.create(call).await {
             Ok(_) if spoiled.is_some() => Err(format!("valid, though listed as spoiled: {spoiled:?}")),

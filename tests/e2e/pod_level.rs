@@ -125,17 +125,17 @@ fn thousandths(amount: &Value) -> Option<i128> {
 }
 
 /// Problems of a stored pod, compared with the same one without a proxy.
-fn offences(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
-    let mut offences = Vec::new();
+fn violations(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
+    let mut violations = Vec::new();
     for resource in ["cpu", "memory", "hugepages-2Mi"] {
         let of = |pod: &Value, kind: &str| thousandths(&pod["spec"]["resources"][kind][resource]);
         if of(stored, "requests") < of(bare, "requests") {
-            offences.push(format!("requests less {resource} than without the proxy"));
+            violations.push(format!("requests less {resource} than without the proxy"));
         }
         // The API server's own sums are not guaranteed.
         let is_given = !row.pod["spec"]["resources"]["limits"][resource].is_null();
         if is_given && of(stored, "limits") < of(bare, "limits") {
-            offences.push(format!("is limited to less {resource} than without the proxy"));
+            violations.push(format!("is limited to less {resource} than without the proxy"));
         }
         let pod = of(stored, "limits").filter(|_| resource != "hugepages-2Mi");
         let all = ["containers", "initContainers"];
@@ -145,32 +145,32 @@ fn offences(row: &Row, bare: &Value, stored: &Value) -> Vec<String> {
         {
             let own = thousandths(&ours["resources"]["limits"][resource]);
             if own.zip(pod).is_some_and(|(own, pod)| own > pod) {
-                offences.push(format!("{} is limited to more {resource} than the pod", ours["name"]));
+                violations.push(format!("{} is limited to more {resource} than the pod", ours["name"]));
             }
         }
     }
     let class = |pod: &Value| pod["status"]["qosClass"].clone();
     if row.guaranteed && class(bare) != "Guaranteed" {
-        offences.push(format!("the test is wrong: {}", class(bare)));
+        violations.push(format!("the test is wrong: {}", class(bare)));
     }
     if row.guaranteed && class(stored) != "Guaranteed" {
-        offences.push(format!("is {}", class(stored)));
+        violations.push(format!("is {}", class(stored)));
     }
     if !is_injected(stored) {
-        offences.push("has no proxy".to_owned());
+        violations.push("has no proxy".to_owned());
     }
-    offences
+    violations
 }
 
 /// The result of a row: whether the API server accepts the pod without a proxy, or the problem.
 async fn judge(client: &Client, row: &Row) -> Result<bool, String> {
     let Ok(bare) = dry_run(client, BARE, &row.pod).await else { return Ok(false) };
     let stored = dry_run(client, PROXIED, &row.pod).await.map_err(|error| format!("refused: {error}"))?;
-    let offences = offences(row, &bare, &stored);
-    if !offences.is_empty() {
+    let violations = violations(row, &bare, &stored);
+    if !violations.is_empty() {
         return Err(format!(
             "{}\n    without: {}\n    stored: {}",
-            offences.join(", "),
+            violations.join(", "),
             bare["spec"]["resources"],
             stored["spec"]["resources"]
         ));

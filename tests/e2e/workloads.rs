@@ -3,7 +3,7 @@
 
 use hyper::Version;
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     inject::{self, Facts, Outcome, PodRequest},
 };
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ struct Stage {
     control_plane: ControlPlane,
     outrigger: OutriggerProcess,
     recorder: OtherWebhook,
-    mesh: Mesh,
+    mesh: InjectorConfig,
 }
 
 impl Stage {
@@ -207,8 +207,8 @@ impl Stage {
     }
 }
 
-fn embedded() -> Mesh {
-    Mesh::embedded().expect("the embedded configuration")
+fn embedded() -> InjectorConfig {
+    InjectorConfig::embedded().expect("the embedded configuration")
 }
 
 async fn workloads_get_proxies(by_service: bool) {

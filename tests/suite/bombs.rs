@@ -1,7 +1,7 @@
 //! Texts that are short to write and huge to process, wherever a text is parsed.
 
 use outrigger::{
-    config::{Installation, Mesh, Source},
+    config::{InjectorConfig, Installation, Source},
     inject::{self, Facts, Outcome, PodRequest},
 };
 use serde_json::json;
@@ -22,7 +22,8 @@ fn bomb(indent: &str) -> String {
 #[test]
 fn a_bomb_of_aliases_is_refused_wherever_a_configuration_is_read() {
     let bundle = format!("values:\n{}", bomb("  "));
-    let refused = Mesh::from_bundle(Source { name: "bundle", text: &bundle }).unwrap_err().to_string();
+    let refused =
+        InjectorConfig::from_bundle(Source { name: "bundle", text: &bundle }).unwrap_err().to_string();
     assert!(refused.contains(TOO_MUCH), "{refused}");
     let bomb = bomb("");
     for broken in ["config", "values", "mesh"] {
@@ -31,7 +32,7 @@ fn a_bomb_of_aliases_is_refused_wherever_a_configuration_is_read() {
             text: if name == broken { bomb.as_str() } else { text },
         };
         let installation = Installation { revision: "default".to_owned(), ..Installation::default() };
-        let read = Mesh::from_config_map(
+        let read = InjectorConfig::from_config_map(
             source("config", "policy: enabled"),
             source("values", "{}"),
             source("mesh", ""),
@@ -45,7 +46,9 @@ fn a_bomb_of_aliases_is_refused_wherever_a_configuration_is_read() {
 // C-12: content from a pod is rejected as the pod's, and the annotation is named.
 #[test]
 fn a_bomb_of_aliases_in_an_annotation_refuses_the_pod() {
-    let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: Mesh::default_bundle() }).unwrap();
+    let (mesh, _) =
+        InjectorConfig::from_bundle(Source { name: "bundle", text: InjectorConfig::default_bundle() })
+            .unwrap();
     let pod = |config: &str| {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",

@@ -40,8 +40,8 @@ fn cases_give_what_their_files_say() {
         assert_eq!(keys, BTreeSet::from(["about", "runs"]), "{name}");
         for run in value["runs"].as_array().unwrap() {
             runs += 1;
-            if let Err(offences) = check(case, run.as_object().unwrap()) {
-                failed.push(format!("{name}: {}\n{offences}", run["run"]));
+            if let Err(violations) = check(case, run.as_object().unwrap()) {
+                failed.push(format!("{name}: {}\n{violations}", run["run"]));
             }
         }
     }
@@ -55,49 +55,49 @@ fn check(folder: &Path, case: &Map<String, Value>) -> Result<(), String> {
     }
     let arguments = strings(&case["run"]);
     let run: Run = command().args(&arguments).current_dir(folder).output().unwrap().into();
-    let mut offences = Vec::new();
+    let mut violations = Vec::new();
     if i64::from(run.code) != case["exit"].as_i64().unwrap() {
-        offences.push(format!("exit {}, wanted {}", run.code, case["exit"]));
+        violations.push(format!("exit {}, wanted {}", run.code, case["exit"]));
     }
     for wanted in case.get("says").map(strings).unwrap_or_default() {
         if !run.stderr.contains(&wanted) {
-            offences.push(format!("stderr lacks {wanted:?}"));
+            violations.push(format!("stderr lacks {wanted:?}"));
         }
     }
     for unwanted in case.get("never_says").map(strings).unwrap_or_default() {
         if run.stderr.contains(&unwanted) {
-            offences.push(format!("stderr has {unwanted:?}"));
+            violations.push(format!("stderr has {unwanted:?}"));
         }
     }
     if let Some(file) = case.get("same_as") {
         let wanted = fs::read_to_string(folder.join(file.as_str().unwrap())).unwrap();
         if run.stdout != wanted {
-            offences.push(format!("stdout is not {file}"));
+            violations.push(format!("stdout is not {file}"));
         }
     }
     if let Some(wanted) = case.get("documents") {
-        documents(&run.stdout, wanted.as_array().unwrap(), &mut offences);
+        documents(&run.stdout, wanted.as_array().unwrap(), &mut violations);
     }
-    if offences.is_empty() {
+    if violations.is_empty() {
         return Ok(());
     }
-    Err(format!("  {}\n  stderr:\n{}", offences.join("\n  "), run.stderr))
+    Err(format!("  {}\n  stderr:\n{}", violations.join("\n  "), run.stderr))
 }
 
-fn documents(stdout: &str, wanted: &[Value], offences: &mut Vec<String>) {
+fn documents(stdout: &str, wanted: &[Value], violations: &mut Vec<String>) {
     let limits = yaml::Limits::default();
     let found: Vec<Value> = yaml::split_documents(stdout)
         .iter()
         .map(|document| yaml::load(document.text, &limits).unwrap())
         .collect();
     if found.len() != wanted.len() {
-        offences.push(format!("{} documents on stdout, wanted {}", found.len(), wanted.len()));
+        violations.push(format!("{} documents on stdout, wanted {}", found.len(), wanted.len()));
     }
     for (index, (found, wanted)) in found.iter().zip(wanted).enumerate() {
         for (pointer, value) in wanted.as_object().unwrap() {
             let there = at(found, pointer).unwrap_or(&Value::Null);
             if there != value {
-                offences.push(format!("document {index}, {pointer}: {there}, wanted {value}"));
+                violations.push(format!("document {index}, {pointer}: {there}, wanted {value}"));
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     gotypes::UNIONS,
     inject::post,
     names, pod,
@@ -20,7 +20,7 @@ use super::conformance::{self, Call};
 struct Rule {
     quirk: Quirk,
     /// Whether the answer to the call must differ for this reason.
-    applies: fn(&Mesh, &Call) -> bool,
+    applies: fn(&InjectorConfig, &Call) -> bool,
     /// Whether this reason explains a difference at the path.
     explains: fn(&str) -> bool,
 }
@@ -287,7 +287,7 @@ fn scraped(call: &Call) -> Option<&str> {
     pod::annotation(call.patched.as_ref()?, "prometheus.io/port")
 }
 
-fn mesh_port(mesh: &Mesh) -> String {
+fn mesh_port(mesh: &InjectorConfig) -> String {
     mesh.mesh_config()["defaultConfig"]["statusPort"].to_string()
 }
 

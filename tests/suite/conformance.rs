@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{self, Facts, Outcome, PodRequest, Refusal, check},
 };
 use serde_json::{Map, Value};
@@ -35,14 +35,19 @@ fn with_templates(bundle: &str, stock: &Map<String, Value>) -> String {
 }
 
 /// The configurations of the recordings, in order; `stock` are templates that replace the embedded ones.
-pub(crate) fn meshes(folder: &Path, compat: &str, calls: &[Call], stock: &Map<String, Value>) -> Vec<Mesh> {
+pub(crate) fn meshes(
+    folder: &Path,
+    compat: &str,
+    calls: &[Call],
+    stock: &Map<String, Value>,
+) -> Vec<InjectorConfig> {
     let namespaces = namespaces(calls);
     settings(folder)
         .iter()
         .enumerate()
         .map(|(index, setting)| {
             let text = with_templates(&bundle(setting, compat, &namespaces), stock);
-            match Mesh::from_bundle(Source { name: "setting", text: &text }) {
+            match InjectorConfig::from_bundle(Source { name: "setting", text: &text }) {
                 Ok((mesh, _)) => mesh,
                 Err(error) => panic!("setting {index}: {error}"),
             }
@@ -51,13 +56,13 @@ pub(crate) fn meshes(folder: &Path, compat: &str, calls: &[Call], stock: &Map<St
 }
 
 /// Our answer to a recorded call.
-pub(crate) fn answer(mesh: &Mesh, call: &Call) -> Result<Outcome, Refusal> {
+pub(crate) fn answer(mesh: &InjectorConfig, call: &Call) -> Result<Outcome, Refusal> {
     let request = PodRequest::new(call.namespace.clone(), call.pod.clone());
     inject::run(mesh, &request, &Facts::of(mesh, &call.namespace))
 }
 
 /// The difference between our answer and the recorded one, if any.
-pub(crate) fn against_recording(mesh: &Mesh, call: &Call) -> Option<Vec<String>> {
+pub(crate) fn against_recording(mesh: &InjectorConfig, call: &Call) -> Option<Vec<String>> {
     let differences = match (answer(mesh, call), call.allowed, &call.patched) {
         (Err(_), false, _) => return None,
         (Err(refusal), true, _) => vec![format!("ours denied: {refusal} {:?}", refusal.diagnosis())],
@@ -73,7 +78,7 @@ pub(crate) fn against_recording(mesh: &Mesh, call: &Call) -> Option<Vec<String>>
 }
 
 /// The difference between our answer and a call of this repository's recordings.
-fn against_own_recording(mesh: &Mesh, call: &own_recordings::Call) -> Vec<String> {
+fn against_own_recording(mesh: &InjectorConfig, call: &own_recordings::Call) -> Vec<String> {
     let request = PodRequest {
         path_env: path::parse(&call.path).unwrap().variables,
         ..PodRequest::new(call.namespace.clone(), call.pod.clone())

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use outrigger::{
-    config::{Compat, Mesh, Source},
+    config::{Compat, InjectorConfig, Source},
     inject::{
         Refusal, Rules,
         manual::{self, Manifest, Options, Verdict},
@@ -100,7 +100,7 @@ fn conformance_kube_inject_gives_istios_answer_to_every_manifest_of_this_reposit
 
 /// The differences in our answer; a rejected manifest need not be rejected because of an annotation, and zeros without
 /// a meaning in Go are ignored.
-fn against_own_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
+fn against_own_recording(mesh: &InjectorConfig, case: &Case) -> Vec<String> {
     let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let ours = match manual::inject(&case.input, &options) {
         Ok(manifest) => match first_refusal(&manifest).map(manual::explained) {
@@ -118,7 +118,7 @@ fn against_own_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
 }
 
 /// The differences in our answer; none if it equals the recorded one.
-fn against_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
+fn against_recording(mesh: &InjectorConfig, case: &Case) -> Vec<String> {
     let options = Options { mesh, rules: Rules::TemplatesOnly, namespace: "", template_paths: Vec::new() };
     let manifest = match manual::inject(&case.input, &options) {
         Ok(manifest) => manifest,
@@ -154,11 +154,11 @@ fn against_recording(mesh: &Mesh, case: &Case) -> Vec<String> {
 #[ignore = "needs the recordings in ../shared/istio-golden"]
 fn conformance_kube_inject_gives_istios_answer_to_every_recorded_manifest() {
     let folder = recordings();
-    let meshes: Vec<Mesh> = settings(&folder)
+    let meshes: Vec<InjectorConfig> = settings(&folder)
         .iter()
         .map(|setting| {
             let text = bundle(setting, "istio", &[]);
-            Mesh::from_bundle(Source { name: "setting", text: &text }).unwrap().0
+            InjectorConfig::from_bundle(Source { name: "setting", text: &text }).unwrap().0
         })
         .collect();
     let wanted: BTreeMap<_, _> = ISTIO.iter().copied().collect();

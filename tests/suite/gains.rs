@@ -14,7 +14,7 @@ use std::{
 };
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     inject::{
         self, Facts, Outcome, PodRequest, Refusal,
         annotation::{Group, TABLE},
@@ -37,8 +37,8 @@ const IMAGES: &str = "registry.istio.io/release/proxyv2:";
 /// A configuration, the same one with privileges forbidden, and the permitted content of both.
 struct Setting {
     name: String,
-    allow: Mesh,
-    refuse: Mesh,
+    allow: InjectorConfig,
+    refuse: InjectorConfig,
     /// With every documented request.
     asked: Allowed,
     /// Without any.
@@ -106,13 +106,13 @@ fn annotated(annotations: &Value) -> Value {
     })
 }
 
-fn run(mesh: &Mesh, pod: &Value) -> Result<Outcome, Refusal> {
+fn run(mesh: &InjectorConfig, pod: &Value) -> Result<Outcome, Refusal> {
     inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"))
 }
 
 impl Allowed {
     /// The output of the configuration's templates for these requests, ordinary and native, for every template.
-    fn of(mesh: &Mesh, requests: &[Value]) -> Allowed {
+    fn of(mesh: &InjectorConfig, requests: &[Value]) -> Allowed {
         let mut allowed = Allowed::default();
         for (template, native) in TEMPLATES.iter().flat_map(|name| [(name, "true"), (name, "false")]) {
             for request in requests {

@@ -13,7 +13,7 @@ use std::{
 
 use json_patch::PatchOperation;
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{
         self, Facts, Injection, Outcome, PodRequest,
         annotation::{Group, TABLE},
@@ -29,7 +29,7 @@ use super::properties;
 const KEYS: [&str; 7] = ["about", "against", "bundle", "namespace", "path", "pod", "again"];
 
 /// Configurations by bundle: most cases share one.
-static MESHES: Mutex<BTreeMap<String, Arc<Mesh>>> = Mutex::new(BTreeMap::new());
+static MESHES: Mutex<BTreeMap<String, Arc<InjectorConfig>>> = Mutex::new(BTreeMap::new());
 
 /// One file, up to its line `expected:`.
 pub(crate) struct Case {
@@ -122,12 +122,12 @@ fn golden_cases_have_every_annotation() {
 }
 
 impl Case {
-    fn mesh(&self) -> Arc<Mesh> {
+    fn mesh(&self) -> Arc<InjectorConfig> {
         self.mesh_with(&Map::new())
     }
 
     /// The case's configuration with other templates in place of the embedded ones.
-    pub(crate) fn mesh_with(&self, stock: &Map<String, Value>) -> Arc<Mesh> {
+    pub(crate) fn mesh_with(&self, stock: &Map<String, Value>) -> Arc<InjectorConfig> {
         let mut bundle = self.input.get("bundle").cloned().unwrap_or_else(|| json!({}));
         for (name, text) in stock {
             let template = &mut bundle["injector"]["templates"][name];
@@ -140,7 +140,7 @@ impl Case {
         if let Some(mesh) = known.get(&text) {
             return Arc::clone(mesh);
         }
-        match Mesh::from_bundle(Source { name: &self.name, text: &text }) {
+        match InjectorConfig::from_bundle(Source { name: &self.name, text: &text }) {
             Ok((mesh, warnings)) => {
                 assert!(warnings.is_empty(), "{}: {warnings:?}", self.name);
                 let mesh = Arc::new(mesh);
@@ -155,7 +155,7 @@ impl Case {
         &self.input["pod"]
     }
 
-    pub(crate) fn run(&self, mesh: &Mesh, pod: &Value) -> Result<Outcome, inject::Refusal> {
+    pub(crate) fn run(&self, mesh: &InjectorConfig, pod: &Value) -> Result<Outcome, inject::Refusal> {
         let namespace = self.input.get("namespace").and_then(Value::as_str).unwrap_or("shop");
         let mut request = PodRequest::new(namespace, pod.clone());
         let path = self.input.get("path").and_then(Value::as_object).into_iter().flatten();
@@ -184,7 +184,7 @@ fn answer(case: &Case, cases: &BTreeMap<String, Case>) -> Value {
         Err(refusal) => json!({"refused": {
             "code": refusal.code(),
             "reason": refusal.reason(),
-            // One offence per line.
+            // One violation per line.
             "message": refusal.to_string().split("; annotation").collect::<Vec<_>>().join(";\nannotation"),
         }}),
     };

@@ -53,7 +53,8 @@ fn bundle(mark: &str) -> String {
 
 fn hash(text: &str) -> String {
     let (mesh, _) =
-        outrigger::config::Mesh::from_bundle(outrigger::config::Source { name: "b", text }).unwrap();
+        outrigger::config::InjectorConfig::from_bundle(outrigger::config::Source { name: "b", text })
+            .unwrap();
     mesh.hash().to_owned()
 }
 

@@ -2,7 +2,7 @@
 //! stays out of the patch.
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     inject::{self, Facts, Injection, Outcome, PodRequest},
 };
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn application(index: usize) -> Value {
 }
 
 /// The injected pod, which is stable under further injections; `None` if it is denied because of its own content.
-fn injected(name: &str, mesh: &Mesh, pod: &Value) -> Option<Injection> {
+fn injected(name: &str, mesh: &InjectorConfig, pod: &Value) -> Option<Injection> {
     let run =
         |pod: &Value| inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"));
     match run(pod) {
@@ -56,7 +56,7 @@ fn injected(name: &str, mesh: &Mesh, pod: &Value) -> Option<Injection> {
 }
 
 /// Every embedded template, under both compatibility modes.
-fn embedded() -> impl Iterator<Item = &'static (String, Mesh)> {
+fn embedded() -> impl Iterator<Item = &'static (String, InjectorConfig)> {
     MESHES.iter().filter(|(name, _)| !name.contains("careless"))
 }
 
@@ -102,11 +102,11 @@ fn i_08_what_is_large_and_the_pods_own_stays_out_of_the_patch() {
     }
 }
 
-fn mesh(injector: &Value) -> Mesh {
+fn mesh(injector: &Value) -> InjectorConfig {
     mesh_of(&json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "Bundle", "injector": injector}))
 }
 
-fn refused(mesh: &Mesh, annotations: &Value) -> (&'static str, u16, String) {
+fn refused(mesh: &InjectorConfig, annotations: &Value) -> (&'static str, u16, String) {
     let pod = pod(vec![application(0)], &json!({"annotations": annotations}));
     match inject::run(mesh, &PodRequest::new("shop", pod), &Facts::of(mesh, "shop")) {
         Err(refusal) => (refusal.reason(), refusal.code(), refusal.to_string()),

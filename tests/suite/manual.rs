@@ -10,7 +10,7 @@ use std::{
 };
 
 use outrigger::{
-    config::{Mesh, NativeSidecars, Source},
+    config::{InjectorConfig, NativeSidecars, Source},
     inject::{
         Rules,
         decision::Reason,
@@ -44,11 +44,11 @@ fn read(name: &str) -> String {
     fs::read_to_string(folder().join(name)).unwrap()
 }
 
-fn mesh(bundle: &str) -> Mesh {
-    Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0
+fn mesh(bundle: &str) -> InjectorConfig {
+    InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0
 }
 
-fn options(mesh: &Mesh) -> Options<'_> {
+fn options(mesh: &InjectorConfig) -> Options<'_> {
     Options {
         mesh,
         rules: Rules::Configured,
@@ -192,7 +192,7 @@ fn reports_what_came_of_every_object() {
 const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: app, image: i}]}}}\n";
 
 #[test]
-fn a_refused_object_stays_and_names_all_offences() {
+fn a_refused_object_stays_and_names_all_violations() {
     let mesh = mesh("");
     let text = DEPLOYMENT.replace(
         "{template: {",
@@ -294,7 +294,7 @@ fn values_files_leave_the_embedded_templates_in_place() {
     let files = Files { values: Some(Source { name: "values.json", text: &values }), ..Files::default() };
     let (given, _) = kube_inject::mesh(&files, "", NativeSidecars::Auto).unwrap();
     let (embedded, _) = kube_inject::mesh(&Files::default(), "", NativeSidecars::Auto).unwrap();
-    let injected = |mesh: &Mesh| {
+    let injected = |mesh: &InjectorConfig| {
         let options = Options { rules: Rules::TemplatesOnly, ..options(mesh) };
         inject(DEPLOYMENT, &options).to_text()
     };

@@ -7,7 +7,7 @@
 use std::{fs, io::Read as _, path::Path, sync::LazyLock};
 
 use flate2::read::GzDecoder;
-use outrigger::config::{Compat, Mesh};
+use outrigger::config::{Compat, InjectorConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -59,12 +59,12 @@ pub(crate) static RECORDINGS: LazyLock<Recordings> = LazyLock::new(|| {
 
 impl Recordings {
     /// The configurations, in their order.
-    pub(crate) fn meshes(&self, compat: Compat) -> Vec<Mesh> {
+    pub(crate) fn meshes(&self, compat: Compat) -> Vec<InjectorConfig> {
         self.accepted(compat).into_iter().map(Option::unwrap).collect()
     }
 
     /// The same without those that are rejected: our own rules reject more than Istio's.
-    pub(crate) fn accepted(&self, compat: Compat) -> Vec<Option<Mesh>> {
+    pub(crate) fn accepted(&self, compat: Compat) -> Vec<Option<InjectorConfig>> {
         self.settings.iter().map(|setting| setting.mesh(compat, &self.templates).ok()).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use json_patch::PatchOperation;
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{
         self, Facts, Injection, Outcome, PodRequest, Refusal,
         annotation::{Group, Kind, TABLE},
@@ -24,10 +24,10 @@ use super::headed::headed;
 use super::pods::{self, Form};
 
 /// Every template, in configurations that cover most of its branches, under both compatibility modes.
-pub(crate) static MESHES: LazyLock<Vec<(String, Mesh)>> = LazyLock::new(meshes);
+pub(crate) static MESHES: LazyLock<Vec<(String, InjectorConfig)>> = LazyLock::new(meshes);
 
 /// Creates them.
-pub(crate) fn meshes() -> Vec<(String, Mesh)> {
+pub(crate) fn meshes() -> Vec<(String, InjectorConfig)> {
     let busy = json!({
         "global": {"network": "net", "logAsJson": true, "imagePullSecrets": ["pull"], "proxy": {"tracer": "datadog"}, "mountMtlsCerts": true},
         "pilot": {"cni": {"enabled": true, "provider": "multus"}},
@@ -54,8 +54,8 @@ pub(crate) fn meshes() -> Vec<(String, Mesh)> {
     all
 }
 
-pub(crate) fn mesh_of(bundle: &Value) -> Mesh {
-    match Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }) {
+pub(crate) fn mesh_of(bundle: &Value) -> InjectorConfig {
+    match InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }) {
         Ok((mesh, _)) => mesh,
         Err(error) => panic!("{error}"),
     }

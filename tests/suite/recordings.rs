@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use outrigger::config::Mesh;
+use outrigger::config::InjectorConfig;
 use serde_json::{Value, json};
 
 /// The folder of the recordings.
@@ -59,8 +59,8 @@ pub(crate) fn bundle(setting: &Value, compat: &str, namespaces: &[String]) -> St
             "alwaysInjectSelector": setting["alwaysInjectSelector"],
             "injectedAnnotations": setting["injectedAnnotations"],
         },
-        "values": Mesh::values_to_give(&setting["values"]),
-        "mesh": Mesh::mesh_config_to_give(&setting["meshConfig"]),
+        "values": InjectorConfig::values_to_give(&setting["values"]),
+        "mesh": InjectorConfig::mesh_config_to_give(&setting["meshConfig"]),
         "compat": compat,
         "platform": setting["platform"],
         // The recorded injector only knew the nodes of the cluster "Kubernetes": for a cluster with another name, its

@@ -9,7 +9,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{self, Facts, Outcome, PodRequest, decision::Reason},
     server::{
         configuration::build,
@@ -38,7 +38,8 @@ fn recorded_reviews_inject_and_decode_strictly() {
     for (name, review) in reviews() {
         let request = &review["request"];
         for bundle in BUNDLES {
-            let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
+            let (mesh, _) =
+                InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
             let namespace = request["namespace"].as_str().unwrap();
             let pod = PodRequest::new(namespace, request["object"].clone());
             let outcome = inject::run(&mesh, &pod, &Facts::of(&mesh, "shop"));
@@ -67,7 +68,8 @@ fn recorded_reviews_inject_and_decode_strictly() {
 #[test]
 fn the_same_review_gets_the_same_bytes() {
     for bundle in BUNDLES {
-        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
+        let (mesh, _) =
+            InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
         let engine = build::engine(mesh).unwrap();
         for (name, review) in reviews() {
             let body = review.to_string();

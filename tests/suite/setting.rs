@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger::{
     config::{
-        Absent, Compat, ConfigError, Installation, Mesh, Namespace, NativeSidecars, Platform,
+        Absent, Compat, ConfigError, InjectorConfig, Installation, Namespace, NativeSidecars, Platform,
         ProxyConfigResource, ProxyConfigs, Source,
     },
     inject::{Facts, Selection},
@@ -40,7 +40,7 @@ pub(crate) struct Setting {
 
 /// The embedded configuration, in parts.
 pub(crate) fn embedded() -> Value {
-    Mesh::embedded().unwrap().effective_bundle()
+    InjectorConfig::embedded().unwrap().effective_bundle()
 }
 
 /// The embedded templates.
@@ -60,12 +60,16 @@ impl Setting {
     }
 
     /// The configuration as ours.
-    pub(crate) fn mesh(&self, compat: Compat, stock: &Map<String, Value>) -> Result<Mesh, ConfigError> {
+    pub(crate) fn mesh(
+        &self,
+        compat: Compat,
+        stock: &Map<String, Value>,
+    ) -> Result<InjectorConfig, ConfigError> {
         let config = self.config_text(stock);
         let values = self.values.to_string();
         let source = |name, text| Source { name, text };
         let installation = self.installation(compat);
-        let mesh = Mesh::from_config_map(
+        let mesh = InjectorConfig::from_config_map(
             source("config", &config),
             source("values", &values),
             source("mesh", &self.mesh),
@@ -117,6 +121,6 @@ impl Setting {
 }
 
 /// The cluster state; the API server has evaluated the labels of namespaces, as for Istio.
-pub(crate) fn facts<'m>(mesh: &'m Mesh, namespace: &str) -> Facts<'m> {
+pub(crate) fn facts<'m>(mesh: &'m InjectorConfig, namespace: &str) -> Facts<'m> {
     Facts { selection: Selection::ByApiServer, ..Facts::of(mesh, namespace) }
 }

@@ -1,6 +1,6 @@
 //! The whole configuration as one immutable snapshot: accepted or rejected as a whole.
 //!
-//! A [`Mesh`] is parsed from a bundle (one document) or from the three texts of Istio's ConfigMaps. Requests share it
+//! An [`InjectorConfig`] is parsed from a bundle (one document) or from the three texts of Istio's ConfigMaps. Requests share it
 //! in an `Arc`; it never changes, and its hash identifies it. Nothing here reads a file, the environment or the
 //! cluster.
 
@@ -12,11 +12,11 @@ mod facts;
 mod injector;
 mod known;
 mod label;
-mod offence;
 mod proxy_objects;
 mod selector;
 mod suggest;
 mod values;
+mod violation;
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +52,7 @@ pub struct Source<'a> {
 }
 
 /// One immutable snapshot of the configuration. Its `Debug` output names it and shows none of its content.
-pub struct Mesh {
+pub struct InjectorConfig {
     installation: Installation,
     quirks: Quirks,
     injector: Injector,
@@ -153,28 +153,29 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Mesh {
+impl InjectorConfig {
     /// The embedded configuration: that of the smallest bundle.
     ///
     /// # Errors
     /// None; tests verify that it parses.
-    pub fn embedded() -> Result<Mesh, ConfigError> {
-        Mesh::from_bundle(Source { name: "embedded defaults", text: bundle::SMALLEST }).map(|(mesh, _)| mesh)
+    pub fn embedded() -> Result<InjectorConfig, ConfigError> {
+        InjectorConfig::from_bundle(Source { name: "embedded defaults", text: bundle::SMALLEST })
+            .map(|(mesh, _)| mesh)
     }
 
     /// Parses a bundle. Absent parts come from the embedded configuration; `apiVersion` and `kind` are required.
     ///
     /// # Errors
     /// All problems of the text, each with its place and the expected values.
-    pub fn from_bundle(source: Source<'_>) -> Result<(Mesh, Vec<Warning>), ConfigError> {
-        Mesh::from_bundle_by(source, Compat::quirks)
+    pub fn from_bundle(source: Source<'_>) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
+        InjectorConfig::from_bundle_by(source, Compat::quirks)
     }
 
-    /// [`Mesh::from_bundle`], with the quirks that the function finds for the mode.
+    /// [`InjectorConfig::from_bundle`], with the quirks that the function finds for the mode.
     pub(crate) fn from_bundle_by(
         source: Source<'_>,
         quirks: impl Fn(Compat) -> Quirks,
-    ) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+    ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let root = decode::parse(source)?;
         let mut decoder = Decoder::new(source);
         let Some(parts) = bundle::read(&mut decoder, &At::root(&root)) else {
@@ -192,11 +193,11 @@ impl Mesh {
         let given = values::read(&mut decoder, &values_at);
         values::hint_at_chart_values(&mut decoder, &values_at.path, &given, &injector);
         known::check(&mut decoder, &values_at, &injector.injector);
-        let mesh_config = offence::read_mesh(&mut decoder, &mesh_at);
+        let mesh_config = violation::read_mesh(&mut decoder, &mesh_at);
         if !decoder.problems.is_empty() {
             return Err(ConfigError::new(sorted(decoder.problems)));
         }
-        Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), decoder.warnings))
+        Ok((InjectorConfig::assemble(installation, quirks, injector, given, mesh_config), decoder.warnings))
     }
 
     /// Parses the three texts of Istio's ConfigMaps unchanged: keys `config` and `values` of the injector's, key `mesh`
@@ -209,7 +210,7 @@ impl Mesh {
         values: Source<'_>,
         mesh: Source<'_>,
         installation: Installation,
-    ) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+    ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         if !label::is_dns_label(&installation.revision) {
@@ -221,10 +222,10 @@ impl Mesh {
             injector::read(decoder, at, quirks, installation.absent)
         });
         let given = read_text(values, &mut problems, &mut warnings, values::read);
-        let mesh_config = read_text(mesh, &mut problems, &mut warnings, offence::read_mesh);
+        let mesh_config = read_text(mesh, &mut problems, &mut warnings, violation::read_mesh);
         match (injector, given, mesh_config) {
             (Some(injector), Some(given), Some(mesh_config)) if problems.is_empty() => {
-                Ok((Mesh::assemble(installation, quirks, injector, given, mesh_config), warnings))
+                Ok((InjectorConfig::assemble(installation, quirks, injector, given, mesh_config), warnings))
             }
             _ => Err(ConfigError::new(problems)),
         }
@@ -232,7 +233,10 @@ impl Mesh {
 
     /// The snapshot with a cluster's ProxyConfig resources added; an existing one of the same name is replaced.
     #[must_use]
-    pub fn with_proxy_configs(mut self, resources: impl IntoIterator<Item = ProxyConfigResource>) -> Mesh {
+    pub fn with_proxy_configs(
+        mut self,
+        resources: impl IntoIterator<Item = ProxyConfigResource>,
+    ) -> InjectorConfig {
         let own = self.installation.proxy_configs.iter().cloned();
         let all: BTreeMap<_, _> = own
             .chain(resources)
@@ -395,7 +399,7 @@ impl Mesh {
         injector: injector::Read,
         given: Value,
         mesh_config: Value,
-    ) -> Mesh {
+    ) -> InjectorConfig {
         let values = match installation.absent {
             Absent::Embedded => values::over(values::defaults(), &given),
             Absent::AsInIstio => given,
@@ -407,7 +411,7 @@ impl Mesh {
         let tags = values.get("revisionTags").and_then(Value::as_array).into_iter().flatten();
         let revision_tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
         let specialized = Specialized::new(&injector.injector.templates);
-        Mesh {
+        InjectorConfig {
             installation,
             quirks,
             injector: injector.injector,
@@ -424,9 +428,9 @@ impl Mesh {
     }
 }
 
-impl fmt::Debug for Mesh {
+impl fmt::Debug for InjectorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mesh")
+        f.debug_struct("InjectorConfig")
             .field("revision", &self.revision())
             .field("hash", &self.hash)
             .finish_non_exhaustive()

@@ -16,7 +16,7 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{Mesh, Nodes, Platform, Policy, ProxyConfigs},
+    config::{InjectorConfig, Nodes, Platform, Policy, ProxyConfigs},
     names, pod,
     quirks::{Quirk, Quirks},
 };
@@ -88,7 +88,7 @@ const SHAPES: [Shape; 7] = [
 ///
 /// # Errors
 /// If the pod may not be created as it is: see [`Refusal`].
-pub fn run(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Result<Outcome, Refusal> {
+pub fn run(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Result<Outcome, Refusal> {
     run_by(Rules::Configured, mesh, request, facts)
 }
 
@@ -98,7 +98,7 @@ pub fn run(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Result<Outco
 /// As [`run`].
 pub fn run_by(
     rules: Rules,
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     request: &PodRequest,
     facts: &Facts<'_>,
 ) -> Result<Outcome, Refusal> {
@@ -245,14 +245,14 @@ pub fn run_by(
 
 /// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`], for a pod of which only
 /// the [`outline`](limits::outline) is known.
-pub fn leaves_alone(mesh: &Mesh, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
+pub fn leaves_alone(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
     check_shape(&request.pod).ok()?;
     let mut decision = decide(Rules::Configured, mesh, &request.pod, namespace(request), facts);
     let warnings = std::mem::take(&mut decision.warnings);
     (!decision.inject).then_some(Skip { decision, warnings })
 }
 
-fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
+fn decide(rules: Rules, mesh: &InjectorConfig, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
     let injector = mesh.injector();
     let mut input = DecisionInput {
         policy: injector.policy.as_str(),
@@ -284,7 +284,7 @@ fn decide(rules: Rules, mesh: &Mesh, pod: &Value, namespace: &str, facts: &Facts
 
 /// Validates every annotation that is read; returns the values that templates see in a different spelling.
 fn check_annotations(
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     pod: &Value,
     warnings: &mut Vec<Warning>,
 ) -> Result<BTreeMap<&'static str, String>, Refusal> {
@@ -301,14 +301,16 @@ fn check_annotations(
             ignored.replace(annotation.ignored);
             Ok(())
         }
-        // The offence already names the annotation.
-        Err(error) => Err(error.offences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")),
+        // The violation already names the annotation.
+        Err(error) => {
+            Err(error.violations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and "))
+        }
     };
     let accepted = annotation::check(map("annotations"), map("labels"), mesh.quirks(), &proxy_config)
         .map_err(Refusal::Annotations)?;
-    warnings.extend(ignored.take().iter().map(|offence| {
+    warnings.extend(ignored.take().iter().map(|violation| {
         // Kubernetes recommends at most 120 characters, so nothing is repeated.
-        let message = format!("{}: {offence}", names::ANNOTATION_PROXY_CONFIG);
+        let message = format!("{}: {violation}", names::ANNOTATION_PROXY_CONFIG);
         Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
     }));
     warnings.extend(accepted.warnings);
@@ -324,7 +326,7 @@ fn annotated(pod: &Value) -> Option<&str> {
 /// mesh's applies.
 fn effective_proxy_config<'m>(
     rules: Rules,
-    mesh: &'m Mesh,
+    mesh: &'m InjectorConfig,
     pod: &Value,
     namespace: &str,
     annotation: Option<&str>,
@@ -346,7 +348,12 @@ fn effective_proxy_config<'m>(
 
 /// MeshConfig for the steps after the templates. Istio's kube-inject inserts the pod's ProxyConfig (`IntoObject`):
 /// metrics and probes then use that one's status port.
-fn mesh_config_of<'m>(rules: Rules, mesh: &'m Mesh, pod: &Value, proxy_config: &Value) -> Cow<'m, Value> {
+fn mesh_config_of<'m>(
+    rules: Rules,
+    mesh: &'m InjectorConfig,
+    pod: &Value,
+    proxy_config: &Value,
+) -> Cow<'m, Value> {
     let mut mesh_config = Cow::Borrowed(mesh.mesh_config());
     if rules == Rules::TemplatesOnly
         && pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG).is_some()
@@ -373,13 +380,13 @@ fn respell(pod: &mut Cow<'_, Value>, respelled: &BTreeMap<&'static str, String>)
 
 /// Denies volumes and mounts of the annotations that do not fit, or warns of them if Istio's behavior is wanted.
 fn accept_volumes(
-    mesh: &Mesh,
-    checked: Result<(), Vec<annotation::Offence>>,
+    mesh: &InjectorConfig,
+    checked: Result<(), Vec<annotation::Violation>>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Refusal> {
     match checked {
-        Err(offences) if mesh.keeps(Quirk::AcceptInvalidUserVolumes) => {
-            warnings.extend(offences.iter().map(doubtful));
+        Err(violations) if mesh.keeps(Quirk::AcceptInvalidUserVolumes) => {
+            warnings.extend(violations.iter().map(doubtful));
             Ok(())
         }
         checked => checked.map_err(Refusal::Annotations),
@@ -387,8 +394,8 @@ fn accept_volumes(
 }
 
 /// A warning for a value that denies the pod except under Istio's rules.
-fn doubtful(offence: &annotation::Offence) -> Warning {
-    Warning::new("DOUBTFUL_ANNOTATION", offence.doubt())
+fn doubtful(violation: &annotation::Violation) -> Warning {
+    Warning::new("DOUBTFUL_ANNOTATION", violation.doubt())
 }
 
 /// The maximum number named: an API server passes on only a few warnings.
@@ -397,20 +404,20 @@ const MOST_UNION_WARNINGS: usize = 8;
 /// Members of a union that an API server will reject because two were chosen: one by the user and one by a template, as
 /// Istio leaves it, or two by a template for some pods only, which no sample detected.
 fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
-    let merged = unions::offences(merged);
+    let merged = unions::violations(merged);
     if merged.is_empty() {
         return Vec::new();
     }
-    let own = unions::offences(before);
-    let new = merged.iter().filter(|offence| !own.contains(offence)).take(MOST_UNION_WARNINGS);
-    new.map(|offence| Warning::new("SEVERAL_OF_ONE", offence.to_string())).collect()
+    let own = unions::violations(before);
+    let new = merged.iter().filter(|violation| !own.contains(violation)).take(MOST_UNION_WARNINGS);
+    new.map(|violation| Warning::new("SEVERAL_OF_ONE", violation.to_string())).collect()
 }
 
 /// The nodes on which a pod can run, if they are known. Those of a remote cluster, which the URL path names, are not
 /// (Istio's `nodes.ForCluster`).
 fn known_nodes<'a>(
     rules: Rules,
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     path_env: &BTreeMap<String, String>,
     facts: &Facts<'a>,
 ) -> Option<&'a Nodes> {
@@ -421,7 +428,7 @@ fn known_nodes<'a>(
 }
 
 /// Whether a pod belongs to the injector's own cluster: the URL path may name another one.
-fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
+fn is_of_own_cluster(mesh: &InjectorConfig, path_env: &BTreeMap<String, String>) -> bool {
     let own = mesh.value(&["global", "multiCluster", "clusterName"]).and_then(Value::as_str);
     let own = own.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CLUSTER);
     let asked = path_env.get(names::ENV_CLUSTER_ID).filter(|name| !name.is_empty());
@@ -429,7 +436,7 @@ fn is_of_own_cluster(mesh: &Mesh, path_env: &BTreeMap<String, String>) -> bool {
 }
 
 /// Whether this injector handles a revision or tag.
-fn is_own_revision(mesh: &Mesh, revision: &str) -> bool {
+fn is_own_revision(mesh: &InjectorConfig, revision: &str) -> bool {
     let own = if mesh.revision().is_empty() { "default" } else { mesh.revision() };
     revision == own || mesh.revision_tags().iter().any(|tag| tag == revision)
 }
@@ -440,7 +447,7 @@ fn node_name(pod: &Value) -> Option<&str> {
 
 /// The proxy's IDs: OpenShift assigns every namespace its own range. A namespace of a remote cluster is not the local
 /// one of the same name (Istio's `namespaces.ForCluster`).
-fn proxy_ids(mesh: &Mesh, path_env: &BTreeMap<String, String>, facts: &Facts<'_>) -> ProxyIds {
+fn proxy_ids(mesh: &InjectorConfig, path_env: &BTreeMap<String, String>, facts: &Facts<'_>) -> ProxyIds {
     let namespace = facts.namespace.filter(|_| mesh.platform() == Platform::OpenShift);
     let namespace = namespace.filter(|_| is_of_own_cluster(mesh, path_env));
     openshift::proxy_ids(namespace.map(|namespace| &namespace.annotations))

@@ -1,10 +1,10 @@
 //! Decides whether a pod gets a sidecar, and computes the JSON patch that adds it.
 //!
 //! ```
-//! use injector::{config::Mesh, inject::{self, Facts, Outcome, PodRequest}};
+//! use injector::{config::InjectorConfig, inject::{self, Facts, Outcome, PodRequest}};
 //! use serde_json::json;
 //!
-//! let mesh = Mesh::embedded()?;
+//! let mesh = InjectorConfig::embedded()?;
 //! let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
 //! let request = PodRequest::new("shop", pod);
 //! match inject::run(&mesh, &request, &Facts::of(&mesh, "shop"))? {

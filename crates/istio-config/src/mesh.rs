@@ -12,33 +12,34 @@ use crate::gotypes::MESH_CONFIG;
 use kubernetes_yaml as yaml;
 
 use super::defaults;
-use super::proto::{self, Decoded, Fault, Offence, Path, ProtoError, Step};
+use super::proto::{self, Decoded, Fault, Path, ProtoError, Step, Violation};
 use super::proxy;
 
 /// A MeshConfig document over Istio's defaults, strictly: fields that Istio would ignore are rejected.
 ///
 /// # Errors
-/// Every offence with its path, line and column.
+/// Every violation with its path, line and column.
 pub fn mesh_config(document: &yaml::Node, source: &str) -> Result<Value, ProtoError> {
     let (mesh, ignored) = mesh_config_tolerant(document, source)?;
     if ignored.is_empty() {
         Ok(mesh)
     } else {
-        Err(ProtoError { source: source.to_owned(), offences: ignored })
+        Err(ProtoError { source: source.to_owned(), violations: ignored })
     }
 }
 
-/// A MeshConfig document over Istio's defaults, and the offences that Istio ignores (unknown fields).
+/// A MeshConfig document over Istio's defaults, and the violations that Istio ignores (unknown fields).
 ///
 /// # Errors
-/// Every offence for which Istio rejects the document, with its path, line and column.
+/// Every violation for which Istio rejects the document, with its path, line and column.
 pub fn mesh_config_tolerant(
     document: &yaml::Node,
     source: &str,
-) -> Result<(Value, Vec<Offence>), ProtoError> {
+) -> Result<(Value, Vec<Violation>), ProtoError> {
     let value = document.to_value().map_err(|error| proto::unreadable(source, &error))?;
     let mut decoded = apply(&value);
-    decoded.offences = decoded.offences.into_iter().map(|offence| offence.located(document)).collect();
+    decoded.violations =
+        decoded.violations.into_iter().map(|violation| violation.located(document)).collect();
     decoded.tolerant(source)
 }
 
@@ -56,7 +57,7 @@ pub fn apply(document: &Value) -> Decoded {
         if document.get(own).is_some_and(|part| !part.is_null()) && document.get(merged).is_none() {
             let because = format!("Istio reads only {merged:?}");
             let path = Path(vec![Step::Key(own.to_owned())]);
-            decoded.offences.push(Offence { path, mark: None, fault: Fault::Ignored { because } });
+            decoded.violations.push(Violation { path, mark: None, fault: Fault::Ignored { because } });
         }
     }
     let message = &mut decoded.message;
@@ -72,11 +73,11 @@ pub fn apply(document: &Value) -> Decoded {
         );
     }
     merge_extension_providers(defaults, message);
-    if decoded.offences.iter().all(Offence::is_tolerated) {
-        decoded.offences.extend(validate::mesh_config(&decoded.message));
-        decoded.offences.extend(traffic::policies(&decoded.message));
+    if decoded.violations.iter().all(Violation::is_tolerated) {
+        decoded.violations.extend(validate::mesh_config(&decoded.message));
+        decoded.violations.extend(traffic::policies(&decoded.message));
     }
-    // Last, so that offences have the positions that the user knows.
+    // Last, so that violations have the positions that the user knows.
     sort_aliases(&mut decoded.message);
     decoded
 }

@@ -4,8 +4,8 @@
 //! notation, numbers in strings, null for "not set", unknown fields dropped. This module accepts the same and produces
 //! the canonical form: camelCase, enums by name, no zero values. Nothing here knows the meaning of a field.
 
-mod offence;
 mod scalar;
+mod violation;
 
 use serde_json::{Map, Value};
 
@@ -13,40 +13,40 @@ use crate::gotypes;
 use gotemplate::gotypes::{Field, Kind, Type};
 use kubernetes_yaml as yaml;
 
-pub use offence::{Fault, Offence, Path, ProtoError, Step};
-pub(crate) use offence::{nearest, shown};
+pub use violation::{Fault, Path, ProtoError, Step, Violation};
+pub(crate) use violation::{nearest, shown};
 
 /// A message decoded from a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// The canonical message.
     pub message: Map<String, Value>,
-    /// All problems of the document; values with an offence that Istio does not tolerate are absent from the message.
-    pub offences: Vec<Offence>,
+    /// All problems of the document; values with a violation that Istio does not tolerate are absent from the message.
+    pub violations: Vec<Violation>,
 }
 
 impl Decoded {
-    /// The message, and the offences that Istio would have ignored.
+    /// The message, and the violations that Istio would have ignored.
     ///
     /// # Errors
-    /// All offences, if Istio would reject one.
-    pub fn tolerant(self, source: &str) -> Result<(Value, Vec<Offence>), ProtoError> {
-        if self.offences.iter().all(Offence::is_tolerated) {
-            Ok((Value::Object(self.message), self.offences))
+    /// All violations, if Istio would reject one.
+    pub fn tolerant(self, source: &str) -> Result<(Value, Vec<Violation>), ProtoError> {
+        if self.violations.iter().all(Violation::is_tolerated) {
+            Ok((Value::Object(self.message), self.violations))
         } else {
-            Err(ProtoError { source: source.to_owned(), offences: self.offences })
+            Err(ProtoError { source: source.to_owned(), violations: self.violations })
         }
     }
 
-    /// The message of a document without any offence.
+    /// The message of a document without any violation.
     ///
     /// # Errors
-    /// All offences.
+    /// All violations.
     pub fn strict(self, source: &str) -> Result<Value, ProtoError> {
-        if self.offences.is_empty() {
+        if self.violations.is_empty() {
             Ok(Value::Object(self.message))
         } else {
-            Err(ProtoError { source: source.to_owned(), offences: self.offences })
+            Err(ProtoError { source: source.to_owned(), violations: self.violations })
         }
     }
 }
@@ -59,10 +59,10 @@ pub fn decode(ty: &'static Type, document: &Value) -> Decoded {
 /// Reads a message from JSON over another one: a given field replaces the other's as a whole, even by a zero value
 /// (`jsonpb.Unmarshal` into a message that is not empty); null leaves it.
 pub fn decode_onto(ty: &'static Type, document: &Value, base: Map<String, Value>) -> Decoded {
-    let mut decoder = Decoder { path: Path::default(), offences: Vec::new() };
+    let mut decoder = Decoder { path: Path::default(), violations: Vec::new() };
     let mut message = base;
     decoder.message(ty, document, &mut message);
-    Decoded { message, offences: decoder.offences }
+    Decoded { message, violations: decoder.violations }
 }
 
 /// A message as protobuf's JSON prints it: camelCase, durations in seconds, enums by name, no zero values. Values that
@@ -108,13 +108,13 @@ pub(crate) fn unreadable(source: &str, error: &yaml::Error) -> ProtoError {
     let fault = Fault::Unreadable { why: error.to_string() };
     ProtoError {
         source: source.to_owned(),
-        offences: vec![Offence { path: Path::default(), mark: None, fault }],
+        violations: vec![Violation { path: Path::default(), mark: None, fault }],
     }
 }
 
 struct Decoder {
     path: Path,
-    offences: Vec<Offence>,
+    violations: Vec<Violation>,
 }
 
 impl Decoder {
@@ -157,7 +157,7 @@ impl Decoder {
         }
     }
 
-    /// The canonical form of a value; `None` after an offence.
+    /// The canonical form of a value; `None` after a violation.
     fn value(&mut self, kind: &'static Kind, wide: bool, value: &Value) -> Option<Value> {
         match kind {
             Kind::Struct(ty) => {
@@ -174,7 +174,7 @@ impl Decoder {
                 let decoded = items.iter().enumerate();
                 let decoded =
                     decoded.map(|(at, item)| self.at(Step::Index(at), |this| this.value(kind, wide, item)));
-                // Not a short-circuiting collect, because every element's offence is reported.
+                // Not a short-circuiting collect, because every element's violation is reported.
                 decoded.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
             }
             Kind::Map(kind) => {
@@ -207,7 +207,7 @@ impl Decoder {
     }
 
     fn refusals(&self) -> usize {
-        self.offences.iter().filter(|offence| !offence.is_tolerated()).count()
+        self.violations.iter().filter(|violation| !violation.is_tolerated()).count()
     }
 
     fn invalid(&mut self, found: &Value, accepted: &str) {
@@ -215,7 +215,7 @@ impl Decoder {
     }
 
     fn fault(&mut self, fault: Fault) {
-        self.offences.push(Offence { path: self.path.clone(), mark: None, fault });
+        self.violations.push(Violation { path: self.path.clone(), mark: None, fault });
     }
 }
 

@@ -16,7 +16,7 @@ use crate::gotypes::PROXY_CONFIG;
 use kubernetes_yaml as yaml;
 
 use super::defaults;
-use super::proto::{self, Decoded, Offence, Path, ProtoError};
+use super::proto::{self, Decoded, Path, ProtoError, Violation};
 
 pub use resource::{ProxyConfigResource, ProxyConfigs};
 
@@ -29,23 +29,24 @@ pub struct Annotation {
     /// The annotation's content, canonical; zero values are absent.
     pub config: Value,
     /// What Istio ignores in it: unknown fields, and fields that another one overrides.
-    pub ignored: Vec<Offence>,
+    pub ignored: Vec<Violation>,
 }
 
 /// Parses the annotation `proxy.istio.io/config` and validates it like Istio, over the built-in default
 /// (`validateProxyConfig`).
 ///
 /// # Errors
-/// All offences for which Istio rejects the pod.
+/// All violations for which Istio rejects the pod.
 pub fn proxy_config_annotation(text: &str) -> Result<Annotation, ProtoError> {
     let source = ANNOTATION;
     let (document, value) = read(text, source)?;
     let mut decoded = proto::decode(&PROXY_CONFIG, &value);
-    if decoded.offences.iter().all(Offence::is_tolerated) {
+    if decoded.violations.iter().all(Violation::is_tolerated) {
         let complete = apply(defaults::proxy_config(), &value);
-        decoded.offences.extend(validate::proxy_config(&complete.message, Path::default()));
+        decoded.violations.extend(validate::proxy_config(&complete.message, Path::default()));
     }
-    decoded.offences = decoded.offences.into_iter().map(|offence| offence.located(&document)).collect();
+    decoded.violations =
+        decoded.violations.into_iter().map(|violation| violation.located(&document)).collect();
     let (config, ignored) = decoded.tolerant(source)?;
     Ok(Annotation { config, ignored })
 }
@@ -80,7 +81,8 @@ pub fn effective_proxy_config<'a>(
     if let Some(text) = annotation {
         let (document, value) = read(text, ANNOTATION)?;
         let mut decoded = proto::decode(&PROXY_CONFIG, &value);
-        decoded.offences = decoded.offences.into_iter().map(|offence| offence.located(&document)).collect();
+        decoded.violations =
+            decoded.violations.into_iter().map(|violation| violation.located(&document)).collect();
         apply(&decoded.tolerant(ANNOTATION)?.0);
     }
     resources.of_workload(namespace, labels).map(&mut apply);
@@ -131,7 +133,8 @@ pub fn apply(lower: &Value, document: &Value) -> Decoded {
 pub fn annotated_mesh_default(mesh: &Value, text: &str) -> Result<Value, ProtoError> {
     let (document, value) = read(text, ANNOTATION)?;
     let mut decoded = apply(mesh.get("defaultConfig").unwrap_or(&Value::Null), &value);
-    decoded.offences = decoded.offences.into_iter().map(|offence| offence.located(&document)).collect();
+    decoded.violations =
+        decoded.violations.into_iter().map(|violation| violation.located(&document)).collect();
     Ok(decoded.tolerant(ANNOTATION)?.0)
 }
 

@@ -1,7 +1,7 @@
 //! The text of a bundle: refused with reasons, or a configuration that says of itself what it is.
 
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{self, Facts, PodRequest},
 };
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::Fate;
 
 pub(super) fn check(bytes: &[u8]) -> Fate {
     let Ok(text) = std::str::from_utf8(bytes) else { return Fate::Drop };
-    let read = |text: &str| Mesh::from_bundle(Source { name: "bundle.yaml", text });
+    let read = |text: &str| InjectorConfig::from_bundle(Source { name: "bundle.yaml", text });
     let (mesh, warnings) = match read(text) {
         Ok(read) => read,
         Err(error) => {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Facts, Injector},
 };
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use outrigger::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     server::{
         configuration::{build, engine::Engine},
         webhook::verdict::{self, Reply},
@@ -28,7 +28,8 @@ const BUNDLES: &[&str] = &[
 static ENGINES: LazyLock<Vec<Arc<dyn Engine>>> = LazyLock::new(|| {
     let engine = |bundle: &&str| {
         let text = format!("{{apiVersion: outrigger.dev/v1alpha1, kind: Bundle, {}", &bundle[1..]);
-        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &text }).expect("a bundle");
+        let (mesh, _) =
+            InjectorConfig::from_bundle(Source { name: "bundle", text: &text }).expect("a bundle");
         build::engine(mesh).expect("a configuration that injects")
     };
     BUNDLES.iter().map(engine).collect()

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use outrigger::{
-    config::Mesh,
+    config::InjectorConfig,
     inject::{self, Facts, Outcome, PodRequest, Refusal},
     template::Problem,
 };
@@ -62,7 +62,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
 }
 
 /// What becomes of a pod, in short; nothing if a limit is reached.
-fn said(mesh: &Mesh, pod: &Value) -> Option<String> {
+fn said(mesh: &InjectorConfig, pod: &Value) -> Option<String> {
     Some(match inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop")) {
         Ok(Outcome::Injected(injection)) => {
             let wanted = injection.clone().whole_pod(pod);

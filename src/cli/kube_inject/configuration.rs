@@ -11,7 +11,7 @@ use super::super::{
     source::{self, ConfigMapText, Configured, IstioTexts, istio_name, istio_texts},
 };
 use crate::{
-    config::{Mesh, NativeSidecars, Source},
+    config::{InjectorConfig, NativeSidecars, Source},
     inject::manual::kube_inject::{self, Files},
     names::DEFAULT_REVISION,
 };
@@ -135,7 +135,7 @@ impl Configuration {
                 Ok(())
             };
         if texts.operator.is_none() {
-            fill(&mut texts.mesh_config, &mesh, IstioTexts::Mesh).await?;
+            fill(&mut texts.mesh_config, &mesh, IstioTexts::InjectorConfig).await?;
         }
         fill(&mut texts.inject_config, &injector, IstioTexts::Config).await?;
         if texts.operator.is_none() {
@@ -145,7 +145,7 @@ impl Configuration {
     }
 
     /// A warning about values that the template reads and a values file lacks.
-    pub(super) fn lacking_values(&self, mesh: &Mesh) -> Option<String> {
+    pub(super) fn lacking_values(&self, mesh: &InjectorConfig) -> Option<String> {
         let is_complete = self.values_file.is_some() && self.operator_file.is_none();
         is_complete.then(|| kube_inject::lacking_values(mesh)).flatten()
     }

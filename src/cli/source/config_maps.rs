@@ -13,7 +13,7 @@ use super::{
     configured::Configured,
 };
 use crate::{
-    config::{Absent, Compat, Installation, Mesh, NativeSidecars, Platform, Source},
+    config::{Absent, Compat, InjectorConfig, Installation, NativeSidecars, Platform, Source},
     names::DEFAULT_REVISION,
     webhook_config,
 };
@@ -50,7 +50,7 @@ pub(in crate::cli) struct ConfigMapText {
 pub(in crate::cli) enum IstioTexts {
     Config,
     Values,
-    Mesh,
+    InjectorConfig,
 }
 
 impl ConfigMapText {
@@ -97,7 +97,7 @@ async fn own(
         data => data?,
     };
     let text = value(&data, namespace, name, "bundle")?;
-    let (mesh, warnings) = Mesh::from_bundle(text.source())?;
+    let (mesh, warnings) = InjectorConfig::from_bundle(text.source())?;
     if let Some(revision) = wanted.revision.as_deref().filter(|revision| *revision != mesh.revision()) {
         let found = mesh.revision();
         return Err(Failure::data(format!(
@@ -147,7 +147,7 @@ async fn istio(
         absent: Absent::AsInIstio,
         ..Installation::default()
     };
-    let (mesh, warnings) = Mesh::from_config_map(
+    let (mesh, warnings) = InjectorConfig::from_config_map(
         config.source().given()?,
         values.source().given()?,
         mesh_text.source().given()?,
@@ -168,7 +168,7 @@ pub(in crate::cli) async fn istio_texts(
     let key = match which {
         IstioTexts::Config => "config",
         IstioTexts::Values => "values",
-        IstioTexts::Mesh => "mesh",
+        IstioTexts::InjectorConfig => "mesh",
     };
     match data(session, namespace, name).await {
         Err(error) if error.is_not_found() => Err(Failure::data(missing_istio(namespace, name))),

@@ -2,13 +2,13 @@
 
 use super::super::{failure::Failure, report, report::Color};
 use crate::{
-    config::{Mesh, Warning},
+    config::{InjectorConfig, Warning},
     inject::check,
 };
 
 /// A configuration and its origin.
 pub(in crate::cli) struct Configured {
-    pub(in crate::cli) mesh: Mesh,
+    pub(in crate::cli) mesh: InjectorConfig,
     pub(in crate::cli) warnings: Vec<Warning>,
     /// The origin, for people.
     pub(in crate::cli) origin: String,

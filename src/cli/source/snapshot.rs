@@ -15,7 +15,7 @@ use super::{
     },
     configured::{Configured, Purpose},
 };
-use crate::config::{Mesh, NativeSidecars, Platform, Source, Warning};
+use crate::config::{InjectorConfig, NativeSidecars, Platform, Source, Warning};
 
 /// The configuration with the facts of the cluster.
 pub(super) async fn complete(
@@ -66,10 +66,10 @@ fn parsed(
     bundle: &mut Map<String, Value>,
     origin: &str,
     warnings: &mut Vec<Warning>,
-) -> Result<Mesh, Failure> {
+) -> Result<InjectorConfig, Failure> {
     let read = |bundle: &Map<String, Value>| {
         let text = Value::Object(bundle.clone()).to_string();
-        Mesh::from_bundle(Source { name: origin, text: &text })
+        InjectorConfig::from_bundle(Source { name: origin, text: &text })
     };
     if let Ok((mesh, _)) = read(bundle) {
         return Ok(mesh);

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::config::{self, Mesh, Namespace, Nodes};
+use crate::config::{self, InjectorConfig, Namespace, Nodes};
 use crate::inject::{self, Admission, AdmissionRequest, Facts, Injector, Selection, Unreadable};
 use crate::server::configuration::engine::Engine;
 use crate::server::configuration::facts::LiveFacts;
@@ -16,7 +16,7 @@ use crate::server::configuration::source::Loaded;
 ///
 /// # Errors
 /// When a template fails for a plain pod.
-pub fn engine(mesh: Mesh) -> Result<Arc<dyn Engine>, String> {
+pub fn engine(mesh: InjectorConfig) -> Result<Arc<dyn Engine>, String> {
     loaded(mesh, &[], Cluster::InConfiguration).map(|loaded| loaded.engine)
 }
 
@@ -34,7 +34,11 @@ pub(crate) enum Cluster {
 ///
 /// # Errors
 /// When a template fails for a plain pod.
-pub(crate) fn loaded(mesh: Mesh, warnings: &[config::Warning], cluster: Cluster) -> Result<Loaded, String> {
+pub(crate) fn loaded(
+    mesh: InjectorConfig,
+    warnings: &[config::Warning],
+    cluster: Cluster,
+) -> Result<Loaded, String> {
     // As in a request, nothing outlives the call that could be left half changed.
     let checked = catch_unwind(AssertUnwindSafe(|| inject::check::check(&mesh)));
     let remarks = checked

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{self, Mesh};
+use crate::config::{self, InjectorConfig};
 use crate::server::configuration::build::{Cluster, loaded};
 use crate::server::configuration::earlier::{Earlier, Text};
 use crate::server::configuration::source::{Loaded, Source};
@@ -31,14 +31,14 @@ impl Bundle {
 impl Source for Bundle {
     fn load(&self) -> Result<Loaded, String> {
         let Some(file) = &self.file else {
-            let mesh = Mesh::embedded().map_err(|error| error.to_string())?;
+            let mesh = InjectorConfig::embedded().map_err(|error| error.to_string())?;
             return loaded(mesh, &[], Cluster::InConfiguration);
         };
         let text = reading::read(file, FILE_BYTES).and_then(|whole| text(file, file, whole));
         let text = text.map_err(|error| error.to_string())?;
         let name = file.display().to_string();
         let source = config::Source { name: &name, text: &text.text };
-        let (mesh, warnings) = Mesh::from_bundle(source).map_err(|error| error.to_string())?;
+        let (mesh, warnings) = InjectorConfig::from_bundle(source).map_err(|error| error.to_string())?;
         let mut loaded = loaded(mesh, &warnings, Cluster::InConfiguration)?;
         loaded.warnings.extend(self.earlier.compare(vec![text])?);
         Ok(loaded)

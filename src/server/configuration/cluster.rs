@@ -194,7 +194,7 @@ impl ConfigMaps {
         match self {
             ConfigMaps::Bundle { namespace, name, .. } => vec![(Role::Bundle, namespace, name)],
             ConfigMaps::Istio { namespace, injector, mesh, .. } => {
-                vec![(Role::Injector, namespace, injector), (Role::Mesh, namespace, mesh)]
+                vec![(Role::Injector, namespace, injector), (Role::InjectorConfig, namespace, mesh)]
             }
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::config;
-use crate::config::{Absent, Mesh};
+use crate::config::{Absent, InjectorConfig};
 use crate::server::configuration::build::{Cluster, loaded};
 use crate::server::configuration::bundle::{FILE_BYTES, text};
 use crate::server::configuration::cluster::Installation;
@@ -84,8 +84,8 @@ impl Folders {
     }
 
     fn bundle(&self, found: &Found) -> Result<Loaded, String> {
-        let (mesh, warnings) =
-            Mesh::from_bundle(found.source()).map_err(|error: config::ConfigError| error.to_string())?;
+        let (mesh, warnings) = InjectorConfig::from_bundle(found.source())
+            .map_err(|error: config::ConfigError| error.to_string())?;
         let wanted = self.installation.revision.as_str();
         if !["", "default"].contains(&wanted) && mesh.revision() != wanted {
             return Err(format!(
@@ -104,7 +104,7 @@ impl Folders {
             // As is one that is empty, as a file is between its truncation and its first byte.
             found.source().given().map_err(|error| error.to_string())
         });
-        let (mesh, warnings) = Mesh::from_config_map(config?, values?, mesh?, self.of_istio())
+        let (mesh, warnings) = InjectorConfig::from_config_map(config?, values?, mesh?, self.of_istio())
             .map_err(|error| error.to_string())?;
         loaded(mesh, &warnings, Cluster::Unknown)
     }

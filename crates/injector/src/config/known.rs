@@ -122,11 +122,11 @@ pub(super) fn lacking(values: &Value, template: &Template) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mesh, Source, headed::headed};
+    use super::super::{InjectorConfig, Source, headed::headed};
 
     fn warnings(values: &str) -> Vec<String> {
         let text = headed(&format!("values: {values}"));
-        let (_, warnings) = Mesh::from_bundle(Source { name: "b", text: &text }).unwrap();
+        let (_, warnings) = InjectorConfig::from_bundle(Source { name: "b", text: &text }).unwrap();
         warnings.iter().map(ToString::to_string).collect()
     }
 
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn what_templates_of_ones_own_read_is_known() {
         let text = "values: {global: {prox: 1}}\ninjector: {templates: {own: '{{ .Values.global.prox }}'}}\n";
-        let (_, warnings) = Mesh::from_bundle(Source { name: "b", text: &headed(text) }).unwrap();
+        let (_, warnings) = InjectorConfig::from_bundle(Source { name: "b", text: &headed(text) }).unwrap();
         assert_eq!(warnings, []);
     }
 }

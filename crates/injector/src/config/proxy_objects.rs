@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::decode::{At, Decoder, join};
 use super::error::{Fault, Place, quoted};
-use super::offence::{offence_message, offence_path};
+use super::violation::{violation_message, violation_path};
 use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
 
 const API_VERSION: &str = "networking.istio.io/v1beta1";
@@ -63,9 +63,9 @@ fn object(decoder: &mut Decoder<'_>, at: &At<'_>) -> Option<ProxyConfigResource>
     let spec = fields.take("spec");
     match ProxyConfigResource::from_object(&at.value()) {
         Ok(resource) => {
-            for offence in &resource.ignored {
-                let path = offence_path(&join(&at.path, "spec"), &offence.path);
-                decoder.warn(&path, offence_message(&offence.fault));
+            for violation in &resource.ignored {
+                let path = violation_path(&join(&at.path, "spec"), &violation.path);
+                decoder.warn(&path, violation_message(&violation.fault));
             }
             if let Some(spec) = &spec {
                 check(decoder, spec, &resource);
@@ -73,13 +73,13 @@ fn object(decoder: &mut Decoder<'_>, at: &At<'_>) -> Option<ProxyConfigResource>
             Some(resource)
         }
         Err(error) => {
-            for offence in error.offences.into_iter().filter(|offence| !offence.is_tolerated()) {
-                let offence = offence.located(spec.as_ref().map_or(at.node, |spec| spec.node));
-                let path = offence_path(&join(&at.path, "spec"), &offence.path);
+            for violation in error.violations.into_iter().filter(|violation| !violation.is_tolerated()) {
+                let violation = violation.located(spec.as_ref().map_or(at.node, |spec| spec.node));
+                let path = violation_path(&join(&at.path, "spec"), &violation.path);
                 decoder.problem_at(
-                    offence.mark.map(Place::from),
+                    violation.mark.map(Place::from),
                     path,
-                    Fault::Proto(offence_message(&offence.fault)),
+                    Fault::Proto(violation_message(&violation.fault)),
                 );
             }
             None

@@ -8,13 +8,14 @@ use super::*;
 use headed::headed;
 
 /// Parses a bundle that should be valid.
-fn mesh(text: &str) -> Mesh {
+fn mesh(text: &str) -> InjectorConfig {
     accepted(text).0
 }
 
-fn accepted(text: &str) -> (Mesh, Vec<Warning>) {
+fn accepted(text: &str) -> (InjectorConfig, Vec<Warning>) {
     let text = &headed(text);
-    Mesh::from_bundle(Source { name: "bundle.yaml", text }).unwrap_or_else(|error| panic!("{error}"))
+    InjectorConfig::from_bundle(Source { name: "bundle.yaml", text })
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The rendered warnings of a bundle that should be valid.
@@ -24,7 +25,7 @@ fn warnings(text: &str) -> Vec<String> {
 
 /// The rendered error of an invalid bundle.
 fn refusal(text: &str) -> String {
-    match Mesh::from_bundle(Source { name: "bundle.yaml", text }) {
+    match InjectorConfig::from_bundle(Source { name: "bundle.yaml", text }) {
         Ok(_) => panic!("accepted: {text}"),
         Err(error) => error.to_string(),
     }

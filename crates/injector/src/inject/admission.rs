@@ -12,14 +12,14 @@ use super::{
     decision::Reason,
     patch_cache::{Candidates, Learned, PatchCache, Query},
 };
-use crate::{config::Mesh, names, pod};
+use crate::{config::InjectorConfig, names, pod};
 
 mod pod_text;
 
 /// One configuration, with its patch cache.
 #[derive(Debug)]
 pub struct Injector {
-    config: Arc<Mesh>,
+    config: Arc<InjectorConfig>,
     cache: PatchCache,
 }
 
@@ -133,13 +133,13 @@ pub const NOT_A_POD: &str = "NOT_A_POD";
 
 impl Injector {
     /// An injector with an empty cache.
-    pub fn new(config: impl Into<Arc<Mesh>>) -> Injector {
+    pub fn new(config: impl Into<Arc<InjectorConfig>>) -> Injector {
         let config = config.into();
         Injector { cache: PatchCache::new(&config), config }
     }
 
     /// The configuration.
-    pub fn config(&self) -> &Mesh {
+    pub fn config(&self) -> &InjectorConfig {
         &self.config
     }
 
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_is_no_pod_is_skipped_and_what_is_no_json_is_an_error() {
-        let injector = Injector::new(Mesh::embedded().unwrap());
+        let injector = Injector::new(InjectorConfig::embedded().unwrap());
         let none = BTreeMap::new();
         let review =
             |object| injector.review(AdmissionRequest::new(object, "shop", &none), &Facts::default());

@@ -1,6 +1,6 @@
 //! Validates the annotations of a pod.
 //!
-//! One table ([`TABLE`]) drives the checks, the warnings and `docs/annotations.md`. All offences of a pod are reported
+//! One table ([`TABLE`]) drives the checks, the warnings and `docs/annotations.md`. All violations of a pod are reported
 //! at once. The effect of an annotation is implemented where it is read; nothing here changes a pod.
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ use finding::Finding;
 
 /// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Offence {
+pub struct Violation {
     /// Key of the annotation.
     pub key: &'static str,
     /// Its value, truncated and quoted for people.
@@ -41,7 +41,7 @@ pub struct Offence {
     pub accepted: &'static str,
 }
 
-impl Offence {
+impl Violation {
     /// The message for a value that is used nevertheless.
     pub fn doubt(&self) -> String {
         self.sentence("looks wrong")
@@ -54,7 +54,7 @@ impl Offence {
     }
 }
 
-impl fmt::Display for Offence {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence("is invalid"))
     }
@@ -87,9 +87,9 @@ pub fn check(
     labels: &Map<String, Value>,
     quirks: Quirks,
     proxy_config: ProxyConfigCheck<'_>,
-) -> Result<Accepted, Vec<Offence>> {
+) -> Result<Accepted, Vec<Violation>> {
     let mut accepted = Accepted::default();
-    let mut offences = Vec::new();
+    let mut violations = Vec::new();
     for (key, value) in annotations {
         let Some(value) = value.as_str() else { continue };
         let Some(row) = row(key).filter(|row| row.group != Group::Namespace) else { continue };
@@ -113,17 +113,17 @@ pub fn check(
                 accepted.respelled.insert(row.key, text);
             }
             Finding::Wrong(found) => {
-                let offence =
-                    Offence { key: row.key, value: shown(value), found, accepted: row.kind.accepted() };
+                let violation =
+                    Violation { key: row.key, value: shown(value), found, accepted: row.kind.accepted() };
                 if is_refused(row, quirks) {
-                    offences.push(offence);
+                    violations.push(violation);
                 } else {
-                    accepted.warnings.push(Warning::new("DOUBTFUL_ANNOTATION", offence.doubt()));
+                    accepted.warnings.push(Warning::new("DOUBTFUL_ANNOTATION", violation.doubt()));
                 }
             }
         }
     }
-    if offences.is_empty() { Ok(accepted) } else { Err(offences) }
+    if violations.is_empty() { Ok(accepted) } else { Err(violations) }
 }
 
 fn is_refused(row: &Row, quirks: Quirks) -> bool {

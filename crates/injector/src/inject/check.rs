@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{Facts, Outcome, PodRequest, Refusal, Rules, run_by};
 use crate::{
-    config::{Injector, Mesh, NativeSidecars, Nodes},
+    config::{Injector, InjectorConfig, NativeSidecars, Nodes},
     names, pod,
     quirks::Quirk,
 };
@@ -81,7 +81,7 @@ static SAMPLES: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
 /// # Errors
 /// If a template that does not exist is referenced (under `compat: istio`, a remark if pods have to request it), if the
 /// default templates fail for a sample, or if a template that pods can request never works.
-pub fn check(mesh: &Mesh) -> Result<Vec<Failure>, CheckError> {
+pub fn check(mesh: &InjectorConfig) -> Result<Vec<Failure>, CheckError> {
     // Istio accepts such a configuration, and rejects the pods that should get the missing template. If these are all
     // pods, keeping the last good configuration is better.
     let is_asked_for = |failure: &Failure| {
@@ -154,7 +154,7 @@ enum Weight {
     Misfit,
 }
 
-fn try_samples(mesh: &Mesh, asked: &Asked, refused: &mut Vec<Failure>, remarks: &mut Vec<Failure>) {
+fn try_samples(mesh: &InjectorConfig, asked: &Asked, refused: &mut Vec<Failure>, remarks: &mut Vec<Failure>) {
     let mut found: Vec<(Weight, Vec<&'static str>, String)> = Vec::new();
     let mut worked = false;
     for (name, sample) in SAMPLES.iter() {
@@ -187,7 +187,7 @@ fn try_samples(mesh: &Mesh, asked: &Asked, refused: &mut Vec<Failure>, remarks: 
 }
 
 /// Why a sample cannot be injected, with and without native sidecars where both are possible.
-fn try_sample(mesh: &Mesh, asked: &Asked, sample: &Value) -> Option<(Weight, String)> {
+fn try_sample(mesh: &InjectorConfig, asked: &Asked, sample: &Value) -> Option<(Weight, String)> {
     static NO_OLD_NODE: LazyLock<Nodes> = LazyLock::new(Nodes::default);
     let mut sample = sample.clone();
     if let Asked::Template(name) | Asked::Alias(name) = asked {

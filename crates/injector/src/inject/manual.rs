@@ -19,7 +19,7 @@ use super::{
     warning::{Warning, shown_within},
 };
 use crate::{
-    config::Mesh,
+    config::InjectorConfig,
     manifest::{self, Corrections, CronJobMetadata, Found, Identity, Kinds, Standing, TemplatePath},
 };
 use kubernetes_yaml as yaml;
@@ -31,7 +31,7 @@ pub use document::{Document, DuplicateKey, SyntaxError};
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     /// The configuration.
-    pub mesh: &'a Mesh,
+    pub mesh: &'a InjectorConfig,
     /// Which of its rules apply; with [`Rules::TemplatesOnly`], only kinds known to Istio are injected.
     pub rules: Rules,
     /// The namespace of objects that have none; empty if it is not known.

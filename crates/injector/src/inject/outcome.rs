@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    annotation::Offence,
+    annotation::Violation,
     decision::Decision,
     decode::{Origin, Undecodable},
     warning::Warning,
@@ -86,8 +86,8 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// All annotations with invalid values.
-    #[error("{}", offences(.0))]
-    Annotations(Vec<Offence>),
+    #[error("{}", violations(.0))]
+    Annotations(Vec<Violation>),
     /// A requested template does not exist.
     #[error("annotation {annotation} requests template {name}, which does not exist; known templates: {known}",
         annotation = crate::names::ANNOTATION_TEMPLATES, name = super::warning::shown(name))]
@@ -256,12 +256,12 @@ fn privileges(asked: &[super::Privilege]) -> String {
     )
 }
 
-fn offences(offences: &[Offence]) -> String {
+fn violations(violations: &[Violation]) -> String {
     let mut text =
-        format!("{} invalid annotation{}", offences.len(), if offences.len() == 1 { "" } else { "s" });
-    for offence in offences {
+        format!("{} invalid annotation{}", violations.len(), if violations.len() == 1 { "" } else { "s" });
+    for violation in violations {
         text.push_str("; ");
-        text.push_str(&offence.to_string());
+        text.push_str(&violation.to_string());
     }
     text
 }

@@ -34,7 +34,7 @@ use super::{
     admission::{Admission, AdmissionDecision, Subject},
     known_nodes, native, run_by,
 };
-use crate::{config::Mesh, doorkeeper::Doorkeeper};
+use crate::{config::InjectorConfig, doorkeeper::Doorkeeper};
 
 mod fingerprint;
 
@@ -91,7 +91,7 @@ pub(super) enum Learned {
 
 impl PatchCache {
     /// An empty cache for a configuration.
-    pub(super) fn new(mesh: &Mesh) -> PatchCache {
+    pub(super) fn new(mesh: &InjectorConfig) -> PatchCache {
         // A configuration that mentions them may have rules about them.
         let configuration = mesh.effective_bundle().to_string();
         let variables = Variables {
@@ -113,7 +113,12 @@ impl PatchCache {
     }
 
     /// Everything that determines the result, except the pod's names and the configuration.
-    pub(super) fn key(&self, mesh: &Mesh, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Vec<u8> {
+    pub(super) fn key(
+        &self,
+        mesh: &InjectorConfig,
+        fingerprint: &PodFingerprint<'_>,
+        query: &Query<'_>,
+    ) -> Vec<u8> {
         let Query { namespace, path_env, facts } = *query;
         let mut key = Vec::with_capacity(8 << 10);
         // Every text is followed by a byte that never occurs in a text.
@@ -169,7 +174,7 @@ impl PatchCache {
     /// existing entry.
     pub(super) fn learn(
         &self,
-        mesh: &Mesh,
+        mesh: &InjectorConfig,
         key: Vec<u8>,
         fingerprint: &PodFingerprint<'_>,
         query: &Query<'_>,
@@ -212,11 +217,11 @@ impl Query<'_> {
     ///
     /// # Errors
     /// As [`run`](super::run).
-    pub(super) fn answer(&self, mesh: &Mesh, pod: Value) -> Result<Admission, Refusal> {
+    pub(super) fn answer(&self, mesh: &InjectorConfig, pod: Value) -> Result<Admission, Refusal> {
         self.run(mesh, pod, false)
     }
 
-    fn run(&self, mesh: &Mesh, pod: Value, stand_ins: bool) -> Result<Admission, Refusal> {
+    fn run(&self, mesh: &InjectorConfig, pod: Value, stand_ins: bool) -> Result<Admission, Refusal> {
         let subject = Subject::of(self.namespace, &pod);
         let request = PodRequest {
             namespace: self.namespace.to_owned(),
@@ -249,7 +254,7 @@ impl CachedPatch {
     }
 
     /// Runs the pipeline for the pod that stands for all siblings; `None` if the result depends on a name.
-    fn of(mesh: &Mesh, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Option<CachedPatch> {
+    fn of(mesh: &InjectorConfig, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Option<CachedPatch> {
         let text = fingerprint.stand_in();
         let mut json = serde_json::Deserializer::from_str(&text);
         // The text was bounded before it came here.

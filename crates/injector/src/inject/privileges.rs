@@ -18,7 +18,7 @@ use super::{
     template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
-use crate::{config::Mesh, names, pod, quirks::Quirk};
+use crate::{config::InjectorConfig, names, pod, quirks::Quirk};
 use gotemplate::Template;
 
 /// The maximum number reported.
@@ -52,7 +52,7 @@ impl fmt::Display for Privilege {
 }
 
 /// Whether the values forbid pods to request privileges.
-pub(super) fn are_refused(mesh: &Mesh) -> bool {
+pub(super) fn are_refused(mesh: &InjectorConfig) -> bool {
     mesh.value(&["sidecarInjectorWebhook", "privilegedProxies"]).and_then(Value::as_str) == Some("refuse")
 }
 
@@ -71,7 +71,7 @@ pub(super) fn warnings(asked: &[Privilege]) -> impl Iterator<Item = Warning> {
 /// If the templates cannot be rendered for a pod without requests.
 pub(super) fn asked(
     rules: Rules,
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     pod: &Value,
     made: &TemplateContainers,
     view: &render::View<'_>,
@@ -103,7 +103,7 @@ pub(super) fn asked(
 /// # Errors
 /// If the templates cannot be rendered for such a pod.
 pub(super) fn unasked(
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     view: &render::View<'_>,
     namespace: &str,
     templates: &[(&str, &Template)],

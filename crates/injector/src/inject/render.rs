@@ -13,7 +13,7 @@ use super::{
 };
 use crate::specialized::{ANNOTATIONS, Knowledge, LABELS};
 use crate::{
-    config::Mesh,
+    config::InjectorConfig,
     names,
     overlay::{self, Overlay, OverlayError},
     pod::{self, Workload},
@@ -52,7 +52,7 @@ pub struct View<'a> {
 /// If a template does not exist, or if there are too many.
 pub fn select<'a>(
     rules: Rules,
-    mesh: &'a Mesh,
+    mesh: &'a InjectorConfig,
     pod: &'a Value,
 ) -> Result<Vec<(&'a str, &'a Template)>, Refusal> {
     let injector = mesh.injector();
@@ -91,7 +91,7 @@ pub fn select<'a>(
 /// # Errors
 /// If a template fails for this pod, or its output is not a usable overlay.
 pub fn overlays<'n>(
-    mesh: &Mesh,
+    mesh: &InjectorConfig,
     view: &View<'_>,
     templates: &[(&'n str, &Template)],
 ) -> Result<Vec<(&'n str, Value)>, Refusal> {
@@ -108,7 +108,7 @@ pub fn overlays<'n>(
 }
 
 /// Calls a function with the template input of a pod.
-fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> T) -> T {
+fn with_parts<T>(mesh: &InjectorConfig, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> T) -> T {
     let workload = view.workload.cloned().unwrap_or_else(|| pod::owner(view.pod));
     let image_type = pod::at(view.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
     work(&Parts {
@@ -132,7 +132,7 @@ fn with_parts<T>(mesh: &Mesh, view: &View<'_>, work: impl FnOnce(&Parts<'_>) -> 
 
 /// The specialized template, if it is one of the configuration's.
 fn specialized<'m>(
-    mesh: &'m Mesh,
+    mesh: &'m InjectorConfig,
     name: &str,
     template: &Template,
     parts: &Parts<'_>,
@@ -175,7 +175,7 @@ fn keys(pod: &Value) -> impl Iterator<Item = (MapId, &str)> {
 }
 
 fn overlay<'a>(
-    mesh: &'a Mesh,
+    mesh: &'a InjectorConfig,
     name: &str,
     template: &'a Template,
     data: &TemplateValue<'a>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    config::{Mesh, Namespace, Nodes},
+    config::{InjectorConfig, Namespace, Nodes},
     pod::Workload,
 };
 
@@ -52,7 +52,7 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// The facts in the configuration itself.
-    pub fn of(mesh: &'a Mesh, namespace: &str) -> Facts<'a> {
+    pub fn of(mesh: &'a InjectorConfig, namespace: &str) -> Facts<'a> {
         Facts {
             namespace: mesh.namespace(namespace),
             selection: Selection::ByLabels,

@@ -50,11 +50,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{Mesh, Source, headed::headed};
+    use crate::config::{InjectorConfig, Source, headed::headed};
     use crate::inject::{self, Facts, Outcome, PodRequest, Refusal};
 
     fn run(bundle: &str, annotations: &Value, spec: &Value) -> Result<Value, Refusal> {
-        let mesh = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0;
+        let mesh = InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0;
         let pod = json!({"metadata": {"name": "p", "annotations": annotations}, "spec": spec});
         match inject::run(&mesh, &PodRequest::new("shop", pod), &Facts::of(&mesh, "shop"))? {
             Outcome::Injected(injection) => Ok(injection.pod),

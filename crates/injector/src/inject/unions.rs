@@ -154,7 +154,7 @@ fn named<'o>(
 
 /// A part of a pod with several fields of which an API server accepts only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Offence {
+pub(super) struct Violation {
     /// The container or volume, such as `container istio-proxy`, or `spec`.
     pub(super) holder: String,
     /// The path from the holder, such as `lifecycle.preStop`; empty for the holder itself.
@@ -163,7 +163,7 @@ pub(super) struct Offence {
     pub(super) members: Vec<&'static str>,
 }
 
-impl std::fmt::Display for Offence {
+impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (last, others) = self.members.split_last().unwrap_or((&"", &[]));
         write!(f, "{}: ", self.holder)?;
@@ -175,7 +175,7 @@ impl std::fmt::Display for Offence {
 }
 
 /// Every part of a pod that has several members of one union.
-pub(super) fn offences(pod: &Value) -> Vec<Offence> {
+pub(super) fn violations(pod: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
     let Some(Value::Object(spec)) = pod.get("spec") else { return found };
     for (key, value) in spec {
@@ -194,12 +194,12 @@ pub(super) fn offences(pod: &Value) -> Vec<Offence> {
     found
 }
 
-fn look(value: &Value, ty: &'static Type, holder: &str, path: &str, found: &mut Vec<Offence>) {
+fn look(value: &Value, ty: &'static Type, holder: &str, path: &str, found: &mut Vec<Violation>) {
     let Value::Object(object) = value else { return };
     if let Some(union) = union_of(ty).filter(|union| union.discriminator.is_none()) {
         let members: Vec<&str> = named(union, object).collect();
         if members.len() > 1 {
-            found.push(Offence { holder: holder.to_owned(), field: path.to_owned(), members });
+            found.push(Violation { holder: holder.to_owned(), field: path.to_owned(), members });
         }
     }
     for (key, value) in object.iter().filter(|(_, value)| value.is_object() || value.is_array()) {
@@ -210,7 +210,7 @@ fn look(value: &Value, ty: &'static Type, holder: &str, path: &str, found: &mut 
     }
 }
 
-fn look_in_kind(value: &Value, kind: &'static Kind, holder: &str, path: &str, found: &mut Vec<Offence>) {
+fn look_in_kind(value: &Value, kind: &'static Kind, holder: &str, path: &str, found: &mut Vec<Violation>) {
     if let (Value::Array(elements), Some(ty)) = (value, kind.elements()) {
         for (index, element) in elements.iter().enumerate() {
             let position = match pod::name(element) {

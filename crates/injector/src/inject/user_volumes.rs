@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    annotation::{Offence, row, user_items},
+    annotation::{Violation, row, user_items},
     warning::{shown, shown_within},
 };
 use crate::{names, pod};
@@ -16,8 +16,8 @@ use crate::{names, pod};
 ///
 /// # Errors
 /// Every annotation with a conflict.
-pub(super) fn check_names(received: &Value, overlays: &[(&str, Value)]) -> Result<(), Vec<Offence>> {
-    let mut offences = Vec::new();
+pub(super) fn check_names(received: &Value, overlays: &[(&str, Value)]) -> Result<(), Vec<Violation>> {
+    let mut violations = Vec::new();
     for (key, name_of) in
         [(names::ANNOTATION_USER_VOLUME, "name"), (names::ANNOTATION_USER_VOLUME_MOUNT, "mountPath")]
     {
@@ -36,16 +36,16 @@ pub(super) fn check_names(received: &Value, overlays: &[(&str, Value)]) -> Resul
         } else {
             "where the template mounts another volume"
         };
-        offences.push(offence(key, value, format!("{} is {noun}", shown_within(taken, 48))));
+        violations.push(violation(key, value, format!("{} is {noun}", shown_within(taken, 48))));
     }
-    if offences.is_empty() { Ok(()) } else { Err(offences) }
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
 /// Checks that the pod has the volumes that the annotation mounts into the proxy.
 ///
 /// # Errors
 /// The annotation, if it mounts a missing volume.
-pub(super) fn check_mounts(received: &Value, merged: &Value) -> Result<(), Vec<Offence>> {
+pub(super) fn check_mounts(received: &Value, merged: &Value) -> Result<(), Vec<Violation>> {
     let key = names::ANNOTATION_USER_VOLUME_MOUNT;
     let Some(value) = pod::annotation(received, key).filter(|value| !value.is_empty()) else { return Ok(()) };
     let mounts = pod::find_sidecar(merged).and_then(|proxy| proxy.get("volumeMounts")?.as_array());
@@ -60,14 +60,14 @@ pub(super) fn check_mounts(received: &Value, merged: &Value) -> Result<(), Vec<O
         (mounts.contains(name) && !volumes.contains(name)).then(|| shown_within(name, 48))
     });
     match missing {
-        Some(name) => Err(vec![offence(key, value, format!("the pod has no volume {name}"))]),
+        Some(name) => Err(vec![violation(key, value, format!("the pod has no volume {name}"))]),
         None => Ok(()),
     }
 }
 
-fn offence(key: &str, value: &str, found: String) -> Offence {
+fn violation(key: &str, value: &str, found: String) -> Violation {
     let row = row(key);
-    Offence {
+    Violation {
         key: row.map_or("", |row| row.key),
         value: shown(value),
         found,
@@ -108,9 +108,9 @@ mod tests {
         assert_eq!(check_names(&pod, &[("t", overlay(&["data", "other"]))]), Ok(()));
         // Each template may have it once: sidecar and grpc-agent both read the annotation.
         assert_eq!(check_names(&pod, &[("t", overlay(&["data"])), ("u", overlay(&["data"]))]), Ok(()));
-        let offences = check_names(&pod, &[("t", overlay(&["data", "data"]))]).unwrap_err();
-        assert_eq!(offences[0].key, names::ANNOTATION_USER_VOLUME);
-        assert_eq!(offences[0].found, "\"data\" is a volume of the template");
+        let violations = check_names(&pod, &[("t", overlay(&["data", "data"]))]).unwrap_err();
+        assert_eq!(violations[0].key, names::ANNOTATION_USER_VOLUME);
+        assert_eq!(violations[0].found, "\"data\" is a volume of the template");
     }
 
     #[test]
@@ -118,8 +118,8 @@ mod tests {
         let pod = pod(names::ANNOTATION_USER_VOLUME_MOUNT, &json!({"v": {"mountPath": "/etc/istio/proxy"}}));
         let mounts = json!([{"name": "w", "mountPath": "/etc/istio/proxy"}, {"name": "v", "mountPath": "/etc/istio/proxy"}]);
         let overlay = json!({"spec": {"initContainers": [{"name": "istio-proxy", "volumeMounts": mounts}]}});
-        let offences = check_names(&pod, &[("t", overlay)]).unwrap_err();
-        assert_eq!(offences[0].key, names::ANNOTATION_USER_VOLUME_MOUNT);
+        let violations = check_names(&pod, &[("t", overlay)]).unwrap_err();
+        assert_eq!(violations[0].key, names::ANNOTATION_USER_VOLUME_MOUNT);
     }
 
     #[test]

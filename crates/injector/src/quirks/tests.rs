@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{Quirk, Quirks, TABLE, document::with_tables};
 use crate::{
-    config::{Mesh, Source, headed::headed},
+    config::{InjectorConfig, Source, headed::headed},
     inject::{self, Facts, Outcome, PodRequest, Refusal, check},
     pod,
 };
@@ -45,7 +45,9 @@ impl Case {
     /// What is at the place when these quirks are kept.
     fn look(&self, quirks: Quirks) -> Value {
         let text = headed(&self.bundle);
-        let Ok((mesh, _)) = Mesh::from_bundle_by(Source { name: "bundle", text: &text }, |_| quirks) else {
+        let Ok((mesh, _)) =
+            InjectorConfig::from_bundle_by(Source { name: "bundle", text: &text }, |_| quirks)
+        else {
             return json!("configuration rejected");
         };
         if self.at == "check" {
@@ -62,7 +64,7 @@ impl Case {
     }
 }
 
-fn run(mesh: &Mesh, pod: &Value) -> Result<Outcome, Refusal> {
+fn run(mesh: &InjectorConfig, pod: &Value) -> Result<Outcome, Refusal> {
     inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"))
 }
 
@@ -85,7 +87,7 @@ fn at(value: &Value, pointer: &str) -> Value {
 
 /// The pod as `compat: outrigger` injects it.
 fn injected(bundle: &str, pod: &Value) -> Value {
-    let mesh = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0;
+    let mesh = InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap().0;
     match run(&mesh, pod) {
         Ok(Outcome::Injected(injection)) => injection.pod,
         outcome => panic!("{outcome:?}"),

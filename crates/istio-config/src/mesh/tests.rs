@@ -201,7 +201,10 @@ fn refuses_policies_that_istio_refuses() {
     ];
     for (text, path) in cases {
         let error = load(text).expect_err(text);
-        assert!(error.offences.iter().all(|offence| offence.path.to_string() == path), "{text}: {error}");
+        assert!(
+            error.violations.iter().all(|violation| violation.path.to_string() == path),
+            "{text}: {error}"
+        );
     }
     let accepted = "\
 localityLbSetting: {distribute: [{from: 'a/*', to: {'a/*': 80, 'b/c/*': 20}}]}

@@ -4,22 +4,22 @@
 use serde_json::{Map, Value};
 
 use crate::duration::Duration;
-use crate::proto::{Offence, Path, Step, shown};
+use crate::proto::{Path, Step, Violation, shown};
 use crate::proxy::validate::duration_of_milliseconds;
 
-/// All offences in the policies of a complete message.
-pub(super) fn policies(mesh: &Map<String, Value>) -> Vec<Offence> {
-    let mut offences = Vec::new();
+/// All violations in the policies of a complete message.
+pub(super) fn policies(mesh: &Map<String, Value>) -> Vec<Violation> {
+    let mut violations = Vec::new();
     for (key, check) in [
-        ("localityLbSetting", locality as fn(&At<'_>, &mut Vec<Offence>)),
+        ("localityLbSetting", locality as fn(&At<'_>, &mut Vec<Violation>)),
         ("zoneAwareLbSetting", zone_aware),
         ("defaultTrafficPolicy", traffic),
     ] {
         if let Some(value) = mesh.get(key) {
-            check(&At { value, path: Path(vec![Step::Key(key.to_owned())]) }, &mut offences);
+            check(&At { value, path: Path(vec![Step::Key(key.to_owned())]) }, &mut violations);
         }
     }
-    offences
+    violations
 }
 
 /// A value and its path.
@@ -49,19 +49,19 @@ impl<'a> At<'a> {
         self.value.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn refused(&self, accepted: &str) -> Offence {
-        Offence::invalid(&self.path, shown(self.value), accepted)
+    fn refused(&self, accepted: &str) -> Violation {
+        Violation::invalid(&self.path, shown(self.value), accepted)
     }
 
-    /// The offence of a duration that is shorter than, or not a multiple of, a millisecond.
-    fn duration(&self, key: &str) -> Option<Offence> {
+    /// The violation of a duration that is shorter than, or not a multiple of, a millisecond.
+    fn duration(&self, key: &str) -> Option<Violation> {
         let duration = self.key(key)?;
         let parsed = duration.value.as_str().and_then(|text| Duration::parse(text).ok()).unwrap_or_default();
         duration_of_milliseconds(parsed).err().map(|accepted| duration.refused(accepted))
     }
 
-    /// The offence of a number outside a range.
-    fn number(&self, key: &str, range: std::ops::RangeInclusive<i64>, accepted: &str) -> Option<Offence> {
+    /// The violation of a number outside a range.
+    fn number(&self, key: &str, range: std::ops::RangeInclusive<i64>, accepted: &str) -> Option<Violation> {
         let number = self.key(key)?;
         let inside = number.value.as_i64().is_some_and(|value| range.contains(&value));
         (!inside).then(|| number.refused(accepted))
@@ -69,13 +69,13 @@ impl<'a> At<'a> {
 }
 
 /// `ValidateLocalityLbSetting`, except for overlapping localities, which Istio detects depending on the order of a map.
-fn locality(setting: &At<'_>, offences: &mut Vec<Offence>) {
+fn locality(setting: &At<'_>, violations: &mut Vec<Violation>) {
     let (distribute, failover) = (setting.items("distribute"), setting.items("failover"));
     if !distribute.is_empty() && !failover.is_empty() {
-        offences.push(setting.refused("only one of distribute and failover"));
+        violations.push(setting.refused("only one of distribute and failover"));
     }
     if !failover.is_empty() {
-        offences.extend(topology_labels(setting, "another label beside failover, which orders by region"));
+        violations.extend(topology_labels(setting, "another label beside failover, which orders by region"));
     }
     for rule in distribute {
         let mut total = 0;
@@ -83,27 +83,27 @@ fn locality(setting: &At<'_>, offences: &mut Vec<Offence>) {
             let weight = weight.as_i64().unwrap_or_default();
             total += weight;
             if !(1..=100).contains(&weight) || !is_locality(name) {
-                offences.push(rule.refused("localities with a weight from 1 to 100 each"));
+                violations.push(rule.refused("localities with a weight from 1 to 100 each"));
             }
         }
         if total != 100 {
-            offences.push(rule.refused("weights that add up to 100"));
+            violations.push(rule.refused("weights that add up to 100"));
         }
         if !is_locality(rule.text("from")) {
-            offences.push(
+            violations.push(
                 rule.refused("from: region, region/zone or region/zone/subzone, possibly with * at its end"),
             );
         }
     }
-    regions(failover, offences);
+    regions(failover, violations);
 }
 
-fn zone_aware(setting: &At<'_>, offences: &mut Vec<Offence>) {
-    offences.extend(topology_labels(setting, "another label: regions and zones are ordered anyway"));
-    regions(setting.items("failover"), offences);
+fn zone_aware(setting: &At<'_>, violations: &mut Vec<Violation>) {
+    violations.extend(topology_labels(setting, "another label: regions and zones are ordered anyway"));
+    regions(setting.items("failover"), violations);
 }
 
-fn topology_labels(setting: &At<'_>, accepted: &str) -> Vec<Offence> {
+fn topology_labels(setting: &At<'_>, accepted: &str) -> Vec<Violation> {
     const LABELS: [&str; 3] =
         ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
     let mut labels = setting.items("failoverPriority");
@@ -111,11 +111,11 @@ fn topology_labels(setting: &At<'_>, accepted: &str) -> Vec<Offence> {
     labels.iter().map(|label| label.refused(accepted)).collect()
 }
 
-fn regions(failover: Vec<At<'_>>, offences: &mut Vec<Offence>) {
+fn regions(failover: Vec<At<'_>>, violations: &mut Vec<Violation>) {
     for rule in failover {
         let (from, to) = (rule.text("from"), rule.text("to"));
         if from == to || [from, to].iter().any(|region| region.contains(['/', '*'])) {
-            offences.push(rule.refused("two different regions, without zones or *"));
+            violations.push(rule.refused("two different regions, without zones or *"));
         }
     }
 }
@@ -127,11 +127,11 @@ fn is_locality(locality: &str) -> bool {
 }
 
 /// `validateMeshConfigDefaultTrafficPolicy`.
-fn traffic(policy: &At<'_>, offences: &mut Vec<Offence>) {
+fn traffic(policy: &At<'_>, violations: &mut Vec<Violation>) {
     const COUNT: &str = "a number that is not negative";
     if let Some(pool) = policy.key("connectionPool") {
         if pool.key("http").is_none() && pool.key("tcp").is_none() {
-            offences.push(pool.refused("http or tcp in it"));
+            violations.push(pool.refused("http or tcp in it"));
         }
         if let Some(http) = pool.key("http") {
             for key in [
@@ -141,37 +141,37 @@ fn traffic(policy: &At<'_>, offences: &mut Vec<Offence>) {
                 "maxRetries",
                 "maxConcurrentStreams",
             ] {
-                offences.extend(http.number(key, 0..=i64::MAX, COUNT));
+                violations.extend(http.number(key, 0..=i64::MAX, COUNT));
             }
-            offences.extend(http.duration("idleTimeout"));
+            violations.extend(http.duration("idleTimeout"));
             if http.text("h2UpgradePolicy") == "UPGRADE" && http.key("useClientProtocol").is_some() {
-                offences.push(http.refused("only one of h2UpgradePolicy UPGRADE and useClientProtocol"));
+                violations.push(http.refused("only one of h2UpgradePolicy UPGRADE and useClientProtocol"));
             }
         }
         if let Some(tcp) = pool.key("tcp") {
-            offences.extend(tcp.number("maxConnections", 0..=i64::MAX, COUNT));
-            offences.extend(tcp.duration("connectTimeout"));
-            offences.extend(tcp.duration("maxConnectionDuration"));
+            violations.extend(tcp.number("maxConnections", 0..=i64::MAX, COUNT));
+            violations.extend(tcp.duration("connectTimeout"));
+            violations.extend(tcp.duration("maxConnectionDuration"));
             // Zero, or less than a millisecond, means no timeout here.
             let idle = Duration::parse(tcp.text("idleTimeout")).unwrap_or_default();
             if idle.nanos() / 1_000_000 != 0 {
-                offences.extend(tcp.duration("idleTimeout"));
+                violations.extend(tcp.duration("idleTimeout"));
             }
             if let Some(keepalive) = tcp.key("tcpKeepalive") {
-                offences.extend(keepalive.duration("time"));
-                offences.extend(keepalive.duration("interval"));
+                violations.extend(keepalive.duration("time"));
+                violations.extend(keepalive.duration("interval"));
             }
         }
     }
     if let Some(detection) = policy.key("outlierDetection") {
-        offences.extend(detection.duration("baseEjectionTime"));
-        offences.extend(detection.duration("interval"));
+        violations.extend(detection.duration("baseEjectionTime"));
+        violations.extend(detection.duration("interval"));
         if detection.key("splitExternalLocalOriginErrors").is_none() {
             let accepted = "0, or splitExternalLocalOriginErrors: true";
-            offences.extend(detection.number("consecutiveLocalOriginFailures", 0..=0, accepted));
+            violations.extend(detection.number("consecutiveLocalOriginFailures", 0..=0, accepted));
         }
         for key in ["maxEjectionPercent", "minHealthPercent"] {
-            offences.extend(detection.number(key, 0..=100, "a percentage from 0 to 100"));
+            violations.extend(detection.number(key, 0..=100, "a percentage from 0 to 100"));
         }
     }
 }

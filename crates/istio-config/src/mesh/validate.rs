@@ -4,11 +4,11 @@
 use serde_json::{Map, Value};
 
 use crate::duration::Duration;
-use crate::proto::{Offence, Path, Step, shown};
+use crate::proto::{Path, Step, Violation, shown};
 use crate::proxy::validate::{self as rules, Check};
 
-/// All offences of a complete message.
-pub(super) fn mesh_config(mesh: &Map<String, Value>) -> Vec<Offence> {
+/// All violations of a complete message.
+pub(super) fn mesh_config(mesh: &Map<String, Value>) -> Vec<Violation> {
     let mut check = Check::new(mesh, Path::default());
     check.port("proxyListenPort");
     if let Err(accepted) = rules::duration_of_milliseconds(check.duration("connectTimeout")) {
@@ -31,7 +31,7 @@ pub(super) fn mesh_config(mesh: &Map<String, Value>) -> Vec<Offence> {
         let path = &["meshMTLS", "ecdhCurves"];
         check.refuse_at(path, None, "a list".to_owned(), "no ECDH curves there, only in tlsDefaults");
     }
-    let mut offences = check.offences;
+    let mut violations = check.violations;
     for (at, settings) in list(mesh, "serviceSettings").iter().enumerate() {
         let hosts = settings.get("hosts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         for (index, host) in hosts.iter().enumerate() {
@@ -39,16 +39,16 @@ pub(super) fn mesh_config(mesh: &Map<String, Value>) -> Vec<Offence> {
                 let steps = [Step::Key("serviceSettings".to_owned()), Step::Index(at)];
                 let steps = steps.into_iter().chain([Step::Key("hosts".to_owned()), Step::Index(index)]);
                 let accepted = "a domain name, its first label possibly *";
-                offences.push(Offence::invalid(&Path(steps.collect()), shown(host), accepted));
+                violations.push(Violation::invalid(&Path(steps.collect()), shown(host), accepted));
             }
         }
     }
     let path = Path(vec![Step::Key("defaultConfig".to_owned())]);
     match mesh.get("defaultConfig").and_then(Value::as_object) {
-        Some(proxy_config) => offences.extend(rules::proxy_config(proxy_config, path)),
-        None => offences.push(Offence::invalid(&path, "nothing".to_owned(), "a proxy configuration")),
+        Some(proxy_config) => violations.extend(rules::proxy_config(proxy_config, path)),
+        None => violations.push(Violation::invalid(&path, "nothing".to_owned(), "a proxy configuration")),
     }
-    offences
+    violations
 }
 
 const TRUST_DOMAIN: &str = "a domain name of letters, digits, - and dots";

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 use crate::duration::Duration;
 use gotemplate::gotypes::{Enum, Kind};
 
-use super::offence::nearest;
+use super::violation::nearest;
 
 /// The canonical form of a value; null, which occurs only in lists and maps, is the kind's zero value.
 ///

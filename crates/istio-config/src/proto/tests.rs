@@ -41,12 +41,12 @@ fn agrees(row: &Row, document: &Value) -> Result<(), String> {
     let base = yaml::load(&row.base, &yaml::Limits::default()).unwrap();
     let base = decode(ty, &base).message;
     let decoded = decode_onto(ty, document, base);
-    let unknown = decoded.offences.iter().any(|offence| matches!(offence.fault, Fault::Unknown { .. }));
-    let offences = decoded.offences.clone();
+    let unknown = decoded.violations.iter().any(|violation| matches!(violation.fault, Fault::Unknown { .. }));
+    let violations = decoded.violations.clone();
     let ours = decoded.tolerant("test").map(|(value, _)| numbers_as_floats(&value)).ok();
     let theirs = row.canonical.as_ref().map(numbers_as_floats);
     if ours != theirs {
-        return Err(format!("ours {ours:?}\n theirs {theirs:?} {}\n offences {offences:?}", row.error));
+        return Err(format!("ours {ours:?}\n theirs {theirs:?} {}\n violations {violations:?}", row.error));
     }
     if ours.is_some() && unknown != row.unknown {
         return Err(format!("unknown fields: ours {unknown}, theirs {}", row.unknown));
@@ -117,7 +117,7 @@ fn canonical_messages_decode_to_themselves() {
 }
 
 #[test]
-fn every_offence_of_a_document_is_named() {
+fn every_violation_of_a_document_is_named() {
     let text = "\
 trustDomain: 5
 enableTracin: true
@@ -136,7 +136,7 @@ extensionProviders:
     let document = yaml::parse(text, &yaml::Limits::default()).unwrap();
     let decoded = decode(&MESH_CONFIG, &document.to_value().unwrap());
     let told: Vec<String> =
-        decoded.offences.into_iter().map(|it| it.located(&document).to_string()).collect();
+        decoded.violations.into_iter().map(|it| it.located(&document).to_string()).collect();
     let starts = [
         "line 9, column 18: defaultConfig.drainDuration: found the number 10, expected a duration in quotes with a unit",
         "line 8, column 21: defaultConfig.interceptionMode: found \"TPROX\", expected one of REDIRECT, TPROXY, NONE (the nearest is TPROXY)",
@@ -165,7 +165,7 @@ fn strict_refuses_what_istio_ignores() {
     let twice = decode(&PROXY_CONFIG, &json!({"tracing": {"zipkin": {}, "datadog": {"address": "a:1"}}}));
     assert_eq!(twice.message, *json!({"tracing": {"datadog": {"address": "a:1"}}}).as_object().unwrap());
     assert_eq!(
-        twice.offences[0].to_string(),
+        twice.violations[0].to_string(),
         "tracing.zipkin has no effect: \"datadog\" is also given, and only one of them may be"
     );
 }
@@ -174,8 +174,8 @@ fn strict_refuses_what_istio_ignores() {
 fn a_repeated_key_is_reported_where_it_counts() {
     let document = yaml::parse("statusPort: 1\nstatusPort: x\n", &yaml::Limits::default()).unwrap();
     let mut decoded = decode(&PROXY_CONFIG, &document.to_value().unwrap());
-    let offence = decoded.offences.remove(0).located(&document);
-    assert_eq!(offence.mark.unwrap().line, 2);
+    let violation = decoded.violations.remove(0).located(&document);
+    assert_eq!(violation.mark.unwrap().line, 2);
 }
 
 #[test]
@@ -240,12 +240,12 @@ proptest::proptest! {
         for ty in [&MESH_CONFIG, &PROXY_CONFIG, &BETA_PROXY_CONFIG] {
             let once = decode(ty, &document);
             let again = decode(ty, &Value::Object(once.message.clone()));
-            proptest::prop_assert!(again.offences.is_empty(), "{:?}", again.offences);
+            proptest::prop_assert!(again.violations.is_empty(), "{:?}", again.violations);
             proptest::prop_assert_eq!(again.message, once.message);
         }
         let mesh = crate::mesh::apply(&document);
         let again = crate::mesh::apply(&Value::Object(mesh.message));
-        let unknown = again.offences.iter().find(|offence| offence.is_tolerated());
+        let unknown = again.violations.iter().find(|violation| violation.is_tolerated());
         proptest::prop_assert!(unknown.is_none(), "{:?}", unknown);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::gotypes::BETA_PROXY_CONFIG;
-use crate::proto::{self, Offence, ProtoError};
+use crate::proto::{self, ProtoError, Violation};
 
 /// A ProxyConfig object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct ProxyConfigResource {
     /// Its content, as a mesh/v1alpha1 ProxyConfig.
     pub config: Value,
     /// Unknown fields in it, which Istio ignores.
-    pub ignored: Vec<Offence>,
+    pub ignored: Vec<Violation>,
 }
 
 /// All ProxyConfig objects of a cluster, by namespace, oldest first.
@@ -34,7 +34,7 @@ impl ProxyConfigResource {
     /// Reads an object of kind ProxyConfig.
     ///
     /// # Errors
-    /// All offences in its `spec`.
+    /// All violations in its `spec`.
     pub fn from_object(object: &Value) -> Result<ProxyConfigResource, ProtoError> {
         let text = |key: &str| {
             object

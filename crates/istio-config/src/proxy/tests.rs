@@ -157,7 +157,7 @@ fn zero_values_of_an_annotation_count_only_in_manual_injection() {
 }
 
 #[test]
-fn annotations_are_refused_with_all_offences() {
+fn annotations_are_refused_with_all_violations() {
     let text = "\
 configPath: ''
 discoveryAddress: istiod
@@ -174,7 +174,7 @@ privateKeyProvider: {qat: {pollDelay: 0s}}
 connectionSettings: {httpMaxConcurrentStreams: 0, httpIdleTimeout: -1s}
 ";
     let error = proxy_config_annotation(text).unwrap_err();
-    let paths: Vec<String> = error.offences.iter().map(|offence| offence.path.to_string()).collect();
+    let paths: Vec<String> = error.violations.iter().map(|violation| violation.path.to_string()).collect();
     let wanted = [
         "configPath",
         "drainDuration",
@@ -231,8 +231,8 @@ fn annotations_are_judged_one_by_one() {
     ];
     for (text, path) in refused {
         let error = proxy_config_annotation(text).expect_err(text);
-        assert_eq!(error.offences.len(), 1, "{text}: {error}");
-        assert_eq!(error.offences[0].path.to_string(), path, "{text}");
+        assert_eq!(error.violations.len(), 1, "{text}: {error}");
+        assert_eq!(error.violations[0].path.to_string(), path, "{text}");
     }
     let accepted = [
         "",

@@ -1,4 +1,4 @@
-//! What Istio's `ValidateMeshConfigProxyConfig` rejects in a complete proxy configuration; reports every offence at
+//! What Istio's `ValidateMeshConfigProxyConfig` rejects in a complete proxy configuration; reports every violation at
 //! once.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value};
 
 use crate::duration::Duration;
-use crate::proto::{Offence, Path, Step, shown};
+use crate::proto::{Path, Step, Violation, shown};
 
-/// All offences of a complete message at a path.
-pub(crate) fn proxy_config(config: &Map<String, Value>, at: Path) -> Vec<Offence> {
+/// All violations of a complete message at a path.
+pub(crate) fn proxy_config(config: &Map<String, Value>, at: Path) -> Vec<Violation> {
     let mut check = Check::new(config, at);
     for required in ["configPath", "binaryPath", "discoveryAddress"] {
         if check.text(required).is_empty() {
@@ -35,7 +35,7 @@ pub(crate) fn proxy_config(config: &Map<String, Value>, at: Path) -> Vec<Offence
         check.refuse("controlPlaneAuthPolicy", "NONE or MUTUAL_TLS");
     }
     if let Some(tracing) = config.get("tracing") {
-        tracing_offences(tracing, &mut check);
+        tracing_violations(tracing, &mut check);
     }
     if let Some(provider) = config.get("privateKeyProvider") {
         private_key_provider(provider, &mut check);
@@ -43,19 +43,19 @@ pub(crate) fn proxy_config(config: &Map<String, Value>, at: Path) -> Vec<Offence
     if let Some(settings) = config.get("connectionSettings").and_then(Value::as_object) {
         connection_settings(settings, &mut check);
     }
-    check.offences
+    check.violations
 }
 
-/// Collects offences of one message.
+/// Collects violations of one message.
 pub(crate) struct Check<'a> {
     message: &'a Map<String, Value>,
     at: Path,
-    pub(crate) offences: Vec<Offence>,
+    pub(crate) violations: Vec<Violation>,
 }
 
 impl<'a> Check<'a> {
     pub(crate) fn new(message: &'a Map<String, Value>, at: Path) -> Check<'a> {
-        Check { message, at, offences: Vec::new() }
+        Check { message, at, violations: Vec::new() }
     }
 
     /// A string field, empty if absent.
@@ -84,7 +84,7 @@ impl<'a> Check<'a> {
         let mut path = self.at.clone();
         path.0.extend(keys.iter().map(|key| Step::Key((*key).to_owned())));
         path.0.extend(at.map(Step::Index));
-        self.offences.push(Offence::invalid(&path, found, accepted));
+        self.violations.push(Violation::invalid(&path, found, accepted));
     }
 
     fn at(&self, keys: &[&str]) -> Option<&'a Value> {
@@ -115,7 +115,7 @@ impl<'a> Check<'a> {
     }
 }
 
-fn tracing_offences(tracing: &Value, check: &mut Check<'_>) {
+fn tracing_violations(tracing: &Value, check: &mut Check<'_>) {
     if tracing.get("lightstep").is_some() {
         let address = ["tracing", "lightstep", "address"];
         check.address(&address, check.text_at(&address));

@@ -7,7 +7,7 @@ use super::{
     config_maps::Role,
     inputs::{Found, Inputs, Reference, Resources, Slot},
 };
-use crate::config::{self, Absent, Mesh, Source, Warning};
+use crate::config::{self, Absent, InjectorConfig, Source, Warning};
 
 /// Whether there is a configuration to be made.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(in crate::server) fn gather(source: &ConfigMaps, inputs: &Inputs) -> Gathere
 }
 
 /// Makes the configuration.
-pub(in crate::server) fn mesh(texts: &Texts) -> Result<(Mesh, Vec<Warning>), Refused> {
+pub(in crate::server) fn mesh(texts: &Texts) -> Result<(InjectorConfig, Vec<Warning>), Refused> {
     let (mesh, warnings) = match &texts.maps {
         Maps::Bundle { revision, bundle: found } => bundle(revision, found)?,
         Maps::Istio { installation, injector, mesh } => istio(installation, injector, mesh)?,
@@ -79,16 +79,16 @@ fn maps(source: &ConfigMaps, inputs: &Inputs) -> Result<Maps, Gathered> {
         ConfigMaps::Istio { namespace, injector, mesh, installation } => Maps::Istio {
             installation: installation.clone(),
             injector: taken(Role::Injector, namespace, injector, &inputs.injector)?,
-            mesh: taken(Role::Mesh, namespace, mesh, &inputs.mesh)?,
+            mesh: taken(Role::InjectorConfig, namespace, mesh, &inputs.mesh)?,
         },
     })
 }
 
-fn bundle(revision: &str, found: &Found) -> Result<(Mesh, Vec<Warning>), Refused> {
+fn bundle(revision: &str, found: &Found) -> Result<(InjectorConfig, Vec<Warning>), Refused> {
     let refused = |sentence: String| Refused { sentence, about: found.reference.clone() };
     let name = named(found, "bundle");
     let source = Source { name: &name, text: text(found, "bundle") };
-    let (mesh, warnings) = Mesh::from_bundle(source).map_err(|error| refused(error.to_string()))?;
+    let (mesh, warnings) = InjectorConfig::from_bundle(source).map_err(|error| refused(error.to_string()))?;
     if mesh.revision() != revision {
         return Err(refused(format!(
             "{name}: revision: found {:?}, but this process is for the revision {revision:?}; accepted: the same",
@@ -102,7 +102,7 @@ fn istio(
     installation: &Installation,
     injector: &Found,
     mesh: &Found,
-) -> Result<(Mesh, Vec<Warning>), Refused> {
+) -> Result<(InjectorConfig, Vec<Warning>), Refused> {
     let names = [named(injector, "config"), named(injector, "values"), named(mesh, "mesh")];
     let [config_name, values_name, mesh_name] = &names;
     let installation = config::Installation {
@@ -121,7 +121,9 @@ fn istio(
         Ok((config, given(values_name, injector, "values")?, given(mesh_name, mesh, "mesh")?))
     });
     texts
-        .and_then(|(config, values, mesh)| Mesh::from_config_map(config, values, mesh, installation))
+        .and_then(|(config, values, mesh)| {
+            InjectorConfig::from_config_map(config, values, mesh, installation)
+        })
         .map_err(|error| {
             let only_mesh = error.problems().iter().all(|problem| problem.source == *mesh_name);
             let about = if only_mesh { mesh } else { injector };

@@ -31,7 +31,7 @@ pub(in crate::server) enum Role {
     /// Istio's with the injector's configuration.
     Injector,
     /// Istio's with MeshConfig.
-    Mesh,
+    InjectorConfig,
 }
 
 /// Keeps one ConfigMap.
@@ -49,7 +49,7 @@ impl Role {
         match self {
             Role::Bundle => &["bundle"],
             Role::Injector => &["config", "values"],
-            Role::Mesh => &["mesh"],
+            Role::InjectorConfig => &["mesh"],
         }
     }
 
@@ -58,7 +58,7 @@ impl Role {
         match self {
             Role::Bundle => "configmap-bundle",
             Role::Injector => "configmap-injector",
-            Role::Mesh => "configmap-mesh",
+            Role::InjectorConfig => "configmap-mesh",
         }
     }
 }
@@ -122,7 +122,7 @@ impl Keeper for ConfigMapKeeper {
         self.inputs.send_if_modified(|inputs| {
             let slot = match self.role {
                 Role::Bundle | Role::Injector => &mut inputs.injector,
-                Role::Mesh => &mut inputs.mesh,
+                Role::InjectorConfig => &mut inputs.mesh,
             };
             let changed = *slot != now;
             *slot = now;

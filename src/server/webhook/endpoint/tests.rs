@@ -3,7 +3,7 @@ use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::Mesh;
+use crate::config::InjectorConfig;
 use crate::server::configuration::build;
 use crate::server::configuration::metrics::ConfigurationMetrics;
 use crate::server::configuration::slot::Slot;
@@ -84,7 +84,7 @@ async fn what_is_refused_is_counted_once_with_its_reason() {
 #[tokio::test]
 async fn a_review_is_answered_and_recorded_with_how_its_patch_was_found() {
     let rig = rig().await;
-    let engine = build::engine(Mesh::embedded().unwrap()).unwrap();
+    let engine = build::engine(InjectorConfig::embedded().unwrap()).unwrap();
     rig.configuration.publish(Loaded { engine, warnings: Vec::new() });
     for (sample, time) in [("result=\"miss\"} 1", 1), ("result=\"miss\"} 2", 2), ("result=\"hit\"} 1", 3)] {
         let (status, text) = rig.send(post("/inject"), REVIEW).await;

@@ -8,7 +8,7 @@ use kubernetes_yaml as yaml;
 fn a_bundle_that_says_nothing_is_the_embedded_configuration() {
     let (mesh, warnings) = accepted("");
     assert_eq!(warnings, []);
-    assert_eq!(mesh.hash(), Mesh::embedded().unwrap().hash());
+    assert_eq!(mesh.hash(), InjectorConfig::embedded().unwrap().hash());
     assert_eq!(mesh.revision(), "default");
     assert_eq!(mesh.compat(), Compat::Outrigger);
     assert_eq!(mesh.platform(), Platform::Kubernetes);
@@ -28,12 +28,16 @@ fn a_bundle_that_says_nothing_is_the_embedded_configuration() {
 
 #[test]
 fn the_default_bundle_says_what_an_empty_one_means() {
-    for text in
-        ["{}", "# nothing\n", "---\n# nothing\n", "injector:\nvalues:\nmesh:\nenv:\n", Mesh::default_bundle()]
-    {
+    for text in [
+        "{}",
+        "# nothing\n",
+        "---\n# nothing\n",
+        "injector:\nvalues:\nmesh:\nenv:\n",
+        InjectorConfig::default_bundle(),
+    ] {
         assert_eq!(mesh(text).hash(), mesh("").hash(), "{text}");
     }
-    let node = yaml::parse(Mesh::default_bundle(), &yaml::Limits::default()).unwrap();
+    let node = yaml::parse(InjectorConfig::default_bundle(), &yaml::Limits::default()).unwrap();
     let given = node.to_value().unwrap();
     let effective = mesh("").effective_bundle();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -202,7 +206,7 @@ fn the_order_of_keys_does_not_change_the_hash() {
 #[test]
 fn json_is_a_bundle_too() {
     let text = "{\n\t\"apiVersion\": \"outrigger.dev/v1alpha1\",\n\t\"kind\": \"Bundle\",\n\t\"revision\": \"canary\"\n}";
-    assert_eq!(Mesh::from_bundle(Source { name: "b", text }).unwrap().0.revision(), "canary");
+    assert_eq!(InjectorConfig::from_bundle(Source { name: "b", text }).unwrap().0.revision(), "canary");
 }
 
 #[test]
@@ -313,7 +317,7 @@ proptest! {
         text.splice(start..end, insert.chars());
         let text: String = text.into_iter().collect();
         let lines = text.lines().count() + 1;
-        match Mesh::from_bundle(Source { name: "b", text: &text }) {
+        match InjectorConfig::from_bundle(Source { name: "b", text: &text }) {
             Ok((mesh, _)) => {
                 let again = accepted(&mesh.effective_bundle().to_string()).0;
                 prop_assert_eq!(again.hash(), mesh.hash());

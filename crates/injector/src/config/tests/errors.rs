@@ -24,7 +24,7 @@ fn refusals_say_where_what_and_what_instead() {
 #[test]
 fn a_text_that_does_not_say_that_it_is_a_bundle_is_refused() {
     for text in ["", "\n", "# a comment\n", "---\n", "null", "~"] {
-        let error = Mesh::from_bundle(Source { name: "b", text }).unwrap_err().to_string();
+        let error = InjectorConfig::from_bundle(Source { name: "b", text }).unwrap_err().to_string();
         let wanted =
             "found nothing; expected a bundle, at least {apiVersion: outrigger.dev/v1alpha1, kind: Bundle}";
         assert!(error.starts_with("b:") && error.ends_with(wanted), "{text:?}: {error}");
@@ -40,7 +40,7 @@ fn a_text_that_does_not_say_that_it_is_a_bundle_is_refused() {
         ("apiVersion: outrigger.dev/v1alpha1\nkind:\n", vec![kind]),
         ("{apiVersion: null, kind: Bundle}", vec![version]),
     ] {
-        let error = Mesh::from_bundle(Source { name: "b", text }).unwrap_err().to_string();
+        let error = InjectorConfig::from_bundle(Source { name: "b", text }).unwrap_err().to_string();
         let lines: Vec<&str> = error.lines().collect();
         assert_eq!(lines, wanted.iter().map(|line| format!("b:1:1: {line}")).collect::<Vec<_>>(), "{text}");
     }
@@ -76,7 +76,7 @@ fn an_alias_bomb_is_refused() {
 #[test]
 fn problems_are_listed_in_the_order_of_the_document() {
     let text = "env: {A: 1}\nmesh: {proxyListenPort: x}\ninjector: {policy: x}\nnodes: [1]\nvalues: 1\n";
-    let error = Mesh::from_bundle(Source { name: "b", text: &headed(text) }).unwrap_err();
+    let error = InjectorConfig::from_bundle(Source { name: "b", text: &headed(text) }).unwrap_err();
     let lines: Vec<u32> = error.problems().iter().map(|problem| problem.place.unwrap().line).collect();
     assert_eq!(lines, [1, 2, 3, 4, 5]);
 }
@@ -84,7 +84,7 @@ fn problems_are_listed_in_the_order_of_the_document() {
 #[test]
 fn a_flood_of_problems_is_cut() {
     let text: String = (0..60).map(|index| format!("k{index}: 1\n")).collect();
-    let error = Mesh::from_bundle(Source { name: "b", text: &headed(&text) }).unwrap_err();
+    let error = InjectorConfig::from_bundle(Source { name: "b", text: &headed(&text) }).unwrap_err();
     assert_eq!(error.problems().len(), 60);
     assert_eq!(error.to_string().lines().count(), 51);
     assert!(error.to_string().ends_with("\nand 10 more problems"));

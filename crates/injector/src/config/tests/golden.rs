@@ -20,8 +20,9 @@ fn every_recorded_setting_is_a_bundle() {
     assert!(settings.len() >= 52, "{}", settings.len());
     for (index, setting) in settings.iter().enumerate() {
         let bundle = bundle(setting);
-        let (mesh, _) = Mesh::from_bundle(Source { name: "setting", text: &yaml::to_string(&bundle) })
-            .unwrap_or_else(|error| panic!("setting {index}: {error}"));
+        let (mesh, _) =
+            InjectorConfig::from_bundle(Source { name: "setting", text: &yaml::to_string(&bundle) })
+                .unwrap_or_else(|error| panic!("setting {index}: {error}"));
         assert_eq!(*mesh.values(), without_shadowing_nulls(&setting["values"]), "setting {index}");
         assert_eq!(*mesh.mesh_config(), setting["meshConfig"], "setting {index}");
         assert_eq!(json!(mesh.revision()), setting["revision"], "setting {index}");
@@ -31,7 +32,8 @@ fn every_recorded_setting_is_a_bundle() {
         assert_eq!(json!(selectors), setting["neverInjectSelector"], "setting {index}");
         let effective = mesh.effective_bundle();
         let (again, _) =
-            Mesh::from_bundle(Source { name: "effective", text: &yaml::to_string(&effective) }).unwrap();
+            InjectorConfig::from_bundle(Source { name: "effective", text: &yaml::to_string(&effective) })
+                .unwrap();
         assert_eq!(again.hash(), mesh.hash(), "setting {index}");
     }
 }
@@ -52,8 +54,8 @@ fn bundle(setting: &Value) -> Value {
             "alwaysInjectSelector": setting["alwaysInjectSelector"],
             "injectedAnnotations": setting["injectedAnnotations"],
         },
-        "values": Mesh::values_to_give(&setting["values"]),
-        "mesh": Mesh::mesh_config_to_give(&setting["meshConfig"]),
+        "values": InjectorConfig::values_to_give(&setting["values"]),
+        "mesh": InjectorConfig::mesh_config_to_give(&setting["meshConfig"]),
         "compat": "istio",
         "platform": setting["platform"],
         "nativeSidecars": setting["nativeSidecars"],
@@ -61,7 +63,7 @@ fn bundle(setting: &Value) -> Value {
     })
 }
 
-/// A null that has a default is the same as an absent value: see [`Mesh::values_to_give`].
+/// A null that has a default is the same as an absent value: see [`InjectorConfig::values_to_give`].
 fn without_shadowing_nulls(values: &Value) -> Value {
     let defaults = mesh("");
     fn clean(value: &Value, default: &Value) -> Value {

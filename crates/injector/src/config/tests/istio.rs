@@ -68,10 +68,10 @@ rootNamespace: istio-system
 trustDomain: cluster.local
 "#;
 
-type Parsed = Result<(Mesh, Vec<Warning>), ConfigError>;
+type Parsed = Result<(InjectorConfig, Vec<Warning>), ConfigError>;
 
 fn parse(config: &str, values: &str, mesh: &str, installation: Installation) -> Parsed {
-    Mesh::from_config_map(
+    InjectorConfig::from_config_map(
         Source { name: "istio-sidecar-injector/config", text: config },
         Source { name: "istio-sidecar-injector/values", text: values },
         Source { name: "istio/mesh", text: mesh },

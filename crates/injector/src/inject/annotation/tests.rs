@@ -6,7 +6,7 @@ fn no_proxy_config(_: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_one(key: &str, value: &str, quirks: Quirks) -> Result<Accepted, Vec<Offence>> {
+fn check_one(key: &str, value: &str, quirks: Quirks) -> Result<Accepted, Vec<Violation>> {
     let annotations = Map::from_iter([(key.to_owned(), json!(value))]);
     check(&annotations, &Map::new(), quirks, &no_proxy_config)
 }
@@ -194,16 +194,16 @@ fn unreadable_values_of_soft_rows_are_warned_about() {
 }
 
 #[test]
-fn all_offences_come_at_once() {
+fn all_violations_come_at_once() {
     let annotations = json!({
         "sidecar.istio.io/proxyCPU": "lots",
         "traffic.sidecar.istio.io/excludeInboundPorts": "80,http",
         "status.sidecar.istio.io/port": "99999",
         "example.com/other": "x",
     });
-    let offences =
+    let violations =
         check(annotations.as_object().unwrap(), &Map::new(), Quirks::ALL, &no_proxy_config).unwrap_err();
-    let texts: Vec<String> = offences.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
         [
@@ -220,8 +220,8 @@ fn all_offences_come_at_once() {
 fn proxy_config_is_checked_by_the_function_given() {
     let annotations = Map::from_iter([("proxy.istio.io/config".to_owned(), json!("concurrency: -1"))]);
     let refuse = |text: &str| Err(format!("field concurrency of {text:?} is negative"));
-    let offences = check(&annotations, &Map::new(), Quirks::ALL, &refuse).unwrap_err();
-    assert_eq!(offences[0].found, "field concurrency of \"concurrency: -1\" is negative");
+    let violations = check(&annotations, &Map::new(), Quirks::ALL, &refuse).unwrap_err();
+    assert_eq!(violations[0].found, "field concurrency of \"concurrency: -1\" is negative");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn volumes(value: &str) -> Finding {
     let found = names_once(&items).or_else(|| fields(&items, volume_type(), "volume"));
     let pod = json!({"spec": {"volumes": items}});
     let found = found.or_else(|| misfit(&pod));
-    let found = found.or_else(|| unions::offences(&pod).first().map(ToString::to_string));
+    let found = found.or_else(|| unions::violations(&pod).first().map(ToString::to_string));
     found.map_or(Fine, Wrong)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn mounts(value: &str) -> Finding {
     let found = fields(&items, mount_type(), "mount");
     let pod = json!({"spec": {"containers": [{"volumeMounts": items}]}});
     let found = found.or_else(|| misfit(&pod));
-    let found = found.or_else(|| unions::offences(&pod).first().map(ToString::to_string));
+    let found = found.or_else(|| unions::violations(&pod).first().map(ToString::to_string));
     found.map_or(Fine, Wrong)
 }
 

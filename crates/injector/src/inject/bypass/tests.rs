@@ -4,16 +4,16 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    config::{Mesh, Source},
+    config::{InjectorConfig, Source},
     inject::{self, Facts, Outcome, PodRequest, warning::CODES},
 };
 
-fn mesh(more: &str) -> Mesh {
+fn mesh(more: &str) -> InjectorConfig {
     let text = format!("apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\n{more}");
-    Mesh::from_bundle(Source { name: "bundle", text: &text }).unwrap().0
+    InjectorConfig::from_bundle(Source { name: "bundle", text: &text }).unwrap().0
 }
 
-fn outcome(mesh: &Mesh, pod: &Value) -> Outcome {
+fn outcome(mesh: &InjectorConfig, pod: &Value) -> Outcome {
     let request = PodRequest::new("shop", pod.clone());
     inject::run(mesh, &request, &Facts::of(mesh, "shop")).unwrap()
 }
@@ -23,7 +23,7 @@ fn of(warnings: &[Warning]) -> Vec<&'static str> {
 }
 
 /// The codes of a pod's warnings, which are the same when the pod is injected again.
-fn codes(mesh: &Mesh, pod: &Value) -> Vec<&'static str> {
+fn codes(mesh: &InjectorConfig, pod: &Value) -> Vec<&'static str> {
     let once = outcome(mesh, pod);
     let found = of(once.warnings());
     for warning in once.warnings() {

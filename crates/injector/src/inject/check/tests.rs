@@ -4,8 +4,8 @@ use super::*;
 use crate::config::Source;
 use crate::config::headed::headed;
 
-fn mesh(bundle: Value) -> Mesh {
-    Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap().0
+fn mesh(bundle: Value) -> InjectorConfig {
+    InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap().0
 }
 
 /// The result for a configuration with these templates; `Err` if it is rejected.
@@ -13,7 +13,7 @@ fn judged(templates: Value) -> Result<String, String> {
     of(&mesh(json!({"injector": {"templates": templates}})))
 }
 
-fn of(mesh: &Mesh) -> Result<String, String> {
+fn of(mesh: &InjectorConfig) -> Result<String, String> {
     match check(mesh) {
         Ok(remarks) => Ok(lines(&remarks)),
         Err(error) => Err(error.to_string()),

@@ -100,8 +100,8 @@ fn lost_toleration(sample: &Value, injected: &Value) -> Option<String> {
 }
 
 fn several(sample: &Value, injected: &Value) -> Option<String> {
-    let own = unions::offences(sample);
-    unions::offences(injected).iter().find(|offence| !own.contains(offence)).map(ToString::to_string)
+    let own = unions::violations(sample);
+    unions::violations(injected).iter().find(|violation| !own.contains(violation)).map(ToString::to_string)
 }
 
 #[cfg(test)]

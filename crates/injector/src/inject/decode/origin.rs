@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::{Misfit, NO_VALUE};
-use crate::{config::Mesh, inject::warning::shown};
+use crate::{config::InjectorConfig, inject::warning::shown};
 use gotemplate::Template;
 
 /// A pod that no API server can decode.
@@ -53,7 +53,7 @@ impl Undecodable {
     pub(in crate::inject) fn injected(
         pod: &Value,
         received: &Value,
-        mesh: &Mesh,
+        mesh: &InjectorConfig,
         templates: &[(&str, &Template)],
     ) -> Option<Undecodable> {
         let own = super::misfits(received);
@@ -180,7 +180,7 @@ fn telling(value: &Value) -> Option<String> {
 
 /// The only place in the configuration that contains a value: a key of the values or of MeshConfig, or a line of a
 /// template.
-fn configured_at(mesh: &Mesh, templates: &[(&str, &Template)], misfit: &Misfit) -> Option<String> {
+fn configured_at(mesh: &InjectorConfig, templates: &[(&str, &Template)], misfit: &Misfit) -> Option<String> {
     let wanted = telling(&misfit.value)?;
     let mut places = Vec::new();
     collect(mesh.values(), "values", &wanted, &mut places);

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::{
-        Absent, Compat, ConfigError, Fault, Installation, Mesh, NativeSidecars, Place, Problem, Source,
-        Warning,
+        Absent, Compat, ConfigError, Fault, InjectorConfig, Installation, NativeSidecars, Place, Problem,
+        Source, Warning,
     },
     inject::native::detected,
 };
@@ -39,7 +39,7 @@ pub fn mesh(
     files: &Files<'_>,
     revision: &str,
     native_sidecars: NativeSidecars,
-) -> Result<(Mesh, Vec<Warning>), ConfigError> {
+) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
     let operator = files.operator.map(read_operator).transpose()?.unwrap_or_default();
     let from_operator = |value: &Option<Value>| value.as_ref().map(Value::to_string);
     let (operator_values, operator_mesh) =
@@ -65,7 +65,8 @@ pub fn mesh(
         absent: if values_are_complete { Absent::AsInIstio } else { Absent::Embedded },
         ..Installation::default()
     };
-    let (mesh, mut warnings) = Mesh::from_config_map(inject_config, values, mesh_config, installation)?;
+    let (mesh, mut warnings) =
+        InjectorConfig::from_config_map(inject_config, values, mesh_config, installation)?;
     warnings.retain(|warning| counts(warning, inject_config.name));
     warnings.extend(operator.warnings);
     Ok((mesh, warnings))
@@ -80,8 +81,8 @@ pub fn mesh_of_bundle(
     source: Source<'_>,
     revision: &str,
     native_sidecars: Option<NativeSidecars>,
-) -> Result<(Mesh, Vec<Warning>), ConfigError> {
-    let (mesh, warnings) = Mesh::from_bundle(source)?;
+) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
+    let (mesh, warnings) = InjectorConfig::from_bundle(source)?;
     let mut bundle = mesh.effective_bundle();
     let revision = if revision.is_empty() { mesh.revision() } else { revision };
     let has_nodes = mesh.nodes().kubelet_minors().next().is_some();
@@ -102,13 +103,13 @@ pub fn mesh_of_bundle(
         }
     }
     let text = bundle.to_string();
-    let (mesh, _) = Mesh::from_bundle(Source { name: source.name, text: &text })?;
+    let (mesh, _) = InjectorConfig::from_bundle(Source { name: source.name, text: &text })?;
     Ok((mesh, warnings))
 }
 
 /// The message if a manifest cannot be injected because a values file lacks values that the template reads; `None` if
 /// nothing is missing.
-pub fn lacking_values(mesh: &Mesh) -> Option<String> {
+pub fn lacking_values(mesh: &InjectorConfig) -> Option<String> {
     const SHOWN: usize = 4;
     let lacking = mesh.values_lacking(TEMPLATE);
     let mut list = lacking.get(..SHOWN.min(lacking.len())).unwrap_or_default().join(", ");
@@ -137,7 +138,7 @@ fn inject_config_text(given: Option<Source<'_>>, values_are_complete: bool) -> O
 }
 
 fn embedded_injector() -> Option<String> {
-    let mesh = Mesh::embedded().ok()?;
+    let mesh = InjectorConfig::embedded().ok()?;
     Some(mesh.effective_bundle().get("injector")?.to_string())
 }
 

@@ -8,8 +8,8 @@ const DEPLOYMENT: &str = include_str!("../../../tests/fixtures/reviews/deploymen
 const NAMED: [&str; 4] = ["769df69587", "7913b40b-d2f5-4ceb-a681-6dfdca08f127", "x7k2p", "q8zsn"];
 const SIBLING: [&str; 4] = ["5bb4f58c4d", "00000000-1111-2222-3333-444444444444", "abcde", "zzzzz"];
 
-fn mesh(bundle: &str) -> Mesh {
-    Mesh::from_bundle(Source { name: "test", text: &headed(bundle) }).unwrap().0
+fn mesh(bundle: &str) -> InjectorConfig {
+    InjectorConfig::from_bundle(Source { name: "test", text: &headed(bundle) }).unwrap().0
 }
 
 /// A pod of a Deployment as the API server sends it, with hash, owner's UID, its own suffix and token volume.
@@ -27,7 +27,7 @@ fn pod([hash, uid, suffix, token]: [&str; 4]) -> Value {
 
 /// The cache of one configuration, used like the webhook does.
 struct Desk {
-    mesh: Mesh,
+    mesh: InjectorConfig,
     cache: PatchCache,
     path_env: BTreeMap<String, String>,
 }

@@ -11,17 +11,17 @@ use crate::{
 const HEAD: &str = "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\nnativeSidecars: disabled";
 const REFUSE: &str = "values: {sidecarInjectorWebhook: {privilegedProxies: refuse}}";
 
-fn mesh(more: &str) -> Mesh {
+fn mesh(more: &str) -> InjectorConfig {
     let text = format!("{HEAD}\n{more}");
-    Mesh::from_bundle(Source { name: "bundle", text: &text }).unwrap().0
+    InjectorConfig::from_bundle(Source { name: "bundle", text: &text }).unwrap().0
 }
 
-fn run(mesh: &Mesh, pod: &Value) -> Result<Outcome, Refusal> {
+fn run(mesh: &InjectorConfig, pod: &Value) -> Result<Outcome, Refusal> {
     inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop"))
 }
 
 /// The privileges for which the pod is denied under `refuse`; under `allow` it gets as many warnings, and is injected.
-fn refused(allow: &Mesh, refuse: &Mesh, pod: &Value) -> Vec<String> {
+fn refused(allow: &InjectorConfig, refuse: &InjectorConfig, pod: &Value) -> Vec<String> {
     let asked = match run(refuse, pod) {
         Ok(_) => Vec::new(),
         Err(Refusal::Privileged(asked)) => {
@@ -272,6 +272,6 @@ fn istios_rules_do_not_lift_what_is_refused_and_kube_inject_refuses_nothing() {
 #[test]
 fn the_value_is_one_of_two() {
     let text = format!("{HEAD}\nvalues: {{sidecarInjectorWebhook: {{privilegedProxies: deny}}}}");
-    let error = Mesh::from_bundle(Source { name: "bundle", text: &text }).unwrap_err().to_string();
+    let error = InjectorConfig::from_bundle(Source { name: "bundle", text: &text }).unwrap_err().to_string();
     assert!(error.contains("privilegedProxies") && error.contains("allow, refuse"), "{error}");
 }

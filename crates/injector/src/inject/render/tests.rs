@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{LIMITS, ProxyIds, View, context, specialized, with_parts};
 use crate::{
-    config::{Mesh, Source, headed::headed},
+    config::{InjectorConfig, Source, headed::headed},
     inject::{self, Facts, Outcome, PodRequest},
     names,
 };
@@ -53,7 +53,8 @@ fn annotations() -> [Value; 4] {
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut texts = BTreeSet::new();
     for bundle in BUNDLES {
-        let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
+        let (mesh, _) =
+            InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(bundle) }).unwrap();
         for review in REVIEWS {
             let review: Value = serde_json::from_str(review).unwrap();
             for template in TEMPLATES {
@@ -131,10 +132,10 @@ fn asked() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
     prop::collection::vec((0..ASKED.len(), prop::sample::select(values.to_vec())), 0..6)
 }
 
-static MESHES: LazyLock<Vec<Mesh>> = LazyLock::new(|| {
+static MESHES: LazyLock<Vec<InjectorConfig>> = LazyLock::new(|| {
     BUNDLES
         .iter()
-        .map(|text| Mesh::from_bundle(Source { name: "bundle", text: &headed(text) }).unwrap().0)
+        .map(|text| InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(text) }).unwrap().0)
         .collect()
 });
 

@@ -129,7 +129,7 @@ fn claims_outside_the_lists_have_one_source() {
 }
 
 #[test]
-fn offences_name_container_or_volume_and_field() {
+fn violations_name_container_or_volume_and_field() {
     let mut pod = container(json!({
         "livenessProbe": {"exec": {}, "grpc": {}},
         "env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {}, "secretKeyRef": {}}}],
@@ -138,7 +138,7 @@ fn offences_name_container_or_volume_and_field() {
     pod["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}, "csi": {}}]);
     pod["spec"]["resourceClaims"] =
         json!([{"name": "g", "resourceClaimName": "a", "resourceClaimTemplateName": "b"}]);
-    let found: Vec<String> = offences(&pod).iter().map(ToString::to_string).collect();
+    let found: Vec<String> = violations(&pod).iter().map(ToString::to_string).collect();
     let wanted = [
         "container \"c\": env[\"A\"] has value and valueFrom",
         "container \"c\": env[\"A\"].valueFrom has fieldRef and secretKeyRef",
@@ -150,5 +150,5 @@ fn offences_name_container_or_volume_and_field() {
     let wanted: Vec<String> =
         wanted.iter().map(|sentence| format!("{sentence}; an API server accepts only one")).collect();
     assert_eq!(found, wanted);
-    assert!(offences(&container(json!({"livenessProbe": {"exec": {}}}))).is_empty());
+    assert!(violations(&container(json!({"livenessProbe": {"exec": {}}}))).is_empty());
 }

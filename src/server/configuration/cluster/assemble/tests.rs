@@ -48,7 +48,7 @@ fn missing(source: &ConfigMaps, inputs: &Inputs) -> String {
     }
 }
 
-fn made(source: &ConfigMaps, inputs: &Inputs) -> Result<Mesh, Refused> {
+fn made(source: &ConfigMaps, inputs: &Inputs) -> Result<InjectorConfig, Refused> {
     match gather(source, inputs) {
         Gathered::Texts(texts) => mesh(&texts).map(|(mesh, _)| mesh),
         other => panic!("{other:?}"),
@@ -144,7 +144,8 @@ fn resources_of_the_cluster_count_and_change_the_hash() {
         with.proxy_configs().iter().map(|config| config.config["concurrency"].clone()).collect();
     assert_eq!(concurrency, [json!(2), json!(3)], "the one of the cluster stands for the one of the bundle");
     assert_ne!(with.hash(), alone.hash());
-    let again =
-        Mesh::from_bundle(Source { name: "x", text: &with.effective_bundle().to_string() }).unwrap().0;
+    let again = InjectorConfig::from_bundle(Source { name: "x", text: &with.effective_bundle().to_string() })
+        .unwrap()
+        .0;
     assert_eq!(again.hash(), with.hash(), "the effective bundle says so too");
 }

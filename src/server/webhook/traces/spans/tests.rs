@@ -8,7 +8,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::{error::OTelSdkResult, trace::SpanData};
 
 use super::*;
-use crate::config::Mesh;
+use crate::config::InjectorConfig;
 use crate::server::configuration::build;
 use crate::server::configuration::slot::Active;
 use crate::server::observe::traces::{metrics::SpanMetrics, queue::Queue, resource};
@@ -44,7 +44,7 @@ fn headers(traceparent: &str) -> HeaderMap {
 }
 
 fn active() -> Arc<Active> {
-    let engine = build::engine(Mesh::embedded().unwrap()).unwrap();
+    let engine = build::engine(InjectorConfig::embedded().unwrap()).unwrap();
     Arc::new(Active { engine, generation: 1, since: 0 })
 }
 

@@ -29,7 +29,8 @@ fn refused(compat: &str, metadata: Value) -> Refusal {
         "values": {"global": {"proxy": {"period": "30s"}}},
         "injector": {"templates": {"sidecar": TEMPLATE}},
     });
-    let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap();
+    let (mesh, _) =
+        InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap();
     let pod = json!({"kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "app"}]}});
     match run(&mesh, &PodRequest::new("shop", pod), &Facts::default()) {
         Ok(Outcome::Injected(injection)) => panic!("{:#}", injection.pod),
@@ -56,7 +57,8 @@ fn what_the_pod_says_is_told_to_its_author() {
 #[test]
 fn a_value_of_the_users_own_proxy_is_told_where_they_wrote_it() {
     let (mesh, _) =
-        Mesh::from_bundle(Source { name: "bundle", text: &headed("nativeSidecars: enabled") }).unwrap();
+        InjectorConfig::from_bundle(Source { name: "bundle", text: &headed("nativeSidecars: enabled") })
+            .unwrap();
     let proxy = json!({"name": "istio-proxy", "resources": {"limits": {"cpu": "2cores"}}});
     let pod = json!({"kind": "Pod", "metadata": {}, "spec": {"containers": [{"name": "app"}, proxy]}});
     let refusal = run(&mesh, &PodRequest::new("shop", pod), &Facts::default()).unwrap_err();
@@ -91,7 +93,8 @@ fn what_the_configuration_says_goes_to_the_log_with_its_place() {
 #[test]
 fn a_place_of_the_configuration_is_named_if_there_is_one_only() {
     let bundle = json!({"values": {"a": {"cpu": "2cores", "b": ["512MB", "512MB"]}, "c": "2cores"}});
-    let (mesh, _) = Mesh::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap();
+    let (mesh, _) =
+        InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(&bundle.to_string()) }).unwrap();
     let at = |key: &str, value: Value| {
         let misfit = Misfit { place: String::new(), key: key.to_owned(), value, accepted: "" };
         configured_at(&mesh, &[], &misfit)

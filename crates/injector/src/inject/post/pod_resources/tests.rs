@@ -1,11 +1,11 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{Mesh, Source, headed::headed};
+use crate::config::{InjectorConfig, Source, headed::headed};
 use crate::inject::{self, Facts, Outcome, PodRequest, Refusal};
 
-fn mesh(text: &str) -> Mesh {
-    Mesh::from_bundle(Source { name: "bundle", text: &headed(text) }).unwrap().0
+fn mesh(text: &str) -> InjectorConfig {
+    InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(text) }).unwrap().0
 }
 
 fn pod(resources: Value, app: Value, annotations: Value) -> Value {
@@ -15,7 +15,7 @@ fn pod(resources: Value, app: Value, annotations: Value) -> Value {
     })
 }
 
-fn run(mesh: &Mesh, pod: &Value) -> Result<(Value, Vec<Warning>), Refusal> {
+fn run(mesh: &InjectorConfig, pod: &Value) -> Result<(Value, Vec<Warning>), Refusal> {
     let request = PodRequest::new("n", pod.clone());
     match inject::run(mesh, &request, &Facts::of(mesh, "n"))? {
         Outcome::Injected(injection) => Ok((injection.pod, injection.warnings)),
@@ -24,7 +24,7 @@ fn run(mesh: &Mesh, pod: &Value) -> Result<(Value, Vec<Warning>), Refusal> {
 }
 
 /// The pod's resources after injection; also checks that a second injection changes nothing.
-fn resources(mesh: &Mesh, pod: &Value) -> (Value, Vec<&'static str>) {
+fn resources(mesh: &InjectorConfig, pod: &Value) -> (Value, Vec<&'static str>) {
     let (once, warnings) = run(mesh, pod).unwrap();
     let (twice, _) = run(mesh, &once).unwrap();
     assert_eq!(twice, once, "{pod}");
@@ -237,7 +237,8 @@ fn annotation_and_values_choose_what_becomes_of_it() {
     }
     let unknown = run(&mesh(NATIVE), &pod(small, json!({}), annotated("grow"))).unwrap_err();
     assert_eq!(unknown.reason(), "INVALID_ANNOTATION");
-    let unknown = Mesh::from_bundle(Source { name: "bundle", text: &headed(&valued("grow")) }).unwrap_err();
+    let unknown =
+        InjectorConfig::from_bundle(Source { name: "bundle", text: &headed(&valued("grow")) }).unwrap_err();
     assert!(unknown.to_string().contains("podLevelResources"), "{unknown}");
 }
 

@@ -6,19 +6,19 @@ use serde_json::Value;
 
 use kubernetes_yaml::{self as yaml, Mark};
 
-/// A rejected document, with all its offences.
+/// A rejected document, with all its violations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtoError {
     /// The file, ConfigMap key or annotation.
     pub source: String,
     /// The problems; never empty.
-    pub offences: Vec<Offence>,
+    pub violations: Vec<Violation>,
 }
 
 impl fmt::Display for ProtoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, offence) in self.offences.iter().enumerate() {
-            write!(f, "{}{}: {offence}", if at == 0 { "" } else { "; " }, self.source)?;
+        for (at, violation) in self.violations.iter().enumerate() {
+            write!(f, "{}{}: {violation}", if at == 0 { "" } else { "; " }, self.source)?;
         }
         Ok(())
     }
@@ -28,7 +28,7 @@ impl std::error::Error for ProtoError {}
 
 /// A problem in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offence {
+pub struct Violation {
     /// The place.
     pub path: Path,
     /// Line and column, when the document was text.
@@ -77,25 +77,29 @@ pub enum Step {
     Index(usize),
 }
 
-impl Offence {
+impl Violation {
     /// Whether Istio accepts the document nevertheless.
     pub fn is_tolerated(&self) -> bool {
         matches!(self.fault, Fault::Unknown { .. } | Fault::Ignored { .. })
     }
 
-    /// Adds the line and column of the offence in the text.
-    pub fn located(mut self, document: &yaml::Node) -> Offence {
+    /// Adds the line and column of the violation in the text.
+    pub fn located(mut self, document: &yaml::Node) -> Violation {
         self.mark = Some(self.path.mark(document, self.is_tolerated()));
         self
     }
 
     /// An unexpected value.
-    pub fn invalid(path: &Path, found: String, accepted: impl Into<String>) -> Offence {
-        Offence { path: path.clone(), mark: None, fault: Fault::Invalid { found, accepted: accepted.into() } }
+    pub fn invalid(path: &Path, found: String, accepted: impl Into<String>) -> Violation {
+        Violation {
+            path: path.clone(),
+            mark: None,
+            fault: Fault::Invalid { found, accepted: accepted.into() },
+        }
     }
 }
 
-impl fmt::Display for Offence {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(mark) = self.mark {
             write!(f, "line {}, column {}: ", mark.line, mark.column)?;

@@ -5,28 +5,29 @@ use serde_json::Value;
 use super::decode::{At, Decoder, join};
 use super::error::{Fault, Place, quoted};
 use istio_config::mesh;
-use istio_config::proto::{self, Offence};
+use istio_config::proto::{self, Violation};
 
 /// Reads MeshConfig over Istio's defaults. Anything that Istio ignores in it is a warning.
 pub(super) fn read_mesh(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
     match mesh::mesh_config_tolerant(at.node, "") {
         Ok((value, ignored)) => {
-            for offence in &ignored {
-                decoder.warn(&offence_path(&at.path, &offence.path), offence_message(&offence.fault));
+            for violation in &ignored {
+                decoder.warn(&violation_path(&at.path, &violation.path), violation_message(&violation.fault));
             }
             value
         }
         Err(error) => {
-            let unreadable = |offence: &Offence| matches!(offence.fault, proto::Fault::Unreadable { .. });
-            for offence in error.offences.iter().filter(|offence| !offence.is_tolerated()) {
-                if unreadable(offence) && !decoder.problems.is_empty() {
+            let unreadable =
+                |violation: &Violation| matches!(violation.fault, proto::Fault::Unreadable { .. });
+            for violation in error.violations.iter().filter(|violation| !violation.is_tolerated()) {
+                if unreadable(violation) && !decoder.problems.is_empty() {
                     // A scalar or key without a JSON form: already reported with its own place.
                     continue;
                 }
                 decoder.problem_at(
-                    offence.mark.map(Place::from),
-                    offence_path(&at.path, &offence.path),
-                    Fault::Proto(offence_message(&offence.fault)),
+                    violation.mark.map(Place::from),
+                    violation_path(&at.path, &violation.path),
+                    Fault::Proto(violation_message(&violation.fault)),
                 );
             }
             Value::Null
@@ -34,14 +35,14 @@ pub(super) fn read_mesh(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
     }
 }
 
-pub(super) fn offence_path(path: &str, steps: &proto::Path) -> String {
+pub(super) fn violation_path(path: &str, steps: &proto::Path) -> String {
     steps.0.iter().fold(path.to_owned(), |path, step| match step {
         proto::Step::Key(key) => join(&path, key),
         proto::Step::Index(index) => format!("{path}[{index}]"),
     })
 }
 
-pub(super) fn offence_message(fault: &proto::Fault) -> String {
+pub(super) fn violation_message(fault: &proto::Fault) -> String {
     match fault {
         proto::Fault::Unknown { nearest } => {
             let near = nearest.map(|name| format!("; nearest: {}", quoted(name))).unwrap_or_default();
