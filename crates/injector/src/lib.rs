@@ -17,6 +17,7 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
@@ -31,6 +32,7 @@
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
 
+pub mod codes;
 pub mod config;
 mod doorkeeper;
 pub mod functions;
