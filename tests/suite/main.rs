@@ -19,6 +19,7 @@ mod conformance_manifests;
 mod docs;
 mod equal;
 mod examples;
+mod explain;
 mod facts;
 mod fault_proxy;
 mod forged;
