@@ -260,7 +260,7 @@ async fn a_deleted_config_map_is_missed_and_not_obeyed() {
     write_bundle(&control_plane, "compliancePolicy: fips-140-3").await;
     let first = by_bundle(&serving, &kubeconfig).start().await;
     control_plane.kubectl(&["delete", "configmap", "outrigger", "-n", OWN]).await;
-    let gone = r#"there is no ConfigMap outrigger-system/outrigger; wanted is one with the key "bundle""#;
+    let gone = r#"ConfigMap outrigger-system/outrigger does not exist; expected one with the key "bundle""#;
     until("that it is gone is seen", PATIENCE, async || remark(&first, gone).await).await;
     let mut reviewer = Reviewer::connect(first.webhook_port(), &serving.authority).await;
     assert!(is_injected(&reviewer.review("shop", &pod()).await.patched(&pod())));
@@ -290,7 +290,7 @@ async fn a_deleted_config_map_is_missed_and_not_obeyed() {
 
     write_bundle(&control_plane, "revision: canary").await;
     until("another revision's bundle is refused", PATIENCE, async || {
-        remark(&first, r#"found "canary", but this process is for the revision "default""#).await
+        remark(&first, r#"found "canary", expected the revision of this process, "default""#).await
     })
     .await;
 }
@@ -492,7 +492,7 @@ async fn namespaces_are_watched_where_the_platform_needs_them() {
         eventually("namespaces are known", PATIENCE, async || {
             let ready = process.readyz().await?;
             (ready.status == 200
-                && ready.body.contains("[+]namespaces ok: 1 namespaces with IDs of their own"))
+                && ready.body.contains("[+]namespaces ok: 1 namespaces with their own ID ranges"))
             .then_some(())
         })
         .await;

@@ -116,7 +116,7 @@ fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     std::fs::write(&bundle, "!broken").unwrap();
     process.signal("HUP");
     let line = process.line();
-    assert!(line.contains("the last good one stays") && line.contains("bundle.yaml"), "{line}");
+    assert!(line.contains("keeping the last good one") && line.contains("bundle.yaml"), "{line}");
     assert!(process.line_with("certificate reloaded").contains("\"configuration\":false"));
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
@@ -141,7 +141,7 @@ fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup(
     std::fs::write(&bundle, headed(FAILING)).unwrap();
     process.signal("HUP");
     let line = process.line();
-    assert!(line.contains("the last good one stays") && line.contains(place), "{line}");
+    assert!(line.contains("keeping the last good one") && line.contains(place), "{line}");
     assert!(process.line_with("certificate reloaded").contains("\"configuration\":false"));
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
@@ -173,7 +173,7 @@ fn a_folder_of_istios_texts_is_served_and_followed() {
     assert!(line.contains("configuration applied") && line.contains("canary"), "{line}");
     write("values", "{}{");
     let line = process.line();
-    assert!(line.contains("the last good one stays") && line.contains("values:1:3"), "{line}");
+    assert!(line.contains("keeping the last good one") && line.contains("values:1:3"), "{line}");
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
 }

@@ -127,7 +127,7 @@ async fn an_api_server_that_freezes_takes_no_certificate_away() {
     until("a certificate is served", || rig.certificate.validity().is_some()).await;
     let before = rig.certificate.validity();
     rig.store.freeze(true);
-    until("it is told", || rig.gate.state().problem.is_some_and(|told| told.contains("did not answer")))
+    until("it is told", || rig.gate.state().problem.is_some_and(|told| told.contains("did not respond")))
         .await;
     assert_eq!(rig.certificate.validity(), before);
     assert!(rig.gate.state().open);

@@ -61,12 +61,11 @@ fn what_is_no_regular_file_is_named_and_not_opened() {
         (at("pipe"), "a pipe"),
         (at("link"), "a pipe"),
         (at("socket"), "a socket"),
-        (folder.path().to_owned(), "a folder"),
+        (folder.path().to_owned(), "a directory"),
         (PathBuf::from("/dev/zero"), "a device"),
         (PathBuf::from("/dev/null"), "a device"),
     ] {
-        let wanted =
-            format!("{}: found {found}; accepted is a regular file, or a link to one", file.display());
+        let wanted = format!("{}: found {found}; expected a regular file, or a link to one", file.display());
         assert_eq!(refused(&file), wanted);
     }
     let (reader, _writer) = io::pipe().unwrap();
@@ -81,7 +80,7 @@ fn no_more_than_the_limit_is_read() {
     let file = folder.path().join("f");
     let large = usize::try_from(LIMIT).unwrap() + 1;
     fs::write(&file, vec![b'x'; large]).unwrap();
-    assert_eq!(refused(&file), format!("{}: found {large} bytes; accepted are {LIMIT}", file.display()));
+    assert_eq!(refused(&file), format!("{}: found {large} bytes; expected at most {LIMIT}", file.display()));
     fs::write(&file, vec![b'x'; large - 1]).unwrap();
     assert_eq!(read(&file, LIMIT).unwrap().bytes.len(), large - 1);
     // A sparse one of a size that no memory has.
@@ -124,7 +123,7 @@ fn a_file_that_does_not_stop_changing_is_not_read() {
     drop(stop);
     written.join().unwrap();
     assert!(
-        error.ends_with("it does not stop changing; accepted is a file that nobody has written to for 300ms"),
+        error.ends_with("keeps changing; expected a file that nobody has written to for 300ms"),
         "{error}"
     );
 }

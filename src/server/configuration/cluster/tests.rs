@@ -77,7 +77,7 @@ fn config_map(bundle: &str) -> serde_json::Value {
 #[tokio::test(start_paused = true)]
 async fn a_configuration_is_published_and_the_last_good_one_stays() {
     let rig = rig(Store::default());
-    let missing = "there is no ConfigMap ours/outrigger";
+    let missing = "ConfigMap ours/outrigger does not exist";
     until("it is missed", || rig.gate.state().problem.is_some_and(|told| told.contains(missing))).await;
     rig.write("");
     until("it is published", || !rig.hash().is_empty()).await;

@@ -211,7 +211,7 @@ async fn an_api_server_that_freezes_is_noticed() {
     let state = rig.gate.state();
     assert!(state.open, "what was known is known");
     let problem = state.problem.unwrap();
-    assert!(problem.contains("did not answer within 15 s") && problem.contains("still used"), "{problem}");
+    assert!(problem.contains("did not respond within 15 s") && problem.contains("still used"), "{problem}");
     rig.told(&["put b"]).await;
     until("it is connected again", || rig.connected() && rig.gate.state().problem.is_none()).await;
 }
@@ -300,7 +300,7 @@ async fn a_list_that_stops_in_the_middle_is_given_up() {
     let mut rig = rig(vec![Turn::Stays(vec![]), Turn::Frozen, list("7", "", &["a"]), Turn::Stays(vec![])]);
     rig.told(&["begin", "begin"]).await;
     let problem = rig.gate.state().problem.unwrap();
-    assert_eq!(problem, "cannot list things: the API server did not answer within 15 s");
+    assert_eq!(problem, "cannot list things: the API server did not respond within 15 s");
     rig.told(&["begin", "put a", "complete"]).await;
     let asked = rig.requests.all();
     assert!(asked[1].at - asked[0].at >= Timings::default().answer);
@@ -329,7 +329,7 @@ async fn one_object_is_watched_by_its_name_in_its_namespace() {
     let Report::Failed(error) = stream.next().await else { panic!("it is frozen") };
     assert_eq!(
         error.to_string(),
-        "cannot list configmaps mesh/istio: the API server did not answer within 15 s"
+        "cannot list configmaps mesh/istio: the API server did not respond within 15 s"
     );
     let target = &requests.targets()[0];
     assert!(target.starts_with("/api/v1/namespaces/mesh/configmaps?"), "{target}");

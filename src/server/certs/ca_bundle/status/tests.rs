@@ -52,7 +52,9 @@ fn a_replica_is_not_ready_while_every_bundle_trusts_others() {
     let foreign = || entries(&[(&[&theirs], "argocd"), (&[], "argocd")], &ours);
     assert_eq!(note(&board, NAME, foreign(), Some("kept by argocd"), &ours), None);
     let problem = readiness.states()[0].1.problem.clone().unwrap();
-    assert!(problem.contains("trust others than this replica") && problem.contains("kept by argocd"));
+    assert!(
+        problem.contains("do not trust this replica but trust others") && problem.contains("kept by argocd")
+    );
     assert!(!open(&readiness) && board.is_refused());
     // Taken over: API servers need a moment to heed it.
     let union = || entries(&[(&[&ours, &theirs], INJECTOR)], &ours);
