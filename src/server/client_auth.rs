@@ -26,12 +26,12 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use rustls::server::danger::ClientCertVerifier;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use self::metrics::ClientAuthMetrics;
 pub use self::names::AllowedNames;

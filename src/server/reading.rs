@@ -6,6 +6,11 @@
 //! all access to such a path happens on its own thread, which is abandoned after a deadline; no second thread is
 //! started for the path while it hangs.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "these threads are outside of the runtime and wait for the system"
+)]
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,

@@ -3,7 +3,6 @@
 //! A kubelet changes a mounted volume by repointing a symlink to another directory, so directories are watched: a
 //! watched file would never change. Events only trigger a check; a reload follows if the content of a file has
 //! changed. The state is recorded *before* files are read, so that a change in between is found the next time (T-03,
-//! T-05).
 //! in between is found the next time (T-03, T-05).
 
 mod content;
@@ -117,7 +116,7 @@ impl Files {
 
     /// Why the files are not read now, if one of them is being written.
     pub(crate) fn being_written(&self) -> Option<String> {
-        let (name, _) = self.writing.file(std::time::Instant::now())?;
+        let (name, _) = self.writing.current()?;
         Some(format!("{}: is being written; waiting until that is done", name.display()))
     }
 
@@ -233,7 +232,7 @@ async fn settle(reported: &Notify, pace: &Pace) {
 
 /// Waits until no file is being written.
 async fn written(files: &Files, reported: &Notify, pace: &Pace) {
-    while let Some((_, until)) = files.writing.file(std::time::Instant::now()) {
+    while let Some((_, until)) = files.writing.current() {
         let _ = timeout_at(until.into(), reported.notified()).await;
         settle(reported, pace).await;
     }

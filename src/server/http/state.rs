@@ -305,3 +305,64 @@ impl PeerTimeout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::http::registry::tests::{crowd, peer, peers, present};
+
+    /// Evicts a connection and removes it; returns its number.
+    fn evicted(
+        crowd: &Arc<ConnectionRegistry>,
+        places: &mut Vec<Registration>,
+        spared: Duration,
+        newcomer: Peer,
+    ) -> Option<u64> {
+        use futures::FutureExt;
+        let told = crowd.evict(spared, newcomer);
+        let at = places.iter().position(|place| place.activity.evicted.notified().now_or_never().is_some());
+        assert_eq!(at.is_some(), told);
+        Some(places.remove(at?).number)
+    }
+
+    // H-03
+    #[test]
+    fn the_silent_go_before_the_idle_and_the_busy_stay() {
+        let crowd = crowd(0);
+        let mut places: Vec<_> = (0..4).map(|_| crowd.join(peer(1))).collect();
+        drop(places.pop());
+        let busy = places[0].activity.begin();
+        places[1].activity.trust();
+        std::thread::sleep(Duration::from_millis(2));
+        let hour = Duration::from_secs(3600);
+        let newcomer = peer(1);
+        assert_eq!(evicted(&crowd, &mut places, hour, newcomer), None, "the young are spared");
+        let now = Duration::ZERO;
+        assert_eq!(evicted(&crowd, &mut places, now, newcomer), Some(2), "the silent one goes first");
+        assert_eq!(evicted(&crowd, &mut places, now, newcomer), Some(1), "then the idle one");
+        assert_eq!(evicted(&crowd, &mut places, now, newcomer), None, "the busy one stays");
+        assert_eq!(present(&crowd), [0]);
+        drop(busy);
+    }
+
+    // H-03
+    #[test]
+    fn for_a_peer_that_has_fewer_the_one_that_has_most_gives_up_what_had_no_good_answer() {
+        let crowd = crowd(0);
+        let mut places = vec![crowd.join(peer(2)), crowd.join(peer(2))];
+        places.extend((0..4).map(|_| crowd.join(peer(1))));
+        places[2].activity.trust();
+        let _busy: Vec<_> = places.iter().map(|place| place.activity.begin()).collect();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(evicted(&crowd, &mut places, hour, peer(1)), None, "it has most itself");
+        let first = evicted(&crowd, &mut places, hour, peer(3));
+        let second = evicted(&crowd, &mut places, hour, peer(3));
+        let mut gone = [first.unwrap(), second.unwrap()];
+        gone.sort_unstable();
+        assert!(gone[0] >= 3, "{gone:?}: neither another peer nor one that had a good answer");
+        assert_eq!(evicted(&crowd, &mut places, hour, peer(2)), None, "both have two");
+        assert_eq!(places.len(), 4);
+        drop(places);
+        assert!(peers(&crowd) == 0);
+    }
+}

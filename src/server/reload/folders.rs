@@ -1,5 +1,7 @@
 //! Watched directories, as far as the system allows watching them.
 
+#![allow(clippy::disallowed_types, reason = "events arrive on a thread outside of the runtime")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,

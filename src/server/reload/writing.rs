@@ -1,5 +1,7 @@
 //! Files that are being written in place, as far as the system reports it: between two writes they look complete.
 
+#![allow(clippy::disallowed_types, reason = "events arrive on a thread outside of the runtime")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
@@ -58,8 +60,13 @@ impl Writing {
         }
     }
 
-    /// A file that is being written, and when that is no longer assumed.
-    pub(super) fn file(&self, now: Instant) -> Option<(OsString, Instant)> {
+    /// A file that is being written now, and when that is no longer assumed.
+    pub(super) fn current(&self) -> Option<(OsString, Instant)> {
+        self.file(Instant::now())
+    }
+
+    /// A file that is being written at some time, and when that is no longer assumed.
+    fn file(&self, now: Instant) -> Option<(OsString, Instant)> {
         let mut state = self.lock();
         state.open.retain(|name, last| {
             let believed = now.saturating_duration_since(*last) < FORGOTTEN;

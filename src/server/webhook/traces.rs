@@ -35,8 +35,8 @@ mod absent {
             Traces
         }
 
+        /// # Errors
         /// When a collector is configured.
-        /// When there is a collector.
         pub(crate) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
             match collector {
                 None => Ok(Sink),

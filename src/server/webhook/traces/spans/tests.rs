@@ -1,7 +1,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, mpsc},
-    time::Instant,
 };
 
 use opentelemetry::trace::{SpanId, TraceId};
