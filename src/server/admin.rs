@@ -466,7 +466,7 @@ mod tests {
             let (found, text) = fetch(&secure, target, token).await;
             assert_eq!(found, status, "{target} {token:?}: {text}");
         }
-        // A token in plain sight is worth nothing any more, whoever's it is.
+        // A token sent in plain text is worthless from then on, regardless of its user.
         let plain = router(admin, false, false);
         assert_eq!(fetch(&plain, "/metrics", Some("reader")).await.0, 400);
         assert_eq!(fetch(&plain, "/metrics", None).await.0, 401);

@@ -144,7 +144,7 @@ mod tests {
             assert!(limits.connections >= 64 && limits.body_bytes >= 1 << 20, "{mebibytes}: {limits:?}");
             assert!(limits.tree() > 1 << 20, "{mebibytes}: {}", limits.tree());
         }
-        // What cannot be is tried all the same.
+        // An impossible limit is applied as far as possible.
         let limits = Limits::default().within(1 << 20);
         assert!(limits.tree() >= LEAST / 2 && limits.connections == 16, "{limits:?}");
     }

@@ -87,7 +87,7 @@ mod tests {
         no_core_dumps();
         assert_eq!(getrlimit(Resource::RLIMIT_CORE), Ok((0, 0)));
         assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false));
-        // What the process says of itself, metrics above all, it can still read.
+        // The process can still read its own data, above all for metrics.
         assert!(std::fs::read_dir("/proc/self/fd").unwrap().count() > 0);
         assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("VmRSS"));
     }

@@ -1,7 +1,7 @@
 //! `outrigger serve` as a process: the line that says it is ready, signals, exit codes.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::Duration,

@@ -1,4 +1,4 @@
-//! The controller against an API server that keeps what is written. Time is paused.
+//! The controller against an API server that stores what is written. Time is paused.
 
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ struct Rig {
     _phase: Control,
 }
 
-/// A replica that has started, with a webhook configuration whose entries have these caBundles.
+/// A running replica, and a webhook configuration whose entries have these caBundles.
 fn rig(bundles: &[(&str, &str)]) -> Rig {
     let store = Store::default();
     let webhook = |(name, bundle): &(&str, &str)| {

@@ -108,7 +108,8 @@ mod tests {
         let mut parameters = rcgen::CertificateParams::default();
         parameters.distinguished_name = rcgen::DistinguishedName::new();
         for (index, name) in common.iter().enumerate() {
-            // The type of a name can stand in a certificate once for `rcgen`; the same by its OID is another one to it.
+            // `rcgen` allows each type of name once in a certificate, but treats the same type given by its OID as
+            // another one.
             let kind = match index {
                 0 => rcgen::DnType::CommonName,
                 _ => rcgen::DnType::CustomDnType(vec![2, 5, 4, 3]),

@@ -145,7 +145,7 @@ mod tests {
     }
 
     impl File {
-        /// A file whose text is in use.
+        /// A file whose text is active.
         fn with(text: &str) -> File {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("bundle.yaml");
@@ -190,7 +190,7 @@ mod tests {
         for end in 1..other.len() {
             let cut = &other[..end];
             let accepted = file.written(cut).is_ok();
-            // What ends with a line is told of what it lacks, no more: people take lines away.
+            // A text that ends with a newline only causes a note about missing keys, because people delete lines.
             assert_eq!(accepted, cut.ends_with('\n') && !WHOLE.starts_with(cut), "{cut}");
         }
         let unended = File::with(WHOLE.trim_end());

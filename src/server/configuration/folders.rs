@@ -306,7 +306,7 @@ mod tests {
             fs::write(volume.join(state).join("mesh"), MESH.1).unwrap();
         }
         std::os::unix::fs::symlink("..2", volume.join("..data")).unwrap();
-        // Stale links in the folder, as between two steps of the kubelet.
+        // Stale links in the directory, as between two steps of the kubelet.
         for name in ISTIO {
             std::os::unix::fs::symlink(format!("..1/{name}"), volume.join(name)).unwrap();
         }

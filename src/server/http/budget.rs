@@ -278,7 +278,7 @@ mod tests {
     const LIMIT: usize = 8 * 100 * REQUEST;
     const FOR_BODIES: usize = 7 * 100 * REQUEST;
 
-    /// A body of so many bytes, or of as many as there is room for.
+    /// A body of this size, or as much of it as there is room for.
     fn body(place: &Registration, bytes: usize) -> Option<Claim> {
         let claim = Claim::body(&place.activity)?;
         claim.grow(bytes - REQUEST).then_some(claim)
@@ -288,7 +288,7 @@ mod tests {
         claim.given_up().now_or_never().is_some()
     }
 
-    /// As if nothing had come of it for a while.
+    /// Pretends that it has made no progress for a while.
     fn age(claim: &Claim) {
         claim.holding.progress.store(0, Ordering::Relaxed);
     }

@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    // A library that reads frames takes an end within one for an error, and says nothing before it closes.
+    // A library that reads frames treats an end within one as an error, and sends nothing before it closes.
     #[test]
     fn the_end_of_the_last_whole_frame_is_known() {
         let mut frames = after_preface(Instant::now());

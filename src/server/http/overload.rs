@@ -329,7 +329,7 @@ mod tests {
         assert!(admitted(&modest, ms(1600)), "each second anew");
     }
 
-    // A probe that died must not be taken for one that waits.
+    // A dead probe must not be mistaken for a waiting one.
     #[tokio::test]
     async fn without_a_probe_everything_is_taken() {
         let pressure = LoadShedder::default();

@@ -326,14 +326,14 @@ mod tests {
     }
 
     // H-03
-    #[test]
-    fn the_silent_go_before_the_idle_and_the_busy_stay() {
+    #[tokio::test(start_paused = true)]
+    async fn the_silent_go_before_the_idle_and_the_busy_stay() {
         let crowd = crowd(0);
         let mut places: Vec<_> = (0..4).map(|_| crowd.join(peer(1))).collect();
         drop(places.pop());
         let busy = places[0].activity.begin();
         places[1].activity.trust();
-        std::thread::sleep(Duration::from_millis(2));
+        tokio::time::advance(Duration::from_millis(2)).await;
         let hour = Duration::from_secs(3600);
         let newcomer = peer(1);
         assert_eq!(evicted(&crowd, &mut places, hour, newcomer), None, "the young are spared");

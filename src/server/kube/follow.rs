@@ -163,7 +163,7 @@ mod tests {
         json!({"metadata": {"name": "mine", "namespace": "ours", "resourceVersion": version}})
     }
 
-    /// A follower of a Secret that the API server has in this version; what its watches do, one after the other.
+    /// A follower of a Secret that the API server has in this version, and the outcome of its watches in turn.
     fn follower(
         there: Option<&str>,
         mut watches: Vec<Turn>,
@@ -186,7 +186,7 @@ mod tests {
         (Follower::new(client, target, Api::namespaced), requests, there)
     }
 
-    /// The version it has after the next news; nothing if it is missing.
+    /// The version after the next change; `None` if it is missing.
     async fn next(follower: &mut Follower<Secret>) -> Option<String> {
         tokio::time::timeout(PATIENCE, follower.news()).await.expect("news");
         match follower.sight() {
@@ -227,7 +227,7 @@ mod tests {
         let late = json!({"type": "MODIFIED", "object": secret("7")});
         let (mut follower, requests, _) = follower(Some("5"), vec![Turn::Stays(vec![late])]);
         assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
-        // As after a write of ours.
+        // As after one of our writes.
         follower.put(serde_json::from_value(secret("9")).ok());
         let quiet = tokio::time::timeout(Duration::from_secs(10), follower.news()).await;
         assert!(quiet.is_err() && requests.all().len() == 2);

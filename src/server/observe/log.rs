@@ -310,7 +310,7 @@ mod tests {
         let dropped = Counter::default();
         let (_release, stuck) = channel();
         let lines = Lines::start(Stuck(stuck), dropped.clone()).unwrap();
-        // The writer's hands hold one chunk.
+        // The writer itself holds one chunk.
         let held = CHUNK / 2;
         for _ in 0..QUEUE + held + 100 {
             lines.line(b"x\n".to_vec());
@@ -319,7 +319,7 @@ mod tests {
         lines.flush(Duration::from_millis(1));
     }
 
-    /// A disk with so many bytes left.
+    /// A disk with this many bytes left.
     struct Disk {
         left: usize,
         text: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,

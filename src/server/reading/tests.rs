@@ -83,10 +83,10 @@ fn no_more_than_the_limit_is_read() {
     assert_eq!(refused(&file), format!("{}: found {large} bytes; expected at most {LIMIT}", file.display()));
     fs::write(&file, vec![b'x'; large - 1]).unwrap();
     assert_eq!(read(&file, LIMIT).unwrap().bytes.len(), large - 1);
-    // A sparse one of a size that no memory has.
+    // A sparse file larger than any memory.
     File::create(&file).unwrap().set_len(1 << 40).unwrap();
     assert!(refused(&file).contains("found 1099511627776 bytes"));
-    // One that says it is empty and is not.
+    // A file that reports a size of zero and is not empty.
     assert!(!read(Path::new("/proc/self/status"), 1 << 20).unwrap().bytes.is_empty());
     assert!(read(Path::new("/proc/self/status"), 10).is_err());
 }
@@ -99,7 +99,7 @@ fn a_file_that_is_written_in_place_is_read_when_that_is_done() {
     let written = thread::spawn(move || {
         for _ in 0..20 {
             writer.write_all(b"0123456789").unwrap();
-            // Shorter by far than what settles a file.
+            // Much shorter than the time after which a file counts as complete.
             thread::sleep(SETTLED / 10);
         }
     });
@@ -146,7 +146,7 @@ fn ages_are_told_by_the_last_change() {
     assert_eq!(changed(-5, 0).settles_in(now), None);
 }
 
-// A network file system whose server is gone: no system call comes back.
+// A network file system whose server is gone: no system call returns.
 #[test]
 fn work_that_hangs_is_given_up_and_not_begun_again_before_it_ends() {
     let within = Duration::from_millis(50);
@@ -165,7 +165,7 @@ fn work_that_hangs_is_given_up_and_not_begun_again_before_it_ends() {
     let error = first.wait().unwrap_err();
     assert_eq!(error.to_string(), "/test/hung: the file system has not answered for 0.05s");
     for _ in 0..100 {
-        // Not a thread more for each try, and no waiting.
+        // No further thread for each attempt, and no waiting.
         assert!(begin_within(hung, within, count(&begun)).wait().is_err());
     }
     assert_eq!(begun.load(Ordering::SeqCst), 1);

@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks again; tells whether the content is another.
+    /// Records the state again; returns whether the content has changed.
     fn changed(seen: &mut Seen, path: &Path) -> bool {
         let earlier = seen.clone();
         *seen = earlier.clone().again(path);

@@ -109,7 +109,7 @@ mod tests {
     fn reads_both_ways_to_write_a_time() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
-        // Two digits for the year until 2049, four from 2050 on.
+        // Two-digit years until 2049, four digits from 2050 on.
         for (start, end) in
             [((2000, 2, 29), (2049, 12, 31)), ((1999, 1, 1), (2050, 1, 1)), ((2024, 2, 29), (9999, 12, 31))]
         {

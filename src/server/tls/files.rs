@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    // Whatever is wrong, nothing of what is in a file is said, and no list of bytes for a text.
+    // Errors never contain content of a file, nor a list of bytes instead of text.
     #[test]
     fn errors_are_sentences() {
         let (chain, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);

@@ -272,8 +272,8 @@ pub(super) fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
 mod tests {
     use super::*;
 
-    /// Status, reason, Retry-After, and whether the connection is closed after a body that was not drained, and after one
-    /// that was.
+    /// Status, reason, Retry-After, and whether the connection is closed after a body that was not drained, and after
+    /// one that was.
     type Expected = (Refusal, u16, &'static str, Option<&'static str>, bool, bool);
 
     fn table() -> Vec<Expected> {

@@ -35,7 +35,7 @@ fn reread(content: &Content) -> Content {
     Content::read(&data, &annotations)
 }
 
-/// Whether an API server that trusts a bundle accepts a leaf for each of our names at a time.
+/// Whether an API server that trusts a bundle accepts a certificate for each of our names at a time.
 fn accepted(leaf: &Leaf, bundle: &Content, now: i64) -> bool {
     use rustls::client::{WebPkiServerVerifier, danger::ServerCertVerifier};
     let mut roots = RootCertStore::empty();
@@ -96,7 +96,7 @@ fn in_no_step_of_a_rotation_is_a_leaf_served_that_the_step_before_did_not_trust(
     }
     for pair in steps.windows(2) {
         let (before, now) = (&pair[0], &pair[1]);
-        // API servers and replicas see a step at different times.
+        // API servers and replicas observe a step at different times.
         assert!(accepted(now.leaf.as_ref().unwrap(), before, NOW + 10));
         assert!(accepted(before.leaf.as_ref().unwrap(), now, NOW + 10));
     }

@@ -1,4 +1,4 @@
-//! From ConfigMaps in an API server that keeps what is written to the configuration in use. Time is paused.
+//! From ConfigMaps in an API server that stores what is written to the active configuration. Time is paused.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl Rig {
         self.store.put(BUNDLE, config_map(bundle));
     }
 
-    /// The hash of the configuration in use.
+    /// The hash of the active configuration.
     fn hash(&self) -> String {
         self.targets.configuration.current().map(|active| active.engine.hash().to_owned()).unwrap_or_default()
     }

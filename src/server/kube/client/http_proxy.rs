@@ -88,7 +88,7 @@ mod tests {
             "10.0.0.0/8",
             "example.org, 10.96.0.0/12",
             "*",
-            // A comma too many is no reason to fail.
+            // An extra comma is not an error.
             ",10.96.0.1,",
         ] {
             assert_eq!(chosen("https://10.96.0.1:443", None, except), None, "{except}");

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_lease_is_free_only_after_it_was_seen_unchanged_for_its_whole_duration() {
         let start = Instant::now();
-        // The holder's clock is years away; it does not matter.
+        // The holder's clock is years off, which does not matter.
         let mut seen = Observed::new(held_by("a", at(-100_000_000)), start);
         assert!(!seen.free("b", start + Duration::from_millis(14_999)));
         assert!(seen.free("b", start + DURATION));

@@ -122,7 +122,7 @@ fn a_clock_that_is_far_off_is_corrected_and_one_that_is_near_is_not() {
         let clock = Clock::default();
         clock.note(ours + ahead);
         let corrected = clock.now() - Clock::default().now();
-        // The second may change in between.
+        // The clock may advance to the next second in between.
         assert!((corrected - wanted).abs() <= 2, "{ahead}: {corrected}");
     }
 }

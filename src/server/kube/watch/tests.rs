@@ -1,4 +1,4 @@
-//! The loop against an API server that does as it is told. Time is paused: nothing here waits for real.
+//! The loop against a scripted API server. Time is paused, so nothing here waits for real.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ struct Thing {
 
 slim_resource!(Thing = "Thing", "things", "", "v1", ClusterResourceScope);
 
-/// Tells of everything it is told.
+/// Reports all calls.
 struct Told {
     told: mpsc::UnboundedSender<String>,
     may_be_absent: bool,
@@ -59,7 +59,7 @@ impl Keeper for Told {
     }
 }
 
-/// A watch on a scripted API server, which is frozen after the last turn.
+/// A watch on a scripted API server, which freezes after the last turn.
 struct Rig {
     told: mpsc::UnboundedReceiver<String>,
     requests: Requests,
@@ -263,7 +263,7 @@ async fn watches_that_end_at_once_do_not_become_a_storm() {
     let script = std::iter::once(list("7", "", &[])).chain((0..500).map(|_| Turn::Ends(vec![])));
     let rig = rig(script.collect());
     tokio::time::sleep(Duration::from_secs(60)).await;
-    // The waits double up to between 2.5 and 5 s.
+    // The pauses double up to between 2.5 and 5 s.
     let count = rig.targets().len();
     assert!((15..40).contains(&count), "{count}");
 }

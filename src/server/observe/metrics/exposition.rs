@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_classic_format_unless_open_metrics_is_wanted_more() {
         const OPEN: Exposition = Exposition::OpenMetrics(Version::V1);
-        // What Prometheus 3 sends, and what Prometheus 2 did.
+        // The headers of Prometheus 3 and Prometheus 2.
         for accept in [
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,application/openmetrics-text;\
              version=0.0.1;q=0.6,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,\

@@ -40,7 +40,7 @@ fn objections(chain: &[CertificateDer<'static>]) -> Vec<String> {
     Objections::of(chain).now(NOW)
 }
 
-/// Of a certificate from a CA.
+/// For a certificate issued by a CA.
 fn of(tune: impl FnOnce(&mut CertificateParams)) -> Vec<String> {
     let mut parameters = named();
     tune(&mut parameters);
@@ -76,7 +76,7 @@ fn nothing_is_said_of_what_is_taken() {
     let by_address =
         of(|p| p.subject_alt_names = vec![SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())]);
     assert_eq!(by_address, Vec::<String>::new());
-    // Made here, and trusted as it is.
+    // Created here, and trusted as it is.
     for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
         let key = KeyPair::generate_for(algorithm).unwrap();
         assert_eq!(objections(&[named().self_signed(&key).unwrap().der().clone()]), Vec::<String>::new());
@@ -128,7 +128,7 @@ fn a_signature_that_is_not_verified() {
     // SHA-224.
     says(&signed_with(0x0e), "is signed with an unknown algorithm (1.2.840.113549.1.1.14)");
     assert_eq!(signed_with(0x0c), Vec::<String>::new());
-    // One that is trusted as it is has a signature that nobody looks at.
+    // The signature of a certificate that is itself trusted is not checked.
     let own = named().self_signed(&key).unwrap().der().clone();
     let oid = |last| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, last];
     assert_eq!(objections(&[patched(&own, &oid(0x0b), &oid(0x05))]), Vec::<String>::new());
@@ -139,7 +139,7 @@ fn a_signature_that_is_not_verified() {
 fn keys_that_are_not_taken() {
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let own = named().self_signed(&key).unwrap().der().clone();
-    // The key's kind alone, not the signature's.
+    // Only the key's type differs, not the signature's.
     let pss = patched(
         &own,
         &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01],
@@ -209,11 +209,11 @@ fn what_nobody_can_use_has_a_reason() {
     assert!(found.contains("has an unknown critical extension"), "{found}");
 }
 
-/// As OpenSSL writes them; Go's `x509.Certificate.Verify` says "algorithm unimplemented" to all but the first.
+/// As OpenSSL writes them; Go's `x509.Certificate.Verify` says "algorithm unimplemented" for all but the first.
 #[test]
 fn parameters_of_rsassa_pss_are_those_that_go_knows() {
     use x509_parser::prelude::FromDer;
-    // Identifiers of RSASSA-PSS, of SHA-256, SHA-512 and MGF1.
+    // OIDs of RSASSA-PSS, SHA-256, SHA-512 and MGF1.
     const PSS: &str = "06092a864886f70d01010a";
     const MGF1: &str = "06092a864886f70d010108";
     let hash = |last: &str| format!("300d060960864801650304020{last}0500");

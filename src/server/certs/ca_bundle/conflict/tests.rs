@@ -34,7 +34,7 @@ fn a_configuration_has_one_truth() {
     assert_eq!(remark(NAME, &[], None), None);
 }
 
-// What is emptied or handed over while a cainjector is asked to write comes back.
+// While a cainjector is requested to write, a caBundle that was emptied or handed over is overwritten again.
 #[test]
 fn whoever_still_writes_is_sent_away_first() {
     let (ours, theirs) = (ca(), other());
