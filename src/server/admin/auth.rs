@@ -264,7 +264,7 @@ pub(super) mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 1 + 2 + 2 + 2);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_api_server_that_cannot_be_asked_says_neither_yes_nor_no() {
         let service = tower::service_fn(|_: Request<Body>| async {
             Err::<Response<Body>, _>(tower::BoxError::from("gone"))

@@ -94,12 +94,12 @@ mod tests {
             ("", "found no token"),
             ("\n \n", "found no token"),
             ("short-secret", "line 1: found 12 characters"),
-            ("0123456789abcdef\nwith a blank in its middle", "line 2: found a blank"),
-            ("0123456789abcdef\u{e9}", "line 1: found a blank"),
+            ("0123456789abcdef\nwith a blank in its middle", "line 2: found whitespace"),
+            ("0123456789abcdef\u{e9}", "line 1: found whitespace"),
             (&many, "found 17 tokens"),
         ] {
             let error = Tokens::parse(text.as_bytes()).err().unwrap();
-            assert!(error.contains(found) && error.contains("accepted"), "{error}");
+            assert!(error.contains(found) && error.contains("expected"), "{error}");
             assert!(!error.contains("secret") && !error.contains("middle"), "{error}");
         }
     }

@@ -176,7 +176,7 @@ mod tests {
         for end in 0..WHOLE.len() {
             let error = file.written(&WHOLE[..end]).unwrap_err();
             assert!(
-                error.contains(&format!("found the first {end} bytes of the {} that are", WHOLE.len())),
+                error.contains(&format!("found the first {end} bytes of the active {}", WHOLE.len())),
                 "{error}"
             );
         }
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_text_may_become_shorter_in_ways_that_are_no_accident() {
         let shorter = WHOLE.strip_suffix("env:\n  A: b\n").unwrap();
-        let remark = |file: &File| format!("{}: it no longer sets env", file.path.display());
+        let remark = |file: &File| format!("{}: no longer sets env", file.path.display());
         let file = File::with(WHOLE);
         assert_eq!(file.renamed(shorter), Ok(vec![remark(&file)]));
         let file = File::with(WHOLE);

@@ -131,7 +131,7 @@ mod tests {
         let (chain, _) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
         let (_, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
         let error = load_texts(&chain, &key).unwrap_err();
-        assert!(error.contains("tls.key does not belong") && error.contains("tls.crt"), "{error}");
+        assert!(error.contains("tls.key does not match") && error.contains("tls.crt"), "{error}");
     }
 
     // T-04

@@ -147,12 +147,12 @@ fn half_written_secrets_say_what_is_wrong() {
         (CA, Some(other[CA].clone()), "ca.key: it matches no certificate in ca.crt"),
         (CA, Some(good[CERTIFICATE].clone()), "ca.crt: found a certificate that is not a CA certificate"),
         (CA_KEY, None, "ca.key is missing"),
-        (CA_KEY, Some(half(CA_KEY)), "ca.key: found something else"),
+        (CA_KEY, Some(half(CA_KEY)), "ca.key: expected one private key in PEM"),
         (CA_KEY, Some(other[CA_KEY].clone()), "ca.key: it matches no certificate in ca.crt"),
         (CERTIFICATE, None, "tls.crt is missing"),
         (CERTIFICATE, Some(half(CERTIFICATE)), "tls.crt"),
         (CERTIFICATE, Some(other[CERTIFICATE].clone()), "tls.key does not match tls.crt"),
-        (KEY, Some(vec![0xff]), "tls.key: found bytes"),
+        (KEY, Some(vec![0xff]), "tls.key: found binary data"),
         (KEY, Some(half(KEY)), "tls.key"),
     ];
     for (key, value, flaw) in cases {

@@ -110,7 +110,10 @@ async fn what_changes_while_the_api_server_is_frozen_counts_afterwards() {
         let states = rig.targets.readiness.states();
         states.into_iter().find(|(name, _)| *name == "configmap-bundle").unwrap().1
     };
-    until("it is noticed", || watch(&rig).problem.is_some_and(|told| told.contains("still used"))).await;
+    until("it is noticed", || {
+        watch(&rig).problem.is_some_and(|told| told.contains("using the last known state"))
+    })
+    .await;
     assert!(watch(&rig).open && rig.hash() == first);
     rig.write("compliancePolicy: fips-140-3");
     tokio::time::sleep(Duration::from_secs(60)).await;

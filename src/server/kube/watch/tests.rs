@@ -211,7 +211,10 @@ async fn an_api_server_that_freezes_is_noticed() {
     let state = rig.gate.state();
     assert!(state.open, "what was known is known");
     let problem = state.problem.unwrap();
-    assert!(problem.contains("did not respond within 15 s") && problem.contains("still used"), "{problem}");
+    assert!(
+        problem.contains("did not respond within 15 s") && problem.contains("using the last known state"),
+        "{problem}"
+    );
     rig.told(&["put b"]).await;
     until("it is connected again", || rig.connected() && rig.gate.state().problem.is_none()).await;
 }

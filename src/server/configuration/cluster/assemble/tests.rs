@@ -101,7 +101,11 @@ fn a_bundle_for_another_revision_is_refused() {
     let inputs = inputs(slot("outrigger", &[("bundle", text)]), Slot::Unknown);
     let refused = made(&bundle_source("default"), &inputs).unwrap_err();
     assert!(refused.sentence.contains(r#"found "canary""#), "{}", refused.sentence);
-    assert!(refused.sentence.contains(r#"revision "default""#), "{}", refused.sentence);
+    assert!(
+        refused.sentence.contains(r#"expected the revision of this process, "default""#),
+        "{}",
+        refused.sentence
+    );
     assert_eq!(refused.about.name, "outrigger");
     assert_eq!(made(&bundle_source("canary"), &inputs).unwrap().revision(), "canary");
 }
