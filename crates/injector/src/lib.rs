@@ -17,6 +17,8 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
+//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
@@ -31,8 +33,10 @@
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
 
+pub mod codes;
 pub mod config;
 mod doorkeeper;
+pub mod explain;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;

@@ -9,6 +9,7 @@ use hyper::{
 };
 
 use super::{path, review::Malformed, status};
+use crate::codes::keys;
 use crate::server::http::connection::{Answer, Response};
 
 /// Why a request is not answered with a review.
@@ -116,13 +117,13 @@ struct Row {
 }
 
 /// Reason of requests refused under load.
-pub(crate) const SHED: &str = "SHED";
+pub(crate) const SHED: &str = keys::SHED;
 /// Reason of requests whose client has gone.
-pub(crate) const CLIENT_GONE: &str = "CLIENT_GONE";
+pub(crate) const CLIENT_GONE: &str = keys::CLIENT_GONE;
 /// Reason of requests from unauthenticated clients.
-pub(crate) const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+pub(crate) const UNAUTHENTICATED: &str = keys::UNAUTHENTICATED;
 /// Reason of a request that panicked.
-pub(crate) const PANIC: &str = "PANIC";
+pub(crate) const PANIC: &str = keys::PANIC;
 
 const SOON: Option<&str> = Some("1");
 
@@ -134,7 +135,7 @@ impl Refusal {
         let (status, reason, retry_after, close, text) = match self {
             Refusal::NotFound => (
                 Code::NOT_FOUND,
-                "NOT_FOUND",
+                keys::NOT_FOUND,
                 None,
                 Undrained,
                 "nothing is served at this path; expected POST /inject".into(),
@@ -158,33 +159,39 @@ impl Refusal {
             }
             Refusal::Method => (
                 Code::METHOD_NOT_ALLOWED,
-                "METHOD",
+                keys::METHOD,
                 None,
                 Undrained,
                 "the method is not allowed; expected POST".into(),
             ),
             Refusal::ContentType => (
                 Code::UNSUPPORTED_MEDIA_TYPE,
-                "CONTENT_TYPE",
+                keys::CONTENT_TYPE,
                 None,
                 Undrained,
                 "the content type is not supported; expected application/json without content encoding"
                     .into(),
             ),
-            Refusal::Path(error) => (Code::BAD_REQUEST, "PATH", None, Undrained, error.to_string().into()),
+            Refusal::Path(error) => {
+                (Code::BAD_REQUEST, keys::PATH, None, Undrained, error.to_string().into())
+            }
             Refusal::BodyTooLarge { limit } => (
                 Code::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
+                keys::BODY_TOO_LARGE,
                 None,
                 Yes,
                 format!("the body is too large; expected at most {limit} bytes").into(),
             ),
-            Refusal::BodyTimeout => {
-                (Code::REQUEST_TIMEOUT, "BODY_TIMEOUT", None, Yes, "the body did not arrive in time".into())
-            }
+            Refusal::BodyTimeout => (
+                Code::REQUEST_TIMEOUT,
+                keys::BODY_TIMEOUT,
+                None,
+                Yes,
+                "the body did not arrive in time".into(),
+            ),
             Refusal::BodyTooSlow { rate } => (
                 Code::REQUEST_TIMEOUT,
-                "BODY_TIMEOUT",
+                keys::BODY_TIMEOUT,
                 None,
                 Yes,
                 format!("the body arrives too slowly; expected at least {rate} bytes per second").into(),
@@ -198,17 +205,23 @@ impl Refusal {
             }
             Refusal::NotReady => (
                 Code::SERVICE_UNAVAILABLE,
-                "NOT_READY",
+                keys::NOT_READY,
                 SOON,
                 No,
                 "no configuration has been applied yet; see /readyz on the admin port".into(),
             ),
             Refusal::Deadline { read } => {
                 let close = if *read { No } else { Yes };
-                (Code::SERVICE_UNAVAILABLE, "DEADLINE", None, close, "not enough time left to respond".into())
+                (
+                    Code::SERVICE_UNAVAILABLE,
+                    keys::DEADLINE,
+                    None,
+                    close,
+                    "not enough time left to respond".into(),
+                )
             }
             Refusal::ShuttingDown => {
-                (Code::INTERNAL_SERVER_ERROR, "SHUTDOWN", None, No, "the server is shutting down".into())
+                (Code::INTERNAL_SERVER_ERROR, keys::SHUTDOWN, None, No, "the server is shutting down".into())
             }
             Refusal::Malformed(error) => {
                 (Code::BAD_REQUEST, error.reason(), None, No, error.to_string().into())

@@ -8,6 +8,7 @@ use std::{borrow::Cow, fmt};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
+use crate::codes::keys;
 use crate::inject::{Unreadable, scan::Scan};
 use crate::server::webhook::json_limits as shape;
 
@@ -103,11 +104,11 @@ impl Malformed {
     /// Stable key for metrics and logs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Malformed::Empty => "EMPTY_BODY",
-            Malformed::Depth(_) => "JSON_LIMITS",
-            Malformed::Json { .. } => "NOT_JSON",
-            Malformed::Kind | Malformed::Version => "NOT_AN_ADMISSION_REVIEW",
-            Malformed::Request | Malformed::Field { .. } => "MALFORMED_REVIEW",
+            Malformed::Empty => keys::EMPTY_BODY,
+            Malformed::Depth(_) => keys::JSON_LIMITS,
+            Malformed::Json { .. } => keys::NOT_JSON,
+            Malformed::Kind | Malformed::Version => keys::NOT_AN_ADMISSION_REVIEW,
+            Malformed::Request | Malformed::Field { .. } => keys::MALFORMED_REVIEW,
         }
     }
 }
@@ -182,13 +183,13 @@ pub(crate) fn unreadable(body: &[u8], object: &str, error: Unreadable) -> Malfor
 }
 
 /// Outside the webhook's rules: not a pod.
-pub const OTHER_RESOURCE: &str = "OTHER_RESOURCE";
+pub const OTHER_RESOURCE: &str = keys::OTHER_RESOURCE;
 /// Outside the webhook's rules: a subresource of a pod.
-pub const SUBRESOURCE: &str = "SUBRESOURCE";
+pub const SUBRESOURCE: &str = keys::SUBRESOURCE;
 /// Outside the webhook's rules: not a creation.
-pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
+pub const OTHER_OPERATION: &str = keys::OTHER_OPERATION;
 /// A pod that the API server selected although its namespace does not ask for injection.
-pub const NAMESPACE_NOT_SELECTED: &str = "NAMESPACE_NOT_SELECTED";
+pub const NAMESPACE_NOT_SELECTED: &str = injector::codes::keys::NAMESPACE_NOT_SELECTED;
 
 /// The relevant fields, as they occur in the text.
 #[derive(Default)]

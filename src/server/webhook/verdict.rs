@@ -169,7 +169,7 @@ const OUTLINE: usize = 8 << 20;
 /// The code for "too large" in HTTP and Kubernetes.
 const TOO_LARGE: u16 = 413;
 /// Reason of the denial of a pod that exceeds a limit.
-const POD_TOO_LARGE: &str = "POD_TOO_LARGE";
+const POD_TOO_LARGE: &str = crate::codes::keys::POD_TOO_LARGE;
 
 fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<String, String>) -> Reviewed {
     let Opened { body, review, weight, began: _, decode } = opened;
@@ -234,7 +234,7 @@ fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> Admi
     }
     match (decision, patch) {
         (AdmissionDecision::Inject { .. }, Some(patch)) if patch.json.len() > PATCH_BYTES => {
-            refuse(&mut answer, record, 500, "PATCH_TOO_LARGE", String::new());
+            refuse(&mut answer, record, 500, injector::codes::keys::PATCH_TOO_LARGE, String::new());
         }
         (AdmissionDecision::Inject { reason, templates }, patch) => {
             record.reason = reason;
