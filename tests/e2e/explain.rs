@@ -22,7 +22,7 @@ const CONDITIONS: [&str; 24] = [
     "object.metadata.name.startsWith('jud') && object.metadata.namespace == 'shop'",
     "has(object.spec.hostNetwork) && object.spec.hostNetwork",
     "!has(object.spec.hostNetwork) || !object.spec.hostNetwork",
-    "object.spec.hostNetwork",
+    "object.spec.hostNetwork == true",
     "has(object.metadata.annotations) && 'kubernetes.io/config.mirror' in object.metadata.annotations",
     "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
     "object.metadata.?annotations['none'].hasValue()",
