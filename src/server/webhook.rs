@@ -21,3 +21,4 @@ mod status;
 pub(in crate::server) mod traces;
 mod turns;
 pub mod verdict;
+pub(in crate::server) mod workload_events;

@@ -9,7 +9,7 @@ use crate::headed::headed;
 
 use super::{
     commands::{Shell, serving},
-    control_plane::{ControlPlane, Flavour, PATIENCE, eventually},
+    control_plane::{ControlPlane, Flavour, PATIENCE, eventually, identity::Authority},
     install::NAMESPACE,
     pods::dry_run,
 };
@@ -185,7 +185,8 @@ fn bundle(cpu: &str) -> Value {
 async fn running_pods_are_compared_with_ones_created_now() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
     let shell = Shell::of(&control_plane);
-    let (_serving, _process, port) = serving(&control_plane).await;
+    let (serving, _process, port) = serving(&control_plane).await;
+    let ca = shell.file("ca.pem", serving.authority.pem());
     control_plane.apply(&bundle("100m").to_string()).await;
     control_plane.create_namespace("shop", &[]).await;
     control_plane.create_service_account("shop", "default").await;
@@ -209,7 +210,7 @@ async fn running_pods_are_compared_with_ones_created_now() {
     assert!(item["next"][0].as_str().expect("a step").contains("kubectl label namespace shop"), "{item:#}");
 
     // The webhook, and no label.
-    shell.done(&["webhook", "apply", &port]).await;
+    shell.done(&["webhook", "apply", &port, "--ca-bundle", &ca]).await;
     let item = explain("pod/bare").await;
     assert_eq!(
         (&item["injected"], &item["decision"]["reason"]),
@@ -251,4 +252,122 @@ async fn running_pods_are_compared_with_ones_created_now() {
     assert!(missing.contains("deployments shop/none"), "{missing}");
     let unknown = shell.fails(64, &["explain", "service/none", "-n", "shop"]).await;
     assert!(unknown.contains("kubectl get KIND NAME -o yaml | outrigger explain -f -"), "{unknown}");
+}
+
+/// The checks that the doctor reports, with the subjects of those that are errors.
+async fn diagnosis(shell: &Shell<'_>, code: i32) -> BTreeMap<String, String> {
+    let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
+    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(report["kind"], "Diagnosis");
+    let findings = report["findings"].as_array().expect("a list").clone();
+    let text = |finding: &Value, key: &str| finding[key].as_str().expect("text").to_owned();
+    findings
+        .iter()
+        .map(|one| (text(one, "check"), format!("{}: {}", text(one, "subject"), text(one, "evidence"))))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_finds_what_is_broken_in_a_real_cluster() {
+    let control_plane = ControlPlane::start(Flavour::Current).await;
+    let shell = Shell::of(&control_plane);
+    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
+    control_plane.create_service_account("shop", "default").await;
+    let found = diagnosis(&shell, 1).await;
+    assert!(found.contains_key("no-webhook"), "{found:?}");
+    assert!(
+        found.contains_key("configuration-invalid") || !found.contains_key("revision-not-served"),
+        "{found:?}"
+    );
+
+    let (serving, mut process, port) = serving(&control_plane).await;
+    control_plane.apply(&bundle("100m").to_string()).await;
+    let ca = shell.file("ca.pem", serving.authority.pem());
+    let apply = ["webhook", "apply", &port, "--ca-bundle", &ca];
+    shell.done(&apply).await;
+    shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
+    // No EndpointSlice leads to a process on loopback; nothing else is wrong.
+    let found = diagnosis(&shell, 1).await;
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["no-endpoints"], "{found:?}");
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "both", "namespace": NAMESPACE, "labels": {"kubernetes.io/service-name": "outrigger"}},
+        "ports": [{"name": "https", "port": process.webhook_port()}],
+        "endpoints": [{"addresses": ["10.1.2.3"]}, {"addresses": ["10.1.2.4"]}],
+    });
+    control_plane.apply(&slice.to_string()).await;
+    let found = diagnosis(&shell, 0).await;
+    assert_eq!(found, BTreeMap::new());
+    let text = shell.done(&["doctor", "--probe-namespace", "shop", "--wait", "5s"]).await;
+    assert_eq!(text, "no problem found\n");
+
+    // Labels that nobody meant.
+    control_plane.create_namespace("typo", &[("istio-injection", "enable")]).await;
+    control_plane.create_namespace("key", &[("istio-injecton", "enabled")]).await;
+    control_plane.create_namespace("nobody", &[("istio.io/rev", "canary")]).await;
+    let found = diagnosis(&shell, 1).await;
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        ["label-misspelled", "label-value", "revision-not-served"],
+        "{found:?}"
+    );
+    control_plane.kubectl(&["delete", "namespace", "typo", "key", "nobody", "--wait=false"]).await;
+    for namespace in ["typo", "key", "nobody"] {
+        for label in ["istio-injection-", "istio-injecton-", "istio.io/rev-"] {
+            control_plane.kubectl(&["label", "namespace", namespace, label]).await;
+        }
+    }
+
+    // A pod that was created before its label.
+    control_plane.create_namespace("late", &[]).await;
+    control_plane.create_service_account("late", "default").await;
+    let mut pod = judged();
+    pod["metadata"]["namespace"] = json!("late");
+    control_plane.apply(&pod.to_string()).await;
+    control_plane.kubectl(&["label", "namespace", "late", "istio-injection=enabled"]).await;
+    let found = diagnosis(&shell, 0).await;
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["uninjected-pods"], "{found:?}");
+    control_plane.kubectl(&["delete", "pod", "judged", "-n", "late", "--now"]).await;
+
+    // Another CA: the certificate is not trusted.
+    let other = shell.file("other.pem", Authority::new("other").pem());
+    shell.done(&["webhook", "apply", &port, "--ca-bundle", &other]).await;
+    eventually("it is not trusted", PATIENCE, async || {
+        let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
+        run.stdout.contains("certificate-untrusted").then_some(())
+    })
+    .await;
+    shell.done(&apply).await;
+    shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
+
+    // The process is gone.
+    process.terminate().await;
+    eventually("nothing listens", PATIENCE, async || {
+        let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
+        run.stdout.contains("connection-refused").then_some(())
+    })
+    .await;
+
+    // With no right to read anything but the webhooks, the rest is left out and said to be.
+    let rules = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "few"},
+            "rules": [{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "verbs": ["list"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "few"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "few"},
+            "subjects": [{"kind": "ServiceAccount", "name": "few", "namespace": "shop"}],
+        },
+    ]});
+    control_plane.create_service_account("shop", "few").await;
+    control_plane.apply(&rules.to_string()).await;
+    let kubeconfig = control_plane.kubeconfig_for("shop", "few").await;
+    let kubeconfig = kubeconfig.to_str().expect("UTF-8");
+    let run = shell.run(&["doctor", "--kubeconfig", kubeconfig, "-o", "json", "--no-probe"]).await;
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert!(report["leftOut"].as_array().expect("a list").len() >= 4, "{report:#}");
+    assert_eq!(report["findings"], json!([]));
 }

@@ -40,6 +40,7 @@ use super::{
     traces::{Caller as TraceCaller, Sink},
     turns::{Turn, Turns},
     verdict::{self, Reviewed},
+    workload_events::WorkloadEvents,
 };
 use crate::inject::limits::tree_within;
 use crate::server::client_auth::{Admission, Caller};
@@ -60,6 +61,8 @@ struct Inner {
     configuration: Arc<Configuration>,
     metrics: RequestMetrics,
     traces: Sink,
+    /// Tells workloads about their pods; not outside of a cluster.
+    workload_events: Option<WorkloadEvents>,
     overload: Arc<LoadShedder>,
     body_within: Duration,
     terms: Terms,
@@ -80,6 +83,7 @@ impl Webhook {
         configuration: Arc<Configuration>,
         metrics: RequestMetrics,
         traces: Sink,
+        workload_events: Option<WorkloadEvents>,
         overload: Arc<LoadShedder>,
         limits: &Limits,
         timeouts: &Timeouts,
@@ -88,6 +92,7 @@ impl Webhook {
             configuration,
             metrics,
             traces,
+            workload_events,
             overload,
             body_within: timeouts.body,
             terms: Terms {
@@ -285,6 +290,9 @@ impl Inner {
             }
         };
         let (result, record) = self.checked(&active, &body, deadline, reviewed).await;
+        if let Some(events) = &self.workload_events {
+            events.observe(&record, || verdict::pod(&body));
+        }
         let read = record.stages.decode.map(|_| began.saturating_duration_since(pending.arrived));
         let stages = Stages { read, ..record.stages };
         pending.record = Record { active: Some(active), bytes_in, stages, ..record };

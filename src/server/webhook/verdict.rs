@@ -110,6 +110,7 @@ pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sent
         templates: String::new(),
         warning_codes: Vec::new(),
         warnings: String::new(),
+        told: String::new(),
         patch: None,
         ..record
     };
@@ -275,6 +276,9 @@ fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warni
         }
         record.warning_codes.push(warning.code);
     }
+    let shown: Vec<&str> =
+        warnings.iter().filter(|one| one.is_shown()).map(|one| one.message.as_str()).collect();
+    record.told = shown.join("; ");
     answer.warnings = warnings;
 }
 
@@ -288,6 +292,7 @@ fn refuse(
     record.reason = reason;
     let denial = if matches!(code, 400..=499) {
         record.outcome = Outcome::Denied;
+        record.told.clone_from(&message);
         Denial { code, message }
     } else {
         record.outcome = Outcome::Error;

@@ -73,22 +73,23 @@ impl WorkloadEvents {
         })
     }
 
-    /// Hands over what happened to a pod, if its workload should hear of it. `told` is what the user who created the pod was
-    /// told.
-    pub(super) fn observe(&self, pod: &str, record: &Record, told: &str) {
+    /// Hands over what happened to a pod, if its workload should hear of it. The pod is only looked for in that case.
+    pub(super) fn observe<'b>(&self, record: &Record, pod: impl FnOnce() -> Option<&'b str>) {
         let reason = match record.outcome {
             Outcome::Denied => DENIED,
-            Outcome::Skipped if !told.is_empty() => SKIPPED,
-            Outcome::Injected if !told.is_empty() => WARNED,
-            Outcome::Skipped | Outcome::Injected | Outcome::Error => return,
+            Outcome::Skipped => SKIPPED,
+            Outcome::Injected => WARNED,
+            Outcome::Error => return,
         };
-        if record.dry_run || record.served == Some(CacheStatus::Hit) {
+        if record.told.is_empty() || record.dry_run || record.served == Some(CacheStatus::Hit) {
             return;
         }
+        let Some(pod) = pod() else { return };
         let Ok(owned) = serde_json::from_str::<Owned>(pod) else { return };
-        let controller = owned.metadata.owner_references.into_iter().find(|owner| owner.controller == Some(true));
+        let controller =
+            owned.metadata.owner_references.into_iter().find(|owner| owner.controller == Some(true));
         let Some(owner) = controller else { return };
-        let (namespace, text) = (record.namespace.clone(), format!("{}: {told}", record.reason));
+        let (namespace, text) = (record.namespace.clone(), format!("{}: {}", record.reason, record.told));
         // A full queue means that more happens than anybody would read.
         let _ = self.0.try_send(Occurrence { namespace, owner, reason, text });
     }
@@ -150,7 +151,12 @@ impl Task {
     }
 
     /// The controller of a controller.
-    async fn above<K>(&self, resource: &'static str, namespace: &str, owner: &OwnerReference) -> Option<OwnerReference>
+    async fn above<K>(
+        &self,
+        resource: &'static str,
+        namespace: &str,
+        owner: &OwnerReference,
+    ) -> Option<OwnerReference>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone

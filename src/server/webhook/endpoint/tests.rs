@@ -35,7 +35,7 @@ async fn rig() -> Rig {
     let configuration = Arc::new(configuration);
     let (limits, timeouts) = (Limits::default(), Timeouts::default());
     let overload = Arc::default();
-    let webhook = Webhook::new(configuration.clone(), requests, traces, overload, &limits, &timeouts);
+    let webhook = Webhook::new(configuration.clone(), requests, traces, None, overload, &limits, &timeouts);
     let registration = registry::crowd(1 << 20).join(registry::peer(1));
     Rig { webhook, configuration, registry, registration }
 }
