@@ -59,7 +59,12 @@ use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::Problem;
 use crate::server::tls::metrics::TlsMetrics;
 use crate::server::webhook::{
-    endpoint::Webhook, metrics::RequestMetrics, port::Port, traces::Traces, workload_events::WorkloadEvents,
+    decisions::Decisions,
+    endpoint::{Observers, Webhook},
+    metrics::RequestMetrics,
+    port::Port,
+    traces::Traces,
+    workload_events::WorkloadEvents,
 };
 
 /// Why the server cannot start.
@@ -251,6 +256,7 @@ struct Parts {
     configuration: Arc<Configuration>,
     certificate: Arc<CertificateStore>,
     client_auth: Option<Arc<ClientAuth>>,
+    decisions: Option<Arc<Decisions>>,
     files: Files,
 }
 
@@ -302,6 +308,9 @@ impl Parts {
             configuration,
             certificate,
             client_auth,
+            decisions: Some(options.debug_decisions)
+                .filter(|most| *most > 0)
+                .map(|most| Arc::new(Decisions::new(most))),
             files,
         })
     }
@@ -401,6 +410,7 @@ impl Parts {
             metrics: self.registry.clone(),
             phase: self.control.watch(),
             log_filter: options.log_filter.clone(),
+            decisions: self.decisions.clone(),
             doorkeeper: Doorkeeper::Nobody,
         };
         Ok(admin::port::serve(socket, admin, terms, metrics)?)
@@ -413,7 +423,9 @@ impl Parts {
         options: Options,
         InCluster { controller, workload_events }: InCluster,
     ) -> Result<JoinHandle<bool>, StartError> {
-        let Parts { control, supervisor, metrics, configuration, certificate, client_auth, .. } = self;
+        let Parts {
+            control, supervisor, metrics, configuration, certificate, client_auth, decisions, ..
+        } = self;
         let Options { limits, timeouts, .. } = &options;
         let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
         let tls = tls::server_config(certificate, options.tls_min_version, verifier)?;
@@ -421,15 +433,9 @@ impl Parts {
         let overload = Arc::new(LoadShedder::default());
         measure_overload(overload.clone(), control.watch(), supervisor);
         let traces = metrics.traces.start(options.otlp_endpoint.clone()).await?;
-        let webhook = Webhook::new(
-            configuration,
-            metrics.requests,
-            traces.clone(),
-            workload_events,
-            overload,
-            limits,
-            timeouts,
-        );
+        let observers =
+            Observers { metrics: metrics.requests, traces: traces.clone(), workload_events, decisions };
+        let webhook = Webhook::new(configuration, observers, overload, limits, timeouts);
         let (phase, of_ports) = (control.watch(), metrics.http);
         let shared = Arc::new(timeouts.clone());
         let http = Http::new(webhook, limits, shared, of_ports.clone(), phase.clone(), Phase::Closing);

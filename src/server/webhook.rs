@@ -7,6 +7,7 @@
 
 mod body;
 mod deadline;
+pub(in crate::server) mod decisions;
 pub(crate) mod endpoint;
 pub mod json_limits;
 mod log;

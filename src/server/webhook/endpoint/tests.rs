@@ -35,7 +35,8 @@ async fn rig() -> Rig {
     let configuration = Arc::new(configuration);
     let (limits, timeouts) = (Limits::default(), Timeouts::default());
     let overload = Arc::default();
-    let webhook = Webhook::new(configuration.clone(), requests, traces, None, overload, &limits, &timeouts);
+    let observers = Observers { metrics: requests, traces, workload_events: None, decisions: None };
+    let webhook = Webhook::new(configuration.clone(), observers, overload, &limits, &timeouts);
     let registration = registry::crowd(1 << 20).join(registry::peer(1));
     Rig { webhook, configuration, registry, registration }
 }
