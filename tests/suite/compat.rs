@@ -59,6 +59,15 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
+        quirk: Quirk::ScrapeWithoutAgent,
+        applies: |mesh, call| {
+            let had = pod::annotation(&call.pod, "prometheus.io/port");
+            call.patched.as_ref().is_some_and(|patched| pod::find_sidecar(patched).is_none())
+                && scraped(call).is_some_and(|port| port == mesh_port(mesh) && had != Some(port))
+        },
+        explains: |path| path.starts_with("/metadata/annotations/prometheus"),
+    },
+    Rule {
         quirk: Quirk::ReorderVariables,
         applies: |_, call| moved_to_the_end(call),
         explains: |path| path.contains("/env/"),

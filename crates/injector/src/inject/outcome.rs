@@ -189,6 +189,7 @@ impl Refusal {
             Refusal::Post(
                 super::post::Error::SeveralContainers { .. } | super::post::Error::NameTaken { .. },
             ) => "DUPLICATE_CONTAINER",
+            Refusal::Post(super::post::Error::SleepTooLong { .. }) => "INVALID_ANNOTATION",
             Refusal::Post(_) => "INVALID_PROMETHEUS",
             Refusal::Privileged(_) => "PRIVILEGED_PROXY",
             Refusal::ProxyConfig(_) => "INVALID_PROXY_CONFIG",

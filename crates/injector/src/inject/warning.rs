@@ -15,7 +15,7 @@ pub struct Warning {
 }
 
 /// Every code with its description; `docs/server.md` has the same table.
-pub const CODES: [(&str, &str); 58] = [
+pub const CODES: [(&str, &str); 59] = [
     ("ANNOTATION_AS_LABEL", "an annotation used as a label, which has no effect"),
     ("BLANKS_IN_ANNOTATION", "blanks around a value, which are ignored"),
     (
@@ -85,6 +85,10 @@ pub const CODES: [(&str, &str); 58] = [
         "manifests only: a rule of a Job's `podFailurePolicy` matches the proxy's exit code",
     ),
     ("PORT_OF_THE_PROXY", "a container uses one of the proxy's ports"),
+    (
+        "PRE_STOP_SLEEP_TOO_LONG",
+        "the value `preStopSleepSeconds` is not less than the pod's grace period; no hook is added",
+    ),
     ("PRIVILEGED_PROXY", "the pod gives a container of ours more privileges than the configuration does"),
     (
         "PROBES_NOT_MERGED",
