@@ -130,6 +130,16 @@ const RULES: &[Rule] = &[
         explains: |path| path.starts_with("/spec/volumes/") && path.ends_with("/emptyDir"),
     },
     Rule {
+        quirk: Quirk::EndNamespaceInNewline,
+        applies: |_, call| {
+            let inits = call.patched.as_ref().map(pod::init_containers).unwrap_or_default();
+            let env = inits.iter().flat_map(|init| init["env"].as_array().into_iter().flatten());
+            let mut namespace = env.filter(|variable| pod::name(variable) == "ISTIO_NAMESPACE");
+            namespace.any(|variable| variable["value"].as_str().is_some_and(|value| value.ends_with('\n')))
+        },
+        explains: |path| path.starts_with("/spec/initContainers/") && path.ends_with("/value"),
+    },
+    Rule {
         quirk: Quirk::AcceptInvalidUserVolumes,
         applies: |mesh, call| {
             let said = conformance::answer(mesh, call).err().map(|refusal| refusal.to_string());

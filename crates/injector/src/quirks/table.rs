@@ -196,7 +196,7 @@ quirks! {
             istio: "removes the source of the pod's volume if a template has a volume of that name with an empty source (`emptyDir:`)",
             outrigger: "an empty source has no effect; use `$patch` to remove it",
             reason: "the pod silently lost the source of its own volume";
-        EndNamespaceInNewline: "grpc-simple.yaml", unrecorded,
+        EndNamespaceInNewline: "grpc-simple.yaml", recorded,
             istio: "ends the variable `ISTIO_NAMESPACE` of its template `grpc-simple` in a newline",
             outrigger: "the embedded template does not; Istio's own text of the template keeps it",
             reason: "the address of istiod contained a blank, so gRPC never found it";
