@@ -10,7 +10,7 @@ use super::render::{Rendered, Runtime, Scope};
 use super::value::{Taint, Value};
 
 mod command;
-mod field;
+pub(super) mod field;
 pub(super) mod specialize;
 
 /// The maximum nesting of evaluation, over all templates that invoke each other: the stack is finite.
