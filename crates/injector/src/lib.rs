@@ -17,6 +17,7 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
@@ -33,6 +34,7 @@
 
 pub mod config;
 mod doorkeeper;
+pub mod explain;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;
