@@ -18,6 +18,7 @@
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
 //! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
+//! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
@@ -35,6 +36,7 @@
 pub mod codes;
 pub mod config;
 mod doorkeeper;
+pub mod explain;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;
