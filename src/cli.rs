@@ -9,6 +9,7 @@ mod bundle;
 mod choices;
 mod cluster;
 mod completion;
+mod explain;
 mod failure;
 mod files;
 mod inject;
@@ -53,6 +54,7 @@ struct Arguments {
 enum Command {
     Serve(Box<serve::Serve>),
     Inject(Box<inject::Inject>),
+    Explain(Box<explain::Explain>),
     KubeInject(Box<kube_inject::KubeInject>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
@@ -89,6 +91,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Handled above.
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
+        Command::Explain(explain) => explain.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),

@@ -403,6 +403,20 @@ fn combined_proxy_config<'m>(
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
 }
 
+/// An injected pod as it was before, as far as that can be known, and the names of the injected containers; `None` if it
+/// was not injected. Labels and annotations that templates added remain.
+pub(crate) fn without_injection(mesh: &InjectorConfig, received: &Value) -> Option<(Value, Vec<String>)> {
+    let earlier = PreviousInjection::of(received, mesh.quirks(), &mut Vec::new()).ok()?;
+    let status = earlier.status.as_ref()?;
+    let status_port = post::status_port(received, mesh.mesh_config(), mesh.quirks());
+    let mut pod = earlier.strip(received, status_port, mesh.quirks()).into_owned();
+    if let Some(volumes) = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
+        volumes.retain(|volume| !status.volumes.iter().any(|name| name == pod::name(volume)));
+    }
+    let containers = status.containers.iter().chain(&status.init_containers).cloned().collect();
+    Some((pod, containers))
+}
+
 /// The ProxyConfig that a pod would have without its annotation, and without the resources in the cluster.
 pub(crate) fn proxy_config_without<'m>(
     mesh: &'m InjectorConfig,
