@@ -134,7 +134,8 @@ pub fn run_observed(
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
     if facts.selection == Selection::ByApiServer {
-        warnings.extend(pitfalls::unknown_revision(received, |revision| is_own_revision(mesh, revision)));
+        let is_own = |revision: &str| is_own_revision(mesh, revision);
+        warnings.extend(pitfalls::unknown_revision(received, facts.namespace, is_own));
     }
     let respelled = check_annotations(mesh, received, &mut warnings)?;
     let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;

@@ -11,7 +11,7 @@ use super::{
     template_containers::TemplateContainers,
     warning::{Warning, shown, shown_within},
 };
-use crate::{names, pod};
+use crate::{config::Namespace, names, pod};
 
 /// The maximum number of warnings of one kind for a pod.
 const MOST: usize = 8;
@@ -58,9 +58,18 @@ pub(super) fn warnings(pod: &Subject<'_>) -> Vec<Warning> {
 }
 
 /// A pod that asks for a revision other than the injector's. It was selected all the same: by a label of its namespace,
-/// or by a tag that the configuration does not list.
-pub(super) fn unknown_revision(received: &Value, is_own: impl Fn(&str) -> bool) -> Option<Warning> {
+/// or by a tag that the configuration does not list. If the namespace has the same label, it is a tag.
+pub(super) fn unknown_revision(
+    received: &Value,
+    namespace: Option<&Namespace>,
+    is_own: impl Fn(&str) -> bool,
+) -> Option<Warning> {
     let asked = pod::label(received, names::REVISION).filter(|asked| !is_own(asked))?;
+    if namespace
+        .is_some_and(|namespace| namespace.labels.get(names::REVISION).and_then(Value::as_str) == Some(asked))
+    {
+        return None;
+    }
     let message = format!(
         "label {}: {} is neither this injector's revision nor a tag it knows",
         names::REVISION,

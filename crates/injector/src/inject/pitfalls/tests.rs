@@ -178,6 +178,10 @@ fn a_revision_that_is_not_known_is_recorded() {
         assert_eq!(codes(tagged, &labeled(known), &json!({})), [""; 0], "{known}");
     }
     assert_eq!(codes(tagged, &labeled("canary"), &json!({})), ["UNKNOWN_REVISION"]);
+    let same = "namespaces: [{name: shop, labels: {istio.io/rev: canary}}]";
+    assert_eq!(codes(same, &labeled("canary"), &json!({})), [""; 0]);
+    let other = "namespaces: [{name: shop, labels: {istio.io/rev: default}}]";
+    assert_eq!(codes(other, &labeled("canary"), &json!({})), ["UNKNOWN_REVISION"]);
 }
 
 #[test]
