@@ -41,6 +41,7 @@ mod outcome;
 mod overlay;
 pub mod overrides;
 mod patch_cache;
+mod pitfalls;
 pub mod post;
 mod privileges;
 pub mod reinject;
@@ -131,6 +132,10 @@ pub fn run_observed(
             effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
         }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
+    }
+    if facts.selection == Selection::ByApiServer {
+        let is_own = |revision: &str| is_own_revision(mesh, revision);
+        warnings.extend(pitfalls::unknown_revision(received, facts.namespace, is_own));
     }
     let respelled = check_annotations(mesh, received, &mut warnings)?;
     let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
@@ -231,6 +236,15 @@ pub fn run_observed(
         ids: proxy_ids(mesh, &request.path_env, facts),
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
+    let pitfalls = pitfalls::Subject {
+        received,
+        merged: &merged,
+        made: &made,
+        values: mesh.values(),
+        proxy_config: &proxy_config,
+        user: proxy.ids.user,
+    };
+    warnings.extend(pitfalls::warnings(&pitfalls));
     // The ProxyConfig that the pod would have without its annotation, to detect what it changes.
     let configured = match annotated(received) {
         Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,

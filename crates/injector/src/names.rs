@@ -56,6 +56,10 @@ pub const ANNOTATION_STATUS_PORT: &str = "status.sidecar.istio.io/port";
 pub const ANNOTATION_PROMETHEUS_MERGE: &str = "prometheus.istio.io/merge-metrics";
 /// mTLS port of the merged metrics.
 pub const ANNOTATION_PROMETHEUS_SECURE_PORT: &str = "prometheus.istio.io/secure-port";
+/// CPU request of the proxy.
+pub const ANNOTATION_PROXY_CPU: &str = "sidecar.istio.io/proxyCPU";
+/// Memory request of the proxy.
+pub const ANNOTATION_PROXY_MEMORY: &str = "sidecar.istio.io/proxyMemory";
 /// CPU limit of the proxy.
 pub const ANNOTATION_PROXY_CPU_LIMIT: &str = "sidecar.istio.io/proxyCPULimit";
 /// Memory limit of the proxy.

@@ -10,6 +10,9 @@ use std::{
 
 use tokio::time::Instant;
 
+use injector::codes::keys::{ALREADY_INJECTED, PATCH_TOO_LARGE};
+
+use crate::codes::keys;
 use crate::inject::limits;
 use crate::inject::limits::{Excess, Weight};
 use crate::inject::warning::Warning;
@@ -170,7 +173,7 @@ const OUTLINE: usize = 8 << 20;
 /// The code for "too large" in HTTP and Kubernetes.
 const TOO_LARGE: u16 = 413;
 /// Reason of the denial of a pod that exceeds a limit.
-const POD_TOO_LARGE: &str = crate::codes::keys::POD_TOO_LARGE;
+const POD_TOO_LARGE: &str = keys::POD_TOO_LARGE;
 
 fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<String, String>) -> Reviewed {
     let Opened { body, review, weight, began: _, decode } = opened;
@@ -235,17 +238,21 @@ fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> Admi
     }
     match (decision, patch) {
         (AdmissionDecision::Inject { .. }, Some(patch)) if patch.json.len() > PATCH_BYTES => {
-            refuse(&mut answer, record, 500, injector::codes::keys::PATCH_TOO_LARGE, String::new());
+            refuse(&mut answer, record, 500, PATCH_TOO_LARGE, String::new());
         }
         (AdmissionDecision::Inject { reason, templates }, patch) => {
-            record.reason = reason;
             record.templates = templates.join(",");
             warn(&mut answer, record, warnings);
             // DA-04: the API server treats an empty patch with a type as an error.
-            if let Some(patch) = patch.filter(|patch| patch.operations > 0) {
-                record.outcome = Outcome::Injected;
-                record.patch = Some(PatchSize { bytes: patch.json.len(), operations: patch.operations });
-                answer.patch = Some(patch.json.into_bytes());
+            match patch.filter(|patch| patch.operations > 0) {
+                Some(patch) => {
+                    record.reason = reason;
+                    record.outcome = Outcome::Injected;
+                    record.patch = Some(PatchSize { bytes: patch.json.len(), operations: patch.operations });
+                    answer.patch = Some(patch.json.into_bytes());
+                }
+                // The outcome is that of a skip, and so is the reason.
+                None => record.reason = ALREADY_INJECTED,
             }
         }
         (AdmissionDecision::Skip { reason }, _) => {

@@ -166,7 +166,10 @@ fn what_ordinary_pods_do_is_not_told() {
     let classic = mesh(CLASSIC);
     for pod in [
         pod(&json!({}), &json!({})),
-        annotated("sidecar.istio.io/proxyCPU", "1"),
+        pod(
+            &json!({"annotations": {"sidecar.istio.io/proxyCPU": "1", "sidecar.istio.io/proxyMemory": "1Gi"}}),
+            &json!({}),
+        ),
         annotated(CONFIG, "holdApplicationUntilProxyStarts: true"),
         annotated(CONFIG, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true', OUTPUT_CERTS: /certs}"),
         // Same as in the mesh.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Error, PostContext};
 use crate::inject::warning::Warning;
-use crate::{names, pod, quirks::Quirk};
+use crate::{codes::keys, names, pod, quirks::Quirk};
 
 const LIFECYCLE: &str = "lifecycle";
 const PRE_STOP: &str = "preStop";
@@ -47,7 +47,7 @@ pub(super) fn sleep(
         let message = format!(
             "preStopSleepSeconds {seconds} leaves nothing of terminationGracePeriodSeconds {grace}; no hook is added"
         );
-        warnings.push(Warning::new("PRE_STOP_SLEEP_TOO_LONG", message));
+        warnings.push(Warning::new(keys::PRE_STOP_SLEEP_TOO_LONG, message));
         return Ok(());
     }
     for container in pod::spec_list_mut(pod, "containers") {
