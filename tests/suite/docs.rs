@@ -40,6 +40,18 @@ fn every_reason_is_on_the_page_about_pods_without_a_proxy() {
 }
 
 #[test]
+fn every_check_of_the_doctor_has_its_row() {
+    let page = page("explain.md");
+    let rows: Vec<String> =
+        injector::diagnose::CHECKS.iter().map(|(check, about)| format!("| `{check}` | {about} |")).collect();
+    assert!(
+        page.contains(&format!("| --- | --- |\n{}\n\n", rows.join("\n"))),
+        "expected:\n{}",
+        rows.join("\n")
+    );
+}
+
+#[test]
 fn every_label_that_decides_is_on_the_page_about_pods_without_a_proxy() {
     let page = page("why-no-proxy.md");
     for name in [

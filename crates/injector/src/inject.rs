@@ -144,12 +144,17 @@ pub fn run_observed(
     let mut pod = working_copy(received, namespace);
     observer.after(Stage::Received, &pod);
     let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
-    let changed = in_openshift && openshift::drop_application_user(&mut pod);
+    let mut earlier =
+        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
+    let mut changed = in_openshift && openshift::drop_application_user(&mut pod);
+    if !mesh.keeps(Quirk::LeavePreStopToUsers)
+        && let Some(status) = &earlier.status
+    {
+        changed |= post::remove_pre_stop(&mut pod, &status.pre_stop);
+    }
     // The working copy becomes the merged pod; the user's own settings are looked up in the pod as received.
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
-    let mut earlier =
-        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
     let status_port = post::status_port(received, &mesh_config, mesh.quirks());
     let native_by_default = native::detected(
         mesh.native_sidecars(),

@@ -94,6 +94,7 @@ codes! {
     POLICY_ENABLED: Inject, "injected: the policy is `enabled`, and no other rule applies";
     POLICY_INVALID: Skip, "not injected: the policy is neither `enabled` nor `disabled`";
     PORT_OF_THE_PROXY: Warning, "a container uses one of the proxy's ports";
+    PRE_STOP_SLEEP_TOO_LONG: Warning, "the value `preStopSleepSeconds` is not less than the pod's grace period; no hook is added";
     PRIVILEGED_PROXY: Warning Denial,
         "the pod gives a container of ours more privileges than the configuration does";
     PROBES_NOT_MERGED: Warning,
