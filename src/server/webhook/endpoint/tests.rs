@@ -153,6 +153,8 @@ async fn outcome_and_reason_never_contradict_each_other() {
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+    // With one subscriber alone, a callsite that another thread reaches first would be off for all of them.
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let spec = json!({"containers": [{"name": "app", "image": "a"}]});
