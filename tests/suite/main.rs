@@ -7,6 +7,7 @@ mod architecture;
 mod attacker;
 mod bombs;
 mod cases;
+mod check;
 mod cli;
 mod cli_cluster;
 mod client_auth;

@@ -10,7 +10,7 @@ use crate::{
 
 mod blame;
 mod data;
-mod fields;
+pub(crate) mod fields;
 
 #[cfg(test)]
 mod tests;
