@@ -10,11 +10,14 @@ mod check;
 mod choices;
 mod cluster;
 mod completion;
+mod doctor;
+mod explain;
 mod failure;
 mod files;
 mod inject;
 mod kube_inject;
 mod output;
+mod registered;
 mod report;
 pub mod serve;
 mod signals;
@@ -55,6 +58,8 @@ struct Arguments {
 enum Command {
     Serve(Box<serve::Serve>),
     Inject(Box<inject::Inject>),
+    Explain(Box<explain::Explain>),
+    Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
     Check(Box<check::Check>),
     Bundle(bundle::Bundle),
@@ -92,6 +97,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Handled above.
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
+        Command::Explain(explain) => explain.run(color),
+        Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Check(check) => check.run(color),
         Command::Bundle(bundle) => bundle.run(color),

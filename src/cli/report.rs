@@ -9,7 +9,7 @@ use crate::{
     inject::manual::{DuplicateKey, Manifest, Row, Verdict, explained},
 };
 
-/// Whether reports are colored.
+/// Whether output is colored.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
@@ -33,21 +33,17 @@ impl Color {
     }
 
     fn paint(self, style: Style, text: &str) -> String {
-        self.painted(style, text, io::stderr().is_terminal())
+        painted(style, text, self.is_on(io::stderr().is_terminal()))
     }
 
-    /// Colors a part of a result on stdout.
-    pub(super) fn paint_output(self, style: Style, text: &str) -> String {
-        self.painted(style, text, io::stdout().is_terminal())
+    /// A text in color, if stdout is colored.
+    pub(super) fn paint_stdout(self, style: Style, text: &str) -> String {
+        painted(style, text, self.is_on(io::stdout().is_terminal()))
     }
+}
 
-    fn painted(self, style: Style, text: &str, is_terminal: bool) -> String {
-        if self.is_on(is_terminal) {
-            format!("\u{1b}[{}m{text}\u{1b}[0m", style as u8)
-        } else {
-            text.to_owned()
-        }
-    }
+fn painted(style: Style, text: &str, is_on: bool) -> String {
+    if is_on { format!("\u{1b}[{}m{text}\u{1b}[0m", style as u8) } else { text.to_owned() }
 }
 
 /// Colors, as ANSI codes.

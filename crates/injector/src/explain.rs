@@ -11,12 +11,16 @@ use crate::{
 mod blame;
 mod data;
 pub(crate) mod fields;
+mod next;
+mod running;
 
 #[cfg(test)]
 mod tests;
 
 pub use blame::{Field, Line, Writer};
 pub use data::Datum;
+pub use next::next_step;
+pub use running::Difference;
 
 /// What happens to a pod, and why.
 #[derive(Debug)]
@@ -60,6 +64,27 @@ pub fn explain(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -
         Err(refusal) => (Verdict::Denied(refusal), Vec::new()),
     };
     Explanation { steps, verdict, warnings }
+}
+
+/// Explains a running pod: what happens to it if it is created again now, and the fields in which the running one differs
+/// from that; `None` in place of the differences if it was not injected.
+pub fn explain_running(
+    mesh: &InjectorConfig,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+) -> (Explanation, Option<Vec<Difference>>) {
+    let Some((original, containers)) = inject::without_injection(mesh, &request.pod) else {
+        return (explain(mesh, request, facts), None);
+    };
+    let created_again = PodRequest { pod: original, ..request.clone() };
+    let explanation = explain(mesh, &created_again, facts);
+    let differences = match &explanation.verdict {
+        Verdict::Injected { injection, fields } => {
+            running::differences(&request.pod, &injection.pod, fields, &containers)
+        }
+        Verdict::Skipped(_) | Verdict::Denied(_) => Vec::new(),
+    };
+    (explanation, Some(differences))
 }
 
 /// Whether a field is the wanted one or below it; both in any spelling.

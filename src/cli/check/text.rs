@@ -4,7 +4,7 @@ use super::{Diagnostic, Findings, Severity, Verdict, plural};
 use crate::cli::report::{Color, Style, plain};
 
 pub(super) fn render(findings: &Findings, color: Color) -> String {
-    let paint = |style, text: &str| color.paint_output(style, text);
+    let paint = |style, text: &str| color.paint_stdout(style, text);
     let mut out = String::new();
     for input in &findings.report.inputs {
         let line = format!("{}: {}", plain(&input.file), input.shape);
