@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{Assertion, Case, Check, Expected};
 use crate::{
+    codes::{CORE, Code, Kind as Role},
     config::{Namespace, Place, Source, suggest},
-    inject::{decision::Reason, warning::CODES},
 };
 
 /// Why cases cannot be read.
@@ -239,15 +239,16 @@ impl Reader<'_> {
         expected.denied = self.string(node.at(&["denied"]), &at("denied"));
         expected.reason = self.string(node.at(&["reason"]), &at("reason"));
         if let (Some(reason), Some(at_node)) = (&expected.reason, node.at(&["reason"])) {
-            let known = Reason::ALL.map(Reason::key);
-            // Denials have keys of their own.
-            if expected.denied.is_none() && !known.contains(&reason.as_str()) {
+            let is_reason =
+                |code: &Code| [Role::Inject, Role::Skip, Role::Denial].iter().any(|role| code.is(*role));
+            let known = keys(is_reason);
+            if !known.contains(&reason.as_str()) {
                 self.unknown(at_node, &at("reason"), reason, &known);
             }
         }
         if let Some(list) = node.at(&["warnings"]) {
             let mut codes = Vec::new();
-            let known = CODES.map(|(code, _)| code);
+            let known = keys(|code| code.kinds.iter().any(|kind| kind.is_warning()));
             for (index, item) in self.items(Some(list), &at("warnings")).iter().enumerate() {
                 let path = format!("{path}.warnings[{index}]");
                 let Some(code) = self.string(Some(item), &path) else { continue };
@@ -311,4 +312,9 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The keys of the codes that are wanted.
+fn keys(is_wanted: impl Fn(&Code) -> bool) -> Vec<&'static str> {
+    CORE.iter().filter(|code| is_wanted(code)).map(|code| code.key).collect()
 }
