@@ -35,6 +35,11 @@ const ALL: &[(&str, Target)] = &[
     ("yaml", yaml::check),
 ];
 
+/// The names of all targets.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
 /// The target of a name.
 pub(crate) fn of(name: &str) -> Target {
     ALL.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no target {name}")).1

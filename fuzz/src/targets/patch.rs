@@ -80,7 +80,8 @@ fn operations(random: &mut Random<'_>) {
         assert!(ours.is_err(), "{text} applies, and json-patch cannot read it");
         return;
     };
-    let applied = json_patch::patch(&mut theirs, &parsed);
+    // `patch` would take back what it applied before an error, and panics where it cannot (json-patch 5.0.0).
+    let applied = json_patch::patch_unsafe(&mut theirs, &parsed);
     match (ours, applied) {
         (Ok(ours), Ok(())) => assert_eq!(ours, theirs, "{text} to {document}"),
         (Err(_), Err(_)) => {}

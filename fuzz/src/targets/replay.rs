@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use outrigger::{
-    config::InjectorConfig,
-    inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Facts, Injector},
-};
+use outrigger::inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Facts, Injector};
 use serde_json::{Value, json};
 
 use crate::{Fate, input, meshes, random::Random};

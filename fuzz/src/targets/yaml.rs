@@ -66,6 +66,14 @@ fn reason(text: &str, outcome: Outcome, ours: &Result<Value, yaml::Error>) -> Op
     let refusal = ours.as_ref().err().map(ToString::to_string);
     listed.map(|group| group.reason).or_else(|| excuse(text, outcome, refusal.as_deref())).or_else(|| {
         match outcome {
+            // `{?a: b}: c`: the first key here, and there the value of a document that is not read on.
+            Outcome::Refused
+                if ours
+                    .as_ref()
+                    .is_err_and(|error| error.mark().offset == 0 && error.found().ends_with("as a key")) =>
+            {
+                Some("what follows the first document's value is read, not dropped")
+            }
             Outcome::Taken if text.contains('%') => Some("any version of YAML may be declared"),
             Outcome::Taken if text.contains("...") => Some("an empty document may have its end marker"),
             Outcome::Different if text.contains("<<") && text.contains('&') => {

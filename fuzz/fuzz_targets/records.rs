@@ -1,5 +1,0 @@
-#![no_main]
-
-use libfuzzer_sys::{Corpus, fuzz_target};
-
-fuzz_target!(init: outrigger_fuzz::init("records"), |bytes: &[u8]| -> Corpus { outrigger_fuzz::fuzz("records", bytes) });

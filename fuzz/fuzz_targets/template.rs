@@ -1,5 +1,0 @@
-#![no_main]
-
-use libfuzzer_sys::{Corpus, fuzz_target};
-
-fuzz_target!(init: outrigger_fuzz::init("template"), |bytes: &[u8]| -> Corpus { outrigger_fuzz::fuzz("template", bytes) });
