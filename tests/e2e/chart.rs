@@ -58,14 +58,14 @@ async fn the_installed_chart_gives_pods_their_proxies() {
     let good = control_plane.kubectl(&get).await;
     configure("injector: {templates: {sidecar: '{{'}}").await;
     let mut unready = release.spawn_replica(&control_plane, 7, &[]).await;
-    unready.wait_line("it keeps the caBundle", |line| line.contains("the caBundle is set")).await;
+    unready.wait_line("it keeps the caBundle", |line| line.contains("caBundle set")).await;
     let rules = "jsonpath={.webhooks[*].rules}";
     let get = ["get", "mutatingwebhookconfiguration", "outrigger-sidecar-injector", "-o", rules];
     assert_eq!(control_plane.kubectl(&get).await, "");
     let pod = dry_run(&client, "shop", &plain_pod("early")).await.expect("a pod without a proxy");
     assert!(!is_injected(&pod));
     configure(&good).await;
-    unready.wait_line("they are active", |line| line.contains("the webhooks are active")).await;
+    unready.wait_line("they are active", |line| line.contains("webhooks activated")).await;
     unready.terminate().await;
     // From now on, the policy applies, whatever happens to the replicas.
     settled("nobody serves, and pods of the namespace fail", PATIENCE, async || {
@@ -234,7 +234,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
         control_plane.kubectl(&[&["patch", "configmap", "outrigger"][..], &of].concat()).await;
     };
     configure("injector: {templates: {sidecar: '{{'}}").await;
-    let refused = |line: &str| line.contains("the configuration is refused");
+    let refused = |line: &str| line.contains("configuration rejected");
     release.replicas[0].wait_line("it is refused", refused).await;
     seen("create", "events").await;
     // The same problem once more, after the configuration was good again, is a series.
