@@ -4,11 +4,11 @@
 
 use std::sync::LazyLock;
 
-pub use injector::codes::{Code, Kind};
+pub use injector::codes::{Code, Kind, page};
 
 injector::codes! {
     /// The codes of the server: objects outside of the webhook's rule, and requests answered without a review.
-    SERVER;
+    SERVER, "/docs/reasons/";
     BODY_TIMEOUT: Refusal, "turned away with 408: the body did not arrive in time";
     BODY_TOO_LARGE: Refusal, "turned away with 413: the body has more bytes than a body may have";
     CLIENT_GONE: Refusal, "not answered: the client disconnected before the response";

@@ -58,7 +58,14 @@ use crate::server::supervise::Supervisor;
 use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::Problem;
 use crate::server::tls::metrics::TlsMetrics;
-use crate::server::webhook::{endpoint::Webhook, metrics::RequestMetrics, port::Port, traces::Traces};
+use crate::server::webhook::{
+    decisions::Decisions,
+    endpoint::{Observers, Webhook},
+    metrics::RequestMetrics,
+    port::Port,
+    traces::Traces,
+    workload_events::WorkloadEvents,
+};
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +139,11 @@ impl Server {
         let sockets = Sockets::bind(&options)?;
         let (webhook_address, admin_address) = sockets.addresses()?;
         let listener = TcpListener::from_std(sockets.webhook)?;
-        let controller = parts.start_cluster(&options).await?;
+        let in_cluster = parts.start_cluster(&options).await?;
         let handle = parts.handle();
         parts.watch_files(&options);
         parts.start_admin(sockets.admin, &options).await?;
-        let life = parts.start_webhook(listener, options, controller).await?;
+        let life = parts.start_webhook(listener, options, in_cluster).await?;
         Ok(Server { webhook_address, admin_address, handle, life })
     }
 
@@ -231,6 +238,14 @@ struct Metrics {
     traces: Traces,
 }
 
+/// What was started that talks to the API server.
+#[derive(Default)]
+struct InCluster {
+    /// The task that releases the Lease at the end.
+    controller: Option<JoinHandle<()>>,
+    workload_events: Option<WorkloadEvents>,
+}
+
 /// The parts of a server, loaded but not started.
 struct Parts {
     control: Arc<Control>,
@@ -241,6 +256,7 @@ struct Parts {
     configuration: Arc<Configuration>,
     certificate: Arc<CertificateStore>,
     client_auth: Option<Arc<ClientAuth>>,
+    decisions: Option<Arc<Decisions>>,
     files: Files,
 }
 
@@ -292,6 +308,9 @@ impl Parts {
             configuration,
             certificate,
             client_auth,
+            decisions: Some(options.debug_decisions)
+                .filter(|most| *most > 0)
+                .map(|most| Arc::new(Decisions::new(most))),
             files,
         })
     }
@@ -305,9 +324,8 @@ impl Parts {
         }
     }
 
-    /// Starts the tasks that talk to the API server, if there are any. Returns the task that releases the Lease at
-    /// the end.
-    async fn start_cluster(&self, options: &Options) -> Result<Option<JoinHandle<()>>, StartError> {
+    /// Starts the tasks that talk to the API server, if there are any.
+    async fn start_cluster(&self, options: &Options) -> Result<InCluster, StartError> {
         let watched = match &options.configuration {
             Origin::Cluster(watched) => Some(watched),
             Origin::Source(_) => None,
@@ -318,7 +336,7 @@ impl Parts {
         };
         let callers = self.client_auth.as_ref().zip(options.client_auth.config_map());
         if watched.is_none() && controlled.is_none() && callers.is_none() {
-            return Ok(None);
+            return Ok(InCluster::default());
         }
         let KubeMetrics { requests, watches } = &self.metrics.kube;
         let client = kube::client::connect_counted(&options.access, requests.clone()).await?;
@@ -338,7 +356,12 @@ impl Parts {
             };
             configuration::cluster::start(client.clone(), watched.as_ref().clone(), targets);
         }
-        Ok(controlled.map(|controlled| {
+        let workload_events = watched.filter(|watched| watched.workload_events).map(|watched| {
+            let (events, write) = WorkloadEvents::new(client.clone(), &watched.identity);
+            tokio::spawn(write);
+            events
+        });
+        let controller = controlled.map(|controlled| {
             let targets = certs::Targets {
                 certificate: self.certificate.clone(),
                 readiness: self.readiness.clone(),
@@ -347,7 +370,8 @@ impl Parts {
                 phase: self.control.watch(),
             };
             certs::start(client, controlled.as_ref().clone(), targets)
-        }))
+        });
+        Ok(InCluster { controller, workload_events })
     }
 
     /// Watches files and reloads them when they change.
@@ -386,6 +410,7 @@ impl Parts {
             metrics: self.registry.clone(),
             phase: self.control.watch(),
             log_filter: options.log_filter.clone(),
+            decisions: self.decisions.clone(),
             doorkeeper: Doorkeeper::Nobody,
         };
         Ok(admin::port::serve(socket, admin, terms, metrics)?)
@@ -396,9 +421,11 @@ impl Parts {
         self,
         listener: TcpListener,
         options: Options,
-        controller: Option<JoinHandle<()>>,
+        InCluster { controller, workload_events }: InCluster,
     ) -> Result<JoinHandle<bool>, StartError> {
-        let Parts { control, supervisor, metrics, configuration, certificate, client_auth, .. } = self;
+        let Parts {
+            control, supervisor, metrics, configuration, certificate, client_auth, decisions, ..
+        } = self;
         let Options { limits, timeouts, .. } = &options;
         let verifier = client_auth.as_ref().and_then(ClientAuth::verifier);
         let tls = tls::server_config(certificate, options.tls_min_version, verifier)?;
@@ -406,8 +433,9 @@ impl Parts {
         let overload = Arc::new(LoadShedder::default());
         measure_overload(overload.clone(), control.watch(), supervisor);
         let traces = metrics.traces.start(options.otlp_endpoint.clone()).await?;
-        let webhook =
-            Webhook::new(configuration, metrics.requests, traces.clone(), overload, limits, timeouts);
+        let observers =
+            Observers { metrics: metrics.requests, traces: traces.clone(), workload_events, decisions };
+        let webhook = Webhook::new(configuration, observers, overload, limits, timeouts);
         let (phase, of_ports) = (control.watch(), metrics.http);
         let shared = Arc::new(timeouts.clone());
         let http = Http::new(webhook, limits, shared, of_ports.clone(), phase.clone(), Phase::Closing);

@@ -3,8 +3,6 @@
 //! The answer comes from the engine of the webhook. What comes before the webhook, the API server's selection, is evaluated
 //! from the webhook configurations and policies in the cluster.
 
-mod api_server;
-mod cel;
 mod code;
 mod json;
 mod subject;
@@ -18,19 +16,19 @@ use serde_json::{Map, Value, json};
 use super::{
     failure::Failure,
     files,
+    registered::{self, Called, Registered, namespace_of},
     report::{self, Color},
     source::{Configured, Purpose, Source},
 };
 use crate::{
     inject::{
-        Facts, PodRequest, Rules, Selection,
+        Facts, Rules, Selection,
         decision::Reason,
         manual::{self, LeftAlone, Options},
         warning::Warning,
     },
     manifest::Identity,
 };
-use api_server::Called;
 use injector::explain::{self, Difference, Explanation};
 
 /// Explain why pods are or are not injected, what wrote a field, or what a reason code means.
@@ -95,6 +93,8 @@ struct Explained {
     /// What API servers call for the pod; empty without a cluster.
     called: Vec<Called>,
     explanation: Explanation,
+    /// Whether neither the API server's selection nor the labels of the namespace are known.
+    is_selection_unknown: bool,
     /// Whether the pod is running, and in what it differs from a pod created now.
     running: Running,
     next: Vec<String>,
@@ -146,7 +146,7 @@ impl Explain {
                     }
                     None => self.pods_of_input(&configured)?,
                 };
-                Ok((pods, Some(api_server::registered(session).await?)))
+                Ok((pods, Some(registered::read(session).await?)))
             })?
         } else {
             (self.pods_of_input(&configured)?, None)
@@ -223,7 +223,7 @@ fn options<'a>(configured: &'a Configured, namespace: &'a str) -> Options<'a> {
 fn explained(
     configured: &Configured,
     subject: manual::Subject,
-    registered: Option<&api_server::Registered>,
+    registered: Option<&Registered>,
     is_live: bool,
 ) -> Explained {
     let manual::Subject { object, place, request, left_alone, warnings } = subject;
@@ -231,7 +231,9 @@ fn explained(
     let mesh = &configured.mesh;
     let facts = manual::facts(&options(configured, &namespace), &namespace);
     let called = registered
-        .map(|registered| registered.called(&request, mesh.namespace(&namespace)))
+        .map(|registered| {
+            registered.called(&request, mesh.namespace(&namespace).map(|namespace| &namespace.labels))
+        })
         .unwrap_or_default();
     // Where the API server's selection is evaluated by its own rules, the engine does not evaluate it again.
     let selects_ours = called.iter().any(|called| called.is_ours && called.is_selected());
@@ -244,17 +246,19 @@ fn explained(
         (explain::explain(mesh, &request, &facts), Running::No)
     };
     explanation.warnings.splice(0..0, warnings);
-    let mut explained =
-        Explained { object, place, left_alone, called, explanation, running, next: Vec::new() };
+    let is_selection_unknown = registered.is_none() && mesh.namespace(&namespace).is_none();
+    let mut explained = Explained {
+        object,
+        place,
+        left_alone,
+        called,
+        explanation,
+        is_selection_unknown,
+        running,
+        next: Vec::new(),
+    };
     explained.next = next_steps(configured, &explained, &namespace);
     explained
-}
-
-fn namespace_of(request: &PodRequest) -> String {
-    match crate::pod::namespace(&request.pod) {
-        "" => request.namespace.clone(),
-        namespace => namespace.to_owned(),
-    }
 }
 
 impl Explained {

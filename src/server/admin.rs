@@ -43,6 +43,7 @@ use crate::server::readiness;
 use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::tls::CertificateStore;
+use crate::server::webhook::decisions::Decisions;
 
 /// Who may read metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Registry>,
     pub(crate) phase: Watch,
     pub(crate) log_filter: Option<Filter>,
+    /// The last decisions, if they are kept.
+    pub(crate) decisions: Option<Arc<Decisions>>,
     pub(crate) doorkeeper: Doorkeeper,
 }
 
@@ -90,6 +93,7 @@ pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
     let mut guarded = Router::new().route("/metrics", get(show_metrics));
     if near {
         guarded = guarded.route("/loglevel", get(show_log_filter).put(set_log_filter));
+        guarded = guarded.route("/debug/decisions", get(show_decisions));
     }
     Router::new()
         // Depends on nothing: a process that responds is alive.
@@ -151,6 +155,14 @@ async fn show_metrics(State(view): State<View>, headers: HeaderMap) -> Response 
 
 async fn show_log_filter(State(view): State<View>) -> Response {
     view.admin.show_log_filter()
+}
+
+async fn show_decisions(State(view): State<View>, RawQuery(query): RawQuery) -> Response {
+    let Some(decisions) = &view.admin.decisions else {
+        return text(StatusCode::NOT_FOUND, "no decisions are kept; start with --debug-decisions N\n");
+    };
+    let namespace = query.as_deref().and_then(|query| query.strip_prefix("namespace="));
+    typed(StatusCode::OK, "application/json", format!("{:#}\n", decisions.to_value(namespace)))
 }
 
 async fn set_log_filter(State(view): State<View>, request: Request) -> Response {
@@ -379,7 +391,8 @@ mod tests {
         let certificate = CertificateStore::new(gate, TlsMetrics::default()).unwrap();
         let phase = Control::new().watch();
         let certificate = Arc::new(certificate);
-        Admin { readiness, certificate, metrics, phase, log_filter, doorkeeper }
+        let decisions = None;
+        Admin { readiness, certificate, metrics, phase, log_filter, decisions, doorkeeper }
     }
 
     async fn send(
@@ -403,6 +416,22 @@ mod tests {
         *request.headers_mut().unwrap() = auth::tests::with_token(token);
         let (status, text) = send(router, request, "").await;
         (status.as_u16(), text)
+    }
+
+    #[tokio::test]
+    async fn decisions_are_shown_to_near_clients_if_they_are_kept() {
+        let without = router(admin(None), true, false);
+        let (status, text) = fetch(&without, "/debug/decisions", None).await;
+        assert_eq!(status, 404);
+        assert!(text.contains("--debug-decisions"), "{text}");
+
+        let decisions = Some(Arc::new(Decisions::new(3)));
+        let admin = Arc::new(Admin { decisions, ..guarded(None, Doorkeeper::Nobody) });
+        let (status, text) =
+            fetch(&router(admin.clone(), true, false), "/debug/decisions?namespace=a", None).await;
+        assert_eq!(status, 200);
+        assert!(text.contains("\"kind\": \"DecisionList\""), "{text}");
+        assert_eq!(fetch(&router(admin, false, false), "/debug/decisions", None).await.0, 404);
     }
 
     #[tokio::test]

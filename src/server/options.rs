@@ -43,6 +43,8 @@ pub struct Options {
     pub otlp_endpoint: Option<String>,
     /// The filter of the log, if it may be changed on the admin port.
     pub log_filter: Option<telemetry::Filter>,
+    /// How many decisions are kept for `/debug/decisions` on the admin port; 0 turns it off.
+    pub debug_decisions: usize,
     /// Counts dropped log lines; shared with [`crate::server::observe::log`].
     pub dropped_log_lines: Counter,
 }
@@ -62,6 +64,7 @@ impl Default for Options {
             timeouts: Timeouts::default(),
             pace: Pace::default(),
             log_filter: None,
+            debug_decisions: 0,
             otlp_endpoint: None,
             dropped_log_lines: Counter::default(),
         }

@@ -7,6 +7,7 @@
 
 mod body;
 mod deadline;
+pub(in crate::server) mod decisions;
 pub(crate) mod endpoint;
 pub mod json_limits;
 mod log;
@@ -21,3 +22,4 @@ mod status;
 pub(in crate::server) mod traces;
 mod turns;
 pub mod verdict;
+pub(in crate::server) mod workload_events;

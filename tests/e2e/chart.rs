@@ -213,6 +213,37 @@ async fn granted(control_plane: &ControlPlane) -> BTreeSet<(String, String)> {
     granted
 }
 
+/// A Deployment and a CronJob whose pods are denied: `kubectl describe` shows why.
+async fn workloads_hear_of_their_pods(control_plane: &ControlPlane) {
+    let template = json!({
+        "metadata": {"labels": {"app": "denied"}, "annotations": {"sidecar.istio.io/proxyCPU": "much"}},
+        "spec": {"restartPolicy": "Always", "containers": [{"name": "main", "image": "example.com/main:1"}]},
+    });
+    let mut once = template.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let workloads = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "denied", "namespace": "shop"},
+            "spec": {"selector": {"matchLabels": {"app": "denied"}}, "template": template},
+        },
+        {
+            "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly", "namespace": "shop"},
+            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": once}}},
+        },
+    ]});
+    control_plane.create_service_account("shop", "default").await;
+    control_plane.apply(&workloads.to_string()).await;
+    control_plane.kubectl(&["-n", "shop", "create", "job", "--from=cronjob/nightly", "now"]).await;
+    for (kind, name) in [("deployment", "denied"), ("cronjob", "nightly")] {
+        let described = eventually(&format!("{kind} {name} hears of it"), PATIENCE * 2, async || {
+            let text = control_plane.kubectl(&["-n", "shop", "describe", kind, name]).await;
+            text.contains("InjectionDenied").then_some(text)
+        })
+        .await;
+        assert!(described.contains("INVALID_ANNOTATION") && described.contains("proxyCPU"), "{described}");
+    }
+}
+
 // O-01: no request lacks a permission, and no permission is unused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_chart_grants_what_is_asked_and_nothing_more() {
@@ -258,6 +289,9 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     // Watches may die silently, so it also checks twice a minute.
     seen("get", "secrets").await;
     seen("get", "mutatingwebhookconfigurations").await;
+    workloads_hear_of_their_pods(&control_plane).await;
+    seen("get", "replicasets").await;
+    seen("get", "jobs").await;
     release.replicas[0].terminate().await;
 
     let asked = asked(&control_plane, USER);

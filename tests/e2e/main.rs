@@ -77,6 +77,7 @@ mod client_auth;
 pub mod commands;
 mod configuration;
 pub mod control_plane;
+mod explain;
 mod faults;
 mod golden;
 mod harness;

@@ -35,6 +35,7 @@ impl Short {
     pub async fn start(serving: &Serving, kubeconfig: &Path, timings: Timings) -> Short {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let watched = cluster::Options {
+            workload_events: false,
             config_maps: ConfigMaps::Bundle {
                 namespace: OWN.to_owned(),
                 name: "outrigger".to_owned(),

@@ -79,7 +79,8 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- $args = concat $args (list
   (printf "--watch-nodes=%t" $o.watchesNodes)
   (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)
-  (printf "--selection=%s" $v.configuration.selection)) -}}
+  (printf "--selection=%s" $v.configuration.selection)
+  (printf "--workload-events=%t" $o.writesWorkloadEvents)) -}}
 {{- else -}}
 {{- $args = append $args "--config-dir=/etc/outrigger/configuration" -}}
 {{- if not $o.usesApi }}{{ $args = append $args "--standalone" }}{{ end -}}

@@ -11,7 +11,7 @@ use super::trace::Written;
 use super::value::{Taint, Value};
 
 mod command;
-mod field;
+pub(super) mod field;
 pub(super) mod specialize;
 
 /// The maximum nesting of evaluation, over all templates that invoke each other: the stack is finite.

@@ -22,10 +22,11 @@
 //! ```
 //!
 //! In reading order: [`gotypes`] (the shapes of Go structs, as data), [`value`] (the values of templates), [`funcs`]
-//! (the functions), [`absent_keys`] (what is known before there is data).
+//! (the functions), [`absent_keys`] (what is known before there is data), [`check`] (mistakes that no data is needed to find).
 
 pub mod absent_keys;
 mod ast;
+pub mod check;
 mod error;
 mod eval;
 pub mod format;

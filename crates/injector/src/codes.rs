@@ -7,11 +7,14 @@ use std::fmt;
 
 use crate::inject::annotation::edits;
 
+pub mod page;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use table::{CORE, keys};
+
+use page::EDITING;
 
 /// One code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Code {
     pub kinds: &'static [Kind],
     /// One line that says what happened, lower case and without a period.
     pub summary: &'static str,
+    /// Its page, `docs/reasons/CODE.md`.
+    pub page: &'static str,
 }
 
 /// The role of a code.
@@ -80,9 +85,9 @@ impl Code {
         self.kinds.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(", ")
     }
 
-    /// What there is to say about it, in Markdown.
+    /// Its page for a terminal: without the comment for those who edit it.
     pub fn text(&self) -> String {
-        format!("# {}\n\n*{}*: {}.\n", self.key, self.roles(), self.summary)
+        self.page.replacen(&format!("{EDITING}\n\n"), "", 1)
     }
 
     /// Whether it is a warning, shown or recorded.
@@ -92,16 +97,17 @@ impl Code {
 }
 
 /// Defines codes: a slice of [`Code`], sorted by key, and a module with a constant for each key, so that a misspelled
-/// key does not compile.
+/// key does not compile. A code without a page in the directory, which is relative to the crate, does not compile either.
 #[macro_export]
 macro_rules! codes {
-    ($(#[$about:meta])* $table:ident; $($key:ident: $($kind:ident)+, $summary:literal;)+) => {
+    ($(#[$about:meta])* $table:ident, $pages:literal; $($key:ident: $($kind:ident)+, $summary:literal;)+) => {
         $(#[$about])*
         pub static $table: &[$crate::codes::Code] = &[$(
             $crate::codes::Code {
                 key: stringify!($key),
                 kinds: &[$($crate::codes::Kind::$kind),+],
                 summary: $summary,
+                page: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), $pages, stringify!($key), ".md")),
             },
         )+];
 

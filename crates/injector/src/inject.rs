@@ -41,6 +41,7 @@ mod outcome;
 mod overlay;
 pub mod overrides;
 mod patch_cache;
+mod pitfalls;
 pub mod post;
 mod privileges;
 pub mod reinject;
@@ -132,6 +133,10 @@ pub fn run_observed(
         }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
+    if facts.selection == Selection::ByApiServer {
+        let is_own = |revision: &str| is_own_revision(mesh, revision);
+        warnings.extend(pitfalls::unknown_revision(received, facts.namespace, is_own));
+    }
     let respelled = check_annotations(mesh, received, &mut warnings)?;
     let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
@@ -139,12 +144,17 @@ pub fn run_observed(
     let mut pod = working_copy(received, namespace);
     observer.after(Stage::Received, &pod);
     let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
-    let changed = in_openshift && openshift::drop_application_user(&mut pod);
+    let mut earlier =
+        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
+    let mut changed = in_openshift && openshift::drop_application_user(&mut pod);
+    if !mesh.keeps(Quirk::LeavePreStopToUsers)
+        && let Some(status) = &earlier.status
+    {
+        changed |= post::remove_pre_stop(&mut pod, &status.pre_stop);
+    }
     // The working copy becomes the merged pod; the user's own settings are looked up in the pod as received.
     let before = changed.then(|| pod.clone());
     let before = before.as_ref().unwrap_or(received);
-    let mut earlier =
-        PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
     let status_port = post::status_port(received, &mesh_config, mesh.quirks());
     let native_by_default = native::detected(
         mesh.native_sidecars(),
@@ -226,6 +236,15 @@ pub fn run_observed(
         ids: proxy_ids(mesh, &request.path_env, facts),
     };
     warnings.extend(conflict::with_proxy(&merged, &proxy));
+    let pitfalls = pitfalls::Subject {
+        received,
+        merged: &merged,
+        made: &made,
+        values: mesh.values(),
+        proxy_config: &proxy_config,
+        user: proxy.ids.user,
+    };
+    warnings.extend(pitfalls::warnings(&pitfalls));
     // The ProxyConfig that the pod would have without its annotation, to detect what it changes.
     let configured = match annotated(received) {
         Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,

@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{super::source::Configured, Explained, Fields, Running};
-use crate::{
-    inject::{decision::StepOutcome, manual},
-    webhook_config::selection::Selected,
+use super::{
+    super::{registered::Called, source::Configured},
+    Explained, Fields, Running,
 };
+use crate::inject::{decision::StepOutcome, manual};
 use injector::explain::{Datum, Field, Verdict, Writer, is_at_or_below};
 
 /// All explanations.
@@ -41,6 +41,7 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
         }),
     );
     put("injected", json!(explained.is_injected()));
+    put("selectionKnown", json!(!explained.is_selection_unknown));
     put("leftUnchanged", json!(explained.left_alone.map(|why| why.to_string())));
     let decision = |decision: &crate::inject::decision::Decision| json!({"inject": decision.inject, "reason": decision.reason.key(), "message": decision.sentence});
     match &explained.explanation.verdict {
@@ -71,32 +72,7 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
         ),
     }
     put("rules", explained.explanation.steps.iter().map(step).collect());
-    put(
-        "apiServer",
-        explained
-            .called
-            .iter()
-            .map(|called| {
-                let (selected, why) = match &called.selected {
-                    Selected::Yes => ("yes", None),
-                    Selected::No(mismatch) => ("no", Some(mismatch.to_string())),
-                    Selected::Unknown(why) => ("unknown", Some(why.clone())),
-                };
-                json!({
-                    "kind": called.kind,
-                    "configuration": called.configuration,
-                    "name": called.name,
-                    "selected": selected,
-                    "why": why,
-                    "endpoint": called.endpoint,
-                    "failurePolicy": called.failure_policy,
-                    "reinvocationPolicy": called.reinvocation,
-                    "revision": called.revision,
-                    "outrigger": called.is_ours,
-                })
-            })
-            .collect(),
-    );
+    put("apiServer", explained.called.iter().map(Called::to_value).collect());
     put(
         "warnings",
         explained

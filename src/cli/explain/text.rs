@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::{
     super::{
+        registered::Called,
         report::{self, Color, Style},
         source::Configured,
     },
     Explained, Fields, Running,
-    api_server::Called,
 };
 use crate::{
     inject::{decision::StepOutcome, manual},
@@ -107,6 +107,12 @@ impl Page {
                 let decision = &injection.decision;
                 let rest = format!(" ({}): {}", decision.reason, decision.sentence);
                 self.styled("  ", Style::Good, "injected", &rest);
+                if explained.is_selection_unknown {
+                    self.line(
+                        "  This holds if the API server calls the webhook: the labels of the namespace are not known \
+                         (--from-cluster, or --namespace-labels)",
+                    );
+                }
             }
             Verdict::Skipped(decision) => {
                 let rest = format!(" ({}): {}", decision.reason, decision.sentence);
@@ -272,7 +278,11 @@ fn of_template(line: &Line) -> String {
 }
 
 fn described(datum: &Datum) -> String {
-    let value = datum.value.as_ref().map(|value| format!(" = {}", short(value)));
+    let is_whole = |value: &&Value| value.is_object() || value.is_array();
+    let value = datum.value.as_ref().map(|value| match Some(value).filter(is_whole) {
+        Some(_) => String::new(),
+        None => format!(" = {}", short(value)),
+    });
     let value = value
         .unwrap_or_else(|| if datum.set_by.is_empty() { " (not set)".to_owned() } else { String::new() });
     let set_by = if datum.set_by.is_empty() { String::new() } else { format!(" ({})", datum.set_by) };

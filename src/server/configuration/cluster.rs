@@ -46,6 +46,8 @@ pub struct Options {
     pub nodes: bool,
     /// Whether namespace labels are checked after the API server has selected a pod.
     pub selection: Selection,
+    /// Whether Events tell workloads that their pods are denied, skipped, or injected with warnings.
+    pub workload_events: bool,
     /// Name of this replica, for Events.
     pub identity: String,
     /// Timeouts and backoff of the watches.
@@ -107,7 +109,7 @@ pub(crate) struct Targets {
 
 /// Starts the watches, which run until the server stops. Their gates exist when this returns.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
-    let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings } = options;
+    let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings, .. } = options;
     let phase = targets.phase.clone();
     let supervisor = targets.supervisor.clone();
     let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());

@@ -32,6 +32,7 @@ use tower::Service;
 use super::{
     body::{self, Held, Terms},
     deadline::Deadline,
+    decisions::Decisions,
     log,
     metrics::RequestMetrics,
     path,
@@ -40,6 +41,7 @@ use super::{
     traces::{Caller as TraceCaller, Sink},
     turns::{Turn, Turns},
     verdict::{self, Reviewed},
+    workload_events::WorkloadEvents,
 };
 use crate::inject::limits::tree_within;
 use crate::server::client_auth::{Admission, Caller};
@@ -55,11 +57,20 @@ use crate::server::http::state::ConnectionState;
 #[derive(Clone)]
 pub(crate) struct Webhook(Arc<Inner>);
 
+/// What observes requests, besides the log.
+pub(crate) struct Observers {
+    pub(crate) metrics: RequestMetrics,
+    pub(crate) traces: Sink,
+    /// Tells workloads about their pods; not outside of a cluster.
+    pub(crate) workload_events: Option<WorkloadEvents>,
+    /// The last decisions, if they are kept.
+    pub(crate) decisions: Option<Arc<Decisions>>,
+}
+
 /// What the endpoint uses.
 struct Inner {
     configuration: Arc<Configuration>,
-    metrics: RequestMetrics,
-    traces: Sink,
+    observers: Observers,
     overload: Arc<LoadShedder>,
     body_within: Duration,
     terms: Terms,
@@ -78,16 +89,14 @@ pub(crate) const SMALL_MEMORY: usize = 1 << 20;
 impl Webhook {
     pub(crate) fn new(
         configuration: Arc<Configuration>,
-        metrics: RequestMetrics,
-        traces: Sink,
+        observers: Observers,
         overload: Arc<LoadShedder>,
         limits: &Limits,
         timeouts: &Timeouts,
     ) -> Webhook {
         Webhook(Arc::new(Inner {
             configuration,
-            metrics,
-            traces,
+            observers,
             overload,
             body_within: timeouts.body,
             terms: Terms {
@@ -134,7 +143,7 @@ impl Inner {
             return Refusal::Fault.response();
         };
         if let Some(refusal) = refused_caller(&request) {
-            self.metrics.unauthenticated(UNAUTHENTICATED);
+            self.observers.metrics.unauthenticated(UNAUTHENTICATED);
             return self.turn_away(refusal, request, &connection).await;
         }
         let now = Instant::now();
@@ -144,7 +153,7 @@ impl Inner {
         let Some(waited) = self.overload.admit(now, &connection.account().share) else {
             // Refusing a request under overload must cost a small fraction of answering one. Such requests are
             // counted, and share one log line per second.
-            self.metrics.turned_away();
+            self.observers.metrics.turned_away();
             return self.turn_away(Refusal::Overloaded, request, &connection).await;
         };
         let mut pending = Pending::arrived(self, request.headers());
@@ -211,7 +220,7 @@ impl Inner {
         if let Some(claim) = Claim::answer(connection, connection::stream(), response.body().len()) {
             response.body_mut().hold(claim);
         } else {
-            self.metrics.evicted();
+            self.observers.metrics.evicted();
             connection.evicted.notify_one();
         }
     }
@@ -285,6 +294,9 @@ impl Inner {
             }
         };
         let (result, record) = self.checked(&active, &body, deadline, reviewed).await;
+        if let Some(events) = &self.observers.workload_events {
+            events.observe(&record, || verdict::pod(&body));
+        }
         let read = record.stages.decode.map(|_| began.saturating_duration_since(pending.arrived));
         let stages = Stages { read, ..record.stages };
         pending.record = Record { active: Some(active), bytes_in, stages, ..record };
@@ -355,8 +367,8 @@ struct Pending<'a> {
 
 impl<'a> Pending<'a> {
     fn arrived(webhook: &'a Inner, headers: &HeaderMap) -> Pending<'a> {
-        webhook.metrics.arrived();
-        let caller = webhook.traces.caller(headers);
+        webhook.observers.metrics.arrived();
+        let caller = webhook.observers.traces.caller(headers);
         Pending { webhook, arrived: Instant::now(), caller, record: Record::default() }
     }
 }
@@ -368,9 +380,13 @@ impl Drop for Pending<'_> {
             *record = Record::failed(CLIENT_GONE);
         }
         record.took = arrived.elapsed();
-        webhook.metrics.observe(record);
+        let Observers { metrics, traces, decisions, workload_events: _ } = &webhook.observers;
+        metrics.observe(record);
         log::observe(record);
-        webhook.traces.observe(caller, record);
+        traces.observe(caller, record);
+        if let Some(decisions) = decisions {
+            decisions.observe(record);
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use std::{
 
 use tokio::time::Instant;
 
+use injector::codes::keys::{ALREADY_INJECTED, PATCH_TOO_LARGE};
+
+use crate::codes::keys;
 use crate::inject::limits;
 use crate::inject::limits::{Excess, Weight};
 use crate::inject::warning::Warning;
@@ -110,6 +113,7 @@ pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sent
         templates: String::new(),
         warning_codes: Vec::new(),
         warnings: String::new(),
+        told: String::new(),
         patch: None,
         ..record
     };
@@ -169,7 +173,7 @@ const OUTLINE: usize = 8 << 20;
 /// The code for "too large" in HTTP and Kubernetes.
 const TOO_LARGE: u16 = 413;
 /// Reason of the denial of a pod that exceeds a limit.
-const POD_TOO_LARGE: &str = crate::codes::keys::POD_TOO_LARGE;
+const POD_TOO_LARGE: &str = keys::POD_TOO_LARGE;
 
 fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<String, String>) -> Reviewed {
     let Opened { body, review, weight, began: _, decode } = opened;
@@ -234,17 +238,21 @@ fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> Admi
     }
     match (decision, patch) {
         (AdmissionDecision::Inject { .. }, Some(patch)) if patch.json.len() > PATCH_BYTES => {
-            refuse(&mut answer, record, 500, injector::codes::keys::PATCH_TOO_LARGE, String::new());
+            refuse(&mut answer, record, 500, PATCH_TOO_LARGE, String::new());
         }
         (AdmissionDecision::Inject { reason, templates }, patch) => {
-            record.reason = reason;
             record.templates = templates.join(",");
             warn(&mut answer, record, warnings);
             // DA-04: the API server treats an empty patch with a type as an error.
-            if let Some(patch) = patch.filter(|patch| patch.operations > 0) {
-                record.outcome = Outcome::Injected;
-                record.patch = Some(PatchSize { bytes: patch.json.len(), operations: patch.operations });
-                answer.patch = Some(patch.json.into_bytes());
+            match patch.filter(|patch| patch.operations > 0) {
+                Some(patch) => {
+                    record.reason = reason;
+                    record.outcome = Outcome::Injected;
+                    record.patch = Some(PatchSize { bytes: patch.json.len(), operations: patch.operations });
+                    answer.patch = Some(patch.json.into_bytes());
+                }
+                // The outcome is that of a skip, and so is the reason.
+                None => record.reason = ALREADY_INJECTED,
             }
         }
         (AdmissionDecision::Skip { reason }, _) => {
@@ -275,6 +283,9 @@ fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warni
         }
         record.warning_codes.push(warning.code);
     }
+    let shown: Vec<&str> =
+        warnings.iter().filter(|one| one.is_shown()).map(|one| one.message.as_str()).collect();
+    record.told = shown.join("; ");
     answer.warnings = warnings;
 }
 
@@ -288,6 +299,7 @@ fn refuse(
     record.reason = reason;
     let denial = if matches!(code, 400..=499) {
         record.outcome = Outcome::Denied;
+        record.told.clone_from(&message);
         Denial { code, message }
     } else {
         record.outcome = Outcome::Error;

@@ -4,7 +4,7 @@ use crate::codes;
 
 codes! {
     /// Every code of the core, sorted by key.
-    CORE;
+    CORE, "/../../docs/reasons/";
     ALREADY_INJECTED: Skip, "not changed: the pod arrived with its proxy, and nothing is missing";
     ALWAYS_INJECT_SELECTOR: Inject, "injected: a selector of `alwaysInjectSelector` matches the pod";
     ANNOTATION_AS_LABEL: Warning, "an annotation used as a label, which has no effect";
@@ -31,16 +31,22 @@ codes! {
     BYPASS_TLS_MODE: Warning, "the pod's label tells clients not to use mutual TLS";
     DEAD_ANNOTATION: Warning, "an annotation of Istio's API that is no longer read";
     DEPRECATED_ANNOTATION: Warning, "an annotation that still works but has a successor";
+    DISCOVERY_UNRESOLVED: Warning,
+        "`dnsPolicy` keeps the proxy from resolving its control plane, so the pod never starts";
     DOUBTFUL_ANNOTATION: Warning, "a value that is valid but probably unintended";
     DUPLICATE_CONTAINER: Denial, "denied: two containers of the pod would have the same name";
+    DUPLICATE_VOLUME: Warning, "two volumes of the pod have the same name";
     FORGED_RECORD: Warning,
         "the record of an earlier injection names something that is not in the pod, or that no injection created";
     HOST_NETWORK: Skip, "not injected: the pod uses its node's network (`hostNetwork: true`)";
+    HOST_USERS_WITH_CNI: Record, "a pod with `hostUsers: false` relies on the CNI plugin, older versions of which fail for it";
     IGNORED_ANNOTATION: Warning, "a value that has no effect";
     IGNORED_NAMESPACE: Skip,
         "not injected: the namespace is one that is never injected, such as `kube-system`";
     IGNORED_PROXY_CONFIG_FIELD: Warning, "an unknown field of `proxy.istio.io/config`";
     IMAGE_AUTO_LEFT: Warning, "a container keeps the image `auto` and cannot start";
+    INIT_WITHOUT_NETWORK: Record,
+        "with the CNI plugin, traffic of an init container is redirected to a proxy that does not run yet";
     INJECTED_BY_LINKERD: Skip, "not injected: the pod already contains Linkerd's proxy";
     INVALID_ANNOTATION: Denial, "denied: one or more annotations have an invalid value";
     INVALID_INJECT_VALUE: Warning, "`sidecar.istio.io/inject` is neither `true` nor `false`";
@@ -69,6 +75,8 @@ codes! {
         "not injected: the API server selected the pod, but neither its namespace nor the pod requests a proxy";
     NEVER_INJECT_SELECTOR: Skip, "not injected: a selector of `neverInjectSelector` matches the pod";
     NOT_A_POD: Skip Denial, "not injected: the object is not a pod, or is not shaped like one";
+    ORDINARY_PROXY_IN_JOB: Warning,
+        "the proxy is an ordinary container, so a pod with `restartPolicy` `Never` or `OnFailure` does not end";
     OVERLAY_UNUSABLE: Denial, "denied: the output of a template is not a usable overlay for the pod";
     OWN_VOLUME: Warning, "a volume of the pod replaces a template's volume of the same name";
     PATCH_TOO_LARGE: Denial, "denied: the patch exceeds 2 MiB";
@@ -86,6 +94,7 @@ codes! {
     POLICY_ENABLED: Inject, "injected: the policy is `enabled`, and no other rule applies";
     POLICY_INVALID: Skip, "not injected: the policy is neither `enabled` nor `disabled`";
     PORT_OF_THE_PROXY: Warning, "a container uses one of the proxy's ports";
+    PRE_STOP_SLEEP_TOO_LONG: Warning, "the value `preStopSleepSeconds` is not less than the pod's grace period; no hook is added";
     PRIVILEGED_PROXY: Warning Denial,
         "the pod gives a container of ours more privileges than the configuration does";
     PROBES_NOT_MERGED: Warning,
@@ -97,6 +106,8 @@ codes! {
     PROXY_LIMIT_ABOVE_POD: Warning, "`compat: istio`: a limit of the proxy exceeds the pod's";
     PROXY_RESTART_POLICY: Warning, "`restartPolicy` of the user's own proxy does not fit a native sidecar";
     RENDER_FAILED: Denial, "denied: a template cannot be rendered for the pod";
+    RESOURCE_DEFAULTS_DROPPED: Warning,
+        "a resource annotation replaces all default resources, so the proxy has no request or limit for the other resource";
     REVISION_MISMATCH: Skip, "not injected: the namespace or the pod requests another revision";
     REVISION_OF_THE_NAMESPACE: Warning,
         "the pod's label `istio.io/rev` is ignored because the namespace has a label";
@@ -111,6 +122,8 @@ codes! {
         "denied: `inject.istio.io/templates` names more templates than a pod may request";
     UNDECODABLE: Denial, "denied: no API server could decode the resulting pod";
     UNKNOWN_PROBE_PORT: Warning, "a probe or hook names a port that its container does not define";
+    UNKNOWN_REVISION: Record,
+        "the pod's label `istio.io/rev` names a revision or tag that this injector does not know";
     UNKNOWN_TEMPLATE: Denial, "denied: `inject.istio.io/templates` names a template that does not exist";
     UNQUOTED_VALUE: Manifest, "an unquoted value for a string field, which kubectl rejects";
     USER_OF_THE_PROXY: Warning, "a container runs as the proxy's user, so its traffic is not redirected";

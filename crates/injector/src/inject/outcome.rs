@@ -189,6 +189,7 @@ impl Refusal {
             Refusal::Post(
                 super::post::Error::SeveralContainers { .. } | super::post::Error::NameTaken { .. },
             ) => keys::DUPLICATE_CONTAINER,
+            Refusal::Post(super::post::Error::SleepTooLong { .. }) => keys::INVALID_ANNOTATION,
             Refusal::Post(_) => keys::INVALID_PROMETHEUS,
             Refusal::Privileged(_) => keys::PRIVILEGED_PROXY,
             Refusal::ProxyConfig(_) => keys::INVALID_PROXY_CONFIG,

@@ -47,6 +47,7 @@ fn rig(store: Store) -> Rig {
         proxy_configs: false,
         nodes: false,
         selection: Selection::Trust,
+        workload_events: false,
         identity: "us".to_owned(),
         timings: Timings::default(),
     };

@@ -127,6 +127,21 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     }
 }
 
+#[test]
+fn without_redirection_the_pod_is_told_what_it_needs() {
+    let (key, with_sidecar) =
+        ("sidecar.istio.io/interceptionMode", "a Sidecar resource with ports from 1024");
+    for (bundle, pod, wanted) in [
+        (CLASSIC, annotated(key, "NONE"), with_sidecar),
+        (CLASSIC, annotated(CONFIG, "interceptionMode: NONE"), with_sidecar),
+        (CNI, annotated(key, "NONE"), "refused by the CNI plugin"),
+    ] {
+        let outcome = outcome(&mesh(bundle), &pod);
+        let [warning] = outcome.warnings() else { panic!("{:?}", outcome.warnings()) };
+        assert!(warning.message.contains(wanted), "{warning}");
+    }
+}
+
 /// With the CNI plugin, the effective values are written into annotations; these are not the pod's own choice.
 #[test]
 fn what_an_injection_wrote_is_not_the_pods_doing() {
@@ -151,7 +166,10 @@ fn what_ordinary_pods_do_is_not_told() {
     let classic = mesh(CLASSIC);
     for pod in [
         pod(&json!({}), &json!({})),
-        annotated("sidecar.istio.io/proxyCPU", "1"),
+        pod(
+            &json!({"annotations": {"sidecar.istio.io/proxyCPU": "1", "sidecar.istio.io/proxyMemory": "1Gi"}}),
+            &json!({}),
+        ),
         annotated(CONFIG, "holdApplicationUntilProxyStarts: true"),
         annotated(CONFIG, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true', OUTPUT_CERTS: /certs}"),
         // Same as in the mesh.

@@ -145,7 +145,7 @@ fn looked_at<S: PodSelector>(
         },
         Rule::NeverInjectSelector => selectors(input.never, pod),
         Rule::AlwaysInjectSelector => selectors(input.always, pod),
-        Rule::Policy => format!("policy: {}", input.policy),
+        Rule::Policy => shown(input.policy),
     }
 }
 

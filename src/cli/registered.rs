@@ -1,18 +1,19 @@
 //! What an API server calls when a pod is created: every mutating webhook and policy in the cluster, in the order of calls.
 
+mod cel;
+
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::cel::Variables;
+use self::cel::Variables;
+use super::{
+    cluster::{Session, Target},
+    failure::Failure,
+};
 use crate::{
-    cli::{
-        cluster::{Session, Target},
-        failure::Failure,
-    },
-    config::Namespace,
     inject::PodRequest,
     webhook_config::{
         revision_of,
@@ -54,13 +55,34 @@ impl Called {
         self.selected == Selected::Yes
     }
 
+    /// As in the JSON of commands.
+    pub(super) fn to_value(&self) -> Value {
+        let (selected, why) = match &self.selected {
+            Selected::Yes => ("yes", None),
+            Selected::No(mismatch) => ("no", Some(mismatch.to_string())),
+            Selected::Unknown(why) => ("unknown", Some(why.clone())),
+        };
+        json!({
+            "kind": self.kind,
+            "configuration": self.configuration,
+            "name": self.name,
+            "selected": selected,
+            "why": why,
+            "endpoint": self.endpoint,
+            "failurePolicy": self.failure_policy,
+            "reinvocationPolicy": self.reinvocation,
+            "revision": self.revision,
+            "outrigger": self.is_ours,
+        })
+    }
+
     pub(super) fn may_be_selected(&self) -> bool {
         !matches!(self.selected, Selected::No(_))
     }
 }
 
 /// Reads the webhooks and policies.
-pub(super) async fn registered(session: &Session) -> Result<Registered, Failure> {
+pub(super) async fn read(session: &Session) -> Result<Registered, Failure> {
     let mut webhooks =
         list(session, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "v1").await?;
     webhooks.sort_by_key(name);
@@ -119,15 +141,15 @@ async fn list(
 
 impl Registered {
     /// Every webhook and policy in the order of calls, and whether it is called for a pod.
-    pub(super) fn called(&self, request: &PodRequest, namespace: Option<&Namespace>) -> Vec<Called> {
-        let name_of_namespace = super::namespace_of(request);
+    pub(super) fn called(
+        &self,
+        request: &PodRequest,
+        namespace_labels: Option<&Map<String, Value>>,
+    ) -> Vec<Called> {
+        let name_of_namespace = namespace_of(request);
         let variables = Variables::of(&request.pod, &name_of_namespace);
         let condition = |expression: &str| variables.evaluate(expression);
-        let creation = Creation {
-            namespace: &name_of_namespace,
-            namespace_labels: namespace.map(|namespace| &namespace.labels),
-            pod: &request.pod,
-        };
+        let creation = Creation { namespace: &name_of_namespace, namespace_labels, pod: &request.pod };
         let text = |value: &Value, key: &str, default: &str| {
             value.get(key).and_then(Value::as_str).unwrap_or(default).to_owned()
         };
@@ -163,6 +185,14 @@ impl Registered {
             })
         });
         policies.chain(webhooks).collect()
+    }
+}
+
+/// The namespace of a pod, else of its request.
+pub(super) fn namespace_of(request: &PodRequest) -> String {
+    match crate::pod::namespace(&request.pod) {
+        "" => request.namespace.clone(),
+        namespace => namespace.to_owned(),
     }
 }
 
