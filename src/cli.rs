@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and the environment applies to the pure core")]
 
 mod bundle;
+mod check;
 mod choices;
 mod cluster;
 mod completion;
@@ -41,6 +42,7 @@ use report::Color;
     version,
     after_help = "Examples:
   outrigger inject -f deployment.yaml | kubectl apply -f -
+  outrigger check -f bundle.yaml
   outrigger serve --standalone --bundle bundle.yaml
   outrigger webhook apply"
 )]
@@ -59,6 +61,7 @@ enum Command {
     Explain(Box<explain::Explain>),
     Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
+    Check(Box<check::Check>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
     Tag(tag::Tag),
@@ -97,6 +100,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Explain(explain) => explain.run(color),
         Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
+        Command::Check(check) => check.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
         Command::Tag(tag) => tag.run(color),

@@ -30,6 +30,15 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The file with the configuration, if it is one.
+    pub(super) fn bundle_file(&self) -> Option<PathBuf> {
+        match &self.bundle {
+            Some(file) => Some(file.clone()),
+            None if self.from.is_chosen() => None,
+            None => from_environment(),
+        }
+    }
+
     /// Reads the configuration from its source.
     pub(super) fn load(&self, purpose: Purpose) -> Result<Configured, Failure> {
         if let Some(file) = &self.bundle {

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Match conditions of all shapes that people write; some of them fail for the pod below.
-const CONDITIONS: [&str; 24] = [
+const CONDITIONS: [&str; 27] = [
     "true",
     "1 == 2",
     "object.metadata.name == 'judged'",
@@ -40,6 +40,10 @@ const CONDITIONS: [&str; 24] = [
     "request.namespace == 'shop' && request.kind.kind == 'Pod' && request.name == 'judged'",
     "oldObject == null",
     "object.metadata.name.lowerAscii() == 'judged' && 'a,b'.split(',').size() == 2",
+    // What the API server fills in first.
+    "object.spec.restartPolicy == 'Always' && object.spec.dnsPolicy == 'ClusterFirst' && object.spec.terminationGracePeriodSeconds == 30",
+    "object.spec.containers.all(c, c.imagePullPolicy == 'IfNotPresent' && c.terminationMessagePolicy == 'File')",
+    "object.spec.containers[0].ports[0].protocol == 'TCP' && object.spec.enableServiceLinks",
 ];
 
 /// Selectors: of the namespace, of the pod.

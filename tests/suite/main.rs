@@ -8,6 +8,7 @@ mod architecture;
 mod attacker;
 mod bombs;
 mod cases;
+mod check;
 mod cli;
 mod cli_cluster;
 mod client_auth;

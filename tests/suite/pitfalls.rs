@@ -20,11 +20,11 @@ const EXPECTED: [(&str, [usize; 3]); 8] = [
     ("DISCOVERY_UNRESOLVED", [0, 0, 0]),
     ("DUPLICATE_VOLUME", [0, 0, 0]),
     ("HOST_USERS_WITH_CNI", [0, 0, 0]),
-    ("INIT_WITHOUT_NETWORK", [0, 0, 0]),
-    ("ORDINARY_PROXY_IN_JOB", [0, 0, 0]),
-    ("PROBE_BEFORE_PROXY", [0, 0, 0]),
-    ("RESOURCE_DEFAULTS_DROPPED", [0, 0, 0]),
-    ("UNKNOWN_REVISION", [0, 0, 0]),
+    ("INIT_WITHOUT_NETWORK", [0, 0, 10]),
+    ("ORDINARY_PROXY_IN_JOB", [0, 12, 12]),
+    ("PROBE_BEFORE_PROXY", [0, 4, 7]),
+    ("RESOURCE_DEFAULTS_DROPPED", [3, 3, 3]),
+    ("UNKNOWN_REVISION", [4, 4, 4]),
 ];
 const BUNDLES: [&str; 3] = [
     "nativeSidecars: enabled",

@@ -14,7 +14,7 @@ mod known;
 mod label;
 mod proxy_objects;
 mod selector;
-mod suggest;
+pub(crate) mod suggest;
 mod values;
 mod violation;
 
@@ -177,8 +177,28 @@ impl InjectorConfig {
         quirks: impl Fn(Compat) -> Quirks,
     ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let root = decode::parse(source)?;
+        InjectorConfig::from_tree_by(source, &root, quirks)
+    }
+
+    /// [`InjectorConfig::from_bundle`] for a tree, such as a bundle made of another document's parts. The positions in the
+    /// tree are positions in the text.
+    ///
+    /// # Errors
+    /// As [`InjectorConfig::from_bundle`].
+    pub fn from_bundle_tree(
+        source: Source<'_>,
+        root: &yaml::Node,
+    ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
+        InjectorConfig::from_tree_by(source, root, Compat::quirks)
+    }
+
+    fn from_tree_by(
+        source: Source<'_>,
+        root: &yaml::Node,
+        quirks: impl Fn(Compat) -> Quirks,
+    ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let mut decoder = Decoder::new(source);
-        let Some(parts) = bundle::read(&mut decoder, &At::root(&root)) else {
+        let Some(parts) = bundle::read(&mut decoder, &At::root(root)) else {
             return Err(ConfigError::new(decoder.problems));
         };
         let null = null_node();

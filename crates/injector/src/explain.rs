@@ -10,7 +10,7 @@ use crate::{
 
 mod blame;
 mod data;
-mod fields;
+pub(crate) mod fields;
 mod next;
 mod running;
 

@@ -24,7 +24,9 @@
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
 //! - [`specialized`]: a configuration's templates, evaluated as far as the configuration determines.
+//! - [`template_tests`]: unit tests of templates, as a document of cases.
 //! - [`gotypes`]: the shapes of Kubernetes' Go structs, as data.
+//! - [`lint`]: checks configuration files, with the place of every mistake.
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
@@ -42,6 +44,7 @@ pub mod explain;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;
+pub mod lint;
 pub mod manifest;
 pub mod names;
 pub mod overlay;
@@ -51,4 +54,5 @@ mod quantity;
 pub mod quirks;
 mod rfc3339;
 pub mod specialized;
+pub mod template_tests;
 pub mod webhook_config;

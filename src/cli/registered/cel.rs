@@ -28,6 +28,7 @@ impl Variables {
                 metadata.entry("namespace").or_insert_with(|| json!(namespace));
             }
         }
+        set_defaults(&mut object);
         let resource = json!({"group": "", "version": "v1", "resource": "pods"});
         let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
         let name = object.pointer("/metadata/name").cloned().unwrap_or_else(|| json!(""));
@@ -73,6 +74,48 @@ impl Variables {
             Ok(cel::Value::Bool(holds)) => Ok(holds),
             Ok(other) => Err(format!("found {}; expected a boolean", other.type_of())),
             Err(error) => Err(one_line(&error.to_string())),
+        }
+    }
+}
+
+/// Fills in what API servers fill in before they evaluate conditions (`SetDefaults_Pod`, `SetDefaults_Container`, the
+/// ServiceAccount plugin), as far as conditions look at it.
+fn set_defaults(pod: &mut Value) {
+    let spec = pod.as_object_mut().map(|pod| pod.entry("spec").or_insert_with(|| json!({})));
+    let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
+    for (key, value) in [
+        ("restartPolicy", json!("Always")),
+        ("terminationGracePeriodSeconds", json!(30)),
+        ("dnsPolicy", json!("ClusterFirst")),
+        ("securityContext", json!({})),
+        ("schedulerName", json!("default-scheduler")),
+        ("enableServiceLinks", json!(true)),
+        ("serviceAccountName", json!("default")),
+    ] {
+        spec.entry(key).or_insert(value);
+    }
+    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
+    spec.entry("serviceAccount").or_insert(account);
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(container) = container.as_object_mut() else { continue };
+            let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
+            let tag = image.rsplit_once('/').map_or(image, |(_, name)| name).rsplit_once(':');
+            let is_moving = !image.contains('@') && tag.is_none_or(|(_, tag)| tag == "latest");
+            let policy = if is_moving { "Always" } else { "IfNotPresent" };
+            for (key, value) in [
+                ("resources", json!({})),
+                ("imagePullPolicy", json!(policy)),
+                ("terminationMessagePath", json!("/dev/termination-log")),
+                ("terminationMessagePolicy", json!("File")),
+            ] {
+                container.entry(key).or_insert(value);
+            }
+            for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(port) = port.as_object_mut() {
+                    port.entry("protocol").or_insert_with(|| json!("TCP"));
+                }
+            }
         }
     }
 }

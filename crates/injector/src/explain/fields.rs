@@ -114,7 +114,7 @@ fn scalar(node: &Node, placeholders: &[Placeholder]) -> Option<String> {
 }
 
 /// The field that identifies the elements of a list (Kubernetes' merge keys, where they are strings).
-fn name_key(list: &str) -> &'static str {
+pub(crate) fn name_key(list: &str) -> &'static str {
     match list {
         "volumeMounts" => "mountPath",
         "volumeDevices" => "devicePath",
@@ -147,7 +147,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 }
 
 /// Splits a path into keys and elements, in the same way for every spelling: `a.b[c]`, `a[b][c]` and `a["b"]['c']`.
-pub(super) fn split(path: &str) -> Vec<String> {
+pub(crate) fn split(path: &str) -> Vec<String> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {

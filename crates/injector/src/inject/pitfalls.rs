@@ -164,7 +164,7 @@ impl<'a> Subject<'a> {
             amount("requests").or_else(|| amount("limits")).is_some()
         };
         let lost = |resource: &&str| has(Some(defaults), resource) && !has(proxy.get("resources"), resource);
-        let resource = ["cpu", "memory"].into_iter().find(|resource| lost(&resource))?;
+        let resource = ["cpu", "memory"].into_iter().find(lost)?;
         let message = format!(
             "{key} replaces all default resources: the proxy has neither {resource} request nor limit"
         );

@@ -153,13 +153,16 @@ async fn outcome_and_reason_never_contradict_each_other() {
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+    // With one subscriber alone, a callsite that another thread reaches first would be off for all of them.
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let spec = json!({"containers": [{"name": "app", "image": "a"}]});
+    let config = InjectorConfig::embedded().unwrap();
     let injected = crate::inject::run(
-        &InjectorConfig::embedded().unwrap(),
+        &config,
         &crate::inject::PodRequest::new("shop", json!({"metadata": {"name": "a"}, "spec": spec})),
-        &crate::inject::Facts::default(),
+        &crate::inject::Facts::of(&config, "shop"),
     );
     let Ok(crate::inject::Outcome::Injected(injected)) = injected else { panic!("{injected:?}") };
     let label = json!({"labels": {"sidecar.istio.io/inject": "false"}});
