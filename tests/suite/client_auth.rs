@@ -362,7 +362,7 @@ async fn t_12_a_bad_ca_is_refused_at_the_start_and_keeps_the_last_good_one_later
         put(folder.path(), "ca.crt", &text);
         let error = harness.server.handle().reload().await.client_auth.unwrap_err();
         assert!(
-            error.contains(found) && error.contains("ca.crt: ") && error.contains("accepted "),
+            error.contains(found) && error.contains("ca.crt: ") && error.contains("expected "),
             "{error}"
         );
         let (status, line) = good().await;

@@ -172,7 +172,7 @@ async fn a_bundle_that_was_cut_off_in_place_is_refused_until_it_is_whole() {
     fs::write(&file, &text).unwrap();
     harness.metric("outrigger_config_last_reload_success", 1.0).await;
     harness.metric("outrigger_config_generation", 1.0).await;
-    assert!(!verbose(&harness).await.contains("refused"), "the one in use is the newest again");
+    assert!(!verbose(&harness).await.contains("rejected"), "the one in use is the newest again");
 }
 
 async fn verbose(harness: &Harness) -> String {
@@ -261,7 +261,7 @@ async fn a_certificate_that_is_no_regular_file_holds_no_configuration_up() {
     let pair = authority.pair();
     volume.put_pair(&pair);
     served_within_patience(&harness, &pair).await;
-    assert!(!verbose(&harness).await.contains("refused"));
+    assert!(!verbose(&harness).await.contains("rejected"));
 }
 
 /// A source on a file system that stops responding.

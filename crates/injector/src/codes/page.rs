@@ -58,7 +58,7 @@ fn commands(code: &Code) -> String {
     if code.kinds.iter().any(|kind| !kind.is_warning()) {
         // Such requests are counted, and logged as one message about all of them.
         let found = if key == "UNAUTHENTICATED" {
-            "'a caller was refused'".to_owned()
+            "'client rejected'".to_owned()
         } else {
             format!("'\"reason\":\"{key}\"'")
         };

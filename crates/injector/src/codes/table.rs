@@ -4,7 +4,7 @@ use crate::codes;
 
 codes! {
     /// Every code of the core, sorted by key.
-    CORE, "/../../docs/reasons/";
+    CORE, "/reasons/";
     ALREADY_INJECTED: Skip, "not changed: the pod arrived with its proxy, and nothing is missing";
     ALWAYS_INJECT_SELECTOR: Inject, "injected: a selector of `alwaysInjectSelector` matches the pod";
     ANNOTATION_AS_LABEL: Warning, "an annotation used as a label, which has no effect";
