@@ -158,11 +158,9 @@ async fn outcome_and_reason_never_contradict_each_other() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let spec = json!({"containers": [{"name": "app", "image": "a"}]});
-    let injected = crate::inject::run(
-        &InjectorConfig::embedded().unwrap(),
-        &crate::inject::PodRequest::new("shop", json!({"metadata": {"name": "a"}, "spec": spec})),
-        &crate::inject::Facts::default(),
-    );
+    let mesh = InjectorConfig::embedded().unwrap();
+    let request = crate::inject::PodRequest::new("shop", json!({"metadata": {"name": "a"}, "spec": spec}));
+    let injected = crate::inject::run(&mesh, &request, &crate::inject::Facts::of(&mesh, "shop"));
     let Ok(crate::inject::Outcome::Injected(injected)) = injected else { panic!("{injected:?}") };
     let label = json!({"labels": {"sidecar.istio.io/inject": "false"}});
     let annotation = json!({"annotations": {"sidecar.istio.io/proxyCPU": "lots"}});
