@@ -6,14 +6,18 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and the environment applies to the pure core")]
 
 mod bundle;
+mod check;
 mod choices;
 mod cluster;
 mod completion;
+mod doctor;
+mod explain;
 mod failure;
 mod files;
 mod inject;
 mod kube_inject;
 mod output;
+mod registered;
 mod report;
 pub mod serve;
 mod signals;
@@ -38,6 +42,7 @@ use report::Color;
     version,
     after_help = "Examples:
   outrigger inject -f deployment.yaml | kubectl apply -f -
+  outrigger check -f bundle.yaml
   outrigger serve --standalone --bundle bundle.yaml
   outrigger webhook apply"
 )]
@@ -53,7 +58,10 @@ struct Arguments {
 enum Command {
     Serve(Box<serve::Serve>),
     Inject(Box<inject::Inject>),
+    Explain(Box<explain::Explain>),
+    Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
+    Check(Box<check::Check>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
     Tag(tag::Tag),
@@ -89,7 +97,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Handled above.
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
+        Command::Explain(explain) => explain.run(color),
+        Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
+        Command::Check(check) => check.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
         Command::Tag(tag) => tag.run(color),

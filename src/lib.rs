@@ -2,12 +2,14 @@
 //!
 //! - [`server`]: the HTTPS webhook and its admin port.
 //! - [`cli`]: the commands.
+//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
 //!
 //! The decisions about pods are in crates without I/O, clock or randomness; their modules are re-exported here under
 //! one name: [`injector`] (read `inject::run` first), [`gotemplate`], [`kubernetes_yaml`], [`strategic_merge`],
 //! [`istio_config`].
 
 pub mod cli;
+pub mod codes;
 pub mod server;
 
 #[cfg(test)]
@@ -15,7 +17,7 @@ pub mod server;
 mod headed;
 
 pub use gotemplate as template;
-pub use injector::{inject, manifest, names, pem, pod, quirks, webhook_config};
+pub use injector::{inject, lint, manifest, names, pem, pod, quirks, template_tests, webhook_config};
 pub use istio_config as meshconfig;
 pub use kubernetes_yaml as yaml;
 pub use strategic_merge::{merge, patch};

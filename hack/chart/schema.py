@@ -1,7 +1,8 @@
 """Writes the parts of the chart's values.schema.json that follow from the injector's tables of types (crates/istio-config and crates/injector):
-MeshConfig and what is under it, and the Kubernetes structs that templates copy from the values.
+MeshConfig and what is under it, the Kubernetes structs that templates copy from the values, and the types of the values themselves.
 
-A place whose type is a struct takes the struct's keys and no others; what the keys hold is said by the server.
+A place whose type is a struct takes the struct's keys and no others; what the keys hold is said by the server. A value that the injector
+has a type for takes what the injector takes, so that helm refuses what no replica would apply; crates/injector compares the two.
 """
 
 import json
@@ -19,6 +20,73 @@ PLACES = {
     ("$defs", "gateways", "properties", "securityContext"): "POD_SECURITY_CONTEXT",
     ("$defs", "global", "properties", "proxy", "properties", "lifecycle"): "LIFECYCLE",
 }
+
+
+TYPES = {
+    "Text": {"type": ["string", "null"]},
+    "Tag": {"type": ["string", "number", "null"]},
+    "Bool": {"type": ["boolean", "null"]},
+    # The injector reads a number in quotes too; here it is short enough for a pattern that people can read.
+    "Uint32": {"type": ["integer", "string", "null"], "minimum": 0, "maximum": 2**32 - 1, "pattern": "^[0-9]{1,9}$"},
+    "Map": {"type": ["object", "null"]},
+    "Texts": {"type": ["array", "null"], "items": {"type": "string"}},
+}
+
+
+def shapes():
+    """The types of the values by path, as crates/injector/src/config/values.rs has them."""
+    text = (ROOT / "crates/injector/src/config/values.rs").read_text()
+    constants = dict(re.findall(r"^const (\w+): &\[\(&str, Shape\)\] = &\[(.*?)\n\];", text, re.MULTILINE | re.DOTALL))
+    ((root,),) = (re.findall(r"static SHAPE: Shape = Fields\(&\[(.*?)\n\]\);", text, re.DOTALL),)
+    found = {}
+
+    def read(tokens, path):
+        """The fields up to the closing bracket."""
+        while tokens and tokens[0] != "]":
+            key = tokens.pop(0)
+            if not key.startswith('"'):
+                continue
+            inner, shape = (*path, key.strip('"')), tokens.pop(0).removeprefix("Shape::")
+            if shape == "OneOf":
+                words = tokens[: tokens.index("]")]
+                found[inner] = {"enum": [word.strip('"') for word in words if word.startswith('"')] + [None]}
+                del tokens[: len(words) + 1]
+            elif shape == "Fields":
+                found[inner] = {"type": ["object", "null"]}
+                if tokens[0] in constants:
+                    read(split(constants[tokens.pop(0)]), inner)
+                else:
+                    assert tokens.pop(0) == "[", tokens
+                    read(tokens, inner)
+                    tokens.pop(0)
+            else:
+                found[inner] = TYPES[shape]
+
+    def split(text):
+        return re.findall(r'"[^"]*"|[\w:]+|[\[\]]', text)
+
+    read(split(root), ())
+    assert len(found) > 50, found
+    return found
+
+
+def typed(schema):
+    """Gives the values the types that the injector demands; what is said of them besides stays."""
+    for path, shape in shapes().items():
+        place = schema
+        for step in path:
+            while "$ref" in place:
+                place = schema["$defs"][place["$ref"].rpartition("/")[2]]
+            place = place.setdefault("properties", {}).setdefault(step, {})
+        while "$ref" in place:
+            place = schema["$defs"][place["$ref"].rpartition("/")[2]]
+        # Where the chart itself takes less, such as a policy or a revision, it stays so.
+        if "enum" in place and "enum" not in shape:
+            continue
+        for key in {"type", "enum", "minimum", "maximum"} - set(shape):
+            place.pop(key, None)
+        place |= {key: inner for key, inner in shape.items() if key not in ("pattern", "items") or key not in place}
+    return schema
 
 
 def tables():
@@ -88,7 +156,7 @@ def written(schema):
             done[table] = {"type": ["object", "null"], "properties": properties(table, structs, irregular, needed),
                            "additionalProperties": False}
     definitions |= {OURS + table: done[table] for table in sorted(done)}
-    return schema
+    return typed(schema)
 
 
 def text(schema):

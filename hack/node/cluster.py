@@ -22,6 +22,7 @@ RESOURCES = {
     "Event": ("api/v1", "events"),
     "Gateway": ("apis/networking.istio.io/v1", "gateways"),
     "Job": ("apis/batch/v1", "jobs"),
+    "MutatingWebhookConfiguration": ("apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations"),
     "Namespace": ("api/v1", "namespaces"),
     "PeerAuthentication": ("apis/security.istio.io/v1", "peerauthentications"),
     "Pod": ("api/v1", "pods"),

@@ -90,6 +90,10 @@ pub struct Serve {
     /// Log format; `auto` is text on a terminal and JSON otherwise
     #[arg(long, env = "OUTRIGGER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
+    /// Keep the last decisions for /debug/decisions on the admin port, which only clients on loopback can read: names and
+    /// reasons, nothing else of pods
+    #[arg(long, env = "OUTRIGGER_DEBUG_DECISIONS", value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    debug_decisions: u16,
     /// OpenTelemetry collector for traces, over gRPC: http://HOST:4317
     #[cfg(feature = "otlp")]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
@@ -278,6 +282,7 @@ impl Serve {
             access: self.cluster.access(),
             pace: Pace::default(),
             log_filter: Some(log_filter),
+            debug_decisions: self.debug_decisions.into(),
             #[cfg(feature = "otlp")]
             otlp_endpoint: self.otlp_endpoint,
             #[cfg(not(feature = "otlp"))]

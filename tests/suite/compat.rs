@@ -59,6 +59,15 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
+        quirk: Quirk::ScrapeWithoutAgent,
+        applies: |mesh, call| {
+            let had = pod::annotation(&call.pod, "prometheus.io/port");
+            call.patched.as_ref().is_some_and(|patched| pod::find_sidecar(patched).is_none())
+                && scraped(call).is_some_and(|port| port == mesh_port(mesh) && had != Some(port))
+        },
+        explains: |path| path.starts_with("/metadata/annotations/prometheus"),
+    },
+    Rule {
         quirk: Quirk::ReorderVariables,
         applies: |_, call| moved_to_the_end(call),
         explains: |path| path.contains("/env/"),
@@ -119,6 +128,16 @@ const RULES: &[Rule] = &[
             })
         },
         explains: |path| path.starts_with("/spec/volumes/") && path.ends_with("/emptyDir"),
+    },
+    Rule {
+        quirk: Quirk::EndNamespaceInNewline,
+        applies: |_, call| {
+            let inits = call.patched.as_ref().map(pod::init_containers).unwrap_or_default();
+            let env = inits.iter().flat_map(|init| init["env"].as_array().into_iter().flatten());
+            let mut namespace = env.filter(|variable| pod::name(variable) == "ISTIO_NAMESPACE");
+            namespace.any(|variable| variable["value"].as_str().is_some_and(|value| value.ends_with('\n')))
+        },
+        explains: |path| path.starts_with("/spec/initContainers/") && path.ends_with("/value"),
     },
     Rule {
         quirk: Quirk::AcceptInvalidUserVolumes,

@@ -18,3 +18,14 @@ fn the_custom_template_gives_the_pod_that_is_shown() {
     }
     assert_eq!(injected, fs::read_to_string(&file).unwrap(), "OUTRIGGER_BLESS=1 writes {}", file.display());
 }
+
+#[test]
+fn the_tests_of_the_custom_template_pass() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/custom-template");
+    let mut check = command();
+    check.args(["check", "--strict", "--bundle"]).arg(folder.join("bundle.yaml"));
+    let output = check.arg("--tests").arg(folder.join("cases.yaml")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("6 tests: 6 passed, 0 failed\n"), "{said}");
+}

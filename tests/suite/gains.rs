@@ -272,7 +272,7 @@ fn no_metadata_gains_a_privilege_that_is_not_documented() {
         }
     });
     let (injected, refused) = (injected.into_inner(), refused.into_inner());
-    assert!(injected > 60 && refused > 10, "{injected} injected, {refused} refused: too few to say anything");
+    assert!(injected > 60 && refused > 5, "{injected} injected, {refused} refused: too few to say anything");
 }
 
 /// Whether all injected content is permitted.

@@ -5,7 +5,12 @@
 
 use std::{fs, path::PathBuf};
 
-use outrigger::{inject::check, names};
+use outrigger::{
+    config::Source,
+    inject::check,
+    lint::{self, Severity},
+    names,
+};
 use serde_json::{Map, Value, json};
 
 use super::properties;
@@ -37,6 +42,39 @@ fn istios_templates_pass_the_check() {
             );
         }
     }
+}
+
+/// No mistake is found in templates that are known to work: neither with our default values nor with Istio's.
+#[test]
+#[ignore = "needs Istio's templates in OUTRIGGER_ISTIO_TEMPLATES"]
+fn istios_templates_have_no_mistakes() {
+    let mut values = vec![json!({})];
+    values.extend(recorded_values());
+    for values in values {
+        let bundle = json!({
+            "apiVersion": "outrigger.dev/v1alpha1",
+            "kind": "Bundle",
+            "injector": {"templates": stock()},
+            "values": values,
+        });
+        let text = bundle.to_string();
+        let report = lint::files(&[Source { name: "bundle", text: &text }]);
+        let of_templates: Vec<_> = report
+            .diagnostics
+            .iter()
+            .filter(|found| found.template.is_some() || found.severity == Severity::Error)
+            .map(|found| (found.rule, &found.message))
+            .collect();
+        assert_eq!(of_templates, [], "{values}");
+    }
+}
+
+/// The values of the recorded configurations, where the recordings are present.
+fn recorded_values() -> Vec<Value> {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/istio-golden/settings.json");
+    let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
+    let settings: Value = serde_json::from_str(&text).unwrap();
+    settings.as_array().unwrap().iter().map(|setting| setting["values"].clone()).collect()
 }
 
 /// Istio's templates by name.

@@ -227,12 +227,12 @@ async fn garbage_in_place_of_a_certificate_keeps_the_last_good_one() {
         let ready = harness.admin("/readyz?verbose").await;
         assert_eq!(ready.status, 200);
         let text = String::from_utf8_lossy(&ready.body).into_owned();
-        assert!(text.contains("the newest certificate is refused"), "{text}");
+        assert!(text.contains("the newest certificate was rejected"), "{text}");
     }
     volume.put_pair(&other);
     served_within_patience(&harness, &other).await;
     let ready = harness.admin("/readyz?verbose").await;
-    assert!(!String::from_utf8_lossy(&ready.body).contains("refused"));
+    assert!(!String::from_utf8_lossy(&ready.body).contains("rejected"));
 }
 
 /// Istio's texts, in which both `config` and `values` contain the state they belong to.
@@ -359,7 +359,7 @@ async fn a_refused_configuration_leaves_the_last_good_one_whole() {
         let ready = harness.admin("/readyz?verbose").await;
         assert_eq!(ready.status, 200);
         let text = String::from_utf8_lossy(&ready.body).into_owned();
-        assert!(text.contains("refused") && text.contains(what), "{what}: {text}");
+        assert!(text.contains("was rejected") && text.contains(what), "{what}: {text}");
     }
     put_istio(&volume, 3);
     answered_by(&harness, "3").await;
@@ -392,7 +392,7 @@ async fn a_configuration_whose_reading_panics_is_refused() {
     harness.metric("outrigger_config_reload_total{source=\"bundle\",result=\"error\"}", 1.0).await;
     let ready = harness.admin("/readyz?verbose").await;
     let text = String::from_utf8_lossy(&ready.body).into_owned();
-    assert!(ready.status == 200 && text.contains("refused: an internal error"), "{text}");
+    assert!(ready.status == 200 && text.contains("rejected: internal error"), "{text}");
     fs::write(&file, headed("revision: three")).unwrap();
     harness.metric("outrigger_config_generation", 2.0).await;
 }

@@ -22,10 +22,11 @@
 //! ```
 //!
 //! In reading order: [`gotypes`] (the shapes of Go structs, as data), [`value`] (the values of templates), [`funcs`]
-//! (the functions), [`absent_keys`] (what is known before there is data).
+//! (the functions), [`absent_keys`] (what is known before there is data), [`check`] (mistakes that no data is needed to find).
 
 pub mod absent_keys;
 mod ast;
+pub mod check;
 mod error;
 mod eval;
 pub mod format;
@@ -36,6 +37,7 @@ pub mod limits;
 mod parse;
 mod reads;
 mod render;
+mod trace;
 pub mod value;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use error::{Location, ParseError, Problem, RenderError};
 pub use funcs::FunctionTable;
 pub use limits::{Limit, Limits};
 pub use render::{Placeholder, Rendered, STAND_IN, Scope};
+pub use trace::{Read, Source, Traced, Written};
 pub use value::Value;
 
 /// A parsed template with all its definitions.
@@ -110,6 +113,21 @@ impl Template {
         scope: &'a Scope,
         limits: &'a Limits,
     ) -> Result<Rendered, RenderError> {
-        eval::render(self, dot, scope, limits)
+        eval::render(self, dot, scope, limits, None).map(|(rendered, _)| rendered)
+    }
+
+    /// [`Template::render`], with the node of the template that wrote each part of the output. Slower, for explaining a
+    /// result.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_traced<'a>(
+        &'a self,
+        dot: &Value<'a>,
+        scope: &'a Scope,
+        limits: &'a Limits,
+    ) -> Result<Traced<'a>, RenderError> {
+        let (rendered, written) = eval::render(self, dot, scope, limits, Some(Vec::new()))?;
+        Ok(Traced::new(self, rendered, written))
     }
 }

@@ -14,7 +14,7 @@ mod known;
 mod label;
 mod proxy_objects;
 mod selector;
-mod suggest;
+pub(crate) mod suggest;
 mod values;
 mod violation;
 
@@ -177,8 +177,28 @@ impl InjectorConfig {
         quirks: impl Fn(Compat) -> Quirks,
     ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let root = decode::parse(source)?;
+        InjectorConfig::from_tree_by(source, &root, quirks)
+    }
+
+    /// [`InjectorConfig::from_bundle`] for a tree, such as a bundle made of another document's parts. The positions in the
+    /// tree are positions in the text.
+    ///
+    /// # Errors
+    /// As [`InjectorConfig::from_bundle`].
+    pub fn from_bundle_tree(
+        source: Source<'_>,
+        root: &yaml::Node,
+    ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
+        InjectorConfig::from_tree_by(source, root, Compat::quirks)
+    }
+
+    fn from_tree_by(
+        source: Source<'_>,
+        root: &yaml::Node,
+        quirks: impl Fn(Compat) -> Quirks,
+    ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let mut decoder = Decoder::new(source);
-        let Some(parts) = bundle::read(&mut decoder, &At::root(&root)) else {
+        let Some(parts) = bundle::read(&mut decoder, &At::root(root)) else {
             return Err(ConfigError::new(decoder.problems));
         };
         let null = null_node();
@@ -273,6 +293,11 @@ impl InjectorConfig {
     /// are written out.
     pub fn mesh_config_to_give(complete: &Value) -> Value {
         effective::mesh_under_defaults(complete)
+    }
+
+    /// The embedded default values.
+    pub fn default_values() -> &'static Value {
+        values::defaults()
     }
 
     /// The first 16 hexadecimal digits of the SHA-256 of the effective configuration.

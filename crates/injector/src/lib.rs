@@ -17,11 +17,16 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
+//! - [`diagnose`]: what is wrong with an installation, and how to fix it.
+//! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
 //! - [`specialized`]: a configuration's templates, evaluated as far as the configuration determines.
+//! - [`template_tests`]: unit tests of templates, as a document of cases.
 //! - [`gotypes`]: the shapes of Kubernetes' Go structs, as data.
+//! - [`lint`]: checks configuration files, with the place of every mistake.
 //! - [`manifest`]: pod templates inside Deployments, CronJobs, Lists and unknown kinds.
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
@@ -31,11 +36,15 @@
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
 
+pub mod codes;
 pub mod config;
+pub mod diagnose;
 mod doorkeeper;
+pub mod explain;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;
+pub mod lint;
 pub mod manifest;
 pub mod names;
 pub mod overlay;
@@ -45,4 +54,5 @@ mod quantity;
 pub mod quirks;
 mod rfc3339;
 pub mod specialized;
+pub mod template_tests;
 pub mod webhook_config;

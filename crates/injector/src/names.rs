@@ -56,6 +56,10 @@ pub const ANNOTATION_STATUS_PORT: &str = "status.sidecar.istio.io/port";
 pub const ANNOTATION_PROMETHEUS_MERGE: &str = "prometheus.istio.io/merge-metrics";
 /// mTLS port of the merged metrics.
 pub const ANNOTATION_PROMETHEUS_SECURE_PORT: &str = "prometheus.istio.io/secure-port";
+/// CPU request of the proxy.
+pub const ANNOTATION_PROXY_CPU: &str = "sidecar.istio.io/proxyCPU";
+/// Memory request of the proxy.
+pub const ANNOTATION_PROXY_MEMORY: &str = "sidecar.istio.io/proxyMemory";
 /// CPU limit of the proxy.
 pub const ANNOTATION_PROXY_CPU_LIMIT: &str = "sidecar.istio.io/proxyCPULimit";
 /// Memory limit of the proxy.
@@ -86,6 +90,8 @@ pub const ANNOTATION_DISCOVERY_ADDRESS: &str = "sidecar.istio.io/discoveryAddres
 pub const ANNOTATION_LOW_PORTS: &str = "sidecar.istio.io/capNetBindService";
 /// Ours: `add`, `keep` or `refuse`, the treatment of pod-level resources that are too small for the proxy.
 pub const ANNOTATION_POD_LEVEL_RESOURCES: &str = "outrigger.dev/podLevelResources";
+/// Ours: how long the application's containers wait before they end, in seconds; 0 for not at all.
+pub const ANNOTATION_PRE_STOP_SLEEP: &str = "outrigger.dev/preStopSleepSeconds";
 /// OpenShift: the range of user IDs of a namespace.
 pub const ANNOTATION_OPENSHIFT_UID_RANGE: &str = "openshift.io/sa.scc.uid-range";
 /// OpenShift: the range of supplemental groups of a namespace.

@@ -1,11 +1,12 @@
 """From the pod's creation to its last request."""
 
 import json
-import subprocess
+import pathlib
+import tempfile
 import time
 
 from cluster import containers, is_ready, run, statuses, until
-from scene import BUSY, ORDINARY, PROXY_CONFIG, SERVE, SHARE, check, container, http_get, job, pod, service, template, workload
+from scene import BUSY, IMAGE, ORDINARY, PROXY_CONFIG, SERVE, SHARE, check, container, http_get, job, pod, service, template, workload
 
 FIRST = (*SERVE, "-first", "http://server.mesh/first")
 HOLD = {**ORDINARY, PROXY_CONFIG: "{holdApplicationUntilProxyStarts: true}"}
@@ -184,55 +185,6 @@ def an_ordinary_proxy_can_wait_for_long_requests(cluster):
     return f"200; the pod is gone after {took:.1f} s"
 
 
-SLEEP = {"preStop": {"sleep": {"seconds": 5}}}
-
-
-def rolling(name, annotations):
-    made = template(
-        name, *SERVE, annotations={**BUSY, **annotations}, grace=20, lifecycle=SLEEP, resources=SHARE, readinessProbe=http_get("/ready", 8080)
-    )
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    return workload("Deployment", name, made, replicas=2, strategy=strategy)
-
-
-def load(name):
-    """POSTs from the client at a rate of 100 a second, until standard input ends."""
-    command = ["kubectl", "exec", "-i", "-n", "mesh", "client", "-c", "app", "--"]
-    command += ["app", "load", "-rate", "100", "-method", "POST", f"http://{name}.mesh/"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def has_rolled(status, generation):
-    return status.get("observedGeneration", 0) >= generation and [status.get(key) for key in ("updatedReplicas", "availableReplicas", "replicas")] == [2, 2, 2]
-
-
-ROLLED = ("rolled", "rolled-ordinary")
-
-
-@check(rolling("rolled", {}), rolling("rolled-ordinary", ORDINARY), *map(service, ROLLED), alone=True)
-def a_rollout_of_the_server_fails_no_request(cluster):
-    """With a preStop sleep in the application a rolling update under 100 POSTs a second fails none of them, with native and ordinary proxies."""
-    for name in ROLLED:
-        until("it is available", lambda: cluster.get("Deployment", name)["status"].get("availableReplicas") == 2)
-        cluster.reach("client", f"http://{name}.mesh/")
-    loads = [load(name) for name in ROLLED]
-    time.sleep(2)
-    begin = time.monotonic()
-    for name in ROLLED:
-        cluster.patch("Deployment", name, {"spec": {"template": {"metadata": {"annotations": {"rolled": "yes"}}}}})
-    for name in ROLLED:
-        generation = cluster.get("Deployment", name)["metadata"]["generation"]
-        until("it has rolled", lambda: has_rolled(cluster.get("Deployment", name)["status"], generation), 90)
-        until("the old pods are gone", lambda: len(cluster.list("Pod", query=f"labelSelector=app%3D{name}")) == 2)
-    took = time.monotonic() - begin
-    time.sleep(1)
-    said = [json.loads(one.communicate(timeout=60)[0]) for one in loads]
-    assert all(list(one["counts"]) == ["200"] for one in said), said
-    numbers = [one["counts"]["200"] for one in said]
-    assert min(numbers) > took * 50, f"{numbers} requests in {took:.0f} s are no load"
-    return f"{numbers[0]} and {numbers[1]} requests, rolled in {took:.0f} s"
-
-
 @check(pod("killed", spec={"restartPolicy": "Never"}), service("killed"))
 def an_envoy_that_is_killed_comes_back(cluster):
     """With `restartPolicy: Never` too a native proxy whose Envoy is killed is restarted, and the application is not."""
@@ -246,6 +198,88 @@ def an_envoy_that_is_killed_comes_back(cluster):
     cluster.reach("client", "http://killed.mesh/")
     assert statuses(made)["app"]["restartCount"] == 0 and statuses(made)["istio-init"]["restartCount"] == 0
     return f"answers {time.monotonic() - begin:.1f} s after the kill"
+
+
+EVERY_MINUTE = {
+    "apiVersion": "batch/v1",
+    "kind": "CronJob",
+    "metadata": {"name": "ticks", "namespace": "mesh"},
+    "spec": {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": job("ticks", "get", "http://server.mesh/cron")["spec"]}},
+}
+
+
+@check(EVERY_MINUTE)
+def a_cron_job_completes(cluster):
+    """A CronJob's run ends with success, after a request over mTLS by its application, and the CronJob knows it."""
+    done = lambda: cluster.get("CronJob", "ticks")["status"].get("lastSuccessfulTime")
+    scheduled = lambda: cluster.get("CronJob", "ticks")["status"].get("lastScheduleTime")
+    until("it is scheduled", scheduled, 90, poll=1)
+    until("a run succeeds", done, poll=0.5)
+    (ran, *_) = cluster.list("Pod", query="labelSelector=app%3Dticks")
+    exits = {name: one["state"].get("terminated", {}).get("exitCode") for name, one in statuses(ran).items()}
+    assert exits == {"istio-init": 0, "istio-proxy": 0, "app": 0}, exits
+    said = cluster.logs(ran["metadata"]["name"])
+    assert "X-Forwarded-Client-Cert" in said, said
+    return f"scheduled {scheduled()}, succeeded {done()}"
+
+
+@check(pod("debugged"), service("debugged"))
+def a_pod_can_be_debugged(cluster):
+    """`kubectl debug`: an ephemeral container in an injected pod calls with the pod's identity, and a copy of the pod starts with one proxy."""
+    cluster.wait_ready("debugged")
+    image = ("--image", IMAGE, "--profile", "general")
+    code, said = run("kubectl", "debug", "-n", "mesh", "debugged", *image, "-c", "debugger", "--", "app", "get", "http://server.mesh/debug")
+    assert code == 0, said
+    ended = lambda: any(
+        one["state"].get("terminated") for one in cluster.get("Pod", "debugged")["status"].get("ephemeralContainerStatuses", [])
+    )
+    until("the debugger ends", ended)
+    said = cluster.logs("debugged", "debugger")
+    assert "200" in said.split("\n", 1)[0] and "sa/default" in said and "X-Forwarded-Client-Cert" in said, said
+    for annotations in ("true", "false"):
+        name = f"copied-{annotations}"
+        code, output = run("kubectl", "debug", "-n", "mesh", "debugged", "--copy-to", name, f"--keep-annotations={annotations}", *image, "-c", "debugger", "--", "app", "sleep", "1h")
+        assert code == 0, output
+        try:
+            made = cluster.wait_ready(name)
+            names = [one["name"] for one in made["spec"]["initContainers"] + made["spec"]["containers"]]
+            assert sorted(names) == ["app", "debugger", "istio-init", "istio-proxy"], names
+            cluster.reach(name, "http://server.mesh/copy")
+        finally:
+            cluster.delete("Pod", name, wait=False)
+    return f"{said.splitlines()[0]}; copies with and without annotations are ready"
+
+
+def processes_of(cluster, name, container_name):
+    """The process IDs of a container, on the node."""
+    container_id = statuses(cluster.get("Pod", name))[container_name]["containerID"].rpartition("/")[2]
+    code, said = run("ctr", "-n", "k8s.io", "tasks", "ps", container_id)
+    assert code == 0, said
+    return [line.split()[0] for line in said.splitlines()[1:]]
+
+
+FEW = {"sidecar.istio.io/proxyMemory": "16Mi", "sidecar.istio.io/proxyMemoryLimit": "160Mi", "sidecar.istio.io/proxyCPU": "5m", "sidecar.istio.io/proxyCPULimit": "2"}
+
+
+@check(pod("starved", annotations=FEW), service("starved"))
+def a_proxy_without_memory_comes_back(cluster):
+    """A proxy that exceeds its memory limit is OOMKilled and restarted, and the application is not; then it is reached again."""
+    cluster.wait_ready("starved")
+    cluster.reach("client", "http://starved.mesh/")
+    # The kernel is to choose the agent and Envoy, and not what takes the memory.
+    for process in processes_of(cluster, "starved", "istio-proxy"):
+        pathlib.Path(f"/proc/{process}/oom_score_adj").write_text("1000")
+    begin = time.monotonic()
+    # What is written to a volume in memory counts as the container's.
+    cluster.exec("starved", "busybox", "dd", "if=/dev/zero", "of=/etc/istio/proxy/hog", "bs=1M", "count=400", container="istio-proxy")
+    restarted = lambda: statuses(cluster.get("Pod", "starved"))["istio-proxy"]["restartCount"]
+    until("the proxy is restarted", restarted)
+    made = cluster.wait_ready("starved")
+    last = statuses(made)["istio-proxy"]["lastState"]["terminated"]
+    assert (last["reason"], last["exitCode"]) == ("OOMKilled", 137), last
+    cluster.reach("client", "http://starved.mesh/")
+    assert statuses(made)["app"]["restartCount"] == 0 and statuses(made)["istio-init"]["restartCount"] == 0
+    return f"{last['reason']} {last['exitCode']}, answers {time.monotonic() - begin:.1f} s later"
 
 
 @check(pod("resandboxed"), service("resandboxed"))
@@ -329,12 +363,19 @@ def pods_with_limits_of_their_own_start(cluster):
 
 @check(pod("chosen", *SERVE, annotations=HOLD), passes=("bundle", "istio"))
 def kubectl_chooses_the_application(cluster):
-    """Beside a proxy that is the first container `kubectl logs` and `kubectl exec` without `-c` are about the application, by annotations."""
+    """Beside a proxy that is the first container `kubectl logs`, `exec` and `cp` without `-c` are about the application, by annotations."""
     cluster.wait_ready("chosen")
     code, said = run("kubectl", "logs", "-n", "mesh", "chosen")
     assert code == 0 and "serving on" in said, said[:200]
     code, said = run("kubectl", "exec", "-n", "mesh", "chosen", "--", "app", "true")
     assert code == 0, said
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write("copied")
+        file.flush()
+        code, said = run("kubectl", "cp", "-n", "mesh", file.name, "chosen:/tmp/copied")
+        assert code == 0, said
+    assert cluster.exec("chosen", "cat", "/tmp/copied") == (0, "copied")
+    assert cluster.exec("chosen", "cat", "/tmp/copied", container="istio-proxy")[0] != 0
     keys = ("kubectl.kubernetes.io/default-container", "kubectl.kubernetes.io/default-logs-container")
     cluster.patch("Pod", "chosen", {"metadata": {"annotations": dict.fromkeys(keys)}})
     code, said = run("kubectl", "logs", "-n", "mesh", "chosen")

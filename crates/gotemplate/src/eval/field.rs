@@ -116,7 +116,7 @@ fn holds_interfaces(value: &Value<'_>) -> bool {
 }
 
 /// Methods without arguments that templates use.
-fn method<'a>(special: &Special<'a>, name: &str) -> Option<Value<'a>> {
+pub(crate) fn method<'a>(special: &Special<'a>, name: &str) -> Option<Value<'a>> {
     let text = || special.json.and_then(serde_json::Value::as_str).unwrap_or_default();
     match (special.kind, name) {
         (_, "String") => Some(Value::String(Text::new(special.printed(), special.tainted))),
@@ -137,7 +137,8 @@ fn method<'a>(special: &Special<'a>, name: &str) -> Option<Value<'a>> {
     }
 }
 
-fn special_field<'a>(special: &Special<'a>, name: &str) -> Option<Value<'a>> {
+/// Fields of types with their own methods.
+pub(crate) fn special_field<'a>(special: &Special<'a>, name: &str) -> Option<Value<'a>> {
     let is_text = matches!(special.json, Some(serde_json::Value::String(_)));
     match (special.kind, name) {
         (Kind::Duration, "Seconds") => method(special, "GetSeconds"),

@@ -169,7 +169,7 @@ impl<'a> Value<'a> {
 }
 
 /// The Go name of a kind's type.
-pub(super) fn type_name(kind: &Kind) -> Cow<'static, str> {
+pub(crate) fn type_name(kind: &Kind) -> Cow<'static, str> {
     match kind {
         Kind::Bool => "bool".into(),
         Kind::Int => "int64".into(),

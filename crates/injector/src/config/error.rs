@@ -131,7 +131,7 @@ impl ConfigError {
 
 impl Problem {
     /// The problem of a text that is not valid YAML.
-    pub(super) fn syntax(source: &str, error: &yaml::Error) -> Problem {
+    pub(crate) fn syntax(source: &str, error: &yaml::Error) -> Problem {
         // The parser's message starts with its position, which is reported separately.
         let place = Place::from(error.mark());
         let text = error.to_string();

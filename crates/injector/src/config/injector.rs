@@ -129,7 +129,7 @@ pub(super) fn read(decoder: &mut Decoder<'_>, at: &At<'_>, quirks: Quirks, absen
     let annotations_at = take("injectedAnnotations");
 
     let policy = policy(decoder, policy_at.as_ref(), quirks, absent);
-    let (templates, sources) = templates(decoder, templates_at.as_ref(), absent);
+    let (templates, sources) = templates(decoder, templates_at.as_ref(), quirks, absent);
     let aliases = aliases(decoder, aliases_at.as_ref(), &sources);
     let default_templates =
         default_templates(decoder, default_templates_at.as_ref(), quirks, &sources, &aliases);
@@ -183,12 +183,13 @@ fn invalid_policy(decoder: &mut Decoder<'_>, path: &str, text: String) -> Policy
 fn templates(
     decoder: &mut Decoder<'_>,
     at: Option<&At<'_>>,
+    quirks: Quirks,
     absent: Absent,
 ) -> (BTreeMap<String, Template>, BTreeMap<String, String>) {
     let mut sources = BTreeMap::new();
     let mut places = BTreeMap::new();
     if absent == Absent::Embedded {
-        sources.extend(EMBEDDED.map(|(name, source)| (name.to_owned(), source.to_owned())));
+        sources.extend(EMBEDDED.map(|(name, source)| (name.to_owned(), embedded(name, source, quirks))));
     }
     for (name, at) in at.map(|at| decoder.free_map(at)).unwrap_or_default() {
         if at.is_null() && absent == Absent::Embedded {
@@ -210,6 +211,15 @@ fn templates(
         }
     }
     (compiled, sources)
+}
+
+/// The source of an embedded template, with the faults of Istio's that are kept.
+fn embedded(name: &str, source: &str, quirks: Quirks) -> String {
+    let namespace = "value: {{ quote .Values.global.istioNamespace }}\n";
+    if name == "grpc-simple" && quirks.contains(Quirk::EndNamespaceInNewline) {
+        return source.replace(namespace, "value: |\n        {{ .Values.global.istioNamespace }}\n");
+    }
+    source.to_owned()
 }
 
 /// Reports a template that does not parse, with the exact position if it is in a `|` block.

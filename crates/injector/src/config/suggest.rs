@@ -2,7 +2,7 @@
 
 /// The candidate nearest to `found`, if it is near enough to be a typo: the distance is at most a third of the letters
 /// and at most three, and case does not count.
-pub(super) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let found: Vec<char> = found.to_lowercase().chars().take(LONGEST).collect();
     candidates
         .into_iter()

@@ -3,6 +3,7 @@ mod errors;
 mod golden;
 pub(crate) mod headed;
 mod istio;
+mod schema;
 
 use super::*;
 use headed::headed;

@@ -133,6 +133,7 @@ pub(super) static SHAPE: Shape = Fields(&[
         Fields(&[
             ("rewriteAppHTTPProbe", Bool),
             ("enableNamespacesByDefault", Bool),
+            ("preStopSleepSeconds", Uint32),
             ("podLevelResources", OneOf(&["add", "keep", "refuse"])),
             ("privilegedProxies", OneOf(&["allow", "refuse"])),
         ]),

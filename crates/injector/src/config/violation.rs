@@ -14,6 +14,11 @@ pub(super) fn read_mesh(decoder: &mut Decoder<'_>, at: &At<'_>) -> Value {
             for violation in &ignored {
                 decoder.warn(&violation_path(&at.path, &violation.path), violation_message(&violation.fault));
             }
+            if value.pointer("/defaultConfig/interceptionMode").and_then(Value::as_str) == Some("NONE") {
+                let message = "NONE redirects nothing: each pod needs a Sidecar resource with ports from 1024; \
+                               with the CNI plugin no pod can start";
+                decoder.warn(&join(&join(&at.path, "defaultConfig"), "interceptionMode"), message);
+            }
             value
         }
         Err(error) => {

@@ -248,7 +248,10 @@ fn environment(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 const MODE: &str = "interceptionMode";
 const NONE: &str = "NONE";
 
-/// Warns if nothing is redirected because of the pod.
+/// Warns if nothing is redirected because of the pod, and says what it then needs.
+///
+/// istiod configures listeners at the ports of Services, and Envoy, which may not use those below 1024, refuses all of
+/// them. The CNI plugin accepts no `NONE`, so that the sandbox is never made.
 fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let is_off = |config: &Value| config.get(MODE).and_then(Value::as_str) == Some(NONE);
     let mode = names::ANNOTATION_INTERCEPTION_MODE;
@@ -258,7 +261,12 @@ fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         None => is_off(pod.proxy_config).then_some(names::ANNOTATION_PROXY_CONFIG),
     };
     if let Some(by) = by.filter(|_| !is_off(pod.configured)) {
-        let message = format!("annotation {by}: {MODE} {NONE}, so nothing is redirected to the proxy");
+        let what = if by == mode { "" } else { "interceptionMode " };
+        let needs = match pod::at(pod.values, &["pilot", "cni", "enabled"]) {
+            Some(Value::Bool(true)) => "is refused by the CNI plugin: the pod cannot start",
+            _ => "redirects nothing; add a Sidecar resource with ports from 1024",
+        };
+        let message = format!("annotation {by}: {what}{NONE} {needs}");
         warnings.push(Warning::new("BYPASS_INTERCEPTION_MODE", message));
     }
 }

@@ -8,6 +8,7 @@
 //! requested may be for certain pods only: it must not contradict the data it is given, and must work for some sample.
 //! A template that calls `fail` does so deliberately.
 
+mod blame;
 mod whole;
 
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
@@ -49,7 +50,22 @@ pub enum Failure {
         samples: Vec<&'static str>,
         /// The cause, with template, line, column and snippet if available.
         because: String,
+        /// The place in a template, if it is known.
+        at: Option<TemplateLine>,
+        /// Whether a pod would lose content of its own, or get something twice.
+        is_loss: bool,
     },
+}
+
+/// A place in a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateLine {
+    /// The template.
+    pub template: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
 }
 
 /// The templates that a pod requests.
@@ -154,19 +170,28 @@ enum Weight {
     Misfit,
 }
 
+/// Why a sample cannot be injected.
+struct Unusable {
+    weight: Weight,
+    because: String,
+    at: Option<TemplateLine>,
+    is_loss: bool,
+}
+
 fn try_samples(mesh: &InjectorConfig, asked: &Asked, refused: &mut Vec<Failure>, remarks: &mut Vec<Failure>) {
-    let mut found: Vec<(Weight, Vec<&'static str>, String)> = Vec::new();
+    let mut found: Vec<(Unusable, Vec<&'static str>)> = Vec::new();
     let mut worked = false;
     for (name, sample) in SAMPLES.iter() {
         match try_sample(mesh, asked, sample) {
             None => worked = true,
-            Some((weight, because)) => match found.iter_mut().find(|group| group.2 == because) {
-                Some((_, samples, _)) => samples.push(*name),
-                None => found.push((weight, vec![*name], because)),
+            Some(problem) => match found.iter_mut().find(|(known, _)| known.because == problem.because) {
+                Some((_, samples)) => samples.push(*name),
+                None => found.push((problem, vec![*name])),
             },
         }
     }
-    for (weight, samples, because) in found {
+    for (problem, samples) in found {
+        let Unusable { weight, because, at, is_loss } = problem;
         let fatal = match weight {
             Weight::Misfit => true,
             Weight::Fails => *asked == Asked::Nothing || !worked,
@@ -181,13 +206,13 @@ fn try_samples(mesh: &InjectorConfig, asked: &Asked, refused: &mut Vec<Failure>,
         let known =
             |one: &Failure| matches!(one, Failure::Samples { because: known, .. } if *known == because);
         if !list.iter().any(known) {
-            list.push(Failure::Samples { asked: asked.clone(), samples, because });
+            list.push(Failure::Samples { asked: asked.clone(), samples, because, at, is_loss });
         }
     }
 }
 
 /// Why a sample cannot be injected, with and without native sidecars where both are possible.
-fn try_sample(mesh: &InjectorConfig, asked: &Asked, sample: &Value) -> Option<(Weight, String)> {
+fn try_sample(mesh: &InjectorConfig, asked: &Asked, sample: &Value) -> Option<Unusable> {
     static NO_OLD_NODE: LazyLock<Nodes> = LazyLock::new(Nodes::default);
     let mut sample = sample.clone();
     if let Asked::Template(name) | Asked::Alias(name) = asked {
@@ -204,10 +229,17 @@ fn try_sample(mesh: &InjectorConfig, asked: &Asked, sample: &Value) -> Option<(W
     all.iter().find_map(|facts| match run_by(Rules::Configured, mesh, &request, facts) {
         Ok(Outcome::Injected(injection)) => {
             let loss = whole::loss(&request.pod, &injection.pod)?;
-            Some((Weight::Fails, format!("{}: {loss}", of_templates(&injection.templates))))
+            let at = blame::line_of_loss(mesh, &injection.templates, &loss);
+            let because = format!("{}: {}", of_templates(&injection.templates), loss.sentence);
+            Some(Unusable { weight: Weight::Fails, because, at, is_loss: true })
         }
         Ok(Outcome::Skipped(_)) => None,
-        Err(refusal) => Some((weight(&refusal)?, because(&refusal))),
+        Err(refusal) => Some(Unusable {
+            weight: weight(&refusal)?,
+            because: because(&refusal),
+            at: blame::line_of_refusal(&refusal),
+            is_loss: false,
+        }),
     })
 }
 
@@ -265,10 +297,10 @@ impl fmt::Display for Failure {
             Failure::UnknownTemplate { path, name, known, .. } => {
                 write!(f, "{path}: found {name:?}, which is not a template; expected {known}")
             }
-            Failure::Samples { asked, samples, because } if samples.len() == TEXTS.len() => {
+            Failure::Samples { asked, samples, because, .. } if samples.len() == TEXTS.len() => {
                 write!(f, "{asked} for every sample pod: {because}")
             }
-            Failure::Samples { asked, samples, because } => {
+            Failure::Samples { asked, samples, because, .. } => {
                 write!(f, "{asked} for {}: {because}", samples.join(", "))
             }
         }

@@ -1,21 +1,27 @@
 //! Post-processing that templates cannot express: changes to the merged pod that depend on all of it.
 //!
 //! [`PASSES`] is the complete list, in Istio's order (`postProcessPod`), on which the result depends: the probe pass
-//! reads the status annotation of an earlier injection, the status pass writes ours. The last two passes are not
-//! Istio's; the containers' total resources depend on their order. Each pass is one file and changes only what its name
+//! reads the status annotation of an earlier injection, the status pass writes ours. The pass `pre_stop` and the last two
+//! are not Istio's; the status names what the first adds, and the containers' total resources depend on the others' order. Each pass is one file and changes only what its name
 //! says.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{reinject::PreviousInjection, template_containers::TemplateContainers, warning::Warning};
+use super::{
+    observer::{Observer, Stage},
+    reinject::PreviousInjection,
+    template_containers::TemplateContainers,
+    warning::Warning,
+};
 use crate::quirks::{Quirk, Quirks};
 
 mod cluster_env;
 mod metadata;
 mod order;
 mod pod_resources;
+mod pre_stop;
 mod probes;
 mod prometheus;
 mod secure_port;
@@ -26,6 +32,7 @@ mod view;
 
 pub use cluster_env::environment;
 pub(super) use pod_resources::Amount;
+pub(super) use pre_stop::remove as remove_pre_stop;
 pub use prometheus::PROXY_PORTS;
 pub use status_port::status_port;
 
@@ -69,12 +76,13 @@ pub struct Pass {
 }
 
 /// Every pass, in order.
-pub const PASSES: [Pass; 10] = [
+pub const PASSES: [Pass; 11] = [
     Pass { name: "cluster_env", run: cluster_env::set },
     Pass { name: "prometheus", run: prometheus::merge },
     Pass { name: "secure_port", run: secure_port::announce },
     Pass { name: "probes", run: probes::rewrite },
     Pass { name: "network_label", run: metadata::label_network },
+    Pass { name: "pre_stop", run: pre_stop::sleep },
     Pass { name: "status", run: status::record },
     Pass { name: "injected_annotations", run: metadata::annotate },
     Pass { name: "order", run: order::arrange },
@@ -119,6 +127,18 @@ pub enum Error {
         /// The pod's list that contains it.
         list: &'static str,
     },
+    /// A sleep that leaves the pod no time to end.
+    #[error(
+        "annotation {annotation}: {seconds} leaves nothing of terminationGracePeriodSeconds {grace}; \
+         expected less than {grace}",
+        annotation = crate::names::ANNOTATION_PRE_STOP_SLEEP
+    )]
+    SleepTooLong {
+        /// The sleep.
+        seconds: i64,
+        /// The grace period.
+        grace: i64,
+    },
     /// Pod-level resources that are too small for the proxy, in a pod that does not allow raising them.
     #[error(
         "spec.resources is too small: {needs}; raise it, let the proxy request less (annotations \
@@ -135,10 +155,15 @@ pub enum Error {
 ///
 /// # Errors
 /// If an annotation asks for something impossible; the pod is then partially changed and must be discarded.
-pub fn apply(pod: &mut Value, context: &PostContext<'_>) -> Result<Vec<Warning>, Error> {
+pub fn apply(
+    pod: &mut Value,
+    context: &PostContext<'_>,
+    observer: &mut impl Observer,
+) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
     for pass in &PASSES {
         (pass.run)(pod, context, &mut warnings)?;
+        observer.after(Stage::Pass(pass.name), pod);
     }
     Ok(warnings)
 }

@@ -29,6 +29,8 @@ pub struct Status {
     pub init_containers: Vec<String>,
     /// Names in `spec.volumes`.
     pub volumes: Vec<String>,
+    /// Names in `spec.containers` of containers that got a `preStop` hook; Istio adds none.
+    pub pre_stop: Vec<String>,
 }
 
 /// The user's own versions of containers and volumes that the templates also define, in their original form.
@@ -78,6 +80,7 @@ impl Status {
             containers: list("containers")?,
             init_containers: list("initContainers")?,
             volumes: list("volumes")?,
+            pre_stop: list("preStop")?,
         }))
     }
 }

@@ -96,6 +96,10 @@ quirks! {
             istio: "for probes, treats a `status.sidecar.istio.io/port` with a blank as 0",
             outrigger: "parses the port",
             reason: "the annotation's validation accepts the blank";
+        ScrapeWithoutAgent: "applyPrometheusMerge", recorded,
+            istio: "points Prometheus to the agent in pods whose templates create no `istio-proxy`, such as those of `grpc-simple`",
+            outrigger: "leaves the annotations alone",
+            reason: "nothing listens on port 15020 there, and the application's own metrics were lost";
         RewriteProbesWithHost: "applyRewrite", recorded,
             istio: "rewrites a handler with a `host`: an HTTP request then goes to port 15020 of that host, and `tcpSocket` loses the host",
             outrigger: "leaves it alone; warns about `127.0.0.1`, `localhost` and similar hosts (`PROBE_ASKS_THE_NODE`)",
@@ -110,6 +114,10 @@ quirks! {
             istio: "does not change `spec.resources`",
             outrigger: "a pod with only limits keeps the requests that they imply; a budget that is too small for the proxy is raised by its share; the proxy's limits from the configuration are capped at the pod's ([configuration.md](configuration.md#pods-with-pod-level-resources))",
             reason: "otherwise the pod would request less than without the proxy, could not be created, or would not start";
+        LeavePreStopToUsers: "postProcessPod", unrecorded,
+            istio: "adds no `preStop` hook to the application, and knows no setting for it",
+            outrigger: "adds a sleep to containers without a hook of their own if `outrigger.dev/preStopSleepSeconds` or the value `sidecarInjectorWebhook.preStopSleepSeconds` asks for it ([pod-lifecycle.md](pod-lifecycle.md#rollouts-without-a-failed-request))",
+            reason: "a rolling update fails the requests of clients that do not know yet that an endpoint is gone";
         LeaveTokenToAdmission: "postProcessPod", unrecorded,
             istio: "leaves the ServiceAccount token to admission",
             outrigger: "mounts it into injected containers as admission would, that is, not with `automountServiceAccountToken: false` in the pod",
@@ -188,6 +196,10 @@ quirks! {
             istio: "removes the source of the pod's volume if a template has a volume of that name with an empty source (`emptyDir:`)",
             outrigger: "an empty source has no effect; use `$patch` to remove it",
             reason: "the pod silently lost the source of its own volume";
+        EndNamespaceInNewline: "grpc-simple.yaml", recorded,
+            istio: "ends the variable `ISTIO_NAMESPACE` of its template `grpc-simple` in a newline",
+            outrigger: "the embedded template does not; Istio's own text of the template keeps it",
+            reason: "the address of istiod contained a blank, so gRPC never found it";
     }
     Configuration {
         AcceptInvalidPolicy: "injectRequired", unrecorded,

@@ -17,7 +17,7 @@ use crate::server::webhook::traces::Traces;
 
 const REVIEW: &str = include_str!("../../../../tests/fixtures/reviews/deployment.json");
 
-/// A webhook without sockets, and a connection that its requests came by.
+/// A webhook without sockets, and the connection of its requests.
 struct Rig {
     webhook: Webhook,
     configuration: Arc<Configuration>,
@@ -35,7 +35,8 @@ async fn rig() -> Rig {
     let configuration = Arc::new(configuration);
     let (limits, timeouts) = (Limits::default(), Timeouts::default());
     let overload = Arc::default();
-    let webhook = Webhook::new(configuration.clone(), requests, traces, overload, &limits, &timeouts);
+    let observers = Observers { metrics: requests, traces, workload_events: None, decisions: None };
+    let webhook = Webhook::new(configuration.clone(), observers, overload, &limits, &timeouts);
     let registration = registry::crowd(1 << 20).join(registry::peer(1));
     Rig { webhook, configuration, registry, registration }
 }
@@ -76,7 +77,7 @@ async fn what_is_refused_is_counted_once_with_its_reason() {
         assert!(rig.count(&sample), "{sample}");
     }
     assert!(rig.count("sidecar_injection_requests_total 4") && rig.count("outrigger_in_flight_requests 0"));
-    // What is no path of the webhook is not one of its requests.
+    // A request for another path is not counted as one of its requests.
     assert_eq!(rig.send(post("/elsewhere"), "{}").await.0, 404);
     assert!(rig.count("sidecar_injection_requests_total 4"));
 }
@@ -113,4 +114,85 @@ async fn a_request_that_is_dropped_is_one_whose_client_left() {
     drop(Pending::arrived(&rig.webhook.0, &parts.headers));
     assert!(rig.count("outrigger_requests_total{outcome=\"error\",reason=\"CLIENT_GONE\"} 1"));
     assert!(rig.count("outrigger_in_flight_requests 0"));
+}
+
+/// The lines of the log.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The review of a pod with these metadata and this spec.
+fn review(metadata: &serde_json::Value, spec: &serde_json::Value) -> String {
+    let pod = serde_json::json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": spec});
+    let request = serde_json::json!({"uid": "u", "namespace": "shop", "operation": "CREATE",
+        "resource": {"group": "", "version": "v1", "resource": "pods"}, "object": pod});
+    serde_json::json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+        .to_string()
+}
+
+/// Outcome and reason are the same in the response, the audit annotations, the log line and the metric, and the reason is
+/// one of that outcome.
+#[tokio::test]
+async fn outcome_and_reason_never_contradict_each_other() {
+    use crate::codes::{self, Kind};
+    use serde_json::{Value, json};
+
+    let rig = rig().await;
+    let engine = build::engine(InjectorConfig::embedded().unwrap()).unwrap();
+    rig.configuration.publish(Loaded { engine, warnings: Vec::new() });
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+    // With one subscriber alone, a callsite that another thread reaches first would be off for all of them.
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let spec = json!({"containers": [{"name": "app", "image": "a"}]});
+    let config = InjectorConfig::embedded().unwrap();
+    let injected = crate::inject::run(
+        &config,
+        &crate::inject::PodRequest::new("shop", json!({"metadata": {"name": "a"}, "spec": spec})),
+        &crate::inject::Facts::of(&config, "shop"),
+    );
+    let Ok(crate::inject::Outcome::Injected(injected)) = injected else { panic!("{injected:?}") };
+    let label = json!({"labels": {"sidecar.istio.io/inject": "false"}});
+    let annotation = json!({"annotations": {"sidecar.istio.io/proxyCPU": "lots"}});
+    let host = json!({"hostNetwork": true, "containers": [{"name": "app", "image": "a"}]});
+    let other = review(&json!({"name": "a"}), &spec).replace("CREATE", "UPDATE");
+    for (body, outcome, reason, kind) in [
+        (review(&json!({"name": "a"}), &spec), "injected", "POLICY_ENABLED", Kind::Inject),
+        (review(&label, &spec), "skipped", "POD_OPTED_OUT", Kind::Skip),
+        (review(&json!({"name": "a"}), &host), "skipped", "HOST_NETWORK", Kind::Skip),
+        (review(&injected.pod["metadata"], &injected.pod["spec"]), "skipped", "ALREADY_INJECTED", Kind::Skip),
+        (other, "skipped", "OTHER_OPERATION", Kind::Skip),
+        (review(&annotation, &spec), "denied", "INVALID_ANNOTATION", Kind::Denial),
+    ] {
+        log.0.lock().unwrap().clear();
+        let (status, text) = rig.send(post("/inject"), &body).await;
+        assert_eq!(status, 200, "{reason}: {text}");
+        let response: Value = serde_json::from_str::<Value>(&text).unwrap()["response"].take();
+        let audit = &response["auditAnnotations"];
+        assert_eq!((&audit["decision"], &audit["reason"]), (&json!(outcome), &json!(reason)), "{response}");
+        assert_eq!(response["allowed"], json!(kind != Kind::Denial), "{reason}");
+        assert_eq!(response.get("patch").is_some(), kind == Kind::Inject, "{reason}");
+        let lines = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let requests: Vec<&Value> = lines.iter().filter(|line| line["message"] == "request").collect();
+        assert_eq!(requests.len(), 1, "{reason}: {lines:?}");
+        assert_eq!((&requests[0]["outcome"], &requests[0]["reason"]), (&json!(outcome), &json!(reason)));
+        assert_eq!(requests[0]["patch_ops"] != 0, kind == Kind::Inject, "{reason}");
+        let sample = format!("outrigger_requests_total{{outcome=\"{outcome}\",reason=\"{reason}\"}} 1");
+        assert!(rig.count(&sample), "{sample}");
+        assert!(codes::find(reason).is_some_and(|code| code.is(kind)), "{reason}");
+    }
 }

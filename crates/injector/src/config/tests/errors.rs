@@ -140,6 +140,11 @@ fn warnings_say_what_comes_of_it() {
             r#"mesh.defaultConfig.concurency: unknown key, ignored; nearest: "concurrency""#,
         ),
         (
+            "mesh: {defaultConfig: {interceptionMode: NONE}}",
+            "mesh.defaultConfig.interceptionMode: NONE redirects nothing: each pod needs a Sidecar resource with ports \
+             from 1024; with the CNI plugin no pod can start",
+        ),
+        (
             "proxyConfigs:\n- {apiVersion: networking.istio.io/v1beta1, kind: ProxyConfig, metadata: {name: a, \
              namespace: b}, spec: {concurency: 1}}",
             r#"proxyConfigs[0].spec.concurency: unknown key, ignored; nearest: "concurrency""#,

@@ -87,6 +87,7 @@ pub const EMPTY_IS_UNSET: &[&str] = &[
     names::ANNOTATION_USER_VOLUME_MOUNT,
     names::ANNOTATION_PROMETHEUS_SECURE_PORT,
     names::ANNOTATION_POD_LEVEL_RESOURCES,
+    names::ANNOTATION_PRE_STOP_SLEEP,
     "prometheus.io/scrape",
     "k8s.v1.cni.cncf.io/networks",
     "apm.datadoghq.com/env",
@@ -116,6 +117,8 @@ pub const TABLE: &[Row] = rows! {
             "Memory limit of the proxy.";
         names::ANNOTATION_POD_LEVEL_RESOURCES, PodLevelResources, ByUs, "pod_resources", "`sidecarInjectorWebhook.podLevelResources`, else `add`" =>
             "Treatment of pod-level requests and limits (`spec.resources`) that are too small for the proxy: add its share, keep them, or deny the pod. No effect under `compat: istio`.";
+        names::ANNOTATION_PRE_STOP_SLEEP, Int32, ByUs, "pre_stop", "`sidecarInjectorWebhook.preStopSleepSeconds`, else none" =>
+            "How long containers without a `preStop` hook of their own sleep before they end, so that a rolling update fails no request; 0 for not at all. Denied unless it is less than `terminationGracePeriodSeconds`. No effect under `compat: istio`.";
         "sidecar.istio.io/logLevel", LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
             "Log level of Envoy.";
         "sidecar.istio.io/componentLogLevel", ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>

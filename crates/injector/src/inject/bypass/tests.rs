@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config::{InjectorConfig, Source},
-    inject::{self, Facts, Outcome, PodRequest, warning::CODES},
+    inject::{self, Facts, Outcome, PodRequest},
 };
 
 fn mesh(more: &str) -> InjectorConfig {
@@ -122,8 +122,23 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     assert_eq!(codes(&classic, &former), ["DEPRECATED_ANNOTATION", "BYPASS_SOME_TRAFFIC"]);
     let address = annotated("sidecar.istio.io/discoveryAddress", "evil.example:15012");
     assert_eq!(codes(&classic, &address), ["DEPRECATED_ANNOTATION", "BYPASS_CONTROL_PLANE"]);
-    for (code, _) in CODES.iter().filter(|(code, _)| code.starts_with("BYPASS_")) {
-        assert!(rows.iter().any(|(_, row)| row == code), "no row has {code}");
+    for code in crate::codes::CORE.iter().map(|code| code.key).filter(|key| key.starts_with("BYPASS_")) {
+        assert!(rows.iter().any(|(_, row)| *row == code), "no row has {code}");
+    }
+}
+
+#[test]
+fn without_redirection_the_pod_is_told_what_it_needs() {
+    let (key, with_sidecar) =
+        ("sidecar.istio.io/interceptionMode", "a Sidecar resource with ports from 1024");
+    for (bundle, pod, wanted) in [
+        (CLASSIC, annotated(key, "NONE"), with_sidecar),
+        (CLASSIC, annotated(CONFIG, "interceptionMode: NONE"), with_sidecar),
+        (CNI, annotated(key, "NONE"), "refused by the CNI plugin"),
+    ] {
+        let outcome = outcome(&mesh(bundle), &pod);
+        let [warning] = outcome.warnings() else { panic!("{:?}", outcome.warnings()) };
+        assert!(warning.message.contains(wanted), "{warning}");
     }
 }
 
@@ -151,7 +166,10 @@ fn what_ordinary_pods_do_is_not_told() {
     let classic = mesh(CLASSIC);
     for pod in [
         pod(&json!({}), &json!({})),
-        annotated("sidecar.istio.io/proxyCPU", "1"),
+        pod(
+            &json!({"annotations": {"sidecar.istio.io/proxyCPU": "1", "sidecar.istio.io/proxyMemory": "1Gi"}}),
+            &json!({}),
+        ),
         annotated(CONFIG, "holdApplicationUntilProxyStarts: true"),
         annotated(CONFIG, "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true', OUTPUT_CERTS: /certs}"),
         // Same as in the mesh.

@@ -10,13 +10,29 @@ use crate::{
     pod, quantity,
 };
 
-/// What a sample has lost, or what an API server would reject in the result, as a sentence.
-pub(super) fn loss(sample: &Value, injected: &Value) -> Option<String> {
+/// Something that a sample has lost, or that an API server would reject in the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// What it is.
+    pub(super) sentence: String,
+    /// Texts in the template line that is likely to blame, the most telling ones first.
+    pub(super) clues: Vec<String>,
+}
+
+impl Loss {
+    fn new(sentence: String, clues: &[&str]) -> Loss {
+        Loss { sentence, clues: clues.iter().map(|clue| (*clue).to_owned()).collect() }
+    }
+}
+
+/// What a sample has lost, or what an API server would reject in the result.
+pub(super) fn loss(sample: &Value, injected: &Value) -> Option<Loss> {
     lost_metadata(sample, injected)
+        .map(|sentence| Loss::new(sentence, &["$patch"]))
         .or_else(|| lost_by_name(sample, injected))
         .or_else(|| lost_toleration(sample, injected))
         .or_else(|| several(sample, injected))
-        .or_else(|| impossible_resources(sample, injected))
+        .or_else(|| impossible_resources(sample, injected).map(|sentence| Loss::new(sentence, &[])))
 }
 
 fn lost_metadata(sample: &Value, injected: &Value) -> Option<String> {
@@ -76,7 +92,7 @@ const NAMED: [(&str, &[&str]); 4] = [
     ("imagePullSecrets", &["imagePullSecrets"]),
 ];
 
-fn lost_by_name(sample: &Value, injected: &Value) -> Option<String> {
+fn lost_by_name(sample: &Value, injected: &Value) -> Option<Loss> {
     NAMED.iter().find_map(|(list, places)| {
         let is_lost = |element: &&Value| {
             !places
@@ -84,24 +100,30 @@ fn lost_by_name(sample: &Value, injected: &Value) -> Option<String> {
                 .any(|place| pod::find(pod::spec_list(injected, place), pod::name(element)).is_some())
         };
         let lost = pod::spec_list(sample, list).iter().find(is_lost)?;
-        Some(format!("spec.{list} of the pod would lose its own {}", pod::name(lost)))
+        let name = pod::name(lost);
+        let sentence = format!("spec.{list} of the pod would lose its own {name}");
+        Some(Loss::new(sentence, &["$patch", &format!("name: {name}"), &format!("{list}:")]))
     })
 }
 
 /// Tolerations have no names and are not merged: a template's replace the pod's, which its author may intend. Removing
 /// all of them is certainly unintended.
-fn lost_toleration(sample: &Value, injected: &Value) -> Option<String> {
+fn lost_toleration(sample: &Value, injected: &Value) -> Option<Loss> {
     if !pod::spec_list(injected, "tolerations").is_empty() {
         return None;
     }
     let lost = pod::spec_list(sample, "tolerations").first()?;
     let key = lost.get("key").and_then(Value::as_str).unwrap_or_default();
-    Some(format!("spec.tolerations of the pod would lose its own {key}"))
+    let sentence = format!("spec.tolerations of the pod would lose its own {key}");
+    Some(Loss::new(sentence, &["tolerations:", "$patch"]))
 }
 
-fn several(sample: &Value, injected: &Value) -> Option<String> {
+fn several(sample: &Value, injected: &Value) -> Option<Loss> {
     let own = unions::violations(sample);
-    unions::violations(injected).iter().find(|violation| !own.contains(violation)).map(ToString::to_string)
+    let sentence = unions::violations(injected).iter().find(|found| !own.contains(found))?.to_string();
+    // The names in a sentence are in quotes.
+    let name = sentence.split('"').nth(1).map(|name| format!("name: {name}")).unwrap_or_default();
+    Some(Loss::new(sentence, &[&name]))
 }
 
 #[cfg(test)]
@@ -111,7 +133,7 @@ mod tests {
     use super::*;
 
     fn said(before: Value, after: Value) -> String {
-        loss(&json!({"spec": before}), &json!({"spec": after})).unwrap_or_default()
+        loss(&json!({"spec": before}), &json!({"spec": after})).map(|loss| loss.sentence).unwrap_or_default()
     }
 
     #[test]
@@ -145,7 +167,7 @@ mod tests {
     #[test]
     fn metadata_that_goes_is_found() {
         let before = json!({"metadata": {"generateName": "a-", "labels": {"app": "a"}}, "spec": {}});
-        let said = |after: Value| loss(&before, &after).unwrap_or_default();
+        let said = |after: Value| loss(&before, &after).map(|loss| loss.sentence).unwrap_or_default();
         assert_eq!(said(before.clone()), "");
         assert_eq!(said(json!({"spec": {}})), "the pod would lose its metadata.generateName");
         assert_eq!(

@@ -36,8 +36,10 @@ pub(super) fn merge(
     if !wants_scraping(all) || !wants_merging(pod, context.mesh_config) {
         return Ok(());
     }
-    // Without a status server, nothing would serve the merged metrics.
-    if agent == 0 && !context.keeps(Quirk::UseStatusPortZero) {
+    // Without an agent or its status server, nothing would serve the merged metrics.
+    if agent == 0 && !context.keeps(Quirk::UseStatusPortZero)
+        || pod::find_sidecar(pod).is_none() && !context.keeps(Quirk::ScrapeWithoutAgent)
+    {
         return Ok(());
     }
     // The agent's own port shows that an earlier injection, or the user, has done this.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Error, PostContext};
+use super::{Error, PostContext, pre_stop};
 use crate::inject::warning::Warning;
 use crate::{names, pod};
 
@@ -21,6 +21,7 @@ pub(super) fn record<'a>(
         containers: names(&made.containers),
         volumes: names(&made.volumes),
         image_pull_secrets: names(&made.image_pull_secrets),
+        pre_stop: pre_stop::added(pod, context),
         revision: if context.revision.is_empty() { "default" } else { context.revision },
     };
     let text = serde_json::to_string(&status).unwrap_or_else(|_| "{}".to_owned());
@@ -36,6 +37,9 @@ struct Status<'a> {
     containers: Option<&'a [String]>,
     volumes: Option<&'a [String]>,
     image_pull_secrets: Option<&'a [String]>,
+    /// Ours: containers whose hook the `pre_stop` pass added.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pre_stop: Vec<&'a str>,
     revision: &'a str,
 }
 

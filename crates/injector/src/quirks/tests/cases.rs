@@ -106,6 +106,10 @@ pub(super) fn of(quirk: Quirk) -> Case {
         Quirk::UseStatusPortZero => {
             Case::new("", probed(status_port("0"), http(json!(80))), PROBE_PORT).istio(0).outrigger(80)
         }
+        Quirk::ScrapeWithoutAgent => {
+            let pod = annotated("inject.istio.io/templates", "grpc-simple");
+            Case::new("", pod, "/metadata/annotations/prometheus.io~1port").istio("15020")
+        }
         Quirk::ReadBlankInStatusPortAsZero => {
             Case::new("", probed(status_port(" 15099 "), http(json!(80))), PROBE_PORT)
                 .istio(0)
@@ -126,6 +130,10 @@ pub(super) fn of(quirk: Quirk) -> Case {
         Quirk::IgnorePodLevelResources => {
             let pod = pod(json!({}), json!({"resources": {"limits": {"cpu": "1"}}}));
             Case::new(CLASSIC, pod, "/spec/resources/requests").outrigger(json!({"cpu": "1"}))
+        }
+        Quirk::LeavePreStopToUsers => {
+            let pod = annotated("outrigger.dev/preStopSleepSeconds", "5");
+            Case::new("", pod, "/spec/containers/@app/lifecycle/preStop/sleep/seconds").outrigger(5)
         }
         Quirk::LeaveTokenToAdmission => {
             let mount = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -250,6 +258,11 @@ pub(super) fn of(quirk: Quirk) -> Case {
             Case::new(template(text), pod, "/spec/volumes/@data/emptyDir")
                 .outrigger(json!({}))
                 .needs(&[Quirk::MergeExclusiveFields])
+        }
+        Quirk::EndNamespaceInNewline => {
+            let pod = annotated("inject.istio.io/templates", "grpc-simple");
+            let place = "/spec/initContainers/@grpc-bootstrap-init/env/@ISTIO_NAMESPACE/value";
+            Case::new("", pod, place).istio("istio-system\n").outrigger("istio-system")
         }
         Quirk::AcceptInvalidPolicy => Case::new("injector: {policy: maybe}", annotated("a", "b"), "outcome")
             .istio("POLICY_INVALID")

@@ -136,7 +136,8 @@ fn limits_of_the_configuration_are_no_more_than_those_of_the_pod() {
 
 #[test]
 fn limits_that_the_user_asks_for_raise_those_of_the_pod() {
-    let annotations = json!({"sidecar.istio.io/proxyCPU": "10m", "sidecar.istio.io/proxyCPULimit": "1"});
+    let annotations = json!({"sidecar.istio.io/proxyCPU": "10m", "sidecar.istio.io/proxyCPULimit": "1",
+        "sidecar.istio.io/proxyMemory": "10Mi"});
     let before = pod(json!({"limits": {"cpu": "500m"}}), json!({}), annotations);
     for bundle in [NATIVE, ORDINARY] {
         let (found, warnings) = resources(&mesh(bundle), &before);

@@ -86,6 +86,16 @@ impl Rewriting<'_> {
             }
             return true;
         }
+        // The agent answers liveness probes only once the proxy runs.
+        if self.rewrites
+            && holder.list == "initContainers"
+            && holder.field == "livenessProbe"
+            && !matches!(self.before_proxy, BeforeProxy::Proxy)
+        {
+            let key = names::ANNOTATION_NATIVE_SIDECAR;
+            let message = format!("{} fails until the proxy runs; set {key}: \"true\"", place());
+            self.warnings.push(Warning::new("PROBE_BEFORE_PROXY", message));
+        }
         if self.quirks.contains(Quirk::RewriteProbesBeforeProxy)
             || holder.list != "initContainers"
             || matches!(self.before_proxy, BeforeProxy::Proxy)

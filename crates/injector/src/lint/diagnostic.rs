@@ -1,0 +1,153 @@
+//! One problem or warning, with its rule and its place.
+
+use kubernetes_yaml::Node;
+
+use super::text::{Texts, deepest};
+use crate::config::{ConfigError, Fault, Place, Problem, Warning};
+use crate::inject::check;
+
+/// How bad a diagnostic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The configuration is rejected, or fails for pods.
+    Error,
+    /// It is used, but probably not as intended.
+    Warning,
+}
+
+/// The kind of a diagnostic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// The text is not YAML.
+    Syntax,
+    /// The document is none that can be checked.
+    UnrecognizedDocument,
+    /// A value that the configuration may not have.
+    InvalidConfiguration,
+    /// A value that has no effect, or another one than intended.
+    DoubtfulConfiguration,
+    /// A template that does not parse.
+    TemplateSyntax,
+    /// A field that its type does not have.
+    UnknownField,
+    /// A wrong number of arguments.
+    WrongArguments,
+    /// A value of the wrong type.
+    WrongType,
+    /// An invocation of a template that is not defined.
+    UndefinedTemplate,
+    /// A branch that is never rendered.
+    DeadBranch,
+    /// A key of the values that is used but not set.
+    UnsetValue,
+    /// A reference to a template that does not exist.
+    MissingTemplate,
+    /// A sample pod that cannot be injected.
+    SampleFails,
+    /// A sample pod that loses something of its own, or that an API server rejects afterwards.
+    SampleLoses,
+    /// A case of template tests that cannot be read.
+    InvalidTest,
+    /// A case of template tests that fails.
+    TestFails,
+}
+
+/// Every rule with its stable key and its description.
+pub const RULES: [(Rule, &str, &str); 16] = [
+    (Rule::Syntax, "SYNTAX", "the text is not YAML or JSON"),
+    (Rule::UnrecognizedDocument, "UNRECOGNIZED_DOCUMENT", "the document is not a configuration"),
+    (Rule::InvalidConfiguration, "INVALID_CONFIGURATION", "a value that the configuration may not have"),
+    (
+        Rule::DoubtfulConfiguration,
+        "DOUBTFUL_CONFIGURATION",
+        "a value without effect, or with another effect than intended",
+    ),
+    (Rule::TemplateSyntax, "TEMPLATE_SYNTAX", "a template that does not parse"),
+    (Rule::UnknownField, "UNKNOWN_FIELD", "a field or method that its type does not have"),
+    (
+        Rule::WrongArguments,
+        "WRONG_ARGUMENTS",
+        "a wrong number of arguments, or arguments of something that takes none",
+    ),
+    (Rule::WrongType, "WRONG_TYPE", "an argument, an index or a loop over a value of the wrong type"),
+    (Rule::UndefinedTemplate, "UNDEFINED_TEMPLATE", "an invocation of a template that is not defined"),
+    (Rule::DeadBranch, "DEAD_BRANCH", "a branch of a template that is never rendered"),
+    (Rule::UnsetValue, "UNSET_VALUE", "a key of the values that is used without a default and is not set"),
+    (Rule::MissingTemplate, "MISSING_TEMPLATE", "a default or an alias names a template that does not exist"),
+    (Rule::SampleFails, "SAMPLE_FAILS", "a sample pod cannot be injected"),
+    (
+        Rule::SampleLoses,
+        "SAMPLE_LOSES",
+        "a sample pod loses something of its own, or an API server rejects the result",
+    ),
+    (Rule::InvalidTest, "INVALID_TEST", "a template test that cannot be read"),
+    (Rule::TestFails, "TEST_FAILS", "a template test with another outcome than expected"),
+];
+
+/// A place in a template, in its own lines.
+pub use check::TemplateLine as TemplatePlace;
+
+/// One problem or warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Its kind.
+    pub rule: Rule,
+    /// The problem, in one line; it names the field of the configuration, if there is one.
+    pub message: String,
+    /// The file, or the origin of a configuration that is not in a file.
+    pub file: String,
+    /// The place in the file, if it is known.
+    pub place: Option<Place>,
+    /// The line of the file or template at the place.
+    pub snippet: Option<String>,
+    /// The place in the template.
+    pub template: Option<TemplatePlace>,
+}
+
+impl Rule {
+    /// The stable key, such as `UNKNOWN_FIELD`.
+    pub fn key(self) -> &'static str {
+        RULES.iter().find(|(rule, ..)| *rule == self).map_or("", |(_, key, _)| key)
+    }
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// The problems of a configuration; paths without a place are looked up in the tree.
+pub(super) fn configuration(texts: &Texts<'_>, error: &ConfigError, tree: Option<&Node>) -> Vec<Diagnostic> {
+    error.problems().iter().map(|problem| of_problem(texts, problem, tree)).collect()
+}
+
+fn of_problem(texts: &Texts<'_>, problem: &Problem, tree: Option<&Node>) -> Diagnostic {
+    let inner = problem.place.or_else(|| Some(Place::from(deepest(tree?, &problem.path).mark)));
+    let message = match &problem.fault {
+        // The snippet follows in the file's own lines.
+        Fault::Template(text) => text.lines().next().unwrap_or_default().to_owned(),
+        fault => with_path(&problem.path, &fault.to_string()),
+    };
+    texts.diagnostic(&problem.source, inner, Severity::Error, super::rule_of(&problem.fault), message)
+}
+
+/// A warning about a configuration. Its path starts with the name of its text, if there are several.
+pub(super) fn of_warning(texts: &Texts<'_>, warning: &Warning, tree: Option<&Node>) -> Diagnostic {
+    let (name, path) = texts.split_path(&warning.path);
+    let own = texts.parsed(&name);
+    let tree = own.as_ref().or(tree);
+    let inner = tree.filter(|_| !path.is_empty()).map(|tree| Place::from(deepest(tree, path).mark));
+    let message = with_path(path, &warning.message);
+    texts.diagnostic(&name, inner, Severity::Warning, Rule::DoubtfulConfiguration, message)
+}
+
+fn with_path(path: &str, message: &str) -> String {
+    if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
+}
