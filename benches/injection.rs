@@ -10,7 +10,8 @@ use injector::overlay::Overlay;
 use outrigger::{
     config::{InjectorConfig, Source},
     inject::{
-        self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, annotation, check,
+        self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, Unobserved,
+        annotation, check,
         decision::{self, DecisionInput},
         decode, manual,
         openshift::ProxyIds,
@@ -263,7 +264,7 @@ fn engine_stages(
     c.bench_function("stage/post: all passes", |b| {
         b.iter_batched(
             || injection.pod.clone(),
-            |mut pod| post::apply(&mut pod, &context).unwrap(),
+            |mut pod| post::apply(&mut pod, &context, &mut Unobserved).unwrap(),
             BatchSize::SmallInput,
         );
     });

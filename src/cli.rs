@@ -9,11 +9,14 @@ mod bundle;
 mod choices;
 mod cluster;
 mod completion;
+mod doctor;
+mod explain;
 mod failure;
 mod files;
 mod inject;
 mod kube_inject;
 mod output;
+mod registered;
 mod report;
 pub mod serve;
 mod signals;
@@ -53,6 +56,8 @@ struct Arguments {
 enum Command {
     Serve(Box<serve::Serve>),
     Inject(Box<inject::Inject>),
+    Explain(Box<explain::Explain>),
+    Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
@@ -89,6 +94,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Handled above.
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
+        Command::Explain(explain) => explain.run(color),
+        Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),

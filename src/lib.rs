@@ -2,12 +2,14 @@
 //!
 //! - [`server`]: the HTTPS webhook and its admin port.
 //! - [`cli`]: the commands.
+//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
 //!
 //! The decisions about pods are in crates without I/O, clock or randomness; their modules are re-exported here under
 //! one name: [`injector`] (read `inject::run` first), [`gotemplate`], [`kubernetes_yaml`], [`strategic_merge`],
 //! [`istio_config`].
 
 pub mod cli;
+pub mod codes;
 pub mod server;
 
 #[cfg(test)]

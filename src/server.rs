@@ -1,11 +1,11 @@
-//! The shell: an HTTPS server around the injection, with probes, metrics and an orderly end.
+//! The shell: an HTTPS server around the injector, with probes, metrics and graceful shutdown.
 //!
-//! In reading order: `options` (what it is told), this file (how the parts come together), `http` (connections and what they
-//! may cost), `tls`, `kube` (the API server), `configuration` (what requests are answered by), `certs`, `client_auth` (who may
-//! call), `webhook` (the endpoint), `admin` (probes and metrics), `observe` (metrics, log and traces), `reload` and `reloads`
-//! (files that change), `shutdown` (phases), `supervise` (tasks that do not die silently).
+//! In reading order: `options`, this file (composition), `http` (connections and their limits), `tls`, `kube` (API
+//! server client), `configuration` (what requests are answered with), `certs`, `client_auth` (which clients may
+//! call), `webhook` (the endpoint), `admin` (probes and metrics), `observe` (metrics, log and traces), `reload` and
+//! `reloads` (watched files), `shutdown` (phases), `supervise` (background tasks).
 //!
-//! It may do I/O; it must not decide anything about pods.
+//! It performs I/O and makes no decisions about pods.
 
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
@@ -58,24 +58,26 @@ use crate::server::supervise::Supervisor;
 use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::Problem;
 use crate::server::tls::metrics::TlsMetrics;
-use crate::server::webhook::{endpoint::Webhook, metrics::RequestMetrics, port::Port, traces::Traces};
+use crate::server::webhook::{
+    endpoint::Webhook, metrics::RequestMetrics, port::Port, traces::Traces, workload_events::WorkloadEvents,
+};
 
-/// Why a server does not start.
+/// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration is refused.
+    /// The configuration was rejected.
     #[error("{0}")]
     Configuration(String),
-    /// The certificate is refused.
+    /// The certificate was rejected.
     #[error(transparent)]
     Certificate(#[from] tls::Error),
-    /// What callers are known by is refused.
+    /// The options for client authentication were rejected.
     #[error(transparent)]
     ClientAuth(#[from] client_auth::Error),
-    /// There is no way to the API server.
+    /// There is no usable API server client.
     #[error(transparent)]
     Client(#[from] kube::client::Error),
-    /// An address cannot be listened on, or a thread cannot be started.
+    /// The server cannot bind an address or start a thread.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -88,7 +90,7 @@ pub struct Server {
     life: JoinHandle<bool>,
 }
 
-/// Steers a running server.
+/// Controls a running server.
 #[derive(Clone)]
 pub struct Handle {
     control: Arc<Control>,
@@ -97,7 +99,7 @@ pub struct Handle {
     files: Files,
 }
 
-/// What is read again when it changes, or when somebody asks for it.
+/// Sources that are read again when they change or on request.
 #[derive(Clone)]
 struct Files {
     configuration: Arc<ConfigurationFiles>,
@@ -105,64 +107,64 @@ struct Files {
     client_auth: Arc<ClientAuthFiles>,
 }
 
-/// What a reload did; what failed is as it was before.
+/// The result of a reload. Whatever failed keeps its previous state.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// The generation of the new configuration, or why it was refused.
+    /// The generation of the new configuration, or why it was rejected.
     pub configuration: Result<u64, String>,
-    /// Whether the certificate was read, or why it was refused.
+    /// Whether the certificate was loaded, or why it was rejected.
     pub certificate: Result<(), String>,
-    /// Whether the CA and the tokens of callers were read, or why one of them was refused.
+    /// Whether the CA and the tokens for client authentication were loaded, or why one of them was rejected.
     pub client_auth: Result<(), String>,
 }
 
-/// Seconds. Clocks may be set.
+/// Seconds since 1970. The wall clock may be set.
 const HOUR: u64 = 3600;
-/// How long the end of the server waits for the Lease to be given back, and for the last traces to be sent.
+/// How long shutdown waits for the Lease to be released, and for the last traces to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Loads configuration and certificate, listens on both ports and serves. What comes from files is in use when this
-    /// returns; what comes from the cluster is waited for by [`Handle::ready`].
+    /// Loads configuration and certificate, binds both ports and serves. Configuration from files is active when this
+    /// returns; [`Handle::ready`] waits for configuration from the cluster.
     ///
     /// # Errors
-    /// When any of that cannot be done; then nothing is left running.
+    /// When any step fails; nothing is left running then.
     pub async fn start(options: Options) -> Result<Server, StartError> {
         let parts = Parts::load(&options)?;
         let sockets = Sockets::bind(&options)?;
         let (webhook_address, admin_address) = sockets.addresses()?;
         let listener = TcpListener::from_std(sockets.webhook)?;
-        let controller = parts.start_cluster(&options).await?;
+        let in_cluster = parts.start_cluster(&options).await?;
         let handle = parts.handle();
         parts.watch_files(&options);
         parts.start_admin(sockets.admin, &options).await?;
-        let life = parts.start_webhook(listener, options, controller).await?;
+        let life = parts.start_webhook(listener, options, in_cluster).await?;
         Ok(Server { webhook_address, admin_address, handle, life })
     }
 
-    /// Where the webhook listens, with the real port.
+    /// The address of the webhook, with its actual port.
     pub fn webhook_address(&self) -> SocketAddr {
         self.webhook_address
     }
 
-    /// Where probes and metrics are served, with the real port.
+    /// The address of probes and metrics, with its actual port.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
     }
 
-    /// Steers the server.
+    /// Returns the handle that controls the server.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits for the end that [`Handle::shutdown`] asks for. Tells whether every request was finished.
+    /// Waits for the shutdown that [`Handle::shutdown`] starts. Returns whether every request was finished.
     pub async fn ended(self) -> bool {
         self.life.await.unwrap_or(false)
     }
 }
 
 impl Handle {
-    /// Begins the orderly end; asked for a second time, ends at once.
+    /// Starts a graceful shutdown. A second call exits at once.
     pub fn shutdown(&self) {
         match self.control.advance(Phase::Draining) {
             Phase::Serving => tracing::info!("shutting down: not ready from now on"),
@@ -172,19 +174,18 @@ impl Handle {
         }
     }
 
-    /// Waits until requests are served as API servers want it: everything that must have happened before has happened, and the
-    /// certificate is valid.
+    /// Waits until requests can be served: every gate is open and API servers accept the certificate.
     pub async fn ready(&self) {
         let mut said = false;
         loop {
-            // Before looking, so that no certificate in between is missed.
+            // Subscribe before checking, so that no certificate in between is missed.
             let changed = self.readiness.changed();
             self.readiness.passed().await;
             let now = unix_now();
             let problem = self.certificate.validity().and_then(|validity| validity.problem(now));
             let Some(problem) = problem else { return };
             if !std::mem::replace(&mut said, true) {
-                tracing::warn!(%problem, "not ready: API servers refuse the certificate");
+                tracing::warn!(%problem, "not ready: API servers would reject the certificate");
             }
             let due = match problem {
                 Problem::NotYet { from, .. } => u64::try_from(from - now).unwrap_or(1),
@@ -194,18 +195,18 @@ impl Handle {
         }
     }
 
-    /// Reads configuration and certificate from their files again. Each is taken into use whole or not at all; what
-    /// comes from the cluster is not touched.
+    /// Reads configuration and certificate from their files again. Each is applied as a whole or not at all.
+    /// Configuration from the cluster is not touched.
     pub async fn reload(&self) -> Reloaded {
         let Files { configuration, certificate, client_auth } = &self.files;
-        // At once: none waits for a file system that another one is on.
+        // Concurrently, so that one slow file system does not delay the others.
         let (configuration, certificate, client_auth) =
             tokio::join!(reload::now(configuration), reload::now(certificate), reload::now(client_auth));
         Reloaded { configuration, certificate, client_auth }
     }
 }
 
-/// The sockets, bound before anything is started: a port that is taken ends the start.
+/// Binds the sockets before anything is started, so that a port in use fails the start.
 struct Sockets {
     webhook: std::net::TcpListener,
     admin: std::net::TcpListener,
@@ -222,7 +223,7 @@ impl Sockets {
     }
 }
 
-/// The series of all parts.
+/// Registers the metrics of all parts.
 struct Metrics {
     http: HttpMetrics,
     tls: TlsMetrics,
@@ -232,7 +233,15 @@ struct Metrics {
     traces: Traces,
 }
 
-/// The parts of a server, loaded and not started.
+/// What was started that talks to the API server.
+#[derive(Default)]
+struct InCluster {
+    /// The task that releases the Lease at the end.
+    controller: Option<JoinHandle<()>>,
+    workload_events: Option<WorkloadEvents>,
+}
+
+/// The parts of a server, loaded but not started.
 struct Parts {
     control: Arc<Control>,
     readiness: Readiness,
@@ -246,7 +255,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Makes all parts, and reads what comes from files.
+    /// Creates all parts and loads everything that comes from files.
     fn load(options: &Options) -> Result<Parts, StartError> {
         let readiness = Readiness::default();
         let mut registry = Registry::default();
@@ -264,10 +273,10 @@ impl Parts {
         let configuration = Arc::new(Configuration::new(
             options.configuration.key(),
             in_use.clone(),
-            readiness.gate("config", "there is no configuration yet"),
+            readiness.gate("config", "no configuration loaded yet"),
             ConfigurationMetrics::register(own, in_use),
         ));
-        let gate = readiness.gate(admin::CERTIFICATE, "there is no certificate yet");
+        let gate = readiness.gate(admin::CERTIFICATE, "no certificate loaded yet");
         let certificate = Arc::new(CertificateStore::new(gate, tls.clone())?);
         let callers = Arc::new(reload::Files::new(options.client_auth.files()));
         let files_of_configuration =
@@ -306,8 +315,8 @@ impl Parts {
         }
     }
 
-    /// Starts what talks to the API server, if anything does. Gives the task that has a Lease to give back.
-    async fn start_cluster(&self, options: &Options) -> Result<Option<JoinHandle<()>>, StartError> {
+    /// Starts the tasks that talk to the API server, if there are any.
+    async fn start_cluster(&self, options: &Options) -> Result<InCluster, StartError> {
         let watched = match &options.configuration {
             Origin::Cluster(watched) => Some(watched),
             Origin::Source(_) => None,
@@ -318,7 +327,7 @@ impl Parts {
         };
         let callers = self.client_auth.as_ref().zip(options.client_auth.config_map());
         if watched.is_none() && controlled.is_none() && callers.is_none() {
-            return Ok(None);
+            return Ok(InCluster::default());
         }
         let KubeMetrics { requests, watches } = &self.metrics.kube;
         let client = kube::client::connect_counted(&options.access, requests.clone()).await?;
@@ -338,7 +347,12 @@ impl Parts {
             };
             configuration::cluster::start(client.clone(), watched.as_ref().clone(), targets);
         }
-        Ok(controlled.map(|controlled| {
+        let workload_events = watched.filter(|watched| watched.workload_events).map(|watched| {
+            let (events, write) = WorkloadEvents::new(client.clone(), &watched.identity);
+            tokio::spawn(write);
+            events
+        });
+        let controller = controlled.map(|controlled| {
             let targets = certs::Targets {
                 certificate: self.certificate.clone(),
                 readiness: self.readiness.clone(),
@@ -347,10 +361,11 @@ impl Parts {
                 phase: self.control.watch(),
             };
             certs::start(client, controlled.as_ref().clone(), targets)
-        }))
+        });
+        Ok(InCluster { controller, workload_events })
     }
 
-    /// Reads files again when they change.
+    /// Watches files and reloads them when they change.
     fn watch_files(&self, options: &Options) {
         let Files { configuration, certificate, client_auth } = &self.files;
         let terms = || (self.control.watch(), options.pace.clone(), self.supervisor.clone());
@@ -362,7 +377,7 @@ impl Parts {
         reload::watch(client_auth.clone(), phase, pace, supervisor);
     }
 
-    /// Starts the admin port, which does not wait for anything else.
+    /// Starts the admin port, which waits for nothing else.
     async fn start_admin(&self, socket: std::net::TcpListener, options: &Options) -> Result<(), StartError> {
         let reviews = match options.admin_auth {
             AdminAuth::None => None,
@@ -391,12 +406,12 @@ impl Parts {
         Ok(admin::port::serve(socket, admin, terms, metrics)?)
     }
 
-    /// Starts the webhook. Gives the task that lives as long as the server.
+    /// Starts the webhook. Returns the task that lives as long as the server.
     async fn start_webhook(
         self,
         listener: TcpListener,
         options: Options,
-        controller: Option<JoinHandle<()>>,
+        InCluster { controller, workload_events }: InCluster,
     ) -> Result<JoinHandle<bool>, StartError> {
         let Parts { control, supervisor, metrics, configuration, certificate, client_auth, .. } = self;
         let Options { limits, timeouts, .. } = &options;
@@ -406,8 +421,15 @@ impl Parts {
         let overload = Arc::new(LoadShedder::default());
         measure_overload(overload.clone(), control.watch(), supervisor);
         let traces = metrics.traces.start(options.otlp_endpoint.clone()).await?;
-        let webhook =
-            Webhook::new(configuration, metrics.requests, traces.clone(), overload, limits, timeouts);
+        let webhook = Webhook::new(
+            configuration,
+            metrics.requests,
+            traces.clone(),
+            workload_events,
+            overload,
+            limits,
+            timeouts,
+        );
         let (phase, of_ports) = (control.watch(), metrics.http);
         let shared = Arc::new(timeouts.clone());
         let http = Http::new(webhook, limits, shared, of_ports.clone(), phase.clone(), Phase::Closing);
@@ -431,7 +453,7 @@ impl Parts {
     }
 }
 
-/// Measures how long work waits, until the server has stopped.
+/// Measures the queueing delay until the server has stopped.
 fn measure_overload(overload: Arc<LoadShedder>, phase: shutdown::Watch, supervisor: Supervisor) {
     tokio::spawn(async move {
         let probe = || {
@@ -439,13 +461,13 @@ fn measure_overload(overload: Arc<LoadShedder>, phase: shutdown::Watch, supervis
             async move { overload.probe().await }
         };
         tokio::select! {
-            () = supervisor.keep("overload is measured", probe) => {}
+            () = supervisor.keep("overload probe", probe) => {}
             () = phase.reached(Phase::Stopped) => {}
         }
     });
 }
 
-/// From the first signal to the end. Tells whether every connection ended by itself.
+/// Runs from the first signal to the exit. Returns whether every connection ended by itself.
 async fn live(
     control: Arc<Control>,
     connections: Arc<Semaphore>,
@@ -460,7 +482,7 @@ async fn live(
         () = phase.reached(Phase::Stopped) => {}
     }
     control.advance(Phase::Closing);
-    // All permits back: no connection is left.
+    // All permits are back: no connection is left.
     let all = u32::try_from(cap).unwrap_or(u32::MAX);
     let finished = tokio::select! {
         _all = connections.acquire_many(all) => true,
@@ -469,7 +491,7 @@ async fn live(
     };
     control.advance(Phase::Stopped);
     if let Some(controller) = controller {
-        // It began to end with the draining; a Lease that is not given back costs the next leader a few seconds.
+        // The release started with draining. A Lease that is not released delays the next leader by a few seconds.
         let _ = tokio::time::timeout(LAST_WORDS, controller).await;
     }
     finished

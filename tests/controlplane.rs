@@ -4,6 +4,7 @@
 //! that is supported.
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_types, reason = "tests wait for real processes and sockets")]
 #![allow(clippy::indexing_slicing, clippy::expect_fun_call, unreachable_pub)]
 
 #[path = "e2e"]

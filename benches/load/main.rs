@@ -14,6 +14,7 @@
 #![allow(
     missing_docs,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,

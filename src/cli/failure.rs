@@ -50,6 +50,16 @@ impl Failure {
         Failure::Told { code: ERROR, error: anyhow::Error::new(error).context(context.into()) }
     }
 
+    /// Whether the input is unusable.
+    pub(super) fn is_data(&self) -> bool {
+        matches!(self, Failure::Told { code: DATA, .. })
+    }
+
+    /// Whether no API server can be reached.
+    pub(super) fn is_unavailable(&self) -> bool {
+        matches!(self, Failure::Told { code: UNAVAILABLE, .. })
+    }
+
     /// An unreadable configuration counts as unusable, as in `serve`.
     pub(super) fn of_configuration(self) -> Failure {
         match self {
@@ -66,6 +76,15 @@ impl Failure {
                 report::errors(&format!("{error:#}"), color);
                 ExitCode::from(*code)
             }
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Told { error, .. } => write!(f, "{error:#}"),
+            Failure::BrokenPipe => f.write_str("the reader of stdout closed the pipe"),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     inject::manual::{DuplicateKey, Manifest, Row, Verdict, explained},
 };
 
-/// Whether stderr is colored.
+/// Whether output is colored.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
@@ -21,27 +21,34 @@ pub(super) enum Color {
 }
 
 impl Color {
-    fn is_on(self) -> bool {
+    fn is_on(self, is_terminal: bool) -> bool {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         match self {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                io::stderr().is_terminal()
-                    && set("NO_COLOR").is_none()
-                    && set("TERM").is_none_or(|term| term != "dumb")
+                is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
             }
         }
     }
 
     fn paint(self, style: Style, text: &str) -> String {
-        if self.is_on() { format!("\u{1b}[{}m{text}\u{1b}[0m", style as u8) } else { text.to_owned() }
+        painted(style, text, self.is_on(io::stderr().is_terminal()))
     }
+
+    /// A text in color, if stdout is colored.
+    pub(super) fn paint_stdout(self, style: Style, text: &str) -> String {
+        painted(style, text, self.is_on(io::stdout().is_terminal()))
+    }
+}
+
+fn painted(style: Style, text: &str, is_on: bool) -> String {
+    if is_on { format!("\u{1b}[{}m{text}\u{1b}[0m", style as u8) } else { text.to_owned() }
 }
 
 /// Colors, as ANSI codes.
 #[derive(Clone, Copy)]
-enum Style {
+pub(super) enum Style {
     Bad = 31,
     Good = 32,
     Odd = 33,
@@ -167,7 +174,7 @@ fn verdict(verdict: &Verdict) -> (Style, String) {
 }
 
 /// A text from a file, without characters that could control the terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let hidden = c.is_control() && c != '\n';

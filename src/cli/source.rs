@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::from_cluster::FromCluster;
-use super::{failure::Failure, files};
+use super::{cluster::Cluster, failure::Failure, files};
 use crate::config::{InjectorConfig, Source as Text};
 
 pub(super) use config_maps::{ConfigMapText, IstioTexts, istio_name, istio_texts};
@@ -39,6 +39,23 @@ impl Source {
             return self.from.load(purpose);
         }
         bundle(from_environment().as_deref())
+    }
+}
+
+impl Source {
+    /// Whether the flags select a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.bundle.is_none() && self.from.is_chosen()
+    }
+
+    /// The cluster that the flags select, else the default one.
+    pub(super) fn cluster(&self) -> Cluster {
+        self.from.cluster()
+    }
+
+    /// Reads the configuration for pods of a cluster: from the bundle, if one is named, else from the cluster.
+    pub(super) fn load_for_cluster(&self, purpose: Purpose) -> Result<Configured, Failure> {
+        if self.bundle.is_some() { self.load(purpose) } else { self.from.load(purpose) }
     }
 }
 

@@ -5,6 +5,7 @@ mod adopt;
 mod apply;
 pub(super) mod bundle;
 pub(super) mod live;
+mod order;
 pub(super) mod probe;
 mod settings;
 mod wait;
@@ -15,13 +16,15 @@ use serde_json::json;
 use super::{failure::Failure, files, report::Color};
 use crate::yaml;
 
-/// Print, apply or wait for the MutatingWebhookConfigurations that send pods to outrigger, or hand over their caBundle.
+/// Print, apply or wait for the MutatingWebhookConfigurations that send pods to outrigger, hand over their caBundle, or
+/// show every webhook that sees a pod.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook print --revision canary --tag prod > webhook.yaml
   outrigger webhook apply --revision canary --tag prod
   outrigger webhook wait --revision canary --tag prod --timeout 2m
-  outrigger webhook adopt outrigger-sidecar-injector")]
+  outrigger webhook adopt outrigger-sidecar-injector
+  outrigger webhook order -f pod.yaml -n shop")]
 pub(super) struct Webhook {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +36,7 @@ enum Command {
     Apply(Box<apply::Apply>),
     Wait(Box<wait::Wait>),
     Adopt(Box<adopt::Adopt>),
+    Order(Box<order::Order>),
 }
 
 /// Print the MutatingWebhookConfigurations of a revision and its tags.
@@ -65,6 +69,7 @@ impl Webhook {
             Command::Apply(apply) => apply.run(color),
             Command::Wait(wait) => wait.run(color),
             Command::Adopt(adopt) => adopt.run(color),
+            Command::Order(order) => order.run(),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The admin port: probes and metrics, in plain HTTP, on a thread of its own.
+//! The admin port: probes and metrics over plain HTTP, on its own thread.
 //!
-//! Where metrics are for those alone who have the right to get them (`auth`), the port speaks TLS too, with the webhook's
-//! certificate: tokens are read over TLS and nowhere else. Probes are for everybody, and say less then.
+//! If metrics require authorization (`auth`), the port also speaks TLS with the webhook's certificate, and accepts
+//! tokens over TLS only. Probes stay open to everyone but then show less.
 //!
-//! A thread of its own so that a worker busy with a pod never delays a probe, and a port of its own so
-//! that probes work whatever is asked of clients on the webhook's port.
+//! Its own thread, so that a worker busy with a pod never delays a probe; its own port, so that probes
+//! work regardless of client authentication on the webhook's port.
 
 mod auth;
 pub(crate) mod port;
@@ -47,14 +47,14 @@ use crate::server::tls::CertificateStore;
 /// Who may read metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdminAuth {
-    /// Everybody.
+    /// Everyone.
     #[default]
     None,
-    /// Clients with a bearer token that the API server knows, and the right to get the path.
+    /// Clients with a bearer token that the API server knows and that may get the path.
     Token,
 }
 
-/// What the port shows.
+/// The state that the port reports.
 pub(crate) struct Admin {
     pub(crate) readiness: Readiness,
     pub(crate) certificate: Arc<CertificateStore>,
@@ -64,26 +64,26 @@ pub(crate) struct Admin {
     pub(crate) doorkeeper: Doorkeeper,
 }
 
-/// Who decides who may read metrics.
+/// How requests for metrics are authorized.
 pub(crate) enum Doorkeeper {
-    /// Nobody: everybody may.
+    /// Not at all: everyone may read them.
     Nobody,
-    /// The API server.
+    /// By asking the API server.
     Tokens(TokenAuth),
-    /// The API server, which there is no way to.
+    /// By the API server, but there is no client for it.
     Unreachable(String),
 }
 
-/// The port as some peers see it.
+/// The port as seen by one kind of peer.
 #[derive(Clone)]
 struct View {
     admin: Arc<Admin>,
-    /// Whether nobody else reads along.
+    /// Whether the connection is encrypted.
     secure: bool,
 }
 
-/// The routes for all connections of one kind: of peers on this very machine or in this very pod (`near`) or of others, who
-/// find no log filter to change; and over TLS (`secure`) or not.
+/// The routes for all connections of one kind: from peers on this machine or in this pod (`near`) or from others,
+/// which cannot reach the log filter; and over TLS (`secure`) or not.
 pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
     let view = View { admin, secure };
     let guard = from_fn_with_state(view.clone(), guard);
@@ -92,7 +92,7 @@ pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
         guarded = guarded.route("/loglevel", get(show_log_filter).put(set_log_filter));
     }
     Router::new()
-        // Depends on nothing: a process that can answer is alive.
+        // Depends on nothing: a process that responds is alive.
         .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
         .route("/startupz", get(started))
         .route("/readyz", get(ready))
@@ -102,7 +102,7 @@ pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
         .with_state(view)
 }
 
-/// The routes as our own connections serve them.
+/// The routes as a service for our own accept loop.
 #[derive(Clone)]
 pub(crate) struct Routes(pub(crate) Router);
 
@@ -119,14 +119,14 @@ impl Service<hyper::Request<Incoming>> for Routes {
         let router = self.0.clone();
         Box::pin(async move {
             let (head, body) = router.oneshot(request).await?.into_parts();
-            // Every body is whole, so there is nothing to wait for and nothing that fails.
+            // Every body is already complete, so there is nothing to wait for and nothing can fail.
             let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
             Ok(connection::Response::from_parts(head, Answer::new(bytes)))
         })
     }
 }
 
-/// Lets those pass who may read metrics or change the filter.
+/// Lets a request pass if its caller may read metrics or change the filter.
 async fn guard(State(view): State<View>, request: Request, next: Next) -> Response {
     let verb = if *request.method() == Method::PUT { "put" } else { "get" };
     match view.denied(request.headers(), verb, request.uri().path()).await {
@@ -157,14 +157,14 @@ async fn set_log_filter(State(view): State<View>, request: Request) -> Response 
     match to_bytes(request.into_body(), FILTER_BYTES).await {
         Ok(body) => view.admin.set_log_filter(&body),
         Err(_) => {
-            let refusal = format!("the filter is longer than {FILTER_BYTES} bytes\n");
+            let refusal = format!("expected a log filter of at most {FILTER_BYTES} bytes\n");
             text(StatusCode::PAYLOAD_TOO_LARGE, refusal)
         }
     }
 }
 
 impl View {
-    /// What is answered to a request instead, if it may not be answered.
+    /// The response to a request that is not authorized, if it is not.
     async fn denied(&self, headers: &HeaderMap, verb: &str, path: &str) -> Option<Response> {
         let tokens = match &self.admin.doorkeeper {
             Doorkeeper::Nobody => return None,
@@ -172,18 +172,18 @@ impl View {
             Doorkeeper::Unreachable(problem) => return Some(refusal(&Denied::Unanswered(problem.clone()))),
         };
         if !self.secure && headers.contains_key(AUTHORIZATION) {
-            let told = "found a token over plain HTTP, where others may have read it; accepted is HTTPS, on this port\n";
+            let told = "found a token sent over plain HTTP, where others may have read it; expected HTTPS on this port\n";
             return Some(text(StatusCode::BAD_REQUEST, told));
         }
         tokens.judge(headers, verb, path).await.err().map(|denied| refusal(&denied))
     }
 
-    /// Whether a probe is told more than whether it passes: if metrics are for it. The right to get `/readyz` says
-    /// nothing: the role `system:public-info-viewer` gives it to everybody.
+    /// Whether a probe shows reasons: only if the caller may read metrics. The right to get `/readyz` does not
+    /// suffice, because the role `system:public-info-viewer` grants it to everyone.
     async fn tells(&self, headers: &HeaderMap) -> bool {
         match self.admin.doorkeeper {
             Doorkeeper::Nobody => true,
-            // The API server is not asked for a probe.
+            // Probes cause no request to the API server.
             _ => {
                 headers.contains_key(AUTHORIZATION) && self.denied(headers, "get", "/metrics").await.is_none()
             }
@@ -219,7 +219,7 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Body>) 
     response
 }
 
-/// Longest filter that is read.
+/// Maximum length of a log filter.
 const FILTER_BYTES: usize = 1024;
 
 /// Name of the gate that opens with the first certificate.
@@ -230,7 +230,7 @@ struct Check {
     name: &'static str,
     problem: Option<String>,
     detail: String,
-    /// What is wrong without keeping requests from being served.
+    /// Problems that do not prevent requests from being served.
     remark: Option<String>,
 }
 
@@ -240,11 +240,11 @@ impl Admin {
         let expired = self.certificate.validity().and_then(|validity| validity.problem(now));
         let mut checks: Vec<Check> = self.readiness.states().into_iter().map(Check::gate).collect();
         for check in checks.iter_mut().filter(|check| check.name == CERTIFICATE) {
-            // Unlike what happens to the API server, an expired certificate does keep requests from being served.
+            // Unlike API server errors, an expired certificate does prevent requests from being served.
             check.problem = check.problem.take().or_else(|| expired.map(|problem| problem.to_string()));
             let objections = self.certificate.objections(now);
             if !objections.is_empty() {
-                let refused = format!("API servers refuse it: {}", objections.join("; "));
+                let refused = format!("API servers would reject it: {}", objections.join("; "));
                 check.remark = Some(
                     check.remark.take().map_or(refused.clone(), |remark| format!("{remark}; {refused}")),
                 );
@@ -263,25 +263,24 @@ impl Admin {
     fn show_log_filter(&self) -> Response {
         match &self.log_filter {
             Some(filter) => text(StatusCode::OK, format!("{}\n", filter.show())),
-            None => text(StatusCode::NOT_FOUND, "the log's filter is not ours to change\n"),
+            None => text(StatusCode::NOT_FOUND, "the log filter cannot be changed in this process\n"),
         }
     }
 
     fn set_log_filter(&self, body: &[u8]) -> Response {
         let wanted = std::str::from_utf8(body).map(str::trim).unwrap_or("\0");
-        let accepted =
-            "accepted is a filter such as info or info,outrigger=debug, or nothing for that of the start";
+        let accepted = "expected a filter such as info or info,outrigger=debug, or an empty body to restore the initial one";
         match self.log_filter.as_ref().map(|filter| (filter, filter.set(wanted))) {
             None => self.show_log_filter(),
             Some((filter, Ok(()))) => {
-                tracing::warn!(filter = filter.show(), "the log has another filter now");
+                tracing::warn!(filter = filter.show(), "log filter changed");
                 self.show_log_filter()
             }
             Some((_, Err(error))) => text(StatusCode::BAD_REQUEST, format!("{error}; {accepted}\n")),
         }
     }
 
-    /// `/readyz`, with a line for each check under `?verbose` and whenever one fails, as Kubernetes' own servers do; they
+    /// `/readyz`, with a line for each check under `?verbose` and on failure, as Kubernetes' own servers do. They
     /// withhold reasons from some peers, too.
     fn ready(&self, query: Option<&str>, tells: bool) -> Response {
         let mut checks = self.checks();
@@ -297,7 +296,8 @@ impl Admin {
         }
         let mut lines = String::new();
         for Check { name, problem, detail, remark } in checks {
-            // Writing to a String does not fail. A check has one line: what is said to be wrong is not called ok too.
+            // Writing to a String cannot fail. Each check prints one line, so a failed check is not also listed as
+            // ok.
             let _ = match (problem, remark) {
                 (Some(problem), Some(remark)) => writeln!(lines, "[-]{name} failed: {problem}; {remark}"),
                 (Some(problem), None) => writeln!(lines, "[-]{name} failed: {problem}"),
@@ -311,8 +311,8 @@ impl Admin {
         text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
     }
 
-    /// Whether every gate was passed once: unlike `/readyz` it never falls back. A caBundle that trusts others is not this
-    /// process's to wait for: to start it anew would change nothing.
+    /// Whether every gate has been open once. Unlike `/readyz` it never reverts. A caBundle that trusts others is not
+    /// a reason to restart this process, because a restart would change nothing.
     fn started(&self, tells: bool) -> Response {
         let waits = |(name, state): &(&str, readiness::State)| !state.open && *name != CA_BUNDLE;
         let waiting: Vec<_> = self.readiness.states().into_iter().filter(waits).collect();
@@ -341,7 +341,7 @@ impl Admin {
     }
 }
 
-/// What is said in place of a reason.
+/// Shown in place of a reason.
 const WITHHELD: &str = "reason withheld";
 
 impl Check {
@@ -438,7 +438,7 @@ mod tests {
         for nonsense in ["outrigger=loud", "\0", "[{", "garbage=,,", "info,outrigger=", ",,"] {
             let (status, text) = put(&near, nonsense).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{nonsense:?}");
-            assert!(text.contains("accepted is a filter"), "{text}");
+            assert!(text.contains("expected a filter"), "{text}");
         }
         assert_eq!(put(&near, &"a".repeat(2000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(filter_of(&near, Method::GET, "").await.1.contains("outrigger=debug"));
@@ -466,7 +466,7 @@ mod tests {
             let (found, text) = fetch(&secure, target, token).await;
             assert_eq!(found, status, "{target} {token:?}: {text}");
         }
-        // A token in plain sight is worth nothing any more, whoever's it is.
+        // A token sent in plain text is worthless from then on, regardless of its user.
         let plain = router(admin, false, false);
         assert_eq!(fetch(&plain, "/metrics", Some("reader")).await.0, 400);
         assert_eq!(fetch(&plain, "/metrics", None).await.0, 401);

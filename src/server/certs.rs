@@ -1,8 +1,9 @@
-//! The controller mode of certificates: a CA and a leaf kept in a Secret, and the caBundle of our webhooks.
+//! The controller mode for certificates: keeps a CA and a serving certificate in a Secret, and the caBundle of our
+//! webhooks.
 //!
-//! In reading order: `plan` (what is to be done, pure), `reconciler` (follows the Secret, serves what is in it, and writes
-//! when it leads), `content` (what is in the Secret), `change` and `issue` (new keys and certificates), `secret` (the
-//! object), `ca_bundle` (our webhooks), `repairs` (how fast) and `report` (log and Events).
+//! In reading order: `plan` (what to do next, pure), `reconciler` (follows the Secret, serves its content, and writes
+//! if it leads), `content` (what the Secret holds), `change` and `issue` (new keys and certificates), `secret` (the
+//! object), `ca_bundle` (our webhooks), `repairs` (backoff) and `report` (log and Events).
 
 mod ca_bundle;
 mod change;
@@ -33,42 +34,45 @@ use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
 use crate::server::tls::CertificateStore;
 
-/// Name of the gate that opens when API servers trust the certificate, or nobody.
+/// Name of the gate that opens once API servers trust the certificate, or trust nobody.
 pub(crate) const CA_BUNDLE: &str = "ca-bundle";
 
-/// What is kept where, and for how long.
+/// Names and durations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Our own namespace: Secret and Lease are in it.
+    /// Our own namespace, which holds Secret and Lease.
     pub namespace: String,
-    /// Name of the Secret with the CA and the leaf.
+    /// Name of the Secret with the CA and the serving certificate.
     pub secret: String,
-    /// Name of the Lease that elects the replica that writes.
+    /// Name of the Lease that elects the writing replica.
     pub lease: String,
-    /// Name of this replica: holder of the Lease, reporter of Events.
+    /// Name of this replica: holder of the Lease and reporter of Events.
     pub identity: String,
-    /// DNS names of the leaf, the first one as its common name.
+    /// DNS names of the serving certificate; the first one is its common name.
     pub names: Vec<String>,
-    /// The MutatingWebhookConfigurations whose caBundle is kept.
+    /// The MutatingWebhookConfigurations whose caBundle we maintain.
     pub webhook_configurations: Vec<String>,
-    /// MutatingWebhookConfigurations of tags, which may come, go and point elsewhere: their caBundle is kept while their
-    /// label says our revision.
+    /// MutatingWebhookConfigurations of tags, which can appear, disappear and be moved. We maintain their caBundle
+    /// while their label names our revision.
     pub tag_configurations: Vec<String>,
     /// Our revision.
     pub revision: String,
-    /// Suffix of the names of our webhooks in them, such as `sidecar-injector.istio.io`: other entries are left alone.
+    /// Suffix of our webhooks' names in these configurations, such as `sidecar-injector.istio.io`. Other entries are
+    /// left alone.
     pub webhook_suffixes: Vec<String>,
     /// Lifetime of the CA.
     pub ca_lifetime: Duration,
-    /// Lifetime of a leaf.
+    /// Lifetime of a serving certificate.
     pub leaf_lifetime: Duration,
-    /// How long a new CA is trusted before leaves move to it, and an old one after they have.
+    /// How long a new CA is trusted before it signs serving certificates, and how long an old CA stays trusted
+    /// afterward.
     pub ca_overlap: Duration,
-    /// How long this replica must have been ready before webhooks without rules get them: until API servers reach it.
+    /// How long this replica must have been ready before webhooks without rules get them, so that API servers can
+    /// reach it.
     pub activation_delay: Duration,
 }
 
-/// What the controller writes to.
+/// What the controller updates.
 pub(crate) struct Targets {
     pub(crate) certificate: Arc<CertificateStore>,
     pub(crate) readiness: Readiness,
@@ -77,11 +81,11 @@ pub(crate) struct Targets {
     pub(crate) phase: Watch,
 }
 
-/// Starts the controller; it runs until the server stops, and gives the Lease back when it drains. Gates are there when
-/// this returns. That of the lead is open, because a server that does not lead serves as well as one that does.
+/// Starts the controller, which runs until the server stops and releases the Lease when the server drains. The gates
+/// exist when this returns. The leader gate opens for followers too, because they serve requests like the leader.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
     let Targets { certificate, readiness, metrics, supervisor, phase } = targets;
-    let gate = readiness.gate("leader", "nobody is known to lead yet");
+    let gate = readiness.gate("leader", "no leader observed yet");
     let lease = lease::Options {
         namespace: options.namespace.clone(),
         name: options.lease.clone(),
@@ -89,11 +93,11 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     };
     let election =
         lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
-    let gate = readiness.gate(CA_BUNDLE, "it is not known yet whether API servers trust the certificate");
+    let gate = readiness.gate(CA_BUNDLE, "not known yet whether API servers trust the certificate");
     let kept = options.kept();
     let board = CaBundleStatus::new(&kept, gate, metrics.clone());
     let (events, write_events) = EventSender::new(client.clone(), &options.identity);
-    // Ends with the last of those that tell it something.
+    // Ends when the last of its senders is gone.
     tokio::spawn(write_events);
     let reporter = Reporter::new(events, &options);
     let (trust, trusted) = watch::channel(None);
@@ -132,7 +136,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         }
     });
     tokio::spawn(async move {
-        let keep = supervisor.keep("the Secret with CA and certificate is kept", || {
+        let keep = supervisor.keep("certificate Secret reconciler", || {
             SecretReconciler::new(
                 client.clone(),
                 options.clone(),
@@ -144,7 +148,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         tokio::select! {
             () = phase.reached(Phase::Stopped) => {}
             () = keep => {}
-            // Without a name there is nothing to keep.
+            // Without a name there is nothing to maintain.
             () = ca_bundle::keep(&kept, &tools), if !kept.is_empty() => {}
             () = tell_who_leads(leading, metrics) => {}
         }
@@ -152,12 +156,12 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
     })
 }
 
-/// Keeps the metric about who leads, for as long as it is polled.
+/// Updates the leadership metric for as long as it is polled.
 async fn tell_who_leads(mut leading: watch::Receiver<bool>, metrics: CertificateMetrics) {
     loop {
         metrics.leads(*leading.borrow_and_update());
         if leading.changed().await.is_err() {
-            // The election is over, and with it the writing.
+            // The election has ended, and with it all writing.
             metrics.leads(false);
             return std::future::pending().await;
         }
@@ -165,11 +169,11 @@ async fn tell_who_leads(mut leading: watch::Receiver<bool>, metrics: Certificate
 }
 
 impl Options {
-    /// Every configuration that is kept, once.
+    /// Every maintained configuration, once.
     fn kept(&self) -> Vec<Kept> {
         let always = self.webhook_configurations.iter().map(|name| (name, None));
         let tags = self.tag_configurations.iter().map(|name| (name, Some(self.revision.clone())));
-        // What is kept in any case comes first.
+        // Configurations that are always maintained come first.
         let mut kept: Vec<Kept> = always
             .chain(tags)
             .map(|(name, while_of_revision)| Kept { name: name.clone(), while_of_revision })
@@ -181,8 +185,8 @@ impl Options {
 }
 
 impl CertificatePolicy {
-    /// The lifetimes of the options. A leaf lives for at least ten seconds and a CA for ten times the overlap and no
-    /// shorter than its leaves, or else it would be rotated without end.
+    /// The lifetimes from the options. A serving certificate lives for at least ten seconds, and a CA for ten
+    /// overlaps and at least as long as its certificates; shorter ones would rotate without end.
     fn of(options: &Options) -> CertificatePolicy {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 8);
         let leaf_lifetime = seconds(options.leaf_lifetime).max(10);

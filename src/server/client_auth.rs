@@ -1,14 +1,15 @@
-//! Who may call the webhook: a certificate that callers have to present, and a bearer token.
+//! Authentication of clients that call the webhook: a client certificate, a bearer token, or both.
 //!
-//! Off unless it is asked for, because an API server presents neither before somebody configures it to. In reading
-//! order: `authority` (the CAs that sign certificates of callers), `names` (whom a certificate is for), `token`,
-//! `verifier` (the handshake), `caller` (one connection, asked again at each request).
+//! Off by default, because an API server presents neither until it is configured to. In reading order: `authority`
+//! (the CAs that sign client certificates), `names` (the names in a certificate), `token`, `verifier` (the
+//! handshake), `caller` (one connection, checked again for each request).
 //!
-//! Another CA and an end of validity count from the next request on, on connections that are open too; those are told
-//! to end, so that callers come again with the certificate they have now. TLS sessions are not resumed while certificates are asked for: a resumed session would bring along a certificate that was verified
-//! by the CAs of back then. API servers do not resume sessions.
+//! A new CA and the end of a certificate's validity apply from the next request on, on open connections too. Such
+//! connections are told to close, so that clients reconnect with their current certificate. TLS sessions are not
+//! resumed while certificates are requested, because a resumed session would carry a certificate that was verified
+//! with the CAs of that time. API servers do not resume sessions.
 //!
-//! The ConfigMap with a CA is watched by `cluster`.
+//! The ConfigMap with a CA is watched by `config_map`.
 
 mod authority;
 mod caller;
@@ -25,12 +26,12 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use rustls::server::danger::ClientCertVerifier;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use self::metrics::ClientAuthMetrics;
 pub use self::names::AllowedNames;
@@ -48,42 +49,42 @@ use crate::server::readiness::{Gate, Readiness};
 use crate::server::reading;
 use crate::server::tls::chain::date;
 
-/// How the caller is authenticated.
+/// Options for client authentication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether it is.
+    /// Whether clients are authenticated.
     pub mode: Mode,
-    /// Certificates that callers have to present.
+    /// Client certificates to require.
     pub certificates: Option<Certificates>,
-    /// A file with the tokens that callers may present, one a line.
+    /// A file with the accepted tokens, one per line.
     pub token_file: Option<PathBuf>,
 }
 
 /// Whether callers are authenticated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Everybody may call.
+    /// Every client may call.
     #[default]
     None,
-    /// Everybody may call; what [`Mode::Require`] would refuse is logged and counted.
+    /// Every client may call; those that [`Mode::Require`] would reject are logged and counted.
     Request,
-    /// Others are refused.
+    /// Unauthenticated clients are rejected.
     Require,
 }
 
 /// Which certificates are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificates {
-    /// Who signed them.
+    /// The CA that signs them.
     pub ca: CaSource,
-    /// Whom they are for.
+    /// The names they must have.
     pub names: AllowedNames,
-    /// The CA that the cluster's own components are known by. Its certificates are in many hands, so that names have to
-    /// be given with it. A file that does not exist means nothing.
+    /// Accept the CA of the cluster's own components. Many parties have certificates from it, so names are required
+    /// with it. A missing file disables it.
     pub cluster_ca: PathBuf,
 }
 
-/// Where the CA of callers is.
+/// The source of the CA for client certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaSource {
     /// A PEM file, read again whenever it changes.
@@ -103,64 +104,64 @@ pub struct ConfigMapKey {
     pub key: String,
 }
 
-/// Where the CA of the cluster is in every pod that has a ServiceAccount's token.
+/// The path of the cluster's CA in every pod with a ServiceAccount token.
 pub const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 /// The ConfigMap in which API servers publish the CAs of users and of the aggregation layer.
 const SHARED_CONFIG_MAP: (&str, &str) = ("kube-system", "extension-apiserver-authentication");
 
-/// Why callers cannot be authenticated.
+/// Why clients cannot be authenticated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The CA.
-    #[error("the CA of callers is refused: {0}")]
+    #[error("client CA rejected: {0}")]
     Authority(String),
     /// The tokens.
-    #[error("the tokens of callers are refused: {0}")]
+    #[error("client tokens rejected: {0}")]
     Tokens(String),
-    /// What is asked for contradicts itself.
+    /// The options contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
 }
 
-/// Why a caller is refused.
+/// Why a client is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// A key for metrics.
+    /// A label value for metrics.
     pub(crate) reason: &'static str,
-    /// What was found and what is accepted: for the log, not for the caller.
+    /// What was found and what was expected: for the log, not for the client.
     pub(crate) detail: String,
 }
 
-/// Authenticates callers.
+/// Authenticates clients.
 pub(crate) struct ClientAuth {
     mode: Mode,
     certificates: Option<Certificates>,
     /// The CAs in use, once there are any.
     trust: ArcSwapOption<Trust>,
-    /// Told of whenever they are others.
+    /// Notifies about every change of the CAs.
     changed: watch::Sender<()>,
     token_file: Option<PathBuf>,
     tokens: ArcSwapOption<Tokens>,
-    /// Why the newest CA and the newest tokens are refused.
+    /// Why the newest CA and the newest tokens were rejected.
     troubles: Mutex<[Option<String>; 2]>,
     gate: Gate,
     metrics: ClientAuthMetrics,
-    /// When a line about each reason was last written, and how many were not since.
+    /// When each reason was last logged, and how many events were not logged since.
     told: Mutex<BTreeMap<&'static str, (Instant, u64)>>,
 }
 
-/// Places among the troubles.
+/// Indices into the problems.
 const CA: usize = 0;
 const TOKENS: usize = 1;
 /// Name of the gate.
 const GATE: &str = "client-auth";
-/// A reason has a line of the log this often, however many callers are refused for it.
+/// Log interval per reason, however many clients are rejected for it.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// No CA and no list of tokens is this large.
+/// Maximum size of a CA file or list of tokens.
 const FILE_BYTES: u64 = 1 << 20;
 
 impl Options {
-    /// The files that are read.
+    /// The watched files.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         if self.mode == Mode::None {
             return Vec::new();
@@ -172,7 +173,7 @@ impl Options {
         ca.into_iter().chain(self.token_file.clone()).collect()
     }
 
-    /// The ConfigMap that is watched.
+    /// The watched ConfigMap.
     pub(crate) fn config_map(&self) -> Option<&ConfigMapKey> {
         match (self.mode, self.certificates.as_ref().map(|certificates| &certificates.ca)) {
             (Mode::Request | Mode::Require, Some(CaSource::ConfigMap(key))) => Some(key),
@@ -190,7 +191,7 @@ impl fmt::Display for ConfigMapKey {
 impl FromStr for ConfigMapKey {
     type Err = String;
 
-    /// Reads `NAMESPACE/NAME:KEY`.
+    /// Parses `NAMESPACE/NAME:KEY`.
     fn from_str(text: &str) -> Result<ConfigMapKey, String> {
         let parts =
             text.split_once('/').and_then(|(namespace, rest)| Some((namespace, rest.split_once(':')?)));
@@ -202,23 +203,23 @@ impl FromStr for ConfigMapKey {
             Some((namespace, (name, key))) if [namespace, name, key].into_iter().all(is_good) => {
                 Ok(ConfigMapKey { namespace: namespace.into(), name: name.into(), key: key.into() })
             }
-            _ => Err(format!("found {text:?}; accepted is NAMESPACE/NAME:KEY of a ConfigMap")),
+            _ => Err(format!("found {text:?}; expected NAMESPACE/NAME:KEY of a ConfigMap")),
         }
     }
 }
 
 impl ConfigMapKey {
-    /// Whether what is in it signs certificates for others than API servers that call webhooks.
+    /// Whether its CA also signs certificates of clients other than API servers that call webhooks.
     fn is_shared(&self) -> bool {
         (self.namespace.as_str(), self.name.as_str()) == SHARED_CONFIG_MAP
     }
 }
 
 impl ClientAuth {
-    /// Reads what is in files. Gives nothing where everybody may call.
+    /// Loads the files. Returns `None` if every client may call.
     ///
     /// # Errors
-    /// When a file is refused, or nothing is said that callers could be known by.
+    /// When a file is rejected, or no option says how to authenticate clients.
     pub(crate) fn new(
         options: &Options,
         readiness: &Readiness,
@@ -230,7 +231,7 @@ impl ClientAuth {
         }
         if certificates.is_none() && token_file.is_none() {
             return Err(Error::Contradiction(
-                "callers cannot be authenticated without a CA of their certificates or a file with tokens",
+                "client authentication needs a client CA or a file with tokens",
             ));
         }
         if let Some(Certificates { ca: CaSource::ConfigMap(key), names: AllowedNames::Any, .. }) =
@@ -239,9 +240,9 @@ impl ClientAuth {
         {
             return Err(Error::Authority(SHARED.to_owned()));
         }
-        let gate = readiness.gate(GATE, "the CA of callers is not known yet");
+        let gate = readiness.gate(GATE, "client CA not loaded yet");
         if mode == Mode::Request {
-            // Nobody is refused, so nothing is waited for.
+            // No client is rejected, so nothing is waited for.
             gate.open_with("", gate.state().problem);
         }
         let auth = ClientAuth {
@@ -260,10 +261,10 @@ impl ClientAuth {
         Ok(Some(Arc::new(auth)))
     }
 
-    /// Reads the files again; what is refused stays as it was.
+    /// Reads the files again. A rejected file keeps its previous content in effect.
     ///
     /// # Errors
-    /// When one of them is refused.
+    /// When one of them is rejected.
     pub(crate) fn read(&self) -> Result<(), Error> {
         let ca = match self.certificates.as_ref().map(|certificates| &certificates.ca) {
             Some(CaSource::File(file)) => {
@@ -275,10 +276,10 @@ impl ClientAuth {
         ca.and(tokens)
     }
 
-    /// Puts the CAs of a text in force, or keeps the last good ones.
+    /// Applies the CAs in a PEM text, or keeps the last good ones.
     ///
     /// # Errors
-    /// When the text is refused.
+    /// When the text is rejected.
     pub(crate) fn install_ca(&self, text: &[u8], place: &str) -> Result<(), Error> {
         self.install(Ok(text.to_vec()), |problem| format!("{place}: {problem}"))
     }
@@ -296,7 +297,7 @@ impl ClientAuth {
                     self.trust.store(Some(Arc::new(Trust::at(authorities, now))));
                     self.changed.send_replace(());
                     if before.is_some() {
-                        tracing::info!(authorities = detail, "the CA of callers is another one now");
+                        tracing::info!(authorities = detail, "client CA changed");
                     }
                 }
                 self.metrics.ca_loaded(Some(not_after));
@@ -311,19 +312,19 @@ impl ClientAuth {
         }
     }
 
-    /// Notes that there should be another CA, and why it is not used.
+    /// Records that a new CA was rejected, and why.
     pub(crate) fn refused_ca(&self, problem: &str) {
         self.metrics.ca_loaded(None);
         if self.trust.load().is_some() {
-            tracing::error!(error = problem, "the CA of callers is refused; the last good one stays");
-            self.trouble(CA, Some(format!("the newest CA of callers is refused: {problem}")));
+            tracing::error!(error = problem, "client CA rejected; keeping the last good one");
+            self.trouble(CA, Some(format!("the newest client CA was rejected: {problem}")));
         } else {
-            tracing::error!(error = problem, "the CA of callers is refused, and there is no earlier one");
-            self.trouble(CA, Some(format!("the CA of callers is refused: {problem}")));
+            tracing::error!(error = problem, "client CA rejected; no earlier one to keep");
+            self.trouble(CA, Some(format!("the client CA was rejected: {problem}")));
         }
     }
 
-    /// Notes what is wrong with the CA or the tokens, or that nothing is any more, where it can be seen.
+    /// Records or clears a problem with the CA or the tokens, and publishes it.
     fn trouble(&self, with: usize, trouble: Option<String>) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(of) = troubles.get_mut(with) {
@@ -337,13 +338,13 @@ impl ClientAuth {
             (Some(_), Some(trust), problem) => {
                 drop(self.gate.open_with(trust.authorities.to_string(), problem));
             }
-            // Still closed, unless nobody is refused.
+            // Still closed, unless no client is rejected.
             (Some(_), None, Some(problem)) => self.gate.trouble(problem),
             (Some(_), None, None) => {}
         }
     }
 
-    /// Without names, a CA of the whole cluster would let everybody call who has a certificate of it.
+    /// Without names, a CA of the whole cluster would admit every client with a certificate from it.
     fn unshared(&self, authorities: Authorities) -> Result<Authorities, String> {
         match &self.certificates {
             Some(Certificates { names: AllowedNames::Any, cluster_ca, .. }) => {
@@ -365,39 +366,39 @@ impl ClientAuth {
             Err(problem) => {
                 let problem = format!("{}: {problem}", file.display());
                 self.metrics.tokens_loaded(false);
-                self.trouble(TOKENS, Some(format!("the newest tokens of callers are refused: {problem}")));
-                tracing::error!(error = problem, "the tokens of callers are refused");
+                self.trouble(TOKENS, Some(format!("the newest client tokens were rejected: {problem}")));
+                tracing::error!(error = problem, "client tokens rejected; keeping the last good ones");
                 Err(Error::Tokens(problem))
             }
         }
     }
 
-    /// Whether callers are refused.
+    /// Whether unauthenticated clients are rejected.
     pub(crate) fn refuses(&self) -> bool {
         self.mode == Mode::Require
     }
 
-    /// What verifies certificates in handshakes, if any are asked for.
+    /// The certificate verifier for handshakes, if certificates are requested.
     pub(crate) fn verifier(self: &Arc<Self>) -> Option<Arc<dyn ClientCertVerifier>> {
         self.certificates
             .is_some()
             .then(|| Arc::new(Verifier::new(self.clone())) as Arc<dyn ClientCertVerifier>)
     }
 
-    /// The CAs as they count now.
+    /// The CAs that are valid now.
     fn trust(&self, now: i64) -> Option<Arc<Trust>> {
         let trust = self.trust.load_full()?;
         if trust.counts_at(now) {
             return Some(trust);
         }
-        // One has expired, or became valid.
+        // One has expired or become valid.
         let next = Arc::new(Trust::at(trust.authorities.clone(), now));
-        // Others that were installed in the meantime stay.
+        // CAs that were installed in the meantime stay.
         self.trust.compare_and_swap(&Some(trust), Some(next.clone()));
         Some(next)
     }
 
-    /// Counts a caller that is refused or would be, and says so in the log, now and then. Gives whether it is refused.
+    /// Counts a client that is rejected or would be, and logs it at a limited rate. Returns whether it is rejected.
     pub(crate) fn report(&self, refusal: &Refusal, peer: Option<IpAddr>) -> bool {
         let refused = self.refuses();
         let Refusal { reason, detail } = refusal;
@@ -405,21 +406,21 @@ impl ClientAuth {
         if let Some(more) = self.tell(reason) {
             let peer = peer.map(tracing::field::display);
             if refused {
-                tracing::warn!(reason, peer, detail, more, "a caller was refused");
+                tracing::warn!(reason, peer, detail, more, "client rejected");
             } else {
                 tracing::warn!(
                     reason,
                     peer,
                     detail,
                     more,
-                    "a caller would be refused by --client-auth=require"
+                    "client would be rejected by --client-auth=require"
                 );
             }
         }
         refused
     }
 
-    /// Whether a reason is to be told of now; gives how many times it was not since.
+    /// Whether a reason is to be logged now; returns how many events were not logged since the last time.
     fn tell(&self, reason: &'static str) -> Option<u64> {
         let now = Instant::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -440,9 +441,9 @@ impl ClientAuth {
     }
 }
 
-/// Why a CA is refused whose certificates are in many hands.
-const SHARED: &str = "found a CA that signs the certificates of the cluster's users and components; with it the allowed \
-                      names must be given, not '*'";
+/// Why a widely used CA is rejected without names.
+const SHARED: &str = "found a CA that signs the certificates of the cluster's users and components; expected names in \
+                      --client-allowed-names with it, not '*'";
 
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -450,11 +451,11 @@ impl fmt::Debug for ClientAuth {
     }
 }
 
-/// Reads a file that should be small.
+/// Reads a small file.
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     match reading::read(file, FILE_BYTES) {
         Ok(whole) => Ok(whole.bytes.to_vec()),
-        // It is named by those who ask.
+        // The callers add its name.
         Err(error) => {
             let problem = error.to_string();
             let place = format!("{}: ", file.display());
@@ -463,7 +464,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Until when something is valid, for the log.
+/// The end of a validity period, for the log.
 fn until(not_after: i64) -> String {
     format!("valid until {}", date(not_after))
 }

@@ -1,5 +1,5 @@
-//! The clock of the wall, for what outlives a process: certificates, tokens and metrics. Everything that is measured or
-//! waited for uses `tokio::time`, which tests can pause.
+//! The wall clock, for times that outlive the process: certificates, tokens and metrics. Everything that is measured
+//! or waited for uses `tokio::time`, which tests can pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

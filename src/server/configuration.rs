@@ -1,8 +1,9 @@
-//! The configuration: read from a bundle, from folders or from the cluster, built as a whole, and swapped as a whole.
+//! The configuration: read from a bundle, from directories or from the cluster, built as a whole and swapped as a
+//! whole.
 //!
-//! In reading order: `source` (where it is read from), `bundle` (one file), `folders` (mounted ConfigMaps), `earlier` (files
-//! that went missing), `cluster` (objects that are watched), `build` (an engine of it), `engine` (what requests are answered
-//! by), `slot` and `active` (the one in use), `facts` (nodes and namespaces as they are now).
+//! In reading order: `source` (the trait), `bundle` (one file), `folders` (mounted ConfigMaps), `earlier` (truncated
+//! files), `cluster` (watched objects), `build` (builds the engine), `engine` (what responds to requests), `slot` and
+//! `active` (the active configuration), `facts` (current nodes and namespaces).
 
 pub(in crate::server) mod active;
 pub mod build;

@@ -1,14 +1,13 @@
-//! Durations as people write them.
+//! Durations in Go's notation.
 
 use std::time::Duration;
 
-/// Reads a duration such as `500ms`, `5s`, `1.5s`, `2m`, `1m30s` or `0`, as Go writes them.
+/// Parses a duration such as `500ms`, `5s`, `1.5s`, `2m`, `1m30s` or `0`, in Go's notation.
 ///
 /// # Errors
-/// A sentence that says what is accepted.
+/// A sentence that says what was expected.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused =
-        || format!("found {text:?}; accepted is a duration such as 500ms, 5s, 2m or 1h, up to 87840h");
+    let refused = || format!("found {text:?}; expected a duration such as 500ms, 5s, 2m or 1h, up to 87840h");
     if text == "0" {
         return Ok(Duration::ZERO);
     }

@@ -1,8 +1,10 @@
-//! HTTP on both ports: accepting connections, their deadlines and floods, and what gives way when something runs short.
+//! HTTP on both ports: accepting connections, their deadlines and flood limits, and what is evicted when resources
+//! run short.
 //!
-//! In reading order: `listener` (accepting), `connection` and `stream` (one connection and its deadlines), `frames` (floods of
-//! HTTP/2 frames), `limits` (caps and timeouts), `holding`, `state`, `registry` and `budget` (connections and memory, and which of them give way), `overload` (load
-//! shedding), `log_throttle` (log lines for frequent events).
+//! In reading order: `listener` (accepting), `connection` and `stream` (one connection and its deadlines), `frames`
+//! (HTTP/2 frame floods), `limits` (caps and timeouts), `holding`, `state`, `registry` and `budget` (connections and
+//! memory, and which of them are evicted), `overload` (load shedding), `log_throttle` (log lines for frequent
+//! events).
 //!
 //! Nothing here knows what a request is about.
 

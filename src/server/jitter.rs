@@ -1,13 +1,13 @@
-//! Randomness for pauses, so that replicas which failed together do not try again together. Not for secrets.
+//! Random jitter for pauses, so that replicas which failed together do not retry together. Not for secrets.
 
 use std::time::Duration;
 
-/// A number from 0 to 1; 1 itself never comes.
+/// A number from 0 (inclusive) to 1 (exclusive).
 pub(crate) fn fraction() -> f64 {
     fastrand::f64()
 }
 
-/// A duration between two multiples of one, such as 0.8 and 1.2.
+/// A duration between two multiples of another one, such as 0.8 and 1.2.
 pub(crate) fn between(least: f64, most: f64, of: Duration) -> Duration {
     of.mul_f64(least + (most - least) * fraction())
 }

@@ -1,6 +1,6 @@
 //! The Kubernetes API: the client, watches, Events, and the Lease that elects a leader.
 //!
-//! Nothing here knows which objects are wanted, nor what for.
+//! Nothing here knows which objects are watched or why.
 
 mod backoff;
 pub mod client;

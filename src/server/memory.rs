@@ -1,21 +1,21 @@
-//! How much memory the server takes at most: one formula, which docs/server.md states and tests measure, and how it is kept
-//! under the limit of the process's cgroup.
+//! Limits the server's memory: one formula, stated in docs/server.md and verified by tests, keeps it below the limit
+//! of the process's cgroup.
 
 use std::path::{Path, PathBuf};
 
 use super::{options::Limits, webhook::endpoint::SMALL_MEMORY};
 use crate::inject::limits;
 
-/// What a server takes that has nothing to do, with what it knows of 5,000 nodes and 20,000 namespaces.
+/// Memory of an idle server that knows 5,000 nodes and 20,000 namespaces.
 pub const RESTING: usize = 40 << 20;
-/// What an open connection takes: its buffers and the state of TLS.
+/// Memory of an open connection: its buffers and TLS state.
 pub const CONNECTION: usize = 20 << 10;
-/// The least of what is shared out: a body of 256 KiB, and a pod with the tree of one.
+/// Minimum of the shared memory: a body of 256 KiB, and the tree of one pod.
 const LEAST: usize = 256 << 10;
 
 impl Limits {
-    /// The most memory that is taken, in bytes: at rest, by connections, by bodies that are held, by pods that are judged by
-    /// the workers, and by those that are judged beside them.
+    /// Maximum memory use in bytes: idle, connections, bodies being held, pods processed by the workers, and pods
+    /// processed besides them.
     pub fn peak(&self) -> usize {
         RESTING
             + self.connections * CONNECTION
@@ -24,13 +24,13 @@ impl Limits {
             + self.judged_bytes
     }
 
-    /// What a pod may weigh.
+    /// Maximum memory estimated for a pod.
     pub fn tree(&self) -> usize {
         limits::tree_within(self.judged_bytes)
     }
 
-    /// Less of everything, so that [`Limits::peak`] is no more than nine tenths of `memory`; the rest is the kernel's, and
-    /// what an allocator keeps. As they are where there is enough.
+    /// Reduces the limits so that [`Limits::peak`] is at most nine tenths of `memory`; the rest is for the kernel and
+    /// the allocator. Returns them unchanged if there is enough memory.
     #[must_use]
     pub fn within(self, memory: usize) -> Limits {
         let room = memory / 10 * 9;
@@ -40,7 +40,7 @@ impl Limits {
         if left >= shared {
             return self;
         }
-        // No product of two sizes: it need not fit.
+        // Not a product of two sizes, which could overflow.
         let share = |whole: usize| (whole as f64 * (left as f64 / shared as f64)) as usize;
         let buffered_bytes = share(self.buffered_bytes).max(LEAST);
         Limits {
@@ -53,7 +53,7 @@ impl Limits {
     }
 }
 
-/// The limits, less of everything where `memory` is too little for them, which the log says.
+/// The limits, reduced if `memory` is too small for them, which is logged.
 pub fn fitted(limits: Limits, memory: Option<usize>) -> Limits {
     let Some(memory) = memory else { return limits };
     let wanted = limits.peak();
@@ -66,26 +66,26 @@ pub fn fitted(limits: Limits, memory: Option<usize>) -> Limits {
             body_bytes = limits.body_bytes,
             buffered_bytes = limits.buffered_bytes,
             judged_bytes = limits.judged_bytes,
-            "the memory limit is less than what is taken at most: less is done at once, and large pods are refused"
+            "memory limit is below the maximum use; reducing concurrency and rejecting large pods"
         );
     }
     limits
 }
 
-/// Threads that judge pods: one for each CPU, and two where there is one.
+/// Number of threads that process pods: one per CPU, but at least two.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2))
 }
 
-/// The memory limit of the process's cgroup in bytes; nothing where there is none, or no cgroup.
+/// The memory limit of the process's cgroup in bytes; `None` without a limit or a cgroup.
 pub fn of_cgroup() -> Option<usize> {
     smallest(|file| std::fs::read_to_string(file).ok())
 }
 
-/// The smallest limit on the way from the process's own group to the root, of either version of cgroups. A container sees
-/// its own group as the root.
+/// The smallest limit between the process's own cgroup and the root, for either version of cgroups. A container sees
+/// its own cgroup as the root.
 fn smallest(read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
-    /// What version 1 calls no limit is a number a little under this.
+    /// Version 1 represents "no limit" as a number slightly below this.
     const NONE: usize = 1 << 60;
     let mut limits = Vec::new();
     for line in read(Path::new("/proc/self/cgroup"))?.lines() {
@@ -106,17 +106,17 @@ fn smallest(read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
     limits.into_iter().filter(|limit| *limit < NONE).min()
 }
 
-/// Reads an amount of memory: bytes, or a number with `Ki`, `Mi` or `Gi`.
+/// Parses an amount of memory: bytes, or a number with `Ki`, `Mi` or `Gi`.
 ///
 /// # Errors
-/// A sentence that says what is accepted.
+/// A sentence that says what was expected.
 pub fn parse(text: &str) -> Result<usize, String> {
     let units = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("", 0)];
     let read = |(unit, shift): (&str, u32)| {
         let number: usize = text.strip_suffix(unit)?.parse().ok()?;
         number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
     };
-    let refused = || format!("found {text:?}; accepted is a number of bytes such as 402653184, 384Mi or 1Gi");
+    let refused = || format!("found {text:?}; expected a number of bytes such as 402653184, 384Mi or 1Gi");
     units.into_iter().find_map(read).ok_or_else(refused)
 }
 
@@ -144,7 +144,7 @@ mod tests {
             assert!(limits.connections >= 64 && limits.body_bytes >= 1 << 20, "{mebibytes}: {limits:?}");
             assert!(limits.tree() > 1 << 20, "{mebibytes}: {}", limits.tree());
         }
-        // What cannot be is tried all the same.
+        // An impossible limit is applied as far as possible.
         let limits = Limits::default().within(1 << 20);
         assert!(limits.tree() >= LEAST / 2 && limits.connections == 16, "{limits:?}");
     }
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(parse(text), Ok(bytes), "{text}");
         }
         for text in ["", "0", "Mi", "1.5Gi", "-1", "1M", "99999999999Gi"] {
-            assert!(parse(text).unwrap_err().contains("accepted is"), "{text}");
+            assert!(parse(text).unwrap_err().contains("expected"), "{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What operators see: metrics, the log, traces and the figures of the process.
+//! What operators see: metrics, log, traces and process metrics.
 
 pub mod log;
 pub(in crate::server) mod metrics;

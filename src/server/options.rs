@@ -1,4 +1,4 @@
-//! What a server is told: the options of all its parts.
+//! The options of all parts of a server.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -14,36 +14,36 @@ pub use crate::server::{
 };
 use crate::server::{certs, client_auth, kube, tls};
 
-/// Everything a server needs to know.
+/// All options of a server.
 #[derive(Clone)]
 pub struct Options {
-    /// Where the webhook listens. An unspecified IPv6 address is dual-stack, and falls back to IPv4.
+    /// Address of the webhook. An unspecified IPv6 address is dual-stack, and falls back to IPv4.
     pub listen: SocketAddr,
-    /// Where probes and metrics are served, in plain HTTP.
+    /// Address of probes and metrics, over plain HTTP.
     pub admin: SocketAddr,
     /// Who may read metrics.
     pub admin_auth: AdminAuth,
     /// The serving certificate.
     pub certificate: Certificate,
-    /// The oldest TLS version that is spoken.
+    /// Minimum TLS version to accept.
     pub tls_min_version: MinVersion,
-    /// Who may call the webhook.
+    /// Client authentication for the webhook.
     pub client_auth: client_auth::Options,
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     pub configuration: Origin,
-    /// The way to the API server, if anything is to be done there.
+    /// The API server client, if one is needed.
     pub access: kube::client::Access,
-    /// Caps.
+    /// Limits on clients.
     pub limits: Limits,
     /// Timeouts.
     pub timeouts: Timeouts,
-    /// How eagerly files are looked at.
+    /// Timing of file watches.
     pub pace: Pace,
-    /// The collector that traces are sent to, such as `http://collector:4317`; it takes the feature `otlp`.
+    /// The collector for traces, such as `http://collector:4317`; requires the feature `otlp`.
     pub otlp_endpoint: Option<String>,
-    /// The filter of the log, if it may be exchanged on the admin port.
+    /// The filter of the log, if it may be changed on the admin port.
     pub log_filter: Option<telemetry::Filter>,
-    /// Counts log lines that were dropped; shared with [`crate::server::observe::log`].
+    /// Counts dropped log lines; shared with [`crate::server::observe::log`].
     pub dropped_log_lines: Counter,
 }
 
@@ -68,28 +68,28 @@ impl Default for Options {
     }
 }
 
-/// Where the configuration comes from.
+/// The source of the configuration.
 #[derive(Clone)]
 pub enum Origin {
-    /// Something that is read at the start, at every reload, and when one of its files changes.
+    /// A source that is read at the start, at every reload, and when one of its files changes.
     Source(Arc<dyn source::Source>),
-    /// The cluster's own objects, which are watched.
+    /// Objects in the cluster, which are watched.
     Cluster(Box<cluster::Options>),
 }
 
-/// Where the serving certificate comes from.
+/// The source of the serving certificate.
 #[derive(Clone, Debug)]
 pub enum Certificate {
-    /// A CA and leaves of our own, kept in a Secret; we keep the caBundle of our webhooks.
+    /// Our own CA in a Secret; we manage the caBundle of our webhooks.
     Controller(Box<certs::Options>),
-    /// PEM files; read again at every reload.
+    /// PEM files, read again at every reload.
     Files {
         /// The chain, leaf first.
         chain: PathBuf,
         /// The private key of the leaf.
         key: PathBuf,
     },
-    /// Made in memory at the start.
+    /// Created in memory at the start.
     SelfSigned {
         /// DNS names and IP addresses in addition to the local ones.
         names: Vec<String>,
@@ -97,7 +97,7 @@ pub enum Certificate {
 }
 
 impl Origin {
-    /// Key for metrics.
+    /// Label value for metrics.
     pub(in crate::server) const fn key(&self) -> &'static str {
         match self {
             Origin::Source(_) => "bundle",
@@ -105,7 +105,7 @@ impl Origin {
         }
     }
 
-    /// What is read, if it is not watched.
+    /// The source to read, if it is not watched.
     pub(in crate::server) fn source(&self) -> Option<Arc<dyn source::Source>> {
         match self {
             Origin::Source(source) => Some(source.clone()),
@@ -115,7 +115,7 @@ impl Origin {
 }
 
 impl Certificate {
-    /// What is read or made, if it is not kept in the cluster.
+    /// The source to read or create, if it is not kept in the cluster.
     pub(in crate::server) fn origin(&self) -> Option<tls::Origin> {
         match self {
             Certificate::Controller(_) => None,

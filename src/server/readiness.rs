@@ -1,7 +1,7 @@
-//! What must have happened before requests are served, and how it stands.
+//! Conditions for serving requests, and their state.
 //!
-//! A gate opens once and stays open: after that an API server that is frozen, gone or restarted changes nothing for
-//! requests (K-02, K-03). What goes wrong later is a remark under `/readyz?verbose`, not a reason to be taken out of
+//! A gate opens once and stays open: after that, a frozen, missing or restarted API server changes nothing for
+//! requests (K-02, K-03). Later problems are notes under `/readyz?verbose`, not a reason to take the replica out of
 //! service.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ pub(crate) struct Readiness {
     opened: Arc<Notify>,
 }
 
-/// One thing that must have happened.
+/// One condition.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     name: &'static str,
@@ -23,14 +23,14 @@ pub(crate) struct Gate {
     opened: Arc<Notify>,
 }
 
-/// How a gate stands.
+/// The state of a gate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    /// Whether it has happened.
+    /// Whether it is open.
     pub(crate) open: bool,
-    /// What is wrong now; before the gate is open, what is waited for.
+    /// The current problem; before the gate is open, what it waits for.
     pub(crate) problem: Option<String>,
-    /// What there is to know.
+    /// Details about the current state.
     pub(crate) detail: String,
 }
 
@@ -43,7 +43,7 @@ impl Readiness {
         gate
     }
 
-    /// Waits for the next time a gate is opened, or opened again, from now on.
+    /// Waits until a gate is opened, or opened again, from now on.
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
         self.opened.notified()
     }
@@ -51,7 +51,7 @@ impl Readiness {
     /// Waits until every gate is open.
     pub(crate) async fn passed(&self) {
         loop {
-            // Before looking, so that no opening in between is missed.
+            // Subscribe before checking, so that no opening in between is missed.
             let opened = self.opened.notified();
             if self.states().iter().all(|(_, state)| state.open) {
                 return;
@@ -68,12 +68,12 @@ impl Readiness {
 }
 
 impl Gate {
-    /// It has happened: the gate is open from now on, and there is no problem. Gives the one that there was.
+    /// Opens the gate and clears the problem. Returns the previous problem.
     pub(crate) fn open(&self, detail: impl Into<String>) -> Option<String> {
         self.open_with(detail, None)
     }
 
-    /// It has happened, and what came of it is not as it should be. Gives the problem that there was.
+    /// Opens the gate with a problem in its result. Returns the previous problem.
     pub(crate) fn open_with(&self, detail: impl Into<String>, problem: Option<String>) -> Option<String> {
         let now = State { open: true, problem, detail: detail.into() };
         let before = std::mem::replace(&mut *self.lock(), now);
@@ -81,19 +81,19 @@ impl Gate {
         before.problem
     }
 
-    /// Something is wrong: why the gate is still closed, or a remark on an open one. What was known is still true.
+    /// Sets a problem: why the gate is still closed, or a note on an open one. The details remain valid.
     pub(crate) fn trouble(&self, problem: impl Into<String>) {
         self.lock().problem = Some(problem.into());
     }
 
-    /// The same, and what was known is true no more.
+    /// Like [`trouble`](Self::trouble), but the details are no longer valid.
     pub(crate) fn contradicted(&self, problem: impl Into<String>) {
         let mut state = self.lock();
         state.problem = Some(problem.into());
         state.detail.clear();
     }
 
-    /// How it stands.
+    /// The current state.
     pub(crate) fn state(&self) -> State {
         self.lock().clone()
     }

@@ -1,10 +1,15 @@
-//! Files that an administrator names, read with care: regular ones alone, up to a size, whole, and for no longer than a
+//! Reads files named by an administrator with care: only regular files, up to a size, as a whole, and within a
 //! deadline.
 //!
-//! A path is nothing to rely on. It may be a pipe, whose opening waits for a writer; a device without an end; a file that is
-//! being written in place; or on a file system that does not answer, and then nothing ends the system call. So whatever
-//! touches such a path does it on a thread of its own, which is given up after a deadline, and is not joined by another one
-//! for as long as it hangs.
+//! A path cannot be relied on. It may be a pipe, whose opening waits for a writer; a device without an end; a file
+//! that is being written in place; or on a file system that does not respond, where nothing ends the system call. So
+//! all access to such a path happens on its own thread, which is abandoned after a deadline; no second thread is
+//! started for the path while it hangs.
+
+#![allow(
+    clippy::disallowed_types,
+    reason = "these threads are outside of the runtime and wait for the system"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -27,25 +32,25 @@ use zeroize::Zeroizing;
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The operating system says so.
+    /// An error of the operating system.
     #[error("{}: {error}", file.display())]
     Io { file: PathBuf, error: io::Error },
-    /// It is something else than a file, and may have no end.
-    #[error("{}: found {found}; accepted is a regular file, or a link to one", file.display())]
+    /// It is not a file and may have no end.
+    #[error("{}: found {found}; expected a regular file, or a link to one", file.display())]
     NotRegular { file: PathBuf, found: &'static str },
     /// C-07
-    #[error("{}: found {bytes} bytes; accepted are {limit}", file.display())]
+    #[error("{}: found {bytes} bytes; expected at most {limit}", file.display())]
     TooLarge { file: PathBuf, bytes: u64, limit: u64 },
-    /// It is another one at each look.
-    #[error("{}: it does not stop changing; accepted is a file that nobody has written to for {}ms", file.display(), SETTLED.as_millis())]
+    /// It changed on every read.
+    #[error("{}: keeps changing; expected a file that nobody has written to for {}ms", file.display(), SETTLED.as_millis())]
     Unsettled { file: PathBuf },
-    /// Nothing is known about it.
+    /// The file system does not respond.
     #[error("{}: the file system has not answered for {}s", path.display(), within.as_secs_f32())]
     Hangs { path: PathBuf, within: Duration },
 }
 
 impl Error {
-    /// What there is instead of a regular file, if it is that.
+    /// What was found instead of a regular file, if so.
     pub(crate) fn found(&self) -> &'static str {
         match self {
             Error::NotRegular { found, .. } => found,
@@ -53,7 +58,7 @@ impl Error {
         }
     }
 
-    /// What is noted of a file that cannot be read.
+    /// The recorded state of a file that cannot be read.
     pub(crate) fn kind(&self) -> io::ErrorKind {
         match self {
             Error::Io { error, .. } => error.kind(),
@@ -65,14 +70,15 @@ impl Error {
     }
 }
 
-/// How long a file system may take to answer.
+/// How long a file system may take to respond.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
-/// How long nobody has written to a file that is whole: what is written in place is half written in between.
+/// A file counts as complete after this time without a write, because a file written in place is incomplete in
+/// between.
 const SETTLED: Duration = Duration::from_millis(300);
-/// How long a file may go on changing. Less than the deadline, which is about something else.
+/// How long a file may keep changing. Less than the deadline, which has another purpose.
 const SETTLES: Duration = Duration::from_secs(2);
 
-/// Work on a path that has begun.
+/// Work on a path that was started.
 pub(crate) struct Begun<T> {
     path: PathBuf,
     within: Duration,
@@ -80,8 +86,8 @@ pub(crate) struct Begun<T> {
     done: Option<io::Result<Receiver<T>>>,
 }
 
-/// Begins work on a path; `path` stands for whatever the work touches. Work on the same path that has begun already is waited
-/// for; if it hangs, nothing is begun.
+/// Starts work on a path; `path` stands for everything that the work touches. Waits for work on the same path that
+/// was already started; if that hangs, nothing is started.
 pub(crate) fn begin<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> Begun<T> {
     begin_within(path, DEADLINE, work)
 }
@@ -96,7 +102,7 @@ fn begin_within<T: Send + 'static>(
         let (tell, done) = sync_channel(1);
         let work = move || {
             let result = work();
-            // Whoever is told may begin anew at once.
+            // The receiver may start the next work at once.
             drop(pass);
             let _ = tell.send(result);
         };
@@ -105,10 +111,10 @@ fn begin_within<T: Send + 'static>(
     Begun { path: path.to_owned(), within, until, done }
 }
 
-/// Does work on a path; see [`begin`].
+/// Runs work on a path; see [`begin`].
 ///
 /// # Errors
-/// When it takes longer than the deadline, or no thread can be had for it.
+/// When it exceeds the deadline, or no thread can be started.
 pub(crate) fn within_deadline<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> T + Send + 'static,
@@ -117,10 +123,10 @@ pub(crate) fn within_deadline<T: Send + 'static>(
 }
 
 impl<T> Begun<T> {
-    /// Waits until it is done.
+    /// Waits for the result.
     ///
     /// # Errors
-    /// When it takes longer than the deadline, or no thread could be had for it.
+    /// When it exceeds the deadline, or no thread could be started.
     pub(crate) fn wait(self) -> Result<T, Error> {
         let Begun { path, within, until, done } = self;
         let Some(done) = done else { return Err(Error::Hangs { path, within }) };
@@ -128,24 +134,23 @@ impl<T> Begun<T> {
         match done.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(result) => Ok(result),
             Err(RecvTimeoutError::Timeout) => Err(Error::Hangs { path, within }),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::Io {
-                file: path,
-                error: io::Error::other("an internal error; the log has the place"),
-            }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::Io { file: path, error: io::Error::other("internal error; see the log") })
+            }
         }
     }
 }
 
 /// Paths that are worked on, and since when.
 static BUSY: Mutex<BTreeMap<PathBuf, Instant>> = Mutex::new(BTreeMap::new());
-/// One of them is done with.
+/// Notified when work on one of them has ended.
 static FREED: Condvar = Condvar::new();
 
-/// The right to work on a path.
+/// The exclusive right to work on a path.
 struct Pass(PathBuf);
 
 impl Pass {
-    /// Waits for the right; none if somebody has had it for too long.
+    /// Waits for the right; `None` if it has been taken for too long.
     fn take(path: &Path, within: Duration, until: Instant) -> Option<Pass> {
         let mut busy = busy();
         loop {
@@ -177,24 +182,24 @@ fn busy() -> MutexGuard<'static, BTreeMap<PathBuf, Instant>> {
     BUSY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file that was read.
+/// The content of a file.
 pub(crate) struct Whole {
-    /// Its bytes, which may be a key.
+    /// Its bytes, which may be a private key.
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// Which file it was.
+    /// The identity of the file.
     pub(crate) stamp: Stamp,
 }
 
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// When it is no regular file, too large, does not stop changing, or cannot be read; also when its file system hangs.
+/// When it is not a regular file, too large, keeps changing, or cannot be read; also when its file system hangs.
 pub(crate) fn read(file: &Path, limit: u64) -> Result<Whole, Error> {
     let path = file.to_owned();
     within_deadline(folder_of(file), move || read_here(&path, limit))?
 }
 
-/// [`read`] without a deadline, for work that has one.
+/// [`read`] without a deadline, for callers that have one.
 ///
 /// # Errors
 /// As for [`read`].
@@ -208,7 +213,7 @@ pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
         if before.size > limit {
             return Err(too_large(before.size));
         }
-        // Room for all of it, so that no half of a key stays behind where it grew.
+        // Allocated at full size, so that no part of a key stays behind in a reallocation.
         let room = usize::try_from(before.size).unwrap_or(0).saturating_add(1);
         let mut bytes = Zeroizing::new(Vec::with_capacity(room));
         (&mut opened).take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
@@ -220,7 +225,7 @@ pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
             thread::sleep(rest);
         }
         let after = fs::metadata(file).map(|metadata| Stamp::of(&metadata)).map_err(failed)?;
-        // Files that are made as they are read say that they are empty.
+        // Files with generated content report a size of zero.
         if after == before && (found == before.size || before.size == 0) {
             return Ok(Whole { bytes, stamp: after });
         }
@@ -230,8 +235,9 @@ pub(crate) fn read_here(file: &Path, limit: u64) -> Result<Whole, Error> {
     }
 }
 
-/// Whether it is in a volume of a kubelet, which writes all files of a state to a folder of its own (`..2026_11_29_…`) before it
-/// puts that in place (`..data`): they are whole, and settle nothing by waiting, during which they may be gone.
+/// Whether it is in a kubelet's volume. A kubelet writes all files of a version to their own directory
+/// (`..2026_11_29_…`) before it publishes it (`..data`). Such files are complete, and waiting would only risk that
+/// they disappear.
 fn is_placed(file: &Path) -> bool {
     let of_a_state = |name: &OsStr| name.as_encoded_bytes().starts_with(b"..") && name != "..";
     folder_of(file).file_name().is_some_and(of_a_state)
@@ -241,15 +247,15 @@ fn is_placed(file: &Path) -> bool {
 /// Opens a regular file.
 ///
 /// # Errors
-/// When it is none, or cannot be opened.
+/// When it is not a regular file, or cannot be opened.
 pub(crate) fn open(file: &Path) -> Result<(File, Stamp), Error> {
     let failed = |error| Error::Io { file: file.to_owned(), error };
     let regular = |metadata: Metadata| match kind_of(&metadata) {
         None => Ok(Stamp::of(&metadata)),
         Some(found) => Err(Error::NotRegular { file: file.to_owned(), found }),
     };
-    // Before it is opened, which does things to some devices; and after, in case it was exchanged in between. The flag is for
-    // that case too: it keeps a pipe from waiting for its other end.
+    // Checked before opening, which has side effects on some devices, and after it, in case the path was replaced in
+    // between. The flag covers that case too: it keeps the opening of a pipe from waiting for its other end.
     regular(fs::metadata(file).map_err(failed)?)?;
     let mut options = OpenOptions::new();
     options.read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
@@ -258,11 +264,11 @@ pub(crate) fn open(file: &Path) -> Result<(File, Stamp), Error> {
     Ok((opened, stamp))
 }
 
-/// What it is, if it is no regular file.
+/// The type of the file, if it is not a regular one.
 fn kind_of(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     let kinds = [
-        (kind.is_dir(), "a folder"),
+        (kind.is_dir(), "a directory"),
         (kind.is_fifo(), "a pipe"),
         (kind.is_socket(), "a socket"),
         (kind.is_char_device() || kind.is_block_device(), "a device"),
@@ -271,13 +277,13 @@ fn kind_of(metadata: &Metadata) -> Option<&'static str> {
     kinds.into_iter().find_map(|(is, name)| is.then_some(name))
 }
 
-/// What the file system says of a file without its being read, links followed.
+/// The file system's metadata of a file, without reading it, with symlinks resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
-    /// Numbers of files are given again; where the file system knows, it is another one that was made later.
+    /// Inode numbers are reused; where the file system records creation times, they tell such files apart.
     made: Option<SystemTime>,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -295,18 +301,18 @@ impl Stamp {
         }
     }
 
-    /// Bytes in the file.
+    /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Whether it is the same file, whatever is in it.
+    /// Whether it is the same file, whatever its content.
     pub(crate) fn is_of_the_same_file(&self, other: &Stamp) -> bool {
         (self.device, self.inode, self.made) == (other.device, other.inode, other.made)
     }
 
-    /// How long nothing was written to it is known only later; nothing if it is known now. A change that is to come, by a clock
-    /// that goes wrong here or there, says nothing.
+    /// Whether it is too early to tell how long nothing was written to the file. Times in the future, from a wrong
+    /// clock here or there, are ignored.
     fn settles_in(&self, now: SystemTime) -> Option<Duration> {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (seconds, nanoseconds) = self.changed;
@@ -320,7 +326,7 @@ impl Stamp {
     }
 }
 
-/// The folder a file is in.
+/// The directory that contains a file.
 pub(crate) fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -1,8 +1,8 @@
-//! Files that change: the folders of configuration and certificate are watched, and looked at now and then all the same.
+//! Watches the directories of configuration and certificate, and also polls their files.
 //!
-//! A kubelet changes a mounted volume by putting another folder behind a link in it, so it is folders that are watched:
-//! a watched file would never change. What the system reports is only a reason to look; a reload follows when the
-//! content of a file is another than the last time. What was seen is noted *before* files are read, so that a change
+//! A kubelet changes a mounted volume by repointing a symlink to another directory, so directories are watched: a
+//! watched file would never change. Events only trigger a check; a reload follows if the content of a file has
+//! changed. The state is recorded *before* files are read, so that a change in between is found the next time (T-03,
 //! in between is found the next time (T-03, T-05).
 
 mod content;
@@ -32,41 +32,42 @@ use super::{
     supervise::Supervisor,
 };
 
-/// What files are read for. Each part is followed by itself, so that a file system that hangs holds nothing else up.
+/// A part of the server that reads files. Each part is followed separately, so that a hanging file system delays no
+/// other part.
 pub(crate) trait Part: Send + Sync + 'static {
-    /// What reading gives.
+    /// The result of reading.
     type Read: Send;
 
-    /// For the log.
+    /// The name for the log.
     fn name(&self) -> &'static str;
 
     /// The files.
     fn files(&self) -> &Arc<Files>;
 
-    /// Reads them, and applies what they say, whole or not at all. What goes wrong is logged and counted; the last good one
-    /// stays.
+    /// Reads the files and applies them as a whole or not at all. Errors are logged and counted; the last good state
+    /// stays in effect.
     ///
     /// # Errors
-    /// A sentence for whoever asked for it.
+    /// A sentence for the caller who asked for the reload.
     fn read(&self) -> Result<Self::Read, String>;
 
-    /// Told when reading panicked.
+    /// Called when reading panicked.
     fn cut_off(&self, error: &str);
 
-    /// Whether it is time to read them although they have not changed; `now` is in seconds since 1970.
+    /// Whether to read the files again although they have not changed; `now` is in seconds since 1970.
     fn is_due(&self, _now: i64) -> bool {
         false
     }
 }
 
-/// How eagerly files of the configuration and the certificate are looked at.
+/// Timing of watches on the configuration and certificate files.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// Between two looks when the system reports nothing; network file systems and some links are not reported.
+    /// Polling interval; network file systems and some links cause no events.
     pub poll: Duration,
-    /// How long nothing is reported before files are read: those that belong together are written one by one.
+    /// How long to wait after the last event before files are read, because related files are written one by one.
     pub quiet: Duration,
-    /// How long that may take altogether. A new certificate is to be served within a second.
+    /// Maximum of that delay. A new certificate is to be served within a second.
     pub longest: Duration,
 }
 
@@ -80,23 +81,23 @@ impl Default for Pace {
     }
 }
 
-/// The files of one part, and what was seen of them last.
+/// The files of one part and their last known state.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     seen: Mutex<Vec<(PathBuf, Seen)>>,
-    /// Whether what was seen last was not read, or refused: whatever is done to the files is a reason to read them again.
+    /// Whether the last known state was not read or was rejected, so that any change is a reason to read it again.
     failed: AtomicBool,
     writing: Arc<Writing>,
 }
 
 impl Files {
-    /// Looks at the files for the first time: before they are read.
+    /// Records the initial state of the files, before they are read.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Files {
         let looked = look(paths.into_iter().map(|path| (path, None)).collect());
         Files { seen: Mutex::new(looked), ..Files::default() }
     }
 
-    /// Looks at all files; gives those whose content is another than the last time.
+    /// Checks all files; returns those whose content has changed since the last check.
     pub(crate) fn changed(&self) -> Vec<PathBuf> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = self.failed.load(Ordering::Relaxed);
@@ -108,18 +109,18 @@ impl Files {
         changed.map(|((path, _), _)| path.clone()).collect()
     }
 
-    /// Notes whether what was seen last is in use now.
+    /// Records whether the last known state is in effect.
     pub(crate) fn taken(&self, taken: bool) {
         self.failed.store(!taken, Ordering::Relaxed);
     }
 
-    /// Why the files are not to be read now, if somebody is writing one of them.
+    /// Why the files are not read now, if one of them is being written.
     pub(crate) fn being_written(&self) -> Option<String> {
-        let (name, _) = self.writing.file(std::time::Instant::now())?;
-        Some(format!("{}: it is being written; it is read when that is done", name.display()))
+        let (name, _) = self.writing.current()?;
+        Some(format!("{}: is being written; waiting until that is done", name.display()))
     }
 
-    /// Notes that what was seen last was not read, and has to be however little happens to the files.
+    /// Records that the last known state was not read, so that any change triggers a read.
     pub(crate) fn forget(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (path, seen) in seen.iter_mut() {
@@ -134,7 +135,7 @@ impl Files {
     }
 }
 
-/// Looks at files, at all folders at once. Of what does not answer nothing is seen.
+/// Checks files in all directories concurrently. Files that do not respond have no state.
 fn look(files: Vec<(PathBuf, Option<Seen>)>) -> Vec<(PathBuf, Seen)> {
     let mut folders: BTreeMap<PathBuf, Vec<(usize, PathBuf, Option<Seen>)>> = BTreeMap::new();
     for (index, (path, earlier)) in files.into_iter().enumerate() {
@@ -174,7 +175,7 @@ pub(crate) fn watch<P: Part>(part: Arc<P>, phase: Watch, pace: Pace, supervisor:
     let begin = move || follow(part.clone(), paths.clone(), pace.clone());
     tokio::spawn(async move {
         tokio::select! {
-            () = supervisor.keep("files are followed", begin) => {}
+            () = supervisor.keep("file watch", begin) => {}
             () = phase.reached(Phase::Stopped) => {}
         }
     });
@@ -191,7 +192,8 @@ async fn follow<P: Part>(part: Arc<P>, paths: Vec<PathBuf>, pace: Pace) {
         let look = {
             let (files, folders, key) = (files.clone(), folders.clone(), key.clone());
             move || {
-                // First watched, then looked at: what changes in between is found either way. What hangs is found by looking.
+                // Watch first, then check: changes in between are found either way. Checking also detects hanging
+                // files.
                 let follow = move || folders.lock().unwrap_or_else(PoisonError::into_inner).follow();
                 let _ = reading::within_deadline(&key, follow);
                 files.changed()
@@ -200,11 +202,11 @@ async fn follow<P: Part>(part: Arc<P>, paths: Vec<PathBuf>, pace: Pace) {
         let changed = match tokio::task::spawn_blocking(look).await {
             Ok(changed) => changed,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is going down.
+            // The runtime is shutting down.
             Err(_) => return std::future::pending().await,
         };
         if !changed.is_empty() {
-            tracing::debug!(part = part.name(), "files have changed");
+            tracing::debug!(part = part.name(), "files changed");
             reload(&part).await;
         }
         if part.is_due(unix_now()) {
@@ -217,8 +219,7 @@ async fn follow<P: Part>(part: Arc<P>, paths: Vec<PathBuf>, pace: Pace) {
     }
 }
 
-/// Waits until nothing has been reported for a while, so that files which belong together are all there; but not for
-/// ever (C-04).
+/// Waits until no event has arrived for a while, so that related files are all present; but not forever (C-04).
 async fn settle(reported: &Notify, pace: &Pace) {
     let latest = Instant::now() + pace.longest;
     while Instant::now() < latest {
@@ -229,19 +230,19 @@ async fn settle(reported: &Notify, pace: &Pace) {
     }
 }
 
-/// Waits until nobody writes to the files any more.
+/// Waits until no file is being written.
 async fn written(files: &Files, reported: &Notify, pace: &Pace) {
-    while let Some((_, until)) = files.writing.file(std::time::Instant::now()) {
+    while let Some((_, until)) = files.writing.current() {
         let _ = timeout_at(until.into(), reported.notified()).await;
         settle(reported, pace).await;
     }
 }
 
-/// How long a reload that was asked for waits for whoever is writing.
+/// How long a requested reload waits for a writer.
 const WAITS: Duration = Duration::from_secs(2);
 const WAITS_EACH: Duration = Duration::from_millis(20);
 
-/// [`written`], for a reload that was asked for: it does not wait for ever.
+/// [`written`] with a time limit, for a requested reload.
 async fn written_soon(files: &Files) {
     let until = Instant::now() + WAITS;
     while files.being_written().is_some() && Instant::now() < until {
@@ -249,7 +250,7 @@ async fn written_soon(files: &Files) {
     }
 }
 
-/// Reads a part again.
+/// Reloads a part.
 async fn reload<P: Part>(part: &Arc<P>) {
     let reading = part.clone();
     let read = tokio::task::spawn_blocking(move || drop(reading.read())).await;
@@ -258,20 +259,20 @@ async fn reload<P: Part>(part: &Arc<P>) {
     }
 }
 
-/// Reads a part again because somebody asks for it.
+/// Reloads a part on request.
 ///
 /// # Errors
-/// Why what was read is refused.
+/// Why the new content is rejected.
 pub(crate) async fn now<P: Part>(part: &Arc<P>) -> Result<P::Read, String> {
     written_soon(part.files()).await;
     let part = part.clone();
     let read = move || {
-        // Whoever watches them need not read them again.
+        // The watcher need not read these files again.
         part.files().changed();
         part.read()
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err("the reload was interrupted".to_owned()))
 }
 
-/// What is said of something that cannot even be refused in an orderly way.
-const CUT_OFF: &str = "an internal error while it was read; the log has the place";
+/// The error if reading did not even return one.
+const CUT_OFF: &str = "internal error while reading it; see the log";

@@ -1,5 +1,5 @@
-//! The three parts of a server that are read from files: the configuration, the serving certificate, and what callers are
-//! known by.
+//! The three parts of a server that are read from files: the configuration, the serving certificate, and the
+//! credentials of client authentication.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -9,21 +9,21 @@ use crate::server::configuration::source::Source;
 use crate::server::reload::{Files, Part};
 use crate::server::tls::{self, CertificateStore};
 
-/// The configuration. One that comes from the cluster has no files and stays as it is.
+/// The configuration. One from the cluster has no files and is not reloaded.
 pub(crate) struct ConfigurationFiles {
     source: Option<Arc<dyn Source>>,
     configuration: Arc<Configuration>,
     files: Arc<Files>,
 }
 
-/// The serving certificate. One that was made here has no files and stays as it is.
+/// The serving certificate. One that was created here has no files and is not reloaded.
 pub(crate) struct CertificateFiles {
     origin: Option<tls::Origin>,
     certificate: Arc<CertificateStore>,
     files: Arc<Files>,
 }
 
-/// The CA and the tokens of callers; a CA in a ConfigMap is watched instead.
+/// The client CA and tokens; a CA in a ConfigMap is watched instead.
 pub(crate) struct ClientAuthFiles {
     auth: Option<Arc<ClientAuth>>,
     files: Arc<Files>,
@@ -34,17 +34,17 @@ fn seen(paths: Vec<PathBuf>) -> Arc<Files> {
 }
 
 impl ConfigurationFiles {
-    /// Reads the configuration for the first time, if it is in files.
+    /// Loads the configuration for the first time, if it is in files.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When it is rejected.
     pub(crate) fn start(
         source: Option<Arc<dyn Source>>,
         configuration: Arc<Configuration>,
     ) -> Result<Arc<ConfigurationFiles>, Unread> {
         let files = seen(source.as_ref().map(|source| source.files()).unwrap_or_default());
         if let Some(source) = &source {
-            // Who writes is not known before files are watched.
+            // Writers are not known before files are watched.
             configuration.read(source.as_ref(), || None)?;
         }
         Ok(Arc::new(ConfigurationFiles { source, configuration, files }))
@@ -52,10 +52,10 @@ impl ConfigurationFiles {
 }
 
 impl CertificateFiles {
-    /// Reads or makes the certificate for the first time, if it does not come from the cluster.
+    /// Loads or creates the certificate for the first time, if it does not come from the cluster.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When it is rejected.
     pub(crate) fn start(
         origin: Option<tls::Origin>,
         certificate: Arc<CertificateStore>,
@@ -72,7 +72,7 @@ impl CertificateFiles {
 }
 
 impl ClientAuthFiles {
-    /// What is in these files was read by `auth`, after they were seen.
+    /// `auth` has read these files after their state was recorded.
     pub(crate) fn new(files: Arc<Files>, auth: Option<Arc<ClientAuth>>) -> Arc<ClientAuthFiles> {
         Arc::new(ClientAuthFiles { auth, files })
     }
@@ -132,7 +132,7 @@ impl Part for CertificateFiles {
         self.certificate.refused(error);
     }
 
-    /// A certificate that was not valid yet is read again when it is.
+    /// A certificate that was not valid yet is read again when it becomes valid.
     fn is_due(&self, now: i64) -> bool {
         self.certificate.is_due(now)
     }

@@ -1,30 +1,29 @@
-//! What the operating system grants the process: how many files it may have open, and what becomes of its memory when it
-//! crashes.
+//! Operating system limits of the process: open files, and core dumps.
 
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Errors of system calls that mean there is too little of something.
+/// System call errors that mean a shortage of something.
 const EXHAUSTED: [i32; 4] = [nix::libc::EAGAIN, nix::libc::ENOMEM, nix::libc::EMFILE, nix::libc::ENFILE];
 
-/// Whether there is too little of something: memory, threads, descriptors.
+/// Whether an error means a shortage of memory, threads or descriptors.
 pub fn is_exhausted(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory
         || error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code))
 }
 
-/// Keeps the memory of the process, which has private keys in it, from being written to a file when it crashes, and from
-/// being read by other processes of the same user. Best effort.
+/// Keeps the memory of the process, which contains private keys, out of core dumps and unreadable to other processes
+/// of the same user. Best effort.
 pub fn no_core_dumps() {
-    // The limit is not asked about where a program of the system takes the dumps; that it may not be dumped, always is.
+    // The resource limit is ignored if a program of the system handles core dumps; the dumpable flag always applies.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
-/// Raises the limit of open files as far as it may be, and gives it: the soft limit is low for programs that use select(2),
-/// which this is none of. Nothing if it is not known.
+/// Raises the limit of open files as far as allowed, and returns it. The soft limit is low for programs that use
+/// select(2), which this one does not. `None` if the limit is unknown.
 pub fn raise_descriptors() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
@@ -33,7 +32,7 @@ pub fn raise_descriptors() -> Option<u64> {
     Some(soft)
 }
 
-/// How descriptors are shared out.
+/// How file descriptors are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// For connections on the webhook's port.
@@ -42,16 +41,16 @@ pub struct Share {
     pub admin: usize,
 }
 
-/// What the process itself needs, at most: sockets that listen, the event loops, the log, connections to the API server, files
-/// that are being read, and connections that are refused, one each.
+/// Maximum that the process itself needs: listening sockets, event loops, the log, connections to the API server,
+/// files being read, and one for each connection being refused.
 const OWN: u64 = 64;
 
-/// Shares out `limit` descriptors: the admin port and the process itself come first, so that silent connections to the webhook
-/// make neither probes nor reloads fail.
+/// Divides `limit` descriptors. The admin port and the process itself come first, so that silent connections to the
+/// webhook make neither probes nor reloads fail.
 pub fn share(limit: u64, webhook: usize, admin: usize) -> Share {
     let own = OWN.min(limit / 2);
     let left = limit - own;
-    // A handful of probes and of those who gather metrics, even where there is next to nothing.
+    // Some for probes and scrapers, even if almost none are available.
     let most = usize::try_from((left / 4).max(4)).unwrap_or(usize::MAX);
     let admin = admin.min(most);
     let rest = usize::try_from(left).unwrap_or(usize::MAX).saturating_sub(admin);
@@ -88,7 +87,7 @@ mod tests {
         no_core_dumps();
         assert_eq!(getrlimit(Resource::RLIMIT_CORE), Ok((0, 0)));
         assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false));
-        // What the process says of itself, metrics above all, it can still read.
+        // The process can still read its own data, above all for metrics.
         assert!(std::fs::read_dir("/proc/self/fd").unwrap().count() > 0);
         assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("VmRSS"));
     }

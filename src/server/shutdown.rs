@@ -1,4 +1,4 @@
-//! The phases of a server's life. They only go forward.
+//! The phases of a server's life, which only advance.
 
 use tokio::sync::watch;
 
@@ -7,19 +7,19 @@ use tokio::sync::watch;
 pub(crate) enum Phase {
     /// Ready.
     Serving,
-    /// Not ready, but whoever has not heard of it yet is still served; answers ask to close the connection.
+    /// Not ready, but requests of clients that do not know yet are served; responses ask to close the connection.
     Draining,
-    /// No new connections; requests in flight are finished, HTTP/2 peers are told to go away.
+    /// No new connections; requests in flight are finished, HTTP/2 peers get a GOAWAY.
     Closing,
-    /// Whatever is left is dropped.
+    /// Everything left is dropped.
     Stopped,
 }
 
-/// Sees the phase and waits for it.
+/// Observes the phase.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch(watch::Receiver<Phase>);
 
-/// Moves the phase.
+/// Changes the phase.
 #[derive(Debug)]
 pub(crate) struct Control(watch::Sender<Phase>);
 
@@ -32,7 +32,7 @@ impl Control {
         Watch(self.0.subscribe())
     }
 
-    /// Moves forward to a phase; never back. Returns the phase before.
+    /// Advances to a phase, never back. Returns the previous phase.
     pub(crate) fn advance(&self, to: Phase) -> Phase {
         let mut before = to;
         self.0.send_if_modified(|phase| {
@@ -50,7 +50,7 @@ impl Watch {
         *self.0.borrow()
     }
 
-    /// Waits until the phase is reached. A server that is gone has reached all of them.
+    /// Waits until the phase is reached. A dropped server has reached all of them.
     pub(crate) async fn reached(&self, phase: Phase) {
         let _ = self.0.clone().wait_for(|now| *now >= phase).await;
     }

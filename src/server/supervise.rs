@@ -1,35 +1,35 @@
-//! Tasks that go on for as long as the server: one that panics is counted, named in the log and begun again, so that
-//! nothing dies without a word.
+//! Background tasks that run as long as the server: one that panics is counted, named in the log and restarted, so
+//! that nothing fails silently.
 
 use std::time::Duration;
 
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::task::JoinSet;
 
-/// Begins tasks again.
+/// Restarts tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Supervisor {
     panics: Counter,
     again: Duration,
 }
 
-/// Before a task that ended is begun again.
+/// Pause before a task is restarted.
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Supervisor {
-    /// One whose series are in a registry with our prefix.
+    /// Creates a supervisor whose metrics are in a registry with our prefix.
     pub(crate) fn register(registry: &mut Registry) -> Supervisor {
         let panics = Counter::default();
-        registry.register("panics", "Panics that were contained", panics.clone());
+        registry.register("panics", "Contained panics", panics.clone());
         Supervisor { panics, again: AGAIN }
     }
 
-    /// Counts panics, for those who contain them themselves.
+    /// The counter of panics, for code that contains them itself.
     pub(crate) fn panics(&self) -> Counter {
         self.panics.clone()
     }
 
-    /// Runs something that should not end, and again should it end all the same. It ends when this is dropped.
+    /// Runs a task that should not end, and restarts it if it does. Dropping the future ends it.
     pub(crate) async fn keep<F>(self, what: &'static str, mut begin: impl FnMut() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -41,7 +41,7 @@ impl Supervisor {
         }
     }
 
-    /// Runs something to its end, and again if that was a panic. It ends when this is dropped.
+    /// Runs a task to completion, and restarts it after a panic. Dropping the future ends it.
     pub(crate) async fn finish<F>(self, what: &'static str, mut begin: impl FnMut() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -52,12 +52,12 @@ impl Supervisor {
         }
     }
 
-    /// Runs a task. Tells whether it came to its own end.
+    /// Runs a task. Returns whether it completed.
     async fn run<F>(&self, begun: F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        // In a set, which ends its tasks when it is dropped.
+        // In a set, which aborts its tasks on drop.
         let mut task = JoinSet::new();
         task.spawn(begun);
         let panicked = task.join_next().await.is_some_and(|ended| ended.is_err());
@@ -84,7 +84,7 @@ mod tests {
 
     type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Tasks of which the first two panic; the semaphore gets a permit for each one that does not.
+    /// Tasks of which the first two panic; the semaphore gets a permit for each one that completes.
     fn third_time_lucky() -> (Arc<Semaphore>, impl FnMut() -> Task) {
         let (begun, ended) = (AtomicU32::new(0), Arc::new(Semaphore::new(0)));
         let told = ended.clone();

@@ -1,4 +1,4 @@
-//! TLS: the serving certificate, which can be exchanged while connections come in, and the protocol settings.
+//! TLS: the serving certificate, which can be replaced while connections arrive, and the protocol settings.
 
 pub(in crate::server) mod acceptor;
 pub mod chain;
@@ -41,13 +41,13 @@ use crate::server::readiness::Gate;
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The files.
+    /// The files are unusable.
     #[error(transparent)]
     Files(#[from] files::Error),
-    /// The self-signed certificate.
-    #[error("cannot make a self-signed certificate: {0}")]
+    /// The self-signed certificate cannot be created.
+    #[error("cannot create a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
-    /// A certificate that was just made cannot be used.
+    /// A certificate that was just created cannot be used.
     #[error("cannot use the self-signed certificate: {0}")]
     Unusable(#[source] rustls::Error),
     /// Its validity cannot be read.
@@ -56,32 +56,32 @@ pub enum Error {
     /// It is not valid now, and there is another one.
     #[error("{0}")]
     Untimely(Problem),
-    /// Somebody is writing its files: they have to be read again.
+    /// Its files are being written and have to be read again.
     #[error("{0}")]
     Busy(String),
-    /// The TLS library.
+    /// An error of the TLS library.
     #[error("cannot set up TLS: {0}")]
     Library(#[source] rustls::Error),
 }
 
-/// Where a certificate comes from that is not made in the cluster.
+/// The source of a certificate that is not kept in the cluster.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// PEM files; read again at every reload.
+    /// PEM files, read again at every reload.
     Files {
         /// The chain, leaf first.
         chain: PathBuf,
         /// The private key of the leaf.
         key: PathBuf,
     },
-    /// Made in memory at the start.
+    /// Created in memory at the start.
     SelfSigned {
         /// DNS names and IP addresses in addition to the local ones.
         names: Vec<String>,
     },
 }
 
-/// The oldest version of TLS that is accepted.
+/// Minimum TLS version to accept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinVersion {
     /// TLS 1.2
@@ -91,7 +91,7 @@ pub enum MinVersion {
     V1_3,
 }
 
-/// No time at which a certificate is to be read again.
+/// No time at which to read a certificate again.
 const NEVER: i64 = i64::MAX;
 
 /// A certificate that is ready to serve.
@@ -101,10 +101,10 @@ pub(crate) struct Serving {
     objections: Objections,
 }
 
-/// The certificate in use, once there is one. Handshakes that have begun keep the one they got.
+/// The active certificate, once there is one. Handshakes in progress keep the one they started with.
 pub(crate) struct CertificateStore {
     current: ArcSwapOption<Serving>,
-    /// When a certificate that was refused because it is not valid yet can be read again, in seconds since 1970.
+    /// When to read a certificate again that was rejected because it is not valid yet, in seconds since 1970.
     valid_from: AtomicI64,
     tickets: Tickets,
     gate: Gate,
@@ -112,22 +112,22 @@ pub(crate) struct CertificateStore {
 }
 
 impl CertificateStore {
-    /// A store without a certificate: handshakes fail until one is installed.
+    /// Creates a store without a certificate: handshakes fail until one is installed.
     ///
     /// # Errors
-    /// When the TLS library cannot make keys for session tickets.
+    /// When the TLS library cannot create keys for session tickets.
     pub(crate) fn new(gate: Gate, metrics: TlsMetrics) -> Result<CertificateStore, Error> {
         let tickets = Tickets::new().map_err(Error::Library)?;
         let valid_from = AtomicI64::new(NEVER);
         Ok(CertificateStore { current: ArcSwapOption::empty(), valid_from, tickets, gate, metrics })
     }
 
-    /// Reads or makes a certificate and serves it; on an error the one in use stays. So it does when the new one is not valid
-    /// now: API servers refuse that, and a server that shows nothing else is of no use to anybody. Whether its files are `busy`,
-    /// being written by somebody, is asked once they were read: a chain that ends early is a chain.
+    /// Loads or creates a certificate and serves it; on an error the active one stays. This includes a new one that
+    /// is not valid now: API servers would reject it, so serving it helps nobody. `busy` tells whether its files are
+    /// being written; it is asked after reading, because a truncated chain is still a chain.
     ///
     /// # Errors
-    /// When there is no usable certificate there, or it is busy.
+    /// When there is no usable certificate, or its files are being written.
     pub(crate) fn read(&self, origin: &Origin, busy: impl Fn() -> Option<String>) -> Result<(), Error> {
         self.valid_from.store(NEVER, Ordering::Relaxed);
         let key = match origin {
@@ -143,13 +143,13 @@ impl CertificateStore {
         }))
     }
 
-    /// Whether a certificate that was not valid yet when it was read has become valid; told once.
+    /// Whether a certificate that was not valid yet when it was read has become valid; reported once.
     pub(crate) fn is_due(&self, now: i64) -> bool {
         let is_due = |from: i64| (from <= now).then_some(NEVER);
         self.valid_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok()
     }
 
-    /// Takes a certificate into use; on an error the one in use stays.
+    /// Applies a certificate; on an error the active one stays.
     ///
     /// # Errors
     /// When its validity cannot be read.
@@ -157,29 +157,29 @@ impl CertificateStore {
         self.outcome(self.swap(key))
     }
 
-    /// Notes that there should be another certificate, and why it cannot be used.
+    /// Records that a new certificate cannot be used, and why.
     pub(crate) fn refused(&self, error: &str) {
         self.metrics.loaded(None);
-        self.gate.trouble(format!("the newest certificate is refused: {error}"));
+        self.gate.trouble(format!("the newest certificate was rejected: {error}"));
         if self.current.load().is_some() {
-            tracing::error!(error, "the certificate is refused; the last good one stays");
+            tracing::error!(error, "certificate rejected; keeping the last good one");
         } else {
-            tracing::error!(error, "the certificate is refused, and there is no earlier one");
+            tracing::error!(error, "certificate rejected; no earlier one to keep");
         }
     }
 
-    /// Notes what is wrong about certificates; whoever notes it says it in the log.
+    /// Records a problem with certificates; the caller logs it.
     pub(crate) fn trouble(&self, problem: &str) {
         self.gate.trouble(problem);
     }
 
-    /// When the certificate in use is valid.
+    /// The validity period of the active certificate.
     pub(crate) fn validity(&self) -> Option<Validity> {
         self.current.load().as_ref().map(|serving| serving.validity)
     }
 
-    /// Why API servers refuse the certificate in use, as far as it can be told without their CA. That it is not valid now
-    /// is not said again.
+    /// Why API servers would reject the active certificate, as far as that can be told without their CA. Its validity
+    /// period is not repeated here.
     pub(crate) fn objections(&self, now: i64) -> Vec<String> {
         self.current.load().as_ref().map(|serving| serving.objections.now(now)).unwrap_or_default()
     }
@@ -191,7 +191,7 @@ impl CertificateStore {
         result
     }
 
-    /// Refuses a certificate that is not valid now, unless there is nothing else to serve.
+    /// Rejects a certificate that is not valid now, unless there is nothing else to serve.
     fn timely(&self, key: &CertifiedKey) -> Result<(), Error> {
         let current = self.current.load();
         if current.as_ref().is_none_or(|serving| serving.key.cert == key.cert) {
@@ -215,12 +215,13 @@ impl CertificateStore {
             let now = unix_now();
             let of_time = validity.problem(now).map(|problem| problem.to_string());
             for problem in of_time.into_iter().chain(objections.now(now)) {
-                tracing::warn!(problem, "API servers refuse the certificate");
+                tracing::warn!(problem, "API servers would reject the certificate");
             }
         }
         self.current.store(Some(Arc::new(Serving { key: Arc::new(key), validity, objections })));
         if !same {
-            // A resumed session shows no certificate: tickets end with the certificate they were made under.
+            // A resumed session presents no certificate, so tickets become invalid with the certificate they were
+            // issued under.
             self.tickets.renew().map_err(Error::Library)?;
             if earlier.is_some() {
                 tracing::info!(not_after = validity.not_after, "certificate applied");
@@ -240,7 +241,7 @@ impl fmt::Debug for CertificateStore {
 
 impl ResolvesServerCert for CertificateStore {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // T-09, T-10: whatever name is asked for, there is one certificate.
+        // T-09, T-10: there is one certificate, whatever server name is requested.
         self.current.load().as_ref().map(|serving| serving.key.clone())
     }
 }
@@ -263,7 +264,7 @@ impl ProducesTickets for CertificateStore {
     }
 }
 
-/// Keys for session tickets, which can be thrown away.
+/// Keys for session tickets, which can be discarded.
 struct Tickets(ArcSwap<Arc<dyn ProducesTickets>>);
 
 impl Tickets {
@@ -286,11 +287,12 @@ fn self_signed(names: &[String]) -> Result<CertifiedKey, Error> {
     key::certified(vec![made.certificate], &made.key).map_err(Error::Unusable)
 }
 
-/// The cryptography, in our order of preference: that of Go, so that API servers get what they ask for. Its AES-128 goes
-/// with SHA-256, which CPUs compute in hardware; the SHA-384 that goes with AES-256 is an eighth of a handshake.
+/// The cipher suites in our order of preference, which is Go's, so that API servers get their first choice. Its
+/// AES-128 goes with SHA-256, which CPUs compute in hardware; the SHA-384 that goes with AES-256 takes an eighth of a
+/// handshake.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    // Stable: the rest of the library's order stays.
+    // Stable: otherwise the library's order is kept.
     provider.cipher_suites.sort_by_key(|suite| {
         !matches!(
             suite.suite(),
@@ -304,7 +306,7 @@ fn provider() -> CryptoProvider {
 
 /// Protocol settings: versions, ALPN, session tickets.
 ///
-/// `callers` asks for certificates of clients. Sessions are not resumed then: see `client_auth`.
+/// `callers` requests client certificates. Sessions are not resumed then: see `client_auth`.
 pub(crate) fn server_config(
     certificate: Arc<CertificateStore>,
     oldest: MinVersion,
@@ -322,8 +324,8 @@ pub(crate) fn server_config(
         .with_cert_resolver(certificate.clone());
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // API servers open one connection per concurrent call: resumption keeps bursts cheap. The state of a session is in
-    // its ticket alone. One ticket a connection is as many as there will be connections; a second one is work.
+    // API servers open one connection per concurrent call; resumption keeps bursts cheap. The state of a session is
+    // entirely in its ticket. One ticket per connection suffices; a second one costs work.
     if resumes {
         config.ticketer = certificate;
     }

@@ -1,9 +1,9 @@
-//! The webhook: AdmissionReviews in, answers out.
+//! The webhook: receives AdmissionReviews and answers them.
 //!
-//! In reading order: `endpoint` (HTTP: what is accepted, in which order), `refusal` and `status` (what is answered where
-//! there is no review to answer), `record` (what is known of a request when it is done) with `log`, `metrics` and `traces`
-//! (which observe it), `deadline`, `body` (reading within limits), `turns` (of large bodies), `path`, `json_limits` and `review` (pure readers),
-//! `response` (pure writer), `verdict` (one review answered, with panics contained), `port` (connections).
+//! In reading order: `endpoint` (HTTP: the checks and their order), `refusal` and `status` (responses without a
+//! review), `record` (the result of a request) with its observers `log`, `metrics` and `traces`, `deadline`, `body`
+//! (reading within limits), `turns` (of large bodies), `path`, `json_limits` and `review` (pure parsers), `response`
+//! (pure writer), `verdict` (answers one review, with panics contained), `port` (connections).
 
 mod body;
 mod deadline;
@@ -21,3 +21,4 @@ mod status;
 pub(in crate::server) mod traces;
 mod turns;
 pub mod verdict;
+pub(in crate::server) mod workload_events;

@@ -405,13 +405,13 @@ async fn a_bundle_set_by_hand_is_adopted_and_no_pod_fails() {
     // The new replica is not ready: the existing ones can be called, but it cannot.
     release.helm(&scene.control_plane, "upgrade", CONTROLLER).await.expect("helm upgrade");
     let mut waiting = release.spawn_replica(&scene.control_plane, 7, &[]).await;
-    let told = "does not hold our CA and is kept by kubectl-patch";
+    let told = "does not hold our CA and is maintained by kubectl-patch";
     let line = waiting.wait_line("why it is not ready", move |line| line.contains(told)).await;
     println!("{line}");
     let answer = waiting.readyz().await.expect("an answer");
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(
-        answer.body.contains("[-]ca-bundle failed: API servers trust others than this replica"),
+        answer.body.contains("[-]ca-bundle failed: API servers do not trust this replica but trust others"),
         "{}",
         answer.body
     );

@@ -57,13 +57,13 @@ async fn the_ca_bundle_is_kept(flavour: Flavour) {
     // More than our CA: it works, and belongs to another manager.
     let more = scene.bundle_and(&other_ca()).await;
     scene.set_ca_bundle(CONFIGURATION, 0, &more).await;
-    scene.wait_remark(&outrigger, "trusts more than our CA, set by e2e-somebody").await;
+    scene.wait_remark(&outrigger, "contains CAs besides ours, set by e2e-somebody").await;
     assert_eq!(scene.ca_bundle(CONFIGURATION, 0).await, more);
     assert_eq!(outrigger.metric("outrigger_ca_bundle_in_sync", &[]).await, 1.0);
     // A foreign CA: we do not fight over it.
     let theirs = other_ca();
     scene.set_ca_bundle(CONFIGURATION, 0, &theirs).await;
-    scene.wait_remark(&outrigger, "does not hold our CA and is kept by e2e-somebody").await;
+    scene.wait_remark(&outrigger, "does not hold our CA and is maintained by e2e-somebody").await;
     assert_eq!(scene.ca_bundle(CONFIGURATION, 0).await, theirs);
     assert_eq!(outrigger.metric("outrigger_ca_bundle_in_sync", &[]).await, 0.0);
     scene.wait_event("CaBundleConflict").await;
@@ -125,7 +125,7 @@ async fn whoever_undoes_repairs_again_and_again_is_not_fought() {
     let writes = outrigger.metric("outrigger_ca_bundle_writes_total", &[]).await - before;
     println!("{writes} repairs in 15 s against somebody who undoes them at once");
     assert!((5.0..=10.0).contains(&writes), "{writes}");
-    scene.wait_remark(&outrigger, "changed again and again").await;
+    scene.wait_remark(&outrigger, "keeps being changed").await;
 }
 
 // T-18
@@ -175,7 +175,7 @@ async fn every_rotation_has_its_event() {
         scene.rotate("leaf").await;
         scene.wait_secret(|secret| secret.leaf() != before.leaf()).await;
     }
-    scene.wait_events("CertificateIssued", "it was asked for", ROTATIONS).await;
+    scene.wait_events("CertificateIssued", "it was requested", ROTATIONS).await;
 }
 
 // T-03, T-06
@@ -285,7 +285,7 @@ async fn a_certificate_that_is_not_renewed_says_so_before_it_ends() {
     scene.wait_remark(&outrigger, "and was not renewed").await;
     let warned = started.elapsed();
     assert_eq!(outrigger.readyz().await.expect("an answer").status, 200);
-    outrigger.wait_line("it is about to end", |line| line.contains("the certificate is about to end")).await;
+    outrigger.wait_line("it is about to end", |line| line.contains("certificate is about to expire")).await;
     until("it has ended", PATIENCE, async || {
         outrigger.readyz().await.is_some_and(|answer| answer.status == 503)
     })
@@ -332,7 +332,7 @@ async fn a_deleted_secret_is_made_again_with_what_was_in_it() {
     scene.wait_event("CertificateSecretRestored").await;
     // Without a leader, a replica that remembers does it.
     let leader =
-        replicas.iter().position(|replica| replica.log().contains("this replica leads")).expect("a leader");
+        replicas.iter().position(|replica| replica.log().contains("became leader")).expect("a leader");
     replicas.remove(leader).kill();
     scene.delete_secret().await;
     let again = scene.wait_secret(|secret| secret.uid() != after.uid()).await;
@@ -364,7 +364,7 @@ async fn a_foreign_secret_is_never_overwritten() {
     scene.control_plane.apply(&foreign.to_string()).await;
     let before = scene.secret().await;
     let mut outrigger = scene.outrigger("one").spawn();
-    let label = "does not carry the label outrigger.dev/certificate=controller";
+    let label = "found no label outrigger.dev/certificate=controller";
     outrigger.wait_line("the Secret is foreign", move |line| line.contains(label)).await;
     scene.wait_event("CertificateSecretForeign").await;
     let answer = outrigger.readyz().await.expect("an answer");

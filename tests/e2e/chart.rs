@@ -58,14 +58,14 @@ async fn the_installed_chart_gives_pods_their_proxies() {
     let good = control_plane.kubectl(&get).await;
     configure("injector: {templates: {sidecar: '{{'}}").await;
     let mut unready = release.spawn_replica(&control_plane, 7, &[]).await;
-    unready.wait_line("it keeps the caBundle", |line| line.contains("the caBundle is set")).await;
+    unready.wait_line("it keeps the caBundle", |line| line.contains("caBundle set")).await;
     let rules = "jsonpath={.webhooks[*].rules}";
     let get = ["get", "mutatingwebhookconfiguration", "outrigger-sidecar-injector", "-o", rules];
     assert_eq!(control_plane.kubectl(&get).await, "");
     let pod = dry_run(&client, "shop", &plain_pod("early")).await.expect("a pod without a proxy");
     assert!(!is_injected(&pod));
     configure(&good).await;
-    unready.wait_line("they are active", |line| line.contains("the webhooks are active")).await;
+    unready.wait_line("they are active", |line| line.contains("webhooks activated")).await;
     unready.terminate().await;
     // From now on, the policy applies, whatever happens to the replicas.
     settled("nobody serves, and pods of the namespace fail", PATIENCE, async || {
@@ -213,6 +213,37 @@ async fn granted(control_plane: &ControlPlane) -> BTreeSet<(String, String)> {
     granted
 }
 
+/// A Deployment and a CronJob whose pods are denied: `kubectl describe` shows why.
+async fn workloads_hear_of_their_pods(control_plane: &ControlPlane) {
+    let template = json!({
+        "metadata": {"labels": {"app": "denied"}, "annotations": {"sidecar.istio.io/proxyCPU": "much"}},
+        "spec": {"restartPolicy": "Always", "containers": [{"name": "main", "image": "example.com/main:1"}]},
+    });
+    let mut once = template.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let workloads = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "denied", "namespace": "shop"},
+            "spec": {"selector": {"matchLabels": {"app": "denied"}}, "template": template},
+        },
+        {
+            "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly", "namespace": "shop"},
+            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": once}}},
+        },
+    ]});
+    control_plane.create_service_account("shop", "default").await;
+    control_plane.apply(&workloads.to_string()).await;
+    control_plane.kubectl(&["-n", "shop", "create", "job", "--from=cronjob/nightly", "now"]).await;
+    for (kind, name) in [("deployment", "denied"), ("cronjob", "nightly")] {
+        let described = eventually(&format!("{kind} {name} hears of it"), PATIENCE * 2, async || {
+            let text = control_plane.kubectl(&["-n", "shop", "describe", kind, name]).await;
+            text.contains("InjectionDenied").then_some(text)
+        })
+        .await;
+        assert!(described.contains("INVALID_ANNOTATION") && described.contains("proxyCPU"), "{described}");
+    }
+}
+
 // O-01: no request lacks a permission, and no permission is unused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_chart_grants_what_is_asked_and_nothing_more() {
@@ -234,7 +265,7 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
         control_plane.kubectl(&[&["patch", "configmap", "outrigger"][..], &of].concat()).await;
     };
     configure("injector: {templates: {sidecar: '{{'}}").await;
-    let refused = |line: &str| line.contains("the configuration is refused");
+    let refused = |line: &str| line.contains("configuration rejected");
     release.replicas[0].wait_line("it is refused", refused).await;
     seen("create", "events").await;
     // The same problem once more, after the configuration was good again, is a series.
@@ -258,6 +289,9 @@ async fn the_chart_grants_what_is_asked_and_nothing_more() {
     // Watches may die silently, so it also checks twice a minute.
     seen("get", "secrets").await;
     seen("get", "mutatingwebhookconfigurations").await;
+    workloads_hear_of_their_pods(&control_plane).await;
+    seen("get", "replicasets").await;
+    seen("get", "jobs").await;
     release.replicas[0].terminate().await;
 
     let asked = asked(&control_plane, USER);

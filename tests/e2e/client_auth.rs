@@ -262,9 +262,9 @@ async fn t_11_an_api_server_gets_in_by_what_its_kubeconfig_has_for_the_service()
     assert!(certificate.metric(handshakes, &["reason=\"client_certificate\""]).await >= 5.0);
     certificate
         .wait_line("which name was found", |line| {
-            line.contains("a caller was refused")
+            line.contains("client rejected")
                 && line.contains("kubelet")
-                && line.contains(&format!("accepted is \\\"{CALLER}\\\""))
+                && line.contains(&format!("expected \\\"{CALLER}\\\""))
         })
         .await;
     for process in [&certificate, &token] {
@@ -377,22 +377,18 @@ async fn t_12_the_documented_recipe_works_and_so_does_its_rotation() {
     let of = ["configmap", "outrigger-callers", "-n", "outrigger-system"];
     control_plane.kubectl(&[&["patch"][..], &of, &["--type=merge", "-p", &patch]].concat()).await;
     outrigger
-        .wait_line("it is refused", |line| {
-            line.contains("the CA of callers is refused; the last good one stays")
-        })
+        .wait_line("it is refused", |line| line.contains("client CA rejected; keeping the last good one"))
         .await;
     gets(&control_plane, "shop", Ok(())).await;
     let said = outrigger.readyz().await.expect("an answer");
     assert_eq!(said.status, 200);
-    assert!(said.body.contains("[!]client-auth the newest CA of callers is refused: outrigger-system/outrigger-callers:ca.crt: found no certificate"), "{}", said.body);
+    assert!(said.body.contains("[!]client-auth the newest client CA was rejected: outrigger-system/outrigger-callers:ca.crt: found no certificate"), "{}", said.body);
     control_plane.kubectl(&[&["delete"][..], &of].concat()).await;
-    outrigger.wait_line("it is gone", |line| line.contains("there is no such ConfigMap")).await;
+    outrigger.wait_line("it is gone", |line| line.contains("the ConfigMap does not exist")).await;
     gets(&control_plane, "shop", Ok(())).await;
     let mut late = start().spawn();
-    late.wait_line("it waits for the CA", |line| {
-        line.contains("the CA of callers is refused, and there is no earlier one")
-    })
-    .await;
+    late.wait_line("it waits for the CA", |line| line.contains("client CA rejected; no earlier one to keep"))
+        .await;
     let said = late.readyz().await.expect("an answer");
     assert_eq!(said.status, 503);
     run(folder, &commands("# The old CA goes"));

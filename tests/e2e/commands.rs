@@ -454,7 +454,10 @@ async fn a_frozen_api_server_is_waited_for_and_then_named() {
     control_plane.freeze(super::control_plane::Component::ApiServer);
     let told = Shell::of(&control_plane).fails(69, &["webhook", "wait", "--timeout=2s"]).await;
     assert!(told.contains("gave up after"), "{told}");
-    assert!(told.contains("did not answer within") || told.contains("cannot reach the API server"), "{told}");
+    assert!(
+        told.contains("did not respond within") || told.contains("cannot reach the API server"),
+        "{told}"
+    );
     control_plane.thaw(super::control_plane::Component::ApiServer);
     // The oldest release accepts every field of a configuration.
     let shell = Shell::of(&control_plane);

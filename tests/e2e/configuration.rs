@@ -260,7 +260,7 @@ async fn a_deleted_config_map_is_missed_and_not_obeyed() {
     write_bundle(&control_plane, "compliancePolicy: fips-140-3").await;
     let first = by_bundle(&serving, &kubeconfig).start().await;
     control_plane.kubectl(&["delete", "configmap", "outrigger", "-n", OWN]).await;
-    let gone = r#"there is no ConfigMap outrigger-system/outrigger; wanted is one with the key "bundle""#;
+    let gone = r#"ConfigMap outrigger-system/outrigger does not exist; expected one with the key "bundle""#;
     until("that it is gone is seen", PATIENCE, async || remark(&first, gone).await).await;
     let mut reviewer = Reviewer::connect(first.webhook_port(), &serving.authority).await;
     assert!(is_injected(&reviewer.review("shop", &pod()).await.patched(&pod())));
@@ -290,7 +290,7 @@ async fn a_deleted_config_map_is_missed_and_not_obeyed() {
 
     write_bundle(&control_plane, "revision: canary").await;
     until("another revision's bundle is refused", PATIENCE, async || {
-        remark(&first, r#"found "canary", but this process is for the revision "default""#).await
+        remark(&first, r#"found "canary", expected the revision of this process, "default""#).await
     })
     .await;
 }
@@ -459,6 +459,53 @@ async fn nodes_and_namespaces_count_as_they_are_now() {
     until("with it there is", PATIENCE, async || is_injected(&stored().await)).await;
 }
 
+/// O-06: reviews as a webhook configuration that selects too much would send them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_of_a_namespace_that_is_not_selected_is_skipped_unless_the_label_is_new() {
+    let (control_plane, kubeconfig) = prepared(&[]).await;
+    let serving = Serving::new(&control_plane);
+    write_bundle(&control_plane, "").await;
+    let names = ["new-1", "new-2", "new-3"];
+    for name in names.iter().chain(&["disabled"]) {
+        control_plane.create_namespace(name, &[]).await;
+    }
+    control_plane.kubectl(&["label", "namespace", "disabled", "istio-injection=disabled"]).await;
+    let outrigger = by_bundle(&serving, &kubeconfig).start().await;
+    let reads = async || {
+        let labels = ["verb=\"list\"", "resource=\"namespaces\"", "code=\"200\""];
+        outrigger.metric("outrigger_kube_api_requests_total", &labels).await
+    };
+    let mut reviewer = Reviewer::connect(outrigger.webhook_port(), &serving.authority).await;
+    let first = reads().await;
+    for (name, because) in [
+        ("disabled", "has a label istio-injection that is not \"enabled\""),
+        ("new-1", "has neither label istio-injection nor istio.io/rev"),
+    ] {
+        let response = reviewer.review(name, &pod()).await.response;
+        assert!(response["allowed"] == true && response["patch"].is_null(), "{response}");
+        assert_eq!(response["auditAnnotations"]["reason"], "NAMESPACE_NOT_SELECTED", "{response}");
+        let warning = response["warnings"][0].as_str().unwrap_or_default();
+        assert!(warning.contains(&format!("namespace {name} {because}")), "{response}");
+    }
+    assert_eq!(reads().await - first, 2.0, "each was confirmed by a read");
+
+    let mut opted_in = pod();
+    opted_in["metadata"]["labels"] = json!({"sidecar.istio.io/inject": "true"});
+    let patched = reviewer.review("new-1", &opted_in).await.patched(&opted_in);
+    assert!(!proxy(&patched).is_null(), "the pod's label selects it: {patched}");
+
+    // At once, whether or not the watch has reported the label.
+    for name in names {
+        control_plane.kubectl(&["label", "namespace", name, "istio-injection=enabled"]).await;
+        let answered = reviewer.review(name, &pod()).await;
+        assert!(!proxy(&answered.patched(&pod())).is_null(), "{name}: {}", answered.response);
+    }
+    let trusting = by_bundle(&serving, &kubeconfig).flag("selection", "trust").start().await;
+    let mut reviewer = Reviewer::connect(trusting.webhook_port(), &serving.authority).await;
+    let answered = reviewer.review("disabled", &pod()).await;
+    assert!(!proxy(&answered.patched(&pod())).is_null(), "{}", answered.response);
+}
+
 /// On OpenShift the proxy's user comes from the namespace, as soon as the configuration says that it is OpenShift.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespaces_are_watched_where_the_platform_needs_them() {
@@ -492,7 +539,7 @@ async fn namespaces_are_watched_where_the_platform_needs_them() {
         eventually("namespaces are known", PATIENCE, async || {
             let ready = process.readyz().await?;
             (ready.status == 200
-                && ready.body.contains("[+]namespaces ok: 1 namespaces with IDs of their own"))
+                && ready.body.contains("[+]namespaces ok: 1 namespaces with their own ID ranges"))
             .then_some(())
         })
         .await;

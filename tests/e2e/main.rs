@@ -51,6 +51,7 @@
 //! their own.
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_types, reason = "tests wait for real processes and sockets")]
 #![allow(clippy::indexing_slicing, clippy::expect_fun_call, unreachable_pub)]
 #![allow(dead_code, reason = "a toolbox: not every tool is in use at all times")]
 
@@ -76,6 +77,7 @@ mod client_auth;
 pub mod commands;
 mod configuration;
 pub mod control_plane;
+mod explain;
 mod faults;
 mod golden;
 mod harness;

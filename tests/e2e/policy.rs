@@ -42,7 +42,7 @@ async fn guarded(sets: &[&str]) -> ControlPlane {
 }
 
 /// The policy's message.
-const REFUSED: &str = "pods of this namespace are injected and this one was not";
+const REFUSED: &str = "pods in this namespace must be injected and this one was not";
 
 /// Creates a pod in a dry run; `as_whom` are kubectl's flags of impersonation.
 async fn created(control_plane: &ControlPlane, pod: &Value, as_whom: &[&str]) -> Result<String, String> {

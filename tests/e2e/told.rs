@@ -155,13 +155,13 @@ fn rows(ca: &Odd, key: &KeyPair) -> Vec<Row> {
         (
             "critical",
             below_stapled,
-            "certificate 2 of the chain has a critical extension",
+            "certificate 2 of the chain has an unknown critical extension",
             "x509: unhandled critical extension",
         ),
         (
             "middle",
             below,
-            "certificate 2 of the chain is not a CA's",
+            "certificate 2 of the chain is not a CA certificate",
             "x509: certificate signed by unknown authority",
         ),
         (
@@ -196,13 +196,14 @@ async fn certificates_that_api_servers_refuse_are_told_before_the_first_pod() {
         webhook.apply(&control_plane).await;
         let ready = outrigger.readyz().await.expect("an answer");
         assert_eq!(ready.status, 200, "{ready:?}");
-        let said = outrigger.log().contains("API servers refuse the certificate");
+        let said = outrigger.log().contains("API servers would reject the certificate");
         if remark.is_empty() {
             assert!(ready.body.contains("[+]certificate ok: valid until") && !said, "{ready:?}");
             webhook.install(&control_plane, namespace).await;
         } else {
             assert!(
-                ready.body.contains("[!]certificate API servers refuse it") && ready.body.contains(remark),
+                ready.body.contains("[!]certificate API servers would reject it")
+                    && ready.body.contains(remark),
                 "{ready:?}"
             );
             assert!(said && outrigger.log().contains(remark), "{}", outrigger.log());

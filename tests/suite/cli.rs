@@ -408,7 +408,7 @@ fn kube_inject_without_files_asks_the_cluster() {
     {
         let run = with(arguments);
         assert_eq!((run.code, run.stdout.as_str()), (69, ""), "{arguments:?}: {}", run.stderr);
-        assert!(run.stderr.contains("neither a kubeconfig nor a ServiceAccount"), "{}", run.stderr);
+        assert!(run.stderr.contains("neither a kubeconfig nor a pod's ServiceAccount"), "{}", run.stderr);
     }
     let bundle = smallest(&folder);
     let from_bundle = with(&["--bundle", text(&bundle)]);

@@ -333,11 +333,11 @@ fn bad_cas(good: &Ca) -> Vec<(String, &'static str)> {
         (good.pem[..good.pem.len() / 2].to_owned(), "found a broken block CERTIFICATE"),
         (format!("{}{}", good.pem, &good.pem[..60]), "found a broken block CERTIFICATE"),
         (format!("{}{key}", good.pem), "found a private key"),
-        (leaf.clone(), "is no CA's (CN=apiserver-webhook-client)"),
-        (format!("{}{leaf}", good.pem), "is no CA's"),
+        (leaf.clone(), "is not a CA certificate (CN=apiserver-webhook-client)"),
+        (format!("{}{leaf}", good.pem), "is not a CA certificate"),
         (expired.pem, "found no CA that has not expired (the last one was valid until 2001-01-01T00:00:00Z)"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), "is not X.509"),
-        ("x".repeat((1 << 20) + 1), "accepted are 1048576"),
+        ("x".repeat((1 << 20) + 1), "expected at most 1048576"),
     ]
 }
 
@@ -367,7 +367,7 @@ async fn t_12_a_bad_ca_is_refused_at_the_start_and_keeps_the_last_good_one_later
         );
         let (status, line) = good().await;
         assert_eq!(status, 200, "a refused reload takes no replica out of service");
-        assert!(line.starts_with("[!]client-auth the newest CA of callers is refused: "), "{line}");
+        assert!(line.starts_with("[!]client-auth the newest client CA was rejected: "), "{line}");
         // Both SIGHUP and the file watch may have read it.
         let failed =
             harness.metrics().await["outrigger_client_auth_reload_total{what=\"ca\",result=\"error\"}"];
@@ -429,7 +429,7 @@ async fn a_ca_of_the_whole_cluster_needs_names() {
     };
     put(folder.path(), "ca.crt", &cluster.pem);
     let error = started(any()).await.unwrap_err();
-    assert!(error.contains("the allowed names must be given"), "{error}");
+    assert!(error.contains("expected names in --client-allowed-names"), "{error}");
     assert_eq!(started(by_certificate(Mode::Require, folder.path())).await, Ok(()));
     let mut published = any();
     if let Some(certificates) = &mut published.certificates {
@@ -440,7 +440,7 @@ async fn a_ca_of_the_whole_cluster_needs_names() {
         });
     }
     let error = started(published).await.unwrap_err();
-    assert!(error.contains("the allowed names must be given"), "{error}");
+    assert!(error.contains("expected names in --client-allowed-names"), "{error}");
 
     put(folder.path(), "ca.crt", &own.pem);
     let harness = authenticating(any()).await;
@@ -451,7 +451,7 @@ async fn a_ca_of_the_whole_cluster_needs_names() {
     );
     put(folder.path(), "ca.crt", &format!("{}{}", own.pem, cluster.pem));
     let error = harness.server.handle().reload().await.client_auth.unwrap_err();
-    assert!(error.contains("the allowed names must be given"), "{error}");
+    assert!(error.contains("expected names in --client-allowed-names"), "{error}");
     let user = cluster.client("jane");
     assert!(harness.call_as(harness.identified(&TLS13, Some(&user)), "h2", None).await.is_err());
 }

@@ -55,7 +55,7 @@ async fn a_token_is_asked_for_and_told_to_nobody() {
         assert_eq!(ask(Some(NEXT_TOKEN), "h2").await.status, 200, "the last good ones stay");
         let (status, text) = harness.readyz_verbose().await;
         assert!(
-            status == 200 && text.contains("[!]client-auth the newest tokens of callers are refused"),
+            status == 200 && text.contains("[!]client-auth the newest client tokens were rejected"),
             "{text}"
         );
         let mut options = options(injecting());

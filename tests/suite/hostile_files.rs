@@ -162,7 +162,7 @@ async fn a_bundle_that_was_cut_off_in_place_is_refused_until_it_is_whole() {
         harness.metric("outrigger_config_reload_total{source=\"bundle\",result=\"error\"}", errors).await;
         harness.metric("outrigger_config_last_reload_success", 0.0).await;
         let ready = verbose(&harness).await;
-        assert!(ready.contains("[!]config the newest configuration is refused"), "{ready}");
+        assert!(ready.contains("[!]config the newest configuration was rejected"), "{ready}");
         assert!(
             ready.contains(if cut == 0 { "found nothing" } else { "written in place" })
                 || ready.contains("cut off"),
@@ -209,7 +209,7 @@ async fn what_is_no_regular_file_is_said_and_holds_nothing_up() {
     let folder = |path: &Path| fs::create_dir(path).unwrap();
     type Make<'a> = (&'a dyn Fn(&Path), &'a str);
     let make: [Make<'_>; 3] =
-        [(&pipe, "found a pipe"), (&zero, "found a device"), (&folder, "found a folder")];
+        [(&pipe, "found a pipe"), (&zero, "found a device"), (&folder, "found a directory")];
     for (errors, (make, found)) in make.into_iter().enumerate() {
         let next = file.with_extension("next");
         make(&next);
@@ -223,7 +223,7 @@ async fn what_is_no_regular_file_is_said_and_holds_nothing_up() {
         // A SIGHUP gets a response, which also says so.
         let asked = within(harness.server.handle().reload()).await;
         let told = asked.configuration.unwrap_err();
-        assert!(told.contains(found) && told.contains("accepted is a regular file"), "{told}");
+        assert!(told.contains(found) && told.contains("expected a regular file"), "{told}");
         assert_eq!(asked.certificate, Ok(()));
         let pair = authority.pair();
         volume.put_pair(&pair);
@@ -247,7 +247,7 @@ async fn a_certificate_that_is_no_regular_file_holds_no_configuration_up() {
         fs::remove_file(at(name)).unwrap();
         symlink(target, at(name)).unwrap();
         let since = Instant::now();
-        while !verbose(&harness).await.contains("[!]certificate the newest certificate is refused") {
+        while !verbose(&harness).await.contains("[!]certificate the newest certificate was rejected") {
             assert!(since.elapsed() < PATIENCE, "it is not said");
         }
     }

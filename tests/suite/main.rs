@@ -1,5 +1,6 @@
 //! The one offline test binary: no network but loopback, no cluster, no sleeps.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_types, reason = "tests wait for real processes and sockets")]
 #![allow(clippy::indexing_slicing, clippy::mod_module_files)]
 
 mod architecture;
@@ -19,6 +20,7 @@ mod conformance_manifests;
 mod docs;
 mod equal;
 mod examples;
+mod explain;
 mod facts;
 mod fault_proxy;
 mod forged;

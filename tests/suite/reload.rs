@@ -227,7 +227,7 @@ async fn garbage_in_place_of_a_certificate_keeps_the_last_good_one() {
         let ready = harness.admin("/readyz?verbose").await;
         assert_eq!(ready.status, 200);
         let text = String::from_utf8_lossy(&ready.body).into_owned();
-        assert!(text.contains("the newest certificate is refused"), "{text}");
+        assert!(text.contains("the newest certificate was rejected"), "{text}");
     }
     volume.put_pair(&other);
     served_within_patience(&harness, &other).await;

@@ -2,7 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::Duration,
 };
 
 use super::headed::headed;
@@ -10,9 +12,13 @@ use super::headed::headed;
 const LOOPBACK: [&str; 7] =
     ["serve", "--standalone", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-delay=0"];
 
+/// Maximum time until the next line of the log or the end of the process, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Process {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    /// Lines of stderr; closed at its end.
+    lines: Receiver<String>,
 }
 
 impl Process {
@@ -24,16 +30,23 @@ impl Process {
             .spawn()
             .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Process { child, stderr }
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Process { child, lines }
     }
 
+    /// The next line; empty at the end of the log.
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stderr.read_line(&mut line).unwrap();
-        line
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+            Err(RecvTimeoutError::Timeout) => panic!("no line and no end of the log within {PATIENCE:?}"),
+        }
     }
 
-    /// The next non-empty line; `None` at the end.
+    /// The next line that contains a text; empty at the end of the log.
     fn line_with(&mut self, text: &str) -> String {
         loop {
             let line = self.line();
@@ -50,7 +63,15 @@ impl Process {
 
     fn end(mut self) -> (i32, String) {
         let mut rest = String::new();
-        self.stderr.read_to_string(&mut rest).unwrap();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => rest.extend([line.as_str(), "\n"]),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the process does not end within {PATIENCE:?}: {rest}")
+                }
+            }
+        }
         (self.child.wait().unwrap().code().unwrap_or(-1), rest)
     }
 }
@@ -116,7 +137,7 @@ fn a_hangup_reads_the_bundle_again_or_keeps_the_last_good_one() {
     std::fs::write(&bundle, "!broken").unwrap();
     process.signal("HUP");
     let line = process.line();
-    assert!(line.contains("the last good one stays") && line.contains("bundle.yaml"), "{line}");
+    assert!(line.contains("keeping the last good one") && line.contains("bundle.yaml"), "{line}");
     assert!(process.line_with("certificate reloaded").contains("\"configuration\":false"));
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
@@ -141,7 +162,7 @@ fn a_template_that_fails_for_plain_pods_is_refused_at_the_start_and_at_a_hangup(
     std::fs::write(&bundle, headed(FAILING)).unwrap();
     process.signal("HUP");
     let line = process.line();
-    assert!(line.contains("the last good one stays") && line.contains(place), "{line}");
+    assert!(line.contains("keeping the last good one") && line.contains(place), "{line}");
     assert!(process.line_with("certificate reloaded").contains("\"configuration\":false"));
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
@@ -173,7 +194,7 @@ fn a_folder_of_istios_texts_is_served_and_followed() {
     assert!(line.contains("configuration applied") && line.contains("canary"), "{line}");
     write("values", "{}{");
     let line = process.line();
-    assert!(line.contains("the last good one stays") && line.contains("values:1:3"), "{line}");
+    assert!(line.contains("keeping the last good one") && line.contains("values:1:3"), "{line}");
     process.signal("TERM");
     assert_eq!(process.end().0, 0);
 }

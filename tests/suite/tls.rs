@@ -112,7 +112,7 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     // It is served nevertheless: clients may require less.
     assert_eq!(status, 200);
     assert!(
-        line.starts_with("[!]certificate API servers refuse it: the certificate is not for servers")
+        line.starts_with("[!]certificate API servers would reject it: the certificate is not for servers")
             && line.contains("is for no DNS name")
             && line.contains("(valid until "),
         "{line}"
@@ -133,14 +133,17 @@ async fn what_api_servers_refuse_of_a_certificate_is_said() {
     .await;
     let (status, line) = of_certificate(&harness).await;
     assert!(status == 503 && line.starts_with("[-]certificate failed: the certificate expired "), "{line}");
-    assert!(line.contains("; API servers refuse it: the certificate is for no DNS name"), "{line}");
+    assert!(line.contains("; API servers would reject it: the certificate is for no DNS name"), "{line}");
     write_certificate(harness.folder.path(), |_| {});
     assert_eq!(harness.server.handle().reload().await.certificate, Ok(()));
     // A rejected one is a note on the active one, which is not reported as ok.
     std::fs::write(harness.folder.path().join("tls.crt"), "").unwrap();
     assert!(harness.server.handle().reload().await.certificate.is_err());
     let (status, line) = of_certificate(&harness).await;
-    assert!(status == 200 && line.starts_with("[!]certificate the newest certificate is refused"), "{line}");
+    assert!(
+        status == 200 && line.starts_with("[!]certificate the newest certificate was rejected"),
+        "{line}"
+    );
 }
 
 // T-14
@@ -444,7 +447,7 @@ async fn a_reload_takes_no_certificate_that_is_not_valid_now() {
         harness.connect(harness.client(b"http/1.1")).await.unwrap();
         let answer = harness.admin("/readyz?verbose").await;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        let line = format!("[!]certificate the newest certificate is refused: the certificate {why}");
+        let line = format!("[!]certificate the newest certificate was rejected: the certificate {why}");
         assert!(answer.status == 200 && text.contains(&line) && text.contains("(valid until "), "{text}");
     }
     // If the active one is also unusable, a usable one is accepted.

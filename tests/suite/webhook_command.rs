@@ -190,7 +190,7 @@ fn what_cannot_be_meant_is_wrong_usage() {
     for (arguments, message) in [
         (&["--timeout=31s"][..], "timeout: found 31s; expected 1s to 30s"),
         (&["--timeout=1500ms"], "expected whole seconds from 1s to 30s"),
-        (&["--timeout=5"], "accepted is a duration"),
+        (&["--timeout=5"], "expected a duration"),
         (&["--url=http://a"], "expected https://"),
         (&["--url=https://a", "--service=b"], "cannot be used with"),
         (&["--failure-policy=Retry"], "possible values: Fail, Ignore"),

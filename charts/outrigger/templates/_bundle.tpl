@@ -1,5 +1,5 @@
 {{/*
-The bundle: what the values say about injection and what the chart decides; the server knows the defaults of the rest.
+The bundle: the values about injection and the chart's own decisions; the server has the other defaults.
 As in the istiod chart, some values become the injector's configuration and some become MeshConfig.
 */}}
 {{- define "outrigger.bundle" -}}
@@ -36,7 +36,7 @@ As in the istiod chart, some values become the injector's configuration and some
 {{- mustMergeOverwrite $bundle $v.configuration.bundle | toYaml -}}
 {{- end -}}
 
-{{/* MeshConfig, as JSON: what follows from the values, beneath what is given. */}}
+{{/* MeshConfig, as JSON: computed from the values, below the explicit settings. */}}
 {{- define "outrigger.mesh" -}}
 {{- $o := .facts -}}
 {{- $global := $o.global -}}

@@ -20,7 +20,7 @@ is directly under the root.
 {{- end -}}
 {{- $platform := coalesce ($v.global).platform $v.platform ($inner.global).platform $inner.platform | default "" -}}
 {{- if not (or (empty $platform) (hasKey $profiles.platforms $platform)) -}}
-{{- fail (printf "global.platform: found %q; expected %s, or nothing: other platforms make no difference" $platform (keys $profiles.platforms | sortAlpha | join ", ")) -}}
+{{- fail (printf "global.platform: found %q; expected %s, or nothing for any other platform" $platform (keys $profiles.platforms | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $base = mustMergeOverwrite $base (index $profiles.platforms $platform | default dict) -}}
 {{- $all := mustMergeOverwrite $base (mustDeepCopy $inner) (mustDeepCopy (pick $v "global" "meshConfig" "sidecarInjectorWebhook" "istiodRemote" "gateways" "pilot" "cni" "env" "crlConfigMapName")) -}}
@@ -50,7 +50,7 @@ is directly under the root.
 {{- $configurations = append $configurations (dict "name" (printf "outrigger-revision-tag-%s%s" . $namespaced) "revision" . "default" (eq . "default") "tag" .) -}}
 {{- end -}}
 {{- if and $default $webhook.enableNamespacesByDefault -}}
-{{- /* An object of its own: when it is no longer wanted the whole object goes. An entry could not, because the caBundle
+{{- /* A separate object, so that it can be removed as a whole. An entry could not, because the caBundle
 in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $configurations = append $configurations (dict "name" (printf "outrigger-auto-injector%s%s" $suffix $namespaced) "revision" "" "default" false "auto" true "tag" "") -}}
 {{- end -}}
@@ -95,7 +95,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 -}}
 {{- $_ := set $facts "namespacedObjects" (and $server (has $scope (list "all" "namespace"))) -}}
 {{- $_ := set $facts "clusterObjects" (has $scope (list "all" "cluster")) -}}
-{{- /* Who reads metrics is asked of the API server. */ -}}
+{{- /* The API server authorizes readers of metrics. */ -}}
 {{- $_ := set $facts "reviewsTokens" (eq $v.server.adminAuth "token") -}}
 {{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls $facts.reviewsTokens) -}}
 {{- $callers := $v.clientAuth -}}
@@ -117,16 +117,17 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $enabled := $v.networkPolicy.enabled -}}
 {{- $auto := and (kindIs "string" $enabled) (not (empty $v.networkPolicy.apiServerCIDRs)) -}}
 {{- $_ := set $facts "networkPolicy" (or (and (kindIs "bool" $enabled) $enabled) $auto (($global.networkPolicy).enabled | default false)) -}}
-{{- /* Our own controller gives the entries their rules when a replica serves. */ -}}
+{{- /* Our own controller adds the rules once a replica is ready. */ -}}
 {{- $_ := set $facts "activates" (and $facts.controls $server) -}}
 {{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
 {{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
+{{- $_ := set $facts "writesWorkloadEvents" (and $facts.watches $v.configuration.workloadEvents) -}}
 {{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify"))) -}}
 {{- include "outrigger.contradictions" (dict "root" . "facts" $facts) -}}
 {{- $facts | mustToJson -}}
 {{- end -}}
 
-{{/* Values that cannot be meant together, which a schema cannot say. */}}
+{{/* Rejects conflicting values that a schema cannot detect. */}}
 {{- define "outrigger.contradictions" -}}
 {{- $v := .root.Values -}}
 {{- $namespace := .root.Release.Namespace -}}
@@ -140,14 +141,14 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- fail "certificates.static: certificates.mode: static needs secretName and caBundle" -}}
 {{- end -}}
 {{- if and .facts.istiodRemote.enabled (not .facts.istiodRemote.enabledLocalInjectorIstiod) (not .facts.istiodRemote.injectionURL) -}}
-{{- fail "istiodRemote.injectionURL: found nothing; istiodRemote.enabled means that the injector is elsewhere, so the API server must know where" -}}
+{{- fail "istiodRemote.injectionURL: found nothing; istiodRemote.enabled means that the injector runs elsewhere, so the API server needs its URL" -}}
 {{- end -}}
 {{- range $tag := .facts.movableTags -}}
 {{- if eq $tag.tag $.facts.revisionName -}}
 {{- fail (printf "webhook.movableTags: found %q, which is the revision; expected another name" $tag.tag) -}}
 {{- end -}}
 {{- if has $tag.tag $.facts.tags -}}
-{{- fail (printf "webhook.movableTags: found %q, which is in revisionTags too; expected one of the two: revisionTags makes an object that stays with this release" $tag.tag) -}}
+{{- fail (printf "webhook.movableTags: found %q, which is also in revisionTags; expected it in only one of them: revisionTags creates an object that stays with this release" $tag.tag) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq (int $v.server.webhookPort) (int $v.server.adminPort) -}}
@@ -155,7 +156,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- end -}}
 {{- $stopping := addf (include "outrigger.milliseconds" $v.server.drainDelay | float64) (include "outrigger.milliseconds" $v.server.shutdownGrace | float64) -}}
 {{- if and .facts.server (le (mulf $v.terminationGracePeriodSeconds 1000) $stopping) -}}
-{{- fail (printf "terminationGracePeriodSeconds: found %d; expected more than server.drainDelay (%s) and server.shutdownGrace (%s) together, or the kubelet ends a replica that still answers" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
+{{- fail (printf "terminationGracePeriodSeconds: found %d; expected more than server.drainDelay (%s) and server.shutdownGrace (%s) together, because the kubelet would otherwise kill a replica that still serves requests" (int $v.terminationGracePeriodSeconds) $v.server.drainDelay $v.server.shutdownGrace) -}}
 {{- end -}}
 {{- if and (not $v.service.externalName) (eq (int $v.service.port) (int $v.server.adminPort)) -}}
 {{- fail (printf "service.port: found %d, which is server.adminPort; expected another port, because the Service exposes both" (int $v.service.port)) -}}
@@ -184,10 +185,10 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- fail "clientAuth.allowedNames: found [\"*\"] with the CA of the cluster's users and components; expected names" -}}
 {{- end -}}
 {{- if and $callers.configMap.name (not .facts.usesApi) (ne .facts.callersNamespace $namespace) -}}
-{{- fail (printf "clientAuth.configMap.namespace: found %q for a server that does not talk to the API server; expected %q, from where it is mounted" .facts.callersNamespace $namespace) -}}
+{{- fail (printf "clientAuth.configMap.namespace: found %q for a server that does not talk to the API server; expected %q, from which it is mounted" .facts.callersNamespace $namespace) -}}
 {{- end -}}
 {{- if and .facts.reviewsTokens (or $v.monitoring.serviceMonitor.enabled $v.monitoring.podMonitor.enabled) (empty $v.monitoring.authorization) -}}
-{{- fail "monitoring.authorization: found nothing; server.adminAuth: token needs the token that is presented, such as {type: Bearer, credentials: {name: prometheus-token, key: token}}" -}}
+{{- fail "monitoring.authorization: found nothing; server.adminAuth: token needs the scraper's token, such as {type: Bearer, credentials: {name: prometheus-token, key: token}}" -}}
 {{- end -}}
 {{- if and (eq $v.server.adminListen "loopback") (not $v.hostNetwork) -}}
 {{- fail "server.adminListen: found loopback without hostNetwork, where kubelets cannot probe; expected all, or hostNetwork: true with it" -}}

@@ -10,7 +10,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 outrigger.dev/revision: {{ .facts.revisionName | quote }}
 {{- end -}}
 
-{{/* What selects our pods; it never changes. */}}
+{{/* The selector of our pods; it never changes. */}}
 {{- define "outrigger.selector" -}}
 app.kubernetes.io/name: outrigger
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
@@ -22,7 +22,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- /* Without replicas there is nothing to pull. */ -}}
 {{- $repository := $image.repository | default "" -}}
 {{- if and (empty (trim $repository)) (or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 0)) -}}
-{{- fail "image.repository: found nothing; no image of outrigger is published, so make one, put it where the nodes find it, and name it:\n  docker build -f deploy/Dockerfile -t registry.example.com/outrigger:0.1.0 . && docker push registry.example.com/outrigger:0.1.0\n  helm … --set image.repository=registry.example.com/outrigger\ndocs/install.md has the same for kind" -}}
+{{- fail "image.repository: found nothing; no image of outrigger is published, so build one, push it to a registry that the nodes can pull from, and set its name:\n  docker build -f deploy/Dockerfile -t registry.example.com/outrigger:0.1.0 . && docker push registry.example.com/outrigger:0.1.0\n  helm … --set image.repository=registry.example.com/outrigger\ndocs/install.md has instructions for kind" -}}
 {{- end -}}
 {{- if contains "://" $repository -}}
 {{- fail (printf "image.repository: found %q, which has a scheme; expected the part after it" $repository) -}}
@@ -79,7 +79,8 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- $args = concat $args (list
   (printf "--watch-nodes=%t" $o.watchesNodes)
   (printf "--watch-proxy-configs=%t" $o.watchesProxyConfigs)
-  (printf "--selection=%s" $v.configuration.selection)) -}}
+  (printf "--selection=%s" $v.configuration.selection)
+  (printf "--workload-events=%t" $o.writesWorkloadEvents)) -}}
 {{- else -}}
 {{- $args = append $args "--config-dir=/etc/outrigger/configuration" -}}
 {{- if not $o.usesApi }}{{ $args = append $args "--standalone" }}{{ end -}}
@@ -137,7 +138,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end -}}
 
 {{/*
-How metrics are scraped that are for those alone who have the right to get them: over TLS, because a token goes with it.
+How authorized metrics are scraped: over TLS, because the scraper sends a token.
 The certificate is the webhook's.
 */}}
 {{- define "outrigger.scraping" -}}
@@ -159,7 +160,7 @@ authorization:
   {{- toYaml $monitoring.authorization | nindent 2 }}
 {{- end -}}
 
-{{/* Whether a range of addresses lies within another one: of IPv4 by arithmetic, of IPv6 within ::/0 alone. */}}
+{{/* Whether an address range lies within another one: IPv4 by arithmetic, IPv6 only within ::/0. */}}
 {{- define "outrigger.within" -}}
 {{- $inner := splitList "/" .inner -}}
 {{- $outer := splitList "/" .outer -}}
@@ -176,7 +177,7 @@ authorization:
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret that is mounted, where the server does not keep its own. */}}
+{{/* The mounted Secret, if the server does not maintain its own. */}}
 {{- define "outrigger.mountedSecret" -}}
 {{- if eq .root.Values.certificates.mode "cert-manager" -}}
 {{ .facts.name }}-tls

@@ -1,5 +1,5 @@
 {{/*
-What the entries of a MutatingWebhookConfiguration select, as JSON: {entries: [{prefix, namespace: […], object: […]}]}.
+The selectors of a MutatingWebhookConfiguration's entries, as JSON: {entries: [{prefix, namespace: […], object: […]}]}.
 The rules are Istio's, so that labels mean the same; one list serves the webhooks and the validating policy.
 
   namespace label istio-injection | namespace label istio.io/rev | pod label istio.io/rev | entry
@@ -53,23 +53,23 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- end -}}
 
 {{/*
-The caBundle in base64, of .text that is PEM or base64 of PEM; .at is its place in the values. Everybody who may read the
-webhook configuration reads it, so only certificates go in, and only as API servers find them: Go's pem.Decode takes a BEGIN
-and an END at the start of a line alone, and passes other blocks by.
+The caBundle in base64, from .text, which is PEM or base64 of PEM; .at is its path in the values. Everyone who may read the
+webhook configuration can read it, so only certificates go in, and only as API servers find them: Go's pem.Decode takes a BEGIN
+and an END only at the start of a line, and skips other blocks.
 */}}
 {{- define "outrigger.caBundle" -}}
 {{- $at := .at -}}
 {{- $accepted := "expected CERTIFICATE blocks in PEM, every BEGIN and END on a line of its own, or base64 of that" -}}
 {{- $text := contains "-----" .text | ternary .text (.text | nospace | b64dec) | replace "\r\n" "\n" -}}
 {{- if regexMatch "(?i)(BEGIN|END)[^\n]*PRIVATE KEY" $text -}}
-{{- fail (printf "%s: found a private key, which would be readable for everybody who may read webhook configurations; %s" $at $accepted) -}}
+{{- fail (printf "%s: found a private key, which everyone with access to webhook configurations could read; %s" $at $accepted) -}}
 {{- end -}}
 {{- if not (contains "-----BEGIN" $text) -}}
 {{- fail (printf "%s: found no certificate in PEM; %s" $at $accepted) -}}
 {{- end -}}
 {{- range $line := regexFindAll "[^\n]*-----(BEGIN|END)[^\n]*" $text -1 -}}
 {{- if not (regexMatch "^-----(BEGIN|END) [^-\n]+-----[ \t]*$" $line) -}}
-{{- fail (printf "%s: found a BEGIN or END that is not at the start of its line, or is followed by something: indented, joined to something, or after a byte order mark; %s" $at $accepted) -}}
+{{- fail (printf "%s: found a BEGIN or END that is not on its own line: it is indented, joined to other text, or follows a byte order mark; %s" $at $accepted) -}}
 {{- end -}}
 {{- $label := regexReplaceAll "^-----(BEGIN|END) ([^-\n]+)-----[ \t]*$" $line "${2}" -}}
 {{- if ne $label "CERTIFICATE" -}}
@@ -80,13 +80,13 @@ and an END at the start of a line alone, and passes other blocks by.
 {{- $ends := regexFindAll "(?m)^-----END " $text -1 -}}
 {{- $blocks := regexFindAll "(?m)^-----BEGIN CERTIFICATE-----[ \t]*\n[A-Za-z0-9+/= \t\n]+\n-----END CERTIFICATE-----[ \t]*$" $text -1 -}}
 {{- if or (ne (len $blocks) (len $begins)) (ne (len $blocks) (len $ends)) -}}
-{{- fail (printf "%s: found a block that has no BEGIN, no END, or something between them that is not base64; %s" $at $accepted) -}}
+{{- fail (printf "%s: found a block without BEGIN or END, or with content that is not base64; %s" $at $accepted) -}}
 {{- end -}}
 {{- range $block := $blocks -}}
 {{- $body := regexReplaceAll "-----[A-Z ]+-----" $block "" | nospace -}}
 {{- /* DER of a certificate is a SEQUENCE, whose first byte is 0x30. */ -}}
 {{- if not (and (regexMatch "^M[A-P]" $body) (eq ($body | b64dec | b64enc) $body)) -}}
-{{- fail (printf "%s: found a CERTIFICATE block whose content is no certificate in base64; %s" $at $accepted) -}}
+{{- fail (printf "%s: found a CERTIFICATE block whose content is not a certificate in base64; %s" $at $accepted) -}}
 {{- end -}}
 {{- end -}}
 {{- printf "%s\n" (join "\n" $blocks) | b64enc -}}

@@ -7,6 +7,7 @@ use super::ast::{Branch, Node, Pipe, Range, Span, VariableId};
 use super::error::{Location, Problem, RenderError};
 use super::limits::{Limit, Limits};
 use super::render::{Rendered, Runtime, Scope};
+use super::trace::Written;
 use super::value::{Taint, Value};
 
 mod command;
@@ -16,13 +17,14 @@ pub(super) mod specialize;
 /// The maximum nesting of evaluation, over all templates that invoke each other: the stack is finite.
 const NESTING: usize = 400;
 
-/// Renders the main body.
+/// Renders the main body; with a `trace`, it also returns which node wrote which part of the output.
 pub(super) fn render<'a>(
     template: &'a Template,
     dot: &Value<'a>,
     scope: &'a Scope,
     limits: &'a Limits,
-) -> Result<Rendered, RenderError> {
+    trace: Option<Vec<Written>>,
+) -> Result<(Rendered, Vec<Written>), RenderError> {
     let mut eval = Eval {
         template,
         runtime: Runtime::new(scope, limits),
@@ -32,10 +34,11 @@ pub(super) fn render<'a>(
         at: Span { start: 0, end: 0 },
         depth: 0,
         nesting: 0,
+        trace,
     };
     let tree = template.parsed.trees.get(template.parsed.main);
     match eval.body(dot, tree.map(|tree| tree.body.as_slice()).unwrap_or_default()) {
-        Ok(_) => Ok(eval.runtime.into_rendered(eval.out)),
+        Ok(_) => Ok((eval.runtime.into_rendered(eval.out), eval.trace.unwrap_or_default())),
         Err(problem) => {
             let at = Location::new(&template.name, &template.source, eval.at);
             Err(RenderError { at, problem: *problem })
@@ -68,6 +71,8 @@ struct Eval<'a> {
     /// Depth of template invocations.
     depth: usize,
     nesting: usize,
+    /// Receives which node wrote which part of the output.
+    trace: Option<Vec<Written>>,
 }
 
 impl From<Limit> for Box<Problem> {
@@ -100,13 +105,17 @@ impl<'a> Eval<'a> {
             self.runtime.spend(1)?;
             let flow = match node {
                 Node::Text(at) => {
+                    let start = self.out.len();
                     self.write(self.source(*at))?;
+                    self.wrote(start, *at, true);
                     Flow::Next
                 }
                 Node::Action(pipe) => {
                     let value = self.pipeline(dot, pipe)?;
                     if pipe.variables.is_empty() {
+                        let start = self.out.len();
                         self.print(&value)?;
+                        self.wrote(start, pipe.at, false);
                     }
                     Flow::Next
                 }
@@ -127,6 +136,16 @@ impl<'a> Eval<'a> {
         }
         self.nesting -= 1;
         Ok(Flow::Next)
+    }
+
+    /// Traces that a node wrote everything since `start`.
+    fn wrote(&mut self, start: usize, at: Span, is_text: bool) {
+        if let Some(trace) = &mut self.trace
+            && start < self.out.len()
+        {
+            let source = at.start as usize..at.end as usize;
+            trace.push(Written { output: start..self.out.len(), source, is_text });
+        }
     }
 
     fn write(&mut self, text: &str) -> Outcome<()> {

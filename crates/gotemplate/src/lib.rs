@@ -36,6 +36,7 @@ pub mod limits;
 mod parse;
 mod reads;
 mod render;
+mod trace;
 pub mod value;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use error::{Location, ParseError, Problem, RenderError};
 pub use funcs::FunctionTable;
 pub use limits::{Limit, Limits};
 pub use render::{Placeholder, Rendered, STAND_IN, Scope};
+pub use trace::{Read, Source, Traced, Written};
 pub use value::Value;
 
 /// A parsed template with all its definitions.
@@ -110,6 +112,21 @@ impl Template {
         scope: &'a Scope,
         limits: &'a Limits,
     ) -> Result<Rendered, RenderError> {
-        eval::render(self, dot, scope, limits)
+        eval::render(self, dot, scope, limits, None).map(|(rendered, _)| rendered)
+    }
+
+    /// [`Template::render`], with the node of the template that wrote each part of the output. Slower, for explaining a
+    /// result.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_traced<'a>(
+        &'a self,
+        dot: &Value<'a>,
+        scope: &'a Scope,
+        limits: &'a Limits,
+    ) -> Result<Traced<'a>, RenderError> {
+        let (rendered, written) = eval::render(self, dot, scope, limits, Some(Vec::new()))?;
+        Ok(Traced::new(self, rendered, written))
     }
 }

@@ -275,6 +275,11 @@ impl InjectorConfig {
         effective::mesh_under_defaults(complete)
     }
 
+    /// The embedded default values.
+    pub fn default_values() -> &'static Value {
+        values::defaults()
+    }
+
     /// The first 16 hexadecimal digits of the SHA-256 of the effective configuration.
     pub fn hash(&self) -> &str {
         &self.hash

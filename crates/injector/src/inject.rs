@@ -16,7 +16,7 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{InjectorConfig, Nodes, Platform, Policy, ProxyConfigs},
+    config::{InjectorConfig, Nodes, Platform, Policy, ProxyConfigs, Selector},
     names, pod,
     quirks::{Quirk, Quirks},
 };
@@ -35,6 +35,7 @@ pub mod image;
 pub mod limits;
 pub mod manual;
 pub mod native;
+mod observer;
 pub mod openshift;
 mod outcome;
 mod overlay;
@@ -58,6 +59,7 @@ pub use admission::{
     Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Injector, NOT_A_POD, Patch, Subject,
     Unreadable,
 };
+pub use observer::{Observer, Stage, Unobserved};
 pub use outcome::{Injection, Outcome, Refusal, Skip};
 pub use privileges::Privilege;
 pub use request::{Facts, PodRequest, Rules, Selection};
@@ -102,6 +104,20 @@ pub fn run_by(
     request: &PodRequest,
     facts: &Facts<'_>,
 ) -> Result<Outcome, Refusal> {
+    run_observed(rules, mesh, request, facts, &mut Unobserved)
+}
+
+/// [`run_by`], while an observer watches.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_observed(
+    rules: Rules,
+    mesh: &InjectorConfig,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+    observer: &mut impl Observer,
+) -> Result<Outcome, Refusal> {
     let received = &request.pod;
     check_shape(received)?;
     let namespace = namespace(request);
@@ -121,6 +137,7 @@ pub fn run_by(
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
     let mut pod = working_copy(received, namespace);
+    observer.after(Stage::Received, &pod);
     let in_openshift = mesh.platform() == Platform::OpenShift && rules == Rules::Configured;
     let mut earlier =
         PreviousInjection::of(received, mesh.quirks(), &mut warnings).map_err(Refusal::Malformed)?;
@@ -140,7 +157,7 @@ pub fn run_by(
         node_name(received),
     );
     let templates = render::select(rules, mesh, received)?;
-    let render = |earlier: &PreviousInjection| {
+    let mut render = |earlier: &PreviousInjection| {
         let mut stripped = earlier.strip(&pod, status_port, mesh.quirks());
         respell(&mut stripped, &respelled);
         let view = render::View {
@@ -151,6 +168,7 @@ pub fn run_by(
             ids: proxy_ids(mesh, &request.path_env, facts),
             stand_ins: request.stand_ins,
         };
+        observer.renders(mesh, &view, &templates);
         render::overlays(mesh, &view, &templates)
     };
     let mut overlays = render(&earlier)?;
@@ -170,7 +188,7 @@ pub fn run_by(
     let native =
         native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
     let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
-    let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings)?;
+    let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings, observer)?;
     let made = laid.made;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
     let input = overrides::Input {
@@ -183,6 +201,7 @@ pub fn run_by(
     };
     let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
         .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
+    observer.after(Stage::Overrides, &merged);
     if !mesh.keeps(Quirk::AcceptDuplicateContainers) {
         same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
     }
@@ -203,7 +222,7 @@ pub fn run_by(
         },
         quirks: mesh.quirks(),
     };
-    warnings.extend(post::apply(&mut merged, &context).map_err(Refusal::Post)?);
+    warnings.extend(post::apply(&mut merged, &context, observer).map_err(Refusal::Post)?);
     warnings.extend(conflict::images_left_auto(&merged, "none of the templates used creates it"));
     let proxy = conflict::Proxy {
         made: &made,
@@ -257,7 +276,21 @@ pub fn leaves_alone(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'
     (!decision.inject).then_some(Skip { decision, warnings })
 }
 
+/// The decision about a pod, rule by rule.
+pub fn decision_steps(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Vec<decision::Step> {
+    let input = decision_input(Rules::Configured, mesh, facts);
+    decision::steps(&request.pod, namespace(request), &input)
+}
+
 fn decide(rules: Rules, mesh: &InjectorConfig, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
+    decision::decide(pod, namespace, &decision_input(rules, mesh, facts))
+}
+
+fn decision_input<'a>(
+    rules: Rules,
+    mesh: &'a InjectorConfig,
+    facts: &Facts<'a>,
+) -> DecisionInput<'a, Selector> {
     let injector = mesh.injector();
     let mut input = DecisionInput {
         policy: injector.policy.as_str(),
@@ -284,7 +317,7 @@ fn decide(rules: Rules, mesh: &InjectorConfig, pod: &Value, namespace: &str, fac
             ..input
         };
     }
-    decision::decide(pod, namespace, &input)
+    input
 }
 
 /// Validates every annotation that is read; returns the values that templates see in a different spelling.
@@ -342,13 +375,52 @@ fn effective_proxy_config<'m>(
             .map(Cow::Owned)
             .map_err(|error| Refusal::ProxyConfig(error.to_string()));
     }
-    let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
-    let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
     // Istio's kube-inject has no access to the cluster's resources.
     let none = ProxyConfigs::default();
     let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
+    combined_proxy_config(mesh, pod, namespace, annotation, resources)
+}
+
+fn combined_proxy_config<'m>(
+    mesh: &'m InjectorConfig,
+    pod: &Value,
+    namespace: &str,
+    annotation: Option<&str>,
+    resources: &ProxyConfigs,
+) -> Result<Cow<'m, Value>, Refusal> {
+    let mesh_config = mesh.mesh_config();
+    let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
+    let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
     proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
+}
+
+/// An injected pod as it was before, as far as that can be known, and the names of the injected containers; `None` if it
+/// was not injected. Labels and annotations that templates added remain.
+pub(crate) fn without_injection(mesh: &InjectorConfig, received: &Value) -> Option<(Value, Vec<String>)> {
+    let earlier = PreviousInjection::of(received, mesh.quirks(), &mut Vec::new()).ok()?;
+    let status = earlier.status.as_ref()?;
+    let status_port = post::status_port(received, mesh.mesh_config(), mesh.quirks());
+    let mut pod = earlier.strip(received, status_port, mesh.quirks()).into_owned();
+    if let Some(volumes) = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
+        volumes.retain(|volume| !status.volumes.iter().any(|name| name == pod::name(volume)));
+    }
+    let containers = status.containers.iter().chain(&status.init_containers).cloned().collect();
+    Some((pod, containers))
+}
+
+/// The ProxyConfig that a pod would have without its annotation, and without the resources in the cluster.
+pub(crate) fn proxy_config_without<'m>(
+    mesh: &'m InjectorConfig,
+    request: &PodRequest,
+    annotation: bool,
+    resources: bool,
+) -> Result<Cow<'m, Value>, Refusal> {
+    let (pod, namespace) = (&request.pod, namespace(request));
+    let annotation = annotated(pod).filter(|_| !annotation);
+    let none = ProxyConfigs::default();
+    let resources = if resources { &none } else { mesh.proxy_configs() };
+    combined_proxy_config(mesh, pod, namespace, annotation, resources)
 }
 
 /// MeshConfig for the steps after the templates. Istio's kube-inject inserts the pod's ProxyConfig (`IntoObject`):

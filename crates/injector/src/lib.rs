@@ -17,6 +17,9 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
+//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
+//! - [`diagnose`]: what is wrong with an installation, and how to fix it.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
 //! - [`overlay`]: rendered text as YAML; the pod's strings are substituted after parsing.
@@ -31,8 +34,11 @@
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
 
+pub mod codes;
 pub mod config;
+pub mod diagnose;
 mod doorkeeper;
+pub mod explain;
 pub mod functions;
 pub mod gotypes;
 pub mod inject;

@@ -10,6 +10,7 @@ mod change;
 mod check;
 mod entry;
 mod owned;
+pub mod selection;
 mod tag;
 
 #[cfg(test)]

@@ -60,6 +60,9 @@ pub(super) struct InCluster {
     /// Whether to check a namespace's labels again before injecting its pod
     #[arg(long, env = "OUTRIGGER_SELECTION", value_name = "MODE", default_value = "verify")]
     selection: SelectionFlag,
+    /// Write Events on workloads whose pods are denied, skipped or injected with warnings
+    #[arg(long, env = "OUTRIGGER_WORKLOAD_EVENTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    workload_events: bool,
     /// Source of the certificate [default: `files` with --tls-cert, else `controller`]
     #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "SOURCE")]
     pub(super) certificate: Option<CertificateFlag>,
@@ -144,6 +147,7 @@ impl InCluster {
                 SelectionFlag::Verify => Selection::Verify,
                 SelectionFlag::Trust => Selection::Trust,
             },
+            workload_events: self.workload_events,
             identity: self.identity(),
             timings: cluster::Timings::default(),
         }

@@ -74,7 +74,8 @@ impl FromCluster {
             || self.native_sidecars.is_some()
     }
 
-    fn cluster(&self) -> Cluster {
+    /// The cluster that the flags select.
+    pub(super) fn cluster(&self) -> Cluster {
         Cluster { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }
 

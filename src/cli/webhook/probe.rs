@@ -13,14 +13,14 @@ use super::super::cluster::{ApiError, Reason, Session, Target};
 use crate::{config::Selector, names, webhook_config::entries};
 
 /// A pod that some entry selects, reduced to its labels.
-pub(super) struct Probe {
-    pub(super) labels: Map<String, Value>,
+pub(in crate::cli) struct Probe {
+    pub(in crate::cli) labels: Map<String, Value>,
     /// Name of the entry.
-    pub(super) entry: String,
+    pub(in crate::cli) entry: String,
     /// How long the API server waits for each call of the entry's webhook.
-    pub(super) timeout: Duration,
+    pub(in crate::cli) timeout: Duration,
     /// How long the API server may take to report the result.
-    pub(super) patience: Duration,
+    pub(in crate::cli) patience: Duration,
 }
 
 /// Time for the API server itself and for other webhooks.
@@ -64,7 +64,11 @@ pub(in crate::cli) fn using(all: &[Namespace], tag: &str, is_default: bool) -> V
 }
 
 /// The first set of pod labels that an entry of the configuration selects in a namespace.
-pub(super) fn choose(configuration: &Value, namespace: &Map<String, Value>, revision: &str) -> Option<Probe> {
+pub(in crate::cli) fn choose(
+    configuration: &Value,
+    namespace: &Map<String, Value>,
+    revision: &str,
+) -> Option<Probe> {
     let candidates = [json!({}), json!({names::INJECT: "true"}), json!({names::REVISION: revision})];
     let selects = |entry: &Value, key: &str, labels: &Map<String, Value>| {
         let selector = entry.get(key).cloned().unwrap_or_else(|| json!({}));
@@ -85,7 +89,7 @@ pub(super) fn choose(configuration: &Value, namespace: &Map<String, Value>, revi
 }
 
 /// The pod as the API server would create it.
-pub(super) async fn dry_run(
+pub(in crate::cli) async fn dry_run(
     session: &Session,
     namespace: &str,
     labels: &Map<String, Value>,
@@ -106,7 +110,7 @@ pub(super) async fn dry_run(
 }
 
 /// The revision that injected a pod, if any.
-pub(super) fn injected_by(pod: &Value) -> Option<String> {
+pub(in crate::cli) fn injected_by(pod: &Value) -> Option<String> {
     let status = pod.get("metadata")?.get("annotations")?.get(names::ANNOTATION_STATUS)?.as_str()?;
     let status: Value = serde_json::from_str(status).ok()?;
     Some(status.get("revision")?.as_str()?.to_owned())

@@ -1,8 +1,8 @@
-//! Who may read metrics: a bearer token that the API server knows, of somebody who has the right to.
+//! Authorization for metrics: a bearer token that the API server knows and whose user has the permission.
 //!
-//! As kube-rbac-proxy and controller-runtime do it: a TokenReview says who it is, a SubjectAccessReview whether they may
-//! `get` the path. What was said counts for a while, so that a scrape is no request to the API server, and a flood of
-//! made-up tokens is a bounded number of them.
+//! Works like kube-rbac-proxy and controller-runtime: a TokenReview identifies the user, a SubjectAccessReview checks
+//! `get` on the path. Results are cached for a while, so that a scrape causes no request to the API server and a
+//! flood of made-up tokens causes a bounded number of them.
 
 use std::{
     collections::HashMap,
@@ -23,49 +23,49 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::server::client_auth::bearer;
 use crate::server::kube::request::{Target, call};
 
-/// Asks the API server about tokens.
+/// Authorizes requests through the API server.
 pub(crate) struct TokenAuth {
     client: Client,
     known: Mutex<Known>,
-    /// One permit for each question that is being asked.
+    /// One permit per request to the API server in flight.
     asking: Semaphore,
 }
 
-/// What was said, by token, verb and path.
+/// Cached results by token, verb and path.
 struct Known {
     said: HashMap<[u8; 32], (Result<(), Denied>, Instant)>,
-    /// How many questions may be asked at once, and when that was counted.
+    /// How many requests may be started now, and when that was computed.
     budget: (f64, Instant),
 }
 
-/// Why a request is not answered.
+/// Why a request is not authorized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// It has no token.
     NoToken,
     /// The API server does not know the token.
     Unknown,
-    /// Who it is may not do that.
+    /// The user lacks the permission.
     Forbidden {
-        /// Their name.
+        /// The user's name.
         user: String,
     },
-    /// The API server could not be asked.
+    /// The API server could not be reached or failed.
     Unanswered(String),
-    /// Too many others are to be asked about.
+    /// Too many other tokens are waiting to be checked.
     Busy,
 }
 
-/// How long a yes counts, and a no.
+/// How long a positive result is cached, and a negative one.
 const YES: Duration = Duration::from_secs(60);
 const NO: Duration = Duration::from_secs(10);
-/// As many answers are remembered.
+/// Maximum number of cached results.
 const REMEMBERED: usize = 256;
-/// Questions at once, for each second, and in a burst.
+/// Limits on checks: concurrent ones, per second, and in a burst.
 const AT_ONCE: usize = 4;
 const EACH_SECOND: f64 = 5.0;
 const BURST: f64 = 20.0;
-/// How long the API server may take for each of the two.
+/// Timeout for each of the two requests.
 const WITHIN: Duration = Duration::from_secs(5);
 
 impl TokenAuth {
@@ -74,10 +74,10 @@ impl TokenAuth {
         TokenAuth { client, known: Mutex::new(known), asking: Semaphore::new(AT_ONCE) }
     }
 
-    /// Whether a request may be answered.
+    /// Checks whether a request is authorized.
     ///
     /// # Errors
-    /// When it may not.
+    /// When it is not.
     pub(crate) async fn judge(&self, headers: &HeaderMap, verb: &str, path: &str) -> Result<(), Denied> {
         let token = bearer(headers).filter(|token| !token.is_empty()).ok_or(Denied::NoToken)?;
         let token = std::str::from_utf8(token).map_err(|_| Denied::Unknown)?;
@@ -86,7 +86,7 @@ impl TokenAuth {
             return said;
         }
         let _asking = tokio::time::timeout(WITHIN, self.asking.acquire()).await.map_err(|_| Denied::Busy)?;
-        // Somebody else may have asked the same.
+        // A concurrent request may have got the result meanwhile.
         if let Some(said) = self.known().recall(&key, Instant::now()) {
             return said;
         }
@@ -137,7 +137,7 @@ impl TokenAuth {
     }
 }
 
-/// What an answer is remembered by: no token is kept.
+/// The cache key. The token itself is not stored.
 fn key(token: &str, verb: &str, path: &str) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in [token, verb, path] {
@@ -159,7 +159,7 @@ impl Known {
             self.said.retain(|_, (_, until)| now < *until);
         }
         if self.said.len() >= REMEMBERED {
-            // A flood of what is denied crowds out none of those that are not.
+            // A flood of denied tokens does not evict positive results.
             self.said.retain(|_, (said, _)| said.is_ok());
         }
         if self.said.len() < REMEMBERED {
@@ -177,18 +177,18 @@ impl Known {
 }
 
 impl fmt::Display for Denied {
-    /// For whoever asked.
+    /// The text for the client.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Denied::NoToken => {
-                out.write_str("found no bearer token; accepted is one that the API server knows, of somebody who may get this path")
+                out.write_str("found no bearer token; expected one that the API server knows and whose user may get this path")
             }
             Denied::Unknown => out.write_str("the API server does not know the token"),
             Denied::Forbidden { user } => {
-                write!(out, "{user:?} may not get this path; accepted is a ClusterRole with it in nonResourceURLs")
+                write!(out, "{user:?} may not get this path; expected a ClusterRole with this path in nonResourceURLs")
             }
-            Denied::Unanswered(problem) => write!(out, "the API server could not be asked about the token: {problem}"),
-            Denied::Busy => out.write_str("too many tokens are to be asked about; try again"),
+            Denied::Unanswered(problem) => write!(out, "cannot check the token with the API server: {problem}"),
+            Denied::Busy => out.write_str("too many tokens are waiting to be checked; retry later"),
         }
     }
 }
@@ -264,7 +264,7 @@ pub(super) mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 1 + 2 + 2 + 2);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_api_server_that_cannot_be_asked_says_neither_yes_nor_no() {
         let service = tower::service_fn(|_: Request<Body>| async {
             Err::<Response<Body>, _>(tower::BoxError::from("gone"))

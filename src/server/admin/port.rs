@@ -1,4 +1,4 @@
-//! The admin port's thread, and what is spoken on the port.
+//! The admin port's thread, and the protocols that the port accepts.
 
 use std::{io, sync::Arc, thread, time::Duration};
 
@@ -21,31 +21,31 @@ use crate::server::kube::metrics::KubeApi;
 use crate::server::shutdown::Phase;
 use crate::server::tls::{self, MinVersion, acceptor::Acceptor, metrics::TlsMetrics};
 
-/// The first byte of a TLS handshake, which is none of an HTTP request.
+/// The first byte of a TLS handshake; no HTTP request starts with it.
 const HANDSHAKE: u8 = 0x16;
 
-/// How connections are served, by what is spoken on them.
+/// How connections are served, by protocol.
 #[derive(Clone)]
 struct Spoken {
     plain: Arc<Http<Routes>>,
     secure: Arc<Http<Routes>>,
-    /// There is TLS only where tokens are read.
+    /// TLS is available only if tokens are read.
     tls: Option<Acceptor>,
     first_byte: Duration,
     metrics: HttpMetrics,
 }
 
-/// What the port is told.
+/// What the port needs from the rest of the server.
 pub(crate) struct Terms {
     pub(crate) auth: AdminAuth,
     pub(crate) tls_min_version: MinVersion,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Arc<Timeouts>,
-    /// The way to the API server that is asked about tokens.
+    /// The API server client for token checks.
     pub(crate) reviews: Option<Config>,
 }
 
-/// The series of everything that the port works with.
+/// The metrics that the port registers.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) http: HttpMetrics,
@@ -53,7 +53,7 @@ pub(crate) struct Metrics {
     pub(crate) kube_api: KubeApi,
 }
 
-/// Serves the admin port on a thread of its own until the server has stopped.
+/// Serves the admin port on its own thread until the server has stopped.
 pub(crate) fn serve(
     socket: std::net::TcpListener,
     admin: Admin,
@@ -70,7 +70,7 @@ pub(crate) fn serve(
         }
     };
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        // Made here: a runtime must not be dropped inside another one, should the thread not start.
+        // Created here, because a runtime must not be dropped inside another one if the thread cannot start.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -94,14 +94,14 @@ async fn accept(
     let phase = admin.phase.clone();
     let Ok(listener) = TcpListener::from_std(socket) else { return };
     if let Some(config) = reviews {
-        // Made here, in the runtime it is used in: a busy worker does not keep anybody from being asked about.
+        // Created in the runtime that uses it, so that a busy worker does not delay token checks.
         admin.doorkeeper = match client::counted(config, metrics.kube_api.clone()) {
             Ok(client) => Doorkeeper::Tokens(TokenAuth::new(client)),
             Err(error) => Doorkeeper::Unreachable(error.to_string()),
         };
     }
     let admin = Arc::new(admin);
-    // The admin port stays open to the very end: the probe that says "not ready" is on it.
+    // The admin port stays open until the end, because it serves the probe that says "not ready".
     let http = |near, secure| {
         let routes = Routes(router(admin.clone(), near, secure));
         let (timeouts, metrics) = (timeouts.clone(), metrics.http.clone());

@@ -1,9 +1,9 @@
-//! Keeps the caBundle of our webhooks: of exactly our entries, found by name. Entries without rules, which API servers
-//! pass by, get their rules once this replica serves. Nothing else of the object is touched.
+//! Maintains the caBundle of our webhooks, which are found by name. Entries without rules, which API servers skip,
+//! get their rules once this replica serves. No other field of the object is touched.
 //!
-//! Every replica looks, since it must know whether it can be called; only the leader writes. A caBundle that is empty,
-//! garbage or an old one of ours is set at once; one that somebody else keeps is never fought over. A configuration that
-//! is missing is never made.
+//! Every replica watches the configurations, because it must know whether API servers can call it; only the leader
+//! writes. A caBundle that is empty, garbage or an old one of ours is set at once. One that another field manager
+//! maintains is left alone. A missing configuration is never created.
 
 pub(crate) mod assess;
 mod conflict;
@@ -34,32 +34,33 @@ use crate::server::kube::lease::Clock;
 use crate::server::kube::request::{TIMEOUT, Target, call};
 use crate::server::supervise::Supervisor;
 
-/// What the caBundle should be.
+/// The desired caBundle.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// In PEM.
     pub(crate) bundle: String,
     pub(crate) certificates: HashSet<CertificateDer<'static>>,
-    /// The one among them whose certificate is served.
+    /// Which of them issued the serving certificate.
     pub(crate) issuer: CertificateDer<'static>,
 }
 
-/// A configuration that is kept.
+/// A configuration whose caBundle is maintained.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Kept {
     /// Its name.
     pub(crate) name: String,
-    /// It is a tag that may be moved: it is kept only while it is there and its label says this revision.
+    /// Whether it belongs to a tag that may be moved. It is maintained only while it exists and its label names this
+    /// revision.
     pub(crate) while_of_revision: Option<String>,
 }
 
-/// What a keeper of one configuration works with.
+/// What the task for one configuration needs.
 #[derive(Clone)]
 pub(crate) struct Tools {
     pub(crate) client: Client,
     pub(crate) suffixes: Arc<Vec<String>>,
     pub(crate) trust: watch::Receiver<Option<Arc<Trust>>>,
-    /// Whether this replica has been ready for so long that API servers reach it.
+    /// Whether this replica has been ready long enough for API servers to reach it.
     pub(crate) serving: watch::Receiver<bool>,
     /// Whether this replica writes.
     pub(crate) leading: watch::Receiver<bool>,
@@ -69,23 +70,23 @@ pub(crate) struct Tools {
     pub(crate) supervisor: Supervisor,
 }
 
-/// Before trying again what the API server did not do.
+/// Pause before retrying a request that the API server rejected.
 const RETRY: Duration = Duration::from_secs(2);
-/// Without news.
+/// Interval without any change.
 const IDLE: Duration = Duration::from_secs(60);
-/// Attempts in a row against whoever is faster.
+/// Attempts in a row when others change the object first.
 const ATTEMPTS: usize = 3;
 
-/// Keeps the named configurations for as long as the future is polled.
+/// Maintains the named configurations for as long as the future is polled.
 pub(crate) async fn keep(kept: &[Kept], tools: &Tools) {
     let keepers = kept.iter().map(|kept| {
         let begin = || Keeper::new(kept.clone(), tools.clone()).run();
-        tools.supervisor.clone().keep("a webhook configuration is kept", begin)
+        tools.supervisor.clone().keep("webhook caBundle reconciler", begin)
     });
     futures::future::join_all(keepers).await;
 }
 
-/// Keeps one configuration.
+/// Maintains one configuration.
 struct Keeper {
     name: String,
     while_of_revision: Option<String>,
@@ -93,15 +94,15 @@ struct Keeper {
     api: Api<MutatingWebhookConfiguration>,
     follower: Follower<MutatingWebhookConfiguration>,
     tools: Tools,
-    /// Repairs of what was right before.
+    /// Repairs of values that were correct before.
     repairs: Repairs,
-    /// The trust of the last write: writing another one is no repair.
+    /// The CAs of the last write. Writing other ones is not a repair.
     written: Option<Arc<Trust>>,
-    /// Whether all entries were seen with rules: to give them rules again is a repair.
+    /// Whether all entries were seen with rules. Adding rules again is a repair.
     activated: bool,
     /// CAs of others in what was seen before.
     remembered: Remembered,
-    /// What kept it from being followed, as it was said last.
+    /// The problem with the watch that was logged last.
     trouble: Option<String>,
 }
 
@@ -134,7 +135,7 @@ impl Keeper {
                 changed = self.tools.trust.changed() => if changed.is_err() {
                     return;
                 },
-                // Its sender may be gone: it has said all there is to say then.
+                // Its sender may be gone after sending its last value.
                 Ok(()) = self.tools.serving.changed() => {}
                 Ok(()) = self.tools.leading.changed() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -142,10 +143,11 @@ impl Keeper {
         }
     }
 
-    /// Looks at what there is and sets what is to be set. Gives the time after which to look again.
+    /// Compares the actual state with the desired one and writes the difference. Returns the time after which to
+    /// check again.
     async fn settle(&mut self) -> Duration {
         let Some(trust) = self.tools.trust.borrow_and_update().clone() else { return IDLE };
-        // Without its sender nobody renews the Lease any more.
+        // Without the sender nothing renews the Lease.
         let leads = *self.tools.leading.borrow_and_update() && self.tools.leading.has_changed().is_ok();
         let (pause, failed) = if leads {
             self.set(&trust).await
@@ -156,7 +158,7 @@ impl Keeper {
         self.post(&trust, leads, failed).map_or(pause, |again| again.min(pause))
     }
 
-    /// How the entries of a configuration stand; remembers what is in them.
+    /// The state of a configuration's entries; remembers what they contain.
     fn assess(&mut self, configuration: &MutatingWebhookConfiguration, trust: &Trust) -> Vec<Entry> {
         let view = View {
             suffixes: &self.tools.suffixes,
@@ -173,13 +175,13 @@ impl Keeper {
         entries
     }
 
-    /// Sets what is to be set. Gives the time after which to look again, and what went wrong.
+    /// Writes the desired state. Returns the time after which to check again, and what went wrong.
     async fn set(&mut self, trust: &Arc<Trust>) -> (Duration, Option<String>) {
         let serving = *self.tools.serving.borrow_and_update();
         for _ in 0..ATTEMPTS {
             let Sight::There(configuration) = self.follower.sight().clone() else { return (IDLE, None) };
             if self.is_elsewhere(Some(&configuration)) {
-                // What it says when it comes back is the work of whoever moved it.
+                // When the tag comes back, its content is the work of the client that moved it.
                 self.written = None;
                 return (IDLE, None);
             }
@@ -194,14 +196,14 @@ impl Keeper {
             };
             let wrong = entries.iter().any(|entry| matches!(entry.standing, Standing::Wrong(_)));
             if wrong {
-                // However soon it is set again: an API server may have seen it.
+                // Even if it is set again soon, an API server may have seen it.
                 self.tools.board.lost(&self.name, self.tools.clock.now());
             }
             if let Some(delay) = self.delay(trust, wrong) {
                 let object = &self.target;
-                let what = if wrong { "the caBundle" } else { "the list of rules" };
+                let what = if wrong { "the caBundle" } else { "the rules" };
                 let mut problem =
-                    format!("{what} in {object} is changed again and again and is not set at once");
+                    format!("{what} in {object} keeps being changed; waiting before setting it again");
                 if wrong {
                     problem.push_str(&undone(&self.name, injection(&configuration)));
                 }
@@ -229,14 +231,14 @@ impl Keeper {
         (RETRY, None)
     }
 
-    /// Whether it is a tag that points to another revision, or to none: its caBundle is nothing of ours.
+    /// Whether it is a tag that points to another revision or to none, so that its caBundle is not ours to maintain.
     fn is_elsewhere(&self, configuration: Option<&MutatingWebhookConfiguration>) -> bool {
         let labels = configuration.and_then(|configuration| configuration.metadata.labels.as_ref());
         let found = labels.and_then(|labels| labels.get(names::LABEL_CONFIGURATION_REVISION));
         self.while_of_revision.is_some() && found != self.while_of_revision.as_ref()
     }
 
-    /// How long a repair has to wait because the last ones were undone.
+    /// How long to delay a repair because recent ones were undone.
     fn delay(&mut self, trust: &Arc<Trust>, wrong: bool) -> Option<Duration> {
         if !self.is_repair(trust, wrong) {
             return None;
@@ -244,7 +246,7 @@ impl Keeper {
         self.repairs.delay(Instant::now())
     }
 
-    /// Whether a write puts back what was there before: a caBundle, or else rules.
+    /// Whether a write restores earlier state: a caBundle or rules.
     fn is_repair(&self, trust: &Arc<Trust>, wrong: bool) -> bool {
         if wrong { self.written.as_ref() == Some(trust) } else { self.activated }
     }
@@ -271,15 +273,17 @@ impl Keeper {
         let object = &self.target;
         if !wrong.is_empty() {
             let webhooks = wrong.join(", ");
-            tracing::info!(config = self.name, webhooks, repair, "the caBundle is set");
+            tracing::info!(config = self.name, webhooks, repair, "caBundle set");
             if repair {
-                let message = format!("the caBundle in {object} was changed and is set again: {webhooks}");
+                let message = format!(
+                    "the caBundle in {object} was changed by someone else and has been restored: {webhooks}"
+                );
                 self.tools.reporter.happened(EventType::Normal, "CaBundleRepaired", &message);
             }
         }
         if !abandoned.is_empty() {
             let message = format!(
-                "the caBundle in {object} is left to this server, and taken over with the CAs in it: {}",
+                "took over the caBundle in {object}, keeping the CAs in it: {}",
                 abandoned.join(", ")
             );
             self.tools.reporter.happened(EventType::Normal, "CaBundleTakenOver", &message);
@@ -291,13 +295,13 @@ impl Keeper {
             .collect();
         if !waited.is_empty() {
             let webhooks = waited.join(", ");
-            tracing::info!(config = self.name, webhooks, "the webhooks are active: a replica serves");
-            let message = format!("webhooks in {object} are active, since a replica serves: {webhooks}");
+            tracing::info!(config = self.name, webhooks, "webhooks activated");
+            let message = format!("webhooks in {object} activated because a replica is ready: {webhooks}");
             self.tools.reporter.happened(EventType::Normal, "WebhooksActive", &message);
         }
     }
 
-    /// Puts up how the configuration stands, and says what is wrong. Gives the time after which to do so again.
+    /// Publishes the state of the configuration and reports problems. Returns the time after which to do so again.
     fn post(&mut self, trust: &Trust, leads: bool, failed: Option<String>) -> Option<Duration> {
         let trouble = self.follower.trouble().map(str::to_owned);
         if trouble.is_some() && trouble != self.trouble {
@@ -310,7 +314,8 @@ impl Keeper {
             Sight::Missing if self.is_elsewhere(None) => Known::Elsewhere,
             Sight::There(configuration) if self.is_elsewhere(Some(&configuration)) => Known::Elsewhere,
             Sight::Missing => {
-                problems.push(format!("{} is missing; nothing calls this server by it", self.target));
+                problems
+                    .push(format!("{} is missing; no API server calls this server through it", self.target));
                 Known::Missing
             }
             Sight::There(configuration) => {
@@ -324,18 +329,18 @@ impl Keeper {
         };
         let problem = (!problems.is_empty()).then(|| problems.join("; "));
         let again = self.tools.board.note(&self.name, Note { known, problem, issuer: &trust.issuer, leads });
-        // The others would only repeat it; but why a replica does not become ready is in its own log.
+        // Followers would only repeat it; but the reason why a replica does not become ready belongs in its own log.
         if leads || self.tools.board.is_refused() {
             for problem in &problems {
-                if self.tools.reporter.news("the caBundle is not as it should be", problem) {
-                    tracing::warn!(config = self.name, problem, "the caBundle is not as it should be");
+                if self.tools.reporter.news("the caBundle is wrong", problem) {
+                    tracing::warn!(config = self.name, problem, "caBundle is wrong");
                 }
             }
         }
         again
     }
 
-    /// What people should know of a configuration that is there.
+    /// Problems of an existing configuration that operators should know about.
     fn remarks(
         &self,
         configuration: &MutatingWebhookConfiguration,
@@ -361,7 +366,7 @@ impl Keeper {
         problems.extend(entries.iter().filter(|entry| entry.holds_key).map(|entry| {
             let name = &entry.name;
             format!(
-                "webhook {name} in {object}: a private key is in its caBundle, which many may read; replace it"
+                "webhook {name} in {object}: its caBundle contains a private key, which many clients can read; replace the key"
             )
         }));
         problems

@@ -1,4 +1,4 @@
-//! Carries out what `plan` decided, on a copy of what is in the Secret. Keys are made here; the clock is an argument.
+//! Carries out a planned action on a copy of the Secret's content. Creates keys; the clock is an argument.
 
 use super::{
     content::{Content, Private},
@@ -6,10 +6,10 @@ use super::{
     plan::{Action, CertificatePolicy, Phase, Rotation},
 };
 
-/// What the Secret should hold after an action.
+/// The content of the Secret after an action.
 ///
 /// # Errors
-/// When a CA or a certificate cannot be made.
+/// When a CA or a certificate cannot be created.
 pub(crate) fn carry_out(
     content: &Content,
     action: Action,
@@ -18,7 +18,7 @@ pub(crate) fn carry_out(
     now: i64,
 ) -> Result<Content, String> {
     let mut content = content.clone();
-    // Whatever is done answers what was asked for.
+    // Any action fulfills the pending request.
     content.demand = None;
     match action {
         Action::Nothing | Action::Dismiss(_) => {}
@@ -46,7 +46,7 @@ pub(crate) fn carry_out(
         Action::Abandon => (content.next, content.rotation) = (None, None),
         Action::StartOver(_) => {
             (content.signer, content.next, content.leaf) = (None, None, None);
-            // Whoever still serves a certificate of a CA that is trusted goes on being trusted for a while.
+            // Replicas that still serve a certificate of a trusted CA stay trusted for a while.
             content.distrust(|_, ca| ca.validity.not_after > now);
             let made = issue::authority(now, terms.ca_lifetime).map_err(|error| error.to_string())?;
             let at = content.trust(&made)?;
@@ -66,7 +66,7 @@ fn issue_leaf(
     now: i64,
 ) -> Result<(), String> {
     let signer = content.signer.as_ref().and_then(|(at, key)| Some((content.trusted.get(*at)?, key)));
-    let Some((ca, key)) = signer else { return Err("there is no CA to sign with".to_owned()) };
+    let Some((ca, key)) = signer else { return Err("no CA key to sign with".to_owned()) };
     let made = issue::leaf((&ca.der, key.pem()), ca.validity, names, now, terms.leaf_lifetime)
         .map_err(|error| error.to_string())?;
     content.serve(&made)

@@ -1,6 +1,6 @@
-//! What is in the Secret: CAs, keys, the certificate, and where a rotation stands. Pure.
+//! The content of the Secret: CAs, keys, the certificate, and the state of a rotation. Pure.
 //!
-//! Reads whatever is there, broken parts included, and says what is wrong with them; `plan` decides what follows.
+//! Accepts any content, including broken parts, and reports what is wrong with them; `plan` decides what follows.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
@@ -26,34 +26,34 @@ use crate::pem::{self, Pem};
 #[cfg(test)]
 mod tests;
 
-/// Key of the Secret: the CAs that are trusted.
+/// Key of the Secret: the trusted CAs.
 pub(crate) const CA: &str = "ca.crt";
-/// Key of the Secret: the key of the CA that signs.
+/// Key of the Secret: the private key of the signing CA.
 pub(crate) const CA_KEY: &str = "ca.key";
 /// Key of the Secret, during a rotation: the CA that signs next.
 pub(crate) const NEXT_CA: &str = "next-ca.crt";
-/// Key of the Secret, during a rotation: its key.
+/// Key of the Secret, during a rotation: its private key.
 pub(crate) const NEXT_CA_KEY: &str = "next-ca.key";
 /// Key of the Secret: the certificate.
 pub(crate) const CERTIFICATE: &str = "tls.crt";
-/// Key of the Secret: its key.
+/// Key of the Secret: its private key.
 pub(crate) const KEY: &str = "tls.key";
 /// Annotation: the phase of a rotation.
 pub(crate) const PHASE: &str = "outrigger.dev/ca-rotation";
-/// Annotation: since when, in RFC 3339.
+/// Annotation: the start of the phase, in RFC 3339.
 pub(crate) const SINCE: &str = "outrigger.dev/ca-rotation-since";
-/// Annotation by which somebody asks for a new leaf or CA.
+/// Annotation that requests a new certificate or CA.
 pub(crate) const ROTATE: &str = "outrigger.dev/rotate";
 
 const INTRODUCING: &str = "introducing";
 const RETIRING: &str = "retiring";
-/// No bundle of ours is longer.
+/// Maximum size of a bundle of ours.
 const MOST_CAS: usize = 8;
 
-/// What to write by key; `None` removes it.
+/// What to write, by key; `None` removes the key.
 pub(crate) type Changes<V> = BTreeMap<&'static str, Option<V>>;
 
-/// A CA that is trusted.
+/// A trusted CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ca {
     pub(crate) der: CertificateDer<'static>,
@@ -62,7 +62,7 @@ pub(crate) struct Ca {
     spki: Vec<u8>,
 }
 
-/// A private key in PEM. It is wiped when it is dropped, and never shown.
+/// A private key in PEM. It is wiped on drop and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Private(Zeroizing<String>);
 
@@ -72,7 +72,7 @@ pub(crate) struct Leaf {
     pub(crate) certified: Arc<CertifiedKey>,
     pub(crate) validity: Validity,
     names: Vec<String>,
-    /// Which of the trusted CAs issued it.
+    /// Index of the trusted CA that issued it.
     pub(crate) issuer: Option<usize>,
     chain: String,
     key: Private,
@@ -81,16 +81,16 @@ pub(crate) struct Leaf {
 /// Everything in the Secret.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
-    /// The CAs that are trusted.
+    /// The trusted CAs.
     pub(crate) trusted: Vec<Ca>,
-    /// Which of them signs, and its key.
+    /// Index of the signing CA, and its key.
     pub(crate) signer: Option<(usize, Private)>,
-    /// Which of them signs next, and its key.
+    /// Index of the CA that signs next, and its key.
     pub(crate) next: Option<(usize, Private)>,
     pub(crate) leaf: Option<Leaf>,
     pub(crate) rotation: Option<Rotation>,
     pub(crate) demand: Option<Demand>,
-    /// What is wrong, for people.
+    /// Problems, for operators.
     pub(crate) flaws: Vec<String>,
 }
 
@@ -125,7 +125,7 @@ impl Content {
         content
     }
 
-    /// What is to be decided on.
+    /// The input for `plan`.
     pub(crate) fn state(&self, names: &[String]) -> State {
         State {
             trusted: self.trusted.iter().map(|ca| ca.validity).collect(),
@@ -141,12 +141,13 @@ impl Content {
         }
     }
 
-    /// Whether it is whole: a certificate from a trusted CA, and a CA that can sign. Time is not looked at.
+    /// Whether it is complete: a certificate from a trusted CA, and a CA that can sign. Validity periods are not
+    /// checked.
     pub(crate) fn whole(&self) -> bool {
         self.signer.is_some() && self.leaf.as_ref().is_some_and(|leaf| leaf.issuer.is_some())
     }
 
-    /// The CAs that are trusted, in PEM: what belongs into caBundle.
+    /// The trusted CAs in PEM, as written to caBundle.
     pub(crate) fn bundle(&self) -> String {
         self.trusted.iter().map(|ca| pem(&ca.der)).collect()
     }
@@ -174,7 +175,7 @@ impl Content {
         (data.into(), annotations.into())
     }
 
-    /// Trusts one more CA. Gives its place; the oldest that do not sign give way.
+    /// Adds a trusted CA and returns its index; the oldest ones that do not sign are removed to make room.
     ///
     /// # Errors
     /// When it is not a certificate.
@@ -193,7 +194,7 @@ impl Content {
         Ok(self.trusted.len() - 1)
     }
 
-    /// Keeps the CAs that `keep` says and moves what refers to them.
+    /// Keeps the CAs that `keep` selects and updates the indices that refer to them.
     pub(crate) fn distrust(&mut self, keep: impl Fn(usize, &Ca) -> bool) {
         let kept: Vec<usize> =
             self.trusted.iter().enumerate().filter(|(at, ca)| keep(*at, ca)).map(|(at, _)| at).collect();
@@ -206,7 +207,7 @@ impl Content {
         self.trusted = kept.iter().filter_map(|at| self.trusted.get(*at).cloned()).collect();
     }
 
-    /// Takes a leaf that was just made.
+    /// Stores a certificate that was just issued.
     ///
     /// # Errors
     /// When it cannot be served.
@@ -224,7 +225,7 @@ impl Content {
             self.flaws.push(format!("{CA} is missing"));
             return;
         };
-        // What is read here goes into caBundle: read as an API server reads it.
+        // The certificates go into caBundle, so they are parsed as an API server parses them.
         let pem = Pem::parse(text);
         if let Err(flaw) = pem.whole() {
             self.flaws.push(format!("{CA}: {flaw}"));
@@ -241,14 +242,14 @@ impl Content {
             }
         }
         if self.trusted.is_empty() {
-            self.flaws.push(format!("{CA}: found no certificate; accepted is CAs in PEM"));
+            self.flaws.push(format!("{CA}: found no certificate; expected CA certificates in PEM"));
         }
     }
 
     fn read_signer(&mut self, data: &BTreeMap<String, Vec<u8>>) -> Option<(usize, Private)> {
         let found = read_key(data, CA_KEY).and_then(|(key, spki)| {
             let at = self.trusted.iter().position(|ca| ca.spki == spki);
-            let at = at.ok_or_else(|| format!("{CA_KEY}: it belongs to no certificate of {CA}"))?;
+            let at = at.ok_or_else(|| format!("{CA_KEY}: it matches no certificate in {CA}"))?;
             Ok((at, key))
         });
         found.map_err(|flaw| self.flaws.push(flaw)).ok()
@@ -261,7 +262,7 @@ impl Content {
         }
         let found = read_key(data, NEXT_CA_KEY).and_then(|(key, spki)| {
             let at = self.trusted.iter().position(|ca| ca.spki == spki);
-            let at = at.ok_or_else(|| format!("{NEXT_CA_KEY}: it belongs to no certificate of {CA}"))?;
+            let at = at.ok_or_else(|| format!("{NEXT_CA_KEY}: it matches no certificate in {CA}"))?;
             Ok((at, key))
         });
         found.map_err(|flaw| self.flaws.push(flaw)).ok()
@@ -271,12 +272,13 @@ impl Content {
 impl Ca {
     fn read(der: CertificateDer<'static>) -> Result<Ca, String> {
         let (_, certificate) = x509_parser::parse_x509_certificate(&der)
-            .map_err(|_| "found something that is not X.509; accepted is CAs in PEM".to_owned())?;
+            .map_err(|_| "found data that is not X.509; expected CA certificates in PEM".to_owned())?;
         if let Some(problem) = unreadable(&der) {
-            return Err(format!("found a certificate that API servers do not read: it {problem}"));
+            return Err(format!("found a certificate that API servers cannot parse: it {problem}"));
         }
         if !certificate.is_ca() {
-            return Err("found a certificate that is not a CA's; accepted is CAs in PEM".to_owned());
+            return Err("found a certificate that is not a CA certificate; expected CA certificates in PEM"
+                .to_owned());
         }
         let (validity, spki) = (Validity::of(&certificate), certificate.public_key().raw.to_vec());
         Ok(Ca { validity, spki, der })
@@ -284,9 +286,9 @@ impl Ca {
 }
 
 impl Leaf {
-    /// Whether it is for these names and no others.
+    /// Whether it is for exactly these names.
     fn is_for(&self, names: &[String]) -> bool {
-        // An address has many spellings, a certificate has one.
+        // An address has several spellings; a certificate uses one.
         let usual = |name: &String| name.parse().map_or_else(|_| name.clone(), |ip: IpAddr| ip.to_string());
         let mut names: Vec<String> = names.iter().map(usual).collect();
         names.sort();
@@ -313,10 +315,10 @@ impl fmt::Debug for Private {
     }
 }
 
-/// A key and the public key that belongs to it.
+/// A private key and its public key.
 fn read_key(data: &BTreeMap<String, Vec<u8>>, name: &str) -> Result<(Private, Vec<u8>), String> {
     let bytes = data.get(name).ok_or_else(|| format!("{name} is missing"))?;
-    let refused = || format!("{name}: found something else; accepted is one private key in PEM (PKCS#8)");
+    let refused = || format!("{name}: expected one private key in PEM (PKCS#8)");
     let text = std::str::from_utf8(bytes).map_err(|_| refused())?;
     let pair = KeyPair::from_pem(text).map_err(|_| refused())?;
     Ok((Private(Zeroizing::new(text.to_owned())), pair.subject_public_key_info()))
@@ -325,7 +327,7 @@ fn read_key(data: &BTreeMap<String, Vec<u8>>, name: &str) -> Result<(Private, Ve
 fn read_leaf(data: &BTreeMap<String, Vec<u8>>, trusted: &[Ca]) -> Result<Leaf, String> {
     let text = |name: &'static str| {
         let bytes = data.get(name).ok_or_else(|| format!("{name} is missing"))?;
-        std::str::from_utf8(bytes).map_err(|_| format!("{name}: found bytes; accepted is PEM"))
+        std::str::from_utf8(bytes).map_err(|_| format!("{name}: found binary data; expected PEM"))
     };
     let (chain, key) = (text(CERTIFICATE)?, text(KEY)?);
     let pem = Pem::parse(chain.as_bytes());
@@ -333,16 +335,16 @@ fn read_leaf(data: &BTreeMap<String, Vec<u8>>, trusted: &[Ca]) -> Result<Leaf, S
     let certificates: Vec<CertificateDer<'static>> =
         pem.certificates().map(|block| CertificateDer::from(block.der.clone())).collect();
     let Some(first) = certificates.first().cloned() else {
-        return Err(format!("{CERTIFICATE}: found no certificate; accepted is a chain in PEM"));
+        return Err(format!("{CERTIFICATE}: found no certificate; expected a chain in PEM"));
     };
     let (_, parsed) = x509_parser::parse_x509_certificate(&first)
-        .map_err(|_| format!("{CERTIFICATE}: found something that is not X.509"))?;
+        .map_err(|_| format!("{CERTIFICATE}: found data that is not X.509"))?;
     let (validity, names) = (Validity::of(&parsed), alternative_names(&parsed));
     let private = key::read(key.as_bytes()).map_err(|found| format!("{KEY}: found {found}"))?;
     let provider = aws_lc_rs::default_provider();
     let certified = key::certified(certificates, &private).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            format!("{KEY} does not belong to {CERTIFICATE}")
+            format!("{KEY} does not match {CERTIFICATE}")
         }
         _ => format!("{CERTIFICATE} or {KEY} cannot be used"),
     })?;
@@ -351,7 +353,7 @@ fn read_leaf(data: &BTreeMap<String, Vec<u8>>, trusted: &[Ca]) -> Result<Leaf, S
     Ok(Leaf { certified: Arc::new(certified), validity, names, issuer, chain, key })
 }
 
-/// Whether a verifier who trusts this CA alone accepts the chain at the time it was made for.
+/// Whether a verifier that trusts only this CA accepts the chain when it becomes valid.
 fn issued(ca: &Ca, chain: &[CertificateDer<'static>], validity: Validity, provider: &CryptoProvider) -> bool {
     let Some((leaf, rest)) = chain.split_first() else { return false };
     let mut roots = RootCertStore::empty();
@@ -375,7 +377,7 @@ fn alternative_names(certificate: &x509_parser::certificate::X509Certificate<'_>
         .map(|name| match name {
             GeneralName::DNSName(name) => (*name).to_owned(),
             GeneralName::IPAddress(bytes) => address(bytes),
-            _ => "a name of another kind".to_owned(),
+            _ => "a name of another type".to_owned(),
         })
         .collect();
     names.sort();
@@ -388,7 +390,7 @@ fn address(bytes: &[u8]) -> String {
         return IpAddr::from(bytes).to_string();
     }
     <[u8; 16]>::try_from(bytes)
-        .map_or_else(|_| "an address".to_owned(), |bytes| IpAddr::from(bytes).to_string())
+        .map_or_else(|_| "an invalid address".to_owned(), |bytes| IpAddr::from(bytes).to_string())
 }
 
 /// A certificate in PEM.

@@ -1,4 +1,5 @@
-//! Makes CAs and certificates: ECDSA P-256, backdated, a CA for nothing but leaves. The clock is an argument.
+//! Creates CAs and certificates: ECDSA P-256, backdated, with CAs that can sign only end-entity certificates. The
+//! clock is an argument.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,9 +13,9 @@ use zeroize::Zeroizing;
 
 use super::{super::tls::chain::Validity, plan::BACKDATED};
 
-/// Why nothing can be made.
+/// Why nothing can be created.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a certificate: {0}")]
+#[error("cannot create a certificate: {0}")]
 pub(crate) struct Error(#[from] rcgen::Error);
 
 /// A certificate and its key.
@@ -29,7 +30,7 @@ pub(crate) struct Made {
 /// RFC 5280, ub-common-name.
 const LONGEST_COMMON_NAME: usize = 64;
 
-/// Makes a CA that is valid for `lifetime` seconds from now.
+/// Creates a CA that is valid for `lifetime` seconds from now.
 ///
 /// # Errors
 /// When the cryptographic library fails.
@@ -45,13 +46,13 @@ pub(crate) fn authority(now: i64, lifetime: i64) -> Result<Made, Error> {
     Ok(made(&certificate, &key))
 }
 
-/// The name of a CA with a key. Each has one of its own: verifiers find the issuer by name.
+/// The name of a CA with a key. Each key has its own name, because verifiers find the issuer by name.
 fn name_of(key: &[u8]) -> String {
     let mark: String = Sha256::digest(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("outrigger CA {mark}")
 }
 
-/// Whether a certificate is a CA that was made here, now or before: its name says so, and follows from its key.
+/// Whether a certificate is a CA of this program: its name has our form and follows from its key.
 pub(crate) fn is_authority(ca: &CertificateDer<'_>) -> bool {
     x509_parser::parse_x509_certificate(ca).is_ok_and(|(_, ca)| {
         let wanted = name_of(ca.public_key().raw);
@@ -59,7 +60,7 @@ pub(crate) fn is_authority(ca: &CertificateDer<'_>) -> bool {
     })
 }
 
-/// Makes a server certificate for `names`, issued by a CA, valid for `lifetime` seconds from now but not longer than
+/// Creates a server certificate for `names`, issued by a CA, valid for `lifetime` seconds from now but no longer than
 /// the CA.
 ///
 /// # Errors
@@ -101,7 +102,7 @@ fn common_name(name: &str) -> DistinguishedName {
     names
 }
 
-/// The type that certificates are made with is reached through the standard library's.
+/// The type used to create certificates is reachable through the standard library's.
 fn at<T: From<SystemTime>>(seconds: i64) -> T {
     (UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).into()
 }

@@ -1,4 +1,4 @@
-//! The series about certificates: who leads, whether the caBundle is right, what was made and what went wrong.
+//! Metrics about certificates: leadership, the state of the caBundle, changes and errors.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -8,7 +8,7 @@ use prometheus_client::{
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Configuration {
-    /// One of the names the process was told.
+    /// One of the names from the options.
     config: String,
 }
 
@@ -22,13 +22,14 @@ struct What {
     what: &'static str,
 }
 
-/// No labels; unlike a plain gauge the series is not there before it has a value.
+/// No labels. Unlike a plain gauge, the series is absent until it has a value.
 type Nothing = Vec<(&'static str, &'static str)>;
 
-/// How a configuration stands; `None` is what is not known here, because another replica keeps it or it is not there.
+/// The state of a configuration; `None` if this replica does not know, because another one maintains it or it does
+/// not exist.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stands {
-    /// Whether it is there.
+    /// Whether it exists.
     pub(crate) present: Option<bool>,
     /// Whether all its webhooks trust our CA.
     pub(crate) in_sync: Option<bool>,
@@ -36,7 +37,7 @@ pub(crate) struct Stands {
     pub(crate) active: Option<bool>,
 }
 
-/// The series about certificates.
+/// Metrics about certificates.
 #[derive(Clone, Default)]
 pub(crate) struct CertificateMetrics {
     leader: Gauge,
@@ -51,12 +52,12 @@ pub(crate) struct CertificateMetrics {
 }
 
 impl CertificateMetrics {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(in crate::server) fn register(registry: &mut Registry) -> CertificateMetrics {
         let metrics = CertificateMetrics::default();
         registry.register(
             "leader",
-            "Whether this replica keeps the Secret and the caBundle",
+            "Whether this replica maintains the Secret and the caBundle",
             metrics.leader.clone(),
         );
         registry.register(
@@ -81,22 +82,22 @@ impl CertificateMetrics {
         );
         registry.register(
             "certificate_changes",
-            "What this replica did to the Secret with CA and certificate",
+            "Changes that this replica made to the Secret with CA and certificate",
             metrics.changes.clone(),
         );
         registry.register(
             "certificate_errors",
-            "What could not be done about CA, certificate and caBundle",
+            "Failures to maintain CA, certificate and caBundle",
             metrics.errors.clone(),
         );
         registry.register(
             "certificate_secret_usable",
-            "Whether the Secret is ours and holds what we serve",
+            "Whether the Secret is ours and holds a certificate that can be served",
             metrics.usable.clone(),
         );
         registry.register_with_unit(
             "ca_certificate_not_after_timestamp",
-            "End of the validity of the CA that signs",
+            "Expiry of the signing CA",
             Unit::Seconds,
             metrics.ca_not_after.clone(),
         );
@@ -107,7 +108,7 @@ impl CertificateMetrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// How a configuration stands.
+    /// The state of a configuration.
     pub(crate) fn configuration(&self, config: &str, stands: Stands) {
         let label = Configuration { config: config.to_owned() };
         let set = |family: &Family<Configuration, Gauge>, value: Option<bool>| match value {

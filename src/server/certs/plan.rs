@@ -1,7 +1,7 @@
-//! What is to be done about the CA and the certificate, and when to look again. Pure: the clock is an argument.
+//! Plans the next step for the CA and the certificate, and when to plan again. Pure: the clock is an argument.
 //!
-//! The one rule behind all of it: a certificate is served only after every webhook configuration has trusted its CA for
-//! the time of the overlap, and a CA leaves the trust only when no certificate of it has been served for as long.
+//! One rule governs all of it: a certificate is served only after every webhook configuration has trusted its CA for
+//! the overlap, and a CA stays trusted until no certificate of it has been served for the overlap.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ mod tests;
 
 /// T-02: how far certificates are backdated, for API servers whose clocks are behind.
 pub(crate) const BACKDATED: i64 = 300;
-/// The longest time without looking, so that a clock that jumps is noticed (L-10).
+/// Maximum time between two plans, so that a clock jump is noticed (L-10).
 pub(crate) const LONGEST: i64 = 60;
-/// How far ahead a time may lie before it is the mark of a clock that was wrong.
+/// How far in the future a timestamp may lie before it counts as the result of a wrong clock.
 const CLOCKS_DIFFER: i64 = 5;
-/// Renewals are spread over this part of the life before two thirds of it.
+/// Renewals are spread over this fraction of the lifetime before its two-thirds point.
 const SPREAD: f64 = 0.05;
 
 /// Lifetimes in seconds.
@@ -24,24 +24,25 @@ const SPREAD: f64 = 0.05;
 pub(crate) struct CertificatePolicy {
     pub(crate) ca_lifetime: i64,
     pub(crate) leaf_lifetime: i64,
-    /// How long a new CA is trusted before leaves move to it, and an old one after they have.
+    /// How long a new CA is trusted before it signs serving certificates, and how long an old CA stays trusted
+    /// afterward.
     pub(crate) overlap: i64,
 }
 
-/// What the Secret says.
+/// The content of the Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    /// The CAs that are trusted.
+    /// The trusted CAs.
     pub(crate) trusted: Vec<Validity>,
-    /// Which of them signs: the one whose key is there.
+    /// Index of the signing CA: the one whose key is present.
     pub(crate) signer: Option<usize>,
-    /// Which of them signs next, if its key is there.
+    /// Index of the CA that signs next, if its key is present.
     pub(crate) next: Option<usize>,
     /// The certificate, if it can be served.
     pub(crate) leaf: Option<Leaf>,
-    /// Where a rotation of the CA stands.
+    /// The state of a CA rotation.
     pub(crate) rotation: Option<Rotation>,
-    /// What somebody asks for.
+    /// The pending request.
     pub(crate) demand: Option<Demand>,
 }
 
@@ -49,13 +50,13 @@ pub(crate) struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leaf {
     pub(crate) validity: Validity,
-    /// Which of the trusted CAs issued it.
+    /// Index of the trusted CA that issued it.
     pub(crate) issuer: Option<usize>,
-    /// Whether it is for the names it should be for.
+    /// Whether it is for the desired names.
     pub(crate) named: bool,
 }
 
-/// A rotation of the CA and since when it is where it is.
+/// A CA rotation: its phase and when the phase started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rotation {
     pub(crate) phase: Phase,
@@ -65,101 +66,102 @@ pub(crate) struct Rotation {
 /// A phase of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// A new CA is trusted; leaves are the old one's. Its time counts from when all webhook configurations had it.
+    /// A new CA is trusted, and the old CA signs. The overlap starts when all webhook configurations have the new
+    /// one.
     Introducing,
-    /// Leaves are the new CA's; the old one is still trusted.
+    /// The new CA signs, and the old one is still trusted.
     Retiring,
 }
 
-/// What somebody asks for with an annotation.
+/// A request made with an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// A new leaf.
+    /// A new serving certificate.
     Leaf,
     /// A new CA.
     Ca,
-    /// Something we do not know.
+    /// An unknown value.
     Unknown,
 }
 
-/// Whether the webhook configurations carry the next CA.
+/// Whether the webhook configurations contain the next CA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Propagation {
     /// All of them do.
     pub(crate) now: bool,
-    /// When one of them was last seen without.
+    /// When one of them last lacked it.
     pub(crate) lost: Option<i64>,
 }
 
-/// What there is to know besides the Secret.
+/// What the plan depends on besides the Secret.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Observed {
     /// Seconds since 1970.
     pub(crate) now: i64,
-    /// From 0 to 1: how early within the spread renewals are.
+    /// From 0 to 1: how early in the spread a renewal happens.
     pub(crate) jitter: f64,
     pub(crate) carried: Propagation,
 }
 
-/// What is to be done.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// All is well, or nothing can be done yet.
+    /// Nothing to do, or nothing can be done yet.
     Nothing,
-    /// A new leaf from the CA that signs.
+    /// Issue a new certificate from the signing CA.
     IssueLeaf(Why),
-    /// A next CA joins the trust.
+    /// Add a next CA to the trusted ones.
     BeginRotation(Why),
-    /// All webhook configurations carry the next CA: its time counts from now.
+    /// All webhook configurations contain the next CA: start the overlap.
     Confirm,
-    /// The next CA signs from now on, first of all a leaf.
+    /// Let the next CA sign from now on, starting with a new certificate.
     MoveLeaves,
-    /// A CA that does not sign is trusted: its last time counts from now.
+    /// A CA that does not sign is still trusted: start its last overlap.
     Retire,
-    /// Only the CA that signs stays.
+    /// Remove every CA but the signing one.
     DropOldCas,
-    /// A rotation whose next CA is not there is forgotten.
+    /// Forget a rotation whose next CA is missing.
     Abandon,
-    /// A new CA and a leaf from it at once, because nothing there can be served or signed with.
+    /// Create a new CA and a certificate at once, because no existing one can be served or can sign.
     StartOver(Why),
-    /// What is asked for cannot be done.
+    /// Reject a request that cannot be fulfilled.
     Dismiss(Why),
 }
 
-/// Why something is done.
+/// The reason for a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// Two thirds of its life are over.
+    /// Two thirds of the lifetime have passed.
     Due,
-    /// Somebody asked.
+    /// It was requested.
     Asked,
     /// It is missing or unusable.
     Unusable,
-    /// It has ended.
+    /// It has expired.
     Expired,
-    /// It has not begun: a clock was wrong.
+    /// It is not valid yet: a clock was wrong.
     NotYet,
     /// It is for other names.
     Names,
-    /// It is not from the CA that signs.
+    /// It is not from the signing CA.
     Issuer,
-    /// A rotation is under way.
+    /// A rotation is in progress.
     UnderWay,
-    /// It is not known.
+    /// The requested value is unknown.
     Unknown,
 }
 
-/// What to do now, and when to look again.
+/// What to do now, and when to plan again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) action: Action,
     /// Seconds from now, at least one.
     pub(crate) again: i64,
-    /// What a rotation waits for.
+    /// What a rotation is waiting for.
     pub(crate) waits: bool,
 }
 
-/// What to do with a Secret that is ours.
+/// The next step for a Secret that is ours.
 pub(crate) fn plan(state: &State, terms: &CertificatePolicy, moment: &Observed) -> Plan {
     let planner = Planner { state, terms, moment };
     let mut waits = false;
@@ -167,19 +169,19 @@ pub(crate) fn plan(state: &State, terms: &CertificatePolicy, moment: &Observed) 
     Plan { action, again: planner.again(), waits }
 }
 
-/// When a certificate of ours is to be renewed.
+/// When to renew a certificate of ours.
 pub(crate) fn due(validity: Validity, jitter: f64) -> i64 {
     let (issued, life) = life(validity);
     issued + (life * (2.0 / 3.0 - SPREAD * jitter.clamp(0.0, 1.0))) as i64
 }
 
-/// T-01: when a certificate that was not renewed becomes a worry, between its renewal and its end.
+/// T-01: when to warn about a certificate that was not renewed, between its renewal time and its expiry.
 pub(crate) fn worrying(validity: Validity) -> i64 {
     let (issued, life) = life(validity);
     issued + (life * 5.0 / 6.0) as i64
 }
 
-/// When a certificate was made and how many seconds it is for; the backdating does not count.
+/// When a certificate was issued and its lifetime in seconds, without the backdating.
 fn life(validity: Validity) -> (i64, f64) {
     let made = validity.not_before.saturating_add(BACKDATED);
     let issued = if made < validity.not_after { made } else { validity.not_before };
@@ -225,14 +227,14 @@ impl Planner<'_> {
         }
     }
 
-    /// The CA that signs is gone: its key, or its time.
+    /// The signing CA is lost: its key is missing or it has expired.
     fn without_signer(&self, why: Why, waits: &mut bool) -> Action {
         let introducing = match self.state.rotation {
             Some(Rotation { phase: Phase::Introducing, since }) if self.next().is_some() => Some(since),
             _ => None,
         };
         match (self.leaf_works(), introducing) {
-            // What is served can go on while a new CA is introduced in an orderly way.
+            // The current certificate can be served while a new CA is introduced with the usual overlap.
             (true, Some(since)) => self.introducing(since, None, waits),
             (true, None) => Action::BeginRotation(why),
             (false, Some(_)) => Action::MoveLeaves,
@@ -245,7 +247,7 @@ impl Planner<'_> {
             return Action::Abandon;
         }
         let Observed { now, carried, .. } = *self.moment;
-        // Waiting for longer than the old CA lives helps nobody.
+        // Waiting longer than the old CA lives helps nobody.
         if signer.is_some_and(|signer| now >= signer.not_after - self.margin(signer)) {
             return Action::MoveLeaves;
         }
@@ -276,7 +278,7 @@ impl Planner<'_> {
         next.filter(|next| next.problem(self.moment.now).is_none())
     }
 
-    /// Whether an API server accepts the certificate that is there.
+    /// Whether an API server accepts the current certificate.
     fn leaf_works(&self) -> bool {
         self.state.leaf.is_some_and(|leaf| {
             leaf.named
@@ -303,12 +305,13 @@ impl Planner<'_> {
         if now < leaf.validity.not_before {
             return Some(Why::NotYet);
         }
-        // A leaf does not outlive its CA: where it ends with it, another one would not end later.
+        // A certificate does not outlive its CA. If it already ends with the CA, a new one would not end later.
         let longer = leaf.validity.not_after < signer.not_after;
         (longer && now >= due(leaf.validity, self.moment.jitter)).then_some(Why::Due)
     }
 
-    /// The end of a CA's life in which its leaves are moved whether or not everybody trusts the next one.
+    /// The last part of a CA's lifetime, in which its certificates are replaced even if the next CA is not trusted
+    /// everywhere.
     fn margin(&self, ca: Validity) -> i64 {
         let (_, life) = life(ca);
         self.terms.overlap.min((life / 20.0) as i64)
@@ -333,15 +336,15 @@ impl Planner<'_> {
 impl fmt::Display for Why {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Why::Due => "two thirds of its life are over",
-            Why::Asked => "it was asked for",
+            Why::Due => "two thirds of its lifetime have passed",
+            Why::Asked => "it was requested",
             Why::Unusable => "it is missing or unusable",
             Why::Expired => "it has expired",
             Why::NotYet => "it is not valid yet: a clock was wrong",
             Why::Names => "it is for other names",
-            Why::Issuer => "it is not from the CA that signs",
-            Why::UnderWay => "a rotation is under way already",
-            Why::Unknown => "accepted is leaf or ca",
+            Why::Issuer => "it was not issued by the signing CA",
+            Why::UnderWay => "a rotation is already in progress",
+            Why::Unknown => "expected leaf or ca",
         })
     }
 }

@@ -1,7 +1,7 @@
-//! Follows the Secret: every replica serves what is in it, and the one that leads keeps it as `plan` says.
+//! Follows the Secret: every replica serves its content, and the leader updates it as `plan` says.
 //!
-//! The last good content stays in memory: it is served whatever happens to the Secret, and a Secret that was deleted
-//! is made again from it, so that trust does not change (T-16).
+//! The last good content stays in memory. It is served whatever happens to the Secret, and a deleted Secret is
+//! restored from it, so that the trusted CAs do not change (T-16).
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::server::kube::request::{TIMEOUT, Target, call};
 use crate::server::tls::CertificateStore;
 use crate::server::tls::chain::{date, span};
 
-/// What a keeper reads and writes besides the Secret.
+/// What the reconciler reads and writes besides the Secret.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) certificate: Arc<CertificateStore>,
@@ -39,7 +39,7 @@ pub(crate) struct Context {
     pub(crate) trust: watch::Sender<Option<Arc<Trust>>>,
 }
 
-/// Keeps the Secret.
+/// Reconciles the Secret.
 pub(crate) struct SecretReconciler {
     api: Api<Secret>,
     target: Target,
@@ -48,46 +48,46 @@ pub(crate) struct SecretReconciler {
     jitter: f64,
     around: Context,
     follower: Follower<Secret>,
-    /// The version of the Secret that was read last, and what it was.
+    /// The last version of the Secret that was read, and its content.
     read: Option<(String, Read)>,
     /// The last content that could be served.
     good: Option<Arc<Content>>,
-    /// Since when the Secret is missing.
+    /// Since when the Secret has been missing.
     missing: Option<Instant>,
-    /// What went wrong last, and when to try again.
+    /// The last error, and when to retry.
     failed: Option<(String, Instant)>,
     failures: u32,
-    /// What was decided on and written last, and when.
+    /// The last action that was written, and when.
     decided: Option<(Action, Instant)>,
-    /// How often what was in the Secret was put back.
+    /// How often the content of the Secret was restored.
     restored: Repairs,
     worried: Option<Instant>,
-    /// What kept it from being followed, as it was said last.
+    /// The problem with the watch that was logged last.
     trouble: Option<String>,
-    /// Whether there is a remark about requests that failed.
+    /// Whether a note about failed requests is set.
     troubled: bool,
 }
 
-/// What a Secret turned out to be.
+/// The kinds of Secret content.
 #[derive(Clone)]
 enum Read {
     Foreign,
     Ours(Arc<Content>),
 }
 
-/// How long a Secret that is missing is left to whoever leads and remembers what was in it.
+/// How long a missing Secret is left to a leader that remembers its content.
 const GRACE_KNOWING: Duration = Duration::from_secs(1);
-/// And to whoever leads at all.
+/// How long it is left to any leader.
 const GRACE: Duration = Duration::from_secs(3);
-/// Between attempts that fail: doubled from the first to the last.
+/// Pause between failing attempts: doubles from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// Between two changes that are the same: whatever makes the second one necessary, it must not become a loop.
+/// Pause between two identical changes, so that repeated changes never become a tight loop.
 const SAME: Duration = Duration::from_secs(5);
-/// Without anything to do.
+/// Interval without anything to do.
 const IDLE: Duration = Duration::from_secs(60);
-/// With a certificate that is about to end.
+/// Interval with a certificate that is about to expire.
 const WORRIED: Duration = Duration::from_secs(5);
-/// Between two log lines about a certificate that is about to end.
+/// Interval between log lines about a certificate that is about to expire.
 const QUIET: Duration = Duration::from_secs(600);
 const MANAGER: &str = "outrigger-certificate";
 
@@ -132,7 +132,7 @@ impl SecretReconciler {
             tokio::select! {
                 () = self.follower.news() => {}
                 changed = leading.changed() => if changed.is_err() {
-                    // The election ends before the server does: go on serving what is in the Secret.
+                    // The election ends before the server does: keep serving the content of the Secret.
                     self.around.leading = following.clone();
                     leading = following.clone();
                 },
@@ -142,7 +142,7 @@ impl SecretReconciler {
         }
     }
 
-    /// Serves what there is and does what is to be done. Gives the time after which to look again.
+    /// Serves the content and takes the next step. Returns the time after which to check again.
     async fn turn(&mut self) -> Duration {
         match self.follower.trouble().map(str::to_owned) {
             Some(trouble) if self.trouble.as_ref() == Some(&trouble) => {}
@@ -150,7 +150,7 @@ impl SecretReconciler {
                 self.complain(trouble.clone());
                 self.trouble = Some(trouble);
             }
-            // Taken into use again, so that the remark goes away.
+            // Applied again to clear the note.
             None => {
                 self.trouble = None;
                 if self.failed.is_none() && std::mem::take(&mut self.troubled) {
@@ -167,7 +167,7 @@ impl SecretReconciler {
                 self.keep(&secret).await
             }
         };
-        // A certificate that was taken into use meanwhile has made the remark go away.
+        // A certificate applied meanwhile has cleared the note.
         let failed = self.failed.as_ref().map(|(problem, _)| problem);
         if let Some(problem) = self.trouble.as_ref().or(failed) {
             self.around.certificate.trouble(problem);
@@ -175,7 +175,7 @@ impl SecretReconciler {
         pause.min(self.worry())
     }
 
-    /// Takes what is in the Secret into use.
+    /// Applies the content of the Secret.
     fn take(&mut self, secret: &Secret) {
         let version = secret.resource_version().unwrap_or_default();
         if self.read.as_ref().is_some_and(|(read, _)| *read == version) {
@@ -201,7 +201,7 @@ impl SecretReconciler {
         let Some((leaf, issuer)) = issued else {
             let mut flaws = content.flaws.clone();
             if content.leaf.is_some() {
-                flaws.push("tls.crt is from no CA of ca.crt".to_owned());
+                flaws.push("tls.crt was not issued by a CA in ca.crt".to_owned());
             }
             let problem = format!("{}: {}", self.target, flaws.join("; "));
             return self.refuse("CertificateSecretBroken", &problem);
@@ -228,7 +228,7 @@ impl SecretReconciler {
         }
     }
 
-    /// Notes that what is in the Secret cannot be served.
+    /// Records that the content of the Secret cannot be served.
     fn refuse(&self, reason: &'static str, problem: &str) {
         self.around.metrics.secret(false);
         self.around.metrics.failed("secret");
@@ -236,7 +236,7 @@ impl SecretReconciler {
         self.around.reporter.event(EventType::Warning, reason, problem);
     }
 
-    /// Keeps a Secret that is there, if it is ours and we lead.
+    /// Updates an existing Secret, if it is ours and we lead.
     async fn keep(&mut self, secret: &Secret) -> Duration {
         let Some((_, Read::Ours(content))) = self.read.clone() else { return IDLE };
         if !*self.around.leading.borrow() {
@@ -251,7 +251,7 @@ impl SecretReconciler {
         if waits {
             self.say_what_a_rotation_waits_for();
         }
-        // What was good until somebody broke it is put back rather than replaced: nobody has to trust anything new.
+        // Damaged content is restored rather than replaced, so that no client has to trust a new CA.
         let good = self.good.clone().filter(|good| !content.whole() && good.serves(moment.now));
         let (action, wanted) = match (action, good) {
             (Action::Nothing, _) => {
@@ -286,8 +286,8 @@ impl SecretReconciler {
         }
     }
 
-    /// Makes a Secret that is missing: from memory if there is one. Creating never overwrites, so whoever waits in vain
-    /// for somebody who leads may do it too; all others read back what the first one made (T-18).
+    /// Creates a missing Secret, from memory if possible. Creating never overwrites, so a replica that waited for a
+    /// leader in vain may do it too; all others read back what the first one created (T-18).
     async fn make(&mut self) -> Duration {
         self.read = None;
         self.around.metrics.secret(false);
@@ -331,7 +331,7 @@ impl SecretReconciler {
             Err(error) if error.is_conflict() => self.look_again().await,
             Err(error) if error.is_not_found() => {
                 let namespace = &self.options.namespace;
-                self.fail(format!("cannot create {}: there is no namespace {namespace}", self.target))
+                self.fail(format!("cannot create {}: namespace {namespace} does not exist", self.target))
             }
             Err(failure) => self.fail(failure.to_string()),
         }
@@ -355,11 +355,7 @@ impl SecretReconciler {
         }
         self.around.metrics.changed(change.key());
         let what = change.to_string();
-        tracing::info!(
-            secret = self.options.secret,
-            change = what,
-            "the secret with CA and certificate is written"
-        );
+        tracing::info!(secret = self.options.secret, change = what, "certificate secret written");
         self.around.reporter.happened(change.kind(), change.reason(), &format!("{}: {what}", self.target));
         self.follower.put(Some(secret));
         // There may be more to do.
@@ -392,21 +388,21 @@ impl SecretReconciler {
         self.troubled = true;
         self.around.metrics.failed("secret");
         self.around.certificate.trouble(&problem);
-        if self.around.reporter.news("the secret cannot be kept", &problem) {
-            tracing::warn!(problem, "the secret with CA and certificate cannot be kept");
+        if self.around.reporter.news("the secret cannot be maintained", &problem) {
+            tracing::warn!(problem, "cannot maintain the certificate secret");
         }
     }
 
     fn say_what_a_rotation_waits_for(&self) {
         let waits_for = self.around.board.problems().join("; ");
-        let message = "a rotation of the CA waits until all webhook configurations trust the new one";
+        let message = "CA rotation is waiting until all webhook configurations trust the new CA";
         if self.around.reporter.news(message, &waits_for) {
             tracing::info!(waits_for, message);
         }
     }
 
-    /// T-01: says so while there is still time when the certificate in use was not renewed. Gives the time after which
-    /// to look again.
+    /// T-01: warns while there is still time if the certificate in use was not renewed. Returns the time after which
+    /// to check again.
     fn worry(&mut self) -> Duration {
         let Some(validity) = self.around.certificate.validity() else { return IDLE };
         let (now, worrying) = (self.around.clock.now(), worrying(validity));
@@ -415,7 +411,7 @@ impl SecretReconciler {
             return Duration::from_secs(now.abs_diff(worrying)).min(IDLE);
         }
         let left = validity.not_after - now;
-        let because = self.failed.as_ref().map_or("the replica that leads does not renew it", |(why, _)| why);
+        let because = self.failed.as_ref().map_or("the leader has not renewed it", |(why, _)| why);
         let on = date(validity.not_after);
         let problem = match left {
             0.. => {
@@ -429,14 +425,14 @@ impl SecretReconciler {
         self.around.certificate.trouble(&problem);
         if self.worried.is_none_or(|when| when.elapsed() >= QUIET) {
             self.worried = Some(Instant::now());
-            tracing::error!(seconds_left = left, problem, "the certificate is about to end");
+            tracing::error!(seconds_left = left, problem, "certificate is about to expire");
             self.around.reporter.event(EventType::Warning, "CertificateNotRenewed", &problem);
         }
         WORRIED
     }
 }
 
-/// How long an action has to wait because the same one was carried out just now. What people ask for is not held up.
+/// How long to delay an action because the same one was just carried out. Explicit requests are not delayed.
 fn repeated(decided: Option<(Action, Instant)>, action: Action, now: Instant) -> Option<Duration> {
     let (before, when) = decided?;
     let asked = matches!(
@@ -458,7 +454,7 @@ impl Content {
     }
 }
 
-/// What was written.
+/// A change that was written.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Created,
@@ -467,7 +463,7 @@ enum Change {
 }
 
 impl Change {
-    /// The key in metrics.
+    /// The label value in metrics.
     fn key(self) -> &'static str {
         match self {
             Change::Created => "created",
@@ -509,19 +505,21 @@ impl Change {
 impl std::fmt::Display for Change {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Change::Created => out.write_str("a CA and a certificate are made"),
-            Change::Restored => out.write_str("what was in it is put back from memory"),
+            Change::Created => out.write_str("created a CA and a certificate"),
+            Change::Restored => out.write_str("restored its content from memory"),
             Change::Planned(action) => match action {
                 Action::Nothing => out.write_str("nothing"),
-                Action::IssueLeaf(why) => write!(out, "a new certificate is made: {why}"),
-                Action::BeginRotation(why) => write!(out, "a new CA joins the trust: {why}"),
+                Action::IssueLeaf(why) => write!(out, "issued a new certificate: {why}"),
+                Action::BeginRotation(why) => write!(out, "added a new CA to the trusted ones: {why}"),
                 Action::Confirm => out.write_str("all webhook configurations trust the new CA"),
-                Action::MoveLeaves => out.write_str("the new CA signs, first of all a certificate"),
-                Action::Retire => out.write_str("the CA that does not sign is trusted for a last time"),
-                Action::DropOldCas => out.write_str("the old CA is trusted no more"),
-                Action::Abandon => out.write_str("a rotation whose new CA cannot sign is given up"),
-                Action::StartOver(why) => write!(out, "a new CA and a certificate are made at once: {why}"),
-                Action::Dismiss(why) => write!(out, "what is asked for is refused: {why}"),
+                Action::MoveLeaves => out.write_str("the new CA now signs and has issued a new certificate"),
+                Action::Retire => {
+                    out.write_str("the old CA no longer signs and stays trusted for one more overlap")
+                }
+                Action::DropOldCas => out.write_str("removed the old CA"),
+                Action::Abandon => out.write_str("abandoned a rotation whose new CA cannot sign"),
+                Action::StartOver(why) => write!(out, "replaced the CA and the certificate at once: {why}"),
+                Action::Dismiss(why) => write!(out, "rejected the request: {why}"),
             },
         }
     }

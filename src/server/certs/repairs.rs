@@ -1,26 +1,26 @@
-//! How fast something is repaired that others may be undoing. Pure: the clock is an argument.
+//! Backoff for repairs that others may be undoing. Pure: the clock is an argument.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The repairs of late.
+/// Recent repairs.
 #[derive(Debug, Default)]
 pub(crate) struct Repairs {
     many: usize,
     last: Option<Instant>,
 }
 
-/// Repairs that are made without a delay; after that somebody is undoing them (O-04).
+/// Repairs without a delay; further ones mean that someone is undoing them (O-04).
 const QUICK: usize = 5;
-/// After this long without any the earlier ones are forgotten: longer than the longest delay, so that a fight that goes
-/// on is not taken for a new one.
+/// After this long without a repair the earlier ones are forgotten. Longer than the longest delay, so that an ongoing
+/// conflict does not count as a new one.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// The longest delay.
 const LONGEST: Duration = Duration::from_secs(300);
 
 impl Repairs {
-    /// How long the next repair has to wait.
+    /// How long to delay the next repair.
     pub(crate) fn delay(&mut self, now: Instant) -> Option<Duration> {
         let last = self.last.filter(|last| now.saturating_duration_since(*last) < REMEMBERED);
         let Some(last) = last else {
@@ -32,7 +32,7 @@ impl Repairs {
         next.checked_duration_since(now).filter(|delay| !delay.is_zero())
     }
 
-    /// Notes a repair.
+    /// Records a repair.
     pub(crate) fn note(&mut self, now: Instant) {
         self.many = self.many.saturating_add(1);
         self.last = Some(now);

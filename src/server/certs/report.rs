@@ -1,7 +1,7 @@
-//! Says what happened: in the log, and as an Event on our Secret, where operators look.
+//! Reports what happened in the log and as an Event on our Secret, where operators look.
 //!
-//! The webhook configurations are not in a namespace, and Events about them would have to be in `default`, where we may
-//! not write; what concerns them is said on the Secret too.
+//! Webhook configurations are not namespaced, and Events about them would have to be in `default`, where we may not
+//! write. They are reported on the Secret too.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use crate::server::certs::Options;
 pub(crate) use crate::server::kube::events::EventType;
 use crate::server::kube::events::{EventSender, Note};
 
-/// Makes Events: of what is done each time, of how something is not twice within a while.
+/// Reports Events: each action every time, and each state at most once within a while.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     events: EventSender,
@@ -24,9 +24,9 @@ pub(crate) struct Reporter {
     said: Arc<Mutex<HashMap<(&'static str, String), Instant>>>,
 }
 
-/// Between two Events that say the same.
+/// Minimum interval between two identical Events about a state.
 const QUIET: Duration = Duration::from_secs(600);
-/// A bound on what is remembered.
+/// Maximum number of remembered states.
 const REMEMBERED: usize = 64;
 
 impl Reporter {
@@ -41,7 +41,7 @@ impl Reporter {
         Reporter { events, about, said: Arc::default() }
     }
 
-    /// Whether this was not said lately; if so it counts as said now.
+    /// Whether this state was not reported recently; if so, it counts as reported now.
     pub(crate) fn news(&self, reason: &'static str, message: &str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.retain(|_, when| when.elapsed() < QUIET);
@@ -52,14 +52,14 @@ impl Reporter {
         true
     }
 
-    /// Makes an Event about how something is, unless the same was said lately.
+    /// Reports an Event about a state, unless the same one was reported recently.
     pub(crate) fn event(&self, kind: EventType, reason: &'static str, message: &str) {
         if self.news(reason, message) {
             self.send(kind, reason, message, false);
         }
     }
 
-    /// Makes an Event about something that was done: each time it is, however soon.
+    /// Reports an Event about an action, every time.
     pub(crate) fn happened(&self, kind: EventType, reason: &'static str, message: &str) {
         self.send(kind, reason, message, true);
     }

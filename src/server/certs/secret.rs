@@ -1,4 +1,4 @@
-//! The Secret as an object: whether it is ours, what is in it, and what it becomes. Pure.
+//! The Secret as an object: whether it is ours, what it contains, and what it becomes. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::content::Content;
 
 /// Label of Secrets that are ours, with its value.
 pub(crate) const OURS: (&str, &str) = ("outrigger.dev/certificate", "controller");
-/// Label that says who made an object, with its value.
+/// Label that names an object's creator, with its value.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "outrigger");
-/// The type of Secrets we make: `tls.crt` and `tls.key` cannot be left out.
+/// The type of Secrets we create, which requires `tls.crt` and `tls.key`.
 const TYPE: &str = "kubernetes.io/tls";
-/// Types of Secrets that are taken as ours.
+/// Types of Secrets that count as ours.
 const TYPES: [&str; 2] = [TYPE, "Opaque"];
 
-/// What a Secret is to us.
+/// Ownership of a Secret.
 #[derive(Debug)]
 pub(crate) enum Reading {
-    /// Somebody else's: it is neither used nor changed. Says what was found and what is accepted.
+    /// It is not ours, and is neither used nor changed. States what was found and what was expected.
     Foreign(String),
     /// Ours.
     Ours(Box<Content>),
@@ -29,14 +29,14 @@ pub(crate) fn read(secret: &Secret) -> Reading {
     let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get(OURS.0));
     if label.map(String::as_str) != Some(OURS.1) {
         return Reading::Foreign(format!(
-            "it does not carry the label {}={} and is left alone; accepted is one with the label, or none",
+            "found no label {}={}, so it is left alone; expected a secret with this label, or no secret",
             OURS.0, OURS.1
         ));
     }
     let kind = secret.type_.as_deref().unwrap_or("Opaque");
     if !TYPES.contains(&kind) {
         return Reading::Foreign(format!(
-            "it is of type {kind} and is left alone; accepted is {}",
+            "found type {kind}, so it is left alone; expected {}",
             TYPES.join(" or ")
         ));
     }
@@ -47,7 +47,7 @@ pub(crate) fn read(secret: &Secret) -> Reading {
     Reading::Ours(Box::new(Content::read(&data, annotations)))
 }
 
-/// A Secret that is made for the first time, or again.
+/// A Secret that is created for the first time, or again.
 pub(crate) fn fresh(namespace: &str, name: &str, content: &Content) -> Secret {
     let labels = [OURS, MANAGED_BY].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let secret = Secret {
@@ -63,7 +63,8 @@ pub(crate) fn fresh(namespace: &str, name: &str, content: &Content) -> Secret {
     changed(&secret, content)
 }
 
-/// A Secret with another content. Whatever else is in it stays, the resource version above all: whoever was faster wins.
+/// A Secret with new content. Everything else in it stays, above all the resource version, so that a concurrent
+/// change wins.
 pub(crate) fn changed(secret: &Secret, content: &Content) -> Secret {
     let mut secret = secret.clone();
     let (data, annotations) = content.write();

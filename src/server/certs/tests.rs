@@ -1,4 +1,4 @@
-//! The controller against an API server that keeps what is written. Time is paused.
+//! The controller against an API server that stores what is written. Time is paused.
 
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ struct Rig {
     _phase: Control,
 }
 
-/// A replica that has started, with a webhook configuration whose entries have these caBundles.
+/// A running replica, and a webhook configuration whose entries have these caBundles.
 fn rig(bundles: &[(&str, &str)]) -> Rig {
     let store = Store::default();
     let webhook = |(name, bundle): &(&str, &str)| {
@@ -127,7 +127,7 @@ async fn an_api_server_that_freezes_takes_no_certificate_away() {
     until("a certificate is served", || rig.certificate.validity().is_some()).await;
     let before = rig.certificate.validity();
     rig.store.freeze(true);
-    until("it is told", || rig.gate.state().problem.is_some_and(|told| told.contains("did not answer")))
+    until("it is told", || rig.gate.state().problem.is_some_and(|told| told.contains("did not respond")))
         .await;
     assert_eq!(rig.certificate.validity(), before);
     assert!(rig.gate.state().open);

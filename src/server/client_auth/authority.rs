@@ -1,4 +1,5 @@
-//! The CAs that sign certificates of callers: read from PEM whole or not at all, and trusted only while they are valid.
+//! The CAs that sign client certificates: parsed from PEM as a whole or not at all, and trusted only while they are
+//! valid.
 
 use std::{
     fmt,
@@ -19,7 +20,7 @@ use x509_parser::certificate::X509Certificate;
 use super::{names::shown, until};
 use crate::{pem::Pem, server::tls::chain::Validity};
 
-/// CAs.
+/// The configured CAs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Authorities(Vec<Authority>);
 
@@ -30,24 +31,24 @@ struct Authority {
     validity: Validity,
 }
 
-/// CAs as they count for some time.
+/// The CAs that are valid during an interval.
 pub(super) struct Trust {
     pub(super) authorities: Authorities,
-    /// Verifies by those that are valid; nothing where none is.
+    /// Verifies with the valid CAs; `None` if there is no valid one.
     pub(super) verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// Another one for everything that may be judged otherwise.
+    /// Identifies this set of CAs: differs if any certificate could be judged differently.
     pub(super) generation: u64,
-    /// From when and until when, in seconds since 1970, both included.
+    /// The interval in seconds since 1970, both ends included.
     pub(super) span: (i64, i64),
 }
 
-const ACCEPTED: &str = "accepted is certificates of CAs in PEM, and nothing else";
+const ACCEPTED: &str = "expected only CA certificates in PEM";
 
 impl Authorities {
-    /// Reads a text of PEM.
+    /// Parses PEM.
     ///
     /// # Errors
-    /// A sentence with what was found and what is accepted.
+    /// A sentence with what was found and what was expected.
     pub(super) fn parse(text: &[u8], now: i64) -> Result<Authorities, String> {
         let pem = Pem::parse(text);
         let blocks = pem.only_certificates().map_err(|found| format!("{found}; {ACCEPTED}"))?;
@@ -58,11 +59,11 @@ impl Authorities {
             let (rest, certificate) =
                 x509_parser::parse_x509_certificate(&block.der).map_err(|_| found("is not X.509"))?;
             if !rest.is_empty() {
-                return Err(found("has something after its end"));
+                return Err(found("has trailing data"));
             }
             let subject = shown(&certificate.subject().to_string());
             if !is_ca(&certificate) {
-                return Err(found(&format!("is no CA's ({subject})")));
+                return Err(found(&format!("is not a CA certificate ({subject})")));
             }
             let der = CertificateDer::from(block.der.clone());
             RootCertStore::empty()
@@ -86,7 +87,7 @@ impl Authorities {
         pem.certificates().any(|block| self.0.iter().any(|authority| authority.der.as_ref() == block.der))
     }
 
-    /// When the last of them ends.
+    /// When the last of them expires.
     pub(super) fn not_after(&self) -> i64 {
         self.0.iter().map(|authority| authority.validity.not_after).max().unwrap_or_default()
     }
@@ -97,7 +98,7 @@ fn is_ca(certificate: &X509Certificate<'_>) -> bool {
 }
 
 impl fmt::Display for Authorities {
-    /// Their subjects, and until when they are valid.
+    /// Their subjects and expiry dates.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, authority) in self.0.iter().take(4).enumerate() {
             let comma = if index > 0 { ", " } else { "" };
@@ -111,8 +112,8 @@ impl fmt::Display for Authorities {
 }
 
 impl Trust {
-    /// The CAs that are valid at a time. The library looks at the validity of the certificates a caller presents, and
-    /// not at that of the CA they lead to.
+    /// The CAs that are valid at a time. The library checks the validity of the certificates that a client presents,
+    /// but not that of the CA at the end of the chain.
     pub(super) fn at(authorities: Authorities, now: i64) -> Trust {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let generation = MADE.fetch_add(1, Ordering::Relaxed);
@@ -125,12 +126,12 @@ impl Trust {
                 span.0 = span.0.max(validity.not_after + 1);
             } else {
                 span = (span.0.max(validity.not_before), span.1.min(validity.not_after));
-                // It was added before, when the text was read.
+                // It could be added before, when the text was parsed.
                 let _ = roots.add(der.clone());
             }
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
-        // It fails only where there is no CA.
+        // It fails only if there is no CA.
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
         Trust { authorities, verifier, generation, span }
     }

@@ -1,4 +1,4 @@
-//! Whoever is at the other end of a connection, asked again at each request.
+//! The peer of a connection, checked again for each request.
 
 use std::{
     net::IpAddr,
@@ -16,33 +16,33 @@ use crate::server::clock::unix_now;
 pub(crate) struct Caller {
     auth: Arc<ClientAuth>,
     peer: Option<IpAddr>,
-    /// What it presented, its own certificate first.
+    /// The certificates it presented, its own first.
     chain: Vec<CertificateDer<'static>>,
     state: Mutex<State>,
 }
 
-/// What is known of the certificate.
+/// The state of the certificate.
 #[derive(Default)]
 struct State {
-    /// By what it was accepted last.
+    /// The CAs that it was last accepted with.
     accepted: Option<Accepted>,
-    /// Whether it ever was.
+    /// Whether it was ever accepted.
     known: bool,
 }
 
-/// What becomes of a request.
+/// The outcome for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is answered.
+    /// It is processed.
     Granted,
-    /// It is refused.
+    /// It is rejected.
     Refused,
-    /// It is refused on this connection, whose certificate was accepted until a moment ago: another connection may have
-    /// a newer one.
+    /// It is rejected on this connection, whose certificate was accepted until recently; the client may have a newer
+    /// one for another connection.
     Elsewhere,
 }
 
-/// Where nothing ends, this is looked at again after this time.
+/// Interval between checks if nothing expires.
 const LONG: Duration = Duration::from_secs(3600);
 
 impl Caller {
@@ -54,7 +54,7 @@ impl Caller {
         Caller { auth, peer, chain: presented.unwrap_or_default().to_vec(), state: Mutex::default() }
     }
 
-    /// Whether a request with these headers may be answered; what speaks against it is counted and logged.
+    /// Checks whether a request with these headers may be processed. Problems are counted and logged.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Admission {
         let (refusal, admission) = match self.certificate() {
             Ok(()) => match self.token(headers) {
@@ -67,7 +67,7 @@ impl Caller {
         if self.auth.report(&refusal, self.peer) { admission } else { Admission::Granted }
     }
 
-    /// Waits until the certificate is accepted no more, where that has consequences.
+    /// Waits until the certificate is no longer accepted, if that has consequences.
     pub(crate) async fn outdated(&self) {
         let mut changed = self.auth.changed.subscribe();
         if !self.auth.refuses() || self.auth.certificates.is_none() {
@@ -113,11 +113,11 @@ impl Caller {
         }
         let refusal = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
         let Some(token) = token::bearer(headers) else {
-            return Err(refusal("no_token", "found no header Authorization with one bearer token"));
+            return Err(refusal("no_token", "found no Authorization header with exactly one bearer token"));
         };
         match self.auth.tokens.load().as_ref() {
             Some(tokens) if tokens.accept(token) => Ok(()),
-            _ => Err(refusal("wrong_token", "found a token that is none of --client-token-file")),
+            _ => Err(refusal("wrong_token", "found a token that is not in --client-token-file")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ConfigMap with the CA of callers: watched by its name, and what is refused keeps the last good one.
+//! The ConfigMap with the client CA, watched by name. A rejected CA keeps the last good one in effect.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ use crate::server::supervise::Supervisor;
 /// Key of the watch, and name of its gate.
 const KEY: &str = "configmap-client-ca";
 
-/// Keeps the CA of callers.
+/// Follows the client CA.
 struct ClientCaKeeper {
     auth: Arc<ClientAuth>,
     of: ConfigMapKey,
-    /// The version and the text of the key, if the object is there.
+    /// The resource version and the text of the key, if the object exists.
     found: Option<(String, Option<String>)>,
-    /// Whether the list that is being read has it.
+    /// Whether the list being read contains it.
     listed: bool,
-    /// What was told last.
+    /// The state that was reported last.
     told: Option<Option<String>>,
 }
 
-/// Starts the watch; it runs until the server stops. Its gate is there when this returns.
+/// Starts the watch, which runs until the server stops. Its gate exists when this returns.
 pub(crate) fn follow(
     client: Client,
     of: &ConfigMapKey,
@@ -40,9 +40,9 @@ pub(crate) fn follow(
     phase: Watch,
 ) {
     let watched = config_maps::watched(&of.namespace, &of.name);
-    let gate = readiness.gate(KEY, &format!("{} were not listed yet", watched.target));
+    let gate = readiness.gate(KEY, &format!("{} not listed yet", watched.target));
     if !auth.refuses() {
-        // A watch that cannot be had is a remark then: nobody is refused for it.
+        // A failing watch is only a note then, because no client is rejected for it.
         gate.open_with("", gate.state().problem);
     }
     watches.started(KEY);
@@ -52,7 +52,7 @@ pub(crate) fn follow(
     tokio::spawn(async move {
         let begin = || watcher.clone().run(ClientCaKeeper::new(auth.clone(), of.clone()));
         tokio::select! {
-            () = supervisor.keep("the CA of callers is watched", begin) => {}
+            () = supervisor.keep("client CA watch", begin) => {}
             () = phase.reached(Phase::Stopped) => {}
         }
     });
@@ -95,12 +95,12 @@ impl Keeper for ClientCaKeeper {
         }
         let place = self.of.to_string();
         match &text {
-            // What is refused is logged and counted there.
+            // A rejected CA is logged and counted there.
             Some(text) => drop(self.auth.install_ca(text.as_bytes(), &place)),
             None if self.found.is_some() => {
                 self.auth.refused_ca(&format!("{place}: the ConfigMap has no such key"));
             }
-            None => self.auth.refused_ca(&format!("{place}: there is no such ConfigMap")),
+            None => self.auth.refused_ca(&format!("{place}: the ConfigMap does not exist")),
         }
         self.told = Some(text);
     }
@@ -111,6 +111,6 @@ impl Keeper for ClientCaKeeper {
     }
 
     fn remark(&self) -> Option<String> {
-        self.found.is_none().then(|| "there is no such ConfigMap".to_owned())
+        self.found.is_none().then(|| "the ConfigMap does not exist".to_owned())
     }
 }

@@ -1,4 +1,4 @@
-//! Who called, and was not who should.
+//! Metrics of client authentication.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -21,7 +21,7 @@ struct Loaded {
 /// No labels.
 type Nothing = Vec<(&'static str, &'static str)>;
 
-/// Authentication of callers. Without it there is no series.
+/// Metrics of client authentication. Without it, the series are absent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientAuthMetrics {
     failed: Family<Failed, Counter>,
@@ -30,23 +30,23 @@ pub(crate) struct ClientAuthMetrics {
 }
 
 impl ClientAuthMetrics {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(in crate::server) fn register(registry: &mut Registry) -> ClientAuthMetrics {
         let metrics = ClientAuthMetrics::default();
         registry.register(
             "client_auth_failures",
-            "Handshakes and requests without what callers are known by; outcome is refused, or admitted with \
+            "Handshakes and requests of unauthenticated clients; outcome is refused, or admitted with \
              --client-auth=request",
             metrics.failed.clone(),
         );
         registry.register(
             "client_auth_reload",
-            "Loads of what callers are known by; what is ca or tokens",
+            "Loads of the client CA or tokens; what is ca or tokens",
             metrics.loaded.clone(),
         );
         registry.register_with_unit(
             "client_ca_not_after_timestamp",
-            "End of the validity of the last CA of callers",
+            "Expiry of the client CA that expires last",
             Unit::Seconds,
             metrics.ca_not_after.clone(),
         );
@@ -58,7 +58,7 @@ impl ClientAuthMetrics {
         self.failed.get_or_create(&Failed { reason, outcome }).inc();
     }
 
-    /// Notes a load of the CA of callers; the end of its validity is in seconds since 1970.
+    /// Records a load of the client CA; its expiry is in seconds since 1970.
     pub(crate) fn ca_loaded(&self, not_after: Option<i64>) {
         self.load("ca", not_after.is_some());
         if let Some(not_after) = not_after {

@@ -1,4 +1,4 @@
-//! Whom a certificate is for: its common name, and the DNS names and URIs among its alternative names. Pure.
+//! The names in a certificate: its common name, and the DNS names and URIs among its subject alternative names. Pure.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 /// Names of which a certificate must have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedNames {
-    /// Every certificate is accepted that the CA signed: for a CA that signs nothing else.
+    /// Accepts every certificate that the CA signed: for a CA with no other purpose.
     Any,
     /// Exactly one of these.
     These(Vec<String>),
@@ -21,16 +21,16 @@ pub(super) struct Names {
     uris: Vec<String>,
 }
 
-/// What somebody else chose is shown up to this length.
+/// Maximum length at which a name from a client is logged.
 const SHOWN: usize = 128;
-/// As many names are shown.
+/// Maximum number of names that are logged.
 const MOST: usize = 8;
 
 impl Names {
     pub(super) fn of(certificate: &X509Certificate<'_>) -> Names {
         let mut common = certificate.subject().iter_common_name();
         let mut names = Names {
-            // Of several ones readers differ in which counts, so none does.
+            // With several common names, implementations differ in which one counts, so none does.
             common: match (common.next(), common.next()) {
                 (Some(name), None) => name.as_str().ok().map(str::to_owned),
                 _ => None,
@@ -54,7 +54,7 @@ impl Names {
 }
 
 impl AllowedNames {
-    /// Whether one of the names is allowed, to the byte.
+    /// Whether one of the names is allowed, compared byte by byte.
     pub(super) fn allow(&self, names: &Names) -> bool {
         match self {
             AllowedNames::Any => true,
@@ -95,7 +95,7 @@ impl fmt::Display for Names {
     }
 }
 
-/// A text that somebody else chose, fit for a line of the log.
+/// A text from a client, made safe for a log line.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(SHOWN).collect()
 }
@@ -108,7 +108,8 @@ mod tests {
         let mut parameters = rcgen::CertificateParams::default();
         parameters.distinguished_name = rcgen::DistinguishedName::new();
         for (index, name) in common.iter().enumerate() {
-            // The type of a name can stand in a certificate once for `rcgen`; the same by its OID is another one to it.
+            // `rcgen` allows each type of name once in a certificate, but treats the same type given by its OID as
+            // another one.
             let kind = match index {
                 0 => rcgen::DnType::CommonName,
                 _ => rcgen::DnType::CustomDnType(vec![2, 5, 4, 3]),

@@ -45,23 +45,20 @@ fn a_refusal_says_what_was_found_and_what_is_accepted() {
     let auth = auth(Mode::Require, &["api-1", "api-2"]);
     let chain = client(&issuer, "kubelet");
     let unknown = refusal(&auth, &chain);
-    assert_eq!(
-        (unknown.reason, unknown.detail.as_str()),
-        ("no_ca", "no CA of callers is known that is valid now")
-    );
+    assert_eq!((unknown.reason, unknown.detail.as_str()), ("no_ca", "no client CA is currently valid"));
     auth.install_ca(pem.as_bytes(), "a/b:c").unwrap();
     let name = refusal(&auth, &chain);
     assert_eq!(name.reason, "name");
     assert_eq!(
         name.detail,
-        r#"the certificate is for CN "kubelet", DNS "client.example"; accepted is "api-1", "api-2""#
+        r#"the certificate is for CN "kubelet", DNS "client.example"; expected "api-1", "api-2""#
     );
     let (_, other) = ca("others");
     let unknown = refusal(&auth, &client(&other, "api-1"));
     assert_eq!(unknown.reason, "unknown_ca");
     assert!(
         unknown.detail.starts_with(
-            r#"the certificate for CN "api-1", DNS "client.example" was signed by "CN=others"; accepted is what was signed by CN=callers (valid until "#
+            r#"the certificate for CN "api-1", DNS "client.example" was signed by "CN=others"; expected a certificate signed by CN=callers (valid until "#
         ),
         "{unknown:?}"
     );
@@ -75,12 +72,12 @@ fn a_replica_that_refuses_waits_for_the_ca_and_one_that_does_not_refuse_does_not
     for (mode, open) in [(Mode::Request, true), (Mode::Require, false)] {
         let auth = auth(mode, &["x"]);
         assert_eq!(auth.gate.state().open, open, "{mode:?}");
-        auth.refused_ca("a/b:c: there is no such ConfigMap");
+        auth.refused_ca("a/b:c: the ConfigMap does not exist");
         let state = auth.gate.state();
         assert_eq!(state.open, open);
         assert_eq!(
             state.problem.as_deref(),
-            Some("the CA of callers is refused: a/b:c: there is no such ConfigMap")
+            Some("the client CA was rejected: a/b:c: the ConfigMap does not exist")
         );
         auth.install_ca(ca("callers").0.as_bytes(), "a/b:c").unwrap();
         assert!(auth.gate.state().open && auth.gate.state().problem.is_none());

@@ -1,4 +1,4 @@
-//! Bearer tokens of callers. Only digests are kept, and they are compared in constant time. Pure.
+//! Bearer tokens of clients. Only digests are stored, and they are compared in constant time. Pure.
 
 use hyper::{
     HeaderMap,
@@ -7,19 +7,19 @@ use hyper::{
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The tokens that are accepted.
+/// The accepted tokens.
 pub(super) struct Tokens(Vec<[u8; 32]>);
 
-/// A shorter one could be guessed.
+/// Minimum length; a shorter token could be guessed.
 const SHORTEST: usize = 16;
 const LONGEST: usize = 4096;
 const MOST: usize = 16;
 
 impl Tokens {
-    /// Reads a text with one token a line; more than one is for the time in which the caller gets a new one.
+    /// Parses one token per line. Several tokens allow for a rotation.
     ///
     /// # Errors
-    /// A sentence with what was found, which is never a token, and what is accepted.
+    /// A sentence with what was found, never a token itself, and what was expected.
     pub(super) fn parse(text: &[u8]) -> Result<Tokens, String> {
         let mut digests = Vec::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -31,24 +31,24 @@ impl Tokens {
             if !(SHORTEST..=LONGEST).contains(&token.len()) {
                 let found = token.len();
                 return Err(format!(
-                    "line {line}: found {found} characters; accepted is a token of {SHORTEST} to {LONGEST} a line"
+                    "line {line}: found {found} characters; expected one token of {SHORTEST} to {LONGEST} characters per line"
                 ));
             }
             if !token.iter().all(u8::is_ascii_graphic) {
                 return Err(format!(
-                    "line {line}: found a blank or another character that no token has; accepted is visible ASCII"
+                    "line {line}: found whitespace or another invalid character; expected visible ASCII"
                 ));
             }
             digests.push(Sha256::digest(token).into());
         }
         match digests.len() {
-            0 => Err("found no token; accepted is one a line".to_owned()),
+            0 => Err("found no token; expected one per line".to_owned()),
             1..=MOST => Ok(Tokens(digests)),
-            found => Err(format!("found {found} tokens; accepted are at most {MOST}")),
+            found => Err(format!("found {found} tokens; expected at most {MOST}")),
         }
     }
 
-    /// Whether a token is one of these. Every one is compared, whichever it is.
+    /// Whether a token is accepted. Compares all of them regardless of matches.
     pub(super) fn accept(&self, token: &[u8]) -> bool {
         let presented: [u8; 32] = Sha256::digest(token).into();
         let found = self.0.iter().map(|digest| digest.ct_eq(&presented));
@@ -56,7 +56,7 @@ impl Tokens {
     }
 }
 
-/// The token of a request's header, if it has exactly one.
+/// The bearer token in a request's headers, if there is exactly one.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut all = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let (Some(value), None) = (all.next(), all.next()) else { return None };
@@ -94,12 +94,12 @@ mod tests {
             ("", "found no token"),
             ("\n \n", "found no token"),
             ("short-secret", "line 1: found 12 characters"),
-            ("0123456789abcdef\nwith a blank in its middle", "line 2: found a blank"),
-            ("0123456789abcdef\u{e9}", "line 1: found a blank"),
+            ("0123456789abcdef\nwith a blank in its middle", "line 2: found whitespace"),
+            ("0123456789abcdef\u{e9}", "line 1: found whitespace"),
             (&many, "found 17 tokens"),
         ] {
             let error = Tokens::parse(text.as_bytes()).err().unwrap();
-            assert!(error.contains(found) && error.contains("accepted"), "{error}");
+            assert!(error.contains(found) && error.contains("expected"), "{error}");
             assert!(!error.contains("secret") && !error.contains("middle"), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Certificates in handshakes.
+//! Verification of client certificates in handshakes.
 
 use std::{cell::RefCell, fmt, sync::Arc, time::Duration};
 
@@ -23,34 +23,34 @@ use super::{
 use crate::server::clock::unix_now;
 use crate::server::tls::chain::Validity;
 
-/// A certificate that is accepted.
+/// A certificate that was accepted.
 pub(super) struct Accepted {
-    /// By which CAs.
+    /// The CAs it was accepted with.
     pub(super) generation: u64,
-    /// For how long, in seconds since 1970, both ends included.
+    /// The interval for which it is valid, in seconds since 1970, both ends included.
     pub(super) span: (i64, i64),
 }
 
-/// A certificate that is not.
+/// A certificate that was rejected.
 pub(super) struct Refused {
     pub(super) refusal: Refusal,
-    /// What the caller's TLS library is told.
+    /// The error for the client's TLS library.
     error: Error,
 }
 
-/// Asks callers for a certificate, and verifies it by what is in force at that time.
+/// Requests a client certificate, and verifies it with the CAs in effect at that time.
 pub(crate) struct Verifier {
     auth: Arc<ClientAuth>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 tokio::task_local! {
-    /// Why the certificate of the handshake that is under way is refused: the library passes on an error of its own,
-    /// which becomes an alert and says neither which name was found nor which ones are accepted.
+    /// Why the certificate of the current handshake was rejected. The library reports only its own error, which
+    /// becomes an alert and names neither the name that was found nor the expected ones.
     static NOTED: RefCell<Option<Refusal>>;
 }
 
-/// Does a handshake; gives why the certificate was refused, too.
+/// Performs a handshake; also returns why the certificate was rejected.
 pub(crate) async fn noting<T>(handshake: impl Future<Output = T>) -> (T, Option<Refusal>) {
     let noted = NOTED.scope(RefCell::new(None), async {
         let done = handshake.await;
@@ -59,13 +59,13 @@ pub(crate) async fn noting<T>(handshake: impl Future<Output = T>) -> (T, Option<
     noted.await
 }
 
-/// Why a caller is refused that presented nothing; of that the library says all there is.
+/// The reason for a client that presented no certificate; the library reports that case completely.
 pub(crate) fn no_certificate() -> Refusal {
     Refusal { reason: "no_certificate", detail: "found no client certificate".to_owned() }
 }
 
-/// Closes a connection whose certificate was refused. Its peer thinks by then that the handshake is done, and sends a
-/// request: closing with that unread would make the kernel reset the connection, and the alert that says why be lost.
+/// Closes a connection whose certificate was rejected. Its peer already considers the handshake complete and sends a
+/// request. Closing with that unread would make the kernel reset the connection and lose the alert with the reason.
 pub(crate) async fn part(mut stream: TcpStream) {
     const MOMENT: Duration = Duration::from_millis(500);
     const BYTES: u64 = 64 << 10;
@@ -77,7 +77,7 @@ pub(crate) async fn part(mut stream: TcpStream) {
 }
 
 impl ClientAuth {
-    /// Verifies the certificates that a caller presented, its own first.
+    /// Verifies the certificates that a client presented, its own first.
     pub(super) fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<Accepted, Refused> {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Err(Refused { refusal: no_certificate(), error: Error::NoCertificatesPresented });
@@ -87,7 +87,7 @@ impl ClientAuth {
         let Some((trust, verifier)) =
             trust.as_ref().and_then(|trust| Some((trust, trust.verifier.as_ref()?)))
         else {
-            let detail = "no CA of callers is known that is valid now".to_owned();
+            let detail = "no client CA is currently valid".to_owned();
             return Err(Refused::new("no_ca", detail, CertificateError::UnknownIssuer));
         };
         let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else {
@@ -102,7 +102,7 @@ impl ClientAuth {
         if let Some(certificates) = &self.certificates
             && !certificates.names.allow(&names)
         {
-            let detail = format!("the certificate is for {names}; accepted is {}", certificates.names);
+            let detail = format!("the certificate is for {names}; expected {}", certificates.names);
             return Err(Refused::new("name", detail, CertificateError::ApplicationVerificationFailure));
         }
         let mut span = trust.span;
@@ -122,13 +122,13 @@ impl ClientAuth {
         };
         let names = Names::of(certificate);
         match problem {
-            // Of a CA with the same name and another key: it is not the CA all the same.
+            // From a CA with the same name but another key, so it is not the same CA.
             Problem::UnknownIssuer | Problem::BadSignature => {
                 let issuer = shown(&certificate.issuer().to_string());
                 let trust = self.trust.load();
                 let known = trust.as_ref().map(|trust| trust.authorities.to_string()).unwrap_or_default();
                 let detail = format!(
-                    "the certificate for {names} was signed by {issuer:?}; accepted is what was signed by {known}"
+                    "the certificate for {names} was signed by {issuer:?}; expected a certificate signed by {known}"
                 );
                 Refused::new("unknown_ca", detail, Problem::UnknownIssuer)
             }
@@ -175,8 +175,8 @@ impl ClientCertVerifier for Verifier {
         self.auth.refuses()
     }
 
-    /// None: a client that has a certificate of another CA presents it then, and the log can say which one it was. And
-    /// nobody is told the names of our CAs.
+    /// None: a client then presents a certificate of another CA, which the log can name, and the names of our CAs are
+    /// not disclosed.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -187,7 +187,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // Where nobody is refused, requests are told of, by `Caller`.
+        // In permissive mode, `Caller` reports the requests.
         if !self.auth.refuses() {
             return Ok(ClientCertVerified::assertion());
         }
@@ -195,7 +195,7 @@ impl ClientCertVerifier for Verifier {
         match self.auth.verify(&chain) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(Refused { refusal, error }) => {
-                // There is no scope where a handshake is not `noting`.
+                // There is no scope if a handshake does not use `noting`.
                 let _ = NOTED.try_with(|noted| noted.replace(Some(refusal)));
                 Err(error)
             }

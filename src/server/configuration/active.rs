@@ -1,4 +1,4 @@
-//! The configuration in use: read whole, swapped whole, and the last good one stays when a new one is refused.
+//! The active configuration: read and swapped as a whole. If a new one is rejected, the last good one stays active.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -9,23 +9,23 @@ use crate::server::configuration::slot::{Active, Slot};
 use crate::server::configuration::source::{Loaded, Source};
 use crate::server::readiness::Gate;
 
-/// Why a source was not read, or what was read not applied.
+/// Why a source could not be read or applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unread {
-    /// It is refused, which was said and counted.
+    /// It was rejected, which has been logged and counted.
     #[error("{0}")]
     Refused(String),
-    /// Somebody is writing it: it has to be read again.
+    /// It is being written, so it has to be read again.
     #[error("{0}")]
     Busy(String),
 }
 
-/// What changes the configuration in use.
+/// Changes the active configuration.
 pub(crate) struct Configuration {
-    /// Key of the source in metrics.
+    /// The label value of the source in metrics.
     source: &'static str,
     current: Slot,
-    /// One change at a time, so that the newest wins.
+    /// Serializes changes, so that the newest wins.
     changing: Mutex<()>,
     gate: Gate,
     metrics: ConfigurationMetrics,
@@ -33,7 +33,7 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// Fills a slot. `source` is a key for metrics.
+    /// Creates the writer for a slot. `source` is a label value for metrics.
     pub(crate) fn new(
         source: &'static str,
         current: Slot,
@@ -43,26 +43,26 @@ impl Configuration {
         Configuration { source, current, changing: Mutex::new(()), gate, metrics, selection: OnceLock::new() }
     }
 
-    /// The configuration to judge one request by, if there is one; hold on to it until the request is done.
+    /// The configuration for one request, if there is one. Hold it until the request is done.
     pub(crate) fn current(&self) -> Option<Arc<Active>> {
         self.current.load_full()
     }
 
-    /// From now on the labels of namespaces are looked at again.
+    /// Enables the check of namespace labels.
     pub(in crate::server) fn check_selection(&self, check: SelectionCheck) {
         let _ = self.selection.set(check);
     }
 
-    /// What looks at the labels of namespaces again, if that is wanted.
+    /// The check of namespace labels, if it is enabled.
     pub(crate) fn selection(&self) -> Option<&SelectionCheck> {
         self.selection.get()
     }
 
-    /// Reads a source and applies what it says; on an error everything stays as it is. Gives the generation. Whether the source
-    /// is `busy`, being written by somebody, is asked once it was read: then nothing of what was read counts.
+    /// Reads a source and applies it; on an error nothing changes. Returns the generation. `busy` tells whether the
+    /// source is being written; it is asked after reading, and if so the result is discarded.
     ///
     /// # Errors
-    /// When the source refuses, or is busy.
+    /// When the source rejects its content or is being written.
     pub(crate) fn read(&self, source: &dyn Source, busy: impl Fn() -> Option<String>) -> Result<u64, Unread> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = source.load();
@@ -82,67 +82,67 @@ impl Configuration {
         }
     }
 
-    /// Applies a configuration, unless it is the one that is in use already. Gives the generation.
+    /// Applies a configuration unless it is already active. Returns the generation.
     pub(crate) fn publish(&self, loaded: Loaded) -> u64 {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.swap(loaded)
     }
 
-    /// Notes that a new configuration is refused; the last good one stays.
+    /// Records that a new configuration was rejected; the last good one stays active.
     pub(crate) fn refused(&self, error: &str) {
         self.metrics.loaded(self.source, false);
-        self.gate.trouble(format!("the newest configuration is refused: {error}"));
+        self.gate.trouble(format!("the newest configuration was rejected: {error}"));
         if self.current.load().is_some() {
-            tracing::error!(error, "the configuration is refused; the last good one stays");
+            tracing::error!(error, "configuration rejected; keeping the last good one");
         } else {
-            tracing::error!(error, "the configuration is refused, and there is no earlier one");
+            tracing::error!(error, "configuration rejected; no earlier one to keep");
         }
     }
 
-    /// Notes that there is no configuration where it should come from; the one in use stays, if there is one.
+    /// Records that the source contains no configuration. The active one stays, if there is one.
     pub(crate) fn stale(&self, what: &str) {
         self.gate.trouble(what);
         if self.current.load().is_some() {
-            tracing::warn!(what, "the configuration is gone; the last good one stays");
+            tracing::warn!(what, "configuration missing; keeping the last good one");
         } else {
-            tracing::warn!(what, "there is no configuration yet");
+            tracing::warn!(what, "configuration missing; none loaded yet");
         }
     }
 
-    /// Notes that the newest configuration is the one in use, after one that was refused or gone.
+    /// Records that the newest configuration is the active one, after one that was rejected or missing.
     pub(crate) fn confirmed(&self) {
         let Some(active) = self.current() else { return };
         self.metrics.confirmed();
         self.gate.open(detail(&active));
         let (generation, hash) = (active.generation, active.engine.hash());
-        tracing::info!(generation, hash, "the newest configuration is the one in use again");
+        tracing::info!(generation, hash, "newest configuration is the active one again");
     }
 
     fn swap(&self, Loaded { engine, warnings }: Loaded) -> u64 {
         if let Some(active) = self.current().filter(|active| active.engine.hash() == engine.hash()) {
-            // Another text that says the same, or the same text again: what was learnt of pods stays too.
+            // Equivalent text, or the same text again: the patch cache is kept.
             self.metrics.loaded(self.source, true);
             if self.gate.open(detail(&active)).is_some() {
                 let (generation, hash) = (active.generation, active.engine.hash());
-                tracing::info!(generation, hash, "the newest configuration is the one in use again");
+                tracing::info!(generation, hash, "newest configuration is the active one again");
             } else {
-                tracing::debug!(generation = active.generation, "the configuration says the same as before");
+                tracing::debug!(generation = active.generation, "configuration unchanged");
             }
             return active.generation;
         }
         for warning in warnings {
-            tracing::warn!(warning, "the configuration has a questionable place");
+            tracing::warn!(warning, "configuration warning");
         }
         let generation = self.current.load().as_ref().map_or(0, |active| active.generation) + 1;
         let (revision, hash) = (engine.revision(), engine.hash());
         if generation == 1 {
-            // The line that says the server is ready says so too.
+            // The line that reports readiness includes it.
             tracing::debug!(generation, revision, hash, "first configuration applied");
         } else {
             tracing::info!(generation, revision, hash, "configuration applied");
         }
         let active = Arc::new(Active { engine, generation, since: unix_now() });
-        // Whoever sees the new configuration sees that it was loaded.
+        // A client that sees the new configuration also sees that it was loaded.
         self.metrics.loaded(self.source, true);
         self.current.store(Some(active.clone()));
         self.gate.open(detail(&active));

@@ -1,5 +1,4 @@
-//! A configuration that was read becomes an engine: it is checked with sample pods, and given a way to facts about the
-//! cluster.
+//! Builds an engine from a configuration: checks it with sample pods and connects it to the cluster state.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,34 +11,34 @@ use crate::server::configuration::engine::Engine;
 use crate::server::configuration::facts::LiveFacts;
 use crate::server::configuration::source::Loaded;
 
-/// An engine for a configuration that itself says what there is to know of the cluster.
+/// Builds an engine for a configuration that itself contains the cluster state.
 ///
 /// # Errors
-/// When a template fails for a plain pod.
+/// When a template fails for a sample pod.
 pub fn engine(mesh: InjectorConfig) -> Result<Arc<dyn Engine>, String> {
     loaded(mesh, &[], Cluster::InConfiguration).map(|loaded| loaded.engine)
 }
 
-/// Where facts about the cluster come from.
+/// Where the cluster state comes from.
 pub(crate) enum Cluster {
     /// From the configuration itself.
     InConfiguration,
-    /// From nowhere: a configuration that says nothing of the cluster, without a way to ask.
+    /// From nowhere: the configuration contains none, and there are no watches.
     Unknown,
     /// From watches.
     Watched(Arc<LiveFacts>),
 }
 
-/// Checks that a configuration can inject pods and makes an engine of it.
+/// Checks that a configuration can inject pods and builds an engine from it.
 ///
 /// # Errors
-/// When a template fails for a plain pod.
+/// When a template fails for a sample pod.
 pub(crate) fn loaded(
     mesh: InjectorConfig,
     warnings: &[config::Warning],
     cluster: Cluster,
 ) -> Result<Loaded, String> {
-    // As in a request, nothing outlives the call that could be left half changed.
+    // As in a request, no state that outlives the call can be left half changed.
     let checked = catch_unwind(AssertUnwindSafe(|| inject::check::check(&mesh)));
     let remarks = checked
         .map_err(|_| "a defect of outrigger: sample pods made the engine panic".to_owned())?
@@ -49,13 +48,13 @@ pub(crate) fn loaded(
     Ok(Loaded { engine: Arc::new(LiveInjector { injector: Injector::new(mesh), cluster }), warnings })
 }
 
-/// An injector, and what is known of the cluster now.
+/// An injector with the current cluster state.
 struct LiveInjector {
     injector: Injector,
     cluster: Cluster,
 }
 
-/// What is known of the cluster for one request.
+/// The cluster state for one request.
 struct Known {
     namespace: Option<Arc<Namespace>>,
     nodes: Option<Arc<Nodes>>,

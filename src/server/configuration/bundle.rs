@@ -18,7 +18,7 @@ pub struct Bundle {
     earlier: Earlier,
 }
 
-/// Largest file of a configuration that is read (C-07).
+/// Maximum size of a configuration file (C-07).
 pub(crate) const FILE_BYTES: u64 = 8 << 20;
 
 impl Bundle {
@@ -53,11 +53,11 @@ impl Source for Bundle {
     }
 }
 
-/// The text of a file that was read; `path` is what the administrator calls it.
+/// Decodes the text of a file; `path` is the name that the administrator knows.
 pub(in crate::server) fn text(file: &Path, path: &Path, whole: Whole) -> Result<Text, reading::Error> {
     let text = std::str::from_utf8(&whole.bytes).map_err(|error| {
         let found =
-            format!("found bytes that are not UTF-8 at offset {}; accepted is UTF-8", error.valid_up_to());
+            format!("found bytes that are not UTF-8 at offset {}; expected UTF-8", error.valid_up_to());
         let error = io::Error::new(io::ErrorKind::InvalidData, found);
         reading::Error::Io { file: file.to_owned(), error }
     })?;

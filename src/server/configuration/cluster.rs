@@ -1,7 +1,7 @@
-//! The cluster: what is watched there becomes configurations and facts.
+//! The cluster as a source: watched objects become configurations and cluster state.
 //!
-//! Nothing here is waited for by a request. Every watch opens its gate after its first complete list; what fails later
-//! is a remark, a metric and a log line, and the last good state stays.
+//! No request waits for anything here. Every watch opens its gate after its first complete list. Later failures cause
+//! a note, a metric and a log line, and the last good state stays in effect.
 
 mod assemble;
 pub(in crate::server) mod config_maps;
@@ -35,24 +35,26 @@ use crate::server::readiness::Readiness;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
 
-/// What is watched, and what the objects do not say themselves.
+/// What to watch, and settings that the objects do not contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The ConfigMaps that hold the configuration.
+    /// The ConfigMaps with the configuration.
     pub config_maps: ConfigMaps,
     /// Whether ProxyConfig resources are watched.
     pub proxy_configs: bool,
     /// Whether nodes are watched.
     pub nodes: bool,
-    /// Whether the labels of namespaces are looked at after the API server has selected a pod.
+    /// Whether namespace labels are checked after the API server has selected a pod.
     pub selection: Selection,
+    /// Whether Events tell workloads that their pods are denied, skipped, or injected with warnings.
+    pub workload_events: bool,
     /// Name of this replica, for Events.
     pub identity: String,
-    /// How patient the watches are.
+    /// Timeouts and backoff of the watches.
     pub timings: Timings,
 }
 
-/// Where the configuration stands.
+/// Which ConfigMaps contain the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigMaps {
     /// Our own: one ConfigMap with one key, `bundle`.
@@ -61,40 +63,40 @@ pub enum ConfigMaps {
         namespace: String,
         /// Its name.
         name: String,
-        /// The revision this process is for: one that the bundle contradicts is refused.
+        /// The revision of this process. A bundle with another one is rejected.
         revision: String,
     },
     /// Istio's: keys `config` and `values` of the injector's ConfigMap, key `mesh` of the mesh's.
     Istio {
         /// Their namespace.
         namespace: String,
-        /// Name of the injector's, such as `istio-sidecar-injector`.
+        /// Name of the injector's ConfigMap, such as `istio-sidecar-injector`.
         injector: String,
-        /// Name of the mesh's, such as `istio`.
+        /// Name of the mesh's ConfigMap, such as `istio`.
         mesh: String,
-        /// What these ConfigMaps do not say.
+        /// Settings that these ConfigMaps do not contain.
         installation: Installation,
     },
 }
 
-/// What a bundle says and Istio's ConfigMaps do not.
+/// Settings that a bundle contains and Istio's ConfigMaps do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installation {
-    /// The revision this process is for.
+    /// The revision of this process.
     pub revision: String,
-    /// Whose behaviour is wanted where Istio's is questionable.
+    /// The compatibility mode.
     pub compat: Compat,
-    /// What kind of cluster it is.
+    /// The kind of cluster.
     pub platform: Platform,
     /// Whether proxies run as native sidecars.
     pub native_sidecars: NativeSidecars,
-    /// The compliance policy proxies are told; empty for none.
+    /// The compliance policy passed to the proxies; empty for none.
     pub compliance_policy: String,
-    /// What the template function `env` may see.
+    /// Environment variables visible to the template function `env`.
     pub env: BTreeMap<String, String>,
 }
 
-/// What the watches write to.
+/// What the watches update.
 #[derive(Clone)]
 pub(crate) struct Targets {
     pub(crate) configuration: Arc<Configuration>,
@@ -105,9 +107,9 @@ pub(crate) struct Targets {
     pub(crate) phase: Watch,
 }
 
-/// Starts the watches; they run until the server stops. Gates are there when this returns.
+/// Starts the watches, which run until the server stops. Their gates exist when this returns.
 pub(crate) fn start(client: Client, options: Options, targets: Targets) {
-    let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings } = options;
+    let Options { config_maps: source, proxy_configs, nodes, selection, identity, timings, .. } = options;
     let phase = targets.phase.clone();
     let supervisor = targets.supervisor.clone();
     let (sender, inputs) = tokio::sync::watch::channel(Inputs::default());
@@ -140,7 +142,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
         tasks.spawn(supervisor.clone().keep("nodes", begin));
     }
     let namespaces = connection.watcher(&targets, "namespaces", namespaces::watched());
-    namespaces.gate.trouble("not known before the configuration is, which says what kind of cluster it is");
+    namespaces.gate.trouble("waiting for the configuration, which names the platform");
     let publisher = Publisher {
         source,
         inputs,
@@ -150,7 +152,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
         wrong: None,
         targets,
     };
-    tasks.spawn(supervisor.keep("the configuration is published", move || publisher.begun().run()));
+    tasks.spawn(supervisor.keep("configuration publisher", move || publisher.begun().run()));
     tokio::spawn(async move {
         tokio::select! {
             () = supervise(tasks) => {}
@@ -159,37 +161,37 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
     });
 }
 
-/// The way to the API server.
+/// The API server client.
 struct Connection {
     client: Client,
     timings: Timings,
 }
 
 impl Connection {
-    /// A watch that is not started yet, with its gate.
+    /// Prepares a watch and its gate.
     fn watcher<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
-        let gate = targets.readiness.gate(key, &format!("{} were not listed yet", watched.target));
+        let gate = targets.readiness.gate(key, &format!("{} not listed yet", watched.target));
         let metrics = targets.watches.clone();
         let (client, timings) = (self.client.clone(), self.timings.clone());
         Watcher { client, watched, timings, key, metrics, gate }
     }
 
-    /// A watch that is started now.
+    /// Starts a watch.
     fn started<K: Watchable>(&self, targets: &Targets, key: &'static str, watched: Watched<K>) -> Watcher<K> {
         targets.watches.started(key);
         self.watcher(targets, key, watched)
     }
 }
 
-/// Runs the tasks, none of which should end: those that can be are begun again.
+/// Runs the tasks, none of which should end. The supervisor restarts those that can be restarted.
 async fn supervise(mut tasks: JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
-        tracing::error!(panicked = ended.is_err(), "a task that follows the cluster has ended");
+        tracing::error!(panicked = ended.is_err(), "cluster task exited unexpectedly");
     }
 }
 
 impl ConfigMaps {
-    /// The ConfigMaps: what each is, its namespace and its name.
+    /// The ConfigMaps: role, namespace and name of each.
     fn roles(&self) -> Vec<(Role, &str, &str)> {
         match self {
             ConfigMaps::Bundle { namespace, name, .. } => vec![(Role::Bundle, namespace, name)],

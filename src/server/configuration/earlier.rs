@@ -1,9 +1,8 @@
-//! What the texts of a configuration said when they were accepted last: to notice one that was cut off where it is written in
-//! place, and to say what is no longer there.
+//! Remembers the texts of the last accepted configuration, to detect a file that was truncated while being written in
+//! place, and to report keys that disappeared.
 //!
-//! YAML has no end that would have to be there: a bundle that lost its second half is a bundle, and what it lost comes from
-//! the defaults. Whoever is still writing is waited for ([`crate::server::reload`]); this is about writes that ended early,
-//! on a full disk for one.
+//! YAML has no mandatory end: half a bundle is still a bundle, and the lost half gets defaults. Writes in progress
+//! are handled by [`crate::server::reload`]; this is about writes that ended early, for example on a full disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,9 +17,9 @@ use crate::{server::reading::Stamp, yaml};
 /// One text of a configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
-    /// Where it is, by the names the administrator knows.
+    /// Its path, as the administrator knows it.
     pub(crate) path: PathBuf,
-    /// Which file it was in.
+    /// The file it was read from.
     pub(crate) stamp: Stamp,
     /// The text.
     pub(crate) text: String,
@@ -37,10 +36,10 @@ struct State {
 }
 
 impl Earlier {
-    /// Notes what was read. Gives remarks about what is no longer said.
+    /// Records what was read. Returns notes about keys that disappeared.
     ///
     /// # Errors
-    /// When a text looks cut off.
+    /// When a text looks truncated.
     pub(crate) fn compare(&self, texts: Vec<Text>) -> Result<Vec<String>, String> {
         let mut state = self.lock();
         let mut remarks = Vec::new();
@@ -53,14 +52,14 @@ impl Earlier {
             }
             remarks.extend(
                 no_longer(&earlier.text, &text.text)
-                    .map(|keys| format!("{}: it says nothing of {keys} any more", text.path.display())),
+                    .map(|keys| format!("{}: no longer sets {keys}", text.path.display())),
             );
         }
         state.read = texts;
         Ok(remarks)
     }
 
-    /// Notes that what was read last is in use.
+    /// Records that the texts read last are active.
     pub(crate) fn accept(&self) {
         let mut state = self.lock();
         let read = std::mem::take(&mut state.read);
@@ -76,34 +75,34 @@ impl Earlier {
 
 fn refusal(path: &Path, found: &str) -> String {
     format!(
-        "{}: found {found}, as a write in place leaves it that was cut off; accepted: a whole text in a file that is renamed \
+        "{}: found {found}, as if a write in place had been cut off; expected a complete text in a file that is renamed \
          over this one, or the line ... at the end of this one",
         path.display()
     )
 }
 
-/// What a text that was written over an earlier one looks like, if it looks cut off. The end mark of YAML, and the brace of
-/// JSON, say that it is not.
+/// Describes a text that looks like a truncated version of an earlier one. The end marker of YAML and the closing
+/// brace of JSON prove that it is complete.
 fn cut_off(earlier: &str, text: &str) -> Option<String> {
     let is_json = text.trim_start().starts_with('{');
     if is_json || text.trim_end().ends_with("\n...") {
         return None;
     }
     if text.len() < earlier.len() && earlier.starts_with(text) {
-        return Some(format!("the first {} bytes of the {} that are in use", text.len(), earlier.len()));
+        return Some(format!("the first {} bytes of the active {}", text.len(), earlier.len()));
     }
     (earlier.ends_with('\n') && !text.ends_with('\n'))
-        .then(|| "a last line without an end, which it had before".to_owned())
+        .then(|| "a last line without a newline, which it had before".to_owned())
 }
 
-/// The keys, two levels deep, that an earlier text gave a value and this one does not.
+/// The keys, two levels deep, that had a value in the earlier text and have none now.
 fn no_longer(earlier: &str, text: &str) -> Option<String> {
-    /// More are not worth reading.
+    /// Maximum number of keys that are listed.
     const SHOWN: usize = 8;
     let (earlier, now) = (keys(earlier), keys(text));
     let mut gone: Vec<&str> = Vec::new();
     for key in earlier.difference(&now) {
-        // What stands below a key that is gone is gone with it; they are sorted.
+        // Everything below a missing key is missing too; keys are sorted.
         if !gone.iter().any(|above| key.strip_prefix(above).is_some_and(|rest| rest.starts_with('.'))) {
             gone.push(key);
         }
@@ -146,7 +145,7 @@ mod tests {
     }
 
     impl File {
-        /// A file whose text is in use.
+        /// A file whose text is active.
         fn with(text: &str) -> File {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("bundle.yaml");
@@ -177,7 +176,7 @@ mod tests {
         for end in 0..WHOLE.len() {
             let error = file.written(&WHOLE[..end]).unwrap_err();
             assert!(
-                error.contains(&format!("found the first {end} bytes of the {} that are", WHOLE.len())),
+                error.contains(&format!("found the first {end} bytes of the active {}", WHOLE.len())),
                 "{error}"
             );
         }
@@ -191,7 +190,7 @@ mod tests {
         for end in 1..other.len() {
             let cut = &other[..end];
             let accepted = file.written(cut).is_ok();
-            // What ends with a line is told of what it lacks, no more: people take lines away.
+            // A text that ends with a newline only causes a note about missing keys, because people delete lines.
             assert_eq!(accepted, cut.ends_with('\n') && !WHOLE.starts_with(cut), "{cut}");
         }
         let unended = File::with(WHOLE.trim_end());
@@ -201,7 +200,7 @@ mod tests {
     #[test]
     fn a_text_may_become_shorter_in_ways_that_are_no_accident() {
         let shorter = WHOLE.strip_suffix("env:\n  A: b\n").unwrap();
-        let remark = |file: &File| format!("{}: it says nothing of env any more", file.path.display());
+        let remark = |file: &File| format!("{}: no longer sets env", file.path.display());
         let file = File::with(WHOLE);
         assert_eq!(file.renamed(shorter), Ok(vec![remark(&file)]));
         let file = File::with(WHOLE);

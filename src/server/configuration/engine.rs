@@ -1,17 +1,17 @@
-//! What requests are answered by. Tests put engines behind real TLS that panic, wait or answer anything.
+//! The interface that requests use. Tests put engines behind real TLS that panic, wait or return anything.
 
 use crate::inject::{Admission, AdmissionRequest, Unreadable};
 
-/// One configuration, ready to answer for pods. Immutable to the eye: a request is answered by one engine from start to
-/// end, and the same request always gets the same answer.
+/// One configuration, ready to process pods. Observably immutable: a request uses one engine from start to end, and
+/// the same request always gets the same result.
 pub trait Engine: Send + Sync {
-    /// Decides on one pod.
+    /// Decides about one pod.
     ///
     /// # Errors
-    /// When the object cannot be read.
+    /// When the object cannot be parsed.
     fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable>;
-    /// What is said of a pod that is too large to be reviewed, of which no more is known than its
-    /// [outline](crate::inject::limits::outline); nothing if that cannot be said of it.
+    /// The decision for a pod that is too large to be reviewed, from its [outline](crate::inject::limits::outline);
+    /// `None` if the outline does not suffice.
     fn leaves_alone(&self, _outline: AdmissionRequest<'_>) -> Option<Admission> {
         None
     }

@@ -1,4 +1,4 @@
-//! What is known of the cluster while it changes: nodes and namespaces, read by requests and written by watches.
+//! The current cluster state: nodes and namespaces, read by requests and written by watches.
 
 use std::{
     collections::HashMap,
@@ -13,17 +13,17 @@ use serde_json::{Map, Value};
 
 use crate::config::{Namespace, Nodes};
 
-/// Nodes and namespaces as they are now.
+/// The current nodes and namespaces.
 #[derive(Debug, Default)]
 pub(crate) struct LiveFacts {
     nodes: ArcSwapOption<Nodes>,
     namespaces: RwLock<HashMap<Box<str>, Known>>,
-    /// Whether there was a complete list of namespaces.
+    /// Whether the first list of namespaces is complete.
     listed: AtomicBool,
     enabled_by_default: AtomicBool,
 }
 
-/// What is known of a namespace.
+/// The stored state of a namespace.
 #[derive(Debug)]
 struct Known {
     annotations: Annotations,
@@ -37,20 +37,20 @@ pub(crate) enum Injection {
     Selected,
     /// `istio-injection` with another value.
     Disabled,
-    /// Nothing.
+    /// Neither label.
     Unlabeled,
 }
 
-/// A few annotations whose keys are known. A map for each of 20,000 namespaces would be most of the memory there is.
+/// A few annotations with known keys. A map for each of 20,000 namespaces would use most of the memory.
 type Annotations = Box<[(&'static str, Box<str>)]>;
 
 impl LiveFacts {
-    /// The nodes, once their first complete list is there.
+    /// The nodes, once their first list is complete.
     pub(crate) fn nodes(&self) -> Option<Arc<Nodes>> {
         self.nodes.load_full()
     }
 
-    /// A namespace, if it has annotations that count. Labels are not among them: the API server selects by them.
+    /// A namespace, if it has relevant annotations. Labels are not included, because the API server selects by them.
     pub(crate) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         let annotations =
@@ -65,13 +65,13 @@ impl LiveFacts {
         self.nodes.store(Some(Arc::new(nodes)));
     }
 
-    /// What the labels of a namespace said when it was last heard of; nothing before the first complete list.
+    /// What the labels of a namespace said last; `None` before the first complete list.
     pub(crate) fn injection(&self, namespace: &str) -> Option<Injection> {
         if !self.listed.load(Ordering::Acquire) {
             return None;
         }
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        // One that is not known yet is new.
+        // An unknown namespace is new.
         Some(namespaces.get(namespace).map_or(Injection::Unlabeled, |known| known.injection))
     }
 
@@ -80,25 +80,25 @@ impl LiveFacts {
         self.enabled_by_default.load(Ordering::Acquire)
     }
 
-    /// Notes whether namespaces without any label are injected.
+    /// Stores whether namespaces without any label are injected.
     pub(crate) fn enable_by_default(&self, enabled: bool) {
         self.enabled_by_default.store(enabled, Ordering::Release);
     }
 
-    /// How many namespaces are known, and how many of them have annotations that count.
+    /// How many namespaces are known, and how many of them have relevant annotations.
     pub(crate) fn namespaces(&self) -> (usize, usize) {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         let annotated = namespaces.values().filter(|known| !known.annotations.is_empty()).count();
         (namespaces.len(), annotated)
     }
 
-    /// A list is complete: forgets all namespaces but those whose name is wanted.
+    /// Completes a list: removes all namespaces whose name is not wanted.
     pub(crate) fn retain_namespaces(&self, wanted: impl Fn(&str) -> bool) {
         self.namespaces.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| wanted(name));
         self.listed.store(true, Ordering::Release);
     }
 
-    /// Notes what counts of a namespace.
+    /// Stores the relevant parts of a namespace.
     pub(crate) fn put_namespace(
         &self,
         name: &str,
@@ -109,7 +109,7 @@ impl LiveFacts {
         self.namespaces.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), known);
     }
 
-    /// Forgets a namespace.
+    /// Removes a namespace.
     pub(crate) fn remove_namespace(&self, name: &str) {
         self.namespaces.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }

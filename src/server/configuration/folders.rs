@@ -1,7 +1,7 @@
-//! A configuration in folders, as kubelets mount ConfigMaps: our own bundle, or Istio's three texts.
+//! A configuration in directories, as kubelets mount ConfigMaps: our own bundle, or Istio's three texts.
 //!
-//! A kubelet changes all files of a volume at once, by putting another folder behind the link `..data`. All of them
-//! are read from one such folder, so that a configuration is never put together of an old and a new half.
+//! A kubelet changes all files of a volume at once by repointing the symlink `..data` to another directory. All files
+//! are read from one such directory, so that a configuration never mixes old and new files.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use crate::server::configuration::earlier::{Earlier, Text};
 use crate::server::configuration::source::{Loaded, Source};
 use crate::server::reading;
 
-/// Folders with the configuration.
+/// Directories with the configuration.
 #[derive(Clone, Debug)]
 pub struct Folders {
     folders: Vec<PathBuf>,
@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 5;
 /// A file that was found.
 struct Found {
     name: &'static str,
-    /// Where it is, by the names the administrator knows.
+    /// Its path, as the administrator knows it.
     path: String,
     text: Text,
 }
@@ -50,14 +50,14 @@ impl Source for Folders {
             let role = if BUNDLE.contains(&file.name) { "bundle" } else { file.name };
             if let Some(other) = found.insert(role, file) {
                 let again = found.get(role).map_or("", |file: &Found| &file.path);
-                return Err(format!("{} and {again} are both there; accepted is one of them", other.path));
+                return Err(format!("{} and {again} both exist; expected only one of them", other.path));
             }
         }
         let mut loaded = match (found.remove("bundle"), found.values().next()) {
             (Some(bundle), None) => self.bundle(&bundle)?,
             (Some(bundle), Some(other)) => {
                 return Err(format!(
-                    "{} and {} are both there; accepted is a bundle, or Istio's config, values and mesh",
+                    "{} and {} both exist; expected either a bundle or Istio's config, values and mesh",
                     bundle.path, other.path
                 ));
             }
@@ -77,8 +77,8 @@ impl Source for Folders {
 }
 
 impl Folders {
-    /// Files in `folders`, each of which may be in any of them. `installation` is what Istio's texts do not say; of a bundle
-    /// only the revision is compared with it, unless it is the default one.
+    /// Files in `folders`, each of which may be in any of them. `installation` supplies the settings that Istio's
+    /// texts lack; with a bundle, only the revision is compared, unless it is the default one.
     pub fn new(folders: Vec<PathBuf>, installation: Installation) -> Folders {
         Folders { folders, installation, earlier: Earlier::default() }
     }
@@ -89,7 +89,7 @@ impl Folders {
         let wanted = self.installation.revision.as_str();
         if !["", "default"].contains(&wanted) && mesh.revision() != wanted {
             return Err(format!(
-                "{}: found revision {:?}; accepted is {wanted:?}, which --revision says",
+                "{}: found revision {:?}; expected {wanted:?}, the value of --revision",
                 found.path,
                 mesh.revision()
             ));
@@ -99,9 +99,9 @@ impl Folders {
 
     fn istio(&self, found: &BTreeMap<&str, Found>) -> Result<Loaded, String> {
         let [config, values, mesh] = ISTIO.map(|name| {
-            // A text that is missing is more often lost than meant to be empty, and pods made without it differ.
+            // A missing text is more often lost than intentionally empty, and pods injected without it differ.
             let found = found.get(name).ok_or_else(|| self.missing(name, found.is_empty()))?;
-            // As is one that is empty, as a file is between its truncation and its first byte.
+            // So is an empty one, like a file between its truncation and its first byte.
             found.source().given().map_err(|error| error.to_string())
         });
         let (mesh, warnings) = InjectorConfig::from_config_map(config?, values?, mesh?, self.of_istio())
@@ -114,12 +114,12 @@ impl Folders {
         let folders = folders.join(", ");
         if nothing {
             return format!(
-                "{folders}: found none of the files bundle, config, values and mesh; accepted is a bundle, or Istio's \
+                "{folders}: found none of the files bundle, config, values and mesh; expected a bundle, or Istio's \
                  config, values and mesh"
             );
         }
         format!(
-            "{folders}: found no file {name}; accepted are Istio's config, values and mesh, {{}} where there is nothing to say"
+            "{folders}: found no file {name}; expected Istio's config, values and mesh, with {{}} for an empty one"
         )
     }
 
@@ -138,7 +138,7 @@ impl Folders {
         }
     }
 
-    /// The files that are there, each volume as it was at one moment.
+    /// The existing files, with each volume as it was at one moment.
     fn read(&self) -> Result<Vec<Found>, String> {
         let mut found = Vec::new();
         for folder in &self.folders {
@@ -163,12 +163,12 @@ fn names() -> impl Iterator<Item = &'static str> {
 fn read_folder(folder: &Path) -> Result<Vec<Found>, String> {
     let describe = |error: io::Error| format!("{}: {error}", folder.display());
     if !fs::metadata(folder).map_err(describe)?.is_dir() {
-        return Err(format!("{}: found a file; accepted is a folder", folder.display()));
+        return Err(format!("{}: found a file; expected a directory", folder.display()));
     }
     for _ in 0..ATTEMPTS {
         let inner = behind(folder);
         let found = read_files(folder, &inner);
-        // The kubelet removes the old folder after it has put the new one in its place.
+        // The kubelet removes the old directory after it has replaced it.
         if behind(folder) == inner {
             return found.map_err(|error| error.to_string());
         }
@@ -176,7 +176,7 @@ fn read_folder(folder: &Path) -> Result<Vec<Found>, String> {
     Err(format!("{}: the files change faster than they can be read", folder.display()))
 }
 
-/// The folder that holds the files of a volume now, links followed.
+/// The directory that currently contains the files of a volume, with symlinks resolved.
 fn behind(folder: &Path) -> PathBuf {
     fs::canonicalize(folder.join("..data")).unwrap_or_else(|_| folder.to_owned())
 }
@@ -243,7 +243,7 @@ mod tests {
             assert!(folders.load().is_ok());
             folders.installation.revision = "other".to_owned();
             let error = folders.load().err().unwrap();
-            assert!(error.contains("found revision \"canary\"; accepted is \"other\""), "{error}");
+            assert!(error.contains("found revision \"canary\"; expected \"other\""), "{error}");
         }
     }
 
@@ -276,9 +276,9 @@ mod tests {
     #[test]
     fn two_configurations_at_once_are_refused() {
         let text = refused(&[&[CONFIG, VALUES, MESH, ("bundle", "")]]);
-        assert!(text.contains("bundle and ") && text.contains("are both there"), "{text}");
-        assert!(refused(&[&[("bundle", ""), ("bundle.yaml", "")]]).contains("are both there"));
-        assert!(refused(&[&[CONFIG, VALUES, MESH], &[MESH]]).contains("dir-1/mesh are both there"));
+        assert!(text.contains("bundle and ") && text.contains("both exist"), "{text}");
+        assert!(refused(&[&[("bundle", ""), ("bundle.yaml", "")]]).contains("both exist"));
+        assert!(refused(&[&[CONFIG, VALUES, MESH], &[MESH]]).contains("dir-1/mesh both exist"));
     }
 
     // C-07
@@ -306,7 +306,7 @@ mod tests {
             fs::write(volume.join(state).join("mesh"), MESH.1).unwrap();
         }
         std::os::unix::fs::symlink("..2", volume.join("..data")).unwrap();
-        // Stale links in the folder, as between two steps of the kubelet.
+        // Stale links in the directory, as between two steps of the kubelet.
         for name in ISTIO {
             std::os::unix::fs::symlink(format!("..1/{name}"), volume.join(name)).unwrap();
         }

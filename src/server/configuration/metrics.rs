@@ -1,5 +1,5 @@
-//! The series of the configuration. What is known of the one in use is read from the slot that requests read it from: an
-//! answer and a scrape after it never speak of two configurations.
+//! Metrics of the configuration. Those about the active one are read from the same slot as requests use, so a
+//! response and a scrape after it never describe two configurations.
 
 use std::{fmt, hash};
 
@@ -30,7 +30,7 @@ pub(crate) struct ConfigurationMetrics {
 }
 
 impl ConfigurationMetrics {
-    /// Makes the series in a registry with our prefix, with those of the configuration in use.
+    /// Registers the metrics in a registry with our prefix, including those of the active configuration.
     pub(crate) fn register(registry: &mut Registry, in_use: Slot) -> ConfigurationMetrics {
         let metrics = ConfigurationMetrics::default();
         registry.register(
@@ -43,20 +43,20 @@ impl ConfigurationMetrics {
         metrics
     }
 
-    /// Notes a load of the configuration, applied or refused.
+    /// Records a load of the configuration, applied or rejected.
     pub(crate) fn loaded(&self, source: &'static str, success: bool) {
         let result = if success { "success" } else { "error" };
         self.reloads.get_or_create(&Reload { source, result }).inc();
         self.last_reload_success.set(i64::from(success));
     }
 
-    /// Notes that the configuration in use was found again where a refused one had been.
+    /// Records that the source contains the active configuration again after a rejected one.
     pub(crate) fn confirmed(&self) {
         self.last_reload_success.set(1);
     }
 }
 
-/// Reads the slot when metrics are asked for. (A registry would end the help texts with a full stop; a collector writes its
+/// Reads the slot when metrics are scraped. (A registry would add a period to the help texts; a collector writes its
 /// own.)
 struct InUse(Slot);
 
@@ -82,26 +82,26 @@ impl Collector for InUse {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let active = self.0.load();
         let generation = active.as_ref().map_or(0, |active| active.generation);
-        let help = "How many configurations were taken into use.";
+        let help = "Number of configurations applied.";
         write(&mut encoder, "config_generation", help, None, &ConstGauge::new(generation))?;
         let since = active.as_ref().map_or(0, |active| active.since);
-        let help = "When the configuration in use was taken into use.";
+        let help = "When the active configuration was applied.";
         let seconds = Some(&Unit::Seconds);
         write(&mut encoder, "config_last_reload_timestamp", help, seconds, &ConstGauge::new(since))?;
         let Some(active) = active.as_ref() else { return Ok(()) };
         let hash = Hash { hash: active.engine.hash().to_owned() };
-        let help = "Identifies the configuration in use; always 1.";
+        let help = "Identifies the active configuration; always 1.";
         write(&mut encoder, "config_hash_info", help, None, &one(&hash))?;
         let build = Build {
             version: env!("CARGO_PKG_VERSION"),
             revision: active.engine.revision().to_owned(),
             commit: option_env!("OUTRIGGER_COMMIT").unwrap_or("unknown"),
         };
-        write(&mut encoder, "build_info", "What is running; always 1.", None, &one(&build))
+        write(&mut encoder, "build_info", "Version of the running build; always 1.", None, &one(&build))
     }
 }
 
-/// A metric that is there for its labels.
+/// A metric that exists for its labels.
 fn one<L: Clone + hash::Hash + Eq>(labels: &L) -> Family<L, Gauge> {
     let family = Family::<L, Gauge>::default();
     family.get_or_create(labels).set(1);

@@ -1,4 +1,4 @@
-//! The configuration in use, and where it is found.
+//! The slot that holds the active configuration.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use arc_swap::ArcSwapOption;
 
 use crate::server::configuration::engine::Engine;
 
-/// A configuration that requests are judged by.
+/// The active configuration, as used by requests.
 pub(crate) struct Active {
     pub(crate) engine: Arc<dyn Engine>,
     /// Counts from 1.
     pub(crate) generation: u64,
-    /// When it was taken into use, in seconds since 1970.
+    /// When it was applied, in seconds since 1970.
     pub(crate) since: i64,
 }
 
-/// Where the configuration in use is found, by requests and by metrics.
+/// Holds the active configuration for requests and metrics.
 pub(crate) type Slot = Arc<ArcSwapOption<Active>>;

@@ -1,21 +1,21 @@
-//! Where configurations are read from.
+//! Sources of configurations.
 
 use std::{path::PathBuf, sync::Arc};
 
 use crate::server::configuration::engine::Engine;
 
-/// Where engines come from: read at the start and at every reload.
+/// A source of engines, read at the start and at every reload.
 pub trait Source: Send + Sync {
-    /// Reads the configuration whole.
+    /// Reads the configuration as a whole.
     ///
     /// # Errors
-    /// A sentence for the operator, when any part of it is refused.
+    /// A sentence for the operator, when any part of it is rejected.
     fn load(&self) -> Result<Loaded, String>;
 
-    /// Told when what was loaded last is in use.
+    /// Called when the configuration loaded last is active.
     fn accepted(&self) {}
 
-    /// The files it reads: a change of one of them is a reason to load again.
+    /// The files it reads; a change of one of them causes a reload.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -25,6 +25,6 @@ pub trait Source: Send + Sync {
 pub struct Loaded {
     /// The engine.
     pub engine: Arc<dyn Engine>,
-    /// Remarks for the operator.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }

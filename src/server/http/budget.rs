@@ -1,10 +1,10 @@
-//! What peers make the server hold in memory (bodies and answers), and who gives it back when there is too much.
+//! The memory that peers make the server hold (bodies and answers), and which of it is reclaimed when it runs short.
 //!
-//! One number of bytes is shared by all peers. What is held for a request that waits can be taken back: a body that is
-//! not complete or not looked at yet, an answer that is not taken. What has stalled gives way to everybody. What has not
-//! gives way, once there is no more room, if its peer holds more than the one who needs it, or if the two are connections
-//! of one peer of which only the needy one had a good answer. So a peer that nobody else competes with may have
-//! everything, and an API server can be told from an attacker behind the same address.
+//! All peers share one number of bytes. Memory held for a waiting request can be reclaimed: a body that is incomplete
+//! or not yet processed, or an answer that the peer does not read. Stalled requests are reclaimed for any peer.
+//! Others are reclaimed, once the budget is full, if their peer holds more than the peer in need, or if both
+//! connections belong to one peer and only the one in need has had a good answer. So a peer without competition may
+//! use everything, and an API server is distinguished from an attacker behind the same address.
 
 use std::{
     cmp::Reverse,
@@ -24,19 +24,19 @@ use crate::server::http::holding::{Holding, Kind, Stream};
 use crate::server::http::registry::{Account, ConnectionRegistry, Member, STALLED};
 use crate::server::http::state::ConnectionState;
 
-/// What a request costs beside the bytes of its body or its answer: its state, its header, its task.
+/// The cost of a request besides its body or answer: its state, its header, its task.
 const REQUEST: usize = 4 << 10;
-/// How long what belongs to a connection without a good answer is left alone by others of its peer that had one.
+/// How long a connection without a good answer is spared by other connections of its peer that had one.
 const MOMENT: Duration = Duration::from_millis(200);
-/// The part of the budget that bodies leave to answers, which are owed; as much is free after room was made, because
-/// that looks at everything and so is done for more than one.
+/// The fraction of the budget that bodies leave to answers. The same amount is free after reclaiming, which examines
+/// everything and therefore serves more than one request at a time.
 const ROOM: usize = 8;
-/// For how long a peer gets nothing without another look after there was nothing that could be taken back for it.
+/// How long a peer gets no more memory, without another attempt, after nothing could be reclaimed for it.
 const FULL: Duration = Duration::from_millis(20);
-/// How long the stream of an answer that was given up has to end.
+/// How long the stream of a reclaimed answer may take to end.
 const GIVING_UP: Duration = Duration::from_secs(1);
 
-/// Takes back what is held for a connection; tells whether it was there to be taken.
+/// Reclaims what is held for a connection; returns whether there was anything to reclaim.
 fn give_up(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bool {
     if holding.given_up.swap(true, Ordering::AcqRel) {
         return false;
@@ -54,7 +54,7 @@ fn give_up(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bo
     true
 }
 
-/// A request's part of the budget, given back when it is dropped.
+/// A request's share of the budget, returned on drop.
 pub(crate) struct Claim {
     activity: Arc<ConnectionState>,
     holding: Arc<Holding>,
@@ -67,12 +67,12 @@ impl fmt::Debug for Claim {
 }
 
 impl Claim {
-    /// Begins to read a body; nothing if there is no room for another one.
+    /// Starts a body; `None` if there is no room for another one.
     pub(crate) fn body(activity: &Arc<ConnectionState>) -> Option<Claim> {
         Claim::of(activity, Kind::Body(AtomicWaker::new()), REQUEST)
     }
 
-    /// Holds an answer of so many bytes until it is taken; nothing if there is no room for it.
+    /// Holds an answer of this many bytes until the peer has read it; `None` if there is no room for it.
     pub(crate) fn answer(
         activity: &Arc<ConnectionState>,
         stream: Option<Arc<Stream>>,
@@ -97,7 +97,7 @@ impl Claim {
         Some(Claim { activity: activity.clone(), holding })
     }
 
-    /// More has arrived; false if there is no room for it.
+    /// More bytes have arrived; false if there is no room for them.
     pub(crate) fn grow(&self, bytes: usize) -> bool {
         self.holding.progress.store(self.activity.account().crowd.now(), Ordering::Relaxed);
         if self.holding.given_up.load(Ordering::Acquire)
@@ -105,28 +105,28 @@ impl Claim {
         {
             return false;
         }
-        // What was given up in between gives these back when it is dropped.
+        // If it was reclaimed meanwhile, dropping it returns these bytes.
         self.holding.bytes.fetch_add(bytes, Ordering::AcqRel);
         true
     }
 
-    /// Everything has arrived: it is not the peer that is waited for any more.
+    /// The body is complete: the request no longer waits for its peer.
     pub(crate) fn complete(&self) {
         self.holding.complete.store(true, Ordering::Release);
     }
 
-    /// What is held is used from now on; false if it was given up.
+    /// Marks the held bytes as in use; false if they were reclaimed.
     pub(crate) fn begin_use(&self) -> bool {
         self.holding.used.store(true, Ordering::Release);
         !self.holding.given_up.load(Ordering::Acquire)
     }
 
-    /// Waits until the body has to be given up.
+    /// Waits until the body is reclaimed.
     pub(crate) async fn given_up(&self) {
         std::future::poll_fn(|context| self.poll_given_up(context)).await;
     }
 
-    /// Ready once the body has to be given up.
+    /// Ready once the body is reclaimed.
     pub(crate) fn poll_given_up(&self, context: &mut Context<'_>) -> Poll<()> {
         if let Kind::Body(reader) = &self.holding.kind {
             reader.register(context.waker());
@@ -157,17 +157,17 @@ impl ConnectionRegistry {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes that are held for all peers.
+    /// Bytes held for all peers.
     fn held(&self) -> usize {
         usize::try_from(self.held.get()).unwrap_or(usize::MAX)
     }
 
-    /// What may be held when more is needed: bodies leave some of it to answers.
+    /// How much may be held when more is needed: bodies leave a part of it to answers.
     fn limit(&self, for_answers: bool) -> usize {
         if for_answers { self.limit } else { self.limit - self.limit / ROOM }
     }
 
-    /// Gives up what others may lose for one that needs more than there is. The newcomer's own need is counted already.
+    /// Reclaims memory for a request that needs more than is free. Its own need is already counted.
     fn make_room(&self, newcomer: &dyn Member, limit: usize) -> bool {
         let (account, is_trusted) = (newcomer.account(), newcomer.is_trusted());
         if !is_trusted && account.full_until.load(Ordering::Relaxed) > self.now() {
@@ -222,15 +222,15 @@ impl ConnectionRegistry {
             let (peer, held) = (account.peer, account.held());
             tracing::warn!(
                 %peer, held, count,
-                "unfinished bodies and untaken answers fill the memory that is for them; those of the peers that hold \
-                 most are given up"
+                "unfinished bodies and unread answers fill their memory budget; reclaiming those of the peers that hold \
+                 most"
             );
         }
     }
 }
 
 impl ConnectionState {
-    /// Takes bytes of the budget, if there are as many or room can be made for them.
+    /// Takes bytes from the budget, if they are free or can be reclaimed.
     fn take(&self, bytes: usize, for_answers: bool) -> bool {
         let (account, crowd) = (self.account(), &self.account().crowd);
         account.held.fetch_add(bytes, Ordering::Relaxed);
@@ -243,8 +243,8 @@ impl ConnectionState {
         false
     }
 
-    /// Gives up answers that were not taken within a time. Tells when to look again, which is in the past if the
-    /// connection has to end with them; nothing if no answer waits.
+    /// Reclaims answers that were not read in time. Returns when to check again, which is in the past if the
+    /// connection has to be closed; `None` if no answer is waiting.
     pub(in crate::server) fn expire_answers(&self, now: Instant, within: Duration) -> Option<Instant> {
         let waited = |holding: &Holding| {
             holding.is_answer().then(|| holding.stalled_for(self.account().crowd.start, now))
@@ -260,7 +260,8 @@ impl ConnectionState {
         for holding in late {
             give_up(&holding, self, "late_answer");
         }
-        // Their streams are being reset, or the connection is being closed. Should neither help, it ends here.
+        // Their streams are being reset, or the connection is being closed. If neither works, the connection ends
+        // here.
         Some(now + (within + GIVING_UP).saturating_sub(longest))
     }
 }
@@ -277,7 +278,7 @@ mod tests {
     const LIMIT: usize = 8 * 100 * REQUEST;
     const FOR_BODIES: usize = 7 * 100 * REQUEST;
 
-    /// A body of so many bytes, or of as many as there is room for.
+    /// A body of this size, or as much of it as there is room for.
     fn body(place: &Registration, bytes: usize) -> Option<Claim> {
         let claim = Claim::body(&place.activity)?;
         claim.grow(bytes - REQUEST).then_some(claim)
@@ -287,7 +288,7 @@ mod tests {
         claim.given_up().now_or_never().is_some()
     }
 
-    /// As if nothing had come of it for a while.
+    /// Pretends that it has made no progress for a while.
     fn age(claim: &Claim) {
         claim.holding.progress.store(0, Ordering::Relaxed);
     }

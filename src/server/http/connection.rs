@@ -1,4 +1,4 @@
-//! One connection: the HTTP version it speaks, its limits, its age and its end.
+//! One connection: its HTTP version, its limits, its maximum age and its end.
 
 use std::{
     convert::Infallible,
@@ -37,10 +37,10 @@ use crate::server::http::state::{ConnectionState, Request};
 use crate::server::http::stream::Timed;
 use crate::server::shutdown::{Phase, Watch};
 
-/// An answer, whole.
+/// A complete response.
 pub(crate) type Response = hyper::Response<Answer>;
 
-/// How a request came; among its extensions.
+/// Attached to the extensions of each request.
 #[derive(Clone)]
 pub(crate) struct Arrival {
     /// When its first byte was read.
@@ -48,11 +48,11 @@ pub(crate) struct Arrival {
     pub(crate) connection: Arc<ConnectionState>,
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 pub(crate) struct Peer {
-    /// What every request of the connection has among its extensions.
+    /// Attached to the extensions of every request of the connection.
     pub(crate) extensions: Extensions,
-    /// Ends when the connection is no longer good for requests.
+    /// Completes when the connection can no longer be used for requests.
     pub(crate) expired: BoxFuture<'static, ()>,
 }
 
@@ -62,7 +62,7 @@ impl Default for Peer {
     }
 }
 
-/// How the connections of one listener are served. There is one service for all of them.
+/// Serves the connections of one listener; all of them share it.
 pub(crate) struct Http<S> {
     service: S,
     timeouts: Arc<Timeouts>,
@@ -75,16 +75,16 @@ pub(crate) struct Http<S> {
     reminder: Arc<LogThrottle>,
 }
 
-/// Headers of one request that are accepted; more are answered 431.
+/// Maximum number of headers in a request; more are answered with 431.
 const HEADERS: usize = 64;
-/// H-06: streams that were reset before they were accepted (CVE-2023-44487).
+/// H-06: streams that the peer resets before they are accepted (CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
 /// H-08: streams that we reset because of the peer's errors (CVE-2025-8671).
 const LOCAL_RESETS: usize = 256;
-/// What an HTTP/2 peer may send before it is read. A stream that waits holds it outside of the budget.
+/// Bytes that an HTTP/2 peer may send before they are read. A waiting stream holds them outside of the budget.
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
-/// HTTP/2 peers that do not answer a ping are gone.
+/// HTTP/2 peers that do not answer a ping are disconnected.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(15);
 
@@ -108,7 +108,7 @@ where
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // `stream` has its own deadline, which tells idle connections from slow headers.
+            // `stream` has its own deadline, which distinguishes idle connections from slow headers.
             .header_read_timeout(None)
             .max_headers(HEADERS)
             .max_buf_size(limits.header_bytes.max(8 << 10));
@@ -136,7 +136,7 @@ where
         }
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     pub(crate) async fn serve<T>(&self, stream: T, http2: bool, activity: Arc<ConnectionState>, peer: Peer)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -166,8 +166,8 @@ where
                 async move {
                     let mut response = answer.await?;
                     activity.answered();
-                    // Closing an idle HTTP/1 connection races with the next request on it; saying so in an answer
-                    // does not.
+                    // Closing an idle HTTP/1 connection races with the next request on it; announcing the end in an
+                    // answer does not.
                     if !http2 && (aged || phase.now() > Phase::Serving) {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                         activity.announce();
@@ -214,30 +214,30 @@ where
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended early");
+            tracing::debug!(%error, "connection ended early");
         }
     }
 
-    /// Waits for the streams of a connection that was told to go away, but not for ever: its peer may hold on to
-    /// them by never reading.
+    /// Waits for the streams of a connection that got a GOAWAY, but not forever: its peer may keep them open by never
+    /// reading.
     async fn finish(&self, connection: impl Future<Output = hyper::Result<()>>) -> hyper::Result<()> {
         let longest = self.timeouts.body + self.timeouts.write;
         tokio::time::timeout(longest, connection).await.unwrap_or(Ok(()))
     }
 
-    /// What is done about a peer that sends too many frames: it is counted, and the log says so.
+    /// Handles a peer that sends too many frames: counts it and logs it.
     fn on_flood(&self, activity: &ConnectionState) -> impl Fn(Amount) + Send + 'static {
         let (metrics, peer) = (self.metrics.clone(), activity.account().peer);
         let reminder = self.reminder.clone();
         move |amount| {
             metrics.evicted(if amount == Amount::Flood { "flood" } else { "frames" });
             if let Some(count) = reminder.count(Instant::now()) {
-                tracing::warn!(%peer, count, "HTTP/2 connections that send frame after frame and ask nothing are closed");
+                tracing::warn!(%peer, count, "closing HTTP/2 connections that send frames without requests");
             }
         }
     }
 
-    /// The configured age ±10 %, so that connections opened in a burst do not end in one.
+    /// The configured age ±10%, so that connections opened in a burst do not all end at once.
     fn jittered_age(&self) -> Duration {
         // The multiplier spreads consecutive numbers evenly (Fibonacci hashing).
         let spread = self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
@@ -246,7 +246,7 @@ where
     }
 }
 
-/// The body of an answer. It keeps its request in flight, and its place in the budget, until it is written or dropped.
+/// The body of an answer. It keeps its request in flight and its share of the budget until it is written or dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     bytes: Bytes,
@@ -259,12 +259,12 @@ impl Answer {
         Answer { bytes: bytes.into(), claim: None, request: None }
     }
 
-    /// The number of its bytes.
+    /// Its size in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Counts it in the budget.
+    /// Accounts for it in the budget.
     pub(crate) fn hold(&mut self, claim: Claim) {
         self.claim = Some(claim);
     }
@@ -290,7 +290,8 @@ impl HttpBody for Answer {
     }
 }
 
-/// The bytes of an answer, which `hyper` drops when it has written them: the body itself it drops when it has them.
+/// The bytes of an answer. `hyper` drops them when it has written them, but drops the body as soon as it has the
+/// bytes.
 #[derive(Debug)]
 pub(crate) struct Written {
     bytes: Bytes,
@@ -311,16 +312,16 @@ impl Buf for Written {
 }
 
 tokio::task_local! {
-    /// The stream that a request of HTTP/2 came on.
+    /// The stream of an HTTP/2 request.
     static STREAM: Arc<Stream>;
 }
 
-/// The stream that the request which is being answered came on; nothing for HTTP/1.
+/// The stream of the request that is being processed; `None` for HTTP/1.
 pub(crate) fn stream() -> Option<Arc<Stream>> {
     STREAM.try_with(Arc::clone).ok()
 }
 
-/// Runs the streams of HTTP/2 connections, and ends those whose answer is given up: that resets them.
+/// Runs the streams of HTTP/2 connections, and drops those whose answer is reclaimed, which resets them.
 #[derive(Clone, Copy, Debug)]
 struct Streams;
 

@@ -1,24 +1,24 @@
-//! Counts the frames of an HTTP/2 peer that are no part of a request, and tells a flood of them.
+//! Counts an HTTP/2 peer's frames that are not part of a request, and detects floods of them.
 //!
-//! `h2` ends connections for endless headers, for streams that are reset before they are accepted, and for errors. What
-//! it answers or obeys without a limit is counted here: pings, settings, priorities, windows, resets, tiny pieces of
-//! bodies, and frames that nobody knows. A client needs few of them: some for each answer that it gets, and some for
-//! what it reads.
+//! `h2` closes connections for endless headers, for streams that are reset before they are accepted, and for errors.
+//! It handles other frames without a limit, so they are counted here: pings, settings, priorities, windows, resets,
+//! tiny pieces of bodies, and unknown frames. A client needs only a few: some for each answer that it gets, and some
+//! for the bytes it reads.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Frames that may come at once.
+/// Frames allowed in a burst.
 const BURST: u64 = 1000;
-/// Frames that may come each second, all the time.
+/// Frames allowed per second in the long run.
 const EACH_SECOND: u64 = 100;
-/// Frames that belong to an answer: resets, windows.
+/// Frames allowed per answer: resets, windows.
 const FOR_AN_ANSWER: u64 = 8;
-/// Bytes of answers for each of which there may be a frame: Go opens two windows for every 4 KiB it reads.
+/// Bytes of answers per allowed frame: Go opens two windows for every 4 KiB it reads.
 const BYTES_FOR_A_FRAME: u64 = 1 << 10;
 
-/// Bytes of a body that are worth a frame.
+/// Bytes of a body that justify a frame.
 const PIECE: usize = 64;
 
 const PREFACE: usize = 24;
@@ -30,37 +30,37 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// What the peer did for which it may send frames.
+/// The peer's activity that allows frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::server) struct Earned {
-    /// Answers that it got.
+    /// Number of answers it got.
     pub(in crate::server) answers: u64,
-    /// Bytes that were written to it.
+    /// Number of bytes written to it.
     pub(in crate::server) bytes: u64,
 }
 
-/// How many frames there have been.
+/// The verdict on the number of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::server) enum Amount {
     /// As many as a client needs.
     Fine,
-    /// More: it should connect again.
+    /// More than that: it should reconnect.
     Odd,
-    /// So many more that it does not do so by mistake.
+    /// Too many to be a mistake.
     Flood,
 }
 
-/// Frames as they are read. Time is an argument.
+/// Parses frames as they are read. Time is an argument.
 #[derive(Debug)]
 pub(in crate::server) struct Frames {
-    /// Bytes until the next header.
+    /// Bytes until the next frame header.
     skip: usize,
     header: [u8; HEADER],
-    /// Bytes of it that are there.
+    /// The part of the frame header that was read.
     have: usize,
     /// Bytes of the last read up to the end of a frame.
     whole: Option<usize>,
-    /// Frames that were not needed.
+    /// The number of unneeded frames.
     count: u64,
     counted_at: Instant,
     counted: Earned,
@@ -81,8 +81,7 @@ impl Frames {
         }
     }
 
-    /// Goes through bytes that were read. `earned` is what there has been from the start; both it and the time are only
-    /// looked at when there have been many frames.
+    /// Scans bytes that were read. `earned` counts from the start; it and the time are used only after many frames.
     pub(in crate::server) fn read(
         &mut self,
         mut bytes: &[u8],
@@ -120,12 +119,12 @@ impl Frames {
         }
     }
 
-    /// How many of the bytes that were read last end with a frame, if any do.
+    /// How many of the bytes read last end with a frame, if any do.
     pub(in crate::server) fn whole(&self) -> Option<usize> {
         self.whole
     }
 
-    /// The last thing that a flood is told: that it is one, and which streams were looked at.
+    /// The last message to a flooding peer: GOAWAY with the streams that were processed.
     pub(in crate::server) fn farewell(&self) -> [u8; 17] {
         let mut frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let numbers = [self.last_stream.to_be_bytes(), ENHANCE_YOUR_CALM.to_be_bytes()];
@@ -155,7 +154,7 @@ impl Frames {
         let by_answers = (earned.answers - self.counted.answers) * FOR_AN_ANSWER;
         let by_bytes = (earned.bytes - self.counted.bytes) / BYTES_FOR_A_FRAME;
         self.count = self.count.saturating_sub(by_time + by_answers + by_bytes);
-        // What makes no whole second, or no whole frame, counts the next time.
+        // Fractions of a second or of a frame count the next time.
         self.counted_at += Duration::from_secs(passed.as_secs());
         self.counted.answers = earned.answers;
         self.counted.bytes += by_bytes * BYTES_FOR_A_FRAME;
@@ -196,7 +195,7 @@ mod tests {
         }
     }
 
-    // A library that reads frames takes an end within one for an error, and says nothing before it closes.
+    // A library that reads frames treats an end within one as an error, and sends nothing before it closes.
     #[test]
     fn the_end_of_the_last_whole_frame_is_known() {
         let mut frames = after_preface(Instant::now());

@@ -1,4 +1,4 @@
-//! What is held in memory for one request: a body or an answer.
+//! The memory held for one request: a body or an answer.
 
 use std::{
     sync::{
@@ -11,21 +11,21 @@ use std::{
 use futures::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
-/// The stream of HTTP/2 that an answer is sent on.
+/// The HTTP/2 stream of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
-    /// All of the answer was handed to the connection, so that the stream is no longer ours to reset.
+    /// The whole answer was handed to the connection, so the stream can no longer be reset.
     pub(super) handed_over: AtomicBool,
     pub(super) given_up: Notify,
 }
 
 impl Stream {
-    /// Everything of the answer is with the connection.
+    /// Marks the whole answer as handed to the connection.
     pub(in crate::server) fn handed_over(&self) {
         self.handed_over.store(true, Ordering::Release);
     }
 
-    /// Waits until the answer is given up.
+    /// Waits until the answer is reclaimed.
     pub(in crate::server) async fn given_up(&self) {
         self.given_up.notified().await;
     }
@@ -33,9 +33,9 @@ impl Stream {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A body that arrives, and whoever reads it.
+    /// A body that is arriving, and its reader.
     Body(AtomicWaker),
-    /// An answer, and its stream if it is one of several of the connection.
+    /// An answer, and its stream if the connection has several.
     Answer(Option<Arc<Stream>>),
 }
 
@@ -44,17 +44,17 @@ pub(super) enum Kind {
 pub(crate) struct Holding {
     pub(super) kind: Kind,
     pub(super) bytes: AtomicUsize,
-    /// When it last got on, in milliseconds from the start of the crowd.
+    /// When it last made progress, in milliseconds since the registry's start.
     pub(super) progress: AtomicU64,
     /// It waits for us, not for its peer.
     pub(super) complete: AtomicBool,
-    /// It is used, so that it cannot be taken back any more.
+    /// It is in use, so it can no longer be reclaimed.
     pub(super) used: AtomicBool,
     pub(super) given_up: AtomicBool,
 }
 
 impl Holding {
-    /// For how long it has not got on, because of its peer; `start` is that of the crowd.
+    /// How long it has made no progress because of its peer; `start` is the registry's.
     pub(super) fn stalled_for(&self, start: Instant, now: Instant) -> Duration {
         if self.complete.load(Ordering::Relaxed) {
             return Duration::ZERO;

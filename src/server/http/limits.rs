@@ -1,31 +1,31 @@
-//! What clients may make the server hold, and how long they may take, with the reasons for the defaults.
+//! Limits on what clients can make the server hold, and timeouts, with the reasons for the defaults.
 
 use std::time::Duration;
 
 /// Caps on what clients can make the server hold.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections on the webhook's port; at the cap idle ones give way, or new ones are refused.
+    /// Open connections on the webhook's port. At the cap, idle ones are evicted or new ones refused.
     pub connections: usize,
-    /// Open connections on the admin port, likewise.
+    /// Open connections on the admin port; likewise.
     pub admin_connections: usize,
-    /// Large bodies that are judged or wait for that; more are answered 429. Small ones never wait.
+    /// Large bodies that are being processed or waiting; more are answered with 429. Small ones never wait.
     pub in_flight: usize,
-    /// Bytes of one body. An API server sends the object twice, 3 MiB each.
+    /// Maximum size of a body in bytes. An API server sends the object twice, 3 MiB each.
     pub body_bytes: usize,
-    /// Bytes of all bodies and answers that are held at once, with 4 KiB for each of them; what peers that hold most
-    /// do not complete or do not take gives way to more.
+    /// Bytes of all bodies and answers held at once, counting 4 KiB for each. Incomplete bodies and unread answers of
+    /// the peers that hold most are reclaimed when more is needed.
     pub buffered_bytes: usize,
-    /// Bytes of a body that have to arrive each second once [`Timeouts::slow_body`] is over.
+    /// Minimum rate of a body in bytes per second, once [`Timeouts::slow_body`] is over.
     pub body_rate: usize,
-    /// Large bodies that are judged at once, each on a thread of its own beside the workers; more wait.
+    /// Large bodies processed at once, each on its own thread besides the workers; more wait.
     pub large_bodies: usize,
-    /// Memory that judging them may take together, by what their pods weigh; more wait. A pod that alone would take more is
-    /// refused: see [`limits`](crate::inject::limits).
+    /// Memory that processing them may use together, estimated from their pods; more wait. A pod that would need more
+    /// on its own is refused: see [`limits`](crate::inject::limits).
     pub judged_bytes: usize,
-    /// Streams of one HTTP/2 connection.
+    /// Maximum number of streams per HTTP/2 connection.
     pub streams: u32,
-    /// Bytes of a request's header.
+    /// Maximum size of a request's header in bytes.
     pub header_bytes: usize,
 }
 
@@ -46,32 +46,32 @@ impl Default for Limits {
     }
 }
 
-/// How long clients may take, and how long the server takes to end.
+/// Timeouts for clients, and for the server's own shutdown.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// The TLS handshake.
     pub handshake: Duration,
-    /// From the end of the handshake to the first byte. Longer than the others: a Go client that opens connections
-    /// in a burst parks those it did not need, and meets a closed one at its next request.
+    /// From the end of the handshake to the first byte. Longer than the others: a Go client that opens connections in
+    /// a burst keeps those it did not need, and would get a closed one for its next request.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its header.
     pub header: Duration,
     /// From the end of the header to the end of the body.
     pub body: Duration,
-    /// How long a body may arrive as slowly as it likes: long enough for a first packet that is lost a few times.
+    /// Grace period in which a body may arrive at any rate: long enough for a first packet that is lost a few times.
     pub slow_body: Duration,
     /// Writing an answer to a peer that does not read.
     pub write: Duration,
-    /// Silence between two requests. Longer than the 90 s of API servers, so that they are the ones who close: a
-    /// request that meets a connection closed by us is not repeated.
+    /// Silence between two requests. Longer than the 90 s of API servers, so that they close first: they do not
+    /// repeat a request that meets a connection closed by us.
     pub idle: Duration,
-    /// At the cap, connections that have been idle for less than this do not give way to new ones.
+    /// At the cap, connections that have been idle for less than this are not evicted for new ones.
     pub spared: Duration,
     /// Age at which a connection is closed gracefully, so that connections spread over replicas again.
     pub max_age: Duration,
-    /// From the signal to the end of accepting, so that endpoints are updated before.
+    /// From the signal until accepting stops, so that endpoints are updated first.
     pub drain_delay: Duration,
-    /// From the end of accepting to the end of the last request.
+    /// From the end of accepting until the last request is aborted.
     pub grace: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Sockets that listen, and the loop that accepts.
+//! Listening sockets and the accept loop.
 
 use std::{
     io,
@@ -18,20 +18,20 @@ use crate::server::http::registry::{ConnectionRegistry, Peer};
 use crate::server::http::state::{ConnectionState, Registration};
 use crate::server::shutdown::{Phase, Watch};
 
-/// Connections that wait in the kernel.
+/// The kernel's backlog of connections.
 const BACKLOG: i32 = 1024;
-/// N-08: a peer that vanished is noticed within 30 + 3 × 10 s.
+/// N-08: a vanished peer is noticed within 30 + 3 × 10 s.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TRIES: u32 = 3;
-/// pauses after errors that concern the process, such as too many open files.
+/// pauses after process-wide errors such as too many open files.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens on an address. An unspecified IPv6 address takes IPv4 too, and where there is no IPv6, IPv4 alone.
+/// Listens on an address. An unspecified IPv6 address is dual-stack, and falls back to IPv4 if IPv6 is not available.
 ///
 /// # Errors
-/// What the system says, with the address.
+/// The system's error, with the address.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let bound = listen(address).or_else(|error| {
         // N-09
@@ -39,7 +39,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
             return Err(error);
         }
         let fallback = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-        tracing::warn!(%address, %fallback, %error, "there is no IPv6 here; listening on IPv4 alone");
+        tracing::warn!(%address, %fallback, %error, "IPv6 is not available; listening on IPv4 only");
         listen(fallback)
     });
     bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
@@ -50,10 +50,11 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // A restart must not wait for connections of the process before it.
+    // A restart must not wait for connections of the previous process.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Connections inherit both, which saves a handful of system calls for each. Neither is worth a start that fails.
+    // Connections inherit both, which saves several system calls for each. A failure to set them is not worth failing
+    // the start.
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_AFTER)
         .with_interval(KEEPALIVE_EVERY)
@@ -65,26 +66,26 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// How one listener accepts.
+/// The parameters of a listener.
 pub(crate) struct Acceptor {
     /// For metrics and the log.
     pub(crate) name: &'static str,
-    /// One permit for each connection.
+    /// One permit per connection.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) crowd: Arc<ConnectionRegistry>,
-    /// Idle connections that are younger than this do not give way.
+    /// Idle connections younger than this are not evicted.
     pub(crate) spared: Duration,
     pub(crate) phase: Watch,
-    /// The phase that ends it.
+    /// The phase in which it stops.
     pub(crate) until: Phase,
     pub(crate) metrics: HttpMetrics,
 }
 
-/// How long a connection that gives way may take for it.
+/// How long an evicted connection may take to close.
 const GIVING_WAY: Duration = Duration::from_millis(100);
 
-/// Accepts until a phase is reached. At the cap another connection gives way; if there is none that does, the new
-/// connection is refused at once.
+/// Accepts connections until a phase is reached. At the cap, another connection is evicted; if there is none to
+/// evict, the new connection is refused at once.
 pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(TcpStream, Connection)) {
     let Acceptor { name, permits, crowd, spared, phase, until, metrics } = how;
     let mut pause = SHORTEST_PAUSE;
@@ -112,7 +113,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
                 let (activity, metrics) = (place.activity.clone(), metrics.clone());
                 serve(stream, Connection { name, metrics, activity, _place: place, _permit: permit });
             }
-            // The peer gave up while it waited: nothing of ours.
+            // The peer gave up while it waited, which is not our error.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -133,7 +134,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
     }
 }
 
-/// Counts a connection while it lives.
+/// Counts a connection while it is open.
 pub(crate) struct Connection {
     name: &'static str,
     metrics: HttpMetrics,

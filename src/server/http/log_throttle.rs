@@ -1,4 +1,4 @@
-//! A line in the log for what may happen thousands of times a second.
+//! Rate-limits log lines about events that may happen thousands of times a second.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,14 +7,14 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often the log says the same thing.
+/// Minimum interval between two lines about the same event.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Counts what happens, and says how often it did at most once a second.
+/// Counts events, and logs their number at most once per interval.
 #[derive(Debug)]
 pub(crate) struct LogThrottle {
     start: Instant,
-    /// When it may be said again, in milliseconds from `start`.
+    /// When to log again, in milliseconds since `start`.
     next: AtomicU64,
     count: AtomicU64,
 }
@@ -26,7 +26,7 @@ impl Default for LogThrottle {
 }
 
 impl LogThrottle {
-    /// Counts, and gives how often it has happened since it was last said if it is time to say it.
+    /// Counts an event. Returns the number of events since the last log line if it is time to log again.
     pub(crate) fn count(&self, now: Instant) -> Option<u64> {
         self.count.fetch_add(1, Ordering::Relaxed);
         let now = now.saturating_duration_since(self.start);

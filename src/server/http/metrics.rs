@@ -1,4 +1,4 @@
-//! The series of both ports: connections, what they hold, and what was refused or given up because of peers.
+//! Metrics of both ports: connections, the memory they hold, and what was refused or evicted because of peers.
 
 use std::sync::atomic::AtomicU64;
 
@@ -21,10 +21,10 @@ struct ByReason {
 /// A number of bytes that are held.
 pub(crate) type Held = Gauge<u64, AtomicU64>;
 
-/// The series of both ports.
+/// Metrics of both ports.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HttpMetrics {
-    /// Bytes of bodies and answers, with what their requests cost beside them.
+    /// Bytes of bodies and answers, with the overhead of their requests.
     pub(crate) held: Held,
     shed: Family<ByReason, Counter>,
     evicted: Family<ByReason, Counter>,
@@ -35,43 +35,43 @@ pub(crate) struct HttpMetrics {
 }
 
 impl HttpMetrics {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(crate) fn register(registry: &mut Registry) -> HttpMetrics {
         let metrics = HttpMetrics::default();
         registry.register_with_unit(
             "held",
-            "Memory that bodies and untaken answers take of the budget for them",
+            "Memory held by request bodies and unread responses, limited by its budget",
             Unit::Bytes,
             metrics.held.clone(),
         );
         registry.register(
             "evicted",
-            "Requests and connections that were given up because of their peer",
+            "Requests and connections evicted because of their peer",
             metrics.evicted.clone(),
         );
         registry.register("shed", "Connections and requests refused under load", metrics.shed.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
-        registry.register("connections_accepted", "Connections that were accepted", metrics.accepted.clone());
+        registry.register("connections_accepted", "Accepted connections", metrics.accepted.clone());
         registry.register(
             "connections_timed_out",
-            "Connections that were closed because the peer was too slow or silent",
+            "Connections closed because the peer was too slow or silent",
             metrics.timed_out.clone(),
         );
         registry.register("accept_errors", "Errors of accept(2)", metrics.accept_errors.clone());
         metrics
     }
 
-    /// Counts what is refused under load.
+    /// Counts a connection or request refused under load.
     pub(crate) fn shed(&self, reason: &'static str) {
         self.shed.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// The counter behind [`shed`](Self::shed), for what must cost next to nothing.
+    /// The counter behind [`shed`](Self::shed), for code that must cost next to nothing.
     pub(crate) fn shed_counter(&self, reason: &'static str) -> Counter {
         self.shed.get_or_create_owned(&ByReason { reason })
     }
 
-    /// Counts what is given up because of its peer, or for another one.
+    /// Counts an eviction because of a peer's behavior, or in favor of another peer.
     pub(crate) fn evicted(&self, reason: &'static str) {
         self.evicted.get_or_create(&ByReason { reason }).inc();
     }

@@ -1,14 +1,14 @@
-//! How long work waits before anything looks at it, and whether more of it is taken.
+//! Load shedding by queueing delay: how long work waits before it starts, and whether new work is accepted.
 //!
-//! Pods are judged by the worker that read them, so under overload the queue is where nothing counts it: in sockets and
-//! among the runtime's tasks. A probe stands in the same queue: it asks to be run at a moment, and how late it is run
-//! is how long everything waits. A queue that is gone within [`BURST`] was a burst, and is served; one that stands
-//! longer is overload, and from then on whatever arrives while things wait for longer than [`TARGET`] is refused before
-//! its body is looked at. (The idea is CoDel's: it is the standing queue that does harm, not the long one.) One long
-//! wait alone says nothing: the process may have been halted, and be able to do at once what has gathered. And a wait
-//! with next to no requests in it is not theirs: others use the CPU, and refusing would help nobody.
+//! Pods are processed by the worker that read them, so under overload the queue is invisible: it consists of sockets
+//! and the runtime's tasks. A probe waits in the same queue: it asks to be run at a certain time, and its delay is
+//! the delay of everything else. A queue that is gone within [`BURST`] was a burst and is served. A queue that stands
+//! longer is overload; from then on, whatever arrives while the delay exceeds [`TARGET`] is refused before its body
+//! is read. (The idea is CoDel's: a standing queue does harm, not a long one.) A single long delay proves nothing,
+//! because the process may have been paused and can now catch up at once. A delay with almost no requests is not
+//! caused by them: others use the CPU, and refusing requests would not help.
 //!
-//! A peer that asks for less than half of what peers ask for on average is not refused: the queue is not its doing.
+//! A peer that sends less than half of the average is not refused, because it does not cause the queue.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -17,46 +17,46 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// How long work may wait while there is more than can be done.
+/// Acceptable queueing delay during overload.
 const TARGET: Duration = Duration::from_millis(20);
-/// A queue that stands for longer than this is no burst.
+/// A queue that stands for longer than this is not a burst.
 const BURST: Duration = Duration::from_millis(100);
-/// Without a wait over [`TARGET`] for this long there is no overload any more.
+/// Without a delay over [`TARGET`] for this long, overload has ended.
 const CALM: Duration = Duration::from_secs(1);
-/// A wait in which fewer requests than this were taken is not because of requests.
+/// A delay in which fewer requests than this were accepted is not caused by requests.
 const CROWD: u32 = 8;
-/// How often the probe stands in the queue.
+/// Interval of the probe.
 const EVERY: Duration = Duration::from_millis(2);
-/// How many times in a row nothing has to have arrived before the probe rests.
+/// The probe rests after this many intervals in a row without a request.
 const QUIET: u32 = 50;
-/// The time in which it is counted who asks for how much.
+/// The period over which requests are counted per peer.
 const SHARES: Duration = Duration::from_secs(1);
-/// How often the log says that requests are refused.
+/// Log interval while requests are refused.
 const REMINDER: Duration = Duration::from_secs(1);
 
-/// Measures the wait and decides what is refused.
+/// Measures the delay and decides what is refused.
 #[derive(Debug)]
 pub(crate) struct LoadShedder {
     start: Instant,
-    /// When the probe is due, in microseconds from `start`; [`RESTS`] while it rests.
+    /// When the probe is due, in microseconds since `start`; [`RESTS`] while it rests.
     due: AtomicU64,
     state: AtomicU8,
-    /// Requests that were taken since the probe last looked.
+    /// Requests accepted since the probe last ran.
     taken: AtomicU32,
     awake: AtomicBool,
     wake: Notify,
     refused: AtomicU64,
-    /// What all peers asked for while things waited, and how many they are.
+    /// How many requests all peers sent during overload, and how many peers there are.
     asked: Share,
     peers: Share,
 }
 
-/// Counts within one period of [`SHARES`]: the number of the period in the upper half, the count in the lower.
+/// A counter for one period of [`SHARES`]: the number of the period in the upper half, the count in the lower.
 #[derive(Debug, Default)]
 pub(crate) struct Share(AtomicU64);
 
 impl Share {
-    /// Counts one, and gives how many there are in this period.
+    /// Counts one, and returns the count in this period.
     fn count(&self, period: u32) -> u32 {
         let next = |packed: u64| {
             let count = Share::of(packed, period).saturating_add(1);
@@ -78,15 +78,15 @@ impl Share {
 
 const RESTS: u64 = u64::MAX;
 
-/// What the probe thinks.
+/// The state of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
-    /// The last wait was short.
+    /// The last delay was short.
     Calm,
-    /// It was long.
+    /// The last delay was long.
     Strained,
-    /// There is more to do than can be done.
+    /// The server is overloaded.
     Overload,
 }
 
@@ -117,8 +117,7 @@ impl Default for LoadShedder {
 }
 
 impl LoadShedder {
-    /// How long what is looked at now has waited; nothing if that is too long for it to be taken. The share is that of
-    /// its peer.
+    /// How long the request that starts now has waited; `None` if it is to be refused. The share is that of its peer.
     pub(crate) fn admit(&self, now: Instant, share: &Share) -> Option<Duration> {
         if !self.awake.load(Ordering::Relaxed) && !self.awake.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
@@ -134,10 +133,10 @@ impl LoadShedder {
         Some(waited)
     }
 
-    /// Counts a request; tells whether its peer asks for less than half of the average.
+    /// Counts a request; returns whether its peer sends less than half of the average.
     fn is_modest(&self, now: Instant, share: &Share) -> bool {
         let periods = now.saturating_duration_since(self.start).as_secs() / SHARES.as_secs();
-        // Told from nothing, which is period zero.
+        // Distinguishable from an unused counter, which is period zero.
         let period = u32::try_from(periods).unwrap_or(u32::MAX - 1) + 1;
         let own = share.count(period);
         let peers = if own == 1 { self.peers.count(period) } else { self.peers.read(period) };
@@ -160,7 +159,7 @@ impl LoadShedder {
         }
     }
 
-    /// Stands in the queue for as long as there is anything to measure; never ends.
+    /// Runs the probe as long as there is anything to measure; never ends.
     pub(crate) async fn probe(&self) {
         loop {
             self.wake.notified().await;
@@ -180,7 +179,7 @@ impl LoadShedder {
                 if state == State::Overload && now.duration_since(reminded) >= REMINDER {
                     reminded = now;
                     let refused = self.refused.swap(0, Ordering::Relaxed);
-                    tracing::warn!(refused, "there is more to do than can be done; requests are refused");
+                    tracing::warn!(refused, "server overloaded; refusing requests");
                 }
             }
         }
@@ -191,8 +190,8 @@ impl LoadShedder {
     }
 }
 
-/// Puts the probe to rest when it is dropped: the moment at which a probe was due that is no more must not be taken for
-/// an endless wait.
+/// Puts the probe to rest on drop, so that the due time of a probe that no longer runs is not mistaken for an endless
+/// delay.
 struct AtRest<'a>(&'a LoadShedder);
 
 impl Drop for AtRest<'_> {
@@ -203,12 +202,12 @@ impl Drop for AtRest<'_> {
     }
 }
 
-/// What is known of the queue. Time is an argument.
+/// The history of the queue. Time is an argument.
 #[derive(Debug)]
 struct Queue {
-    /// When it was last short.
+    /// When the delay was last short.
     short: Instant,
-    /// When it was last long.
+    /// When the delay was last long.
     long: Instant,
     state: State,
 }
@@ -218,7 +217,7 @@ impl Queue {
         Queue { short: now, long: now, state: State::Calm }
     }
 
-    /// Takes note of a wait that ended now, in which so many requests were taken.
+    /// Records a delay that ended now, in which this many requests were accepted.
     fn look(&mut self, now: Instant, waited: Duration, taken: u32) -> State {
         let long = waited >= TARGET && taken >= CROWD;
         *(if long { &mut self.long } else { &mut self.short }) = now;
@@ -330,7 +329,7 @@ mod tests {
         assert!(admitted(&modest, ms(1600)), "each second anew");
     }
 
-    // A probe that died must not be taken for one that waits.
+    // A dead probe must not be mistaken for a waiting one.
     #[tokio::test]
     async fn without_a_probe_everything_is_taken() {
         let pressure = LoadShedder::default();

@@ -1,4 +1,4 @@
-//! What goes on in a connection, shared by its stream, its requests and the crowd it belongs to.
+//! The state of a connection, shared by its stream, its requests and the registry.
 
 use std::{
     sync::{
@@ -17,10 +17,10 @@ use crate::server::http::holding::Holding;
 use crate::server::http::limits::Timeouts;
 use crate::server::http::registry::{Account, ConnectionRegistry, Member, Peer, Standing};
 
-/// Streams that an HTTP/2 peer may have read at once before it had a good answer; more wait for that.
+/// Streams that an HTTP/2 peer may have read at once before it had a good answer; more have to wait.
 const ON_PROBATION: usize = 16;
 
-/// What goes on in a connection.
+/// The state of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     start: Instant,
@@ -28,7 +28,7 @@ pub(crate) struct ConnectionState {
     http2: AtomicBool,
     in_flight: AtomicU32,
     requests: AtomicU64,
-    /// Answers that were made.
+    /// Number of answers.
     answers: AtomicU64,
     /// Milliseconds from `start`.
     established_at: AtomicU64,
@@ -38,26 +38,26 @@ pub(crate) struct ConnectionState {
     header_since: AtomicU64,
     /// Milliseconds from `start`, plus one; zero before the first byte.
     first_byte_at: AtomicU64,
-    /// The server wants to be rid of this HTTP/1 connection.
+    /// The server wants to close this HTTP/1 connection.
     leaving: AtomicBool,
-    /// The last answer said that the connection is closed after it.
+    /// The last answer announced that the connection is closed after it.
     announced: AtomicBool,
-    /// The rest of a request that was refused may still be on its way.
+    /// The rest of a refused request may still be arriving.
     rest_to_come: AtomicBool,
     /// A review was answered on it.
     trusted: AtomicBool,
-    /// Closed when the connection is trusted.
+    /// Closed once the connection is trusted.
     probation: Semaphore,
-    /// What is held in memory for the connection.
+    /// The memory held for the connection.
     holdings: Mutex<Vec<Arc<Holding>>>,
-    /// Notified when an HTTP/2 connection should be told to go away.
+    /// Notified when an HTTP/2 connection should get a GOAWAY.
     pub(crate) expired: Notify,
-    /// Notified when the connection has to give way to another.
+    /// Notified when the connection is evicted.
     pub(crate) evicted: Notify,
 }
 
 impl ConnectionState {
-    /// A connection that was just accepted.
+    /// Creates the state of a connection that was just accepted.
     pub(crate) fn new(account: Arc<Account>) -> Arc<ConnectionState> {
         Arc::new(ConnectionState {
             start: Instant::now(),
@@ -81,12 +81,12 @@ impl ConnectionState {
         })
     }
 
-    /// Whom it belongs to.
+    /// The peer it belongs to.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// The handshake is done; from now on the peer may be late.
+    /// The handshake is complete; the timeouts of the peer start.
     pub(in crate::server) fn established(&self, http2: bool) {
         self.http2.store(http2, Ordering::Relaxed);
         self.established_at.store(self.now(), Ordering::Relaxed);
@@ -103,7 +103,7 @@ impl ConnectionState {
         let idle_since = Duration::from_millis(self.idle_since.load(Ordering::Acquire));
         let now = Instant::now();
         let idle = (!busy).then(|| now.duration_since(self.start).saturating_sub(idle_since));
-        // With nothing held a request is being looked at, which is not the peer's fault.
+        // If nothing is held, a request is being processed, which is not the peer's fault.
         let stalled_for =
             self.holdings().iter().map(|holding| holding.stalled_for(self.account.crowd.start, now)).min();
         Standing { trusted, idle, stalled_for: stalled_for.unwrap_or_default() }
@@ -113,8 +113,8 @@ impl ConnectionState {
         self.start.elapsed()
     }
 
-    /// A request's header was read; the guard lives until its answer is written. Tells too when its first byte was
-    /// read, to the millisecond, which for HTTP/2 is taken to be now.
+    /// Starts a request whose header was read; the guard lives until its answer is written. Also returns when its
+    /// first byte was read, in milliseconds, which for HTTP/2 is taken to be now.
     pub(crate) fn begin(self: &Arc<Self>) -> (Request, Instant) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl ConnectionState {
         (Request(self.clone()), arrived)
     }
 
-    /// An answer was made, whatever it says.
+    /// Counts an answer of any kind.
     pub(crate) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
@@ -135,7 +135,7 @@ impl ConnectionState {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A review was answered.
+    /// Records that a review was answered.
     pub(crate) fn trust(&self) {
         if !self.is_trusted() {
             self.trusted.store(true, Ordering::Relaxed);
@@ -147,17 +147,17 @@ impl ConnectionState {
         self.trusted.load(Ordering::Relaxed)
     }
 
-    /// Where streams wait that are too many for a peer without a good answer; nothing if none has to wait any more.
+    /// The semaphore for streams of a peer without a good answer; `None` if none has to wait any longer.
     pub(crate) fn probation(&self) -> Option<&Semaphore> {
         (self.is_http2() && !self.is_trusted()).then_some(&self.probation)
     }
 
-    /// An answer says that the connection is closed after it.
+    /// Records that an answer announces the end of the connection.
     pub(crate) fn announce(&self) {
         self.announced.store(true, Ordering::Release);
     }
 
-    /// The server is going to close this HTTP/1 connection, whether or not the peer was told.
+    /// Records that the server will close this HTTP/1 connection, whether or not the peer was told.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
     }
@@ -166,7 +166,7 @@ impl ConnectionState {
         self.leaving.load(Ordering::Acquire) && !self.announced.load(Ordering::Acquire)
     }
 
-    /// A request is refused while the rest of it is still to come, which ends an HTTP/1 connection.
+    /// Records that a request is refused before all of it arrived, which ends an HTTP/1 connection.
     pub(crate) fn leave_rest(&self) {
         self.rest_to_come.store(true, Ordering::Release);
     }
@@ -175,7 +175,7 @@ impl ConnectionState {
         self.rest_to_come.load(Ordering::Acquire)
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub(in crate::server) fn evict(&self) {
         self.evicted.notify_one();
     }
@@ -192,7 +192,7 @@ impl ConnectionState {
         if self.first_byte_at.load(Ordering::Relaxed) == 0 {
             self.first_byte_at.store(self.now() + 1, Ordering::Relaxed);
         }
-        // In HTTP/2 bytes between requests may be pings, so only HTTP/1 tells when a header begins.
+        // In HTTP/2, bytes between requests may be pings, so only HTTP/1 reveals when a header starts.
         if !self.is_http2()
             && self.in_flight.load(Ordering::Acquire) == 0
             && self.header_since.load(Ordering::Acquire) == 0
@@ -201,12 +201,12 @@ impl ConnectionState {
         }
     }
 
-    /// Until when the peer may stay as it is, and what it is late with after that.
+    /// How long the peer may stay in this state, and which timeout applies after that.
     pub(in crate::server) fn deadline(&self, timeouts: &Timeouts) -> (Instant, PeerTimeout) {
         let at = |milliseconds: u64, more: Duration| self.start + Duration::from_millis(milliseconds) + more;
         if self.in_flight.load(Ordering::Acquire) > 0 {
             let now = Instant::now();
-            // The body has its own deadline, and so has an answer to an HTTP/1 peer; look again later.
+            // The body has its own deadline, and so has an answer to an HTTP/1 peer; check again later.
             let later = (now + timeouts.idle, PeerTimeout::Not);
             if !self.is_http2() {
                 return later;
@@ -251,7 +251,7 @@ impl Member for ConnectionState {
     }
 }
 
-/// A connection's place in the crowd, given up when it is dropped.
+/// A connection's entry in the registry, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Registration {
     pub(super) number: u64,
@@ -260,7 +260,7 @@ pub(crate) struct Registration {
 }
 
 impl ConnectionRegistry {
-    /// Takes in a connection that was just accepted.
+    /// Registers a connection that was just accepted.
     pub(crate) fn join(self: &Arc<Self>, peer: Peer) -> Registration {
         let (number, activity) = self.enter(peer, ConnectionState::new);
         Registration { number, crowd: self.clone(), activity }
@@ -284,7 +284,7 @@ impl Drop for Request {
     }
 }
 
-/// What a peer is late with.
+/// The timeout that a peer has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerTimeout {
     Not,
@@ -303,5 +303,66 @@ impl PeerTimeout {
             PeerTimeout::Idle => "idle",
             PeerTimeout::Write => "write",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::http::registry::tests::{crowd, peer, peers, present};
+
+    /// Evicts a connection and removes it; returns its number.
+    fn evicted(
+        crowd: &Arc<ConnectionRegistry>,
+        places: &mut Vec<Registration>,
+        spared: Duration,
+        newcomer: Peer,
+    ) -> Option<u64> {
+        use futures::FutureExt;
+        let told = crowd.evict(spared, newcomer);
+        let at = places.iter().position(|place| place.activity.evicted.notified().now_or_never().is_some());
+        assert_eq!(at.is_some(), told);
+        Some(places.remove(at?).number)
+    }
+
+    // H-03
+    #[tokio::test(start_paused = true)]
+    async fn the_silent_go_before_the_idle_and_the_busy_stay() {
+        let crowd = crowd(0);
+        let mut places: Vec<_> = (0..4).map(|_| crowd.join(peer(1))).collect();
+        drop(places.pop());
+        let busy = places[0].activity.begin();
+        places[1].activity.trust();
+        tokio::time::advance(Duration::from_millis(2)).await;
+        let hour = Duration::from_secs(3600);
+        let newcomer = peer(1);
+        assert_eq!(evicted(&crowd, &mut places, hour, newcomer), None, "the young are spared");
+        let now = Duration::ZERO;
+        assert_eq!(evicted(&crowd, &mut places, now, newcomer), Some(2), "the silent one goes first");
+        assert_eq!(evicted(&crowd, &mut places, now, newcomer), Some(1), "then the idle one");
+        assert_eq!(evicted(&crowd, &mut places, now, newcomer), None, "the busy one stays");
+        assert_eq!(present(&crowd), [0]);
+        drop(busy);
+    }
+
+    // H-03
+    #[test]
+    fn for_a_peer_that_has_fewer_the_one_that_has_most_gives_up_what_had_no_good_answer() {
+        let crowd = crowd(0);
+        let mut places = vec![crowd.join(peer(2)), crowd.join(peer(2))];
+        places.extend((0..4).map(|_| crowd.join(peer(1))));
+        places[2].activity.trust();
+        let _busy: Vec<_> = places.iter().map(|place| place.activity.begin()).collect();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(evicted(&crowd, &mut places, hour, peer(1)), None, "it has most itself");
+        let first = evicted(&crowd, &mut places, hour, peer(3));
+        let second = evicted(&crowd, &mut places, hour, peer(3));
+        let mut gone = [first.unwrap(), second.unwrap()];
+        gone.sort_unstable();
+        assert!(gone[0] >= 3, "{gone:?}: neither another peer nor one that had a good answer");
+        assert_eq!(evicted(&crowd, &mut places, hour, peer(2)), None, "both have two");
+        assert_eq!(places.len(), 4);
+        drop(places);
+        assert!(peers(&crowd) == 0);
     }
 }

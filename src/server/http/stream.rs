@@ -1,7 +1,7 @@
-//! A byte stream with deadlines: the one place where slow and silent peers are given up.
+//! A byte stream with deadlines: the one place that disconnects slow and silent peers.
 //!
-//! HTTP libraries time parts of this, each its own: none times a peer that finishes the handshake and stays silent,
-//! and none tells an idle connection (which may wait long) from a header that drips in (which may not).
+//! HTTP libraries time only parts of this: none times a peer that completes the handshake and stays silent, and none
+//! distinguishes an idle connection (which may wait long) from a header that arrives bit by bit (which may not).
 
 use std::{
     borrow::Cow,
@@ -22,37 +22,37 @@ use crate::server::http::frames::{Amount, Earned, Frames};
 use crate::server::http::limits::Timeouts;
 use crate::server::http::state::{ConnectionState, PeerTimeout};
 
-/// How long an HTTP/2 peer has to close after it was told to go away.
+/// How long an HTTP/2 peer has to close after a GOAWAY.
 const GOING_AWAY: Duration = Duration::from_secs(5);
 
-/// L-01: the last words on an HTTP/1 connection that is closed while the peer believes that it can be used.
+/// L-01: the final response on an HTTP/1 connection that is closed while the peer considers it usable.
 ///
-/// A request that crosses the end of its connection is lost: Go repeats no POST, and the API server fails the pod. With
-/// this in front of the end it is answered instead, truthfully, and API servers repeat what is answered like this. A
-/// peer that sent nothing has been told nothing but that the connection is of no use.
+/// A request that crosses the end of its connection is lost: Go does not repeat a POST, and the API server fails the
+/// pod. With this response before the end, the request is answered instead, truthfully, and API servers repeat such a
+/// call. A peer that sent nothing only learns that the connection is unusable.
 const FAREWELL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-/// How long what a peer still sends is read after our side is shut: a request that meets a closed socket resets the
-/// connection, and takes away the answer, or the frame of HTTP/2, by which the peer learns what to repeat elsewhere.
+/// How long to read what a peer still sends after our side is shut down. A request that meets a closed socket resets
+/// the connection, and discards the answer, or the HTTP/2 frame, that tells the peer what to repeat elsewhere.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long the rest of a request that was refused is read after our side is shut, and for how long nothing of it may
-/// come. Its peer needs that to read the answer; a connection that gives way is closed all the same.
+/// How long the rest of a refused request is read after our side is shut down, and how long it may pause. Its peer
+/// needs that to read the answer; an evicted connection is closed anyway.
 const REST: Duration = Duration::from_secs(2);
 const NO_REST: Duration = Duration::from_millis(250);
 
-/// How far the last words are.
+/// The progress of the final response.
 enum FinalResponse {
-    /// Nothing was to be said so far.
+    /// None is being sent.
     None,
-    /// So many bytes of it are written.
+    /// This many bytes of it are written.
     Writing(Cow<'static, [u8]>, usize),
-    /// All is written; the end of the stream is next.
+    /// All of it is written; the end of the stream is next.
     Written,
-    /// The peer's end is waited for until the timer goes off, and no longer than until then.
+    /// Waiting for the peer to close, at most until the timer fires, and no longer than until then.
     Lingering(Pin<Box<Sleep>>, Instant),
 }
 
-/// A stream whose reads and writes fail when the peer is late.
+/// A stream whose reads and writes fail when the peer exceeds a timeout.
 pub(crate) struct Timed<S> {
     inner: S,
     activity: Arc<ConnectionState>,
@@ -60,11 +60,11 @@ pub(crate) struct Timed<S> {
     on_late: Box<dyn Fn(PeerTimeout) + Send>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
-    /// Set from the first write that does not go through to the flush that does.
+    /// Set from the first blocked write until the flush that succeeds.
     write_armed: bool,
     goaway_sent: bool,
     farewell: FinalResponse,
-    /// For how long nothing may come while what still comes is read.
+    /// How long a pause may last while remaining bytes are read.
     quiet: Duration,
     /// Of HTTP/2.
     frames: Option<Frames>,
@@ -105,8 +105,8 @@ impl<S> Timed<S> {
         }
     }
 
-    /// Counts what was read and gives how much of it is to be looked at. A peer that sends too many frames is told to
-    /// connect again first. If it goes on it is not read any more, from the end of a frame on.
+    /// Counts bytes that were read and returns how many of them to process. A peer that sends too many frames first
+    /// gets a GOAWAY. If it continues, nothing more is read from the end of a frame on.
     fn count_frames(&mut self, bytes: &[u8]) -> usize {
         let Some(frames) = &mut self.frames else { return bytes.len() };
         let earned = || (Earned { answers: self.activity.answers(), bytes: self.written }, Instant::now());
@@ -126,7 +126,7 @@ impl<S> Timed<S> {
         }
     }
 
-    /// The last words that are due when the connection is shut.
+    /// The final message that is due when the connection is shut down.
     fn last_words(&self) -> Option<Cow<'static, [u8]>> {
         match &self.frames {
             // Everything that was written ends with a frame.
@@ -136,7 +136,7 @@ impl<S> Timed<S> {
         }
     }
 
-    /// How long what still comes is read, and for how long nothing may come.
+    /// How long remaining bytes are read, and how long a pause may last.
     fn linger(&self) -> Option<(Duration, Duration)> {
         match &self.frames {
             Some(_) => (self.amount != Amount::Flood).then_some((LINGER, LINGER)),
@@ -160,8 +160,8 @@ impl<S> Timed<S> {
                 (self.on_late)(late);
                 return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, late.key()));
             }
-            // Every request moves the deadline on. To move the timer with it each time takes the runtime's lock; to
-            // look again when it goes off too early is rare.
+            // Every request moves the deadline. Resetting the timer each time takes the runtime's lock; checking
+            // again when it fires too early is rare.
             if self.read_timer.is_elapsed() || self.read_timer.deadline() > deadline {
                 self.read_timer.as_mut().reset(deadline);
             }
@@ -198,7 +198,7 @@ impl<S> Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Timed<S> {
-    /// Reads what the peer still sends, until it is done or the time is over.
+    /// Reads what the peer still sends, until it closes or the time is over.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let FinalResponse::Lingering(timer, latest) = &mut self.farewell else { return Poll::Ready(()) };
         let mut discarded = [0; 4096];
@@ -225,7 +225,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.deaf {
-            // To what reads this the peer is gone, and nothing is left but to shut.
+            // The reader sees a closed peer, so that all that is left is the shutdown.
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();

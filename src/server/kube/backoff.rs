@@ -1,23 +1,24 @@
-//! How patient the server is with an API server: pauses between attempts, and bounds on answers.
+//! Backoff between requests to the API server, and timeouts for its responses.
 //!
-//! Not kube-runtime's `StreamBackoff` (5.0): it cannot heed `Retry-After`, and starts over with every `Init`, which comes
-//! before each attempt to list. Pure: the dice are an argument.
+//! kube-runtime's `StreamBackoff` (5.0) does not fit: it ignores `Retry-After`, and starts over with every `Init`,
+//! which precedes each attempt to list. Pure: the random number is an argument.
 
 use std::time::Duration;
 
-/// How patient watches are.
+/// Timeouts and backoff of watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// The longest a watch is asked to last; some last a quarter less, so that they do not all end at once. One that is
-    /// silent for five seconds longer is dead and is asked for again.
+    /// Maximum duration requested for a watch; some are up to a quarter shorter, so that they do not all end at once.
+    /// A watch that stays silent five seconds longer is considered dead and restarted.
     pub watch: Duration,
-    /// Silence after which a request is given up. With the one before: how long an API server can be frozen unnoticed.
+    /// Silence after which a request is aborted. Together with the previous one: how long a frozen API server can go
+    /// unnoticed.
     pub answer: Duration,
-    /// The first wait after a failure; each next one is twice as long.
+    /// The first pause after a failure; it doubles with each further failure.
     pub retry_first: Duration,
-    /// The longest of these waits.
+    /// The longest such pause.
     pub retry_longest: Duration,
-    /// How often a resource is looked for that the API server does not have.
+    /// Interval of checks for a resource that the API server does not have.
     pub absent: Duration,
 }
 
@@ -33,16 +34,16 @@ impl Default for Timings {
     }
 }
 
-/// How long to wait after a failure: twice as long after each, up to a cap, and never the same for two replicas.
+/// The pause after a failure: doubles each time, up to a cap, and differs between replicas.
 ///
-/// The wait is between half and all of the step. What the API server asks for is waited for in full, up to a minute.
+/// The pause is between half and all of the step. A requested `Retry-After` is honored in full, up to a minute.
 pub(in crate::server::kube) fn retry(
     timings: &Timings,
     failures: u32,
     asked: Option<Duration>,
     dice: u64,
 ) -> Duration {
-    /// An API server that asks for more is asked again after this.
+    /// Maximum `Retry-After` that is honored.
     const MOST: Duration = Duration::from_secs(60);
     let doubled = timings.retry_first.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let step = doubled.min(timings.retry_longest);
@@ -53,15 +54,15 @@ pub(in crate::server::kube) fn retry(
     }
 }
 
-/// How long a watch is asked to last, in seconds: different for each.
+/// The requested duration of a watch in seconds, different for each.
 pub(in crate::server::kube) fn watch_seconds(timings: &Timings, dice: u64) -> u32 {
     let longest = timings.watch.as_secs().max(1);
     u32::try_from(longest - dice % (longest / 4 + 1)).unwrap_or(u32::MAX)
 }
 
-/// A part of a duration.
+/// A fraction of a duration.
 fn part(of: Duration, dice: u64) -> Duration {
-    // A 53-bit part of the dice is exact in a float.
+    // A 53-bit fraction is exact in a float.
     let share = (dice >> 11) as f64 / (1_u64 << 53) as f64;
     of.mul_f64(share)
 }

@@ -1,8 +1,8 @@
-//! The client of the API server, from a kubeconfig or from the pod's ServiceAccount.
+//! The API server client, from a kubeconfig or the pod's ServiceAccount.
 //!
-//! A token in a file is read again at least once a minute (`kube::client::auth::TokenFile`), so that a rotated one is in
-//! use long before the old one ends (K-11). So is a CA in a file, that of a pod's ServiceAccount or of a kubeconfig, for
-//! the next connection (K-12).
+//! A token file is read again at least once a minute (`kube::client::auth::TokenFile`), so that a rotated token is
+//! used long before the old one expires (K-11). A CA file, of a pod's ServiceAccount or a kubeconfig, is read again
+//! for each new connection (K-12).
 
 mod http_proxy;
 
@@ -22,30 +22,30 @@ use tower::Service;
 
 use crate::server::kube::metrics::KubeApi;
 
-/// Which cluster, and as whom.
+/// The cluster and user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// A kubeconfig; without it `KUBECONFIG`, `~/.kube/config` or the pod's ServiceAccount.
+    /// A kubeconfig; by default `KUBECONFIG`, `~/.kube/config` or the pod's ServiceAccount.
     pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig; without it the current one.
+    /// The context of the kubeconfig; by default the current one.
     pub context: Option<String>,
 }
 
-/// Why there is no client.
+/// Why no client can be created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kubeconfig.
+    /// The kubeconfig is invalid.
     #[error("kubeconfig: {0}")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// Neither a kubeconfig nor a pod.
-    #[error("there is neither a kubeconfig nor a ServiceAccount of a pod: {0}")]
+    /// There is neither a kubeconfig nor a pod's ServiceAccount.
+    #[error("found neither a kubeconfig nor a pod's ServiceAccount: {0}")]
     Neither(#[from] kube::config::InferConfigError),
-    /// The client.
-    #[error("cannot make a client for the API server: {0}")]
+    /// The client cannot be created.
+    #[error("cannot create a client for the API server: {0}")]
     Client(#[from] kube::Error),
 }
 
-/// Makes a client for a command. It does not connect yet.
+/// Creates a client for a command. It does not connect yet.
 ///
 /// # Errors
 /// When there is no usable kubeconfig or ServiceAccount.
@@ -53,8 +53,8 @@ pub async fn connect(access: &Access) -> Result<Client, Error> {
     Ok(Client::try_from(config(access).await?)?)
 }
 
-/// Makes a client for the server, whose requests are counted and not repeated: its loops have their own back-off, and
-/// say what they wait for. It does not connect yet.
+/// Creates a client for the server. Its requests are counted and not retried, because the server's loops have their
+/// own backoff and report what they wait for. It does not connect yet.
 ///
 /// # Errors
 /// When there is no usable kubeconfig or ServiceAccount.
@@ -62,10 +62,11 @@ pub(crate) async fn connect_counted(access: &Access, requests: KubeApi) -> Resul
     counted(config(access).await?, requests)
 }
 
-/// [`connect_counted`] for a configuration that was read before. The client belongs to the runtime it is made in.
+/// [`connect_counted`] for a configuration that was already loaded. The client belongs to the runtime it is created
+/// in.
 ///
 /// # Errors
-/// When no client can be made of it.
+/// When no client can be created from it.
 pub(crate) fn counted(mut config: Config, requests: KubeApi) -> Result<Client, Error> {
     config.default_retry = false;
     let count = tower::layer::layer_fn(|inner| Counted { inner, requests: requests.clone() });
@@ -85,12 +86,12 @@ pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
         _ if access.context.is_some() => Config::from_kubeconfig(&choice).await?,
         _ => Config::infer().await?,
     };
-    // Without a kubeconfig it is a pod, which goes to its API server without a detour.
+    // Without a kubeconfig this is a pod, which connects to its API server directly.
     config.proxy_url = kubeconfig.as_ref().and_then(|kubeconfig| {
         let named = http_proxy::named(kubeconfig, access.context.as_deref());
         http_proxy::choose(&config.cluster_url, named, &http_proxy::Environment::read())
     });
-    // That of a pod is known to the library, which reads the file of a kubeconfig once.
+    // The library reloads a pod's CA itself, but reads the CA file of a kubeconfig only once.
     if config.root_cert_file.is_none() {
         config.root_cert_file =
             kubeconfig.and_then(|kubeconfig| ca_file(&kubeconfig, access.context.as_deref()));
@@ -98,7 +99,7 @@ pub(crate) async fn config(access: &Access) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// The file with the CA of the API server, unless the kubeconfig has the CA in itself, which comes first.
+/// The CA file of the API server, unless the kubeconfig contains the CA inline, which takes precedence.
 fn ca_file(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<PathBuf> {
     let chosen = context.or(kubeconfig.current_context.as_deref())?;
     let context = kubeconfig.contexts.iter().find(|context| context.name == chosen)?.context.as_ref()?;
@@ -109,13 +110,13 @@ fn ca_file(kubeconfig: &Kubeconfig, context: Option<&str>) -> Option<PathBuf> {
     Some(PathBuf::from(file))
 }
 
-/// Counts what passes through.
+/// Counts the requests that pass through.
 struct Counted<S> {
     inner: S,
     requests: KubeApi,
 }
 
-/// Counts one request when it is answered, fails or is given up.
+/// Counts one request when it is answered, fails or is dropped.
 struct Count {
     requests: KubeApi,
     verb: &'static str,
@@ -149,7 +150,7 @@ where
         let count = Count { requests: self.requests.clone(), verb, resource, code: None };
         let answer = self.inner.call(request);
         Box::pin(async move {
-            // Moved in whole: given up with the request, it counts that.
+            // Moved as a whole: if the request is dropped, it counts that.
             let mut count = count;
             let answer = answer.await;
             count.code = Some(match &answer {
@@ -162,7 +163,7 @@ where
     }
 }
 
-/// What a server like ours has to do with; the rest is `other`.
+/// Resources that a server like ours uses; all others are `other`.
 const RESOURCES: [&str; 10] = [
     "configmaps",
     "events",

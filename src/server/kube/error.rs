@@ -1,4 +1,4 @@
-//! Why a request to the API server failed, in a sentence for the person who has to act on it.
+//! Errors of requests to the API server, as a sentence for the operator.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use kube::core::Status;
 
 use crate::server::kube::target::Target;
 
-/// A request to the API server that failed.
+/// A failed request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
     /// The verb as RBAC names it, such as `list`.
@@ -15,43 +15,43 @@ pub(crate) struct ApiError {
     pub(crate) resource: &'static str,
     /// The object, such as `shop/web`; empty for all objects of the resource.
     pub(crate) name: String,
-    /// Why.
+    /// The reason.
     pub(crate) reason: Reason,
-    /// The address of the API server, for readers who have more than one.
+    /// The address of the API server, for users with more than one.
     pub(crate) server: Option<String>,
 }
 
-/// Why a request failed. A text is what the API server or the connection says.
+/// Why a request failed. The text is the message of the API server or of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// 403: the role does not grant it.
+    /// 403: RBAC does not allow it.
     Forbidden(String),
-    /// 401: the API server does not know us.
+    /// 401: the API server does not accept our credentials.
     Unauthorized(String),
     /// 404: the object, the resource or the namespace does not exist.
     NotFound(String),
-    /// 409: the object changed in between, exists already, or a field belongs to another manager.
+    /// 409: the object was changed by another client, exists already, or a field belongs to another manager.
     Conflict(String),
     /// 410: the resource version is too old to watch from.
     Expired(String),
     /// 429 or 503.
     Busy(String),
-    /// Another answer that tells of no success.
+    /// Any other error response.
     Refused(String),
-    /// An answer that cannot be decoded.
+    /// A response that cannot be decoded.
     Unreadable(String),
-    /// No answer within this time.
+    /// No response within this time.
     Unanswered(Duration),
-    /// No connection to the API server, or one that broke off.
+    /// No connection to the API server, or a broken one.
     Unreachable(String),
 }
 
-/// The error of our own bounds around an answer, inside the errors of the client.
+/// The error of our own timeout, wrapped in the errors of the client.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {0:?}")]
+#[error("no response within {0:?}")]
 pub(in crate::server::kube) struct Silence(pub(in crate::server::kube) Duration);
 
-/// How much of what an API server says is repeated.
+/// Maximum length of a message from the API server.
 const LONGEST_MESSAGE: usize = 300;
 
 impl ApiError {
@@ -65,12 +65,12 @@ impl ApiError {
         ApiError { verb, resource: target.resource, name: target.object(), reason, server: None }
     }
 
-    /// Whether the role does not grant the request.
+    /// Whether RBAC does not allow the request.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self.reason, Reason::Forbidden(_))
     }
 
-    /// Whether the object changed in between or exists already.
+    /// Whether the object was changed by another client or exists already.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self.reason, Reason::Conflict(_))
     }
@@ -82,7 +82,7 @@ impl ApiError {
 }
 
 impl Reason {
-    /// Why the client says that a request failed.
+    /// The reason of a client error.
     pub(crate) fn of(error: &kube::Error) -> Reason {
         if let kube::Error::Api(status) = error {
             return Reason::of_status(status);
@@ -93,10 +93,10 @@ impl Reason {
             if let Some(Silence(after)) = error.downcast_ref() {
                 return Reason::Unanswered(*after);
             }
-            // The outer ones only say that a request failed.
+            // The outer errors only say that a request failed.
             innermost = Some(error.to_string()).filter(|text| !text.is_empty()).unwrap_or(innermost);
             cause = match error.downcast_ref::<std::io::Error>() {
-                // Its source is that of the error in it, which would be skipped.
+                // Its source is that of the inner error, which would be skipped.
                 Some(error) => error.get_ref().map(|inner| inner as &dyn Error),
                 None => error.source(),
             };
@@ -107,12 +107,12 @@ impl Reason {
         }
     }
 
-    /// Why the API server refused.
+    /// The reason of an error response.
     pub(crate) fn of_status(status: &Status) -> Reason {
         let message: String = status.message.chars().take(LONGEST_MESSAGE).collect();
         match status.code {
             401 => Reason::Unauthorized(message),
-            // Admission and quotas refuse with 403 as well, without the words of the authorizer.
+            // Admission and quotas respond with 403 as well, without the authorizer's text.
             403 if message.contains(" cannot ") => Reason::Forbidden(message),
             404 => Reason::NotFound(message),
             409 => Reason::Conflict(message),
@@ -143,9 +143,9 @@ impl fmt::Display for ApiError {
             }
             Reason::NotFound(_) if *verb != "create" => out.write_str("it does not exist"),
             Reason::Busy(message) => write!(out, "the API server{at} is busy: {message}"),
-            Reason::Unreadable(message) => write!(out, "cannot decode the answer: {message}"),
+            Reason::Unreadable(message) => write!(out, "cannot decode the response: {message}"),
             Reason::Unanswered(after) => {
-                write!(out, "the API server{at} did not answer within {} s", after.as_secs_f64())
+                write!(out, "the API server{at} did not respond within {} s", after.as_secs_f64())
             }
             Reason::Unreachable(message) => write!(out, "cannot reach the API server{at}: {message}"),
             Reason::NotFound(message)
@@ -197,6 +197,6 @@ mod tests {
         assert_eq!(error.to_string(), "cannot list nodes: cannot reach the API server: connection refused");
         let silent = std::io::Error::other(Silence(Duration::from_millis(1500)));
         let error = ApiError::new("list", &Target::all("nodes"), &kube::Error::ReadEvents(silent));
-        assert_eq!(error.to_string(), "cannot list nodes: the API server did not answer within 1.5 s");
+        assert_eq!(error.to_string(), "cannot list nodes: the API server did not respond within 1.5 s");
     }
 }

@@ -1,5 +1,5 @@
-//! One named object that is followed: a watch narrowed down to its name, and a look now and then, which finds what a watch
-//! has not told of yet (K-07) and goes on where only watching is forbidden.
+//! Follows one named object: a watch on its name, plus a periodic read, which finds changes that the watch has not
+//! reported yet (K-07) and continues if only watching is forbidden.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::server::kube::error::{ApiError, Reason};
 use crate::server::kube::request::{TIMEOUT, Target, call};
 use crate::server::kube::watch::{Report, Timings, WatchStream, Watchable, Watched};
 
-/// What is known of the object.
+/// The known state of the object.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Sight<K> {
-    /// Nothing: there was no complete list yet.
+    /// Unknown: the first list is not complete yet.
     #[default]
     Unknown,
-    /// It is not there.
+    /// It does not exist.
     Missing,
-    /// How it was last seen.
+    /// Its last known version.
     There(Box<K>),
 }
 
@@ -28,19 +28,19 @@ pub(crate) struct Follower<K> {
     api: Api<K>,
     target: Target,
     stream: WatchStream<K>,
-    /// Whether the list that is being read has it.
+    /// Whether the list being read contains it.
     listed: bool,
     sight: Sight<K>,
-    /// What keeps it from being watched, and from being looked at.
+    /// Why it cannot be watched, and why it cannot be read.
     troubles: [Option<String>; 2],
     look_at: Instant,
 }
 
-/// Between two looks.
+/// Interval between two reads.
 const LOOK: Duration = Duration::from_secs(30);
 
 impl<K: Watchable> Follower<K> {
-    /// Follows the object that `target` names; `api` is `Api::namespaced`, or `Api::all` without the namespace.
+    /// Follows the object named by `target`; `api` is `Api::namespaced`, or `Api::all` for cluster-scoped objects.
     pub(in crate::server) fn new(
         client: Client,
         target: Target,
@@ -58,17 +58,17 @@ impl<K: Watchable> Follower<K> {
         }
     }
 
-    /// How it was last seen.
+    /// The last known state.
     pub(crate) fn sight(&self) -> &Sight<K> {
         &self.sight
     }
 
-    /// What keeps it from being followed; it goes on trying.
+    /// Why it cannot be followed at the moment; retries continue.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.troubles.iter().flatten().next().map(String::as_str)
     }
 
-    /// Waits until it has changed, or what keeps it from being followed has. May be dropped while it waits.
+    /// Waits until the object or the problem changes. Cancel-safe.
     pub(crate) async fn news(&mut self) {
         loop {
             let before = self.trouble().map(str::to_owned);
@@ -82,10 +82,10 @@ impl<K: Watchable> Follower<K> {
         }
     }
 
-    /// Looks at it now. Tells whether it has changed.
+    /// Reads it now. Returns whether it has changed.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When it cannot be read.
     pub(crate) async fn look(&mut self) -> Result<bool, ApiError> {
         self.look_at = next_look();
         let found = match call("get", &self.target, TIMEOUT, self.api.get(&self.target.name)).await {
@@ -97,7 +97,7 @@ impl<K: Watchable> Follower<K> {
         found.map(|object| self.put(object))
     }
 
-    /// Takes how it is now from an answer. Tells whether it has changed.
+    /// Applies a response. Returns whether the object has changed.
     pub(crate) fn put(&mut self, object: Option<K>) -> bool {
         let before = std::mem::take(&mut self.sight);
         self.sight = object.map_or(Sight::Missing, |object| Sight::There(Box::new(object)));
@@ -108,7 +108,7 @@ impl<K: Watchable> Follower<K> {
         }
     }
 
-    /// Takes a report of the watch. Tells whether the object has changed.
+    /// Applies an event of the watch. Returns whether the object has changed.
     fn take(&mut self, report: Report<K>) -> bool {
         match report {
             Report::Event(Event::Init) => self.listed = false,
@@ -121,14 +121,14 @@ impl<K: Watchable> Follower<K> {
             Report::Event(Event::Delete(_)) => return self.put(None),
             Report::Event(Event::InitDone) => {}
             Report::Opened => self.troubles[0] = None,
-            // A list is needed, and that is no trouble.
+            // A relist is needed, which is not a problem.
             Report::Failed(error) if matches!(error.reason, Reason::Expired(_)) => {}
             Report::Failed(error) => self.troubles[0] = Some(error.to_string()),
         }
         false
     }
 
-    /// Takes how it is now from a watch, which may be behind the answers.
+    /// Applies a state from a watch, which may be older than a response.
     fn newer(&mut self, object: K) -> bool {
         if let Sight::There(before) = &self.sight
             && let (Ok(before), Ok(now)) =
@@ -163,7 +163,7 @@ mod tests {
         json!({"metadata": {"name": "mine", "namespace": "ours", "resourceVersion": version}})
     }
 
-    /// A follower of a Secret that the API server has in this version; what its watches do, one after the other.
+    /// A follower of a Secret that the API server has in this version, and the outcome of its watches in turn.
     fn follower(
         there: Option<&str>,
         mut watches: Vec<Turn>,
@@ -186,7 +186,7 @@ mod tests {
         (Follower::new(client, target, Api::namespaced), requests, there)
     }
 
-    /// The version it has after the next news; nothing if it is missing.
+    /// The version after the next change; `None` if it is missing.
     async fn next(follower: &mut Follower<Secret>) -> Option<String> {
         tokio::time::timeout(PATIENCE, follower.news()).await.expect("news");
         match follower.sight() {
@@ -227,7 +227,7 @@ mod tests {
         let late = json!({"type": "MODIFIED", "object": secret("7")});
         let (mut follower, requests, _) = follower(Some("5"), vec![Turn::Stays(vec![late])]);
         assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
-        // As after a write of ours.
+        // As after one of our writes.
         follower.put(serde_json::from_value(secret("9")).ok());
         let quiet = tokio::time::timeout(Duration::from_secs(10), follower.news()).await;
         assert!(quiet.is_err() && requests.all().len() == 2);

@@ -1,11 +1,11 @@
-//! The election of the replica that writes, over a Lease. Nothing that requests wait for depends on it.
+//! Leader election over a Lease, for the replica that writes. No request depends on it.
 //!
-//! Kept by hand because no crate fits: kube-leader-election 0.44 brings kube 4.2 and k8s-openapi 0.28 beside our 5 and
-//! 0.29, kubert 0.25 brings kube 1.1, and neither gives the Lease back at the end or corrects a clock (L-10).
+//! Hand-written because no crate fits: kube-leader-election 0.44 brings kube 4.2 and k8s-openapi 0.28 besides our 5
+//! and 0.29, kubert 0.25 brings kube 1.1, and neither releases the Lease on shutdown or corrects a clock (L-10).
 //!
-//! A candidate trusts no clock but its own: a Lease is free when nobody holds it, or when this process has not seen it
-//! change for as long as it lasts. A leader that cannot renew steps down before others may take over. Two leaders for
-//! a moment are harmless: what they write is guarded by resource versions.
+//! A candidate trusts only its own clock: a Lease is free if it has no holder, or if this process has not seen it
+//! change for its duration. A leader that cannot renew steps down before others may take over. Two leaders for a
+//! moment are harmless, because resource versions guard what they write.
 
 mod record;
 
@@ -31,12 +31,12 @@ use crate::server::readiness::Gate;
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
 
-/// Which Lease, and who we are in it.
+/// The Lease, and our identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// Name of this replica; no other may have it.
+    /// Name of this replica, which must be unique.
     pub(crate) identity: String,
 }
 
@@ -46,36 +46,36 @@ pub(crate) struct Election {
     pub(crate) leading: watch::Receiver<bool>,
     /// The API server's clock, as far as a leader knows it.
     pub(crate) clock: Clock,
-    /// Ends when the server drains and the Lease is given back.
+    /// Completes when the server drains and the Lease is released.
     pub(crate) task: JoinHandle<()>,
 }
 
-/// The clock that certificates are verified by: ours, corrected by what the API server writes as the time of our
-/// renewals where the two are far apart.
+/// The clock for validity periods: ours, corrected by the time that the API server records for our renewals if the
+/// two are far apart.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock(Arc<AtomicI64>);
 
-/// How long a Lease lasts without being renewed.
+/// Duration of the Lease.
 const DURATION: Duration = Duration::from_secs(15);
-/// How often it is renewed.
+/// Renewal interval.
 const RENEW: Duration = Duration::from_secs(5);
-/// A leader that has not renewed for this long is none any more.
+/// A leader that has not renewed for this long stops leading.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How often a candidate looks, at most.
+/// Maximum interval at which a candidate checks.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often after the role did not grant it.
+/// Interval after RBAC denied a request.
 const FORBIDDEN: Duration = Duration::from_secs(10);
-/// No request about a Lease takes longer.
+/// Timeout of a request about the Lease.
 const REQUEST: Duration = Duration::from_secs(4);
-/// Giving the Lease back must not keep the process from ending.
+/// Releasing the Lease must not delay the exit of the process.
 const RELEASE: Duration = Duration::from_secs(2);
-/// Between two log lines about the same trouble.
+/// Interval between log lines about the same problem.
 const QUIET: Duration = Duration::from_secs(60);
-/// Differences between clocks that do not matter, in seconds; renewals are stamped to the second.
+/// Clock differences that are ignored, in seconds; renewals have a resolution of one second.
 const SAME_TIME: i64 = 5;
 const MANAGER: &str = "outrigger-lease";
 
-/// Starts the election. `gate` is one that is open: it gets remarks.
+/// Starts the election. `gate` is open and gets notes.
 pub(crate) fn start(
     client: Client,
     options: Options,
@@ -88,10 +88,10 @@ pub(crate) fn start(
     let clock = Clock::default();
     let api: Api<Lease> = Api::namespaced(client, &options.namespace);
     let target = Target::namespaced("leases", &options.namespace, &options.name);
-    gate.open("nobody is known to lead yet");
+    gate.open("no leader observed yet");
     let theirs = clock.clone();
     let begin = move || {
-        // Whoever begins again does not lead until it has the Lease again.
+        // After a restart, this replica does not lead until it has acquired the Lease again.
         sender.send_replace(false);
         let candidate = Candidate {
             api: api.clone(),
@@ -108,7 +108,7 @@ pub(crate) fn start(
         };
         candidate.run(phase.clone())
     };
-    let task = tokio::spawn(supervisor.finish("the replica that writes is elected", begin));
+    let task = tokio::spawn(supervisor.finish("leader election", begin));
     Election { leading, clock, task }
 }
 
@@ -123,10 +123,7 @@ impl Clock {
         let ahead = if ahead.abs() <= SAME_TIME { 0 } else { ahead };
         let before = self.0.swap(ahead, Ordering::Relaxed);
         if (before - ahead).abs() > SAME_TIME {
-            tracing::warn!(
-                ahead,
-                "the API server's clock differs from ours; certificates are made by the API server's"
-            );
+            tracing::warn!(ahead, "the API server's clock differs from ours; using it for certificates");
         }
     }
 }
@@ -139,11 +136,12 @@ struct Candidate {
     metrics: CertificateMetrics,
     leading: watch::Sender<bool>,
     clock: Clock,
-    /// The Lease as it was last seen, and since when it has been so.
+    /// The last known state of the Lease, and since when it has been unchanged.
     observed: Option<Observed>,
-    /// While we lead: when the last successful renewal was sent.
+    /// While leading: when the last successful renewal was sent.
     held: Option<Instant>,
-    /// Whether a request that takes or renews the Lease is under way: it may have taken effect without our knowing.
+    /// Whether a request that acquires or renews the Lease is in flight: it may have taken effect without our
+    /// knowing.
     writing: bool,
     complained: Option<(Instant, String)>,
 }
@@ -160,12 +158,12 @@ impl Candidate {
                 () = phase.reached(Phase::Draining) => break,
             }
         }
-        // Whoever writes stops first.
+        // The writer stops first.
         self.leading.send_replace(false);
         self.release().await;
     }
 
-    /// One look or renewal. Gives the time until the next one.
+    /// One check or renewal. Returns the time until the next one.
     async fn turn(&mut self) -> Duration {
         match self.held {
             Some(held) => self.renew(held).await,
@@ -180,24 +178,24 @@ impl Candidate {
             Err(failure) => failure,
         };
         if failure.is_conflict() || failure.is_not_found() {
-            // Somebody wrote to it, or took it away: look at it at once, and take it again if it still names us.
+            // Someone changed it: check it at once, and acquire it again if it still names us.
             self.step_down_unless_ours().await;
             return Duration::ZERO;
         }
         if Instant::now() >= held + DEADLINE {
-            self.step_down("it could not be renewed");
+            self.step_down("the Lease could not be renewed");
         }
         self.complain(failure.to_string());
         jitter::between(1.0, 2.0, Duration::from_millis(500))
     }
 
-    /// After a conflict: we lead on only if the Lease still names us.
+    /// After a conflict: this replica keeps leading only if the Lease still names it.
     async fn step_down_unless_ours(&mut self) {
         match self.look().await {
             Ok(())
                 if self.observed.as_ref().is_some_and(|seen| seen.record.holder == self.options.identity) => {
             }
-            _ => self.step_down("somebody else holds it"),
+            _ => self.step_down("another replica holds the Lease"),
         }
     }
 
@@ -213,7 +211,7 @@ impl Candidate {
         };
         match attempt {
             Ok(()) => {
-                tracing::info!(identity = self.options.identity, "this replica leads");
+                tracing::info!(identity = self.options.identity, "became leader");
                 RENEW
             }
             // Another replica was faster.
@@ -233,7 +231,7 @@ impl Candidate {
         self.observed.as_ref().is_none_or(free)
     }
 
-    /// Reads the Lease and notes whether it has changed.
+    /// Reads the Lease and records whether it has changed.
     async fn look(&mut self) -> Result<(), ApiError> {
         match call("get", &self.target, REQUEST, self.api.get(&self.options.name)).await {
             Ok(lease) => {
@@ -256,9 +254,9 @@ impl Candidate {
         }
     }
 
-    /// Takes or renews the Lease as it was last seen, or makes it.
+    /// Acquires or renews the Lease based on its last known state, or creates it.
     async fn write(&mut self, within: Duration) -> Result<(), ApiError> {
-        // Counted from before the request: it may have taken effect at any time since.
+        // Measured from before the request, which may have taken effect at any time since.
         let sent = Instant::now();
         let identity = self.options.identity.clone();
         let time = jiff::Timestamp::now();
@@ -283,7 +281,7 @@ impl Candidate {
         self.observe(lease);
         self.held = Some(sent);
         self.complained = None;
-        self.gate.open(format!("{identity} (this replica) leads"));
+        self.gate.open(format!("the leader is {identity} (this replica)"));
         self.leading.send_if_modified(|leading| !std::mem::replace(leading, true));
         Ok(())
     }
@@ -291,15 +289,19 @@ impl Candidate {
     fn step_down(&mut self, why: &str) {
         self.held = None;
         if self.leading.send_replace(false) {
-            self.gate.open("this replica leads no more");
-            tracing::warn!(why, "this replica leads no more");
+            self.gate.open("this replica lost leadership");
+            tracing::warn!(why, "lost leadership");
         }
     }
 
     fn say_who_leads(&mut self) {
         self.complained = None;
         let holder = self.observed.as_ref().map(|seen| seen.record.holder.clone()).unwrap_or_default();
-        self.gate.open(if holder.is_empty() { "nobody leads".to_owned() } else { format!("{holder} leads") });
+        self.gate.open(if holder.is_empty() {
+            "there is no leader".to_owned()
+        } else {
+            format!("the leader is {holder}")
+        });
     }
 
     fn complain(&mut self, problem: String) {
@@ -308,29 +310,29 @@ impl Candidate {
         let said =
             self.complained.as_ref().is_some_and(|(when, what)| *what == problem && when.elapsed() < QUIET);
         if !said {
-            tracing::warn!(problem, "the election of a leader does not work");
+            tracing::warn!(problem, "leader election is failing");
             self.complained = Some((Instant::now(), problem));
         }
     }
 
-    /// Gives the Lease back, so that another replica need not wait for its end.
+    /// Releases the Lease, so that another replica need not wait for it to expire.
     async fn release(&mut self) {
         if self.held.take().is_none() && !self.writing {
             return;
         }
         match tokio::time::timeout(RELEASE, self.give_back()).await {
-            Ok(Ok(true)) => tracing::info!("the lead is given back"),
+            Ok(Ok(true)) => tracing::info!("released the lease"),
             Ok(Ok(false)) => {}
             Ok(Err(failure)) => {
-                tracing::warn!(problem = %failure, "the lead is not given back; it ends by itself");
+                tracing::warn!(problem = %failure, "cannot release the lease; it will expire");
             }
             Err(_) => {
-                tracing::warn!(problem = "no answer", "the lead is not given back; it ends by itself");
+                tracing::warn!(problem = "no response", "cannot release the lease; it will expire");
             }
         }
     }
 
-    /// Whether there was anything to give back.
+    /// Whether there was anything to release.
     async fn give_back(&mut self) -> Result<bool, ApiError> {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let mut known = !self.writing;
@@ -346,7 +348,7 @@ impl Candidate {
             let request = self.api.replace(&self.options.name, &parameters, &lease);
             match call("update", &self.target, RELEASE, request).await {
                 Ok(_) => return Ok(true),
-                // A renewal that was cut off had taken effect.
+                // An interrupted renewal had taken effect.
                 Err(error) if known && error.is_conflict() => known = false,
                 Err(failure) => return Err(failure),
             }

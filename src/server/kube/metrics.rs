@@ -1,4 +1,4 @@
-//! The series of the API server: requests to it, and how the watches on it stand.
+//! Metrics of the API server: requests to it, and the state of the watches.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,13 +6,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// One watch. The label is a key out of code, such as `nodes` or `configmaps/mesh`.
+/// One watch. The label is a constant such as `nodes` or `configmaps/mesh`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Watched {
     resource: &'static str,
 }
 
-/// Series of all watches.
+/// Metrics of all watches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watches {
     connected: Family<Watched, Gauge>,
@@ -22,30 +22,30 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(in crate::server) fn register(registry: &mut Registry) -> Watches {
         let metrics = Watches::default();
         registry.register(
             "watch_connected",
-            "Whether the API server answered the last request of a watch; 0 while it does not",
+            "Whether the last request of a watch succeeded; 0 while it fails",
             metrics.connected.clone(),
         );
         registry.register(
             "watch_errors",
-            "Lists and watches that failed, and watches that broke off",
+            "Failed lists and watches, and broken watches",
             metrics.errors.clone(),
         );
         registry.register_with_unit(
             "watch_last_event_timestamp",
-            "When a watch last heard of the API server: an answer, an event or a bookmark",
+            "When a watch last received a response, an event or a bookmark",
             Unit::Seconds,
             metrics.last_event.clone(),
         );
-        registry.register("cache_synced", "Whether there was a first complete list", metrics.synced.clone());
+        registry.register("cache_synced", "Whether the first list is complete", metrics.synced.clone());
         metrics
     }
 
-    /// Makes the series of a watch that starts.
+    /// Creates the series of a watch that starts.
     pub(crate) fn started(&self, resource: &'static str) {
         self.connected(resource, false);
         let _from_zero = self.errors.get_or_create(&Watched { resource });
@@ -60,7 +60,7 @@ impl Watches {
         self.errors.get_or_create(&Watched { resource }).inc();
     }
 
-    /// Notes a sign of life; `now` is in seconds since 1970.
+    /// Records a sign of life; `now` is in seconds since 1970.
     pub(crate) fn heard(&self, resource: &'static str, now: i64) {
         self.last_event.get_or_create(&Watched { resource }).set(now);
     }
@@ -82,7 +82,7 @@ struct Asked {
 pub(crate) struct KubeApi(Family<Asked, Counter>);
 
 impl KubeApi {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(in crate::server) fn register(registry: &mut Registry) -> KubeApi {
         let metrics = KubeApi::default();
         registry.register(
@@ -93,13 +93,13 @@ impl KubeApi {
         metrics
     }
 
-    /// Counts a request. `code` must come out of a small set: HTTP statuses, or a word of ours.
+    /// Counts a request. `code` must come from a small set: HTTP statuses, or a constant.
     pub(crate) fn asked(&self, verb: &'static str, resource: &'static str, code: impl Into<String>) {
         self.0.get_or_create(&Asked { verb, resource, code: code.into() }).inc();
     }
 }
 
-/// The series of the API server.
+/// Metrics of the API server.
 #[derive(Clone, Debug)]
 pub(crate) struct KubeMetrics {
     /// Requests.
@@ -109,7 +109,7 @@ pub(crate) struct KubeMetrics {
 }
 
 impl KubeMetrics {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(in crate::server) fn register(registry: &mut Registry) -> KubeMetrics {
         let watches = Watches::register(registry);
         KubeMetrics { requests: KubeApi::register(registry), watches }

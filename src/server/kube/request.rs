@@ -1,4 +1,4 @@
-//! Requests to the API server, each bounded in time.
+//! Requests to the API server, each with a timeout.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::server::kube::error::{ApiError, Reason};
 pub(crate) use crate::server::kube::target::Target;
 
-/// No single request takes longer.
+/// Default timeout of a request.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends one request.
@@ -30,7 +30,7 @@ pub(crate) async fn call<T>(
 /// Lists all objects, page by page.
 ///
 /// # Errors
-/// When a page cannot be had within `within`.
+/// When a page does not arrive within `within`.
 pub(crate) async fn list_all<K>(
     api: &Api<K>,
     target: &Target,

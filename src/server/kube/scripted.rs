@@ -1,4 +1,4 @@
-//! An API server that does as a test tells it.
+//! An API server with scripted responses.
 
 use std::{
     collections::BTreeMap,
@@ -17,15 +17,15 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// What the API server does with one request.
+/// The API server's reaction to one request.
 pub(in crate::server) enum Turn {
-    /// Answers with a status, headers and an object.
+    /// Responds with a status, headers and an object.
     Answer(u16, &'static [(&'static str, &'static str)], Value),
     /// Sends these lines and ends the watch.
     Ends(Vec<Value>),
     /// Sends these lines and stays silent.
     Stays(Vec<Value>),
-    /// Does not answer.
+    /// Does not respond.
     Frozen,
 }
 
@@ -39,14 +39,14 @@ pub(in crate::server) struct Asked {
     pub(in crate::server) body: Value,
 }
 
-/// The requests that came.
+/// The received requests.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Requests(Arc<Mutex<Vec<Asked>>>);
 
-/// How long something is waited for; tests pause time.
+/// Timeout of the waits below; tests pause time.
 pub(in crate::server) const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A client of an API server that does what `turn` says.
+/// A client of an API server that reacts as `turn` says.
 pub(in crate::server) fn api_server(turn: impl FnMut(&Asked) -> Turn + Send + 'static) -> (Client, Requests) {
     let (turn, requests) = (Arc::new(Mutex::new(turn)), Requests::default());
     let log = requests.clone();
@@ -87,7 +87,7 @@ async fn response(turn: Turn) -> Response<UnsyncBoxBody<Bytes, std::io::Error>> 
     }
 }
 
-/// A refusal.
+/// An error response.
 pub(in crate::server) fn status(code: u16) -> Value {
     json!({"kind": "Status", "status": "Failure", "code": code, "message": "somebody cannot have that"})
 }
@@ -124,7 +124,7 @@ impl Requests {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub(in crate::server) async fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -133,8 +133,8 @@ pub(in crate::server) async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// The objects of an API server by path, with versions that count up. A watch tells what has changed when it is opened and is
-/// silent then; what is removed is found by looks and lists.
+/// The objects of an API server by path, with increasing versions. A watch reports earlier changes when it is opened
+/// and is silent after that; deletions are found by reads and lists.
 #[derive(Clone, Default)]
 pub(in crate::server) struct Store(Arc<Mutex<Stored>>);
 
@@ -152,7 +152,7 @@ impl Store {
         api_server(move |asked| store.0.lock().unwrap().turn(asked))
     }
 
-    /// From now on nothing is answered, or everything again.
+    /// Stops all responses, or resumes them.
     pub(in crate::server) fn freeze(&self, frozen: bool) {
         self.0.lock().unwrap().frozen = frozen;
     }
@@ -221,7 +221,7 @@ impl Stored {
                 let is_old = !version.is_null() && *version != object["metadata"]["resourceVersion"];
                 if is_old { Turn::refused(409) } else { self.put(path, asked.body.clone()) }
             }
-            // As much of an apply as webhooks need: what it has is taken over, entries by name.
+            // The part of an apply that webhooks need: given fields are merged, entries by name.
             (_, Some(mut object)) => {
                 for entry in asked.body["webhooks"].as_array().into_iter().flatten() {
                     let all = object["webhooks"].as_array_mut().into_iter().flatten();

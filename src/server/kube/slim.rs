@@ -1,10 +1,10 @@
-//! Slim types: the few fields of an object that are kept. The rest of its text is skipped while it is decoded, so that
-//! 5,000 nodes with all their images never become values in memory.
+//! Slim types: the few fields of an object that are kept. The rest is skipped during decoding, so that 5,000 nodes
+//! with all their images are never in memory as values.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer};
 
-/// All of an object's metadata that is decoded.
+/// The decoded metadata of an object.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub(in crate::server) fn metadata<'de, D: Deserializer<'de>>(from: D) -> Result<
     Ok(ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, ..ObjectMeta::default() })
 }
 
-/// Makes a type with a field `metadata: ObjectMeta` one that [`kube::Api`] can list and watch.
+/// Implements the traits that [`kube::Api`] needs to list and watch a type with a field `metadata: ObjectMeta`.
 macro_rules! slim_resource {
     ($type:ident = $kind:literal, $plural:literal, $group:literal, $version:literal, $scope:ident $(, $metadata:ident)?) => {
         impl kube::Resource for $type {
@@ -43,7 +43,7 @@ macro_rules! slim_resource {
                 $plural.into()
             }
             $(
-                /// The API server sends the metadata alone.
+                /// The API server sends only the metadata.
                 fn $metadata() -> bool {
                     true
                 }

@@ -1,13 +1,13 @@
-//! The object of a request to the API server.
+//! The target of a request to the API server.
 
 use std::fmt;
 
-/// What a request is for, as RBAC names it.
+/// The target of a request, as RBAC names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The resource, such as `configmaps`.
     pub(crate) resource: &'static str,
-    /// Empty for resources without a namespace, and for all namespaces.
+    /// Empty for cluster-scoped resources, and for all namespaces.
     pub(crate) namespace: String,
     /// Empty for all objects.
     pub(crate) name: String,
@@ -19,7 +19,7 @@ impl Target {
         Target::namespaced(resource, "", "")
     }
 
-    /// An object that is in no namespace.
+    /// A cluster-scoped object.
     pub(crate) fn named(resource: &'static str, name: &str) -> Target {
         Target::namespaced(resource, "", name)
     }

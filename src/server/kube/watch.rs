@@ -1,9 +1,9 @@
-//! Watches that last: kube-runtime's `watcher` lists, watches and resumes; what is added here is for an API server that
-//! freezes, refuses and forgets.
+//! Watches that last: kube-runtime's `watcher` lists, watches and resumes; this module handles API servers that
+//! freeze, reject requests or lose resources.
 //!
-//! Every answer is bounded in time (K-03), a watch that is silent is asked for again (K-07), pauses grow and heed
-//! `Retry-After` (K-08), a resource that does not exist may come later (K-09), and why nothing is known stands in a
-//! sentence at a gate. What was known stays known until it is known better.
+//! Every response has a timeout (K-03), a silent watch is restarted (K-07), pauses grow and honor `Retry-After`
+//! (K-08), a resource that does not exist may appear later (K-09), and a gate states why nothing is known. The last
+//! known state is kept until it is replaced.
 
 mod transport;
 
@@ -34,41 +34,41 @@ pub(in crate::server) trait Watchable:
 
 impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static> Watchable for K {}
 
-/// Which objects are watched.
+/// The objects to watch.
 #[derive(Clone)]
 pub(in crate::server) struct Watched<K> {
-    /// As RBAC names them; one that names an object watches that one alone.
+    /// Their RBAC name; with an object name, only that object is watched.
     pub(in crate::server) target: Target,
-    /// `Api::namespaced`, or `Api::all` without the namespace.
+    /// `Api::namespaced`, or `Api::all` for cluster-scoped resources.
     pub(in crate::server) api: fn(Client, &str) -> Api<K>,
-    /// How many objects a page of a list has.
+    /// Page size of lists.
     pub(in crate::server) page: u32,
 }
 
-/// An endless stream of what happens to the objects.
+/// An endless stream of changes to the objects.
 pub(in crate::server) struct WatchStream<K> {
     watched: Watched<K>,
     timings: Timings,
     transport: Transport,
     events: Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>,
-    /// Failures in a row.
+    /// Number of consecutive failures.
     failures: u32,
     /// When the next request may be sent.
     resume: Option<Instant>,
 }
 
-/// What a watch reports.
+/// An item of a watch.
 #[derive(Debug)]
 pub(in crate::server) enum Report<K> {
     Event(Event<K>),
-    /// The API server has answered a watch.
+    /// The API server has responded to a watch.
     Opened,
-    /// A request failed; it is repeated.
+    /// A request failed; it is retried.
     Failed(ApiError),
 }
 
 impl<K: Watchable> WatchStream<K> {
-    /// Begins with a list. `alive` is called for each sign of life of the API server.
+    /// Starts with a list. `alive` is called for each sign of life of the API server.
     pub(in crate::server) fn new(
         client: Client,
         watched: Watched<K>,
@@ -80,14 +80,14 @@ impl<K: Watchable> WatchStream<K> {
         WatchStream { watched, timings, transport, events, failures: 0, resume: None }
     }
 
-    /// Waits for the next report. Nothing is lost when the future is dropped.
+    /// Waits for the next item. Cancel-safe.
     pub(in crate::server) async fn next(&mut self) -> Report<K> {
         if let Some(resume) = self.resume {
             tokio::time::sleep_until(resume).await;
             self.resume = None;
         }
         let event = tokio::select! {
-            // That a watch is open is reported before its first event.
+            // Report that a watch is open before its first event.
             biased;
             () = self.transport.opened() => return Report::Opened,
             event = self.events.next() => event,
@@ -105,7 +105,7 @@ impl<K: Watchable> WatchStream<K> {
         }
     }
 
-    /// Sends the next request after this time.
+    /// Sends the next request after this pause.
     fn pause(&mut self, pause: Duration) {
         self.resume = Some(Instant::now() + pause);
     }
@@ -118,15 +118,15 @@ impl<K: Watchable> WatchStream<K> {
         self.failures = self.failures.saturating_add(1);
         let asked = self.transport.retry_after();
         let expired = matches!(error.reason, Reason::Expired(_));
-        // The first time, what was missed is listed at once.
+        // The first time, relist at once to catch up.
         let pause = if expired && self.failures == 1 {
             Duration::ZERO
         } else {
             retry(&self.timings, self.failures, asked, fastrand::u64(..))
         };
         self.pause(pause);
-        // The watcher would ask for the same watch again: after a 410 that comes as a status, and where a list would
-        // tell what changes although watching is forbidden, or whether the resource exists.
+        // The watcher would repeat the same watch, even after a 410 in a status, and when a list would reveal changes
+        // although watching is forbidden, or whether the resource exists.
         if expired || error.is_forbidden() || error.is_not_found() {
             self.events = events(&self.transport, &self.watched, &self.timings);
         }
@@ -141,7 +141,7 @@ impl<K: Watchable> WatchStream<K> {
             }
             watcher::Error::WatchError(status) => ("watch", Reason::of_status(status)),
             watcher::Error::NoResourceVersion => {
-                ("watch", Reason::Unreadable("there is no metadata.resourceVersion".to_owned()))
+                ("watch", Reason::Unreadable("metadata.resourceVersion is missing".to_owned()))
             }
         };
         ApiError::because(verb, &self.watched.target, reason)
@@ -162,64 +162,64 @@ fn events<K: Watchable>(
     Box::pin(watcher((watched.api)(transport.client(), namespace), config))
 }
 
-/// What becomes of the objects.
+/// Stores the objects of a watch.
 pub(in crate::server) trait Keeper: Send {
-    /// As much of an object as is decoded.
+    /// The decoded form of an object.
     type Object: Watchable;
 
-    /// A list begins: what is not put before it is complete is gone.
+    /// A list starts: objects that are not put before its end are gone.
     fn begin(&mut self);
-    /// An object is there, or has changed.
+    /// An object was added or changed.
     fn put(&mut self, object: Self::Object);
-    /// An object is gone.
+    /// An object was deleted.
     fn remove(&mut self, object: Self::Object);
     /// The list is complete.
     fn complete(&mut self);
-    /// No more changes are known of for now: the time to tell of those there were.
+    /// No more changes are pending for now: publish those that arrived.
     fn settle(&mut self);
-    /// What there is to know of what is kept.
+    /// A summary of what is stored.
     fn detail(&self) -> String;
-    /// What is wrong with what is kept, although everything is known of it.
+    /// A problem with what is stored, although the list is complete.
     fn remark(&self) -> Option<String> {
         None
     }
-    /// The API server has no such resource. Gives whether that may be.
+    /// The API server does not have this resource. Returns whether that is acceptable.
     fn absent(&mut self) -> bool {
         false
     }
-    /// The role does not allow to know. Gives whether the server can do without.
+    /// RBAC denies access. Returns whether the server works without it.
     fn forbidden(&mut self) -> bool {
         false
     }
 }
 
-/// Feeds a keeper, and tells gate, metrics and log how the watch stands.
+/// Feeds a keeper, and updates gate, metrics and log.
 #[derive(Clone)]
 pub(in crate::server) struct Watcher<K> {
     pub(in crate::server) client: Client,
     pub(in crate::server) watched: Watched<K>,
     pub(in crate::server) timings: Timings,
-    /// Key for metrics and the log.
+    /// Label value for metrics and the log.
     pub(in crate::server) key: &'static str,
     pub(in crate::server) metrics: Watches,
     pub(in crate::server) gate: Gate,
 }
 
-/// How a watch stands.
+/// The state of a watch.
 #[derive(Default)]
 struct Standing {
-    /// What was told of that went wrong and is not over yet.
+    /// The last reported failure, if it persists.
     trouble: Option<String>,
     /// Whether the gate is open.
     known: bool,
-    /// How often in a row there was no such resource.
+    /// How often in a row the resource was missing.
     absences: u32,
 }
 
-/// Changes that come without an end are told of after this.
+/// Continuous changes are published at this interval.
 const UNSETTLED: Duration = Duration::from_secs(1);
-/// How often a resource that was there must be found absent, and how far apart, until that is believed: an API server
-/// that starts may not know of it yet.
+/// How often and at which interval a known resource must be missing before it is considered gone: an API server that
+/// is starting may not know it yet.
 const ABSENCES: u32 = 3;
 const BETWEEN_ABSENCES: Duration = Duration::from_secs(1);
 
@@ -268,12 +268,12 @@ impl<K: Watchable> Watcher<K> {
                 Report::Opened => {
                     self.metrics.connected(self.key, true);
                     if standing.trouble.take().is_some() {
-                        tracing::info!(watch = self.key, "the API server can be watched again");
+                        tracing::info!(watch = self.key, "watch restored");
                         self.gate.open_with(keeper.detail(), keeper.remark());
                     }
                 }
                 Report::Failed(error) => {
-                    // Whatever the end was, the changes before it count.
+                    // However it ended, the changes before count.
                     if unsettled.take().is_some() {
                         keeper.settle();
                         self.gate.open_with(keeper.detail(), keeper.remark());
@@ -286,7 +286,7 @@ impl<K: Watchable> Watcher<K> {
         }
     }
 
-    /// Notes a failure, and gives how long to wait where that is not as usual.
+    /// Records a failure, and returns the pause if it is not the usual one.
     fn failed(
         &self,
         error: &ApiError,
@@ -294,7 +294,7 @@ impl<K: Watchable> Watcher<K> {
         keeper: &mut impl Keeper<Object = K>,
     ) -> Option<Duration> {
         if matches!(error.reason, Reason::Expired(_)) {
-            tracing::debug!(watch = self.key, %error, "a list is needed");
+            tracing::debug!(watch = self.key, %error, "relisting");
             return None;
         }
         if error.is_not_found() && self.is_absent(standing, keeper) {
@@ -309,7 +309,7 @@ impl<K: Watchable> Watcher<K> {
         None
     }
 
-    /// Notes that there is no such resource. Gives whether that may be.
+    /// Records that the resource does not exist. Returns whether that is acceptable.
     fn is_absent(&self, standing: &mut Standing, keeper: &mut impl Keeper<Object = K>) -> bool {
         standing.absences = standing.absences.saturating_add(1);
         if standing.known && standing.absences < ABSENCES {
@@ -318,44 +318,37 @@ impl<K: Watchable> Watcher<K> {
         if !keeper.absent() {
             return false;
         }
-        // The API server answers: there is just nothing to watch.
+        // The API server responds, but there is nothing to watch.
         self.metrics.connected(self.key, true);
         self.metrics.synced(self.key);
         self.metrics.heard(self.key, unix_now());
         let resource = self.watched.target.resource;
         if standing.known || standing.absences == 1 {
-            tracing::info!(
-                watch = self.key,
-                "the API server has no {resource}; they are looked for again and again"
-            );
+            tracing::info!(watch = self.key, "the API server has no {resource}; will keep checking");
         }
         self.gate.open(format!("the API server has no {resource}"));
         (standing.known, standing.trouble) = (false, None);
         true
     }
 
-    /// Tells of a failure where it can be seen; the log hears of it once.
+    /// Publishes a failure; logs it once.
     fn tell(&self, error: &ApiError, standing: &mut Standing, keeper: &mut impl Keeper<Object = K>) {
         let sentence = error.to_string();
         if !standing.known && error.is_forbidden() && keeper.forbidden() {
             self.gate.open("not known");
         }
         match standing.known {
-            true => self.gate.trouble(format!("{sentence}; what was known before is still used")),
+            true => self.gate.trouble(format!("{sentence}; using the last known state")),
             false => self.gate.trouble(sentence.clone()),
         }
         if standing.trouble.as_ref() != Some(&sentence) {
-            tracing::warn!(
-                watch = self.key,
-                failure = sentence,
-                "the API server cannot be watched; trying again"
-            );
+            tracing::warn!(watch = self.key, failure = sentence, "watch failed; retrying");
             standing.trouble = Some(sentence);
         }
     }
 }
 
-/// Marks a watch as not connected when its task ends, however it ends.
+/// Marks a watch as disconnected when its task ends for any reason.
 struct Disconnected<'a>(&'a Watches, &'static str);
 
 impl Drop for Disconnected<'_> {

@@ -1,4 +1,4 @@
-//! The log: text or JSON lines on stderr, written by a thread of its own so that a log nobody reads blocks nobody.
+//! The log: text or JSON lines on stderr, written by its own thread so that a blocked stderr blocks nothing else.
 
 use std::{
     io::{self, Write},
@@ -16,33 +16,33 @@ use tracing_subscriber::{
 
 use crate::inject::warning::shown;
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people; `color` where the terminal takes it.
+    /// For people; with `color` for terminals.
     Text {
         /// Whether to use ANSI colors.
         color: bool,
     },
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why a filter of the log cannot be used.
+/// Why a log filter cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// It cannot be read.
+    /// It cannot be parsed.
     #[error(transparent)]
     Syntax(#[from] ParseError),
-    /// It says nothing, and nothing would be logged.
+    /// It is empty, so nothing would be logged.
     #[error("found no level in {0}")]
     NoLevel(String),
 }
 
-/// Lines that wait to be written; more are dropped and counted.
+/// Maximum number of queued lines; further ones are dropped and counted.
 const QUEUE: usize = 8192;
 
-/// Hands lines to the thread that writes them; never blocks.
+/// Queues lines for the writer thread; never blocks.
 #[derive(Clone)]
 pub struct Lines {
     queue: SyncSender<Message>,
@@ -55,7 +55,7 @@ enum Message {
 }
 
 impl Lines {
-    /// Starts the thread that writes to `sink`. What does not fit into the queue is counted in `dropped`.
+    /// Starts the thread that writes to `sink`. Lines that do not fit into the queue are counted in `dropped`.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -73,7 +73,7 @@ impl Lines {
         }
     }
 
-    /// Waits until everything queued so far is written, but no longer than `within`.
+    /// Waits until everything queued so far is written, but at most `within`.
     pub fn flush(&self, within: Duration) {
         let (done, written) = sync_channel(1);
         if self.queue.try_send(Message::Flush(done)).is_ok() {
@@ -82,13 +82,13 @@ impl Lines {
     }
 }
 
-/// How long lines gather before they are written together: waking the writer for each line of a busy server costs more
-/// than the line.
+/// How long lines are collected before they are written together, because waking the writer for each line of a busy
+/// server costs more than the line.
 const GATHER: Duration = Duration::from_millis(10);
-/// Bytes that are written together.
+/// Maximum number of bytes written together.
 const CHUNK: usize = 32 << 10;
 
-/// How long to wait for a sink that takes nothing now: a pipe that is full and was opened not to block.
+/// Pause when the sink is not writable: a full pipe in nonblocking mode.
 const AGAIN: Duration = Duration::from_millis(10);
 
 fn write(sink: impl Write, lines: &Receiver<Message>, dropped: Counter) {
@@ -118,17 +118,17 @@ fn write(sink: impl Write, lines: &Receiver<Message>, dropped: Counter) {
     }
 }
 
-/// Where lines go, as long as there is room.
+/// Queues lines while there is room.
 struct Sink<W> {
     sink: W,
     dropped: Counter,
-    /// Whether it ends within a line, because the rest of one was lost.
+    /// Whether the last write ended within a line, because its rest was lost.
     torn: bool,
 }
 
 impl<W: Write> Sink<W> {
-    /// Writes lines, and counts those that are lost: to a full disk, or to nobody. A log that cannot be written is
-    /// not worth ending for, and there is nowhere else to say so.
+    /// Writes lines, and counts those that are lost because of a full disk or a missing reader. A log
+    /// that cannot be written does not stop the server, and there is nowhere else to report it.
     fn put(&mut self, text: &[u8]) {
         if text.is_empty() {
             return;
@@ -146,7 +146,7 @@ impl<W: Write> Sink<W> {
         }
     }
 
-    /// Writes as much as can be written; tells how much that was.
+    /// Writes as much as possible; returns how much that was.
     fn written(&mut self, text: &[u8]) -> usize {
         let mut written = 0;
         while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
@@ -154,7 +154,7 @@ impl<W: Write> Sink<W> {
                 Ok(0) => break,
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Lines pile up meanwhile, and are dropped and counted where they do.
+                // Meanwhile lines are queued; when the queue is full, they are dropped and counted.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AGAIN),
                 Err(_) => break,
             }
@@ -163,7 +163,7 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// One event on its way into the queue.
+/// One event being written to the queue.
 #[derive(Debug)]
 pub struct Event<'a> {
     text: Vec<u8>,
@@ -199,7 +199,7 @@ impl<'a> fmt::MakeWriter<'a> for Lines {
     }
 }
 
-/// The filter of a log, which can be exchanged while it is written.
+/// The filter of a log, which can be replaced at run time.
 #[derive(Clone, Debug)]
 pub struct Filter {
     current: reload::Handle<EnvFilter, Registry>,
@@ -207,10 +207,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Uses another filter, in the syntax of `RUST_LOG`; an empty text is the filter of the start.
+    /// Applies another filter, in the syntax of `RUST_LOG`; an empty text restores the initial one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be parsed.
     pub fn set(&self, text: &str) -> Result<(), FilterError> {
         let filter = parse(if text.is_empty() { &self.first } else { text })?;
         // It fails only when the log is gone, and then nothing is filtered.
@@ -218,16 +218,16 @@ impl Filter {
         Ok(())
     }
 
-    /// The filter in use.
+    /// The current filter.
     pub fn show(&self) -> String {
         self.current.with_current(ToString::to_string).unwrap_or_default()
     }
 }
 
-/// What writes events: the format, and the filter in the syntax of `RUST_LOG`.
+/// The subscriber with a format, and a filter in the syntax of `RUST_LOG`.
 ///
 /// # Errors
-/// When the filter cannot be read.
+/// When the filter cannot be parsed.
 pub fn subscriber(
     format: Format,
     filter: &str,
@@ -236,10 +236,10 @@ pub fn subscriber(
     adjustable(format, filter, lines).map(|(subscriber, _)| subscriber)
 }
 
-/// [`subscriber`], with its filter to be exchanged.
+/// [`subscriber`], with a handle to replace its filter.
 ///
 /// # Errors
-/// When the filter cannot be read.
+/// When the filter cannot be parsed.
 pub fn adjustable(
     format: Format,
     filter: &str,
@@ -251,11 +251,11 @@ pub fn adjustable(
     Ok((subscriber, Filter { current, first: first.to_owned() }))
 }
 
-/// What the client of the API server says of each failed request is said once, and better, by whoever asked; and it quotes
-/// answers that it cannot read, which may be Secrets. So it is silent, unless a filter names it.
+/// The API server client's own log lines about failed requests are off unless a filter names them: the callers report
+/// each failure in a better way, and these lines quote responses that cannot be decoded, which may be Secrets.
 ///
-/// A part without a level, as in `outrigger=`, and a text of commas alone are read as filters too, of next to nothing: what
-/// is meant is never that the log falls silent.
+/// Directives without a level, as in `outrigger=`, and a text of commas alone parse as filters too, and would silence
+/// the log, which is never intended.
 fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
     let mut parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
     if parts.peek().is_none() {
@@ -279,11 +279,11 @@ where
     }
 }
 
-/// Makes panics one log line that says where, and nothing else: a panic's message may quote what it tripped over.
+/// Logs one line with the location of a panic and nothing else, because the message of a panic may quote its input.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a panic was contained");
+        tracing::error!(place, "panic contained");
     }));
 }
 
@@ -310,7 +310,7 @@ mod tests {
         let dropped = Counter::default();
         let (_release, stuck) = channel();
         let lines = Lines::start(Stuck(stuck), dropped.clone()).unwrap();
-        // The writer's hands hold one chunk.
+        // The writer itself holds one chunk.
         let held = CHUNK / 2;
         for _ in 0..QUEUE + held + 100 {
             lines.line(b"x\n".to_vec());
@@ -319,7 +319,7 @@ mod tests {
         lines.flush(Duration::from_millis(1));
     }
 
-    /// A disk with so many bytes left.
+    /// A disk with this many bytes left.
     struct Disk {
         left: usize,
         text: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! The registry that every part puts its series in, what the process itself says, and how all of it is written.
+//! The metrics registry that all parts use, metrics of the process, and their exposition.
 
 mod exposition;
 
@@ -13,23 +13,23 @@ use prometheus_client::{
 pub(crate) use self::exposition::Exposition;
 use crate::server::observe::process;
 
-/// The part of a registry whose names begin with our own.
+/// The part of a registry whose names start with our prefix.
 pub(in crate::server) fn own(registry: &mut Registry) -> &mut Registry {
     registry.sub_registry_with_prefix("outrigger")
 }
 
-/// Adds what the process itself says.
+/// Registers the metrics of the process.
 pub(in crate::server) fn register(registry: &mut Registry, dropped_log_lines: Counter) {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let own = own(registry);
     own.register(
         "log_lines_dropped",
-        "Log lines that were dropped because the log was not read",
+        "Log lines dropped because the log could not be written",
         dropped_log_lines,
     );
     own.register(
         "cpus",
-        "CPUs this process may use",
+        "CPUs available to this process",
         ConstGauge::new(u64::try_from(workers).unwrap_or(u64::MAX)),
     );
     registry.register_collector(Box::new(process::Process));

@@ -1,6 +1,6 @@
-//! Process metrics with the names every Prometheus client uses, read from `/proc` when they are asked for.
+//! Process metrics with Prometheus' standard names, read from `/proc` when metrics are scraped.
 //!
-//! Where there is no `/proc` the metrics are absent.
+//! Without `/proc` these metrics are absent.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
 
-/// Reads the process's own figures.
+/// Collects the process metrics.
 #[derive(Debug)]
 pub(crate) struct Process;
 
@@ -45,7 +45,7 @@ impl Collector for Process {
             gauge(&mut encoder, "process_open_fds", "Open file descriptors", count)?;
         }
         if let Some(count) = most_descriptors() {
-            gauge(&mut encoder, "process_max_fds", "File descriptors that may be open", count)?;
+            gauge(&mut encoder, "process_max_fds", "Maximum number of open file descriptors", count)?;
         }
         if let Some(count) = status_number("Threads:") {
             gauge(&mut encoder, "process_threads", "Threads", count)?;
@@ -78,11 +78,11 @@ fn start_seconds() -> Option<f64> {
 
 /// A field of `/proc/PID/stat` by its number in proc(5).
 fn stat_field(stat: &str, number: usize) -> Option<f64> {
-    // The name in parentheses, the second field, may hold blanks; fields are counted after it.
+    // The name in parentheses, the second field, may contain blanks; fields are counted after it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
-/// The soft limit, in the column after the name; other clients show "unlimited" as the largest number too.
+/// The soft limit, in the column after the name; other clients also report "unlimited" as the largest number.
 fn most_descriptors() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

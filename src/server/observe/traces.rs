@@ -1,4 +1,4 @@
-//! Traces: spans that are sent to an OpenTelemetry collector over OTLP. What a span says is the business of whoever makes it.
+//! Traces: sends spans to an OpenTelemetry collector over OTLP. The caller decides what a span contains.
 
 pub(crate) mod metrics;
 pub(crate) mod queue;
@@ -20,23 +20,23 @@ use opentelemetry_sdk::{
 
 use self::{metrics::SpanMetrics, queue::Queue};
 
-/// The way to a collector.
+/// The exporter's connection to a collector.
 pub(crate) struct Collector {
     tracer: SdkTracer,
-    // Its end would be the end of the tracer.
+    // Dropping it would end the tracer.
     _provider: SdkTracerProvider,
     queue: Queue,
     propagator: TraceContextPropagator,
 }
 
-/// How long the collector may take for one batch.
+/// Timeout of the collector for one batch.
 const EXPORT_WITHIN: Duration = Duration::from_secs(5);
 
 impl Collector {
-    /// Starts sending to a collector that speaks gRPC, such as `http://collector:4317`. It need not be there yet.
+    /// Starts exporting to a collector over gRPC, such as `http://collector:4317`. It need not be running yet.
     ///
     /// # Errors
-    /// When the endpoint is no URL or the thread that sends cannot be started.
+    /// When the endpoint is not a URL or the exporter's thread cannot be started.
     pub(crate) async fn start(endpoint: String, counters: SpanMetrics) -> io::Result<Collector> {
         let exporter = move || {
             SpanExporter::builder()
@@ -49,26 +49,27 @@ impl Collector {
         Ok(Collector::over(Queue::start(exporter, resource(), counters).await?))
     }
 
-    /// Puts spans in a queue.
+    /// Queues spans.
     pub(crate) fn over(queue: Queue) -> Collector {
-        // Unless OTEL_TRACES_SAMPLER says otherwise, what the caller samples is sampled, and what has no caller.
+        // Unless OTEL_TRACES_SAMPLER says otherwise, spans are sampled if the caller samples them or there is no
+        // caller.
         let provider =
             SdkTracerProvider::builder().with_span_processor(queue.clone()).with_resource(resource()).build();
         let tracer = provider.tracer("outrigger");
         Collector { tracer, _provider: provider, queue, propagator: TraceContextPropagator::new() }
     }
 
-    /// The span of whoever sent a request, by its header `traceparent`.
+    /// The caller's span, from the request header `traceparent`.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Context {
         self.propagator.extract_with_context(&Context::new(), &Headers(headers))
     }
 
-    /// What makes spans.
+    /// The tracer.
     pub(crate) fn tracer(&self) -> &SdkTracer {
         &self.tracer
     }
 
-    /// Sends what has not been sent yet, but not for longer than this.
+    /// Exports the queued spans, but at most for this long.
     pub(crate) async fn flush(&self, within: Duration) {
         let _ = tokio::time::timeout(within, self.queue.flush()).await;
     }

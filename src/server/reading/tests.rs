@@ -61,12 +61,11 @@ fn what_is_no_regular_file_is_named_and_not_opened() {
         (at("pipe"), "a pipe"),
         (at("link"), "a pipe"),
         (at("socket"), "a socket"),
-        (folder.path().to_owned(), "a folder"),
+        (folder.path().to_owned(), "a directory"),
         (PathBuf::from("/dev/zero"), "a device"),
         (PathBuf::from("/dev/null"), "a device"),
     ] {
-        let wanted =
-            format!("{}: found {found}; accepted is a regular file, or a link to one", file.display());
+        let wanted = format!("{}: found {found}; expected a regular file, or a link to one", file.display());
         assert_eq!(refused(&file), wanted);
     }
     let (reader, _writer) = io::pipe().unwrap();
@@ -81,13 +80,13 @@ fn no_more_than_the_limit_is_read() {
     let file = folder.path().join("f");
     let large = usize::try_from(LIMIT).unwrap() + 1;
     fs::write(&file, vec![b'x'; large]).unwrap();
-    assert_eq!(refused(&file), format!("{}: found {large} bytes; accepted are {LIMIT}", file.display()));
+    assert_eq!(refused(&file), format!("{}: found {large} bytes; expected at most {LIMIT}", file.display()));
     fs::write(&file, vec![b'x'; large - 1]).unwrap();
     assert_eq!(read(&file, LIMIT).unwrap().bytes.len(), large - 1);
-    // A sparse one of a size that no memory has.
+    // A sparse file larger than any memory.
     File::create(&file).unwrap().set_len(1 << 40).unwrap();
     assert!(refused(&file).contains("found 1099511627776 bytes"));
-    // One that says it is empty and is not.
+    // A file that reports a size of zero and is not empty.
     assert!(!read(Path::new("/proc/self/status"), 1 << 20).unwrap().bytes.is_empty());
     assert!(read(Path::new("/proc/self/status"), 10).is_err());
 }
@@ -100,7 +99,7 @@ fn a_file_that_is_written_in_place_is_read_when_that_is_done() {
     let written = thread::spawn(move || {
         for _ in 0..20 {
             writer.write_all(b"0123456789").unwrap();
-            // Shorter by far than what settles a file.
+            // Much shorter than the time after which a file counts as complete.
             thread::sleep(SETTLED / 10);
         }
     });
@@ -124,7 +123,7 @@ fn a_file_that_does_not_stop_changing_is_not_read() {
     drop(stop);
     written.join().unwrap();
     assert!(
-        error.ends_with("it does not stop changing; accepted is a file that nobody has written to for 300ms"),
+        error.ends_with("keeps changing; expected a file that nobody has written to for 300ms"),
         "{error}"
     );
 }
@@ -147,7 +146,7 @@ fn ages_are_told_by_the_last_change() {
     assert_eq!(changed(-5, 0).settles_in(now), None);
 }
 
-// A network file system whose server is gone: no system call comes back.
+// A network file system whose server is gone: no system call returns.
 #[test]
 fn work_that_hangs_is_given_up_and_not_begun_again_before_it_ends() {
     let within = Duration::from_millis(50);
@@ -166,7 +165,7 @@ fn work_that_hangs_is_given_up_and_not_begun_again_before_it_ends() {
     let error = first.wait().unwrap_err();
     assert_eq!(error.to_string(), "/test/hung: the file system has not answered for 0.05s");
     for _ in 0..100 {
-        // Not a thread more for each try, and no waiting.
+        // No further thread for each attempt, and no waiting.
         assert!(begin_within(hung, within, count(&begun)).wait().is_err());
     }
     assert_eq!(begun.load(Ordering::SeqCst), 1);
@@ -193,6 +192,6 @@ fn a_panic_in_the_work_is_no_hang() {
     let path = Path::new("/test/panics");
     let error =
         within_deadline(path, || assert!(path.is_absolute() && !path.has_root(), "on purpose")).unwrap_err();
-    assert!(error.to_string().contains("an internal error"), "{error}");
+    assert!(error.to_string().contains("internal error"), "{error}");
     within_deadline(path, || ()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What was seen of a file: enough to tell whether its content is another now.
+//! The recorded state of a file: enough to tell whether its content has changed.
 
 use std::{
     io::{self, Read},
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::server::reading::{self, Stamp};
 
-/// What was seen of a file.
+/// The recorded state of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     stamp: Option<Stamp>,
@@ -18,9 +18,9 @@ pub(super) struct Seen {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
-    /// A regular file: the digest of its first bytes, and how many it has.
+    /// A regular file: the digest of its first bytes, and its size.
     Bytes([u8; 32], u64),
-    /// Something that is no file, and what it is, or something that cannot be read.
+    /// Not a file, with its type, or a file that cannot be read.
     Unreadable(io::ErrorKind, &'static str),
 }
 
@@ -34,7 +34,7 @@ impl Content {
 }
 
 impl Seen {
-    /// Looks at a file, which may take for ever: see [`reading`].
+    /// Records the state of a file, which may take forever: see [`reading`].
     pub(super) fn look(path: &Path) -> Seen {
         let mut stamp = None;
         let content = reading::open(path).and_then(|(file, found)| {
@@ -48,23 +48,23 @@ impl Seen {
         Seen { stamp, content: content.unwrap_or_else(|error| Content::unreadable(&error)) }
     }
 
-    /// A file of which nothing can be seen.
+    /// A file whose state is unknown.
     pub(super) fn unreadable(error: &reading::Error) -> Seen {
         Seen { stamp: None, content: Content::unreadable(error) }
     }
 
-    /// Looks again. A file whose stamp is the same is not read.
+    /// Records the state again. A file with the same stamp is not read.
     pub(super) fn again(self, path: &Path) -> Seen {
         let stamp = std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
         if stamp.is_some() && stamp == self.stamp { self } else { Seen::look(path) }
     }
 
-    /// Whether the content is another than that of an earlier look.
+    /// Whether the content differs from an earlier state.
     pub(super) fn is_another(&self, earlier: &Seen) -> bool {
         self.content != earlier.content
     }
 
-    /// Whether anything about the file is another than at an earlier look.
+    /// Whether anything about the file differs from an earlier state.
     pub(super) fn is_touched(&self, earlier: &Seen) -> bool {
         self != earlier
     }
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks again; tells whether the content is another.
+    /// Records the state again; returns whether the content has changed.
     fn changed(seen: &mut Seen, path: &Path) -> bool {
         let earlier = seen.clone();
         *seen = earlier.clone().again(path);

@@ -1,4 +1,6 @@
-//! Folders that are watched, as far as the system lets them be.
+//! Watched directories, as far as the system allows watching them.
+
+#![allow(clippy::disallowed_types, reason = "events arrive on a thread outside of the runtime")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,23 +21,23 @@ use tokio::sync::Notify;
 use super::writing::Writing;
 use crate::server::reading::folder_of;
 
-/// Device and inode of a folder.
+/// Device and inode of a directory.
 type Identity = (u64, u64);
 
-/// The folders of some files, and where the files really are.
+/// The directories of some files, with symlinks resolved.
 pub(super) struct Folders {
     files: Vec<PathBuf>,
-    /// Without it there is polling alone.
+    /// Without it, files are only polled.
     watcher: Option<RecommendedWatcher>,
-    /// The name each folder is watched by. A folder of two names is watched once: to the system it is one, and what ends the
-    /// watch by one name ends it by the other.
+    /// The name under which each directory is watched. A directory with two names is watched once: the system treats
+    /// it as one, and removing the watch by one name removes it for the other.
     watched: BTreeMap<Identity, PathBuf>,
     writing: Arc<Writing>,
     complained: bool,
 }
 
 impl Folders {
-    /// Watches nothing before [`Folders::follow`]; then whatever may be a change is told to `reported`, and who writes to
+    /// Watches nothing before [`Folders::follow`]; then possible changes are sent to `reported`, and writes to
     /// `writing`.
     pub(super) fn new(files: Vec<PathBuf>, reported: Arc<Notify>, writing: Arc<Writing>) -> Folders {
         let tell = {
@@ -58,7 +60,7 @@ impl Folders {
         folders
     }
 
-    /// Watches the folders in which the files are now. It may take for ever: see [`crate::server::reading`].
+    /// Watches the directories that contain the files now. This may take forever: see [`crate::server::reading`].
     pub(super) fn follow(&mut self) {
         let mut wanted = BTreeMap::new();
         let mut names = BTreeSet::<OsString>::new();
@@ -67,7 +69,7 @@ impl Folders {
             for file in [Some(file), real.as_ref()].into_iter().flatten() {
                 names.extend(file.file_name().map(ToOwned::to_owned));
                 let folder = folder_of(file);
-                // One that is not there yet is seen by the next poll.
+                // A missing one is found by the next poll.
                 if let Some(identity) = identity(folder) {
                     wanted.entry(identity).or_insert_with(|| folder.to_owned());
                 }
@@ -76,11 +78,11 @@ impl Folders {
         self.writing.matter(names);
         let Some(watcher) = &mut self.watcher else { return };
         let mut problem = None;
-        // First of all: another folder may have the name of one that is watched no more.
+        // First, because another directory may have the name of one that is no longer watched.
         self.watched.retain(|identity, folder| {
             let kept = wanted.contains_key(identity);
             if !kept {
-                // It may not exist any more, and then it is not watched either.
+                // It may no longer exist, and then it is not watched either.
                 let _ = watcher.unwatch(folder);
             }
             kept
@@ -93,7 +95,7 @@ impl Folders {
                 Ok(()) => {
                     self.watched.insert(identity, folder);
                 }
-                // Gone since.
+                // It has disappeared since.
                 Err(_) if self::identity(&folder) != Some(identity) => {}
                 Err(error) => problem = Some(error),
             }
@@ -106,7 +108,7 @@ impl Folders {
     fn complain(&mut self, error: &notify::Error) {
         if !std::mem::replace(&mut self.complained, true) {
             let error = error.to_string();
-            tracing::warn!(error, "folders cannot be watched; files are looked at now and then instead");
+            tracing::warn!(error, "cannot watch directories; falling back to polling");
         }
     }
 }
@@ -121,7 +123,7 @@ fn identity(folder: &Path) -> Option<Identity> {
     fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Reading is reported too, and we read.
+/// Reads are reported too, and we read.
 fn may_change(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,

@@ -1,4 +1,6 @@
-//! Files that are being written in place, as far as the system reports it: between two writes they look whole.
+//! Files that are being written in place, as far as the system reports it: between two writes they look complete.
+
+#![allow(clippy::disallowed_types, reason = "events arrive on a thread outside of the runtime")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,30 +14,31 @@ use notify::{
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-/// Who writes, by the names of files in the folders that are watched.
+/// Tracks writes by the names of files in the watched directories.
 #[derive(Debug, Default)]
 pub(super) struct Writing(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The names that matter.
+    /// The relevant names.
     names: BTreeSet<OsString>,
-    /// Files that were written to and not closed since, and when they were written to last.
+    /// Files that were written to and not closed since, with the time of the last write.
     open: BTreeMap<OsString, Instant>,
 }
 
-/// A file that is open for so long without a write is read as it is: that it was closed may have gone unreported.
+/// A file that stays open for this long without a write is read anyway, because the event about its closing may have
+/// been lost.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
 impl Writing {
-    /// Says which names matter.
+    /// Sets the relevant names.
     pub(super) fn matter(&self, names: BTreeSet<OsString>) {
         let mut state = self.lock();
         state.open.retain(|name, _| names.contains(name));
         state.names = names;
     }
 
-    /// Takes note of what the system reports.
+    /// Handles an event.
     pub(super) fn note(&self, event: &Event, now: Instant) {
         let mut state = self.lock();
         if event.need_rescan() {
@@ -46,7 +49,7 @@ impl Writing {
                 EventKind::Modify(ModifyKind::Data(_)) if state.names.contains(name) => {
                     state.open.insert(name.to_owned(), now);
                 }
-                // Who still writes writes to something of another name, or of none.
+                // A remaining writer now writes to a file with another name, or with none.
                 EventKind::Access(AccessKind::Close(AccessMode::Write))
                 | EventKind::Modify(ModifyKind::Name(_))
                 | EventKind::Remove(_) => {
@@ -57,14 +60,22 @@ impl Writing {
         }
     }
 
-    /// A file that is being written, and when that is not believed any more.
-    pub(super) fn file(&self, now: Instant) -> Option<(OsString, Instant)> {
+    /// A file that is being written now, and when that is no longer assumed.
+    pub(super) fn current(&self) -> Option<(OsString, Instant)> {
+        self.file(Instant::now())
+    }
+
+    /// A file that is being written at some time, and when that is no longer assumed.
+    fn file(&self, now: Instant) -> Option<(OsString, Instant)> {
         let mut state = self.lock();
         state.open.retain(|name, last| {
             let believed = now.saturating_duration_since(*last) < FORGOTTEN;
             if !believed {
                 let file = shown(name);
-                tracing::warn!(file, "open for writing, and not written to for a minute: read as it is");
+                tracing::warn!(
+                    file,
+                    "file is open for writing but was not written to for a minute; reading it anyway"
+                );
             }
             believed
         });

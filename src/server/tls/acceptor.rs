@@ -1,4 +1,4 @@
-//! Accepting TLS on a connection: within its time, and with a reason when it fails.
+//! Accepts TLS on a connection, with a timeout and a reason for failures.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ pub(crate) struct Acceptor {
     metrics: TlsMetrics,
 }
 
-/// A handshake that failed, and was counted.
+/// A failed handshake, already counted.
 #[derive(Debug)]
 pub(crate) struct Failed {
     /// A stable key.
     pub(crate) reason: &'static str,
-    /// What is left of the connection, unless time was over.
+    /// The rest of the connection, unless the timeout expired.
     pub(crate) stream: Option<TcpStream>,
 }
 
@@ -29,12 +29,12 @@ pub(crate) struct Failed {
 pub(crate) const CLIENT_CERTIFICATE: &str = "client_certificate";
 
 impl Acceptor {
-    /// Handshakes have to be done `within` this time.
+    /// Handshakes must complete `within` this time.
     pub(crate) fn new(config: ServerConfig, within: Duration, metrics: TlsMetrics) -> Acceptor {
         Acceptor { tls: TlsAcceptor::from(Arc::new(config)), within, metrics }
     }
 
-    /// Does the handshake.
+    /// Performs the handshake.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failed> {
         let failed = match timeout(self.within, self.tls.accept(stream).into_fallible()).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -47,7 +47,7 @@ impl Acceptor {
     }
 }
 
-/// A stable key for why a handshake failed.
+/// A stable key for the failure of a handshake.
 fn reason(error: &io::Error) -> &'static str {
     let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
@@ -58,7 +58,7 @@ fn reason(error: &io::Error) -> &'static str {
         };
     };
     match inner {
-        // T-14: an HTTP request where a handshake should be.
+        // T-14: an HTTP request instead of a handshake.
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => "not_tls",
         Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => "malformed",
         Error::PeerIncompatible(_) => "incompatible",

@@ -1,12 +1,12 @@
-//! What the server needs to know about its own certificate: when it is valid. Pure.
+//! The validity period of the server's own certificate. Pure.
 //!
-//! Whether the certificate is otherwise sound is for those who verify it.
+//! All other checks of the certificate are left to its verifiers.
 
 use std::fmt;
 
 use x509_parser::certificate::X509Certificate;
 
-/// When a certificate is valid, in seconds since 1970, both ends included.
+/// The validity period of a certificate, in seconds since 1970, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// Start.
@@ -16,7 +16,7 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Says why the certificate is not valid at a time, if it is not.
+    /// Why the certificate is not valid at a time, if it is not.
     pub fn problem(&self, now: i64) -> Option<Problem> {
         if now < self.not_before {
             Some(Problem::NotYet { from: self.not_before, seconds: self.not_before - now })
@@ -31,18 +31,18 @@ impl Validity {
 /// Why a certificate is not valid now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// It will be.
+    /// It is not valid yet.
     NotYet {
-        /// When, in seconds since 1970.
+        /// Start of the validity, in seconds since 1970.
         from: i64,
-        /// Seconds to go.
+        /// Seconds until then.
         seconds: i64,
     },
-    /// It was.
+    /// It has expired.
     Expired {
-        /// Until when, in seconds since 1970.
+        /// End of the validity, in seconds since 1970.
         on: i64,
-        /// Seconds since.
+        /// Seconds since then.
         seconds: i64,
     },
 }
@@ -63,12 +63,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A time in seconds since 1970 as people write it.
+/// Formats a time in seconds since 1970 for people.
 pub(crate) fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
-/// A length of time in one unit, rounded down.
+/// Formats a duration in one unit, rounded down.
 pub(crate) fn span(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..120 => (seconds, "second"),
@@ -81,10 +81,10 @@ pub(crate) fn span(seconds: i64) -> String {
 
 /// The certificate is not X.509.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("cannot read the validity of the certificate; accepted is X.509 in DER")]
+#[error("cannot read the validity of the certificate; expected X.509 in DER")]
 pub struct Error;
 
-/// Reads the validity of a certificate in DER.
+/// Parses the validity period of a certificate in DER.
 ///
 /// # Errors
 /// When the bytes are not an X.509 certificate.
@@ -94,7 +94,7 @@ pub fn validity(certificate: &[u8]) -> Result<Validity, Error> {
 }
 
 impl Validity {
-    /// The validity of a certificate that has been read.
+    /// The validity period of a parsed certificate.
     pub(crate) fn of(certificate: &X509Certificate<'_>) -> Validity {
         let validity = certificate.validity();
         Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
@@ -109,7 +109,7 @@ mod tests {
     fn reads_both_ways_to_write_a_time() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
-        // Two digits for the year until 2049, four from 2050 on.
+        // Two-digit years until 2049, four digits from 2050 on.
         for (start, end) in
             [((2000, 2, 29), (2049, 12, 31)), ((1999, 1, 1), (2050, 1, 1)), ((2024, 2, 29), (9999, 12, 31))]
         {

@@ -14,21 +14,21 @@ use crate::{pem::Pem, server::reading};
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read; the text names it.
+    /// A file cannot be read; the error names it.
     #[error(transparent)]
     Read(Box<dyn std::error::Error + Send + Sync>),
-    /// A file is not what it should be.
-    #[error("{}: found {found}; accepted is {accepted}", file.display())]
+    /// A file does not have the expected content.
+    #[error("{}: found {found}; expected {accepted}", file.display())]
     Content {
         /// The file.
         file: PathBuf,
-        /// What is in it.
+        /// Its content.
         found: String,
-        /// What should be.
+        /// The expected content.
         accepted: &'static str,
     },
-    /// Key and certificate do not belong together.
-    #[error("the private key in {} does not belong to the certificate in {}", key.display(), chain.display())]
+    /// Key and certificate do not match.
+    #[error("the private key in {} does not match the certificate in {}", key.display(), chain.display())]
     Mismatch {
         /// File of the chain.
         chain: PathBuf,
@@ -37,16 +37,16 @@ pub enum Error {
     },
 }
 
-const CHAIN: &str = "a chain of certificates in PEM, the server's own first";
+const CHAIN: &str = "a certificate chain in PEM, the server's own certificate first";
 const KEY: &str =
     "one unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1; RSA of 2048 to 8192 bits, ECDSA or Ed25519)";
-/// No certificate file is this large.
+/// Maximum size of a certificate file.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Reads a chain and its key.
+/// Loads a chain and its key.
 ///
 /// # Errors
-/// When a file cannot be read, is not PEM of the right kind, or the two do not belong together.
+/// When a file cannot be read or is not the right kind of PEM, or the two do not match.
 pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, Error> {
     let text = read(chain_file)?;
     let pem = Pem::parse(&text);
@@ -61,7 +61,7 @@ pub(crate) fn load(chain_file: &Path, key_file: &Path) -> Result<CertifiedKey, E
         .map_err(|_| content(chain_file, "a certificate that is not X.509".to_owned(), CHAIN))?;
     let key = key::read(&read(key_file)?).map_err(|found| content(key_file, found, KEY))?;
     key::certified(chain, &key).map_err(|error| match error {
-        // Keys do not match either that nobody can use.
+        // Checked first, because unusable keys do not match either.
         _ if let Some(problem) = useless(&leaf) => {
             content(chain_file, format!("a certificate that {problem}"), CHAIN)
         }
@@ -131,7 +131,7 @@ mod tests {
         let (chain, _) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
         let (_, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
         let error = load_texts(&chain, &key).unwrap_err();
-        assert!(error.contains("tls.key does not belong") && error.contains("tls.crt"), "{error}");
+        assert!(error.contains("tls.key does not match") && error.contains("tls.crt"), "{error}");
     }
 
     // T-04
@@ -149,7 +149,7 @@ mod tests {
             (&chain, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "tls.key"),
         ] {
             let error = load_texts(chain, key).unwrap_err();
-            assert!(error.contains(file) && error.contains("accepted is"), "{error}");
+            assert!(error.contains(file) && error.contains("expected"), "{error}");
         }
     }
 
@@ -176,7 +176,7 @@ mod tests {
         }
     }
 
-    // Whatever is wrong, nothing of what is in a file is said, and no list of bytes for a text.
+    // Errors never contain content of a file, nor a list of bytes instead of text.
     #[test]
     fn errors_are_sentences() {
         let (chain, key) = pair(&rcgen::PKCS_ECDSA_P256_SHA256);
@@ -192,10 +192,10 @@ mod tests {
                 "its BEGIN line does not end with -----",
             ),
             (key.replace(&body, "!!!!"), "it is not base64"),
-            (key.replace("PRIVATE KEY", "PUBLIC KEY"), "found no private key but PUBLIC KEY; accepted is"),
-            (chain.clone(), "found no private key but CERTIFICATE; accepted is"),
-            ("nonsense\n".to_owned(), "found no private key; accepted is"),
-            (String::new(), "found no private key; accepted is"),
+            (key.replace("PRIVATE KEY", "PUBLIC KEY"), "found no private key but PUBLIC KEY; expected"),
+            (chain.clone(), "found no private key but CERTIFICATE; expected"),
+            ("nonsense\n".to_owned(), "found no private key; expected"),
+            (String::new(), "found no private key; expected"),
         ] {
             let error = load_texts(&chain, &key).unwrap_err();
             assert!(error.contains(found), "{found}: {error}");

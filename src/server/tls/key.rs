@@ -1,6 +1,7 @@
-//! Private keys: read from PEM without a library's words for what is wrong, and gone from memory once they are loaded.
+//! Private keys: parsed from PEM with error texts of our own, and wiped from memory once they are loaded.
 //!
-//! What signs is aws-lc's, which clears what it frees. Everything before that is cleared here: the text, its base64, the DER.
+//! The signing key belongs to aws-lc, which wipes memory that it frees. Everything before that is wiped here: the
+//! text, its base64, the DER.
 
 use rustls::{
     InconsistentKeys,
@@ -12,13 +13,13 @@ use zeroize::Zeroizing;
 
 use crate::pem::{self, Block, Pem};
 
-/// The DER of a private key, which is cleared when it is dropped.
+/// The DER of a private key, wiped on drop.
 pub(crate) type Key = Zeroizing<PrivateKeyDer<'static>>;
 
-/// Reads the first private key of a text. An error says what was found, and nothing of what is in it.
+/// Parses the first private key in a text. An error says what was found, without any content.
 ///
 /// # Errors
-/// When there is none, a block that is broken, or a key that is encrypted.
+/// When there is none, a block is malformed, or the key is encrypted.
 pub(crate) fn read(text: &[u8]) -> Result<Key, String> {
     let pem = Pem::parse(text);
     pem.whole()?;
@@ -48,10 +49,10 @@ pub(crate) fn read(text: &[u8]) -> Result<Key, String> {
     })
 }
 
-/// A chain and its key, as [`CertifiedKey::from_der`] makes it, which would keep a copy of the key.
+/// Builds a chain and its key like [`CertifiedKey::from_der`], which would keep a copy of the key.
 ///
 /// # Errors
-/// When the key cannot be used, or does not belong to the first certificate.
+/// When the key cannot be used, or does not match the first certificate.
 pub(crate) fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: &Key,

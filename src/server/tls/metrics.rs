@@ -1,4 +1,4 @@
-//! The series of TLS: the serving certificate and handshakes that failed.
+//! Metrics of TLS: the serving certificate and failed handshakes.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -16,7 +16,7 @@ struct ByReason {
     reason: &'static str,
 }
 
-/// The series of TLS.
+/// Metrics of TLS.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsMetrics {
     not_before: Gauge,
@@ -26,7 +26,7 @@ pub(crate) struct TlsMetrics {
 }
 
 impl TlsMetrics {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(crate) fn register(registry: &mut Registry) -> TlsMetrics {
         let metrics = TlsMetrics::default();
         registry.register_with_unit(
@@ -42,11 +42,7 @@ impl TlsMetrics {
             metrics.not_after.clone(),
         );
         registry.register("tls_reload", "Loads of the serving certificate", metrics.reloads.clone());
-        registry.register(
-            "tls_handshake_errors",
-            "TLS handshakes that failed",
-            metrics.handshake_errors.clone(),
-        );
+        registry.register("tls_handshake_errors", "Failed TLS handshakes", metrics.handshake_errors.clone());
         metrics
     }
 
@@ -54,7 +50,7 @@ impl TlsMetrics {
         self.handshake_errors.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// Notes a load of the certificate; `validity` is in seconds since 1970.
+    /// Records a load of the certificate; `validity` is in seconds since 1970.
     pub(crate) fn loaded(&self, validity: Option<(i64, i64)>) {
         let result = if validity.is_some() { "success" } else { "error" };
         self.reloads.get_or_create(&ByResult { result }).inc();

@@ -1,7 +1,7 @@
-//! Why API servers refuse a certificate, whatever CA is in the caBundle. Pure.
+//! Why API servers would reject a certificate with any CA in the caBundle. Pure.
 //!
-//! They verify with Go's `crypto/tls` and `crypto/x509`, which want more than the library that serves: what is wrong here
-//! shows only when the first pod is created, as `failed calling webhook: tls: …`. The rules are those of
+//! They verify with Go's `crypto/tls` and `crypto/x509`, which are stricter than the library that serves. Such
+//! problems show only when the first pod is created, as `failed calling webhook: tls: …`. The rules are those of
 //! `x509.ParseCertificate`, of `Certificate.Verify` for a server, and of the TLS client.
 
 use std::collections::HashSet;
@@ -18,30 +18,30 @@ use x509_parser::{
 
 use super::chain::Validity;
 
-/// A certificate of a chain that ends the chain's validity, and when.
+/// A certificate that limits the validity of a chain, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     name: String,
     validity: Validity,
 }
 
-/// What is known against a chain.
+/// The problems of a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Objections {
-    /// Sentences that are true for ever.
+    /// Sentences that are true at any time.
     lasting: Vec<String>,
     /// The certificates that must be valid too, besides the server's own.
     links: Vec<Link>,
 }
 
 impl Objections {
-    /// Looks at a chain, the server's own certificate first.
+    /// Checks a chain, the server's own certificate first.
     pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Objections {
         let mut found = Objections::default();
         let mut seen = HashSet::new();
         for (at, der) in chain.iter().enumerate() {
-            // Go puts what follows the own certificate into a pool, where one that is there already changes nothing.
+            // Go puts the certificates after the server's own into a pool, where a duplicate changes nothing.
             if seen.insert(der.as_ref()) {
                 found.look(at, der);
             }
@@ -72,7 +72,7 @@ impl Objections {
             object(format!("has an RSA key of more than {MOST_RSA_BITS} bits"));
         }
         let self_issued = certificate.subject().as_raw() == certificate.issuer().as_raw();
-        // A root in the chain is not looked at, the one in the caBundle is; one's own certificate may be its own root.
+        // Go checks the root in the caBundle instead of one in the chain; a server certificate may be its own root.
         if !own && self_issued {
             return;
         }
@@ -95,7 +95,7 @@ impl Objections {
             }
         } else {
             if !certificate.is_ca() {
-                object("is not a CA's (basicConstraints)".to_owned());
+                object("is not a CA certificate (basicConstraints)".to_owned());
             } else if let Ok(Some(usage)) = certificate.key_usage()
                 && !usage.value.key_cert_sign()
             {
@@ -106,9 +106,9 @@ impl Objections {
     }
 }
 
-/// The TLS client of Go takes no larger keys (`maxRSAKeySize`).
+/// Go's TLS client accepts no larger keys (`maxRSAKeySize`).
 const MOST_RSA_BITS: usize = 8192;
-/// `crypto/rsa` takes no smaller ones.
+/// `crypto/rsa` accepts no smaller ones.
 const LEAST_RSA_BITS: usize = 1024;
 
 const RSA: &str = "1.2.840.113549.1.1.1";
@@ -130,17 +130,17 @@ const SIGNATURES: [&str; 7] = [
     "1.2.840.10045.4.3.4",
     ED25519,
 ];
-/// Those that are known by name to be too weak.
+/// Well-known weak algorithms.
 const WEAK_SIGNATURES: [(&str, &str); 4] = [
     ("1.2.840.113549.1.1.4", "MD5, which is insecure"),
     ("1.2.840.113549.1.1.5", "SHA-1, which is insecure"),
     ("1.2.840.10045.4.1", "SHA-1, which is insecure"),
     ("1.3.14.3.2.29", "SHA-1, which is insecure"),
 ];
-/// What RSASSA-PSS may be used with, and the bytes of salt that go with each: SHA-256, SHA-384 and SHA-512.
+/// Hashes for RSASSA-PSS, and the salt length of each in bytes: SHA-256, SHA-384 and SHA-512.
 const PSS_HASHES: [(&str, u32); 3] =
     [("2.16.840.1.101.3.4.2.1", 32), ("2.16.840.1.101.3.4.2.2", 48), ("2.16.840.1.101.3.4.2.3", 64)];
-/// Extensions of X.509 itself (2.5.29.N) that Go reads. Names and name constraints are handled by what is in them.
+/// Extensions of X.509 itself (2.5.29.N) that Go parses. Names and name constraints are checked by their content.
 const HANDLED: [&str; 11] = [
     "2.5.29.15",
     "2.5.29.19",
@@ -155,23 +155,23 @@ const HANDLED: [&str; 11] = [
     AUTHORITY_KEY_ID,
 ];
 
-/// Why Go cannot read a certificate at all. Such a one ends every handshake it is shown in, and in a caBundle it is passed
-/// over without a word.
+/// Why Go cannot parse a certificate at all. Such a certificate fails every handshake in which it is presented, and
+/// is silently skipped in a caBundle.
 pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
     let Ok((rest, certificate)) = x509_parser::parse_x509_certificate(der) else {
         return Some("is not X.509 in DER".to_owned());
     };
     if !rest.is_empty() {
-        return Some("has something after its end".to_owned());
+        return Some("has trailing data".to_owned());
     }
     if certificate.tbs_certificate.raw_serial().first().is_none_or(|byte| byte & 0x80 != 0) {
         return Some("has a negative serial number".to_owned());
     }
     if certificate.signature_algorithm != certificate.tbs_certificate.signature {
-        return Some("names two algorithms of its signature".to_owned());
+        return Some("names two different signature algorithms".to_owned());
     }
     if certificate.version() != X509Version::V3 && !certificate.extensions().is_empty() {
-        return Some("has extensions without being of version 3".to_owned());
+        return Some("has extensions but is not version 3".to_owned());
     }
     let mut seen = HashSet::new();
     for extension in certificate.extensions() {
@@ -189,27 +189,27 @@ pub(crate) fn unreadable(der: &[u8]) -> Option<String> {
                 .iter()
                 .any(|name| matches!(name, GeneralName::IPAddress(bytes) if !matches!(bytes.len(), 4 | 16)))
         {
-            return Some("has an IP address that is none".to_owned());
+            return Some("has an invalid IP address".to_owned());
         }
     }
     let key = certificate.public_key();
     match key.algorithm.algorithm.to_id_string().as_str() {
         RSA if key.algorithm.parameters.is_none() => Some("has an RSA key without parameters".to_owned()),
         EC if !curve(key).is_some_and(|curve| CURVES.contains(&curve.as_str())) => {
-            Some("has a key of an elliptic curve that is not known".to_owned())
+            Some("has a key on an unknown elliptic curve".to_owned())
         }
         _ => None,
     }
 }
 
-/// Why a certificate can be of use to nobody, the library that serves among them.
+/// Why a certificate is unusable for everyone, including the library that serves.
 pub(super) fn useless(der: &[u8]) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     let old = certificate.version() != X509Version::V3;
     key_objection(certificate.public_key())
         .or_else(|| unhandled(&certificate))
         .or_else(|| unreadable(der))
-        .or_else(|| old.then(|| "is not of X.509 version 3".to_owned()))
+        .or_else(|| old.then(|| "is not X.509 version 3".to_owned()))
 }
 
 /// The size of a certificate's RSA key in bits.
@@ -222,16 +222,16 @@ fn curve(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     Some(key.algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string())
 }
 
-/// What is wrong with a key that signs a handshake or a certificate.
+/// The problem with a key that signs a handshake or a certificate.
 fn key_objection(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     match key.algorithm.algorithm.to_id_string().as_str() {
         RSA => {
             let bits = rsa_bits(key).filter(|bits| *bits < LEAST_RSA_BITS)?;
-            Some(format!("has an RSA key of {bits} bits, less than {LEAST_RSA_BITS}"))
+            Some(format!("has an RSA key of {bits} bits, fewer than {LEAST_RSA_BITS}"))
         }
         EC | ED25519 => None,
-        RSASSA_PSS => Some("has a key for RSASSA-PSS alone, not for RSA".to_owned()),
-        other => Some(format!("has a key of a kind that is not known ({other})")),
+        RSASSA_PSS => Some("has a key restricted to RSASSA-PSS, not a plain RSA key".to_owned()),
+        other => Some(format!("has a key of an unknown type ({other})")),
     }
 }
 
@@ -242,7 +242,7 @@ fn rsa_bits(key: &SubjectPublicKeyInfo<'_>) -> Option<usize> {
     Some(modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?)
 }
 
-/// The algorithm of a signature that Go does not verify.
+/// A signature algorithm that Go does not verify.
 fn unverifiable(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
     let oid = algorithm.algorithm.to_id_string();
     if SIGNATURES.contains(&oid.as_str()) {
@@ -254,31 +254,32 @@ fn unverifiable(algorithm: &AlgorithmIdentifier<'_>) -> Option<String> {
     if oid == RSASSA_PSS {
         return pss_problem(algorithm).map(str::to_owned);
     }
-    Some(format!("an algorithm that is not known ({oid})"))
+    Some(format!("an unknown algorithm ({oid})"))
 }
 
-/// Of the parameters of RSASSA-PSS Go knows three sets alone.
+/// Go supports three sets of RSASSA-PSS parameters.
 fn pss_problem(algorithm: &AlgorithmIdentifier<'_>) -> Option<&'static str> {
     let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(algorithm) else {
-        return Some("RSASSA-PSS and parameters that cannot be read");
+        return Some("RSASSA-PSS with unreadable parameters");
     };
     let hash = parameters.hash_algorithm_oid();
     let Some((_, salt)) = PSS_HASHES.iter().find(|(known, _)| *known == hash.to_id_string()) else {
-        return Some("RSASSA-PSS over a hash that is not taken");
+        return Some("RSASSA-PSS with an unsupported hash");
     };
     if parameters.mask_gen_algorithm().is_ok_and(|mask| mask.hash != *hash) {
         return Some("RSASSA-PSS with two hashes");
     }
-    // What OpenSSL takes unless it is told otherwise is as long as there is room for.
-    (parameters.salt_length() != *salt).then_some("RSASSA-PSS with a salt that is not as long as the hash")
+    // OpenSSL's default is the longest salt that fits.
+    (parameters.salt_length() != *salt)
+        .then_some("RSASSA-PSS with a salt whose length differs from the hash's")
 }
 
 fn unhandled(certificate: &X509Certificate<'_>) -> Option<String> {
     let extension = certificate.extensions().iter().find(|extension| is_unhandled(extension))?;
-    Some(format!("has a critical extension that is not known ({})", extension.oid))
+    Some(format!("has an unknown critical extension ({})", extension.oid))
 }
 
-/// Whether Go refuses a certificate because of a critical extension.
+/// Whether Go rejects a certificate because of a critical extension.
 fn is_unhandled(extension: &X509Extension<'_>) -> bool {
     let handled = match extension.parsed_extension() {
         ParsedExtension::SubjectAlternativeName(names) => names.general_names.iter().any(|name| {
@@ -295,7 +296,7 @@ fn is_unhandled(extension: &X509Extension<'_>) -> bool {
     extension.critical && !handled
 }
 
-/// Whether a server could be known by it.
+/// Whether it has any name that identifies a server.
 fn has_names(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject_alternative_name().ok().flatten().is_some_and(|names| {
         let names = &names.value.general_names;

@@ -1,4 +1,4 @@
-//! A certificate for trying things out: made in memory, signed by itself, gone with the process.
+//! A self-signed certificate for trying things out: created in memory and gone with the process.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::key::Key;
 
-/// Names every self-signed certificate has.
+/// Names of every self-signed certificate.
 pub const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "outrigger.outrigger-system.svc"];
-/// T-02: clocks of the machines that verify may be behind.
+/// T-02: verifiers' clocks may be behind.
 const BACKDATED: Duration = Duration::from_secs(3600);
 const VALID: Duration = Duration::from_secs(366 * 86_400);
 
@@ -22,7 +22,7 @@ pub(crate) struct SelfSigned {
     pub(crate) key: Key,
 }
 
-/// Makes an ECDSA P-256 certificate that is valid for a year and is its own issuer, to be trusted as it is.
+/// Creates an ECDSA P-256 certificate that is valid for a year and is its own issuer.
 ///
 /// # Errors
 /// When a name is neither a DNS name nor an IP address.

@@ -1,7 +1,7 @@
-//! Reading a request's body: within its size, within what all peers may hold, within its time.
+//! Reads a request's body within its size limit, the memory budget of all peers, and its deadline.
 //!
-//! Most bodies are small and there at once: those cost nothing here. What is waited for has a part of the budget, and is
-//! given up when others need that more, or when it comes too slowly.
+//! Most bodies are small and arrive at once; they cost nothing here. A body that is waited for has a share of the
+//! budget, and is reclaimed when other peers need more, or when it arrives too slowly.
 
 use std::{
     pin::{Pin, pin},
@@ -22,37 +22,37 @@ use crate::server::http::budget::Claim;
 use crate::server::http::state::ConnectionState;
 use crate::server::webhook::refusal::{Refusal, Shed};
 
-/// What is accepted of a body.
+/// Limits on a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    /// Bytes.
+    /// Maximum size in bytes.
     pub(super) limit: usize,
-    /// From then on no more is waited for.
+    /// The deadline.
     pub(super) deadline: Instant,
-    /// How long it may come as slowly as it likes.
+    /// Grace period in which it may arrive at any rate.
     pub(super) grace: Duration,
-    /// How many bytes have to come each second after that.
+    /// Minimum rate in bytes per second after that.
     pub(super) rate: usize,
 }
 
 /// A body in memory.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    /// Its part of the budget, if it is large or had to be waited for.
+    /// Its share of the budget, if it is large or had to be waited for.
     pub(super) claim: Option<Claim>,
 }
 
-/// Bodies up to this size have no part of the budget when they are there at once.
+/// Bodies up to this size have no share of the budget if they arrive at once.
 const SMALL: usize = 64 << 10;
 
-/// Gives a request that is waited for its part of the budget.
+/// Gives a waiting request its share of the budget.
 pub(super) fn claim(headers: &HeaderMap, connection: &Arc<ConnectionState>) -> Result<Claim, Refusal> {
     let claim = Claim::body(connection).ok_or(Refusal::Shed(Shed::Body))?;
     let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if claim.grow(bytes) { Ok(claim) } else { Err(Refusal::Shed(Shed::Body)) }
 }
 
-/// Reads a body. `held` is what the request has of the budget already.
+/// Reads a body. `held` is the request's existing share of the budget.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: impl Body<Data = Bytes> + Send,
@@ -93,7 +93,7 @@ pub(super) async fn read(
         if data.len() > terms.limit - gathered.len() {
             return Err(Refusal::BodyTooLarge { limit: terms.limit });
         }
-        // A peer that announces much may send little: memory is counted as bytes arrive.
+        // A peer that announces a large body may send little, so memory is counted as bytes arrive.
         let room = match &waiting {
             Some(waiting) => waiting.claim.grow(data.len()),
             None if gathered.len() + data.len() <= SMALL => true,
@@ -119,12 +119,12 @@ pub(super) async fn read(
     Ok(Held { bytes: gathered.whole(), claim })
 }
 
-/// Bytes that a body's peer says there are.
+/// The announced size of a body.
 fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// What of a body is there.
+/// The part of the body that has arrived.
 #[derive(Default)]
 struct Gathered {
     announced: usize,
@@ -139,13 +139,13 @@ impl Gathered {
 
     fn add(&mut self, data: Bytes) {
         if self.first.is_empty() {
-            // Most bodies come in one piece, which is used where it is.
+            // Most bodies arrive in one piece, which is used in place.
             self.first = data;
             return;
         }
         if self.bytes.is_empty() {
-            // The system gives memory when it is written to: room for what is announced costs nothing yet, and saves
-            // copying what has arrived each time more arrives.
+            // The system provides memory when it is written to: capacity for the announced size costs nothing yet,
+            // and avoids copying the earlier bytes each time more arrive.
             self.bytes.reserve_exact(self.announced.max(self.first.len() + data.len()));
             self.bytes.extend_from_slice(&self.first);
         }
@@ -174,7 +174,7 @@ impl Waiting {
         Waiting { claim, terms, began, timer }
     }
 
-    /// The next piece of a body of which so many bytes are there.
+    /// The next piece of a body of which this many bytes have arrived.
     async fn next<B: Body<Data = Bytes>>(
         &mut self,
         mut body: Pin<&mut B>,
@@ -205,7 +205,7 @@ impl Waiting {
 }
 
 impl Terms {
-    /// From when on a body is too slow, if no more of it comes.
+    /// The time from which a body is too slow if nothing more of it arrives.
     fn slow_from(self, began: Instant, there: usize) -> Instant {
         // Bodies are far below 2^52 bytes.
         let paid_for = Duration::from_secs_f64(there as f64 / self.rate.max(1) as f64);
@@ -213,20 +213,20 @@ impl Terms {
     }
 }
 
-/// Bodies up to this size are read and thrown away so that their connection can be used again; the connection of a
-/// larger one is closed.
+/// Bodies up to this size are read and discarded so that their connection can be reused; the connection of a larger
+/// one is closed.
 const CHEAP: usize = 64 << 10;
-/// How long they are waited for. API servers send header and body at once.
+/// How long to wait for them. API servers send header and body at once.
 const SHORTLY: Duration = Duration::from_secs(1);
 
-/// Throws away the body of a request that is refused as such, not because of its body. Gives false if the rest of it is
-/// still to come.
+/// Discards the body of a request that is refused for another reason than its body. Returns false if the rest of it
+/// is still to come.
 pub(super) async fn discard(headers: &HeaderMap, body: impl Body + Send) -> bool {
     let mut body = pin!(body);
     if body.is_end_stream() {
         return true;
     }
-    // Who expects a 100 has not sent it, and is told not to.
+    // A client that expects a 100 has not sent the body, and is told not to.
     if headers.contains_key(EXPECT) || announced(headers).is_none_or(|length| length > CHEAP) {
         return false;
     }

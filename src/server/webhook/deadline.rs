@@ -1,7 +1,7 @@
-//! Until when the API server listens, and until when things must have happened for it to hear the answer.
+//! The API server's deadline, and the times by which a response can still reach it.
 //!
-//! API servers append their timeout to the URL: `?timeout=10s`. The answer is on its way after nine tenths of it or not
-//! at all: an answer that comes too late is work for nothing, and the API server learns nothing about why.
+//! API servers append their timeout to the URL: `?timeout=10s`. A response is sent within nine tenths of it or not at
+//! all: a late response is wasted work, and tells the API server nothing about the cause.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use crate::server::duration::parse_duration;
 
-/// The time a request has.
+/// The time available for a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
     arrived: Instant,
     allowed: Duration,
 }
 
-/// What API servers allow at most; also what a request has that says nothing.
+/// The API server's maximum, and the default for a request without a timeout.
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Deadline {
-    /// Reads the query of a request that arrived at some time. What cannot be meant is not meant.
+    /// Parses the query of a request with its arrival time. Values that make no sense are ignored.
     pub(super) fn of(query: Option<&str>, arrived: Instant) -> Deadline {
         let named = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("timeout="));
         let allowed = named.and_then(|text| parse_duration(text).ok());
@@ -29,28 +29,28 @@ impl Deadline {
         Deadline { arrived, allowed }
     }
 
-    /// Until when the answer must be made.
+    /// When the response must be ready.
     pub(super) fn answer_by(self) -> Instant {
         self.arrived + self.allowed.mul_f64(0.9)
     }
 
-    /// Half of the time that is left.
+    /// The middle of the remaining time.
     pub(super) fn half(self) -> Instant {
         let now = Instant::now();
         now + self.answer_by().saturating_duration_since(now) / 2
     }
 
-    /// Something that may take this long from now, and not longer than the answer.
+    /// The time after this duration, but no later than the response.
     pub(super) fn bound(self, within: Duration) -> Instant {
         self.answer_by().min(Instant::now() + within)
     }
 
-    /// Whether there is no time left to make an answer.
+    /// Whether there is no time left for a response.
     pub(super) fn passed(self) -> bool {
         Instant::now() >= self.answer_by()
     }
 
-    /// Whether nobody listens any more.
+    /// Whether the API server has stopped waiting.
     pub(super) fn missed(self) -> bool {
         Instant::now() >= self.arrived + self.allowed
     }

@@ -1,9 +1,9 @@
-//! `POST /inject`: what is accepted, in which order it is checked, and that each request is observed once.
+//! `POST /inject`: the checks of a request, their order, and its one record.
 //!
-//! Where the work runs: a pod takes well under a millisecond, less than handing it to another thread and back is
-//! worth, so it runs on the worker that read it. Large bodies (whose JSON alone takes milliseconds) go to the
-//! blocking pool, a few at a time, so that they do not hold up the connections of the workers. Probes and metrics are
-//! served by a thread of their own and never wait for either.
+//! Where the work runs: a pod takes well under a millisecond, less than a switch to another thread and back, so it is
+//! processed on the worker that read it. Large bodies (whose JSON alone takes milliseconds) go to the blocking pool,
+//! a few at a time, so that they do not delay the workers' connections. Probes and metrics have their own thread and
+//! wait for neither.
 
 use std::{
     collections::BTreeMap,
@@ -40,6 +40,7 @@ use super::{
     traces::{Caller as TraceCaller, Sink},
     turns::{Turn, Turns},
     verdict::{self, Reviewed},
+    workload_events::WorkloadEvents,
 };
 use crate::inject::limits::tree_within;
 use crate::server::client_auth::{Admission, Caller};
@@ -55,24 +56,26 @@ use crate::server::http::state::ConnectionState;
 #[derive(Clone)]
 pub(crate) struct Webhook(Arc<Inner>);
 
-/// What the endpoint works with.
+/// What the endpoint uses.
 struct Inner {
     configuration: Arc<Configuration>,
     metrics: RequestMetrics,
     traces: Sink,
+    /// Tells workloads about their pods; not outside of a cluster.
+    workload_events: Option<WorkloadEvents>,
     overload: Arc<LoadShedder>,
     body_within: Duration,
     terms: Terms,
-    /// Of large bodies, by the memory that judging them takes.
+    /// Limits large bodies by the memory that processing them needs.
     turns: Arc<Turns>,
-    /// Bytes that the tree of one pod may take.
+    /// Maximum size in bytes of one pod's tree.
     tree: usize,
     warned_of_odd_key: AtomicBool,
 }
 
-/// Bodies from this size on are judged in the blocking pool.
+/// Bodies from this size on are processed in the blocking pool.
 const LARGE_BODY: usize = 128 << 10;
-/// So are those that take more memory than this.
+/// So are those that need more memory than this.
 pub(crate) const SMALL_MEMORY: usize = 1 << 20;
 
 impl Webhook {
@@ -80,6 +83,7 @@ impl Webhook {
         configuration: Arc<Configuration>,
         metrics: RequestMetrics,
         traces: Sink,
+        workload_events: Option<WorkloadEvents>,
         overload: Arc<LoadShedder>,
         limits: &Limits,
         timeouts: &Timeouts,
@@ -88,6 +92,7 @@ impl Webhook {
             configuration,
             metrics,
             traces,
+            workload_events,
             overload,
             body_within: timeouts.body,
             terms: Terms {
@@ -111,19 +116,19 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
-    /// Always ready: what is too much is refused when it is there.
+    /// Always ready: excess requests are refused after they arrive.
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Answers one request, whose extensions say on which connection it arrived, and when.
+    /// Answers one request, whose extensions contain its connection and arrival time.
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let webhook = self.0.clone();
         Box::pin(async move { Ok(webhook.answer(request).await) })
     }
 }
 
-/// `/inject` itself and what is below it.
+/// `/inject` itself and the paths below it.
 fn is_ours(path: &str) -> bool {
     path.strip_prefix("/inject").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -142,8 +147,8 @@ impl Inner {
             return self.turn_away(Refusal::NotFound, request, &connection).await;
         }
         let Some(waited) = self.overload.admit(now, &connection.account().share) else {
-            // A request that is refused under overload must cost a small part of one that is answered. It is counted,
-            // and the log has a line a second for all of them.
+            // Refusing a request under overload must cost a small fraction of answering one. Such requests are
+            // counted, and share one log line per second.
             self.metrics.turned_away();
             return self.turn_away(Refusal::Overloaded, request, &connection).await;
         };
@@ -153,7 +158,7 @@ impl Inner {
         response
     }
 
-    /// Refuses a request without a look at its body, and without a record.
+    /// Refuses a request without reading its body and without a record.
     async fn turn_away<B: Body<Data = Bytes> + Send>(
         &self,
         refusal: Refusal,
@@ -199,14 +204,14 @@ impl Inner {
             response.body_mut().hold(claim);
             return response;
         }
-        // An answer that finds no room is a request too many.
+        // A response that finds no room is one request too many.
         *record = Record::default();
         let mut response = refuse(Refusal::Shed(Shed::Answer), drained, connection, record);
         self.hold_refusal(&mut response, connection);
         response
     }
 
-    /// Counts a refusal in the budget. When even that finds no room its connection has to go.
+    /// Accounts for a refusal in the budget. If not even that finds room, its connection is closed.
     fn hold_refusal(&self, response: &mut Response, connection: &Arc<ConnectionState>) {
         if let Some(claim) = Claim::answer(connection, connection::stream(), response.body().len()) {
             response.body_mut().hold(claim);
@@ -216,7 +221,7 @@ impl Inner {
         }
     }
 
-    /// What a request's header says, or why it is refused for it.
+    /// The content of a request's header, or why it is refused because of it.
     fn variables(&self, head: &Parts) -> Result<BTreeMap<String, String>, Refusal> {
         if head.method != Method::POST {
             return Err(Refusal::Method);
@@ -231,13 +236,13 @@ impl Inner {
             let key = clip(&key);
             tracing::warn!(
                 key,
-                "the webhook's path has a key without a value or a value without a key; it is ignored"
+                "ignoring a key without a value, or a value without a key, in the webhook's path"
             );
         }
         Ok(parameters.variables)
     }
 
-    /// Reads the body, and reviews it.
+    /// Reads the body and reviews it.
     async fn review<B: Body<Data = Bytes> + Send>(
         &self,
         head: &Parts,
@@ -259,7 +264,7 @@ impl Inner {
         let body = held.bytes.clone();
         pending.record.bytes_in = bytes_in;
         let active = self.configuration.current().ok_or(Refusal::NotReady)?;
-        // C-05: this one snapshot makes the answer, and is what the log and the audit annotations name.
+        // C-05: this snapshot produces the response and is named in the log and the audit annotations.
         let tree = self.tree;
         let opened = (bytes_in < LARGE_BODY).then(|| verdict::open(&held.bytes, tree));
         let (began, reviewed) = if let Some(opened) = opened.filter(|opened| opened.memory() <= SMALL_MEMORY)
@@ -272,7 +277,7 @@ impl Inner {
             let turn = self.turn(&held, deadline, connection).await.map_err(Refusal::Shed)?;
             let judges = active.clone();
             let judging = tokio::task::spawn_blocking(move || {
-                // The turn and the memory are taken until this is done, even if nobody waits for it any more.
+                // The turn and the memory stay reserved until this is done, even if the client has gone.
                 let _turn = turn;
                 let opened = verdict::open(&held.bytes, tree);
                 (opened.began, verdict::judge(judges.engine.as_ref(), opened, variables))
@@ -280,18 +285,21 @@ impl Inner {
             match time::timeout_at(deadline.answer_by(), judging).await {
                 Err(_) => return Err(Refusal::Deadline { read: true }),
                 Ok(Ok(judged)) => judged,
-                // The runtime is going down: `judge` itself contains panics.
+                // The runtime is shutting down: `judge` itself contains panics.
                 Ok(Err(_)) => return Err(Refusal::ShuttingDown),
             }
         };
         let (result, record) = self.checked(&active, &body, deadline, reviewed).await;
+        if let Some(events) = &self.workload_events {
+            events.observe(&record, || verdict::pod(&body));
+        }
         let read = record.stages.decode.map(|_| began.saturating_duration_since(pending.arrived));
         let stages = Stages { read, ..record.stages };
         pending.record = Record { active: Some(active), bytes_in, stages, ..record };
         result
     }
 
-    /// The answer as it was found, unless the pod's namespace does not ask for injection.
+    /// The computed response, unless the pod's namespace does not ask for injection.
     async fn checked(
         &self,
         active: &Active,
@@ -310,7 +318,7 @@ impl Inner {
         }
     }
 
-    /// Waits until it is the turn of a large body: what is judged takes many times the memory of its text.
+    /// Waits for the turn of a large body: processing it needs many times the memory of its text.
     async fn turn(
         &self,
         held: &Held,
@@ -326,7 +334,7 @@ impl Inner {
         let turn = tokio::select! {
             turn = self.weighed_turn(held, connection) => turn.ok_or(Shed::InFlight)?,
             () = given_up => return Err(Shed::WaitingBody),
-            // Half of what is left, so that there is time for another try, elsewhere perhaps.
+            // Half of the remaining time, so that there is time for a retry, possibly on another replica.
             () = time::sleep_until(deadline.half()) => return Err(Shed::Turn),
         };
         if held.claim.as_ref().is_some_and(|claim| !claim.begin_use()) {
@@ -336,7 +344,7 @@ impl Inner {
         }
     }
 
-    /// The text says nothing of the memory that judging it takes, so it is weighed first.
+    /// The size of the text does not determine the memory that processing it needs, so that is computed first.
     async fn weighed_turn(&self, held: &Held, connection: &ConnectionState) -> Option<Turn> {
         let (body, tree) = (held.bytes.clone(), self.tree);
         let weighing = tokio::task::spawn_blocking(move || verdict::open(&body, tree).memory());
@@ -344,8 +352,8 @@ impl Inner {
     }
 }
 
-/// A request from its head to its end: counted while it lasts, and observed whatever becomes of it. As long as nothing else
-/// is known, its client is gone.
+/// A request from its header to its end: counted while it lasts, and observed in any case. Unless a result is
+/// recorded, the client has gone.
 struct Pending<'a> {
     webhook: &'a Inner,
     arrived: Instant,
@@ -374,7 +382,7 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Why a caller is refused, if it is.
+/// Why a client is refused, if it is.
 fn refused_caller<B>(request: &Request<B>) -> Option<Refusal> {
     let caller = request.extensions().get::<Arc<Caller>>()?;
     match caller.admit(request.headers()) {
@@ -386,7 +394,7 @@ fn refused_caller<B>(request: &Request<B>) -> Option<Refusal> {
     }
 }
 
-/// Writes a refusal, and notes it.
+/// Writes and records a refusal.
 fn refuse(refusal: Refusal, drained: bool, connection: &ConnectionState, record: &mut Record) -> Response {
     let mut response = refusal.response();
     if refusal.closes(drained) {
@@ -396,9 +404,9 @@ fn refuse(refusal: Refusal, drained: bool, connection: &ConnectionState, record:
     response
 }
 
-/// Says in an answer that its connection is closed after it, because the rest of the request is still to come.
+/// Announces in a response that its connection is closed after it, because the rest of the request is still to come.
 fn leave(response: &mut Response, connection: &ConnectionState) {
-    // In HTTP/2 that ends the stream alone.
+    // In HTTP/2, this ends only the stream.
     if !connection.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         connection.announce();
@@ -406,7 +414,8 @@ fn leave(response: &mut Response, connection: &ConnectionState) {
     }
 }
 
-/// Lets a peer that had no good answer yet have few streams read at once. What waits has a part of the budget.
+/// Limits the streams that are read at once for a peer without a good response. A waiting stream has a share of the
+/// budget.
 async fn probation<'a>(
     head: &Parts,
     connection: &'a Arc<ConnectionState>,

@@ -1,10 +1,10 @@
-//! A bound on the nesting of a body, checked before anything reads it.
+//! Limits the nesting depth of a body before anything parses it.
 //!
-//! One pass over the bytes, no recursion and no allocation: a text that is too deep is refused at a cost that is linear in
-//! the bytes read so far. It does not check the grammar; the parser does. How many values the pod in it may have is
-//! checked where it is known which part of the body is the pod: [`limits`](crate::inject::limits).
+//! One pass over the bytes, without recursion or allocation, so that rejecting a text costs time linear in the bytes
+//! read so far. The parser checks the grammar. The number of values in a pod is checked where the pod's place in the
+//! body is known: [`limits`](crate::inject::limits).
 
-/// Nesting of arrays and objects that is accepted.
+/// Maximum nesting of arrays and objects.
 pub const DEPTH: usize = 256;
 
 /// The text is nested deeper than [`DEPTH`].
@@ -12,10 +12,10 @@ pub const DEPTH: usize = 256;
 #[error("the JSON is nested deeper than {DEPTH} levels")]
 pub struct TooDeep;
 
-/// Measures the depth of a JSON text.
+/// Measures the nesting depth of a JSON text.
 ///
 /// # Errors
-/// When it is over the limit.
+/// When it exceeds the limit.
 pub fn check(text: &[u8]) -> Result<(), TooDeep> {
     let mut depth = 0_usize;
     let mut rest = text;
@@ -36,7 +36,7 @@ pub fn check(text: &[u8]) -> Result<(), TooDeep> {
     Ok(())
 }
 
-/// What follows a string, whose opening quote is taken already.
+/// The rest of a string, whose opening quote was already consumed.
 fn after_string(mut rest: &[u8]) -> &[u8] {
     // Most of a review is strings.
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {

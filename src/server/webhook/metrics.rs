@@ -1,6 +1,6 @@
-//! The series of requests: Istio's five with their documented meaning, and ours under `outrigger_`.
+//! Metrics of requests: Istio's five with their documented meaning, and ours under `outrigger_`.
 //!
-//! Labels are bounded: outcomes, reasons and stages are keys out of code, never names of namespaces, pods or owners.
+//! Labels are bounded: outcomes, reasons and stages are constants, never names of namespaces, pods or owners.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ struct ByResult {
     result: &'static str,
 }
 
-/// The series of requests.
+/// Metrics of requests.
 pub(crate) struct RequestMetrics {
     /// Shared with both ports.
     http: HttpMetrics,
@@ -52,11 +52,11 @@ pub(crate) struct RequestMetrics {
     /// In the order of [`Stages`].
     stages: [Histogram; 4],
     in_flight: Gauge,
-    /// What one request that is turned away under overload counts in.
+    /// The counters for a request refused under overload.
     turned_away: [Counter; 4],
     deadline_exceeded: Counter,
     warnings: Family<ByCode, Counter>,
-    /// Shared with tasks that are supervised.
+    /// Shared with supervised tasks.
     panics: Counter,
     request_bytes: Histogram,
     patch_bytes: Histogram,
@@ -77,7 +77,7 @@ const OPERATIONS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0];
 /// Stages are much shorter than requests: 10 µs to a second.
 const STAGE_SECONDS: [f64; 9] = [0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.01, 0.1, 1.0];
 
-/// Makes a series in a registry. The text format appends `_total` to counters and the unit to the name.
+/// Registers a metric. The text format appends `_total` to counters and the unit to the name.
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
@@ -116,19 +116,13 @@ where
 }
 
 impl RequestMetrics {
-    /// Makes the series: Istio's in the registry itself, ours under our prefix. `panics` counts those of every part.
+    /// Registers the metrics: Istio's in the registry itself, ours under our prefix. `panics` counts those of every
+    /// part.
     pub(crate) fn register(registry: &mut Registry, http: HttpMetrics, panics: Counter) -> RequestMetrics {
-        let istio_requests =
-            counter(registry, "sidecar_injection_requests", "Injection requests that arrived");
-        let istio_success =
-            counter(registry, "sidecar_injection_success", "Requests that were answered with a patch");
-        let istio_failure = counter(
-            registry,
-            "sidecar_injection_failure",
-            "Requests that were denied or could not be answered",
-        );
-        let istio_skip =
-            counter(registry, "sidecar_injection_skip", "Requests that were allowed without a patch");
+        let istio_requests = counter(registry, "sidecar_injection_requests", "Injection requests received");
+        let istio_success = counter(registry, "sidecar_injection_success", "Requests answered with a patch");
+        let istio_failure = counter(registry, "sidecar_injection_failure", "Requests denied or not answered");
+        let istio_skip = counter(registry, "sidecar_injection_skip", "Requests allowed without a patch");
         const TOOK: &str = "Time from a request's arrival to its answer";
         let seconds = Some(Unit::Seconds);
         let istio_time = histogram(registry, "sidecar_injection_time", TOOK, seconds.clone(), ISTIO_SECONDS);
@@ -144,9 +138,9 @@ impl RequestMetrics {
             stages.clone(),
         );
         let in_flight = Gauge::default();
-        own.register("in_flight_requests", "Requests being answered now", in_flight.clone());
+        own.register("in_flight_requests", "Requests in flight", in_flight.clone());
         let deadline_exceeded =
-            counter(own, "deadline_exceeded", "Requests that were not done within their deadline");
+            counter(own, "deadline_exceeded", "Requests not completed within their deadline");
         let warnings = family(own, "warnings", "Warnings about pods, by code");
         let bytes = Some(Unit::Bytes);
         let request_bytes = histogram(own, "request", "Size of request bodies", bytes.clone(), BYTES);
@@ -193,7 +187,7 @@ impl RequestMetrics {
         self.in_flight.inc();
     }
 
-    /// Counts a request that is done.
+    /// Counts a completed request.
     pub(crate) fn observe(&self, record: &Record) {
         self.in_flight.dec();
         self.ended(record.outcome, record.reason, record.took);
@@ -247,21 +241,21 @@ impl RequestMetrics {
         self.requests.get_or_create(&ByOutcome { outcome: outcome.key(), reason }).inc();
     }
 
-    /// Counts a request of a caller that may not call. Its time is in no histogram: nothing was done for it.
+    /// Counts a request of an unauthenticated client. Its time is in no histogram, because no work was done for it.
     pub(crate) fn unauthenticated(&self, reason: &'static str) {
         self.istio_requests.inc();
         self.istio_failure.inc();
         self.requests.get_or_create(&ByOutcome { outcome: Outcome::Error.key(), reason }).inc();
     }
 
-    /// Counts a request that is refused under overload.
+    /// Counts a request refused under overload.
     pub(crate) fn turned_away(&self) {
         for counter in &self.turned_away {
             counter.inc();
         }
     }
 
-    /// Counts a connection that had to go.
+    /// Counts an evicted connection.
     pub(crate) fn evicted(&self) {
         self.http.evicted("connection");
     }

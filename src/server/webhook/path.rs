@@ -1,13 +1,13 @@
-//! What the path of the webhook's URL says: environment variables for the proxy.
+//! Parses the path of the webhook's URL: environment variables for the proxy.
 //!
-//! Pure and total: any path gives parameters or a refusal, never a panic. Follows Istio's `parseInjectEnvs`, with
-//! the percent-decoding that Go's `net/url` does before it: once, over the whole path, so that `%2F` separates.
+//! Pure and total: any path yields parameters or an error, never a panic. Follows Istio's `parseInjectEnvs`, with the
+//! percent-decoding that Go's `net/url` does before it: once, over the whole path, so that `%2F` separates.
 
 use std::collections::BTreeMap;
 
 use crate::names;
 
-/// Parameters found in the path, and what was wrong with the rest of it.
+/// The parameters in the path, and the problems with the rest of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
     /// Environment variable name → value.
@@ -16,30 +16,30 @@ pub struct Parameters {
     pub odd_key: Option<String>,
 }
 
-/// Why a path is refused.
+/// Why a path is rejected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// A `%` that is not followed by two hexadecimal digits.
-    #[error("the path has a broken percent-escape at byte {0}; accepted is % and two hexadecimal digits")]
+    #[error("the path has a broken percent-escape at byte {0}; expected % and two hexadecimal digits")]
     Escape(usize),
     /// The decoded path is not UTF-8.
     #[error("the path is not UTF-8 after percent-decoding")]
     Utf8,
-    /// The decoded path has a control character, which no environment variable may carry.
+    /// The decoded path contains a control character, which no environment variable can contain.
     #[error("the path has a control character after percent-decoding")]
     Control,
-    /// A key that makes no name of an environment variable: every pod would be refused by the API server for it.
+    /// A key that is not a valid name of an environment variable, so that the API server would reject every pod.
     #[error(
-        "the path names the environment variable {0:?}; accepted are letters, digits, '_', '-' and '.', not beginning \
+        "the path names the environment variable {0:?}; expected letters, digits, '_', '-' and '.', not starting \
          with a digit or '..'"
     )]
     Name(String),
 }
 
-/// Reads `/inject`, `/inject/k1/v1/k2/v2…` or the deprecated `/inject/:ENV:a=b:ENV:c=d` as it came over the wire.
+/// Parses `/inject`, `/inject/k1/v1/k2/v2…` or the deprecated `/inject/:ENV:a=b:ENV:c=d` as received.
 ///
 /// # Errors
-/// When the percent-encoding is broken, what it encodes is not plain text, or a key makes no name of a variable.
+/// When the percent-encoding is malformed, the decoded text is not plain text, or a key is not a valid variable name.
 pub fn parse(raw: &str) -> Result<Parameters, Error> {
     let decoded = percent_decode(raw)?;
     if decoded.chars().any(char::is_control) {
@@ -95,8 +95,8 @@ impl Parameters {
     }
 }
 
-/// Whether every API server takes it for the name of an environment variable (Kubernetes' `IsEnvVarName`; newer ones
-/// take more).
+/// Whether every API server accepts it as the name of an environment variable (Kubernetes' `IsEnvVarName`; newer ones
+/// accept more).
 fn is_variable_name(name: &str) -> bool {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
     name.chars().all(allowed)

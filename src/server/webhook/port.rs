@@ -1,4 +1,4 @@
-//! The webhook's port: what a connection on it passes through.
+//! The webhook's port: the layers of a connection.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Accepts connections until the server closes; each lives until its peer or a deadline ends it, it has to give way, or
-    /// the server stops.
+    /// Accepts connections until the server closes. Each lives until its peer or a deadline ends it, it is evicted,
+    /// or the server stops.
     pub(crate) async fn serve(self, listener: TcpListener, how: listener::Acceptor) {
         let port = Arc::new(self);
         let serve = |stream, connection: Connection| {
@@ -46,7 +46,7 @@ impl Port {
         self.http.serve(stream, http2, connection.activity.clone(), peer).await;
     }
 
-    /// A client whose certificate is refused is told so.
+    /// Informs a client whose certificate is rejected.
     async fn handshake(&self, stream: TcpStream) -> Option<(TlsStream<TcpStream>, Peer)> {
         let Some(auth) = &self.client_auth else {
             return Some((self.tls.accept(stream).await.ok()?, Peer::default()));

@@ -58,6 +58,8 @@ pub(crate) struct Record {
     pub(crate) warning_codes: Vec<&'static str>,
     /// The same for people: each once, separated by commas.
     pub(crate) warnings: String,
+    /// What the user who created the pod was told: the denial, or the warnings. It may quote the pod and is never logged.
+    pub(crate) told: String,
     pub(crate) patch: Option<PatchSize>,
     pub(crate) dry_run: bool,
     pub(crate) reinvoked: bool,

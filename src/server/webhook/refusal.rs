@@ -1,4 +1,4 @@
-//! Requests that are answered without a review: one table says what each kind of them is answered, and why.
+//! Requests that are answered without a review: one table has the response and reason for each kind.
 
 use std::borrow::Cow;
 
@@ -9,38 +9,40 @@ use hyper::{
 };
 
 use super::{path, review::Malformed, status};
+use crate::codes::keys;
 use crate::server::http::connection::{Answer, Response};
 
 /// Why a request is not answered with a review.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// No path of ours.
+    /// Unknown path.
     NotFound,
-    /// The caller is nobody who may call. It is not told what would be accepted; the log is, now and then.
+    /// The client is not authenticated. The response does not say what would be accepted; the log does, at a limited
+    /// rate.
     Unauthenticated,
-    /// The caller is known, but the certificate of its connection is no longer accepted.
+    /// The client is known, but the certificate of its connection is no longer accepted.
     CertificateRevoked {
-        /// An HTTP/2 client has to hear of the end of the connection before it tries again.
+        /// An HTTP/2 client must see the end of the connection before it retries.
         http2: bool,
     },
-    /// Everything waits too long.
+    /// The server is overloaded.
     Overloaded,
     /// Another method than POST.
     Method,
-    /// Another type than JSON, or an encoding.
+    /// A content type other than JSON, or a content encoding.
     ContentType,
-    /// The path names no environment variables.
+    /// The path contains an invalid environment variable.
     Path(path::Error),
-    /// More bytes than a body may have.
+    /// The body is too large.
     BodyTooLarge {
-        /// The most there may be.
+        /// The limit.
         limit: usize,
     },
     /// The body did not arrive in time.
     BodyTimeout,
-    /// The body arrived more slowly than it may.
+    /// The body arrived too slowly.
     BodyTooSlow {
-        /// Bytes each second.
+        /// Minimum rate in bytes per second.
         rate: usize,
     },
     /// The client left before its body was complete.
@@ -49,16 +51,16 @@ pub(crate) enum Refusal {
     Shed(Shed),
     /// No configuration has been applied yet.
     NotReady,
-    /// Too little time is left. The client is not asked to try again: there is no time for that either.
+    /// Too little time is left. The client is not asked to retry, because there is no time for that either.
     Deadline {
-        /// Whether the body was read by then.
+        /// Whether the body had been read.
         read: bool,
     },
-    /// The runtime goes down.
+    /// The runtime is shutting down.
     ShuttingDown,
-    /// The body is no review that could be answered.
+    /// The body is not a review that can be answered.
     Malformed(Malformed),
-    /// Our own fault before there was a review to answer.
+    /// An internal error before there was a review to answer.
     Fault,
 }
 
@@ -67,13 +69,13 @@ pub(crate) enum Refusal {
 pub(crate) enum Shed {
     /// The body, while it arrives.
     Body,
-    /// One more stream of a connection that had no good answer yet.
+    /// Another stream of a connection without a good response.
     Probation,
     /// The body, while it waits for its turn.
     WaitingBody,
-    /// One more large body.
+    /// Another large body.
     InFlight,
-    /// A large body's turn did not come.
+    /// The turn of a large body did not come in time.
     Turn,
     /// The answer.
     Answer,
@@ -91,37 +93,37 @@ impl Shed {
     }
 }
 
-/// Whether the connection is closed after the answer, because the rest of the request is still to come.
+/// Whether the connection is closed after the response, because the rest of the request is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// The body was read.
+    /// No, the body was read.
     No,
     /// Unless the body could be discarded.
     Undrained,
-    /// The rest of the body is not waited for.
+    /// Yes, the rest of the body is not waited for.
     Yes,
 }
 
-/// One line of the table.
+/// One row of the table.
 struct Row {
     status: StatusCode,
-    /// Key for log and metrics.
+    /// Label value for log and metrics.
     reason: &'static str,
-    /// For the person who creates the pod.
+    /// The text for the creator of the pod.
     text: Cow<'static, str>,
-    /// In seconds. API servers repeat a call that is answered so, within its deadline.
+    /// In seconds. API servers retry such a call within its deadline.
     retry_after: Option<&'static str>,
     close: Close,
 }
 
-/// Reason of requests that are refused under load.
-pub(crate) const SHED: &str = "SHED";
-/// Reason of requests whose client went away.
-pub(crate) const CLIENT_GONE: &str = "CLIENT_GONE";
-/// Reason of requests whose caller may not call.
-pub(crate) const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
-/// Reason of a request in which something panicked.
-pub(crate) const PANIC: &str = "PANIC";
+/// Reason of requests refused under load.
+pub(crate) const SHED: &str = keys::SHED;
+/// Reason of requests whose client has gone.
+pub(crate) const CLIENT_GONE: &str = keys::CLIENT_GONE;
+/// Reason of requests from unauthenticated clients.
+pub(crate) const UNAUTHENTICATED: &str = keys::UNAUTHENTICATED;
+/// Reason of a request that panicked.
+pub(crate) const PANIC: &str = keys::PANIC;
 
 const SOON: Option<&str> = Some("1");
 
@@ -133,7 +135,7 @@ impl Refusal {
         let (status, reason, retry_after, close, text) = match self {
             Refusal::NotFound => (
                 Code::NOT_FOUND,
-                "NOT_FOUND",
+                keys::NOT_FOUND,
                 None,
                 Undrained,
                 "nothing is served at this path; expected POST /inject".into(),
@@ -143,8 +145,7 @@ impl Refusal {
                 UNAUTHENTICATED,
                 None,
                 Yes,
-                "the caller is not authenticated: outrigger's log says what was found, and what is accepted"
-                    .into(),
+                "the caller is not authenticated; see outrigger's log for what was found and expected".into(),
             ),
             Refusal::CertificateRevoked { http2 } => (
                 Code::SERVICE_UNAVAILABLE,
@@ -158,33 +159,39 @@ impl Refusal {
             }
             Refusal::Method => (
                 Code::METHOD_NOT_ALLOWED,
-                "METHOD",
+                keys::METHOD,
                 None,
                 Undrained,
                 "the method is not allowed; expected POST".into(),
             ),
             Refusal::ContentType => (
                 Code::UNSUPPORTED_MEDIA_TYPE,
-                "CONTENT_TYPE",
+                keys::CONTENT_TYPE,
                 None,
                 Undrained,
                 "the content type is not supported; expected application/json without content encoding"
                     .into(),
             ),
-            Refusal::Path(error) => (Code::BAD_REQUEST, "PATH", None, Undrained, error.to_string().into()),
+            Refusal::Path(error) => {
+                (Code::BAD_REQUEST, keys::PATH, None, Undrained, error.to_string().into())
+            }
             Refusal::BodyTooLarge { limit } => (
                 Code::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
+                keys::BODY_TOO_LARGE,
                 None,
                 Yes,
                 format!("the body is too large; expected at most {limit} bytes").into(),
             ),
-            Refusal::BodyTimeout => {
-                (Code::REQUEST_TIMEOUT, "BODY_TIMEOUT", None, Yes, "the body did not arrive in time".into())
-            }
+            Refusal::BodyTimeout => (
+                Code::REQUEST_TIMEOUT,
+                keys::BODY_TIMEOUT,
+                None,
+                Yes,
+                "the body did not arrive in time".into(),
+            ),
             Refusal::BodyTooSlow { rate } => (
                 Code::REQUEST_TIMEOUT,
-                "BODY_TIMEOUT",
+                keys::BODY_TIMEOUT,
                 None,
                 Yes,
                 format!("the body arrives too slowly; expected at least {rate} bytes per second").into(),
@@ -198,7 +205,7 @@ impl Refusal {
             }
             Refusal::NotReady => (
                 Code::SERVICE_UNAVAILABLE,
-                "NOT_READY",
+                keys::NOT_READY,
                 SOON,
                 No,
                 "no configuration has been applied yet; see /readyz on the admin port".into(),
@@ -207,14 +214,14 @@ impl Refusal {
                 let close = if *read { No } else { Yes };
                 (
                     Code::SERVICE_UNAVAILABLE,
-                    "DEADLINE",
+                    keys::DEADLINE,
                     None,
                     close,
-                    "not enough time is left for an answer".into(),
+                    "not enough time left to respond".into(),
                 )
             }
             Refusal::ShuttingDown => {
-                (Code::INTERNAL_SERVER_ERROR, "SHUTDOWN", None, No, "the server is shutting down".into())
+                (Code::INTERNAL_SERVER_ERROR, keys::SHUTDOWN, None, No, "the server is shutting down".into())
             }
             Refusal::Malformed(error) => {
                 (Code::BAD_REQUEST, error.reason(), None, No, error.to_string().into())
@@ -229,7 +236,7 @@ impl Refusal {
         self.row().reason
     }
 
-    /// Whether the connection has to be closed after it; `drained` says that the body was discarded to its end.
+    /// Whether the connection has to be closed afterward; `drained` tells whether the body was discarded completely.
     pub(crate) fn closes(&self, drained: bool) -> bool {
         match self.row().close {
             Close::No => false,
@@ -238,7 +245,7 @@ impl Refusal {
         }
     }
 
-    /// What else is said in the header.
+    /// Additional response headers.
     fn header(&self) -> Option<(HeaderName, &'static str)> {
         match self {
             Refusal::Method => Some((ALLOW, "POST")),
@@ -251,7 +258,7 @@ impl Refusal {
     pub(crate) fn response(&self) -> Response {
         let Row { status, text, retry_after, .. } = self.row();
         let body = match self {
-            // Under overload an answer must cost next to nothing.
+            // Under overload, a response must cost almost nothing.
             Refusal::Overloaded => Bytes::from_static(status::OVERLOADED),
             _ => status::failure(status, &text).into(),
         };
@@ -266,7 +273,7 @@ impl Refusal {
     }
 }
 
-/// An answer in JSON.
+/// A JSON response.
 pub(super) fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Answer::new(bytes));
     *response.status_mut() = status;
@@ -278,8 +285,8 @@ pub(super) fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
 mod tests {
     use super::*;
 
-    /// Status, reason, Retry-After, and whether the connection is closed after a body that was not drained, and after one
-    /// that was.
+    /// Status, reason, Retry-After, and whether the connection is closed after a body that was not drained, and after
+    /// one that was.
     type Expected = (Refusal, u16, &'static str, Option<&'static str>, bool, bool);
 
     fn table() -> Vec<Expected> {

@@ -1,4 +1,4 @@
-//! Writing the answer to an AdmissionReview. Pure.
+//! Writes the response to an AdmissionReview. Pure.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
@@ -6,32 +6,32 @@ use serde::Serialize;
 use super::review::Version;
 use crate::inject::warning::Warning;
 
-/// What the API server is told.
+/// The content of the response.
 #[derive(Debug, Default, PartialEq)]
 pub struct AdmissionResponse {
-    /// Why the pod is refused; nothing if it is allowed.
+    /// Why the pod is denied; `None` if it is allowed.
     pub denial: Option<Denial>,
-    /// The JSON patch, as JSON text. Only for pods that are allowed and change.
+    /// The JSON patch, as JSON text. Only for allowed pods that change.
     pub patch: Option<Vec<u8>>,
-    /// For the person who runs kubectl.
+    /// For the user of kubectl.
     pub warnings: Vec<Warning>,
     /// For the audit log.
     pub audit: Vec<(&'static str, String)>,
 }
 
-/// A refusal.
+/// A denial.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Denial {
     /// HTTP-like: 400, 403, 413, 422 or 500.
     pub code: u16,
-    /// Shown to the person who runs kubectl.
+    /// Shown to the user of kubectl.
     pub message: String,
 }
 
-/// Writes the answer in the version the question came in.
+/// Writes the response in the version of the request.
 ///
 /// # Errors
-/// When serialisation fails, which for these types it does not.
+/// When serialization fails, which it does not for these types.
 pub fn encode(version: Version, uid: &str, answer: &AdmissionResponse) -> Result<Vec<u8>, serde_json::Error> {
     let patch = answer.patch.as_deref().filter(|_| answer.denial.is_none());
     let room = patch.map_or(0, |patch| patch.len().div_ceil(3) * 4);
@@ -61,11 +61,11 @@ pub fn encode(version: Version, uid: &str, answer: &AdmissionResponse) -> Result
     Ok(out)
 }
 
-/// Room for everything but the patch.
+/// Capacity for everything but the patch.
 const REST: usize = 512;
 
-/// Appends the patch to the response, which is the last thing in the review. Nine tenths of an answer are the patch: it is
-/// written where it is sent from.
+/// Appends the patch to the response, where it is the last field of the review. It is nine tenths of a response, so
+/// it is written directly into the buffer that is sent.
 fn append_patch(out: &mut Vec<u8>, patch: &[u8], room: usize) {
     out.truncate(out.len() - "}}".len());
     out.extend_from_slice(b",\"patch\":\"");
@@ -77,13 +77,12 @@ fn append_patch(out: &mut Vec<u8>, patch: &[u8], room: usize) {
     out.extend_from_slice(b"\"}}");
 }
 
-/// Longest warning in characters, as Kubernetes advises (DA-07).
+/// Maximum length of a warning in characters, as Kubernetes advises (DA-07).
 pub const WARNING_LENGTH: usize = 120;
-/// Most warnings in one answer: together they stay under the API server's 4096 characters.
+/// Maximum number of warnings in a response, which keeps them below the API server's 4096 characters in total.
 pub const WARNINGS: usize = 32;
 
-/// Brings warnings into the form Kubernetes advises: one line, at most [`WARNING_LENGTH`] characters, no prefix,
-/// no duplicates.
+/// Formats warnings as Kubernetes advises: one line, at most [`WARNING_LENGTH`] characters, no prefix, no duplicates.
 fn clean_warnings(warnings: &[Warning]) -> Vec<String> {
     let mut clean: Vec<String> = Vec::new();
     for warning in warnings.iter().filter(|warning| warning.is_shown()) {
@@ -101,7 +100,7 @@ fn one_line(text: &str) -> String {
     text.strip_prefix("Warning:").unwrap_or(text).trim().to_owned()
 }
 
-/// Cuts at a word boundary where there is one in the second half, and shows the cut by an ellipsis.
+/// Truncates at a word boundary if there is one in the second half, and marks the cut with an ellipsis.
 fn shorten(text: &str, length: usize) -> String {
     let Some((end, _)) = text.char_indices().nth(length) else {
         return text.to_owned();

@@ -1,17 +1,18 @@
-//! Reading an AdmissionReview: bytes in, a typed question out. Pure; nothing of the object is ever put in an error.
+//! Parses an AdmissionReview into a typed request. Pure; errors never contain parts of the object.
 //!
-//! Only the fields that matter are built; `oldObject`, `userInfo` and the rest are skipped by the parser. A key that
-//! occurs twice counts as its last occurrence, as with Go's decoder, so that nobody sees another object than we do.
+//! Only the relevant fields are parsed; `oldObject`, `userInfo` and the rest are skipped. For a duplicate key the
+//! last occurrence counts, as in Go's decoder, so that we see the same object as everyone else.
 
 use std::{borrow::Cow, fmt};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
+use crate::codes::keys;
 use crate::inject::{Unreadable, scan::Scan};
 use crate::server::webhook::json_limits as shape;
 
-/// Versions of AdmissionReview that are answered.
+/// Supported versions of AdmissionReview.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// `admission.k8s.io/v1`
@@ -21,7 +22,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The `apiVersion` to read and to answer with.
+    /// The `apiVersion` of request and response.
     pub const fn api_version(self) -> &'static str {
         match self {
             Version::V1 => "admission.k8s.io/v1",
@@ -30,29 +31,29 @@ impl Version {
     }
 }
 
-/// A question of the API server.
+/// The request of an API server.
 #[derive(Debug)]
 pub struct Review<'b> {
-    /// The version to answer in.
+    /// The version of the response.
     pub version: Version,
     /// To be echoed.
     pub uid: String,
     /// Namespace of the request, empty if there is none.
     pub namespace: String,
-    /// Name in the request; empty for pods that are made by a controller.
+    /// Name in the request; empty for pods created by a controller.
     pub name: String,
     /// Whether nothing will be stored.
     pub dry_run: bool,
-    /// What is asked about.
+    /// The subject of the request.
     pub asked: Asked<'b>,
 }
 
-/// What a review is about.
+/// The subject of a review.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked<'b> {
-    /// The creation of a pod: the JSON object as it was received, of which no more is known than that it is one.
+    /// The creation of a pod: the JSON object as received, known only to be an object.
     Pod(&'b str),
-    /// Something the webhook has no opinion on; the reason is a stable key.
+    /// Something outside the webhook's rules; the reason is a stable key.
     Outside(&'static str),
 }
 
@@ -60,7 +61,7 @@ pub enum Asked<'b> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Malformed {
     /// No body.
-    #[error("the body is empty; accepted is an AdmissionReview in JSON")]
+    #[error("the body is empty; expected an AdmissionReview in JSON")]
     Empty,
     /// Too deep.
     #[error(transparent)]
@@ -73,28 +74,28 @@ pub enum Malformed {
         /// 1-based column in bytes.
         column: usize,
     },
-    /// JSON of another kind.
+    /// Some other JSON.
     #[error(
-        "the body is not an AdmissionReview; accepted is an object with apiVersion admission.k8s.io/v1 or \
+        "the body is not an AdmissionReview; expected an object with apiVersion admission.k8s.io/v1 or \
          admission.k8s.io/v1beta1 and kind AdmissionReview"
     )]
     Kind,
-    /// An AdmissionReview of a version nobody knows.
+    /// An AdmissionReview of an unknown version.
     #[error(
-        "the apiVersion of the AdmissionReview is not known; accepted are admission.k8s.io/v1 and admission.k8s.io/v1beta1"
+        "the apiVersion of the AdmissionReview is unknown; expected admission.k8s.io/v1 or admission.k8s.io/v1beta1"
     )]
     Version,
     /// No `request`.
-    #[error("the AdmissionReview has no request; accepted is an object")]
+    #[error("the AdmissionReview has no request; expected an object")]
     Request,
-    /// A field of the request that is absent or of another type.
-    #[error("{field} is {found}; accepted is {accepted}")]
+    /// A field of the request that is missing or has another type.
+    #[error("{field} is {found}; expected {accepted}")]
     Field {
         /// Path of the field.
         field: &'static str,
-        /// JSON type that was found.
+        /// The JSON type that was found.
         found: &'static str,
-        /// JSON type that is accepted.
+        /// The JSON type that was expected.
         accepted: &'static str,
     },
 }
@@ -103,27 +104,27 @@ impl Malformed {
     /// Stable key for metrics and logs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Malformed::Empty => "EMPTY_BODY",
-            Malformed::Depth(_) => "JSON_LIMITS",
-            Malformed::Json { .. } => "NOT_JSON",
-            Malformed::Kind | Malformed::Version => "NOT_AN_ADMISSION_REVIEW",
-            Malformed::Request | Malformed::Field { .. } => "MALFORMED_REVIEW",
+            Malformed::Empty => keys::EMPTY_BODY,
+            Malformed::Depth(_) => keys::JSON_LIMITS,
+            Malformed::Json { .. } => keys::NOT_JSON,
+            Malformed::Kind | Malformed::Version => keys::NOT_AN_ADMISSION_REVIEW,
+            Malformed::Request | Malformed::Field { .. } => keys::MALFORMED_REVIEW,
         }
     }
 }
 
-/// Reads a review.
+/// Parses a review.
 ///
 /// # Errors
-/// When the body is not a review of a known version with a `request` that has a `uid`, or a pod is to be created
-/// and there is no object.
+/// When the body is not a review of a known version with a `request` that has a `uid`, or the creation of a pod has
+/// no object.
 pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Malformed::Empty);
     }
     shape::check(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
-    // `shape::check` has bounded the depth.
+    // `json_limits::check` has limited the depth.
     json.disable_recursion_limit();
     let envelope = Envelope::deserialize(&mut json)
         .and_then(|envelope| json.end().map(|()| envelope))
@@ -141,8 +142,8 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
     envelope.request.ok_or(Malformed::Request)?.into_review(version)
 }
 
-/// Whom to answer about a body that is nested too deep to be read: the version and the uid; nothing if they cannot be made
-/// out.
+/// The version and the uid for answering a body that is nested too deep to be parsed; `None` if they cannot be
+/// determined.
 pub fn addressee(body: &[u8]) -> Option<(Version, String)> {
     let text = std::str::from_utf8(body).ok()?;
     let (mut version, mut uid) = (None, None);
@@ -171,7 +172,7 @@ pub fn addressee(body: &[u8]) -> Option<(Version, String)> {
     Some((version, uid.to_owned()))
 }
 
-/// Why the object of a review cannot be read, with the place in the body.
+/// Why the object of a review cannot be parsed, with the position in the body.
 pub(crate) fn unreadable(body: &[u8], object: &str, error: Unreadable) -> Malformed {
     let before = (object.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
     let before = body.get(..before).unwrap_or_default();
@@ -181,16 +182,16 @@ pub(crate) fn unreadable(body: &[u8], object: &str, error: Unreadable) -> Malfor
     Malformed::Json { line: line + error.line, column }
 }
 
-/// What is outside of the webhook's rule: not a pod.
-pub const OTHER_RESOURCE: &str = "OTHER_RESOURCE";
-/// What is outside of the webhook's rule: a subresource of a pod.
-pub const SUBRESOURCE: &str = "SUBRESOURCE";
-/// What is outside of the webhook's rule: anything but a creation.
-pub const OTHER_OPERATION: &str = "OTHER_OPERATION";
-/// A pod that the API server selects although its namespace does not ask for injection.
-pub const NAMESPACE_NOT_SELECTED: &str = "NAMESPACE_NOT_SELECTED";
+/// Outside the webhook's rules: not a pod.
+pub const OTHER_RESOURCE: &str = keys::OTHER_RESOURCE;
+/// Outside the webhook's rules: a subresource of a pod.
+pub const SUBRESOURCE: &str = keys::SUBRESOURCE;
+/// Outside the webhook's rules: not a creation.
+pub const OTHER_OPERATION: &str = keys::OTHER_OPERATION;
+/// A pod that the API server selected although its namespace does not ask for injection.
+pub const NAMESPACE_NOT_SELECTED: &str = injector::codes::keys::NAMESPACE_NOT_SELECTED;
 
-/// The fields that matter, as they stand in the text.
+/// The relevant fields, as they occur in the text.
 #[derive(Default)]
 struct Envelope<'b> {
     api_version: Raw<'b>,
@@ -211,7 +212,7 @@ struct Request<'b> {
     object: Raw<'b>,
 }
 
-/// A value that was passed over; nothing where there is none.
+/// A skipped value; `None` if it is absent.
 #[derive(Clone, Copy, Default)]
 struct Raw<'b>(Option<&'b RawValue>);
 
@@ -237,7 +238,7 @@ impl<'b> Request<'b> {
     }
 
     fn into_asked(self) -> Result<Asked<'b>, Malformed> {
-        // A hand-written review may leave these out; then it is about a pod.
+        // A hand-written review may omit these; then its subject is a pod.
         if !self
             .resource
             .names(PODS, "resource", "pods")
@@ -258,10 +259,10 @@ impl<'b> Request<'b> {
     }
 }
 
-/// Bytes of a uid, a name or what a review is about. Names in Kubernetes have at most 253 characters.
+/// Maximum length of a uid, a name or a subject in bytes. Names in Kubernetes have at most 253 characters.
 const TEXT: usize = 1 << 10;
 
-/// How API servers write what a review about pods is about.
+/// How API servers write the subject of a review about pods.
 const PODS: &str = r#"{"group":"","version":"v1","resource":"pods"}"#;
 const POD_KIND: &str = r#"{"group":"","version":"v1","kind":"Pod"}"#;
 
@@ -270,7 +271,7 @@ impl<'b> Raw<'b> {
         self.0.map(RawValue::get)
     }
 
-    /// The string it is; nothing for anything else.
+    /// The string value; `None` for anything else.
     fn as_text(self) -> Option<Cow<'b, str>> {
         let json = self.json()?;
         let plain = json.strip_prefix('"')?.strip_suffix('"')?;
@@ -299,7 +300,7 @@ impl<'b> Raw<'b> {
         }
     }
 
-    /// Whether a group, version and resource (or kind) are those of pods; nothing if it is no object.
+    /// Whether a group, version and resource (or kind) are those of pods; `None` if it is not an object.
     fn names(self, usual: &str, last: &str, wanted: &str) -> Option<bool> {
         let json = self.json()?;
         if json == usual {
@@ -319,7 +320,7 @@ impl<'b> Raw<'b> {
             None => "absent",
             Some(b'n') => "null",
             Some(b't' | b'f') => "a boolean",
-            Some(b'"') if accepted == "a string" => "a string with an escape that means nothing",
+            Some(b'"') if accepted == "a string" => "a string with an invalid escape",
             Some(b'"') => "a string",
             Some(b'[') => "an array",
             Some(b'{') => "an object",
@@ -335,7 +336,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
     }
 }
 
-/// Fills some fields of an object and skips the others.
+/// Parses some fields of an object and skips the others.
 trait Fill<'de>: Default {
     const KEYS: &'static [&'static str];
     fn fill<A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error>;
@@ -373,7 +374,7 @@ impl<'de> Fill<'de> for Request<'de> {
     }
 }
 
-/// Reads a JSON object as `T`, and any other JSON value as nothing.
+/// Parses a JSON object as `T`, and any other JSON value as `None`.
 struct Object<T>(std::marker::PhantomData<T>);
 
 impl<T> Default for Object<T> {

@@ -1,5 +1,5 @@
-//! The body of every answer that is no AdmissionReview: a Kubernetes `Status`, since that is the one kind of body whose
-//! text API servers pass on to whoever creates the pod (`rest.Result.Error` of client-go). Pure.
+//! The body of every response that is not an AdmissionReview: a Kubernetes `Status`, the only kind of body whose text
+//! API servers pass on to the creator of the pod (`rest.Result.Error` of client-go). Pure.
 
 use hyper::StatusCode;
 use serde::Serialize;
@@ -30,13 +30,13 @@ pub(super) fn failure(code: StatusCode, message: &str) -> Vec<u8> {
         reason: reason(code),
         code: code.as_u16(),
     };
-    // Texts and numbers: writing them does not fail.
+    // Texts and numbers: writing them cannot fail.
     serde_json::to_vec(&status).unwrap_or_default()
 }
 
-/// What is said under overload.
+/// The text for requests refused under overload.
 pub(super) const OVERLOADED_TEXT: &str = "server overloaded; retry later";
-/// The answer to what is refused under overload, which must cost next to nothing.
+/// The response to requests refused under overload, which must cost almost nothing.
 pub(super) const OVERLOADED: &[u8] = br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"server overloaded; retry later","reason":"TooManyRequests","code":429}"#;
 
 /// `metav1.StatusReason` of a code.

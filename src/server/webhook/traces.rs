@@ -1,4 +1,4 @@
-//! Where the records of requests become spans, if traces are built in and there is a collector.
+//! Turns the records of requests into spans, if traces are compiled in and a collector is configured.
 
 #[cfg(feature = "otlp")]
 mod spans;
@@ -9,7 +9,7 @@ pub(crate) use spans::{Caller, Sink, Traces};
 #[cfg(not(feature = "otlp"))]
 pub(crate) use absent::{Caller, Sink, Traces};
 
-/// What stands for traces where they are not built in.
+/// The replacement for builds without traces.
 #[cfg(not(feature = "otlp"))]
 mod absent {
     use std::{io, time::Duration};
@@ -22,7 +22,7 @@ mod absent {
     /// Traces that are never started.
     pub(crate) struct Traces;
 
-    /// Takes no spans.
+    /// Discards records.
     #[derive(Clone, Debug)]
     pub(crate) struct Sink;
 
@@ -36,13 +36,13 @@ mod absent {
         }
 
         /// # Errors
-        /// When there is a collector.
+        /// When a collector is configured.
         pub(crate) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
             match collector {
                 None => Ok(Sink),
                 Some(_) => Err(io::Error::new(
                     io::ErrorKind::Unsupported,
-                    "traces need the feature `otlp` of outrigger",
+                    "this build does not support traces; build outrigger with the feature otlp",
                 )),
             }
         }

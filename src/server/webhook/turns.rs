@@ -1,7 +1,8 @@
-//! Turns of large bodies: a few are judged at once, and peers take turns.
+//! Turns for large bodies: only a few are processed at once, and peers take turns.
 //!
-//! The next turn is that of the peer which has fewest and whose last turn is longest ago, so that one that sends body
-//! after body holds up itself. When too many wait, the peer that has most of them loses its latest.
+//! The next turn goes to the peer with the fewest turns in progress and, among these, the longest wait since its last
+//! one, so that a peer that sends one body after another only delays itself. When too many wait, the peer with the
+//! most loses its latest.
 
 use std::{
     collections::HashMap,
@@ -12,12 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::server::http::registry::Peer;
 
-/// Who is judged and who waits.
+/// The bodies that are being processed or waiting.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    /// Bytes that are judged at once; a larger body is judged alone.
+    /// Bytes processed at once; a larger body is processed alone.
     bytes: usize,
-    /// Bodies that are judged or wait.
+    /// Maximum number of bodies being processed or waiting.
     limit: usize,
     queue: Mutex<Queue>,
 }
@@ -26,14 +27,14 @@ pub(crate) struct Turns {
 struct Queue {
     free: usize,
     free_bytes: usize,
-    /// Numbers turns.
+    /// Numbers the turns.
     next: u64,
     peers: HashMap<Peer, Had>,
-    /// In the order they came.
+    /// In order of arrival.
     waiting: Vec<Waiter>,
 }
 
-/// What a peer had.
+/// The history of a peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Had {
     running: usize,
@@ -47,7 +48,7 @@ struct Waiter {
     turn: oneshot::Sender<Turn>,
 }
 
-/// A body is judged until this is dropped.
+/// The turn of a body, which ends on drop.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Arc<Turns>,
@@ -62,7 +63,7 @@ impl Turns {
         Arc::new(Turns { bytes, limit, queue: Mutex::new(queue) })
     }
 
-    /// Waits for a turn; nothing if too many wait, among them most of this peer's.
+    /// Waits for a turn; `None` if too many wait and this peer has the most of them.
     pub(crate) async fn take(self: &Arc<Self>, peer: Peer, bytes: usize) -> Option<Turn> {
         let (turn, mine) = oneshot::channel();
         let waiter = Waiter { peer, bytes: bytes.min(self.bytes), turn };
@@ -92,9 +93,9 @@ impl Turns {
         Some(())
     }
 
-    /// Gives the turns that are free.
+    /// Starts the turns for which there is capacity.
     fn grant(self: &Arc<Self>) {
-        // Dropped when the queue is unlocked, because that locks it.
+        // Dropped after the queue is unlocked, because dropping locks it.
         let mut unwanted = Vec::new();
         let mut queue = self.lock();
         queue.waiting.retain(|waiter| !waiter.turn.is_closed());

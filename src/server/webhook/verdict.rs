@@ -1,6 +1,6 @@
-//! One review judged: read, decided, written, with every panic contained, and a record of it for log and metrics.
+//! Processes one review: parse, decide, write, with every panic contained and a record for log and metrics.
 //!
-//! Nothing of the pod but names goes into the record.
+//! The record contains nothing of the pod but names.
 
 use std::{
     collections::BTreeMap,
@@ -21,36 +21,37 @@ use crate::server::webhook::refusal::{PANIC, Refusal};
 use crate::server::webhook::response::{self, AdmissionResponse, Denial};
 use crate::server::webhook::review::{self, Asked, Malformed, Review};
 
-/// What goes back.
+/// The response.
 #[derive(Debug)]
 pub enum Reply {
     /// An AdmissionReview, with status 200.
     Review(Vec<u8>),
-    /// No review to answer: status 400.
+    /// Not a review that can be answered: status 400.
     Malformed(Malformed),
-    /// Our own fault before there was a review to answer: status 500.
+    /// An internal error before there was a review to answer: status 500.
     Fault,
 }
 
-/// Keys of the audit annotations: decision, reason, revision and hash of the configuration. The API server puts the
-/// webhook's name and a slash before each (DA-08).
+/// Keys of the audit annotations: decision, reason, revision and hash of the configuration. The API server prefixes
+/// each with the webhook's name and a slash (DA-08).
 const AUDIT_KEYS: [&str; 4] = ["decision", "reason", "revision", "config-hash"];
-/// Key of the audit annotation with the codes of warnings: a pod that a controller makes has nobody who reads them.
+/// Key of the audit annotation with the codes of warnings, because nobody reads the warnings of a pod that a
+/// controller creates.
 const AUDIT_WARNINGS: &str = "warnings";
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
 
-/// A body of which so much is known as is needed to judge it.
+/// A body whose envelope has been parsed.
 pub(crate) struct Opened<'b> {
     body: &'b [u8],
     review: Result<Review<'b>, Malformed>,
     weight: Result<Weight, Excess>,
-    /// When the first stage began.
+    /// When the first stage started.
     pub(crate) began: Instant,
     decode: Duration,
 }
 
-/// Reads the envelope of a body and weighs the pod in it; `tree` is how much memory the pod's tree may take.
+/// Parses the envelope of a body and estimates the memory of its pod; `tree` is the maximum memory of the pod's tree.
 pub(crate) fn open(body: &[u8], tree: usize) -> Opened<'_> {
     let began = Instant::now();
     let review = review::parse(body);
@@ -62,7 +63,7 @@ pub(crate) fn open(body: &[u8], tree: usize) -> Opened<'_> {
 }
 
 impl Opened<'_> {
-    /// How much memory judging it takes at most.
+    /// Maximum memory that processing it needs.
     pub(crate) fn memory(&self) -> usize {
         match &self.weight {
             Ok(weight) => limits::judging(weight.bytes),
@@ -71,8 +72,8 @@ impl Opened<'_> {
     }
 }
 
-/// The answer to one body, by an engine and the environment variables that the URL names: what the endpoint sends once it
-/// has read a request, without HTTP around it.
+/// The response to one body, from an engine and the environment variables in the URL: what the endpoint sends for a
+/// request, without HTTP.
 pub fn reply(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, String>) -> Reply {
     match judge(engine, open(body, limits::TREE), variables).0 {
         Ok(bytes) => Reply::Review(bytes),
@@ -81,21 +82,21 @@ pub fn reply(engine: &dyn Engine, body: &[u8], variables: BTreeMap<String, Strin
     }
 }
 
-/// The answer to a review, or why there is none, and what is known of it.
+/// The response to a review, or why there is none, and the record.
 pub(crate) type Reviewed = (Result<Vec<u8>, Refusal>, Record);
 
-/// Judges one body.
+/// Processes one body.
 pub(crate) fn judge(
     engine: &dyn Engine,
     opened: Opened<'_>,
     variables: BTreeMap<String, String>,
 ) -> Reviewed {
-    // Nothing that outlives the call is changed in it, so nothing can be left half changed.
+    // No state that outlives the call is changed in it, so nothing can be left half changed.
     catch_unwind(AssertUnwindSafe(|| judge_review(engine, opened, variables)))
         .unwrap_or_else(|_| (Err(Refusal::Fault), Record { panicked: true, ..Record::failed(PANIC) }))
 }
 
-/// The answer to a body whose pod was injected and is to be left alone: its namespace does not ask for it.
+/// The response to a body whose pod would be injected but is skipped, because its namespace does not ask for it.
 pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sentence: String) -> Reviewed {
     let Ok(Review { version, .. }) = review::parse(body) else { return (Err(Refusal::Fault), record) };
     let subject = Subject {
@@ -109,6 +110,7 @@ pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sent
         templates: String::new(),
         warning_codes: Vec::new(),
         warnings: String::new(),
+        told: String::new(),
         patch: None,
         ..record
     };
@@ -126,7 +128,7 @@ pub(crate) fn pod(body: &[u8]) -> Option<&str> {
     }
 }
 
-/// Refuses a body that is nested too deep to be read, by a review if it can be made out whom to answer.
+/// Denies a body that is nested too deep to be parsed, with a review if version and uid can be determined.
 fn too_deep(body: &[u8], error: Malformed) -> Reviewed {
     let mut record = Record::failed(error.reason());
     if let Some((version, uid)) = review::addressee(body) {
@@ -141,7 +143,7 @@ fn too_deep(body: &[u8], error: Malformed) -> Reviewed {
     (Err(Refusal::Malformed(error)), record)
 }
 
-/// What becomes of a pod that is too large: it stays as it is if nobody wants it injected, else it is refused.
+/// Decides about a pod that is too large: it is skipped if it would not be injected, and denied otherwise.
 fn excessive(
     engine: &dyn Engine,
     object: &str,
@@ -163,12 +165,12 @@ fn excessive(
     })
 }
 
-/// What is read of a pod that is too large to be reviewed may take, in bytes.
+/// Maximum memory in bytes for what is parsed of a pod that is too large to be reviewed.
 const OUTLINE: usize = 8 << 20;
-/// HTTP's and Kubernetes' code for what is too large.
+/// The code for "too large" in HTTP and Kubernetes.
 const TOO_LARGE: u16 = 413;
-/// Reason of the refusal of a pod that is over a limit.
-const POD_TOO_LARGE: &str = "POD_TOO_LARGE";
+/// Reason of the denial of a pod that exceeds a limit.
+const POD_TOO_LARGE: &str = crate::codes::keys::POD_TOO_LARGE;
 
 fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<String, String>) -> Reviewed {
     let Opened { body, review, weight, began: _, decode } = opened;
@@ -221,7 +223,7 @@ fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<Str
     (encoded.map_err(|_| Refusal::Fault), record)
 }
 
-/// What the API server is told, and the record of it.
+/// The response and its record.
 fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> AdmissionResponse {
     let mut answer = AdmissionResponse::default();
     let Admission { decision, patch, warnings, subject, served: _ } = admission;
@@ -233,13 +235,13 @@ fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> Admi
     }
     match (decision, patch) {
         (AdmissionDecision::Inject { .. }, Some(patch)) if patch.json.len() > PATCH_BYTES => {
-            refuse(&mut answer, record, 500, "PATCH_TOO_LARGE", String::new());
+            refuse(&mut answer, record, 500, injector::codes::keys::PATCH_TOO_LARGE, String::new());
         }
         (AdmissionDecision::Inject { reason, templates }, patch) => {
             record.reason = reason;
             record.templates = templates.join(",");
             warn(&mut answer, record, warnings);
-            // DA-04: the API server takes an empty patch with a type for an error.
+            // DA-04: the API server treats an empty patch with a type as an error.
             if let Some(patch) = patch.filter(|patch| patch.operations > 0) {
                 record.outcome = Outcome::Injected;
                 record.patch = Some(PatchSize { bytes: patch.json.len(), operations: patch.operations });
@@ -263,7 +265,7 @@ fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> Admi
     answer
 }
 
-/// Passes warnings on, and their codes to log, metrics and audit log: what they say may quote the pod.
+/// Adds warnings, and their codes to log, metrics and audit log; the warnings themselves may quote the pod.
 fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warning>) {
     for warning in &warnings {
         if !record.warning_codes.contains(&warning.code) {
@@ -274,6 +276,9 @@ fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warni
         }
         record.warning_codes.push(warning.code);
     }
+    let shown: Vec<&str> =
+        warnings.iter().filter(|one| one.is_shown()).map(|one| one.message.as_str()).collect();
+    record.told = shown.join("; ");
     answer.warnings = warnings;
 }
 
@@ -287,15 +292,16 @@ fn refuse(
     record.reason = reason;
     let denial = if matches!(code, 400..=499) {
         record.outcome = Outcome::Denied;
+        record.told.clone_from(&message);
         Denial { code, message }
     } else {
         record.outcome = Outcome::Error;
-        // Whatever the engine says about its own fault is not for the person who runs kubectl.
+        // The engine's internal errors are not for the user of kubectl.
         Denial {
             code: 500,
             message: format!(
-                "outrigger could not inject the sidecar because of an internal error ({reason}); whoever runs the \
-                 cluster finds request {} in outrigger's log",
+                "outrigger could not inject the sidecar because of an internal error ({reason}); see \
+                 outrigger's log for request {}",
                 record.uid
             ),
         }

@@ -12,7 +12,7 @@ use super::{
     decision::Reason,
     patch_cache::{Candidates, Learned, PatchCache, Query},
 };
-use crate::{config::InjectorConfig, names, pod};
+use crate::{codes::keys, config::InjectorConfig, names, pod};
 
 mod pod_text;
 
@@ -129,7 +129,7 @@ pub enum CacheStatus {
 }
 
 /// The reason for an object that is not a pod although the request is about pods.
-pub const NOT_A_POD: &str = "NOT_A_POD";
+pub const NOT_A_POD: &str = keys::NOT_A_POD;
 
 impl Injector {
     /// An injector with an empty cache.

@@ -17,6 +17,7 @@ mod finding;
 mod keys;
 mod parse;
 mod spelling;
+pub(crate) use spelling::edits;
 mod table;
 mod volumes;
 

@@ -16,8 +16,10 @@ use crate::{names, pod};
 mod namespace;
 mod os;
 mod reason;
+mod steps;
 
 pub use reason::Reason;
+pub use steps::{Rule, Step, StepOutcome, steps};
 
 /// A label selector over the labels of a pod.
 pub trait PodSelector {
@@ -60,6 +62,12 @@ pub struct DecisionInput<'a, S> {
     pub quirks: Quirks,
 }
 
+impl<S> DecisionInput<'_, S> {
+    fn has_valid_policy(&self) -> bool {
+        matches!(self.policy, "enabled" | "disabled")
+    }
+}
+
 /// Whether a pod is injected, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -97,53 +105,87 @@ impl Verdict {
     }
 }
 
-/// Evaluates the rules in Istio's order, with one additional stage before them (the namespace) and one in between (pods
-/// in which a proxy cannot work).
+/// Evaluates [`RULES`] up to the first one that decides.
 fn judge<S: PodSelector>(
     pod: &View<'_>,
     namespace: &str,
     input: &DecisionInput<'_, S>,
     warnings: &mut Vec<Warning>,
 ) -> Verdict {
-    if let Some(labels) = input.namespace_labels
-        && let Err(skip) = namespace::selects(pod, namespace, labels, input, warnings)
-    {
-        return skip;
-    }
-    if input.by_pod_alone
-        && let Err(skip) = namespace::is_for_revision(pod, input)
-    {
-        return skip;
-    }
-    if pod::at(pod.value, &["spec", "hostNetwork"]) == Some(&Value::Bool(true)) {
-        warnings.push(Warning::new("BYPASS_HOST_NETWORK", "spec.hostNetwork prevents injection"));
-        return Verdict::skip(
-            Reason::HostNetwork,
-            "the pod has spec.hostNetwork: true; redirecting its traffic would redirect the node's",
-        );
-    }
-    if names::IGNORED_NAMESPACES.contains(&namespace) {
-        return Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"));
-    }
-    if let Some(skip) = not_injectable(pod, input.quirks, warnings) {
-        return skip;
-    }
-    let wish = wish(pod, input, warnings);
-    match (input.policy, wish) {
-        ("enabled" | "disabled", Some(verdict)) => {
-            if input.policy == "enabled" && verdict.reason == Reason::PodOptedOut {
-                warnings.push(Warning::new("BYPASS_OPTED_OUT", "the pod opted out"));
+    RULES.iter().find_map(|rule| rule.apply(pod, namespace, input, warnings)).unwrap_or_else(|| policy(input))
+}
+
+/// Every rule in order of evaluation: Istio's order, with the namespace before it and pods in which a proxy cannot work
+/// in between. The policy comes last and always decides.
+pub const RULES: [Rule; 8] = [
+    Rule::NamespaceLabels,
+    Rule::PodRevision,
+    Rule::HostNetwork,
+    Rule::IgnoredNamespace,
+    Rule::Injectable,
+    Rule::PodChoice,
+    Rule::NeverInjectSelector,
+    Rule::AlwaysInjectSelector,
+];
+
+impl Rule {
+    /// The verdict, if the rule decides about the pod.
+    fn apply<S: PodSelector>(
+        self,
+        pod: &View<'_>,
+        namespace: &str,
+        input: &DecisionInput<'_, S>,
+        warnings: &mut Vec<Warning>,
+    ) -> Option<Verdict> {
+        match self {
+            Rule::NamespaceLabels => {
+                namespace::selects(pod, namespace, input.namespace_labels?, input, warnings).err()
             }
-            verdict
+            Rule::PodRevision => {
+                input.by_pod_alone.then(|| namespace::is_for_revision(pod, input).err()).flatten()
+            }
+            Rule::HostNetwork => uses_host_network(pod, warnings),
+            Rule::IgnoredNamespace => names::IGNORED_NAMESPACES.contains(&namespace).then(|| {
+                Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"))
+            }),
+            Rule::Injectable => not_injectable(pod, input.quirks, warnings),
+            Rule::PodChoice => choice(pod, input, warnings),
+            Rule::NeverInjectSelector => {
+                let index = matching(pod, input, input.never)?;
+                let sentence = format!("the pod's labels match neverInjectSelector[{index}]");
+                Some(Verdict::skip(Reason::NeverInjectSelector, sentence))
+            }
+            Rule::AlwaysInjectSelector => {
+                let index = matching(pod, input, input.always)?;
+                let sentence = format!("the pod's labels match alwaysInjectSelector[{index}]");
+                Some(Verdict::inject(Reason::AlwaysInjectSelector, sentence))
+            }
+            Rule::Policy => Some(policy(input)),
         }
-        ("enabled", None) => {
+    }
+}
+
+fn uses_host_network(pod: &View<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict> {
+    if pod::at(pod.value, &["spec", "hostNetwork"]) != Some(&Value::Bool(true)) {
+        return None;
+    }
+    warnings.push(Warning::new("BYPASS_HOST_NETWORK", "spec.hostNetwork prevents injection"));
+    Some(Verdict::skip(
+        Reason::HostNetwork,
+        "the pod has spec.hostNetwork: true; redirecting its traffic would redirect the node's",
+    ))
+}
+
+fn policy<S>(input: &DecisionInput<'_, S>) -> Verdict {
+    match input.policy {
+        "enabled" => {
             Verdict::inject(Reason::PolicyEnabled, "the policy is enabled and nothing opts the pod out")
         }
-        ("disabled", None) => Verdict::skip(
+        "disabled" => Verdict::skip(
             Reason::PolicyDisabled,
             format!("the policy is disabled and the pod has no label {}: \"true\"", names::INJECT),
         ),
-        (other, _) => Verdict::skip(
+        other => Verdict::skip(
             Reason::PolicyInvalid,
             format!("the policy is {}, expected enabled or disabled, so nothing is injected", shown(other)),
         ),
@@ -194,44 +236,45 @@ fn has_linkerd(pod: &View<'_>, warnings: &mut Vec<Warning>) -> bool {
     is_marked && has_proxy
 }
 
-/// The choice of the pod itself or of a selector; `None` leaves it to the policy.
-fn wish<S: PodSelector>(
-    pod: &View<'_>,
-    input: &DecisionInput<'_, S>,
-    warnings: &mut Vec<Warning>,
-) -> Option<Verdict> {
+/// The choice of the pod itself. Nothing overrides an invalid policy.
+fn choice<S>(pod: &View<'_>, input: &DecisionInput<'_, S>, warnings: &mut Vec<Warning>) -> Option<Verdict> {
     // A label overrides the annotation even if it is empty.
     let label = pod.label(names::INJECT);
     let kind = if label.is_some() { "label" } else { "annotation" };
     match label.or_else(|| pod.annotation(names::INJECT)).unwrap_or_default() {
-        "true" => {
+        "true" if input.has_valid_policy() => {
             let sentence = format!("pod {kind} {} is \"true\"", names::INJECT);
-            return Some(Verdict::inject(Reason::PodOptedIn, sentence));
+            Some(Verdict::inject(Reason::PodOptedIn, sentence))
         }
-        "false" => {
+        "false" if input.has_valid_policy() => {
+            if input.policy == "enabled" {
+                warnings.push(Warning::new("BYPASS_OPTED_OUT", "the pod opted out"));
+            }
             let sentence = format!("pod {kind} {} is \"false\"", names::INJECT);
-            return Some(Verdict::skip(Reason::PodOptedOut, sentence));
+            Some(Verdict::skip(Reason::PodOptedOut, sentence))
         }
-        "" => {}
-        other => warnings.push(Warning::new(
-            "INVALID_INJECT_VALUE",
-            format!("{kind} {}: {} is ignored; expected \"true\", \"false\"", names::INJECT, shown(other)),
-        )),
+        "" | "true" | "false" => None,
+        other => {
+            warnings.push(Warning::new(
+                "INVALID_INJECT_VALUE",
+                format!(
+                    "{kind} {}: {} is ignored; expected \"true\", \"false\"",
+                    names::INJECT,
+                    shown(other)
+                ),
+            ));
+            None
+        }
     }
+}
+
+/// The index of the first selector that matches the pod's labels; empty selectors match nothing, and nothing overrides
+/// an invalid policy.
+fn matching<S: PodSelector>(pod: &View<'_>, input: &DecisionInput<'_, S>, selectors: &[S]) -> Option<usize> {
     let none = Map::new();
     let labels = pod::at(pod.value, &["metadata", "labels"]).and_then(Value::as_object).unwrap_or(&none);
-    let matching = |selectors: &[S]| {
-        selectors.iter().position(|selector| !selector.is_empty() && selector.matches(labels))
-    };
-    if let Some(index) = matching(input.never) {
-        let sentence = format!("the pod's labels match neverInjectSelector[{index}]");
-        return Some(Verdict::skip(Reason::NeverInjectSelector, sentence));
-    }
-    if let Some(index) = matching(input.always) {
-        let sentence = format!("the pod's labels match alwaysInjectSelector[{index}]");
-        return Some(Verdict::inject(Reason::AlwaysInjectSelector, sentence));
-    }
-    None
+    let is_match = |selector: &S| !selector.is_empty() && selector.matches(labels);
+    selectors.iter().position(is_match).filter(|_| input.has_valid_policy())
 }
 
 /// Warns about an annotation that contradicts the label of the same name, which wins.

@@ -109,6 +109,54 @@ pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, 
     Ok(Manifest { documents })
 }
 
+/// A pod of a manifest, as it is given to the engine.
+#[derive(Debug)]
+pub struct Subject {
+    /// The object.
+    pub object: Identity,
+    /// The path of the pod template if the object has several.
+    pub place: Option<String>,
+    /// The pod; a template has no name.
+    pub request: PodRequest,
+    /// Why the pod template is left unchanged, regardless of the configuration.
+    pub left_alone: Option<LeftAlone>,
+    /// Warnings about the object around the pod template.
+    pub warnings: Vec<Warning>,
+}
+
+/// The pods of a manifest, in order.
+///
+/// # Errors
+/// If the text is neither YAML nor JSON.
+pub fn subjects(text: &str, options: &Options<'_>) -> Result<Vec<Subject>, SyntaxError> {
+    let mut subjects = Vec::new();
+    for document in document::read(text, &search(options))? {
+        let value = document.as_read();
+        let found = pod_templates(value, options);
+        let is_own = |revision: &str| super::is_own_revision(options.mesh, revision);
+        for identity in manifest::identities(value) {
+            let templates: Vec<&Found> =
+                found.iter().filter(|found| found.object == identity.object).collect();
+            let of_object: Vec<Found> = templates.iter().map(|found| (*found).clone()).collect();
+            let mut warnings = document.corrections.get(&identity.object).map(corrected).unwrap_or_default();
+            warnings.extend(advice::settings_elsewhere(value, &identity, &of_object, options.rules, is_own));
+            for found in &templates {
+                let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
+                let mut object = identity.clone();
+                object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+                subjects.push(Subject {
+                    object,
+                    place: (templates.len() > 1).then(|| advice::place_in_object(found)),
+                    request: request(value, found, namespace, options.rules),
+                    left_alone: left_alone(found, options.rules),
+                    warnings: std::mem::take(&mut warnings),
+                });
+            }
+        }
+    }
+    Ok(subjects)
+}
+
 impl Manifest<'_> {
     /// The manifest; unchanged parts are identical to the byte.
     pub fn to_text(&self) -> String {
@@ -434,7 +482,8 @@ fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> Po
     PodRequest { workload, ..PodRequest::new(namespace, pod) }
 }
 
-fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
+/// The facts about a pod of a manifest in a namespace.
+pub fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     match options.rules {
         Rules::Configured => {
             let facts = Facts::of(options.mesh, namespace);

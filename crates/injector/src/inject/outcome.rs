@@ -8,7 +8,7 @@ use super::{
     decode::{Origin, Undecodable},
     warning::Warning,
 };
-use crate::pod;
+use crate::{codes::keys, pod};
 use gotemplate as template;
 use strategic_merge::{merge, patch};
 
@@ -181,27 +181,27 @@ impl Refusal {
     /// Stable key, for logs, metrics and audit annotations.
     pub fn reason(&self) -> &'static str {
         match self {
-            Refusal::Annotations(_) => "INVALID_ANNOTATION",
-            Refusal::UnknownTemplate { .. } => "UNKNOWN_TEMPLATE",
-            Refusal::TooManyTemplates { .. } => "TOO_MANY_TEMPLATES",
-            Refusal::Malformed(_) => "MALFORMED_ANNOTATION",
-            Refusal::Post(super::post::Error::PodTooSmall { .. }) => "POD_RESOURCES_TOO_SMALL",
+            Refusal::Annotations(_) => keys::INVALID_ANNOTATION,
+            Refusal::UnknownTemplate { .. } => keys::UNKNOWN_TEMPLATE,
+            Refusal::TooManyTemplates { .. } => keys::TOO_MANY_TEMPLATES,
+            Refusal::Malformed(_) => keys::MALFORMED_ANNOTATION,
+            Refusal::Post(super::post::Error::PodTooSmall { .. }) => keys::POD_RESOURCES_TOO_SMALL,
             Refusal::Post(
                 super::post::Error::SeveralContainers { .. } | super::post::Error::NameTaken { .. },
-            ) => "DUPLICATE_CONTAINER",
-            Refusal::Post(super::post::Error::SleepTooLong { .. }) => "INVALID_ANNOTATION",
-            Refusal::Post(_) => "INVALID_PROMETHEUS",
-            Refusal::Privileged(_) => "PRIVILEGED_PROXY",
-            Refusal::ProxyConfig(_) => "INVALID_PROXY_CONFIG",
-            Refusal::Render { .. } => "RENDER_FAILED",
-            Refusal::Overlay { .. } => "OVERLAY_UNUSABLE",
-            Refusal::Directive { .. } => "MERGE_DIRECTIVE",
-            Refusal::StandIn { .. } => "STAND_IN",
-            Refusal::Merge { .. } => "MERGE_FAILED",
-            Refusal::Undecodable(_) => "UNDECODABLE",
-            Refusal::PatchTooLarge { .. } => "PATCH_TOO_LARGE",
-            Refusal::NotAPod(_) => "NOT_A_POD",
-            Refusal::Unverified(_) => "PATCH_UNVERIFIED",
+            ) => keys::DUPLICATE_CONTAINER,
+            Refusal::Post(super::post::Error::SleepTooLong { .. }) => keys::INVALID_ANNOTATION,
+            Refusal::Post(_) => keys::INVALID_PROMETHEUS,
+            Refusal::Privileged(_) => keys::PRIVILEGED_PROXY,
+            Refusal::ProxyConfig(_) => keys::INVALID_PROXY_CONFIG,
+            Refusal::Render { .. } => keys::RENDER_FAILED,
+            Refusal::Overlay { .. } => keys::OVERLAY_UNUSABLE,
+            Refusal::Directive { .. } => keys::MERGE_DIRECTIVE,
+            Refusal::StandIn { .. } => keys::STAND_IN,
+            Refusal::Merge { .. } => keys::MERGE_FAILED,
+            Refusal::Undecodable(_) => keys::UNDECODABLE,
+            Refusal::PatchTooLarge { .. } => keys::PATCH_TOO_LARGE,
+            Refusal::NotAPod(_) => keys::NOT_A_POD,
+            Refusal::Unverified(_) => keys::PATCH_UNVERIFIED,
         }
     }
 

@@ -6,8 +6,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    outcome::Refusal, reinject::PreviousInjection, template_containers::TemplateContainers, unions,
-    warning::Warning, warning::shown,
+    observer::{Observer, Stage},
+    outcome::Refusal,
+    reinject::PreviousInjection,
+    template_containers::TemplateContainers,
+    unions,
+    warning::Warning,
+    warning::shown,
 };
 use crate::{
     gotypes::{OBJECT_META, POD_SPEC},
@@ -56,6 +61,7 @@ pub(super) fn apply_overlays(
     native: bool,
     own: Option<Own<'_>>,
     warnings: &mut Vec<Warning>,
+    observer: &mut impl Observer,
 ) -> Result<Applied, Refusal> {
     let mut volumes = Vec::new();
     if let Some(own) = own {
@@ -100,6 +106,7 @@ pub(super) fn apply_overlays(
             unions::give_way(&mut pod, &overlay);
         }
         pod = merge::merge_owned(pod, overlay, Directives::Honor).map_err(refused)?;
+        observer.after(Stage::Template(name), &pod);
     }
     Ok(Applied {
         made: alone.unwrap_or_else(|template_pod| TemplateContainers::of(&template_pod)),

@@ -9,7 +9,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{reinject::PreviousInjection, template_containers::TemplateContainers, warning::Warning};
+use super::{
+    observer::{Observer, Stage},
+    reinject::PreviousInjection,
+    template_containers::TemplateContainers,
+    warning::Warning,
+};
 use crate::quirks::{Quirk, Quirks};
 
 mod cluster_env;
@@ -150,10 +155,15 @@ pub enum Error {
 ///
 /// # Errors
 /// If an annotation asks for something impossible; the pod is then partially changed and must be discarded.
-pub fn apply(pod: &mut Value, context: &PostContext<'_>) -> Result<Vec<Warning>, Error> {
+pub fn apply(
+    pod: &mut Value,
+    context: &PostContext<'_>,
+    observer: &mut impl Observer,
+) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
     for pass in &PASSES {
         (pass.run)(pod, context, &mut warnings)?;
+        observer.after(Stage::Pass(pass.name), pod);
     }
     Ok(warnings)
 }

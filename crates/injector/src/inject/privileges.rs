@@ -14,7 +14,7 @@ use std::{borrow::Cow, fmt};
 use serde_json::{Value, json};
 
 use super::{
-    Refusal, Rules, overlay, render,
+    Refusal, Rules, Unobserved, overlay, render,
     template_containers::TemplateContainers,
     warning::{Warning, shown},
 };
@@ -118,7 +118,7 @@ pub(super) fn unasked(
         overlay::keep_one_proxy(&mut overlays);
     }
     let native = view.native_sidecars;
-    Ok(overlay::apply_overlays(pod.clone(), overlays, native, None, &mut Vec::new())?.pod)
+    Ok(overlay::apply_overlays(pod.clone(), overlays, native, None, &mut Vec::new(), &mut Unobserved)?.pod)
 }
 
 /// The privileges of the containers in `made` that the same containers in `unasked` do not have, in order.

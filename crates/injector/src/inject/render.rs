@@ -19,7 +19,7 @@ use crate::{
     pod::{self, Workload},
 };
 use gotemplate::absent_keys::MapId;
-use gotemplate::{Limits, Rendered, STAND_IN, Template, value::Value as TemplateValue};
+use gotemplate::{Limits, Rendered, STAND_IN, Template, Traced, value::Value as TemplateValue};
 
 /// The maximum number of templates for one pod after alias expansion. Istio has no limit, but under its compatibility
 /// the same cap protects the server, counted over distinct names (reliability I-15).
@@ -105,6 +105,24 @@ pub fn overlays<'n>(
             })
             .collect()
     })
+}
+
+/// Renders every template so that its output can be traced to its lines, and hands it over by name. Templates that fail
+/// are left out.
+pub fn trace(
+    mesh: &InjectorConfig,
+    view: &View<'_>,
+    templates: &[(&str, &Template)],
+    mut visit: impl FnMut(&str, &Traced<'_>),
+) {
+    with_parts(mesh, view, |parts| {
+        let data = context::template_data(parts);
+        for (name, template) in templates {
+            if let Ok(traced) = template.render_traced(&data, mesh.scope(), &LIMITS) {
+                visit(name, &traced);
+            }
+        }
+    });
 }
 
 /// Calls a function with the template input of a pod.

@@ -1,7 +1,7 @@
-//! How the caBundle of our webhooks stands, and whose it is. Pure.
+//! Assesses the caBundle of our webhooks: its state and its owner. Pure.
 //!
-//! No CA of somebody else's is taken out of a bundle before its time: replicas with certificates of it may still serve.
-//! So what is taken over, and what is emptied, becomes the union of what was there and our CAs.
+//! A foreign CA is not removed from a bundle too early, because replicas may still serve certificates issued by it. A
+//! bundle that is taken over, or that was emptied, becomes the union of its former CAs and ours.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,7 +19,7 @@ use crate::{
 /// The field manager that owns what we write.
 pub(crate) const MANAGER: &str = webhook_config::CA_BUNDLE_MANAGER;
 
-/// The CAs of others that entries held when they were last seen with any, by the name of the entry.
+/// The foreign CAs that each entry last held, by the name of the entry.
 pub(crate) type Remembered = BTreeMap<String, Vec<CertificateDer<'static>>>;
 
 /// One of our webhooks in a configuration.
@@ -27,9 +27,9 @@ pub(crate) type Remembered = BTreeMap<String, Vec<CertificateDer<'static>>>;
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) standing: Standing,
-    /// Whether a private key is in it, for everybody to read who may read the configuration.
+    /// Whether it contains a private key, which everyone who may read the configuration can then read.
     pub(crate) holds_key: bool,
-    /// Whether it has rules: without any the API server sends no pod, whatever the policy for failures is.
+    /// Whether it has rules. Without any the API server sends no pod, whatever the failure policy is.
     pub(crate) active: bool,
     /// Whether we own the caBundle, alone or with others.
     ours: bool,
@@ -37,29 +37,30 @@ pub(crate) struct Entry {
     rules_ours: bool,
     /// The certificates in it.
     certificates: HashSet<CertificateDer<'static>>,
-    /// CAs of others that stay in it, or come back, when we set it; in their order.
+    /// Foreign CAs that stay in it, or come back, when we set it, in their order.
     kept: Vec<CertificateDer<'static>>,
 }
 
-/// How a caBundle stands.
+/// The state of a caBundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It is what it should be.
+    /// It is as desired.
     Right,
-    /// We keep it, and besides our CAs it holds those of whoever kept it before.
+    /// We maintain it, and it also holds the CAs of its previous owner.
     Inherited,
-    /// It holds our CAs and more, and somebody else keeps it: it works, and is left alone.
+    /// It holds our CAs and more, and another field manager maintains it. It works and is left alone.
     Extended {
         /// The field managers.
         by: String,
     },
     /// It is ours to set.
     Wrong(Wrong),
-    /// It is a bundle without all of our CAs that somebody else keeps: it is left alone.
+    /// Another field manager maintains it, and it lacks at least one of our CAs. It is left alone.
     Foreign {
         /// The field managers.
         by: String,
-        /// Whether it holds some of ours: then it worked before a rotation began, and must not stop working by it.
+        /// Whether it holds some of our CAs: then it worked before a rotation began and must not stop working because
+        /// of it.
         partly: bool,
     },
 }
@@ -67,44 +68,45 @@ pub(crate) enum Standing {
 /// What is wrong with a caBundle that is ours to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// There is none.
+    /// It is absent.
     Empty,
-    /// There is no certificate in it: nobody can have a use for it.
+    /// It contains no certificate, so it is of no use to anyone.
     Garbage,
-    /// It is what we set, or could have set, before.
+    /// It is a value that we set, or could have set, before.
     Outdated,
-    /// Whoever kept it does so no more: a cainjector without its annotation, or nobody at all.
+    /// Its owner no longer maintains it: a cainjector without its annotation, or nobody at all.
     Abandoned,
-    /// A cainjector has left our CAs out of it. Those of today put theirs to what they find, so it lasts.
+    /// A cainjector has left our CAs out of it. Current versions add theirs to the existing CAs, so our write lasts.
     Injected,
 }
 
-/// Who keeps a caBundle.
+/// The owner of a caBundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keeper {
-    /// We do, alone or with others.
+    /// Us, alone or with others.
     Us,
-    /// A cainjector, which an annotation asks to.
+    /// A cainjector, requested by an annotation.
     Injector,
-    /// Nobody: at most a cainjector once did, which no annotation asks to any more, or a command that left it to us.
+    /// Nobody: at most a cainjector that is no longer requested by an annotation, or a command that handed it over to
+    /// us.
     Nobody,
-    /// Somebody else.
+    /// Another field manager.
     Somebody,
 }
 
-/// By what the webhooks of a configuration are looked at.
+/// What the webhooks of a configuration are compared with.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
-    /// What the names of ours end with.
+    /// What the names of our webhooks end with.
     pub(crate) suffixes: &'a [String],
     /// Our CAs.
     pub(crate) trusted: &'a HashSet<CertificateDer<'static>>,
     pub(crate) remembered: &'a Remembered,
-    /// Whether it is a tag, whose caBundle `outrigger tag set` copies and leaves to us.
+    /// Whether it belongs to a tag, whose caBundle `outrigger tag set` copies and hands over to us.
     pub(crate) tag: bool,
 }
 
-/// Looks at every webhook of ours, in the order of the configuration.
+/// Assesses every webhook of ours, in the order of the configuration.
 pub(crate) fn assess(configuration: &MutatingWebhookConfiguration, view: View<'_>) -> Vec<Entry> {
     let View { suffixes, trusted, remembered, tag } = view;
     let is_injected = injection(configuration).is_some();
@@ -126,14 +128,14 @@ pub(crate) fn assess(configuration: &MutatingWebhookConfiguration, view: View<'_
         } else {
             Keeper::Nobody
         };
-        let by = if others.is_empty() { "nobody who is known".to_owned() } else { others.join(", ") };
+        let by = if others.is_empty() { "an unknown field manager".to_owned() } else { others.join(", ") };
         let blank = bundle.iter().all(u8::is_ascii_whitespace);
         let standing = stands(&found, trusted, keeper, by, blank);
         let foreign = match &standing {
             Standing::Wrong(Wrong::Empty | Wrong::Garbage) => {
                 remembered.get(&webhook.name).cloned().unwrap_or_default()
             }
-            // The end of a rotation is the end of what was inherited, too.
+            // The end of a rotation also ends what was inherited.
             Standing::Wrong(Wrong::Outdated) if !is_injected && holds_retired(&found, trusted) => Vec::new(),
             _ => found.clone(),
         };
@@ -152,7 +154,7 @@ pub(crate) fn assess(configuration: &MutatingWebhookConfiguration, view: View<'_
     .collect()
 }
 
-/// The annotation that asks a cainjector to write the caBundles of a configuration.
+/// The annotation that requests a cainjector to write the caBundles of a configuration.
 pub(crate) fn injection(configuration: &MutatingWebhookConfiguration) -> Option<&str> {
     let annotations = configuration.metadata.annotations.iter().flatten();
     injection_annotation(annotations.map(|(key, _)| key.as_str()))
@@ -182,7 +184,7 @@ fn stands(
     }
 }
 
-/// Whether one of our CAs is in it that is trusted no more.
+/// Whether it contains a CA of ours that is no longer trusted.
 fn holds_retired(found: &[CertificateDer<'static>], trusted: &HashSet<CertificateDer<'static>>) -> bool {
     found.iter().any(|ca| !trusted.contains(ca) && issue::is_authority(ca))
 }
@@ -197,7 +199,7 @@ impl Entry {
         self.certificates.contains(ca)
     }
 
-    /// Whether it waits for its rules: API servers trust us, or will with the next write, and send nothing yet.
+    /// Whether it waits for its rules: API servers trust us, or will with the next write, but send nothing yet.
     pub(crate) fn waits(&self) -> bool {
         !self.active && !matches!(self.standing, Standing::Foreign { .. })
     }
@@ -207,13 +209,13 @@ impl Entry {
         matches!(self.standing, Standing::Right | Standing::Inherited | Standing::Extended { .. })
     }
 
-    /// Whether an API server that calls this webhook trusts anybody at all.
+    /// Whether an API server that calls this webhook trusts any CA at all.
     pub(crate) fn trusts_somebody(&self) -> bool {
         !self.certificates.is_empty()
     }
 
-    /// What is to come back should somebody empty it: CAs of others, unless they are in a bundle of ours already. Whoever
-    /// empties that wants to be rid of them.
+    /// What to restore if the caBundle is emptied: foreign CAs, unless they are in a bundle of ours already. Emptying
+    /// one of ours is a request to remove them.
     pub(crate) fn remembers(&self) -> Option<Vec<CertificateDer<'static>>> {
         match self.standing {
             Standing::Wrong(Wrong::Empty | Wrong::Garbage) => None,
@@ -223,15 +225,15 @@ impl Entry {
     }
 }
 
-/// What to apply on the server, as the manager of nothing but the caBundle and the rules of existing entries; `None`
-/// where there is nothing to write.
+/// The object to apply on the server, as the manager of only the caBundle and the rules of existing entries; `None`
+/// if there is nothing to write.
 ///
-/// An entry without rules is one that waits for a replica: it gets its rules when `serving`, together with a caBundle or
-/// after it, and never where API servers would not trust us. Rules that are there are left as they are.
+/// An entry without rules waits for a ready replica. It gets its rules when `serving`, together with a caBundle or
+/// after it, and never where API servers would not trust us. Existing rules are left alone.
 ///
-/// The resource version makes it fail when anything has changed since it was looked at; that is why it may be forced.
-/// Entries are in the order of the configuration, or else applying would change that order. Entries that are right and
-/// ours are in it: a field that its manager leaves out is removed.
+/// The resource version makes the write fail if anything has changed since the assessment, which is why it may be
+/// forced. Entries follow the order of the configuration, because applying would otherwise change that order. Correct
+/// entries of ours are included, because a field that its manager leaves out is removed.
 pub(crate) fn application(
     configuration: &MutatingWebhookConfiguration,
     entries: &[Entry],
@@ -270,7 +272,7 @@ pub(crate) fn application(
     })
 }
 
-/// Our CAs and those of others, in base64.
+/// Our CAs and foreign ones, in base64.
 fn union(bundle: &str, others: &[CertificateDer<'static>]) -> String {
     use base64::Engine as _;
     let others = others.iter().map(|ca| pem::encode(pem::CERTIFICATE, ca));
@@ -278,7 +280,7 @@ fn union(bundle: &str, others: &[CertificateDer<'static>]) -> String {
     base64::engine::general_purpose::STANDARD.encode(all)
 }
 
-/// The certificates in a bundle, as API servers read it: what is no certificate is passed over.
+/// The certificates in a bundle, as API servers read it: anything that is not a certificate is skipped.
 fn certificates(bundle: &Pem) -> Vec<CertificateDer<'static>> {
     let mut seen = HashSet::new();
     let readable = bundle.certificates().filter(|block| unreadable(&block.der).is_none());

@@ -1,23 +1,23 @@
-//! What people are told of caBundles that are not as they should be: one sentence a configuration, so that no two of
-//! them say opposite things. Pure.
+//! Messages about caBundles with problems: one sentence per configuration, so that two messages never contradict each
+//! other. Pure.
 
 use std::collections::BTreeMap;
 
 use super::assess::{Entry, Standing};
 
-/// What is to be said of the caBundles of a configuration.
+/// The message about the caBundles of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remark {
-    /// Some are kept by somebody else, and do not trust all of our CAs.
+    /// Another field manager maintains some of them, and they do not trust all of our CAs.
     Conflict(String),
-    /// All work, some by the work of somebody else.
+    /// All work, some of them maintained by another field manager.
     Note(String),
 }
 
-/// Whose caBundles these are, and how they are.
+/// The owners of these caBundles, and their state.
 type Owner<'a> = (&'a str, bool);
 
-/// Says who keeps the caBundles of a configuration, if that is not us.
+/// Describes who maintains the caBundles of a configuration, if we do not.
 pub(super) fn remark(name: &str, entries: &[Entry], injection: Option<&str>) -> Option<Remark> {
     let mut foreign: BTreeMap<Owner<'_>, Vec<&str>> = BTreeMap::new();
     let mut extended: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -37,7 +37,10 @@ pub(super) fn remark(name: &str, entries: &[Entry], injection: Option<&str>) -> 
         let notes: Vec<String> = extended
             .iter()
             .map(|(by, webhooks)| {
-                format!("{object}: the caBundle of {} trusts more than our CA, set by {by}", places(webhooks))
+                format!(
+                    "{object}: the caBundle of {} contains CAs besides ours, set by {by}",
+                    places(webhooks)
+                )
             })
             .collect();
         return (!notes.is_empty()).then(|| Remark::Note(notes.join("; ")));
@@ -46,27 +49,27 @@ pub(super) fn remark(name: &str, entries: &[Entry], injection: Option<&str>) -> 
         .iter()
         .map(|((by, partly), webhooks)| {
             let lacks = if *partly { "lacks one of our CAs" } else { "does not hold our CA" };
-            format!("the caBundle of {} {lacks} and is kept by {by}", places(webhooks))
+            format!("the caBundle of {} {lacks} and is maintained by {by}", places(webhooks))
         })
         .collect();
-    // Whoever still writes is sent away first: what is handed over while they do comes back.
+    // First stop the other writer; what it still writes would undo the takeover.
     let first = injection.map_or_else(String::new, |annotation| {
-        format!("first take the annotation away (kubectl annotate mutatingwebhookconfiguration {name} {annotation}-), then ")
+        format!("first remove the annotation (kubectl annotate mutatingwebhookconfiguration {name} {annotation}-), then ")
     });
     Some(Remark::Conflict(format!(
-        "{object}: {}; it is left alone; accepted: {first}outrigger webhook adopt {name}, which hands all of them over to this \
+        "{object}: {}; left alone; to fix it, {first}run outrigger webhook adopt {name}, which hands all of them over to this \
          server, or --certificate files if they are to stay as they are",
         found.join("; ")
     )))
 }
 
-/// Who undoes what we set, and how that ends, if an annotation asks for it.
+/// Who undoes our writes and how to stop it, if an annotation requests it.
 pub(super) fn undone(name: &str, injection: Option<&str>) -> String {
     injection.map_or_else(String::new, |annotation| {
         format!(
-            "; the annotation {annotation} asks a cainjector to write it, and this one replaces what it finds; accepted: the \
-             annotation taken away (kubectl annotate mutatingwebhookconfiguration {name} {annotation}-), or --certificate \
-             files and a certificate of cert-manager"
+            "; the annotation {annotation} asks a cainjector to write it, and this cainjector replaces existing values; \
+             remove the annotation (kubectl annotate mutatingwebhookconfiguration {name} {annotation}-), or use \
+             --certificate files with a certificate from cert-manager"
         )
     })
 }

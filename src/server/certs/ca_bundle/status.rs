@@ -1,8 +1,8 @@
-//! How all configurations stand, for everybody who wants to know: the gate, the metrics, a rotation that waits.
+//! The state of all configurations, shared by the gate, the metrics and a waiting rotation.
 //!
-//! The gate keeps a replica from being ready whose certificate no caBundle trusts while it trusts others: a rolling
-//! update would replace replicas that can be called by one that cannot. Where nobody is trusted nothing is lost by it.
-//! Once open it stays open.
+//! The gate keeps a replica from becoming ready if no caBundle trusts its certificate while some trust others: a
+//! rolling update would otherwise replace replicas that API servers can call with one that they cannot. If no
+//! caBundle trusts anyone, nothing is lost. Once open, the gate stays open.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ use crate::server::readiness::Gate;
 #[cfg(test)]
 mod tests;
 
-/// How long API servers take at most to heed a caBundle that has changed.
+/// Maximum time until API servers use a changed caBundle.
 const HEEDED: Duration = Duration::from_secs(2);
 
-/// How all configurations stand.
+/// The state of all configurations.
 #[derive(Clone)]
 pub(crate) struct CaBundleStatus {
     state: Arc<Mutex<State>>,
@@ -40,54 +40,54 @@ struct State {
     cards: BTreeMap<String, Status>,
     /// Whether the gate is open.
     open: bool,
-    /// Whether API servers were seen to trust others and not us, before the gate was open.
+    /// Whether API servers were seen to trust others and not us before the gate was open.
     refused: bool,
     /// Since when they trust us.
     trusted: Option<Instant>,
 }
 
-/// How one configuration stands.
+/// The state of one configuration.
 #[derive(Clone, Debug, Default)]
 struct Status {
     known: Known,
-    /// What is wrong, for people.
+    /// The problem, for operators.
     problem: Option<String>,
-    /// When one of its webhooks was last seen without one of our CAs.
+    /// When one of its webhooks last lacked one of our CAs.
     lost: Option<i64>,
 }
 
-/// What is known of a configuration.
+/// What is known about a configuration.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Known {
-    /// It could not be looked at.
+    /// It could not be read.
     #[default]
     Nothing,
-    /// It is not there: no API server calls us by it.
+    /// It does not exist, so no API server calls us through it.
     Missing,
-    /// It is a tag that points to another revision, or to none.
+    /// It is a tag that points to another revision or to none.
     Elsewhere,
     Entries(Vec<Entry>),
 }
 
-/// What is noted of a configuration.
+/// One observation of a configuration.
 pub(super) struct Note<'a> {
     pub(super) known: Known,
-    /// What is wrong, for people.
+    /// The problem, for operators.
     pub(super) problem: Option<String>,
-    /// The CA of the certificate that is served.
+    /// The CA that issued the serving certificate.
     pub(super) issuer: &'a CertificateDer<'static>,
     /// Whether this replica writes.
     pub(super) leads: bool,
 }
 
-/// Whether API servers that call our webhooks trust the certificate that is served.
+/// Whether API servers that call our webhooks trust the serving certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    /// Not everything was looked at.
+    /// Not everything has been observed yet.
     Unknown,
-    /// They trust others, by every webhook that trusts anybody.
+    /// Every webhook that trusts anyone trusts only others.
     Refused,
-    /// They do, or there is nobody whom they trust instead.
+    /// They trust us, or they trust nobody.
     Trusted,
 }
 
@@ -96,19 +96,19 @@ impl CaBundleStatus {
         let cards: BTreeMap<_, _> = kept.iter().map(|kept| (kept.name.clone(), Status::default())).collect();
         let open = cards.is_empty();
         if open {
-            gate.open("no webhook configuration is named: somebody else keeps the caBundle");
+            gate.open("no webhook configuration is named; the caBundle is not managed by this server");
         }
         let state = State { cards, open, ..State::default() };
         CaBundleStatus { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(()), gate, metrics }
     }
 
-    /// Tells of every change.
+    /// Notifies about every change.
     pub(crate) fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Whether every webhook that trusts us at all trusts a CA, and when one was last seen that did not trust all of
-    /// ours. What cannot be looked at does not.
+    /// Whether every webhook that trusts us at all trusts a CA, and when one last lacked one of our CAs. A
+    /// configuration that cannot be read counts as not trusting it.
     pub(crate) fn carried(&self, ca: &CertificateDer<'static>) -> (bool, Option<i64>) {
         let state = self.lock();
         let now = state.cards.values().all(|card| match &card.known {
@@ -121,12 +121,13 @@ impl CaBundleStatus {
         (now, state.cards.values().filter_map(|card| card.lost).max())
     }
 
-    /// What is wrong, for people.
+    /// The problem, for operators.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.lock().cards.values().filter_map(|card| card.problem.clone()).collect()
     }
 
-    /// Notes how a configuration stands. Gives the time after which to note it again, if only time is missing.
+    /// Records the state of a configuration. Returns the time after which to record it again, if only time is
+    /// missing.
     pub(super) fn note(&self, name: &str, note: Note<'_>) -> Option<Duration> {
         let Note { known, problem, issuer, leads } = note;
         let stands = if leads { known.stands() } else { Stands::default() };
@@ -142,17 +143,18 @@ impl CaBundleStatus {
             (true, _) if problems.is_empty() => drop(self.gate.open(state.told(leads))),
             (true, _) => drop(self.gate.open_with(String::new(), Some(problems))),
             (false, Reach::Unknown) if problems.is_empty() => {
-                self.gate.trouble("it is not known yet whether API servers trust the certificate");
+                self.gate.trouble("not known yet whether API servers trust the certificate");
             }
             (false, Reach::Unknown) => self.gate.contradicted(problems),
             (false, Reach::Refused) => {
                 let problem = if problems.is_empty() { "the caBundle is about to be set" } else { &problems };
                 self.gate.contradicted(format!(
-                    "API servers trust others than this replica, and who serves must not be replaced by it: {problem}"
+                    "API servers do not trust this replica but trust others, which it must not replace: {problem}"
                 ));
             }
             (false, Reach::Trusted) => {
-                self.gate.trouble("API servers have just been told to trust this replica");
+                self.gate
+                    .trouble("waiting until API servers use the new caBundle, which trusts this replica");
             }
         }
         drop(state);
@@ -166,7 +168,7 @@ impl CaBundleStatus {
         !state.open && state.refused
     }
 
-    /// One of the webhooks was seen without one of our CAs.
+    /// Records that one of the webhooks lacked one of our CAs.
     pub(super) fn lost(&self, name: &str, now: i64) {
         self.lock().cards.entry(name.to_owned()).or_default().lost = Some(now);
     }
@@ -185,7 +187,7 @@ impl CaBundleStatus {
 }
 
 impl State {
-    /// Opens the gate when it is time, and tells how much time is missing.
+    /// Opens the gate when it is time, and returns how much time is missing.
     fn pass(&mut self, reach: Reach, now: Instant) -> Option<Duration> {
         if self.open {
             return None;
@@ -206,7 +208,7 @@ impl State {
         }
     }
 
-    /// How all is, if nothing is wrong.
+    /// The state in one line, if there is no problem.
     fn told(&self, leads: bool) -> &'static str {
         let trust = self.cards.values().all(|card| match &card.known {
             Known::Entries(entries) => entries.iter().all(Entry::trusts_all),
@@ -215,8 +217,8 @@ impl State {
         });
         match (trust, leads) {
             (true, true) => "our webhooks trust our CA",
-            (true, false) => "our webhooks trust our CA; kept by the replica that leads",
-            (false, _) => "the replica that leads sets the caBundle",
+            (true, false) => "our webhooks trust our CA; maintained by the leader",
+            (false, _) => "the leader sets the caBundle",
         }
     }
 }
@@ -237,7 +239,8 @@ impl Known {
     }
 }
 
-/// Whether API servers trust a certificate of a CA. What cannot be looked at for a reason that is known is not waited for.
+/// Whether API servers trust a certificate of a CA. Configurations that cannot be read for a known reason are not
+/// waited for.
 fn reach<'a>(cards: impl Iterator<Item = &'a Status> + Clone, issuer: &CertificateDer<'static>) -> Reach {
     if cards.clone().any(|card| matches!(card.known, Known::Nothing) && card.problem.is_none()) {
         return Reach::Unknown;

@@ -35,7 +35,7 @@ fn reread(content: &Content) -> Content {
     Content::read(&data, &annotations)
 }
 
-/// Whether an API server that trusts a bundle accepts a leaf for each of our names at a time.
+/// Whether an API server that trusts a bundle accepts a certificate for each of our names at a time.
 fn accepted(leaf: &Leaf, bundle: &Content, now: i64) -> bool {
     use rustls::client::{WebPkiServerVerifier, danger::ServerCertVerifier};
     let mut roots = RootCertStore::empty();
@@ -96,7 +96,7 @@ fn in_no_step_of_a_rotation_is_a_leaf_served_that_the_step_before_did_not_trust(
     }
     for pair in steps.windows(2) {
         let (before, now) = (&pair[0], &pair[1]);
-        // API servers and replicas see a step at different times.
+        // API servers and replicas observe a step at different times.
         assert!(accepted(now.leaf.as_ref().unwrap(), before, NOW + 10));
         assert!(accepted(before.leaf.as_ref().unwrap(), now, NOW + 10));
     }
@@ -144,15 +144,15 @@ fn half_written_secrets_say_what_is_wrong() {
         (CA, None, "ca.crt is missing"),
         (CA, Some(Vec::new()), "ca.crt: found no certificate"),
         (CA, Some(half(CA)), "ca.crt"),
-        (CA, Some(other[CA].clone()), "ca.key: it belongs to no certificate of ca.crt"),
-        (CA, Some(good[CERTIFICATE].clone()), "ca.crt: found a certificate that is not a CA's"),
+        (CA, Some(other[CA].clone()), "ca.key: it matches no certificate in ca.crt"),
+        (CA, Some(good[CERTIFICATE].clone()), "ca.crt: found a certificate that is not a CA certificate"),
         (CA_KEY, None, "ca.key is missing"),
-        (CA_KEY, Some(half(CA_KEY)), "ca.key: found something else"),
-        (CA_KEY, Some(other[CA_KEY].clone()), "ca.key: it belongs to no certificate of ca.crt"),
+        (CA_KEY, Some(half(CA_KEY)), "ca.key: expected one private key in PEM"),
+        (CA_KEY, Some(other[CA_KEY].clone()), "ca.key: it matches no certificate in ca.crt"),
         (CERTIFICATE, None, "tls.crt is missing"),
         (CERTIFICATE, Some(half(CERTIFICATE)), "tls.crt"),
-        (CERTIFICATE, Some(other[CERTIFICATE].clone()), "tls.key does not belong to tls.crt"),
-        (KEY, Some(vec![0xff]), "tls.key: found bytes"),
+        (CERTIFICATE, Some(other[CERTIFICATE].clone()), "tls.key does not match tls.crt"),
+        (KEY, Some(vec![0xff]), "tls.key: found binary data"),
         (KEY, Some(half(KEY)), "tls.key"),
     ];
     for (key, value, flaw) in cases {

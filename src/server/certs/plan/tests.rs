@@ -5,7 +5,7 @@ const NOW: i64 = 1_800_000_000;
 const TERMS: CertificatePolicy =
     CertificatePolicy { ca_lifetime: 365 * DAY, leaf_lifetime: 30 * DAY, overlap: 600 };
 
-/// A certificate made at a time for a lifetime, as `issue` makes them.
+/// A certificate issued at a time for a lifetime, as `issue` does it.
 fn made(at: i64, lifetime: i64) -> Validity {
     Validity { not_before: at - BACKDATED, not_after: at + lifetime }
 }
@@ -14,7 +14,7 @@ fn leaf(at: i64, issuer: usize) -> Option<Leaf> {
     Some(Leaf { validity: made(at, TERMS.leaf_lifetime), issuer: Some(issuer), named: true })
 }
 
-/// A CA and a leaf of it, both made now.
+/// A CA and a certificate issued by it, both created now.
 fn fresh() -> State {
     State {
         trusted: vec![made(NOW, TERMS.ca_lifetime)],
@@ -24,7 +24,7 @@ fn fresh() -> State {
     }
 }
 
-/// A rotation whose next CA joined just now.
+/// A rotation whose next CA was just added.
 fn introducing(since: Option<i64>) -> State {
     State {
         trusted: vec![made(NOW - 250 * DAY, TERMS.ca_lifetime), made(NOW, TERMS.ca_lifetime)],
@@ -64,7 +64,7 @@ fn nothing_is_done_while_all_is_well() {
 fn a_leaf_is_renewed_after_two_thirds_of_its_life() {
     assert_eq!(action(&fresh(), &at(NOW + 20 * DAY - 1)), Action::Nothing);
     assert_eq!(action(&fresh(), &at(NOW + 20 * DAY)), Action::IssueLeaf(Why::Due));
-    // The jitter makes it earlier, never later.
+    // The jitter makes a renewal earlier, never later.
     let early = Observed { jitter: 1.0, ..at(NOW + 18 * DAY + DAY / 2) };
     assert_eq!(action(&fresh(), &early), Action::IssueLeaf(Why::Due));
     assert_eq!(plan(&fresh(), &TERMS, &at(NOW + 20 * DAY - 7)).again, 7);
@@ -75,7 +75,7 @@ fn short_lives_are_counted_without_the_backdating() {
     let leaf = made(NOW, 12);
     assert_eq!(due(leaf, 0.0), NOW + 8);
     assert_eq!(worrying(leaf), NOW + 10);
-    // A certificate of somebody else may live for less than ours are backdated.
+    // A foreign certificate may be valid for less time than ours are backdated.
     assert_eq!(due(Validity { not_before: NOW, not_after: NOW + 60 }, 0.0), NOW + 40);
 }
 
@@ -164,7 +164,7 @@ fn a_rotation_without_its_next_ca_is_given_up() {
     let mut state = introducing(Some(NOW));
     state.next = None;
     assert_eq!(action(&state, &at(NOW + 601)), Action::Abandon);
-    // And so is one whose next CA has ended.
+    // The same applies if the next CA has expired.
     let mut state = introducing(Some(NOW));
     state.trusted[1] = made(NOW - 10 * DAY, DAY);
     assert_eq!(action(&state, &at(NOW + 601)), Action::Abandon);
@@ -191,7 +191,7 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     let mut state = fresh();
     state.signer = None;
     assert_eq!(action(&state, &at(NOW)), Action::BeginRotation(Why::Unusable));
-    // The rotation goes its way without the old key.
+    // The rotation continues without the old key.
     let mut state = introducing(None);
     state.signer = None;
     assert_eq!(action(&state, &at(NOW)), Action::Confirm);
@@ -199,7 +199,7 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     assert_eq!(action(&state, &lacking), Action::Nothing);
     state.rotation = Some(Rotation { phase: Phase::Introducing, since: Some(NOW) });
     assert_eq!(action(&state, &at(NOW + 600)), Action::MoveLeaves);
-    // A leaf that does not work is not waited for.
+    // A certificate that does not work is not waited for.
     state.leaf = None;
     assert_eq!(action(&state, &lacking), Action::MoveLeaves);
     state.next = None;
@@ -221,7 +221,7 @@ fn a_clock_that_was_far_ahead_leaves_nothing_that_is_not_valid_yet() {
     let mut state = fresh();
     state.trusted[0].not_before = before - DAY;
     assert_eq!(action(&state, &at(before)), Action::IssueLeaf(Why::NotYet));
-    // Within the backdating nothing happens.
+    // Nothing happens within the backdating.
     assert_eq!(action(&fresh(), &at(NOW - BACKDATED)), Action::Nothing);
 }
 
@@ -249,8 +249,8 @@ fn a_leaf_that_ends_with_its_ca_is_not_renewed_again_and_again() {
     assert_eq!(action(&state, &lacking), Action::Nothing);
 }
 
-/// Whatever is in the Secret and whatever the time is, doing what the plan says ends, and ends in a state in which the
-/// leaf works. Indices that point nowhere are half-written Secrets.
+/// For any content of the Secret and any time, following the plan terminates, with a working certificate. Indices out
+/// of range represent half-written Secrets.
 #[test]
 fn every_state_comes_to_rest_with_a_leaf_that_works() {
     let mut cases = 0;
@@ -312,7 +312,7 @@ fn comes_to_rest(mut state: State) {
     panic!("{begun:?} does not come to rest: {state:?} after {steps} steps");
 }
 
-/// What `change::carry_out` does, without keys.
+/// The effect of `change::carry_out`, without keys.
 fn carried_out(mut state: State, action: Action, now: i64) -> State {
     state.demand = None;
     let issue = |state: &mut State| {

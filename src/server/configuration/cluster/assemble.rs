@@ -1,4 +1,4 @@
-//! From what was found in the cluster to a configuration: pure, and the same in every replica.
+//! Assembles a configuration from the objects found in the cluster. Pure, and the same in every replica.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use super::{
 };
 use crate::config::{self, Absent, InjectorConfig, Source, Warning};
 
-/// Whether there is a configuration to be made.
+/// Whether a configuration can be assembled.
 #[derive(Debug)]
 pub(in crate::server) enum Gathered {
-    /// Not everything is known yet.
+    /// Not everything has been observed yet.
     Waiting,
-    /// Something that is needed is not there; a sentence says what.
+    /// A required object or key is missing; the sentence names it.
     Missing(String),
-    /// Everything is there.
+    /// Everything is present.
     Texts(Texts),
 }
 
-/// Everything a configuration is made of.
+/// The inputs of a configuration.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Texts {
     maps: Maps,
@@ -33,15 +33,15 @@ enum Maps {
     Istio { installation: Installation, injector: Arc<Found>, mesh: Arc<Found> },
 }
 
-/// A configuration that is refused.
+/// A configuration that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Refused {
     pub(in crate::server) sentence: String,
-    /// The ConfigMap that is to blame.
+    /// The ConfigMap with the error.
     pub(in crate::server) about: Reference,
 }
 
-/// Looks whether everything is there.
+/// Checks whether everything is present.
 pub(in crate::server) fn gather(source: &ConfigMaps, inputs: &Inputs) -> Gathered {
     match (maps(source, inputs), &inputs.proxy_configs) {
         (Err(gathered), _) => gathered,
@@ -52,7 +52,7 @@ pub(in crate::server) fn gather(source: &ConfigMaps, inputs: &Inputs) -> Gathere
     }
 }
 
-/// Makes the configuration.
+/// Assembles the configuration.
 pub(in crate::server) fn mesh(texts: &Texts) -> Result<(InjectorConfig, Vec<Warning>), Refused> {
     let (mesh, warnings) = match &texts.maps {
         Maps::Bundle { revision, bundle: found } => bundle(revision, found)?,
@@ -62,7 +62,7 @@ pub(in crate::server) fn mesh(texts: &Texts) -> Result<(InjectorConfig, Vec<Warn
 }
 
 impl Texts {
-    /// The ConfigMap that Events are about unless another one is to blame.
+    /// The ConfigMap for Events, unless another one contains the error.
     pub(in crate::server) fn reference(&self) -> &Reference {
         match &self.maps {
             Maps::Bundle { bundle: found, .. } | Maps::Istio { injector: found, .. } => &found.reference,
@@ -91,7 +91,7 @@ fn bundle(revision: &str, found: &Found) -> Result<(InjectorConfig, Vec<Warning>
     let (mesh, warnings) = InjectorConfig::from_bundle(source).map_err(|error| refused(error.to_string()))?;
     if mesh.revision() != revision {
         return Err(refused(format!(
-            "{name}: revision: found {:?}, but this process is for the revision {revision:?}; accepted: the same",
+            "{name}: revision: found {:?}, expected the revision of this process, {revision:?}",
             mesh.revision()
         )));
     }
@@ -112,7 +112,7 @@ fn istio(
         native_sidecars: installation.native_sidecars,
         compliance_policy: installation.compliance_policy.clone(),
         env: installation.env.clone(),
-        // Istio's chart writes everything that counts into its ConfigMaps: what is not there is not wanted.
+        // Istio's chart writes every relevant setting into its ConfigMaps, so absent settings are not wanted.
         absent: Absent::AsInIstio,
         ..config::Installation::default()
     };
@@ -131,14 +131,14 @@ fn istio(
         })
 }
 
-/// The ConfigMap in a slot with all its keys, or what is to be done without.
+/// The ConfigMap in a slot with all its keys, or the reason it cannot be used.
 fn taken(role: Role, namespace: &str, name: &str, slot: &Slot) -> Result<Arc<Found>, Gathered> {
     let wanted = role.keys();
     let found = match slot {
         Slot::Unknown => return Err(Gathered::Waiting),
         Slot::Absent => {
             let keys = quoted(wanted);
-            let sentence = format!("there is no ConfigMap {namespace}/{name}; wanted is one with {keys}");
+            let sentence = format!("ConfigMap {namespace}/{name} does not exist; expected one with {keys}");
             return Err(Gathered::Missing(sentence));
         }
         Slot::Found(found) => found,

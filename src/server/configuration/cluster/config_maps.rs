@@ -1,4 +1,4 @@
-//! ConfigMaps: each is watched by name, and only by name is it allowed to be.
+//! ConfigMaps: each is watched by name, because RBAC grants access only by name.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::server::kube::request::Target;
 use crate::server::kube::slim::{self, slim_resource};
 use crate::server::kube::watch::{Keeper, Watched};
 
-/// All of a ConfigMap that is decoded.
+/// The decoded fields of a ConfigMap.
 #[derive(Clone, Debug, Deserialize)]
 pub(in crate::server) struct ConfigMap {
     #[serde(deserialize_with = "slim::metadata")]
@@ -23,7 +23,7 @@ pub(in crate::server) struct ConfigMap {
 
 slim_resource!(ConfigMap = "ConfigMap", "configmaps", "", "v1", NamespaceResourceScope);
 
-/// Which of the configuration's ConfigMaps it is.
+/// The role of a ConfigMap in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Role {
     /// Our own.
@@ -34,17 +34,17 @@ pub(in crate::server) enum Role {
     InjectorConfig,
 }
 
-/// Keeps one ConfigMap.
+/// Follows one ConfigMap.
 pub(in crate::server) struct ConfigMapKeeper {
     role: Role,
     inputs: Sender<Inputs>,
     found: Option<Arc<Found>>,
-    /// Whether the list that is being read has it.
+    /// Whether the list being read contains it.
     listed: bool,
 }
 
 impl Role {
-    /// The keys that are wanted.
+    /// The required keys.
     pub(in crate::server) fn keys(self) -> &'static [&'static str] {
         match self {
             Role::Bundle => &["bundle"],
@@ -63,7 +63,7 @@ impl Role {
     }
 }
 
-/// One ConfigMap.
+/// Selects one ConfigMap.
 pub(in crate::server) fn watched(namespace: &str, name: &str) -> Watched<ConfigMap> {
     Watched { target: Target::namespaced("configmaps", namespace, name), api: Api::namespaced, page: 1 }
 }
@@ -137,9 +137,9 @@ impl Keeper for ConfigMapKeeper {
         }
     }
 
-    /// Without it there is no configuration, or one that cannot be had again: that is not called well.
+    /// Without it there is no configuration, or one that could not be loaded again, so this is reported as a problem.
     fn remark(&self) -> Option<String> {
-        self.found.is_none().then(|| "there is no such ConfigMap".to_owned())
+        self.found.is_none().then(|| "the ConfigMap does not exist".to_owned())
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
         keeper.begin();
         keeper.complete();
         assert_eq!(inputs.borrow_and_update().injector, Slot::Absent, "known to be absent");
-        assert_eq!(keeper.remark().as_deref(), Some("there is no such ConfigMap"));
+        assert_eq!(keeper.remark().as_deref(), Some("the ConfigMap does not exist"));
         keeper.put(config_map("1", "revision: a"));
         keeper.settle();
         let Slot::Found(found) = inputs.borrow_and_update().injector.clone() else { panic!("it is there") };

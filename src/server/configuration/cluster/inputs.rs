@@ -1,32 +1,32 @@
-//! What the watches have found, as far as the configuration is made of it.
+//! What the watches have found, as far as it is part of the configuration.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::config::ProxyConfigResource;
 
-/// What a configuration is made of. Cheap to copy: the texts are shared.
+/// The inputs of a configuration. Cheap to clone, because the texts are shared.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Inputs {
     /// The ConfigMap with the bundle, or Istio's with the injector's configuration.
     pub(in crate::server) injector: Slot,
     /// Istio's ConfigMap with MeshConfig.
     pub(in crate::server) mesh: Slot,
-    /// The ProxyConfig resources that can be read; nothing before it is known which there are.
+    /// The ProxyConfig resources that could be decoded; `None` until the first list is complete.
     pub(in crate::server) proxy_configs: Option<Arc<Resources>>,
 }
 
 /// ProxyConfig resources by namespace and name.
 pub(in crate::server) type Resources = BTreeMap<(String, String), ProxyConfigResource>;
 
-/// A place for a ConfigMap.
+/// The state of one ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) enum Slot {
-    /// It is not known yet whether there is one.
+    /// Not observed yet.
     #[default]
     Unknown,
-    /// There is none.
+    /// It does not exist.
     Absent,
-    /// There is one.
+    /// It exists.
     Found(Arc<Found>),
 }
 
@@ -34,7 +34,7 @@ pub(in crate::server) enum Slot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Found {
     pub(in crate::server) reference: Reference,
-    /// The texts of the keys that are wanted.
+    /// The texts of the required keys.
     pub(in crate::server) texts: BTreeMap<&'static str, String>,
     /// All its keys.
     pub(in crate::server) keys: Vec<String>,

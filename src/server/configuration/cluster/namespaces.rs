@@ -1,7 +1,7 @@
-//! Namespaces: the two annotations in which OpenShift gives each its IDs, and what its labels say about injection.
+//! Namespaces: the two annotations with OpenShift's ID ranges, and the labels about injection.
 //!
-//! The labels are a reason to look again and no more (see `selection`): whether a namespace wants injection is the API
-//! server's to select, which knows sooner than any watch.
+//! The labels only trigger a closer look (see `selection`). The API server selects the namespaces that want
+//! injection, and knows sooner than any watch.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::server::kube::request::Target;
 use crate::server::kube::slim::slim_resource;
 use crate::server::kube::watch::{Keeper, Watched};
 
-/// All of a namespace that is decoded.
+/// The decoded fields of a namespace.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Whole")]
 pub(in crate::server) struct Namespace {
@@ -26,7 +26,7 @@ pub(in crate::server) struct Namespace {
 
 slim_resource!(Namespace = "Namespace", "namespaces", "", "v1", ClusterResourceScope, metadata_api);
 
-/// A namespace as it arrives.
+/// A namespace from the watch.
 #[derive(Deserialize)]
 struct Whole {
     metadata: Meta,
@@ -42,7 +42,7 @@ struct Meta {
     labels: Option<Labels>,
 }
 
-/// The annotations that count.
+/// The relevant annotations.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Annotations {
@@ -52,7 +52,7 @@ struct Annotations {
     groups: Option<String>,
 }
 
-/// The labels that count.
+/// The relevant labels.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Labels {
@@ -62,19 +62,19 @@ struct Labels {
     revision: Option<String>,
 }
 
-/// Keeps the namespaces.
+/// Follows the namespaces.
 pub(in crate::server) struct NamespaceKeeper {
     facts: Arc<LiveFacts>,
     /// Whether a list is being read, and the names in it.
     listing: bool,
     listed: HashSet<String>,
-    /// Whether the server can do without: nothing but user IDs has to be known.
+    /// Whether the server works without them, because user IDs are not needed.
     optional: bool,
-    /// How many there are, and how many with IDs of their own.
+    /// How many there are, and how many have their own ID ranges.
     kept: (usize, usize),
 }
 
-/// The metadata of all namespaces.
+/// Selects the metadata of all namespaces.
 pub(in crate::server) fn watched() -> Watched<Namespace> {
     Watched { target: Target::all("namespaces"), api: |client, _| Api::all(client), page: 100 }
 }
@@ -142,11 +142,11 @@ impl Keeper for NamespaceKeeper {
     fn detail(&self) -> String {
         match self.kept {
             (all, 0) => format!("{all} namespaces"),
-            (all, with_ids) => format!("{with_ids} namespaces with IDs of their own, {all} in all"),
+            (all, with_ids) => format!("{with_ids} namespaces with their own ID ranges, {all} in total"),
         }
     }
 
-    /// Without them what the API server selects is not looked at again.
+    /// Without them, the API server's selection is not checked.
     fn forbidden(&mut self) -> bool {
         self.optional
     }
@@ -186,7 +186,7 @@ mod tests {
         let shop = facts.namespace("shop").unwrap();
         assert_eq!(shop.annotations.len(), 1);
         assert!(shop.labels.is_empty());
-        assert_eq!(keeper.detail(), "1 namespaces with IDs of their own, 4 in all");
+        assert_eq!(keeper.detail(), "1 namespaces with their own ID ranges, 4 in total");
     }
 
     #[test]

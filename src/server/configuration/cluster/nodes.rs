@@ -1,4 +1,4 @@
-//! Nodes: their names and the versions of their kubelets, which decide about native sidecars.
+//! Nodes: their names and kubelet versions, which decide about native sidecars.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::server::kube::request::Target;
 use crate::server::kube::slim::{self, slim_resource};
 use crate::server::kube::watch::{Keeper, Watched};
 
-/// All of a node that is decoded: images, conditions and the rest are skipped as they arrive.
+/// The decoded fields of a node. Images, conditions and the rest are skipped during decoding.
 #[derive(Clone, Debug, Deserialize)]
 pub(in crate::server) struct Node {
     #[serde(deserialize_with = "slim::metadata")]
@@ -36,17 +36,17 @@ struct NodeInfo {
     kubelet_version: String,
 }
 
-/// Keeps the nodes.
+/// Follows the nodes.
 pub(in crate::server) struct NodeKeeper {
     facts: Arc<LiveFacts>,
     nodes: Nodes,
-    /// The names in the list that is being read.
+    /// The names in the list being read.
     listed: Option<BTreeSet<String>>,
     changed: bool,
     known: bool,
 }
 
-/// All nodes. One with all its images may have 20 KB, and a page of them is in memory as text.
+/// Selects all nodes. A node with many images can have 20 KB, and a page of them is in memory as text.
 pub(in crate::server) fn watched() -> Watched<Node> {
     Watched { target: Target::all("nodes"), api: |client, _| Api::all(client), page: 20 }
 }
@@ -86,7 +86,7 @@ impl Keeper for NodeKeeper {
                 self.changed |= self.nodes.remove(&name);
             }
         }
-        // An empty list is a change too: from not knowing to knowing that there are none.
+        // An empty list is a change too: from unknown to known to be empty.
         self.changed |= !self.known;
         self.known = true;
         self.settle();
@@ -104,7 +104,7 @@ impl Keeper for NodeKeeper {
         format!("{} nodes, {} kubelet versions", self.nodes.len(), self.nodes.versions().count())
     }
 
-    /// Without them native sidecars are used only where the configuration or the pod asks for them.
+    /// Without them, native sidecars are used only if the configuration or the pod requests them.
     fn forbidden(&mut self) -> bool {
         true
     }

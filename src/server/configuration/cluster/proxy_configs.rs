@@ -1,4 +1,4 @@
-//! ProxyConfig resources, where their definition is installed.
+//! ProxyConfig resources, if their CRD is installed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use crate::server::kube::request::Target;
 use crate::server::kube::slim::{self, slim_resource};
 use crate::server::kube::watch::{Keeper, Watched};
 
-/// All of a ProxyConfig object that is decoded.
+/// The decoded fields of a ProxyConfig.
 #[derive(Clone, Debug, Deserialize)]
 pub(in crate::server) struct ProxyConfig {
     #[serde(deserialize_with = "slim::metadata")]
@@ -34,19 +34,19 @@ slim_resource!(
     NamespaceResourceScope
 );
 
-/// Keeps the ProxyConfig resources.
+/// Follows the ProxyConfig resources.
 pub(in crate::server) struct ProxyConfigKeeper {
     inputs: Sender<Inputs>,
     resources: Resources,
-    /// The names in the list that is being read.
+    /// The names in the list being read.
     listed: BTreeSet<(String, String)>,
-    /// Those that cannot be read, with why: each is told of once.
+    /// Resources that cannot be decoded, with the error; each is reported once.
     unreadable: BTreeMap<(String, String), String>,
     changed: bool,
     known: bool,
 }
 
-/// All ProxyConfig resources.
+/// Selects all ProxyConfig resources.
 pub(in crate::server) fn watched() -> Watched<ProxyConfig> {
     Watched { target: Target::all("proxyconfigs"), api: |client, _| Api::all(client), page: 500 }
 }
@@ -62,7 +62,7 @@ impl ProxyConfigKeeper {
     }
 
     fn publish(&mut self) {
-        // That there are none is worth telling once too.
+        // An empty list is worth publishing once, too.
         if std::mem::take(&mut self.changed) || !self.known {
             self.known = true;
             let resources = Arc::new(self.resources.clone());
@@ -99,7 +99,7 @@ impl Keeper for ProxyConfigKeeper {
                 let (namespace, name) = &key;
                 let error = error.to_string();
                 if self.unreadable.get(&key) != Some(&error) {
-                    tracing::warn!(namespace, name, error, "a ProxyConfig cannot be read and is left out");
+                    tracing::warn!(namespace, name, error, "cannot decode a ProxyConfig; ignoring it");
                 }
                 self.forget(&key);
                 self.unreadable.insert(key, error);
@@ -142,7 +142,7 @@ impl Keeper for ProxyConfigKeeper {
         true
     }
 
-    /// Pods get what the mesh's configuration says.
+    /// Without them, pods get the settings of MeshConfig.
     fn forbidden(&mut self) -> bool {
         self.publish();
         true

@@ -1,4 +1,4 @@
-//! What the watches found becomes the configuration in use: away from requests, and not more often than is good.
+//! Publishes what the watches found as the active configuration: outside of requests, and rate-limited.
 
 use std::time::Duration;
 
@@ -25,16 +25,16 @@ pub(in crate::server) struct Publisher {
     pub(in crate::server) inputs: Receiver<Inputs>,
     pub(in crate::server) targets: Targets,
     pub(in crate::server) events: EventSender,
-    /// Whether nodes come from the cluster; if not, those of the bundle count.
+    /// Whether nodes come from the cluster; otherwise those in the bundle count.
     pub(in crate::server) nodes_watched: bool,
     pub(in crate::server) namespaces: Namespaces,
-    /// What is wrong with the newest configuration, if anything.
+    /// The problem with the newest configuration, if any.
     pub(in crate::server) wrong: Option<Wrong>,
 }
 
 /// The watch on namespaces, which is started when a configuration needs it.
 pub(in crate::server) struct Namespaces {
-    /// What to start; nothing once it was started.
+    /// The watch to start; `None` once it was started.
     watcher: Option<Watcher<Namespace>>,
     selection: Selection,
     gate: Gate,
@@ -42,18 +42,18 @@ pub(in crate::server) struct Namespaces {
     tasks: JoinSet<()>,
 }
 
-/// What is wrong with the newest configuration.
+/// The problem with the newest configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Wrong {
     Missing(String),
     Refused(String),
 }
 
-/// What was made of texts.
+/// The result of parsing the texts.
 enum Built {
-    /// The configuration that is in use already.
+    /// The configuration that is already active.
     Same(Platform),
-    /// Another one.
+    /// A different one.
     Other { loaded: Loaded, platform: Platform, nodes: Nodes, enabled_by_default: bool },
     /// None.
     Refused(Refused),
@@ -61,13 +61,13 @@ enum Built {
 
 /// The value that injects namespaces without any label.
 const ENABLED_BY_DEFAULT: [&str; 2] = ["sidecarInjectorWebhook", "enableNamespacesByDefault"];
-/// A pause in changes after which they are applied.
+/// Changes are applied after a pause of this length.
 const QUIET: Duration = Duration::from_millis(100);
-/// How long changes without a pause wait.
+/// Maximum delay of changes without a pause.
 const LONGEST: Duration = Duration::from_secs(1);
 
 impl Publisher {
-    /// One that begins, and looks at what there is first of all.
+    /// A publisher that starts by looking at the current state.
     pub(in crate::server) fn begun(&self) -> Publisher {
         let mut inputs = self.inputs.clone();
         inputs.mark_changed();
@@ -100,13 +100,13 @@ impl Publisher {
         }
     }
 
-    /// Waits for a change, and until changes pause. Tells whether there is one.
+    /// Waits for a change, and until changes pause. Returns whether there is one.
     async fn changed(&mut self) -> bool {
         if self.inputs.changed().await.is_err() {
             return false;
         }
         if self.targets.configuration.current().is_none() {
-            // Nobody is served yet: the first configuration is not waited with.
+            // No request can be served yet, so the first configuration is not delayed.
             return true;
         }
         let first = Instant::now();
@@ -152,9 +152,9 @@ impl Publisher {
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }
         };
-        // A panic in it is a refusal: the watches go on.
+        // A panic counts as a rejection, and the watches continue.
         let built = tokio::task::spawn_blocking(build).await.unwrap_or_else(|_| {
-            let sentence = "an internal error while it was read; the log has the place".to_owned();
+            let sentence = "internal error while reading it; see the log".to_owned();
             Built::Refused(Refused { sentence, about: about.clone() })
         });
         match built {
@@ -171,7 +171,7 @@ impl Publisher {
                     self.targets.facts.replace_nodes(nodes);
                 }
                 self.namespaces.wanted_on(platform, &self.targets);
-                // While it changes, more is injected rather than less.
+                // During the change, the more inclusive setting applies.
                 let facts = &self.targets.facts;
                 facts.enable_by_default(enabled_by_default || facts.is_enabled_by_default());
                 self.targets.configuration.publish(loaded);
@@ -182,7 +182,7 @@ impl Publisher {
     }
 
     fn refused(&mut self, Refused { sentence, about }: Refused) {
-        // The same problem again, because something else has changed, is not worth another line.
+        // A problem that stays the same after another change is not logged again.
         let wrong = Wrong::Refused(sentence.clone());
         if self.wrong.as_ref() != Some(&wrong) {
             self.targets.configuration.refused(&sentence);
@@ -194,14 +194,14 @@ impl Publisher {
     fn accepted(&mut self, about: Reference) {
         if let Some(Wrong::Refused(_)) = self.wrong.take() {
             let hash = self.targets.configuration.current().map(|active| active.engine.hash().to_owned());
-            let message = format!("the configuration is in use, hash {}", hash.unwrap_or_default());
+            let message = format!("configuration applied, hash {}", hash.unwrap_or_default());
             self.event(EventType::Normal, "ConfigAccepted", about, message);
         }
     }
 }
 
 impl Publisher {
-    /// Tells people who look at the ConfigMap.
+    /// Reports an Event on the ConfigMap.
     fn event(&self, kind: EventType, reason: &'static str, about: Reference, text: String) {
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -209,7 +209,8 @@ impl Publisher {
             namespace: Some(about.namespace),
             name: Some(about.name),
             uid: Some(about.uid),
-            // Without its resource version: the `Recorder` begins another Event for each, and the same problem is no series.
+            // Without its resource version: the `Recorder` would create a new Event for each version instead of
+            // extending the series.
             ..ObjectReference::default()
         };
         self.events.send(Note { about, kind, reason, text, at_once: false });
@@ -227,7 +228,7 @@ impl Namespaces {
         Namespaces { watcher: Some(watcher), selection, gate, supervisor, tasks: JoinSet::new() }
     }
 
-    /// Starts the watch if the platform or the check of the selection needs it.
+    /// Starts the watch if the platform or the selection check needs it.
     fn wanted_on(&mut self, platform: Platform, targets: &Targets) {
         if self.watcher.is_none() {
             return;
@@ -236,7 +237,7 @@ impl Namespaces {
             (Platform::OpenShift, _) => false,
             (Platform::Kubernetes, Selection::Verify) => true,
             (Platform::Kubernetes, Selection::Trust) => {
-                self.gate.open("not watched: the platform is not openshift, and the selection is trusted");
+                self.gate.open("not watched: the platform is not openshift and the selection check is off");
                 return;
             }
         };

@@ -1,9 +1,9 @@
-//! Whether the labels of a namespace ask for injection, looked at again after the API server has selected the pod.
+//! Checks the labels of a namespace after the API server has selected a pod in it.
 //!
-//! An API server that posts a pod of a namespace which does not ask for injection has a webhook configuration that selects
-//! too much. Such a pod is left alone, but only when that is sure: labels that were watched may be old, and a pod that is
-//! left out because of an old label runs without its proxy (O-06). So what the watch says is confirmed by a read, and
-//! whatever cannot be read is trusted. A pod that the watched labels ask for costs no read.
+//! If an API server posts a pod of a namespace that does not ask for injection, its webhook configuration selects too
+//! much. Such a pod is skipped, but only if that is certain: watched labels may be stale, and a pod that is skipped
+//! because of a stale label runs without its proxy (O-06). So what the watch says is confirmed by a read, and if the
+//! read fails, the API server is trusted. Pods that the watched labels ask for cause no read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,31 +15,31 @@ use crate::server::configuration::cluster::namespaces::Namespace;
 use crate::server::configuration::facts::{Injection, LiveFacts};
 use crate::server::kube::request::{Target, call};
 
-/// Whether the labels of namespaces are looked at after the API server has selected a pod.
+/// Whether namespace labels are checked after the API server has selected a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// A pod whose namespace clearly does not ask for injection is left alone.
+    /// Skip a pod whose namespace clearly does not ask for injection.
     #[default]
     Verify,
-    /// Every pod that the API server posts is meant to be posted.
+    /// Trust the API server's selection.
     Trust,
 }
 
-/// Looks at the labels.
+/// Checks the labels.
 pub(crate) struct SelectionCheck {
     facts: Arc<LiveFacts>,
     namespaces: Api<Namespace>,
     reads: Semaphore,
 }
 
-/// Why a pod is not meant to be injected.
+/// Why a pod is not to be injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotSelected {
-    /// A sentence for the person who runs kubectl.
+    /// A sentence for the user of kubectl.
     pub(crate) sentence: String,
 }
 
-/// A pod, as far as its labels select it.
+/// The labels of a pod that select it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Pod {
@@ -61,10 +61,10 @@ struct PodLabels {
     revision: Option<String>,
 }
 
-/// How long a read may take; the pod waits for it.
+/// Timeout of a read, during which the pod waits.
 const READ: Duration = Duration::from_secs(1);
-/// How many reads there are at once. More pods are trusted: a webhook that selects too much must not become a load on the
-/// API server.
+/// Maximum number of concurrent reads. Beyond it the API server is trusted, so that a webhook configuration that
+/// selects too much does not burden the API server.
 const READS: usize = 16;
 
 impl SelectionCheck {
@@ -72,12 +72,12 @@ impl SelectionCheck {
         SelectionCheck { facts, namespaces: Api::all(client), reads: Semaphore::new(READS) }
     }
 
-    /// Whether what is known of a namespace is a reason to look closer. Cheap.
+    /// Whether the known labels of a namespace call for a closer look. Cheap.
     pub(crate) fn doubts(&self, namespace: &str) -> bool {
         matches!(self.facts.injection(namespace), Some(Injection::Disabled | Injection::Unlabeled))
     }
 
-    /// Why a pod, a JSON object, is not meant to be injected, if that is sure by then.
+    /// Why a pod (a JSON object) is not to be injected, if that is certain.
     pub(crate) async fn not_selected(&self, namespace: &str, pod: &str, by: Instant) -> Option<NotSelected> {
         let pod: Pod = serde_json::from_str(pod).ok()?;
         let labels = pod.metadata.labels.unwrap_or_default();
@@ -85,13 +85,13 @@ impl SelectionCheck {
         self.refuses(watched, &labels)?;
         let _permit = self.reads.try_acquire().ok()?;
         let within = READ.min(by.saturating_duration_since(Instant::now()));
-        // A list of one, because the role that lets namespaces be watched lets them be listed.
+        // A list of one, because the role for watching namespaces also allows listing them.
         let only = ListParams::default().fields(&format!("metadata.name={namespace}"));
         let request = self.namespaces.list(&only);
         let now = match call("list", &Target::named("namespaces", namespace), within, request).await {
             Ok(list) => list.items.first()?.injection(),
             Err(error) => {
-                tracing::debug!(namespace, %error, "labels cannot be read; the API server's selection counts");
+                tracing::debug!(namespace, %error, "cannot read labels; trusting the API server's selection");
                 return None;
             }
         };
@@ -103,11 +103,11 @@ impl SelectionCheck {
         Some(NotSelected { sentence })
     }
 
-    /// What labels say against injection.
+    /// Why labels exclude a namespace, if they do.
     fn refuses(&self, namespace: Injection, pod: &PodLabels) -> Option<&'static str> {
         let opts_in = pod.revision.is_some() || pod.inject.as_deref() == Some("true");
         match namespace {
-            // Of revisions and tags the API server knows more.
+            // The API server knows more about revisions and tags.
             Injection::Selected => None,
             Injection::Disabled => Some("has a label istio-injection that is not \"enabled\""),
             Injection::Unlabeled if opts_in || self.facts.is_enabled_by_default() => None,

@@ -1,4 +1,4 @@
-//! From ConfigMaps in an API server that keeps what is written to the configuration in use. Time is paused.
+//! From ConfigMaps in an API server that stores what is written to the active configuration. Time is paused.
 
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ fn rig(store: Store) -> Rig {
         proxy_configs: false,
         nodes: false,
         selection: Selection::Trust,
+        workload_events: false,
         identity: "us".to_owned(),
         timings: Timings::default(),
     };
@@ -59,7 +60,7 @@ impl Rig {
         self.store.put(BUNDLE, config_map(bundle));
     }
 
-    /// The hash of the configuration in use.
+    /// The hash of the active configuration.
     fn hash(&self) -> String {
         self.targets.configuration.current().map(|active| active.engine.hash().to_owned()).unwrap_or_default()
     }
@@ -77,7 +78,7 @@ fn config_map(bundle: &str) -> serde_json::Value {
 #[tokio::test(start_paused = true)]
 async fn a_configuration_is_published_and_the_last_good_one_stays() {
     let rig = rig(Store::default());
-    let missing = "there is no ConfigMap ours/outrigger";
+    let missing = "ConfigMap ours/outrigger does not exist";
     until("it is missed", || rig.gate.state().problem.is_some_and(|told| told.contains(missing))).await;
     rig.write("");
     until("it is published", || !rig.hash().is_empty()).await;
@@ -110,7 +111,10 @@ async fn what_changes_while_the_api_server_is_frozen_counts_afterwards() {
         let states = rig.targets.readiness.states();
         states.into_iter().find(|(name, _)| *name == "configmap-bundle").unwrap().1
     };
-    until("it is noticed", || watch(&rig).problem.is_some_and(|told| told.contains("still used"))).await;
+    until("it is noticed", || {
+        watch(&rig).problem.is_some_and(|told| told.contains("using the last known state"))
+    })
+    .await;
     assert!(watch(&rig).open && rig.hash() == first);
     rig.write("compliancePolicy: fips-140-3");
     tokio::time::sleep(Duration::from_secs(60)).await;

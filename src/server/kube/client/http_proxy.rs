@@ -1,9 +1,9 @@
-//! The HTTP proxy on the way to the API server, chosen as Go's clients choose it, which people know from kubectl: the
-//! `proxy-url` of a kubeconfig always counts; that of the environment (`HTTPS_PROXY`) does for neither loopback nor what
-//! `NO_PROXY` names.
+//! The HTTP proxy for the API server, chosen like Go's clients choose it, as known from kubectl: the `proxy-url` of a
+//! kubeconfig always applies; the proxy from the environment (`HTTPS_PROXY`) applies neither to loopback nor to hosts
+//! in `NO_PROXY`.
 //!
-//! The client's own choice (kube 5.0.0, `ConfigLoader::proxy_url`) is not used: it compares `NO_PROXY` with the address of
-//! the proxy instead of the API server's.
+//! The client's own choice (kube 5.0.0, `ConfigLoader::proxy_url`) is not used, because it compares `NO_PROXY` with
+//! the address of the proxy instead of the API server's.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use hyper::{Uri, http::uri::Scheme};
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::Kubeconfig;
 
-/// What the environment says.
+/// The proxy settings of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) struct Environment {
     /// `HTTPS_PROXY`.
@@ -21,7 +21,7 @@ pub(in crate::server) struct Environment {
 }
 
 impl Environment {
-    /// Reads the variables, each in capitals first.
+    /// Reads the variables, preferring upper case.
     pub(in crate::server) fn read() -> Environment {
         let first = |names: [&str; 2]| {
             let values = names.iter().filter_map(|name| std::env::var(name).ok());
@@ -31,7 +31,7 @@ impl Environment {
     }
 }
 
-/// The proxy that a kubeconfig names for the cluster of a context, or of the current one.
+/// The proxy that a kubeconfig sets for the cluster of a context, by default the current one.
 pub(in crate::server) fn named<'k>(kubeconfig: &'k Kubeconfig, context: Option<&str>) -> Option<&'k str> {
     let wanted = context.or(kubeconfig.current_context.as_deref())?;
     let context = kubeconfig.contexts.iter().find(|context| context.name == wanted)?;
@@ -49,7 +49,7 @@ pub(in crate::server) fn choose(server: &Uri, named: Option<&str>, environment: 
         return None;
     }
     let Environment { proxy, except } = environment;
-    // The matcher's asterisk stands for names alone (hyper-util 0.1.21); to Go and curl it stands for addresses too.
+    // The matcher's asterisk matches names only (hyper-util 0.1.21); in Go and curl it matches addresses too.
     if except.split(',').any(|entry| entry.trim() == "*") {
         return None;
     }
@@ -88,7 +88,7 @@ mod tests {
             "10.0.0.0/8",
             "example.org, 10.96.0.0/12",
             "*",
-            // A comma too many is no reason to fail.
+            // An extra comma is not an error.
             ",10.96.0.1,",
         ] {
             assert_eq!(chosen("https://10.96.0.1:443", None, except), None, "{except}");

@@ -1,4 +1,4 @@
-//! The Lease as a record: who holds it, whether it is free, what it becomes. Pure: the clock is an argument.
+//! The Lease as a record: its holder, whether it is free, and its next version. Pure: the clock is an argument.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use k8s_openapi::{
 };
 use tokio::time::Instant;
 
-/// What matters in a Lease. As long as it stays the same its holder has not renewed.
+/// The relevant fields of a Lease. As long as they stay the same, its holder has not renewed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Record {
-    /// Empty for nobody.
+    /// Empty if there is no holder.
     pub(in crate::server) holder: String,
     duration: Duration,
     renewed: Option<Timestamp>,
     transitions: i32,
 }
 
-/// A Lease and since when, on our own clock, it has been as it is.
+/// A Lease and since when, on our own clock, it has been unchanged.
 #[derive(Debug)]
 pub(in crate::server) struct Observed {
     pub(in crate::server) lease: Lease,
@@ -27,9 +27,9 @@ pub(in crate::server) struct Observed {
     since: Instant,
 }
 
-/// A Lease that says nothing sensible about how long it lasts lasts this long.
+/// The assumed duration of a Lease with an invalid one.
 const USUAL: Duration = Duration::from_secs(15);
-/// And none is waited for longer.
+/// Maximum duration that is honored.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Observed {
@@ -37,7 +37,7 @@ impl Observed {
         Observed { record: Record::of(&lease), lease, since: now }
     }
 
-    /// Notes how the Lease is now.
+    /// Records the current state of the Lease.
     pub(in crate::server) fn note(&mut self, lease: Lease, now: Instant) {
         let record = Record::of(&lease);
         if record != self.record {
@@ -46,7 +46,7 @@ impl Observed {
         self.lease = lease;
     }
 
-    /// Whether `identity` may take it.
+    /// Whether `identity` may acquire it.
     pub(in crate::server) fn free(&self, identity: &str, now: Instant) -> bool {
         self.record.holder.is_empty()
             || self.record.holder == identity
@@ -86,7 +86,7 @@ pub(in crate::server) fn made(
     taken(&lease, identity, duration, time)
 }
 
-/// A Lease that `identity` takes or renews.
+/// A Lease that `identity` acquires or renews.
 pub(in crate::server) fn taken(lease: &Lease, identity: &str, duration: Duration, time: Timestamp) -> Lease {
     let before = lease.spec.clone().unwrap_or_default();
     let same = before.holder_identity.as_deref() == Some(identity);
@@ -105,7 +105,7 @@ pub(in crate::server) fn taken(lease: &Lease, identity: &str, duration: Duration
     lease
 }
 
-/// A Lease that nobody holds any more.
+/// A Lease without a holder.
 pub(in crate::server) fn released(lease: &Lease, time: Timestamp) -> Lease {
     let mut lease = lease.clone();
     lease.metadata.managed_fields = None;
@@ -119,7 +119,7 @@ pub(in crate::server) fn released(lease: &Lease, time: Timestamp) -> Lease {
     lease
 }
 
-/// When the API server last saw `manager` change it, in seconds since 1970.
+/// When the API server last recorded a change by `manager`, in seconds since 1970.
 pub(in crate::server) fn written_at(lease: &Lease, manager: &str) -> Option<i64> {
     let entries = lease.metadata.managed_fields.iter().flatten();
     let ours = entries.filter(|entry| entry.manager.as_deref() == Some(manager));
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_lease_is_free_only_after_it_was_seen_unchanged_for_its_whole_duration() {
         let start = Instant::now();
-        // The holder's clock is years away; it does not matter.
+        // The holder's clock is years off, which does not matter.
         let mut seen = Observed::new(held_by("a", at(-100_000_000)), start);
         assert!(!seen.free("b", start + Duration::from_millis(14_999)));
         assert!(seen.free("b", start + DURATION));

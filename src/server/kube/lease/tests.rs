@@ -74,7 +74,7 @@ async fn a_lease_is_made_renewed_and_given_back() {
 async fn a_lease_of_another_is_taken_only_when_it_was_not_renewed_for_its_whole_time() {
     let rig = rig(of_another());
     let begun = Instant::now();
-    until("it is known who leads", || rig.gate.state().detail == "another leads").await;
+    until("it is known who leads", || rig.gate.state().detail == "the leader is another").await;
     assert!(!rig.leads());
     until("it leads", || rig.leads()).await;
     assert!(begun.elapsed() >= DURATION, "{:?}", begun.elapsed());
@@ -95,7 +95,7 @@ async fn a_leader_that_cannot_renew_steps_down_before_others_may_take_over() {
     assert!(frozen.elapsed() < DURATION, "{:?}", frozen.elapsed());
     let problem = rig.gate.state().problem.unwrap();
     assert!(
-        problem.starts_with("cannot update leases ours/leader: the API server did not answer"),
+        problem.starts_with("cannot update leases ours/leader: the API server did not respond"),
         "{problem}"
     );
     rig.store.freeze(false);
@@ -122,7 +122,7 @@ fn a_clock_that_is_far_off_is_corrected_and_one_that_is_near_is_not() {
         let clock = Clock::default();
         clock.note(ours + ahead);
         let corrected = clock.now() - Clock::default().now();
-        // The second may change in between.
+        // The clock may advance to the next second in between.
         assert!((corrected - wanted).abs() <= 2, "{ahead}: {corrected}");
     }
 }

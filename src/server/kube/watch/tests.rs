@@ -1,4 +1,4 @@
-//! The loop against an API server that does as it is told. Time is paused: nothing here waits for real.
+//! The loop against a scripted API server. Time is paused, so nothing here waits for real.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ struct Thing {
 
 slim_resource!(Thing = "Thing", "things", "", "v1", ClusterResourceScope);
 
-/// Tells of everything it is told.
+/// Reports all calls.
 struct Told {
     told: mpsc::UnboundedSender<String>,
     may_be_absent: bool,
@@ -59,7 +59,7 @@ impl Keeper for Told {
     }
 }
 
-/// A watch on a scripted API server, which is frozen after the last turn.
+/// A watch on a scripted API server, which freezes after the last turn.
 struct Rig {
     told: mpsc::UnboundedReceiver<String>,
     requests: Requests,
@@ -211,7 +211,10 @@ async fn an_api_server_that_freezes_is_noticed() {
     let state = rig.gate.state();
     assert!(state.open, "what was known is known");
     let problem = state.problem.unwrap();
-    assert!(problem.contains("did not answer within 15 s") && problem.contains("still used"), "{problem}");
+    assert!(
+        problem.contains("did not respond within 15 s") && problem.contains("using the last known state"),
+        "{problem}"
+    );
     rig.told(&["put b"]).await;
     until("it is connected again", || rig.connected() && rig.gate.state().problem.is_none()).await;
 }
@@ -263,7 +266,7 @@ async fn watches_that_end_at_once_do_not_become_a_storm() {
     let script = std::iter::once(list("7", "", &[])).chain((0..500).map(|_| Turn::Ends(vec![])));
     let rig = rig(script.collect());
     tokio::time::sleep(Duration::from_secs(60)).await;
-    // The waits double up to between 2.5 and 5 s.
+    // The pauses double up to between 2.5 and 5 s.
     let count = rig.targets().len();
     assert!((15..40).contains(&count), "{count}");
 }
@@ -300,7 +303,7 @@ async fn a_list_that_stops_in_the_middle_is_given_up() {
     let mut rig = rig(vec![Turn::Stays(vec![]), Turn::Frozen, list("7", "", &["a"]), Turn::Stays(vec![])]);
     rig.told(&["begin", "begin"]).await;
     let problem = rig.gate.state().problem.unwrap();
-    assert_eq!(problem, "cannot list things: the API server did not answer within 15 s");
+    assert_eq!(problem, "cannot list things: the API server did not respond within 15 s");
     rig.told(&["begin", "put a", "complete"]).await;
     let asked = rig.requests.all();
     assert!(asked[1].at - asked[0].at >= Timings::default().answer);
@@ -329,7 +332,7 @@ async fn one_object_is_watched_by_its_name_in_its_namespace() {
     let Report::Failed(error) = stream.next().await else { panic!("it is frozen") };
     assert_eq!(
         error.to_string(),
-        "cannot list configmaps mesh/istio: the API server did not answer within 15 s"
+        "cannot list configmaps mesh/istio: the API server did not respond within 15 s"
     );
     let target = &requests.targets()[0];
     assert!(target.starts_with("/api/v1/namespaces/mesh/configmaps?"), "{target}");

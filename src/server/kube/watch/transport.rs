@@ -1,5 +1,5 @@
-//! What a watcher of kube-runtime (5.0) does not tell and does not bound, found in its requests: no answer within some
-//! time, watches that end as soon as they begin, `Retry-After`, and signs of life such as bookmarks.
+//! Covers what the `watcher` of kube-runtime (5.0) neither reports nor limits, by observing its requests: response
+//! timeouts, watches that end as soon as they start, `Retry-After`, and signs of life such as bookmarks.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,15 +41,16 @@ struct State {
     watching_since: Option<Instant>,
     /// How many watches in a row ended at once.
     short: u32,
-    /// What the API server asked for with its last refusal.
+    /// The `Retry-After` of the last rejection.
     retry_after: Option<Duration>,
 }
 
-/// A watch that ends sooner is followed by a pause: an API server that closes at once must not be hammered.
+/// A watch that ends sooner is followed by a pause, so that an API server that closes watches at once is not
+/// hammered.
 const SHORT: Duration = Duration::from_secs(1);
 
 impl Transport {
-    /// Sends by `client`; `alive` is called for each sign of life.
+    /// Sends through `client`; `alive` is called for each sign of life.
     pub(super) fn new(client: Client, timings: Timings, alive: Box<dyn Fn() + Send + Sync>) -> Transport {
         Transport(Arc::new(Shared { client, timings, alive, opened: Notify::new(), state: Mutex::default() }))
     }
@@ -64,17 +65,17 @@ impl Transport {
         Client::new(service, self.0.client.default_namespace())
     }
 
-    /// Waits for a watch to be answered.
+    /// Waits for a response to a watch.
     pub(super) async fn opened(&self) {
         self.0.opened.notified().await;
     }
 
-    /// Whether a watch lasted since this was last asked, and was no mere beginning.
+    /// Whether a watch lasted for a while since the last call.
     pub(super) fn lasted(&self) -> bool {
         self.state().watching_since.take().is_some_and(|since| since.elapsed() >= SHORT)
     }
 
-    /// What the API server asked for with its last refusal; nothing the second time.
+    /// The `Retry-After` of the last rejection; `None` the second time.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.state().retry_after.take()
     }
@@ -109,7 +110,7 @@ impl Transport {
         Ok(response.map(|body| self.bounded(body, bound)))
     }
 
-    /// A body that is a sign of life with each frame, and fails after a silence.
+    /// A body in which each frame is a sign of life, and which fails after a silence.
     fn bounded(
         self,
         body: Body,

@@ -1,31 +1,31 @@
-//! The two text formats of metrics: which one is asked for, and the classic one made of OpenMetrics. Pure.
+//! The two text formats of metrics: content negotiation, and conversion from OpenMetrics to the classic format. Pure.
 //!
-//! The library writes OpenMetrics only. The classic format (text 0.0.4) differs from it in what is said about series,
-//! not in the series: the name of a counter's family ends in `_total` there too, and there are neither units, types for
-//! information and sets of states, exemplars, times of creation, nor an end.
+//! The library writes only OpenMetrics. The classic format (text 0.0.4) differs in the metadata, not in the series: a
+//! counter family's name also ends in `_total` there, and there are no units, no types for information and state
+//! sets, no exemplars, no creation timestamps, and no end marker.
 
 use std::fmt::Write;
 
-/// How metrics are written.
+/// The format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposition {
-    /// The classic text format, which everything that scrapes can read.
+    /// The classic text format, which every scraper can read.
     Classic,
-    /// OpenMetrics, of a version that was asked for.
+    /// OpenMetrics, in the requested version.
     OpenMetrics(Version),
 }
 
-/// A version of OpenMetrics. What is written is the same in both.
+/// A version of OpenMetrics. The output is the same for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
-    /// The draft that old scrapers ask for.
+    /// The draft that old scrapers request.
     V0,
     V1,
 }
 
 impl Exposition {
-    /// What the `Accept` headers of a request ask for: the known format with the highest weight, the first of those with
-    /// the same one, and the classic one if none is known (`expfmt.NegotiateIncludingOpenMetrics`).
+    /// The format that the `Accept` headers of a request select: the known format with the highest weight, the first
+    /// one among equals, and the classic one if none is known (`expfmt.NegotiateIncludingOpenMetrics`).
     pub(crate) fn asked<'a>(accept: impl Iterator<Item = &'a str>) -> Exposition {
         let mut best: Option<(f32, Exposition)> = None;
         for range in accept.flat_map(|header| header.split(',')) {
@@ -51,7 +51,7 @@ impl Exposition {
     }
 }
 
-/// One media range: its weight and the format it means; nothing where we do not have it.
+/// One media range: its weight and its format; `None` if it is not supported.
 fn read(range: &str) -> Option<(f32, Exposition)> {
     let mut parts = range.split(';').map(str::trim);
     let essence = parts.next()?;
@@ -81,13 +81,13 @@ fn read(range: &str) -> Option<(f32, Exposition)> {
     Some((weight, exposition))
 }
 
-/// Writes in the classic format what is there in OpenMetrics.
+/// Converts OpenMetrics to the classic format.
 pub(in crate::server) fn classic(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut family = Family::default();
     for line in open_metrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            // It comes first, but what its family is called is known with the type.
+            // HELP comes first, but the family's name depends on the type.
             let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
             family = Family { name, help, counter: false };
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -109,7 +109,7 @@ pub(in crate::server) fn classic(open_metrics: &str) -> String {
 struct Family<'a> {
     name: &'a str,
     help: &'a str,
-    /// Whether its samples may have a time of creation.
+    /// Whether its samples may have a creation timestamp.
     counter: bool,
 }
 
@@ -125,19 +125,19 @@ impl Family<'_> {
         };
         self.counter = matches!(kind, "counter" | "histogram" | "summary");
         let name = self.name;
-        // Writing to a String does not fail. Quotes are escaped in OpenMetrics alone.
+        // Writing to a String cannot fail. Only OpenMetrics escapes quotes.
         let help = self.help.replace("\\\"", "\"");
         let _ = writeln!(out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
     }
 
-    /// Whether a sample is the time of creation of its series.
+    /// Whether a sample is the creation timestamp of its series.
     fn is_made_up(&self, line: &str) -> bool {
         let rest = line.strip_prefix(self.name).and_then(|rest| rest.strip_prefix("_created"));
         self.counter && rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
     }
 }
 
-/// A sample without what follows the value after a `#`. Labels may hold that too.
+/// A sample without the part after a `#` that follows the value. Labels may contain a `#` too.
 fn without_exemplar(line: &str) -> &str {
     let (mut quoted, mut escaped) = (false, false);
     for (at, character) in line.char_indices() {
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_classic_format_unless_open_metrics_is_wanted_more() {
         const OPEN: Exposition = Exposition::OpenMetrics(Version::V1);
-        // What Prometheus 3 sends, and what Prometheus 2 did.
+        // The headers of Prometheus 3 and Prometheus 2.
         for accept in [
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,application/openmetrics-text;\
              version=0.0.1;q=0.6,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,\

@@ -1,4 +1,4 @@
-//! Spans of traces: sent, and lost on the way.
+//! Metrics of traces: spans sent and lost.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What became of spans.
+/// Counters of spans.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpanMetrics {
     sent: Counter,
@@ -19,10 +19,10 @@ struct ByReason {
 }
 
 impl SpanMetrics {
-    /// Adds the series to those under `outrigger_`.
+    /// Registers the metrics under `outrigger_`.
     pub(crate) fn register(own: &mut Registry) -> SpanMetrics {
         let metrics = SpanMetrics::default();
-        own.register("spans_sent", "Spans the collector has taken", metrics.sent.clone());
+        own.register("spans_sent", "Spans accepted by the collector", metrics.sent.clone());
         own.register("spans_lost", "Spans that did not reach the collector", metrics.lost.clone());
         metrics
     }
@@ -31,7 +31,7 @@ impl SpanMetrics {
         self.sent.inc_by(count);
     }
 
-    /// `reason` is `queue` for spans that found no room, `export` for those the collector did not take.
+    /// `reason` is `queue` for spans dropped from a full queue, `export` for those the collector did not accept.
     pub(crate) fn lost(&self, reason: &'static str, count: u64) {
         self.lost.get_or_create(&ByReason { reason }).inc_by(count);
     }

@@ -1,4 +1,4 @@
-//! Spans on their way to the collector: a bounded queue that never makes anybody wait, and a thread that empties it.
+//! The queue of spans for the collector: bounded and never blocking, emptied by its own thread.
 
 use std::{fmt, io, thread, time::Duration};
 
@@ -15,14 +15,14 @@ use tokio::{
 
 use super::{EXPORT_WITHIN, metrics::SpanMetrics};
 
-/// Spans that wait; more are dropped and counted. A request has five.
+/// Maximum number of queued spans; further ones are dropped and counted. A request has five.
 const QUEUE: usize = 4096;
-/// Spans that are sent at once.
+/// Batch size.
 const BATCH: usize = 512;
-/// How long the first of a batch waits for others.
+/// How long the first span of a batch waits for others.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// The way in.
+/// The sending side.
 #[derive(Clone)]
 pub(crate) struct Queue {
     spans: mpsc::Sender<SpanData>,
@@ -31,11 +31,11 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Starts the thread that sends. It has a runtime of its own, so that a slow collector slows down nothing else;
-    /// the exporter is made there.
+    /// Starts the exporting thread. It has its own runtime, so that a slow collector slows down nothing else; the
+    /// exporter is created there.
     ///
     /// # Errors
-    /// When the thread does not start or there is no exporter.
+    /// When the thread or the exporter cannot be started.
     pub(crate) async fn start<E: SpanExporter + 'static>(
         exporter: impl FnOnce() -> io::Result<E> + Send + 'static,
         resource: Resource,
@@ -73,7 +73,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Waits until everything queued so far was sent or given up.
+    /// Waits until everything queued so far was sent or dropped.
     pub(crate) async fn flush(&self) {
         let (done, sent) = oneshot::channel();
         if self.flushes.send(done).await.is_ok() {
@@ -98,7 +98,7 @@ impl SpanProcessor for Queue {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        // It may not wait, and whoever wants that calls `Queue::flush`.
+        // This must not block; `Queue::flush` waits.
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// The way out.
+/// The receiving side.
 struct Sender<E> {
     exporter: E,
     waiting: mpsc::Receiver<SpanData>,
@@ -121,7 +121,7 @@ impl<E: SpanExporter> Sender<E> {
         let mut due = None;
         loop {
             let room = BATCH - batch.len();
-            // Far away while there is nothing to send.
+            // Far in the future while there is nothing to send.
             let at = due.unwrap_or_else(|| Instant::now() + DELAY);
             let flush = tokio::select! {
                 count = self.waiting.recv_many(&mut batch, room) => {
@@ -159,14 +159,14 @@ impl<E: SpanExporter> Sender<E> {
         let error = match timeout(EXPORT_WITHIN, self.exporter.export(spans)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("it does not answer in time".to_owned()),
+            Err(_) => Some("no response in time".to_owned()),
         };
-        // Once when it begins and once when it ends: a collector may be away for days.
+        // Logged once at the start and once at the end, because a collector may be unavailable for days.
         match (&error, self.failing) {
             (Some(error), false) => {
-                tracing::warn!(error, "the collector of traces cannot be reached; spans are lost")
+                tracing::warn!(error, "cannot reach the trace collector; dropping spans")
             }
-            (None, true) => tracing::info!("the collector of traces takes spans again"),
+            (None, true) => tracing::info!("trace collector reachable again"),
             _ => {}
         }
         self.failing = error.is_some();

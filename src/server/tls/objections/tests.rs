@@ -40,7 +40,7 @@ fn objections(chain: &[CertificateDer<'static>]) -> Vec<String> {
     Objections::of(chain).now(NOW)
 }
 
-/// Of a certificate from a CA.
+/// For a certificate issued by a CA.
 fn of(tune: impl FnOnce(&mut CertificateParams)) -> Vec<String> {
     let mut parameters = named();
     tune(&mut parameters);
@@ -76,7 +76,7 @@ fn nothing_is_said_of_what_is_taken() {
     let by_address =
         of(|p| p.subject_alt_names = vec![SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into())]);
     assert_eq!(by_address, Vec::<String>::new());
-    // Made here, and trusted as it is.
+    // Created here, and trusted as it is.
     for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
         let key = KeyPair::generate_for(algorithm).unwrap();
         assert_eq!(objections(&[named().self_signed(&key).unwrap().der().clone()]), Vec::<String>::new());
@@ -102,7 +102,7 @@ fn a_certificate_that_cannot_be_read() {
     let negative = patched(&certificate, &[0x55; 7], &[0xd5, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55]);
     says(&objections(&[negative]), "has a negative serial number");
     let longer = CertificateDer::from([certificate.to_vec(), vec![0]].concat());
-    says(&objections(&[longer]), "has something after its end");
+    says(&objections(&[longer]), "has trailing data");
     assert!(unreadable(b"garbage").is_some() && unreadable(&certificate).is_none());
     // P-256 becomes secp256k1.
     let curve = patched(
@@ -126,9 +126,9 @@ fn a_signature_that_is_not_verified() {
     says(&signed_with(0x05), "is signed with SHA-1, which is insecure");
     says(&signed_with(0x04), "is signed with MD5, which is insecure");
     // SHA-224.
-    says(&signed_with(0x0e), "is signed with an algorithm that is not known (1.2.840.113549.1.1.14)");
+    says(&signed_with(0x0e), "is signed with an unknown algorithm (1.2.840.113549.1.1.14)");
     assert_eq!(signed_with(0x0c), Vec::<String>::new());
-    // One that is trusted as it is has a signature that nobody looks at.
+    // The signature of a certificate that is itself trusted is not checked.
     let own = named().self_signed(&key).unwrap().der().clone();
     let oid = |last| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, last];
     assert_eq!(objections(&[patched(&own, &oid(0x0b), &oid(0x05))]), Vec::<String>::new());
@@ -139,13 +139,13 @@ fn a_signature_that_is_not_verified() {
 fn keys_that_are_not_taken() {
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let own = named().self_signed(&key).unwrap().der().clone();
-    // The key's kind alone, not the signature's.
+    // Only the key's type differs, not the signature's.
     let pss = patched(
         &own,
         &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01],
         &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a],
     );
-    says(&objections(&[pss]), "has a key for RSASSA-PSS alone");
+    says(&objections(&[pss]), "has a key restricted to RSASSA-PSS");
     let (_, parsed) = x509_parser::parse_x509_certificate(&own).unwrap();
     assert_eq!(rsa_bits(parsed.public_key()), Some(2048));
 }
@@ -161,7 +161,7 @@ fn critical_extensions_that_are_not_known() {
     const STAPLE: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
     assert_eq!(of(|p| p.custom_extensions = vec![extension(STAPLE, false)]), Vec::<String>::new());
     let critical = of(|p| p.custom_extensions = vec![extension(STAPLE, true)]);
-    says(&critical, "has a critical extension that is not known (1.3.6.1.5.5.7.1.24)");
+    says(&critical, "has an unknown critical extension (1.3.6.1.5.5.7.1.24)");
     let access = of(|p| p.custom_extensions = vec![extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], true)]);
     says(&access, "has an extension that must not be critical (1.3.6.1.5.5.7.1.1)");
 }
@@ -175,14 +175,14 @@ fn the_chain_counts_too_and_roots_in_it_do_not() {
         objections(&[middle.signs(named()), middle.signed_by(&root), own_root.clone()])
     };
     assert_eq!(chain(|_| {}), Vec::<String>::new());
-    says(&chain(|p| p.is_ca = IsCa::NoCa), "certificate 2 of the chain is not a CA's");
+    says(&chain(|p| p.is_ca = IsCa::NoCa), "certificate 2 of the chain is not a CA certificate");
     let leaf = root.signs(named());
     assert_eq!(
         objections(&[leaf.clone(), leaf.clone(), own_root.clone()]),
         Vec::<String>::new(),
         "sent twice"
     );
-    says(&objections(&[leaf, root.signs(named())]), "certificate 2 of the chain is not a CA's");
+    says(&objections(&[leaf, root.signs(named())]), "certificate 2 of the chain is not a CA certificate");
     says(&chain(|p| p.key_usages = vec![KeyUsagePurpose::CrlSign]), "may not sign certificates");
     let client = chain(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
     says(&client, "certificate 2 of the chain is not for servers");
@@ -206,14 +206,14 @@ fn what_nobody_can_use_has_a_reason() {
     extension.set_criticality(true);
     parameters.custom_extensions = vec![extension];
     let found = useless(parameters.self_signed(&key).unwrap().der()).unwrap();
-    assert!(found.contains("has a critical extension that is not known"), "{found}");
+    assert!(found.contains("has an unknown critical extension"), "{found}");
 }
 
-/// As OpenSSL writes them; Go's `x509.Certificate.Verify` says "algorithm unimplemented" to all but the first.
+/// As OpenSSL writes them; Go's `x509.Certificate.Verify` says "algorithm unimplemented" for all but the first.
 #[test]
 fn parameters_of_rsassa_pss_are_those_that_go_knows() {
     use x509_parser::prelude::FromDer;
-    // Identifiers of RSASSA-PSS, of SHA-256, SHA-512 and MGF1.
+    // OIDs of RSASSA-PSS, SHA-256, SHA-512 and MGF1.
     const PSS: &str = "06092a864886f70d01010a";
     const MGF1: &str = "06092a864886f70d010108";
     let hash = |last: &str| format!("300d060960864801650304020{last}0500");
@@ -232,9 +232,9 @@ fn parameters_of_rsassa_pss_are_those_that_go_knows() {
     assert_eq!(problem(sha256, sha256, "020120"), None);
     assert_eq!(problem(sha512, sha512, "020140"), None);
     for (of, mask, salt, wanted) in [
-        (sha256, sha256, "020200de", "a salt that is not as long as the hash"),
+        (sha256, sha256, "020200de", "a salt whose length differs from the hash's"),
         (sha512, sha256, "020140", "two hashes"),
-        ("4", "4", "02011c", "a hash that is not taken"),
+        ("4", "4", "02011c", "an unsupported hash"),
     ] {
         let found = problem(of, mask, salt).unwrap();
         assert!(found.contains(wanted), "{wanted}: {found}");

@@ -17,7 +17,7 @@ use crate::server::webhook::traces::Traces;
 
 const REVIEW: &str = include_str!("../../../../tests/fixtures/reviews/deployment.json");
 
-/// A webhook without sockets, and a connection that its requests came by.
+/// A webhook without sockets, and the connection of its requests.
 struct Rig {
     webhook: Webhook,
     configuration: Arc<Configuration>,
@@ -35,7 +35,7 @@ async fn rig() -> Rig {
     let configuration = Arc::new(configuration);
     let (limits, timeouts) = (Limits::default(), Timeouts::default());
     let overload = Arc::default();
-    let webhook = Webhook::new(configuration.clone(), requests, traces, overload, &limits, &timeouts);
+    let webhook = Webhook::new(configuration.clone(), requests, traces, None, overload, &limits, &timeouts);
     let registration = registry::crowd(1 << 20).join(registry::peer(1));
     Rig { webhook, configuration, registry, registration }
 }
@@ -76,7 +76,7 @@ async fn what_is_refused_is_counted_once_with_its_reason() {
         assert!(rig.count(&sample), "{sample}");
     }
     assert!(rig.count("sidecar_injection_requests_total 4") && rig.count("outrigger_in_flight_requests 0"));
-    // What is no path of the webhook is not one of its requests.
+    // A request for another path is not counted as one of its requests.
     assert_eq!(rig.send(post("/elsewhere"), "{}").await.0, 404);
     assert!(rig.count("sidecar_injection_requests_total 4"));
 }

@@ -1,8 +1,7 @@
 //! A span for each request and each of its stages.
 //!
-//! Spans are made when a request is done, out of what was measured anyway: nothing is in the way of a request that is
-//! being judged. They continue the trace of the API server, if it has one. Nothing of a pod is in them but what stands
-//! in [`Sink::observe`].
+//! Spans are created from the measurements of a completed request, so they do not delay requests. They continue the
+//! API server's trace, if there is one. They contain nothing of a pod except the attributes in [`Sink::observe`].
 
 use std::{
     io,
@@ -20,39 +19,39 @@ use prometheus_client::registry::Registry;
 use crate::server::observe::traces::{Collector, metrics::SpanMetrics};
 use crate::server::webhook::record::{Outcome, Record, Stages, clip};
 
-/// Traces that were not started yet.
+/// Traces before they are started.
 pub(crate) struct Traces(SpanMetrics);
 
 impl Traces {
-    /// Makes the series in a registry with our prefix.
+    /// Registers the metrics in a registry with our prefix.
     pub(crate) fn register(registry: &mut Registry) -> Traces {
         Traces(SpanMetrics::register(registry))
     }
 
-    /// Starts sending, if there is a collector.
+    /// Starts exporting, if a collector is configured.
     ///
     /// # Errors
-    /// When its address is no URL or the thread that sends cannot be started.
+    /// When its address is not a URL or the exporter's thread cannot be started.
     pub(crate) async fn start(self, collector: Option<String>) -> io::Result<Sink> {
         let Some(endpoint) = collector else { return Ok(Sink::default()) };
         Ok(Sink(Some(Arc::new(Collector::start(endpoint, self.0).await?))))
     }
 }
 
-/// Takes spans, and sends them if there is a collector.
+/// Receives records, and exports spans if a collector is configured.
 #[derive(Clone, Default)]
 pub(crate) struct Sink(Option<Arc<Collector>>);
 
-/// The span of whoever sent a request, if that matters to anybody.
+/// The caller's span, if spans are exported.
 pub(crate) struct Caller(Option<Context>);
 
 impl Sink {
-    /// The span of whoever sent a request with these headers.
+    /// The caller's span, from these headers.
     pub(in crate::server::webhook) fn caller(&self, headers: &HeaderMap) -> Caller {
         Caller(self.0.as_ref().map(|traces| traces.caller(headers)))
     }
 
-    /// Makes the spans of a request that is done.
+    /// Creates the spans of a completed request.
     pub(in crate::server::webhook) fn observe(&self, caller: &Caller, record: &Record) {
         let (Some(traces), Caller(Some(caller))) = (&self.0, caller) else { return };
         let now = SystemTime::now();
@@ -82,7 +81,7 @@ impl Sink {
         own.span().end_with_timestamp(now);
     }
 
-    /// Sends what has not been sent yet, but not for longer than this.
+    /// Exports the queued spans, but at most for this long.
     pub(crate) async fn flush(&self, within: Duration) {
         if let Some(traces) = &self.0 {
             traces.flush(within).await;

@@ -161,6 +161,7 @@ impl<'a> Specializer<'a> {
             at: Span { start: 0, end: 0 },
             depth: 0,
             nesting: 0,
+            trace: None,
         };
         eval.runtime.steps = self.steps;
         let result = work(&mut eval, &dot);

@@ -184,7 +184,7 @@ fn without_sidecar(domain: &str) -> String {
 }
 
 /// Edit distance between two words; swapping neighbors counts as two edits.
-pub(super) fn edits(from: &str, to: &str) -> usize {
+pub(crate) fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut last: Vec<usize> = (0..=to.len()).collect();
     for (row, letter) in from.chars().enumerate() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::codes::keys;
+
 /// The reason for a decision about a pod; the key is stable and safe as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -76,22 +78,22 @@ impl Reason {
     /// The stable machine key, such as `HOST_NETWORK`.
     pub const fn key(self) -> &'static str {
         match self {
-            Reason::HostNetwork => "HOST_NETWORK",
-            Reason::IgnoredNamespace => "IGNORED_NAMESPACE",
-            Reason::NamespaceNotEnabled => "NAMESPACE_NOT_ENABLED",
-            Reason::NamespaceDisabled => "NAMESPACE_DISABLED",
-            Reason::RevisionMismatch => "REVISION_MISMATCH",
-            Reason::PodOptedOut => "POD_OPTED_OUT",
-            Reason::PodOptedIn => "POD_OPTED_IN",
-            Reason::NeverInjectSelector => "NEVER_INJECT_SELECTOR",
-            Reason::AlwaysInjectSelector => "ALWAYS_INJECT_SELECTOR",
-            Reason::PolicyEnabled => "POLICY_ENABLED",
-            Reason::PolicyDisabled => "POLICY_DISABLED",
-            Reason::PolicyInvalid => "POLICY_INVALID",
-            Reason::MirrorPod => "MIRROR_POD",
-            Reason::WindowsPod => "WINDOWS_POD",
-            Reason::InjectedByLinkerd => "INJECTED_BY_LINKERD",
-            Reason::AlreadyInjected => "ALREADY_INJECTED",
+            Reason::HostNetwork => keys::HOST_NETWORK,
+            Reason::IgnoredNamespace => keys::IGNORED_NAMESPACE,
+            Reason::NamespaceNotEnabled => keys::NAMESPACE_NOT_ENABLED,
+            Reason::NamespaceDisabled => keys::NAMESPACE_DISABLED,
+            Reason::RevisionMismatch => keys::REVISION_MISMATCH,
+            Reason::PodOptedOut => keys::POD_OPTED_OUT,
+            Reason::PodOptedIn => keys::POD_OPTED_IN,
+            Reason::NeverInjectSelector => keys::NEVER_INJECT_SELECTOR,
+            Reason::AlwaysInjectSelector => keys::ALWAYS_INJECT_SELECTOR,
+            Reason::PolicyEnabled => keys::POLICY_ENABLED,
+            Reason::PolicyDisabled => keys::POLICY_DISABLED,
+            Reason::PolicyInvalid => keys::POLICY_INVALID,
+            Reason::MirrorPod => keys::MIRROR_POD,
+            Reason::WindowsPod => keys::WINDOWS_POD,
+            Reason::InjectedByLinkerd => keys::INJECTED_BY_LINKERD,
+            Reason::AlreadyInjected => keys::ALREADY_INJECTED,
         }
     }
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::super::Unobserved;
 use super::*;
 
 /// The data that a context borrows.
@@ -61,7 +62,7 @@ fn fixture() -> Fixture {
 #[test]
 fn passes_work_together() {
     let mut pod = merged();
-    assert_eq!(apply(&mut pod, &fixture().context()), Ok(Vec::new()));
+    assert_eq!(apply(&mut pod, &fixture().context(), &mut Unobserved), Ok(Vec::new()));
     assert_eq!(
         pod,
         json!({
@@ -92,9 +93,9 @@ fn passes_work_together() {
 #[test]
 fn passes_change_nothing_the_second_time() {
     let mut once = merged();
-    apply(&mut once, &fixture().context()).unwrap();
+    apply(&mut once, &fixture().context(), &mut Unobserved).unwrap();
     let mut twice = once.clone();
-    apply(&mut twice, &fixture().context()).unwrap();
+    apply(&mut twice, &fixture().context(), &mut Unobserved).unwrap();
     assert_eq!(twice, once);
 }
 
@@ -120,7 +121,7 @@ fn garbage_never_panics() {
                             mesh_config: value.clone(),
                             ..fixture()
                         };
-                        let _ = apply(&mut pod.clone(), &context.context());
+                        let _ = apply(&mut pod.clone(), &context.context(), &mut Unobserved);
                     }
                 }
             }

@@ -9,7 +9,7 @@ pub(in crate::server) fn ca() -> CertificateDer<'static> {
     issue::authority(1_800_000_000, 1000).unwrap().der
 }
 
-/// A CA that was not made here.
+/// A foreign CA.
 pub(in crate::server) fn other() -> CertificateDer<'static> {
     let mut parameters = rcgen::CertificateParams::default();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "somebody's CA");
@@ -24,7 +24,7 @@ pub(in crate::server) fn pems(cas: &[&CertificateDer<'static>]) -> String {
 pub(in crate::server) const INJECTOR: &str = "cert-manager-cainjector";
 pub(in crate::server) const ANNOTATION: &str = "cert-manager.io/inject-ca-from";
 
-/// What is in a caBundle and which manager set it.
+/// A caBundle's content and the manager that set it.
 struct Bundle<'a>(&'a str, Option<&'a str>);
 
 fn configuration(webhooks: &[(&str, Bundle<'_>)]) -> MutatingWebhookConfiguration {
@@ -84,7 +84,7 @@ fn standing(bundle: &str, manager: Option<&str>, trusted: &[CertificateDer<'stat
     entry(bundle, manager, None, &trusted.iter().collect::<Vec<_>>(), &[]).standing
 }
 
-/// What the entry is set to, besides our CAs.
+/// The caBundle an entry is set to, without our CAs.
 fn kept(entry: &Entry) -> Vec<&CertificateDer<'static>> {
     assert!(matches!(entry.standing, Standing::Wrong(_)), "{entry:?}");
     entry.kept.iter().collect()
@@ -95,7 +95,7 @@ fn kept(entry: &Entry) -> Vec<&CertificateDer<'static>> {
 fn what_nobody_can_use_is_ours_to_set_whoever_wrote_it() {
     let ours = [ca()];
     assert_eq!(standing("", None, &ours), Standing::Wrong(Wrong::Empty));
-    // What charts write as a placeholder.
+    // A common placeholder in charts.
     assert_eq!(standing("\n", Some("helm"), &ours), Standing::Wrong(Wrong::Empty));
     for garbage in [
         "garbage",
@@ -111,7 +111,7 @@ fn what_nobody_can_use_is_ours_to_set_whoever_wrote_it() {
     }
 }
 
-// A more lenient reader would call it right, and every pod would be refused.
+// A more lenient parser would accept it, and every pod would be rejected.
 #[test]
 fn what_only_others_could_read_is_garbage() {
     let ours = [ca()];
@@ -143,7 +143,7 @@ fn a_private_key_is_seen() {
 #[test]
 fn what_holds_only_our_own_cas_is_ours_to_set() {
     let trusted = [ca(), ca()];
-    // During a rotation, whoever wrote the old bundle.
+    // During a rotation: our old bundle, whoever wrote it.
     assert_eq!(standing(&pem(&trusted[0]), Some("kubectl"), &trusted), Standing::Wrong(Wrong::Outdated));
     assert_eq!(standing(&pem(&ca()), Some(MANAGER), &trusted), Standing::Wrong(Wrong::Outdated));
 }
@@ -166,19 +166,19 @@ fn a_bundle_whose_cainjector_is_not_asked_any_more_is_taken_over_with_its_cas() 
         let found = entry(&pem(&theirs), manager, None, &[&ours], &[]);
         assert_eq!(found.standing, Standing::Wrong(Wrong::Abandoned), "{manager:?}");
         assert_eq!(kept(&found), [&theirs], "{manager:?}");
-        // A CA of ours from before goes: none of our certificates is of it.
+        // An earlier CA of ours is removed, because no certificate of ours was issued by it.
         let found = entry(&pems(&[&earlier, &theirs]), manager, None, &[&ours], &[]);
         assert_eq!(kept(&found), [&theirs], "{manager:?}");
-        // One that works is taken over too, or else it would not follow a rotation.
+        // A working one is taken over too, because it would otherwise not follow a rotation.
         let works = entry(&pems(&[&theirs, &ours]), manager, None, &[&ours], &[]);
         assert_eq!(works.standing, Standing::Wrong(Wrong::Abandoned), "{manager:?}");
         assert_eq!(kept(&works), [&theirs], "{manager:?}");
     }
-    // Another annotation of cert-manager asks for nothing.
+    // Another annotation of cert-manager has no effect.
     let found =
         entry(&pem(&theirs), Some(INJECTOR), Some("cert-manager.io/allow-direct-injection"), &[&ours], &[]);
     assert_eq!(found.standing, Standing::Wrong(Wrong::Abandoned));
-    // Somebody else has had a hand in it.
+    // Another manager has changed it.
     let name = format!("namespace.{SUFFIX}");
     let mut two = configuration(&[(&name, Bundle(&pem(&theirs), Some(INJECTOR)))]);
     let mut managed = two.metadata.managed_fields.clone().unwrap();
@@ -190,7 +190,7 @@ fn a_bundle_whose_cainjector_is_not_asked_any_more_is_taken_over_with_its_cas() 
     assert_eq!(found.standing, Standing::Foreign { by, partly: false });
 }
 
-// `outrigger tag set` copies what the revision has, CAs of a former keeper included; a rotation must not wait for it.
+// `outrigger tag set` copies the revision's bundle, including CAs of a former owner; a rotation must not wait for it.
 #[test]
 fn what_a_command_copied_into_a_tag_is_ours_to_keep() {
     let (ours, theirs, trusted) = (ca(), other(), HashSet::from([ca()]));
@@ -206,7 +206,7 @@ fn what_a_command_copied_into_a_tag_is_ours_to_keep() {
     assert_eq!(standing(false), Standing::Foreign { by: "outrigger".to_owned(), partly: false });
 }
 
-// A cainjector that merges leaves our CAs in; without them nobody could call us.
+// A merging cainjector leaves our CAs in; without them nobody could call us.
 #[test]
 fn our_cas_join_what_a_cainjector_keeps() {
     let (ours, next, theirs) = (ca(), ca(), other());
@@ -217,7 +217,7 @@ fn our_cas_join_what_a_cainjector_keeps() {
         let by = INJECTOR.to_owned();
         let holds = entry(&pems(&[&ours, &theirs]), Some(INJECTOR), Some(annotation), &[&ours], &[]);
         assert_eq!(holds.standing, Standing::Extended { by });
-        // A rotation: the new CA joins, and the old one leaves without theirs.
+        // A rotation: the new CA joins, and the old one is removed without the foreign ones.
         let begins = entry(&pems(&[&ours, &theirs]), Some(MANAGER), Some(annotation), &[&ours, &next], &[]);
         assert_eq!(kept(&begins), [&theirs]);
         let ends = entry(&pems(&[&ours, &next, &theirs]), Some(MANAGER), Some(annotation), &[&next], &[]);
@@ -237,7 +237,7 @@ fn what_was_inherited_leaves_with_the_end_of_a_rotation() {
     assert_eq!((&ends.standing, kept(&ends)), (&Standing::Wrong(Wrong::Outdated), vec![]));
 }
 
-// The advice in a message, followed, is never an outage: certificates of the CAs that were there may still be served.
+// Following the advice in a message never causes an outage: certificates of the former CAs may still be served.
 #[test]
 fn what_is_emptied_becomes_the_union_of_what_was_there_and_our_cas() {
     let (ours, theirs) = (ca(), other());
@@ -253,7 +253,7 @@ fn what_is_emptied_becomes_the_union_of_what_was_there_and_our_cas() {
     };
     assert_eq!(remembers(&[&theirs, &ours], "kubectl"), Some(vec![theirs.clone()]));
     assert_eq!(remembers(&[&ours], "kubectl"), Some(vec![]));
-    // Emptied once more, it holds our CAs alone.
+    // Emptied once more, it contains only our CAs.
     assert_eq!(remembers(&[&theirs, &ours], MANAGER), Some(vec![]));
     assert_eq!(remembers(&[], "kubectl"), None, "what was there before stays in memory");
 }
@@ -281,7 +281,7 @@ fn what_is_taken_over_is_written_with_what_was_there() {
             String::from_utf8(bundle).unwrap()
         })
         .collect();
-    // Those that are right are written again as they are: a field that its manager leaves out is removed.
+    // Correct entries are written again unchanged, because a field that its manager leaves out is removed.
     assert_eq!(bundles, [both.clone(), both, pem(&ours)]);
 }
 
@@ -292,7 +292,7 @@ fn a_bundle_that_trusts_more_than_our_ca_works_and_is_left_alone() {
     let by = "kubectl-edit".to_owned();
     let more = format!("{}{}{}", pem(&trusted[1]), pem(&other()), pem(&trusted[0]));
     assert_eq!(standing(&more, Some(&by), &trusted), Standing::Extended { by: by.clone() });
-    // With one of ours missing a rotation has to wait for it.
+    // If one of ours is missing, a rotation has to wait for it.
     let part = format!("{}{}", pem(&trusted[0]), pem(&other()));
     assert_eq!(standing(&part, Some(&by), &trusted), Standing::Foreign { by, partly: true });
 }
@@ -333,7 +333,7 @@ fn only_our_entries_are_written_in_the_order_they_are_in() {
     let applied = application(&configuration, &entries, "pem", false).unwrap();
     let names: Vec<_> =
         applied["webhooks"].as_array().unwrap().iter().map(|webhook| &webhook["name"]).collect();
-    // The one that is right stays ours; the one of somebody else stays theirs.
+    // The correct one stays ours; the foreign one stays foreign.
     assert_eq!(names, [&json!(b), &json!(a)]);
     assert_eq!(applied["webhooks"][0], json!({"name": b, "clientConfig": {"caBundle": "cGVt"}}));
     assert_eq!(applied["metadata"], json!({"name": "m", "resourceVersion": "7"}));
@@ -354,7 +354,7 @@ fn with_rules(mut configuration: MutatingWebhookConfiguration, at: usize) -> Mut
     configuration
 }
 
-// An entry without rules stops no pod, whatever its policy for failures is: it gets them when somebody serves.
+// An entry without rules stops no pod, whatever its failure policy is; it gets them when a replica is ready.
 #[test]
 fn entries_without_rules_get_them_when_a_replica_serves() {
     let (ours, theirs) = (ca(), other());
@@ -380,11 +380,11 @@ fn entries_without_rules_get_them_when_a_replica_serves() {
         json!([
             {"name": a, "clientConfig": bundle, "rules": rules},
             {"name": b, "clientConfig": bundle, "rules": rules},
-            // The one that does not trust us stays as it is, and the caBundle of the last one is somebody else's.
+            // The entry that does not trust us is unchanged, and the last one's caBundle is foreign.
             {"name": d, "rules": rules},
         ])
     );
-    // With the right caBundle the rules alone are a reason to write.
+    // With a correct caBundle, missing rules are enough reason to write.
     let one = configuration(&[(&b, Bundle(&pem(&ours), Some(MANAGER)))]);
     let entries = look(&one, &trusted);
     assert_eq!(application(&one, &entries, "pem", false), None);

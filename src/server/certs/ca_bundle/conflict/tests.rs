@@ -26,15 +26,15 @@ fn a_configuration_has_one_truth() {
     assert_eq!(
         text,
         "mutatingwebhookconfiguration outrigger-sidecar-injector: the caBundle of 2 of 4 webhooks (b, d) does not hold our \
-         CA and is kept by kubectl-edit; it is left alone; accepted: outrigger webhook adopt outrigger-sidecar-injector, which \
+         CA and is maintained by kubectl-edit; left alone; to fix it, run outrigger webhook adopt outrigger-sidecar-injector, which \
          hands all of them over to this server, or --certificate files if they are to stay as they are"
     );
     let Some(Remark::Note(text)) = remark(NAME, &[extended], None) else { panic!() };
-    assert!(text.contains("trusts more than our CA, set by kubectl-edit"), "{text}");
+    assert!(text.contains("contains CAs besides ours, set by kubectl-edit"), "{text}");
     assert_eq!(remark(NAME, &[], None), None);
 }
 
-// What is emptied or handed over while a cainjector is asked to write comes back.
+// While a cainjector is requested to write, a caBundle that was emptied or handed over is overwritten again.
 #[test]
 fn whoever_still_writes_is_sent_away_first() {
     let (ours, theirs) = (ca(), other());

@@ -8,7 +8,7 @@ const NAME: &str = "outrigger-sidecar-injector";
 const TAG: &str = "outrigger-revision-tag-prod";
 
 type Ca = CertificateDer<'static>;
-/// The certificates in a caBundle, and who set it.
+/// The certificates in a caBundle, and its manager.
 type Bundle<'a> = (&'a [&'a Ca], &'a str);
 
 pub(super) fn board(names: &[&str]) -> (CaBundleStatus, Readiness) {
@@ -44,7 +44,7 @@ fn open(readiness: &Readiness) -> bool {
     readiness.states()[0].1.open
 }
 
-// A rolling update must not replace replicas that can be called by one that cannot.
+// A rolling update must not replace callable replicas with one that is not.
 #[test]
 fn a_replica_is_not_ready_while_every_bundle_trusts_others() {
     let (ours, theirs) = (ca(), other());
@@ -52,16 +52,18 @@ fn a_replica_is_not_ready_while_every_bundle_trusts_others() {
     let foreign = || entries(&[(&[&theirs], "argocd"), (&[], "argocd")], &ours);
     assert_eq!(note(&board, NAME, foreign(), Some("kept by argocd"), &ours), None);
     let problem = readiness.states()[0].1.problem.clone().unwrap();
-    assert!(problem.contains("trust others than this replica") && problem.contains("kept by argocd"));
+    assert!(
+        problem.contains("do not trust this replica but trust others") && problem.contains("kept by argocd")
+    );
     assert!(!open(&readiness) && board.is_refused());
-    // Taken over: API servers need a moment to heed it.
+    // Taken over: API servers need a moment to use it.
     let union = || entries(&[(&[&ours, &theirs], INJECTOR)], &ours);
     let left = note(&board, NAME, union(), None, &ours).unwrap();
     assert!(left <= HEEDED && left > HEEDED / 2 && !open(&readiness), "{left:?}");
     board.lock().trusted = Some(Instant::now().checked_sub(HEEDED).unwrap());
     assert_eq!(note(&board, NAME, union(), None, &ours), None);
     assert!(open(&readiness) && !board.is_refused());
-    // What happens later is a remark.
+    // Later problems are notes.
     note(&board, NAME, foreign(), Some("kept by argocd"), &ours);
     let state = readiness.states()[0].1.clone();
     assert_eq!((state.open, state.problem.as_deref()), (true, Some("kept by argocd")));
@@ -86,7 +88,7 @@ fn a_replica_that_one_bundle_trusts_or_that_takes_nobodys_place_is_ready_at_once
     let (ours, theirs) = (ca(), other());
     let cases: [(&str, &[Bundle<'_>]); 4] = [
         ("ours", &[(&[&ours], "outrigger-ca-bundle")]),
-        // Others would not be called by that one either.
+        // Other replicas could not be called through that one either.
         ("nobody's", &[(&[], "helm")]),
         ("some are ours", &[(&[&theirs], "argocd"), (&[&ours], "outrigger-ca-bundle")]),
         ("no entries", &[]),
@@ -96,7 +98,7 @@ fn a_replica_that_one_bundle_trusts_or_that_takes_nobodys_place_is_ready_at_once
         assert_eq!(note(&board, NAME, entries(bundles, &ours), None, &ours), None, "{what}");
         assert!(open(&readiness), "{what}");
     }
-    // The CA that counts is that of the certificate, during a rotation too.
+    // The CA of the serving certificate counts, during a rotation too.
     let next = ca();
     let (board, readiness) = board(&[NAME]);
     note(&board, NAME, entries(&[(&[&ours], "outrigger-ca-bundle")], &ours), None, &next);

@@ -75,7 +75,7 @@ fn what_is_missing_is_named() {
     let source = bundle_source("default");
     assert_eq!(
         missing(&source, &inputs(Slot::Absent, Slot::Unknown)),
-        r#"there is no ConfigMap outrigger-system/outrigger; wanted is one with the key "bundle""#
+        r#"ConfigMap outrigger-system/outrigger does not exist; expected one with the key "bundle""#
     );
     let found = slot("outrigger", &[("bundel", "")]);
     assert_eq!(
@@ -90,7 +90,7 @@ fn what_is_missing_is_named() {
     let found = slot("istio-sidecar-injector", &[("config", CONFIG), ("values", "{}")]);
     assert_eq!(
         missing(&source, &inputs(found, Slot::Absent)),
-        r#"there is no ConfigMap istio-system/istio; wanted is one with the key "mesh""#
+        r#"ConfigMap istio-system/istio does not exist; expected one with the key "mesh""#
     );
 }
 
@@ -101,7 +101,11 @@ fn a_bundle_for_another_revision_is_refused() {
     let inputs = inputs(slot("outrigger", &[("bundle", text)]), Slot::Unknown);
     let refused = made(&bundle_source("default"), &inputs).unwrap_err();
     assert!(refused.sentence.contains(r#"found "canary""#), "{}", refused.sentence);
-    assert!(refused.sentence.contains(r#"revision "default""#), "{}", refused.sentence);
+    assert!(
+        refused.sentence.contains(r#"expected the revision of this process, "default""#),
+        "{}",
+        refused.sentence
+    );
     assert_eq!(refused.about.name, "outrigger");
     assert_eq!(made(&bundle_source("canary"), &inputs).unwrap().revision(), "canary");
 }

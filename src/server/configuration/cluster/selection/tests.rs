@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::server::kube::scripted::{Requests, Turn, api_server};
 
-/// A check whose watch has seen these labels of the namespace `shop`, and an API server that does this when it is read.
+/// A check whose watch has seen these labels of the namespace `shop`, and an API server that responds to reads like
+/// this.
 fn check(watched: Option<Injection>, read: impl Fn() -> Turn + Send + 'static) -> (SelectionCheck, Requests) {
     let (client, requests) = api_server(move |_| read());
     let facts = Arc::new(LiveFacts::default());
@@ -14,7 +15,7 @@ fn check(watched: Option<Injection>, read: impl Fn() -> Turn + Send + 'static) -
     (SelectionCheck::new(client, facts), requests)
 }
 
-/// The answer to a read: the namespace with these labels.
+/// A response to a read: the namespace with these labels.
 fn labelled(labels: Value) -> Turn {
     let shop = json!({"metadata": {"name": "shop", "resourceVersion": "9", "labels": labels}});
     Turn::object(json!({"metadata": {"resourceVersion": "9"}, "items": [shop]}))

@@ -1,7 +1,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, mpsc},
-    time::Instant,
 };
 
 use opentelemetry::trace::{SpanId, TraceId};
@@ -16,7 +15,7 @@ use crate::server::observe::traces::{metrics::SpanMetrics, queue::Queue, resourc
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A collector in memory; while `held` it takes its time.
+/// A collector in memory; while `held` it does not respond.
 #[derive(Clone, Debug, Default)]
 struct Collector {
     taken: Arc<Mutex<Vec<SpanData>>>,
@@ -168,7 +167,7 @@ async fn a_collector_that_hangs_costs_spans_and_no_time() {
     }
     let (sent, lost) = counters.counts();
     assert_eq!(sent, 0);
-    // Some are in the collector's hands or on their way there.
+    // Some are being exported or queued.
     assert!(lost > 4 * REQUESTS - 2 * 4096, "{lost}");
     let since = Instant::now();
     sink.flush(Duration::from_millis(20)).await;

@@ -1,0 +1,120 @@
+//! The codes of the core.
+
+use crate::codes;
+
+codes! {
+    /// Every code of the core, sorted by key.
+    CORE;
+    ALREADY_INJECTED: Skip, "not changed: the pod arrived with its proxy, and nothing is missing";
+    ALWAYS_INJECT_SELECTOR: Inject, "injected: a selector of `alwaysInjectSelector` matches the pod";
+    ANNOTATION_AS_LABEL: Warning, "an annotation used as a label, which has no effect";
+    BLANKS_IN_ANNOTATION: Warning, "blanks around a value, which are ignored";
+    BYPASS_BOOTSTRAP: Warning,
+        "the pod gives its proxy a custom bootstrap configuration, which may lack what the mesh relies on";
+    BYPASS_CONTROL_PLANE: Warning, "the pod names a control plane other than the mesh's";
+    BYPASS_HOST_NETWORK: Record, "not injected because of `hostNetwork`";
+    BYPASS_INBOUND: Warning, "the pod exempts all incoming traffic from redirection";
+    BYPASS_INTERCEPTION_MODE: Warning, "the pod disables redirection: `interceptionMode: NONE`";
+    BYPASS_NET_ADMIN: Warning,
+        "a container of the application is privileged or can undo redirection (`NET_ADMIN`)";
+    BYPASS_OPTED_OUT: Record, "not injected because the pod opted out";
+    BYPASS_OUTBOUND: Warning, "the pod exempts all outgoing traffic from redirection";
+    BYPASS_OWN_INIT: Warning, "the pod's own init container controls redirection";
+    BYPASS_PROXY_COMMAND: Warning,
+        "the pod's own `istio-proxy` has a different command or different arguments";
+    BYPASS_PROXY_ENVIRONMENT: Warning,
+        "the pod sets a variable that disables the proxy, redirection or trust checks";
+    BYPASS_PROXY_IMAGE: Warning, "the pod chooses the image of its proxy";
+    BYPASS_SOME_TRAFFIC: Record, "the pod exempts ports, addresses or interfaces from redirection";
+    BYPASS_TELEMETRY: Record, "the pod sends traces, logs or metrics of its proxy elsewhere";
+    BYPASS_TEMPLATES: Record, "the pod requests templates that create no `istio-proxy`";
+    BYPASS_TLS_MODE: Warning, "the pod's label tells clients not to use mutual TLS";
+    DEAD_ANNOTATION: Warning, "an annotation of Istio's API that is no longer read";
+    DEPRECATED_ANNOTATION: Warning, "an annotation that still works but has a successor";
+    DOUBTFUL_ANNOTATION: Warning, "a value that is valid but probably unintended";
+    DUPLICATE_CONTAINER: Denial, "denied: two containers of the pod would have the same name";
+    FORGED_RECORD: Warning,
+        "the record of an earlier injection names something that is not in the pod, or that no injection created";
+    HOST_NETWORK: Skip, "not injected: the pod uses its node's network (`hostNetwork: true`)";
+    IGNORED_ANNOTATION: Warning, "a value that has no effect";
+    IGNORED_NAMESPACE: Skip,
+        "not injected: the namespace is one that is never injected, such as `kube-system`";
+    IGNORED_PROXY_CONFIG_FIELD: Warning, "an unknown field of `proxy.istio.io/config`";
+    IMAGE_AUTO_LEFT: Warning, "a container keeps the image `auto` and cannot start";
+    INJECTED_BY_LINKERD: Skip, "not injected: the pod already contains Linkerd's proxy";
+    INVALID_ANNOTATION: Denial, "denied: one or more annotations have an invalid value";
+    INVALID_INJECT_VALUE: Warning, "`sidecar.istio.io/inject` is neither `true` nor `false`";
+    INVALID_PROMETHEUS: Denial,
+        "denied: the pod's scrape annotations cannot be combined with the proxy's metrics";
+    INVALID_PROXY_CONFIG: Denial, "denied: the annotation `proxy.istio.io/config` cannot be parsed";
+    KEY_CASE: Manifest, "a key in different case, which kubectl rejects";
+    LABEL_AS_ANNOTATION: Warning, "a label used as an annotation, which has no effect";
+    LIKELY_POD_TEMPLATE: Manifest, "a likely pod template that was left alone";
+    LINKERD_MARK_ALONE: Warning, "one of Linkerd's two marks without the other; the pod is injected";
+    MALFORMED_ANNOTATION: Denial,
+        "denied: an annotation that records an earlier injection cannot be parsed";
+    MALFORMED_STATUS: Warning, "the record of an earlier injection cannot be parsed";
+    MERGE_DIRECTIVE: Denial, "denied: a string of the pod would become a merge directive";
+    MERGE_FAILED: Denial, "denied: the output of a template cannot be merged into the pod";
+    MIRROR_POD: Skip, "not injected: the pod has the annotation of mirror pods, which only a kubelet runs";
+    MISSPELT_ANNOTATION: Warning, "an unknown annotation similar to a known one";
+    MISSPELT_LABEL: Warning, "an unknown label similar to a known one";
+    NAMESPACE_DISABLED: Skip,
+        "not injected: the namespace label `istio-injection` has a value other than `enabled`";
+    NAMESPACE_HAS_BOTH_LABELS: Warning,
+        "the namespace has `istio-injection` and `istio.io/rev`; the first one decides";
+    NAMESPACE_LABEL_ON_POD: Warning, "a label for namespaces on a pod";
+    NAMESPACE_NOT_ENABLED: Skip, "not injected: neither the namespace nor the pod requests a proxy";
+    NAMESPACE_NOT_SELECTED: Skip Warning,
+        "not injected: the API server selected the pod, but neither its namespace nor the pod requests a proxy";
+    NEVER_INJECT_SELECTOR: Skip, "not injected: a selector of `neverInjectSelector` matches the pod";
+    NOT_A_POD: Skip Denial, "not injected: the object is not a pod, or is not shaped like one";
+    OVERLAY_UNUSABLE: Denial, "denied: the output of a template is not a usable overlay for the pod";
+    OWN_VOLUME: Warning, "a volume of the pod replaces a template's volume of the same name";
+    PATCH_TOO_LARGE: Denial, "denied: the patch exceeds 2 MiB";
+    PATCH_UNVERIFIED: Denial,
+        "denied: applying the patch does not yield the intended pod, a bug in outrigger";
+    POD_OPTED_IN: Inject, "injected: the pod opts in with `sidecar.istio.io/inject`";
+    POD_OPTED_OUT: Skip, "not injected: the pod opts out with `sidecar.istio.io/inject`";
+    POD_REQUESTS_LOWERED: Warning,
+        "`compat: istio`: pod-level limits without requests, so the pod requests less than without the proxy";
+    POD_RESOURCES_RAISED: Warning, "pod-level requests or limits were raised by the proxy's share";
+    POD_RESOURCES_TOO_SMALL: Warning Denial,
+        "pod-level requests or limits are too small for the proxy; the API server will reject the pod";
+    POLICY_COUNTS_THE_PROXY: Manifest, "a rule of a Job's `podFailurePolicy` matches the proxy's exit code";
+    POLICY_DISABLED: Skip, "not injected: the policy is `disabled`, and the pod does not opt in";
+    POLICY_ENABLED: Inject, "injected: the policy is `enabled`, and no other rule applies";
+    POLICY_INVALID: Skip, "not injected: the policy is neither `enabled` nor `disabled`";
+    PORT_OF_THE_PROXY: Warning, "a container uses one of the proxy's ports";
+    PRE_STOP_SLEEP_TOO_LONG: Warning,
+        "the value `preStopSleepSeconds` is not less than the pod's grace period; no hook is added";
+    PRIVILEGED_PROXY: Warning Denial,
+        "the pod gives a container of ours more privileges than the configuration does";
+    PROBES_NOT_MERGED: Warning,
+        "the pod's existing list of probes for the agent cannot be parsed and is unchanged";
+    PROBE_ASKS_THE_NODE: Warning,
+        "a probe or hook with the host `localhost` or `127.0.0.1` goes to the node, not to the pod";
+    PROBE_BEFORE_PROXY: Warning, "a probe or hook of an init container fails before the proxy runs";
+    PROXY_CONFIG_FIELD: Warning, "a field of ProxyConfig used as a label or annotation";
+    PROXY_LIMIT_ABOVE_POD: Warning, "`compat: istio`: a limit of the proxy exceeds the pod's";
+    PROXY_RESTART_POLICY: Warning, "`restartPolicy` of the user's own proxy does not fit a native sidecar";
+    RENDER_FAILED: Denial, "denied: a template cannot be rendered for the pod";
+    REVISION_MISMATCH: Skip, "not injected: the namespace or the pod requests another revision";
+    REVISION_OF_THE_NAMESPACE: Warning,
+        "the pod's label `istio.io/rev` is ignored because the namespace has a label";
+    SETTING_NOT_ON_THE_POD: Manifest, "a setting for pods on the workload";
+    SEVERAL_OF_ONE: Warning,
+        "`compat: istio`: two handlers, sources or values where an API server accepts only one";
+    SKIPPED_LINKERD_POD: Warning, "not injected: the pod has both marks of Linkerd";
+    SKIPPED_MIRROR_POD: Warning, "not injected: the pod has the annotation of mirror pods";
+    SKIPPED_WINDOWS_POD: Warning, "not injected: the pod is for Windows nodes";
+    STAND_IN: Denial, "denied: text in the pod that templates reserve for internal use";
+    TOO_MANY_TEMPLATES: Denial,
+        "denied: `inject.istio.io/templates` names more templates than a pod may request";
+    UNDECODABLE: Denial, "denied: no API server could decode the resulting pod";
+    UNKNOWN_PROBE_PORT: Warning, "a probe or hook names a port that its container does not define";
+    UNKNOWN_TEMPLATE: Denial, "denied: `inject.istio.io/templates` names a template that does not exist";
+    UNQUOTED_VALUE: Manifest, "an unquoted value for a string field, which kubectl rejects";
+    USER_OF_THE_PROXY: Warning, "a container runs as the proxy's user, so its traffic is not redirected";
+    WINDOWS_POD: Skip, "not injected: the pod is for Windows nodes";
+}

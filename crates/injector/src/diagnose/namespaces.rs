@@ -1,0 +1,182 @@
+//! The labels of namespaces, and pods that run without a proxy where one is asked for.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{Facts, Finding, Severity, is_own, labels, name, namespace, some, text};
+use crate::{
+    inject::{annotation::edits, warning::shown},
+    names, pod,
+    webhook_config::{
+        entries,
+        selection::{self, Creation, Selected},
+    },
+};
+
+/// Keys that people write for `istio-injection`.
+const MISSPELLED: [&str; 6] = [
+    "istio.io/injection",
+    "istio/injection",
+    "injection",
+    "sidecar-injection",
+    "istio.injection",
+    "sidecar.istio.io/inject",
+];
+
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for object in facts.namespaces.iter().flatten() {
+        let labels = labels(object);
+        findings.extend(of_labels(facts, name(object), &labels));
+        findings.extend(another_injector(facts, name(object), &labels));
+    }
+    findings.extend(uninjected(facts));
+    findings
+}
+
+fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let subject = || format!("Namespace {of}");
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    let (injection, revision) = (label(names::LABEL_INJECTION), label(names::REVISION));
+    match (injection, revision) {
+        (Some(injection), Some(revision)) => findings.push(Finding::new(
+            Severity::Warning,
+            "both-labels",
+            subject(),
+            format!("istio-injection={injection} decides, istio.io/rev={revision} is ignored"),
+            format!("remove one of them: kubectl label namespace {of} istio-injection- (or istio.io/rev-)"),
+        )),
+        (Some(value), None) if !matches!(value, "enabled" | "disabled") => findings.push(Finding::new(
+            Severity::Error,
+            "label-value",
+            subject(),
+            format!("istio-injection={}, and only \"enabled\" injects", shown(value)),
+            format!("kubectl label namespace {of} --overwrite istio-injection=enabled"),
+        )),
+        _ => {}
+    }
+    for key in labels.keys().filter(|_| injection.is_none() && revision.is_none()) {
+        let is_near = key != names::LABEL_INJECTION
+            && (MISSPELLED.contains(&key.as_str())
+                || key.len().abs_diff(names::LABEL_INJECTION.len()) <= 2
+                    && edits(key, names::LABEL_INJECTION) <= 2
+                || edits(key, names::REVISION) == 1);
+        if is_near {
+            findings.push(Finding::new(
+                Severity::Error,
+                "label-misspelled",
+                subject(),
+                format!("label {} has no effect on a namespace", shown(key)),
+                format!("kubectl label namespace {of} {key}- istio-injection=enabled"),
+            ));
+        }
+    }
+    let asks = injection == Some("enabled") || (injection.is_none() && revision.is_some());
+    if asks && !facts.webhooks.is_empty() && called(facts, of, labels, &plain_pod()).is_empty() {
+        let asked = injection.map_or_else(
+            || format!("istio.io/rev={}", revision.unwrap_or_default()),
+            |_| "istio-injection=enabled".to_owned(),
+        );
+        findings.push(Finding::new(
+            Severity::Error,
+            "revision-not-served",
+            subject(),
+            format!("{asked}, and no webhook with rules selects its pods: they run without a proxy"),
+            format!(
+                "outrigger tag list shows revisions and tags; then kubectl label namespace {of} --overwrite istio.io/rev=REVISION, \
+                 or outrigger tag set NAME --revision REVISION"
+            ),
+        ));
+    }
+    findings
+}
+
+fn plain_pod() -> Value {
+    serde_json::json!({"metadata": {}, "spec": {"containers": [{"name": "a", "image": "a"}]}})
+}
+
+/// The configurations that are called for a pod and look like injectors of sidecars: ours, and those with Istio's labels or
+/// names.
+fn called<'f>(
+    facts: &'f Facts,
+    in_namespace: &str,
+    labels: &Map<String, Value>,
+    pod: &Value,
+) -> Vec<(&'f Value, &'f str)> {
+    let creation = Creation { namespace: in_namespace, namespace_labels: Some(labels), pod };
+    // Our own conditions only exclude pods that are not injected anyway.
+    let condition = |_: &str| Ok(true);
+    let injectors =
+        facts.webhooks.iter().filter(|configuration| is_own(configuration) || is_istio(configuration));
+    injectors
+        .flat_map(|configuration| {
+            entries(configuration).map(move |(name, entry)| (configuration, name, entry))
+        })
+        .filter(|(_, _, entry)| selection::webhook(entry, creation, &condition) == Selected::Yes)
+        .map(|(configuration, name, _)| (configuration, name))
+        .collect()
+}
+
+fn is_istio(configuration: &Value) -> bool {
+    text(configuration, "/metadata/labels/app") == "sidecar-injector"
+        || ["istio-sidecar-injector", "istio-revision-tag"]
+            .iter()
+            .any(|prefix| name(configuration).starts_with(prefix))
+}
+
+fn another_injector(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Finding> {
+    let called = called(facts, of, labels, &plain_pod());
+    let (own, others): (Vec<_>, Vec<_>) =
+        called.into_iter().partition(|(configuration, _)| is_own(configuration));
+    if own.is_empty() || others.is_empty() {
+        return Vec::new();
+    }
+    let others: Vec<&str> = others.iter().map(|(configuration, _)| name(configuration)).collect();
+    vec![Finding::new(
+        Severity::Error,
+        "another-injector",
+        format!("Namespace {of}"),
+        format!("its pods are sent to outrigger and to {}", some(&others)),
+        "let one of them inject: give the namespace the label of one revision (istio.io/rev), or remove the other injector's \
+         webhook",
+    )]
+}
+
+/// Pods without a proxy in namespaces that ask for one, by namespace.
+fn uninjected(facts: &Facts) -> Vec<Finding> {
+    let (Some(pods), Some(namespaces)) = (&facts.pods, &facts.namespaces) else { return Vec::new() };
+    let by_name: BTreeMap<&str, Map<String, Value>> =
+        namespaces.iter().map(|object| (name(object), labels(object))).collect();
+    let mut bare: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for object in pods {
+        let Some(labels) = by_name.get(namespace(object)) else { continue };
+        let is_over = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
+        let is_deleted = object.pointer("/metadata/deletionTimestamp").is_some();
+        let has_proxy = pod::find_container(object, names::CONTAINER_PROXY).is_some()
+            || pod::annotation(object, names::ANNOTATION_STATUS).is_some();
+        let on_host = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
+        let opted_out = pod::annotation(object, names::INJECT) == Some("false");
+        if is_over || is_deleted || has_proxy || on_host || opted_out {
+            continue;
+        }
+        if called(facts, namespace(object), labels, object)
+            .iter()
+            .any(|(configuration, _)| is_own(configuration))
+        {
+            bare.entry(namespace(object)).or_default().push(name(object));
+        }
+    }
+    bare.into_iter()
+        .map(|(of, names)| {
+            Finding::new(
+                Severity::Warning,
+                "uninjected-pods",
+                format!("Namespace {of}"),
+                format!("{} pods run without a proxy: {}", names.len(), some(&names)),
+                format!("kubectl -n {of} rollout restart deployment (statefulset, daemonset); outrigger explain pod/NAME -n {of}"),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,182 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::webhook_config::Settings;
+
+const CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+
+/// A healthy installation: two replicas, one namespace with injected pods, one without a label.
+fn healthy() -> Facts {
+    let settings = Settings { ca_bundle: Some(CA.to_owned()), ..Settings::default() };
+    let mut webhooks = settings.objects();
+    for configuration in &mut webhooks {
+        for entry in configuration["webhooks"].as_array_mut().unwrap() {
+            entry["rules"] = crate::webhook_config::rules();
+            entry["clientConfig"]["caBundle"] =
+                json!("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=");
+        }
+    }
+    let labels = json!({"app.kubernetes.io/name": "outrigger"});
+    let metadata = |name: &str| json!({"name": name, "namespace": "outrigger-system", "labels": labels});
+    Facts {
+        webhooks,
+        services: Some(vec![json!({"metadata": metadata("outrigger"), "spec": {"ports": [{"port": 443}]}})]),
+        endpoint_slices: Some(vec![json!({
+            "metadata": {"name": "a", "namespace": "outrigger-system", "labels": {"kubernetes.io/service-name": "outrigger"}},
+            "endpoints": [{"conditions": {"ready": true}}, {"conditions": {"ready": true}}],
+        })]),
+        deployments: Some(vec![json!({
+            "metadata": metadata("outrigger"), "spec": {"replicas": 2}, "status": {"availableReplicas": 2},
+        })]),
+        own_pods: Some(vec![json!({"metadata": metadata("outrigger-1"), "status": {}})]),
+        namespaces: Some(vec![
+            json!({"metadata": {"name": "shop", "labels": {"istio-injection": "enabled"}}}),
+            json!({"metadata": {"name": "plain"}}),
+        ]),
+        pods: Some(vec![pod("shop", "web", true)]),
+        nodes: Some(Vec::new()),
+        probe: Some(probe(ProbeOutcome::Injected("default".to_owned()))),
+        configuration: Some(Ok(Vec::new())),
+    }
+}
+
+fn pod(namespace: &str, name: &str, with_proxy: bool) -> Value {
+    let mut containers = vec![json!({"name": "web", "image": "web"})];
+    if with_proxy {
+        containers.push(json!({"name": "istio-proxy", "image": "proxy"}));
+    }
+    json!({"metadata": {"name": name, "namespace": namespace}, "spec": {"containers": containers}, "status": {"phase": "Running"}})
+}
+
+fn probe(outcome: ProbeOutcome) -> Probe {
+    Probe {
+        namespace: "default".to_owned(),
+        entry: "namespace.sidecar-injector.istio.io".to_owned(),
+        failure_policy: "Fail".to_owned(),
+        took: Duration::from_millis(12),
+        outcome,
+    }
+}
+
+fn failed(message: &str) -> Facts {
+    let message = format!(
+        "Internal error occurred: failed calling webhook \"namespace.sidecar-injector.istio.io\": failed to call webhook: {message}"
+    );
+    Facts { probe: Some(probe(ProbeOutcome::Refused(message))), ..healthy() }
+}
+
+/// The checks that report something, worst first.
+fn checks(facts: &Facts) -> Vec<&'static str> {
+    diagnose(facts).iter().map(|finding| finding.check).collect()
+}
+
+#[test]
+fn a_healthy_installation_has_no_findings() {
+    assert_eq!(diagnose(&healthy()), []);
+}
+
+#[test]
+fn what_could_not_be_read_is_not_concluded_from() {
+    let webhooks = healthy().webhooks;
+    assert_eq!(diagnose(&Facts { webhooks, ..Facts::default() }), []);
+}
+
+/// A breakage and the finding that it has to lead to.
+type Case = (&'static str, fn(&mut Facts), &'static str, &'static str);
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    ("no webhook", |facts| facts.webhooks.clear(), "no-webhook", "install the chart"),
+    ("entries without rules", |facts| facts.webhooks[0]["webhooks"][0]["rules"] = json!([]), "no-rules", "ready"),
+    ("no caBundle", |facts| { facts.webhooks[0]["webhooks"][0]["clientConfig"].as_object_mut().unwrap().remove("caBundle"); }, "ca-bundle-missing", "caBundle"),
+    ("a caBundle without a certificate", |facts| facts.webhooks[0]["webhooks"][0]["clientConfig"]["caBundle"] = json!("aGVsbG8="), "ca-bundle-unreadable", "certificate"),
+    ("no Service", |facts| facts.services = Some(Vec::new()), "service-missing", "kubectl delete"),
+    ("another port", |facts| facts.services.as_mut().unwrap()[0]["spec"]["ports"][0]["port"] = json!(8443), "service-missing", "port"),
+    ("no endpoint", |facts| facts.endpoint_slices = Some(Vec::new()), "no-endpoints", "get pods"),
+    ("no ready endpoint", |facts| facts.endpoint_slices.as_mut().unwrap()[0]["endpoints"] = json!([{"conditions": {"ready": false}}]), "no-endpoints", "refuses"),
+    ("one replica under Fail", |facts| facts.endpoint_slices.as_mut().unwrap()[0]["endpoints"] = json!([{}]), "fail-closed-alone", "two replicas"),
+    ("an image that cannot be pulled", |facts| {
+        facts.deployments.as_mut().unwrap()[0]["status"] = json!({});
+        facts.own_pods.as_mut().unwrap()[0]["status"] = json!({"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]});
+    }, "replicas-not-ready", "ImagePullBackOff not found"),
+    ("a pod that fits on no node", |facts| {
+        facts.deployments.as_mut().unwrap()[0]["status"] = json!({"availableReplicas": 1});
+        facts.own_pods.as_mut().unwrap()[0]["status"] = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]});
+    }, "replicas-not-ready", "Unschedulable: 0/3 nodes"),
+    ("connection refused", |facts| *facts = failed("Post \"https://outrigger.outrigger-system.svc:443/inject?timeout=10s\": dial tcp 10.0.0.1:443: connect: connection refused"), "connection-refused", "targetPort"),
+    ("a blocked network", |facts| *facts = failed("Post \"https://x\": dial tcp 10.0.0.1:443: i/o timeout"), "network-timeout", "NetworkPolicy"),
+    ("a deadline", |facts| *facts = failed("Post \"https://x\": context deadline exceeded"), "network-timeout", "8443"),
+    ("a private GKE cluster", |facts| {
+        *facts = failed("Post \"https://x\": context deadline exceeded");
+        facts.nodes = Some(vec![json!({"metadata": {"labels": {"cloud.google.com/gke-nodepool": "a"}}})]);
+    }, "network-timeout", "firewall rule for 8443"),
+    ("an overlay network on EKS", |facts| {
+        *facts = failed("Post \"https://x\": Address is not allowed");
+        facts.nodes = Some(vec![json!({"spec": {"providerID": "aws:///eu-1/i-1"}})]);
+    }, "api-server-address", "VPC CNI"),
+    ("another CA", |facts| *facts = failed("tls: failed to verify certificate: x509: certificate signed by unknown authority"), "certificate-untrusted", "caBundle"),
+    ("an expired certificate", |facts| *facts = failed("x509: certificate has expired or is not yet valid: current time 2026-01-01 is after 2025-01-01"), "certificate-expired", "renew"),
+    ("another name", |facts| *facts = failed("x509: certificate is valid for a.svc, not outrigger.outrigger-system.svc"), "certificate-name", "SERVICE.NAMESPACE.svc"),
+    ("no endpoints for the Service", |facts| *facts = failed("no endpoints available for service \"outrigger\""), "no-endpoints", "get pods"),
+    ("an answer that is none", |facts| *facts = failed("the server rejected our request for an unknown reason"), "webhook-error", "log of outrigger"),
+    ("another webhook that is down", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("Internal error occurred: failed calling webhook \"vault.hashicorp.com\": no endpoints available".to_owned()))), "other-refusal", "webhook order"),
+    ("another webhook that denies", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("admission webhook \"validate.kyverno.svc-fail\" denied the request: no".to_owned()))), "other-refusal", "names it"),
+    ("a used-up quota", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("pods \"x\" is forbidden: exceeded quota: q".to_owned()))), "other-refusal", "quota"),
+    ("Pod Security", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"".to_owned()))), "other-refusal", "CNI"),
+    ("no answer at all", |facts| facts.probe = Some(probe(ProbeOutcome::Unanswered)), "network-timeout", "8443"),
+    ("failures that are ignored", |facts| facts.probe = Some(Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }), "ignored-failures", "fail_open"),
+    ("a pod that is skipped", |facts| facts.probe = Some(probe(ProbeOutcome::Bare)), "not-injected", "outrigger explain"),
+    ("a slow path", |facts| facts.probe = Some(Probe { took: Duration::from_secs(3), ..probe(ProbeOutcome::Injected("default".to_owned())) }), "slow-path", "webhook order"),
+    ("both labels", |facts| facts.namespaces.as_mut().unwrap()[0]["metadata"]["labels"]["istio.io/rev"] = json!("canary"), "both-labels", "remove one"),
+    ("a misspelled value", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio-injection": "enable"}), "label-value", "--overwrite istio-injection=enabled"),
+    ("a misspelled key", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio-injecton": "enabled"}), "label-misspelled", "istio-injecton-"),
+    ("a label for pods on a namespace", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"sidecar.istio.io/inject": "true"}), "label-misspelled", "istio-injection=enabled"),
+    ("a revision that nothing serves", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio.io/rev": "canary"}), "revision-not-served", "outrigger tag list"),
+    ("pods without a proxy", |facts| facts.pods.as_mut().unwrap().push(pod("shop", "old", false)), "uninjected-pods", "rollout restart"),
+    ("istiod beside us", |facts| {
+        let mut other = facts.webhooks[0].clone();
+        other["metadata"] = json!({"name": "istio-sidecar-injector", "labels": {"app": "sidecar-injector"}});
+        facts.webhooks.push(other);
+    }, "another-injector", "one revision"),
+    ("an invalid configuration", |facts| facts.configuration = Some(Err("values.global: found a list".to_owned())), "configuration-invalid", "bundle print"),
+];
+
+#[test]
+fn every_breakage_is_found_with_its_cure() {
+    assert!(CASES.len() >= 15);
+    for (about, breaks, check, fix) in CASES {
+        let mut facts = healthy();
+        breaks(&mut facts);
+        let findings = diagnose(&facts);
+        let found = findings.iter().find(|finding| finding.check == *check);
+        let found = found.unwrap_or_else(|| panic!("{about}: {findings:#?}"));
+        assert!(found.fix.contains(fix) || found.evidence.contains(fix), "{about}: {found:#?}");
+        assert!(findings.is_sorted_by_key(|finding| finding.severity), "{about}");
+    }
+    let unused: Vec<&str> = CHECKS
+        .iter()
+        .map(|(check, _)| *check)
+        .filter(|check| !CASES.iter().any(|(_, _, used, _)| used == check))
+        .collect();
+    assert_eq!(unused, ["configuration-warning"]);
+}
+
+#[test]
+fn pods_that_need_no_proxy_are_not_reported() {
+    let mut facts = healthy();
+    let mut on_host = pod("shop", "host", false);
+    on_host["spec"]["hostNetwork"] = json!(true);
+    let mut opted_out = pod("shop", "out", false);
+    opted_out["metadata"]["labels"] = json!({"sidecar.istio.io/inject": "false"});
+    let mut over = pod("shop", "job", false);
+    over["status"]["phase"] = json!("Succeeded");
+    facts.pods.as_mut().unwrap().extend([on_host, opted_out, over, pod("plain", "a", false)]);
+    assert_eq!(checks(&facts), Vec::<&str>::new());
+}
+
+#[test]
+fn checks_are_sorted() {
+    assert!(CHECKS.is_sorted_by_key(|(check, _)| *check));
+}

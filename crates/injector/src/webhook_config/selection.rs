@@ -1,0 +1,374 @@
+//! Which webhooks an API server calls for a new pod: the rules of MutatingWebhookConfigurations and
+//! MutatingAdmissionPolicies, of any product.
+//!
+//! The order of evaluation is the API server's (`ShouldCallHook` in `plugin/webhook/generic`): rules, namespace selector,
+//! object selector, match conditions. Match conditions are CEL; the caller evaluates them.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::inject::warning::shown;
+
+/// The creation of a pod, as an API server sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Creation<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// Its labels; `None` if they are not known.
+    pub namespace_labels: Option<&'a Map<String, Value>>,
+    /// The pod.
+    pub pod: &'a Value,
+}
+
+/// Whether a webhook or policy is called for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// It is called.
+    Yes,
+    /// It is not called.
+    No(Mismatch),
+    /// It cannot be said, for this reason.
+    Unknown(String),
+}
+
+/// The first rule of a webhook that excludes a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// No rule is for the creation of pods.
+    Rules,
+    /// A requirement of a selector on the labels of the namespace or of the pod.
+    Label {
+        /// `namespaceSelector` or `objectSelector`.
+        selector: &'static str,
+        /// `the namespace` or `the pod`.
+        holder: &'static str,
+        /// The requirement, such as `istio-injection must be "enabled"`.
+        requirement: String,
+        /// The label's value, if it has one.
+        found: Option<String>,
+    },
+    /// A match condition that is false.
+    Condition {
+        /// Its name.
+        name: String,
+        /// Its CEL expression.
+        expression: String,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mismatch::Rules => f.write_str("no rule is for the creation of pods"),
+            Mismatch::Label { selector, holder, requirement, found } => {
+                write!(f, "{selector}: label {requirement}, ")?;
+                match found {
+                    Some(value) => write!(f, "but {holder} has {}", shown(value)),
+                    None => write!(f, "but {holder} does not have it"),
+                }
+            }
+            Mismatch::Condition { name, expression } => {
+                write!(f, "matchConditions[{name}] is false: {expression}")
+            }
+        }
+    }
+}
+
+/// Evaluates one match condition; an error says why it cannot be evaluated.
+pub type Condition<'c> = &'c dyn Fn(&str) -> Result<bool, String>;
+
+/// Whether an API server calls an entry of a MutatingWebhookConfiguration for a pod.
+pub fn webhook(entry: &Value, creation: Creation<'_>, condition: Condition<'_>) -> Selected {
+    let rules = entry.get("rules").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !rules.iter().any(is_for_new_pods) {
+        return Selected::No(Mismatch::Rules);
+    }
+    by_selectors(entry, creation).unwrap_or_else(|| by_conditions(entry, condition))
+}
+
+/// Whether a MutatingAdmissionPolicy is applied to a pod through a binding.
+pub fn policy(policy: &Value, binding: &Value, creation: Creation<'_>, condition: Condition<'_>) -> Selected {
+    let none = Value::Null;
+    let spec = policy.get("spec").unwrap_or(&none);
+    let constraints = spec.get("matchConstraints").unwrap_or(&none);
+    let resources = binding.pointer("/spec/matchResources").unwrap_or(&none);
+    let rules = |holder: &Value, key: &str| {
+        holder.get(key).and_then(Value::as_array).is_some_and(|rules| rules.iter().any(is_for_new_pods))
+    };
+    let has_rules = |holder: &Value| {
+        holder.get("resourceRules").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty())
+    };
+    let is_excluded = |holder: &Value| rules(holder, "excludeResourceRules");
+    let is_bound = !has_rules(resources) || rules(resources, "resourceRules");
+    if !rules(constraints, "resourceRules") || !is_bound || is_excluded(constraints) || is_excluded(resources)
+    {
+        return Selected::No(Mismatch::Rules);
+    }
+    by_selectors(constraints, creation)
+        .or_else(|| by_selectors(resources, creation))
+        .unwrap_or_else(|| by_conditions(spec, condition))
+}
+
+/// Whether a rule is for `CREATE` of `pods` in the core group. With `matchPolicy: Equivalent` no other group counts: the core
+/// group's pods have no equivalent.
+fn is_for_new_pods(rule: &Value) -> bool {
+    let has = |key: &str, wanted: &[&str]| {
+        let items = rule.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        items.iter().filter_map(Value::as_str).any(|item| wanted.contains(&item))
+    };
+    let scope = rule.get("scope").and_then(Value::as_str).unwrap_or("*");
+    has("operations", &["CREATE", "*"])
+        && has("apiGroups", &["", "*"])
+        && has("apiVersions", &["v1", "*"])
+        && has("resources", &["pods", "*", "*/*"])
+        && matches!(scope, "*" | "Namespaced")
+}
+
+/// The answer of the two selectors; `None` if both match.
+fn by_selectors(holder: &Value, creation: Creation<'_>) -> Option<Selected> {
+    let nothing = Map::new();
+    let of_pod = creation.pod.pointer("/metadata/labels").and_then(Value::as_object).unwrap_or(&nothing);
+    let namespace = holder.get("namespaceSelector").map(requirements).unwrap_or_default();
+    if !namespace.is_empty() {
+        let Some(labels) = creation.namespace_labels else {
+            return Some(Selected::Unknown("the labels of the namespace are not known".to_owned()));
+        };
+        // Every namespace has this label, also in a manifest that does not say so.
+        let mut labels = labels.clone();
+        labels.entry(crate::names::LABEL_NAMESPACE_NAME).or_insert_with(|| creation.namespace.into());
+        if let Some(mismatch) = mismatch("namespaceSelector", "the namespace", &namespace, &labels) {
+            return Some(Selected::No(mismatch));
+        }
+    }
+    let object = holder.get("objectSelector").map(requirements).unwrap_or_default();
+    mismatch("objectSelector", "the pod", &object, of_pod).map(Selected::No)
+}
+
+/// One requirement of a selector.
+struct Requirement<'s> {
+    key: &'s str,
+    operator: &'s str,
+    values: Vec<&'s str>,
+}
+
+fn requirements(selector: &Value) -> Vec<Requirement<'_>> {
+    let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let equal = labels.map(|(key, value)| Requirement {
+        key,
+        operator: "In",
+        values: value.as_str().into_iter().collect(),
+    });
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+    let expressions = expressions.filter_map(|expression| {
+        let values = expression.get("values").and_then(Value::as_array).map(Vec::as_slice);
+        Some(Requirement {
+            key: expression.get("key")?.as_str()?,
+            operator: expression.get("operator")?.as_str()?,
+            values: values.unwrap_or_default().iter().filter_map(Value::as_str).collect(),
+        })
+    });
+    equal.chain(expressions).collect()
+}
+
+fn mismatch(
+    selector: &'static str,
+    holder: &'static str,
+    requirements: &[Requirement<'_>],
+    labels: &Map<String, Value>,
+) -> Option<Mismatch> {
+    requirements.iter().find_map(|requirement| {
+        let found = labels.get(requirement.key).and_then(Value::as_str);
+        let is_among = found.is_some_and(|value| requirement.values.contains(&value));
+        let holds = match requirement.operator {
+            "In" => is_among,
+            "NotIn" => !is_among,
+            "Exists" => found.is_some(),
+            "DoesNotExist" => found.is_none(),
+            _ => false,
+        };
+        (!holds).then(|| Mismatch::Label {
+            selector,
+            holder,
+            requirement: requirement.to_string(),
+            found: found.map(str::to_owned),
+        })
+    })
+}
+
+impl fmt::Display for Requirement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> = self.values.iter().map(|value| shown(value)).collect();
+        let values = values.join(" or ");
+        match self.operator {
+            "In" => write!(f, "{} must be {values}", self.key),
+            "NotIn" => write!(f, "{} must not be {values}", self.key),
+            "Exists" => write!(f, "{} must be set", self.key),
+            "DoesNotExist" => write!(f, "{} must not be set", self.key),
+            other => write!(f, "{} has the unknown operator {}", self.key, shown(other)),
+        }
+    }
+}
+
+/// Any false condition excludes the pod, even if another one fails.
+fn by_conditions(holder: &Value, condition: Condition<'_>) -> Selected {
+    let conditions =
+        holder.get("matchConditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut unknown = None;
+    for entry in conditions {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (name, expression) = (text("name"), text("expression"));
+        match condition(&expression) {
+            Ok(true) => {}
+            Ok(false) => return Selected::No(Mismatch::Condition { name, expression }),
+            Err(problem) => {
+                unknown.get_or_insert(format!("matchConditions[{name}] cannot be evaluated: {problem}"));
+            }
+        }
+    }
+    unknown.map_or(Selected::Yes, Selected::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(more: Value) -> Value {
+        let mut entry = json!({"name": "a.b.c", "rules": [
+            {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]},
+        ]});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    }
+
+    fn asked(entry: &Value, namespace: Option<&Value>, labels: &Value) -> Selected {
+        let pod = json!({"metadata": {"labels": labels}});
+        let creation = Creation {
+            namespace: "shop",
+            namespace_labels: namespace.map(|labels| labels.as_object().unwrap()),
+            pod: &pod,
+        };
+        let condition = |text: &str| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(format!("no such function {other}")),
+        };
+        webhook(entry, creation, &condition)
+    }
+
+    #[test]
+    fn rules_have_to_be_for_new_pods() {
+        for (rule, wanted) in [
+            (
+                json!({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}),
+                true,
+            ),
+            (
+                json!({"operations": ["UPDATE", "CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["*/*"], "scope": "*"}),
+                true,
+            ),
+            (
+                json!({"operations": ["UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}),
+                false,
+            ),
+            (
+                json!({"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["pods"]}),
+                false,
+            ),
+            (
+                json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding", "pods/*"]}),
+                false,
+            ),
+            (
+                json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Cluster"}),
+                false,
+            ),
+        ] {
+            let selected = asked(&json!({"rules": [rule]}), Some(&json!({})), &json!({}));
+            let expected = if wanted { Selected::Yes } else { Selected::No(Mismatch::Rules) };
+            assert_eq!(selected, expected, "{rule}");
+        }
+        assert_eq!(asked(&json!({}), Some(&json!({})), &json!({})), Selected::No(Mismatch::Rules));
+    }
+
+    #[test]
+    fn the_requirement_that_fails_is_named() {
+        let selected = |namespace: Value, labels: Value| {
+            let entry = entry(json!({
+                "namespaceSelector": {"matchLabels": {"istio-injection": "enabled"}},
+                "objectSelector": {"matchExpressions": [
+                    {"key": "sidecar.istio.io/inject", "operator": "NotIn", "values": ["false"]},
+                    {"key": "app", "operator": "Exists"},
+                ]},
+            }));
+            match asked(&entry, Some(&namespace), &labels) {
+                Selected::No(mismatch) => mismatch.to_string(),
+                other => format!("{other:?}"),
+            }
+        };
+        let enabled = json!({"istio-injection": "enabled"});
+        assert_eq!(selected(enabled.clone(), json!({"app": "a"})), "Yes");
+        assert_eq!(
+            selected(json!({}), json!({})),
+            "namespaceSelector: label istio-injection must be \"enabled\", but the namespace does not have it"
+        );
+        assert_eq!(
+            selected(json!({"istio-injection": "enable"}), json!({})),
+            "namespaceSelector: label istio-injection must be \"enabled\", but the namespace has \"enable\""
+        );
+        assert_eq!(
+            selected(enabled.clone(), json!({"sidecar.istio.io/inject": "false"})),
+            "objectSelector: label sidecar.istio.io/inject must not be \"false\", but the pod has \"false\""
+        );
+        assert_eq!(
+            selected(enabled, json!({})),
+            "objectSelector: label app must be set, but the pod does not have it"
+        );
+    }
+
+    #[test]
+    fn unknown_labels_of_a_namespace_are_said_to_be() {
+        let selector = entry(json!({"namespaceSelector": {"matchLabels": {"a": "b"}}}));
+        assert!(matches!(asked(&selector, None, &json!({})), Selected::Unknown(_)));
+        assert_eq!(asked(&entry(json!({})), None, &json!({})), Selected::Yes);
+        let by_name =
+            entry(json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}));
+        assert_eq!(asked(&by_name, Some(&json!({})), &json!({})), Selected::Yes);
+    }
+
+    #[test]
+    fn a_false_condition_wins_over_one_that_fails() {
+        let conditions = |all: &[&str]| {
+            let all: Vec<Value> = all.iter().map(|text| json!({"name": text, "expression": text})).collect();
+            asked(&entry(json!({"matchConditions": all})), Some(&json!({})), &json!({}))
+        };
+        assert_eq!(conditions(&["true", "true"]), Selected::Yes);
+        assert!(matches!(conditions(&["broken", "true"]), Selected::Unknown(_)));
+        assert!(matches!(conditions(&["broken", "false"]), Selected::No(Mismatch::Condition { .. })));
+    }
+
+    #[test]
+    fn policies_are_bound() {
+        let rules = json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]);
+        let pod = json!({"metadata": {"labels": {"app": "a"}}});
+        let labels = Map::new();
+        let creation = Creation { namespace: "shop", namespace_labels: Some(&labels), pod: &pod };
+        let asked = |constraints: Value, resources: Value| {
+            let policy_ = json!({"spec": {"matchConstraints": constraints}});
+            policy(&policy_, &json!({"spec": {"matchResources": resources}}), creation, &|_| Ok(true))
+        };
+        assert_eq!(asked(json!({"resourceRules": rules}), json!({})), Selected::Yes);
+        assert_eq!(asked(json!({}), json!({})), Selected::No(Mismatch::Rules));
+        assert_eq!(
+            asked(json!({"resourceRules": rules, "excludeResourceRules": rules}), json!({})),
+            Selected::No(Mismatch::Rules)
+        );
+        let selector = json!({"objectSelector": {"matchLabels": {"app": "b"}}});
+        assert!(matches!(
+            asked(json!({"resourceRules": rules}), selector),
+            Selected::No(Mismatch::Label { .. })
+        ));
+    }
+}

@@ -1,0 +1,342 @@
+//! `outrigger explain`: why a pod is or is not injected, and what wrote each of its fields.
+//!
+//! The answer comes from the engine of the webhook. What comes before the webhook, the API server's selection, is evaluated
+//! from the webhook configurations and policies in the cluster.
+
+mod code;
+mod json;
+mod subject;
+mod text;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::{
+    failure::Failure,
+    files,
+    registered::{self, Called, Registered, namespace_of},
+    report::{self, Color},
+    source::{Configured, Purpose, Source},
+};
+use crate::{
+    inject::{
+        Facts, Rules, Selection,
+        decision::Reason,
+        manual::{self, LeftAlone, Options},
+        warning::Warning,
+    },
+    manifest::Identity,
+};
+use injector::explain::{self, Difference, Explanation};
+
+/// Explain why pods are or are not injected, what wrote a field, or what a reason code means.
+///
+/// WHAT is an object in the cluster, such as deployment/web, or a code from a log line, a warning or a metric, such as
+/// HOST_NETWORK. With -f, the pods of manifests are explained; with --labels, a pod with these labels.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger explain deployment/web -n shop
+  outrigger explain pod/web-7d9c8b6f5-abcde -n shop --field spec.containers[istio-proxy].resources
+  outrigger explain -f deployment.yaml --all
+  outrigger explain -n shop --labels app=web --from-cluster
+  outrigger explain NAMESPACE_DISABLED")]
+pub(super) struct Explain {
+    /// An object in the cluster (KIND/NAME), or a code
+    #[arg(value_name = "WHAT", conflicts_with_all = ["files", "labels"])]
+    what: Option<String>,
+    /// Manifest in YAML or JSON, directory of manifests, or - for stdin; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1.., conflicts_with = "labels")]
+    files: Vec<PathBuf>,
+    /// Read directories recursively
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Namespace of the object, of manifests that specify none, or of the pod with --labels
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    namespace: String,
+    /// Explain a pod with these labels
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    labels: Option<Vec<(String, String)>>,
+    /// Labels of the namespace, where no cluster or bundle knows them
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    namespace_labels: Option<Vec<(String, String)>>,
+    /// Show what wrote this field and everything below it, such as spec.containers[istio-proxy].env; may be repeated
+    #[arg(long = "field", value_name = "PATH")]
+    fields: Vec<String>,
+    /// Show what wrote every field
+    #[arg(long, conflicts_with = "fields")]
+    all: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    output: Form,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Output format
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Text for people
+    Text,
+    /// JSON, apiVersion outrigger.dev/v1alpha1, kind ExplanationList
+    Json,
+}
+
+/// A pod, and everything that is known about what happens to it.
+struct Explained {
+    object: Identity,
+    /// The path of the pod template if the object has several.
+    place: Option<String>,
+    /// Why the pod template is left unchanged, regardless of the configuration.
+    left_alone: Option<LeftAlone>,
+    /// What API servers call for the pod; empty without a cluster.
+    called: Vec<Called>,
+    explanation: Explanation,
+    /// Whether neither the API server's selection nor the labels of the namespace are known.
+    is_selection_unknown: bool,
+    /// Whether the pod is running, and in what it differs from a pod created now.
+    running: Running,
+    next: Vec<String>,
+}
+
+/// A pod that runs.
+enum Running {
+    /// The subject is not a running pod.
+    No,
+    /// It runs without injection.
+    Bare,
+    /// It was injected, with these differences from an injection of today.
+    Injected(Vec<Difference>),
+}
+
+/// Which fields are shown.
+enum Fields<'a> {
+    None,
+    Below(&'a [String]),
+    All,
+}
+
+impl Explain {
+    pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        if let Some(code) = self.what.as_deref().filter(|what| !what.contains('/')) {
+            return code::explain(code);
+        }
+        if self.what.is_none() && self.files.is_empty() && self.labels.is_none() {
+            return Err(Failure::usage(
+                "nothing to explain; expected KIND/NAME, a code, -f FILE, or --labels KEY=VALUE",
+            ));
+        }
+        let configured = if self.what.is_some() {
+            self.source.load_for_cluster(Purpose::Decide)?
+        } else {
+            self.source.load(Purpose::Decide)?
+        };
+        let remarks = configured.check()?;
+        report::configuration(&configured.warnings, color);
+        report::configuration(&remarks, color);
+        let configured = self.with_namespace(configured)?;
+
+        let asked = self.what.is_some() || self.source.is_cluster();
+        let (pods, registered) = if asked {
+            self.source.cluster().run(async |session| {
+                let pods = match &self.what {
+                    Some(what) => {
+                        self.pods(&configured, &[subject::read(session, what, &self.namespace).await?])?
+                    }
+                    None => self.pods_of_input(&configured)?,
+                };
+                Ok((pods, Some(registered::read(session).await?)))
+            })?
+        } else {
+            (self.pods_of_input(&configured)?, None)
+        };
+        if pods.is_empty() {
+            return Err(Failure::data("no pod template found; expected an object with a pod template"));
+        }
+        let explained: Vec<Explained> = pods
+            .into_iter()
+            .map(|pod| explained(&configured, pod, registered.as_ref(), self.what.is_some()))
+            .collect();
+        let fields = match (self.all, self.fields.as_slice()) {
+            (true, _) => Fields::All,
+            (false, []) => Fields::None,
+            (false, fields) => Fields::Below(fields),
+        };
+        files::print(&match self.output {
+            Form::Text => text::write(&configured, &explained, &fields, color),
+            Form::Json => format!("{:#}\n", json::list(&configured, &explained, &fields)),
+        })
+    }
+
+    /// The configuration with the labels of the command line for the namespace.
+    fn with_namespace(&self, configured: Configured) -> Result<Configured, Failure> {
+        let Some(labels) = &self.namespace_labels else { return Ok(configured) };
+        let name = if self.namespace.is_empty() { "default" } else { &self.namespace };
+        let mut bundle = configured.mesh.effective_bundle();
+        if let Some(namespaces) = bundle.get_mut("namespaces").and_then(Value::as_array_mut) {
+            namespaces.retain(|namespace| namespace.get("name").and_then(Value::as_str) != Some(name));
+            namespaces.push(json!({"name": name, "labels": map(labels)}));
+        }
+        let text = bundle.to_string();
+        let source = crate::config::Source { name: &configured.origin, text: &text };
+        let (mesh, _) = crate::config::InjectorConfig::from_bundle(source)?;
+        Ok(Configured { mesh, ..configured })
+    }
+
+    fn pods_of_input(&self, configured: &Configured) -> Result<Vec<manual::Subject>, Failure> {
+        if let Some(labels) = &self.labels {
+            let pod = json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "example", "labels": map(labels)},
+                "spec": {"containers": [{"name": "example", "image": "example"}]},
+            });
+            return self.pods(configured, &[("--labels".to_owned(), pod.to_string())]);
+        }
+        let inputs = files::read_all(&self.files, self.recursive)?;
+        let texts: Vec<(String, String)> =
+            inputs.into_iter().map(|input| (input.name.clone(), input.text)).collect();
+        self.pods(configured, &texts)
+    }
+
+    fn pods(
+        &self,
+        configured: &Configured,
+        texts: &[(String, String)],
+    ) -> Result<Vec<manual::Subject>, Failure> {
+        let options = options(configured, &self.namespace);
+        let mut pods = Vec::new();
+        for (name, text) in texts {
+            let found =
+                manual::subjects(text, &options).map_err(|error| Failure::data(format!("{name}:{error}")))?;
+            pods.extend(found);
+        }
+        Ok(pods)
+    }
+}
+
+fn options<'a>(configured: &'a Configured, namespace: &'a str) -> Options<'a> {
+    Options { mesh: &configured.mesh, rules: Rules::Configured, namespace, template_paths: Vec::new() }
+}
+
+fn explained(
+    configured: &Configured,
+    subject: manual::Subject,
+    registered: Option<&Registered>,
+    is_live: bool,
+) -> Explained {
+    let manual::Subject { object, place, request, left_alone, warnings } = subject;
+    let namespace = namespace_of(&request);
+    let mesh = &configured.mesh;
+    let facts = manual::facts(&options(configured, &namespace), &namespace);
+    let called = registered
+        .map(|registered| {
+            registered.called(&request, mesh.namespace(&namespace).map(|namespace| &namespace.labels))
+        })
+        .unwrap_or_default();
+    // Where the API server's selection is evaluated by its own rules, the engine does not evaluate it again.
+    let selects_ours = called.iter().any(|called| called.is_ours && called.is_selected());
+    let facts = if selects_ours { Facts { selection: Selection::ByApiServer, ..facts } } else { facts };
+    let is_running = is_live && object.kind == "Pod";
+    let (mut explanation, running) = if is_running {
+        let (explanation, differences) = explain::explain_running(mesh, &request, &facts);
+        (explanation, differences.map_or(Running::Bare, Running::Injected))
+    } else {
+        (explain::explain(mesh, &request, &facts), Running::No)
+    };
+    explanation.warnings.splice(0..0, warnings);
+    let is_selection_unknown = registered.is_none() && mesh.namespace(&namespace).is_none();
+    let mut explained = Explained {
+        object,
+        place,
+        left_alone,
+        called,
+        explanation,
+        is_selection_unknown,
+        running,
+        next: Vec::new(),
+    };
+    explained.next = next_steps(configured, &explained, &namespace);
+    explained
+}
+
+impl Explained {
+    /// Whether the API server calls no injector of ours, although it was asked.
+    fn is_not_called(&self) -> bool {
+        !self.called.is_empty()
+            && !self.called.iter().any(|called| called.is_ours && called.may_be_selected())
+    }
+
+    /// The reason of the decision, if there is one.
+    fn reason(&self) -> Option<Reason> {
+        match &self.explanation.verdict {
+            explain::Verdict::Injected { injection, .. } => Some(injection.decision.reason),
+            explain::Verdict::Skipped(decision) => Some(decision.reason),
+            explain::Verdict::Denied(_) => None,
+        }
+    }
+
+    fn is_injected(&self) -> bool {
+        let is_injected = matches!(self.explanation.verdict, explain::Verdict::Injected { .. });
+        is_injected && self.left_alone.is_none() && !self.is_not_called()
+    }
+
+    fn warnings(&self) -> &[Warning] {
+        &self.explanation.warnings
+    }
+}
+
+fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -> Vec<String> {
+    let mut steps = Vec::new();
+    if explained.is_not_called() {
+        let by_decision = explained.reason().filter(|_| !explained.is_injected());
+        let by_decision =
+            by_decision.and_then(|reason| explain::next_step(&configured.mesh, reason, namespace));
+        let would_inject = matches!(explained.explanation.verdict, explain::Verdict::Injected { .. });
+        if let Some(step) = by_decision.filter(|_| !would_inject) {
+            steps.push(step);
+        } else if !explained.called.iter().any(|called| called.is_ours) {
+            steps.push("register the webhook: install the chart, or outrigger webhook apply".to_owned());
+        } else {
+            steps.push(
+                "change what the first lines above name: the API server calls no injector for this pod"
+                    .to_owned(),
+            );
+        }
+    } else if let Some(reason) = explained.reason() {
+        steps.extend(explain::next_step(&configured.mesh, reason, namespace));
+    }
+    match &explained.running {
+        Running::Bare if explained.is_injected() => steps.push(
+            "this pod was created before injection was on for it, or while the webhook did not answer; create it again: kubectl \
+             rollout restart its workload"
+                .to_owned(),
+        ),
+        Running::Injected(differences) if !differences.is_empty() => steps.push(
+            "the pod was injected with another configuration; kubectl rollout restart its workload to apply today's"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    if let explain::Verdict::Denied(refusal) = &explained.explanation.verdict {
+        steps.push(format!("outrigger explain {}", refusal.reason()));
+    } else if !explained.is_injected()
+        && let Some(reason) = explained.reason()
+    {
+        steps.push(format!("outrigger explain {reason}"));
+    }
+    steps
+}
+
+fn map(labels: &[(String, String)]) -> Map<String, Value> {
+    labels.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
+}
+
+/// Parses `key=value`.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}

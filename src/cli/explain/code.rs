@@ -1,0 +1,21 @@
+//! `outrigger explain CODE`: what a reason or warning code means.
+
+use super::{super::failure::Failure, files};
+use crate::codes;
+
+/// Prints what a code means.
+pub(super) fn explain(typed: &str) -> Result<(), Failure> {
+    match codes::find(typed) {
+        Some(code) => files::print(&code.text()),
+        None => {
+            let nearest: Vec<&str> = codes::nearest(typed).iter().map(|code| code.key).collect();
+            let hint = match nearest.as_slice() {
+                [] => "docs/reasons lists all codes".to_owned(),
+                some => format!("nearest: {}", some.join(", ")),
+            };
+            Err(Failure::usage(format!(
+                "{typed} is neither a code nor KIND/NAME; {hint}; an object is named as in deployment/{typed}"
+            )))
+        }
+    }
+}

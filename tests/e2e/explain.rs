@@ -1,0 +1,373 @@
+//! `outrigger explain` and `outrigger webhook order` against a real API server: what they say of its selection is what it
+//! does, and what they say of running pods is true.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::headed::headed;
+
+use super::{
+    commands::{Shell, serving},
+    control_plane::{ControlPlane, Flavour, PATIENCE, eventually, identity::Authority},
+    install::NAMESPACE,
+    pods::dry_run,
+};
+
+/// Match conditions of all shapes that people write; some of them fail for the pod below.
+const CONDITIONS: [&str; 24] = [
+    "true",
+    "1 == 2",
+    "object.metadata.name == 'judged'",
+    "object.metadata.name.startsWith('jud') && object.metadata.namespace == 'shop'",
+    "has(object.spec.hostNetwork) && object.spec.hostNetwork",
+    "!has(object.spec.hostNetwork) || !object.spec.hostNetwork",
+    "object.spec.hostNetwork == true",
+    "has(object.metadata.annotations) && 'kubernetes.io/config.mirror' in object.metadata.annotations",
+    "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
+    "object.metadata.?annotations['none'].hasValue()",
+    "object.spec.containers.exists(c, c.image.contains('main'))",
+    "object.spec.containers.all(c, has(c.resources.limits))",
+    "object.spec.containers.map(c, c.name) == ['main', 'second']",
+    "size(object.spec.containers) == 2",
+    "object.spec.containers.size() > 1",
+    "object.spec.containers[0].ports[0].containerPort == 8080",
+    "object.spec.containers[0].ports[0].containerPort > 8080.5",
+    "object.spec.containers.filter(c, c.name.matches('^s.*d$')).size() == 1",
+    "object.metadata.labels['app'] in ['judged', 'other']",
+    "object.metadata.labels['none'] == 'x'",
+    "request.operation == 'CREATE' && request.resource.resource == 'pods'",
+    "request.namespace == 'shop' && request.kind.kind == 'Pod' && request.name == 'judged'",
+    "oldObject == null",
+    "object.metadata.name.lowerAscii() == 'judged' && 'a,b'.split(',').size() == 2",
+];
+
+/// Selectors: of the namespace, of the pod.
+fn selectors() -> Vec<(Value, Value)> {
+    let requirement = |key: &str, operator: &str, values: &[&str]| match values {
+        [] => json!({"matchExpressions": [{"key": key, "operator": operator}]}),
+        values => json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}),
+    };
+    let everything = || json!({});
+    vec![
+        (json!({"matchLabels": {"istio-injection": "enabled"}}), everything()),
+        (json!({"matchLabels": {"istio-injection": "disabled"}}), everything()),
+        (requirement("kubernetes.io/metadata.name", "In", &["shop", "other"]), everything()),
+        (requirement("kubernetes.io/metadata.name", "NotIn", &["shop"]), everything()),
+        (
+            requirement("istio.io/rev", "DoesNotExist", &[]),
+            requirement("sidecar.istio.io/inject", "NotIn", &["false"]),
+        ),
+        (requirement("team", "Exists", &[]), everything()),
+        (everything(), json!({"matchLabels": {"app": "judged"}})),
+        (everything(), requirement("app", "NotIn", &["judged"])),
+    ]
+}
+
+fn judged() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "judged", "labels": {"app": "judged"}},
+        "spec": {"containers": [
+            {"name": "main", "image": "example.com/main:1", "ports": [{"containerPort": 8080}]},
+            {"name": "second", "image": "example.com/other:1"},
+        ]},
+    })
+}
+
+/// Webhooks that nobody answers and that stop nothing: the audit log says which of them were called.
+fn unanswered() -> Value {
+    let entry = |name: String, more: Value| {
+        let mut entry = json!({
+            "name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+            "timeoutSeconds": 1, "clientConfig": {"url": "https://127.0.0.1:1/inject"},
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}],
+        });
+        entry.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        entry
+    };
+    let conditions = CONDITIONS.iter().enumerate().map(|(index, expression)| {
+        let more = json!({"matchConditions": [{"name": "judged", "expression": expression}]});
+        entry(format!("condition{index:02}.example.com"), more)
+    });
+    let selectors = selectors().into_iter().enumerate().map(|(index, (namespace, object))| {
+        let more = json!({"namespaceSelector": namespace, "objectSelector": object});
+        entry(format!("selector{index:02}.example.com"), more)
+    });
+    let rules = [
+        ("CREATE", "pods", "*"),
+        ("UPDATE", "pods", "*"),
+        ("*", "*", "Namespaced"),
+        ("CREATE", "pods/*", "*"),
+    ];
+    let rules = rules.iter().enumerate().map(|(index, (operation, resource, scope))| {
+        let rule = json!({"operations": [operation], "apiGroups": ["*"], "apiVersions": ["*"], "resources": [resource], "scope": scope});
+        entry(format!("rules{index:02}.example.com"), json!({"rules": [rule]}))
+    });
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "unanswered"},
+        "webhooks": conditions.chain(selectors).chain(rules).collect::<Vec<_>>(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_api_server_calls_is_said_as_it_does_it() {
+    let control_plane = ControlPlane::start(Flavour::Current).await;
+    let shell = Shell::of(&control_plane);
+    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
+    control_plane.apply(&unanswered().to_string()).await;
+    let client = control_plane.client().await;
+    // API servers heed a new configuration some time later.
+    let mut attempt = 0;
+    let real = eventually("the webhooks are called", PATIENCE, async || {
+        attempt += 1;
+        let mut pod = judged();
+        pod["metadata"]["annotations"] = json!({"attempt": attempt.to_string()});
+        dry_run(&client, "shop", &pod).await.expect("nothing stops a pod");
+        let called = called_for(&control_plane, attempt).await;
+        (!called.is_empty()).then_some(called)
+    })
+    .await;
+
+    let file = shell.file("judged.json", &judged().to_string());
+    let order = shell.done(&["webhook", "order", "-f", &file, "-n", "shop", "-o", "json"]).await;
+    let order: Value = serde_json::from_str(&order).expect("JSON");
+    let entries = order[0]["order"].as_array().expect("a list");
+    assert_eq!(entries.len(), CONDITIONS.len() + selectors().len() + 4);
+    let named = |wanted: &str| -> Vec<String> {
+        let chosen = entries.iter().filter(|entry| entry["selected"] == wanted);
+        chosen.map(|entry| entry["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    // A condition that fails counts as not called under Ignore; ours says that it cannot be evaluated.
+    let unknown = named("unknown");
+    let expected: Vec<String> = ["06", "19"].map(|index| format!("condition{index}.example.com")).into();
+    assert_eq!(unknown, expected, "{order:#}");
+    assert_eq!(named("yes"), real, "{order:#}");
+
+    let table = shell.done(&["webhook", "order", "-f", &file, "-n", "shop", "--selected"]).await;
+    assert_eq!(table.matches(" called ").count(), real.len(), "{table}");
+}
+
+/// The webhooks that were called for an attempt, in order, by the annotations of its creation in the audit log.
+async fn called_for(control_plane: &ControlPlane, attempt: usize) -> Vec<String> {
+    let is_wanted = |event: &Value| {
+        event["requestObject"]["metadata"]["annotations"]["attempt"] == attempt.to_string()
+            && event["verb"] == "create"
+    };
+    let event = eventually("the creation is in the audit log", PATIENCE, async || {
+        control_plane.audit().into_iter().find(is_wanted)
+    })
+    .await;
+    let annotations = event["annotations"].as_object().cloned().unwrap_or_default();
+    let mut called = BTreeMap::new();
+    for (key, value) in &annotations {
+        if let Some(index) = key.strip_prefix("failed-open.mutation.webhook.admission.k8s.io/round_0_index_")
+        {
+            let index: usize = index.parse().expect("a number");
+            called.insert(index, value.as_str().expect("a name").to_owned());
+        }
+    }
+    called.into_values().collect()
+}
+
+fn bundle(cpu: &str) -> Value {
+    let bundle = headed(&format!(
+        "nativeSidecars: enabled\nvalues: {{global: {{proxy: {{resources: {{requests: {{cpu: {cpu}}}}}}}}}}}\n"
+    ));
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "outrigger", "namespace": NAMESPACE},
+        "data": {"bundle": bundle},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_pods_are_compared_with_ones_created_now() {
+    let control_plane = ControlPlane::start(Flavour::Current).await;
+    let shell = Shell::of(&control_plane);
+    let (serving, _process, port) = serving(&control_plane).await;
+    let ca = shell.file("ca.pem", serving.authority.pem());
+    control_plane.apply(&bundle("100m").to_string()).await;
+    control_plane.create_namespace("shop", &[]).await;
+    control_plane.create_service_account("shop", "default").await;
+
+    let explain = async |what: &str| -> Value {
+        let text = shell.done(&["explain", what, "-n", "shop", "-o", "json"]).await;
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        list["items"][0].clone()
+    };
+    let create = async |name: &str| {
+        let mut pod = judged();
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["namespace"] = json!("shop");
+        control_plane.apply(&pod.to_string()).await;
+    };
+
+    // No webhook at all, and no label.
+    create("bare").await;
+    let item = explain("pod/bare").await;
+    assert_eq!(item["injected"], false, "{item:#}");
+    assert!(item["next"][0].as_str().expect("a step").contains("kubectl label namespace shop"), "{item:#}");
+
+    // The webhook, and no label.
+    shell.done(&["webhook", "apply", &port, "--ca-bundle", &ca]).await;
+    let item = explain("pod/bare").await;
+    assert_eq!(
+        (&item["injected"], &item["decision"]["reason"]),
+        (&json!(false), &json!("NAMESPACE_NOT_ENABLED"))
+    );
+    let text = shell.done(&["explain", "pod/bare", "-n", "shop"]).await;
+    assert!(text.contains("the API server does not call outrigger for this pod"), "{text}");
+    assert!(
+        text.contains("label istio-injection must be \"enabled\", but the namespace does not have it"),
+        "{text}"
+    );
+
+    // Now with the label: the running pod is bare, one created again would not be.
+    control_plane.kubectl(&["label", "namespace", "shop", "istio-injection=enabled"]).await;
+    let item = explain("pod/bare").await;
+    assert_eq!((&item["injected"], &item["running"]["injected"]), (&json!(true), &json!(false)), "{item:#}");
+    assert!(item["next"][0].as_str().expect("a step").contains("rollout restart"), "{item:#}");
+
+    // A pod that the webhook injected: nothing differs.
+    shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
+    create("injected").await;
+    let item = explain("pod/injected").await;
+    assert_eq!(item["running"], json!({"injected": true, "differences": []}), "{item:#}");
+    assert_eq!(item["next"], json!([]));
+
+    // Another configuration: the difference is named, and nothing else.
+    control_plane.apply(&bundle("200m").to_string()).await;
+    let item = explain("pod/injected").await;
+    let difference = json!({
+        "path": "spec.initContainers[istio-proxy].resources.requests.cpu", "running": "100m", "now": "200m",
+    });
+    let differences = item["running"]["differences"].as_array().expect("a list");
+    assert!(differences.contains(&difference), "{item:#}");
+    let other = differences.iter().filter(|one| !one["path"].as_str().expect("a path").contains("resources"));
+    assert_eq!(other.count(), 0, "{differences:#?}");
+
+    // Kinds, and objects that are not there.
+    let missing = shell.fails(1, &["explain", "deployment/none", "-n", "shop"]).await;
+    assert!(missing.contains("deployments shop/none"), "{missing}");
+    let unknown = shell.fails(64, &["explain", "service/none", "-n", "shop"]).await;
+    assert!(unknown.contains("kubectl get KIND NAME -o yaml | outrigger explain -f -"), "{unknown}");
+}
+
+/// The checks that the doctor reports, with the subjects of those that are errors.
+async fn diagnosis(shell: &Shell<'_>, code: i32) -> BTreeMap<String, String> {
+    let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
+    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(report["kind"], "Diagnosis");
+    let findings = report["findings"].as_array().expect("a list").clone();
+    let text = |finding: &Value, key: &str| finding[key].as_str().expect("text").to_owned();
+    findings
+        .iter()
+        .map(|one| (text(one, "check"), format!("{}: {}", text(one, "subject"), text(one, "evidence"))))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_finds_what_is_broken_in_a_real_cluster() {
+    let control_plane = ControlPlane::start(Flavour::Current).await;
+    let shell = Shell::of(&control_plane);
+    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
+    control_plane.create_service_account("shop", "default").await;
+    let found = diagnosis(&shell, 1).await;
+    assert!(found.contains_key("no-webhook"), "{found:?}");
+    assert!(
+        found.contains_key("configuration-invalid") || !found.contains_key("revision-not-served"),
+        "{found:?}"
+    );
+
+    let (serving, mut process, port) = serving(&control_plane).await;
+    control_plane.apply(&bundle("100m").to_string()).await;
+    let ca = shell.file("ca.pem", serving.authority.pem());
+    let apply = ["webhook", "apply", &port, "--ca-bundle", &ca];
+    shell.done(&apply).await;
+    shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
+    // No EndpointSlice leads to a process on loopback; nothing else is wrong.
+    let found = diagnosis(&shell, 1).await;
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["no-endpoints"], "{found:?}");
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "both", "namespace": NAMESPACE, "labels": {"kubernetes.io/service-name": "outrigger"}},
+        "ports": [{"name": "https", "port": process.webhook_port()}],
+        "endpoints": [{"addresses": ["10.1.2.3"]}, {"addresses": ["10.1.2.4"]}],
+    });
+    control_plane.apply(&slice.to_string()).await;
+    let found = diagnosis(&shell, 0).await;
+    assert_eq!(found, BTreeMap::new());
+    let text = shell.done(&["doctor", "--probe-namespace", "shop", "--wait", "5s"]).await;
+    assert_eq!(text, "no problem found\n");
+
+    // Labels that nobody meant.
+    control_plane.create_namespace("typo", &[("istio-injection", "enable")]).await;
+    control_plane.create_namespace("key", &[("istio-injecton", "enabled")]).await;
+    control_plane.create_namespace("nobody", &[("istio.io/rev", "canary")]).await;
+    let found = diagnosis(&shell, 1).await;
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        ["label-misspelled", "label-value", "revision-not-served"],
+        "{found:?}"
+    );
+    control_plane.kubectl(&["delete", "namespace", "typo", "key", "nobody", "--wait=false"]).await;
+    for namespace in ["typo", "key", "nobody"] {
+        for label in ["istio-injection-", "istio-injecton-", "istio.io/rev-"] {
+            control_plane.kubectl(&["label", "namespace", namespace, label]).await;
+        }
+    }
+
+    // A pod that was created before its label.
+    control_plane.create_namespace("late", &[]).await;
+    control_plane.create_service_account("late", "default").await;
+    let mut pod = judged();
+    pod["metadata"]["namespace"] = json!("late");
+    control_plane.apply(&pod.to_string()).await;
+    control_plane.kubectl(&["label", "namespace", "late", "istio-injection=enabled"]).await;
+    let found = diagnosis(&shell, 0).await;
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["uninjected-pods"], "{found:?}");
+    control_plane.kubectl(&["delete", "pod", "judged", "-n", "late", "--now"]).await;
+
+    // Another CA: the certificate is not trusted.
+    let other = shell.file("other.pem", Authority::new("other").pem());
+    shell.done(&["webhook", "apply", &port, "--ca-bundle", &other]).await;
+    eventually("it is not trusted", PATIENCE, async || {
+        let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
+        run.stdout.contains("certificate-untrusted").then_some(())
+    })
+    .await;
+    shell.done(&apply).await;
+    shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
+
+    // The process is gone.
+    process.terminate().await;
+    eventually("nothing listens", PATIENCE, async || {
+        let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
+        run.stdout.contains("connection-refused").then_some(())
+    })
+    .await;
+
+    // With no right to read anything but the webhooks, the rest is left out and said to be.
+    let rules = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "few"},
+            "rules": [{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "verbs": ["list"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "few"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "few"},
+            "subjects": [{"kind": "ServiceAccount", "name": "few", "namespace": "shop"}],
+        },
+    ]});
+    control_plane.create_service_account("shop", "few").await;
+    control_plane.apply(&rules.to_string()).await;
+    let kubeconfig = control_plane.kubeconfig_for("shop", "few").await;
+    let kubeconfig = kubeconfig.to_str().expect("UTF-8");
+    let run = shell.run(&["doctor", "--kubeconfig", kubeconfig, "-o", "json", "--no-probe"]).await;
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert!(report["leftOut"].as_array().expect("a list").len() >= 4, "{report:#}");
+    assert_eq!(report["findings"], json!([]));
+}
