@@ -22,18 +22,26 @@ pub(super) fn render(findings: &Findings) -> Value {
 
 fn result(diagnostic: &Diagnostic) -> Value {
     let index = RULES.iter().position(|(rule, ..)| *rule == diagnostic.rule);
-    let mut physical = json!({"artifactLocation": {"uri": uri(&diagnostic.file)}});
-    if let Some(place) = diagnostic.place {
-        physical["region"] = json!({"startLine": place.line, "startColumn": place.column});
-        if let Some(snippet) = &diagnostic.snippet {
-            physical["region"]["snippet"] = json!({"text": snippet});
+    let artifact = json!({"uri": uri(&diagnostic.file)});
+    let snippet = diagnostic.snippet.as_ref().map(|snippet| json!({"text": snippet}));
+    let physical = match (diagnostic.place, snippet) {
+        (Some(place), Some(snippet)) => json!({
+            "artifactLocation": artifact,
+            "region": {"startLine": place.line, "startColumn": place.column, "snippet": snippet},
+        }),
+        (Some(place), None) => json!({
+            "artifactLocation": artifact,
+            "region": {"startLine": place.line, "startColumn": place.column},
+        }),
+        (None, _) => json!({"artifactLocation": artifact}),
+    };
+    let location = match &diagnostic.template {
+        Some(at) => {
+            let name = format!("template {}, line {}, column {}", at.template, at.line, at.column);
+            json!({"physicalLocation": physical, "logicalLocations": [{"fullyQualifiedName": name}]})
         }
-    }
-    let mut location = json!({"physicalLocation": physical});
-    if let Some(at) = &diagnostic.template {
-        let name = format!("template {}, line {}, column {}", at.template, at.line, at.column);
-        location["logicalLocations"] = json!([{"fullyQualifiedName": name}]);
-    }
+        None => json!({"physicalLocation": physical}),
+    };
     json!({
         "ruleId": diagnostic.rule.key(),
         "ruleIndex": index,

