@@ -1,8 +1,11 @@
 //! `outrigger check`: what it finds, how it says it, and its exit code.
 
-use std::fs;
+use std::{fs, path::Path};
 
-use outrigger::lint::RULES;
+use outrigger::{
+    config::Source,
+    lint::{self, RULES, Rule},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -213,6 +216,43 @@ fn tests_that_cannot_be_read_fail_the_check() {
     assert_eq!(run.code, 65, "{}", run.stderr);
     let wanted = "error: cases.yaml:6:12: cases[0].expect: found the unknown key \"injectd\"; expected injected, reason, warnings, denied, fields; nearest: \"injected\" [INVALID_TEST]";
     assert!(run.stdout.contains(wanted), "{}", run.stdout);
+}
+
+/// Fixtures, examples and packs are known to work: nothing about the types of their templates may be reported.
+#[test]
+fn templates_that_work_have_no_mistakes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["tests/fixtures/cases", "examples", "templates/packs"].map(|folder| root.join(folder));
+    let mut files = Vec::new();
+    for folder in folders {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap().path();
+            if entry.is_dir() {
+                files.extend(fs::read_dir(entry).unwrap().map(|file| file.unwrap().path()));
+            }
+        }
+    }
+    let mut templates = 0;
+    // This one is about a value that is not set.
+    files.retain(|file| !file.ends_with("no-value/bundle.yaml"));
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "yaml")) {
+        let Ok(content) = fs::read_to_string(file) else { continue };
+        let report = lint::files(&[Source { name: text(file), text: &content }]);
+        templates += report.configurations.iter().map(|mesh| mesh.injector().templates.len()).sum::<usize>();
+        for found in report.diagnostics {
+            let is_of_types = matches!(
+                found.rule,
+                Rule::UnknownField
+                    | Rule::WrongArguments
+                    | Rule::WrongType
+                    | Rule::UndefinedTemplate
+                    | Rule::DeadBranch
+                    | Rule::UnsetValue
+            );
+            assert!(!is_of_types, "{found:?}");
+        }
+    }
+    assert!(templates > 40, "{templates}");
 }
 
 #[test]

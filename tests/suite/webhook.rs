@@ -76,7 +76,7 @@ async fn verdicts_become_answers() {
         assert_eq!(answer.status, 200);
         answer.json()["response"].clone()
     };
-    for (name, reason) in [("skip", "HOST_NETWORK"), ("unchanged", "POLICY_ENABLED")] {
+    for (name, reason) in [("skip", "HOST_NETWORK"), ("unchanged", "ALREADY_INJECTED")] {
         let response = answer(name).await;
         assert_eq!(response["allowed"], true);
         assert!(response.get("patch").is_none() && response.get("patchType").is_none(), "{response}");

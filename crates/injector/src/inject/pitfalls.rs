@@ -5,6 +5,8 @@
 //! version of the CNI plugin, the warning is only recorded. Everything is read from the pod and the configuration, which
 //! the patch cache has in its key.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::{
@@ -78,20 +80,34 @@ pub(super) fn unknown_revision(
     Some(Warning::new("UNKNOWN_REVISION", message))
 }
 
-/// Volumes of the pod that share a name: an API server rejects the pod, unless the merge keeps only one of them.
+/// Volumes of the pod that share a name: an API server rejects the pod, unless the merge keeps only one of them. In time
+/// linear in the volumes, of which a hostile pod may have very many.
 fn duplicate_volumes(pod: &Subject<'_>) -> Vec<Warning> {
-    let volumes = pod::spec_list(pod.received, "volumes");
-    let twice = volumes.iter().enumerate().filter(|(at, volume)| {
-        let earlier = volumes.iter().take(*at).filter(|earlier| pod::name(earlier) == pod::name(volume));
-        earlier.count() == 1
-    });
+    let counts = |holder| {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for volume in pod::spec_list(holder, "volumes") {
+            *counts.entry(pod::name(volume)).or_default() += 1;
+        }
+        counts
+    };
+    let received = counts(pod.received);
+    if received.values().all(|count| *count == 1) {
+        return Vec::new();
+    }
+    let merged = counts(pod.merged);
+    let mut told = HashSet::new();
+    let volumes = pod::spec_list(pod.received, "volumes").iter().map(pod::name);
+    let twice = volumes.filter(|name| !name.is_empty() && received.get(name).is_some_and(|count| *count > 1));
     let message = |name: &str| {
-        let left = pod::spec_list(pod.merged, "volumes").iter().filter(|volume| pod::name(volume) == name);
-        let effect = if left.count() > 1 { "the API server rejects the pod" } else { "only one is kept" };
+        let is_left = merged.get(name).is_some_and(|count| *count > 1);
+        let effect = if is_left { "the API server rejects the pod" } else { "only one is kept" };
         format!("two volumes are named {}: {effect}", shown(name))
     };
-    let warning = |(_, volume)| Warning::new("DUPLICATE_VOLUME", message(pod::name(volume)));
-    twice.filter(|(_, volume)| !pod::name(volume).is_empty()).take(MOST).map(warning).collect()
+    twice
+        .filter(|name| told.insert(*name))
+        .take(MOST)
+        .map(|name| Warning::new("DUPLICATE_VOLUME", message(name)))
+        .collect()
 }
 
 impl<'a> Subject<'a> {

@@ -133,7 +133,7 @@ fn problems_and_warnings_have_their_places() {
     let syntax = headed("injector:\n  templates:\n    own: |\n      {{ if }}\n");
     assert_eq!(
         check_one(&syntax),
-        ["f:4:7 error TEMPLATE_SYNTAX template own, line 1, column 1: missing value for if"]
+        ["f:4:13 error TEMPLATE_SYNTAX template own, line 1, column 7: missing value for if"]
     );
 }
 
