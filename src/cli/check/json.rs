@@ -1,5 +1,7 @@
 //! The report for programs. Fields are added, never changed, within one `apiVersion`.
 
+#![allow(clippy::indexing_slicing, reason = "an index of serde_json adds the key to an object")]
+
 use serde_json::{Value, json};
 
 use super::{Findings, Severity};

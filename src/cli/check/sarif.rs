@@ -1,5 +1,7 @@
 //! The report as SARIF 2.1.0 (OASIS), which code hosts and editors show at the lines of a file.
 
+#![allow(clippy::indexing_slicing, reason = "an index of serde_json adds the key to an object")]
+
 use serde_json::{Value, json};
 
 use super::{Diagnostic, Findings};
