@@ -1,6 +1,8 @@
 //! The report for programs. Fields are added, never changed, within one `apiVersion`.
 
-use serde_json::{Map, Value, json};
+#![allow(clippy::indexing_slicing, reason = "an index of serde_json adds the key to an object")]
+
+use serde_json::{Value, json};
 
 use super::{Findings, Severity};
 
@@ -14,14 +16,15 @@ pub(super) fn render(findings: &Findings) -> Value {
     let diagnostics: Vec<Value> = findings
         .of_configuration()
         .map(|diagnostic| {
-            let mut value = Map::new();
+            let mut value = json!({
+                "severity": diagnostic.severity.as_str(),
+                "rule": diagnostic.rule.key(),
+                "message": diagnostic.message,
+                "file": diagnostic.file,
+            });
             let mut add = |key: &str, content: Value| {
-                value.insert(key.to_owned(), content);
+                value[key] = content;
             };
-            add("severity", json!(diagnostic.severity.as_str()));
-            add("rule", json!(diagnostic.rule.key()));
-            add("message", json!(diagnostic.message));
-            add("file", json!(diagnostic.file));
             if let Some(place) = diagnostic.place {
                 add("line", json!(place.line));
                 add("column", json!(place.column));
@@ -32,7 +35,7 @@ pub(super) fn render(findings: &Findings) -> Value {
             if let Some(at) = &diagnostic.template {
                 add("template", json!({"name": at.template, "line": at.line, "column": at.column}));
             }
-            Value::Object(value)
+            value
         })
         .collect();
     let tests: Vec<Value> = findings

@@ -1,5 +1,7 @@
 //! The report as SARIF 2.1.0 (OASIS), which code hosts and editors show at the lines of a file.
 
+#![allow(clippy::indexing_slicing, reason = "an index of serde_json adds the key to an object")]
+
 use serde_json::{Value, json};
 
 use super::{Diagnostic, Findings};
@@ -22,26 +24,18 @@ pub(super) fn render(findings: &Findings) -> Value {
 
 fn result(diagnostic: &Diagnostic) -> Value {
     let index = RULES.iter().position(|(rule, ..)| *rule == diagnostic.rule);
-    let artifact = json!({"uri": uri(&diagnostic.file)});
-    let snippet = diagnostic.snippet.as_ref().map(|snippet| json!({"text": snippet}));
-    let physical = match (diagnostic.place, snippet) {
-        (Some(place), Some(snippet)) => json!({
-            "artifactLocation": artifact,
-            "region": {"startLine": place.line, "startColumn": place.column, "snippet": snippet},
-        }),
-        (Some(place), None) => json!({
-            "artifactLocation": artifact,
-            "region": {"startLine": place.line, "startColumn": place.column},
-        }),
-        (None, _) => json!({"artifactLocation": artifact}),
-    };
-    let location = match &diagnostic.template {
-        Some(at) => {
-            let name = format!("template {}, line {}, column {}", at.template, at.line, at.column);
-            json!({"physicalLocation": physical, "logicalLocations": [{"fullyQualifiedName": name}]})
+    let mut physical = json!({"artifactLocation": {"uri": uri(&diagnostic.file)}});
+    if let Some(place) = diagnostic.place {
+        physical["region"] = json!({"startLine": place.line, "startColumn": place.column});
+        if let Some(snippet) = &diagnostic.snippet {
+            physical["region"]["snippet"] = json!({"text": snippet});
         }
-        None => json!({"physicalLocation": physical}),
-    };
+    }
+    let mut location = json!({"physicalLocation": physical});
+    if let Some(at) = &diagnostic.template {
+        let name = format!("template {}, line {}, column {}", at.template, at.line, at.column);
+        location["logicalLocations"] = json!([{"fullyQualifiedName": name}]);
+    }
     json!({
         "ruleId": diagnostic.rule.key(),
         "ruleIndex": index,
