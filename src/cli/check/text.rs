@@ -51,7 +51,9 @@ fn place(diagnostic: &Diagnostic) -> String {
 
 /// The line and the column in it.
 fn snippet(diagnostic: &Diagnostic) -> Option<(&str, u32)> {
-    let line = diagnostic.snippet.as_deref()?;
+    // JSON in one line, for example, would fill the screen.
+    const LONGEST: usize = 200;
+    let line = diagnostic.snippet.as_deref().filter(|line| line.len() <= LONGEST)?;
     let column = match (&diagnostic.template, diagnostic.place) {
         (Some(at), _) => at.column,
         (None, Some(place)) => place.column,
