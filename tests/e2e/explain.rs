@@ -155,9 +155,10 @@ async fn what_an_api_server_calls_is_said_as_it_does_it() {
 
 /// The webhooks that were called for an attempt, in order, by the annotations of its creation in the audit log.
 async fn called_for(control_plane: &ControlPlane, attempt: usize) -> Vec<String> {
+    let wanted = attempt.to_string();
     let is_wanted = |event: &Value| {
-        event["requestObject"]["metadata"]["annotations"]["attempt"] == attempt.to_string()
-            && event["verb"] == "create"
+        let annotations = &event["requestObject"]["metadata"]["annotations"];
+        annotations["attempt"] == wanted.as_str() && event["verb"] == "create"
     };
     let event = eventually("the creation is in the audit log", PATIENCE, async || {
         control_plane.audit().into_iter().find(is_wanted)
