@@ -471,7 +471,10 @@ class TheRoles(unittest.TestCase):
         bundle = self.grants(ours, "", "configmaps", "list watch", ["outrigger"])
         cluster = (self.grants(None, "", "nodes", "list watch")
                    | self.grants(None, "", "namespaces", "list watch")
-                   | self.grants(None, "networking.istio.io", "proxyconfigs", "list watch"))
+                   | self.grants(None, "networking.istio.io", "proxyconfigs", "list watch")
+                   | self.grants(None, "events.k8s.io", "events", "create patch")
+                   | self.grants(None, "apps", "replicasets", "get")
+                   | self.grants(None, "batch", "jobs", "get"))
         istio = (self.grants("istio-system", "", "configmaps", "list watch", ["istio-sidecar-injector", "istio"])
                  | self.grants("istio-system", "events.k8s.io", "events", "create patch"))
         expected = {
