@@ -93,7 +93,13 @@ impl Doctor {
         match (errors, warnings) {
             (0, 0) => Ok(()),
             (0, _) if !self.strict => Ok(()),
-            _ => Err(Failure::error(format!("{errors} errors, {warnings} warnings"))),
+            _ => {
+                let counted = |number: usize, noun: &str| {
+                    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+                };
+                let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+                Err(Failure::error(format!("found {errors} and {warnings}")))
+            }
         }
     }
 
@@ -133,6 +139,7 @@ fn text(findings: &[Finding], color: Color) -> String {
         out.push_str(&format!("{word} ({check}): {}: {}\n", report::plain(subject), report::plain(evidence)));
         out.push_str(&format!("  fix: {}\n", report::plain(fix)));
     }
+    out.push_str("About a workload that is not listed: outrigger explain KIND/NAME -n NAMESPACE\n");
     out
 }
 

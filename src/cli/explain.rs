@@ -320,6 +320,7 @@ fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -
         _ => {}
     }
     if let explain::Verdict::Denied(refusal) = &explained.explanation.verdict {
+        steps.push("until this is corrected, no such pod can be created".to_owned());
         steps.push(format!("outrigger explain {}", refusal.reason()));
     } else if !explained.is_injected()
         && let Some(reason) = explained.reason()

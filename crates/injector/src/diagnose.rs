@@ -31,6 +31,8 @@ pub struct Facts {
     pub namespaces: Option<Vec<Value>>,
     /// Pods of the namespaces that ask for injection.
     pub pods: Option<Vec<Value>>,
+    /// ReplicaSets of the same namespaces.
+    pub controllers: Option<Vec<Value>>,
     /// Some nodes, for hints about the provider.
     pub nodes: Option<Vec<Value>>,
     /// The result of creating a pod as a dry run, if one was tried.
@@ -66,7 +68,7 @@ pub struct Finding {
 }
 
 /// Every key of a finding, with its meaning.
-pub const CHECKS: [(&str, &str); 27] = [
+pub const CHECKS: [(&str, &str); 28] = [
     ("another-injector", "the webhook of another injector selects the same pods"),
     ("api-server-address", "the API server may not connect to the address of the pod"),
     ("both-labels", "a namespace has both labels, of which one is ignored"),
@@ -78,6 +80,10 @@ pub const CHECKS: [(&str, &str); 27] = [
     ("configuration-invalid", "the configuration cannot be used"),
     ("configuration-warning", "the configuration has warnings"),
     ("connection-refused", "nothing listens where the Service leads to"),
+    (
+        "creation-refused",
+        "the pods of a workload cannot be created, because a webhook or policy refuses them",
+    ),
     ("fail-closed-alone", "failurePolicy Fail with a single replica"),
     ("ignored-failures", "failurePolicy Ignore, and the call fails: pods run without a proxy"),
     ("label-misspelled", "a namespace has a label that is almost the one for injection"),

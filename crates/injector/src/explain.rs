@@ -17,7 +17,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-pub use blame::{Field, Line, Writer};
+pub use blame::{Field, Line, Writer, moved};
 pub use data::Datum;
 pub use next::next_step;
 pub use running::Difference;

@@ -59,6 +59,7 @@ pub(super) async fn read(
     }
     let asking: BTreeSet<&str> = asking.iter().map(String::as_str).take(MOST_NAMESPACES).collect();
     facts.pods = reader.of_namespaces(&PODS, &asking).await?;
+    facts.controllers = reader.of_namespaces(&REPLICA_SETS, &asking).await?;
     if with_probe {
         let namespace = probe_namespace.or_else(|| asking.first().copied()).unwrap_or("default").to_owned();
         facts.probe = reader.probe(&facts, &namespace).await?;
@@ -105,6 +106,7 @@ const WEBHOOKS: Resource = Resource(
 const SERVICES: Resource = Resource("services", "", "v1", "Service");
 const ENDPOINT_SLICES: Resource = Resource("endpointslices", "discovery.k8s.io", "v1", "EndpointSlice");
 const DEPLOYMENTS: Resource = Resource("deployments", "apps", "v1", "Deployment");
+const REPLICA_SETS: Resource = Resource("replicasets", "apps", "v1", "ReplicaSet");
 const PODS: Resource = Resource("pods", "", "v1", "Pod");
 const NAMESPACES: Resource = Resource("namespaces", "", "v1", "Namespace");
 const NODES: Resource = Resource("nodes", "", "v1", "Node");
@@ -187,6 +189,11 @@ impl Reader<'_> {
 
     /// Creates a pod that a webhook of ours selects, as a dry run.
     async fn probe(&mut self, facts: &Facts, namespace: &str) -> Result<Option<Probe>, Failure> {
+        let is_known =
+            |object: &Value| object.pointer("/metadata/name").and_then(Value::as_str) == Some(namespace);
+        if facts.namespaces.as_ref().is_some_and(|all| !all.iter().any(is_known)) {
+            return Err(Failure::usage(format!("--probe-namespace {namespace}: there is no such namespace")));
+        }
         let labels = facts
             .namespaces
             .iter()

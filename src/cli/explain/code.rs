@@ -2,11 +2,15 @@
 
 use super::{super::failure::Failure, files};
 use crate::codes;
+use injector::diagnose::CHECKS;
 
 /// Prints what a code means.
 pub(super) fn explain(typed: &str) -> Result<(), Failure> {
     match codes::find(typed) {
         Some(code) => files::print(&code.text()),
+        None if let Some((check, about)) = finding(typed) => {
+            files::print(&format!("# {check}\n\n*finding of outrigger doctor*: {about}.\n"))
+        }
         None => {
             let nearest: Vec<&str> = codes::nearest(typed).iter().map(|code| code.key).collect();
             let hint = match nearest.as_slice() {
@@ -18,4 +22,10 @@ pub(super) fn explain(typed: &str) -> Result<(), Failure> {
             )))
         }
     }
+}
+
+/// A check of the doctor, by its key.
+fn finding(typed: &str) -> Option<&'static (&'static str, &'static str)> {
+    let key = typed.to_ascii_lowercase().replace('_', "-");
+    CHECKS.iter().find(|(check, _)| *check == key)
 }

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     inject::{decision::StepOutcome, manual},
-    webhook_config::selection::Selected,
+    webhook_config::selection::{Mismatch, Selected},
 };
-use injector::explain::{Datum, Field, Line, Verdict, Writer, is_at_or_below};
+use injector::explain::{Datum, Field, Line, Verdict, Writer, is_at_or_below, moved};
 
 /// The longest value that is shown in full, in characters.
 const LONGEST: usize = 160;
@@ -66,7 +66,7 @@ impl Page {
         self.verdict(explained);
         if !explained.called.is_empty() {
             self.heading("API server: what it calls when the pod is created, in order");
-            explained.called.iter().for_each(|called| self.called(called));
+            self.all_called(&explained.called);
         }
         let revision = configured.mesh.revision();
         let revision = if revision.is_empty() { "default" } else { revision };
@@ -99,13 +99,23 @@ impl Page {
             return self.styled("  ", Style::Odd, "left unchanged", &format!(": {left_alone}"));
         }
         if explained.is_not_called() {
-            let sentence = not_called(explained);
-            return self.styled("  ", Style::Bad, "not injected", &sentence);
+            let not_called = not_called(explained);
+            let rest = match &explained.explanation.verdict {
+                Verdict::Skipped(decision) => {
+                    format!(" ({}): {}; {not_called}", decision.reason, decision.sentence)
+                }
+                Verdict::Injected { .. } | Verdict::Denied(_) => format!(": {not_called}"),
+            };
+            return self.styled("  ", Style::Bad, "not injected", &rest);
         }
         match &explained.explanation.verdict {
             Verdict::Injected { injection, .. } => {
                 let decision = &injection.decision;
                 let rest = format!(" ({}): {}", decision.reason, decision.sentence);
+                if matches!(explained.running, Running::Bare) {
+                    let rest = format!(", but a pod created now would be injected{rest}");
+                    return self.styled("  ", Style::Bad, "runs without a proxy", &rest);
+                }
                 self.styled("  ", Style::Good, "injected", &rest);
                 if explained.is_selection_unknown {
                     self.line(
@@ -122,6 +132,26 @@ impl Page {
                 let rest = format!(" ({}): {}", refusal.reason(), manual::explained(refusal));
                 self.styled("  ", Style::Bad, "denied", &rest);
             }
+        }
+    }
+
+    /// What is called; if nothing is, what is not called and why, the nearest to a match first.
+    fn all_called(&mut self, all: &[Called]) {
+        let (called, others): (Vec<&Called>, Vec<&Called>) =
+            all.iter().partition(|called| called.may_be_selected());
+        called.iter().for_each(|called| self.called(called));
+        if called.is_empty() {
+            let has_label = |called: &&Called| match &called.selected {
+                Selected::No(Mismatch::Label { found: Some(_), requirement, .. }) => {
+                    !requirement.ends_with("must not be set")
+                }
+                _ => false,
+            };
+            let (near, far): (Vec<&Called>, Vec<&Called>) =
+                others.iter().partition(|called| has_label(called));
+            near.into_iter().chain(far).for_each(|called| self.called(called));
+        } else if !others.is_empty() {
+            self.line(&format!("  not called: {} more; -o json names each with the reason", others.len()));
         }
     }
 
@@ -151,16 +181,15 @@ impl Page {
             let number = index + 1;
             let title = step.rule.title();
             let (style, word) = match &step.outcome {
-                StepOutcome::Passed => (Style::Faint, "passed     "),
-                StepOutcome::NotReached => (Style::Faint, "not reached"),
-                StepOutcome::Decided(decision) if decision.inject => (Style::Good, "injects    "),
-                StepOutcome::Decided(_) => (Style::Odd, "skips      "),
+                StepOutcome::Passed => (Style::Faint, "passed "),
+                StepOutcome::NotReached => {
+                    let last = explained.explanation.steps.len();
+                    return self.line(&format!("  {number} to {last} are not reached"));
+                }
+                StepOutcome::Decided(decision) if decision.inject => (Style::Good, "injects"),
+                StepOutcome::Decided(_) => (Style::Odd, "skips  "),
             };
-            let looked_at = match step.outcome {
-                StepOutcome::NotReached => String::new(),
-                _ => format!(": {}", step.looked_at),
-            };
-            self.styled(&format!("  {number}. "), style, word, &format!("  {title}{looked_at}"));
+            self.styled(&format!("  {number}. "), style, word, &format!("  {title}: {}", step.looked_at));
         }
     }
 
@@ -169,14 +198,20 @@ impl Page {
             Fields::None => return,
             Fields::All => written.iter().collect(),
             Fields::Below(paths) => {
-                let is_wanted = |field: &&Field| paths.iter().any(|path| is_at_or_below(&field.path, path));
-                let wanted: Vec<&Field> = written.iter().filter(is_wanted).collect();
+                let mut wanted: Vec<&Field> = Vec::new();
                 for path in *paths {
-                    if !written.iter().any(|field| is_at_or_below(&field.path, path)) {
-                        self.line(&format!(
-                            "\n  {path}: injection does not write this field; it is as in the pod, or not there"
-                        ));
+                    let below = |path: &str| -> Vec<&Field> {
+                        written.iter().filter(|field| is_at_or_below(&field.path, path)).collect()
+                    };
+                    // A native proxy is an init container, wherever people look for it.
+                    let moved = moved(path).filter(|_| below(path).is_empty());
+                    let found = moved.as_deref().map_or_else(|| below(path), below);
+                    if let Some(moved) = moved.filter(|_| !found.is_empty()) {
+                        self.line(&format!("\n  {path} is {moved} in this pod"));
+                    } else if found.is_empty() {
+                        self.line(&format!("\n  {path}: injection does not write this field"));
                     }
+                    wanted.extend(found);
                 }
                 wanted
             }
@@ -256,8 +291,8 @@ fn not_called(explained: &Explained) -> String {
         others => format!("; {} is called, another injector", others.join(", ")),
     };
     match ours {
-        0 => format!(": no webhook of outrigger is registered in this cluster{others}"),
-        _ => format!(": the API server does not call outrigger for this pod{others}"),
+        0 => format!("no webhook of outrigger is registered in this cluster{others}"),
+        _ => format!("the API server does not call outrigger for this pod{others}"),
     }
 }
 

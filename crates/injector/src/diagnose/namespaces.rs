@@ -1,15 +1,15 @@
 //! The labels of namespaces, and pods that run without a proxy where one is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Facts, Finding, Severity, is_own, labels, name, namespace, some, text};
+use super::{Facts, Finding, Severity, is_own, items, labels, name, namespace, some, text};
 use crate::{
     inject::{annotation::edits, warning::shown},
     names, pod,
     webhook_config::{
-        entries,
+        entries, revision_of,
         selection::{self, Creation, Selected},
     },
 };
@@ -32,6 +32,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         findings.extend(another_injector(facts, name(object), &labels));
     }
     findings.extend(uninjected(facts));
+    findings.extend(refused(facts));
     findings
 }
 
@@ -53,7 +54,10 @@ fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Findin
             "label-value",
             subject(),
             format!("istio-injection={}, and only \"enabled\" injects", shown(value)),
-            format!("kubectl label namespace {of} --overwrite istio-injection=enabled"),
+            format!(
+                "kubectl label namespace {of} --overwrite istio-injection=enabled; then kubectl -n {of} rollout restart its \
+                 workloads"
+            ),
         )),
         _ => {}
     }
@@ -84,10 +88,14 @@ fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Findin
             "revision-not-served",
             subject(),
             format!("{asked}, and no webhook with rules selects its pods: they run without a proxy"),
-            format!(
-                "outrigger tag list shows revisions and tags; then kubectl label namespace {of} --overwrite istio.io/rev=REVISION, \
-                 or outrigger tag set NAME --revision REVISION"
-            ),
+            {
+                let known = facts.webhooks.iter().find_map(revision_of).unwrap_or("REVISION");
+                let asked = revision.filter(|_| injection.is_none()).unwrap_or("default");
+                format!(
+                    "kubectl label namespace {of} --overwrite istio-injection- istio.io/rev={known}, or outrigger tag set {asked} \
+                     --revision {known}; then kubectl -n {of} rollout restart its workloads"
+                )
+            },
         ));
     }
     findings
@@ -144,12 +152,45 @@ fn another_injector(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec
     )]
 }
 
+/// ReplicaSets whose pods the API server refuses.
+fn refused(facts: &Facts) -> Vec<Finding> {
+    let failing = |object: &Value| {
+        items(object, "/status/conditions").iter().find_map(|condition| {
+            let (kind, message) = (text(condition, "/type"), text(condition, "/message"));
+            let is_failing = text(condition, "/status") == "True" && kind == "ReplicaFailure";
+            let is_ours = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
+                .iter()
+                .any(|words| message.contains(words));
+            (is_failing && is_ours).then(|| message.split_whitespace().collect::<Vec<_>>().join(" "))
+        })
+    };
+    let controllers = facts.controllers.iter().flatten();
+    controllers
+        .filter_map(|object| {
+            let message = failing(object)?;
+            let owner = items(object, "/metadata/ownerReferences").first();
+            let (kind, of) = owner.map_or((text(object, "/kind"), name(object)), |owner| {
+                (text(owner, "/kind"), text(owner, "/name"))
+            });
+            let kind = if kind.is_empty() { "ReplicaSet" } else { kind };
+            Some(Finding::new(
+                Severity::Error,
+                "creation-refused",
+                format!("{kind} {}/{of}", namespace(object)),
+                message,
+                format!("outrigger explain {}/{of} -n {}", kind.to_ascii_lowercase(), namespace(object)),
+            ))
+        })
+        .collect()
+}
+
 /// Pods without a proxy in namespaces that ask for one, by namespace.
 fn uninjected(facts: &Facts) -> Vec<Finding> {
     let (Some(pods), Some(namespaces)) = (&facts.pods, &facts.namespaces) else { return Vec::new() };
     let by_name: BTreeMap<&str, Map<String, Value>> =
         namespaces.iter().map(|object| (name(object), labels(object))).collect();
     let mut bare: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut owners: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for object in pods {
         let Some(labels) = by_name.get(namespace(object)) else { continue };
         let is_over = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
@@ -166,6 +207,12 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
             .any(|(configuration, _)| is_own(configuration))
         {
             bare.entry(namespace(object)).or_default().push(name(object));
+            let owner = pod::owner(object);
+            let is_restartable = matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet");
+            if is_restartable {
+                let owner = format!("{}/{}", owner.kind.to_ascii_lowercase(), owner.name);
+                owners.entry(namespace(object)).or_default().insert(owner);
+            }
         }
     }
     bare.into_iter()
@@ -175,7 +222,16 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
                 "uninjected-pods",
                 format!("Namespace {of}"),
                 format!("{} pods run without a proxy: {}", names.len(), some(&names)),
-                format!("kubectl -n {of} rollout restart deployment (statefulset, daemonset); outrigger explain pod/NAME -n {of}"),
+                match owners.get(of) {
+                    Some(owners) => {
+                        let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+                        format!("kubectl -n {of} rollout restart {}", owners.join(" "))
+                    }
+                    None => format!(
+                        "create the pods again; outrigger explain pod/{} -n {of} tells more",
+                        names.first().copied().unwrap_or("NAME")
+                    ),
+                },
             )
         })
         .collect()

@@ -36,6 +36,9 @@ fn healthy() -> Facts {
             json!({"metadata": {"name": "plain"}}),
         ]),
         pods: Some(vec![pod("shop", "web", true)]),
+        controllers: Some(vec![
+            json!({"metadata": {"name": "web-1", "namespace": "shop"}, "status": {"replicas": 1}}),
+        ]),
         nodes: Some(Vec::new()),
         probe: Some(probe(ProbeOutcome::Injected("default".to_owned()))),
         configuration: Some(Ok(Vec::new())),
@@ -133,8 +136,15 @@ const CASES: &[Case] = &[
     ("a misspelled value", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio-injection": "enable"}), "label-value", "--overwrite istio-injection=enabled"),
     ("a misspelled key", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio-injecton": "enabled"}), "label-misspelled", "istio-injecton-"),
     ("a label for pods on a namespace", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"sidecar.istio.io/inject": "true"}), "label-misspelled", "istio-injection=enabled"),
-    ("a revision that nothing serves", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio.io/rev": "canary"}), "revision-not-served", "outrigger tag list"),
-    ("pods without a proxy", |facts| facts.pods.as_mut().unwrap().push(pod("shop", "old", false)), "uninjected-pods", "rollout restart"),
+    ("a revision that nothing serves", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio.io/rev": "canary"}), "revision-not-served", "outrigger tag set canary --revision default"),
+    ("pods without a proxy", |facts| facts.pods.as_mut().unwrap().push(pod("shop", "old", false)), "uninjected-pods", "outrigger explain pod/old -n shop"),
+    ("a workload whose pods are denied", |facts| {
+        facts.controllers.as_mut().unwrap()[0]["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "web"}]);
+        facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [{
+            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+            "message": "admission webhook \"namespace.sidecar-injector.istio.io\" denied the request: 1 invalid annotation",
+        }]});
+    }, "creation-refused", "outrigger explain deployment/web -n shop"),
     ("istiod beside us", |facts| {
         let mut other = facts.webhooks[0].clone();
         other["metadata"] = json!({"name": "istio-sidecar-injector", "labels": {"app": "sidecar-injector"}});

@@ -166,7 +166,8 @@ fn value_at<'f, T>(fields: &'f BTreeMap<String, T>, path: &str) -> Option<&'f T>
     fields.get(path).or_else(|| fields.get(&moved(path)?))
 }
 
-fn moved(path: &str) -> Option<String> {
+/// The same field of a container in the other list.
+pub fn moved(path: &str) -> Option<String> {
     Some(match path.strip_prefix("spec.initContainers[") {
         Some(rest) => format!("spec.containers[{rest}"),
         None => format!("spec.initContainers[{}", path.strip_prefix("spec.containers[")?),

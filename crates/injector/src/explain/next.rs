@@ -7,22 +7,28 @@ use crate::{config::InjectorConfig, inject::decision::Reason, names};
 /// `namespace` is where the pod is, or empty if that is not known.
 pub fn next_step(mesh: &InjectorConfig, reason: Reason, namespace: &str) -> Option<String> {
     let namespace = if namespace.is_empty() { "NAMESPACE" } else { namespace };
-    let label = match mesh.revision() {
-        "" | names::DEFAULT_REVISION => format!("{}=enabled", names::LABEL_INJECTION),
+    let revision = if mesh.revision().is_empty() { names::DEFAULT_REVISION } else { mesh.revision() };
+    let label = match revision {
+        names::DEFAULT_REVISION => format!("{}=enabled", names::LABEL_INJECTION),
         revision => format!("{}={revision}", names::REVISION),
     };
+    // Pods that exist keep what they have.
+    let restart = format!("then create the pods again: kubectl -n {namespace} rollout restart KIND/NAME");
     Some(match reason {
         Reason::NamespaceNotEnabled => format!(
-            "label the namespace: kubectl label namespace {namespace} {label}; or only this pod template: {}: \"true\"",
+            "label the namespace: kubectl label namespace {namespace} {label}; or only this pod template: {}: \"true\"; {restart}",
             names::INJECT
         ),
         Reason::NamespaceDisabled => format!(
-            "if the namespace should be injected: kubectl label namespace {namespace} --overwrite {}=enabled",
+            "if the namespace should be injected: kubectl label namespace {namespace} --overwrite {}=enabled; {restart}",
             names::LABEL_INJECTION
         ),
         Reason::RevisionMismatch => format!(
-            "explain with the configuration of the revision that the label names (--revision), or point the label to this \
-             one: kubectl label namespace {namespace} --overwrite {label}"
+            "ask for this revision: kubectl label namespace {namespace} --overwrite {}- {}={revision}; or let the name in the \
+             label stand for it: outrigger tag set NAME --revision {revision}; {restart}. If another revision is meant, explain \
+             with its configuration (--revision)",
+            names::LABEL_INJECTION,
+            names::REVISION,
         ),
         Reason::HostNetwork => {
             "remove spec.hostNetwork if the pod does not need the node's network; a pod that needs it cannot have a proxy"
