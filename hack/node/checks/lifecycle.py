@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 import tempfile
 import time
 
@@ -276,7 +277,8 @@ def a_proxy_without_memory_comes_back(cluster):
     until("the proxy is restarted", restarted)
     made = cluster.wait_ready("starved")
     last = statuses(made)["istio-proxy"]["lastState"]["terminated"]
-    assert (last["reason"], last["exitCode"]) == ("OOMKilled", 137), last
+    # 137 if the kernel killed the agent, 0 if it killed Envoy, after which the agent ends by itself.
+    assert last["reason"] == "OOMKilled" and last["exitCode"] in (0, 137), last
     cluster.reach("client", "http://starved.mesh/")
     assert statuses(made)["app"]["restartCount"] == 0 and statuses(made)["istio-init"]["restartCount"] == 0
     return f"{last['reason']} {last['exitCode']}, answers {time.monotonic() - begin:.1f} s later"
