@@ -17,7 +17,7 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
-//! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
+//! - [`mod@codes`]: every key of a decision, warning or refusal, with its meaning.
 //! - [`diagnose`]: what is wrong with an installation, and how to fix it.
 //! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
