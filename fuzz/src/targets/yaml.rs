@@ -40,7 +40,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     // Their JSON is read by serde_json, whose floats are off by a little: so is ours, then.
     let read_alike = ours.clone().map(|value| serde_json::from_str(&value.to_string()).unwrap_or(value));
     if let Some(outcome) = outcome(&read_alike, theirs.as_ref())
-        && reason(text, outcome, &ours).is_none()
+        && reason(text, outcome, &ours, theirs.as_ref()).is_none()
     {
         panic!("{outcome:?} {text:?}:\nours {ours:?}\ntheirs {theirs:?} {}", answer.error);
     }
@@ -61,7 +61,12 @@ fn outcome(ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> Option<
 }
 
 /// Why a text may come out otherwise.
-fn reason(text: &str, outcome: Outcome, ours: &Result<Value, yaml::Error>) -> Option<&'static str> {
+fn reason(
+    text: &str,
+    outcome: Outcome,
+    ours: &Result<Value, yaml::Error>,
+    theirs: Option<&Value>,
+) -> Option<&'static str> {
     let listed = LOADS.iter().find(|group| group.outcome == outcome && group.texts.contains(&text));
     let refusal = ours.as_ref().err().map(ToString::to_string);
     listed.map(|group| group.reason).or_else(|| excuse(text, outcome, refusal.as_deref())).or_else(|| {
@@ -74,6 +79,10 @@ fn reason(text: &str, outcome: Outcome, ours: &Result<Value, yaml::Error>) -> Op
             {
                 Some("what follows the first document's value is read, not dropped")
             }
+            // `[]0: c`: likewise, where what comes before the place that is refused is their whole value.
+            Outcome::Refused if is_value_before(text, ours, theirs) => {
+                Some("what follows the first document's value is read, not dropped")
+            }
             Outcome::Taken if text.contains('%') => Some("any version of YAML may be declared"),
             Outcome::Taken if text.contains("...") => Some("an empty document may have its end marker"),
             Outcome::Different if text.contains("<<") && text.contains('&') => {
@@ -82,6 +91,14 @@ fn reason(text: &str, outcome: Outcome, ours: &Result<Value, yaml::Error>) -> Op
             _ => None,
         }
     })
+}
+
+/// Whether the text before the refused place alone has their value.
+fn is_value_before(text: &str, ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> bool {
+    let before = ours.as_ref().err().and_then(|error| text.get(..error.mark().offset));
+    let value =
+        before.filter(|before| !before.is_empty()).map(|before| yaml::load(before, &Limits::default()));
+    value.is_some_and(|value| value.as_ref().ok() == theirs)
 }
 
 /// What is written is read back, and is what Go writes.
