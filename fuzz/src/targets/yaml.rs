@@ -93,12 +93,14 @@ fn reason(
     })
 }
 
-/// Whether the text before the refused place alone has their value.
+/// Whether their value is that of a flow collection with which the text begins, before the refused place.
 fn is_value_before(text: &str, ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> bool {
-    let before = ours.as_ref().err().and_then(|error| text.get(..error.mark().offset));
-    let value =
-        before.filter(|before| !before.is_empty()).map(|before| yaml::load(before, &Limits::default()));
-    value.is_some_and(|value| value.as_ref().ok() == theirs)
+    let refused_at = ours.as_ref().err().map_or(0, |error| error.mark().offset);
+    let is_flow = text.trim_start().starts_with(['[', '{']);
+    let ends =
+        (1..=refused_at).filter(|end| text.get(..*end).is_some_and(|before| before.ends_with([']', '}'])));
+    let value = |end: usize| yaml::load(text.get(..end).unwrap_or_default(), &Limits::default()).ok();
+    is_flow && theirs.is_some() && ends.take(64).any(|end| value(end).as_ref() == theirs)
 }
 
 /// What is written is read back, and is what Go writes.
