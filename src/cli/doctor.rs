@@ -65,11 +65,11 @@ impl Doctor {
         let deadline = self.wait.map(|wait| Instant::now() + wait);
         let mut attempts = 0;
         let (findings, left_out) = loop {
-            let configuration = self.configuration();
+            let configuration = self.configuration()?;
             let (mut facts, left_out) = self.source.cluster().run(async |session| {
                 facts::read(session, self.probe_namespace.as_deref(), !self.no_probe).await
             })?;
-            facts.configuration = configuration?;
+            facts.configuration = configuration;
             let findings = diagnose(&facts);
             attempts += 1;
             let is_bad = findings.iter().any(|finding| finding.severity == Severity::Error);

@@ -21,6 +21,7 @@ use super::{
     source::{Configured, Purpose, Source},
 };
 use crate::{
+    config::Namespace,
     inject::{
         Facts, Rules, Selection,
         decision::Reason,
@@ -58,7 +59,7 @@ pub(super) struct Explain {
     /// Explain a pod with these labels
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
     labels: Option<Vec<(String, String)>>,
-    /// Labels of the namespace, where no cluster or bundle knows them
+    /// Labels of the namespace, in place of those that the cluster or the bundle knows
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
     namespace_labels: Option<Vec<(String, String)>>,
     /// Show what wrote this field and everything below it, such as spec.containers[istio-proxy].env; may be repeated
@@ -135,7 +136,6 @@ impl Explain {
         let remarks = configured.check()?;
         report::configuration(&configured.warnings, color);
         report::configuration(&remarks, color);
-        let configured = self.with_namespace(configured)?;
 
         let asked = self.what.is_some() || self.source.is_cluster();
         let (pods, registered) = if asked {
@@ -154,10 +154,8 @@ impl Explain {
         if pods.is_empty() {
             return Err(Failure::data("no pod template found; expected an object with a pod template"));
         }
-        let explained: Vec<Explained> = pods
-            .into_iter()
-            .map(|pod| explained(&configured, pod, registered.as_ref(), self.what.is_some()))
-            .collect();
+        let explained: Vec<Explained> =
+            pods.into_iter().map(|pod| self.explained(&configured, pod, registered.as_ref())).collect();
         let fields = match (self.all, self.fields.as_slice()) {
             (true, _) => Fields::All,
             (false, []) => Fields::None,
@@ -167,21 +165,6 @@ impl Explain {
             Form::Text => text::write(&configured, &explained, &fields, color),
             Form::Json => format!("{:#}\n", json::list(&configured, &explained, &fields)),
         })
-    }
-
-    /// The configuration with the labels of the command line for the namespace.
-    fn with_namespace(&self, configured: Configured) -> Result<Configured, Failure> {
-        let Some(labels) = &self.namespace_labels else { return Ok(configured) };
-        let name = if self.namespace.is_empty() { "default" } else { &self.namespace };
-        let mut bundle = configured.mesh.effective_bundle();
-        if let Some(namespaces) = bundle.get_mut("namespaces").and_then(Value::as_array_mut) {
-            namespaces.retain(|namespace| namespace.get("name").and_then(Value::as_str) != Some(name));
-            namespaces.push(json!({"name": name, "labels": map(labels)}));
-        }
-        let text = bundle.to_string();
-        let source = crate::config::Source { name: &configured.origin, text: &text };
-        let (mesh, _) = crate::config::InjectorConfig::from_bundle(source)?;
-        Ok(Configured { mesh, ..configured })
     }
 
     fn pods_of_input(&self, configured: &Configured) -> Result<Vec<manual::Subject>, Failure> {
@@ -214,51 +197,57 @@ impl Explain {
         }
         Ok(pods)
     }
+
+    fn explained(
+        &self,
+        configured: &Configured,
+        subject: manual::Subject,
+        registered: Option<&Registered>,
+    ) -> Explained {
+        let manual::Subject { object, place, request, left_alone, warnings } = subject;
+        let name = namespace_of(&request);
+        let mesh = &configured.mesh;
+        // Labels of the command line come first: they may be a change that is only considered.
+        let given = self.namespace_labels.as_deref().map(|labels| Namespace {
+            name: name.clone(),
+            labels: map(labels),
+            annotations: mesh.namespace(&name).map(|known| known.annotations.clone()).unwrap_or_default(),
+        });
+        let namespace = given.as_ref().or(mesh.namespace(&name));
+        let called = registered
+            .map(|registered| registered.called(&request, namespace.map(|namespace| &namespace.labels)))
+            .unwrap_or_default();
+        let selection = match namespace {
+            // Where the API server's selection is evaluated by its own rules, the engine does not evaluate it again.
+            _ if called.iter().any(|called| called.is_ours && called.is_selected()) => Selection::ByApiServer,
+            Some(_) => Selection::ByLabels,
+            None => Selection::ByPodAlone,
+        };
+        let facts = Facts { namespace, selection, nodes: Some(mesh.nodes()) };
+        let (mut explanation, running) = if self.what.is_some() && object.kind == "Pod" {
+            let (explanation, differences) = explain::explain_running(mesh, &request, &facts);
+            (explanation, differences.map_or(Running::Bare, Running::Injected))
+        } else {
+            (explain::explain(mesh, &request, &facts), Running::No)
+        };
+        explanation.warnings.splice(0..0, warnings);
+        let mut explained = Explained {
+            object,
+            place,
+            left_alone,
+            called,
+            explanation,
+            is_selection_unknown: registered.is_none() && namespace.is_none(),
+            running,
+            next: Vec::new(),
+        };
+        explained.next = next_steps(configured, &explained, &name);
+        explained
+    }
 }
 
 fn options<'a>(configured: &'a Configured, namespace: &'a str) -> Options<'a> {
     Options { mesh: &configured.mesh, rules: Rules::Configured, namespace, template_paths: Vec::new() }
-}
-
-fn explained(
-    configured: &Configured,
-    subject: manual::Subject,
-    registered: Option<&Registered>,
-    is_live: bool,
-) -> Explained {
-    let manual::Subject { object, place, request, left_alone, warnings } = subject;
-    let namespace = namespace_of(&request);
-    let mesh = &configured.mesh;
-    let facts = manual::facts(&options(configured, &namespace), &namespace);
-    let called = registered
-        .map(|registered| {
-            registered.called(&request, mesh.namespace(&namespace).map(|namespace| &namespace.labels))
-        })
-        .unwrap_or_default();
-    // Where the API server's selection is evaluated by its own rules, the engine does not evaluate it again.
-    let selects_ours = called.iter().any(|called| called.is_ours && called.is_selected());
-    let facts = if selects_ours { Facts { selection: Selection::ByApiServer, ..facts } } else { facts };
-    let is_running = is_live && object.kind == "Pod";
-    let (mut explanation, running) = if is_running {
-        let (explanation, differences) = explain::explain_running(mesh, &request, &facts);
-        (explanation, differences.map_or(Running::Bare, Running::Injected))
-    } else {
-        (explain::explain(mesh, &request, &facts), Running::No)
-    };
-    explanation.warnings.splice(0..0, warnings);
-    let is_selection_unknown = registered.is_none() && mesh.namespace(&namespace).is_none();
-    let mut explained = Explained {
-        object,
-        place,
-        left_alone,
-        called,
-        explanation,
-        is_selection_unknown,
-        running,
-        next: Vec::new(),
-    };
-    explained.next = next_steps(configured, &explained, &namespace);
-    explained
 }
 
 impl Explained {

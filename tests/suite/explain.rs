@@ -189,6 +189,20 @@ fn the_text_names_the_subject_the_verdict_and_what_wrote_a_field() {
 }
 
 #[test]
+fn labels_of_the_command_line_are_those_of_every_pods_namespace() {
+    let deployment = fixture("deployment.yaml");
+    let labels = ["--namespace-labels", "istio-injection=enable"];
+    let run = outrigger(&[&["explain", "-f", text(&deployment)][..], &labels].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("not injected (NAMESPACE_DISABLED): namespace \"shop\" has label"),
+        "{}",
+        run.stdout
+    );
+    assert!(!run.stdout.contains("are not known"), "{}", run.stdout);
+}
+
+#[test]
 fn hostile_names_do_not_control_the_terminal() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("pod.json");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     pods,
-    properties::{MESHES, check, injected, our_mesh, run},
+    properties::{Injected, MESHES, check, injected, our_mesh, run},
 };
 
 #[test]
@@ -23,6 +23,7 @@ fn forged_records_give_the_same_pod_twice() {
     };
     let all =
         (pods::realistic(), (names(), names(), names()), (names(), names()), (text(), text()), our_mesh());
+    let injections = Injected::default();
     check(
         all,
         |(mut pod, (in_containers, in_init, in_volumes), (own, own_init), (status, overrides), mesh)| {
@@ -49,11 +50,12 @@ fn forged_records_give_the_same_pod_twice() {
             let annotations = outrigger::pod::annotations_mut(&mut pod);
             annotations.insert(names::ANNOTATION_STATUS.to_owned(), json!(status));
             annotations.insert(names::ANNOTATION_OVERRIDES.to_owned(), json!(overrides));
-            let Ok(Outcome::Injected(once)) = run(mesh, &pod) else { return };
+            let Some(once) = injections.of(mesh, &pod) else { return };
             let twice = injected(mesh, &once.pod);
             assert_eq!(twice.operations, 0, "{}: {}", MESHES[mesh].0, twice.patch_json);
         },
     );
+    injections.enough();
 }
 
 /// A container in a forged record: with any name, and with fields of any type.

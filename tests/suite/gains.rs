@@ -249,30 +249,37 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 fn no_metadata_gains_a_privilege_that_is_not_documented() {
     let injected = AtomicUsize::new(0);
     let refused = AtomicUsize::new(0);
-    check((metadata(), labels(), 0..SETTINGS.len()), |(annotations, labels, setting)| {
-        let setting = &SETTINGS[setting];
+    check((metadata(), labels()), |(annotations, labels)| {
         let mut pod = annotated(&json!(annotations));
         pod["metadata"]["labels"] = json!(labels);
-        // In Istio, overrides count regardless of the status: they are the pod's own container.
-        let is_own = setting.name.ends_with("istio") && annotations.contains_key(names::ANNOTATION_OVERRIDES);
-        match run(&setting.allow, &pod) {
-            Ok(Outcome::Injected(injection)) if !is_own => {
-                injected.fetch_add(1, Ordering::Relaxed);
-                within(&pod, &injection.pod, &setting.asked, &setting.name);
+        for setting in SETTINGS.iter() {
+            // In Istio, overrides count regardless of the status: they are the pod's own container.
+            let is_own =
+                setting.name.ends_with("istio") && annotations.contains_key(names::ANNOTATION_OVERRIDES);
+            match run(&setting.allow, &pod) {
+                Ok(Outcome::Injected(injection)) if !is_own => {
+                    injected.fetch_add(1, Ordering::Relaxed);
+                    within(&pod, &injection.pod, &setting.asked, &setting.name);
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        match run(&setting.refuse, &pod) {
-            Ok(Outcome::Injected(injection)) => within(&pod, &injection.pod, &setting.unasked, &setting.name),
-            Err(Refusal::Privileged(asked)) => {
-                refused.fetch_add(1, Ordering::Relaxed);
-                assert!(asked.iter().all(|privilege| privilege.container.starts_with("istio-")), "{asked:?}");
+            match run(&setting.refuse, &pod) {
+                Ok(Outcome::Injected(injection)) => {
+                    within(&pod, &injection.pod, &setting.unasked, &setting.name)
+                }
+                Err(Refusal::Privileged(asked)) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    assert!(
+                        asked.iter().all(|privilege| privilege.container.starts_with("istio-")),
+                        "{asked:?}"
+                    );
+                }
+                _ => {}
             }
-            _ => {}
         }
     });
     let (injected, refused) = (injected.into_inner(), refused.into_inner());
-    assert!(injected > 60 && refused > 5, "{injected} injected, {refused} refused: too few to say anything");
+    assert!(injected > 60 && refused > 10, "{injected} injected, {refused} refused: too few to say anything");
 }
 
 /// Whether all injected content is permitted.

@@ -31,9 +31,10 @@ use serde_json::Value;
 
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
 pub use facts::{Namespace, Node, Nodes};
+pub(crate) use injector::KEYS as INJECTOR_KEYS;
 pub use injector::{Injector, Policy};
 pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
-pub use selector::{Operator, Requirement, Selector};
+pub use selector::{Operator, Requirement, Selector, Unmet};
 
 use crate::overlay::OverlayCache;
 use crate::quirks::{Quirk, Quirks};

@@ -12,11 +12,12 @@ use self::{
     decode::Undecodable,
     openshift::ProxyIds,
     post::PostContext,
+    proxy_config::{annotated, effective_proxy_config, mesh_config_of},
     reinject::PreviousInjection,
     warning::Warning,
 };
 use crate::{
-    config::{InjectorConfig, Nodes, Platform, Policy, ProxyConfigs, Selector},
+    config::{InjectorConfig, Nodes, Platform, Policy, Selector},
     names, pod,
     quirks::{Quirk, Quirks},
 };
@@ -44,6 +45,7 @@ mod patch_cache;
 mod pitfalls;
 pub mod post;
 mod privileges;
+mod proxy_config;
 pub mod reinject;
 pub mod render;
 mod request;
@@ -63,6 +65,7 @@ pub use admission::{
 pub use observer::{Observer, Stage, Unobserved};
 pub use outcome::{Injection, Outcome, Refusal, Skip};
 pub use privileges::Privilege;
+pub(crate) use proxy_config::proxy_config_without;
 pub use request::{Facts, PodRequest, Rules, Selection};
 
 /// The largest patch that is sent, in bytes: a larger object does not fit into etcd anyway (reliability I-16).
@@ -369,46 +372,6 @@ fn check_annotations(
     Ok(accepted.respelled)
 }
 
-/// The pod's own ProxyConfig.
-fn annotated(pod: &Value) -> Option<&str> {
-    pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG)
-}
-
-/// Combines mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed if only the
-/// mesh's applies.
-fn effective_proxy_config<'m>(
-    rules: Rules,
-    mesh: &'m InjectorConfig,
-    pod: &Value,
-    namespace: &str,
-    annotation: Option<&str>,
-) -> Result<Cow<'m, Value>, Refusal> {
-    let mesh_config = mesh.mesh_config();
-    if let (Rules::TemplatesOnly, Some(text)) = (rules, annotation) {
-        return proxy::annotated_mesh_default(mesh_config, text)
-            .map(Cow::Owned)
-            .map_err(|error| Refusal::ProxyConfig(error.to_string()));
-    }
-    // Istio's kube-inject has no access to the cluster's resources.
-    let none = ProxyConfigs::default();
-    let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
-    combined_proxy_config(mesh, pod, namespace, annotation, resources)
-}
-
-fn combined_proxy_config<'m>(
-    mesh: &'m InjectorConfig,
-    pod: &Value,
-    namespace: &str,
-    annotation: Option<&str>,
-    resources: &ProxyConfigs,
-) -> Result<Cow<'m, Value>, Refusal> {
-    let mesh_config = mesh.mesh_config();
-    let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
-    let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
-    proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
-        .map_err(|error| Refusal::ProxyConfig(error.to_string()))
-}
-
 /// An injected pod as it was before, as far as that can be known, and the names of the injected containers; `None` if it
 /// was not injected. Labels and annotations that templates added remain.
 pub(crate) fn without_injection(mesh: &InjectorConfig, received: &Value) -> Option<(Value, Vec<String>)> {
@@ -416,43 +379,14 @@ pub(crate) fn without_injection(mesh: &InjectorConfig, received: &Value) -> Opti
     let status = earlier.status.as_ref()?;
     let status_port = post::status_port(received, mesh.mesh_config(), mesh.quirks());
     let mut pod = earlier.strip(received, status_port, mesh.quirks()).into_owned();
+    if !mesh.keeps(Quirk::LeavePreStopToUsers) {
+        post::remove_pre_stop(&mut pod, &status.pre_stop);
+    }
     if let Some(volumes) = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
         volumes.retain(|volume| !status.volumes.iter().any(|name| name == pod::name(volume)));
     }
     let containers = status.containers.iter().chain(&status.init_containers).cloned().collect();
     Some((pod, containers))
-}
-
-/// The ProxyConfig that a pod would have without its annotation, and without the resources in the cluster.
-pub(crate) fn proxy_config_without<'m>(
-    mesh: &'m InjectorConfig,
-    request: &PodRequest,
-    annotation: bool,
-    resources: bool,
-) -> Result<Cow<'m, Value>, Refusal> {
-    let (pod, namespace) = (&request.pod, namespace(request));
-    let annotation = annotated(pod).filter(|_| !annotation);
-    let none = ProxyConfigs::default();
-    let resources = if resources { &none } else { mesh.proxy_configs() };
-    combined_proxy_config(mesh, pod, namespace, annotation, resources)
-}
-
-/// MeshConfig for the steps after the templates. Istio's kube-inject inserts the pod's ProxyConfig (`IntoObject`):
-/// metrics and probes then use that one's status port.
-fn mesh_config_of<'m>(
-    rules: Rules,
-    mesh: &'m InjectorConfig,
-    pod: &Value,
-    proxy_config: &Value,
-) -> Cow<'m, Value> {
-    let mut mesh_config = Cow::Borrowed(mesh.mesh_config());
-    if rules == Rules::TemplatesOnly
-        && pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG).is_some()
-        && let Some(fields) = mesh_config.to_mut().as_object_mut()
-    {
-        fields.insert("defaultConfig".to_owned(), proxy_config.clone());
-    }
-    mesh_config
 }
 
 /// Gives the templates the normalized spelling of a value (such as a list without blanks); values that count as unset

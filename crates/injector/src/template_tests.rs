@@ -47,7 +47,7 @@ struct Expected {
 }
 
 impl Case {
-    /// Runs the case; returns what is not as expected, one line each.
+    /// Runs the case and returns every expectation that it does not meet, one line each.
     pub fn run(&self, mesh: &InjectorConfig) -> Vec<String> {
         let changed = match self.configuration(mesh) {
             Ok(changed) => changed,

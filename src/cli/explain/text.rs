@@ -135,7 +135,7 @@ impl Page {
         }
     }
 
-    /// What is called; if nothing is, what is not called and why, the nearest to a match first.
+    /// Lists what the API server calls. If it calls nothing, lists everything with the reason, the closest match first.
     fn all_called(&mut self, all: &[Called]) {
         let (called, others): (Vec<&Called>, Vec<&Called>) =
             all.iter().partition(|called| called.may_be_selected());

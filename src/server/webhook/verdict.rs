@@ -16,7 +16,7 @@ use crate::codes::keys;
 use crate::inject::limits;
 use crate::inject::limits::{Excess, Weight};
 use crate::inject::warning::Warning;
-use crate::inject::{Admission, AdmissionDecision, AdmissionRequest, Subject};
+use crate::inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Subject};
 use crate::names;
 use crate::server::configuration::engine::Engine;
 use crate::server::webhook::record::{Outcome, PatchSize, Record, Stages};
@@ -283,9 +283,12 @@ fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warni
         }
         record.warning_codes.push(warning.code);
     }
-    let shown: Vec<&str> =
-        warnings.iter().filter(|one| one.is_shown()).map(|one| one.message.as_str()).collect();
-    record.told = shown.join("; ");
+    // A pod whose patch is cached says what its sibling said.
+    if record.served != Some(CacheStatus::Hit) {
+        let shown: Vec<&str> =
+            warnings.iter().filter(|one| one.is_shown()).map(|one| one.message.as_str()).collect();
+        record.told = shown.join("; ");
+    }
     answer.warnings = warnings;
 }
 

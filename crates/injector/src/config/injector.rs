@@ -59,7 +59,8 @@ pub(super) const EMBEDDED: [(&str, &str); 4] = [
     ),
 ];
 
-const KEYS: [&str; 8] = [
+/// Keys of the injector's configuration (Istio's key `config`).
+pub(crate) const KEYS: [&str; 8] = [
     "policy",
     "defaultTemplates",
     "templates",

@@ -1,6 +1,7 @@
 //! Kubernetes label selectors (`metav1.LabelSelector`): validation and matching.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::{Map, Value, json};
 
@@ -8,6 +9,7 @@ use super::Source;
 use super::decode::{At, Decoder, Unknown};
 use super::error::{Fault, Problem, quoted};
 use super::label::{is_label_key, is_label_value};
+use crate::inject::warning::shown;
 use kubernetes_yaml::{self as yaml, Limits};
 
 /// A valid label selector.
@@ -65,18 +67,26 @@ impl Selector {
 
     /// Whether an object with these labels is selected, as in apimachinery's `labels.Selector.Matches`.
     pub fn matches(&self, labels: &Map<String, Value>) -> bool {
+        self.unmet(labels).is_none()
+    }
+
+    /// The first requirement that these labels do not meet.
+    pub fn unmet(&self, labels: &Map<String, Value>) -> Option<Unmet<'_>> {
         let label = |key: &str| labels.get(key).and_then(Value::as_str);
-        self.match_labels.iter().all(|(key, value)| label(key) == Some(value))
-            && self.match_expressions.iter().all(|requirement| {
+        let equal = self.match_labels.iter().find(|(key, value)| label(key) != Some(value));
+        let unmet = || {
+            self.match_expressions.iter().find(|requirement| {
                 let found = label(&requirement.key);
                 let among = found.is_some_and(|value| requirement.values.contains(value));
-                match requirement.operator {
+                !match requirement.operator {
                     Operator::In => among,
                     Operator::NotIn => !among,
                     Operator::Exists => found.is_some(),
                     Operator::DoesNotExist => found.is_none(),
                 }
             })
+        };
+        equal.map(|(key, value)| Unmet::Label { key, value }).or_else(|| unmet().map(Unmet::Expression))
     }
 
     /// The selector as it appears in a manifest.
@@ -90,6 +100,46 @@ impl Selector {
             map.insert("matchExpressions".to_owned(), Value::Array(all));
         }
         Value::Object(map)
+    }
+}
+
+/// A requirement that labels do not meet; displayed as `KEY must be "VALUE"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet<'s> {
+    /// An entry of `matchLabels`.
+    Label {
+        /// The label.
+        key: &'s str,
+        /// Its only accepted value.
+        value: &'s str,
+    },
+    /// An entry of `matchExpressions`.
+    Expression(&'s Requirement),
+}
+
+impl Unmet<'_> {
+    /// The label that does not meet it.
+    pub fn key(&self) -> &str {
+        match self {
+            Unmet::Label { key, .. } => key,
+            Unmet::Expression(requirement) => &requirement.key,
+        }
+    }
+}
+
+impl fmt::Display for Unmet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Requirement { key, operator, values } = match self {
+            Unmet::Label { key, value } => return write!(f, "{key} must be {}", shown(value)),
+            Unmet::Expression(requirement) => requirement,
+        };
+        let values = values.iter().map(|value| shown(value)).collect::<Vec<_>>().join(" or ");
+        match operator {
+            Operator::In => write!(f, "{key} must be {values}"),
+            Operator::NotIn => write!(f, "{key} must not be {values}"),
+            Operator::Exists => write!(f, "{key} must be set"),
+            Operator::DoesNotExist => write!(f, "{key} must not be set"),
+        }
     }
 }
 

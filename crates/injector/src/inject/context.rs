@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::openshift::ProxyIds;
 use crate::{
+    config::InjectorConfig,
     gotypes, names,
     pod::{self, Workload},
 };
@@ -42,6 +43,31 @@ pub struct Parts<'a> {
     pub ids: ProxyIds,
     /// The effective compliance policy, or "".
     pub compliance_policy: &'a str,
+}
+
+/// Stands for a part that is not known.
+static UNKNOWN: Value = Value::Null;
+
+impl<'a> Parts<'a> {
+    /// What a configuration alone determines, without a pod; `proxy_config` is the mesh's, if that is known.
+    pub(crate) fn of_configuration(mesh: &'a InjectorConfig, proxy_config: Option<&'a Value>) -> Parts<'a> {
+        Parts {
+            pod: &UNKNOWN,
+            type_meta: &UNKNOWN,
+            deployment_meta: &UNKNOWN,
+            proxy_config: proxy_config.unwrap_or(&UNKNOWN),
+            proxy_config_tainted: false,
+            mesh_config: mesh.mesh_config(),
+            values: mesh.values(),
+            revision: mesh.revision(),
+            native_sidecars: false,
+            proxy_image: "",
+            proxy_init_image: "",
+            image_tainted: true,
+            ids: ProxyIds::default(),
+            compliance_policy: mesh.compliance_policy(),
+        }
+    }
 }
 
 /// `{apiVersion, kind}` of a workload.

@@ -482,8 +482,7 @@ fn request(document: &Value, found: &Found, namespace: &str, rules: Rules) -> Po
     PodRequest { workload, ..PodRequest::new(namespace, pod) }
 }
 
-/// The facts about a pod of a manifest in a namespace.
-pub fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
+fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
     match options.rules {
         Rules::Configured => {
             let facts = Facts::of(options.mesh, namespace);

@@ -160,24 +160,8 @@ fn specialized<'m>(
     let is_own = !parts.proxy_config_tainted && own.is_some_and(|own| std::ptr::eq(own, parts.proxy_config));
     let knowledge = if is_own { Knowledge::ProxyConfig } else { Knowledge::Configuration };
     mesh.specialized().template(name, knowledge, keys(parts.pod), |keys, present| {
-        let none = Value::Null;
         // Of the pod's own parts, only the absent keys of its metadata are used.
-        let known = Parts {
-            pod: &none,
-            type_meta: &none,
-            deployment_meta: &none,
-            proxy_config: own.unwrap_or(&none),
-            proxy_config_tainted: false,
-            mesh_config: mesh.mesh_config(),
-            values: mesh.values(),
-            revision: mesh.revision(),
-            native_sidecars: false,
-            proxy_image: "",
-            proxy_init_image: "",
-            image_tainted: true,
-            ids: ProxyIds::default(),
-            compliance_policy: mesh.compliance_policy(),
-        };
+        let known = Parts::of_configuration(mesh, own);
         let known = context::configured(&known, is_own);
         template.specialize(&known, (keys, present), mesh.scope(), &LIMITS)
     })

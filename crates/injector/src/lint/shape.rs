@@ -7,7 +7,7 @@ use kubernetes_yaml::{Kind, Limits, Mark, Node, Style, split_documents};
 use super::chart;
 use super::text::{Text, Texts};
 use super::{Diagnostic, Rule, Severity};
-use crate::config::{ConfigError, Place, Problem, Source};
+use crate::config::{ConfigError, INJECTOR_KEYS, Place, Problem, Source};
 use istio_config::gotypes::MESH_CONFIG;
 
 /// What a document is.
@@ -148,17 +148,6 @@ fn collect<'a>(file: Source<'a>, tree: Node, documents: &mut Vec<Document<'a>>) 
     documents.push(Document { file, start, recognized: recognize(file, tree) });
 }
 
-/// Keys of the injector's configuration (Istio's key `config`).
-const INJECTOR: [&str; 7] = [
-    "policy",
-    "defaultTemplates",
-    "templates",
-    "aliases",
-    "neverInjectSelector",
-    "alwaysInjectSelector",
-    "injectedAnnotations",
-];
-
 /// Keys that values for templates have at their root; the charts have them, too.
 const VALUES: [&str; 6] =
     ["global", "pilot", "gateways", "sidecarInjectorWebhook", "revision", "revisionTags"];
@@ -180,7 +169,7 @@ fn recognize(file: Source<'_>, tree: Node) -> Result<Recognized<'_>, String> {
         _ => {}
     }
     let made = |shape, section: &str| Recognized::Bundle { shape, tree: bundle(section, &tree) };
-    if has(&INJECTOR) {
+    if has(&INJECTOR_KEYS) {
         return Ok(made(Shape::InjectorText, "injector"));
     }
     if chart::is_values(&tree, &keys) {

@@ -1,7 +1,6 @@
 //! The templates of a configuration: their types, and what they do to sample pods.
 
 use kubernetes_yaml::Node;
-use serde_json::{Value, json};
 
 use super::text::{Texts, deepest, snippet};
 use super::{Diagnostic, Rule, Severity, TemplatePlace};
@@ -10,7 +9,6 @@ use crate::{
     inject::{
         check::{self, Failure},
         context::{self, Parts},
-        openshift::ProxyIds,
     },
 };
 use gotemplate::check::{Consequence, Mistake};
@@ -44,24 +42,7 @@ fn lines(diagnostic: &Diagnostic) -> Option<(&str, u32)> {
 
 fn typed(placed: &Placed<'_, '_>) -> Vec<Diagnostic> {
     let mesh = placed.mesh;
-    let nothing = Value::Null;
-    let empty = json!({});
-    let parts = Parts {
-        pod: &nothing,
-        type_meta: &nothing,
-        deployment_meta: &nothing,
-        proxy_config: mesh.mesh_config().get("defaultConfig").unwrap_or(&empty),
-        proxy_config_tainted: false,
-        mesh_config: mesh.mesh_config(),
-        values: mesh.values(),
-        revision: mesh.revision(),
-        native_sidecars: false,
-        proxy_image: "",
-        proxy_init_image: "",
-        image_tainted: true,
-        ids: ProxyIds::default(),
-        compliance_policy: mesh.compliance_policy(),
-    };
+    let parts = Parts::of_configuration(mesh, mesh.mesh_config().get("defaultConfig"));
     let data = context::template_data(&parts);
     let mut all = Vec::new();
     for (name, template) in &mesh.injector().templates {

@@ -30,7 +30,7 @@ pub enum Check {
 }
 
 impl Assertion {
-    /// What is not as expected.
+    /// Every expectation that the pod does not meet, one line each.
     pub(super) fn failure(&self, pod: &Value) -> Option<String> {
         let found = field(pod, &self.path);
         let expected = match (&self.check, found) {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::inject::warning::shown;
+use crate::{config::Selector, inject::warning::shown};
 
 /// The creation of a pod, as an API server sees it.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,14 @@ fn is_for_new_pods(rule: &Value) -> bool {
 fn by_selectors(holder: &Value, creation: Creation<'_>) -> Option<Selected> {
     let nothing = Map::new();
     let of_pod = creation.pod.pointer("/metadata/labels").and_then(Value::as_object).unwrap_or(&nothing);
-    let namespace = holder.get("namespaceSelector").map(requirements).unwrap_or_default();
+    let read = |key: &str| match holder.get(key) {
+        Some(selector) => Selector::from_value(selector).ok_or_else(|| format!("{key} cannot be read")),
+        None => Ok(Selector::default()),
+    };
+    let (namespace, object) = match (read("namespaceSelector"), read("objectSelector")) {
+        (Ok(namespace), Ok(object)) => (namespace, object),
+        (Err(problem), _) | (_, Err(problem)) => return Some(Selected::Unknown(problem)),
+    };
     if !namespace.is_empty() {
         let Some(labels) = creation.namespace_labels else {
             return Some(Selected::Unknown("the labels of the namespace are not known".to_owned()));
@@ -142,73 +149,18 @@ fn by_selectors(holder: &Value, creation: Creation<'_>) -> Option<Selected> {
             return Some(Selected::No(mismatch));
         }
     }
-    let object = holder.get("objectSelector").map(requirements).unwrap_or_default();
     mismatch("objectSelector", "the pod", &object, of_pod).map(Selected::No)
-}
-
-/// One requirement of a selector.
-struct Requirement<'s> {
-    key: &'s str,
-    operator: &'s str,
-    values: Vec<&'s str>,
-}
-
-fn requirements(selector: &Value) -> Vec<Requirement<'_>> {
-    let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
-    let equal = labels.map(|(key, value)| Requirement {
-        key,
-        operator: "In",
-        values: value.as_str().into_iter().collect(),
-    });
-    let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    let expressions = expressions.filter_map(|expression| {
-        let values = expression.get("values").and_then(Value::as_array).map(Vec::as_slice);
-        Some(Requirement {
-            key: expression.get("key")?.as_str()?,
-            operator: expression.get("operator")?.as_str()?,
-            values: values.unwrap_or_default().iter().filter_map(Value::as_str).collect(),
-        })
-    });
-    equal.chain(expressions).collect()
 }
 
 fn mismatch(
     selector: &'static str,
     holder: &'static str,
-    requirements: &[Requirement<'_>],
+    requirements: &Selector,
     labels: &Map<String, Value>,
 ) -> Option<Mismatch> {
-    requirements.iter().find_map(|requirement| {
-        let found = labels.get(requirement.key).and_then(Value::as_str);
-        let is_among = found.is_some_and(|value| requirement.values.contains(&value));
-        let holds = match requirement.operator {
-            "In" => is_among,
-            "NotIn" => !is_among,
-            "Exists" => found.is_some(),
-            "DoesNotExist" => found.is_none(),
-            _ => false,
-        };
-        (!holds).then(|| Mismatch::Label {
-            selector,
-            holder,
-            requirement: requirement.to_string(),
-            found: found.map(str::to_owned),
-        })
-    })
-}
-
-impl fmt::Display for Requirement<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values: Vec<String> = self.values.iter().map(|value| shown(value)).collect();
-        let values = values.join(" or ");
-        match self.operator {
-            "In" => write!(f, "{} must be {values}", self.key),
-            "NotIn" => write!(f, "{} must not be {values}", self.key),
-            "Exists" => write!(f, "{} must be set", self.key),
-            "DoesNotExist" => write!(f, "{} must not be set", self.key),
-            other => write!(f, "{} has the unknown operator {}", self.key, shown(other)),
-        }
-    }
+    let unmet = requirements.unmet(labels)?;
+    let found = labels.get(unmet.key()).and_then(Value::as_str).map(str::to_owned);
+    Some(Mismatch::Label { selector, holder, requirement: unmet.to_string(), found })
 }
 
 /// Any false condition excludes the pod, even if another one fails.
