@@ -21,7 +21,7 @@ CRDS = [
     ("cert-manager.io", "v1", "Issuer", "issuers"),
 ]
 RULES = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}]
-NEEDS_CRDS = {"callers", "callers-mounted", "cert-manager", "cert-manager-issuer", "everything", "files-mode"}
+NEEDS_CRDS = {"callers", "advice-cert-manager", "callers-mounted", "cert-manager", "cert-manager-issuer", "everything", "files-mode"}
 TIMEOUT = 30
 
 

@@ -44,7 +44,7 @@ class EveryFileOfValues(unittest.TestCase):
 
     def test_gives_every_namespaced_object_its_namespace(self):
         cluster = {"ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy",
-                   "ValidatingAdmissionPolicyBinding"}
+                   "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration"}
         for name in ALL:
             for (kind, _), document in rendered(name).items():
                 with self.subTest(name, kind=kind):
@@ -100,7 +100,7 @@ class TheWebhooks(unittest.TestCase):
 
     def is_given_its_rules_by_the_server(self, name):
         """Without rules an entry stops no pod. Where nobody would put them in they are there from the start."""
-        return name not in ("remote", "callers-mounted", "cert-manager", "cert-manager-issuer", "files-mode", "files-istio", "static")
+        return name not in ("remote", "callers-mounted", "advice-cert-manager", "cert-manager", "cert-manager-issuer", "files-mode", "files-istio", "static")
 
     def test_have_no_rules_before_a_replica_serves_where_the_server_can_put_them_in(self):
         for name in WITH_SERVER:
@@ -120,6 +120,30 @@ class TheWebhooks(unittest.TestCase):
         self.assertEqual(rule["resourceNames"], ["outrigger-sidecar-injector", *tags.split(",")])
         bindings = {b["metadata"]["name"] for b in of_kind("node-network", "ValidatingAdmissionPolicyBinding")}
         self.assertIn("outrigger-proxy-required-rev-namespace-tag-prod", bindings)
+
+    def test_of_advice_admit_everything_and_are_absent_unless_asked_for(self):
+        for name in WITH_WEBHOOKS:
+            asked_for = name in ("everything", "advice-cert-manager")
+            with self.subTest(name):
+                self.assertEqual(len(of_kind(name, "ValidatingWebhookConfiguration")), int(asked_for))
+        configuration = only("everything", "ValidatingWebhookConfiguration")
+        self.assertEqual(arguments("everything")["--advice-configuration"], configuration["metadata"]["name"])
+        webhook, = configuration["webhooks"]
+        self.assertEqual((webhook["failurePolicy"], webhook["sideEffects"], webhook["timeoutSeconds"]), ("Ignore", "None", 3))
+        self.assertEqual(webhook["clientConfig"]["service"]["path"], "/advise")
+        resources = [resource for rule in webhook["rules"] for resource in rule["resources"]]
+        self.assertEqual(resources, ["deployments", "statefulsets", "daemonsets", "replicasets", "jobs", "cronjobs",
+                                     "replicationcontrollers", "rollouts"])
+        self.assertNotIn("pods", resources)
+        role = only("everything", "ClusterRole")
+        rule, = [rule for rule in role["rules"] if rule["resources"] == ["validatingwebhookconfigurations"]]
+        self.assertEqual(rule["resourceNames"], [configuration["metadata"]["name"]])
+        excluded = [e["values"] for e in webhook["namespaceSelector"]["matchExpressions"] if e["operator"] == "NotIn"]
+        self.assertIn("kube-system", excluded[0])
+        # cert-manager writes its caBundle as that of the others.
+        annotations = only("advice-cert-manager", "ValidatingWebhookConfiguration")["metadata"]["annotations"]
+        self.assertIn("cert-manager.io/inject-ca-from", annotations)
+        self.assertNotIn("--advice-configuration", arguments("advice-cert-manager"))
 
     def test_never_select_the_cluster_s_namespaces_and_our_own(self):
         """GP-09, GP-19"""
@@ -220,7 +244,8 @@ class TheWebhooks(unittest.TestCase):
         for upgrade, policy in ((False, "Ignore"), (True, "Fail")):
             for document in objects(render("everything", upgrade=upgrade)):
                 for webhook in document.get("webhooks", []):
-                    self.assertEqual(webhook["failurePolicy"], policy)
+                    wanted = policy if document["kind"] == "MutatingWebhookConfiguration" else "Ignore"
+                    self.assertEqual(webhook["failurePolicy"], wanted)
 
     def test_take_the_reinvocation_policy_from_istio_s_key(self):
         self.assertEqual({w["reinvocationPolicy"] for _, w in self.entries("istiod")}, {"IfNeeded"})

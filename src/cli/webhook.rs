@@ -49,6 +49,9 @@ enum Command {
 struct Print {
     #[command(flatten)]
     settings: settings::SettingsFlags,
+    /// Also print the ValidatingWebhookConfiguration that asks for advice when workloads are applied
+    #[arg(long)]
+    advice: bool,
     /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "yaml")]
     output: Form,
@@ -76,7 +79,9 @@ impl Webhook {
 
 impl Print {
     fn run(self) -> Result<(), Failure> {
-        let objects = self.settings.settings()?.objects();
+        let settings = self.settings.settings()?;
+        let mut objects = settings.objects();
+        objects.extend(self.advice.then(|| settings.advice()));
         files::print(&match (self.output, objects.as_slice()) {
             (Form::Yaml, objects) => objects.iter().map(yaml::to_string).collect::<Vec<_>>().join("---\n"),
             (Form::Json, [object]) => format!("{object:#}\n"),

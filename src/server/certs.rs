@@ -55,6 +55,8 @@ pub struct Options {
     /// MutatingWebhookConfigurations of tags, which can appear, disappear and be moved. We maintain their caBundle
     /// while their label names our revision.
     pub tag_configurations: Vec<String>,
+    /// The ValidatingWebhookConfiguration for advice, whose caBundle we maintain.
+    pub advice_configuration: Option<String>,
     /// Our revision.
     pub revision: String,
     /// Suffix of our webhooks' names in these configurations, such as `sidecar-injector.istio.io`. Other entries are
@@ -123,6 +125,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         board: board.clone(),
         trust,
     };
+    let advice = options.advice_configuration.clone();
     let delay = options.activation_delay;
     let draining = phase.clone();
     tokio::spawn(async move {
@@ -150,6 +153,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
             () = keep => {}
             // Without a name there is nothing to maintain.
             () = ca_bundle::keep(&kept, &tools), if !kept.is_empty() => {}
+            () = ca_bundle::keep_advice(advice, &tools) => {}
             () = tell_who_leads(leading, metrics) => {}
         }
         let _ = election.task.await;

@@ -68,6 +68,7 @@ mod headed;
 #[path = "../suite/recordings.rs"]
 mod recordings;
 
+mod advice;
 mod api_server;
 pub mod balancer;
 mod cert_manager;

@@ -123,6 +123,8 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
 {{- $_ := set $facts "writesWorkloadEvents" (and $facts.watches $v.configuration.workloadEvents) -}}
 {{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify"))) -}}
+{{- $_ := set $facts "adviceConfiguration" (printf "outrigger-advice%s%s" $suffix $namespaced) -}}
+{{- $_ := set $facts "advises" (and $v.webhook.enabled $v.webhook.advice.enabled $server $facts.clusterObjects) -}}
 {{- include "outrigger.contradictions" (dict "root" . "facts" $facts) -}}
 {{- $facts | mustToJson -}}
 {{- end -}}
@@ -142,6 +144,9 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- end -}}
 {{- if and .facts.istiodRemote.enabled (not .facts.istiodRemote.enabledLocalInjectorIstiod) (not .facts.istiodRemote.injectionURL) -}}
 {{- fail "istiodRemote.injectionURL: found nothing; istiodRemote.enabled means that the injector runs elsewhere, so the API server needs its URL" -}}
+{{- end -}}
+{{- if and $v.webhook.advice.enabled (not .facts.watchesNamespaces) -}}
+{{- fail "webhook.advice.enabled: found true for a server that does not watch namespaces, so that it would warn about workloads outside the mesh; expected configuration.mode: watch with configuration.selection: verify" -}}
 {{- end -}}
 {{- range $tag := .facts.movableTags -}}
 {{- if eq $tag.tag $.facts.revisionName -}}

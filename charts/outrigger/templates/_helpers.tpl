@@ -109,6 +109,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- $args = concat $args (list
   (printf "--webhook-configurations=%s" (join "," $names))
   (printf "--webhook-suffix=%s" $v.webhook.nameSuffix)) -}}
+{{- if $o.advises }}{{ $args = append $args (printf "--advice-configuration=%s" $o.adviceConfiguration) }}{{ end -}}
 {{- with $o.movableTags -}}
 {{- $tags := list -}}
 {{- range . }}{{ $tags = append $tags .name }}{{ end -}}

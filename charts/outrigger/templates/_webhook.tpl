@@ -34,6 +34,15 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- dict "entries" $entries | mustToJson -}}
 {{- end -}}
 
+{{/* Kubernetes' kinds with a pod template, as rules without operations, as a JSON list. */}}
+{{- define "outrigger.workloads" -}}
+{{- list
+  (dict "apiGroups" (list "apps") "apiVersions" (list "v1") "resources" (list "deployments" "statefulsets" "daemonsets" "replicasets"))
+  (dict "apiGroups" (list "batch") "apiVersions" (list "v1") "resources" (list "jobs" "cronjobs"))
+  (dict "apiGroups" (list "") "apiVersions" (list "v1") "resources" (list "replicationcontrollers"))
+  | mustToJson -}}
+{{- end -}}
+
 {{/* Namespaces that are never selected: the cluster's, ours (the first replica must be creatable), and the given ones. */}}
 {{- define "outrigger.never" -}}
 {{- $names := concat (list "kube-system" "kube-public" "kube-node-lease" "local-path-storage" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq -}}

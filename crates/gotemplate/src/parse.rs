@@ -448,7 +448,7 @@ impl Parser<'_> {
     }
 
     fn string(&self, token: Token) -> Parse<String> {
-        literal::string(self.text(token)).ok_or_else(|| "invalid syntax".to_owned())
+        literal::string(self.text(token))
     }
 }
 

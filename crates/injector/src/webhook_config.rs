@@ -5,6 +5,7 @@
 //! must never wait for us (the system's and our own), and, unless disabled, conditions that exclude pods that are never
 //! injected. Nothing here contacts a cluster.
 
+mod advice;
 mod ca_bundle;
 mod change;
 mod check;
@@ -218,13 +219,19 @@ impl Settings {
         })
     }
 
-    fn webhook(&self, entry: &Entry) -> Value {
+    /// Namespaces that are never selected: the system's, our own and the given ones.
+    fn never_selected(&self) -> Vec<&str> {
         let mut excluded: Vec<&str> = names::IGNORED_NAMESPACES.to_vec();
         for name in std::iter::once(&self.namespace).chain(&self.excluded_namespaces) {
             if !excluded.contains(&name.as_str()) {
                 excluded.push(name);
             }
         }
+        excluded
+    }
+
+    fn webhook(&self, entry: &Entry) -> Value {
+        let excluded = self.never_selected();
         let mut webhook = json!({
             "name": entry.name(&self.suffix),
             "clientConfig": self.client_config(),

@@ -110,6 +110,8 @@ fn render(text: &str, data: &Value) -> Ours {
             return Ours::Limited;
         }
         Err(error) if error.message.contains("levels deep") => return Ours::Limited,
+        // Go's strings are bytes, ours are text.
+        Err(error) if error.message.contains("is not UTF-8") => return Ours::Limited,
         Err(error) => return Ours::Is(Err(("parse", error.message))),
     };
     let (scope, limits) = (Scope::default(), Limits::default());

@@ -81,6 +81,9 @@ pub(super) struct InCluster {
     /// MutatingWebhookConfigurations of tags, managed while they point to this revision; see `outrigger tag`
     #[arg(long, env = "OUTRIGGER_TAG_CONFIGURATIONS", value_name = "NAME", value_delimiter = ',')]
     tag_configurations: Vec<String>,
+    /// ValidatingWebhookConfiguration that sends workloads to /advise, whose caBundle to manage [default: none]
+    #[arg(long, env = "OUTRIGGER_ADVICE_CONFIGURATION", value_name = "NAME")]
+    advice_configuration: Option<String>,
     /// Suffix of our webhooks' names in them; other entries are left alone
     #[arg(
         long,
@@ -182,6 +185,7 @@ impl InCluster {
             names: names.into_iter().chain(more.iter().cloned()).collect(),
             webhook_configurations: self.webhook_configurations.clone(),
             tag_configurations: self.tag_configurations.clone(),
+            advice_configuration: self.advice_configuration.clone(),
             revision: self.revision.clone(),
             webhook_suffixes: self.webhook_suffix.clone(),
             ca_lifetime: self.ca_lifetime,

@@ -5,6 +5,7 @@
 //! writes. A caBundle that is empty, garbage or an old one of ours is set at once. One that another field manager
 //! maintains is left alone. A missing configuration is never created.
 
+mod advice;
 pub(crate) mod assess;
 mod conflict;
 mod status;
@@ -84,6 +85,13 @@ pub(crate) async fn keep(kept: &[Kept], tools: &Tools) {
         tools.supervisor.clone().keep("webhook caBundle reconciler", begin)
     });
     futures::future::join_all(keepers).await;
+}
+
+/// Maintains the webhook for advice for as long as the future is polled; without a name, there is nothing to do.
+pub(crate) async fn keep_advice(name: Option<String>, tools: &Tools) {
+    let Some(name) = name else { return std::future::pending().await };
+    let begin = || advice::keep(name.clone(), tools.clone());
+    tools.supervisor.clone().keep("caBundle reconciler of the webhook for advice", begin).await;
 }
 
 /// Maintains one configuration.

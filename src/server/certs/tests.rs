@@ -50,6 +50,7 @@ fn rig(bundles: &[(&str, &str)]) -> Rig {
         names: vec!["a.ours.svc".to_owned()],
         webhook_configurations: vec!["injector".to_owned()],
         tag_configurations: Vec::new(),
+        advice_configuration: None,
         revision: "default".to_owned(),
         webhook_suffixes: vec!["sidecar-injector.istio.io".to_owned()],
         ca_lifetime: hours(8760),

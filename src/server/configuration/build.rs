@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
+
 use crate::config::{self, InjectorConfig, Namespace, Nodes};
+use crate::inject::manual::{Advice, NamespaceLabels};
 use crate::inject::{self, Admission, AdmissionRequest, Facts, Injector, Selection, Unreadable};
 use crate::server::configuration::engine::Engine;
 use crate::server::configuration::facts::LiveFacts;
@@ -92,6 +95,12 @@ impl Engine for LiveInjector {
         let known = self.known(outline.namespace());
         let facts = self.facts(&known, outline.namespace());
         self.injector.leaves_alone(outline, &facts)
+    }
+
+    fn advise(&self, workload: &Value, namespace: &str, labels: NamespaceLabels) -> Vec<Advice> {
+        let known = self.known(namespace);
+        let facts = self.facts(&known, namespace);
+        inject::manual::advise(self.injector.config(), workload, namespace, labels, &facts)
     }
 
     fn revision(&self) -> &str {

@@ -1,5 +1,8 @@
 //! The interface that requests use. Tests put engines behind real TLS that panic, wait or return anything.
 
+use serde_json::Value;
+
+use crate::inject::manual::{Advice, NamespaceLabels};
 use crate::inject::{Admission, AdmissionRequest, Unreadable};
 
 /// One configuration, ready to process pods. Observably immutable: a request uses one engine from start to end, and
@@ -14,6 +17,10 @@ pub trait Engine: Send + Sync {
     /// `None` if the outline does not suffice.
     fn leaves_alone(&self, _outline: AdmissionRequest<'_>) -> Option<Admission> {
         None
+    }
+    /// What the user who applies a workload should know about its pods, most important first.
+    fn advise(&self, _workload: &Value, _namespace: &str, _labels: NamespaceLabels) -> Vec<Advice> {
+        Vec::new()
     }
     /// The revision of the control plane, for logs and audit annotations.
     fn revision(&self) -> &str;

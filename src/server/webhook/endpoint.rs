@@ -43,6 +43,8 @@ use super::{
     verdict::{self, Reviewed},
     workload_events::WorkloadEvents,
 };
+mod advice;
+
 use crate::inject::limits::tree_within;
 use crate::server::client_auth::{Admission, Caller};
 use crate::server::configuration::active::Configuration;
@@ -147,6 +149,9 @@ impl Inner {
             return self.turn_away(refusal, request, &connection).await;
         }
         let now = Instant::now();
+        if request.uri().path() == advice::PATH {
+            return self.advise(request, arrived, &connection).await;
+        }
         if !is_ours(request.uri().path()) {
             return self.turn_away(Refusal::NotFound, request, &connection).await;
         }
@@ -194,11 +199,21 @@ impl Inner {
             }
             Err(refusal) => (Err(refusal), body::discard(&head.headers, body).await),
         };
-        let record = &mut pending.record;
+        pending.record.missed = result.is_ok() && deadline.missed();
+        self.respond(result, drained, connection, &mut pending.record)
+    }
+
+    /// The response for a result, with its share of the budget.
+    fn respond(
+        &self,
+        result: Result<Vec<u8>, Refusal>,
+        drained: bool,
+        connection: &Arc<ConnectionState>,
+        record: &mut Record,
+    ) -> Response {
         let mut response = match result {
             Ok(bytes) => {
                 connection.trust();
-                record.missed = deadline.missed();
                 record.bytes_out = bytes.len();
                 json(StatusCode::OK, bytes)
             }
@@ -256,14 +271,7 @@ impl Inner {
         connection: &Arc<ConnectionState>,
         pending: &mut Pending<'_>,
     ) -> Result<Vec<u8>, Refusal> {
-        if deadline.passed() {
-            return Err(Refusal::Deadline { read: false });
-        }
-        let terms = Terms { deadline: deadline.bound(self.body_within), ..self.terms };
-        let admitted = time::timeout_at(terms.deadline, probation(head, connection)).await;
-        let (_permit, claim) = admitted.unwrap_or(Err(Refusal::Shed(Shed::Probation)))?;
-        let held = body::read(&head.headers, body, claim, connection, terms).await?;
-
+        let (held, _permit) = self.read(head, body, deadline, connection).await?;
         let bytes_in = held.bytes.len();
         let body = held.bytes.clone();
         pending.record.bytes_in = bytes_in;
@@ -301,6 +309,23 @@ impl Inner {
         let stages = Stages { read, ..record.stages };
         pending.record = Record { active: Some(active), bytes_in, stages, ..record };
         result
+    }
+
+    /// Reads the body.
+    async fn read<'c, B: Body<Data = Bytes> + Send>(
+        &self,
+        head: &Parts,
+        body: B,
+        deadline: Deadline,
+        connection: &'c Arc<ConnectionState>,
+    ) -> Result<(Held, Option<SemaphorePermit<'c>>), Refusal> {
+        if deadline.passed() {
+            return Err(Refusal::Deadline { read: false });
+        }
+        let terms = Terms { deadline: deadline.bound(self.body_within), ..self.terms };
+        let admitted = time::timeout_at(terms.deadline, probation(head, connection)).await;
+        let (permit, claim) = admitted.unwrap_or(Err(Refusal::Shed(Shed::Probation)))?;
+        Ok((body::read(&head.headers, body, claim, connection, terms).await?, permit))
     }
 
     /// The computed response, unless the pod's namespace does not ask for injection.

@@ -56,6 +56,8 @@ pub(crate) struct RequestMetrics {
     turned_away: [Counter; 4],
     deadline_exceeded: Counter,
     warnings: Family<ByCode, Counter>,
+    /// Advised, silent and refused.
+    advice: [Counter; 3],
     /// Shared with supervised tasks.
     panics: Counter,
     request_bytes: Histogram,
@@ -142,6 +144,11 @@ impl RequestMetrics {
         let deadline_exceeded =
             counter(own, "deadline_exceeded", "Requests not completed within their deadline");
         let warnings = family(own, "warnings", "Warnings about pods, by code");
+        let advice: Family<ByResult, Counter> = family(
+            own,
+            "advice",
+            "Workloads received for advice; result is advised (with warnings), silent (without) or refused (not answered)",
+        );
         let bytes = Some(Unit::Bytes);
         let request_bytes = histogram(own, "request", "Size of request bodies", bytes.clone(), BYTES);
         let patch_bytes = histogram(own, "patch", "Size of patches", bytes, BYTES);
@@ -172,6 +179,8 @@ impl RequestMetrics {
             in_flight,
             deadline_exceeded,
             warnings,
+            advice: ["advised", "silent", "refused"]
+                .map(|result| advice.get_or_create_owned(&ByResult { result })),
             panics,
             request_bytes,
             patch_bytes,
@@ -246,6 +255,21 @@ impl RequestMetrics {
         self.istio_requests.inc();
         self.istio_failure.inc();
         self.requests.get_or_create(&ByOutcome { outcome: Outcome::Error.key(), reason }).inc();
+    }
+
+    /// Counts a workload that was received for advice: the codes of what was said, or `None` if it was not answered.
+    pub(crate) fn advised(&self, codes: Option<&[&'static str]>) {
+        let [advised, silent, refused] = &self.advice;
+        match codes {
+            None => refused.inc(),
+            Some([]) => silent.inc(),
+            Some(codes) => {
+                for code in codes {
+                    self.warnings.get_or_create(&ByCode { code }).inc();
+                }
+                advised.inc()
+            }
+        };
     }
 
     /// Counts a request refused under overload.

@@ -53,8 +53,19 @@ pub struct Review<'b> {
 pub enum Asked<'b> {
     /// The creation of a pod: the JSON object as received, known only to be an object.
     Pod(&'b str),
+    /// The creation or update of an object that may have a pod template; only for [`Purpose::Advise`].
+    Workload(&'b str),
     /// Something outside the webhook's rules; the reason is a stable key.
     Outside(&'static str),
+}
+
+/// What a review is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To inject pods.
+    Inject,
+    /// To advise the user who applies a workload.
+    Advise,
 }
 
 /// Why a body is not a review that can be answered.
@@ -113,12 +124,20 @@ impl Malformed {
     }
 }
 
+/// Parses a review for injection.
+///
+/// # Errors
+/// As [`parse_for`].
+pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
+    parse_for(Purpose::Inject, body)
+}
+
 /// Parses a review.
 ///
 /// # Errors
 /// When the body is not a review of a known version with a `request` that has a `uid`, or the creation of a pod has
 /// no object.
-pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
+pub fn parse_for(purpose: Purpose, body: &[u8]) -> Result<Review<'_>, Malformed> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Malformed::Empty);
     }
@@ -139,7 +158,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, Malformed> {
         Some(other) if other.starts_with("admission.k8s.io/") => return Err(Malformed::Version),
         _ => return Err(Malformed::Kind),
     };
-    envelope.request.ok_or(Malformed::Request)?.into_review(version)
+    envelope.request.ok_or(Malformed::Request)?.into_review(version, purpose)
 }
 
 /// The version and the uid for answering a body that is nested too deep to be parsed; `None` if they cannot be
@@ -217,7 +236,7 @@ struct Request<'b> {
 struct Raw<'b>(Option<&'b RawValue>);
 
 impl<'b> Request<'b> {
-    fn into_review(self, version: Version) -> Result<Review<'b>, Malformed> {
+    fn into_review(self, version: Version, purpose: Purpose) -> Result<Review<'b>, Malformed> {
         let uid = self.uid.text("request.uid")?;
         if uid.is_empty() {
             return Err(Malformed::Field { field: "request.uid", found: "empty", accepted: "a string" });
@@ -233,8 +252,25 @@ impl<'b> Request<'b> {
             namespace: self.namespace.optional_text("request.namespace")?.into_owned(),
             name: self.name.optional_text("request.name")?.into_owned(),
             dry_run,
-            asked: self.into_asked()?,
+            asked: match purpose {
+                Purpose::Inject => self.into_asked()?,
+                Purpose::Advise => self.into_workload()?,
+            },
         })
+    }
+
+    /// Which kinds are sent is up to the webhook's rules.
+    fn into_workload(self) -> Result<Asked<'b>, Malformed> {
+        if !self.sub_resource.optional_text("request.subResource")?.is_empty() {
+            return Ok(Asked::Outside(SUBRESOURCE));
+        }
+        if !matches!(self.operation.optional_text("request.operation")?.as_ref(), "CREATE" | "UPDATE" | "") {
+            return Ok(Asked::Outside(OTHER_OPERATION));
+        }
+        match self.object.json() {
+            Some(object) if object.starts_with('{') => Ok(Asked::Workload(object)),
+            _ => Err(self.object.not("request.object", "an object")),
+        }
     }
 
     fn into_asked(self) -> Result<Asked<'b>, Malformed> {

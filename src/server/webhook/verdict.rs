@@ -127,7 +127,7 @@ pub(crate) fn leave_alone(engine: &dyn Engine, body: &[u8], record: Record, sent
 pub(crate) fn pod(body: &[u8]) -> Option<&str> {
     match review::parse(body).ok()?.asked {
         Asked::Pod(object) => Some(object),
-        Asked::Outside(_) => None,
+        Asked::Outside(_) | Asked::Workload(_) => None,
     }
 }
 
@@ -197,6 +197,11 @@ fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<Str
         Asked::Outside(reason) => {
             let subject = Subject { namespace: record.namespace.clone(), ..Subject::default() };
             Admission::skipped(reason, subject)
+        }
+        // Reviews for injection are not parsed as such.
+        Asked::Workload(_) => {
+            let subject = Subject { namespace: record.namespace.clone(), ..Subject::default() };
+            Admission::skipped(review::OTHER_RESOURCE, subject)
         }
         Asked::Pod(object) => {
             let admitted = || match &weight {

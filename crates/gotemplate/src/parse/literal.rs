@@ -2,23 +2,25 @@
 
 use crate::ast::Number;
 
-/// The text of a string constant with its quotes (`strconv.Unquote`); `None` if it is malformed.
-pub(super) fn string(quoted: &str) -> Option<String> {
-    if let Some(raw) = quoted.strip_prefix('`') {
-        return Some(raw.strip_suffix('`')?.replace('\r', ""));
+/// The text of a string constant with its quotes (`strconv.Unquote`), or an error.
+pub(super) fn string(quoted: &str) -> Result<String, String> {
+    let inside = |quote: char| quoted.strip_prefix(quote)?.strip_suffix(quote);
+    if let Some(raw) = inside('`') {
+        return Ok(raw.replace('\r', ""));
     }
-    let mut rest = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    let mut rest = inside('"').ok_or("invalid syntax")?;
     let mut text = Vec::with_capacity(rest.len());
     while !rest.is_empty() {
-        let (unit, after) = unquote(rest, '"')?;
+        let (unit, after) = unquote(rest, '"').ok_or("invalid syntax")?;
         match unit {
             Unit::Char(character) => text.extend(character.encode_utf8(&mut [0; 4]).bytes()),
             Unit::Byte(byte) => text.push(byte),
         }
         rest = after;
     }
-    // Go's strings are bytes, ours are text: a constant such as "\xff" is rejected.
-    String::from_utf8(text).ok()
+    // Go's strings are bytes, ours are text. No YAML could hold what such a constant prints.
+    String::from_utf8(text)
+        .map_err(|_| format!("string constant {quoted} is not UTF-8: write a character as \\u00e9"))
 }
 
 /// The number of a character constant with its quotes, or an error.

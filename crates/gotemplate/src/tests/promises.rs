@@ -463,3 +463,14 @@ proptest! {
         prop_assert!(template.render(&dot, &scope, &limits).is_ok());
     }
 }
+
+/// Go's strings are bytes: Go 1.26 prints the byte of this constant, and sigs.k8s.io/yaml refuses to read it.
+#[test]
+fn constants_that_are_not_utf8_are_errors() {
+    for source in [r#"{{"\x82"}}"#, r#"{{"\xff\xfe"}}"#, r#"{{"\377"}}"#] {
+        let error = Template::parse("t", source, &FUNCTIONS).unwrap_err();
+        assert!(error.message.contains(r"is not UTF-8: write a character as \u00e9"), "{}", error.message);
+    }
+    let text = Template::parse("t", r#"{{"\xc3\xa9"}}"#, &FUNCTIONS).map(|_| ());
+    assert!(text.is_ok(), "bytes that make a character are one");
+}

@@ -4,6 +4,7 @@
 //! byte, including comments and separators. No file is read or written here.
 
 mod advice;
+mod apply_time;
 mod document;
 pub mod kube_inject;
 mod round_trip;
@@ -25,6 +26,7 @@ use crate::{
 use kubernetes_yaml as yaml;
 use strategic_merge::patch;
 
+pub use apply_time::{Advice, NamespaceLabels, advise};
 pub use document::{Document, DuplicateKey, SyntaxError};
 
 /// How manifests are injected.

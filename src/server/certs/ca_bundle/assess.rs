@@ -291,7 +291,7 @@ fn certificates(bundle: &Pem) -> Vec<CertificateDer<'static>> {
 }
 
 /// `rev.a.example.org` ends with `example.org` and with `.example.org`, `b-example.org` with neither.
-fn ends_with(name: &str, suffix: &str) -> bool {
+pub(super) fn ends_with(name: &str, suffix: &str) -> bool {
     let suffix = suffix.strip_prefix('.').unwrap_or(suffix);
     name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

@@ -11,6 +11,7 @@ use kube::{Api, Client, api::ListParams};
 use serde::Deserialize;
 use tokio::{sync::Semaphore, time::Instant};
 
+use crate::inject::manual::NamespaceLabels;
 use crate::server::configuration::cluster::namespaces::Namespace;
 use crate::server::configuration::facts::{Injection, LiveFacts};
 use crate::server::kube::request::{Target, call};
@@ -75,6 +76,18 @@ impl SelectionCheck {
     /// Whether the known labels of a namespace call for a closer look. Cheap.
     pub(crate) fn doubts(&self, namespace: &str) -> bool {
         matches!(self.facts.injection(namespace), Some(Injection::Disabled | Injection::Unlabeled))
+    }
+
+    /// What the labels of a namespace said last.
+    pub(crate) fn labels(&self, namespace: &str) -> NamespaceLabels {
+        match self.facts.injection(namespace) {
+            None => NamespaceLabels::Unknown,
+            Some(Injection::Selected) => NamespaceLabels::Selected,
+            Some(Injection::Disabled) => NamespaceLabels::Disabled,
+            Some(Injection::Unlabeled) => {
+                NamespaceLabels::Unlabeled { injected: self.facts.is_enabled_by_default() }
+            }
+        }
     }
 
     /// Why a pod (a JSON object) is not to be injected, if that is certain.

@@ -196,3 +196,61 @@ async fn outcome_and_reason_never_contradict_each_other() {
         assert!(codes::find(reason).is_some_and(|code| code.is(kind)), "{reason}");
     }
 }
+
+/// The review of a workload whose pod template has these metadata.
+fn workload(operation: &str, template: &serde_json::Value) -> String {
+    let spec = serde_json::json!({"containers": [{"name": "app", "image": "a"}]});
+    let object = serde_json::json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web"},
+        "spec": {"template": {"metadata": template, "spec": spec}}});
+    let request = serde_json::json!({"uid": "u", "namespace": "shop", "name": "web", "operation": operation,
+        "resource": {"group": "apps", "version": "v1", "resource": "deployments"}, "object": object});
+    serde_json::json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+        .to_string()
+}
+
+/// Advice warns and admits, whatever it is asked about; requests for it are none of Istio's injection requests.
+#[tokio::test]
+async fn workloads_are_admitted_with_warnings_about_their_pods() {
+    use serde_json::{Value, json};
+
+    let rig = rig().await;
+    assert_eq!(
+        rig.send(post("/advise"), &workload("CREATE", &json!({}))).await.0,
+        503,
+        "no configuration yet"
+    );
+    let engine = build::engine(InjectorConfig::embedded().unwrap()).unwrap();
+    rig.configuration.publish(Loaded { engine, warnings: Vec::new() });
+    let bad = json!({"annotations": {"sidecar.istio.io/proxyCPU": "lots"}});
+    let large = json!({"annotations": {"sidecar.istio.io/proxyCPU": "lots", "x": "x".repeat(LARGE_BODY)}});
+    for (body, warned) in [
+        (workload("CREATE", &json!({})), false),
+        (workload("CREATE", &bad), true),
+        (workload("UPDATE", &bad), true),
+        // No pods, or too much work.
+        (workload("DELETE", &bad), false),
+        (workload("CREATE", &large), false),
+    ] {
+        let (status, text) = rig.send(post("/advise"), &body).await;
+        assert_eq!(status, 200, "{text}");
+        let response: Value = serde_json::from_str::<Value>(&text).unwrap()["response"].take();
+        assert_eq!(response["allowed"], json!(true));
+        assert!(response.get("patch").is_none() && response.get("status").is_none(), "{response}");
+        let warnings = response["warnings"].as_array().cloned().unwrap_or_default();
+        assert_eq!(!warnings.is_empty(), warned, "{response}");
+        let is_denial = |one: &Value| one.as_str().unwrap().starts_with("the pods will be denied: ");
+        assert!(warnings.iter().all(is_denial), "{warnings:?}");
+    }
+    assert_eq!(rig.send(Request::get("/advise"), "").await.0, 405);
+    assert_eq!(rig.send(post("/advise"), "{").await.0, 400);
+    for sample in [
+        "outrigger_advice_total{result=\"advised\"} 2",
+        "outrigger_advice_total{result=\"silent\"} 3",
+        "outrigger_advice_total{result=\"refused\"} 3",
+        "outrigger_warnings_total{code=\"INVALID_ANNOTATION\"} 2",
+        "sidecar_injection_requests_total 0",
+        "outrigger_in_flight_requests 0",
+    ] {
+        assert!(rig.count(sample), "{sample}");
+    }
+}

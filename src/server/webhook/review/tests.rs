@@ -44,7 +44,7 @@ fn object(body: &[u8], text: &str) -> Result<Map<String, Value>, Malformed> {
 fn pod_of(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
     match parse(body)?.asked {
         Asked::Pod(text) => object(body, text),
-        Asked::Outside(reason) => panic!("{reason}"),
+        Asked::Outside(_) | Asked::Workload(_) => panic!("not a pod"),
     }
 }
 
