@@ -11,6 +11,7 @@ mod choices;
 mod cluster;
 mod completion;
 mod doctor;
+mod effects;
 mod explain;
 mod failure;
 mod files;
@@ -22,9 +23,12 @@ mod report;
 pub mod serve;
 mod signals;
 mod source;
+mod stale;
 mod tag;
 mod version;
 mod webhook;
+mod what_if;
+mod workloads;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -62,6 +66,8 @@ enum Command {
     Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
     Check(Box<check::Check>),
+    WhatIf(Box<what_if::WhatIf>),
+    Stale(Box<stale::Stale>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
     Tag(tag::Tag),
@@ -101,6 +107,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Check(check) => check.run(color),
+        Command::WhatIf(what_if) => what_if.run(color),
+        Command::Stale(stale) => stale.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
         Command::Tag(tag) => tag.run(color),

@@ -592,7 +592,7 @@ class TheDeployment(unittest.TestCase):
         self.assertEqual(ports, {"webhook": 18443, "admin": 18080})
         self.assertEqual(service["spec"]["type"], "NodePort")
         self.assertEqual([(p["name"], p["port"], p["targetPort"], p.get("nodePort")) for p in service["spec"]["ports"]], [
-            ("https-webhook", 8443, "webhook", 30443), ("http-admin", 18080, "admin", None)])
+            ("https-webhook", 8443, 18443, 30443), ("http-admin", 18080, "admin", None)])
         # There may be no other node with the ports free.
         self.assertEqual(deployment["spec"]["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 1})
         for name in set(WITH_SERVER) - {"node-network"}:

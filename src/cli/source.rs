@@ -57,6 +57,16 @@ impl Source {
         self.bundle.is_none() && self.from.is_chosen()
     }
 
+    /// Whether the configuration itself comes from a cluster when pods of one are evaluated.
+    pub(super) fn is_cluster_source(&self) -> bool {
+        self.bundle.is_none()
+    }
+
+    /// A configuration with the namespaces, nodes and ProxyConfigs of the cluster that the flags select.
+    pub(super) fn with_facts_of_cluster(&self, found: Configured) -> Result<Configured, Failure> {
+        self.from.complete(found)
+    }
+
     /// The cluster that the flags select, else the default one.
     pub(super) fn cluster(&self) -> Cluster {
         self.from.cluster()

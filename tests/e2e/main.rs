@@ -78,6 +78,7 @@ mod client_auth;
 pub mod commands;
 mod configuration;
 pub mod control_plane;
+mod effects;
 mod explain;
 mod faults;
 mod golden;

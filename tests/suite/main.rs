@@ -19,6 +19,7 @@ mod conformance;
 mod conformance_https;
 mod conformance_manifests;
 mod docs;
+mod effects;
 mod equal;
 mod examples;
 mod explain;

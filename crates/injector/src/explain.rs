@@ -80,11 +80,26 @@ pub fn explain_running(
     let explanation = explain(mesh, &created_again, facts);
     let differences = match &explanation.verdict {
         Verdict::Injected { injection, fields } => {
-            running::differences(&request.pod, &injection.pod, fields, &containers)
+            let written = fields.iter().map(|field| (field.path.as_str(), field.value.as_ref()));
+            running::differences(&request.pod, &injection.pod, written, &containers)
         }
         Verdict::Skipped(_) | Verdict::Denied(_) => Vec::new(),
     };
     (explanation, Some(differences))
+}
+
+/// The fields in which a running pod differs from one created now: `original` is the running pod without its injection, `now`
+/// the result of injecting that, and `containers` are the names of the containers that were injected.
+pub(crate) fn running_differences(
+    running: &serde_json::Value,
+    original: &serde_json::Value,
+    now: &serde_json::Value,
+    containers: &[String],
+) -> Vec<Difference> {
+    let (before, after) = (fields::of(original), fields::of(now));
+    let written = after.iter().filter(|(path, value)| before.get(*path) != Some(value));
+    let written = written.map(|(path, value)| (path.as_str(), Some(value)));
+    running::differences(running, now, written, containers)
 }
 
 /// Whether a field is the wanted one or below it; both in any spelling.

@@ -40,6 +40,7 @@ pub mod codes;
 pub mod config;
 pub mod diagnose;
 mod doorkeeper;
+pub mod effects;
 pub mod explain;
 pub mod functions;
 pub mod gotypes;

@@ -88,6 +88,11 @@ impl FromCluster {
         })
     }
 
+    /// A configuration with the facts of the cluster.
+    pub(super) fn complete(&self, found: Configured) -> Result<Configured, Failure> {
+        self.cluster().run(async |session| snapshot::complete(session, found, Purpose::Decide).await)
+    }
+
     fn wanted(&self) -> Wanted {
         Wanted {
             revision: self.revision.clone(),

@@ -12,7 +12,7 @@ use gotemplate::Placeholder;
 use kubernetes_yaml::{Kind, Node};
 
 /// Every scalar, empty list and empty map of a document by its path.
-pub(super) fn of(document: &Value) -> BTreeMap<String, Value> {
+pub(crate) fn of(document: &Value) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     collect(document, "", "", &mut fields);
     fields
@@ -136,7 +136,7 @@ fn elements(names: impl Iterator<Item = Option<String>>) -> Vec<String> {
 }
 
 /// A path with one more key.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     let is_plain =
         !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$'));
     match (path.is_empty(), is_plain) {
@@ -169,7 +169,7 @@ pub(crate) fn split(path: &str) -> Vec<String> {
 }
 
 /// A sort key that has elements in the order of their indices.
-pub(super) fn order(path: &str) -> Vec<(usize, String)> {
+pub(crate) fn order(path: &str) -> Vec<(usize, String)> {
     split(path).into_iter().map(|step| (step.parse().unwrap_or_default(), step)).collect()
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::blame::Field;
 use super::fields;
 use crate::{names, quantity};
 
@@ -25,10 +24,10 @@ const COMPLETE: [&str; 5] = ["args", "command", "env", "ports", "volumeMounts"];
 
 /// The fields in which a running pod differs from the injection of today, by path. `containers` are the names of the
 /// containers that were injected.
-pub(super) fn differences(
+pub(super) fn differences<'w>(
     running: &Value,
     now: &Value,
-    written: &[Field],
+    written: impl Iterator<Item = (&'w str, Option<&'w Value>)>,
     containers: &[String],
 ) -> Vec<Difference> {
     let running = fields::of(running);
@@ -40,8 +39,8 @@ pub(super) fn differences(
         let difference = Difference { path: path.to_owned(), running: running.cloned(), now: now.cloned() };
         all.insert(fields::order(path), difference);
     };
-    for field in written.iter().filter(|field| !is_record(&field.path)) {
-        let (live, wanted) = (running.get(&field.path), field.value.as_ref());
+    for (path, wanted) in written.filter(|(path, _)| !is_record(path)) {
+        let live = running.get(path);
         let is_equal = match (live, wanted) {
             (Some(live), Some(wanted)) => is_equal(live, wanted),
             // An API server drops empty maps and lists, and null.
@@ -49,7 +48,7 @@ pub(super) fn differences(
             (_, None) => true,
         };
         if !is_equal {
-            note(&field.path, live, wanted);
+            note(path, live, wanted);
         }
     }
     for (path, live) in &running {

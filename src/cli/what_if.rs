@@ -1,0 +1,125 @@
+//! `outrigger what-if`: what changes for every workload if a new configuration replaces the one in force.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    effects::{self, Form, Words},
+    failure::Failure,
+    files,
+    report::{self, Color},
+    source::{self, Configured, Purpose, Source},
+    workloads::{self, Which},
+};
+use crate::inject::{
+    Rules,
+    manual::{self, Options},
+};
+
+/// Show what changes for workloads if a new configuration replaces the current one.
+///
+/// The webhook's engine runs under both configurations. Equal differences are grouped and counted. Without -f, the workloads are
+/// those of the cluster. The exit code is 65 if the new configuration denies pods that the current one does not.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  outrigger what-if --new bundle.yaml
+  outrigger what-if --new bundle.yaml -n shop -o json
+  outrigger what-if --new new.yaml --old old.yaml -f manifests/ -R --exit-code")]
+pub(super) struct WhatIf {
+    /// Bundle to be considered
+    #[arg(long, value_name = "FILE")]
+    new: PathBuf,
+    /// Bundle in force; same as --bundle
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bundle", "cluster"])]
+    old: Option<PathBuf>,
+    /// Manifest in YAML or JSON, directory of manifests, or - for stdin; may be repeated [default: the workloads of the cluster]
+    #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Read directories recursively
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Namespace of manifests that specify none; of the cluster, only the workloads of this namespace
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    namespace: String,
+    /// Output format
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    output: Form,
+    /// Exit with 1 if anything changes
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+const WORDS: Words = Words { kind: "WhatIf", subject: "pod template", sides: ["before", "after"] };
+
+impl WhatIf {
+    pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        let of_cluster = self.files.is_empty();
+        let old = match &self.old {
+            Some(file) => source::bundle(Some(file))?,
+            None if of_cluster => self.source.load_for_cluster(Purpose::Decide)?,
+            None => self.source.load(Purpose::Decide)?,
+        };
+        let new = source::bundle(Some(&self.new))?;
+        // A bundle does not know the cluster's namespaces and nodes, which decide about pods.
+        let (old, new) = if of_cluster || self.source.is_cluster() {
+            let old_is_file = self.old.is_some() || !self.source.is_cluster_source();
+            let old = if old_is_file { self.source.with_facts_of_cluster(old)? } else { old };
+            (old, self.source.with_facts_of_cluster(new)?)
+        } else {
+            (old, new)
+        };
+        for (which, configured) in [("current", &old), ("new", &new)] {
+            report::origin(&format!("{which}: {}", configured.origin), color);
+            report::configuration(&configured.warnings, color);
+        }
+        report::configuration(&new.check()?, color);
+        let subjects = self.subjects(&new, color)?;
+        let report =
+            effects::evaluate(subjects, |request| injector::effects::what_if(&old.mesh, &new.mesh, request))?;
+        files::print(&effects::render(&report, &WORDS, self.output, color))?;
+        let denied: usize =
+            report.groups().iter().filter(|group| group.breaks()).map(|group| group.subjects.len()).sum();
+        if denied > 0 {
+            return Err(Failure::data(format!(
+                "the new configuration denies the pods of {denied} pod templates that the current one does not deny"
+            )));
+        }
+        if self.exit_code && report.subjects() > report.identical {
+            return Err(Failure::error("the new configuration changes pods"));
+        }
+        Ok(())
+    }
+
+    fn subjects(&self, configured: &Configured, color: Color) -> Result<Vec<manual::Subject>, Failure> {
+        let options = Options {
+            mesh: &configured.mesh,
+            rules: Rules::Configured,
+            namespace: &self.namespace,
+            template_paths: Vec::new(),
+        };
+        let mut texts = Vec::new();
+        if self.files.is_empty() {
+            let (text, left_out) = self
+                .source
+                .cluster()
+                .run(async |session| workloads::read(session, Which::Workloads, &self.namespace).await)?;
+            for one in left_out {
+                report::warning(&format!("{one}; these objects are left out"), color);
+            }
+            texts.push(("cluster".to_owned(), text));
+        } else {
+            let inputs = files::read_all(&self.files, self.recursive)?;
+            texts.extend(inputs.into_iter().map(|input| (input.name.clone(), input.text)));
+        }
+        let mut subjects = Vec::new();
+        for (name, text) in &texts {
+            let found =
+                manual::subjects(text, &options).map_err(|error| Failure::data(format!("{name}:{error}")))?;
+            subjects.extend(found);
+        }
+        Ok(subjects)
+    }
+}
