@@ -1,12 +1,13 @@
 //! `outrigger kube-inject`: replaces istioctl's command of that name in existing scripts.
 
 mod configuration;
+mod tolerated;
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use self::configuration::Configuration;
+use self::{configuration::Configuration, tolerated::Tolerated};
 use super::{
     failure::Failure,
     files,
@@ -38,10 +39,15 @@ pub(super) struct KubeInject {
     output: Option<PathBuf>,
     #[command(flatten)]
     configuration: Configuration,
+    #[command(flatten)]
+    tolerated: Tolerated,
 }
 
 impl KubeInject {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        if let Some(warning) = self.tolerated.warning() {
+            report::warning(&warning, color);
+        }
         let input = files::read(&self.filename)?;
         let configured = self.configuration.load()?;
         configured.report(color);

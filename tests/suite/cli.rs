@@ -392,6 +392,28 @@ fn kube_inject_takes_istioctls_flags() {
     let run = outrigger(&["kube-inject", "-f", &manifest, "--injectConfigFile", &bare]);
     assert!(run.stdout.contains("bare: import\n"), "{}{}", run.stdout, run.stderr);
     assert_eq!(outrigger(&["kube-inject"]).code, 64);
+    // Flags of istioctl without a meaning here; any other is wrong usage.
+    let plain = outrigger(&["kube-inject", "-f", &manifest, "--injectConfigFile", &bare]);
+    let more = [
+        "--as=me",
+        "--as-group=a",
+        "--as-group=b",
+        "-n",
+        "shop",
+        "--insecure",
+        "--plaintext=false",
+        "--xds-port=15012",
+    ];
+    let run =
+        outrigger(&[&["kube-inject", "-f", &manifest, "--injectConfigFile", &bare][..], &more].concat());
+    assert_eq!((run.code, &run.stdout), (plain.code, &plain.stdout));
+    let flags = "--as, --as-group, --namespace, --xds-port, --insecure, --plaintext";
+    assert!(
+        run.stderr.contains(&format!("warning: {flags} have no effect in outrigger kube-inject")),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(outrigger(&["kube-inject", "-f", &manifest, "--xds-adress=a"]).code, 64);
     assert_eq!(outrigger(&[&base[..], &["--webhookConfig", "any"]].concat()).code, 0, "as in istioctl");
 }
 
