@@ -4,9 +4,18 @@ pub mod json;
 mod shapes;
 mod sized;
 
-use hyper::body::Bytes;
+#[path = "../../tests/suite/series.rs"]
+mod series;
 
-use self::json::{REQUEST_TIME, token_mount, token_volume};
+use std::sync::LazyLock;
+
+use hyper::body::Bytes;
+use serde_json::Value;
+
+use self::{
+    json::{REQUEST_TIME, token_mount, token_volume},
+    series::Series,
+};
 use crate::prng::Prng;
 
 const DEPLOYMENT: &str = include_str!("../../tests/fixtures/reviews/deployment.json");
@@ -27,6 +36,24 @@ pub enum Corpus {
     Bare,
     /// No two pods alike in containers, ports, probes, annotations, environment, volumes, resources, labels
     Shapes,
+    /// Pods of ReplicaSets, like the next ones in everything but what their controllers make up
+    ReplicaSet,
+    /// Pods of Argo Rollouts
+    Rollout,
+    /// Pods of one DaemonSet, each for its node
+    DaemonSet,
+    /// Pods of one StatefulSet, by ordinal
+    StatefulSet,
+    /// Pods of Jobs, one each
+    Job,
+    /// Pods of one indexed Job
+    IndexedJob,
+    /// Pods of one CronJob's Jobs
+    CronJob,
+    /// Pods of one JobSet
+    JobSet,
+    /// Pods without an owner, applied under names in a series
+    BareSeries,
     /// Host network, opted out by label, and a namespace without a label, in turn
     Skips,
     /// An annotation that is invalid
@@ -42,6 +69,19 @@ pub enum Corpus {
     /// Very many values in `--bytes`
     HostileValues,
 }
+
+/// The corpora that differ in the controller alone; the first is what the others are compared with.
+pub const SERIES: [Corpus; 9] = [
+    Corpus::ReplicaSet,
+    Corpus::Rollout,
+    Corpus::DaemonSet,
+    Corpus::StatefulSet,
+    Corpus::Job,
+    Corpus::IndexedJob,
+    Corpus::CronJob,
+    Corpus::JobSet,
+    Corpus::BareSeries,
+];
 
 /// What a pod is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +123,15 @@ impl Corpus {
             Corpus::SameHash => replica(DEPLOYMENT, None, &mut prng),
             Corpus::Bare => bare(number, &mut prng),
             Corpus::Shapes => shapes::review(number, &mut prng),
+            Corpus::ReplicaSet => of_series(Series::ReplicaSet, number, &mut prng),
+            Corpus::Rollout => of_series(Series::Rollout, number, &mut prng),
+            Corpus::DaemonSet => of_series(Series::DaemonSet, number, &mut prng),
+            Corpus::StatefulSet => of_series(Series::StatefulSet, number, &mut prng),
+            Corpus::Job => of_series(Series::Job, number, &mut prng),
+            Corpus::IndexedJob => of_series(Series::IndexedJob, number, &mut prng),
+            Corpus::CronJob => of_series(Series::CronJob, number, &mut prng),
+            Corpus::JobSet => of_series(Series::JobSet, number, &mut prng),
+            Corpus::BareSeries => of_series(Series::Bare, number, &mut prng),
             Corpus::Skips => skip(number, &mut prng),
             Corpus::Denials => {
                 let review = replica(DEPLOYMENT, Some(&prng.suffix(10)), &mut prng);
@@ -153,6 +202,22 @@ fn replica(recorded: &str, hash: Option<&str>, prng: &mut Prng) -> String {
             r#""dnsPolicy":"ClusterFirst","serviceAccountName":"default","serviceAccount":"default","#,
             1,
         )
+}
+
+/// A pod of a series: that of the recorded Deployment, as another controller would have created it.
+fn of_series(series: Series, number: usize, prng: &mut Prng) -> String {
+    static RECORDED: LazyLock<Value> = LazyLock::new(|| {
+        let review: Value = serde_json::from_str(DEPLOYMENT).expect("a recorded review");
+        let mut pod = review["request"]["object"].clone();
+        let metadata = pod["metadata"].as_object_mut().expect("a recorded review");
+        metadata.remove("managedFields");
+        metadata["labels"].as_object_mut().expect("a recorded review").remove("pod-template-hash");
+        pod
+    });
+    let mut pod = series.pod(&RECORDED, &series.names(number)).expect("a recorded review");
+    let managed = json::managed_fields(&pod.to_string(), prng);
+    pod["metadata"]["managedFields"] = serde_json::from_str(&managed).expect("the generator writes JSON");
+    json::review(&pod.to_string(), prng)
 }
 
 /// The pod Istio was measured with, under another name.

@@ -98,6 +98,14 @@ enum What {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// For the pods of every controller: CPU time a request as a multiple of a ReplicaSet's, in rounds that alternate
+    /// between them, and the share that was cached
+    Series {
+        #[command(flatten)]
+        traffic: Traffic,
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
     /// Latency: closed loop, or open loop with --rate
     Latency {
         #[command(flatten)]
@@ -195,6 +203,7 @@ fn run(arguments: Arguments) -> io::Result<()> {
     let measured: Value = runtime.block_on(async {
         match what {
             What::Cost { traffic, rounds } => bench.cost(&traffic, rounds).await,
+            What::Series { traffic, rounds } => bench.series(&traffic, rounds).await,
             What::Latency { traffic, rate } => bench.latency(&traffic, rate).await,
             What::Overload { traffic, times } => bench.overload(&traffic, times).await,
             What::Memory { traffic } => bench.memory(&traffic).await,

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     Traffic,
     client::{Answer, Client, Lane, Protocol},
-    corpus::{self, Corpus, Expected},
+    corpus::{self, Corpus, Expected, SERIES},
     drive::{self, GOOD, Pace, Run, SHED},
     process::{Launch, Machine, Server},
 };
@@ -100,6 +100,44 @@ impl Bench {
             "memory": outrigger.memory()?,
             "floor_memory": floor.memory()?,
         }))
+    }
+
+    /// CPU time for the pods of one controller after another, by the same server.
+    pub async fn series(&self, traffic: &Traffic, rounds: usize) -> io::Result<Value> {
+        let traffics = SERIES.map(|corpus| Traffic { corpus, ..traffic.clone() });
+        let mut stocks: Vec<_> = traffics.iter().map(Stock::new).collect();
+        let mut outrigger = Asked::start(Server::start(&self.outrigger)?, traffic).await?;
+        for stock in &mut stocks {
+            outrigger.look(stock.take(LOOKED_AT), Expected::Injected).await?;
+        }
+        let most = (traffic.most as f64 * traffic.seconds) as usize;
+        let pace = Pace::Closed(Duration::from_secs_f64(traffic.seconds));
+        let mut costs = vec![Vec::new(); stocks.len()];
+        let mut counts = vec![(0, 0); stocks.len()];
+        for round in 0..=rounds {
+            for (number, stock) in stocks.iter_mut().enumerate() {
+                let before = outrigger.server.cached()?;
+                let (run, cost) = outrigger.run(stock.take(most).into(), Expected::Injected, pace).await?;
+                run.check(false)?;
+                let after = outrigger.server.cached()?;
+                // The first round warms caches of the CPU and pages of the allocator.
+                if round > 0 {
+                    costs[number].push(cost);
+                    counts[number].0 += after.0 - before.0;
+                    counts[number].1 += after.1 - before.1;
+                }
+            }
+        }
+        let base = costs[0].clone();
+        let rows = traffics.iter().zip(&costs).zip(&counts).map(|((traffic, costs), (cached, all))| {
+            let ratios = costs.iter().zip(&base).map(|(cost, base)| cost / base).collect();
+            let row = json!({
+                "cpu_ms": median(costs.clone()), "times_replica_set": median(ratios),
+                "cached_share": *cached as f64 / (*all).max(1) as f64, "pods": all,
+            });
+            (format!("{:?}", traffic.corpus), row)
+        });
+        Ok(Value::Object(rows.collect()))
     }
 
     pub async fn latency(&self, traffic: &Traffic, rate: Option<f64>) -> io::Result<Value> {

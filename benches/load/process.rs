@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, BufRead, BufReader},
-    net::SocketAddr,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -26,6 +26,8 @@ pub struct Launch {
 pub struct Server {
     child: Child,
     pub webhook: SocketAddr,
+    /// Where its metrics are; the floor has none.
+    admin: Option<SocketAddr>,
     pub started: Instant,
     /// Clock ticks in a second.
     ticks: u64,
@@ -69,8 +71,8 @@ impl Server {
         let started = Instant::now();
         let mut child = command.spawn()?;
         let mut log = BufReader::with_capacity(1 << 16, child.stderr.take().expect("a pipe"));
-        let webhook = match ready(&mut log) {
-            Ok(address) => address,
+        let (webhook, admin) = match ready(&mut log) {
+            Ok(addresses) => addresses,
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -79,7 +81,7 @@ impl Server {
         };
         // The log is read, as a container runtime reads it, and thrown away.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        Ok(Server { child, webhook, started, ticks: ticks_per_second() })
+        Ok(Server { child, webhook, admin, started, ticks: ticks_per_second() })
     }
 
     /// User and system time.
@@ -98,6 +100,21 @@ impl Server {
         // The name of the program, in parentheses, may have spaces in it.
         let rest = stat.rsplit(") ").next().unwrap_or_default();
         Ok(Usage { threads, ticks: field(rest, 11)? + field(rest, 12)?, per_second: self.ticks })
+    }
+
+    /// Pods so far by how their patch was found: cached, and all.
+    pub fn cached(&self) -> io::Result<(u64, u64)> {
+        let mut admin = TcpStream::connect(self.admin.ok_or_else(|| io::Error::other("no metrics"))?)?;
+        admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")?;
+        let mut metrics = String::new();
+        admin.read_to_string(&mut metrics)?;
+        let (mut cached, mut all) = (0, 0);
+        for line in metrics.lines().filter(|line| line.starts_with("outrigger_patch_cache_total{")) {
+            let count = field(line, 1)?;
+            all += count;
+            cached += if line.contains("\"hit\"") { count } else { 0 };
+        }
+        Ok((cached, all))
     }
 
     /// Memory in use (RSS).
@@ -168,7 +185,7 @@ impl Usage {
 }
 
 /// Waits for the line that says where the server is to be found.
-fn ready(log: &mut impl BufRead) -> io::Result<SocketAddr> {
+fn ready(log: &mut impl BufRead) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
     let mut said = String::new();
     loop {
         let begin = said.len();
@@ -177,8 +194,12 @@ fn ready(log: &mut impl BufRead) -> io::Result<SocketAddr> {
         }
         let Ok(line) = serde_json::from_str::<Value>(&said[begin..]) else { continue };
         if line["message"] == "ready" {
-            let address = line["webhook"].as_str().and_then(|url| url.strip_prefix("https://")?.parse().ok());
-            return address.ok_or_else(|| io::Error::other(format!("no address: {line}")));
+            let address =
+                |key: &str, scheme| line[key].as_str().and_then(|url| url.strip_prefix(scheme)?.parse().ok());
+            let webhook = address("webhook", "https://");
+            return webhook
+                .map(|webhook| (webhook, address("admin", "http://")))
+                .ok_or_else(|| io::Error::other(format!("no address: {line}")));
         }
     }
 }

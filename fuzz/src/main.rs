@@ -14,6 +14,8 @@ mod meshes;
 mod oracle;
 mod random;
 mod seeds;
+#[path = "../../tests/suite/series.rs"]
+mod series;
 mod targets;
 
 use std::{path::PathBuf, sync::LazyLock};

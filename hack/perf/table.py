@@ -64,6 +64,11 @@ def lines(rows):
             answers = ", ".join(f"{count} {kind}" for kind, count in found["run"]["outcomes"].items())
             yield (f"peak RSS with 64 × 3 MiB at once, {name.split('-')[1]}", "bounded by a formula",
                    f"{number(found['memory']['peak_mib'])} MiB ({answers})")
+    if found := row("series"):
+        for name, series in found.items():
+            if isinstance(series, dict):
+                yield (f"{name}: share from the cache; CPU ÷ ReplicaSet's", "≥ 99 %; ≤ 1.15 ×",
+                       f"{100 * series['cached_share']:.1f} %; {series['times_replica_set']:.2f} × ({number(series['cpu_ms'], ' ms')})")
     if found := row("start"):
         yield "process start to first response, standalone", "≤ 40 ms", number(found["answered_ms"], " ms")
     for name, what in [("overload", "distinct shapes"), ("overload big", "`big.json`")]:

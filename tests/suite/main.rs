@@ -53,10 +53,12 @@ mod reliability;
 mod reload;
 mod replays;
 mod reviews;
+mod series;
 mod serve;
 #[allow(dead_code, reason = "shared with the differential tests")]
 mod setting;
 mod shutdown;
+mod siblings;
 mod support;
 mod tls;
 #[cfg(feature = "otlp")]

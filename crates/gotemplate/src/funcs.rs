@@ -212,6 +212,14 @@ impl<'a> Call<'_, 'a> {
         }
     }
 
+    /// [`Call::real`] for a result that holds for every text that a stand-in in this one may stand for.
+    pub(crate) fn real_of_any<'t>(&self, text: &'t Text<'a>) -> Cow<'t, str> {
+        match text.taint() {
+            Taint::Clean | Taint::Whole => Cow::Borrowed(text.stored()),
+            Taint::Mixed => Cow::Owned(self.runtime.expand_unseen(text.stored())),
+        }
+    }
+
     /// The pieces of a text, to be copied unchanged: one for clean and whole texts. Results must not depend on the
     /// content of a tainted one; use [`Call::real`] for that.
     pub fn segments<'t>(&self, text: &'t Text<'a>) -> Vec<Segment<'t>> {

@@ -37,6 +37,7 @@ pub mod limits;
 mod parse;
 mod reads;
 mod render;
+mod stand_in;
 mod trace;
 pub mod value;
 
@@ -47,7 +48,8 @@ use absent_keys::{AbsentKeys, Keys, Present};
 pub use error::{Location, ParseError, Problem, RenderError};
 pub use funcs::FunctionTable;
 pub use limits::{Limit, Limits};
-pub use render::{Placeholder, Rendered, STAND_IN, Scope};
+pub use render::{Placeholder, Rendered, Scope};
+pub use stand_in::{LONGEST, STAND_IN, STAND_IN_END, StandIns, push_stand_in};
 pub use trace::{Read, Source, Traced, Written};
 pub use value::Value;
 

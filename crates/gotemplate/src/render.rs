@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::limits::{Limit, Limits};
+use super::stand_in::StandIns;
 use super::value::Segment;
 
 /// The environment of a template besides its data.
@@ -21,13 +22,9 @@ pub struct Rendered {
     pub text: String,
     /// The values of the placeholders.
     pub placeholders: Vec<Placeholder>,
-    /// Whether the result depends on the content of a text with a [`STAND_IN`].
-    pub looked_at_stand_in: bool,
+    /// The stand-ins on whose content the result depends.
+    pub looked_at: StandIns,
 }
-
-/// A text with this character stands for the texts of several pods: a result is valid for all of them if it does not
-/// depend on the content. A private use character, so that it only occurs in real text on purpose.
-pub const STAND_IN: char = '\u{E0F0}';
 
 /// A text from the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +55,7 @@ pub(crate) struct Runtime<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) steps: usize,
     pub(crate) placeholders: Vec<Placeholder>,
-    looked_at_stand_in: Cell<bool>,
+    looked_at: Cell<StandIns>,
 }
 
 impl<'a> Runtime<'a> {
@@ -68,22 +65,19 @@ impl<'a> Runtime<'a> {
             limits,
             steps: limits.steps,
             placeholders: Vec::new(),
-            looked_at_stand_in: Cell::new(false),
+            looked_at: Cell::new(StandIns::NONE),
         }
     }
 
     /// Called with every text of the pod on whose content a result depends.
     pub(crate) fn look_at(&self, text: &str) {
-        // Its first byte in UTF-8 is rare.
-        if text.as_bytes().contains(&0xee) && text.contains(STAND_IN) {
-            self.looked_at_stand_in.set(true);
-        }
+        self.looked_at.set(self.looked_at.get() | StandIns::of(text));
     }
 
     /// Finishes the render.
     pub(crate) fn into_rendered(self, text: String) -> Rendered {
-        let looked_at_stand_in = self.looked_at_stand_in.get();
-        Rendered { text, placeholders: self.placeholders, looked_at_stand_in }
+        let looked_at = self.looked_at.get();
+        Rendered { text, placeholders: self.placeholders, looked_at }
     }
 
     pub(crate) fn spend(&mut self, steps: usize) -> Result<(), Limit> {
@@ -103,12 +97,18 @@ impl<'a> Runtime<'a> {
 
     /// The text with every placeholder replaced by its value.
     pub(crate) fn expand(&self, text: &str) -> String {
+        let real = self.expand_unseen(text);
+        self.look_at(&real);
+        real
+    }
+
+    /// [`Self::expand`] for a result that holds for everything that a stand-in may stand for.
+    pub(crate) fn expand_unseen(&self, text: &str) -> String {
         let mut real = String::with_capacity(text.len());
         self.for_each_piece(text, |piece| match piece {
             Ok(clean) => real.push_str(clean),
             Err(placeholder) => real.push_str(&placeholder.substituted()),
         });
-        self.look_at(&real);
         real
     }
 

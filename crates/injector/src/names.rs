@@ -112,6 +112,10 @@ pub const IMAGE_AUTO: &str = "auto";
 pub const ENV_CLUSTER_ID: &str = "ISTIO_META_CLUSTER_ID";
 /// Environment variable with the network's name.
 pub const ENV_NETWORK: &str = "ISTIO_META_NETWORK";
+/// Variable of the agent that keeps it from running Envoy.
+pub const ENV_DISABLE_ENVOY: &str = "DISABLE_ENVOY";
+/// Variable of the agent that lets it answer the pod's DNS queries.
+pub const ENV_DNS_CAPTURE: &str = "ISTIO_META_DNS_CAPTURE";
 /// Environment variable with the rewritten probes.
 pub const ENV_APP_PROBERS: &str = "ISTIO_KUBE_APP_PROBERS";
 /// Environment variable with the application's own Prometheus annotations.

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use gotemplate::{Placeholder, STAND_IN};
+use gotemplate::{Placeholder, StandIns};
 use kubernetes_yaml::{self as yaml, Kind, Limits, Mark, Node, RenderedScalar, Style};
 
 mod cache;
@@ -128,9 +128,9 @@ impl Overlay {
         self.root.into_filled(placeholders)
     }
 
-    /// Whether the type of a value depends on the content of a text with a [`STAND_IN`].
-    pub fn types_stand_in(&self, placeholders: &[Placeholder]) -> bool {
-        self.root.types_stand_in(placeholders)
+    /// The stand-ins on whose content the type of a value depends.
+    pub fn typed_stand_ins(&self, placeholders: &[Placeholder]) -> StandIns {
+        self.root.typed_stand_ins(placeholders)
     }
 }
 
@@ -147,21 +147,27 @@ impl Part {
         }
     }
 
-    fn types_stand_in(&self, placeholders: &[Placeholder]) -> bool {
+    fn typed_stand_ins(&self, placeholders: &[Placeholder]) -> StandIns {
         let of = |text: &Text| match (text.style, text.segments.as_slice()) {
             (Style::Plain, [Segment::Placeholder(index)]) => {
-                placeholders.get(*index).is_some_and(|placeholder| placeholder.raw.contains(STAND_IN))
+                placeholders.get(*index).map_or(StandIns::NONE, |placeholder| StandIns::of(&placeholder.raw))
             }
-            _ => false,
+            _ => StandIns::NONE,
         };
+        let all =
+            |found: &mut dyn Iterator<Item = StandIns>| found.fold(StandIns::NONE, |all, one| all | one);
         match self {
-            Part::Literal(_) => false,
+            Part::Literal(_) => StandIns::NONE,
             Part::Text(text) => of(text),
-            Part::List(_, parts) => parts.iter().any(|part| part.types_stand_in(placeholders)),
-            Part::Map(_, parts) => parts.iter().any(|(key, part)| {
-                matches!(key, Key::Text(text) if of(text)) || part.types_stand_in(placeholders)
-            }),
-            Part::Later(part, _) => part.types_stand_in(placeholders),
+            Part::List(_, parts) => all(&mut parts.iter().map(|part| part.typed_stand_ins(placeholders))),
+            Part::Map(_, parts) => all(&mut parts.iter().map(|(key, part)| {
+                let key = match key {
+                    Key::Text(text) => of(text),
+                    Key::Literal(_) => StandIns::NONE,
+                };
+                key | part.typed_stand_ins(placeholders)
+            })),
+            Part::Later(part, _) => part.typed_stand_ins(placeholders),
         }
     }
 

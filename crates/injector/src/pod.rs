@@ -151,6 +151,11 @@ pub fn potential_name(pod: &Value) -> String {
 /// Deployment or Rollout whose hash its name ends in, a ReplicationController to the DeploymentConfig named on the pod,
 /// and a Job whose name ends in a time to its CronJob.
 pub fn owner(pod: &Value) -> Workload {
+    owner_by(pod, is_time)
+}
+
+/// [`owner`], with another opinion about which ends of a Job's name are the time that a CronJob's controller puts there.
+pub(crate) fn owner_by(pod: &Value, is_time: impl Fn(&str) -> bool) -> Workload {
     let metadata = pod.get("metadata").unwrap_or(&Value::Null);
     let pod_name = text(metadata, "name");
     let itself = Workload {
@@ -166,7 +171,7 @@ pub fn owner(pod: &Value) -> Workload {
     let is_controller = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
     let Some(controller) = owners.iter().find(is_controller) else { return itself };
     let (name, kind) = (text(controller, "name"), text(controller, "kind"));
-    let (name, kind, api_version) = led_to(pod, name, kind, text(controller, "apiVersion"));
+    let (name, kind, api_version) = led_to(pod, name, kind, text(controller, "apiVersion"), is_time);
     Workload {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
@@ -181,6 +186,7 @@ fn led_to<'p>(
     name: &'p str,
     kind: &'p str,
     api_version: &'p str,
+    is_time: impl Fn(&str) -> bool,
 ) -> (&'p str, &'p str, &'p str) {
     let set = |key: &str| label(pod, key).filter(|value| !value.is_empty());
     // A name that ends in the hash without a dash before it is not cut, but counts.
@@ -199,7 +205,7 @@ fn led_to<'p>(
             Some(name) => (name, "DeploymentConfig", api_version),
             None => (name, kind, api_version),
         },
-        "Job" => match cron_job(name) {
+        "Job" => match cron_job_by(name, is_time) {
             Some(name) => (name, "CronJob", "batch/v1"),
             None => (name, kind, api_version),
         },
@@ -208,10 +214,18 @@ fn led_to<'p>(
 }
 
 /// The CronJob's name in that of a Job it created: the part before a dash and eight to ten digits.
-fn cron_job(job: &str) -> Option<&str> {
+pub(crate) fn cron_job(job: &str) -> Option<&str> {
+    cron_job_by(job, is_time)
+}
+
+fn cron_job_by(job: &str, is_time: impl Fn(&str) -> bool) -> Option<&str> {
     let (name, time) = job.rsplit_once('-')?;
-    let is_time = (8..=10).contains(&time.len()) && time.bytes().all(|digit| digit.is_ascii_digit());
-    (is_time && !name.is_empty()).then_some(name)
+    (is_time(time) && !name.is_empty()).then_some(name)
+}
+
+/// Whether the end of a Job's name is a time: eight to ten digits.
+pub(crate) fn is_time(end: &str) -> bool {
+    (8..=10).contains(&end.len()) && end.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {

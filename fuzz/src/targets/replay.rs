@@ -6,15 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use outrigger::inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Facts, Injector};
 use serde_json::{Value, json};
 
-use crate::{Fate, input, meshes, random::Random};
-
-/// What controllers and admission plugins generate for one pod.
-struct Names {
-    hash: String,
-    uid: String,
-    suffix: Option<String>,
-    token: String,
-}
+use crate::{
+    Fate, input, meshes,
+    random::Random,
+    series::{Names, Series},
+};
 
 pub(super) fn check(bytes: &[u8]) -> Fate {
     let mut random = Random::new(bytes);
@@ -26,16 +22,22 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     };
     // Nothing is cached from another input.
     let injector = Injector::new(mesh);
-    let (first, second) = (names(&mut random), names(&mut random));
+    let series = *random.pick(&Series::ALL);
+    let (first, second) = (names(series, &mut random), names(series, &mut random));
     let (is_pretty, also) = (random.percent(10), random.percent(15));
+    let suffix = |random: &mut Random<'_>| random.percent(50).then(|| generated(random, 5));
+    let suffixes = (suffix(&mut random), suffix(&mut random));
     let Some(pod) = input::pod(&mut random) else { return Fate::Drop };
-    let (Some(mut shown), Some(mut asked)) = (made(&pod, &first), made(&pod, &second)) else {
+    let (Some(mut shown), Some(mut asked)) =
+        (made(series, &pod, &first, suffixes.0), made(series, &pod, &second, suffixes.1))
+    else {
         return Fate::Keep;
     };
     if also {
-        // A text of the pod that is one of the names.
+        // Texts of the pod that are names.
         for (pod, names) in [(&mut shown, &first), (&mut asked, &second)] {
             pod["metadata"]["labels"]["also"] = json!(names.hash);
+            pod["metadata"]["labels"]["a"] = json!(second.job);
         }
     }
     let text = |pod: &Value| {
@@ -69,50 +71,57 @@ fn cached(injector: &Injector, shown: &str, asked: &str) -> Option<Admission> {
     (answer.served == CacheStatus::Hit).then_some(Admission { served: CacheStatus::Miss, ..answer })
 }
 
-fn names(random: &mut Random<'_>) -> Names {
-    let generated = |random: &mut Random<'_>, length: usize| -> String {
-        (0..length).map(|_| char::from(*random.pick(b"0123456789abcdefghijklmnopqrstuvwxyz"))).collect()
-    };
-    // Names of digits alone are numbers to YAML.
-    let hash = match random.below(5) {
-        0 => "123456789".to_owned(),
-        1 => "0x1f2e3d4c".to_owned(),
-        2 => "1e10".to_owned(),
-        _ => {
-            let length = random.within(8..11);
-            generated(random, length)
+/// The names of one pod: ordinary ones of the series, of which one may be any text, or all may be the same.
+fn names(series: Series, random: &mut Random<'_>) -> Names {
+    let mut names = series.names(random.below(100));
+    if random.percent(20) {
+        // Names of digits alone are numbers to YAML.
+        names.hash = (*random.pick(&["123456789", "0x1f2e3d4c", "1e10"])).to_owned();
+    }
+    names.token = generated(random, 5);
+    if random.percent(60) {
+        let text = match random.below(3) {
+            0 => random.text(12),
+            1 => (*random.pick(ATTACKS)).to_owned(),
+            _ => "n".repeat(random.within(60..66)),
+        };
+        let fields = [
+            &mut names.pod,
+            &mut names.hash,
+            &mut names.uid,
+            &mut names.token,
+            &mut names.node,
+            &mut names.job,
+            &mut names.index,
+            &mut names.claim,
+        ];
+        let chosen = random.below(fields.len() + 1);
+        let all = chosen == fields.len();
+        for (number, field) in fields.into_iter().enumerate().filter(|(number, _)| all || *number == chosen) {
+            if !all || number > 0 || random.percent(90) {
+                text.clone_into(field);
+            }
         }
-    };
-    let uid = format!("{}-0000-4000-8000-000000000000", generated(random, 8));
-    let suffix = random.percent(70).then(|| generated(random, 5));
-    Names { hash, uid, suffix, token: generated(random, 5) }
+    }
+    names
 }
 
-/// A pod as a ReplicaSet makes it, and the token volume put into it; nothing if it has no place for that.
-fn made(pod: &Value, names: &Names) -> Option<Value> {
-    let mut pod = pod.clone();
-    let metadata = pod.as_object_mut()?.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
-    metadata.insert("generateName".into(), json!(format!("made-{}-", names.hash)));
-    metadata.remove("name");
-    if let Some(suffix) = &names.suffix {
-        metadata.insert("name".into(), json!(format!("made-{}-{suffix}", names.hash)));
-    }
-    let owner = format!("made-{}", names.hash);
-    metadata.insert(
-        "ownerReferences".into(),
-        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": names.uid, "controller": true}]),
-    );
-    let labels = metadata.entry("labels").or_insert_with(|| json!({})).as_object_mut()?;
-    labels.insert("pod-template-hash".into(), json!(names.hash));
-    let spec = pod.get_mut("spec")?.as_object_mut()?;
-    let volume = format!("kube-api-access-{}", names.token);
-    let mount = json!({"name": volume, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true});
-    let volumes = spec.entry("volumes").or_insert_with(|| json!([])).as_array_mut()?;
-    volumes.retain(|volume| !volume["name"].as_str().unwrap_or_default().starts_with("kube-api-access-"));
-    volumes.push(json!({"name": volume, "projected": {}}));
-    for container in spec.get_mut("containers")?.as_array_mut()? {
-        let mounts = container.as_object_mut()?.entry("volumeMounts").or_insert_with(|| json!([]));
-        mounts.as_array_mut()?.push(mount.clone());
+/// Texts that something else is called.
+const ATTACKS: &[&str] = &[
+    "", "7", "-", "true", "null", "made", "made-123456789", "d", "a", "x", "h", "b", "yes", "shop", "app", "istio-proxy", "Job",
+    "backup-28374651", "28374651", "kube-api-access-", "\u{E0F0}0\u{E0F1}", "A", "a.b", "\"", "1337",
+];
+
+fn generated(random: &mut Random<'_>, length: usize) -> String {
+    (0..length).map(|_| char::from(*random.pick(b"0123456789abcdefghijklmnopqrstuvwxyz"))).collect()
+}
+
+/// A pod of the series, perhaps with the name that its prefix leads to; nothing if it has no place for that.
+fn made(series: Series, pod: &Value, names: &Names, suffix: Option<String>) -> Option<Value> {
+    let mut pod = series.pod(pod, names)?;
+    let metadata = &mut pod["metadata"];
+    if let (Some(suffix), Some(prefix)) = (suffix, metadata["generateName"].as_str()) {
+        metadata["name"] = json!(format!("{prefix}{suffix}"));
     }
     Some(pod)
 }
@@ -134,6 +143,14 @@ const VALUES: &[&str] = &[
     "(list .ObjectMeta.Name .DeploymentMeta.Name | join \",\")",
     "(dict \"a\" .ObjectMeta.Name).a",
     "(len .Spec.Volumes)",
+    ".Spec.Hostname",
+    ".TypeMeta.Kind",
+    "(index .ObjectMeta.Labels \"job-name\")",
+    "(index .ObjectMeta.Labels \"apps.kubernetes.io/pod-index\")",
+    "(index .ObjectMeta.Annotations \"batch.kubernetes.io/job-completion-index\")",
+    "(index .ObjectMeta.Annotations \"kubectl.kubernetes.io/last-applied-configuration\")",
+    "(toJson .Spec.Affinity)",
+    "(toJson .Spec.Volumes)",
 ];
 
 const FILTERS: &[&str] = &[
@@ -141,6 +158,9 @@ const FILTERS: &[&str] = &[
     " | quote",
     " | upper",
     " | trunc 12",
+    " | trunc 63",
+    " | trimAll \"-_.\"",
+    " | trimSuffix \"-\"",
     " | trunc -4",
     " | len",
     " | b64enc",
@@ -197,6 +217,10 @@ const PLACES: &[&str] = &[
     "{{ range $k, $v := .ObjectMeta.Labels }}\n# {{ $k }} {{ $v }}\n{{ end }}\nmetadata:\n  labels:\n    d: @\n",
     "metadata:\n  annotations:\n    e: {{ $x := % }}{{ $x }}{{ $x | quote }}\n",
     "spec:\n  nodeSelector:\n    f: @\n",
+    "spec:\n  containers:\n  - name: istio-proxy\n    image: x\n    env:\n    - name: ISTIO_META_DNS_CAPTURE\n      value: \"@\"\n    - name: DISABLE_ENVOY\n      value: \"@\"\n",
+    "metadata:\n  labels:\n    job-name: x\n    statefulset.kubernetes.io/pod-name: @\n",
+    "spec:\n  volumes:\n  - name: data\n    persistentVolumeClaim:\n      claimName: x\n  hostname: d\n",
+    "spec:\n  tolerations:\n  - key: a\n    value: \"@\"\n  - key: a\n    value: x\n",
     "spec:\n  terminationGracePeriodSeconds: @\n",
     "metadata:\n  labels:\n    pod-template-hash: @\n",
 ];

@@ -149,12 +149,12 @@ impl Injector {
     /// If the object cannot be parsed.
     pub fn review(&self, request: AdmissionRequest<'_>, facts: &Facts<'_>) -> Result<Admission, Unreadable> {
         let Read::Scanned(candidates) = &request.read else { return self.review_uncached(request, facts) };
-        let Some(fingerprint) = self.cache.fingerprint(request.object, candidates) else {
+        let Some(mut fingerprint) = self.cache.fingerprint(request.object, candidates) else {
             return self.review_uncached(request, facts);
         };
         let query = Query { namespace: &request.namespace, path_env: request.variables, facts };
-        let key = self.cache.key(&self.config, &fingerprint, &query);
-        if let Some(cached) = self.cache.find(&key).filter(|cached| !cached.is_due())
+        let (key, found) = self.cache.find(&self.config, &mut fingerprint, &query);
+        if let Some(cached) = found.filter(|cached| !cached.is_due())
             && let Some(admission) = cached.fill(&fingerprint)
         {
             return Ok(Admission { served: CacheStatus::Hit, ..admission });
@@ -168,9 +168,9 @@ impl Injector {
         let made = query.answer(&self.config, pod);
         let is_stale = match &made {
             Ok(admission) => {
-                self.cache.learn(&self.config, key, &fingerprint, &query, admission) == Learned::Stale
+                self.cache.learn(&self.config, key, &mut fingerprint, &query, admission) == Learned::Stale
             }
-            Err(_) => self.cache.forget(&key),
+            Err(_) => self.cache.forget(&key, &fingerprint),
         };
         let served = if is_stale { CacheStatus::Stale } else { CacheStatus::Miss };
         let admission = made.unwrap_or_else(|refusal| Admission::denied(&refusal, subject));

@@ -56,13 +56,13 @@ pub(super) fn with_proxy(pod: &Value, proxy: &Proxy<'_>) -> Vec<Warning> {
     let applications: Vec<&Value> =
         pod::containers(pod).iter().chain(sidecars).filter(|container| !is_made(container)).collect();
     let mode = pod::annotation(pod, names::ANNOTATION_INTERCEPTION_MODE).unwrap_or(proxy.interception_mode);
-    let has_envoy = variable(sidecar, "DISABLE_ENVOY") != Some("true");
+    let has_envoy = variable(sidecar, names::ENV_DISABLE_ENVOY) != Some("true");
     let redirects = has_envoy && mode != "NONE";
     let owner_of = |port: i64, protocol: &str| {
         let (_, owner) = PROXY_PORTS.iter().find(|(taken, _)| *taken == port)?;
         let is_taken = match port {
             15001 | 15006 => redirects,
-            15053 => variable(sidecar, "ISTIO_META_DNS_CAPTURE") == Some("true"),
+            15053 => variable(sidecar, names::ENV_DNS_CAPTURE) == Some("true"),
             // The pod may choose the port of the status server.
             15020 => false,
             _ => has_envoy,

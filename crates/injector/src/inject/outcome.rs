@@ -9,7 +9,7 @@ use super::{
     warning::Warning,
 };
 use crate::{codes::keys, pod};
-use gotemplate as template;
+use gotemplate::{self as template, StandIns};
 use strategic_merge::{merge, patch};
 
 /// The outcome for a pod that is allowed.
@@ -150,6 +150,8 @@ pub enum Refusal {
     StandIn {
         /// The template.
         name: String,
+        /// Which ones it depends on.
+        stand_ins: StandIns,
     },
     /// Template and pod cannot be merged.
     #[error("{what} cannot be merged into this pod: {source}")]

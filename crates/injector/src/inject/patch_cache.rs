@@ -1,20 +1,31 @@
 //! The patch cache: admissions for pods whose siblings were reviewed before.
 //!
-//! Most pods of a burst are replicas, which differ only in generated strings. [`PodFingerprint`] cuts these out of the text as
-//! received; two pods with the same rest, under the same configuration and facts, get the same patch with their own strings
-//! in it. [`PatchCache`] stores such patches. On a hit, nothing is parsed, rendered or compared.
+//! Most pods of a burst are siblings, which differ only in generated strings: replicas of a ReplicaSet, a DaemonSet's pod
+//! for each node, a StatefulSet's by ordinal, the Jobs of a CronJob, a series of bare pods. [`PodFingerprint`] cuts these
+//! strings out of the text as received; two pods with the same rest, under the same configuration and facts, get the same
+//! patch with their own strings in it. [`PatchCache`] stores such patches. On a hit, nothing is parsed, rendered or compared.
 //!
 //! Why this is sound:
-//! - Everything that [`run`] reads is part of the key, byte for byte, except the names. Texts are compared, not their hashes.
+//! - Everything that [`run`] reads is part of the key, byte for byte, except the names, and which names are equal. Texts are
+//!   compared, not their hashes.
+//! - A text counts as a name because of its *place*, not its content: [`candidates`] lists the places, and who reads them.
+//!   There, this crate only copies what it finds, but for the end of an owner's name, which is cut at the hash or time that
+//!   leads to another workload, and token volumes, which are looked up by name and only count as names if nothing else
+//!   may have theirs. A place does not count if the configuration mentions it.
 //! - A patch is cached after [`run`] was called for a pod whose names are stand-ins, and its patch with the real names
 //!   substituted was byte for byte the patch of the real pod, which was verified as usual.
 //! - A template that inspects a stand-in (compares it, takes its length, parses a number in it …) instead of only copying it
-//!   ends that run ([`Refusal::StandIn`]), and the patch is not cached. The same applies if a stand-in ends up in a key or a
-//!   path, or where an overlay is compared with the pod or another overlay.
-//! - This crate itself only copies names, looks volumes up by them and cuts the hash off the owner's name. Therefore a string
-//!   counts as a name only where it cannot equal any other text of the pod, and not at all if the configuration mentions the
-//!   label or the volume.
+//!   ends that run ([`Refusal::StandIn`]). The same applies if a stand-in ends up in a key or a path, or where an overlay
+//!   is compared with the pod or another overlay, or is read after the merge.
+//! - A name that a template copied into the pod may still equal a text of the pod, or of another template, by accident.
+//!   Therefore [`dependence`] accepts it only in what the patch adds, and no operation at the place of a name.
+//! - What a stand-in stands for is known as far as functions need to know it: it is not empty, and in the patch it is a
+//!   lower-case DNS name of at most 63 bytes. Any other name is cut out too, but ends the use of an entry that needs it.
 //! - Once in 1,024 uses, a patch is nevertheless compared with the result of [`run`].
+//!
+//! Where the answer depends on a name, that name counts as part of the text from then on, for all pods with this key
+//! ([`Entry::Depends`]), and the next attempt is made without it: templates that inspect a Job's name leave its pods
+//! siblings of each other. This cannot make an answer wrong, as any choice of names is sound.
 //!
 //! [`run`]: super::run
 
@@ -26,6 +37,7 @@ use std::{
     },
 };
 
+use gotemplate::{STAND_IN, STAND_IN_END, StandIns};
 use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 
@@ -36,11 +48,15 @@ use super::{
 };
 use crate::{config::InjectorConfig, doorkeeper::Doorkeeper};
 
+mod candidates;
+mod dependence;
 mod fingerprint;
 
-pub(super) use fingerprint::{Candidates, PodFingerprint};
+pub(super) use candidates::Candidates;
+pub(super) use fingerprint::PodFingerprint;
 
-use fingerprint::{CLOSE, HASH_LABELS, OPEN, TOKEN_VOLUME, Variables};
+use candidates::Variables;
+use fingerprint::{Name, stand_in_characters};
 
 /// How often a cached patch is used before it is compared with a fresh one.
 const CHECK_EVERY: u32 = 1024;
@@ -55,18 +71,29 @@ const REMEMBERED: usize = 4096;
 const CREDIT: i64 = 256;
 /// How many misses pay for one new entry.
 const FRACTION: i64 = 16;
+/// How often an entry is tried with fewer names. Each attempt costs as much as computing a patch.
+const ATTEMPTS: usize = 3;
 
 /// The patch cache of one configuration.
 #[derive(Debug)]
 pub(super) struct PatchCache {
     variables: Variables,
-    kept: Cache<Box<[u8]>, Arc<CachedPatch>, Weight>,
+    kept: Cache<Box<[u8]>, Entry, Weight>,
     doorkeeper: Doorkeeper,
     /// In units of [`FRACTION`].
     credit: AtomicI64,
 }
 
-/// An entry, with slots for names.
+/// What is known of the pods with a key.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// Their patch.
+    Patch(Arc<CachedPatch>),
+    /// The names that their patch depends on, so that it is found under a key that contains them.
+    Depends(StandIns),
+}
+
+/// A patch with slots for names.
 #[derive(Debug)]
 pub(super) struct CachedPatch {
     answer: Admission,
@@ -94,10 +121,7 @@ impl PatchCache {
     pub(super) fn new(mesh: &InjectorConfig) -> PatchCache {
         // A configuration that mentions them may have rules about them.
         let configuration = mesh.effective_bundle().to_string();
-        let variables = Variables {
-            hash: !HASH_LABELS.iter().any(|label| configuration.contains(label)),
-            token: !configuration.contains(TOKEN_VOLUME),
-        };
+        let variables = Variables::of(&configuration);
         let kept = Cache::with_weighter(512, BYTES, Weight);
         PatchCache {
             variables,
@@ -150,11 +174,30 @@ impl PatchCache {
         key
     }
 
-    /// The entry for a key.
-    pub(super) fn find(&self, key: &[u8]) -> Option<Arc<CachedPatch>> {
-        let found = self.kept.get(key);
+    /// The patch for pods like this one, and its key. Names on which it depends become part of the fingerprint's text.
+    pub(super) fn find(
+        &self,
+        mesh: &InjectorConfig,
+        fingerprint: &mut PodFingerprint<'_>,
+        query: &Query<'_>,
+    ) -> (Vec<u8>, Option<Arc<CachedPatch>>) {
+        let mut key = self.key(mesh, fingerprint, query);
+        let mut found = None;
+        for _ in 0..=ATTEMPTS {
+            match self.kept.get(key.as_slice()) {
+                Some(Entry::Depends(names)) if !fingerprint.literal().contains(names) => {
+                    fingerprint.keep(names);
+                    key = self.key(mesh, fingerprint, query);
+                }
+                Some(Entry::Patch(patch)) => {
+                    found = Some(patch);
+                    break;
+                }
+                Some(Entry::Depends(_)) | None => break,
+            }
+        }
         self.earn(if found.is_some() { FRACTION } else { 1 });
-        found
+        (key, found)
     }
 
     /// Credit is only an optimization: it may be slightly inaccurate.
@@ -165,39 +208,58 @@ impl PatchCache {
         }
     }
 
-    /// Removes an entry for a pod that now has no outcome; returns whether there was one, which is a bug.
-    pub(super) fn forget(&self, key: &[u8]) -> bool {
-        self.kept.remove(key).is_some()
+    /// Removes a patch for a pod that now has no outcome; returns whether there was one, which is a bug.
+    pub(super) fn forget(&self, key: &[u8], fingerprint: &PodFingerprint<'_>) -> bool {
+        let would_answer = match self.kept.get(key) {
+            Some(Entry::Patch(patch)) => patch.fill(fingerprint).is_some(),
+            Some(Entry::Depends(_)) | None => false,
+        };
+        would_answer && self.kept.remove(key).is_some()
     }
 
     /// Learns from a fresh result: adds it when such a pod is seen for the second time, and compares it with an
-    /// existing entry.
+    /// existing entry. `key` is the fingerprint's, as returned by [`find`](Self::find).
     pub(super) fn learn(
         &self,
         mesh: &InjectorConfig,
-        key: Vec<u8>,
-        fingerprint: &PodFingerprint<'_>,
+        mut key: Vec<u8>,
+        fingerprint: &mut PodFingerprint<'_>,
         query: &Query<'_>,
         answer: &Admission,
     ) -> Learned {
-        if let Some(replay) = self.kept.get(key.as_slice()) {
-            if replay.fill(fingerprint).as_ref() == Some(answer) {
-                return Learned::Kept;
-            }
-            self.kept.remove(key.as_slice());
-            return Learned::Stale;
+        if let Some(Entry::Patch(patch)) = self.kept.get(key.as_slice()) {
+            return match patch.fill(fingerprint) {
+                Some(filled) if filled == *answer => Learned::Kept,
+                Some(_) => {
+                    self.kept.remove(key.as_slice());
+                    Learned::Stale
+                }
+                // A name that cannot stand in a patch.
+                None => Learned::NotCacheable,
+            };
         }
-        if !self.doorkeeper.again(&key) || self.credit.load(Ordering::Relaxed) < FRACTION {
+        if !self.doorkeeper.again(&key) {
             return Learned::Noted;
         }
-        self.credit.fetch_sub(FRACTION, Ordering::Relaxed);
-        match CachedPatch::of(mesh, fingerprint, query) {
-            Some(replay) if replay.fill(fingerprint).as_ref() == Some(answer) => {
-                self.kept.insert(key.into_boxed_slice(), Arc::new(replay));
-                Learned::Kept
+        for _ in 0..ATTEMPTS {
+            if self.credit.load(Ordering::Relaxed) < FRACTION {
+                return Learned::Noted;
             }
-            _ => Learned::NotCacheable,
+            self.credit.fetch_sub(FRACTION, Ordering::Relaxed);
+            match CachedPatch::of(mesh, fingerprint, query) {
+                Ok(patch) if patch.fill(fingerprint).as_ref() == Some(answer) => {
+                    self.kept.insert(key.into_boxed_slice(), Entry::Patch(Arc::new(patch)));
+                    return Learned::Kept;
+                }
+                Err(names) if !fingerprint.literal().contains(names) => {
+                    fingerprint.keep(names);
+                    let wider = std::mem::replace(&mut key, self.key(mesh, fingerprint, query));
+                    self.kept.insert(wider.into_boxed_slice(), Entry::Depends(fingerprint.literal()));
+                }
+                Ok(_) | Err(_) => break,
+            }
         }
+        Learned::NotCacheable
     }
 }
 
@@ -218,32 +280,33 @@ impl Query<'_> {
     /// # Errors
     /// As [`run`](super::run).
     pub(super) fn answer(&self, mesh: &InjectorConfig, pod: Value) -> Result<Admission, Refusal> {
-        self.run(mesh, pod, false)
+        self.run(mesh, &self.request(pod))
     }
 
-    fn run(&self, mesh: &InjectorConfig, pod: Value, stand_ins: bool) -> Result<Admission, Refusal> {
-        let subject = Subject::of(self.namespace, &pod);
-        let request = PodRequest {
-            namespace: self.namespace.to_owned(),
-            pod,
-            path_env: self.path_env.clone(),
-            workload: None,
-            stand_ins,
-        };
-        Ok(Admission::of(run_by(Rules::Configured, mesh, &request, self.facts)?, subject))
+    fn request(&self, pod: Value) -> PodRequest {
+        PodRequest { path_env: self.path_env.clone(), ..PodRequest::new(self.namespace, pod) }
+    }
+
+    fn run(&self, mesh: &InjectorConfig, request: &PodRequest) -> Result<Admission, Refusal> {
+        let subject = Subject::of(self.namespace, &request.pod);
+        Ok(Admission::of(run_by(Rules::Configured, mesh, request, self.facts)?, subject))
     }
 }
 
 impl CachedPatch {
-    /// The admission for the pod of a fingerprint with the same shared part.
+    /// The admission for the pod of a fingerprint with the same shared part; `None` if one of its names cannot stand in
+    /// a patch.
     pub(super) fn fill(&self, fingerprint: &PodFingerprint<'_>) -> Option<Admission> {
-        let names = fingerprint.names();
+        let name = |number| fingerprint.name(number).map(|name| name.text);
         let mut answer = self.answer.clone();
-        answer.subject.name = self.name.fill(names)?;
-        answer.subject.owner = self.owner.fill(names)?;
+        answer.subject.name = self.name.fill(name)?;
+        answer.subject.owner = self.owner.fill(name)?;
         if let Some(patch) = &mut answer.patch {
+            let plain = |number| {
+                fingerprint.name(number).filter(|name| name.is_plain).map(|name: Name<'_>| name.text)
+            };
             // A patch that is too large is denied, which is left to the full pipeline.
-            patch.json = self.patch.fill(names).filter(|json| json.len() <= PATCH_LIMIT)?;
+            patch.json = self.patch.fill(plain).filter(|json| json.len() <= PATCH_LIMIT)?;
         }
         Some(answer)
     }
@@ -253,34 +316,48 @@ impl CachedPatch {
         self.uses.fetch_add(1, Ordering::Relaxed) % CHECK_EVERY == CHECK_EVERY - 1
     }
 
-    /// Runs the pipeline for the pod that stands for all siblings; `None` if the result depends on a name.
-    fn of(mesh: &InjectorConfig, fingerprint: &PodFingerprint<'_>, query: &Query<'_>) -> Option<CachedPatch> {
+    /// Runs the pipeline for the pod that stands for all siblings.
+    ///
+    /// # Errors
+    /// With the names on which the result depends; none if that is not known.
+    fn of(
+        mesh: &InjectorConfig,
+        fingerprint: &PodFingerprint<'_>,
+        query: &Query<'_>,
+    ) -> Result<CachedPatch, StandIns> {
+        let unknown = || StandIns::NONE;
         let text = fingerprint.stand_in();
         let mut json = serde_json::Deserializer::from_str(&text);
         // The text was bounded before it came here.
         json.disable_recursion_limit();
-        let pod: Value = serde::Deserialize::deserialize(&mut json).ok()?;
-        let count = |text: &str| text.matches([OPEN, CLOSE]).count();
+        let pod: Value = serde::Deserialize::deserialize(&mut json).map_err(|_| unknown())?;
         // A pod that itself contains these characters, even in escapes, is not cached.
-        if strings(&pod).map(count).sum::<usize>() != count(&text) || count(&text) != 2 * fingerprint.places()
+        let characters = stand_in_characters(&text);
+        if strings(&pod).map(stand_in_characters).sum::<usize>() != characters
+            || characters != 2 * fingerprint.places()
         {
-            return None;
+            return Err(unknown());
         }
-        let mut answer = query.run(mesh, pod, true).ok()?;
+        let workload = fingerprint.workload(&pod, query.namespace);
+        let request = PodRequest { workload, stand_ins: true, ..query.request(pod) };
+        let mut answer = query.run(mesh, &request).map_err(|refusal| match refusal {
+            Refusal::StandIn { stand_ins, .. } => stand_ins,
+            _ => unknown(),
+        })?;
         let mut pieces = Pieces::default();
+        let warned = answer.warnings.iter().map(|warning| StandIns::of(&warning.message));
+        let mut depends = warned.fold(StandIns::NONE, |all, one| all | one);
         if let Some(patch) = &mut answer.patch {
-            let operations: Value = serde_json::from_str(&patch.json).ok()?;
-            if keys_and_paths(&operations).any(|text| count(text) > 0 || is_named(text)) {
-                return None;
-            }
-            pieces = Pieces::of(&std::mem::take(&mut patch.json))?;
+            let operations: Value = serde_json::from_str(&patch.json).map_err(|_| unknown())?;
+            depends = depends | dependence::of_patch(&operations, &request.pod);
+            pieces = Pieces::of(&std::mem::take(&mut patch.json)).ok_or_else(unknown)?;
         }
-        if answer.warnings.iter().any(|warning| count(&warning.message) > 0) {
-            return None;
+        if !depends.is_empty() {
+            return Err(depends);
         }
-        let name = Pieces::of(&std::mem::take(&mut answer.subject.name))?;
-        let owner = Pieces::of(&std::mem::take(&mut answer.subject.owner))?;
-        Some(CachedPatch { answer, patch: pieces, name, owner, uses: AtomicU32::new(0) })
+        let name = Pieces::of(&std::mem::take(&mut answer.subject.name)).ok_or_else(unknown)?;
+        let owner = Pieces::of(&std::mem::take(&mut answer.subject.owner)).ok_or_else(unknown)?;
+        Ok(CachedPatch { answer, patch: pieces, name, owner, uses: AtomicU32::new(0) })
     }
 }
 
@@ -294,19 +371,19 @@ struct Pieces {
 impl Pieces {
     fn of(mut text: &str) -> Option<Pieces> {
         let mut pieces = Vec::new();
-        while let Some((literal, tail)) = text.split_once(OPEN) {
-            let (number, tail) = tail.split_once(CLOSE)?;
+        while let Some((literal, tail)) = text.split_once(STAND_IN) {
+            let (number, tail) = tail.split_once(STAND_IN_END)?;
             pieces.push((literal.into(), number.parse().ok()?));
             text = tail;
         }
-        (!text.contains(CLOSE)).then(|| Pieces { pieces, rest: text.into() })
+        (!text.contains(STAND_IN_END)).then(|| Pieces { pieces, rest: text.into() })
     }
 
-    fn fill(&self, names: &[&str]) -> Option<String> {
+    fn fill<'n>(&self, name: impl Fn(usize) -> Option<&'n str>) -> Option<String> {
         let mut text = String::with_capacity(self.bytes() + 64 * self.pieces.len());
-        for (literal, name) in &self.pieces {
+        for (literal, number) in &self.pieces {
             text.push_str(literal);
-            text.push_str(names.get(*name)?);
+            text.push_str(name(*number)?);
         }
         text.push_str(&self.rest);
         Some(text)
@@ -333,41 +410,32 @@ fn strings(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     }
 }
 
-/// Whether a path leads to a place with names, where a template's value is compared with the existing one.
-fn is_named(path: &str) -> bool {
-    matches!(path, "/metadata/name" | "/metadata/generateName")
-        || path.starts_with("/metadata/ownerReferences")
-}
-
-/// Every key in a patch, and every path.
-fn keys_and_paths(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
-    match value {
-        Value::Array(items) => Box::new(items.iter().flat_map(keys_and_paths)),
-        Value::Object(map) => Box::new(map.iter().flat_map(|(key, value)| {
-            let pointer = matches!(key.as_str(), "path" | "from").then(|| value.as_str()).flatten();
-            std::iter::once(key.as_str()).chain(pointer).chain(keys_and_paths(value))
-        })),
-        _ => Box::new(std::iter::empty()),
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Weight;
 
-impl Weighter<Box<[u8]>, Arc<CachedPatch>> for Weight {
-    fn weight(&self, key: &Box<[u8]>, cached: &Arc<CachedPatch>) -> u64 {
-        let texts = cached.patch.weight() + cached.name.weight() + cached.owner.weight();
+impl Weighter<Box<[u8]>, Entry> for Weight {
+    fn weight(&self, key: &Box<[u8]>, entry: &Entry) -> u64 {
+        let patch = match entry {
+            Entry::Patch(patch) => patch.weight(),
+            Entry::Depends(_) => 0,
+        };
+        (key.len() + patch + OVERHEAD) as u64
+    }
+}
+
+impl CachedPatch {
+    fn weight(&self) -> usize {
+        let texts = self.patch.weight() + self.name.weight() + self.owner.weight();
         let strings =
             |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
         let warned = |warnings: &[Warning]| {
             warnings.iter().map(|warning| warning.message.len() + size_of::<Warning>()).sum::<usize>()
         };
-        let templates = match &cached.answer.decision {
+        let templates = match &self.answer.decision {
             AdmissionDecision::Inject { templates, .. } => strings(templates),
             _ => 0,
         };
-        let said = templates + cached.answer.subject.namespace.len() + warned(&cached.answer.warnings);
-        (key.len() + texts + said + OVERHEAD) as u64
+        texts + templates + self.answer.subject.namespace.len() + warned(&self.answer.warnings)
     }
 }
 

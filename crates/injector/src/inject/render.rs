@@ -19,7 +19,7 @@ use crate::{
     pod::{self, Workload},
 };
 use gotemplate::absent_keys::MapId;
-use gotemplate::{Limits, Rendered, STAND_IN, Template, Traced, value::Value as TemplateValue};
+use gotemplate::{Limits, Rendered, StandIns, Template, Traced, value::Value as TemplateValue};
 
 /// The maximum number of templates for one pod after alias expansion. Istio has no limit, but under its compatibility
 /// the same cap protects the server, counted over distinct names (reliability I-15).
@@ -186,8 +186,12 @@ fn overlay<'a>(
     let rendered = template
         .render(data, mesh.scope(), &LIMITS)
         .map_err(|source| Refusal::Render { name: name.to_owned(), source: Box::new(source) })?;
-    if stand_ins && depends_on_stand_in(&rendered) {
-        return Err(Refusal::StandIn { name: name.to_owned() });
+    let independent = |stand_ins: StandIns| match stand_ins.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::StandIn { name: name.to_owned(), stand_ins }),
+    };
+    if stand_ins {
+        independent(depended_on(&rendered))?;
     }
     let filled = mesh.overlays().filled(&rendered.text, &rendered.placeholders);
     let overlay = filled.map_err(|source| match source {
@@ -197,32 +201,45 @@ fn overlay<'a>(
             Refusal::Overlay { name: name.to_owned(), snippet, source }
         }
     })?;
-    if stand_ins && compares_stand_in(&overlay, false) {
-        return Err(Refusal::StandIn { name: name.to_owned() });
+    if stand_ins {
+        independent(compared(&overlay, false))?;
     }
     Ok(overlay)
 }
 
-/// Whether the output depends on the content of a text that stands for those of several pods.
-fn depends_on_stand_in(rendered: &Rendered) -> bool {
-    let typed = || Overlay::parse(&rendered.text).is_ok_and(|it| it.types_stand_in(&rendered.placeholders));
-    rendered.looked_at_stand_in || typed()
+/// The stand-ins on whose content the output depends.
+fn depended_on(rendered: &Rendered) -> StandIns {
+    let typed = Overlay::parse(&rendered.text).map(|it| it.typed_stand_ins(&rendered.placeholders));
+    rendered.looked_at | typed.unwrap_or_default()
 }
 
 /// Places in an overlay whose texts are only copied. All others may be compared during the merge: they are keys of
 /// lists, directives, annotations that enable or disable something.
 const PASSED_ON: [&str; 4] = ["args", "command", "labels", "value"];
 
-/// Whether a text that stands for those of several pods is in a place where it may be compared with another one.
-fn compares_stand_in(overlay: &Value, is_passed_on: bool) -> bool {
+/// Variables of the proxy whose values are read after the merge.
+const READ_VARIABLES: [&str; 4] = [
+    names::ENV_APP_PROBERS,
+    names::ENV_DISABLE_ENVOY,
+    names::ENV_DNS_CAPTURE,
+    names::ENV_SECURE_METRICS_PORT,
+];
+
+/// The stand-ins in an overlay in places where they may be compared with other texts.
+fn compared(overlay: &Value, is_passed_on: bool) -> StandIns {
     match overlay {
-        Value::String(text) => !is_passed_on && text.contains(STAND_IN),
-        Value::Array(items) => items.iter().any(|item| compares_stand_in(item, is_passed_on)),
-        Value::Object(map) => map.iter().any(|(key, value)| {
-            key.contains(STAND_IN)
-                || compares_stand_in(value, is_passed_on || PASSED_ON.contains(&key.as_str()))
-        }),
-        _ => false,
+        Value::String(text) if !is_passed_on => StandIns::of(text),
+        Value::Array(items) => {
+            items.iter().fold(StandIns::NONE, |found, item| found | compared(item, is_passed_on))
+        }
+        Value::Object(map) => {
+            let is_read = READ_VARIABLES.contains(&pod::name(overlay));
+            map.iter().fold(StandIns::NONE, |found, (key, value)| {
+                let is_passed_on = is_passed_on || PASSED_ON.contains(&key.as_str()) && !is_read;
+                found | StandIns::of(key) | compared(value, is_passed_on)
+            })
+        }
+        _ => StandIns::NONE,
     }
 }
 

@@ -77,6 +77,21 @@ impl<'t> Scan<'t> {
         Some(plain.then_some(content))
     }
 
+    /// Consumes a string that contains the text of a JSON object with a field, and returns the range of its content as
+    /// written; anything else is skipped and gives `None` inside.
+    pub(crate) fn object_in_string(&mut self) -> Option<Option<Range<usize>>> {
+        if self.peek()? != b'"' {
+            return self.value().map(|_| None);
+        }
+        let content = self.string()?;
+        let is_object = self
+            .text
+            .get(content.clone())?
+            .strip_prefix("{\\\"")
+            .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphanumeric()));
+        Some(is_object.then_some(content))
+    }
+
     /// Consumes any value and returns its range.
     pub fn value(&mut self) -> Option<Range<usize>> {
         let first = self.peek()?;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::super::{Call, FuncError, Limit, Param, Row};
 use super::argument::{Outcome, bounded, computed, int, real, text, value};
 use super::case;
+use crate::stand_in::{keeps_stand_ins, longest};
 use crate::value::{Elem, Key, Segment, Taint, Text, Value};
 
 use Param::{Any, Int, String as Str};
@@ -22,7 +23,9 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("snakecase", &[Str], |call, args| map_text(call, args, |text| case::delimited(text, '_'))),
     Row::new("kebabcase", &[Str], |call, args| map_text(call, args, |text| case::delimited(text, '-'))),
     // edges
-    Row::new("trim", &[Str], |call, args| trim_edges(call, args, |text| text.trim_matches(case::is_space))),
+    Row::new("trim", &[Str], |call, args| {
+        trim_edges(call, args, "", |text| text.trim_matches(case::is_space))
+    }),
     Row::new("trimAll", &[Str, Str], trim_all),
     Row::new("trimall", &[Str, Str], trim_all),
     Row::new("trimPrefix", &[Str, Str], trim_prefix),
@@ -149,15 +152,16 @@ fn compare<'a>(
     Ok(Value::Bool(holds(&real(call, args, 0)?, &real(call, args, 1)?)))
 }
 
-/// Trims the ends of the last argument. Trimming clean ends leaves the rest unchanged, so rendered structure such as
+/// Trims the ends of the last argument, by characters out of `trimmed`. Trimming clean ends leaves the rest unchanged, so rendered structure such as
 /// `toYaml x | trim` remains structure.
 fn trim_edges<'a>(
     call: &mut Call<'_, 'a>,
     args: &[Value<'a>],
+    trimmed: &str,
     cut: impl FnOnce(&str) -> &str,
 ) -> Outcome<'a> {
     let source = text(args, args.len().saturating_sub(1))?;
-    let content = call.real(source);
+    let content = if keeps_stand_ins(trimmed) { call.real_of_any(source) } else { call.real(source) };
     let kept = cut(&content);
     // `kept` is a part of `content`, so their addresses show how much was trimmed at each end.
     let head = (kept.as_ptr() as usize).saturating_sub(content.as_ptr() as usize);
@@ -179,17 +183,17 @@ fn trim_edges<'a>(
 
 fn trim_all<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let set = real(call, args, 0)?;
-    trim_edges(call, args, |text| text.trim_matches(|c| set.contains(c)))
+    trim_edges(call, args, &set, |text| text.trim_matches(|c| set.contains(c)))
 }
 
 fn trim_prefix<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let prefix = real(call, args, 0)?;
-    trim_edges(call, args, |text| text.strip_prefix(prefix.as_ref()).unwrap_or(text))
+    trim_edges(call, args, &prefix, |text| text.strip_prefix(prefix.as_ref()).unwrap_or(text))
 }
 
 fn trim_suffix<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let suffix = real(call, args, 0)?;
-    trim_edges(call, args, |text| text.strip_suffix(suffix.as_ref()).unwrap_or(text))
+    trim_edges(call, args, &suffix, |text| text.strip_suffix(suffix.as_ref()).unwrap_or(text))
 }
 
 /// The bytes `from..to` of a text; Go may split a character, whose halves become U+FFFD here.
@@ -204,8 +208,12 @@ fn bytes(text: &str, from: usize, to: usize) -> Result<Cow<'_, str>, FuncError> 
 
 fn trunc<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {
     let count = int(args, 0)?;
-    let text = real(call, args, 1)?;
     let size = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    // A name that fits in any case is only passed on.
+    if size >= longest(&call.real_of_any(text(args, 1)?)) {
+        return Ok(value(args, 1)?.clone());
+    }
+    let text = real(call, args, 1)?;
     if size >= text.len() {
         return Ok(value(args, 1)?.clone());
     }
