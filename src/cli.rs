@@ -10,6 +10,7 @@ mod check;
 mod choices;
 mod cluster;
 mod completion;
+mod diff;
 mod doctor;
 mod effects;
 mod explain;
@@ -25,6 +26,7 @@ mod signals;
 mod source;
 mod stale;
 mod tag;
+mod uninject;
 mod version;
 mod webhook;
 mod what_if;
@@ -62,6 +64,7 @@ struct Arguments {
 enum Command {
     Serve(Box<serve::Serve>),
     Inject(Box<inject::Inject>),
+    Uninject(uninject::Uninject),
     Explain(Box<explain::Explain>),
     Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
@@ -80,7 +83,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     // Before anything else. Other commands keep the default signal handling.
     let held = signals::Held::hold();
-    let takes_files = arguments.iter().any(|word| word == "inject" || word == "kube-inject");
+    let takes_files =
+        arguments.iter().any(|word| word == "inject" || word == "uninject" || word == "kube-inject");
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(mut error) => {
@@ -103,6 +107,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Handled above.
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
+        Command::Uninject(uninject) => uninject.run(color),
         Command::Explain(explain) => explain.run(color),
         Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),

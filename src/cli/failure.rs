@@ -7,6 +7,8 @@ use crate::config::ConfigError;
 
 /// A file cannot be read or written, or the API server rejected a request.
 pub(super) const ERROR: u8 = 1;
+/// A result that `--fail-on` does not accept.
+pub(super) const NOT_ACCEPTED: u8 = 2;
 /// Invalid command line.
 pub(super) const USAGE: u8 = 64;
 /// Unusable input: a configuration, a manifest, or a pod that is denied.
@@ -32,6 +34,10 @@ impl Failure {
 
     pub(super) fn data(text: impl Into<String>) -> Failure {
         Failure::Told { code: DATA, error: anyhow::Error::msg(text.into()) }
+    }
+
+    pub(super) fn not_accepted(text: impl Into<String>) -> Failure {
+        Failure::Told { code: NOT_ACCEPTED, error: anyhow::Error::msg(text.into()) }
     }
 
     pub(super) fn error(text: impl Into<String>) -> Failure {

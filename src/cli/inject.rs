@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     failure::Failure,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     inject::{
         Rules,
-        manual::{self, Manifest, Options},
+        manual::{self, Manifest, Options, Verdict},
     },
     manifest::TemplatePath,
 };
@@ -52,11 +52,23 @@ pub(super) struct Inject {
     /// is every element of a list or entry of a map; may be repeated
     #[arg(long = "pod-template-path", value_name = "PATH")]
     template_paths: Vec<TemplatePath>,
+    /// Write nothing and exit with 2 if a pod template is skipped, or if there is a warning; separated by commas
+    #[arg(long, value_name = "RESULT", value_delimiter = ',')]
+    fail_on: Vec<FailOn>,
     /// Report only denied objects
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
     source: Source,
+}
+
+/// A result that CI may want to stop at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A pod template is not injected
+    Skip,
+    /// There is a warning about a manifest
+    Warning,
 }
 
 impl Inject {
@@ -76,8 +88,9 @@ impl Inject {
         let manifests = self.inject_all(&configured, &inputs)?;
         let refused =
             manifests.iter().flat_map(Manifest::rows).filter(|row| row.verdict.is_refusal()).count();
-        if refused == 0 {
-            self.write(&inputs, &manifests)?;
+        let not_accepted = self.not_accepted(&manifests);
+        if refused == 0 && not_accepted.is_empty() {
+            output::write(self.output, self.output_file.as_deref(), self.in_place, &inputs, &manifests)?;
         }
         for (input, manifest) in inputs.iter().zip(&manifests) {
             report::manifest(&input.name, manifest, self.quiet, color);
@@ -86,10 +99,59 @@ impl Inject {
             self.report_oddities(&inputs, &manifests, color);
         }
         match refused {
-            0 => Ok(()),
+            0 if not_accepted.is_empty() => Ok(()),
+            0 => {
+                let found = not_accepted.join(" and ");
+                Err(Failure::not_accepted(format!("{found} with --fail-on; nothing was written")))
+            }
             1 => Err(Failure::data("1 object was denied; nothing was written")),
             _ => Err(Failure::data(format!("{refused} objects were denied; nothing was written"))),
         }
+    }
+
+    /// The results that `--fail-on` does not accept, with their number.
+    fn not_accepted(&self, manifests: &[Manifest<'_>]) -> Vec<String> {
+        let rows = || manifests.iter().flat_map(Manifest::rows);
+        let count = |fail_on: FailOn| match fail_on {
+            FailOn::Skip => {
+                let is_skip =
+                    |verdict: &Verdict| matches!(verdict, Verdict::Skipped(_) | Verdict::LeftAlone(_));
+                rows().filter(|row| is_skip(&row.verdict)).count()
+            }
+            FailOn::Warning => {
+                let of_rows = rows().flat_map(|row| &row.warnings).filter(|warning| warning.is_shown());
+                let of_texts = manifests
+                    .iter()
+                    .map(|manifest| manifest.duplicates().count() + manifest.rewrites().count());
+                of_rows.count() + of_texts.sum::<usize>() + self.unmatched_paths(manifests).count()
+            }
+        };
+        let described = |fail_on: FailOn| {
+            let noun = match fail_on {
+                FailOn::Skip => "skipped pod template",
+                FailOn::Warning => "warning",
+            };
+            match count(fail_on) {
+                0 => None,
+                1 => Some(format!("found 1 {noun}")),
+                count => Some(format!("found {count} {noun}s")),
+            }
+        };
+        [FailOn::Skip, FailOn::Warning]
+            .into_iter()
+            .filter(|fail_on| self.fail_on.contains(fail_on))
+            .filter_map(described)
+            .collect()
+    }
+
+    /// The given paths that lead to no pod template.
+    fn unmatched_paths<'s>(
+        &'s self,
+        manifests: &'s [Manifest<'_>],
+    ) -> impl Iterator<Item = &'s TemplatePath> {
+        let is_matched =
+            |path: &TemplatePath| manifests.iter().any(|manifest| manifest.has_template_at(path));
+        self.template_paths.iter().filter(move |path| !is_matched(path))
     }
 
     fn inject_all<'i>(
@@ -114,33 +176,14 @@ impl Inject {
     fn report_oddities(&self, inputs: &[Input], manifests: &[Manifest<'_>], color: Color) {
         for (input, manifest) in inputs.iter().zip(manifests) {
             report::duplicates(&input.name, manifest, color);
+            report::rewrites(&input.name, manifest, color);
         }
-        for path in &self.template_paths {
-            if !manifests.iter().any(|manifest| manifest.has_template_at(path)) {
-                let text = format!(
-                    "--pod-template-path {path} matches no pod template in any object; expected the keys from an object \
-                     down to what holds `spec.containers`"
-                );
-                report::warning(&text, color);
-            }
-        }
-    }
-
-    fn write(&self, inputs: &[Input], manifests: &[Manifest<'_>]) -> Result<(), Failure> {
-        if self.in_place {
-            for (input, manifest) in
-                inputs.iter().zip(manifests).filter(|(_, manifest)| manifest.is_changed())
-            {
-                if let Some(path) = &input.path {
-                    files::replace(path, &manifest.to_text())?;
-                }
-            }
-            return Ok(());
-        }
-        let text = output::render(self.output, inputs, manifests);
-        match &self.output_file {
-            Some(path) => files::replace(path, &text),
-            None => files::print(&text).inspect(|()| report::set_apart()),
+        for path in self.unmatched_paths(manifests) {
+            let text = format!(
+                "--pod-template-path {path} matches no pod template in any object; expected the keys from an object \
+                 down to what holds `spec.containers`"
+            );
+            report::warning(&text, color);
         }
     }
 }

@@ -1,11 +1,20 @@
 //! The output of manual injection, in the requested format.
 
+use std::path::Path;
+
 use clap::ValueEnum;
-use diffy::{DiffOptions, PatchFormatter};
 use serde_json::{Value, json};
 
-use super::files::Input;
-use crate::inject::manual::Manifest;
+use super::{
+    diff,
+    failure::Failure,
+    files::{self, Input},
+    report,
+};
+use crate::{
+    inject::manual::{self, Manifest},
+    yaml,
+};
 
 /// Output format
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,11 +27,36 @@ pub(super) enum Form {
     Patch,
     /// Unified diff of the files
     Diff,
+    /// Kustomize component with a patch for every object that changes
+    Kustomize,
+}
+
+/// Writes all manifests to stdout, to one file, or those that change back to their own.
+pub(super) fn write(
+    form: Form,
+    file: Option<&Path>,
+    in_place: bool,
+    inputs: &[Input],
+    manifests: &[Manifest<'_>],
+) -> Result<(), Failure> {
+    if in_place {
+        for (input, manifest) in inputs.iter().zip(manifests).filter(|(_, manifest)| manifest.is_changed()) {
+            if let Some(path) = &input.path {
+                files::replace(path, &manifest.to_text())?;
+            }
+        }
+        return Ok(());
+    }
+    let text = render(form, inputs, manifests)?;
+    match file {
+        Some(path) => files::replace(path, &text),
+        None => files::print(&text).inspect(|()| report::set_apart()),
+    }
 }
 
 /// The output for all manifests, in the order of their inputs.
-pub(super) fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -> String {
-    match form {
+fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -> Result<String, Failure> {
+    Ok(match form {
         Form::Yaml => stream(manifests),
         Form::Json => pretty(&Manifest::to_json(manifests)),
         Form::Patch => {
@@ -30,7 +64,16 @@ pub(super) fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -
             pretty(&json!(patches))
         }
         Form::Diff => inputs.iter().zip(manifests).map(|(input, manifest)| diff(input, manifest)).collect(),
-    }
+        Form::Kustomize => {
+            let component = manual::component(manifests).map_err(|object| {
+                Failure::data(format!(
+                    "found a {} without a name; expected one, by which kustomize selects what it patches",
+                    object.kind
+                ))
+            })?;
+            yaml::to_string(&component)
+        }
+    })
 }
 
 /// All manifests as one stream; a single one stays as it is.
@@ -56,17 +99,8 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// The change of one file as a diff that `patch -p1` accepts.
+/// The change of one file.
 fn diff(input: &Input, manifest: &Manifest<'_>) -> String {
     let name = input.name.trim_start_matches("./").trim_start_matches('/');
-    let injected = manifest.to_text();
-    if injected == input.text {
-        return String::new();
-    }
-    let patch = DiffOptions::new()
-        .set_original_filename(format!("a/{name}"))
-        .set_modified_filename(format!("b/{name}"))
-        .create_patch(&input.text, &injected);
-    // Like `diff -u` and git: some patch readers reject blank context lines without their space.
-    PatchFormatter::new().suppress_blank_empty(false).fmt_patch(&patch).to_string()
+    diff::unified(name, &input.text, manifest.changes())
 }

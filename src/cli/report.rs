@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::{
     config,
-    inject::manual::{DuplicateKey, Manifest, Row, Verdict, explained},
+    inject::manual::{DuplicateKey, Manifest, Rewritten, Row, Verdict, explained},
 };
 
 /// Whether output is colored.
@@ -66,7 +66,7 @@ pub(super) fn set_apart() {
 pub(super) fn manifest(name: &str, manifest: &Manifest<'_>, quiet: bool, color: Color) {
     let mut stderr = io::stderr().lock();
     for row in manifest.rows() {
-        if quiet && !matches!(row.verdict, Verdict::Refused(_)) {
+        if quiet && !row.verdict.is_refusal() {
             continue;
         }
         let (style, verdict) = verdict(&row.verdict);
@@ -76,6 +76,11 @@ pub(super) fn manifest(name: &str, manifest: &Manifest<'_>, quiet: bool, color: 
             let label = color.paint(Style::Odd, "warning:");
             let _ = writeln!(stderr, "  {label} {}", plain(&warning.message));
         }
+        if let Verdict::Uninjected { remarks } = &row.verdict {
+            for remark in remarks {
+                let _ = writeln!(stderr, "  {} {}", color.paint(Style::Odd, "warning:"), plain(remark));
+            }
+        }
     }
 }
 
@@ -84,6 +89,17 @@ pub(super) fn duplicates(name: &str, manifest: &Manifest<'_>, color: Color) {
     for key in manifest.duplicates() {
         let DuplicateKey { line, column, path } = key;
         warning(&format!("{name}:{line}:{column}: duplicate key {path}; the last one is used"), color);
+    }
+}
+
+/// Warns about parts of a file whose comments and layout are lost.
+pub(super) fn rewrites(name: &str, manifest: &Manifest<'_>, color: Color) {
+    for Rewritten { line, path, reason } in manifest.rewrites() {
+        let path = if path.is_empty() { "the document" } else { path };
+        warning(
+            &format!("{name}:{line}: {path} is written anew, without its comments and layout: {reason}"),
+            color,
+        );
     }
 }
 
@@ -100,7 +116,12 @@ pub(super) fn left_alone(manifest: &Manifest<'_>, color: Color) {
                 let label = color.paint(Style::Bad, "error:");
                 let _ = writeln!(stderr, "{label} {}: {}", described(row), plain(&explained(refusal)));
             }
-            Verdict::Injected { .. } | Verdict::NoPodTemplate | Verdict::LeftAlone(_) => {}
+            Verdict::Injected { .. }
+            | Verdict::NoPodTemplate
+            | Verdict::LeftAlone(_)
+            | Verdict::Uninjected { .. }
+            | Verdict::NotInjected
+            | Verdict::Unreadable(_) => {}
         }
         for warning in row.warnings.iter().filter(|warning| warning.is_shown()) {
             let _ = writeln!(stderr, "{label} {}: {}", described(row), plain(&warning.message));
@@ -170,6 +191,9 @@ fn verdict(verdict: &Verdict) -> (Style, String) {
         Verdict::Refused(refusal) => {
             (Style::Bad, format!("denied ({}): {}", refusal.reason(), explained(refusal)))
         }
+        Verdict::Uninjected { .. } => (Style::Good, "uninjected".to_owned()),
+        Verdict::NotInjected => (Style::Faint, "not injected".to_owned()),
+        Verdict::Unreadable(why) => (Style::Bad, format!("cannot be uninjected: {why}")),
     }
 }
 

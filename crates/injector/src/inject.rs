@@ -53,6 +53,7 @@ mod same_name;
 pub mod scan;
 mod scraping;
 pub mod template_containers;
+pub mod uninject;
 mod unions;
 mod user_volumes;
 pub mod warning;

@@ -403,6 +403,11 @@ fn known_place(value: &Value, object: &Object) -> Option<(&'static str, Shape)> 
     }
 }
 
+/// Whether a kind is one of Kubernetes' own that has a pod template or is a pod.
+pub(crate) fn is_of_kubernetes(api_version: &str, kind: &str) -> bool {
+    is_pod(api_version, kind) || kind != "DeploymentConfig" && runs_pods(api_version, kind)
+}
+
 fn is_pod(api_version: &str, kind: &str) -> bool {
     kind == "Pod" && api_version == "v1"
 }

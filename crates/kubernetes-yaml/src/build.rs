@@ -6,18 +6,34 @@
 
 use std::collections::HashMap;
 
-use super::parse::{self, Documents, Event, Token, too_deep, too_many_nodes};
+use super::outline::Outline;
+use super::parse::{self, Documents, Event, Events, Token, too_deep, too_many_nodes};
 use super::{Error, Kind, Limits, Mark, Node, Style};
 
 /// Builds the tree of the first document.
 pub(super) fn node(text: &str, limits: &Limits, documents: Documents) -> Result<Node, Error> {
+    tree(events(text, limits, documents)?.list, limits)
+}
+
+/// Builds the tree of the only document, and its outline.
+pub(super) fn outlined(text: &str, limits: &Limits) -> Result<(Node, Outline), Error> {
+    let events = events(text, limits, Documents::One)?;
+    let outline = Outline::of(&events);
+    Ok((tree(events.list, limits)?, outline))
+}
+
+fn events(text: &str, limits: &Limits, documents: Documents) -> Result<Events, Error> {
     if text.len() > limits.bytes {
         let found = format!("found a text of {} bytes", text.len());
         return Err(Error::at(Mark::START, found, format!("at most {} bytes", limits.bytes)));
     }
     refuse_control_characters(text)?;
-    let events = parse::events(text, limits, documents)?;
+    parse::events(text, limits, documents)
+}
+
+fn tree(events: Vec<Event>, limits: &Limits) -> Result<Node, Error> {
     let mut builder = Builder {
+        has_aliases: events.iter().any(|event| matches!(event.token, Token::Alias(_))),
         events,
         limits,
         position: 0,
@@ -48,6 +64,7 @@ fn number_of(count: usize) -> u32 {
 
 struct Builder<'a> {
     events: Vec<Event>,
+    has_aliases: bool,
     limits: &'a Limits,
     position: usize,
     depth: usize,
@@ -78,12 +95,15 @@ impl Builder<'_> {
                 return node;
             }
             Token::Scalar { text, style, tag } => {
-                // An anchored scalar may be needed again, so it is copied.
-                let (text, style, tag) = (text.clone(), *style, tag.clone());
+                // An anchored scalar may be needed again.
+                let (text, style, tag) = match self.has_aliases {
+                    true => (text.clone(), *style, tag.clone()),
+                    false => (std::mem::take(text), *style, tag.take()),
+                };
                 self.count(mark, text.len())?;
                 Kind::Scalar { text, style, tag }
             }
-            Token::SequenceStart => {
+            Token::SequenceStart { .. } => {
                 self.count(mark, 0)?;
                 self.enter(mark)?;
                 let mut items = Vec::new();
@@ -93,7 +113,7 @@ impl Builder<'_> {
                 self.leave();
                 Kind::Sequence(items)
             }
-            Token::MappingStart => {
+            Token::MappingStart { .. } => {
                 self.count(mark, 0)?;
                 self.enter(mark)?;
                 let mut entries = Entries::default();

@@ -23,8 +23,10 @@
 
 mod build;
 mod documents;
+mod edit;
 mod error;
 mod number;
+mod outline;
 mod parse;
 mod rendered;
 mod resolve;
@@ -38,7 +40,9 @@ mod tests;
 use serde_json::{Map, Value};
 
 pub use documents::{Document, split_documents};
+pub use edit::{Edit, Edits, Rewrite, apply, edits};
 pub use error::Error;
+pub use outline::Outline;
 pub use rendered::{Scalar as RenderedScalar, Tree, read as read_rendered};
 pub use write::to_string;
 
@@ -312,6 +316,14 @@ impl Node {
 /// empty.
 pub fn parse(text: &str, limits: &Limits) -> Result<Node, Error> {
     tree(text, limits, parse::Documents::One)
+}
+
+/// [`parse`], with the outline that [`edits`] needs.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_outlined(text: &str, limits: &Limits) -> Result<(Node, Outline), Error> {
+    build::outlined(text, limits)
 }
 
 /// Parses YAML like `yaml.YAMLToJSON` of `sigs.k8s.io/yaml`: the first document of the text, as JSON. With

@@ -18,7 +18,21 @@ pub(super) enum Documents {
 /// A part of a document.
 pub(super) struct Event {
     pub(super) mark: Mark,
+    /// Its first byte, without anchor and tag.
+    pub(super) begin: usize,
+    /// The offset after its last byte; undefined for the start and end of a block collection.
+    pub(super) end: usize,
     pub(super) token: Token,
+}
+
+/// The events of a document, and what only its text has.
+pub(super) struct Events {
+    pub(super) list: Vec<Event>,
+    /// The index of every item of a block sequence, and the offset of its dash, in order.
+    pub(super) dashes: Vec<(usize, usize)>,
+    /// Anchored nodes and nodes with a tag.
+    pub(super) anchored: Vec<usize>,
+    pub(super) tagged: Vec<usize>,
 }
 
 /// The kind of a part.
@@ -30,17 +44,25 @@ pub(super) enum Token {
     },
     /// The index of the anchored node's event.
     Alias(usize),
-    SequenceStart,
-    MappingStart,
+    /// Whether it is in brackets.
+    SequenceStart {
+        flow: bool,
+    },
+    MappingStart {
+        flow: bool,
+    },
     End,
 }
 
 /// The events of the first document of a text.
-pub(super) fn events(text: &str, limits: &Limits, documents: Documents) -> Result<Vec<Event>, Error> {
+pub(super) fn events(text: &str, limits: &Limits, documents: Documents) -> Result<Events, Error> {
     let mut parser = Parser {
         scanner: Scanner::new(text),
         limits,
         events: Vec::new(),
+        dashes: Vec::new(),
+        anchored: Vec::new(),
+        tagged: Vec::new(),
         nodes: 0,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -48,13 +70,17 @@ pub(super) fn events(text: &str, limits: &Limits, documents: Documents) -> Resul
     };
     parser.document()?;
     parser.end_of_document(documents)?;
-    Ok(parser.events)
+    let Parser { events, dashes, anchored, tagged, .. } = parser;
+    Ok(Events { list: events, dashes, anchored, tagged })
 }
 
 struct Parser<'a> {
     scanner: Scanner<'a>,
     limits: &'a Limits,
     events: Vec<Event>,
+    dashes: Vec<(usize, usize)>,
+    anchored: Vec<usize>,
+    tagged: Vec<usize>,
     /// Nodes so far.
     nodes: usize,
     /// The starts of the open collections.
@@ -63,6 +89,14 @@ struct Parser<'a> {
     anchors: HashMap<String, usize>,
     /// Handles of `%TAG` and their prefixes.
     tags: Vec<(String, String)>,
+}
+
+/// What may precede the content of a node.
+struct Properties {
+    anchor: bool,
+    tag: Option<String>,
+    /// The offset after them.
+    end: usize,
 }
 
 /// The context of a node, which determines what may follow it.
@@ -130,22 +164,23 @@ impl Parser<'_> {
         self.scanner.error_at(mark, accepted)
     }
 
-    fn add(&mut self, mark: Mark, token: Token) -> Result<(), Error> {
+    fn add(&mut self, mark: Mark, span: (usize, usize), token: Token) -> Result<(), Error> {
         self.nodes += 1;
         if self.nodes > self.limits.nodes {
             return Err(too_many_nodes(mark, self.limits));
         }
-        self.events.push(Event { mark, token });
+        self.events.push(Event { mark, begin: span.0, end: span.1, token });
         Ok(())
     }
 
-    fn empty(&mut self, mark: Mark) -> Result<(), Error> {
-        self.add(mark, Token::Scalar { text: String::new(), style: Style::Plain, tag: None })
+    /// A value without a text, at an offset.
+    fn empty(&mut self, mark: Mark, at: usize) -> Result<(), Error> {
+        self.add(mark, (at, at), Token::Scalar { text: String::new(), style: Style::Plain, tag: None })
     }
 
     fn empty_here(&mut self) -> Result<(), Error> {
         let mark = self.scanner.peek()?.mark;
-        self.empty(mark)
+        self.empty(mark, mark.offset)
     }
 
     fn start(&mut self, mark: Mark, token: Token) -> Result<(), Error> {
@@ -153,21 +188,21 @@ impl Parser<'_> {
         if self.open.len() > self.limits.depth {
             return Err(too_deep(mark, self.limits));
         }
-        self.add(mark, token)
+        self.add(mark, (mark.offset, mark.offset), token)
     }
 
     fn end(&mut self) -> Result<(), Error> {
         let mark = self.scanner.peek()?.mark;
         self.open.pop();
-        self.events.push(Event { mark, token: Token::End });
+        self.events.push(Event { mark, begin: mark.offset, end: mark.offset, token: Token::End });
         Ok(())
     }
 
     /// Consumes the next token, which ends the open collection.
     fn end_with_token(&mut self) -> Result<(), Error> {
-        let mark = self.scanner.next()?.mark;
+        let scan::Token { mark, end, .. } = self.scanner.next()?;
         self.open.pop();
-        self.events.push(Event { mark, token: Token::End });
+        self.events.push(Event { mark, begin: mark.offset, end: end.offset, token: Token::End });
         Ok(())
     }
 
@@ -177,9 +212,15 @@ impl Parser<'_> {
         }
         let start = self.scanner.peek()?.mark;
         let first = self.events.len();
-        let (anchor, tag) = self.properties()?;
+        let Properties { anchor, tag, end } = self.properties()?;
         let has_properties = anchor || tag.is_some();
-        self.content(context, has_properties, tag)?;
+        if anchor {
+            self.anchored.push(first);
+        }
+        if tag.is_some() {
+            self.tagged.push(first);
+        }
+        self.content(context, has_properties.then_some(end), tag)?;
         // A node starts with its anchor and tag.
         if let Some(event) = self.events.get_mut(first).filter(|_| has_properties) {
             event.mark = start;
@@ -187,7 +228,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn content(&mut self, context: Context, has_properties: bool, tag: Option<String>) -> Result<(), Error> {
+    /// `properties` is the end of the node's anchor and tag, if it has any.
+    fn content(
+        &mut self,
+        context: Context,
+        properties: Option<usize>,
+        tag: Option<String>,
+    ) -> Result<(), Error> {
         use scan::Kind;
         let is_block = context != Context::Flow;
         match &self.scanner.peek()?.kind {
@@ -195,17 +242,24 @@ impl Parser<'_> {
             Kind::Scalar(..) => {
                 let token = self.scanner.next()?;
                 let Kind::Scalar(text, style) = token.kind else { return Ok(()) };
-                self.add(token.mark, Token::Scalar { text, style, tag })
+                let span = (token.begin, token.end.offset);
+                self.add(token.mark, span, Token::Scalar { text, style, tag })
             }
             Kind::FlowSequenceStart => self.flow_sequence(),
             Kind::FlowMappingStart => self.flow_mapping(),
             Kind::BlockSequenceStart if is_block => self.block_sequence(),
             Kind::BlockMappingStart if is_block => self.block_mapping(),
-            _ if has_properties => {
-                let mark = self.scanner.peek()?.mark;
-                self.add(mark, Token::Scalar { text: String::new(), style: Style::Plain, tag })
-            }
-            _ => Err(self.refused("a value")),
+            _ => match properties {
+                Some(end) => {
+                    let mark = self.scanner.peek()?.mark;
+                    self.add(
+                        mark,
+                        (end, end),
+                        Token::Scalar { text: String::new(), style: Style::Plain, tag },
+                    )
+                }
+                None => Err(self.refused("a value")),
+            },
         }
     }
 
@@ -223,11 +277,11 @@ impl Parser<'_> {
             let found = "found an alias inside its own anchor";
             return Err(Error::at(token.mark, found, "an alias after it"));
         }
-        self.add(token.mark, Token::Alias(start))
+        self.add(token.mark, (token.begin, token.end.offset), Token::Alias(start))
     }
 
     /// An anchor and a tag, in any order. The anchor applies to the next event.
-    fn properties(&mut self) -> Result<(bool, Option<String>), Error> {
+    fn properties(&mut self) -> Result<Properties, Error> {
         let (mut anchor, mut tag) = (None, None);
         loop {
             match &self.scanner.peek()?.kind {
@@ -244,12 +298,13 @@ impl Parser<'_> {
                 return Err(Error::at(tag.mark, "found a tag", "the value without it"));
             }
         }
+        let end = [&anchor, &tag].into_iter().flatten().map(|token: &scan::Token| token.end.offset).max();
         let tag = tag.map(|token| self.resolve_tag(token)).transpose()?.flatten();
         let is_anchored = anchor.is_some();
         if let Some(scan::Token { kind: scan::Kind::Anchor(name), .. }) = anchor {
             self.anchors.insert(name, self.events.len());
         }
-        Ok((is_anchored, tag))
+        Ok(Properties { anchor: is_anchored, tag, end: end.unwrap_or_default() })
     }
 
     /// A tag in its short form.
@@ -277,13 +332,13 @@ impl Parser<'_> {
     fn block_sequence(&mut self) -> Result<(), Error> {
         use scan::Kind::{BlockEnd, BlockEntry};
         let mark = self.scanner.next()?.mark;
-        self.start(mark, Token::SequenceStart)?;
+        self.start(mark, Token::SequenceStart { flow: false })?;
         loop {
             match &self.scanner.peek()?.kind {
                 BlockEntry => {
-                    let behind = self.scanner.next()?.end;
+                    let behind = self.dash()?;
                     match &self.scanner.peek()?.kind {
-                        BlockEntry | BlockEnd => self.empty(behind)?,
+                        BlockEntry | BlockEnd => self.empty(behind, behind.offset)?,
                         _ => self.node(Context::Block)?,
                     }
                 }
@@ -293,15 +348,22 @@ impl Parser<'_> {
         }
     }
 
+    /// Consumes the dash of an item, and returns the position after it.
+    fn dash(&mut self) -> Result<Mark, Error> {
+        let scan::Token { mark, end, .. } = self.scanner.next()?;
+        self.dashes.push((self.events.len(), mark.offset));
+        Ok(end)
+    }
+
     /// A list whose dashes are in the column of its key.
     fn list_in_place(&mut self) -> Result<(), Error> {
         use scan::Kind::{BlockEnd, BlockEntry, Key, Value};
         let mark = self.scanner.peek()?.mark;
-        self.start(mark, Token::SequenceStart)?;
+        self.start(mark, Token::SequenceStart { flow: false })?;
         while self.scanner.peek()?.kind == BlockEntry {
-            let behind = self.scanner.next()?.end;
+            let behind = self.dash()?;
             match &self.scanner.peek()?.kind {
-                BlockEntry | Key | Value | BlockEnd => self.empty(behind)?,
+                BlockEntry | Key | Value | BlockEnd => self.empty(behind, behind.offset)?,
                 _ => self.node(Context::Block)?,
             }
         }
@@ -311,15 +373,15 @@ impl Parser<'_> {
     fn block_mapping(&mut self) -> Result<(), Error> {
         use scan::Kind::{BlockEnd, Key, Value};
         let mark = self.scanner.next()?.mark;
-        self.start(mark, Token::MappingStart)?;
+        self.start(mark, Token::MappingStart { flow: false })?;
         loop {
             match &self.scanner.peek()?.kind {
                 Key => {
                     let behind = self.scanner.next()?.end;
-                    self.mapping_part(behind)?;
+                    self.mapping_part(behind, behind.offset)?;
                     if self.scanner.peek()?.kind == Value {
-                        let colon = self.scanner.next()?.mark;
-                        self.mapping_part(colon)?;
+                        let scan::Token { mark: colon, end, .. } = self.scanner.next()?;
+                        self.mapping_part(colon, end.offset)?;
                     } else {
                         self.empty_here()?;
                     }
@@ -330,10 +392,10 @@ impl Parser<'_> {
         }
     }
 
-    fn mapping_part(&mut self, empty: Mark) -> Result<(), Error> {
+    fn mapping_part(&mut self, empty: Mark, at: usize) -> Result<(), Error> {
         use scan::Kind::{BlockEnd, Key, Value};
         match &self.scanner.peek()?.kind {
-            Key | Value | BlockEnd => self.empty(empty),
+            Key | Value | BlockEnd => self.empty(empty, at),
             _ => self.node(Context::MappingPart),
         }
     }
@@ -341,14 +403,14 @@ impl Parser<'_> {
     fn flow_sequence(&mut self) -> Result<(), Error> {
         use scan::Kind::{FlowSequenceEnd, Key};
         let mark = self.scanner.next()?.mark;
-        self.start(mark, Token::SequenceStart)?;
+        self.start(mark, Token::SequenceStart { flow: true })?;
         let mut is_first = true;
         while self.flow_goes_on(&FlowSequenceEnd, &mut is_first, "',' or ']'")? {
             match &self.scanner.peek()?.kind {
                 // A mapping with one entry.
                 Key => {
                     let mark = self.scanner.peek()?.mark;
-                    self.start(mark, Token::MappingStart)?;
+                    self.start(mark, Token::MappingStart { flow: true })?;
                     self.flow_entry(&FlowSequenceEnd)?;
                     self.end()?;
                 }
@@ -361,7 +423,7 @@ impl Parser<'_> {
     fn flow_mapping(&mut self) -> Result<(), Error> {
         use scan::Kind::{FlowMappingEnd, Key};
         let mark = self.scanner.next()?.mark;
-        self.start(mark, Token::MappingStart)?;
+        self.start(mark, Token::MappingStart { flow: true })?;
         let mut is_first = true;
         while self.flow_goes_on(&FlowMappingEnd, &mut is_first, "',' or '}'")? {
             if self.scanner.peek()?.kind == Key {
@@ -401,9 +463,13 @@ impl Parser<'_> {
         if self.scanner.peek()?.kind != Value {
             return self.empty_here();
         }
-        let colon = self.scanner.next()?.mark;
+        let scan::Token { mark: colon, end: behind, .. } = self.scanner.next()?;
         let kind = &self.scanner.peek()?.kind;
-        if *kind == FlowEntry || kind == end { self.empty(colon) } else { self.node(Context::Flow) }
+        if *kind == FlowEntry || kind == end {
+            self.empty(colon, behind.offset)
+        } else {
+            self.node(Context::Flow)
+        }
     }
 }
 

@@ -17,8 +17,10 @@ use super::{Error, Mark, Style};
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) mark: Mark,
-    /// The position after the token, if it is an indicator.
+    /// The position after the token; undefined for tokens without a text.
     pub(super) end: Mark,
+    /// The offset of its first character; of a block scalar that is its `|`, not its text.
+    pub(super) begin: usize,
     pub(super) kind: Kind,
 }
 
@@ -144,7 +146,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn put(&mut self, kind: Kind, mark: Mark) {
-        self.tokens.push_back(Token { mark, end: self.at.mark(), kind });
+        self.tokens.push_back(Token { mark, end: self.at.mark(), begin: mark.offset, kind });
     }
 
     // ---- keys ----
@@ -196,7 +198,7 @@ impl<'a> Scanner<'a> {
         }
         self.indents.push(self.indent);
         self.indent = column;
-        let token = Token { mark, end: mark, kind };
+        let token = Token { mark, end: mark, begin: mark.offset, kind };
         match number {
             Some(number) => self.tokens.insert(number.saturating_sub(self.taken), token),
             None => self.tokens.push_back(token),
@@ -351,7 +353,7 @@ impl<'a> Scanner<'a> {
             key => key,
         };
         if let Some(key) = key {
-            let token = Token { mark: key.mark, end: key.mark, kind: Kind::Key };
+            let token = Token { mark: key.mark, end: key.mark, begin: key.mark.offset, kind: Kind::Key };
             self.tokens.insert(key.token.saturating_sub(self.taken), token);
             self.roll(i64::from(key.mark.column) - 1, Some(key.token), Kind::BlockMappingStart, key.mark);
             self.key_allowed = false;

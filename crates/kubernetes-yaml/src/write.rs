@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value};
 
+use super::Style;
 use super::number;
 use super::resolve::{self, Scalar};
 
@@ -19,11 +20,39 @@ const INDENT: usize = 2;
 
 /// Writes a value as a YAML document, with a line break at its end.
 pub fn to_string(value: &Value) -> String {
-    let mut writer =
-        Writer { out: String::new(), column: 0, indent: None, whitespace: true, indention: true };
+    let mut writer = Writer::new(BEST_WIDTH);
     writer.node(value, Place::Other);
     writer.write_indent();
     writer.out
+}
+
+/// Writes a scalar, or an empty collection, on one line, without a line break at its end.
+pub(crate) fn scalar_to_string(value: &Value) -> String {
+    let mut writer = Writer::new(usize::MAX);
+    match value {
+        // A place in which a text cannot be a block.
+        Value::String(text) => writer.string(text, Place::SimpleKey),
+        other => writer.node(other, Place::Other),
+    }
+    writer.out
+}
+
+/// Writes a text in the given quotes if they can hold it, otherwise in others; on one line.
+pub(crate) fn quoted_to_string(text: &str, style: Style) -> String {
+    let mut writer = Writer::new(usize::MAX);
+    match style {
+        Style::SingleQuoted if Form::of(text).single && !text.contains('\n') => {
+            writer.single_quoted(text, Place::SimpleKey);
+        }
+        Style::SingleQuoted | Style::DoubleQuoted => writer.double_quoted(text, Place::SimpleKey),
+        _ => writer.string(text, Place::SimpleKey),
+    }
+    writer.out
+}
+
+/// Whether a text is preserved as the lines of a `|` block.
+pub(crate) fn fits_literal(text: &str) -> bool {
+    text.contains('\n') && !text.starts_with([' ', '\n']) && Form::of(text).literal
 }
 
 /// The position of a node, as far as its form depends on it.
@@ -40,6 +69,8 @@ enum Place {
 struct Writer {
     out: String,
     column: usize,
+    /// After this column, a line is folded at the next space.
+    width: usize,
     /// The column of the enclosing collection, `None` around the document.
     indent: Option<usize>,
     /// Whether the last character was a separating space.
@@ -49,6 +80,10 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(width: usize) -> Writer {
+        Writer { out: String::new(), column: 0, width, indent: None, whitespace: true, indention: true }
+    }
+
     fn node(&mut self, value: &Value, place: Place) {
         match value {
             Value::Null => self.plain("null", place),
@@ -245,7 +280,7 @@ impl Writer {
     }
 
     fn may_fold(&self, place: Place) -> bool {
-        place != Place::SimpleKey && self.column > BEST_WIDTH
+        place != Place::SimpleKey && self.column > self.width
     }
 
     /// Writes a character, or a line break instead of a space.

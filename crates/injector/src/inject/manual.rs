@@ -7,7 +7,9 @@ mod advice;
 mod apply_time;
 mod document;
 pub mod kube_inject;
+mod kustomize;
 mod round_trip;
+mod uninject;
 
 use std::collections::HashSet;
 
@@ -27,7 +29,9 @@ use kubernetes_yaml as yaml;
 use strategic_merge::patch;
 
 pub use apply_time::{Advice, NamespaceLabels, advise};
-pub use document::{Document, DuplicateKey, SyntaxError};
+pub use document::{Document, DuplicateKey, Rewritten, SyntaxError};
+pub use kustomize::component;
+pub use uninject::uninject;
 
 /// How manifests are injected.
 #[derive(Clone, Debug)]
@@ -80,6 +84,15 @@ pub enum Verdict {
     LeftAlone(LeftAlone),
     /// Denied.
     Refused(Refusal),
+    /// Its injection was removed.
+    Uninjected {
+        /// What could not be restored, or only by a guess, each with its path in the pod.
+        remarks: Vec<String>,
+    },
+    /// It has no injection that could be removed.
+    NotInjected,
+    /// The record of its injection cannot be read.
+    Unreadable(String),
 }
 
 /// Why a pod template is left unchanged, regardless of the configuration.
@@ -107,6 +120,10 @@ pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, 
     let mut documents = document::read(text, &search(options))?;
     for document in &mut documents {
         document.process(options);
+        // istioctl writes every object that it changes anew.
+        if options.rules == Rules::Configured {
+            document.edit();
+        }
     }
     Ok(Manifest { documents })
 }
@@ -136,13 +153,14 @@ pub fn subjects(text: &str, options: &Options<'_>) -> Result<Vec<Subject>, Synta
         let value = document.as_read();
         let found = pod_templates(value, options);
         let is_own = |revision: &str| super::is_own_revision(options.mesh, revision);
+        let mut rest = found.as_slice();
         for identity in manifest::identities(value) {
-            let templates: Vec<&Found> =
-                found.iter().filter(|found| found.object == identity.object).collect();
-            let of_object: Vec<Found> = templates.iter().map(|found| (*found).clone()).collect();
+            let count = rest.iter().take_while(|found| found.object == identity.object).count();
+            let (templates, others) = rest.split_at(count);
+            rest = others;
             let mut warnings = document.corrections.get(&identity.object).map(corrected).unwrap_or_default();
-            warnings.extend(advice::settings_elsewhere(value, &identity, &of_object, options.rules, is_own));
-            for found in &templates {
+            warnings.extend(advice::settings_elsewhere(value, &identity, templates, options.rules, is_own));
+            for found in templates {
                 let namespace = found.namespace.as_deref().unwrap_or(options.namespace);
                 let mut object = identity.clone();
                 object.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
@@ -199,6 +217,16 @@ impl Manifest<'_> {
         self.documents.iter().flat_map(|document| &document.rows)
     }
 
+    /// The changes of the text, in its order.
+    pub fn changes(&self) -> impl Iterator<Item = yaml::Edit> {
+        self.documents.iter().flat_map(Document::changes)
+    }
+
+    /// The parts that are written anew because their text cannot be edited, in order.
+    pub fn rewrites(&self) -> impl Iterator<Item = &Rewritten> {
+        self.documents.iter().flat_map(|document| &document.rewrites)
+    }
+
     /// Duplicate keys, in order.
     pub fn duplicates(&self) -> impl Iterator<Item = &DuplicateKey> {
         self.documents.iter().flat_map(|document| &document.duplicates)
@@ -223,7 +251,7 @@ impl Manifest<'_> {
 impl Verdict {
     /// Whether the object was denied.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Verdict::Refused(_))
+        matches!(self, Verdict::Refused(_) | Verdict::Unreadable(_))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Scalars: plain, quoted and block.
 
-use super::{Kind, Scanner};
+use super::{Kind, Scanner, Token};
 use crate::{Error, Style};
 
 impl Scanner<'_> {
@@ -9,6 +9,7 @@ impl Scanner<'_> {
         let (start, least) = (self.at.mark(), self.indent + 1);
         let mut text = String::new();
         let mut between = Between::default();
+        let mut end = start;
         loop {
             if self.at.is_document_indicator() || self.at.byte(0) == b'#' {
                 break;
@@ -23,6 +24,7 @@ impl Scanner<'_> {
                 }
                 between.fold_into(&mut text);
                 text.extend(self.at.take());
+                end = self.at.mark();
             }
             if !(self.at.is_blank(0) || self.at.is_break()) {
                 break;
@@ -41,7 +43,8 @@ impl Scanner<'_> {
                 break;
             }
         }
-        self.put(Kind::Scalar(text, Style::Plain), start);
+        let kind = Kind::Scalar(text, Style::Plain);
+        self.tokens.push_back(Token { mark: start, end, begin: start.offset, kind });
         if between.breaks {
             self.key_allowed = true;
         }
@@ -152,6 +155,7 @@ impl Scanner<'_> {
     /// A block after `|` or `>`. Its position is that of its text.
     pub(super) fn block_scalar(&mut self) -> Result<(), Error> {
         let mut start = self.at.mark();
+        let begin = start.offset;
         let literal = self.at.byte(0) == b'|';
         self.at.skip(1);
         let (mut chomping, mut increment) = (None, 0);
@@ -174,6 +178,7 @@ impl Scanner<'_> {
             return Err(self.at.error("a comment or the end of the line after | or >"));
         }
         self.at.skip_break();
+        let mut end = self.at.mark();
 
         let mut indent = if increment > 0 { self.indent.max(0) + increment } else { 0 };
         let (mut text, mut first, mut more) = (String::new(), String::new(), String::new());
@@ -200,6 +205,7 @@ impl Scanner<'_> {
                 text.extend(self.at.take());
             }
             self.at.take_break(&mut first);
+            end = self.at.mark();
             self.block_breaks(&mut indent, &mut more)?;
         }
         if chomping != Some(b'-') {
@@ -207,8 +213,12 @@ impl Scanner<'_> {
         }
         if chomping == Some(b'+') {
             text.push_str(&more);
+            // Blank lines are part of the text, the indentation of the next line is not.
+            end = self.at.mark();
+            end.offset = end.offset.saturating_sub(usize::try_from(self.at.column()).unwrap_or(0));
         }
-        self.put(Kind::Scalar(text, if literal { Style::Literal } else { Style::Folded }), start);
+        let kind = Kind::Scalar(text, if literal { Style::Literal } else { Style::Folded });
+        self.tokens.push_back(Token { mark: start, end, begin, kind });
         Ok(())
     }
 

@@ -9,13 +9,17 @@ use serde_json::Value;
 
 use super::{Row, written};
 use crate::manifest::{self, Corrections, Misfit};
-use kubernetes_yaml::{self as yaml, Limits};
+use kubernetes_yaml::{self as yaml, Edit, Limits};
 
 /// A document of a manifest.
 #[derive(Debug)]
 pub struct Document<'t> {
     /// The `---` line before it, with directives.
     pub separator: &'t str,
+    /// The offset of `text` in the manifest, in bytes.
+    pub start: usize,
+    /// The number of line breaks before `text` in the manifest.
+    lines_before: usize,
     /// Its text.
     pub text: &'t str,
     /// The format of its text.
@@ -28,6 +32,12 @@ pub struct Document<'t> {
     pub(super) corrections: HashMap<String, Corrections>,
     /// The document with injected pod templates and corrected values, if these changed it.
     pub injected: Option<Value>,
+    /// Where its nodes are in its text; `None` if that is not known.
+    outline: Option<yaml::Outline>,
+    /// The edits of its text that give it the value `injected`; `None` if it is written anew as a whole.
+    edits: Option<Vec<Edit>>,
+    /// Parts whose comments and layout are lost.
+    pub rewrites: Vec<Rewritten>,
     /// The results for its objects.
     pub rows: Vec<Row>,
     /// Duplicate keys in it.
@@ -43,6 +53,17 @@ pub struct DuplicateKey {
     pub column: usize,
     /// The key with its path, such as `spec.template.spec.containers[0].image`.
     pub path: String,
+}
+
+/// A part of a document that is written anew, because its text cannot be edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The line of the part, from 1.
+    pub line: usize,
+    /// The part, such as `spec.template.metadata.labels`; empty for the whole document.
+    pub path: String,
+    /// The reason.
+    pub reason: &'static str,
 }
 
 /// The format of a document.
@@ -77,8 +98,64 @@ impl Document<'_> {
         self.corrected.as_ref().unwrap_or(&self.original)
     }
 
+    /// Finds the edits that give the text its new value. They are used only if the edited text has exactly this value.
+    pub(super) fn edit(&mut self) {
+        let Some(injected) = &self.injected else { return };
+        let edits = self.outline.take().and_then(|outline| {
+            let edits =
+                yaml::edits(self.text, &outline, &self.original, injected, self.format == Format::Json)?;
+            drop(outline);
+            let is_right = self.has_value(&yaml::apply(self.text, &edits.list), injected);
+            is_right.then_some(edits)
+        });
+        let Some(edits) = edits else {
+            let reason = "its layout cannot be edited";
+            self.rewrites.push(Rewritten { line: self.lines_before + 1, path: String::new(), reason });
+            return;
+        };
+        let (mut line, mut position) = (self.lines_before + 1, 0);
+        for yaml::Rewrite { offset, pointer, reason } in edits.rewrites {
+            line += self.text.get(position..offset).unwrap_or_default().matches('\n').count();
+            position = offset;
+            self.rewrites.push(Rewritten { line, path: manifest::dotted(&pointer), reason });
+        }
+        self.edits = Some(edits.list);
+    }
+
+    /// Whether a text has this value, read as this document was.
+    fn has_value(&self, text: &str, value: &Value) -> bool {
+        match self.format {
+            Format::Json => serde_json::from_str::<Value>(text).is_ok_and(|read| read == *value),
+            Format::Yaml => yaml::parse(&with_last_line_ended(text), &Limits::default())
+                .and_then(yaml::Node::into_value)
+                .is_ok_and(|read| read == *value),
+        }
+    }
+
+    /// The changes of the document as edits of the manifest.
+    pub(super) fn changes(&self) -> Vec<Edit> {
+        let end = self.start + self.text.len();
+        match (&self.injected, &self.edits) {
+            (None, _) => Vec::new(),
+            (Some(_), None) => {
+                vec![Edit { start: self.start - self.separator.len(), end, text: self.to_text() }]
+            }
+            (Some(_), Some(edits)) => edits
+                .iter()
+                .map(|edit| Edit {
+                    start: self.start + edit.start,
+                    end: self.start + edit.end,
+                    text: edit.text.clone(),
+                })
+                .collect(),
+        }
+    }
+
     pub(super) fn to_text(&self) -> String {
         let Some(value) = &self.injected else { return format!("{}{}", self.separator, self.text) };
+        if let Some(edits) = &self.edits {
+            return format!("{}{}", self.separator, yaml::apply(self.text, edits));
+        }
         let mut text = String::from(without_byte_order_mark(self.separator));
         if !text.is_empty() && !text.ends_with('\n') {
             // The content started on the separator's line, where a block mapping is not allowed.
@@ -112,21 +189,30 @@ impl Document<'_> {
 
 /// Parses the documents of a text.
 pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Document<'t>>, SyntaxError> {
+    let mut lines = LineCounter { text, position: 0, lines: 0 };
     if let Some(documents) = read_json(text) {
         let mark = text.len() - without_byte_order_mark(text).len();
         return documents
             .into_iter()
             .map(|(start, document, value)| {
                 let separator = if start == mark { text.get(..mark).unwrap_or_default() } else { "" };
-                json_document(text, start, separator, document, value, how)
+                let parts = Parts { text, start, lines: lines.up_to(start), separator, document };
+                parts.json(value, how)
             })
             .collect();
     }
     yaml::split_documents(text)
         .into_iter()
         .map(|document| {
+            let parts = Parts {
+                text,
+                start: document.start,
+                lines: lines.up_to(document.start),
+                separator: document.separator,
+                document: document.text,
+            };
             if let Some(value) = json(document.text) {
-                return json_document(text, document.start, document.separator, document.text, value, how);
+                return parts.json(value, how);
             }
             let refused = |error: yaml::Error| {
                 let (line, column) = position(text, document.start, error.mark());
@@ -136,12 +222,11 @@ pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Doc
                     message: format!("{}; expected {}", error.found(), error.accepted()),
                 }
             };
-            let node =
-                yaml::parse(&with_last_line_ended(document.text), &Limits::default()).map_err(refused)?;
+            let (node, outline) =
+                yaml::parse_outlined(&with_last_line_ended(document.text), &Limits::default())
+                    .map_err(refused)?;
             let value = node.to_value().map_err(refused)?;
-            let parts =
-                Parts { text, start: document.start, separator: document.separator, document: document.text };
-            parts.read(Format::Yaml, value, node, how)
+            parts.read(Format::Yaml, value, node, Some(outline), how)
         })
         .collect()
 }
@@ -156,36 +241,52 @@ fn with_last_line_ended(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Parses JSON again as YAML, which preserves duplicate keys and positions; if that fails, the document has none.
-fn json_document<'t>(
-    text: &'t str,
-    start: usize,
-    separator: &'t str,
-    document: &'t str,
-    value: Value,
-    how: &manifest::Options,
-) -> Result<Document<'t>, SyntaxError> {
-    let node = yaml::parse(document, &Limits::default()).unwrap_or_else(|_| yaml::Node::from_value(&value));
-    Parts { text, start, separator, document }.read(Format::Json, value, node, how)
-}
-
 /// A document of a text and its position.
 struct Parts<'t> {
     text: &'t str,
     start: usize,
+    /// The number of line breaks before it.
+    lines: usize,
     separator: &'t str,
     document: &'t str,
 }
 
+/// Counts the line breaks before increasing offsets, each only once.
+struct LineCounter<'t> {
+    text: &'t str,
+    position: usize,
+    lines: usize,
+}
+
+impl LineCounter<'_> {
+    fn up_to(&mut self, offset: usize) -> usize {
+        self.lines += self.text.get(self.position..offset).unwrap_or_default().matches('\n').count();
+        self.position = offset;
+        self.lines
+    }
+}
+
 impl<'t> Parts<'t> {
+    /// Parses JSON again as YAML, which preserves duplicate keys and positions; if that fails, the document has none.
+    fn json(self, value: Value, how: &manifest::Options) -> Result<Document<'t>, SyntaxError> {
+        match yaml::parse_outlined(self.document, &Limits::default()) {
+            Ok((node, outline)) => self.read(Format::Json, value, node, Some(outline), how),
+            Err(_) => {
+                let node = yaml::Node::from_value(&value);
+                self.read(Format::Json, value, node, None, how)
+            }
+        }
+    }
+
     fn read(
         self,
         format: Format,
         original: Value,
         mut node: yaml::Node,
+        outline: Option<yaml::Outline>,
         how: &manifest::Options,
     ) -> Result<Document<'t>, SyntaxError> {
-        let duplicates = duplicates(self.text, self.start, &node);
+        let duplicates = duplicates(self.text, self.start, self.lines, &node);
         let misfit = |misfit: Misfit| {
             let (line, column) = position(self.text, self.start, misfit.mark);
             let message = format!("{}: found {}; expected {}", misfit.path, misfit.found, misfit.accepted);
@@ -195,12 +296,17 @@ impl<'t> Parts<'t> {
         let corrected = (!corrections.is_empty()).then(|| node.into_value().ok()).flatten();
         Ok(Document {
             separator: self.separator,
+            start: self.start,
+            lines_before: self.lines,
             text: self.document,
             format,
             original,
             corrected,
             corrections: corrections.into_iter().collect(),
             injected: None,
+            outline,
+            edits: None,
+            rewrites: Vec::new(),
             rows: Vec::new(),
             duplicates,
         })
@@ -241,10 +347,9 @@ fn begins_json(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-fn duplicates(text: &str, start: usize, node: &yaml::Node) -> Vec<DuplicateKey> {
+fn duplicates(text: &str, start: usize, lines: usize, node: &yaml::Node) -> Vec<DuplicateKey> {
     let mut found = Vec::new();
     let mut known = HashSet::new();
-    let lines = text.get(..start).unwrap_or_default().matches('\n').count();
     find_duplicates(node, "", &mut |mark, path| {
         // The target of an alias exists once.
         if known.insert(mark.offset) {

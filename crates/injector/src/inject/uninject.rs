@@ -1,0 +1,420 @@
+//! The inverse of injection: a pod without what an earlier injection added, as far as the pod says what that was.
+//!
+//! Containers, volumes and hooks are named in `sidecar.istio.io/status`, the user's own versions of them in
+//! `proxy.istio.io/overrides`; probes and scrape settings are in the proxy's environment. Labels and annotations of the
+//! templates are recorded nowhere: one is removed if its value is the one that templates derive from the pod. Whatever
+//! cannot be told from the pod is remarked.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    post,
+    reinject::{Malformed, PreviousInjection, Status},
+    scraping,
+    warning::{Warning, shown},
+};
+use crate::{names, pod, quirks::Quirks};
+
+/// A pod without its injection.
+#[derive(Clone, Debug)]
+pub struct Uninjected {
+    /// The pod.
+    pub pod: Value,
+    /// What could not be restored, or only by a guess, each with its path in the pod.
+    pub remarks: Vec<String>,
+}
+
+/// The agent's port if neither the pod nor the mesh says otherwise (ProxyConfig's `statusPort`).
+const STATUS_PORT: i64 = 15020;
+
+/// Removes an injection from a pod; `None` if it has none. `owner` is the name of the workload that creates the pod.
+///
+/// # Errors
+/// If an annotation that records the injection is not what an injector writes.
+pub fn uninject(injected: &Value, owner: &str) -> Result<Option<Uninjected>, Malformed> {
+    let Some(status) = Status::of(injected)? else { return Ok(None) };
+    let mut warnings: Vec<Warning> = Vec::new();
+    let earlier = PreviousInjection::of(injected, Quirks::NONE, &mut warnings)?;
+    let mut remarks: Vec<String> = warnings.into_iter().map(|warning| warning.message).collect();
+    let proxy = pod::find_sidecar(injected);
+    let port = status_port(injected);
+    let scrape = proxy.and_then(|proxy| variable(proxy, names::ENV_PROMETHEUS)).map(str::to_owned);
+    let probers = proxy.and_then(|proxy| variable(proxy, names::ENV_APP_PROBERS));
+    let probers = probers.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+
+    let is_merged = pod::annotations(injected)
+        .any(|(key, value)| scraping::is_spelling(key, scraping::PORT) && value == port.to_string());
+    let mut pod = earlier.strip(injected, port, Quirks::NONE).into_owned();
+    post::remove_pre_stop(&mut pod, &status.pre_stop);
+    remove_volumes(&mut pod, &earlier, &status, &mut remarks);
+    remove_pull_secrets(&mut pod, injected);
+    restore_probes(&mut pod, &probers.unwrap_or_default(), &mut remarks);
+    let annotations = pod::annotations_mut(&mut pod);
+    annotations.remove(names::ANNOTATION_OVERRIDES);
+    if is_merged {
+        restore_scraping(annotations, scrape.as_deref(), &mut remarks);
+    }
+    remove_metadata(&mut pod, injected, owner, &mut remarks);
+    remove_spec(&mut pod, injected, &mut remarks);
+    remove_empty(&mut pod, injected);
+    Ok(Some(Uninjected { pod, remarks }))
+}
+
+/// The agent's port, to which merged scrape annotations point.
+fn status_port(pod: &Value) -> i64 {
+    let own = pod::annotation(pod, names::ANNOTATION_STATUS_PORT).and_then(|text| text.parse().ok());
+    own.filter(|port| *port != 0).unwrap_or(STATUS_PORT)
+}
+
+fn variable<'p>(container: &'p Value, name: &str) -> Option<&'p str> {
+    let env = container.get("env")?.as_array()?;
+    pod::find(env, name)?.get("value")?.as_str()
+}
+
+fn remove_volumes(pod: &mut Value, earlier: &PreviousInjection, status: &Status, remarks: &mut Vec<String>) {
+    let mounts = |name: &str| {
+        let containers = pod::containers(pod).iter().chain(pod::init_containers(pod));
+        containers
+            .filter_map(|container| container.get("volumeMounts")?.as_array())
+            .flatten()
+            .any(|mount| pod::name(mount) == name)
+    };
+    let mut own = Vec::new();
+    for name in &status.volumes {
+        if mounts(name) && earlier.overrides.find_volume(name).is_none() {
+            let name = shown(name);
+            remarks.push(format!(
+                "spec.volumes: {name} stays, because a container of the application mounts it"
+            ));
+        } else {
+            own.push(name.as_str());
+        }
+    }
+    if let Some(volumes) = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
+        volumes.retain_mut(|volume| {
+            if !own.contains(&pod::name(volume)) {
+                return true;
+            }
+            let Some(recorded) = earlier.overrides.find_volume(pod::name(volume)) else { return false };
+            *volume = recorded.clone();
+            true
+        });
+    }
+}
+
+/// Removes the secrets that the status names; [`Status`] itself does not need them.
+fn remove_pull_secrets(pod: &mut Value, injected: &Value) {
+    let status = pod::annotation(injected, names::ANNOTATION_STATUS);
+    let status: Value = status.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let added: Vec<&str> = status
+        .get("imagePullSecrets")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if let Some(secrets) = pod.pointer_mut("/spec/imagePullSecrets").and_then(Value::as_array_mut) {
+        secrets.retain(|secret| !added.contains(&pod::name(secret)));
+    }
+}
+
+/// The fields with handlers, their holder in a container, and the end of the agent's path for them (Istio's
+/// `FormatProberURL`).
+const HANDLERS: [(&[&str], &str, &str); 5] = [
+    (&["readinessProbe"], "app-health", "readyz"),
+    (&["livenessProbe"], "app-health", "livez"),
+    (&["startupProbe"], "app-health", "startupz"),
+    (&["lifecycle", "preStop"], "app-lifecycle", "prestopz"),
+    (&["lifecycle", "postStart"], "app-lifecycle", "poststartz"),
+];
+
+/// Restores the handlers that were redirected to the agent, from the agent's table.
+fn restore_probes(pod: &mut Value, probers: &Map<String, Value>, remarks: &mut Vec<String>) {
+    for list in ["initContainers", "containers"] {
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for (index, container) in containers.into_iter().flatten().enumerate() {
+            let name = pod::name(container).to_owned();
+            let ports = container.get("ports").and_then(Value::as_array).cloned().unwrap_or_default();
+            for (path, group, end) in HANDLERS {
+                let url = format!("/{group}/{name}/{end}");
+                let holder = path.iter().try_fold(&mut *container, |value, key| value.get_mut(*key));
+                let Some(handler) = holder.and_then(Value::as_object_mut) else { continue };
+                let asked = handler.get("httpGet").and_then(|request| request.get("path")?.as_str());
+                if asked != Some(url.as_str()) {
+                    continue;
+                }
+                let place = format!("spec.{list}[{index}].{}", path.join("."));
+                match probers.get(&url).and_then(Value::as_object) {
+                    Some(prober) => restore_handler(handler, prober, &ports, &place, remarks),
+                    None => remarks.push(format!(
+                        "{place} still asks the agent: {} of the proxy has no entry {url}",
+                        names::ENV_APP_PROBERS
+                    )),
+                }
+            }
+        }
+    }
+}
+
+fn restore_handler(
+    handler: &mut Map<String, Value>,
+    prober: &Map<String, Value>,
+    ports: &[Value],
+    place: &str,
+    remarks: &mut Vec<String>,
+) {
+    // The agent's table has numbers only. Whoever names a port refers to it by name.
+    let mut port = |action: &Map<String, Value>, kind: &str| {
+        let number = action.get("port").cloned().unwrap_or(json!(0));
+        let mut named = ports.iter().filter(|port| port.get("containerPort") == Some(&number));
+        match (named.next().map(pod::name), named.next()) {
+            (Some(name), None) if !name.is_empty() => {
+                remarks.push(format!(
+                    "{place}.{kind}.port is {name}, the name of port {number}; the record has the number only"
+                ));
+                json!(name)
+            }
+            _ => number,
+        }
+    };
+    if let Some(Value::Object(action)) = prober.get("httpGet") {
+        let port = port(action, "httpGet");
+        let Some(request) = handler.get_mut("httpGet").and_then(Value::as_object_mut) else { return };
+        request.insert("port".to_owned(), port);
+        for key in ["path", "scheme"] {
+            match action.get(key) {
+                Some(value) => request.insert(key.to_owned(), value.clone()),
+                // What was not recorded was not there; but only the path was replaced in any case.
+                None if key == "path" => request.remove(key),
+                None => None,
+            };
+        }
+        return;
+    }
+    handler.remove("httpGet");
+    if let Some(Value::Object(action)) = prober.get("tcpSocket") {
+        let mut socket = action.clone();
+        socket.insert("port".to_owned(), port(action, "tcpSocket"));
+        handler.insert("tcpSocket".to_owned(), Value::Object(socket));
+    } else if let Some(Value::Object(action)) = prober.get("grpc") {
+        let mut action = action.clone();
+        action.retain(|_, value| !value.is_null());
+        handler.insert("grpc".to_owned(), Value::Object(action));
+    }
+}
+
+/// Restores the scrape annotations from the agent's variable (Istio's `applyPrometheusMerge`).
+fn restore_scraping(annotations: &mut Map<String, Value>, recorded: Option<&str>, remarks: &mut Vec<String>) {
+    let Some(Ok(Value::Object(recorded))) = recorded.map(serde_json::from_str) else { return };
+    let has_targets = recorded.get("targets").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if has_targets {
+        remarks.push(
+            "metadata.annotations: prometheus.io/port and prometheus.io/path are the first of several scrape targets"
+                .to_owned(),
+        );
+    }
+    for key in ["scrape", "path", "port"] {
+        if let Some(value) =
+            recorded.get(key).filter(|value| value.as_str().is_some_and(|text| !text.is_empty()))
+        {
+            annotations.insert(format!("prometheus.io/{key}"), value.clone());
+        }
+    }
+}
+
+/// Removes labels and annotations with the values that templates derive from the pod.
+fn remove_metadata(pod: &mut Value, injected: &Value, owner: &str, remarks: &mut Vec<String>) {
+    let label = |key: &str| pod::label(injected, key).filter(|value| !value.is_empty());
+    let status = pod::annotation(injected, names::ANNOTATION_STATUS);
+    let status: Value = status.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let revision = status.get("revision").and_then(Value::as_str).unwrap_or("default");
+    let has_cni = pod::find_container(injected, names::CONTAINER_VALIDATION).is_some();
+    let application = pod::containers(pod).iter().map(pod::name).find(|name| *name != names::CONTAINER_PROXY);
+    let application = application.unwrap_or_default().to_owned();
+    let canonical = label("app.kubernetes.io/name").or(label("app")).unwrap_or(owner);
+    let canonical: String = canonical.chars().take(63).collect();
+    let canonical = canonical.trim_matches(['-', '_', '.']).to_owned();
+    let version = label("app.kubernetes.io/version").or(label("version")).unwrap_or("latest").to_owned();
+    let revision = revision.to_owned();
+    let derived = [
+        ("labels", "security.istio.io/tlsMode", "istio".to_owned()),
+        ("labels", "networking.istio.io/tunnel", "http".to_owned()),
+        ("labels", "service.istio.io/canonical-name", canonical),
+        ("labels", "service.istio.io/canonical-revision", version),
+        ("annotations", names::REVISION, revision),
+        ("annotations", "kubectl.kubernetes.io/default-container", application.clone()),
+        ("annotations", "kubectl.kubernetes.io/default-logs-container", application),
+    ];
+    // Only with the CNI plugin do templates write the values in force.
+    let by_cni = [
+        ("annotations", "sidecar.istio.io/interceptionMode", "REDIRECT".to_owned()),
+        ("annotations", "traffic.sidecar.istio.io/includeOutboundIPRanges", "*".to_owned()),
+        ("annotations", "traffic.sidecar.istio.io/includeInboundPorts", "*".to_owned()),
+        ("annotations", "traffic.sidecar.istio.io/excludeInboundPorts", status_port(injected).to_string()),
+    ];
+    let metadata = pod::metadata_mut(pod);
+    for (field, key, value) in derived.into_iter().chain(by_cni.into_iter().filter(|_| has_cni)) {
+        let Some(map) = metadata.get_mut(field).and_then(Value::as_object_mut) else { continue };
+        match map.get(key).and_then(Value::as_str) {
+            Some(found) if found == value => {
+                map.remove(key);
+            }
+            Some(_) => remarks.push(format!(
+                "metadata.{field}: {key} stays, because its value is not the one that injection sets"
+            )),
+            None => {}
+        }
+    }
+    let labels = metadata.get("labels").and_then(Value::as_object);
+    if labels.is_some_and(|labels| labels.contains_key(names::LABEL_TOPOLOGY_NETWORK)) {
+        let key = names::LABEL_TOPOLOGY_NETWORK;
+        remarks.push(format!("metadata.labels: {key} stays, because injection may have found it there"));
+    }
+}
+
+/// Removes what templates set in the spec itself, and remarks what they may have changed there.
+fn remove_spec(pod: &mut Value, injected: &Value, remarks: &mut Vec<String>) {
+    let spec = pod::spec_mut(pod);
+    // Istio's template of old, and the one for gateways.
+    let by_templates = [
+        json!({"fsGroup": 1337}),
+        json!({"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}),
+    ];
+    if spec.get("securityContext").is_some_and(|context| by_templates.contains(context)) {
+        spec.remove("securityContext");
+        remarks.push("spec.securityContext is removed; its value is the one that injection sets".to_owned());
+    }
+    let is_set = |key: &str| pod::at(injected, &["spec", key]).is_some_and(|value| !value.is_null());
+    for (key, part) in [("dnsConfig", "search domains"), ("resources", "the proxy's resources")] {
+        if is_set(key) {
+            remarks.push(format!("spec.{key} stays; whether injection added {part} to it is not recorded"));
+        }
+    }
+}
+
+/// Removes collections that are empty now.
+fn remove_empty(pod: &mut Value, injected: &Value) {
+    let is_emptied = |value: Option<&Value>, before: Option<&Value>| {
+        let is_empty = |value: &Value| match value {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        value.is_some_and(is_empty) && before != value
+    };
+    for (part, keys) in [
+        ("metadata", ["labels", "annotations", ""]),
+        ("spec", ["initContainers", "volumes", "imagePullSecrets"]),
+    ] {
+        let before = injected.get(part);
+        let Some(map) = pod.get_mut(part).and_then(Value::as_object_mut) else { continue };
+        for key in keys {
+            if is_emptied(map.get(key), before.and_then(|before| before.get(key))) {
+                map.remove(key);
+            }
+        }
+        if part == "metadata"
+            && map.is_empty()
+            && let Some(pod) = pod.as_object_mut()
+        {
+            pod.remove(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn injected(status: Value, more: Value) -> Value {
+        let mut pod = json!({
+            "metadata": {"labels": {"app": "web"}, "annotations": {"sidecar.istio.io/status": status.to_string()}},
+            "spec": {"containers": [{"name": "app", "image": "i"}, {"name": "istio-proxy", "image": "p"}]},
+        });
+        pod["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        pod
+    }
+
+    fn without(pod: &Value) -> Uninjected {
+        uninject(pod, "web").unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_pod_without_a_status_is_none() {
+        assert!(uninject(&json!({"spec": {}}), "").unwrap().is_none());
+        let forged = json!({"metadata": {"annotations": {"sidecar.istio.io/status": "7"}}});
+        assert!(uninject(&forged, "").is_err());
+    }
+
+    #[test]
+    fn volumes_go_unless_the_application_mounts_them() {
+        let status = json!({"containers": ["istio-proxy"], "volumes": ["a", "b"]});
+        let mut pod = injected(status, json!({"volumes": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}));
+        pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "b", "mountPath": "/b"}]);
+        let Uninjected { pod, remarks } = without(&pod);
+        assert_eq!(pod["spec"]["volumes"], json!([{"name": "b"}, {"name": "c"}]));
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(pod["metadata"].get("annotations").is_none());
+    }
+
+    #[test]
+    fn values_that_injection_does_not_set_stay_with_a_remark() {
+        let mut pod = injected(json!({"containers": ["istio-proxy"], "revision": "a"}), json!({}));
+        pod["metadata"]["labels"] = json!({"app": "web", "service.istio.io/canonical-name": "mine",
+            "service.istio.io/canonical-revision": "latest", "security.istio.io/tlsMode": "istio"});
+        pod["metadata"]["annotations"]["istio.io/rev"] = json!("a");
+        let Uninjected { pod, remarks } = without(&pod);
+        assert_eq!(
+            pod["metadata"],
+            json!({"labels": {"app": "web", "service.istio.io/canonical-name": "mine"}})
+        );
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].contains("canonical-name"), "{remarks:?}");
+    }
+
+    #[test]
+    fn a_probe_without_a_record_is_remarked() {
+        let mut pod = injected(json!({"containers": ["istio-proxy"]}), json!({}));
+        pod["spec"]["containers"][0]["livenessProbe"] =
+            json!({"httpGet": {"path": "/app-health/app/livez", "port": 15020}});
+        let Uninjected { remarks, .. } = without(&pod);
+        assert_eq!(
+            remarks,
+            [
+                "spec.containers[0].livenessProbe still asks the agent: ISTIO_KUBE_APP_PROBERS of the proxy has no entry \
+              /app-health/app/livez"
+            ]
+        );
+    }
+
+    #[test]
+    fn scrape_settings_and_handlers_come_from_the_environment() {
+        let mut pod = injected(json!({"containers": ["istio-proxy"]}), json!({}));
+        let probers = json!({
+            "/app-health/app/livez": {"tcpSocket": {"port": 90}},
+            "/app-health/app/readyz": {"grpc": {"port": 80, "service": null}},
+            "/app-health/app/startupz": {"httpGet": {"port": 80, "scheme": "HTTPS"}},
+        });
+        let redirected =
+            |end: &str| json!({"httpGet": {"path": format!("/app-health/app/{end}"), "port": 15020}});
+        pod["spec"]["containers"][0] = json!({"name": "app", "ports": [{"name": "http", "containerPort": 80}],
+            "livenessProbe": redirected("livez"), "readinessProbe": redirected("readyz"), "startupProbe": redirected("startupz")});
+        pod["spec"]["containers"][1]["env"] = json!([
+            {"name": "ISTIO_KUBE_APP_PROBERS", "value": probers.to_string()},
+            {"name": "ISTIO_PROMETHEUS_ANNOTATIONS", "value": "{\"scrape\":\"true\",\"path\":\"\",\"port\":\"80\"}"},
+        ]);
+        for (key, value) in [("port", "15020"), ("path", "/stats/prometheus"), ("scrape", "true")] {
+            pod["metadata"]["annotations"][format!("prometheus.io/{key}")] = json!(value);
+        }
+        let Uninjected { pod, remarks } = without(&pod);
+        let app = &pod["spec"]["containers"][0];
+        assert_eq!(app["livenessProbe"], json!({"tcpSocket": {"port": 90}}));
+        assert_eq!(app["readinessProbe"], json!({"grpc": {"port": 80}}));
+        assert_eq!(app["startupProbe"], json!({"httpGet": {"port": "http", "scheme": "HTTPS"}}));
+        assert_eq!(
+            pod["metadata"]["annotations"],
+            json!({"prometheus.io/scrape": "true", "prometheus.io/port": "80"})
+        );
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+    }
+}
