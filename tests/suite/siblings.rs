@@ -253,7 +253,8 @@ fn no_name_leads_to_a_wrong_answer() {
         let config = InjectorConfig::embedded().unwrap();
         let (asked, cached) = attack(config, &basis(&labels), texts, "embedded");
         println!("{cached} of {asked} attacked pods were cached, all equal");
-        assert!(cached * 3 > asked, "{cached} of {asked}");
+        // The others have names that a patch cannot contain, or that change which names are equal.
+        assert!(cached * 4 > asked, "{cached} of {asked}");
     }
 }
 
