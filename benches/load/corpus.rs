@@ -123,15 +123,18 @@ impl Corpus {
             Corpus::SameHash => replica(DEPLOYMENT, None, &mut prng),
             Corpus::Bare => bare(number, &mut prng),
             Corpus::Shapes => shapes::review(number, &mut prng),
-            Corpus::ReplicaSet => of_series(Series::ReplicaSet, number, &mut prng),
-            Corpus::Rollout => of_series(Series::Rollout, number, &mut prng),
-            Corpus::DaemonSet => of_series(Series::DaemonSet, number, &mut prng),
-            Corpus::StatefulSet => of_series(Series::StatefulSet, number, &mut prng),
-            Corpus::Job => of_series(Series::Job, number, &mut prng),
-            Corpus::IndexedJob => of_series(Series::IndexedJob, number, &mut prng),
-            Corpus::CronJob => of_series(Series::CronJob, number, &mut prng),
-            Corpus::JobSet => of_series(Series::JobSet, number, &mut prng),
-            Corpus::BareSeries => of_series(Series::Bare, number, &mut prng),
+            Corpus::ReplicaSet
+            | Corpus::Rollout
+            | Corpus::DaemonSet
+            | Corpus::StatefulSet
+            | Corpus::Job
+            | Corpus::IndexedJob
+            | Corpus::CronJob
+            | Corpus::JobSet
+            | Corpus::BareSeries => {
+                let at = SERIES.iter().position(|corpus| *corpus == self).unwrap_or_default();
+                of_series(Series::ALL[at], number, &mut prng)
+            }
             Corpus::Skips => skip(number, &mut prng),
             Corpus::Denials => {
                 let review = replica(DEPLOYMENT, Some(&prng.suffix(10)), &mut prng);

@@ -14,6 +14,8 @@ mod meshes;
 mod oracle;
 mod random;
 mod seeds;
+#[path = "../../tests/suite/sensitive.rs"]
+mod sensitive;
 #[path = "../../tests/suite/series.rs"]
 mod series;
 mod targets;

@@ -53,6 +53,7 @@ mod reliability;
 mod reload;
 mod replays;
 mod reviews;
+mod sensitive;
 mod series;
 mod serve;
 #[allow(dead_code, reason = "shared with the differential tests")]

@@ -14,6 +14,7 @@ use super::{
     headed::headed,
     pods,
     properties::{self, MESHES, check},
+    sensitive,
     series::{Names, Series},
 };
 
@@ -252,7 +253,8 @@ fn no_name_leads_to_a_wrong_answer() {
         let config = InjectorConfig::embedded().unwrap();
         let (asked, cached) = attack(config, &basis(&labels), texts, "embedded");
         println!("{cached} of {asked} attacked pods were cached, all equal");
-        assert!(cached * 3 > asked, "{cached} of {asked}");
+        // The others have names that a patch cannot contain, or that change which names are equal.
+        assert!(cached * 4 > asked, "{cached} of {asked}");
     }
 }
 
@@ -313,6 +315,33 @@ fn a_sibling_of_any_pod_of_any_series_gets_the_whole_pipelines_answer() {
     let (asked, given) = (asked.get(), given.get());
     println!("{given} of {asked} cached");
     assert!(given * 3 > asked, "{given} of {asked} were cached");
+}
+
+#[test]
+fn whatever_a_template_does_with_a_name_the_answer_is_the_whole_pipelines() {
+    let given = Cell::new(0);
+    let texts = prop_oneof![Just(None), select(attacks()).prop_map(Some)];
+    let choices = proptest::collection::vec(any::<proptest::sample::Index>(), 4);
+    let input = (choices, select(Series::ALL.to_vec()), texts, 0..=FIELDS, any::<bool>());
+    check(input, |(choices, series, text, field, also)| {
+        let mut choices = choices.into_iter();
+        let template = sensitive::template(|end| choices.next().map_or(0, |choice| choice.index(end)));
+        let bundle = json!({"injector": {"defaultTemplates": ["probe"], "templates": {"probe": template}}});
+        let text_of = headed(&bundle.to_string());
+        let Ok((config, _)) = InjectorConfig::from_bundle(Source { name: "test", text: &text_of }) else {
+            return;
+        };
+        let labels = if also { json!({"app": "web-7", "a": text, "x": "web-9"}) } else { json!({}) };
+        let basis = basis(&labels);
+        let asked = series.names(9);
+        let asked = text.as_ref().map_or(asked.clone(), |text| attacked(&asked, field, text));
+        let pod = |names: &Names| series.pod(&basis, names).unwrap();
+        let shown = pod(&series.names(7));
+        let config = std::sync::Arc::new(config);
+        given.set(given.get() + usize::from(ask(&config, [&shown, &shown], &pod(&asked), &template)));
+        ask(&config, [&pod(&asked), &pod(&asked)], &shown, &template);
+    });
+    assert!(given.get() > 0);
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Variables {
         let mentions = |text: &&str| configuration.contains(*text);
         let bit = |(place, text): (usize, &&str)| u32::from(place != HOSTNAME && mentions(text)) << place;
         Variables {
-            hash: !HASH_LABELS.iter().any(|label| mentions(&label)),
+            hash: !HASH_LABELS.iter().any(mentions),
             token: !configuration.contains(super::fingerprint::TOKEN_VOLUME),
             mentioned: VALUES.iter().enumerate().map(bit).sum(),
         }

@@ -4,6 +4,8 @@ use super::*;
 use crate::config::{Source, headed::headed};
 use crate::inject::Outcome;
 
+mod places;
+
 const DEPLOYMENT: &str = include_str!("../../../tests/fixtures/reviews/deployment.json");
 const NAMED: [&str; 4] = ["769df69587", "7913b40b-d2f5-4ceb-a681-6dfdca08f127", "x7k2p", "q8zsn"];
 const SIBLING: [&str; 4] = ["5bb4f58c4d", "00000000-1111-2222-3333-444444444444", "abcde", "zzzzz"];
