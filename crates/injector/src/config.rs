@@ -12,6 +12,7 @@ mod facts;
 mod injector;
 mod known;
 mod label;
+mod namespace_defaults;
 mod proxy_objects;
 mod selector;
 pub(crate) mod suggest;
@@ -33,6 +34,7 @@ pub use error::{ConfigError, Fault, Place, Problem, Warning};
 pub use facts::{Namespace, Node, Nodes};
 pub(crate) use injector::KEYS as INJECTOR_KEYS;
 pub use injector::{Injector, Policy};
+pub use namespace_defaults::DEFAULTS;
 pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
 pub use selector::{Operator, Requirement, Selector, Unmet};
 
@@ -89,6 +91,10 @@ pub struct Installation {
     pub namespaces: BTreeMap<String, Namespace>,
     /// Variables visible to the template function `env`.
     pub env: BTreeMap<String, String>,
+    /// The annotations of a namespace that are defaults for its pods, some of [`DEFAULTS`].
+    pub namespace_defaults: Vec<&'static str>,
+    /// How annotations for the proxy's resources combine with the configured ones.
+    pub resources: ProxyResources,
     /// The source of templates, values and policy if they are not given.
     pub absent: Absent,
 }
@@ -123,6 +129,16 @@ pub enum NativeSidecars {
     Enabled,
     /// Only if a pod opts in.
     Disabled,
+}
+
+/// How annotations for the proxy's resources combine with `global.proxy.resources`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyResources {
+    /// Any of the four annotations replaces all configured resources, as in Istio.
+    #[default]
+    Replace,
+    /// Each annotation replaces only its own request or limit of CPU or memory.
+    PerField,
 }
 
 /// The source of templates, values and policy if they are not given.
@@ -392,6 +408,27 @@ impl InjectorConfig {
         self.installation.namespaces.get(name)
     }
 
+    /// The annotations of a namespace that are defaults for its pods.
+    pub fn namespace_defaults(&self) -> &[&'static str] {
+        &self.installation.namespace_defaults
+    }
+
+    /// Whether results depend on the labels of namespaces besides those about injection.
+    pub fn reads_namespace_labels(&self) -> bool {
+        false
+    }
+
+    /// Whether results depend on what the cluster says of namespaces: their IDs on OpenShift, or annotations that are
+    /// defaults.
+    pub fn needs_namespaces(&self) -> bool {
+        self.platform() == Platform::OpenShift || !self.namespace_defaults().is_empty()
+    }
+
+    /// How annotations for the proxy's resources combine with the configured ones.
+    pub fn resources(&self) -> ProxyResources {
+        self.installation.resources
+    }
+
     /// The environment of templates besides their data.
     pub fn scope(&self) -> &Scope {
         &self.scope
@@ -475,6 +512,8 @@ impl Default for Installation {
             proxy_configs: ProxyConfigs::default(),
             namespaces: BTreeMap::new(),
             env: BTreeMap::new(),
+            namespace_defaults: Vec::new(),
+            resources: ProxyResources::default(),
             absent: Absent::default(),
         }
     }
@@ -504,6 +543,16 @@ impl Platform {
         match self {
             Platform::Kubernetes => "",
             Platform::OpenShift => "openshift",
+        }
+    }
+}
+
+impl ProxyResources {
+    /// Its value in a bundle.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProxyResources::Replace => "replace",
+            ProxyResources::PerField => "perField",
         }
     }
 }

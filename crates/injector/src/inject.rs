@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use self::{
     decision::{Decision, DecisionInput, Reason},
     decode::Undecodable,
+    defaults::Defaults,
     openshift::ProxyIds,
     post::PostContext,
     proxy_config::{annotated, effective_proxy_config, mesh_config_of},
@@ -32,6 +33,7 @@ mod conflict;
 pub mod context;
 pub mod decision;
 pub mod decode;
+mod defaults;
 pub mod image;
 pub mod limits;
 pub mod manual;
@@ -62,6 +64,7 @@ pub use admission::{
     Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Injector, NOT_A_POD, Patch, Subject,
     Unreadable,
 };
+pub use defaults::{AppliedDefault, DefaultSource};
 pub use observer::{Observer, Stage, Unobserved};
 pub use outcome::{Injection, Outcome, Refusal, Skip};
 pub use privileges::Privilege;
@@ -140,8 +143,19 @@ pub fn run_observed(
         let is_own = |revision: &str| is_own_revision(mesh, revision);
         warnings.extend(pitfalls::unknown_revision(received, facts.namespace, is_own));
     }
-    let respelled = check_annotations(mesh, received, &mut warnings)?;
-    let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
+    let mut respelled = check_annotations(mesh, received, &mut warnings)?;
+    let defaults = Defaults::of(rules, mesh, received, &request.path_env, facts);
+    respelled.extend(defaults.check(mesh, &mut warnings)?);
+    let asked = defaults.pod.as_ref();
+    let proxy_configs: Vec<&str> = defaults.proxy_configs().collect();
+    let own_proxy_config = annotated(received);
+    let proxy_config = effective_proxy_config(
+        rules,
+        mesh,
+        received,
+        namespace,
+        proxy_configs.iter().copied().chain(own_proxy_config),
+    )?;
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
     let mut pod = working_copy(received, namespace);
@@ -164,7 +178,7 @@ pub fn run_observed(
         known_nodes(rules, mesh, &request.path_env, facts),
         node_name(received),
     );
-    let templates = render::select(rules, mesh, received)?;
+    let templates = render::select(rules, mesh, asked)?;
     let mut render = |earlier: &PreviousInjection| {
         let mut stripped = earlier.strip(&pod, status_port, mesh.quirks());
         respell(&mut stripped, &respelled);
@@ -194,7 +208,7 @@ pub fn run_observed(
     accept_volumes(mesh, user_volumes::check_names(received, &overlays), &mut warnings)?;
 
     let native =
-        native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
+        native::for_pod(native_by_default, pod::annotation(asked, names::ANNOTATION_NATIVE_SIDECAR));
     let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
     let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings, observer)?;
     let made = laid.made;
@@ -217,6 +231,7 @@ pub fn run_observed(
     warnings.extend(merged_unions(before, &merged));
     let context = PostContext {
         received: before,
+        asked,
         made: &made,
         earlier: &earlier,
         mesh_config: &mesh_config,
@@ -241,16 +256,19 @@ pub fn run_observed(
     warnings.extend(conflict::with_proxy(&merged, &proxy));
     let pitfalls = pitfalls::Subject {
         received,
+        asked,
         merged: &merged,
         made: &made,
         values: mesh.values(),
         proxy_config: &proxy_config,
         user: proxy.ids.user,
     };
-    warnings.extend(pitfalls::warnings(&pitfalls));
+    warnings.extend(pitfalls::warnings(&pitfalls, &|key| {
+        defaults.source_of(key).map(|source| source.to_string()).unwrap_or_default()
+    }));
     // The ProxyConfig that the pod would have without its annotation, to detect what it changes.
-    let configured = match annotated(received) {
-        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,
+    let configured = match own_proxy_config {
+        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, proxy_configs.iter().copied())?,
         None => &proxy_config,
     };
     let subject = bypass::Subject {
@@ -264,7 +282,7 @@ pub fn run_observed(
     };
     bypass::warnings(&subject, &mut warnings);
     let view = render::View {
-        pod: received,
+        pod: asked,
         workload: None,
         proxy_config: configured,
         native_sidecars: native_by_default,
@@ -350,8 +368,19 @@ fn check_annotations(
             .and_then(Value::as_object)
             .unwrap_or(&nothing)
     };
+    let (accepted, ignored) = proxy_config_check(|check| {
+        annotation::check(map("annotations"), map("labels"), mesh.quirks(), check)
+    });
+    let accepted = accepted.map_err(Refusal::Annotations)?;
+    warnings.extend(ignored);
+    warnings.extend(accepted.warnings);
+    Ok(accepted.respelled)
+}
+
+/// Calls a function with the check of a ProxyConfig in an annotation; also returns the warnings about its unknown fields.
+fn proxy_config_check<T>(work: impl FnOnce(annotation::ProxyConfigCheck<'_>) -> T) -> (T, Vec<Warning>) {
     let ignored = RefCell::new(Vec::new());
-    let proxy_config = |text: &str| match proxy::proxy_config_annotation(text) {
+    let check = |text: &str| match proxy::proxy_config_annotation(text) {
         Ok(annotation) => {
             ignored.replace(annotation.ignored);
             Ok(())
@@ -361,15 +390,25 @@ fn check_annotations(
             Err(error.violations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and "))
         }
     };
-    let accepted = annotation::check(map("annotations"), map("labels"), mesh.quirks(), &proxy_config)
-        .map_err(Refusal::Annotations)?;
-    warnings.extend(ignored.take().iter().map(|violation| {
+    let result = work(&check);
+    let warning = |violation: &istio_config::proto::Violation| {
         // Kubernetes recommends at most 120 characters, so nothing is repeated.
         let message = format!("{}: {violation}", names::ANNOTATION_PROXY_CONFIG);
         Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
-    }));
-    warnings.extend(accepted.warnings);
-    Ok(accepted.respelled)
+    };
+    let warnings = ignored.take().iter().map(warning).collect();
+    (result, warnings)
+}
+
+/// The defaults that apply to a pod, and the ProxyConfigs below its own, lowest first: see [`AppliedDefault`].
+pub(crate) fn applied_defaults<'a>(
+    mesh: &'a InjectorConfig,
+    request: &'a PodRequest,
+    facts: &Facts<'a>,
+) -> (Vec<AppliedDefault<'a>>, Vec<&'a str>) {
+    let defaults = Defaults::of(Rules::Configured, mesh, &request.pod, &request.path_env, facts);
+    let proxy_configs = defaults.proxy_configs().collect();
+    (defaults.into_applied(), proxy_configs)
 }
 
 /// An injected pod as it was before, as far as that can be known, and the names of the injected containers; `None` if it

@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use super::decode::{At, Decoder, Duplicates, Fields, Unknown};
 use super::label::is_dns_label;
-use super::{Compat, Fault, Installation, NativeSidecars, Platform, facts, proxy_objects};
+use super::{
+    Compat, Fault, Installation, NativeSidecars, Platform, ProxyResources, facts, namespace_defaults,
+    proxy_objects,
+};
 
 /// The format's `apiVersion`.
 pub(super) const API_VERSION: &str = "outrigger.dev/v1alpha1";
@@ -13,7 +16,7 @@ pub(super) const KIND: &str = "Bundle";
 /// The identification that every bundle must have.
 const HEAD: [(&str, &str); 2] = [("apiVersion", API_VERSION), ("kind", KIND)];
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "apiVersion",
     "kind",
     "revision",
@@ -28,6 +31,8 @@ const KEYS: [&str; 14] = [
     "proxyConfigs",
     "namespaces",
     "env",
+    "namespaceDefaults",
+    "resources",
 ];
 
 /// A bundle in parts: its three large sections as written, the rest as values.
@@ -117,6 +122,13 @@ fn installation(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Installat
     }
     if let Some(at) = fields.take("env") {
         installation.env = decoder.string_map(&at);
+    }
+    if let Some(at) = fields.take("namespaceDefaults") {
+        installation.namespace_defaults = namespace_defaults::read(decoder, &at);
+    }
+    if let Some(at) = fields.take("resources") {
+        let words = [("replace", ProxyResources::Replace), ("perField", ProxyResources::PerField)];
+        installation.resources = decoder.one_of(&at, &words).unwrap_or_default();
     }
     installation
 }

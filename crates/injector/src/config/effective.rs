@@ -33,6 +33,8 @@ pub(super) fn bundle(
         "proxyConfigs": proxy_configs(&installation.proxy_configs),
         "namespaces": installation.namespaces.values().map(Namespace::to_value).collect::<Vec<_>>(),
         "env": installation.env,
+        "namespaceDefaults": installation.namespace_defaults,
+        "resources": installation.resources.as_str(),
     })
 }
 

@@ -262,6 +262,7 @@ fn of_templates(names: &[String]) -> String {
 fn weight(refusal: &Refusal) -> Option<Weight> {
     match refusal {
         Refusal::Annotations(_)
+        | Refusal::Defaults { .. }
         | Refusal::Malformed(_)
         | Refusal::ProxyConfig(_)
         | Refusal::Directive { .. }

@@ -86,8 +86,16 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// All annotations with invalid values.
-    #[error("{}", violations(.0))]
+    #[error("{}", invalid(.0))]
     Annotations(Vec<Violation>),
+    /// Annotations with invalid values that the pod's namespace, or the configuration, gives it.
+    #[error("{source_name}: {}", invalid(violations))]
+    Defaults {
+        /// What gives them.
+        source_name: String,
+        /// The annotations.
+        violations: Vec<Violation>,
+    },
     /// A requested template does not exist.
     #[error("annotation {annotation} requests template {name}, which does not exist; known templates: {known}",
         annotation = crate::names::ANNOTATION_TEMPLATES, name = super::warning::shown(name))]
@@ -181,7 +189,7 @@ impl Refusal {
     /// Stable key, for logs, metrics and audit annotations.
     pub fn reason(&self) -> &'static str {
         match self {
-            Refusal::Annotations(_) => keys::INVALID_ANNOTATION,
+            Refusal::Annotations(_) | Refusal::Defaults { .. } => keys::INVALID_ANNOTATION,
             Refusal::UnknownTemplate { .. } => keys::UNKNOWN_TEMPLATE,
             Refusal::TooManyTemplates { .. } => keys::TOO_MANY_TEMPLATES,
             Refusal::Malformed(_) => keys::MALFORMED_ANNOTATION,
@@ -210,6 +218,7 @@ impl Refusal {
     pub fn code(&self) -> u16 {
         match self {
             Refusal::Annotations(_)
+            | Refusal::Defaults { .. }
             | Refusal::UnknownTemplate { .. }
             | Refusal::TooManyTemplates { .. }
             | Refusal::Malformed(_)
@@ -257,7 +266,7 @@ fn privileges(asked: &[super::Privilege]) -> String {
     )
 }
 
-fn violations(violations: &[Violation]) -> String {
+fn invalid(violations: &[Violation]) -> String {
     let mut text =
         format!("{} invalid annotation{}", violations.len(), if violations.len() == 1 { "" } else { "s" });
     for violation in violations {

@@ -32,7 +32,7 @@ use serde_json::Value;
 use super::{
     Facts, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning,
     admission::{Admission, AdmissionDecision, Subject},
-    known_nodes, native, run_by,
+    defaults, known_nodes, native, run_by,
 };
 use crate::{config::InjectorConfig, doorkeeper::Doorkeeper};
 
@@ -141,7 +141,8 @@ impl PatchCache {
         });
         if let Some(namespace) = facts.namespace {
             text(&namespace.labels.len().to_string());
-            for (name, value) in namespace.labels.iter().chain(&namespace.annotations) {
+            let annotations = namespace.annotations.iter().filter(|(key, _)| defaults::is_read(mesh, key));
+            for (name, value) in namespace.labels.iter().chain(annotations) {
                 text(name);
                 text(value.as_str().unwrap_or_default());
             }

@@ -41,6 +41,8 @@ pub use status_port::status_port;
 pub struct PostContext<'a> {
     /// The pod before the overlays were merged.
     pub received: &'a Value,
+    /// The pod as received, with the annotations that are defaults for it.
+    pub asked: &'a Value,
     /// What the templates create.
     pub made: &'a TemplateContainers,
     /// What an earlier injection left in the pod.

@@ -375,7 +375,7 @@ impl Limit {
             CPU => names::ANNOTATION_PROXY_CPU_LIMIT,
             _ => names::ANNOTATION_PROXY_MEMORY_LIMIT,
         };
-        let is_asked_for = pod::annotation(context.received, annotation).is_some();
+        let is_asked_for = pod::annotation(context.asked, annotation).is_some();
         let request = parts::amount(container, "requests", resource)?;
         Ok(Some(match request.filter(|_| !is_asked_for) {
             Some(request) => Limit::Configured { limit, request },

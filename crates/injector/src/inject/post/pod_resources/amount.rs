@@ -32,7 +32,7 @@ impl Amount {
     }
 
     /// Parses a quantity.
-    pub(super) fn parse(text: &str) -> Option<Amount> {
+    pub(in crate::inject) fn parse(text: &str) -> Option<Amount> {
         let Parts { negative, whole, fraction, suffix } = Parts::of(text)?;
         if whole.len() + fraction.len() > MOST_DIGITS {
             return None;
