@@ -19,6 +19,7 @@ mod kube_inject;
 mod output;
 mod registered;
 mod report;
+mod rules;
 pub mod serve;
 mod signals;
 mod source;
@@ -62,6 +63,7 @@ enum Command {
     Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
     Check(Box<check::Check>),
+    Rules(Box<rules::Rules>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
     Tag(tag::Tag),
@@ -101,6 +103,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Check(check) => check.run(color),
+        Command::Rules(rules) => rules.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
         Command::Tag(tag) => tag.run(color),

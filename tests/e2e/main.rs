@@ -80,6 +80,7 @@ pub mod control_plane;
 mod explain;
 mod faults;
 mod golden;
+mod guard_rails;
 mod harness;
 pub mod install;
 mod latency;

@@ -95,8 +95,7 @@ impl LiveFacts {
     /// but rules may look at them. `None` if it has neither, or is not known.
     pub(crate) fn namespace(&self, name: &str, with_labels: bool) -> Option<Arc<Namespace>> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            namespaces.get(name).filter(|known| with_labels || !known.annotations.is_empty())?;
+        let known = namespaces.get(name).filter(|known| with_labels || !known.annotations.is_empty())?;
         let annotations =
             known.annotations.iter().map(|(key, value)| ((*key).to_owned(), Value::from(&**value))).collect();
         let mut labels = Map::new();

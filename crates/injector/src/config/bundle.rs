@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::decode::{At, Decoder, Duplicates, Fields, Unknown};
 use super::label::is_dns_label;
 use super::{
-    Compat, Fault, Installation, NativeSidecars, Platform, ProxyResources, facts, namespace_defaults,
+    Compat, Fault, Guard, Installation, NativeSidecars, Platform, ProxyResources, facts, namespace_defaults,
     proxy_objects,
 };
 
@@ -16,7 +16,7 @@ pub(super) const KIND: &str = "Bundle";
 /// The identification that every bundle must have.
 const HEAD: [(&str, &str); 2] = [("apiVersion", API_VERSION), ("kind", KIND)];
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "apiVersion",
     "kind",
     "revision",
@@ -33,6 +33,8 @@ const KEYS: [&str; 16] = [
     "env",
     "namespaceDefaults",
     "resources",
+    "rules",
+    "overridePolicy",
 ];
 
 /// A bundle in parts: its three large sections as written, the rest as values.
@@ -41,6 +43,7 @@ pub(super) struct Parts<'n> {
     pub(super) injector: Option<At<'n>>,
     pub(super) values: Option<At<'n>>,
     pub(super) mesh: Option<At<'n>>,
+    pub(super) guard: Guard,
 }
 
 /// The smallest bundle: everything else comes from the embedded defaults.
@@ -65,6 +68,7 @@ pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts
         injector: fields.take("injector"),
         values: fields.take("values"),
         mesh: fields.take("mesh"),
+        guard: Guard::read(decoder, fields.take("rules").as_ref(), fields.take("overridePolicy").as_ref()),
     })
 }
 

@@ -273,6 +273,8 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         Refusal::Render { source, .. } => Some(render_weight(source)),
         Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
         Refusal::Post(_)
+        | Refusal::Overrides(_)
+        | Refusal::RuleFailed { .. }
         | Refusal::Privileged(_)
         | Refusal::Overlay { .. }
         | Refusal::Merge { .. }

@@ -13,13 +13,15 @@ use super::{
     warning::shown,
 };
 use crate::{
-    config::{DEFAULTS, InjectorConfig, ProxyResources},
+    config::{DEFAULTS, InjectorConfig, ProxyResources, guard::InjectRule},
     names, pod,
 };
 
 /// What gives a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultSource<'a> {
+    /// The rule of this name in the configuration.
+    Rule(&'a str),
     /// An annotation of the namespace of this name.
     Namespace(&'a str),
     /// `values.global.proxy.resources`, under `resources: perField`.
@@ -59,6 +61,7 @@ const RESOURCES: [(&str, &str, &str); 4] = [
 impl fmt::Display for DefaultSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            DefaultSource::Rule(name) => write!(f, "rule {name}"),
             DefaultSource::Namespace(name) => write!(f, "namespace {}", shown(name)),
             DefaultSource::Values => f.write_str("values.global.proxy.resources"),
         }
@@ -71,6 +74,7 @@ impl<'a> Defaults<'a> {
         rules: Rules,
         mesh: &'a InjectorConfig,
         received: &'a Value,
+        rule: Option<&'a InjectRule>,
         path_env: &BTreeMap<String, String>,
         facts: &Facts<'a>,
     ) -> Defaults<'a> {
@@ -78,6 +82,11 @@ impl<'a> Defaults<'a> {
             Defaults { applied: Vec::new(), proxy_configs: Vec::new(), pod: Cow::Borrowed(received) };
         if rules == Rules::TemplatesOnly {
             return defaults;
+        }
+        // A rule names its pods more precisely than a namespace does.
+        for (key, value) in rule.map(|rule| &rule.defaults).into_iter().flatten() {
+            let source = DefaultSource::Rule(rule.map(|rule| rule.name.as_str()).unwrap_or_default());
+            defaults.add(received, key, value, source);
         }
         // A namespace of a remote cluster is not the local one of the same name.
         if !mesh.namespace_defaults().is_empty()
@@ -108,9 +117,10 @@ impl<'a> Defaults<'a> {
             return;
         }
         if key == names::ANNOTATION_PROXY_CONFIG {
-            self.proxy_configs.push((source, value));
+            // The first one is the highest.
+            self.proxy_configs.insert(0, (source, value));
         }
-        if pod::annotation(received, key).is_none() {
+        if pod::annotation(received, key).is_none() && self.source_of(key).is_none() {
             self.applied.push(AppliedDefault { key, value: Cow::Borrowed(value), source });
         }
     }

@@ -122,6 +122,17 @@ pub enum Refusal {
     /// All privileges that the pod requests for its proxy and that the configuration forbids.
     #[error("{}", privileges(.0))]
     Privileged(Vec<super::Privilege>),
+    /// The override policy forbids what the pod changes.
+    #[error("{}", overrides(.0))]
+    Overrides(Vec<super::policy::Violation>),
+    /// The expression of a rule cannot be evaluated for the pod, so that nothing can be decided about it.
+    #[error("rule {rule} cannot be evaluated for this pod: {reason}")]
+    RuleFailed {
+        /// The rule.
+        rule: String,
+        /// The cause.
+        reason: String,
+    },
     /// The effective ProxyConfig cannot be parsed.
     #[error("annotation proxy.istio.io/config: {0}")]
     ProxyConfig(String),
@@ -200,6 +211,8 @@ impl Refusal {
             Refusal::Post(super::post::Error::SleepTooLong { .. }) => keys::INVALID_ANNOTATION,
             Refusal::Post(_) => keys::INVALID_PROMETHEUS,
             Refusal::Privileged(_) => keys::PRIVILEGED_PROXY,
+            Refusal::Overrides(_) => keys::OVERRIDE_DENIED,
+            Refusal::RuleFailed { .. } => keys::RULE_FAILED,
             Refusal::ProxyConfig(_) => keys::INVALID_PROXY_CONFIG,
             Refusal::Render { .. } => keys::RENDER_FAILED,
             Refusal::Overlay { .. } => keys::OVERLAY_UNUSABLE,
@@ -226,12 +239,13 @@ impl Refusal {
             | Refusal::NotAPod(_)
             | Refusal::Post(_)
             | Refusal::ProxyConfig(_) => 400,
-            Refusal::Privileged(_) => 403,
+            Refusal::Privileged(_) | Refusal::Overrides(_) => 403,
             Refusal::Undecodable(undecodable) => match undecodable.origin {
                 Origin::Pod | Origin::Metadata { .. } => 400,
                 Origin::Configuration { .. } => 422,
             },
-            Refusal::Render { .. }
+            Refusal::RuleFailed { .. }
+            | Refusal::Render { .. }
             | Refusal::Overlay { .. }
             | Refusal::Merge { .. }
             | Refusal::PatchTooLarge { .. } => 422,
@@ -255,6 +269,11 @@ impl Refusal {
             _ => None,
         }
     }
+}
+
+fn overrides(violations: &[super::policy::Violation]) -> String {
+    let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    format!("the override policy forbids this pod: {}", all.join("; "))
 }
 
 fn privileges(asked: &[super::Privilege]) -> String {

@@ -34,7 +34,7 @@ use super::{
     admission::{Admission, AdmissionDecision, Subject},
     defaults, known_nodes, native, run_by,
 };
-use crate::{config::InjectorConfig, doorkeeper::Doorkeeper};
+use crate::{cel::User, config::InjectorConfig, doorkeeper::Doorkeeper};
 
 mod fingerprint;
 
@@ -119,7 +119,7 @@ impl PatchCache {
         fingerprint: &PodFingerprint<'_>,
         query: &Query<'_>,
     ) -> Vec<u8> {
-        let Query { namespace, path_env, facts } = *query;
+        let Query { namespace, path_env, user, facts } = *query;
         let mut key = Vec::with_capacity(8 << 10);
         // Every text is followed by a byte that never occurs in a text.
         let mut text = |text: &str| {
@@ -127,6 +127,11 @@ impl PatchCache {
             key.push(0xff);
         };
         text(namespace);
+        if let Some(user) = user {
+            text(&user.name);
+            text(&user.groups.len().to_string());
+            user.groups.iter().for_each(|group| text(group));
+        }
         text(&path_env.len().to_string());
         for (name, value) in path_env {
             text(name);
@@ -209,6 +214,8 @@ pub(super) struct Query<'q> {
     pub(super) namespace: &'q str,
     /// Environment of the proxy from the URL path.
     pub(super) path_env: &'q BTreeMap<String, String>,
+    /// Who creates the pod, if the configuration reads that.
+    pub(super) user: Option<&'q User>,
     /// Facts about the cluster.
     pub(super) facts: &'q Facts<'q>,
 }
@@ -229,6 +236,7 @@ impl Query<'_> {
             pod,
             path_env: self.path_env.clone(),
             workload: None,
+            user: self.user.cloned(),
             stand_ins,
         };
         Ok(Admission::of(run_by(Rules::Configured, mesh, &request, self.facts)?, subject))

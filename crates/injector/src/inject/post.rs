@@ -31,7 +31,7 @@ mod token;
 mod view;
 
 pub use cluster_env::environment;
-pub(super) use pod_resources::Amount;
+pub(crate) use pod_resources::Amount;
 pub(super) use pre_stop::remove as remove_pre_stop;
 pub use prometheus::PROXY_PORTS;
 pub use status_port::status_port;

@@ -13,10 +13,10 @@ use serde::{
 };
 
 use crate::server::configuration::facts::{Injection, LiveFacts, PackedLabels};
-use crate::{config, names};
 use crate::server::kube::request::Target;
 use crate::server::kube::slim::slim_resource;
 use crate::server::kube::watch::{Keeper, Watched};
+use crate::{config, names};
 
 /// The decoded fields of a namespace.
 #[derive(Clone, Debug, Deserialize)]
@@ -201,7 +201,9 @@ mod tests {
 
     fn namespace(name: &str, range: Option<&str>) -> Namespace {
         let annotations = match range {
-            Some(range) => serde_json::json!({names::ANNOTATION_OPENSHIFT_UID_RANGE: range, names::ANNOTATION_LOG_LEVEL: "debug", "other": "x"}),
+            Some(range) => {
+                serde_json::json!({names::ANNOTATION_OPENSHIFT_UID_RANGE: range, names::ANNOTATION_LOG_LEVEL: "debug", "other": "x"})
+            }
             None => serde_json::json!({"other": "x"}),
         };
         serde_json::from_value(serde_json::json!({
@@ -251,7 +253,10 @@ mod tests {
         keeper.put(namespace("b", None));
         keeper.remove(namespace("c", None));
         keeper.settle();
-        assert_eq!(facts.namespace("a", false).unwrap().annotations[names::ANNOTATION_OPENSHIFT_UID_RANGE], "2/1");
+        assert_eq!(
+            facts.namespace("a", false).unwrap().annotations[names::ANNOTATION_OPENSHIFT_UID_RANGE],
+            "2/1"
+        );
         assert_eq!(facts.namespaces(), (2, 1));
         keeper.begin();
         keeper.put(namespace("d", Some("1/1")));

@@ -237,7 +237,9 @@ impl Namespaces {
             (true, _) => false,
             (false, Selection::Verify) => true,
             (false, Selection::Trust) => {
-                self.gate.open("not watched: the configuration reads no namespaces and the selection check is off");
+                self.gate.open(
+                    "not watched: the configuration reads no namespaces and the selection check is off",
+                );
                 return;
             }
         };

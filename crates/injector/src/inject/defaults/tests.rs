@@ -53,7 +53,14 @@ fn each_annotation_of_a_namespace_applies_unless_the_pod_has_its_own() {
     type Holds = fn(&Value, &str) -> bool;
     let arg: Holds = |pod, wanted| has_arg(pod, wanted);
     let cases: [(&str, &str, &str, &str, &str, Holds); 10] = [
-        ("sidecar.istio.io/logLevel", "debug", "trace", "--proxyLogLevel=debug", "--proxyLogLevel=trace", arg),
+        (
+            "sidecar.istio.io/logLevel",
+            "debug",
+            "trace",
+            "--proxyLogLevel=debug",
+            "--proxyLogLevel=trace",
+            arg,
+        ),
         (
             "sidecar.istio.io/componentLogLevel",
             "http:debug",
@@ -130,7 +137,8 @@ fn proxy_configs_are_merged_by_field() {
     let own = json!({"proxy.istio.io/config": "proxyMetadata: {A: pod}"});
     let (pod, warnings) = injected(&mesh, &namespace, &own);
     let env = proxy(&pod)["env"].as_array().unwrap();
-    let value = |name: &str| env.iter().find(|variable| variable["name"] == name).map(|it| it["value"].clone());
+    let value =
+        |name: &str| env.iter().find(|variable| variable["name"] == name).map(|it| it["value"].clone());
     assert_eq!((value("A"), value("B")), (Some(json!("pod")), Some(json!("namespace"))));
     assert!(value("PROXY_CONFIG").unwrap().as_str().unwrap().contains("\"concurrency\":3"));
     assert_eq!(warnings, []);
@@ -174,7 +182,8 @@ fn an_empty_annotation_of_the_pod_leaves_the_values() {
 fn resources_are_merged_per_field_or_replaced() {
     let values = "values: {global: {proxy: {resources: {requests: {cpu: 100m, memory: 128Mi}, \
                   limits: {cpu: 2, memory: 1Gi}}}}}\n";
-    let [replace, per_field] = ["replace", "perField"].map(|how| mesh(&format!("{ALL}{values}resources: {how}\n")));
+    let [replace, per_field] =
+        ["replace", "perField"].map(|how| mesh(&format!("{ALL}{values}resources: {how}\n")));
     let none = json!({});
     let resources = |mesh: &InjectorConfig, namespace: &Value, own: &Value| {
         let (pod, warnings) = injected(mesh, namespace, own);
@@ -189,7 +198,8 @@ fn resources_are_merged_per_field_or_replaced() {
     let wanted = "namespace \"shop\": sidecar.istio.io/proxyCPU replaces all default resources";
     assert!(warnings[0].message.starts_with(wanted), "{warnings:?}");
 
-    let merged = json!({"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}});
+    let merged =
+        json!({"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}});
     for (namespace, own) in [(&none, &cpu), (&cpu, &none)] {
         let (found, codes, _) = resources(&per_field, namespace, own);
         assert_eq!((&found, codes.as_str()), (&merged, ""));
@@ -203,18 +213,23 @@ fn resources_are_merged_per_field_or_replaced() {
     let (found, _, _) = resources(&per_field, &none, &json!({"sidecar.istio.io/proxyMemoryLimit": "64Mi"}));
     assert_eq!((&found["requests"]["memory"], &found["limits"]["memory"]), (&json!("64Mi"), &json!("64Mi")));
     // The pod's request is above the namespace's limit: both were asked for.
-    let (found, _, _) =
-        resources(&per_field, &json!({"sidecar.istio.io/proxyCPULimit": "1"}), &json!({"sidecar.istio.io/proxyCPU": "3"}));
+    let (found, _, _) = resources(
+        &per_field,
+        &json!({"sidecar.istio.io/proxyCPULimit": "1"}),
+        &json!({"sidecar.istio.io/proxyCPU": "3"}),
+    );
     assert_eq!((&found["requests"]["cpu"], &found["limits"]["cpu"]), (&json!("3"), &json!("1")));
 }
 
 #[test]
 fn only_known_annotations_may_be_defaults() {
-    let text = "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\nnamespaceDefaults: [sidecar.istio.io/proxyCpu]\n";
+    let text =
+        "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\nnamespaceDefaults: [sidecar.istio.io/proxyCpu]\n";
     let error = InjectorConfig::from_bundle(Source { name: "bundle.yaml", text }).unwrap_err().to_string();
     assert!(
-        error.starts_with("bundle.yaml:3:21: namespaceDefaults[0]: found \"sidecar.istio.io/proxyCpu\"; expected ")
-            && error.ends_with("nearest: \"sidecar.istio.io/proxyCPU\""),
+        error.starts_with(
+            "bundle.yaml:3:21: namespaceDefaults[0]: found \"sidecar.istio.io/proxyCpu\"; expected "
+        ) && error.ends_with("nearest: \"sidecar.istio.io/proxyCPU\""),
         "{error}"
     );
 }

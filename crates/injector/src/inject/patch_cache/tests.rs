@@ -44,13 +44,13 @@ impl Desk {
 
     fn key(&self, text: &str, namespace: &str) -> Option<Vec<u8>> {
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         Some(self.cache.key(&self.mesh, &self.fingerprint(text)?, &query))
     }
 
     fn whole(&self, pod: &Value, namespace: &str) -> Admission {
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         query.answer(&self.mesh, pod.clone()).unwrap()
     }
 
@@ -64,7 +64,7 @@ impl Desk {
         let text = pod.to_string();
         let key = self.key(&text, namespace)?;
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         let answer = self.whole(pod, namespace);
         Some(self.cache.learn(&self.mesh, key, &self.fingerprint(&text)?, &query, &answer))
     }
@@ -228,7 +228,7 @@ fn an_answer_that_is_not_true_any_more_is_forgotten() {
     let text = known.to_string();
     let key = desk.key(&text, "default").unwrap();
     let facts = Facts::of(&desk.mesh, "default");
-    let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
+    let query = Query { namespace: "default", path_env: &desk.path_env, user: None, facts: &facts };
     let mut fresh = desk.whole(&known, "default");
     fresh.patch.as_mut().unwrap().operations += 1;
     let fingerprint = desk.fingerprint(&text).unwrap();
@@ -336,7 +336,7 @@ fn a_hash_beside_another_is_no_name() {
         let (known, other) = (two("769df69587"), two(hash));
         let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         let facts = Facts::of(&desk.mesh, "default");
-        let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
+        let query = Query { namespace: "default", path_env: &desk.path_env, user: None, facts: &facts };
         let answer = desk.whole(&read(&known), "default");
         for _ in 0..2 {
             let key = desk.key(&known, "default").unwrap();
@@ -390,7 +390,7 @@ fn a_name_that_is_a_merge_key_is_looked_at() {
         let desk = Desk::of(&overlay_bundle(overlay));
         let ask = |pod: &Value| {
             let facts = Facts::of(&desk.mesh, "default");
-            let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
+            let query = Query { namespace: "default", path_env: &desk.path_env, user: None, facts: &facts };
             query.answer(&desk.mesh, pod.clone()).ok()
         };
         let (known, other) = (called("web-other"), called("web-cache"));

@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-pub(in crate::inject) use self::amount::Amount;
+pub(crate) use self::amount::Amount;
 use super::{Error, PostContext};
 use crate::inject::warning::{Warning, shown_within};
 use crate::{names, pod, quirks::Quirk};
