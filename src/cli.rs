@@ -21,6 +21,7 @@ mod kube_inject;
 mod output;
 mod registered;
 mod report;
+mod rules;
 pub mod serve;
 mod signals;
 mod source;
@@ -71,6 +72,7 @@ enum Command {
     Check(Box<check::Check>),
     WhatIf(Box<what_if::WhatIf>),
     Stale(Box<stale::Stale>),
+    Rules(Box<rules::Rules>),
     Bundle(bundle::Bundle),
     Webhook(webhook::Webhook),
     Tag(tag::Tag),
@@ -114,6 +116,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Check(check) => check.run(color),
         Command::WhatIf(what_if) => what_if.run(color),
         Command::Stale(stale) => stale.run(color),
+        Command::Rules(rules) => rules.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
         Command::Tag(tag) => tag.run(color),

@@ -17,7 +17,7 @@ pub mod server;
 mod headed;
 
 pub use gotemplate as template;
-pub use injector::{inject, lint, manifest, names, pem, pod, quirks, template_tests, webhook_config};
+pub use injector::{cel, inject, lint, manifest, names, pem, pod, quirks, template_tests, webhook_config};
 pub use istio_config as meshconfig;
 pub use kubernetes_yaml as yaml;
 pub use strategic_merge::{merge, patch};

@@ -74,6 +74,11 @@ struct Verdict {
 }
 
 impl Check {
+    /// Runs tests with a configuration.
+    pub(super) fn of_tests(tests: Vec<PathBuf>, source: Source) -> Check {
+        Check { files: Vec::new(), tests, strict: false, output: Form::Text, source }
+    }
+
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
         let mut report = self.check()?;
         let cases = self.run_tests(&mut report)?;

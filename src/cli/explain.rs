@@ -21,6 +21,7 @@ use super::{
     source::{Configured, Purpose, Source},
 };
 use crate::{
+    cel::User,
     config::Namespace,
     inject::{
         Facts, Rules, Selection,
@@ -62,6 +63,12 @@ pub(super) struct Explain {
     /// Labels of the namespace, in place of those that the cluster or the bundle knows
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
     namespace_labels: Option<Vec<(String, String)>>,
+    /// Who creates the pod, for rules and policies that look at it, such as system:serviceaccount:kube-system:job-controller
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Group of the user; may be repeated
+    #[arg(long = "group", value_name = "NAME", requires = "user")]
+    groups: Vec<String>,
     /// Show what wrote this field and everything below it, such as spec.containers[istio-proxy].env; may be repeated
     #[arg(long = "field", value_name = "PATH")]
     fields: Vec<String>,
@@ -204,7 +211,8 @@ impl Explain {
         subject: manual::Subject,
         registered: Option<&Registered>,
     ) -> Explained {
-        let manual::Subject { object, place, request, left_alone, warnings } = subject;
+        let manual::Subject { object, place, mut request, left_alone, warnings } = subject;
+        request.user = self.user.clone().map(|name| User { name, groups: self.groups.clone() });
         let name = namespace_of(&request);
         let mesh = &configured.mesh;
         // Labels of the command line come first: they may be a change that is only considered.

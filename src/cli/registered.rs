@@ -1,19 +1,17 @@
 //! What an API server calls when a pod is created: every mutating webhook and policy in the cluster, in the order of calls.
 
-mod cel;
-
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::{Map, Value, json};
 
-use self::cel::Variables;
 use super::{
     cluster::{Session, Target},
     failure::Failure,
 };
 use crate::{
+    cel::Variables,
     inject::PodRequest,
     webhook_config::{
         revision_of,
@@ -147,7 +145,7 @@ impl Registered {
         namespace_labels: Option<&Map<String, Value>>,
     ) -> Vec<Called> {
         let name_of_namespace = namespace_of(request);
-        let variables = Variables::of(&request.pod, &name_of_namespace);
+        let variables = Variables::of(&request.pod, &name_of_namespace, None, None);
         let condition = |expression: &str| variables.evaluate(expression);
         let creation = Creation { namespace: &name_of_namespace, namespace_labels, pod: &request.pod };
         let text = |value: &Value, key: &str, default: &str| {

@@ -539,7 +539,7 @@ async fn namespaces_are_watched_where_the_platform_needs_them() {
         eventually("namespaces are known", PATIENCE, async || {
             let ready = process.readyz().await?;
             (ready.status == 200
-                && ready.body.contains("[+]namespaces ok: 1 namespaces with their own ID ranges"))
+                && ready.body.contains("[+]namespaces ok: 1 namespaces with relevant annotations"))
             .then_some(())
         })
         .await;

@@ -82,6 +82,7 @@ mod effects;
 mod explain;
 mod faults;
 mod golden;
+mod guard_rails;
 mod harness;
 pub mod install;
 mod latency;

@@ -83,6 +83,8 @@ fn every_flag_is_in_the_objects() {
         reinvocation_policy: ReinvocationPolicy::IfNeeded,
         timeout_seconds: 3,
         conditions: Conditions::None,
+        rules: Vec::new(),
+        sends_opt_outs: false,
         labels: [("team".to_owned(), "mesh".to_owned())].into(),
     };
     assert_eq!(objects(&stdout), settings.objects());

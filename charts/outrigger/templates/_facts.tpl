@@ -122,7 +122,7 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
 {{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
 {{- $_ := set $facts "writesWorkloadEvents" (and $facts.watches $v.configuration.workloadEvents) -}}
-{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify"))) -}}
+{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify") $v.configuration.bundle.namespaceDefaults $v.configuration.bundle.rules $v.configuration.bundle.overridePolicy)) -}}
 {{- $_ := set $facts "adviceConfiguration" (printf "outrigger-advice%s%s" $suffix $namespaced) -}}
 {{- $_ := set $facts "advises" (and $v.webhook.enabled $v.webhook.advice.enabled $server $facts.clusterObjects) -}}
 {{- include "outrigger.contradictions" (dict "root" . "facts" $facts) -}}

@@ -20,15 +20,20 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- $notOptedOut := dict "key" $inject "operator" "NotIn" "values" (list "false") -}}
 {{- $optedIn := dict "key" $inject "operator" "In" "values" (list "true") -}}
 {{- $noWish := dict "key" $inject "operator" "DoesNotExist" -}}
+{{- $named := list $notOptedOut -}}
+{{- if .sendsOptOuts -}}
+{{- $named = list -}}
+{{- $noWish = dict "key" $inject "operator" "NotIn" "values" (list "true") -}}
+{{- end -}}
 {{- $entries := list -}}
 {{- if .auto -}}
 {{- $entries = append $entries (dict "prefix" "auto." "namespace" (list $noInjection $noRev) "object" (list $noWish $noRev)) -}}
 {{- else -}}
-{{- $entries = append $entries (dict "prefix" "rev.namespace." "namespace" (list $ours $noInjection) "object" (list $notOptedOut)) -}}
-{{- $entries = append $entries (dict "prefix" "rev.object." "namespace" (list $noRev $noInjection) "object" (list $notOptedOut $ours)) -}}
+{{- $entries = append $entries (dict "prefix" "rev.namespace." "namespace" (list $ours $noInjection) "object" $named) -}}
+{{- $entries = append $entries (dict "prefix" "rev.object." "namespace" (list $noRev $noInjection) "object" (append $named $ours)) -}}
 {{- end -}}
 {{- if .default -}}
-{{- $entries = append $entries (dict "prefix" "namespace." "namespace" (list $enabled) "object" (list $notOptedOut)) -}}
+{{- $entries = append $entries (dict "prefix" "namespace." "namespace" (list $enabled) "object" $named) -}}
 {{- $entries = append $entries (dict "prefix" "object." "namespace" (list $noInjection $noRev) "object" (list $optedIn $noRev)) -}}
 {{- end -}}
 {{- dict "entries" $entries | mustToJson -}}
@@ -58,7 +63,92 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- $conditions = append $conditions (dict "name" "not-a-mirror-pod" "expression" "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations) || !(has(request.userInfo.groups) && 'system:nodes' in request.userInfo.groups)") -}}
 {{- end -}}
 {{- end -}}
-{{- concat $conditions .root.Values.webhook.matchConditions.extra | mustToJson -}}
+{{- $conditions = concat $conditions .root.Values.webhook.matchConditions.extra -}}
+{{- concat $conditions (include "outrigger.rules" (dict "root" .root "policy" (.policy | default "") "existing" (len $conditions)) | fromJsonArray) | mustToJson -}}
+{{- end -}}
+
+{{/* Whether pods that opt out by their label have to be sent: "true" if a rule injects them nevertheless, or the override policy looks at them. */}}
+{{- define "outrigger.sendsOptOuts" -}}
+{{- $bundle := .Values.configuration.bundle -}}
+{{- range $bundle.rules }}{{ if eq (.inject | default "") "force" }}true{{ end }}{{ end -}}
+{{- range $bundle.overridePolicy -}}
+{{- $forbid := .forbid | default dict -}}
+{{- if $forbid.optOut }}true{{ end -}}
+{{- $warnings := kindIs "slice" $forbid.warnings | ternary $forbid.warnings (list $forbid.warnings) -}}
+{{- range $warnings }}{{ with . }}{{ if regexMatch (include "outrigger.glob" .) "BYPASS_OPTED_OUT" }}true{{ end }}{{ end }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A pattern with * as a regular expression. */}}
+{{- define "outrigger.glob" -}}
+^{{ regexReplaceAll "([.+?()|\\[\\]{}^$])" . "\\${1}" | replace "*" ".*" }}$
+{{- end -}}
+
+{{/* Whether .text, a CEL expression, fits one of .globs: a pattern or a list of them. */}}
+{{- define "outrigger.fits" -}}
+{{- $all := list -}}
+{{- range (kindIs "slice" .globs | ternary .globs (list .globs)) }}{{ $all = append $all (include "outrigger.glob" .) }}{{ end -}}
+{{ .text }}.matches(r'{{ join "|" $all }}')
+{{- end -}}
+
+{{/*
+Rules with inject: never as match conditions, as `outrigger webhook print --bundle` makes them, as a JSON list: only those before
+the first rule that does anything else, none after one with an expression, and no expression unless the webhook fails closed.
+*/}}
+{{- define "outrigger.rules" -}}
+{{- $conditions := list -}}
+{{- $go := true -}}
+{{- $functions := list "size" "contains" "startsWith" "endsWith" "matches" "int" "string" "double" "bool" "has" "all" "exists" "exists_one" "map" "filter" "lowerAscii" "upperAscii" -}}
+{{- $existing := int .existing -}}
+{{- $closed := eq .policy "Fail" -}}
+{{- range .root.Values.configuration.bundle.rules -}}
+{{- if ne (.inject | default "") "never" }}{{ $go = false }}{{ end -}}
+{{- $match := .match | default dict -}}
+{{- $parts := list -}}
+{{- $movable := and $go (not $match.namespaceLabels) $match -}}
+{{- with $match.namespace }}{{ $parts = append $parts (include "outrigger.fits" (dict "text" "request.namespace" "globs" .)) }}{{ end -}}
+{{- with $match.serviceAccount }}{{ $parts = append $parts (include "outrigger.fits" (dict "text" "(has(object.spec.serviceAccountName) ? object.spec.serviceAccountName : 'default')" "globs" .)) }}{{ end -}}
+{{- with $match.user }}{{ $parts = append $parts (include "outrigger.fits" (dict "text" "request.userInfo.username" "globs" .)) }}{{ end -}}
+{{- with $match.owner -}}
+{{- $owners := list -}}
+{{- range (kindIs "slice" . | ternary . (list .)) -}}
+{{- $words := splitn "/" 2 . -}}
+{{- $owners = append $owners (printf "(%s && %s)" (include "outrigger.fits" (dict "text" "o.kind" "globs" $words._0)) (include "outrigger.fits" (dict "text" "o.name" "globs" $words._1))) -}}
+{{- end -}}
+{{- $parts = append $parts (printf "(has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, %s))" (join " || " $owners)) -}}
+{{- end -}}
+{{- with $match.labels -}}
+{{- $terms := list -}}
+{{- $labels := "object.metadata.labels" -}}
+{{- range $key, $value := .matchLabels -}}
+{{- $terms = append $terms (printf "(has(%s) && '%s' in %s && %s['%s'] in ['%s'])" $labels $key $labels $labels $key $value) -}}
+{{- end -}}
+{{- range .matchExpressions -}}
+{{- $there := printf "(has(%s) && '%s' in %s)" $labels .key $labels -}}
+{{- $values := list }}{{ range (.values | default list | uniq | sortAlpha) }}{{ $values = append $values (printf "'%s'" .) }}{{ end -}}
+{{- $in := printf "(has(%s) && '%s' in %s && %s['%s'] in [%s])" $labels .key $labels $labels .key (join ", " $values) -}}
+{{- $terms = append $terms (get (dict "In" $in "NotIn" (printf "!%s" $in) "Exists" $there "DoesNotExist" (printf "!%s" $there)) .operator) -}}
+{{- end -}}
+{{- $parts = append $parts (printf "(%s)" (join " && " $terms)) -}}
+{{- end -}}
+{{- with $match.image -}}
+{{- $image := printf "has(c.image) && %s" (include "outrigger.fits" (dict "text" "c.image" "globs" .)) -}}
+{{- $parts = append $parts (printf "(object.spec.containers.exists(c, %s) || (has(object.spec.initContainers) && object.spec.initContainers.exists(c, %s)))" $image $image) -}}
+{{- end -}}
+{{- with $match.cel -}}
+{{- $movable = and $movable $closed (not (contains "namespaceObject" .)) -}}
+{{- range regexFindAll "[A-Za-z_][A-Za-z_0-9]*[(]" . -1 -}}
+{{- if not (has (trimSuffix "(" .) $functions) }}{{ $movable = false }}{{ end -}}
+{{- end -}}
+{{- $parts = append $parts (printf "(%s)" .) -}}
+{{- end -}}
+{{- $expression := printf "!(%s)" (join " && " $parts) -}}
+{{- if and $movable (le (len $expression) 4096) (lt (add $existing (len $conditions)) 64) -}}
+{{- $conditions = append $conditions (dict "name" (printf "rules.outrigger.dev/%s" .name) "expression" $expression) -}}
+{{- end -}}
+{{- if $match.cel }}{{ $go = false }}{{ end -}}
+{{- end -}}
+{{- $conditions | mustToJson -}}
 {{- end -}}
 
 {{/*

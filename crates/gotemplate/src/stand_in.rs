@@ -22,6 +22,8 @@ pub struct StandIns(u32);
 impl StandIns {
     /// The empty set.
     pub const NONE: StandIns = StandIns(0);
+    /// The set of all.
+    pub const ALL: StandIns = StandIns(u32::MAX);
     /// Numbers are below this.
     pub const MOST: usize = u32::BITS as usize;
 
@@ -35,7 +37,7 @@ impl StandIns {
         for after in text.split(STAND_IN).skip(1) {
             let number = after.split_once(STAND_IN_END).and_then(|(number, _)| number.parse().ok());
             let one = number.map(StandIns::one).filter(|one| !one.is_empty());
-            found = found | one.unwrap_or(StandIns(u32::MAX));
+            found = found | one.unwrap_or(StandIns::ALL);
         }
         found
     }

@@ -9,9 +9,12 @@ mod decode;
 mod effective;
 mod error;
 mod facts;
+pub mod guard;
 mod injector;
 mod known;
 mod label;
+mod mode;
+mod namespace_defaults;
 mod proxy_objects;
 mod selector;
 pub(crate) mod suggest;
@@ -31,9 +34,12 @@ use serde_json::Value;
 
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
 pub use facts::{Namespace, Node, Nodes};
+pub use guard::Guard;
 pub(crate) use injector::KEYS as INJECTOR_KEYS;
 pub use injector::{Injector, Policy};
 pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
+pub use mode::{Absent, Compat, NativeSidecars, Platform, ProxyResources};
+pub use namespace_defaults::DEFAULTS;
 pub use selector::{Operator, Requirement, Selector, Unmet};
 
 use crate::overlay::OverlayCache;
@@ -55,6 +61,7 @@ pub struct Source<'a> {
 /// One immutable snapshot of the configuration. Its `Debug` output names it and shows none of its content.
 pub struct InjectorConfig {
     installation: Installation,
+    guard: Guard,
     quirks: Quirks,
     injector: Injector,
     values: Value,
@@ -89,50 +96,12 @@ pub struct Installation {
     pub namespaces: BTreeMap<String, Namespace>,
     /// Variables visible to the template function `env`.
     pub env: BTreeMap<String, String>,
+    /// The annotations of a namespace that are defaults for its pods, some of [`DEFAULTS`].
+    pub namespace_defaults: Vec<&'static str>,
+    /// How annotations for the proxy's resources combine with the configured ones.
+    pub resources: ProxyResources,
     /// The source of templates, values and policy if they are not given.
     pub absent: Absent,
-}
-
-/// Whether known bugs of Istio are fixed or reproduced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compat {
-    /// Safer or clearer than Istio, with documented differences.
-    #[default]
-    Outrigger,
-    /// Same as Istio: every difference in the injected content is disabled.
-    Istio,
-}
-
-/// The platform of the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Platform {
-    /// Plain Kubernetes.
-    #[default]
-    Kubernetes,
-    /// OpenShift, which assigns each namespace its range of user IDs.
-    OpenShift,
-}
-
-/// Whether proxies run as native sidecars (init containers that keep running).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NativeSidecars {
-    /// If the nodes' versions allow it.
-    #[default]
-    Auto,
-    /// Unless a pod opts out.
-    Enabled,
-    /// Only if a pod opts in.
-    Disabled,
-}
-
-/// The source of templates, values and policy if they are not given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Absent {
-    /// From the embedded defaults.
-    #[default]
-    Embedded,
-    /// None: they are absent, as in Istio, whose chart writes all of them into its ConfigMaps.
-    AsInIstio,
 }
 
 impl<'a> Source<'a> {
@@ -218,7 +187,9 @@ impl InjectorConfig {
         if !decoder.problems.is_empty() {
             return Err(ConfigError::new(sorted(decoder.problems)));
         }
-        Ok((InjectorConfig::assemble(installation, quirks, injector, given, mesh_config), decoder.warnings))
+        let config =
+            InjectorConfig::assemble(installation, parts.guard, quirks, injector, given, mesh_config);
+        Ok((config, decoder.warnings))
     }
 
     /// Parses the three texts of Istio's ConfigMaps unchanged: keys `config` and `values` of the injector's, key `mesh`
@@ -246,7 +217,15 @@ impl InjectorConfig {
         let mesh_config = read_text(mesh, &mut problems, &mut warnings, violation::read_mesh);
         match (injector, given, mesh_config) {
             (Some(injector), Some(given), Some(mesh_config)) if problems.is_empty() => {
-                Ok((InjectorConfig::assemble(installation, quirks, injector, given, mesh_config), warnings))
+                let config = InjectorConfig::assemble(
+                    installation,
+                    Guard::default(),
+                    quirks,
+                    injector,
+                    given,
+                    mesh_config,
+                );
+                Ok((config, warnings))
             }
             _ => Err(ConfigError::new(problems)),
         }
@@ -392,6 +371,34 @@ impl InjectorConfig {
         self.installation.namespaces.get(name)
     }
 
+    /// The annotations of a namespace that are defaults for its pods.
+    pub fn namespace_defaults(&self) -> &[&'static str] {
+        &self.installation.namespace_defaults
+    }
+
+    /// Whether results depend on the labels of namespaces besides those about injection.
+    pub fn reads_namespace_labels(&self) -> bool {
+        self.guard.reads_namespace_labels()
+    }
+
+    /// The rules and the override policy.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Whether results depend on what the cluster says of namespaces: their IDs on OpenShift, or annotations that are
+    /// defaults.
+    pub fn needs_namespaces(&self) -> bool {
+        self.platform() == Platform::OpenShift
+            || !self.namespace_defaults().is_empty()
+            || self.reads_namespace_labels()
+    }
+
+    /// How annotations for the proxy's resources combine with the configured ones.
+    pub fn resources(&self) -> ProxyResources {
+        self.installation.resources
+    }
+
     /// The environment of templates besides their data.
     pub fn scope(&self) -> &Scope {
         &self.scope
@@ -421,6 +428,7 @@ impl InjectorConfig {
 
     fn assemble(
         installation: Installation,
+        guard: Guard,
         quirks: Quirks,
         injector: injector::Read,
         given: Value,
@@ -430,7 +438,7 @@ impl InjectorConfig {
             Absent::Embedded => values::over(values::defaults(), &given),
             Absent::AsInIstio => given,
         };
-        let effective = effective::bundle(&installation, &injector, &values, &mesh_config);
+        let effective = effective::bundle(&installation, &guard, &injector, &values, &mesh_config);
         let hash = effective::hash(&effective);
         let scope = Scope { env: installation.env.clone() };
         let overlays = OverlayCache::default();
@@ -439,6 +447,7 @@ impl InjectorConfig {
         let specialized = Specialized::new(&injector.injector.templates);
         InjectorConfig {
             installation,
+            guard,
             quirks,
             injector: injector.injector,
             values,
@@ -475,46 +484,9 @@ impl Default for Installation {
             proxy_configs: ProxyConfigs::default(),
             namespaces: BTreeMap::new(),
             env: BTreeMap::new(),
+            namespace_defaults: Vec::new(),
+            resources: ProxyResources::default(),
             absent: Absent::default(),
-        }
-    }
-}
-
-impl Compat {
-    /// Its value in a bundle.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Compat::Outrigger => "outrigger",
-            Compat::Istio => "istio",
-        }
-    }
-
-    /// The behaviors of Istio that are kept.
-    pub const fn quirks(self) -> Quirks {
-        match self {
-            Compat::Outrigger => Quirks::NONE,
-            Compat::Istio => Quirks::ALL,
-        }
-    }
-}
-
-impl Platform {
-    /// Its value in a bundle.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Platform::Kubernetes => "",
-            Platform::OpenShift => "openshift",
-        }
-    }
-}
-
-impl NativeSidecars {
-    /// Its value in a bundle.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            NativeSidecars::Auto => "auto",
-            NativeSidecars::Enabled => "enabled",
-            NativeSidecars::Disabled => "disabled",
         }
     }
 }

@@ -52,7 +52,7 @@ pub enum Verdict {
 /// Explains what happens to a pod that is created now.
 pub fn explain(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Explanation {
     let steps = inject::decision_steps(mesh, request, facts);
-    let mut recorder = blame::Recorder::new(request);
+    let mut recorder = blame::Recorder::new(request, inject::applied_defaults(mesh, request, facts));
     let outcome = inject::run_observed(Rules::Configured, mesh, request, facts, &mut recorder);
     let (verdict, warnings) = match outcome {
         Ok(Outcome::Injected(injection)) => {

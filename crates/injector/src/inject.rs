@@ -8,8 +8,10 @@ use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
 use serde_json::{Map, Value};
 
 use self::{
-    decision::{Decision, DecisionInput, Reason},
+    decide::{applied_rule, candidate, decide},
+    decision::Reason,
     decode::Undecodable,
+    defaults::Defaults,
     openshift::ProxyIds,
     post::PostContext,
     proxy_config::{annotated, effective_proxy_config, mesh_config_of},
@@ -17,7 +19,7 @@ use self::{
     warning::Warning,
 };
 use crate::{
-    config::{InjectorConfig, Nodes, Platform, Policy, Selector},
+    config::{InjectorConfig, Nodes, Platform},
     names, pod,
     quirks::{Quirk, Quirks},
 };
@@ -30,8 +32,10 @@ mod bypass;
 pub mod check;
 mod conflict;
 pub mod context;
+mod decide;
 pub mod decision;
 pub mod decode;
+mod defaults;
 pub mod image;
 pub mod limits;
 pub mod manual;
@@ -43,6 +47,7 @@ mod overlay;
 pub mod overrides;
 mod patch_cache;
 mod pitfalls;
+mod policy;
 pub mod post;
 mod privileges;
 mod proxy_config;
@@ -63,8 +68,11 @@ pub use admission::{
     Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Injector, NOT_A_POD, Patch, Subject,
     Unreadable,
 };
+pub use decide::{decision_steps, leaves_alone};
+pub use defaults::{AppliedDefault, DefaultSource};
 pub use observer::{Observer, Stage, Unobserved};
 pub use outcome::{Injection, Outcome, Refusal, Skip};
+pub use policy::Violation as PolicyViolation;
 pub use privileges::Privilege;
 pub(crate) use proxy_config::proxy_config_without;
 pub use request::{Facts, PodRequest, Rules, Selection};
@@ -126,7 +134,8 @@ pub fn run_observed(
     let received = &request.pod;
     check_shape(received)?;
     let namespace = namespace(request);
-    let mut decision = decide(rules, mesh, received, namespace, facts);
+    let candidate = candidate(request, namespace, facts);
+    let (mut decision, rule) = decide(rules, mesh, received, namespace, facts, &candidate)?;
     let mut warnings = std::mem::take(&mut decision.warnings);
     warnings.extend(annotation::without_effect(received, |revision| is_own_revision(mesh, revision)));
     if !decision.inject {
@@ -135,14 +144,28 @@ pub fn run_observed(
         if rules == Rules::TemplatesOnly && decision.reason != Reason::HostNetwork {
             effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
         }
+        if rules == Rules::Configured {
+            policy::check_skipped(mesh, &candidate, received, &decision, &mut warnings)?;
+        }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
     if facts.selection == Selection::ByApiServer {
         let is_own = |revision: &str| is_own_revision(mesh, revision);
         warnings.extend(pitfalls::unknown_revision(received, facts.namespace, is_own));
     }
-    let respelled = check_annotations(mesh, received, &mut warnings)?;
-    let proxy_config = effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
+    let mut respelled = check_annotations(mesh, received, &mut warnings)?;
+    let defaults = Defaults::of(rules, mesh, received, rule, &request.path_env, facts);
+    respelled.extend(defaults.check(mesh, &mut warnings)?);
+    let asked = defaults.pod.as_ref();
+    let proxy_configs: Vec<&str> = defaults.proxy_configs().collect();
+    let own_proxy_config = annotated(received);
+    let proxy_config = effective_proxy_config(
+        rules,
+        mesh,
+        received,
+        namespace,
+        proxy_configs.iter().copied().chain(own_proxy_config),
+    )?;
     let mesh_config = mesh_config_of(rules, mesh, received, &proxy_config);
 
     let mut pod = working_copy(received, namespace);
@@ -165,7 +188,7 @@ pub fn run_observed(
         known_nodes(rules, mesh, &request.path_env, facts),
         node_name(received),
     );
-    let templates = render::select(rules, mesh, received)?;
+    let templates = render::select(rules, mesh, asked)?;
     let mut render = |earlier: &PreviousInjection| {
         let mut stripped = earlier.strip(&pod, status_port, mesh.quirks());
         respell(&mut stripped, &respelled);
@@ -194,8 +217,7 @@ pub fn run_observed(
     }
     accept_volumes(mesh, user_volumes::check_names(received, &overlays), &mut warnings)?;
 
-    let native =
-        native::for_pod(native_by_default, pod::annotation(received, names::ANNOTATION_NATIVE_SIDECAR));
+    let native = native::for_pod(native_by_default, pod::annotation(asked, names::ANNOTATION_NATIVE_SIDECAR));
     let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
     let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings, observer)?;
     let made = laid.made;
@@ -218,6 +240,7 @@ pub fn run_observed(
     warnings.extend(merged_unions(before, &merged));
     let context = PostContext {
         received: before,
+        asked,
         made: &made,
         earlier: &earlier,
         mesh_config: &mesh_config,
@@ -242,16 +265,19 @@ pub fn run_observed(
     warnings.extend(conflict::with_proxy(&merged, &proxy));
     let pitfalls = pitfalls::Subject {
         received,
+        asked,
         merged: &merged,
         made: &made,
         values: mesh.values(),
         proxy_config: &proxy_config,
         user: proxy.ids.user,
     };
-    warnings.extend(pitfalls::warnings(&pitfalls));
+    warnings.extend(pitfalls::warnings(&pitfalls, &|key| {
+        defaults.source_of(key).map(|source| source.to_string()).unwrap_or_default()
+    }));
     // The ProxyConfig that the pod would have without its annotation, to detect what it changes.
-    let configured = match annotated(received) {
-        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, None)?,
+    let configured = match own_proxy_config {
+        Some(_) => &effective_proxy_config(rules, mesh, received, namespace, proxy_configs.iter().copied())?,
         None => &proxy_config,
     };
     let subject = bypass::Subject {
@@ -265,77 +291,38 @@ pub fn run_observed(
     };
     bypass::warnings(&subject, &mut warnings);
     let view = render::View {
-        pod: received,
+        pod: asked,
         workload: None,
         proxy_config: configured,
         native_sidecars: native_by_default,
         ids: proxy.ids,
         stand_ins: false,
     };
-    let asked = privileges::asked(rules, mesh, &merged, &made, &view, namespace, &templates)?;
-    if privileges::are_refused(mesh) && rules == Rules::Configured && !asked.is_empty() {
-        return Err(Refusal::Privileged(asked));
+    let asked_privileges = privileges::asked(rules, mesh, &merged, &made, &view, namespace, &templates)?;
+    if rules == Rules::Configured && !mesh.guard().policy.is_empty() {
+        let names: Vec<&str> = templates.iter().map(|(name, _)| *name).collect();
+        let default_templates = render::select(rules, mesh, &Value::Null)?;
+        let default_templates: Vec<&str> = default_templates.iter().map(|(name, _)| *name).collect();
+        let injected = policy::Injected {
+            subject,
+            merged: &merged,
+            templates: &names,
+            default_templates: &default_templates,
+            privileges: &asked_privileges,
+            written: &|| privileges::unasked(mesh, &view, namespace, &templates).ok(),
+        };
+        policy::check_injected(mesh, &candidate, &injected, &decision, &mut warnings)?;
     }
-    warnings.extend(privileges::warnings(&asked));
+    if privileges::are_refused(mesh) && rules == Rules::Configured && !asked_privileges.is_empty() {
+        return Err(Refusal::Privileged(asked_privileges));
+    }
+    warnings.extend(privileges::warnings(&asked_privileges));
 
     let (operations, patch_json) =
         finish(&mut merged, received, |pod| Undecodable::injected(pod, received, mesh, &templates))?;
     let templates = templates.into_iter().map(|(name, _)| name.to_owned()).collect();
     let injection = Injection { operations, patch_json, pod: merged, templates, decision, warnings };
     Ok(Outcome::Injected(Box::new(injection)))
-}
-
-/// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`], for a pod of which only
-/// the [`outline`](limits::outline) is known.
-pub fn leaves_alone(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
-    check_shape(&request.pod).ok()?;
-    let mut decision = decide(Rules::Configured, mesh, &request.pod, namespace(request), facts);
-    let warnings = std::mem::take(&mut decision.warnings);
-    (!decision.inject).then_some(Skip { decision, warnings })
-}
-
-/// The decision about a pod, rule by rule.
-pub fn decision_steps(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Vec<decision::Step> {
-    let input = decision_input(Rules::Configured, mesh, facts);
-    decision::steps(&request.pod, namespace(request), &input)
-}
-
-fn decide(rules: Rules, mesh: &InjectorConfig, pod: &Value, namespace: &str, facts: &Facts<'_>) -> Decision {
-    decision::decide(pod, namespace, &decision_input(rules, mesh, facts))
-}
-
-fn decision_input<'a>(
-    rules: Rules,
-    mesh: &'a InjectorConfig,
-    facts: &Facts<'a>,
-) -> DecisionInput<'a, Selector> {
-    let injector = mesh.injector();
-    let mut input = DecisionInput {
-        policy: injector.policy.as_str(),
-        never: &injector.never_inject,
-        always: &injector.always_inject,
-        namespace_labels: facts
-            .namespace
-            .filter(|_| facts.selection == Selection::ByLabels)
-            .map(|namespace| &namespace.labels),
-        by_pod_alone: facts.selection == Selection::ByPodAlone,
-        revision: mesh.revision(),
-        tags: mesh.revision_tags(),
-        enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
-            == Some(&Value::Bool(true)),
-        quirks: mesh.quirks(),
-    };
-    if rules == Rules::TemplatesOnly {
-        input = DecisionInput {
-            policy: Policy::Enabled.as_str(),
-            never: &[],
-            always: &[],
-            namespace_labels: None,
-            by_pod_alone: false,
-            ..input
-        };
-    }
-    input
 }
 
 /// Validates every annotation that is read; returns the values that templates see in a different spelling.
@@ -351,8 +338,19 @@ fn check_annotations(
             .and_then(Value::as_object)
             .unwrap_or(&nothing)
     };
+    let (accepted, ignored) = proxy_config_check(|check| {
+        annotation::check(map("annotations"), map("labels"), mesh.quirks(), check)
+    });
+    let accepted = accepted.map_err(Refusal::Annotations)?;
+    warnings.extend(ignored);
+    warnings.extend(accepted.warnings);
+    Ok(accepted.respelled)
+}
+
+/// Calls a function with the check of a ProxyConfig in an annotation; also returns the warnings about its unknown fields.
+fn proxy_config_check<T>(work: impl FnOnce(annotation::ProxyConfigCheck<'_>) -> T) -> (T, Vec<Warning>) {
     let ignored = RefCell::new(Vec::new());
-    let proxy_config = |text: &str| match proxy::proxy_config_annotation(text) {
+    let check = |text: &str| match proxy::proxy_config_annotation(text) {
         Ok(annotation) => {
             ignored.replace(annotation.ignored);
             Ok(())
@@ -362,15 +360,32 @@ fn check_annotations(
             Err(error.violations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and "))
         }
     };
-    let accepted = annotation::check(map("annotations"), map("labels"), mesh.quirks(), &proxy_config)
-        .map_err(Refusal::Annotations)?;
-    warnings.extend(ignored.take().iter().map(|violation| {
+    let result = work(&check);
+    let warning = |violation: &istio_config::proto::Violation| {
         // Kubernetes recommends at most 120 characters, so nothing is repeated.
         let message = format!("{}: {violation}", names::ANNOTATION_PROXY_CONFIG);
         Warning::new("IGNORED_PROXY_CONFIG_FIELD", message)
-    }));
-    warnings.extend(accepted.warnings);
-    Ok(accepted.respelled)
+    };
+    let warnings = ignored.take().iter().map(warning).collect();
+    (result, warnings)
+}
+
+/// The defaults that apply to a pod, and the ProxyConfigs below its own, lowest first: see [`AppliedDefault`].
+pub(crate) fn applied_defaults<'a>(
+    mesh: &'a InjectorConfig,
+    request: &'a PodRequest,
+    facts: &Facts<'a>,
+) -> (Vec<AppliedDefault<'a>>, Vec<&'a str>) {
+    let defaults = Defaults::of(
+        Rules::Configured,
+        mesh,
+        &request.pod,
+        applied_rule(mesh, request, facts),
+        &request.path_env,
+        facts,
+    );
+    let proxy_configs = defaults.proxy_configs().collect();
+    (defaults.into_applied(), proxy_configs)
 }
 
 /// An injected pod as it was before, as far as that can be known, and the names of the injected containers; `None` if it

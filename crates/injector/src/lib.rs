@@ -17,6 +17,7 @@
 //! The crate is pure: no I/O, clock, randomness or environment. In reading order:
 //!
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
+//! - [`cel`]: CEL expressions over a pod and its request.
 //! - [`mod@codes`]: every key of a decision, warning or refusal, with its meaning.
 //! - [`diagnose`]: what is wrong with an installation, and how to fix it.
 //! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
@@ -36,6 +37,7 @@
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
 
+pub mod cel;
 pub mod codes;
 pub mod config;
 pub mod diagnose;

@@ -64,6 +64,12 @@ pub const ANNOTATION_PROXY_MEMORY: &str = "sidecar.istio.io/proxyMemory";
 pub const ANNOTATION_PROXY_CPU_LIMIT: &str = "sidecar.istio.io/proxyCPULimit";
 /// Memory limit of the proxy.
 pub const ANNOTATION_PROXY_MEMORY_LIMIT: &str = "sidecar.istio.io/proxyMemoryLimit";
+/// Log level of Envoy.
+pub const ANNOTATION_LOG_LEVEL: &str = "sidecar.istio.io/logLevel";
+/// Log levels of components of Envoy.
+pub const ANNOTATION_COMPONENT_LOG_LEVEL: &str = "sidecar.istio.io/componentLogLevel";
+/// Log levels of the agent.
+pub const ANNOTATION_AGENT_LOG_LEVEL: &str = "sidecar.istio.io/agentLogLevel";
 /// Ports whose incoming traffic is redirected to the proxy, or `*`.
 pub const ANNOTATION_INCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/includeInboundPorts";
 /// Ports whose incoming traffic is not redirected to the proxy.

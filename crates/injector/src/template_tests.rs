@@ -15,6 +15,7 @@ pub use self::assertion::{Assertion, Check};
 pub use self::read::{InvalidTest, read};
 
 use crate::{
+    cel::User,
     config::{ConfigError, InjectorConfig, Namespace, Place, Source},
     inject::{self, Facts, Outcome, PodRequest, Selection},
 };
@@ -30,6 +31,8 @@ pub struct Case {
     namespace: Namespace,
     /// Whether the labels of the namespace are given, so that they decide.
     is_labeled: bool,
+    /// Who creates the pod.
+    user: Option<User>,
     /// Merged over the configuration.
     values: Option<Value>,
     mesh: Option<Value>,
@@ -41,6 +44,8 @@ pub struct Case {
 struct Expected {
     injected: Option<bool>,
     reason: Option<String>,
+    /// The name of the rule that applies; empty for none.
+    rule: Option<String>,
     warnings: Option<Vec<String>>,
     denied: Option<String>,
     fields: Vec<Assertion>,
@@ -57,12 +62,17 @@ impl Case {
         };
         let mesh = changed.as_ref().unwrap_or(mesh);
         let known = mesh.namespace(&self.namespace.name);
+        // With annotations alone, the namespace counts as selected, as with its name alone.
+        let is_annotated = !self.is_labeled && !self.namespace.annotations.is_empty();
         let facts = Facts {
-            namespace: if self.is_labeled { Some(&self.namespace) } else { known },
-            selection: Selection::ByLabels,
+            namespace: if self.is_labeled || is_annotated { Some(&self.namespace) } else { known },
+            selection: if is_annotated { Selection::ByApiServer } else { Selection::ByLabels },
             nodes: Some(mesh.nodes()),
         };
-        let request = PodRequest::new(self.namespace.name.clone(), self.pod.clone());
+        let request = PodRequest {
+            user: self.user.clone(),
+            ..PodRequest::new(self.namespace.name.clone(), self.pod.clone())
+        };
         let mut failures = Vec::new();
         let outcome = inject::run(mesh, &request, &facts);
         self.compare(&outcome, &mut failures);
@@ -81,7 +91,7 @@ impl Case {
     }
 
     fn compare(&self, outcome: &Result<Outcome, inject::Refusal>, failures: &mut Vec<String>) {
-        let Expected { injected, reason, warnings, denied, .. } = &self.expected;
+        let Expected { injected, reason, rule, warnings, denied, .. } = &self.expected;
         let found = match outcome {
             Ok(Outcome::Injected(_)) => "injected".to_owned(),
             Ok(Outcome::Skipped(skip)) => format!("skipped ({})", skip.decision.reason),
@@ -116,6 +126,13 @@ impl Case {
             };
             if key != wanted {
                 failures.push(format!("reason: found {key}; expected {wanted}"));
+            }
+        }
+        if let (Some(wanted), Ok(outcome)) = (rule, outcome) {
+            let applied = outcome.decision().rule_name().unwrap_or_default();
+            if applied != wanted {
+                let name = |name: &str| if name.is_empty() { "none".to_owned() } else { name.to_owned() };
+                failures.push(format!("rule: found {}; expected {}", name(applied), name(wanted)));
             }
         }
         if let (Some(wanted), Ok(outcome)) = (warnings, outcome) {

@@ -30,7 +30,7 @@ pub use entry::{entries, is_ours, rules};
 pub use owned::{adopting_ca_bundles, applied_over, with_own_ca_bundles};
 pub use tag::{check_names, helm_release, keeps_tag, revision_of, tag_of, tagged};
 
-use crate::names;
+use crate::{config::guard::MatchCondition, names};
 use entry::Entry;
 
 /// Suffix of our entries' names, the same as Istio's, unless the settings change it.
@@ -68,6 +68,11 @@ pub struct Settings {
     pub timeout_seconds: u32,
     /// Which pods the API server does not send at all.
     pub conditions: Conditions,
+    /// Further conditions: those of the configuration's rules ([`Guard::match_conditions`](crate::config::Guard)).
+    pub rules: Vec<MatchCondition>,
+    /// Whether pods that opt out by their label are sent, which Istio's webhooks do not select: rules and policies may
+    /// decide otherwise.
+    pub sends_opt_outs: bool,
     /// Additional labels for the objects.
     pub labels: BTreeMap<String, String>,
 }
@@ -150,6 +155,8 @@ impl Default for Settings {
             reinvocation_policy: ReinvocationPolicy::default(),
             timeout_seconds: 10,
             conditions: Conditions::default(),
+            rules: Vec::new(),
+            sends_opt_outs: false,
             labels: BTreeMap::new(),
         }
     }
@@ -237,7 +244,7 @@ impl Settings {
             "clientConfig": self.client_config(),
             "rules": rules(),
             "namespaceSelector": {"matchExpressions": entry.namespace_selector(&excluded)},
-            "objectSelector": {"matchExpressions": entry.object_selector()},
+            "objectSelector": {"matchExpressions": entry.object_selector(self.sends_opt_outs)},
             "failurePolicy": self.failure_policy.as_str(),
             "matchPolicy": "Equivalent",
             "reinvocationPolicy": self.reinvocation_policy.as_str(),
@@ -245,7 +252,9 @@ impl Settings {
             "timeoutSeconds": self.timeout_seconds,
             "admissionReviewVersions": ["v1", "v1beta1"],
         });
-        let conditions = conditions(self.conditions);
+        let mut conditions = self.conditions.to_values();
+        conditions
+            .extend(self.rules.iter().map(|rule| json!({"name": rule.name, "expression": rule.expression})));
         if let Some(webhook) = webhook.as_object_mut().filter(|_| !conditions.is_empty()) {
             webhook.insert("matchConditions".to_owned(), Value::Array(conditions));
         }
@@ -312,25 +321,27 @@ pub fn with_revision(stem: &str, revision: &str) -> String {
     if revision == DEFAULT_REVISION { stem.to_owned() } else { format!("{stem}-{revision}") }
 }
 
-/// Excludes pods that the injector skips regardless of their labels. The expressions must be valid for every pod: they
-/// test for presence first, because a failing expression rejects the pod (DA-14). Anybody who can create pods can write
-/// the annotation of mirror pods; real mirror pods are created by kubelets.
-fn conditions(which: Conditions) -> Vec<Value> {
-    let (mirror, nodes) = (names::ANNOTATION_MIRROR_POD, names::GROUP_NODES);
-    let host_network = json!({
-        "name": "not-on-the-host-network",
-        "expression": "!has(object.spec.hostNetwork) || !object.spec.hostNetwork",
-    });
-    let mirror_pod = json!({
-        "name": "not-a-mirror-pod",
-        "expression": format!(
-            "!has(object.metadata.annotations) || !('{mirror}' in object.metadata.annotations) \
-             || !(has(request.userInfo.groups) && '{nodes}' in request.userInfo.groups)"
-        ),
-    });
-    match which {
-        Conditions::Preset => vec![host_network, mirror_pod],
-        Conditions::HostNetwork => vec![host_network],
-        Conditions::None => Vec::new(),
+impl Conditions {
+    /// Excludes pods that the injector skips regardless of their labels. The expressions must be valid for every pod: they
+    /// test for presence first, because a failing expression rejects the pod (DA-14). Anybody who can create pods can write
+    /// the annotation of mirror pods; real mirror pods are created by kubelets.
+    pub fn to_values(self) -> Vec<Value> {
+        let (mirror, nodes) = (names::ANNOTATION_MIRROR_POD, names::GROUP_NODES);
+        let host_network = json!({
+            "name": "not-on-the-host-network",
+            "expression": "!has(object.spec.hostNetwork) || !object.spec.hostNetwork",
+        });
+        let mirror_pod = json!({
+            "name": "not-a-mirror-pod",
+            "expression": format!(
+                "!has(object.metadata.annotations) || !('{mirror}' in object.metadata.annotations) \
+                 || !(has(request.userInfo.groups) && '{nodes}' in request.userInfo.groups)"
+            ),
+        });
+        match self {
+            Conditions::Preset => vec![host_network, mirror_pod],
+            Conditions::HostNetwork => vec![host_network],
+            Conditions::None => Vec::new(),
+        }
     }
 }

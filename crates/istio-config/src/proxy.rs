@@ -58,12 +58,12 @@ pub fn proxy_config_annotation(text: &str) -> Result<Annotation, ProtoError> {
 ///
 /// # Errors
 /// If the annotation cannot be decoded.
-pub fn effective_proxy_config<'a>(
+pub fn effective_proxy_config<'a, 't>(
     mesh: &'a Value,
     root_namespace: &str,
     namespace: &str,
     labels: &Value,
-    annotation: Option<&str>,
+    annotations: impl IntoIterator<Item = &'t str>,
     resources: &ProxyConfigs,
 ) -> Result<Cow<'a, Value>, ProtoError> {
     let mut effective = mesh_default(mesh);
@@ -78,7 +78,7 @@ pub fn effective_proxy_config<'a>(
     if namespace != root_namespace {
         resources.of_namespace(namespace).map(&mut apply);
     }
-    if let Some(text) = annotation {
+    for text in annotations {
         let (document, value) = read(text, ANNOTATION)?;
         let mut decoded = proto::decode(&PROXY_CONFIG, &value);
         decoded.violations =

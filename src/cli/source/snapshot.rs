@@ -16,6 +16,7 @@ use super::{
     configured::{Configured, Purpose},
 };
 use crate::config::{InjectorConfig, NativeSidecars, Platform, Source, Warning};
+use crate::inject::annotation::row;
 
 /// The configuration with the facts of the cluster.
 pub(super) async fn complete(
@@ -47,15 +48,17 @@ pub(super) async fn complete(
     }
     put(&mut bundle, "proxyConfigs", proxy_configs(session).await, "ProxyConfig resources are left out")?;
     let is_openshift = mesh.platform() == Platform::OpenShift;
-    if purpose == Purpose::Decide || is_openshift {
+    let reads_annotations = mesh.needs_namespaces();
+    if purpose == Purpose::Decide || reads_annotations {
         let lacking = match (purpose, is_openshift) {
-            (Purpose::Show, _) => "the ranges of user IDs of namespaces are not known",
+            (Purpose::Show, false) => "the defaults that namespaces give their pods are not known",
+            (Purpose::Show, true) => "the ranges of user IDs of namespaces are not known",
             (Purpose::Decide, false) => "which namespaces are injected is not known, and each is taken to be",
             (Purpose::Decide, true) => {
                 "neither which namespaces are injected is known nor their ranges of user IDs, and each is taken to be injected"
             }
         };
-        put(&mut bundle, "namespaces", namespaces(session, is_openshift).await, lacking)?;
+        put(&mut bundle, "namespaces", namespaces(session, reads_annotations).await, lacking)?;
     }
     let mesh = parsed(&mut bundle, &origin, &mut warnings)?;
     Ok(Configured { mesh, warnings, origin })
@@ -116,6 +119,10 @@ async fn namespaces(session: &Session, with_annotations: bool) -> Result<Vec<Val
         let metadata = namespace.metadata;
         let (labels, annotations) =
             (metadata.labels.unwrap_or_default(), metadata.annotations.filter(|_| with_annotations));
+        let annotations = annotations.map(|mut annotations| {
+            annotations.retain(|key, _| row(key).is_some());
+            annotations
+        });
         json!({"name": metadata.name, "labels": labels, "annotations": annotations.unwrap_or_default()})
     };
     Ok(namespaces.into_iter().map(described).collect())

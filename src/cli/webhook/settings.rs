@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{super::failure::Failure, bundle};
+use super::{
+    super::{failure::Failure, files},
+    bundle,
+};
 use crate::{
+    config::{InjectorConfig, Source},
     server::duration::parse_duration,
     webhook_config::{
         Client, Conditions, DEFAULT_REVISION, FailurePolicy, NAMESPACE, ReinvocationPolicy, SUFFIX, Settings,
@@ -72,6 +76,10 @@ pub(super) struct SettingsFlags {
     /// Which never-injected pods the API server does not send at all
     #[arg(long, value_name = "WHICH", default_value = "preset")]
     match_conditions: ConditionsFlag,
+    /// Bundle whose rules with inject: never become match conditions; if its rules or its override policy look at pods
+    /// that opt out, these are sent, too
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     /// Label for the objects, such as istio.io/rev=canary for istioctl; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -127,6 +135,20 @@ impl SettingsFlags {
     /// The settings given by the flags, if they are valid.
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let names = self.names.settings()?;
+        let conditions = match self.match_conditions {
+            ConditionsFlag::Preset => Conditions::Preset,
+            ConditionsFlag::HostNetwork => Conditions::HostNetwork,
+            ConditionsFlag::None => Conditions::None,
+        };
+        let (mut rules, mut sends_opt_outs) = (Vec::new(), false);
+        if let Some(path) = &self.bundle {
+            let input = files::read(path)?;
+            let source = Source { name: &input.name, text: &input.text };
+            let (config, _) = InjectorConfig::from_bundle(source)?;
+            let fails_closed = matches!(self.failure_policy, FailureFlag::Fail);
+            rules = config.guard().match_conditions(fails_closed, conditions.to_values().len());
+            sends_opt_outs = config.guard().needs_opt_outs();
+        }
         let client = match &self.url {
             Some(url) => Client::Url(url.clone()),
             None => Client::Service {
@@ -148,11 +170,9 @@ impl SettingsFlags {
                 ReinvocationFlag::IfNeeded => ReinvocationPolicy::IfNeeded,
             },
             timeout_seconds: u32::try_from(self.timeout.as_secs()).unwrap_or(u32::MAX),
-            conditions: match self.match_conditions {
-                ConditionsFlag::Preset => Conditions::Preset,
-                ConditionsFlag::HostNetwork => Conditions::HostNetwork,
-                ConditionsFlag::None => Conditions::None,
-            },
+            conditions,
+            rules,
+            sends_opt_outs,
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..names
         })

@@ -67,7 +67,10 @@ impl LiveInjector {
     fn known(&self, namespace: &str) -> Known {
         match &self.cluster {
             Cluster::InConfiguration | Cluster::Unknown => Known { namespace: None, nodes: None },
-            Cluster::Watched(facts) => Known { namespace: facts.namespace(namespace), nodes: facts.nodes() },
+            Cluster::Watched(facts) => Known {
+                namespace: facts.namespace(namespace, self.injector.config().reads_namespace_labels()),
+                nodes: facts.nodes(),
+            },
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct LiveFacts {
 #[derive(Debug)]
 struct Known {
     annotations: Annotations,
+    labels: PackedLabels,
     injection: Injection,
 }
 
@@ -44,20 +45,65 @@ pub(crate) enum Injection {
 /// A few annotations with known keys. A map for each of 20,000 namespaces would use most of the memory.
 type Annotations = Box<[(&'static str, Box<str>)]>;
 
+/// The label that every namespace has: its name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Labels as one text: each key and value ends with a NUL, which neither contains.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PackedLabels(Box<str>);
+
+/// Collects [`PackedLabels`].
+#[derive(Debug, Default)]
+pub(crate) struct LabelPacker(String);
+
+impl PackedLabels {
+    /// Nothing yet.
+    pub(crate) fn builder() -> LabelPacker {
+        LabelPacker::default()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut texts = self.0.split_terminator('\0');
+        std::iter::from_fn(move || Some((texts.next()?, texts.next()?)))
+    }
+}
+
+impl LabelPacker {
+    /// Adds a label, except the one that repeats the name.
+    pub(crate) fn push(&mut self, key: &str, value: &str) {
+        if key != NAME_LABEL && !key.contains('\0') && !value.contains('\0') {
+            for text in [key, value] {
+                self.0.push_str(text);
+                self.0.push('\0');
+            }
+        }
+    }
+
+    /// The labels.
+    pub(crate) fn finish(self) -> PackedLabels {
+        PackedLabels(self.0.into())
+    }
+}
+
 impl LiveFacts {
     /// The nodes, once their first list is complete.
     pub(crate) fn nodes(&self) -> Option<Arc<Nodes>> {
         self.nodes.load_full()
     }
 
-    /// A namespace, if it has relevant annotations. Labels are not included, because the API server selects by them.
-    pub(crate) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
+    /// A namespace with its relevant annotations, and with its labels if they are wanted: the API server selects by them,
+    /// but rules may look at them. `None` if it has neither, or is not known.
+    pub(crate) fn namespace(&self, name: &str, with_labels: bool) -> Option<Arc<Namespace>> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let known = namespaces.get(name).filter(|known| with_labels || !known.annotations.is_empty())?;
         let annotations =
-            namespaces.get(name).filter(|known| !known.annotations.is_empty())?.annotations.iter();
-        let annotations =
-            annotations.map(|(key, value)| ((*key).to_owned(), Value::from(&**value))).collect();
-        Some(Arc::new(Namespace { name: name.to_owned(), labels: Map::new(), annotations }))
+            known.annotations.iter().map(|(key, value)| ((*key).to_owned(), Value::from(&**value))).collect();
+        let mut labels = Map::new();
+        if with_labels {
+            labels.extend(known.labels.iter().map(|(key, value)| (key.to_owned(), Value::from(value))));
+            labels.insert(NAME_LABEL.to_owned(), Value::from(name));
+        }
+        Some(Arc::new(Namespace { name: name.to_owned(), labels, annotations }))
     }
 
     /// Replaces the nodes.
@@ -103,9 +149,10 @@ impl LiveFacts {
         &self,
         name: &str,
         annotations: Vec<(&'static str, Box<str>)>,
+        labels: PackedLabels,
         injection: Injection,
     ) {
-        let known = Known { annotations: annotations.into(), injection };
+        let known = Known { annotations: annotations.into(), labels, injection };
         self.namespaces.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), known);
     }
 

@@ -30,6 +30,7 @@ pub(super) fn observe(record: &Record) {
                 config_hash = engine.map(|engine| engine.hash()),
                 outcome = record.outcome.key(),
                 reason = record.reason,
+                rule = filled(&record.rule),
                 detail = filled(&record.detail),
                 templates = filled(clip(&record.templates)),
                 warnings = filled(&record.warnings),

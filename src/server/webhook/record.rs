@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) owner: String,
     /// Names of templates, separated by commas.
     pub(crate) templates: String,
+    /// The configuration's rule that applied, and its reason.
+    pub(crate) rule: String,
     /// What failed and where in the configuration.
     pub(crate) detail: String,
     /// The code of every warning.

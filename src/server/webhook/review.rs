@@ -1,6 +1,6 @@
 //! Parses an AdmissionReview into a typed request. Pure; errors never contain parts of the object.
 //!
-//! Only the relevant fields are parsed; `oldObject`, `userInfo` and the rest are skipped. For a duplicate key the
+//! Only the relevant fields are parsed; `oldObject` and the rest are skipped. For a duplicate key the
 //! last occurrence counts, as in Go's decoder, so that we see the same object as everyone else.
 
 use std::{borrow::Cow, fmt};
@@ -44,6 +44,8 @@ pub struct Review<'b> {
     pub name: String,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+    /// `request.userInfo`, a JSON object as received; `None` if there is none.
+    pub user_info: Option<&'b str>,
     /// The subject of the request.
     pub asked: Asked<'b>,
 }
@@ -229,6 +231,7 @@ struct Request<'b> {
     operation: Raw<'b>,
     dry_run: Raw<'b>,
     object: Raw<'b>,
+    user_info: Raw<'b>,
 }
 
 /// A skipped value; `None` if it is absent.
@@ -252,6 +255,7 @@ impl<'b> Request<'b> {
             namespace: self.namespace.optional_text("request.namespace")?.into_owned(),
             name: self.name.optional_text("request.name")?.into_owned(),
             dry_run,
+            user_info: self.user_info.json().filter(|json| json.starts_with('{') && json.len() <= USER_INFO),
             asked: match purpose {
                 Purpose::Inject => self.into_asked()?,
                 Purpose::Advise => self.into_workload()?,
@@ -297,6 +301,9 @@ impl<'b> Request<'b> {
 
 /// Maximum length of a uid, a name or a subject in bytes. Names in Kubernetes have at most 253 characters.
 const TEXT: usize = 1 << 10;
+
+/// Maximum length of `userInfo` in bytes; a user in hundreds of groups has less.
+const USER_INFO: usize = 64 << 10;
 
 /// How API servers write the subject of a review about pods.
 const PODS: &str = r#"{"group":"","version":"v1","resource":"pods"}"#;
@@ -391,8 +398,18 @@ impl<'de> Fill<'de> for Envelope<'de> {
 }
 
 impl<'de> Fill<'de> for Request<'de> {
-    const KEYS: &'static [&'static str] =
-        &["uid", "kind", "resource", "subResource", "name", "namespace", "operation", "dryRun", "object"];
+    const KEYS: &'static [&'static str] = &[
+        "uid",
+        "kind",
+        "resource",
+        "subResource",
+        "name",
+        "namespace",
+        "operation",
+        "dryRun",
+        "object",
+        "userInfo",
+    ];
     fn fill<A: MapAccess<'de>>(&mut self, key: usize, map: &mut A) -> Result<(), A::Error> {
         let field = match key {
             0 => &mut self.uid,
@@ -403,7 +420,8 @@ impl<'de> Fill<'de> for Request<'de> {
             5 => &mut self.namespace,
             6 => &mut self.operation,
             7 => &mut self.dry_run,
-            _ => &mut self.object,
+            8 => &mut self.object,
+            _ => &mut self.user_info,
         };
         *field = Raw(Some(map.next_value()?));
         Ok(())

@@ -41,6 +41,8 @@ const AUDIT_KEYS: [&str; 4] = ["decision", "reason", "revision", "config-hash"];
 /// Key of the audit annotation with the codes of warnings, because nobody reads the warnings of a pod that a
 /// controller creates.
 const AUDIT_WARNINGS: &str = "warnings";
+/// Key of the audit annotation with the configuration's rule that applied, and its reason.
+const AUDIT_RULE: &str = "rule";
 /// I-16: a larger patch would not pass the API server.
 const PATCH_BYTES: usize = 2 << 20;
 
@@ -148,15 +150,13 @@ fn too_deep(body: &[u8], error: Malformed) -> Reviewed {
 
 /// Decides about a pod that is too large: it is skipped if it would not be injected, and denied otherwise.
 fn excessive(
-    engine: &dyn Engine,
     object: &str,
     namespace: &str,
-    variables: &BTreeMap<String, String>,
     excess: &Excess,
+    ask: impl FnOnce(&str) -> Option<Admission>,
 ) -> Admission {
     let outline = limits::outline(object).filter(|outline| Weight::of(outline).bytes <= OUTLINE);
-    let outlined = outline.as_deref().map(|outline| AdmissionRequest::new(outline, namespace, variables));
-    outlined.and_then(|request| engine.leaves_alone(request)).unwrap_or_else(|| {
+    outline.as_deref().and_then(ask).unwrap_or_else(|| {
         let message = format!(
             "the pod is too large to be injected: {excess}; with the label {}: \"false\" it is created without a proxy",
             names::INJECT
@@ -191,7 +191,7 @@ fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<Str
         Err(error @ Malformed::Depth(_)) => return too_deep(body, error),
         Err(error) => return malformed(error),
     };
-    let Review { version, uid, namespace, name, dry_run, asked } = review;
+    let Review { version, uid, namespace, name, dry_run, user_info, asked } = review;
     let mut record = Record { uid, namespace, name, dry_run, outcome: Outcome::Skipped, ..Record::default() };
     let admission = match asked {
         Asked::Outside(reason) => {
@@ -205,8 +205,16 @@ fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<Str
         }
         Asked::Pod(object) => {
             let admitted = || match &weight {
-                Ok(_) => engine.review(AdmissionRequest::new(object, &record.namespace, &variables)),
-                Err(excess) => Ok(excessive(engine, object, &record.namespace, &variables, excess)),
+                Ok(_) => {
+                    engine.review(AdmissionRequest::new(object, &record.namespace, &variables).by(user_info))
+                }
+                Err(excess) => {
+                    let ask = |outline: &str| {
+                        let request = AdmissionRequest::new(outline, &record.namespace, &variables);
+                        engine.leaves_alone(request.by(user_info))
+                    };
+                    Ok(excessive(object, &record.namespace, excess, ask))
+                }
             };
             match catch_unwind(AssertUnwindSafe(admitted)) {
                 Ok(Ok(admission)) => {
@@ -234,7 +242,8 @@ fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<Str
 /// The response and its record.
 fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> AdmissionResponse {
     let mut answer = AdmissionResponse::default();
-    let Admission { decision, patch, warnings, subject, served: _ } = admission;
+    let Admission { decision, patch, warnings, rule, subject, served: _ } = admission;
+    record.rule = rule;
     record.namespace = subject.namespace;
     record.owner = subject.owner;
     record.reinvoked = subject.reinvoked;
@@ -271,6 +280,9 @@ fn write(admission: Admission, engine: &dyn Engine, record: &mut Record) -> Admi
     }
     let values = [record.outcome.key(), record.reason, engine.revision(), engine.hash()];
     answer.audit = AUDIT_KEYS.into_iter().zip(values.map(str::to_owned)).collect();
+    if !record.rule.is_empty() {
+        answer.audit.push((AUDIT_RULE, record.rule.clone()));
+    }
     if !record.warnings.is_empty() {
         answer.audit.push((AUDIT_WARNINGS, record.warnings.clone()));
     }
@@ -332,7 +344,7 @@ mod tests {
     #[test]
     fn audit_keys_are_the_name_part_of_qualified_names() {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        for key in AUDIT_KEYS.into_iter().chain([AUDIT_WARNINGS]) {
+        for key in AUDIT_KEYS.into_iter().chain([AUDIT_WARNINGS, AUDIT_RULE]) {
             let bytes = key.as_bytes();
             assert!((1..=63).contains(&bytes.len()), "{key}");
             assert!(bytes.iter().all(|byte| inner(*byte)), "{key}");

@@ -78,6 +78,9 @@ codes! {
     ORDINARY_PROXY_IN_JOB: Warning,
         "the proxy is an ordinary container, so a pod with `restartPolicy` `Never` or `OnFailure` does not end";
     OVERLAY_UNUSABLE: Denial, "denied: the output of a template is not a usable overlay for the pod";
+    OVERRIDE_AUDITED: Record, "an entry of the override policy with `action: audit` does not allow what the pod changes";
+    OVERRIDE_DENIED: Denial, "denied: the override policy does not allow what the pod changes";
+    OVERRIDE_WARNED: Warning, "an entry of the override policy with `action: warn` does not allow what the pod changes";
     OWN_VOLUME: Warning, "a volume of the pod replaces a template's volume of the same name";
     PATCH_TOO_LARGE: Denial, "denied: the patch exceeds 2 MiB";
     PATCH_UNVERIFIED: Denial,
@@ -111,6 +114,10 @@ codes! {
     REVISION_MISMATCH: Skip, "not injected: the namespace or the pod requests another revision";
     REVISION_OF_THE_NAMESPACE: Warning,
         "the pod's label `istio.io/rev` is ignored because the namespace has a label";
+    RULE_APPLIED: Record, "a rule of the configuration applies to the pod";
+    RULE_FAILED: Denial, "denied: the expression of a rule cannot be evaluated for the pod";
+    RULE_FORCE: Inject, "injected: a rule of the configuration says `inject: force`";
+    RULE_NEVER: Skip, "not injected: a rule of the configuration says `inject: never`";
     SETTING_NOT_ON_THE_POD: Manifest, "a setting for pods on the workload";
     SEVERAL_OF_ONE: Warning,
         "`compat: istio`: two handlers, sources or values where an API server accepts only one";

@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use super::decode::{At, Decoder, Duplicates, Fields, Unknown};
 use super::label::is_dns_label;
-use super::{Compat, Fault, Installation, NativeSidecars, Platform, facts, proxy_objects};
+use super::{
+    Compat, Fault, Guard, Installation, NativeSidecars, Platform, ProxyResources, facts, namespace_defaults,
+    proxy_objects,
+};
 
 /// The format's `apiVersion`.
 pub(super) const API_VERSION: &str = "outrigger.dev/v1alpha1";
@@ -13,7 +16,7 @@ pub(super) const KIND: &str = "Bundle";
 /// The identification that every bundle must have.
 const HEAD: [(&str, &str); 2] = [("apiVersion", API_VERSION), ("kind", KIND)];
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 18] = [
     "apiVersion",
     "kind",
     "revision",
@@ -28,6 +31,10 @@ const KEYS: [&str; 14] = [
     "proxyConfigs",
     "namespaces",
     "env",
+    "namespaceDefaults",
+    "resources",
+    "rules",
+    "overridePolicy",
 ];
 
 /// A bundle in parts: its three large sections as written, the rest as values.
@@ -36,6 +43,7 @@ pub(super) struct Parts<'n> {
     pub(super) injector: Option<At<'n>>,
     pub(super) values: Option<At<'n>>,
     pub(super) mesh: Option<At<'n>>,
+    pub(super) guard: Guard,
 }
 
 /// The smallest bundle: everything else comes from the embedded defaults.
@@ -60,6 +68,7 @@ pub(super) fn read<'n>(decoder: &mut Decoder<'_>, root: &At<'n>) -> Option<Parts
         injector: fields.take("injector"),
         values: fields.take("values"),
         mesh: fields.take("mesh"),
+        guard: Guard::read(decoder, fields.take("rules").as_ref(), fields.take("overridePolicy").as_ref()),
     })
 }
 
@@ -117,6 +126,13 @@ fn installation(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Installat
     }
     if let Some(at) = fields.take("env") {
         installation.env = decoder.string_map(&at);
+    }
+    if let Some(at) = fields.take("namespaceDefaults") {
+        installation.namespace_defaults = namespace_defaults::read(decoder, &at);
+    }
+    if let Some(at) = fields.take("resources") {
+        let words = [("replace", ProxyResources::Replace), ("perField", ProxyResources::PerField)];
+        installation.resources = decoder.one_of(&at, &words).unwrap_or_default();
     }
     installation
 }

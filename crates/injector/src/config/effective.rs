@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::injector;
-use super::{Installation, Namespace, ProxyConfigs, bundle as format, proxy_objects, values};
+use super::{Guard, Installation, Namespace, ProxyConfigs, bundle as format, proxy_objects, values};
 use gotemplate::gotypes::{Kind, Type};
 use istio_config::defaults;
 use istio_config::gotypes::{MESH_CONFIG, PROXY_CONFIG};
@@ -14,6 +14,7 @@ use istio_config::gotypes::{MESH_CONFIG, PROXY_CONFIG};
 /// The bundle for `installation`, `injector`, `values` and `mesh_config` (both complete).
 pub(super) fn bundle(
     installation: &Installation,
+    guard: &Guard,
     injector: &injector::Read,
     values: &Value,
     mesh_config: &Value,
@@ -33,6 +34,10 @@ pub(super) fn bundle(
         "proxyConfigs": proxy_configs(&installation.proxy_configs),
         "namespaces": installation.namespaces.values().map(Namespace::to_value).collect::<Vec<_>>(),
         "env": installation.env,
+        "namespaceDefaults": installation.namespace_defaults,
+        "resources": installation.resources.as_str(),
+        "rules": guard.written[0],
+        "overridePolicy": guard.written[1],
     })
 }
 

@@ -89,6 +89,15 @@ impl Selector {
         equal.map(|(key, value)| Unmet::Label { key, value }).or_else(|| unmet().map(Unmet::Expression))
     }
 
+    /// Every requirement: key, operator and values; an entry of `matchLabels` is an `In` with one value.
+    pub(super) fn requirements(&self) -> impl Iterator<Item = (&str, Operator, Vec<&str>)> {
+        let labels = self.match_labels.iter();
+        let labels = labels.map(|(key, value)| (key.as_str(), Operator::In, vec![value.as_str()]));
+        labels.chain(self.match_expressions.iter().map(|Requirement { key, operator, values }| {
+            (key.as_str(), *operator, values.iter().map(String::as_str).collect())
+        }))
+    }
+
     /// The selector as it appears in a manifest.
     pub fn to_value(&self) -> Value {
         let mut map = Map::new();

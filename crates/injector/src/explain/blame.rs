@@ -10,7 +10,7 @@ use super::data::{Datum, Sources};
 use super::{fields, is_at_or_below};
 use crate::{
     config::InjectorConfig,
-    inject::{Observer, PodRequest, Stage, render},
+    inject::{AppliedDefault, Observer, PodRequest, Stage, render},
 };
 use gotemplate::{Read, Template, Traced};
 use kubernetes_yaml::{self as yaml, Limits};
@@ -66,6 +66,7 @@ struct Origin {
 /// Records the pipeline's stages.
 pub(super) struct Recorder<'a> {
     request: &'a PodRequest,
+    defaults: (Vec<AppliedDefault<'a>>, Vec<&'a str>),
     stages: Vec<(Name, BTreeMap<String, Value>)>,
     /// By template, by field.
     origins: BTreeMap<String, BTreeMap<String, Vec<Origin>>>,
@@ -83,15 +84,20 @@ enum Name {
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(request: &'a PodRequest) -> Recorder<'a> {
-        Recorder { request, stages: Vec::new(), origins: BTreeMap::new(), seen: None }
+    pub(super) fn new(
+        request: &'a PodRequest,
+        defaults: (Vec<AppliedDefault<'a>>, Vec<&'a str>),
+    ) -> Recorder<'a> {
+        Recorder { request, defaults, stages: Vec::new(), origins: BTreeMap::new(), seen: None }
     }
 
     /// Every field that injection wrote or removed, by path.
     pub(super) fn fields(&self, mesh: &InjectorConfig, pod: &Value) -> Vec<Field> {
         let nothing = (Value::Null, Value::Null);
         let (seen, proxy_config) = self.seen.as_ref().unwrap_or(&nothing);
-        let sources = Sources { mesh, request: self.request, pod: seen, proxy_config };
+        let (defaults, proxy_configs) = &self.defaults;
+        let sources =
+            Sources { mesh, request: self.request, defaults, proxy_configs, pod: seen, proxy_config };
         let last = fields::of(pod);
         let received = fields::of(&self.request.pod);
         // A container that moved to the other list was not removed from this one, nor an empty map that was filled.

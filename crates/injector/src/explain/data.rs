@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     config::InjectorConfig,
-    inject::{PodRequest, proxy_config_without},
+    inject::{AppliedDefault, PodRequest, proxy_config_without},
 };
 use gotemplate::{Read, gotypes::Type};
 use istio_config::{defaults, gotypes};
@@ -27,6 +27,10 @@ pub struct Datum {
 pub(super) struct Sources<'a> {
     pub(super) mesh: &'a InjectorConfig,
     pub(super) request: &'a PodRequest,
+    /// The annotations that others give the pod.
+    pub(super) defaults: &'a [AppliedDefault<'a>],
+    /// The ProxyConfigs below the pod's own.
+    pub(super) proxy_configs: &'a [&'a str],
     /// The pod that the templates see.
     pub(super) pod: &'a Value,
     /// The effective ProxyConfig.
@@ -85,15 +89,17 @@ impl Sources<'_> {
     fn proxy_config(&self, path: &[String]) -> Datum {
         let (place, value) = by_go_names("proxyConfig", &gotypes::PROXY_CONFIG, self.proxy_config, path);
         let at = |config: &Value| by_go_names("", &gotypes::PROXY_CONFIG, config, path).1;
-        let without = |annotation: bool, resources: bool| {
-            let config = proxy_config_without(self.mesh, self.request, annotation, resources);
+        let without = |defaults: &[&str], annotation: bool, resources: bool| {
+            let config = proxy_config_without(self.mesh, self.request, defaults, annotation, resources);
             config.map(Cow::into_owned).unwrap_or_default()
         };
         let set_by = if value.is_none() {
             ""
-        } else if at(&without(true, false)) != value {
+        } else if at(&without(self.proxy_configs, true, false)) != value {
             "annotation proxy.istio.io/config"
-        } else if at(&without(true, true)) != value {
+        } else if at(&without(&[], true, false)) != value {
+            "annotation proxy.istio.io/config of the namespace"
+        } else if at(&without(&[], true, true)) != value {
             "a ProxyConfig resource"
         } else if at(defaults::proxy_config()) != value {
             "mesh.defaultConfig"
@@ -115,8 +121,13 @@ impl Sources<'_> {
             }
         };
         let value = metadata.get(format!("{kind}s")).and_then(|map| map.get(key)).cloned();
-        let set_by = if value.is_some() { "the pod" } else { "" };
-        Some(Datum { place: format!("{kind} {key}"), value, set_by: set_by.to_owned() })
+        let default = self.defaults.iter().find(|default| kind == "annotation" && default.key == *key);
+        let set_by = match (default, &value) {
+            (Some(default), Some(_)) => default.source.to_string(),
+            (None, Some(_)) => "the pod".to_owned(),
+            (_, None) => String::new(),
+        };
+        Some(Datum { place: format!("{kind} {key}"), value, set_by })
     }
 }
 

@@ -50,7 +50,12 @@ pub fn next_step(mesh: &InjectorConfig, reason: Reason, namespace: &str) -> Opti
             "remove Linkerd's injection (annotation linkerd.io/inject) from the workload first".to_owned()
         }
         Reason::MirrorPod => "a static pod cannot be injected: create it through the API server".to_owned(),
-        Reason::PodOptedIn | Reason::AlwaysInjectSelector | Reason::PolicyEnabled | Reason::AlreadyInjected => {
+        Reason::RuleNever => {
+            "change the match of the rule, or put a rule with inject: force before it".to_owned()
+        }
+        Reason::RuleForce
+        | Reason::PodOptedIn
+        | Reason::AlwaysInjectSelector | Reason::PolicyEnabled | Reason::AlreadyInjected => {
             return None;
         }
     })

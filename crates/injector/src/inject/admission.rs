@@ -12,7 +12,7 @@ use super::{
     decision::Reason,
     patch_cache::{Candidates, Learned, PatchCache, Query},
 };
-use crate::{codes::keys, config::InjectorConfig, names, pod};
+use crate::{cel::User, codes::keys, config::InjectorConfig, names, pod};
 
 mod pod_text;
 
@@ -29,6 +29,7 @@ pub struct AdmissionRequest<'b> {
     object: &'b str,
     namespace: Cow<'b, str>,
     variables: &'b BTreeMap<String, String>,
+    user_info: Option<&'b str>,
     read: Read,
 }
 
@@ -60,6 +61,8 @@ pub struct Admission {
     pub patch: Option<Patch>,
     /// Warnings for the user who created the pod.
     pub warnings: Vec<Warning>,
+    /// The configuration's rule that applies, with its reason, for the log; empty for none.
+    pub rule: String,
     /// The pod's properties, for the log.
     pub subject: Subject,
     /// Whether the patch was cached.
@@ -152,7 +155,9 @@ impl Injector {
         let Some(mut fingerprint) = self.cache.fingerprint(request.object, candidates) else {
             return self.review_uncached(request, facts);
         };
-        let query = Query { namespace: &request.namespace, path_env: request.variables, facts };
+        let user = request.user(&self.config);
+        let query =
+            Query { namespace: &request.namespace, path_env: request.variables, user: user.as_ref(), facts };
         let (key, found) = self.cache.find(&self.config, &mut fingerprint, &query);
         if let Some(cached) = found.filter(|cached| !cached.is_due())
             && let Some(admission) = cached.fill(&fingerprint)
@@ -186,6 +191,7 @@ impl Injector {
         request: AdmissionRequest<'_>,
         facts: &Facts<'_>,
     ) -> Result<Admission, Unreadable> {
+        let user = request.user(&self.config);
         let (namespace, path_env) = (request.namespace.clone(), request.variables);
         let pod = request.into_object()?;
         if !is_pod(&pod) {
@@ -193,7 +199,8 @@ impl Injector {
         }
         let pod = Value::Object(pod);
         let subject = Subject::of(&namespace, &pod);
-        let made = Query { namespace: &namespace, path_env, facts }.answer(&self.config, pod);
+        let query = Query { namespace: &namespace, path_env, user: user.as_ref(), facts };
+        let made = query.answer(&self.config, pod);
         Ok(made.unwrap_or_else(|refusal| Admission::denied(&refusal, subject)))
     }
 
@@ -201,13 +208,18 @@ impl Injector {
     /// [`outline`](super::limits::outline) is known; `None` if that cannot be determined.
     pub fn leaves_alone(&self, outline: AdmissionRequest<'_>, facts: &Facts<'_>) -> Option<Admission> {
         let namespace = outline.namespace.clone().into_owned();
+        let user = outline.user(&self.config);
         let pod = outline.into_object().ok()?;
         if !is_pod(&pod) {
             return Some(Admission::not_a_pod(&namespace));
         }
         let pod = Value::Object(pod);
         let subject = Subject::of(&namespace, &pod);
-        let skip = super::leaves_alone(&self.config, &PodRequest::new(namespace, pod), facts)?;
+        let skip = super::leaves_alone(
+            &self.config,
+            &PodRequest { user, ..PodRequest::new(namespace, pod) },
+            facts,
+        )?;
         Some(Admission::of(Outcome::Skipped(skip), subject))
     }
 }
@@ -225,10 +237,27 @@ impl<'b> AdmissionRequest<'b> {
             let parsed = pod_text::parse(object);
             let found = parsed.as_ref().ok().map(namespace_of).filter(|own| !own.is_empty());
             let namespace = own(found.map(|own| Cow::Owned(own.to_owned())));
-            return AdmissionRequest { object, namespace, variables, read: Read::Parsed(parsed) };
+            return AdmissionRequest {
+                object,
+                namespace,
+                variables,
+                user_info: None,
+                read: Read::Parsed(parsed),
+            };
         };
         let namespace = own(candidates.namespace(object).map(Cow::Borrowed));
-        AdmissionRequest { object, namespace, variables, read: Read::Scanned(candidates) }
+        AdmissionRequest { object, namespace, variables, user_info: None, read: Read::Scanned(candidates) }
+    }
+
+    /// The request with its `userInfo`, a JSON object.
+    #[must_use]
+    pub fn by(self, user_info: Option<&'b str>) -> AdmissionRequest<'b> {
+        AdmissionRequest { user_info, ..self }
+    }
+
+    /// Who creates the pod, if a configuration reads that.
+    fn user(&self, config: &InjectorConfig) -> Option<User> {
+        self.user_info.filter(|_| config.guard().reads_user()).map(User::from_json)
     }
 
     /// The namespace the decision is about: the pod's own, else the request's.
@@ -270,6 +299,7 @@ impl Admission {
     /// The result of the pipeline for a pod.
     pub(super) fn of(outcome: Outcome, subject: Subject) -> Admission {
         let reason = outcome.decision().reason.key();
+        let rule = outcome.decision().rule.clone().unwrap_or_default();
         let (decision, patch, warnings) = match outcome {
             Outcome::Skipped(Skip { warnings, .. }) => (AdmissionDecision::Skip { reason }, None, warnings),
             // Counted by the effect on the pod.
@@ -282,7 +312,7 @@ impl Admission {
                 (decision, Some(patch), injection.warnings)
             }
         };
-        Admission { decision, patch, warnings, subject, served: CacheStatus::Miss }
+        Admission { decision, patch, warnings, rule, subject, served: CacheStatus::Miss }
     }
 
     /// A pod that is left unchanged.
@@ -291,6 +321,7 @@ impl Admission {
             decision: AdmissionDecision::Skip { reason },
             patch: None,
             warnings: Vec::new(),
+            rule: String::new(),
             subject,
             served: CacheStatus::Miss,
         }

@@ -68,12 +68,12 @@ impl<'a> Subject<'a> {
         pod::annotation(self.received, key)
     }
 
-    fn makes(&self, name: &str) -> bool {
+    pub(super) fn makes(&self, name: &str) -> bool {
         self.made.containers.iter().chain(&self.made.init_containers).any(|made| made == name)
     }
 
     /// The pod's own container with a name that the templates use, unless an injector created it.
-    fn own(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn own(&self, name: &str) -> Option<&'a Value> {
         match self.earlier.has_injected(name) {
             true => self.earlier.overrides.find(name),
             false => pod::find_container(self.received, name),
@@ -89,7 +89,7 @@ impl<'a> Subject<'a> {
     }
 
     /// An annotation, if it differs from the value that applies without it.
-    fn asks(&self, key: &str, value: &str) -> Option<&'a str> {
+    pub(super) fn asks(&self, key: &str, value: &str) -> Option<&'a str> {
         let configured = pod::at(self.values, &["global", "proxy", value]).and_then(Value::as_str);
         self.annotation(key).filter(|asked| *asked != configured.unwrap_or_default())
     }
@@ -317,21 +317,27 @@ fn traffic(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// Whether incoming ports are excluded that are neither the configuration's nor the proxy's own, which our template
-/// writes there for the CNI plugin.
+/// Whether incoming ports are excluded that are neither the configuration's nor the proxy's own.
 fn excludes_ports(pod: &Subject<'_>) -> bool {
+    excluded_inbound(pod).next().is_some()
+}
+
+/// The incoming ports that a pod excludes, without the configuration's and the proxy's own, which our template writes there
+/// for the CNI plugin.
+pub(super) fn excluded_inbound<'a>(pod: &Subject<'a>) -> impl Iterator<Item = &'a str> {
     const VALUE: &str = "excludeInboundPorts";
-    let Some(asked) = pod.asks(names::ANNOTATION_EXCLUDE_INBOUND_PORTS, VALUE) else { return false };
+    let asked = pod.asks(names::ANNOTATION_EXCLUDE_INBOUND_PORTS, VALUE).unwrap_or_default();
     let configured = pod::at(pod.values, &["global", "proxy", VALUE]).and_then(Value::as_str);
-    let is_configured = |port: &str| {
+    let is_configured = move |port: &str| {
         configured.is_some_and(|configured| configured.split(',').any(|other| other.trim() == port))
     };
-    let is_proxys = |port: &str| {
+    let status_port = pod.status_port;
+    let is_proxys = move |port: &str| {
         let port: i64 = port.parse().unwrap_or_default();
-        port == pod.status_port || PROXY_PORTS.iter().any(|(own, _)| *own == port)
+        port == status_port || PROXY_PORTS.iter().any(|(own, _)| *own == port)
     };
-    let mut ports = asked.split(',').map(str::trim).filter(|port| !port.is_empty());
-    ports.any(|port| !is_configured(port) && !is_proxys(port))
+    let ports = asked.split(',').map(str::trim).filter(|port| !port.is_empty());
+    ports.filter(move |port| !is_configured(port) && !is_proxys(port))
 }
 
 /// Warns about application containers that can undo redirection.

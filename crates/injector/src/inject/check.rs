@@ -262,6 +262,7 @@ fn of_templates(names: &[String]) -> String {
 fn weight(refusal: &Refusal) -> Option<Weight> {
     match refusal {
         Refusal::Annotations(_)
+        | Refusal::Defaults { .. }
         | Refusal::Malformed(_)
         | Refusal::ProxyConfig(_)
         | Refusal::Directive { .. }
@@ -272,6 +273,8 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         Refusal::Render { source, .. } => Some(render_weight(source)),
         Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
         Refusal::Post(_)
+        | Refusal::Overrides(_)
+        | Refusal::RuleFailed { .. }
         | Refusal::Privileged(_)
         | Refusal::Overlay { .. }
         | Refusal::Merge { .. }

@@ -10,6 +10,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::warning::{Warning, shown};
+use crate::config::guard::{InjectRule, RuleAction};
 use crate::quirks::{Quirk, Quirks};
 use crate::{names, pod};
 
@@ -58,6 +59,8 @@ pub struct DecisionInput<'a, S> {
     pub tags: &'a [String],
     /// Whether namespaces without any label are injected (`enableNamespacesByDefault`).
     pub enable_namespaces_by_default: bool,
+    /// The configuration's rule that matches the pod.
+    pub rule: Option<&'a InjectRule>,
     /// The behaviors of Istio that are kept.
     pub quirks: Quirks,
 }
@@ -79,6 +82,16 @@ pub struct Decision {
     pub sentence: String,
     /// Additional information for the user.
     pub warnings: Vec<Warning>,
+    /// The configuration's rule that applies to the pod, with its reason; whether it decided or only gives defaults.
+    pub rule: Option<String>,
+}
+
+impl Decision {
+    /// The name of the configuration's rule that applies.
+    pub fn rule_name(&self) -> Option<&str> {
+        let rule = self.rule.as_deref()?.strip_prefix("rule ")?;
+        Some(rule.split_once(':').map_or(rule, |(name, _)| name))
+    }
 }
 
 /// Decides about a pod in the given namespace (the pod's, else the request's).
@@ -86,7 +99,8 @@ pub fn decide<S: PodSelector>(pod: &Value, namespace: &str, input: &DecisionInpu
     let mut warnings = Vec::new();
     let verdict = judge(&View::new(pod), namespace, input, &mut warnings);
     warnings.extend(ignored_annotation(&View::new(pod)).filter(|_| verdict.reason.heeds_wishes()));
-    Decision { inject: verdict.inject, reason: verdict.reason, sentence: verdict.sentence, warnings }
+    let rule = input.rule.map(InjectRule::describe);
+    Decision { inject: verdict.inject, reason: verdict.reason, sentence: verdict.sentence, warnings, rule }
 }
 
 struct Verdict {
@@ -115,14 +129,15 @@ fn judge<S: PodSelector>(
     RULES.iter().find_map(|rule| rule.apply(pod, namespace, input, warnings)).unwrap_or_else(|| policy(input))
 }
 
-/// Every rule in order of evaluation: Istio's order, with the namespace before it and pods in which a proxy cannot work
-/// in between. The policy comes last and always decides.
-pub const RULES: [Rule; 8] = [
+/// Every rule in order of evaluation: Istio's order, with the namespace before it, and pods in which a proxy cannot work
+/// and the configuration's own rules in between. The policy comes last and always decides.
+pub const RULES: [Rule; 9] = [
     Rule::NamespaceLabels,
     Rule::PodRevision,
     Rule::HostNetwork,
     Rule::IgnoredNamespace,
     Rule::Injectable,
+    Rule::Rules,
     Rule::PodChoice,
     Rule::NeverInjectSelector,
     Rule::AlwaysInjectSelector,
@@ -149,6 +164,7 @@ impl Rule {
                 Verdict::skip(Reason::IgnoredNamespace, format!("namespace {namespace} is never injected"))
             }),
             Rule::Injectable => not_injectable(pod, input.quirks, warnings),
+            Rule::Rules => by_rule(input.rule?),
             Rule::PodChoice => choice(pod, input, warnings),
             Rule::NeverInjectSelector => {
                 let index = matching(pod, input, input.never)?;
@@ -163,6 +179,13 @@ impl Rule {
             Rule::Policy => Some(policy(input)),
         }
     }
+}
+
+fn by_rule(rule: &InjectRule) -> Option<Verdict> {
+    Some(match rule.inject? {
+        RuleAction::Never => Verdict::skip(Reason::RuleNever, rule.describe()),
+        RuleAction::Force => Verdict::inject(Reason::RuleForce, rule.describe()),
+    })
 }
 
 fn uses_host_network(pod: &View<'_>, warnings: &mut Vec<Warning>) -> Option<Verdict> {

@@ -86,8 +86,16 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// All annotations with invalid values.
-    #[error("{}", violations(.0))]
+    #[error("{}", invalid(.0))]
     Annotations(Vec<Violation>),
+    /// Annotations with invalid values that the pod's namespace, or the configuration, gives it.
+    #[error("{source_name}: {}", invalid(violations))]
+    Defaults {
+        /// What gives them.
+        source_name: String,
+        /// The annotations.
+        violations: Vec<Violation>,
+    },
     /// A requested template does not exist.
     #[error("annotation {annotation} requests template {name}, which does not exist; known templates: {known}",
         annotation = crate::names::ANNOTATION_TEMPLATES, name = super::warning::shown(name))]
@@ -114,6 +122,17 @@ pub enum Refusal {
     /// All privileges that the pod requests for its proxy and that the configuration forbids.
     #[error("{}", privileges(.0))]
     Privileged(Vec<super::Privilege>),
+    /// The override policy forbids what the pod changes.
+    #[error("{}", overrides(.0))]
+    Overrides(Vec<super::policy::Violation>),
+    /// The expression of a rule cannot be evaluated for the pod, so that nothing can be decided about it.
+    #[error("rule {rule} cannot be evaluated for this pod: {reason}")]
+    RuleFailed {
+        /// The rule.
+        rule: String,
+        /// The cause.
+        reason: String,
+    },
     /// The effective ProxyConfig cannot be parsed.
     #[error("annotation proxy.istio.io/config: {0}")]
     ProxyConfig(String),
@@ -183,7 +202,7 @@ impl Refusal {
     /// Stable key, for logs, metrics and audit annotations.
     pub fn reason(&self) -> &'static str {
         match self {
-            Refusal::Annotations(_) => keys::INVALID_ANNOTATION,
+            Refusal::Annotations(_) | Refusal::Defaults { .. } => keys::INVALID_ANNOTATION,
             Refusal::UnknownTemplate { .. } => keys::UNKNOWN_TEMPLATE,
             Refusal::TooManyTemplates { .. } => keys::TOO_MANY_TEMPLATES,
             Refusal::Malformed(_) => keys::MALFORMED_ANNOTATION,
@@ -194,6 +213,8 @@ impl Refusal {
             Refusal::Post(super::post::Error::SleepTooLong { .. }) => keys::INVALID_ANNOTATION,
             Refusal::Post(_) => keys::INVALID_PROMETHEUS,
             Refusal::Privileged(_) => keys::PRIVILEGED_PROXY,
+            Refusal::Overrides(_) => keys::OVERRIDE_DENIED,
+            Refusal::RuleFailed { .. } => keys::RULE_FAILED,
             Refusal::ProxyConfig(_) => keys::INVALID_PROXY_CONFIG,
             Refusal::Render { .. } => keys::RENDER_FAILED,
             Refusal::Overlay { .. } => keys::OVERLAY_UNUSABLE,
@@ -212,6 +233,7 @@ impl Refusal {
     pub fn code(&self) -> u16 {
         match self {
             Refusal::Annotations(_)
+            | Refusal::Defaults { .. }
             | Refusal::UnknownTemplate { .. }
             | Refusal::TooManyTemplates { .. }
             | Refusal::Malformed(_)
@@ -219,12 +241,13 @@ impl Refusal {
             | Refusal::NotAPod(_)
             | Refusal::Post(_)
             | Refusal::ProxyConfig(_) => 400,
-            Refusal::Privileged(_) => 403,
+            Refusal::Privileged(_) | Refusal::Overrides(_) => 403,
             Refusal::Undecodable(undecodable) => match undecodable.origin {
                 Origin::Pod | Origin::Metadata { .. } => 400,
                 Origin::Configuration { .. } => 422,
             },
-            Refusal::Render { .. }
+            Refusal::RuleFailed { .. }
+            | Refusal::Render { .. }
             | Refusal::Overlay { .. }
             | Refusal::Merge { .. }
             | Refusal::PatchTooLarge { .. } => 422,
@@ -250,6 +273,11 @@ impl Refusal {
     }
 }
 
+fn overrides(violations: &[super::policy::Violation]) -> String {
+    let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    format!("the override policy forbids this pod: {}", all.join("; "))
+}
+
 fn privileges(asked: &[super::Privilege]) -> String {
     let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
     format!(
@@ -259,7 +287,7 @@ fn privileges(asked: &[super::Privilege]) -> String {
     )
 }
 
-fn violations(violations: &[Violation]) -> String {
+fn invalid(violations: &[Violation]) -> String {
     let mut text =
         format!("{} invalid annotation{}", violations.len(), if violations.len() == 1 { "" } else { "s" });
     for violation in violations {

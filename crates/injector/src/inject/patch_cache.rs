@@ -44,9 +44,9 @@ use serde_json::Value;
 use super::{
     Facts, PATCH_LIMIT, PodRequest, Refusal, Rules, Warning,
     admission::{Admission, AdmissionDecision, Subject},
-    known_nodes, native, run_by,
+    defaults, known_nodes, native, run_by,
 };
-use crate::{config::InjectorConfig, doorkeeper::Doorkeeper};
+use crate::{cel::User, config::InjectorConfig, doorkeeper::Doorkeeper};
 
 mod candidates;
 mod dependence;
@@ -143,7 +143,7 @@ impl PatchCache {
         fingerprint: &PodFingerprint<'_>,
         query: &Query<'_>,
     ) -> Vec<u8> {
-        let Query { namespace, path_env, facts } = *query;
+        let Query { namespace, path_env, user, facts } = *query;
         let mut key = Vec::with_capacity(8 << 10);
         // Every text is followed by a byte that never occurs in a text.
         let mut text = |text: &str| {
@@ -151,6 +151,11 @@ impl PatchCache {
             key.push(0xff);
         };
         text(namespace);
+        if let Some(user) = user {
+            text(&user.name);
+            text(&user.groups.len().to_string());
+            user.groups.iter().for_each(|group| text(group));
+        }
         text(&path_env.len().to_string());
         for (name, value) in path_env {
             text(name);
@@ -165,7 +170,8 @@ impl PatchCache {
         });
         if let Some(namespace) = facts.namespace {
             text(&namespace.labels.len().to_string());
-            for (name, value) in namespace.labels.iter().chain(&namespace.annotations) {
+            let annotations = namespace.annotations.iter().filter(|(key, _)| defaults::is_read(mesh, key));
+            for (name, value) in namespace.labels.iter().chain(annotations) {
                 text(name);
                 text(value.as_str().unwrap_or_default());
             }
@@ -270,6 +276,8 @@ pub(super) struct Query<'q> {
     pub(super) namespace: &'q str,
     /// Environment of the proxy from the URL path.
     pub(super) path_env: &'q BTreeMap<String, String>,
+    /// Who creates the pod, if the configuration reads that.
+    pub(super) user: Option<&'q User>,
     /// Facts about the cluster.
     pub(super) facts: &'q Facts<'q>,
 }
@@ -284,7 +292,8 @@ impl Query<'_> {
     }
 
     fn request(&self, pod: Value) -> PodRequest {
-        PodRequest { path_env: self.path_env.clone(), ..PodRequest::new(self.namespace, pod) }
+        let (path_env, user) = (self.path_env.clone(), self.user.cloned());
+        PodRequest { path_env, user, ..PodRequest::new(self.namespace, pod) }
     }
 
     fn run(&self, mesh: &InjectorConfig, request: &PodRequest) -> Result<Admission, Refusal> {

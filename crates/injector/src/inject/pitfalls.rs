@@ -33,6 +33,8 @@ const RESOURCES: [(&str, &str); 4] = [
 pub(super) struct Subject<'a> {
     /// The pod as received.
     pub(super) received: &'a Value,
+    /// The pod as received, with the annotations that are defaults for it.
+    pub(super) asked: &'a Value,
     /// The pod with its proxy.
     pub(super) merged: &'a Value,
     /// What the templates create.
@@ -45,13 +47,13 @@ pub(super) struct Subject<'a> {
     pub(super) user: i64,
 }
 
-/// All warnings of this module about an injected pod.
-pub(super) fn warnings(pod: &Subject<'_>) -> Vec<Warning> {
+/// All warnings of this module about an injected pod; `source_of` says what gives a default, empty for the pod itself.
+pub(super) fn warnings(pod: &Subject<'_>, source_of: &dyn Fn(&str) -> String) -> Vec<Warning> {
     let mut warnings = duplicate_volumes(pod);
     let Some(proxy) = pod.proxy() else { return warnings };
     warnings.extend(pod.in_job());
     warnings.extend(pod.unresolved_discovery());
-    warnings.extend(pod.dropped_resources(proxy));
+    warnings.extend(pod.dropped_resources(proxy, source_of));
     if pod.made.init_containers.iter().any(|name| name == names::CONTAINER_VALIDATION) {
         warnings.extend(pod.user_namespace());
         warnings.extend(pod.init_without_network());
@@ -170,8 +172,8 @@ impl<'a> Subject<'a> {
     }
 
     /// Default resources that an annotation for another resource removes.
-    fn dropped_resources(&self, proxy: &Value) -> Option<Warning> {
-        let annotation = |(key, _): &&(&str, &str)| pod::annotation(self.received, key).is_some();
+    fn dropped_resources(&self, proxy: &Value, source_of: &dyn Fn(&str) -> String) -> Option<Warning> {
+        let annotation = |(key, _): &&(&str, &str)| pod::annotation(self.asked, key).is_some();
         let (key, _) = RESOURCES.iter().find(annotation)?;
         let defaults = pod::at(self.values, &["global", "proxy", "resources"])?;
         let has = |resources: Option<&Value>, resource: &str| {
@@ -181,8 +183,10 @@ impl<'a> Subject<'a> {
         };
         let lost = |resource: &&str| has(Some(defaults), resource) && !has(proxy.get("resources"), resource);
         let resource = ["cpu", "memory"].into_iter().find(lost)?;
+        let source = source_of(key);
+        let of = if source.is_empty() { source } else { format!("{source}: ") };
         let message = format!(
-            "{key} replaces all default resources: the proxy has neither {resource} request nor limit"
+            "{of}{key} replaces all default resources: the proxy has neither {resource} request nor limit"
         );
         Some(Warning::new("RESOURCE_DEFAULTS_DROPPED", message))
     }

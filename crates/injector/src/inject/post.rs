@@ -31,7 +31,7 @@ mod token;
 mod view;
 
 pub use cluster_env::environment;
-pub(super) use pod_resources::Amount;
+pub(crate) use pod_resources::Amount;
 pub(super) use pre_stop::remove as remove_pre_stop;
 pub use prometheus::PROXY_PORTS;
 pub use status_port::status_port;
@@ -41,6 +41,8 @@ pub use status_port::status_port;
 pub struct PostContext<'a> {
     /// The pod before the overlays were merged.
     pub received: &'a Value,
+    /// The pod as received, with the annotations that are defaults for it.
+    pub asked: &'a Value,
     /// What the templates create.
     pub made: &'a TemplateContainers,
     /// What an earlier injection left in the pod.

@@ -87,12 +87,13 @@ pub(super) fn asked(
             return Ok(asked_for(pod, made, unasked));
         }
     }
-    if !are_refused(mesh) && !can_be_asked(view.pod, made) {
+    let must_be_known = are_refused(mesh) || mesh.guard().denies_privileges();
+    if !must_be_known && !can_be_asked(view.pod, made) {
         return Ok(Vec::new());
     }
     match unasked(mesh, view, namespace, templates) {
         Ok(unasked) => Ok(asked_for(pod, made, &unasked)),
-        Err(refusal) if are_refused(mesh) => Err(refusal),
+        Err(refusal) if must_be_known => Err(refusal),
         // Templates that require something from a pod cannot be rendered for one without it.
         Err(_) => Ok(Vec::new()),
     }

@@ -16,17 +16,18 @@ pub(super) fn annotated(pod: &Value) -> Option<&str> {
     pod::annotation(pod, names::ANNOTATION_PROXY_CONFIG)
 }
 
-/// Combines mesh default, ProxyConfig resources and the pod's annotation, by Istio's precedence; borrowed if only the
+/// Combines mesh default, ProxyConfig resources and annotations, lowest first, by Istio's precedence; borrowed if only the
 /// mesh's applies.
-pub(super) fn effective_proxy_config<'m>(
+pub(super) fn effective_proxy_config<'m, 't>(
     rules: Rules,
     mesh: &'m InjectorConfig,
     pod: &Value,
     namespace: &str,
-    annotation: Option<&str>,
+    annotations: impl IntoIterator<Item = &'t str>,
 ) -> Result<Cow<'m, Value>, Refusal> {
     let mesh_config = mesh.mesh_config();
-    if let (Rules::TemplatesOnly, Some(text)) = (rules, annotation) {
+    let mut annotations = annotations.into_iter().peekable();
+    if let (Rules::TemplatesOnly, Some(text)) = (rules, annotations.peek()) {
         return proxy::annotated_mesh_default(mesh_config, text)
             .map(Cow::Owned)
             .map_err(|error| Refusal::ProxyConfig(error.to_string()));
@@ -34,27 +35,29 @@ pub(super) fn effective_proxy_config<'m>(
     // Istio's kube-inject has no access to the cluster's resources.
     let none = ProxyConfigs::default();
     let resources = if rules == Rules::TemplatesOnly { &none } else { mesh.proxy_configs() };
-    combined_proxy_config(mesh, pod, namespace, annotation, resources)
+    combined_proxy_config(mesh, pod, namespace, annotations, resources)
 }
 
-fn combined_proxy_config<'m>(
+fn combined_proxy_config<'m, 't>(
     mesh: &'m InjectorConfig,
     pod: &Value,
     namespace: &str,
-    annotation: Option<&str>,
+    annotations: impl IntoIterator<Item = &'t str>,
     resources: &ProxyConfigs,
 ) -> Result<Cow<'m, Value>, Refusal> {
     let mesh_config = mesh.mesh_config();
     let root = mesh_config.get("rootNamespace").and_then(Value::as_str).unwrap_or_default();
     let labels = pod::at(pod, &["metadata", "labels"]).unwrap_or(&Value::Null);
-    proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotation, resources)
+    proxy::effective_proxy_config(mesh_config, root, namespace, labels, annotations, resources)
         .map_err(|error| Refusal::ProxyConfig(error.to_string()))
 }
 
-/// The ProxyConfig that a pod would have without its annotation, and without the resources in the cluster.
+/// The ProxyConfig that a pod would have with these defaults, without its annotation, and without the resources in the
+/// cluster.
 pub(crate) fn proxy_config_without<'m>(
     mesh: &'m InjectorConfig,
     request: &PodRequest,
+    defaults: &[&str],
     annotation: bool,
     resources: bool,
 ) -> Result<Cow<'m, Value>, Refusal> {
@@ -62,7 +65,7 @@ pub(crate) fn proxy_config_without<'m>(
     let annotation = annotated(pod).filter(|_| !annotation);
     let none = ProxyConfigs::default();
     let resources = if resources { &none } else { mesh.proxy_configs() };
-    combined_proxy_config(mesh, pod, namespace, annotation, resources)
+    combined_proxy_config(mesh, pod, namespace, defaults.iter().copied().chain(annotation), resources)
 }
 
 /// MeshConfig for the steps after the templates. Istio's kube-inject inserts the pod's ProxyConfig (`IntoObject`):

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
+    cel::User,
     config::{InjectorConfig, Namespace, Nodes},
     pod::Workload,
 };
@@ -20,6 +21,8 @@ pub struct PodRequest {
     pub path_env: BTreeMap<String, String>,
     /// The workload whose template the pod is (manual injection); `None` derives it from the pod's owner.
     pub workload: Option<Workload>,
+    /// Who creates the pod; `None` if that is not known.
+    pub user: Option<User>,
     /// Whether strings of the pod stand for those of other pods, so that the result may not depend on them: a template
     /// that inspects one fails. See `patch_cache`.
     pub stand_ins: bool,
@@ -33,6 +36,7 @@ impl PodRequest {
             pod,
             path_env: BTreeMap::new(),
             workload: None,
+            user: None,
             stand_ins: false,
         }
     }

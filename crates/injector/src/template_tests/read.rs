@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Assertion, Case, Check, Expected};
 use crate::{
+    cel::User,
     codes::{CORE, Code, Kind as Role},
     config::{Namespace, Place, Source, suggest},
 };
@@ -23,8 +24,8 @@ pub struct InvalidTest {
 }
 
 const DOCUMENT: [&str; 3] = ["apiVersion", "kind", "cases"];
-const CASE: [&str; 7] = ["name", "pod", "podFile", "namespace", "values", "mesh", "expect"];
-const EXPECT: [&str; 5] = ["injected", "reason", "warnings", "denied", "fields"];
+const CASE: [&str; 8] = ["name", "pod", "podFile", "namespace", "user", "values", "mesh", "expect"];
+const EXPECT: [&str; 6] = ["injected", "reason", "rule", "warnings", "denied", "fields"];
 const FIELD: [&str; 6] = ["path", "equal", "contains", "matches", "exists", "absent"];
 
 /// Reads all cases; `file` reads a file that a case names.
@@ -147,6 +148,7 @@ impl Reader<'_> {
         }
         let pod = self.pod(node, path)?;
         let (namespace, is_labeled) = self.namespace(node.at(&["namespace"]), &at("namespace"), &pod);
+        let user = self.user(node.at(&["user"]), &at("user"));
         let mut section = |key: &str| {
             let section = node.at(&[key])?;
             match section.to_value() {
@@ -168,7 +170,7 @@ impl Reader<'_> {
         };
         let expected = self.expect(expect, &at("expect"));
         let place = Place::from(node.mark);
-        Some(Case { name: name?, place, pod, namespace, is_labeled, values, mesh, expected })
+        Some(Case { name: name?, place, pod, namespace, is_labeled, user, values, mesh, expected })
     }
 
     /// The pod, inline or from a file.
@@ -229,6 +231,22 @@ impl Reader<'_> {
         (namespace, node.at(&["labels"]).is_some())
     }
 
+    /// Who creates the pod: a name, or name and groups.
+    fn user(&mut self, node: Option<&Node>, path: &str) -> Option<User> {
+        let node = node?;
+        if let Ok(Value::String(name)) = node.to_value() {
+            return Some(User { name, groups: Vec::new() });
+        }
+        if !self.map(node, path, &["name", "groups"]) {
+            return None;
+        }
+        let name = self.string(node.at(&["name"]), &format!("{path}.name")).unwrap_or_default();
+        let path = format!("{path}.groups");
+        let groups = self.items(node.at(&["groups"]), &path);
+        let groups = groups.iter().filter_map(|group| self.string(Some(group), &path)).collect();
+        Some(User { name, groups })
+    }
+
     fn expect(&mut self, node: &Node, path: &str) -> Expected {
         let mut expected = Expected::default();
         if !self.map(node, path, &EXPECT) {
@@ -238,6 +256,7 @@ impl Reader<'_> {
         expected.injected = self.boolean(node.at(&["injected"]), &at("injected"));
         expected.denied = self.string(node.at(&["denied"]), &at("denied"));
         expected.reason = self.string(node.at(&["reason"]), &at("reason"));
+        expected.rule = self.string(node.at(&["rule"]), &at("rule"));
         if let (Some(reason), Some(at_node)) = (&expected.reason, node.at(&["reason"])) {
             let is_reason =
                 |code: &Code| [Role::Inject, Role::Skip, Role::Denial].iter().any(|role| code.is(*role));

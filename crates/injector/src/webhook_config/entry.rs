@@ -107,19 +107,27 @@ impl Entry {
     }
 
     /// The object selector.
-    pub(super) fn object_selector(&self) -> Value {
-        Value::Array(self.object_requirements())
+    pub(super) fn object_selector(&self, sends_opt_outs: bool) -> Value {
+        Value::Array(self.object_requirements(sends_opt_outs))
     }
 
-    /// The requirements on the pod.
-    pub(super) fn object_requirements(&self) -> Vec<Value> {
-        let not_opted_out = none_of(INJECT, &["false"]);
-        match self.way {
-            Way::RevisionOfNamespace | Way::Namespace => vec![not_opted_out],
-            Way::RevisionOfPod => vec![not_opted_out, one_of(REVISION, &[&self.revision])],
-            Way::Pod => vec![one_of(INJECT, &["true"]), absent(REVISION)],
-            Way::Auto => vec![absent(INJECT), absent(REVISION)],
+    /// The requirements on the pod, which those that opt out meet only if they are sent.
+    pub(super) fn object_requirements(&self, sends_opt_outs: bool) -> Vec<Value> {
+        let mut all = Vec::new();
+        if !sends_opt_outs
+            && matches!(self.way, Way::RevisionOfNamespace | Way::Namespace | Way::RevisionOfPod)
+        {
+            all.push(none_of(INJECT, &["false"]));
         }
+        match self.way {
+            Way::RevisionOfNamespace | Way::Namespace => {}
+            Way::RevisionOfPod => all.push(one_of(REVISION, &[&self.revision])),
+            Way::Pod => all.extend([one_of(INJECT, &["true"]), absent(REVISION)]),
+            // What opts in is selected by another entry.
+            Way::Auto if sends_opt_outs => all.extend([none_of(INJECT, &["true"]), absent(REVISION)]),
+            Way::Auto => all.extend([absent(INJECT), absent(REVISION)]),
+        }
+        all
     }
 }
 

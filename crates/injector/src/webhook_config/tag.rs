@@ -137,9 +137,13 @@ fn webhook(entry: &Entry, revision: &str, source: &Value) -> Result<Value, Strin
             config.insert("caBundle".to_owned(), copy.into());
         }
     }
+    // Pods that opt out are sent to a tag if they are sent to its revision.
+    let expressions = webhook.pointer("/objectSelector/matchExpressions").and_then(Value::as_array);
+    let lacks = |requirement: &Value| !expressions.is_some_and(|all| all.contains(requirement));
+    let sends = model.object_requirements(false).iter().any(lacks);
     for (key, ours, of_model) in [
         ("namespaceSelector", entry.namespace_requirements(), model.namespace_requirements()),
-        ("objectSelector", entry.object_requirements(), model.object_requirements()),
+        ("objectSelector", entry.object_requirements(sends), model.object_requirements(sends)),
     ] {
         let selector = webhook.get(key).cloned().unwrap_or_else(|| json!({}));
         let all = selector.get("matchExpressions").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -1,19 +1,22 @@
-//! Namespaces: the two annotations with OpenShift's ID ranges, and the labels about injection.
+//! Namespaces: the annotations that a configuration may read, the labels, and what these say about injection.
 //!
-//! The labels only trigger a closer look (see `selection`). The API server selects the namespaces that want
+//! The labels about injection only trigger a closer look (see `selection`). The API server selects the namespaces that want
 //! injection, and knows sooner than any watch.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 
-use crate::names;
-use crate::server::configuration::facts::{Injection, LiveFacts};
+use crate::server::configuration::facts::{Injection, LiveFacts, PackedLabels};
 use crate::server::kube::request::Target;
 use crate::server::kube::slim::slim_resource;
 use crate::server::kube::watch::{Keeper, Watched};
+use crate::{config, names};
 
 /// The decoded fields of a namespace.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +24,7 @@ use crate::server::kube::watch::{Keeper, Watched};
 pub(in crate::server) struct Namespace {
     metadata: ObjectMeta,
     annotations: Annotations,
+    labels: PackedLabels,
     injection: Injection,
 }
 
@@ -43,23 +47,67 @@ struct Meta {
 }
 
 /// The relevant annotations.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Annotations {
-    #[serde(rename = "openshift.io/sa.scc.uid-range")]
-    uid_range: Option<String>,
-    #[serde(rename = "openshift.io/sa.scc.supplemental-groups")]
-    groups: Option<String>,
+#[derive(Clone, Debug, Default)]
+struct Annotations(Vec<(&'static str, Box<str>)>);
+
+/// All labels, in a form that takes little memory.
+#[derive(Clone, Debug, Default)]
+struct Labels {
+    packed: PackedLabels,
+    injection: Option<Box<str>>,
+    revision: Option<Box<str>>,
 }
 
-/// The relevant labels.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Labels {
-    #[serde(rename = "istio-injection")]
-    injection: Option<String>,
-    #[serde(rename = "istio.io/rev")]
-    revision: Option<String>,
+/// The annotation with this key, if a configuration may read it.
+fn known(key: &str) -> Option<&'static str> {
+    let openshift = [names::ANNOTATION_OPENSHIFT_UID_RANGE, names::ANNOTATION_OPENSHIFT_GROUPS];
+    openshift.into_iter().chain(config::DEFAULTS).find(|known| *known == key)
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Annotations, D::Error> {
+        let mut kept = Vec::new();
+        each_text(deserializer, |key, value| kept.extend(known(key).map(|key| (key, value.into()))))?;
+        Ok(Annotations(kept))
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+        let mut labels = Labels::default();
+        let mut packed = PackedLabels::builder();
+        each_text(deserializer, |key, value| {
+            match key {
+                names::LABEL_INJECTION => labels.injection = Some(value.into()),
+                names::REVISION => labels.revision = Some(value.into()),
+                _ => {}
+            }
+            packed.push(key, value);
+        })?;
+        labels.packed = packed.finish();
+        Ok(labels)
+    }
+}
+
+/// Calls a function with each entry of a map of strings, which are not kept.
+fn each_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    visit: impl FnMut(&str, &str),
+) -> Result<(), D::Error> {
+    struct Entries<F>(F);
+    impl<'de, F: FnMut(&str, &str)> Visitor<'de> for Entries<F> {
+        type Value = ();
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a map of strings")
+        }
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some((key, value)) = map.next_entry::<Cow<'de, str>, Cow<'de, str>>()? {
+                (self.0)(&key, &value);
+            }
+            Ok(())
+        }
+    }
+    deserializer.deserialize_map(Entries(visit))
 }
 
 /// Follows the namespaces.
@@ -68,9 +116,9 @@ pub(in crate::server) struct NamespaceKeeper {
     /// Whether a list is being read, and the names in it.
     listing: bool,
     listed: HashSet<String>,
-    /// Whether the server works without them, because user IDs are not needed.
+    /// Whether the server works without them, because the configuration reads none.
     optional: bool,
-    /// How many there are, and how many have their own ID ranges.
+    /// How many there are, and how many have annotations that a configuration may read.
     kept: (usize, usize),
 }
 
@@ -83,9 +131,9 @@ impl From<Whole> for Namespace {
     fn from(Whole { metadata }: Whole) -> Namespace {
         let Meta { name, resource_version, annotations, labels } = metadata;
         let metadata = ObjectMeta { name: Some(name), resource_version, ..ObjectMeta::default() };
-        let Labels { injection, revision } = labels.unwrap_or_default();
+        let Labels { packed, injection, revision } = labels.unwrap_or_default();
         let injection = Injection::of(injection.as_deref(), revision.as_deref());
-        Namespace { metadata, annotations: annotations.unwrap_or_default(), injection }
+        Namespace { metadata, annotations: annotations.unwrap_or_default(), labels: packed, injection }
     }
 }
 
@@ -111,14 +159,9 @@ impl Keeper for NamespaceKeeper {
     }
 
     fn put(&mut self, namespace: Namespace) {
-        let Namespace { metadata, annotations: Annotations { uid_range, groups }, injection } = namespace;
+        let Namespace { metadata, annotations: Annotations(annotations), labels, injection } = namespace;
         let name = metadata.name.unwrap_or_default();
-        let annotations = [
-            (names::ANNOTATION_OPENSHIFT_UID_RANGE, uid_range),
-            (names::ANNOTATION_OPENSHIFT_GROUPS, groups),
-        ];
-        let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key, value?.into())));
-        self.facts.put_namespace(&name, annotations.collect(), injection);
+        self.facts.put_namespace(&name, annotations, labels, injection);
         if self.listing {
             self.listed.insert(name);
         }
@@ -142,7 +185,7 @@ impl Keeper for NamespaceKeeper {
     fn detail(&self) -> String {
         match self.kept {
             (all, 0) => format!("{all} namespaces"),
-            (all, with_ids) => format!("{with_ids} namespaces with their own ID ranges, {all} in total"),
+            (all, annotated) => format!("{annotated} namespaces with relevant annotations, {all} in total"),
         }
     }
 
@@ -158,7 +201,9 @@ mod tests {
 
     fn namespace(name: &str, range: Option<&str>) -> Namespace {
         let annotations = match range {
-            Some(range) => serde_json::json!({names::ANNOTATION_OPENSHIFT_UID_RANGE: range, "other": "x"}),
+            Some(range) => {
+                serde_json::json!({names::ANNOTATION_OPENSHIFT_UID_RANGE: range, names::ANNOTATION_LOG_LEVEL: "debug", "other": "x"})
+            }
             None => serde_json::json!({"other": "x"}),
         };
         serde_json::from_value(serde_json::json!({
@@ -169,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_openshift_says_and_nothing_else() {
+    fn keeps_what_a_configuration_may_read_and_nothing_else() {
         let facts = Arc::new(LiveFacts::default());
         let mut keeper = NamespaceKeeper::new(facts.clone(), true);
         assert_eq!(facts.injection("shop"), None, "nothing is known before the list is complete");
@@ -183,10 +228,16 @@ mod tests {
         let injection = ["shop", "bare", "null", "new"].map(|name| facts.injection(name).unwrap());
         let unlabeled = Injection::Unlabeled;
         assert_eq!(injection, [Injection::Selected, unlabeled, unlabeled, unlabeled]);
-        let shop = facts.namespace("shop").unwrap();
-        assert_eq!(shop.annotations.len(), 1);
+        let shop = facts.namespace("shop", false).unwrap();
+        assert_eq!(shop.annotations.len(), 2);
         assert!(shop.labels.is_empty());
-        assert_eq!(keeper.detail(), "1 namespaces with their own ID ranges, 4 in total");
+        let labels = facts.namespace("shop", true).unwrap().labels.clone();
+        assert_eq!(
+            serde_json::Value::Object(labels),
+            serde_json::json!({"a": "b", "istio-injection": "enabled", "kubernetes.io/metadata.name": "shop"})
+        );
+        assert!(facts.namespace("plain", false).is_none() && facts.namespace("new", true).is_none());
+        assert_eq!(keeper.detail(), "1 namespaces with relevant annotations, 4 in total");
     }
 
     #[test]
@@ -202,11 +253,14 @@ mod tests {
         keeper.put(namespace("b", None));
         keeper.remove(namespace("c", None));
         keeper.settle();
-        assert_eq!(facts.namespace("a").unwrap().annotations[names::ANNOTATION_OPENSHIFT_UID_RANGE], "2/1");
+        assert_eq!(
+            facts.namespace("a", false).unwrap().annotations[names::ANNOTATION_OPENSHIFT_UID_RANGE],
+            "2/1"
+        );
         assert_eq!(facts.namespaces(), (2, 1));
         keeper.begin();
         keeper.put(namespace("d", Some("1/1")));
         keeper.complete();
-        assert!(facts.namespace("a").is_none() && facts.namespace("d").is_some());
+        assert!(facts.namespace("a", false).is_none() && facts.namespace("d", false).is_some());
     }
 }

@@ -15,7 +15,7 @@ use crate::server::configuration::source::Loaded;
 use crate::server::kube::events::{EventSender, EventType, Note};
 use crate::server::kube::watch::Watcher;
 use crate::{
-    config::{Nodes, Platform},
+    config::Nodes,
     server::{readiness::Gate, supervise::Supervisor},
 };
 
@@ -51,10 +51,10 @@ pub(in crate::server) enum Wrong {
 
 /// The result of parsing the texts.
 enum Built {
-    /// The configuration that is already active.
-    Same(Platform),
+    /// The configuration that is already active, and whether it needs the namespaces.
+    Same(bool),
     /// A different one.
-    Other { loaded: Loaded, platform: Platform, nodes: Nodes, enabled_by_default: bool },
+    Other { loaded: Loaded, needs_namespaces: bool, nodes: Nodes, enabled_by_default: bool },
     /// None.
     Refused(Refused),
 }
@@ -143,12 +143,12 @@ impl Publisher {
                 Err(refused) => return Built::Refused(refused),
             };
             if current.is_some_and(|active| active.engine.hash() == mesh.hash()) {
-                return Built::Same(mesh.platform());
+                return Built::Same(mesh.needs_namespaces());
             }
-            let (platform, nodes) = (mesh.platform(), mesh.nodes().clone());
+            let (needs_namespaces, nodes) = (mesh.needs_namespaces(), mesh.nodes().clone());
             let enabled_by_default = mesh.value(&ENABLED_BY_DEFAULT) == Some(&Value::Bool(true));
             match build::loaded(mesh, &warnings, Cluster::Watched(facts)) {
-                Ok(loaded) => Built::Other { loaded, platform, nodes, enabled_by_default },
+                Ok(loaded) => Built::Other { loaded, needs_namespaces, nodes, enabled_by_default },
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }
         };
@@ -159,18 +159,18 @@ impl Publisher {
         });
         match built {
             Built::Refused(refused) => self.refused(refused),
-            Built::Same(platform) => {
-                self.namespaces.wanted_on(platform, &self.targets);
+            Built::Same(needs_namespaces) => {
+                self.namespaces.start(needs_namespaces, &self.targets);
                 if self.wrong.is_some() {
                     self.targets.configuration.confirmed();
                 }
                 self.accepted(about);
             }
-            Built::Other { loaded, platform, nodes, enabled_by_default } => {
+            Built::Other { loaded, needs_namespaces, nodes, enabled_by_default } => {
                 if !self.nodes_watched && !nodes.is_empty() {
                     self.targets.facts.replace_nodes(nodes);
                 }
-                self.namespaces.wanted_on(platform, &self.targets);
+                self.namespaces.start(needs_namespaces, &self.targets);
                 // During the change, the more inclusive setting applies.
                 let facts = &self.targets.facts;
                 facts.enable_by_default(enabled_by_default || facts.is_enabled_by_default());
@@ -228,16 +228,18 @@ impl Namespaces {
         Namespaces { watcher: Some(watcher), selection, gate, supervisor, tasks: JoinSet::new() }
     }
 
-    /// Starts the watch if the platform or the selection check needs it.
-    fn wanted_on(&mut self, platform: Platform, targets: &Targets) {
+    /// Starts the watch if the configuration or the selection check needs it.
+    fn start(&mut self, is_needed: bool, targets: &Targets) {
         if self.watcher.is_none() {
             return;
         }
-        let optional = match (platform, self.selection) {
-            (Platform::OpenShift, _) => false,
-            (Platform::Kubernetes, Selection::Verify) => true,
-            (Platform::Kubernetes, Selection::Trust) => {
-                self.gate.open("not watched: the platform is not openshift and the selection check is off");
+        let optional = match (is_needed, self.selection) {
+            (true, _) => false,
+            (false, Selection::Verify) => true,
+            (false, Selection::Trust) => {
+                self.gate.open(
+                    "not watched: the configuration reads no namespaces and the selection check is off",
+                );
                 return;
             }
         };

@@ -18,7 +18,11 @@ const SECTIONS: [(Group, &str, &str); 6] = [
         "Without effect",
         "Declared in Istio's API but never read; a pod that has one causes a warning.",
     ),
-    (Group::Namespace, "On namespaces", "Read if the platform is `openshift`."),
+    (
+        Group::Namespace,
+        "On namespaces",
+        "Read if the platform is `openshift`. Annotations of pods that `namespaceDefaults` of the bundle lists may also be set on a namespace.",
+    ),
 ];
 
 /// The documentation of every annotation, in Markdown.

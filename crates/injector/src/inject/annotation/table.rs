@@ -107,9 +107,9 @@ pub const TABLE: &[Row] = rows! {
             "Image of the proxy; in the sidecar template, also of the init container. Ignored unless it contains a `/`.";
         names::ANNOTATION_PROXY_IMAGE_TYPE, ImageType, ByUs, "all templates", "`global.variant`, or `image.imageType` of the ProxyConfig" =>
             "Variant of the proxy image: replaces a known suffix of the tag, or else is appended to it.";
-        "sidecar.istio.io/proxyCPU", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
-            "CPU request of the proxy. If any of these four annotations is present, all resources in the values are ignored.";
-        "sidecar.istio.io/proxyMemory", Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+        names::ANNOTATION_PROXY_CPU, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
+            "CPU request of the proxy. If any of these four annotations is present, all resources in the values are ignored, unless the bundle has `resources: perField`.";
+        names::ANNOTATION_PROXY_MEMORY, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "Memory request of the proxy.";
         names::ANNOTATION_PROXY_CPU_LIMIT, Quantity, ByIstio, "sidecar, grpc-agent", "`global.proxy.resources`" =>
             "CPU limit of the proxy.";
@@ -119,11 +119,11 @@ pub const TABLE: &[Row] = rows! {
             "Treatment of pod-level requests and limits (`spec.resources`) that are too small for the proxy: add its share, keep them, or deny the pod. No effect under `compat: istio`.";
         names::ANNOTATION_PRE_STOP_SLEEP, Int32, ByUs, "pre_stop", "`sidecarInjectorWebhook.preStopSleepSeconds`, else none" =>
             "How long containers without a `preStop` hook of their own sleep before they end, so that a rolling update fails no request; 0 for not at all. Denied unless it is less than `terminationGracePeriodSeconds`. No effect under `compat: istio`.";
-        "sidecar.istio.io/logLevel", LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
+        names::ANNOTATION_LOG_LEVEL, LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
             "Log level of Envoy.";
-        "sidecar.istio.io/componentLogLevel", ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>
+        names::ANNOTATION_COMPONENT_LOG_LEVEL, ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>
             "Log levels of components of Envoy.";
-        "sidecar.istio.io/agentLogLevel", ScopeLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.logging.level`" =>
+        names::ANNOTATION_AGENT_LOG_LEVEL, ScopeLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.logging.level`" =>
             "Log levels of the agent and of the init container.";
         names::ANNOTATION_INTERCEPTION_MODE, InterceptionMode, ByIstio, "sidecar", "`interceptionMode` of the ProxyConfig" =>
             "How traffic is redirected to the proxy; `NONE` omits the init container.";

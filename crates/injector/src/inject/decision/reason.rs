@@ -17,6 +17,10 @@ pub enum Reason {
     NamespaceDisabled,
     /// The namespace or the pod asks for another revision.
     RevisionMismatch,
+    /// A rule of the configuration says that the pod is never injected.
+    RuleNever,
+    /// A rule of the configuration says that the pod is always injected.
+    RuleForce,
     /// The pod opts out with `false`.
     PodOptedOut,
     /// The pod opts in with `true`.
@@ -55,8 +59,13 @@ impl Reason {
         )
     }
 
+    /// Whether it is the reason of a step after the configuration's rules.
+    pub(in crate::inject) fn comes_after_rules(self) -> bool {
+        self.heeds_wishes() || self == Reason::PolicyInvalid
+    }
+
     /// Every reason, in the order of evaluation.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 18] = [
         Reason::NamespaceNotEnabled,
         Reason::NamespaceDisabled,
         Reason::RevisionMismatch,
@@ -65,6 +74,8 @@ impl Reason {
         Reason::MirrorPod,
         Reason::WindowsPod,
         Reason::InjectedByLinkerd,
+        Reason::RuleNever,
+        Reason::RuleForce,
         Reason::PodOptedOut,
         Reason::PodOptedIn,
         Reason::NeverInjectSelector,
@@ -83,6 +94,8 @@ impl Reason {
             Reason::NamespaceNotEnabled => keys::NAMESPACE_NOT_ENABLED,
             Reason::NamespaceDisabled => keys::NAMESPACE_DISABLED,
             Reason::RevisionMismatch => keys::REVISION_MISMATCH,
+            Reason::RuleNever => keys::RULE_NEVER,
+            Reason::RuleForce => keys::RULE_FORCE,
             Reason::PodOptedOut => keys::POD_OPTED_OUT,
             Reason::PodOptedIn => keys::POD_OPTED_IN,
             Reason::NeverInjectSelector => keys::NEVER_INJECT_SELECTOR,

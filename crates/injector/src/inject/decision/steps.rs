@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Decision, DecisionInput, PodSelector, RULES, View};
-use crate::{inject::warning::shown, names, pod};
+use crate::{config::guard::InjectRule, inject::warning::shown, names, pod};
 
 /// A rule of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Rule {
     IgnoredNamespace,
     /// Mirror pods, pods for Windows, pods with Linkerd's proxy.
     Injectable,
+    /// `rules` of the configuration.
+    Rules,
     /// The label or annotation `sidecar.istio.io/inject`.
     PodChoice,
     /// `neverInjectSelector` of the configuration.
@@ -62,6 +64,7 @@ impl Rule {
             Rule::HostNetwork => "hostNetwork",
             Rule::IgnoredNamespace => "ignoredNamespace",
             Rule::Injectable => "injectable",
+            Rule::Rules => "rules",
             Rule::PodChoice => "podChoice",
             Rule::NeverInjectSelector => "neverInjectSelector",
             Rule::AlwaysInjectSelector => "alwaysInjectSelector",
@@ -77,6 +80,7 @@ impl Rule {
             Rule::HostNetwork => "host network",
             Rule::IgnoredNamespace => "system namespaces",
             Rule::Injectable => "mirror, Windows and Linkerd pods",
+            Rule::Rules => "rules of the configuration",
             Rule::PodChoice => "the pod's own choice",
             Rule::NeverInjectSelector => "neverInjectSelector",
             Rule::AlwaysInjectSelector => "alwaysInjectSelector",
@@ -103,6 +107,7 @@ pub fn steps<S: PodSelector>(value: &Value, namespace: &str, input: &DecisionInp
                     reason: verdict.reason,
                     sentence: verdict.sentence,
                     warnings: Vec::new(),
+                    rule: input.rule.map(InjectRule::describe),
                 })
             } else {
                 StepOutcome::Passed
@@ -136,6 +141,10 @@ fn looked_at<S: PodSelector>(
         },
         Rule::IgnoredNamespace => format!("namespace {}", shown(namespace)),
         Rule::Injectable => "mirror pod annotation, operating system, Linkerd's marks".to_owned(),
+        Rule::Rules => match input.rule {
+            Some(rule) => format!("{} matches first", rule.describe()),
+            None => "no rule matches".to_owned(),
+        },
         Rule::PodChoice => match (pod.label(names::INJECT), pod.annotation(names::INJECT)) {
             (label @ Some(_), _) => label_of("pod", names::INJECT, label),
             (None, Some(annotation)) => format!("pod annotation {}: {}", names::INJECT, shown(annotation)),

@@ -27,6 +27,7 @@ fn input<'a>() -> DecisionInput<'a, Label> {
         revision: "default",
         tags: &[],
         enable_namespaces_by_default: false,
+        rule: None,
         quirks: Quirks::NONE,
     }
 }

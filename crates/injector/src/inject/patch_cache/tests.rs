@@ -46,13 +46,13 @@ impl Desk {
 
     fn key(&self, text: &str, namespace: &str) -> Option<Vec<u8>> {
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         Some(self.cache.find(&self.mesh, &mut self.fingerprint(text)?, &query).0)
     }
 
     fn whole(&self, pod: &Value, namespace: &str) -> Admission {
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         query.answer(&self.mesh, pod.clone()).unwrap()
     }
 
@@ -62,7 +62,7 @@ impl Desk {
 
     fn cached_text(&self, text: &str, namespace: &str) -> Option<Admission> {
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         let mut fingerprint = self.fingerprint(text)?;
         self.cache.find(&self.mesh, &mut fingerprint, &query).1?.fill(&fingerprint)
     }
@@ -73,7 +73,7 @@ impl Desk {
 
     fn teach_text(&self, text: &str, namespace: &str, answer: &Admission) -> Option<Learned> {
         let facts = Facts::of(&self.mesh, namespace);
-        let query = Query { namespace, path_env: &self.path_env, facts: &facts };
+        let query = Query { namespace, path_env: &self.path_env, user: None, facts: &facts };
         let mut fingerprint = self.fingerprint(text)?;
         let (key, _) = self.cache.find(&self.mesh, &mut fingerprint, &query);
         Some(self.cache.learn(&self.mesh, key, &mut fingerprint, &query, answer))
@@ -400,7 +400,7 @@ fn a_name_that_is_a_merge_key_is_looked_at() {
         let desk = Desk::of(&overlay_bundle(overlay));
         let ask = |pod: &Value| {
             let facts = Facts::of(&desk.mesh, "default");
-            let query = Query { namespace: "default", path_env: &desk.path_env, facts: &facts };
+            let query = Query { namespace: "default", path_env: &desk.path_env, user: None, facts: &facts };
             query.answer(&desk.mesh, pod.clone()).ok()
         };
         let (known, other) = (called("web-other"), called("web-cache"));

@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-pub(in crate::inject) use self::amount::Amount;
+pub(crate) use self::amount::Amount;
 use super::{Error, PostContext};
 use crate::inject::warning::{Warning, shown_within};
 use crate::{names, pod, quirks::Quirk};
@@ -375,7 +375,7 @@ impl Limit {
             CPU => names::ANNOTATION_PROXY_CPU_LIMIT,
             _ => names::ANNOTATION_PROXY_MEMORY_LIMIT,
         };
-        let is_asked_for = pod::annotation(context.received, annotation).is_some();
+        let is_asked_for = pod::annotation(context.asked, annotation).is_some();
         let request = parts::amount(container, "requests", resource)?;
         Ok(Some(match request.filter(|_| !is_asked_for) {
             Some(request) => Limit::Configured { limit, request },

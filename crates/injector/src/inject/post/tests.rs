@@ -24,6 +24,7 @@ impl Fixture {
     pub(super) fn context(&self) -> PostContext<'_> {
         PostContext {
             received: &self.received,
+            asked: &self.received,
             made: &self.made,
             earlier: &self.earlier,
             mesh_config: &self.mesh_config,

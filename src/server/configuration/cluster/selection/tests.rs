@@ -9,7 +9,7 @@ fn check(watched: Option<Injection>, read: impl Fn() -> Turn + Send + 'static) -
     let (client, requests) = api_server(move |_| read());
     let facts = Arc::new(LiveFacts::default());
     if let Some(injection) = watched {
-        facts.put_namespace("shop", Vec::new(), injection);
+        facts.put_namespace("shop", Vec::new(), Default::default(), injection);
         facts.retain_namespaces(|_| true);
     }
     (SelectionCheck::new(client, facts), requests)

@@ -18,12 +18,12 @@ const MOST_DIGITS: usize = 256;
 
 /// An amount of a resource, in nano-units; never negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::inject) struct Amount(u128);
+pub(crate) struct Amount(u128);
 
 impl Amount {
     /// Parses a value of a pod: a quantity as text, or a number. `None` if it is invalid, negative, or larger than any
     /// machine: such a pod is left to the API server and the scheduler.
-    pub(in crate::inject) fn of(value: &Value) -> Option<Amount> {
+    pub(crate) fn of(value: &Value) -> Option<Amount> {
         match value {
             Value::String(text) => Amount::parse(text),
             Value::Number(number) => Amount::parse(&number.to_string()),
@@ -32,7 +32,7 @@ impl Amount {
     }
 
     /// Parses a quantity.
-    pub(super) fn parse(text: &str) -> Option<Amount> {
+    pub(crate) fn parse(text: &str) -> Option<Amount> {
         let Parts { negative, whole, fraction, suffix } = Parts::of(text)?;
         if whole.len() + fraction.len() > MOST_DIGITS {
             return None;

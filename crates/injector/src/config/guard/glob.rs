@@ -1,0 +1,128 @@
+//! Patterns in which `*` stands for any text, also an empty one.
+
+use gotemplate::STAND_IN;
+
+/// A pattern; everything except `*` stands for itself, and upper and lower case differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob {
+    text: String,
+}
+
+/// What can be said of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Whether it fits.
+    Known(bool),
+    /// It contains a stand-in for the names of several pods, and whether they fit depends on the name.
+    Depends,
+}
+
+impl Glob {
+    /// The characters of a pattern that would have to be escaped somewhere on their way, and occur in no name.
+    pub(super) const REFUSED: [char; 4] = ['\'', '"', '\\', '`'];
+
+    /// A pattern.
+    pub fn new(text: impl Into<String>) -> Glob {
+        Glob { text: text.into() }
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it stands for every text.
+    pub fn is_any(&self) -> bool {
+        !self.text.is_empty() && self.text.chars().all(|letter| letter == '*')
+    }
+
+    /// Whether a text fits, in time linear in its length for each `*`.
+    pub fn matches(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.text.split_once('*') else { return self.text == text };
+        let Some(mut left) = text.strip_prefix(first) else { return false };
+        let mut parts: Vec<&str> = rest.split('*').collect();
+        // The last part is at the end, the others are where they occur first.
+        let last = parts.pop().unwrap_or_default();
+        for part in parts {
+            match left.find(part) {
+                Some(at) => left = left.get(at + part.len()..).unwrap_or_default(),
+                None => return false,
+            }
+        }
+        left.ends_with(last)
+    }
+
+    /// Whether a text fits that may contain stand-ins.
+    pub(super) fn fit(&self, text: &str) -> Fit {
+        let Some(at) = text.find(STAND_IN) else { return Fit::Known(self.matches(text)) };
+        let known = text.get(..at).unwrap_or_default();
+        let prefix = self.text.split('*').next().unwrap_or_default();
+        let compared = prefix.len().min(known.len());
+        if prefix.get(..compared) != known.get(..compared) {
+            return Fit::Known(false);
+        }
+        let is_prefix = self.text.len() == prefix.len() + 1 && prefix.len() <= known.len();
+        if is_prefix || self.is_any() { Fit::Known(true) } else { Fit::Depends }
+    }
+
+    /// As a regular expression for the whole text, in the syntax of RE2.
+    pub(super) fn to_regex(&self) -> String {
+        let mut out = String::from("^");
+        for letter in self.text.chars() {
+            match letter {
+                '*' => out.push_str(".*"),
+                '.' | '+' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$' => {
+                    out.push('\\');
+                    out.push(letter);
+                }
+                other => out.push(other),
+            }
+        }
+        out.push('$');
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, fits) in [
+            ("*", "", true),
+            ("a*", "a", true),
+            ("a*", "ba", false),
+            ("*a", "ba", true),
+            ("a*a", "a", false),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXcYb", false),
+            ("*b*", "abc", true),
+            ("a*ab", "aab", true),
+            ("a*ab", "ab", false),
+            ("registry.example.com/*", "registry.example.com.evil/a", false),
+            ("A", "a", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(Glob::new(pattern).matches(text), fits, "{pattern} {text}");
+            let regex = regex::Regex::new(&Glob::new(pattern).to_regex()).unwrap();
+            assert_eq!(regex.is_match(text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_stand_in_is_compared_with_nothing() {
+        let text = format!("web-{STAND_IN}0");
+        for (pattern, fit) in [
+            ("web-*", Fit::Known(true)),
+            ("web*", Fit::Known(true)),
+            ("*", Fit::Known(true)),
+            ("api-*", Fit::Known(false)),
+            ("web-5d*", Fit::Depends),
+            ("web-*-x", Fit::Depends),
+            ("web-abc", Fit::Depends),
+        ] {
+            assert_eq!(Glob::new(pattern).fit(&text), fit, "{pattern}");
+        }
+    }
+}

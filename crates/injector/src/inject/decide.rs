@@ -1,0 +1,118 @@
+//! The decision about a pod with everything that it depends on: configuration, facts, and the configuration's rules.
+
+use gotemplate::StandIns;
+use serde_json::Value;
+
+use super::{
+    Facts, PodRequest, Refusal, Rules, Selection, Skip, check_shape,
+    decision::{self, Decision, DecisionInput},
+    namespace, policy,
+    warning::Warning,
+};
+use crate::config::{
+    InjectorConfig, Policy, Selector,
+    guard::{Candidate, InjectRule, MatchError},
+};
+
+/// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`], for a pod of which only
+/// the [`outline`](limits::outline) is known.
+pub fn leaves_alone(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
+    check_shape(&request.pod).ok()?;
+    let (pod, namespace) = (&request.pod, namespace(request));
+    let candidate = candidate(request, namespace, facts);
+    let (mut decision, _) = decide(Rules::Configured, mesh, pod, namespace, facts, &candidate).ok()?;
+    let mut warnings = std::mem::take(&mut decision.warnings);
+    if decision.inject {
+        return None;
+    }
+    policy::check_skipped(mesh, &candidate, pod, &decision, &mut warnings).ok()?;
+    Some(Skip { decision, warnings })
+}
+
+/// The decision about a pod, rule by rule.
+pub fn decision_steps(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Vec<decision::Step> {
+    let namespace = namespace(request);
+    let rule = applied_rule(mesh, request, facts);
+    let input = DecisionInput { rule, ..decision_input(Rules::Configured, mesh, facts) };
+    decision::steps(&request.pod, namespace, &input)
+}
+
+/// The rule of the configuration that applies to a pod.
+pub(super) fn applied_rule<'m>(
+    mesh: &'m InjectorConfig,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+) -> Option<&'m InjectRule> {
+    let namespace = namespace(request);
+    let candidate = candidate(request, namespace, facts);
+    decide(Rules::Configured, mesh, &request.pod, namespace, facts, &candidate).ok()?.1
+}
+
+/// What rules and policy look at.
+pub(super) fn candidate<'a>(request: &'a PodRequest, namespace: &'a str, facts: &Facts<'a>) -> Candidate<'a> {
+    let own = facts.namespace.filter(|known| known.name == namespace);
+    let labels = own.map(|namespace| &namespace.labels);
+    let (pod, workload, user) = (&request.pod, request.workload.as_ref(), request.user.as_ref());
+    Candidate::new(pod, workload, namespace, labels, user, request.stand_ins)
+}
+
+/// The decision, and the rule of the configuration that applies to the pod. Rules are evaluated only for pods about which
+/// nothing before them decides.
+pub(super) fn decide<'m>(
+    rules: Rules,
+    mesh: &'m InjectorConfig,
+    pod: &Value,
+    namespace: &str,
+    facts: &Facts<'_>,
+    candidate: &Candidate<'_>,
+) -> Result<(Decision, Option<&'m InjectRule>), Refusal> {
+    let input = decision_input(rules, mesh, facts);
+    let decision = decision::decide(pod, namespace, &input);
+    if rules == Rules::TemplatesOnly || mesh.guard().rules.is_empty() || !decision.reason.comes_after_rules()
+    {
+        return Ok((decision, None));
+    }
+    let rule = InjectRule::first(&mesh.guard().rules, candidate).map_err(|(rule, error)| match error {
+        MatchError::StandIn => Refusal::StandIn { name: rule.name.clone(), stand_ins: StandIns::ALL },
+        MatchError::Cel(reason) => Refusal::RuleFailed { rule: rule.name.clone(), reason },
+    })?;
+    let Some(rule) = rule else { return Ok((decision, None)) };
+    let mut decision = decision::decide(pod, namespace, &DecisionInput { rule: Some(rule), ..input });
+    decision.warnings.push(Warning::new("RULE_APPLIED", rule.describe()));
+    Ok((decision, Some(rule)))
+}
+
+fn decision_input<'a>(
+    rules: Rules,
+    mesh: &'a InjectorConfig,
+    facts: &Facts<'a>,
+) -> DecisionInput<'a, Selector> {
+    let injector = mesh.injector();
+    let mut input = DecisionInput {
+        policy: injector.policy.as_str(),
+        never: &injector.never_inject,
+        always: &injector.always_inject,
+        namespace_labels: facts
+            .namespace
+            .filter(|_| facts.selection == Selection::ByLabels)
+            .map(|namespace| &namespace.labels),
+        by_pod_alone: facts.selection == Selection::ByPodAlone,
+        revision: mesh.revision(),
+        tags: mesh.revision_tags(),
+        enable_namespaces_by_default: mesh.value(&["sidecarInjectorWebhook", "enableNamespacesByDefault"])
+            == Some(&Value::Bool(true)),
+        rule: None,
+        quirks: mesh.quirks(),
+    };
+    if rules == Rules::TemplatesOnly {
+        input = DecisionInput {
+            policy: Policy::Enabled.as_str(),
+            never: &[],
+            always: &[],
+            namespace_labels: None,
+            by_pod_alone: false,
+            ..input
+        };
+    }
+    input
+}
