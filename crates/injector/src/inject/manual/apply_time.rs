@@ -170,6 +170,7 @@ fn is_a_wish(reason: Reason) -> bool {
             | Reason::AlreadyInjected
             | Reason::RevisionMismatch
             | Reason::IgnoredNamespace
+            | Reason::RuleNever
     )
 }
 

@@ -113,3 +113,60 @@ fn names_that_are_equal_in_one_pod_only_are_other_names() {
     assert!(!is_cached(template, &other(["a", "b"]), &other(["c", "c"])));
     assert!(is_cached(template, &other(["a", "b"]), &other(["c", "d"])));
 }
+
+/// Rules and policies of a configuration read names too: a sibling gets what they say about its own.
+#[test]
+fn rules_that_read_names_are_asked_about_every_pod() {
+    let job = |name: &str| {
+        json!({
+            "metadata": {
+                "generateName": format!("{name}-"), "name": format!("{name}-x2b4c"), "namespace": "default",
+                "labels": {"job-name": name, "apps.kubernetes.io/pod-index": name.rsplit('-').next().unwrap()},
+                "annotations": {"batch.kubernetes.io/job-completion-index": "7"},
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": "u1", "controller": true}],
+            },
+            "spec": {
+                "hostname": name,
+                "containers": [{"name": "app", "image": "x"}],
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                    {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]},
+                ]}}},
+            },
+        })
+    };
+    let cel = |expression: &str| format!("cel: {}", json!(expression));
+    let index = cel("object.metadata.labels['apps.kubernetes.io/' + 'pod-index'] == '28374651'");
+    let matches = [
+        "owner: Job/*-28374651".to_owned(),
+        "owner: CronJob/backup".to_owned(),
+        "labels: {matchLabels: {job-name: backup-28374651}}".to_owned(),
+        "labels: {matchExpressions: [{key: apps.kubernetes.io/pod-index, operator: In, values: ['28374651']}]}".to_owned(),
+        cel("object.metadata.name.startsWith('backup-28374651')"),
+        cel("object.spec.hostname == 'backup-28374651'"),
+        cel("has(object.spec.affinity) && object.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].values[0] == 'backup-28374651'"),
+        cel("object.metadata.labels['job-name'] == 'backup-28374651'"),
+        index,
+        cel("object.metadata.labels.exists(k, object.metadata.labels[k] == 'backup-28374651')"),
+    ];
+    let names = ["backup-28374650", "backup-28374651", "backup-28374652", "restore-28374651"];
+    let template = "injector: {defaultTemplates: [t], templates: {t: \"metadata: {labels: {y: z}}\"}}\n";
+    for condition in matches {
+        for effect in ["inject: never", "defaults: {sidecar.istio.io/logLevel: debug}, inject: force"] {
+            let desk =
+                Desk::of(&format!("{template}rules: [{{name: r, match: {{{condition}}}, {effect}}}]\n"));
+            let mut differ = false;
+            for name in names.iter().cycle().take(4 * names.len()) {
+                let (pod, whole) = (job(name), desk.whole(&job(name), "default"));
+                differ |= whole.decision != desk.whole(&job(names[0]), "default").decision;
+                if let Some(cached) = desk.cached(&pod, "default") {
+                    assert_eq!(cached, whole, "{condition}: {name}");
+                }
+                assert_ne!(desk.teach(&pod, "default"), Some(Learned::Stale), "{condition}: {name}");
+            }
+            assert!(
+                differ || condition == "owner: CronJob/backup" && effect != "inject: never",
+                "{condition}: {effect}"
+            );
+        }
+    }
+}
