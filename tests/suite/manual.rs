@@ -327,8 +327,11 @@ fn separators_survive_a_change() {
     let text = format!("--- {{{flow}}}\n...\n# next\nkind: Service\n--- # commented\n{DEPLOYMENT}");
     let manifest = inject(&text, &options(&mesh));
     let written = manifest.to_text();
-    assert!(written.starts_with("---\napiVersion: apps/v1\n"), "{written}");
-    assert!(written.contains("\n...\n# next\nkind: Service\n--- # commented\napiVersion"), "{written}");
+    assert!(
+        written.starts_with("--- {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: "),
+        "{written}"
+    );
+    assert!(written.contains("}\n...\n# next\nkind: Service\n--- # commented\napiVersion"), "{written}");
     assert_eq!(inject(&written, &options(&mesh)).documents.len(), 3);
 }
 
