@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use outrigger::{
     config::InjectorConfig,
-    inject::{self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest},
+    inject::{self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, manual},
 };
 use serde_json::Value;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -51,6 +51,52 @@ fn cached(text: &str) -> Option<(usize, usize)> {
     (review()?.served == CacheStatus::Hit).then(|| counted(|| (), review))
 }
 
+const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  template:\n    metadata:\n      \
+                          labels: {app: web}\n    spec:\n      containers:\n      - name: web # the server\n        image: web\n";
+
+/// Manifests of any size: what is long is the List, the stream of documents, or one object.
+fn manifest(kind: &str, size: usize) -> String {
+    match kind {
+        "documents" => vec![DEPLOYMENT; size].join("---\n"),
+        "list" => {
+            let item: String = DEPLOYMENT
+                .lines()
+                .enumerate()
+                .map(|(number, line)| format!("{} {line}\n", if number == 0 { "-" } else { " " }))
+                .collect();
+            format!("apiVersion: v1\nkind: List\nitems:\n{}", item.repeat(size))
+        }
+        _ => {
+            let variable = |number| format!("        - name: V{number} # a variable\n          value: x\n");
+            format!("{DEPLOYMENT}        env:\n{}", (0..40 * size).map(variable).collect::<String>())
+        }
+    }
+}
+
+/// Manual injection, with its output and its inverse: ten times the input is at most about ten times the work.
+fn manual_rows(mesh: &InjectorConfig, row: impl Fn(&str, (usize, usize))) {
+    let options =
+        manual::Options { mesh, rules: Rules::Configured, namespace: "shop", template_paths: Vec::new() };
+    for kind in ["documents", "list", "object"] {
+        let work = |size| {
+            let text = manifest(kind, size);
+            let run = || {
+                let manifest = manual::inject(&text, &options).unwrap();
+                assert_eq!(manifest.rewrites().count(), 0, "{kind}");
+                let injected = manifest.to_text();
+                let uninjected = manual::uninject(&injected, &[]).unwrap().to_text();
+                assert!(uninjected == text && injected != text, "{kind}: not the original");
+            };
+            counted(|| (), run)
+        };
+        let (few, many) = (work(20), work(200));
+        row(&format!("manual, {kind}: 20"), few);
+        row(&format!("manual, {kind}: 200"), many);
+        let is_linear = |few: usize, many: usize| many < few * 11;
+        assert!(is_linear(few.0, many.0) && is_linear(few.1, many.1), "{kind}: {few:?} became {many:?}");
+    }
+}
+
 fn main() {
     let mesh = InjectorConfig::embedded().expect("the embedded configuration");
     println!("| what | allocations | KiB |\n| --- | --- | --- |");
@@ -73,4 +119,5 @@ fn main() {
             row(&format!("{name}: text to patch, cached for a sibling"), cached);
         }
     }
+    manual_rows(&mesh, row);
 }

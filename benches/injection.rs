@@ -332,7 +332,7 @@ fn lists(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("list, whole manifest");
     group.sample_size(10);
-    for items in [10, 100, 1000] {
+    for items in [10, 200, 2000] {
         let item = |number| {
             format!(
                 "- apiVersion: apps/v1\n  kind: Deployment\n  metadata: {{name: web-{number}}}\n  spec:\n    template:\n      \

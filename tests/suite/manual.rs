@@ -24,7 +24,7 @@ use outrigger::{
 };
 use serde_json::{Value, json};
 
-use super::headed::headed;
+use super::{headed::headed, own_recordings::RECORDINGS};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests")
@@ -327,8 +327,11 @@ fn separators_survive_a_change() {
     let text = format!("--- {{{flow}}}\n...\n# next\nkind: Service\n--- # commented\n{DEPLOYMENT}");
     let manifest = inject(&text, &options(&mesh));
     let written = manifest.to_text();
-    assert!(written.starts_with("---\napiVersion: apps/v1\n"), "{written}");
-    assert!(written.contains("\n...\n# next\nkind: Service\n--- # commented\napiVersion"), "{written}");
+    assert!(
+        written.starts_with("--- {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: "),
+        "{written}"
+    );
+    assert!(written.contains("}\n...\n# next\nkind: Service\n--- # commented\napiVersion"), "{written}");
     assert_eq!(inject(&written, &options(&mesh)).documents.len(), 3);
 }
 
@@ -368,6 +371,29 @@ fn inverse(text: &str, edits: &[yaml::Edit]) -> Vec<yaml::Edit> {
     undo.collect()
 }
 
+/// A manifest whose lists are indented by two more columns than their keys.
+fn indented(marshaled: &str) -> String {
+    // The columns of the keys of the open lists.
+    let mut open: Vec<usize> = Vec::new();
+    let mut written = String::new();
+    let mut before = (0, false);
+    for line in marshaled.lines() {
+        let column = line.len() - line.trim_start_matches(' ').len();
+        let is_item = line.trim_start().starts_with("- ");
+        while open.last().is_some_and(|list| column < *list || column == *list && !is_item) {
+            open.pop();
+        }
+        let (key, is_key) = before;
+        if is_item && is_key && key == column && open.last() != Some(&column) {
+            open.push(column);
+        }
+        let dashes = line.trim_start().len() - line.trim_start().trim_start_matches("- ").len();
+        before = (column + dashes, line.ends_with(':'));
+        written.push_str(&format!("{}{line}\n", "  ".repeat(open.len())));
+    }
+    written
+}
+
 /// A manifest in other layouts: what people and programs write.
 fn layouts(text: &str) -> Vec<(&'static str, String)> {
     let documents = yaml::split_documents(text);
@@ -386,20 +412,25 @@ fn layouts(text: &str) -> Vec<(&'static str, String)> {
         text.lines().enumerate().map(line).collect()
     };
     let marshaled = joined(&yaml::to_string);
-    // Four spaces per level, and lists indented below their key.
+    // Four spaces per level.
     let wide: String = marshaled
         .lines()
         .map(|line| {
             let rest = line.trim_start_matches(' ');
-            format!("{}{rest}\n", " ".repeat((line.len() - rest.len()) * 2))
+            let (dashes, rest) = rest.split_at(rest.len() - rest.trim_start_matches("- ").len());
+            let indent = line.len() - dashes.len() - rest.len();
+            format!("{}{}{rest}\n", " ".repeat(indent * 2), dashes.replace("- ", "-   "))
         })
         .collect();
+    // Lists indented below their key.
+    let indented: String = indented(&marshaled);
     vec![
         ("as it is", text.to_owned()),
         ("CRLF", text.replace('\n', "\r\n")),
         ("no line break at the end", text.trim_end().to_owned()),
         ("marshaled", marshaled.clone()),
         ("wide", wide),
+        ("indented lists", indented),
         ("JSON", joined(&|value| format!("{value:#}\n")).replace("---\n", "")),
         ("JSON on one line", joined(&|value| format!("{value}\n")).replace("---\n", "")),
         ("JSON with tabs", joined(&|value| format!("{value:#}\n").replace("  ", "\t")).replace("---\n", "")),
@@ -491,6 +522,56 @@ fn uninjected_manifests_are_the_original_ones_to_the_byte() {
             }
         }
     }
+}
+
+/// A value without what Go's types do not write.
+fn without_zeros(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), without_zeros(value)))
+            .filter(|(_, value)| {
+                !(value.is_null() || *value == json!({}) || *value == json!([]) || *value == json!(""))
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(without_zeros).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn pods_that_istiod_injected_become_the_received_ones_or_a_warning_says_what_stays() {
+    let (mut equal, mut remarked, mut silent) = (0, 0, Vec::new());
+    for call in &RECORDINGS.calls {
+        let Some(patched) = &call.patched else { continue };
+        let with_type = |pod: &Value| {
+            let mut pod = pod.clone();
+            (pod["apiVersion"], pod["kind"]) = (json!("v1"), json!("Pod"));
+            pod
+        };
+        // Of a pod that was injected before, the original is not known.
+        if call.pod.to_string().contains("sidecar.istio.io/status") {
+            continue;
+        }
+        let text = with_type(patched).to_string();
+        let manifest = manual::uninject(&text, &[]).unwrap();
+        let has_remarks = manifest
+            .rows()
+            .any(|row| matches!(&row.verdict, Verdict::Uninjected { remarks } if !remarks.is_empty()));
+        let is_equal = without_zeros(manifest.documents[0].value()) == without_zeros(&with_type(&call.pod));
+        match (is_equal, has_remarks) {
+            (true, _) => equal += 1,
+            (false, true) => remarked += 1,
+            (false, false) => silent.push(&call.name),
+        }
+    }
+    println!(
+        "uninject, pods injected by istiod: {equal} equal, {remarked} with warnings, {} silent",
+        silent.len()
+    );
+    // Silent are additions of templates that are not Istio's own, and parts of the received pod that were equal to what
+    // injection adds, or named like it: the page on manual injection lists them.
+    assert!(equal > 350 && silent.len() < 40, "{equal} equal, {remarked} with warnings; silent: {silent:?}");
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub fn uninject(injected: &Value, owner: &str) -> Result<Option<Uninjected>, Mal
     let is_merged = pod::annotations(injected)
         .any(|(key, value)| scraping::is_spelling(key, scraping::PORT) && value == port.to_string());
     let mut pod = earlier.strip(injected, port, Quirks::NONE).into_owned();
+    restore_own(&mut pod, &earlier, &mut remarks);
     post::remove_pre_stop(&mut pod, &status.pre_stop);
     remove_volumes(&mut pod, &earlier, &status, &mut remarks);
     remove_pull_secrets(&mut pod, injected);
@@ -69,6 +70,35 @@ fn status_port(pod: &Value) -> i64 {
 fn variable<'p>(container: &'p Value, name: &str) -> Option<&'p str> {
     let env = container.get("env")?.as_array()?;
     pod::find(env, name)?.get("value")?.as_str()
+}
+
+/// Completes the user's own versions of the proxy's containers. Their place is recorded nowhere, and neither is an image
+/// that was left to the template (Istio's `reinsertOverrides`).
+fn restore_own(pod: &mut Value, earlier: &PreviousInjection, remarks: &mut Vec<String>) {
+    let moved = [
+        names::CONTAINER_PROXY,
+        names::CONTAINER_INIT,
+        names::CONTAINER_VALIDATION,
+        names::CONTAINER_CORE_DUMP,
+    ];
+    for list in ["containers", "initContainers"] {
+        let count = pod::spec_list(pod, "containers").len() + pod::spec_list(pod, "initContainers").len();
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let name = pod::name(container).to_owned();
+            if earlier.overrides.find(&name).is_none() {
+                continue;
+            }
+            if let Some(container) = container.as_object_mut() {
+                container.entry("image").or_insert_with(|| json!("auto"));
+            }
+            if moved.contains(&name.as_str()) && count > 1 {
+                remarks.push(format!(
+                    "spec.{list}: {name} may have been at another place, which is not recorded"
+                ));
+            }
+        }
+    }
 }
 
 fn remove_volumes(pod: &mut Value, earlier: &PreviousInjection, status: &Status, remarks: &mut Vec<String>) {
@@ -242,6 +272,12 @@ fn remove_metadata(pod: &mut Value, injected: &Value, owner: &str, remarks: &mut
         ("labels", "service.istio.io/canonical-name", canonical),
         ("labels", "service.istio.io/canonical-revision", version),
         ("annotations", names::REVISION, revision),
+        ("annotations", "prometheus.istio.io/secure-port", "15091".to_owned()),
+        (
+            "annotations",
+            "container.apparmor.security.beta.kubernetes.io/istio-proxy",
+            "runtime/default".to_owned(),
+        ),
         ("annotations", "kubectl.kubernetes.io/default-container", application.clone()),
         ("annotations", "kubectl.kubernetes.io/default-logs-container", application),
     ];
@@ -252,8 +288,12 @@ fn remove_metadata(pod: &mut Value, injected: &Value, owner: &str, remarks: &mut
         ("annotations", "traffic.sidecar.istio.io/includeInboundPorts", "*".to_owned()),
         ("annotations", "traffic.sidecar.istio.io/excludeInboundPorts", status_port(injected).to_string()),
     ];
+    let is_grpc = pod::find_sidecar(injected)
+        .is_some_and(|proxy| variable(proxy, "ISTIO_META_GENERATOR") == Some("grpc"));
+    let by_grpc = ("annotations", names::ANNOTATION_REWRITE_PROBES, "false".to_owned());
     let metadata = pod::metadata_mut(pod);
-    for (field, key, value) in derived.into_iter().chain(by_cni.into_iter().filter(|_| has_cni)) {
+    let by_options = by_cni.into_iter().filter(|_| has_cni).chain(Some(by_grpc).filter(|_| is_grpc));
+    for (field, key, value) in derived.into_iter().chain(by_options) {
         let Some(map) = metadata.get_mut(field).and_then(Value::as_object_mut) else { continue };
         match map.get(key).and_then(Value::as_str) {
             Some(found) if found == value => {

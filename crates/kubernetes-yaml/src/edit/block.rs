@@ -200,19 +200,19 @@ impl<'a> Editor<'a> {
             self.replace(start, end, "");
             return;
         }
-        // The last line has no line break, and its predecessor is to have none, either.
+        // The last line has no line break, and the one that becomes the last is to have none, either.
+        let mut start = start;
+        while let Some(last) = self.edits.last()
+            && last.end == start
+            && last.start < start
+            && last.text.is_empty()
+        {
+            start = last.start;
+            self.edits.pop();
+        }
         let before = self.slice(0, start);
         let bare = before.strip_suffix('\n').map_or(before, |line| line.strip_suffix('\r').unwrap_or(line));
-        let length = before.len() - bare.len();
-        match self.edits.last_mut() {
-            Some(last) if last.end == start && last.text.is_empty() && last.start < last.end => {
-                let before = self.text.get(..last.start).unwrap_or_default();
-                let bare = before.trim_end_matches(['\n', '\r']);
-                last.start = bare.len();
-                last.end = end;
-            }
-            Some(last) if last.end > start - length => self.replace(start, end, ""),
-            _ => self.replace(start - length, end, ""),
-        }
+        let is_free = self.edits.last().is_none_or(|last| last.end <= bare.len());
+        self.replace(if is_free { bare.len() } else { start }, end, "");
     }
 }

@@ -1,7 +1,8 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{load, parse_outlined};
+use crate::{load, parse_outlined, to_string};
 
 /// The text after an edit to a value, and the pointers of what was written anew.
 fn edited(text: &str, change: impl Fn(&mut Value)) -> (String, Vec<String>) {
@@ -166,4 +167,77 @@ fn merged_keys_are_overridden_or_written_out() {
 fn the_last_of_duplicate_keys_counts() {
     becomes("a: 1\nb: 2\na: 3\n", "a: 1\nb: 2\na: 4\n", |value| value["a"] = json!(4));
     becomes("a: 1\nb: 2\na: 3\n", "b: 2\n", |value| *value = json!({"b": 2}));
+}
+
+/// Values with few keys and texts, so that two of them have much in common.
+fn value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof!["[a-c]", "[a-c :#'\"\\n-]{0,4}", Just("true".to_owned()), Just("1".to_owned())];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0..3_i64).prop_map(Value::from),
+        text.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 4, |inner| {
+        let named =
+            (prop_oneof!["[a-c]"], inner.clone()).prop_map(|(name, value)| json!({"name": name, "v": value}));
+        prop_oneof![
+            prop::collection::vec(prop_oneof![inner.clone(), named], 0..4).prop_map(Value::Array),
+            prop::collection::btree_map(prop_oneof!["[a-d]", "[a-b :#-]{1,3}"], inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// Texts of a value, as programs write it.
+fn texts(value: &Value) -> Vec<(bool, String)> {
+    let yaml = to_string(value);
+    let wide = yaml.lines().all(|line| !line.contains(['|', '"', '\'']));
+    let wide = wide.then(|| {
+        let line = |line: &str| format!("{}{line}\n", " ".repeat(line.len() - line.trim_start().len()));
+        yaml.lines().map(line).collect::<String>()
+    });
+    let mut texts = vec![
+        (false, yaml.replace('\n', "\r\n")),
+        (false, yaml.trim_end_matches('\n').to_owned()),
+        (false, yaml),
+        (false, value.to_string()),
+    ];
+    texts.extend(wide.map(|text| (false, text)));
+    if value.is_object() {
+        texts.extend([(true, value.to_string()), (true, format!("{value:#}\n"))]);
+    }
+    texts
+}
+
+proptest! {
+    #[test]
+    fn edits_give_the_new_value_and_can_be_undone(old in value(), new in value()) {
+        for (json, text) in texts(&old) {
+            // A block at the end of the text needs its line break.
+            let Ok((node, outline)) = parse_outlined(&text, &Limits::default()) else { continue };
+            if node.to_value().as_ref() != Ok(&old) {
+                continue;
+            }
+            let Some(edits) = edits(&text, &outline, &old, &new, json) else { continue };
+            let written = apply(&text, &edits.list);
+            let read = load(&written, &Limits::default());
+            prop_assert_eq!(read.as_ref(), Ok(&new), "{:?} became {:?}", text, written);
+            if json {
+                prop_assert!(serde_json::from_str::<Value>(&written).is_ok(), "{written}");
+            }
+            prop_assert_eq!(&apply(&written, &inverse(&text, &edits.list)), &text);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_edits_panic(text in "((- |  |a: |&a |\\*a |<<: |\\? |: |!!str |\\||>|'|\"|\\[|\\]|\\{|\\}|, |#|\n|\r\n|\t|é|x|b: ){0,30})", new in value()) {
+        if let Ok((node, outline)) = parse_outlined(&text, &Limits::default())
+            && let Ok(old) = node.to_value()
+            && let Some(edits) = edits(&text, &outline, &old, &new, false)
+        {
+            let written = apply(&text, &edits.list);
+            prop_assert_eq!(apply(&written, &inverse(&text, &edits.list)), text);
+        }
+    }
 }

@@ -9,7 +9,12 @@ use serde_json::Value;
 
 use super::{Row, written};
 use crate::manifest::{self, Corrections, Misfit};
-use kubernetes_yaml::{self as yaml, Edit, Limits};
+use kubernetes_yaml::{self as yaml, Edit, Limits, Syntax};
+
+/// A manifest is a file of the user's own: its memory is proportional to its size, whatever that is. Only what aliases add
+/// is limited as elsewhere.
+const LIMITS: Limits =
+    Limits { depth: 100, nodes: usize::MAX, alias_nodes: 10_000, bytes: 1 << 30, syntax: Syntax::Full };
 
 /// A document of a manifest.
 #[derive(Debug)]
@@ -126,7 +131,7 @@ impl Document<'_> {
     fn has_value(&self, text: &str, value: &Value) -> bool {
         match self.format {
             Format::Json => serde_json::from_str::<Value>(text).is_ok_and(|read| read == *value),
-            Format::Yaml => yaml::parse(&with_last_line_ended(text), &Limits::default())
+            Format::Yaml => yaml::parse(&with_last_line_ended(text), &LIMITS)
                 .and_then(yaml::Node::into_value)
                 .is_ok_and(|read| read == *value),
         }
@@ -223,8 +228,7 @@ pub(super) fn read<'t>(text: &'t str, how: &manifest::Options) -> Result<Vec<Doc
                 }
             };
             let (node, outline) =
-                yaml::parse_outlined(&with_last_line_ended(document.text), &Limits::default())
-                    .map_err(refused)?;
+                yaml::parse_outlined(&with_last_line_ended(document.text), &LIMITS).map_err(refused)?;
             let value = node.to_value().map_err(refused)?;
             parts.read(Format::Yaml, value, node, Some(outline), how)
         })
@@ -269,7 +273,7 @@ impl LineCounter<'_> {
 impl<'t> Parts<'t> {
     /// Parses JSON again as YAML, which preserves duplicate keys and positions; if that fails, the document has none.
     fn json(self, value: Value, how: &manifest::Options) -> Result<Document<'t>, SyntaxError> {
-        match yaml::parse_outlined(self.document, &Limits::default()) {
+        match yaml::parse_outlined(self.document, &LIMITS) {
             Ok((node, outline)) => self.read(Format::Json, value, node, Some(outline), how),
             Err(_) => {
                 let node = yaml::Node::from_value(&value);

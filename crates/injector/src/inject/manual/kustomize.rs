@@ -58,24 +58,35 @@ fn entry(identity: &Identity, name: &str, before: &Value, after: &Value) -> Valu
     let mut target = json!({"version": version, "kind": kind, "name": pattern});
     for (key, value) in [("group", Some(group)), ("namespace", namespace.as_deref())] {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            target[key] = json!(value);
+            put(&mut target, &[key], value);
         }
     }
     let merged = Some(()).filter(|()| manifest::is_of_kubernetes(api_version, kind));
     let merged = merged.and_then(|()| strategic(before, after, ""));
     let text = match merged {
         Some(mut merged) => {
-            merged["apiVersion"] = json!(api_version);
-            merged["kind"] = json!(kind);
-            merged["metadata"]["name"] = json!(name);
+            put(&mut merged, &["apiVersion"], api_version);
+            put(&mut merged, &["kind"], kind);
+            put(&mut merged, &["metadata", "name"], name);
             if let Some(namespace) = namespace {
-                merged["metadata"]["namespace"] = json!(namespace);
+                put(&mut merged, &["metadata", "namespace"], namespace);
             }
             yaml::to_string(&merged)
         }
         None => yaml::to_string(&json!(patch::diff(before, after))),
     };
     json!({"target": target, "patch": text})
+}
+
+/// Sets a text below an object.
+fn put(value: &mut Value, path: &[&str], text: &str) {
+    let (Some(map), Some((key, below))) = (value.as_object_mut(), path.split_first()) else { return };
+    match below {
+        [] => {
+            map.insert((*key).to_owned(), json!(text));
+        }
+        below => put(map.entry(*key).or_insert_with(|| json!({})), below, text),
+    }
 }
 
 /// The strategic merge patch between two values; `None` if there is none.
@@ -120,7 +131,7 @@ fn list(before: &[Value], after: &[Value], field: &str) -> Option<Value> {
             None => Some(without_nulls(item, "")),
             Some(earlier) => {
                 let mut patch = strategic(earlier, item, "")?;
-                patch[*key] = json!(own);
+                put(&mut patch, &[key], &own);
                 Some(patch)
             }
         }
