@@ -214,7 +214,7 @@ fn tests_that_cannot_be_read_fail_the_check() {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let run = check(&files, &["-f", "b.yaml", "--tests", "cases.yaml"]);
     assert_eq!(run.code, 65, "{}", run.stderr);
-    let wanted = "error: cases.yaml:6:12: cases[0].expect: found the unknown key \"injectd\"; expected injected, reason, warnings, denied, fields; nearest: \"injected\" [INVALID_TEST]";
+    let wanted = "error: cases.yaml:6:12: cases[0].expect: found the unknown key \"injectd\"; expected injected, reason, rule, warnings, denied, fields; nearest: \"injected\" [INVALID_TEST]";
     assert!(run.stdout.contains(wanted), "{}", run.stdout);
 }
 

@@ -263,6 +263,9 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
     match refusal {
         Refusal::Annotations(_)
         | Refusal::Defaults { .. }
+        // Rules and policies may be about the likes of the samples.
+        | Refusal::Overrides(_)
+        | Refusal::RuleFailed { .. }
         | Refusal::Malformed(_)
         | Refusal::ProxyConfig(_)
         | Refusal::Directive { .. }
@@ -273,8 +276,6 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         Refusal::Render { source, .. } => Some(render_weight(source)),
         Refusal::TooManyTemplates { .. } => Some(Weight::Misfit),
         Refusal::Post(_)
-        | Refusal::Overrides(_)
-        | Refusal::RuleFailed { .. }
         | Refusal::Privileged(_)
         | Refusal::Overlay { .. }
         | Refusal::Merge { .. }
