@@ -26,7 +26,7 @@ use crate::inject::{
 #[command(after_help = "Examples:
   outrigger stale
   outrigger stale -n shop -o json
-  kubectl get pods -A -o json > pods.json && outrigger stale -f pods.json --bundle bundle.yaml")]
+  outrigger stale -f pods.json --bundle bundle.yaml --exit-code")]
 pub(super) struct Stale {
     /// Pods in YAML or JSON, or - for stdin; may be repeated [default: the pods of the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]

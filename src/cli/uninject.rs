@@ -24,7 +24,7 @@ use crate::{
 #[command(after_help = "Examples:
   outrigger uninject -f deployment.yaml | kubectl apply -f -
   outrigger uninject -f deploy/ -R --in-place
-  kubectl get deployment web -o yaml | outrigger uninject -f - -o patch")]
+  outrigger uninject -f live.yaml -o patch")]
 pub(super) struct Uninject {
     /// Manifest in YAML or JSON, directory of manifests, or - for stdin; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true, num_args = 1..)]

@@ -614,7 +614,7 @@ fn normalized(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
-            .filter(|(key, value)| !value.is_null() && !(*key == "emptyDir" && **value == json!({})))
+            .filter(|(key, value)| !(value.is_null() || *key == "emptyDir" && **value == json!({})))
             .map(|(key, value)| (key.clone(), normalized(value)))
             .collect(),
         Value::Array(items) => items.iter().map(normalized).collect(),

@@ -354,8 +354,10 @@ async fn with_64_mebibytes_less_is_done_at_once_and_what_is_too_large_is_refused
     let refused = process.post(review(&pod)).await.json();
     assert_eq!(refused["response"]["allowed"], false, "{refused}");
     assert_eq!(refused["response"]["status"]["code"], 413, "{refused}");
-    println!("{} MiB", process.peak() >> 20);
-    assert!(process.peak() <= MEMORY, "{} MiB", process.peak() >> 20);
+    // The kernel can take back the pages of the program itself, of which a debug build has many.
+    let taken = process.peak() - process.status("RssFile:");
+    println!("{} MiB, and the program", taken >> 20);
+    assert!(taken <= MEMORY / 2, "{} MiB", taken >> 20);
     let plain = process.post(review(&spec(r#""containers":[{"name":"a"}]"#))).await.json();
     assert!(plain["response"]["patch"].is_string(), "{plain}");
 }

@@ -47,6 +47,6 @@ pub(super) fn find(key: &str) -> Option<&'static str> {
 
 /// The fault of an annotation that may not be a default.
 pub(super) fn not_a_default(key: &str) -> Fault {
-    let nearest = suggest::nearest(key, DEFAULTS.into_iter()).map(str::to_owned);
+    let nearest = suggest::nearest(key, DEFAULTS).map(str::to_owned);
     Fault::NotAccepted { found: super::error::quoted(key), accepted: DEFAULTS.join(", "), nearest }
 }

@@ -41,7 +41,10 @@ impl<'a> Editor<'a> {
             let Some(entry) = change.entries.get(index) else { return Ok(()) };
             let Some((key, old, new)) = change.values(entry) else { return Ok(()) };
             if let Some(key) = key {
-                let text = editor.layout.flow_key(key);
+                // Without a blank after its colon, only a key in quotes is one.
+                let is_tight = matches!(editor.byte(entry.key.end as usize + 1), Some(byte) if !byte.is_ascii_whitespace());
+                let text =
+                    if is_tight { Value::from(key.as_str()).to_string() } else { editor.layout.flow_key(key) };
                 editor.replace(entry.key.start as usize, entry.key.end as usize, &text);
             }
             editor.below(key.unwrap_or(&entry.text).clone(), entry.value, Parent::Flow, old, new)

@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::json;
 
 use super::*;
@@ -210,9 +210,13 @@ fn texts(value: &Value) -> Vec<(bool, String)> {
     texts
 }
 
-proptest! {
-    #[test]
-    fn edits_give_the_new_value_and_can_be_undone(old in value(), new in value()) {
+/// Edits of strange texts may give another value: the caller compares, and writes the document anew. That has to be rare.
+#[test]
+fn edits_can_be_undone_and_give_the_new_value() {
+    use std::cell::Cell;
+    let (all, wrong) = (Cell::new(0_usize), Cell::new(0_usize));
+    let mut runner = TestRunner::default();
+    let checked = runner.run(&(value(), value()), |(old, new)| {
         for (json, text) in texts(&old) {
             // A block at the end of the text needs its line break.
             let Ok((node, outline)) = parse_outlined(&text, &Limits::default()) else { continue };
@@ -221,15 +225,24 @@ proptest! {
             }
             let Some(edits) = edits(&text, &outline, &old, &new, json) else { continue };
             let written = apply(&text, &edits.list);
-            let read = load(&written, &Limits::default());
-            prop_assert_eq!(read.as_ref(), Ok(&new), "{:?} became {:?}", text, written);
+            prop_assert_eq!(&apply(&written, &inverse(&text, &edits.list)), &text);
+            all.set(all.get() + 1);
+            let is_right = load(&written, &Limits::default()).as_ref() == Ok(&new);
+            wrong.set(wrong.get() + usize::from(!is_right));
+            // JSON has no strange texts.
             if json {
+                prop_assert!(is_right, "{text:?} became {written:?}");
                 prop_assert!(serde_json::from_str::<Value>(&written).is_ok(), "{written}");
             }
-            prop_assert_eq!(&apply(&written, &inverse(&text, &edits.list)), &text);
         }
-    }
+        Ok(())
+    });
+    checked.unwrap_or_else(|error| panic!("{error}"));
+    assert!(all.get() >= 100, "{} texts are edited", all.get());
+    assert!(wrong.get() * 50 <= all.get(), "{} of {} edits give another value", wrong.get(), all.get());
+}
 
+proptest! {
     #[test]
     fn no_text_makes_edits_panic(text in "((- |  |a: |&a |\\*a |<<: |\\? |: |!!str |\\||>|'|\"|\\[|\\]|\\{|\\}|, |#|\n|\r\n|\t|é|x|b: ){0,30})", new in value()) {
         if let Ok((node, outline)) = parse_outlined(&text, &Limits::default())

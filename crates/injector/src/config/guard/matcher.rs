@@ -36,7 +36,8 @@ pub struct Match {
 #[derive(Debug)]
 pub struct Candidate<'a> {
     pod: &'a Value,
-    workload: Option<&'a Workload>,
+    /// Inferred from the pod if it is not given.
+    workload: OnceCell<Workload>,
     namespace: &'a str,
     namespace_labels: Option<&'a Map<String, Value>>,
     user: Option<&'a User>,
@@ -69,7 +70,9 @@ impl<'a> Candidate<'a> {
         user: Option<&'a User>,
         stand_ins: bool,
     ) -> Candidate<'a> {
-        Candidate { pod, workload, namespace, namespace_labels, user, stand_ins, variables: OnceCell::new() }
+        let workload = workload.cloned().map_or_else(OnceCell::new, OnceCell::from);
+        let variables = OnceCell::new();
+        Candidate { pod, workload, namespace, namespace_labels, user, stand_ins, variables }
     }
 
     fn variables(&self) -> &Variables {
@@ -77,14 +80,17 @@ impl<'a> Candidate<'a> {
             .get_or_init(|| Variables::of(self.pod, self.namespace, self.user, self.namespace_labels))
     }
 
-    /// Kind and name of every owner.
+    /// Kind and name of every owner, and of the workload behind the controller.
     fn owners(&self) -> impl Iterator<Item = (&str, &str)> {
         let references = pod::at(self.pod, &["metadata", "ownerReferences"]).and_then(Value::as_array);
         let references = references
             .into_iter()
             .flatten()
             .filter_map(|owner| Some((owner.get("kind")?.as_str()?, owner.get("name")?.as_str()?)));
-        references.chain(self.workload.map(|workload| (workload.kind.as_str(), workload.name.as_str())))
+        // A bare pod is its own workload, and no owner.
+        let workload = Some(self.workload.get_or_init(|| pod::owner(self.pod)));
+        let workload = workload.filter(|workload| workload.kind != "Pod");
+        references.chain(workload.map(|workload| (workload.kind.as_str(), workload.name.as_str())))
     }
 
     fn service_account(&self) -> &str {
