@@ -10,7 +10,7 @@ use crate::headed::headed;
 use super::{
     commands::Shell,
     configuration::{by_bundle, prepared, write_bundle},
-    control_plane::{ControlPlane, PATIENCE, settled},
+    control_plane::{ControlPlane, Flavour, PATIENCE, settled},
     install::{NAMESPACE, Serving, service},
     pods::{dry_run, is_injected},
 };
