@@ -25,7 +25,7 @@ rules:
 - {name: by-image, match: {image: "bare.example.com/*"}, inject: never}
 - {name: by-account, match: {serviceAccount: bare-account}, inject: never}
 - {name: by-user, match: {user: "nobody-*"}, inject: never}
-- {name: by-labels, match: {labels: {matchExpressions: [{key: bare, operator: In, values: ["yes"]}, {key: no, operator: DoesNotExist}]}}, inject: never}
+- {name: by-labels, match: {labels: {matchExpressions: [{key: bare, operator: In, values: ["yes"]}, {key: "no", operator: DoesNotExist}]}}, inject: never}
 - {name: by-namespace-label, match: {namespaceLabels: {matchLabels: {bare: "yes"}}}, inject: never}
 - {name: by-cel, match: {cel: "object.spec.containers.exists(c, c.name == 'bare') && request.namespace == 'shop'"}, inject: never}
 - {name: must, match: {labels: {matchLabels: {must: "yes"}}}, inject: force}
