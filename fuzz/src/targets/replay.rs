@@ -18,7 +18,9 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     let mesh = if random.percent(40) {
         random.pick(&meshes::ALL).mesh.clone()
     } else {
-        let Some(made) = meshes::with_template(&sensitive::template(|end| random.below(end))) else { return Fate::Keep };
+        let Some(made) = meshes::with_template(&sensitive::template(|end| random.below(end))) else {
+            return Fate::Keep;
+        };
         Arc::new(made)
     };
     // Nothing is cached from another input.
@@ -109,8 +111,31 @@ fn names(series: Series, random: &mut Random<'_>) -> Names {
 
 /// Texts that something else is called.
 const ATTACKS: &[&str] = &[
-    "", "7", "-", "true", "null", "made", "made-123456789", "d", "a", "x", "h", "b", "yes", "shop", "app", "istio-proxy", "Job",
-    "backup-28374651", "28374651", "kube-api-access-", "\u{E0F0}0\u{E0F1}", "A", "a.b", "\"", "1337",
+    "",
+    "7",
+    "-",
+    "true",
+    "null",
+    "made",
+    "made-123456789",
+    "d",
+    "a",
+    "x",
+    "h",
+    "b",
+    "yes",
+    "shop",
+    "app",
+    "istio-proxy",
+    "Job",
+    "backup-28374651",
+    "28374651",
+    "kube-api-access-",
+    "\u{E0F0}0\u{E0F1}",
+    "A",
+    "a.b",
+    "\"",
+    "1337",
 ];
 
 fn generated(random: &mut Random<'_>, length: usize) -> String {
