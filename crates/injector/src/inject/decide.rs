@@ -14,8 +14,8 @@ use crate::config::{
     guard::{Candidate, InjectRule, MatchError},
 };
 
-/// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`], for a pod of which only
-/// the [`outline`](limits::outline) is known.
+/// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`](super::run), for a pod of which only
+/// the [`outline`](super::limits::outline) is known.
 pub fn leaves_alone(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
     check_shape(&request.pod).ok()?;
     let (pod, namespace) = (&request.pod, namespace(request));
