@@ -177,7 +177,7 @@ async fn every_guard_rail_allows_and_denies() {
         (annotated(&json!({"inject.istio.io/templates": "bare"})), "create no istio-proxy", true),
         (own_proxy(json!({})), "a container of its own named \"istio-proxy\"", true),
         (
-            own_proxy(json!({"securityContext": {"privileged": true}})),
+            own_proxy(json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": true}})),
             "securityContext.privileged true",
             true,
         ),

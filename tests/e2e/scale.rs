@@ -22,7 +22,7 @@ const NODES: usize = 5_000;
 const AT_ONCE: usize = 32;
 /// Memory limit of the whole process.
 /// For a release build. A debug build takes 20 MiB more before it knows anything.
-const MEMORY: u64 = if cfg!(debug_assertions) { 70 << 20 } else { 60 << 20 };
+const MEMORY: u64 = 45 << 20;
 
 async fn create(client: &Client, path: &str, object: Value) {
     let request = hyper::Request::post(path)
@@ -84,12 +84,15 @@ async fn populate(control_plane: &ControlPlane) {
     println!("{NAMESPACES} namespaces and {NODES} nodes in {:?}", began.elapsed());
 }
 
-/// Peak of the memory in use.
+/// Peak of the memory in use, without the pages of the program itself: the kernel can take those back, and a debug build has many.
 fn peak(pid: u32) -> u64 {
     let file = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(Path::new(&file)).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("kibibytes") * 1024
+    let kibibytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kibibytes")
+    };
+    (kibibytes("VmHWM:") - kibibytes("RssFile:")) * 1024
 }
 
 fn mebibytes(bytes: u64) -> f64 {
@@ -104,7 +107,7 @@ async fn known(outrigger: &mut OutriggerProcess) -> Duration {
     ready
 }
 
-/// K-10, K-06: everything fits into 60 MiB, at startup and when it is listed again, and requests are not affected.
+/// K-10, K-06: everything fits into 45 MiB besides the program, at startup and when it is listed again, and requests are not affected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_cluster_fits_into_little_memory() {
     let (mut control_plane, kubeconfig) = prepared(&[]).await;
