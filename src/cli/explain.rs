@@ -19,14 +19,15 @@ use super::{
     registered::{self, Called, Registered, namespace_of},
     report::{self, Color},
     source::{Configured, Purpose, Source},
+    workloads,
 };
 use crate::{
     cel::User,
     config::Namespace,
     inject::{
-        Facts, Rules, Selection,
+        Facts, Selection,
         decision::Reason,
-        manual::{self, LeftAlone, Options},
+        manual::{self, LeftAlone},
         warning::Warning,
     },
     manifest::Identity,
@@ -148,9 +149,11 @@ impl Explain {
         let (pods, registered) = if asked {
             self.source.cluster().run(async |session| {
                 let pods = match &self.what {
-                    Some(what) => {
-                        self.pods(&configured, &[subject::read(session, what, &self.namespace).await?])?
-                    }
+                    Some(what) => workloads::subjects(
+                        &configured,
+                        &self.namespace,
+                        &[subject::read(session, what, &self.namespace).await?],
+                    )?,
                     None => self.pods_of_input(&configured)?,
                 };
                 Ok((pods, Some(registered::read(session).await?)))
@@ -182,27 +185,16 @@ impl Explain {
                 "metadata": {"name": "example", "labels": map(labels)},
                 "spec": {"containers": [{"name": "example", "image": "example"}]},
             });
-            return self.pods(configured, &[("--labels".to_owned(), pod.to_string())]);
+            return workloads::subjects(
+                configured,
+                &self.namespace,
+                &[("--labels".to_owned(), pod.to_string())],
+            );
         }
         let inputs = files::read_all(&self.files, self.recursive)?;
         let texts: Vec<(String, String)> =
             inputs.into_iter().map(|input| (input.name.clone(), input.text)).collect();
-        self.pods(configured, &texts)
-    }
-
-    fn pods(
-        &self,
-        configured: &Configured,
-        texts: &[(String, String)],
-    ) -> Result<Vec<manual::Subject>, Failure> {
-        let options = options(configured, &self.namespace);
-        let mut pods = Vec::new();
-        for (name, text) in texts {
-            let found =
-                manual::subjects(text, &options).map_err(|error| Failure::data(format!("{name}:{error}")))?;
-            pods.extend(found);
-        }
-        Ok(pods)
+        workloads::subjects(configured, &self.namespace, &texts)
     }
 
     fn explained(
@@ -252,10 +244,6 @@ impl Explain {
         explained.next = next_steps(configured, &explained, &name);
         explained
     }
-}
-
-fn options<'a>(configured: &'a Configured, namespace: &'a str) -> Options<'a> {
-    Options { mesh: &configured.mesh, rules: Rules::Configured, namespace, template_paths: Vec::new() }
 }
 
 impl Explained {

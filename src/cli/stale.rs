@@ -8,18 +8,14 @@ use super::{
     effects::{self, Form, Words},
     failure::Failure,
     files,
-    report::{self, Color},
-    source::{Configured, Purpose, Source},
+    report::Color,
+    source::{Purpose, Source},
     workloads::{self, Which},
-};
-use crate::inject::{
-    Rules,
-    manual::{self, Options},
 };
 
 /// Show which running pods differ from what would be injected today.
 ///
-/// Every pod is rendered again with the configuration in force and compared with what runs, whoever injected it. Equal differences
+/// Every pod is rendered again with the configuration in force and compared with what runs, also if istiod injected it. Equal differences
 /// are grouped and counted; restarting a workload applies today's configuration to its pods. Without -f, the pods are those of the
 /// cluster.
 #[derive(Debug, Args)]
@@ -58,7 +54,14 @@ impl Stale {
             configured = self.source.with_facts_of_cluster(configured)?;
         }
         configured.report(color);
-        let subjects = self.subjects(&configured, color)?;
+        let cluster = (&self.source, Which::Pods, self.namespace.as_str());
+        let texts = workloads::texts(&self.files, false, cluster, color)?;
+        let mut subjects = workloads::subjects(&configured, &self.namespace, &texts)?;
+        subjects.retain(|pod| {
+            let is_of_namespace =
+                self.namespace.is_empty() || pod.object.namespace.as_deref() == Some(&self.namespace);
+            is_of_namespace && pod.object.kind == "Pod"
+        });
         let report =
             effects::evaluate(subjects, |request| injector::effects::stale(&configured.mesh, request))?;
         files::print(&effects::render(&report, &WORDS, self.output, color))?;
@@ -66,38 +69,5 @@ impl Stale {
             return Err(Failure::error("running pods differ from what would be injected today"));
         }
         Ok(())
-    }
-
-    fn subjects(&self, configured: &Configured, color: Color) -> Result<Vec<manual::Subject>, Failure> {
-        let options = Options {
-            mesh: &configured.mesh,
-            rules: Rules::Configured,
-            namespace: &self.namespace,
-            template_paths: Vec::new(),
-        };
-        let mut texts = Vec::new();
-        if self.files.is_empty() {
-            let (text, left_out) = self
-                .source
-                .cluster()
-                .run(async |session| workloads::read(session, Which::Pods, &self.namespace).await)?;
-            for one in left_out {
-                report::warning(&format!("{one}; these objects are left out"), color);
-            }
-            texts.push(("cluster".to_owned(), text));
-        } else {
-            let inputs = files::read_all(&self.files, false)?;
-            texts.extend(inputs.into_iter().map(|input| (input.name.clone(), input.text)));
-        }
-        let mut subjects = Vec::new();
-        for (name, text) in &texts {
-            let found =
-                manual::subjects(text, &options).map_err(|error| Failure::data(format!("{name}:{error}")))?;
-            let of_namespace = |subject: &manual::Subject| {
-                self.namespace.is_empty() || subject.object.namespace.as_deref() == Some(&self.namespace)
-            };
-            subjects.extend(found.into_iter().filter(of_namespace).filter(|pod| pod.object.kind == "Pod"));
-        }
-        Ok(subjects)
     }
 }

@@ -9,12 +9,8 @@ use super::{
     failure::Failure,
     files,
     report::{self, Color},
-    source::{self, Configured, Purpose, Source},
+    source::{self, Purpose, Source},
     workloads::{self, Which},
-};
-use crate::inject::{
-    Rules,
-    manual::{self, Options},
 };
 
 /// Show what changes for workloads if a new configuration replaces the current one.
@@ -76,7 +72,9 @@ impl WhatIf {
             report::configuration(&configured.warnings, color);
         }
         report::configuration(&new.check()?, color);
-        let subjects = self.subjects(&new, color)?;
+        let cluster = (&self.source, Which::Workloads, self.namespace.as_str());
+        let texts = workloads::texts(&self.files, self.recursive, cluster, color)?;
+        let subjects = workloads::subjects(&new, &self.namespace, &texts)?;
         let report =
             effects::evaluate(subjects, |request| injector::effects::what_if(&old.mesh, &new.mesh, request))?;
         files::print(&effects::render(&report, &WORDS, self.output, color))?;
@@ -91,35 +89,5 @@ impl WhatIf {
             return Err(Failure::error("the new configuration changes pods"));
         }
         Ok(())
-    }
-
-    fn subjects(&self, configured: &Configured, color: Color) -> Result<Vec<manual::Subject>, Failure> {
-        let options = Options {
-            mesh: &configured.mesh,
-            rules: Rules::Configured,
-            namespace: &self.namespace,
-            template_paths: Vec::new(),
-        };
-        let mut texts = Vec::new();
-        if self.files.is_empty() {
-            let (text, left_out) = self
-                .source
-                .cluster()
-                .run(async |session| workloads::read(session, Which::Workloads, &self.namespace).await)?;
-            for one in left_out {
-                report::warning(&format!("{one}; these objects are left out"), color);
-            }
-            texts.push(("cluster".to_owned(), text));
-        } else {
-            let inputs = files::read_all(&self.files, self.recursive)?;
-            texts.extend(inputs.into_iter().map(|input| (input.name.clone(), input.text)));
-        }
-        let mut subjects = Vec::new();
-        for (name, text) in &texts {
-            let found =
-                manual::subjects(text, &options).map_err(|error| Failure::data(format!("{name}:{error}")))?;
-            subjects.extend(found);
-        }
-        Ok(subjects)
     }
 }

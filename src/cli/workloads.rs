@@ -1,5 +1,6 @@
-//! Workloads and pods of a cluster, as a command line evaluates them: one document with everything that has pods and no controller of
-//! its own.
+//! The pods that a command evaluates: those of manifests, and the workloads or pods of a cluster.
+
+use std::path::PathBuf;
 
 use kube::{
     Api,
@@ -10,6 +11,13 @@ use serde_json::{Value, json};
 use super::{
     cluster::{ApiError, Session, Target},
     failure::Failure,
+    files,
+    report::{self, Color},
+    source::{Configured, Source},
+};
+use crate::inject::{
+    Rules,
+    manual::{self, Options, Subject},
 };
 
 /// Which objects are read.
@@ -17,41 +25,108 @@ use super::{
 pub(super) enum Which {
     /// What users apply: objects that no controller has created.
     Workloads,
-    /// Pods, whoever created them.
+    /// All pods, also those that a controller has created.
     Pods,
 }
 
-/// Plural, group, version and kind.
-type Kind = (&'static str, &'static str, &'static str, &'static str);
+/// A kind with pods.
+pub(super) struct Kind {
+    /// Names on the command line, as kubectl takes them.
+    pub(super) names: &'static [&'static str],
+    plural: &'static str,
+    group: &'static str,
+    kind: &'static str,
+}
 
-const PODS: Kind = ("pods", "", "v1", "Pod");
-const KINDS: [Kind; 8] = [
-    ("deployments", "apps", "v1", "Deployment"),
-    ("statefulsets", "apps", "v1", "StatefulSet"),
-    ("daemonsets", "apps", "v1", "DaemonSet"),
-    ("cronjobs", "batch", "v1", "CronJob"),
-    ("jobs", "batch", "v1", "Job"),
-    ("replicasets", "apps", "v1", "ReplicaSet"),
-    ("replicationcontrollers", "", "v1", "ReplicationController"),
-    PODS,
+impl Kind {
+    const fn new(
+        names: &'static [&'static str],
+        plural: &'static str,
+        group: &'static str,
+        kind: &'static str,
+    ) -> Kind {
+        Kind { names, plural, group, kind }
+    }
+
+    /// Its resource in the API, whose version is v1 for all of them.
+    pub(super) fn resource(&self) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, "v1", self.kind), self.plural)
+    }
+
+    /// The name of its resource.
+    pub(super) fn plural(&self) -> &'static str {
+        self.plural
+    }
+}
+
+/// Kubernetes' kinds with pods.
+pub(super) const KINDS: [Kind; 8] = [
+    Kind::new(&["pod", "pods", "po"], "pods", "", "Pod"),
+    Kind::new(&["deployment", "deployments", "deploy"], "deployments", "apps", "Deployment"),
+    Kind::new(&["statefulset", "statefulsets", "sts"], "statefulsets", "apps", "StatefulSet"),
+    Kind::new(&["daemonset", "daemonsets", "ds"], "daemonsets", "apps", "DaemonSet"),
+    Kind::new(&["replicaset", "replicasets", "rs"], "replicasets", "apps", "ReplicaSet"),
+    Kind::new(&["job", "jobs"], "jobs", "batch", "Job"),
+    Kind::new(&["cronjob", "cronjobs", "cj"], "cronjobs", "batch", "CronJob"),
+    Kind::new(
+        &["replicationcontroller", "replicationcontrollers", "rc"],
+        "replicationcontrollers",
+        "",
+        "ReplicationController",
+    ),
 ];
+
+/// The texts to evaluate, each with its name: files, or else the objects of the cluster that the source selects. What may not be read
+/// of the cluster is left out, with a warning.
+///
+/// # Errors
+/// If a file cannot be read, or the API server does not answer.
+pub(super) fn texts(
+    paths: &[PathBuf],
+    recursive: bool,
+    (source, which, namespace): (&Source, Which, &str),
+    color: Color,
+) -> Result<Vec<(String, String)>, Failure> {
+    if !paths.is_empty() {
+        let inputs = files::read_all(paths, recursive)?;
+        return Ok(inputs.into_iter().map(|input| (input.name.clone(), input.text)).collect());
+    }
+    let (text, left_out) = source.cluster().run(async |session| read(session, which, namespace).await)?;
+    for one in left_out {
+        report::warning(&format!("{one}; these objects are left out"), color);
+    }
+    Ok(vec![("cluster".to_owned(), text)])
+}
+
+/// The pods of texts, in order.
+///
+/// # Errors
+/// If a text is neither YAML nor JSON.
+pub(super) fn subjects(
+    configured: &Configured,
+    namespace: &str,
+    texts: &[(String, String)],
+) -> Result<Vec<Subject>, Failure> {
+    let options =
+        Options { mesh: &configured.mesh, rules: Rules::Configured, namespace, template_paths: Vec::new() };
+    let mut subjects = Vec::new();
+    for (name, text) in texts {
+        let found =
+            manual::subjects(text, &options).map_err(|error| Failure::data(format!("{name}:{error}")))?;
+        subjects.extend(found);
+    }
+    Ok(subjects)
+}
 
 /// Reads the objects of a namespace, or of all, as a List. What may not be read is left out and named.
 ///
 /// # Errors
 /// If the API server does not answer.
-pub(super) async fn read(
-    session: &Session,
-    which: Which,
-    namespace: &str,
-) -> Result<(String, Vec<String>), Failure> {
-    let kinds: &[Kind] = match which {
-        Which::Workloads => &KINDS,
-        Which::Pods => &[PODS],
-    };
+async fn read(session: &Session, which: Which, namespace: &str) -> Result<(String, Vec<String>), Failure> {
+    let kinds = KINDS.iter().filter(|kind| which == Which::Workloads || kind.kind == "Pod");
     let (mut items, mut left_out): (Vec<Value>, _) = (Vec::new(), Vec::new());
     for kind in kinds {
-        match list(session, *kind, namespace).await {
+        match list(session, kind, namespace).await {
             Ok(objects) => items
                 .extend(objects.into_iter().filter(|object| which == Which::Pods || !has_controller(object))),
             Err(error) if error.is_forbidden() || error.is_not_found() => left_out.push(error.to_string()),
@@ -61,18 +136,13 @@ pub(super) async fn read(
     Ok((json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(), left_out))
 }
 
-async fn list(
-    session: &Session,
-    (plural, group, version, kind): Kind,
-    namespace: &str,
-) -> Result<Vec<Value>, ApiError> {
-    let types = GroupVersionKind::gvk(group, version, kind);
-    let resource = ApiResource::from_gvk_with_plural(&types, plural);
+async fn list(session: &Session, kind: &Kind, namespace: &str) -> Result<Vec<Value>, ApiError> {
+    let resource = kind.resource();
     let api: Api<DynamicObject> = match namespace {
         "" => Api::all_with(session.client.clone(), &resource),
         namespace => Api::namespaced_with(session.client.clone(), namespace, &resource),
     };
-    let target = Target::namespaced(plural, namespace, "");
+    let target = Target::namespaced(kind.plural, namespace, "");
     let objects = session.list_all(&target, &api).await?;
     let described = |mut object: DynamicObject| {
         object.metadata.managed_fields = None;
@@ -80,7 +150,7 @@ async fn list(
         // The items of a list have no types.
         if let Some(fields) = value.as_object_mut() {
             fields.insert("apiVersion".to_owned(), json!(resource.api_version));
-            fields.insert("kind".to_owned(), json!(kind));
+            fields.insert("kind".to_owned(), json!(kind.kind));
         }
         value
     };

@@ -5,7 +5,7 @@
 
 pub mod identity;
 mod ports;
-mod programs;
+pub mod programs;
 pub mod supervised;
 
 use std::{

@@ -85,6 +85,7 @@ mod golden;
 mod guard_rails;
 mod harness;
 pub mod install;
+mod kustomize;
 mod latency;
 mod lifecycle;
 mod limits;

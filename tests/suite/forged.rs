@@ -8,8 +8,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{
+    injections::Injected,
     pods,
-    properties::{Injected, MESHES, check, injected, our_mesh, run},
+    properties::{MESHES, check, injected, our_mesh, run},
 };
 
 #[test]

@@ -1,13 +1,7 @@
 //! Properties of every pod: strings of a pod never become structure, injecting twice equals injecting once, nothing of
 //! the user's is lost or changed, and no input makes the engine panic.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        LazyLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use json_patch::PatchOperation;
 use outrigger::{
@@ -27,6 +21,7 @@ use proptest::{
 use serde_json::{Value, json};
 
 use super::headed::headed;
+use super::injections::Injected;
 use super::pods::{self, Form};
 
 /// Every template, in configurations that cover most of its branches, under both compatibility modes.
@@ -148,26 +143,7 @@ pub(crate) fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
     }
 }
 
-/// Counts the inputs that a property says something about, so that one that says nothing does not pass.
-#[derive(Default)]
-pub(crate) struct Injected(AtomicUsize);
-
-impl Injected {
-    /// The injection of a pod; nothing if it is skipped or denied.
-    pub(crate) fn of(&self, mesh: usize, pod: &Value) -> Option<Box<Injection>> {
-        let Ok(Outcome::Injected(injection)) = run(mesh, pod) else { return None };
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Some(injection)
-    }
-
-    /// Fails if fewer than a quarter of the inputs were injected.
-    pub(crate) fn enough(self) {
-        let (injected, all) = (self.0.into_inner(), cases() as usize);
-        assert!(injected * 4 >= all, "only {injected} of {all} pods were injected");
-    }
-}
-
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
 }
 

@@ -180,7 +180,7 @@ impl Expression {
             let longest = variables.longest;
             return Err(format!("a list of {longest} elements would take too many steps; at most {STEPS}"));
         }
-        // It is somebody else's parser and interpreter: whatever happens, there is an explanation.
+        // The crate's interpreter may panic, and the pod gets an answer nevertheless.
         let run = catch_unwind(AssertUnwindSafe(|| self.program.execute(&variables.context)));
         match run.map_err(|_| "the expression is not understood".to_owned())? {
             Ok(::cel::Value::Bool(holds)) => Ok(holds),

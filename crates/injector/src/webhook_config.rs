@@ -244,7 +244,7 @@ impl Settings {
             "clientConfig": self.client_config(),
             "rules": rules(),
             "namespaceSelector": {"matchExpressions": entry.namespace_selector(&excluded)},
-            "objectSelector": {"matchExpressions": entry.object_selector(self.sends_opt_outs)},
+            "objectSelector": entry.object_selector(self.sends_opt_outs),
             "failurePolicy": self.failure_policy.as_str(),
             "matchPolicy": "Equivalent",
             "reinvocationPolicy": self.reinvocation_policy.as_str(),

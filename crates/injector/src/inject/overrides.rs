@@ -71,6 +71,12 @@ pub fn reapply(
             if name == names::CONTAINER_PROXY {
                 fit_restart_policy(&mut container, &merged, field, input, warnings);
             }
+            if !input.keeps(Quirk::DuplicateVariables)
+                && let Some(env) = container.get_mut("env").and_then(Value::as_array_mut)
+            {
+                // Otherwise a variable of an earlier injection would take a source from each of two.
+                keep_last_of_each(env);
+            }
             let overlay = in_spec(field, container);
             if !input.keeps(Quirk::MergeExclusiveFields) {
                 unions::give_way(&mut merged, &overlay);
@@ -102,6 +108,10 @@ fn keep_last_variables(pod: &mut Value, list: &str, name: &str) {
     else {
         return;
     };
+    keep_last_of_each(env);
+}
+
+fn keep_last_of_each(env: &mut Vec<Value>) {
     let mut kept: Vec<Value> = Vec::with_capacity(env.len());
     let mut places = BTreeMap::new();
     for variable in env.drain(..) {
@@ -327,6 +337,20 @@ mod tests {
         let pod = reapplied(CLASSIC, &received, received.clone(), "REDIRECT");
         let wanted = json!([{"name": "X", "value": "b"}, {"name": "Y", "value": "1"}]);
         assert_eq!(pod["spec"]["containers"][0]["env"], wanted);
+    }
+
+    #[test]
+    fn a_variable_that_is_recorded_twice_has_one_source_however_often_it_is_merged() {
+        let (secret, resource) = (
+            json!({"secretKeyRef": {"name": "s", "key": "k"}}),
+            json!({"resourceFieldRef": {"resource": "limits.cpu"}}),
+        );
+        let own = json!([{"name": "X", "valueFrom": secret}, {"name": "X", "valueFrom": resource}]);
+        let received = json!({"spec": {"containers": [{"name": "istio-proxy", "env": own}]}});
+        // As an earlier injection left it.
+        let merged = json!({"spec": {"containers": [{"name": "istio-proxy", "env": [{"name": "X", "valueFrom": resource}]}]}});
+        let pod = reapplied(CLASSIC, &received, merged, "REDIRECT");
+        assert_eq!(pod["spec"]["containers"][0]["env"], json!([{"name": "X", "valueFrom": resource}]));
     }
 
     #[test]

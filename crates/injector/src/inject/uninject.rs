@@ -193,7 +193,7 @@ fn restore_handler(
     place: &str,
     remarks: &mut Vec<String>,
 ) {
-    // The agent's table has numbers only. Whoever names a port refers to it by name.
+    // The agent's table contains port numbers only, so a probe of a named port gets the name of the port with that number.
     let mut port = |action: &Map<String, Value>, kind: &str| {
         let number = action.get("port").cloned().unwrap_or(json!(0));
         let mut named = ports.iter().filter(|port| port.get("containerPort") == Some(&number));

@@ -106,9 +106,12 @@ impl Entry {
         }
     }
 
-    /// The object selector.
+    /// The object selector; without requirements it is empty, as API servers store it.
     pub(super) fn object_selector(&self, sends_opt_outs: bool) -> Value {
-        Value::Array(self.object_requirements(sends_opt_outs))
+        match self.object_requirements(sends_opt_outs) {
+            all if all.is_empty() => json!({}),
+            all => json!({ "matchExpressions": all }),
+        }
     }
 
     /// The requirements on the pod, which those that opt out meet only if they are sent.

@@ -19,11 +19,12 @@ pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Wa
     if let Some(containers) = list_mut(pod, "containers") {
         put(containers, names::CONTAINER_PROXY, place);
     }
-    let Some(containers) = list_mut(pod, "initContainers") else { return Ok(()) };
-    let native = containers.iter().any(|container| is_named(container, names::CONTAINER_PROXY));
-    let moves = if native { NATIVE.as_slice() } else { CLASSIC.as_slice() };
-    for (name, place) in moves {
-        put(containers, name, *place);
+    if let Some(containers) = list_mut(pod, "initContainers") {
+        let native = containers.iter().any(|container| is_named(container, names::CONTAINER_PROXY));
+        let moves = if native { NATIVE.as_slice() } else { CLASSIC.as_slice() };
+        for (name, place) in moves {
+            put(containers, name, *place);
+        }
     }
     if !context.keeps(Quirk::ReorderVariables) {
         for list in ["containers", "initContainers"] {
@@ -172,6 +173,18 @@ mod tests {
         let mut pod = json!({"spec": {"containers": [first, last, {"name": "app"}]}});
         arrange(&mut pod, &Fixture::default().context(), &mut Vec::new()).unwrap();
         assert_eq!(pod["spec"]["containers"], json!([{"name": "app"}, last]));
+    }
+
+    #[test]
+    fn the_same_variables_keep_their_order_with_and_without_init_containers() {
+        let proxy = |names: [&str; 3]| json!({"name": "istio-proxy", "env": list(&names)});
+        for init in [json!(null), list(&["istio-init"])] {
+            let pod = |names| json!({"spec": {"containers": [proxy(names)], "initContainers": init}});
+            let fixture = Fixture { received: pod(["A", "OWN", "B"]), ..Fixture::default() };
+            let mut arranged = pod(["A", "B", "OWN"]);
+            arrange(&mut arranged, &fixture.context(), &mut Vec::new()).unwrap();
+            assert_eq!(arranged, fixture.received);
+        }
     }
 
     #[test]
