@@ -146,7 +146,8 @@ fn headline(group: &Group<String>) -> (Style, String) {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// `1 pod`, `2 pods`.
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -81,8 +81,9 @@ impl WhatIf {
         let denied: usize =
             report.groups().iter().filter(|group| group.breaks()).map(|group| group.subjects.len()).sum();
         if denied > 0 {
+            let templates = effects::counted(denied, WORDS.subject);
             return Err(Failure::data(format!(
-                "the new configuration denies the pods of {denied} pod templates that the current one does not deny"
+                "the new configuration denies the pods of {templates}, which the current one does not deny"
             )));
         }
         if self.exit_code && report.subjects() > report.identical {

@@ -86,7 +86,7 @@ fn a_new_configuration_that_denies_pods_fails_in_ci() {
     let run = outrigger(&["what-if", "--old", &old, "--new", &new, "-f", text(&deployment)]);
     assert_eq!(run.code, 65, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.starts_with("1 pod template injected -> denied ("), "{}", run.stdout);
-    assert!(run.stderr.contains("denies the pods of 1 pod template"), "{}", run.stderr);
+    assert!(run.stderr.contains("denies the pods of 1 pod template, which"), "{}", run.stderr);
     // The other way round nothing breaks.
     let back = outrigger(&["what-if", "--old", &new, "--new", &old, "-f", text(&deployment)]);
     assert_eq!(back.code, 0, "{}", back.stderr);

@@ -2,7 +2,8 @@
 
 use outrigger::{
     inject::{Injection, Outcome, Refusal},
-    patch,
+    names, patch,
+    pod::annotation,
 };
 use serde_json::Value;
 
@@ -90,8 +91,13 @@ pub(super) fn admitted(pod: &Value) -> Option<Value> {
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
 }
 
-/// What an API server created before injection it creates afterwards.
+/// What an API server created before injection it creates afterwards; unless the pod asks to keep its resources although they are too
+/// small for the proxy, of which it is warned.
 pub(super) fn stays_valid(configuration: &Configuration, pod: &Value, injection: &Injection) {
+    let keeps = annotation(pod, names::ANNOTATION_POD_LEVEL_RESOURCES) == Some("keep");
+    if keeps && injection.warnings.iter().any(|warning| warning.code == "POD_RESOURCES_TOO_SMALL") {
+        return;
+    }
     let Some(answer) = oracle::pod(&injection.pod) else { return };
     assert!(
         answer.error.is_empty() && answer.invalid.is_empty(),
