@@ -73,8 +73,8 @@ serve:
 
 # regenerate fixtures and type tables from Go's own implementations (needs Go and its module proxy)
 oracles:
-    for pair in annotations:injector decoding:injector formats:injector meshconfig:istio-config pem:injector \
-      podschema:strategic-merge selector:injector strategicmerge:strategic-merge template:gotemplate yaml:kubernetes-yaml; do \
+    for pair in annotations:injector cel:injector decoding:injector formats:injector meshconfig:istio-config pem:injector \
+      podschema:strategic-merge podsecurity:injector selector:injector strategicmerge:strategic-merge template:gotemplate yaml:kubernetes-yaml; do \
       oracle="${pair%%:*}" crate="${pair##*:}"; \
       (cd "hack/oracle/$oracle" && go run . > "../../../crates/$crate/tests/fixtures/$oracle.json") || exit 1; done
     cd hack/oracle/yaml && go run . layouts > ../../../crates/kubernetes-yaml/tests/fixtures/layouts.json
@@ -86,6 +86,11 @@ oracles:
 # outrigger's image as an OCI archive, without a container engine: target/outrigger-image.tar
 image *ARGS:
     hack/image/build {{ARGS}}
+
+# the pages of `outrigger ui` in a headless Chromium; SCREENSHOTS=FOLDER writes pictures of them
+ui:
+    cargo build
+    .ci/ui
 
 # the chart and the manifests: rendered, and asked of real API servers
 chart:

@@ -12,7 +12,7 @@ use outrigger::{
 use serde_json::Value;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-/// What is asked for does not depend on who is asked.
+/// The requests for memory do not depend on the allocator.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
@@ -27,7 +27,7 @@ fn request(review: &Value) -> PodRequest {
     PodRequest::new(review["request"]["namespace"].as_str().unwrap(), review["request"]["object"].clone())
 }
 
-/// Allocations (growing one counts as another) and bytes, of the third of three runs: an overlay is kept by the second.
+/// Allocations (growing one counts as another) and bytes of the third of three runs: the second caches an overlay.
 fn counted<T>(prepare: impl Fn(), work: impl Fn() -> T) -> (usize, usize) {
     for _ in 0..2 {
         prepare();
@@ -41,7 +41,7 @@ fn counted<T>(prepare: impl Fn(), work: impl Fn() -> T) -> (usize, usize) {
     (stats.allocations + stats.reallocations, stats.bytes_allocated)
 }
 
-/// The webhook's way for a pod whose siblings were answered; `None` where they are not cached.
+/// The webhook's path for a pod whose siblings were answered; `None` if they are not cached.
 fn cached(text: &str) -> Option<(usize, usize)> {
     let injector = Injector::new(InjectorConfig::embedded().ok()?);
     let (none, facts) = (BTreeMap::new(), Facts::of(injector.config(), "default"));
@@ -54,7 +54,7 @@ fn cached(text: &str) -> Option<(usize, usize)> {
 const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  template:\n    metadata:\n      \
                           labels: {app: web}\n    spec:\n      containers:\n      - name: web # the server\n        image: web\n";
 
-/// Manifests of any size: what is long is the List, the stream of documents, or one object.
+/// Manifests of any size: a long List, a long stream of documents, or one long object.
 fn manifest(kind: &str, size: usize) -> String {
     match kind {
         "documents" => vec![DEPLOYMENT; size].join("---\n"),
@@ -83,8 +83,8 @@ fn manual_rows(mesh: &InjectorConfig, row: impl Fn(&str, (usize, usize))) {
             let run = || {
                 let manifest = manual::inject(&text, &options).unwrap();
                 assert_eq!(manifest.rewrites().count(), 0, "{kind}");
-                let injected = manifest.to_text();
-                let uninjected = manual::uninject(&injected, &[]).unwrap().to_text();
+                let injected = manifest.to_string();
+                let uninjected = manual::uninject(&injected, &[]).unwrap().to_string();
                 assert!(uninjected == text && injected != text, "{kind}: not the original");
             };
             counted(|| (), run)

@@ -6,14 +6,15 @@
 use std::{borrow::Cow, collections::BTreeMap, hint::black_box};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use injector::overlay::Overlay;
+use injector::{explain, overlay::Overlay};
 use outrigger::{
+    annotation,
     config::{InjectorConfig, Source},
+    decode,
     inject::{
-        self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, Unobserved,
-        annotation, check,
+        self, AdmissionRequest, CacheStatus, Facts, Injector, Outcome, PodRequest, Rules, Unobserved, check,
         decision::{self, DecisionInput},
-        decode, manual,
+        manual,
         openshift::ProxyIds,
         post::{self, PostContext},
         reinject::PreviousInjection,
@@ -60,7 +61,7 @@ fn floor(c: &mut Criterion) {
     });
 }
 
-/// What a new configuration costs before it is taken into use: read, then every template over every sample pod.
+/// The cost of a new configuration before it is applied: reading, then every template over every sample pod.
 fn configuration(c: &mut Criterion) {
     c.bench_function("configuration/read", |b| b.iter(mesh));
     c.bench_function("configuration/check", |b| {
@@ -94,7 +95,7 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-/// The webhook's way: from the object's text to the patch's, cached or made by the whole pipeline.
+/// The webhook's path from object text to patch text, cached or through the whole pipeline.
 fn review(c: &mut Criterion) {
     let injector = Injector::new(mesh());
     let review: Value = serde_json::from_str(DEPLOYMENT).unwrap();
@@ -258,7 +259,7 @@ fn stages(c: &mut Criterion) {
     });
 }
 
-/// What happens to a pod between reading and diffing, but for the merge.
+/// The stages between reading a pod and diffing it, except the merge.
 fn engine_stages(
     c: &mut Criterion,
     mesh: &InjectorConfig,
@@ -321,6 +322,40 @@ fn engine_stages(
     });
 }
 
+/// What explanations cost, and that the webhook pays nothing for them: its pipeline is the observed one with an observer that
+/// does nothing, and its templates are rendered without a trace. All rows render the templates.
+fn explained(c: &mut Criterion) {
+    let (mesh, request) = (mesh(), request(DEPLOYMENT));
+    let facts = Facts::of(&mesh, &request.namespace);
+    injected(&mesh, &request);
+    let mut group = c.benchmark_group("explain");
+    group.bench_function("deployment.json, not observed", |b| {
+        b.iter_batched_ref(
+            || mesh.overlays().clear(),
+            |()| inject::run(black_box(&mesh), black_box(&request), &facts).unwrap(),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("deployment.json, an observer that does nothing", |b| {
+        b.iter_batched_ref(
+            || mesh.overlays().clear(),
+            |()| {
+                let (mesh, request) = (black_box(&mesh), black_box(&request));
+                inject::run_observed(Rules::Configured, mesh, request, &facts, &mut Unobserved).unwrap()
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("deployment.json, the writer of every field", |b| {
+        b.iter_batched_ref(
+            || mesh.overlays().clear(),
+            |()| explain::explain(black_box(&mesh), black_box(&request), &facts),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
 /// Manual injection of a List: an item of a long one costs what an item of a short one costs.
 fn lists(c: &mut Criterion) {
     let mesh = mesh();
@@ -345,11 +380,23 @@ fn lists(c: &mut Criterion) {
         assert!(manual::inject(&text, &options).unwrap().is_changed());
         group.throughput(Throughput::Elements(items));
         group.bench_function(items.to_string(), |b| {
-            b.iter(|| manual::inject(black_box(&text), &options).unwrap().to_text());
+            b.iter(|| manual::inject(black_box(&text), &options).unwrap().to_string());
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, floor, configuration, whole, review, sizes, cached, guard, stages, lists);
+criterion_group!(
+    benches,
+    floor,
+    configuration,
+    whole,
+    review,
+    sizes,
+    cached,
+    guard,
+    stages,
+    explained,
+    lists
+);
 criterion_main!(benches);

@@ -6,8 +6,8 @@
 # Observed: a block after `|` at the end of a file without a last line feed ends with a line feed when the reader has split the
 #           file, and without one when the same bytes go to the YAML library as they are. 360 of 22,670 documents in the
 #           YAML files of some hundred public Go modules end like that.
-# Matters:  a ConfigMap or a script has another content, and another hash, with kubectl than with a tool that reads the file
-#           by itself.
+# Matters:  a ConfigMap or a script has different content, and a different hash, with kubectl and with a tool that reads
+#           the file itself.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

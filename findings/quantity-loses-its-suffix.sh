@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kubernetes writes quantities differently from what it read, and one size of them as another amount.
+# Kubernetes writes quantities differently from what it read, and very large ones as another amount.
 #
 # Library:  k8s.io/apimachinery v0.37.2 (pkg/api/resource).
 # Guess:    a quantity that was parsed is written in canonical form, with the same amount; what is too large is an error.
@@ -7,7 +7,7 @@
 #           spellings come back as they were (`010Gi`, `+5`, `5.`, `1E3`), others do not (`1000m` is `1`, `1e4` is `10e3`,
 #           `1.2Gi` is `1288490188800m`). A text without any digit is zero (`.`, `E`). Only binary suffixes stop at 2^63-1,
 #           so that `8Ei` is less than 9223372036854775808, which is the same number of bytes.
-# Matters:  comparing quantities as text reports drift that is none, and a round trip can change an amount.
+# Matters:  comparing quantities as text reports false drift, and a round trip can change an amount.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

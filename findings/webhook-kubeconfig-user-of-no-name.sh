@@ -8,8 +8,8 @@
 #           `injector.mesh.svc`; at a port that is not 443 a name without port fits nothing. A webhook that no name fits is
 #           called as the user of `current-context`, which kubectl writes into any kubeconfig: a webhook at somebody else's
 #           URL then gets the same token or client certificate.
-# Matters:  for everybody who lets webhooks know their API server by `AdmissionConfiguration`. Leave `current-context` out, and
-#           write the port with each name.
+# Matters:  for everybody who authenticates API servers to webhooks with an `AdmissionConfiguration`. Leave `current-context`
+#           out, and write the port with each name.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -5,10 +5,10 @@
 #           admission policies.
 # Guess:    `pods/*` matches `pods/status` and `pods/exec` but not `pods`; somebody who wants both writes both, as the
 #           examples of the documentation do (`["pods", "pods/*"]`); `*` matches every resource with all its subresources.
-# Observed: `pods/*` matches the creation of a pod, because no subresource is one that `*` matches. `*` alone matches no
+# Observed: `pods/*` matches the creation of a pod, because `*` also matches an empty subresource. `*` alone matches no
 #           subresource, and `*/*` matches everything.
-# Matters:  for who reads a webhook configuration to find out what is called for a pod, and for who writes a webhook for
-#           subresources only: it is called, with `failurePolicy: Fail` required, for each new pod as well.
+# Matters:  for readers of a webhook configuration who want to know what is called for a pod, and for authors of a webhook
+#           for subresources only: it is called, with `failurePolicy: Fail` required, for each new pod as well.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

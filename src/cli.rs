@@ -6,9 +6,12 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and the environment applies to the pure core")]
 
 mod bundle;
+mod capture;
 mod check;
 mod choices;
 mod cluster;
+mod compare;
+mod complete;
 mod completion;
 mod diff;
 mod doctor;
@@ -17,6 +20,7 @@ mod explain;
 mod failure;
 mod files;
 mod inject;
+mod krm;
 mod kube_inject;
 mod output;
 mod registered;
@@ -27,11 +31,13 @@ mod signals;
 mod source;
 mod stale;
 mod tag;
+mod ui;
 mod uninject;
 mod version;
 mod webhook;
 mod what_if;
 mod workloads;
+mod wrap;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -66,18 +72,23 @@ enum Command {
     Serve(Box<serve::Serve>),
     Inject(Box<inject::Inject>),
     Uninject(uninject::Uninject),
+    Krm(Box<krm::Krm>),
     Explain(Box<explain::Explain>),
     Doctor(Box<doctor::Doctor>),
     KubeInject(Box<kube_inject::KubeInject>),
     Check(Box<check::Check>),
     WhatIf(Box<what_if::WhatIf>),
     Stale(Box<stale::Stale>),
+    Compare(Box<compare::Compare>),
     Rules(Box<rules::Rules>),
     Bundle(bundle::Bundle),
+    #[command(alias = "webhooks")]
     Webhook(webhook::Webhook),
     Tag(tag::Tag),
+    Ui(Box<ui::Ui>),
     Version(version::Version),
     Completion(completion::Completion),
+    Complete(complete::Complete),
 }
 
 /// Runs the command line.
@@ -110,18 +121,22 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Serve(_) => Ok(()),
         Command::Inject(inject) => inject.run(color),
         Command::Uninject(uninject) => uninject.run(color),
+        Command::Krm(krm) => krm.run(color),
         Command::Explain(explain) => explain.run(color),
         Command::Doctor(doctor) => doctor.run(color),
         Command::KubeInject(inject) => inject.run(color),
         Command::Check(check) => check.run(color),
         Command::WhatIf(what_if) => what_if.run(color),
         Command::Stale(stale) => stale.run(color),
+        Command::Compare(compare) => compare.run(color),
         Command::Rules(rules) => rules.run(color),
         Command::Bundle(bundle) => bundle.run(color),
         Command::Webhook(webhook) => webhook.run(color),
         Command::Tag(tag) => tag.run(color),
+        Command::Ui(ui) => ui.run(),
         Command::Version(version) => version.run(),
         Command::Completion(completion) => completion.run(),
+        Command::Complete(complete) => complete.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -168,7 +183,7 @@ mod tests {
             assert!(help.starts_with("Examples:\n") && !examples.is_empty(), "{words}: {help:?}");
             for example in examples {
                 assert!(example.starts_with(words), "{words}: {example}");
-                let own = example.split(['|', '>']).next().unwrap_or_default();
+                let own = example.split(['|', '<', '>']).next().unwrap_or_default();
                 let parsed = Arguments::try_parse_from(own.split_whitespace());
                 assert!(
                     parsed.is_ok(),

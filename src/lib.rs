@@ -2,6 +2,7 @@
 //!
 //! - [`server`]: the HTTPS webhook and its admin port.
 //! - [`cli`]: the commands.
+//! - [`pages`]: HTML pages, rendered from data.
 //! - [`codes`]: every key of a decision, warning or refusal, with its meaning.
 //!
 //! The decisions about pods are in crates without I/O, clock or randomness; their modules are re-exported here under
@@ -10,6 +11,7 @@
 
 pub mod cli;
 pub mod codes;
+pub mod pages;
 pub mod server;
 
 #[cfg(test)]
@@ -17,7 +19,10 @@ pub mod server;
 mod headed;
 
 pub use gotemplate as template;
-pub use injector::{cel, inject, lint, manifest, names, pem, pod, quirks, template_tests, webhook_config};
+pub use injector::{
+    annotation, cel, decode, inject, lint, manifest, names, pem, pod, pod_security, quirks, template_tests,
+    warning, webhook_config,
+};
 pub use istio_config as meshconfig;
 pub use kubernetes_yaml as yaml;
 pub use strategic_merge::{merge, patch};

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
 mod admin;
+pub mod canary;
 pub mod certs;
 pub mod client_auth;
 mod clock;
@@ -18,9 +19,14 @@ pub mod duration;
 pub mod http;
 mod jitter;
 pub mod kube;
+pub(crate) mod loopback;
 pub mod memory;
+#[cfg(test)]
+mod metrics_reference;
+pub mod namespace_audit;
 pub mod observe;
 pub mod options;
+pub mod permissions;
 mod readiness;
 pub(crate) mod reading;
 mod reload;
@@ -33,10 +39,11 @@ pub mod webhook;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use crate::server::admin::{Admin, Doorkeeper};
+use crate::server::admin::{Admin, Doorkeeper, page::Page};
+use crate::server::canary::CanaryMetrics;
 use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::client_auth::{ClientAuth, metrics::ClientAuthMetrics};
 use crate::server::clock::unix_now;
@@ -49,6 +56,7 @@ use crate::server::http::metrics::HttpMetrics;
 use crate::server::http::overload::LoadShedder;
 use crate::server::http::registry::ConnectionRegistry;
 use crate::server::kube::metrics::KubeMetrics;
+use crate::server::namespace_audit::NamespaceAuditMetrics;
 use crate::server::observe::metrics;
 use crate::server::options::{AdminAuth, Certificate, Options, Origin, Timeouts};
 use crate::server::readiness::Readiness;
@@ -228,14 +236,51 @@ impl Sockets {
     }
 }
 
-/// Registers the metrics of all parts.
+/// The metrics of all parts.
 struct Metrics {
     http: HttpMetrics,
     tls: TlsMetrics,
     kube: KubeMetrics,
     certs: CertificateMetrics,
+    canary: CanaryMetrics,
+    namespace_audit: NamespaceAuditMetrics,
+    client_auth: ClientAuthMetrics,
+    configuration: ConfigurationMetrics,
     requests: RequestMetrics,
     traces: Traces,
+}
+
+impl Metrics {
+    /// Registers the metrics of all parts, and creates the supervisor that counts panics among them. `in_use` holds
+    /// the active configuration; `dropped_log_lines` is the log's own counter.
+    fn register(registry: &mut Registry, in_use: Slot, dropped_log_lines: Counter) -> (Metrics, Supervisor) {
+        metrics::register(registry, dropped_log_lines);
+        let own = metrics::own(registry);
+        let supervisor = Supervisor::register(own);
+        let http = HttpMetrics::register(own);
+        let tls = TlsMetrics::register(own);
+        let kube = KubeMetrics::register(own);
+        let certs = CertificateMetrics::register(own);
+        let canary = CanaryMetrics::register(own);
+        let namespace_audit = NamespaceAuditMetrics::register(own);
+        let client_auth = ClientAuthMetrics::register(own);
+        let traces = Traces::register(own);
+        let configuration = ConfigurationMetrics::register(own, in_use);
+        let requests = RequestMetrics::register(registry, http.clone(), supervisor.panics());
+        let metrics = Metrics {
+            http,
+            tls,
+            kube,
+            certs,
+            canary,
+            namespace_audit,
+            client_auth,
+            configuration,
+            requests,
+            traces,
+        };
+        (metrics, supervisor)
+    }
 }
 
 /// What was started that talks to the API server.
@@ -265,40 +310,31 @@ impl Parts {
     fn load(options: &Options) -> Result<Parts, StartError> {
         let readiness = Readiness::default();
         let mut registry = Registry::default();
-        metrics::register(&mut registry, options.dropped_log_lines.clone());
-        let own = metrics::own(&mut registry);
-        let supervisor = Supervisor::register(own);
-        let http = HttpMetrics::register(own);
-        let tls = TlsMetrics::register(own);
-        let kube = KubeMetrics::register(own);
-        let certs = CertificateMetrics::register(own);
-        let client_auth_metrics = ClientAuthMetrics::register(own);
-        let traces = Traces::register(own);
-
         let in_use = Slot::default();
+        let dropped = options.dropped_log_lines.clone();
+        let (metrics, supervisor) = Metrics::register(&mut registry, in_use.clone(), dropped);
+
         let configuration = Arc::new(Configuration::new(
             options.configuration.key(),
-            in_use.clone(),
+            in_use,
             readiness.gate("config", "no configuration loaded yet"),
-            ConfigurationMetrics::register(own, in_use),
+            metrics.configuration.clone(),
         ));
         let gate = readiness.gate(admin::CERTIFICATE, "no certificate loaded yet");
-        let certificate = Arc::new(CertificateStore::new(gate, tls.clone())?);
+        let certificate = Arc::new(CertificateStore::new(gate, metrics.tls.clone())?);
         let callers = Arc::new(reload::Files::new(options.client_auth.files()));
         let files_of_configuration =
             ConfigurationFiles::start(options.configuration.source(), configuration.clone())
                 .map_err(|unread| StartError::Configuration(unread.to_string()))?;
         let files_of_certificate =
             CertificateFiles::start(options.certificate.origin(), certificate.clone())?;
-        let client_auth = ClientAuth::new(&options.client_auth, &readiness, client_auth_metrics)?;
+        let client_auth = ClientAuth::new(&options.client_auth, &readiness, metrics.client_auth.clone())?;
         let files = Files {
             configuration: files_of_configuration,
             certificate: files_of_certificate,
             client_auth: ClientAuthFiles::new(callers, client_auth.clone()),
         };
 
-        let requests = RequestMetrics::register(&mut registry, http.clone(), supervisor.panics());
-        let metrics = Metrics { http, tls, kube, certs, requests, traces };
         Ok(Parts {
             control: Arc::new(Control::new()),
             readiness,
@@ -335,7 +371,10 @@ impl Parts {
             _ => None,
         };
         let callers = self.client_auth.as_ref().zip(options.client_auth.config_map());
-        if watched.is_none() && controlled.is_none() && callers.is_none() {
+        let canary = options.canary.as_ref();
+        let audit = options.namespace_audit.as_ref();
+        let asks_nothing = watched.is_none() && controlled.is_none() && callers.is_none();
+        if asks_nothing && canary.is_none() && audit.is_none() {
             return Ok(InCluster::default());
         }
         let KubeMetrics { requests, watches } = &self.metrics.kube;
@@ -369,8 +408,19 @@ impl Parts {
                 supervisor: self.supervisor.clone(),
                 phase: self.control.watch(),
             };
-            certs::start(client, controlled.as_ref().clone(), targets)
+            certs::start(client.clone(), controlled.as_ref().clone(), targets)
         });
+        let leading = controller.as_ref().map(|controller| controller.leading.clone());
+        if let Some(canary) = canary {
+            let (metrics, phase) = (self.metrics.canary.clone(), self.control.watch());
+            let (client, leading) = (client.clone(), leading.clone());
+            canary::start(client, canary.clone(), metrics, leading, self.supervisor.clone(), phase);
+        }
+        if let Some(audit) = audit {
+            let (metrics, phase) = (self.metrics.namespace_audit.clone(), self.control.watch());
+            namespace_audit::start(client, audit.clone(), metrics, leading, self.supervisor.clone(), phase);
+        }
+        let controller = controller.map(|controller| controller.task);
         Ok(InCluster { controller, workload_events })
     }
 
@@ -412,6 +462,10 @@ impl Parts {
             log_filter: options.log_filter.clone(),
             decisions: self.decisions.clone(),
             doorkeeper: Doorkeeper::Nobody,
+            page: options.admin_page.then(|| Page {
+                configuration: self.configuration.clone(),
+                renews: matches!(options.certificate, Certificate::Controller { .. }),
+            }),
         };
         Ok(admin::port::serve(socket, admin, terms, metrics)?)
     }

@@ -103,7 +103,7 @@ impl Client {
         Arc::new(Client { address, protocol, connector, full: AtomicU64::new(0), resumed: AtomicU64::new(0) })
     }
 
-    /// `connections` times `streams` lanes; they are connected, so that no handshake falls into the measurement.
+    /// `connections` times `streams` lanes, already connected, so that no handshake is measured.
     pub async fn lanes(self: &Arc<Self>, connections: usize, streams: usize) -> io::Result<Vec<Lane>> {
         let mut lanes = Vec::new();
         for _ in 0..connections {
@@ -138,7 +138,7 @@ impl Client {
     pub async fn handshake(&self) -> io::Result<()> {
         let mut stream = self.tls().await?;
         stream.shutdown().await?;
-        // What is read is no data: tickets are taken in passing.
+        // No data arrives: the read only takes in the tickets.
         match stream.read(&mut [0; 16]).await {
             Ok(0) => Ok(()),
             Ok(_) => Err(io::Error::other("an answer to nothing")),

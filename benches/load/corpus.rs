@@ -1,4 +1,4 @@
-//! What is sent: AdmissionReviews as an API server writes them, made before the clock starts, the same in every run.
+//! The requests: AdmissionReviews as an API server writes them, made before the clock starts, the same in every run.
 
 pub mod json;
 mod shapes;
@@ -30,13 +30,13 @@ const QUIET: &str = "quiet";
 pub enum Corpus {
     /// Pods of one Deployment whose template changes with each: names, hash, owner and volume of the token differ
     Replicas,
-    /// Pods of one ReplicaSet: what the API server makes up for each pod differs
+    /// Pods of one ReplicaSet: only what the API server generates for each pod differs
     SameHash,
-    /// A pod of one container without anything, 2.2 KB of review
+    /// A minimal pod of one container, 2.2 KB of review
     Bare,
     /// No two pods alike in containers, ports, probes, annotations, environment, volumes, resources, labels
     Shapes,
-    /// Pods of ReplicaSets, like the next ones in everything but what their controllers make up
+    /// Pods of ReplicaSets, like the next ones except for what their controllers generate
     ReplicaSet,
     /// Pods of Argo Rollouts
     Rollout,
@@ -70,7 +70,7 @@ pub enum Corpus {
     HostileValues,
 }
 
-/// The corpora that differ in the controller alone; the first is what the others are compared with.
+/// The corpora that differ in the controller alone; the others are compared with the first.
 pub const SERIES: [Corpus; 9] = [
     Corpus::ReplicaSet,
     Corpus::Rollout,
@@ -83,7 +83,7 @@ pub const SERIES: [Corpus; 9] = [
     Corpus::BareSeries,
 ];
 
-/// What a pod is to be answered.
+/// The expected answer for a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     Injected,
@@ -153,7 +153,7 @@ impl Corpus {
     }
 }
 
-/// What the server is configured with: namespaces by which the corpora are selected, and others that are only there.
+/// The server's configuration: namespaces that select the corpora, and others that no request is about.
 pub fn bundle(cached: usize) -> String {
     use std::fmt::Write;
     let mut text = format!(
@@ -172,7 +172,7 @@ pub fn bundle(cached: usize) -> String {
     text
 }
 
-/// Another pod of the workload of a recorded review: everything that the API server or a controller makes up anew.
+/// Another pod of a recorded review's workload: with everything that the API server or a controller generates anew.
 fn replica(recorded: &str, hash: Option<&str>, prng: &mut Prng) -> String {
     let between = |from: &str, to: &str| {
         let start = recorded.find(from).map(|at| at + from.len()).expect("a recorded review");

@@ -1,7 +1,7 @@
 //! Sending: as fast as the lanes go (closed loop), or at given times whatever the server does (open loop).
 //!
-//! In an open loop a latency begins at the time the request was meant to be sent. A server that stalls makes requests
-//! late that were not sent yet, and that counts: nothing is left out by waiting politely ("coordinated omission").
+//! In an open loop, latency counts from the time the request was due. A server that stalls also delays requests that were
+//! not sent yet, and that counts: nothing is hidden by polite waiting ("coordinated omission").
 
 use std::{
     collections::BTreeMap,
@@ -27,9 +27,9 @@ use crate::{
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// The next one when the last one is answered, for so long.
+    /// The next one when the last one is answered, for this long.
     Closed(Duration),
-    /// Arrivals of a Poisson process: so many a second on average, for so long.
+    /// Arrivals of a Poisson process: this many a second on average, for this long.
     Open(f64, Duration),
 }
 
@@ -219,7 +219,7 @@ impl Run {
         self.outcomes.get(kind).copied().unwrap_or_default()
     }
 
-    /// Refuses a run in which anything but what was expected was answered; `shed` allows answers of status 429.
+    /// Refuses a run with any unexpected answer; `shed` allows answers of status 429.
     pub fn check(&self, shed: bool) -> io::Result<()> {
         let bad = |kind: &str| kind != GOOD && !(shed && kind == SHED);
         if self.requests() == 0 || self.outcomes.keys().any(|kind| bad(kind)) {

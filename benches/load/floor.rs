@@ -16,14 +16,14 @@ use outrigger::server::{
 };
 use serde_json::json;
 
-/// What every pod is answered with.
+/// The answer for every pod.
 struct Constant {
     patch: String,
 }
 
 impl Engine for Constant {
     fn review(&self, request: AdmissionRequest<'_>) -> Result<Admission, Unreadable> {
-        // So that the line in the log is as long.
+        // Makes the line in the log as long as a real one.
         let subject = Subject {
             namespace: request.namespace().to_owned(),
             name: "floor-769df69587-".to_owned(),
@@ -54,7 +54,7 @@ impl Source for Constant {
     }
 }
 
-/// Serves until standard input ends: with whoever started it.
+/// Serves until standard input ends, which it does with the parent process.
 pub fn serve(patch_bytes: usize) -> io::Result<()> {
     let lines = Lines::start(io::stderr(), Default::default())?;
     let (subscriber, filter) =
@@ -83,7 +83,7 @@ pub fn serve(patch_bytes: usize) -> io::Result<()> {
     })
 }
 
-/// A patch of so many bytes.
+/// A patch of `bytes` bytes.
 fn patch(bytes: usize) -> String {
     if bytes == 0 {
         return String::new();

@@ -8,9 +8,9 @@
 //! taskset -c 1 LOAD --server-cpus 0 latency --corpus replicas    # apart
 //! ```
 //!
-//! In reading order: `corpus` (what is sent), `client` and `drive` (sending), `process` and `floor` (who is asked),
-//! `measure` (the measurements). Every measurement is one JSON object on standard output. One that meets an answer
-//! that was not expected is no measurement: it ends with an error.
+//! In reading order: `corpus` (what is sent), `client` and `drive` (sending), `process` and `floor` (the servers),
+//! `measure` (the measurements). Every measurement is one JSON object on standard output. An unexpected
+//! answer ends it with an error.
 #![allow(
     missing_docs,
     clippy::disallowed_methods,
@@ -47,7 +47,7 @@ struct Arguments {
     /// The outrigger to measure
     #[arg(long, env = "OUTRIGGER", default_value_os_t = process::default_program())]
     outrigger: PathBuf,
-    /// The CPUs servers may run on, as `taskset` takes them; all if nothing is said
+    /// The CPUs servers may run on, as `taskset` takes them; all by default
     #[arg(long)]
     server_cpus: Option<String>,
     /// Further arguments of `outrigger serve`; may be repeated
@@ -59,7 +59,7 @@ struct Arguments {
     /// Threads that send
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// What `cargo bench` says
+    /// Passed by `cargo bench`
     #[arg(long, hide = true, global = true)]
     bench: bool,
     #[command(subcommand)]
@@ -84,7 +84,7 @@ struct Traffic {
     /// How long it lasts, in seconds, in each round
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Most requests a second that reviews are made for in a closed loop; it ends early when they are used up
+    /// Reviews made for each second of a closed loop, which ends early when they are used up
     #[arg(long, default_value_t = 6000)]
     most: usize,
 }

@@ -24,7 +24,7 @@ use crate::{
 /// Reviews whose answers are read before the clock starts; they are not sent again.
 const LOOKED_AT: usize = 60;
 
-/// What every measurement has.
+/// The state that measurements share.
 pub struct Bench {
     outrigger: Launch,
     /// Where the configuration is.
@@ -150,7 +150,7 @@ impl Bench {
             Some(rate) => (Pace::Open(rate, time), drive::needed(rate, time)),
             None => (Pace::Closed(time), (traffic.most as f64 * traffic.seconds) as usize),
         };
-        // So that the first requests are not the first.
+        // Warms up before the first measured requests.
         outrigger.run(stock.take(500).into(), expected, Pace::Closed(time)).await?;
         let bodies = stock.take(count).into();
         let machine = Machine::now()?;
@@ -243,7 +243,7 @@ impl Bench {
         let mut found = serde_json::Map::new();
         for (name, protocol) in [("full", Protocol::Connect), ("resumed", Protocol::Resume)] {
             let client = Client::new(server.webhook, protocol, classic);
-            // Tickets to begin with, and a warm server.
+            // For initial tickets and a warm server.
             for _ in 0..100 {
                 client.handshake().await?;
             }

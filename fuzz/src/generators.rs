@@ -1,4 +1,4 @@
-//! The generators of the differential tests, which choose by the fuzzer's bytes here.
+//! The generators of the differential tests, driven by the fuzzer's bytes.
 
 #[path = "../../tests/differential/annotations.rs"]
 pub(crate) mod annotations;

@@ -1,4 +1,4 @@
-//! Pods out of the fuzzer's bytes.
+//! Pods made from the fuzzer's bytes.
 
 use std::{fs, path::Path, sync::LazyLock};
 
@@ -33,7 +33,7 @@ pub(crate) fn files(folder: &str) -> Vec<(String, String)> {
     files
 }
 
-/// The golden cases: what is above their answers.
+/// The golden cases without their answers.
 pub(crate) fn golden() -> Vec<Value> {
     let read = |(name, text): (String, String)| {
         let (case, _) = text.split_once("\nexpected:").unwrap_or((&text, ""));

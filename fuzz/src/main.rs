@@ -31,12 +31,12 @@ const TARGET: &str = "OUTRIGGER_FUZZ_TARGET";
 /// Where to write seeds to, instead of fuzzing.
 const SEEDS: &str = "OUTRIGGER_FUZZ_SEEDS";
 
-/// What becomes of an input.
+/// The fate of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It may be kept in the corpus.
     Keep,
-    /// It says nothing, because Go gave no answer to it: it is not kept.
+    /// It proves nothing, because Go gave no answer: it is not kept.
     Drop,
 }
 
@@ -51,18 +51,18 @@ fuzz_target!(init: init(), |bytes: &[u8]| -> Corpus {
     }
 });
 
-/// Prepares the target, or ends the process where it is not to fuzz: without a target it prints their names, and with a
-/// folder for seeds it writes those of the target there.
+/// Prepares the target, or ends the process if it should not fuzz: without a target it prints all names, and with a
+/// folder for seeds it writes the target's seeds there.
 ///
 /// # Panics
-/// If a seed cannot be made or written, or the target fails for no bytes.
+/// If a seed cannot be made or written, or the target fails on empty input.
 fn init() {
     let Ok(target) = std::env::var(TARGET) else {
         targets::names().for_each(|name| println!("{name}"));
         std::process::exit(0);
     };
     let Some(folder) = std::env::var_os(SEEDS).map(PathBuf::from) else {
-        // Fixtures and configurations are read here once: the first input is not to be taken for a slow one.
+        // Reads fixtures and configurations once, so that the first input does not count as slow.
         let _ = CHOSEN(b"");
         return;
     };
@@ -81,7 +81,7 @@ mod strategies;
 #[allow(dead_code, reason = "shared with the tests")]
 mod generators;
 
-/// The texts that are read otherwise than `sigs.k8s.io/yaml` reads them, and why.
+/// The texts that are read differently from `sigs.k8s.io/yaml`, and why.
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../crates/kubernetes-yaml/src/tests/differences.rs"]
 mod yaml_differences;

@@ -16,7 +16,7 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// Whether the promises hold that `compat: istio` and templates of somebody else need not keep.
+    /// Whether the promises apply that `compat: istio` and foreign templates need not keep.
     pub(crate) fn is_ours(&self) -> bool {
         self.is_embedded && self.mesh.compat() == Compat::Outrigger
     }
@@ -64,7 +64,7 @@ pub(crate) static ALL: LazyLock<Vec<Configuration>> = LazyLock::new(|| {
     all
 });
 
-/// The configurations whose promises are all ours.
+/// The configurations that must keep every promise.
 pub(crate) static OURS: LazyLock<Vec<&Configuration>> =
     LazyLock::new(|| ALL.iter().filter(|configuration| configuration.is_ours()).collect());
 
@@ -78,7 +78,7 @@ fn configuration(name: String, mut bundle: Value, is_embedded: bool) -> Configur
     Configuration { name, mesh: Arc::new(mesh), is_embedded }
 }
 
-/// A configuration that has one template, of somebody's own; nothing if it is refused.
+/// A configuration with one custom template; `None` if it is refused.
 pub(crate) fn with_template(text: &str) -> Option<InjectorConfig> {
     let config =
         json!({"policy": "enabled", "defaultTemplates": ["t"], "templates": {"t": text}}).to_string();

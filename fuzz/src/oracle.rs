@@ -1,7 +1,7 @@
-//! What Go and Kubernetes say: `hack/oracle/fuzz` as a process, a line of JSON in, a line of JSON out.
+//! The answers of Go and Kubernetes: `hack/oracle/fuzz` as a process, a line of JSON in, a line of JSON out.
 //!
-//! An input on which Go panics, hangs or takes too much memory is no finding of ours: there is no answer to it, and the
-//! process is started again.
+//! An input on which Go panics, hangs or takes too much memory is not a finding: it gets no answer, and the process is
+//! restarted.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// The program, which `hack/oracle/fuzz/build` makes.
 pub(crate) const PROGRAM: &str = "OUTRIGGER_FUZZ_ORACLE";
 
-/// A little longer than what the program itself allows a question.
+/// A little longer than the program's own limit for a question.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A line of its output.
@@ -85,7 +85,7 @@ impl Drop for Process {
     }
 }
 
-/// Asks; nothing if Go panics or gives no answer.
+/// Asks; `None` if Go panics or gives no answer.
 fn ask(question: &Value) -> Option<Answer> {
     let line = format!("{question}\n");
     PROCESS.with_borrow_mut(|process| {
@@ -100,27 +100,27 @@ fn ask(question: &Value) -> Option<Answer> {
     })
 }
 
-/// What `sigs.k8s.io/yaml` reads.
+/// Reads a text with `sigs.k8s.io/yaml`.
 pub(crate) fn yaml(text: &str) -> Option<Answer> {
     ask(&json!({"yaml": text}))
 }
 
-/// What `sigs.k8s.io/yaml` writes.
+/// Writes a value with `sigs.k8s.io/yaml`.
 pub(crate) fn marshal(value: &Value) -> Option<Answer> {
     ask(&json!({"marshal": value}))
 }
 
-/// What apimachinery's strategic merge makes of a pod and a patch.
+/// Merges a patch into a pod with apimachinery's strategic merge.
 pub(crate) fn merge(original: &Value, patch: &Value) -> Option<Answer> {
     ask(&json!({"merge": {"original": original, "patch": patch}}))
 }
 
-/// What `text/template` renders.
+/// Renders a template with `text/template`.
 pub(crate) fn template(text: &str, data: &Value) -> Option<Answer> {
     ask(&json!({"template": {"text": text, "data": data}}))
 }
 
-/// What an API server says of a pod that is to be created, and the pod as it sends it to webhooks.
+/// An API server's answer to the creation of a pod, and the pod as it is sent to webhooks.
 pub(crate) fn pod(pod: &Value) -> Option<Answer> {
     ask(&json!({"pod": pod}))
 }

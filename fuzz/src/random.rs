@@ -1,7 +1,7 @@
-//! Choices out of the fuzzer's bytes, with the interface of `tests/differential/random.rs`, so that the generators of the
-//! differential tests make what the fuzzer asks for: a byte that changes is another choice, and the rest stays.
+//! Choices made from the fuzzer's bytes, with the interface of `tests/differential/random.rs`, so that the fuzzer drives
+//! the generators of the differential tests: a changed byte changes one choice, and the rest stays.
 
-/// Choices, as long as there are bytes; then always the last one there is, so that what is made comes to an end.
+/// Choices while there are bytes; then always the last possible one, so that generation ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Random<'b>(&'b [u8]);
 
@@ -32,7 +32,7 @@ impl<'b> Random<'b> {
         range.start + self.below(range.len())
     }
 
-    /// True in so many of 100 cases.
+    /// True in `percent` of 100 cases.
     pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -41,7 +41,7 @@ impl<'b> Random<'b> {
         &all[self.below(all.len())]
     }
 
-    /// Up to so many bytes, as text.
+    /// Up to `most` bytes, as text.
     pub(crate) fn text(&mut self, most: usize) -> String {
         let length = self.below(most + 1).min(self.0.len());
         let (text, rest) = self.0.split_at(length);

@@ -1,4 +1,4 @@
-//! Inputs to begin with, out of the fixtures of the tests.
+//! Initial inputs, made from the fixtures of the tests.
 
 use outrigger::yaml;
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ pub(crate) fn of(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// Bytes that follow no pattern, for targets whose inputs are choices: long enough for whole pods and patches. From nothing the
-/// fuzzer would begin with single bytes, and would take days to get there.
+/// Bytes without a pattern, for targets whose inputs are choices: long enough for whole pods and patches. Without them the
+/// fuzzer would start with single bytes, and would take days to get there.
 fn choices() -> Vec<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut byte = move || {
@@ -110,7 +110,7 @@ fn templates() -> Vec<Vec<u8>> {
     texts.into_iter().map(String::into_bytes).collect()
 }
 
-/// The rows that Go was asked for the tests, each with its data.
+/// The rows that Go answered for the tests, each with its data.
 fn templates_for_go() -> Vec<Vec<u8>> {
     let fixture = &*template_go::FIXTURE;
     let rows = fixture.rows.iter().filter_map(|row| {

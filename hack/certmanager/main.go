@@ -1,10 +1,10 @@
 // The certificates of cert-manager, without its pods: the controllers that issue by SelfSigned and CA issuers, and the
 // cainjector, as one process against one API server.
 //
-// All of it is cert-manager's own code; what is here starts it. Left out are its admission webhook, which only refuses
+// All of it is cert-manager's own code; this program starts it. Left out are its admission webhook, which only refuses
 // bad objects, ACME, Vault and the election of a leader: there is one process.
 //
-// With -feature-gates CAInjectorMerging=false the cainjector replaces caBundles, as those of 1.18 and older do.
+// With -feature-gates CAInjectorMerging=false the cainjector replaces caBundles, as cert-manager 1.18 and older does.
 package main
 
 import (
@@ -58,7 +58,7 @@ var controllers = []string{
 }
 
 func main() {
-	// Of its own: controller-runtime has put a -kubeconfig into the set of the program.
+	// A separate set: controller-runtime has put a -kubeconfig into the program's.
 	flags := flag.NewFlagSet("certmanager", flag.ExitOnError)
 	kubeconfig := flags.String("kubeconfig", "", "the kubeconfig of a user who may do everything")
 	namespace := flags.String("cluster-resource-namespace", "cert-manager", "where the Secrets of ClusterIssuers are")
@@ -92,7 +92,7 @@ func run(kubeconfig, namespace, gates string) error {
 	return group.Wait()
 }
 
-// issue starts what makes Secrets of Certificates.
+// issue starts the controllers that make Secrets from Certificates.
 func issue(ctx context.Context, group *errgroup.Group, kubeconfig, namespace string) error {
 	factory, err := controller.NewContextFactory(ctx, controller.ContextOptions{
 		Kubeconfig:         kubeconfig,
@@ -118,7 +118,7 @@ func issue(ctx context.Context, group *errgroup.Group, kubeconfig, namespace str
 		}
 		group.Go(func() error { return one.Run(2, ctx) })
 	}
-	// The informers belong to the factory: every context of it has the same.
+	// The informers belong to the factory: all its contexts share them.
 	shared, err := factory.Build()
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func issue(ctx context.Context, group *errgroup.Group, kubeconfig, namespace str
 	return nil
 }
 
-// inject starts what writes caBundles.
+// inject starts the cainjector, which writes caBundles.
 func inject(ctx context.Context, group *errgroup.Group, kubeconfig string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {

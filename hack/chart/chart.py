@@ -1,4 +1,4 @@
-"""What the tests of the chart share: rendering it, and reading what comes out."""
+"""Shared by the tests of the chart: rendering it, and reading the result."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ NAMESPACE = "outrigger-system"
 
 
 class Refused(Exception):
-    """The chart does not take the values; the text is helm's."""
+    """The chart rejects the values; the text is helm's."""
 
 
 def tools():

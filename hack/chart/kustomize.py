@@ -1,6 +1,6 @@
 """Writes deploy/base from the chart, with the chart's own comments: what `helm template` gives, without helm's labels.
 
-The overlays are written by hand; test_kustomize.py holds all of it to the chart.
+The overlays are written by hand; test_kustomize.py compares everything with the chart.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Writes the parts of the chart's values.schema.json that follow from the injector's tables of types (crates/istio-config and crates/injector):
 MeshConfig and what is under it, the Kubernetes structs that templates copy from the values, and the types of the values themselves.
 
-A place whose type is a struct takes the struct's keys and no others; what the keys hold is said by the server. A value that the injector
+A place whose type is a struct takes the struct's keys and no others; the server checks their values. A value that the injector
 has a type for takes what the injector takes, so that helm refuses what no replica would apply; crates/injector compares the two.
 """
 
@@ -11,7 +11,7 @@ import re
 from chart import CHART, ROOT
 
 SCHEMA = CHART / "values.schema.json"
-# The prefix of what is written here, in the schema's $defs.
+# The prefix of generated definitions in the schema's $defs.
 OURS = "type."
 # The places in the schema, and the types they hold.
 PLACES = {
@@ -71,7 +71,7 @@ def shapes():
 
 
 def typed(schema):
-    """Gives the values the types that the injector demands; what is said of them besides stays."""
+    """Gives the values the types that the injector demands; everything else about them stays."""
     for path, shape in shapes().items():
         place = schema
         for step in path:
@@ -80,7 +80,7 @@ def typed(schema):
             place = place.setdefault("properties", {}).setdefault(step, {})
         while "$ref" in place:
             place = schema["$defs"][place["$ref"].rpartition("/")[2]]
-        # Where the chart itself takes less, such as a policy or a revision, it stays so.
+        # Where the chart itself takes less, such as for a policy or a revision, that stays.
         if "enum" in place and "enum" not in shape:
             continue
         for key in {"type", "enum", "minimum", "maximum"} - set(shape):
@@ -132,7 +132,7 @@ def properties(table, structs, irregular, needed):
 
 
 def written(schema):
-    """The schema with what is written here, anew."""
+    """The schema with the generated parts rewritten."""
     structs, irregular = tables()
     definitions = {name: place for name, place in schema["$defs"].items() if not name.startswith(OURS)}
     schema = {**schema, "$defs": definitions}
@@ -141,7 +141,7 @@ def written(schema):
         place = schema
         for step in path:
             place = place[step]
-        # What is known there besides stays, such as fields of older versions and the types of scalars.
+        # Other known keys stay, such as fields of older versions and the types of scalars.
         known = place.get("properties", {})
         found = properties(table, structs, irregular, needed)
         place["properties"] = dict(sorted((known | {key: inner or known.get(key, {}) for key, inner in found.items()}).items()))

@@ -1,4 +1,4 @@
-"""What a real API server says to the chart's objects. Run it with hack/chart/apiserver."""
+"""Tests the chart's objects on a real API server. Run it with hack/chart/apiserver."""
 
 import base64
 import json
@@ -59,7 +59,7 @@ def pod(name, spec=None, **metadata):
 
 
 def define():
-    """Definitions of the resources of others, which take everything."""
+    """Definitions of foreign resources, which accept everything."""
     for group, version, kind, plural in CRDS:
         definition = {
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -267,7 +267,7 @@ class TheSameChartTwice(unittest.TestCase):
         define()
 
     def test_can_be_applied_by_another_one_too(self):
-        """A field that the API server fills in and that is one as a whole is a conflict, unless the chart says it too."""
+        """An atomic field that the API server fills in is a conflict, unless the chart sets it too."""
         for path in VALUES:
             where = namespace_of(path)
             # At every installation but the first the policy is another one.
@@ -436,14 +436,14 @@ class TheValidatingPolicy(unittest.TestCase):
 
 
 def certificate():
-    """A caBundle; API servers look whether it is one."""
+    """A caBundle; API servers check that it is one."""
     text = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
                "/dev/null", "-subj", "/CN=test").stdout
     return base64.b64encode(text.encode()).decode()
 
 
 def meaningful(difference):
-    """The lines of a diff that are about more than when and by whom."""
+    """The lines of a diff, without generations, versions and last-applied."""
     lines = [line for line in difference.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     return [line for line in lines if not any(word in line for word in ("generation:", "resourceVersion:", "last-applied"))
             and line[1:].strip() != "annotations:"]

@@ -29,7 +29,7 @@ class Kustomize(unittest.TestCase):
     def test_base_is_written_from_the_chart(self):
         for name, text in files().items():
             with self.subTest(name):
-                self.assertEqual((BASE / name).read_text(), text, "hack/chart/kustomize.py writes it anew")
+                self.assertEqual((BASE / name).read_text(), text, "hack/chart/kustomize.py regenerates it")
         self.assertEqual({path.name for path in BASE.iterdir()}, set(files()))
 
     def test_overlays_are_what_the_chart_renders(self):

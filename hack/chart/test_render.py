@@ -1,4 +1,4 @@
-"""What the chart renders, for every file of hack/chart/values."""
+"""Tests the chart's output for every file of hack/chart/values."""
 
 import base64
 import functools
@@ -99,7 +99,7 @@ class TheWebhooks(unittest.TestCase):
                     self.assertEqual(webhook["admissionReviewVersions"], ["v1", "v1beta1"])
 
     def is_given_its_rules_by_the_server(self, name):
-        """Without rules an entry stops no pod. Where nobody would put them in they are there from the start."""
+        """Without rules an entry stops no pod. Where nobody would add them, they are there from the start."""
         return name not in ("remote", "callers-mounted", "advice-cert-manager", "cert-manager", "cert-manager-issuer", "files-mode", "files-istio", "static")
 
     def test_have_no_rules_before_a_replica_serves_where_the_server_can_put_them_in(self):
@@ -212,7 +212,7 @@ class TheWebhooks(unittest.TestCase):
                 for c in sorted(configurations, key=lambda c: c["metadata"]["name"])}
 
     def test_keep_their_entries_whatever_is_switched(self):
-        """An entry cannot be taken from an object whose caBundle another one applied: only whole objects come and go."""
+        """An entry cannot be removed from an object whose caBundle another client applied: only whole objects come and go."""
         before = self.names("default")
         for name in set(WITH_WEBHOOKS) - {"url"}:
             for configuration, entries in self.names(name).items():
@@ -264,7 +264,7 @@ class TheCaBundle(unittest.TestCase):
     KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAAA\n-----END PRIVATE KEY-----\n"
 
     def rendered(self, text, where):
-        """What is in the webhooks for a text that is given at one of the places that take one."""
+        """The caBundle in the webhooks for a text that is given at one of the places that take one."""
         with tempfile.NamedTemporaryFile("w", suffix=".yaml", newline="") as file:
             if where == "certificates.static.caBundle":
                 values = {"certificates": {"static": {"caBundle": text}}}
@@ -435,7 +435,7 @@ class TheCallers(unittest.TestCase):
 
     def test_come_from_addresses_of_api_servers_where_these_are_given(self):
         self.assertEqual(self.ingress("callers"), {"webhook": [
-            # Of pods those that lie within are shut out, and no others: API servers refuse an exception that does not.
+            # Only the pods' ranges that lie within are excepted: API servers refuse an exception that does not.
             {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.244.0.0/16"]}},
             {"ipBlock": {"cidr": "192.168.1.0/24"}},
             {"ipBlock": {"cidr": "::/0", "except": ["fd00:2::/48"]}},
@@ -444,7 +444,7 @@ class TheCallers(unittest.TestCase):
         monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
         self.assertEqual(
             self.ingress("callers-mounted"), {"webhook": [{"ipBlock": {"cidr": "10.0.0.0/28"}}], "admin": monitoring})
-        # As before where they are not.
+        # Without addresses, everybody may call.
         self.assertEqual(self.ingress("everything"), {"webhook": None, "admin": monitoring})
         self.assertEqual(self.ingress(sets=["networkPolicy.enabled=true"]), {"webhook": None, "admin": None})
         self.assertEqual(self.ingress(sets=["global.networkPolicy.enabled=true"]), {"webhook": None, "admin": None})
@@ -685,7 +685,7 @@ class TheNotes(unittest.TestCase):
         self.assertNotIn("active at once", self.notes("static", "--set", "webhook.failurePolicy=Ignore"))
 
     def test_say_what_a_server_elsewhere_that_is_not_there_does_to_pods(self):
-        """Before it serves the entries have no rules, unless somebody else would have to put them in."""
+        """Before it serves the entries have no rules, unless somebody else would have to add them."""
         def notes(*arguments):
             return " ".join(self.notes("elsewhere", *arguments).split())
         self.assertIn("no pod waits for it: its webhook entries get their rules then. If it goes away after that, pods in "
@@ -766,7 +766,7 @@ class TheBundle(unittest.TestCase):
 
 
 def outrigger():
-    """OUTRIGGER, or what was built last."""
+    """OUTRIGGER, or the last build."""
     given = os.environ.get("OUTRIGGER")
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     found = [given] if given else [str(p) for p in (target / "release/outrigger", target / "debug/outrigger") if p.exists()]
@@ -867,7 +867,7 @@ class Refusals(unittest.TestCase):
         self.assertIn("clientAuth.configMap.namespace: found", str(refused.exception))
 
     def test_of_an_installation_without_an_image(self):
-        """Pods that cannot start would be all there is of it."""
+        """It would consist of pods that cannot start."""
         for setting in ("image.tag=1.2.3", "autoscaling.enabled=true", "image.repository="):
             with self.subTest(setting), self.assertRaises(Refused) as refused:
                 render("default", sets=[setting], image=False)
@@ -891,7 +891,7 @@ class Refusals(unittest.TestCase):
         render("default", sets=["server.drainDelay=1m30s", "terminationGracePeriodSeconds=111"])
 
     def test_name_what_is_null_and_must_not_be(self):
-        """helm takes a key that is null out of the defaults, and templates would say that they met a nil pointer."""
+        """helm drops a key that is null from the defaults, and templates would report a nil pointer."""
         schema = json.loads((CHART / "values.schema.json").read_text())
         values = yaml.safe_load((CHART / "values.yaml").read_text())
         required, free = [], {}
@@ -907,7 +907,7 @@ class Refusals(unittest.TestCase):
                     into[key] = None
         walk(values, schema, (), free)
         self.assertGreater(len(required), 60)
-        # What is not required, and empty by default, can be null; image stays as it is given.
+        # Keys that are not required, and empty by default, can be null; image stays as it is given.
         free.pop("image", None)
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             json.dump(free, file)
@@ -995,7 +995,7 @@ class ThePolicy(unittest.TestCase):
         return {condition["name"]: condition["expression"] for condition in policies[0]["spec"]["matchConditions"]}
 
     def test_is_not_about_pods_that_are_not_sent(self):
-        """A pod that a condition of the webhook passes by has no proxy, and must not be refused for that."""
+        """A pod that a condition of the webhook excludes has no proxy, and must not be refused for that."""
         extra = 'webhook.matchConditions.extra=[{"name": "a", "expression": "webhook"}]'
         self.assertEqual(self.conditions(extra)["a"], "webhook")
         own = 'validatingAdmissionPolicy.matchConditions=[{"name": "a", "expression": "policy"}]'
@@ -1004,7 +1004,7 @@ class ThePolicy(unittest.TestCase):
 
 class TheValues(unittest.TestCase):
     def test_say_nothing_twice(self):
-        """Readers differ in which one they take, and strict ones take none."""
+        """Parsers differ in which duplicate they take, and strict ones take none."""
         class Strict(yaml.SafeLoader):
             pass
         def mapping(loader, node):
@@ -1084,7 +1084,7 @@ class TheSchema(unittest.TestCase):
             self.assertEqual(names - self.properties(path), set())
 
     def test_is_written_from_the_injector_s_tables_of_types(self):
-        """`python3 schema.py` in hack/chart writes it anew."""
+        """`python3 schema.py` in hack/chart regenerates it."""
         text = schema.SCHEMA.read_text()
         self.assertEqual(schema.text(schema.written(json.loads(text))), text)
 
@@ -1109,7 +1109,7 @@ class TheSchema(unittest.TestCase):
             render("default", pathlib.Path(file.name), namespace=NAMESPACE)
 
     def test_knows_the_types_the_injector_reads(self):
-        """What crates/injector/src/config/values.rs checks the type of."""
+        """The values whose type crates/injector/src/config/values.rs checks."""
         text = (ROOT / "crates/injector/src/config/values.rs").read_text()
         for table, path in (("GLOBAL", ["global"]), ("PROXY", ["global", "proxy"])):
             body = re.search(rf"const {table}: .*?= &\[(.*?)\n\];", text, re.DOTALL).group(1)

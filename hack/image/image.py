@@ -17,7 +17,7 @@ ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 def main(binary, file, name):
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     files = oci.Layer(epoch)
-    # Roots for traces over TLS; API servers are trusted by the ServiceAccount's CA.
+    # Root certificates for traces over TLS; for API servers, the ServiceAccount has the CA.
     files.copy(ROOTS, os.environ.get("OUTRIGGER_CA_CERTIFICATES", ROOTS), 0o644)
     files.copy("/outrigger", binary, 0o555)
     for library in oci.libraries(binary):

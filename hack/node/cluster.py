@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-# How many seconds something may take that should happen soon, on a busy machine too.
+# Seconds that something quick may take, even on a busy machine.
 PATIENCE = float(os.environ.get("PATIENCE", "120"))
 # Group and version, and the name in paths.
 RESOURCES = {
@@ -54,11 +54,11 @@ class Cluster:
         self.context = ssl.create_default_context()
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
         self.local = threading.local()
-        # What the run is without, and with which configuration: see `check`.
+        # What the run omits, and its configuration: see `check`.
         self.mutation, self.turn = None, "bundle"
 
     def request(self, method, path, body=None, kind="application/json"):
-        """The answer's document; an answer that is no success is raised."""
+        """The answer's document; raises any answer but success."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind, "Accept": "application/json"}
         text = json.dumps(body) if body is not None else None
         for attempt in (1, 2):
@@ -140,7 +140,7 @@ class Cluster:
         return Answer(*self.exec(name, "app", "get", *arguments, namespace=namespace, container=container, seconds=seconds))
 
     def reach(self, name, *arguments, namespace="mesh", seconds=PATIENCE):
-        """The same, until it is answered with 200: istiod tells proxies of new pods in its own time."""
+        """The same, until it is answered with 200: istiod takes its time to tell proxies about new pods."""
         end = time.monotonic() + seconds
         while True:
             answer = self.call(name, *arguments, namespace=namespace)
@@ -218,7 +218,7 @@ def output_of(*command, seconds=PATIENCE):
 
 
 def until(what, claim, seconds=PATIENCE, poll=0.3):
-    """Waits until a claim holds, and returns what it returned."""
+    """Waits until a claim holds, and returns its result."""
     end = time.monotonic() + seconds
     while True:
         found = claim()

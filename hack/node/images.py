@@ -1,8 +1,7 @@
 """The images that run on the test node, as OCI archives of what hack/node/build made: images.py KEPT FOLDER.
 
-proxyv2 is Istio's agent with upstream's Envoy, and with the iptables of this machine for istio-init; pilot is istiod. The
-files that Istio's images have at the same places are at the same places here, so that arguments and paths of the templates
-hold.
+proxyv2 is Istio's agent with upstream's Envoy, and with the iptables of this machine for istio-init; pilot is istiod. Files are
+where Istio's images have them, so that arguments and paths of the templates work.
 """
 
 import glob

@@ -1,4 +1,4 @@
-"""What the checks share: how a check is declared, and the pods it is about."""
+"""Shared by the checks: how a check is declared, and its pods."""
 
 import dataclasses
 import typing
@@ -19,11 +19,11 @@ class Check:
     claim: str
     function: typing.Callable
     objects: tuple
-    # It disturbs others: it runs when they are done, and alone.
+    # It disturbs others, so it runs after them, and alone.
     alone: bool
     # With which installations it runs: "bundle", "istio", "pack".
     passes: tuple
-    # The fault for which it fails. One that passes nevertheless fails the run, so that this is removed.
+    # The known fault that makes it fail. If it passes, the run fails, so that this is removed.
     known: str
 
 
@@ -35,7 +35,7 @@ def check(*objects, alone=False, passes=("bundle",), known=""):
 
     def declare(function):
         claim = " ".join((function.__doc__ or "").split())
-        assert claim, f"{function.__name__} says nothing of what it claims"
+        assert claim, f"{function.__name__} has no claim"
         CHECKS.append(Check(function.__name__, claim, function, objects, alone, passes, known))
         return function
 
@@ -138,11 +138,11 @@ def http_get(path, port, **fields):
 OFTEN = {"periodSeconds": 1, "timeoutSeconds": 5}
 
 
-# What a pod of a load asks for, so that a busy machine lets it run beside the others.
+# The requests of a pod under load: small enough to run beside the others on a busy machine.
 BUSY = {"sidecar.istio.io/proxyCPU": "100m", "sidecar.istio.io/proxyMemory": "64Mi"}
 SHARE = {"requests": {"cpu": "100m", "memory": "16Mi"}}
 
-# Who is there all the time: a server and a client of the mesh, and a client outside of it.
+# The pods that always run: a server and a client of the mesh, and a client outside of it.
 CAST = (
     account("server"),
     account("client"),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a cluster needs, from what was measured: capacity.py target/perf/NAME.json
+"""The needs of a cluster, from the measurements: capacity.py target/perf/NAME.json
 
 The model:
 
@@ -16,9 +16,9 @@ import sys
 
 # How much of a CPU is planned for.
 UTILISATION = 0.6
-# An assumption: the first two pods of a workload go through the whole pipeline in each replica, the others are replayed.
+# An assumption. In each replica, the first two pods of a workload go through the whole pipeline, the others are replayed.
 PODS_OF_A_WORKLOAD = 10
-# Creates of pods in a second that one API server takes: each goes through etcd.
+# Pods that one API server can create in a second: each goes through etcd.
 CREATES_PER_API_SERVER = 500
 API_SERVERS = 3
 # Connections of one API server while it is busy.
@@ -26,14 +26,14 @@ CONNECTIONS = 50
 # Bytes for each, from tests/e2e/scale.rs: 11 MiB for 20,000 namespaces and 5,000 nodes.
 NAMESPACE = 480
 NODE = 400
-# Cores that a replica asks for come in steps of this.
+# The CPU request of a replica is rounded up to a multiple of this.
 STEP = 0.05
 
 CLUSTERS = [(5, 150), (1_000, 30_000), (5_000, 150_000), (15_000, 500_000)]
 
 
 def costs(rows):
-    """CPU time in milliseconds and memory in MiB, of what was measured."""
+    """CPU time in milliseconds and memory in MiB, as measured."""
     memory = rows["memory shapes"]
     return {
         "seen": rows["replicas"]["cpu_ms"],
@@ -45,8 +45,8 @@ def costs(rows):
 
 
 def burst(cost, pods, replicas):
-    """Seconds of CPU time that the creation of pods takes, of all replicas together."""
-    # Each replica meets a workload for the first time, and learns its answer when it meets it for the second.
+    """CPU seconds of all replicas together for the creation of pods."""
+    # Each replica sees a workload a first time, and learns its answer when it sees it a second time.
     whole = min(pods, 2 * replicas * math.ceil(pods / PODS_OF_A_WORKLOAD))
     milliseconds = (whole + whole / 2) * cost["new"] + (pods - whole) * cost["seen"]
     return (milliseconds + API_SERVERS * CONNECTIONS * cost["handshake"]) / 1000
@@ -63,7 +63,7 @@ def clusters(rows):
         memory = cost["loaded"] + (nodes * NODE + namespaces * NAMESPACE) / 2**20
         replicas = 2 if nodes < 5_000 else 3
         total = burst(cost, pods, replicas)
-        # How fast pods come is up to API servers and controllers.
+        # API servers and controllers determine how fast pods come.
         rate = min(API_SERVERS * CREATES_PER_API_SERVER, max(20, pods / 60))
         cores = rate * total / pods
         # One replica may be lost: the others are enough.

@@ -1,4 +1,4 @@
--- For wrk: posts reviews in turn, those of REVIEWS, a file with one a line.
+-- For wrk: posts in turn the reviews of the file REVIEWS, which has one per line.
 local bodies, next_one = {}, 0
 for line in io.lines(os.getenv("REVIEWS")) do
   bodies[#bodies + 1] = line

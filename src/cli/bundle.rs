@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{
+    capture::Capture,
     failure::Failure,
     files,
     report::{self, Color},
@@ -23,6 +24,7 @@ pub(super) struct Bundle {
 #[derive(Debug, Subcommand)]
 enum Command {
     Print(Box<Print>),
+    Capture(Box<Capture>),
 }
 
 /// Print the effective configuration as a bundle, with all defaults filled in.
@@ -44,7 +46,10 @@ struct Print {
 
 impl Bundle {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
-        let Command::Print(print) = self.command;
+        let print = match self.command {
+            Command::Capture(capture) => return capture.run(color),
+            Command::Print(print) => print,
+        };
         if print.default {
             return files::print(InjectorConfig::default_bundle());
         }

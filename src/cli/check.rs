@@ -204,10 +204,14 @@ impl Findings {
         self.of_configuration().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
-    /// `2 errors, 1 warning`.
+    /// `2 errors, 1 warning`, and the notes, if there are any.
     fn summary(&self) -> String {
         let errors = plural(self.count(Severity::Error), "error");
-        format!("{errors}, {}", plural(self.count(Severity::Warning), "warning"))
+        let notes = match self.count(Severity::Note) {
+            0 => String::new(),
+            notes => format!(", {}", plural(notes, "note")),
+        };
+        format!("{errors}, {}{notes}", plural(self.count(Severity::Warning), "warning"))
     }
 
     fn verdict(&self, strict: bool) -> Result<(), Failure> {

@@ -3,20 +3,23 @@
 //! Objects are read here; the conclusions are drawn by `injector::diagnose`.
 
 mod facts;
+mod permissions;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
+    effects::counted,
     failure::Failure,
     files,
     report::{self, Color, Style},
     source::{Purpose, Source},
+    wrap,
 };
-use crate::server::duration::parse_duration;
+use crate::{pages, server::duration::parse_duration};
 use injector::diagnose::{Finding, Severity, diagnose};
 
 /// Find out what is wrong with an installation: webhooks, certificates, endpoints, namespaces, pods without a proxy.
@@ -27,7 +30,8 @@ use injector::diagnose::{Finding, Severity, diagnose};
 #[command(after_help = "Examples:
   outrigger doctor
   outrigger doctor --wait 2m
-  outrigger doctor --probe-namespace shop -o json")]
+  outrigger doctor --probe-namespace shop -o json
+  outrigger doctor --html diagnosis.html")]
 pub(super) struct Doctor {
     /// Namespace of the dry-run pod [default: one that asks for injection, else default]
     #[arg(long, value_name = "NAMESPACE")]
@@ -44,6 +48,9 @@ pub(super) struct Doctor {
     /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
+    /// Also write the report to this file, as one self-contained HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
@@ -84,8 +91,11 @@ impl Doctor {
             std::thread::sleep(INTERVAL);
         };
         left_out.iter().for_each(|text| report::warning(text, color));
+        if let Some(file) = &self.html {
+            files::replace(file, &pages::report::diagnosis(&findings, &left_out))?;
+        }
         files::print(&match self.output {
-            Form::Text => text(&findings, color),
+            Form::Text => wrap::for_stdout(text(&findings, color)),
             Form::Json => format!("{:#}\n", json(&findings, &left_out)),
         })?;
         let counts = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
@@ -94,9 +104,6 @@ impl Doctor {
             (0, 0) => Ok(()),
             (0, _) if !self.strict => Ok(()),
             _ => {
-                let counted = |number: usize, noun: &str| {
-                    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-                };
                 let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
                 Err(Failure::error(format!("found {errors} and {warnings}")))
             }

@@ -1,14 +1,17 @@
-//! What `what-if` and `stale` have in common: the pods, threads, and the report.
+//! What `what-if`, `stale` and `compare` have in common: the pods, threads, and the report.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::Path};
 
 use serde_json::{Value, json};
 
 use super::{
     failure::Failure,
+    files,
     report::{self, Color, Style},
 };
 use crate::inject::{PodRequest, manual};
+use crate::pages::report as pages;
+pub(super) use crate::pages::report::counted;
 use injector::effects::{Change, Effect, Group, Report};
 use injector::explain::Difference;
 
@@ -30,8 +33,22 @@ pub(super) enum Form {
     Json,
 }
 
+/// Writes a report as a self-contained page, if a file is named for it.
+pub(super) fn write_html(
+    file: Option<&Path>,
+    report: &Report<String>,
+    words: &Words,
+    origins: &[String],
+) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    let Words { title, subject, sides, .. } = *words;
+    files::replace(file, &pages::effects(report, &pages::Words { title, subject, sides, origins }))
+}
+
 /// The words of a report.
 pub(super) struct Words {
+    /// The heading of the page.
+    pub(super) title: &'static str,
     /// `kind` of the JSON document.
     pub(super) kind: &'static str,
     /// What is counted: `pod template` or `pod`.
@@ -45,11 +62,19 @@ pub(super) fn evaluate(
     subjects: Vec<manual::Subject>,
     change: impl Fn(&PodRequest) -> Change + Sync,
 ) -> Result<Report<String>, Failure> {
-    let subjects: Vec<(String, PodRequest)> = subjects
+    let subjects = subjects
         .into_iter()
         .filter(|subject| subject.left_alone.is_none())
         .map(|subject| (name(&subject), subject.request))
         .collect();
+    evaluate_named(subjects, change)
+}
+
+/// Evaluates every subject under its name, on all cores.
+pub(super) fn evaluate_named<T: Sync>(
+    subjects: Vec<(String, T)>,
+    change: impl Fn(&T) -> Change + Sync,
+) -> Result<Report<String>, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let share = subjects.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
@@ -58,8 +83,8 @@ pub(super) fn evaluate(
             let change = &change;
             let work = move || {
                 let mut report = Report::default();
-                for (name, request) in part {
-                    report.add(name.clone(), change(request));
+                for (name, subject) in part {
+                    report.add(name.clone(), change(subject));
                 }
                 report
             };
@@ -110,10 +135,7 @@ fn text(report: &Report<String>, words: &Words, color: Color) -> String {
         };
         out.push_str(&format!("  {}{more}\n", report::plain(&names.join(", "))));
         for difference in group.differences.iter().take(MOST_DIFFERENCES) {
-            let Difference { path, running, now } = difference;
-            let line = format!("    {path}: {} -> {}", shown(running.as_ref()), shown(now.as_ref()));
-            out.push_str(&report::plain(&line));
-            out.push('\n');
+            out.push_str(&format!("    {}\n", report::plain(&line(difference))));
         }
         let more = group.differences.len().saturating_sub(MOST_DIFFERENCES);
         if more > 0 {
@@ -130,25 +152,20 @@ fn text(report: &Report<String>, words: &Words, color: Color) -> String {
     out
 }
 
-fn headline(group: &Group<String>) -> (Style, String) {
-    let said = |effect: &Effect| match effect {
-        Effect::Injected => "injected".to_owned(),
-        Effect::Skipped(injector::effects::BARE) => "running without a proxy".to_owned(),
-        Effect::Skipped(reason) => format!("skipped ({reason})"),
-        Effect::Denied(reason, text) => format!("denied ({reason}): {text}"),
-    };
-    match (&group.before, &group.after) {
-        (before, after @ Effect::Denied(..)) if group.breaks() => {
-            (Style::Bad, format!("{} -> {}", said(before), said(after)))
-        }
-        (before, after) if before == after => (Style::Good, "injected differently".to_owned()),
-        (before, after) => (Style::Bad, format!("{} -> {}", said(before), said(after))),
-    }
+/// A field with its values on both sides.
+pub(super) fn line(difference: &Difference) -> String {
+    let Difference { path, running, now } = difference;
+    format!("{path}: {} -> {}", shown(running.as_ref()), shown(now.as_ref()))
 }
 
-/// `1 pod`, `2 pods`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+pub(super) fn headline(group: &Group<String>) -> (Style, String) {
+    match (&group.before, &group.after) {
+        (before, after @ Effect::Denied(..)) if group.breaks() => {
+            (Style::Bad, format!("{} -> {}", before.described(), after.described()))
+        }
+        (before, after) if before == after => (Style::Good, "injected differently".to_owned()),
+        (before, after) => (Style::Bad, format!("{} -> {}", before.described(), after.described())),
+    }
 }
 
 fn shown(value: Option<&Value>) -> String {
@@ -160,7 +177,8 @@ fn shown(value: Option<&Value>) -> String {
     }
 }
 
-fn as_json(report: &Report<String>, words: &Words) -> Value {
+/// The report for programs.
+pub(super) fn as_json(report: &Report<String>, words: &Words) -> Value {
     let effect = |effect: &Effect| match effect {
         Effect::Injected => json!({"outcome": "injected"}),
         Effect::Skipped(reason) => json!({"outcome": "skipped", "reason": reason}),

@@ -6,6 +6,7 @@
 mod code;
 mod json;
 mod subject;
+mod table;
 mod text;
 
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use super::{
     registered::{self, Called, Registered, namespace_of},
     report::{self, Color},
     source::{Configured, Purpose, Source},
-    workloads,
+    workloads::{self, Which},
+    wrap,
 };
 use crate::{
     cel::User,
@@ -28,18 +30,20 @@ use crate::{
         Facts, Selection,
         decision::Reason,
         manual::{self, LeftAlone},
-        warning::Warning,
     },
     manifest::Identity,
+    warning::Warning,
 };
-use injector::explain::{self, Difference, Explanation};
+use injector::explain::{self, Difference, Explanation, RunningPods, Workload, running_pods};
 
 /// Explain why pods are or are not injected, what wrote a field, or what a reason code means.
 ///
 /// WHAT is an object in the cluster, such as deployment/web, or a code from a log line, a warning or a metric, such as
-/// HOST_NETWORK. With -f, the pods of manifests are explained; with --labels, a pod with these labels.
+/// HOST_NETWORK. With -f, the pods of manifests are explained; with --labels, a pod with these labels. With -n or -A alone, all
+/// workloads of a namespace or of the cluster, a line each, with how many of their running pods have a proxy.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  outrigger explain -n shop
   outrigger explain deployment/web -n shop
   outrigger explain pod/web-7d9c8b6f5-abcde -n shop --field spec.containers[istio-proxy].resources
   outrigger explain -f deployment.yaml --all
@@ -55,9 +59,12 @@ pub(super) struct Explain {
     /// Read directories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Namespace of the object, of manifests that specify none, or of the pod with --labels
+    /// Namespace whose workloads are explained; or that of the object, of manifests that specify none, or of the pod with --labels
     #[arg(short, long, default_value = "", hide_default_value = true)]
     namespace: String,
+    /// Explain all workloads of the cluster
+    #[arg(short = 'A', long, conflicts_with_all = ["what", "files", "labels", "namespace"])]
+    all_namespaces: bool,
     /// Explain a pod with these labels
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
     labels: Option<Vec<(String, String)>>,
@@ -76,6 +83,9 @@ pub(super) struct Explain {
     /// Show what wrote every field
     #[arg(long, conflicts_with = "fields")]
     all: bool,
+    /// Exit with 1 if a pod is not injected, or runs without a proxy
+    #[arg(long)]
+    exit_code: bool,
     /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
@@ -99,11 +109,13 @@ struct Explained {
     place: Option<String>,
     /// Why the pod template is left unchanged, regardless of the configuration.
     left_alone: Option<LeftAlone>,
-    /// What API servers call for the pod; empty without a cluster.
-    called: Vec<Called>,
+    /// What API servers call for the pod; `None` without a cluster.
+    called: Option<Vec<Called>>,
     explanation: Explanation,
     /// Whether neither the API server's selection nor the labels of the namespace are known.
     is_selection_unknown: bool,
+    /// The running pods of the workload, if it was read from a cluster.
+    pods: Option<RunningPods>,
     /// Whether the pod is running, and in what it differs from a pod created now.
     running: Running,
     next: Vec<String>,
@@ -131,12 +143,14 @@ impl Explain {
         if let Some(code) = self.what.as_deref().filter(|what| !what.contains('/')) {
             return code::explain(code);
         }
-        if self.what.is_none() && self.files.is_empty() && self.labels.is_none() {
+        let is_table = self.what.is_none() && self.files.is_empty() && self.labels.is_none();
+        if is_table && self.namespace.is_empty() && !self.all_namespaces {
             return Err(Failure::usage(
-                "nothing to explain; expected KIND/NAME, a code, -f FILE, or --labels KEY=VALUE",
+                "nothing to explain; expected KIND/NAME, a code, -f FILE, --labels KEY=VALUE, or -n NAMESPACE or -A for all workloads",
             ));
         }
-        let configured = if self.what.is_some() {
+        let is_of_cluster = is_table || self.what.is_some();
+        let configured = if is_of_cluster {
             self.source.load_for_cluster(Purpose::Decide)?
         } else {
             self.source.load(Purpose::Decide)?
@@ -145,36 +159,55 @@ impl Explain {
         report::configuration(&configured.warnings, color);
         report::configuration(&remarks, color);
 
-        let asked = self.what.is_some() || self.source.is_cluster();
-        let (pods, registered) = if asked {
+        let (pods, objects, registered) = if is_of_cluster || self.source.is_cluster() {
             self.source.cluster().run(async |session| {
-                let pods = match &self.what {
-                    Some(what) => workloads::subjects(
-                        &configured,
-                        &self.namespace,
-                        &[subject::read(session, what, &self.namespace).await?],
-                    )?,
-                    None => self.pods_of_input(&configured)?,
+                // Manifests may be there before their namespace; what is asked about is in one.
+                if (is_table || self.labels.is_some()) && !self.namespace.is_empty() {
+                    registered::namespace_exists(session, &self.namespace).await?;
+                }
+                let (pods, objects) = match &self.what {
+                    Some(what) => {
+                        let (text, objects) = subject::read(session, what, &self.namespace, color).await?;
+                        (workloads::subjects(&configured, &self.namespace, &[text])?, Some(objects))
+                    }
+                    None if is_table => {
+                        let (objects, left_out) =
+                            workloads::read(session, Which::Workloads, &self.namespace).await?;
+                        workloads::report_left_out(&left_out, color);
+                        let list = workloads::list_of(Which::Workloads, &objects).to_string();
+                        let text = ("cluster".to_owned(), list);
+                        (workloads::subjects(&configured, &self.namespace, &[text])?, Some(objects))
+                    }
+                    None => (self.pods_of_input(&configured)?, None),
                 };
-                Ok((pods, Some(registered::read(session).await?)))
+                Ok((pods, objects, Some(registered::read(session).await?)))
             })?
         } else {
-            (self.pods_of_input(&configured)?, None)
+            (self.pods_of_input(&configured)?, None, None)
         };
-        if pods.is_empty() {
+        if pods.is_empty() && !is_table {
             return Err(Failure::data("no pod template found; expected an object with a pod template"));
         }
-        let explained: Vec<Explained> =
-            pods.into_iter().map(|pod| self.explained(&configured, pod, registered.as_ref())).collect();
+        let mut running = objects.as_deref().map(running_pods);
+        let mut explained: Vec<Explained> = Vec::new();
+        for pod in pods {
+            let of_it = running.as_mut().map(|running| running.remove(&workload(&pod)).unwrap_or_default());
+            explained.push(self.explained(&configured, pod, registered.as_ref(), of_it));
+        }
         let fields = match (self.all, self.fields.as_slice()) {
             (true, _) => Fields::All,
             (false, []) => Fields::None,
             (false, fields) => Fields::Below(fields),
         };
         files::print(&match self.output {
-            Form::Text => text::write(&configured, &explained, &fields, color),
+            Form::Text if is_table => table::write(&explained, color),
+            Form::Text => wrap::for_stdout(text::write(&configured, &explained, &fields, color)),
             Form::Json => format!("{:#}\n", json::list(&configured, &explained, &fields)),
-        })
+        })?;
+        if self.exit_code && !explained.iter().all(Explained::has_all_it_needs) {
+            return Err(Failure::error("a pod is not injected, or runs without a proxy"));
+        }
+        Ok(())
     }
 
     fn pods_of_input(&self, configured: &Configured) -> Result<Vec<manual::Subject>, Failure> {
@@ -202,6 +235,7 @@ impl Explain {
         configured: &Configured,
         subject: manual::Subject,
         registered: Option<&Registered>,
+        pods: Option<RunningPods>,
     ) -> Explained {
         let manual::Subject { object, place, mut request, left_alone, warnings } = subject;
         request.user = self.user.clone().map(|name| User { name, groups: self.groups.clone() });
@@ -211,20 +245,21 @@ impl Explain {
         let given = self.namespace_labels.as_deref().map(|labels| Namespace {
             name: name.clone(),
             labels: map(labels),
-            annotations: mesh.namespace(&name).map(|known| known.annotations.clone()).unwrap_or_default(),
+            ..mesh.namespace(&name).cloned().unwrap_or_default()
         });
         let namespace = given.as_ref().or(mesh.namespace(&name));
         let called = registered
-            .map(|registered| registered.called(&request, namespace.map(|namespace| &namespace.labels)))
-            .unwrap_or_default();
+            .map(|registered| registered.called(&request, namespace.map(|namespace| &namespace.labels)));
         let selection = match namespace {
             // Where the API server's selection is evaluated by its own rules, the engine does not evaluate it again.
-            _ if called.iter().any(|called| called.is_ours && called.is_selected()) => Selection::ByApiServer,
+            _ if called.iter().flatten().any(|called| called.is_ours && called.is_selected()) => {
+                Selection::ByApiServer
+            }
             Some(_) => Selection::ByLabels,
             None => Selection::ByPodAlone,
         };
         let facts = Facts { namespace, selection, nodes: Some(mesh.nodes()) };
-        let (mut explanation, running) = if self.what.is_some() && object.kind == "Pod" {
+        let (mut explanation, running) = if pods.is_some() && object.kind == "Pod" {
             let (explanation, differences) = explain::explain_running(mesh, &request, &facts);
             (explanation, differences.map_or(Running::Bare, Running::Injected))
         } else {
@@ -237,7 +272,8 @@ impl Explain {
             left_alone,
             called,
             explanation,
-            is_selection_unknown: registered.is_none() && namespace.is_none(),
+            is_selection_unknown: namespace.is_none() && selection == Selection::ByPodAlone,
+            pods: pods.filter(|_| !matches!(running, Running::Bare | Running::Injected(_))),
             running,
             next: Vec::new(),
         };
@@ -249,8 +285,8 @@ impl Explain {
 impl Explained {
     /// Whether the API server calls no injector of ours, although it was asked.
     fn is_not_called(&self) -> bool {
-        !self.called.is_empty()
-            && !self.called.iter().any(|called| called.is_ours && called.may_be_selected())
+        let may_call = |called: &Called| called.is_ours && called.may_be_selected();
+        self.called.as_ref().is_some_and(|called| !called.iter().any(may_call))
     }
 
     /// The reason of the decision, if there is one.
@@ -267,6 +303,16 @@ impl Explained {
         is_injected && self.left_alone.is_none() && !self.is_not_called()
     }
 
+    /// The running pods without a proxy.
+    fn bare_pods(&self) -> &[String] {
+        self.pods.as_ref().map_or(&[], |pods| pods.bare.as_slice())
+    }
+
+    /// Whether a pod that is created now is injected, and those that run were.
+    fn has_all_it_needs(&self) -> bool {
+        self.is_injected() && self.bare_pods().is_empty() && !matches!(self.running, Running::Bare)
+    }
+
     fn warnings(&self) -> &[Warning] {
         &self.explanation.warnings
     }
@@ -281,7 +327,7 @@ fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -
         let would_inject = matches!(explained.explanation.verdict, explain::Verdict::Injected { .. });
         if let Some(step) = by_decision.filter(|_| !would_inject) {
             steps.push(step);
-        } else if !explained.called.iter().any(|called| called.is_ours) {
+        } else if !explained.called.iter().flatten().any(|called| called.is_ours) {
             steps.push("register the webhook: install the chart, or outrigger webhook apply".to_owned());
         } else {
             steps.push(
@@ -291,6 +337,16 @@ fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -
         }
     } else if let Some(reason) = explained.reason() {
         steps.extend(explain::next_step(&configured.mesh, reason, namespace));
+    }
+    if let [first, ..] = explained.bare_pods()
+        && explained.is_injected()
+    {
+        let Identity { kind, name, .. } = &explained.object;
+        let kind = kind.to_ascii_lowercase();
+        steps.push(format!(
+            "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; create \
+             them again: kubectl -n {namespace} rollout restart {kind}/{name}; outrigger explain pod/{first} -n {namespace} tells more"
+        ));
     }
     match &explained.running {
         Running::Bare if explained.is_injected() => steps.push(
@@ -313,6 +369,12 @@ fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -
         steps.push(format!("outrigger explain {reason}"));
     }
     steps
+}
+
+/// The workload of a subject, as [`running_pods`] names it.
+fn workload(subject: &manual::Subject) -> Workload {
+    let Identity { kind, namespace, name, .. } = &subject.object;
+    (kind.clone(), namespace.clone().unwrap_or_default(), name.clone())
 }
 
 fn map(labels: &[(String, String)]) -> Map<String, Value> {

@@ -1,8 +1,8 @@
 //! Files: all inputs of a command at once, and outputs that are complete or absent.
 
 use std::{
-    fs,
-    io::{self, Read, Write},
+    fmt, fs,
+    io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -53,7 +53,12 @@ pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let (name, bytes) = if is_stdin(path) {
         ("stdin".to_owned(), read_to_end(io::stdin().lock(), LARGEST))
     } else {
-        (path.display().to_string(), fs::File::open(path).and_then(|file| read_to_end(file, LARGEST)))
+        let read = |file: fs::File| {
+            // Growing the buffer would need its size twice.
+            let size = file.metadata().map_or(0, |metadata| metadata.len());
+            read_to_end_of(file, LARGEST, size.min(LARGEST))
+        };
+        (path.display().to_string(), fs::File::open(path).and_then(read))
     };
     match bytes.map_err(|error| unreadable(error, path))? {
         Some(bytes) => Ok((name, bytes)),
@@ -65,7 +70,11 @@ pub(super) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), Failure> {
 
 /// Everything up to the end; `None` if that is more than `largest` bytes.
 fn read_to_end(from: impl Read, largest: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
+    read_to_end_of(from, largest, 0)
+}
+
+fn read_to_end_of(from: impl Read, largest: u64, expected: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).map_or(0, |expected| expected + 1));
     let read = from.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(u64::try_from(read).is_ok_and(|read| read <= largest).then_some(bytes))
 }
@@ -108,37 +117,50 @@ fn decoded(bytes: Vec<u8>) -> Result<String, String> {
 }
 
 /// Writes to stdout.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
+pub(super) fn print(text: &(impl fmt::Display + ?Sized)) -> Result<(), Failure> {
+    let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    write!(stdout, "{text}")
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::io(error, "cannot write to stdout"))
 }
 
 /// Replaces a file's content atomically, with the file's permissions. A concurrent reader gets the old text or the new
 /// one; a failure leaves the old one. Links are followed; special files are written in place.
-pub(super) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn replace(path: &Path, text: &(impl fmt::Display + ?Sized)) -> Result<(), Failure> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let existing = fs::metadata(&target).ok();
     let written = match &existing {
-        Some(metadata) if !metadata.is_file() => fs::write(&target, text),
+        Some(metadata) if !metadata.is_file() => {
+            fs::OpenOptions::new().write(true).open(&target).and_then(|file| write_all(&file, text))
+        }
         _ => rename_over(&target, text, existing.map(|metadata| metadata.permissions())),
     };
     written.map_err(|error| Failure::io(error, format!("cannot write {}", path.display())))
 }
 
-fn rename_over(target: &Path, text: &str, permissions: Option<fs::Permissions>) -> io::Result<()> {
+/// Texts are written in pieces: the whole of a long manifest is many times larger than what changes in it.
+fn write_all(file: &fs::File, text: &(impl fmt::Display + ?Sized)) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(BUFFER, file);
+    write!(writer, "{text}").and_then(|()| writer.flush())
+}
+
+const BUFFER: usize = 64 << 10;
+
+fn rename_over(
+    target: &Path,
+    text: &(impl fmt::Display + ?Sized),
+    permissions: Option<fs::Permissions>,
+) -> io::Result<()> {
     let Some(name) = target.file_name() else { return Err(io::ErrorKind::InvalidFilename.into()) };
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = target.with_file_name(temporary);
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        let file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         // Before the text, which may be confidential.
         permissions.map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
-        file.write_all(text.as_bytes())?;
+        write_all(&file, text)?;
         file.sync_all()?;
         fs::rename(&temporary, target)
     })();

@@ -8,8 +8,10 @@ use super::{
     failure::Failure,
     files::{self, Input},
     output::{self, Form},
+    registered,
     report::{self, Color},
     source::{Configured, Purpose, Source},
+    workloads,
 };
 use crate::{
     inject::{
@@ -97,6 +99,9 @@ impl Inject {
         }
         if !self.quiet {
             self.report_oddities(&inputs, &manifests, color);
+            if self.source.is_cluster() {
+                self.report_uncalled(&configured, &inputs, &manifests, color)?;
+            }
         }
         match refused {
             0 if not_accepted.is_empty() => Ok(()),
@@ -170,6 +175,51 @@ impl Inject {
                 .map_err(|error| Failure::data(format!("{}:{error}", input.name)))
         };
         inputs.iter().map(inject).collect()
+    }
+
+    /// Warns about pods that are injected here, and that the cluster's API server would send to no injector of ours.
+    fn report_uncalled(
+        &self,
+        configured: &Configured,
+        inputs: &[Input],
+        manifests: &[Manifest<'_>],
+        color: Color,
+    ) -> Result<(), Failure> {
+        let registered = match self.source.cluster().run(async |session| registered::read(session).await) {
+            Ok(registered) => registered,
+            // The manifests are injected in any case.
+            Err(failure) => {
+                let text =
+                    format!("whether API servers call outrigger for these pods is not known: {failure}");
+                report::warning(&text, color);
+                return Ok(());
+            }
+        };
+        for (input, manifest) in inputs.iter().zip(manifests) {
+            let text = (input.name.clone(), input.text.clone());
+            for subject in workloads::subjects(configured, &self.namespace, &[text])? {
+                let is_injected = |row: &manual::Row| {
+                    row.object == subject.object
+                        && row.place == subject.place
+                        && matches!(row.verdict, Verdict::Injected { .. })
+                };
+                let namespace = configured.mesh.namespace(&registered::namespace_of(&subject.request));
+                let called =
+                    registered.called(&subject.request, namespace.map(|namespace| &namespace.labels));
+                if manifest.rows().any(is_injected)
+                    && !called.iter().any(|called| called.is_ours && called.may_be_selected())
+                {
+                    let manual::Subject { object, .. } = &subject;
+                    let text = format!(
+                        "{}: {} {} is injected here only: the API server calls no webhook of outrigger for its pods; outrigger \
+                         explain -f says why",
+                        input.name, object.kind, object.name
+                    );
+                    report::warning(&text, color);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Warns about likely mistakes in a manifest or on the command line.

@@ -60,7 +60,7 @@ impl KubeInject {
         let manifest = manual::inject(&input.text, &options)
             .map_err(|error| Failure::data(format!("{}:{error}", input.name)))?;
         if !manifest.is_refused() {
-            let text = manifest.to_terminated_text();
+            let text = manifest.terminated();
             match &self.output {
                 Some(path) => files::replace(path, &text)?,
                 None => files::print(&text).inspect(|()| report::set_apart())?,

@@ -1,6 +1,9 @@
 //! The output of manual injection, in the requested format.
 
-use std::path::Path;
+use std::{
+    fmt::{self, Write},
+    path::Path,
+};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -42,22 +45,25 @@ pub(super) fn write(
     if in_place {
         for (input, manifest) in inputs.iter().zip(manifests).filter(|(_, manifest)| manifest.is_changed()) {
             if let Some(path) = &input.path {
-                files::replace(path, &manifest.to_text())?;
+                files::replace(path, manifest)?;
             }
         }
         return Ok(());
     }
-    let text = render(form, inputs, manifests)?;
-    match file {
-        Some(path) => files::replace(path, &text),
-        None => files::print(&text).inspect(|()| report::set_apart()),
+    let put = |text: &dyn fmt::Display| match file {
+        Some(path) => files::replace(path, text),
+        None => files::print(text).inspect(|()| report::set_apart()),
+    };
+    match form {
+        Form::Yaml => put(&stream(inputs, manifests)),
+        form => put(&render(form, inputs, manifests)?),
     }
 }
 
 /// The output for all manifests, in the order of their inputs.
 fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -> Result<String, Failure> {
     Ok(match form {
-        Form::Yaml => stream(manifests),
+        Form::Yaml => stream(inputs, manifests).to_string(),
         Form::Json => pretty(&Manifest::to_json(manifests)),
         Form::Patch => {
             let patches: Vec<Value> = manifests.iter().flat_map(Manifest::patches).collect();
@@ -77,22 +83,50 @@ fn render(form: Form, inputs: &[Input], manifests: &[Manifest<'_>]) -> Result<St
 }
 
 /// All manifests as one stream; a single one stays as it is.
-fn stream(manifests: &[Manifest<'_>]) -> String {
-    let mut all = String::new();
-    for text in manifests.iter().map(Manifest::to_text) {
-        if !all.is_empty() {
-            let line_break = if text.contains("\r\n") { "\r\n" } else { "\n" };
-            if !all.ends_with('\n') {
-                all.push_str(line_break);
+fn stream(inputs: &[Input], manifests: &[Manifest<'_>]) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        let mut out = Watched { out: f, last: None };
+        for (input, manifest) in inputs.iter().zip(manifests) {
+            if let Some(last) = out.last {
+                let line_break = if input.text.contains("\r\n") { "\r\n" } else { "\n" };
+                if last != '\n' {
+                    out.write_str(line_break)?;
+                }
+                if !starts_with_separator(manifest) {
+                    write!(out, "---{line_break}")?;
+                }
             }
-            if !text.starts_with("---") {
-                all.push_str("---");
-                all.push_str(line_break);
-            }
+            write!(out, "{manifest}")?;
         }
-        all.push_str(&text);
+        Ok(())
+    })
+}
+
+/// Knows the last character that was written.
+struct Watched<'o, 'f> {
+    out: &'o mut fmt::Formatter<'f>,
+    last: Option<char>,
+}
+
+impl fmt::Write for Watched<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.last = text.chars().next_back().or(self.last);
+        self.out.write_str(text)
     }
-    all
+}
+
+fn starts_with_separator(manifest: &Manifest<'_>) -> bool {
+    struct Start(String);
+    impl fmt::Write for Start {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.push_str(text);
+            if self.0.len() < 3 { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    let mut start = Start(String::new());
+    // It fails as soon as it is known.
+    let _ = write!(start, "{manifest}");
+    start.0.starts_with("---")
 }
 
 fn pretty(value: &Value) -> String {

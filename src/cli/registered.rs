@@ -1,4 +1,8 @@
 //! What an API server calls when a pod is created: every mutating webhook and policy in the cluster, in the order of calls.
+//!
+//! Policies come first, in no particular order: an API server keeps them in a Go map (`calculatePolicyData`), so that their
+//! order can change whenever one of them does. Here they are sorted by name. Webhooks have the order of their
+//! configurations' names (`MutatingWebhookConfigurationSorter`).
 
 use kube::{
     Api,
@@ -14,8 +18,9 @@ use crate::{
     cel::Variables,
     inject::PodRequest,
     webhook_config::{
+        reinvocation::{self, SecondRound, Step},
         revision_of,
-        selection::{self, Creation, Selected},
+        selection::{self, Creation, Mismatch, Selected},
     },
 };
 
@@ -77,6 +82,31 @@ impl Called {
     pub(super) fn may_be_selected(&self) -> bool {
         !matches!(self.selected, Selected::No(_))
     }
+
+    pub(super) fn is_policy(&self) -> bool {
+        self.kind == POLICY
+    }
+
+    /// Whether a change of the pod by something that is called earlier may select it.
+    pub(super) fn may_be_selected_later(&self) -> bool {
+        match &self.selected {
+            Selected::No(Mismatch::Label { selector, .. }) => *selector == "objectSelector",
+            Selected::No(Mismatch::Condition { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+const POLICY: &str = "policy";
+
+/// Which of them run in the second round.
+pub(super) fn second_round(called: &[Called]) -> Vec<SecondRound> {
+    let step = |called: &Called| Step {
+        is_policy: called.is_policy(),
+        is_called: called.may_be_selected(),
+        if_needed: called.reinvocation == "IfNeeded",
+    };
+    reinvocation::second_round(&called.iter().map(step).collect::<Vec<_>>())
 }
 
 /// Reads the webhooks and policies.
@@ -155,7 +185,7 @@ impl Registered {
         let policies = self.policies.iter().map(|(policy, binding)| {
             let spec = policy.get("spec").unwrap_or(&none);
             Called {
-                kind: "policy",
+                kind: POLICY,
                 configuration: name(policy),
                 name: name(binding),
                 selected: selection::policy(policy, binding, creation, &condition),
@@ -183,6 +213,23 @@ impl Registered {
             })
         });
         policies.chain(webhooks).collect()
+    }
+}
+
+/// Fails if a namespace does not exist; one that may not be read is taken to.
+///
+/// # Errors
+/// If there is no such namespace, or the API server does not answer.
+pub(super) async fn namespace_exists(session: &Session, name: &str) -> Result<(), Failure> {
+    let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Namespace"), "namespaces");
+    let api: Api<DynamicObject> = Api::all_with(session.client.clone(), &kind);
+    match session.call("get", &Target::named("namespaces", name), api.get_metadata(name)).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => {
+            Err(Failure::data(format!("namespace {name} does not exist in this cluster")))
+        }
+        Err(error) if error.is_forbidden() => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

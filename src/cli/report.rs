@@ -177,6 +177,11 @@ fn described(row: &Row) -> String {
     plain(&text)
 }
 
+/// A result in words.
+pub(super) fn verdict_text(result: &Verdict) -> String {
+    verdict(result).1
+}
+
 fn verdict(verdict: &Verdict) -> (Style, String) {
     match verdict {
         Verdict::Injected { templates, changed: true } => {

@@ -4,6 +4,7 @@ mod callers;
 mod cluster;
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use prometheus_client::metrics::counter::Counter;
 use rustls::pki_types::ServerName;
 
@@ -94,6 +95,9 @@ pub struct Serve {
     /// reasons, nothing else of pods
     #[arg(long, env = "OUTRIGGER_DEBUG_DECISIONS", value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     debug_decisions: u16,
+    /// Serve a read-only page about this replica at /ui on the admin port, for clients on loopback
+    #[arg(long, env = "OUTRIGGER_ADMIN_PAGE")]
+    admin_page: bool,
     /// OpenTelemetry collector for traces, over gRPC: http://HOST:4317
     #[cfg(feature = "otlp")]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
@@ -189,7 +193,7 @@ impl Serve {
         };
         let code = match runtime() {
             Ok(runtime) => {
-                let options = self.options(dropped, log_filter, descriptors);
+                let options = self.options(dropped, Some(log_filter), descriptors);
                 let code = runtime.block_on(serve(options, signals, format, &lines));
                 runtime.shutdown_background();
                 code
@@ -233,7 +237,12 @@ impl Serve {
         }
     }
 
-    fn options(self, dropped_log_lines: Counter, log_filter: Filter, descriptors: Option<u64>) -> Options {
+    fn options(
+        self,
+        dropped_log_lines: Counter,
+        log_filter: Option<Filter>,
+        descriptors: Option<u64>,
+    ) -> Options {
         let memory_limit = self.tuning.memory_limit.or_else(memory::of_cgroup);
         let limits = memory::fitted(limits(&self.tuning, descriptors), memory_limit);
         let from = self.in_cluster.certificate;
@@ -281,8 +290,11 @@ impl Serve {
             },
             access: self.cluster.access(),
             pace: Pace::default(),
-            log_filter: Some(log_filter),
+            log_filter,
             debug_decisions: self.debug_decisions.into(),
+            canary: self.in_cluster.canary(),
+            namespace_audit: self.in_cluster.namespace_audit(),
+            admin_page: self.admin_page,
             #[cfg(feature = "otlp")]
             otlp_endpoint: self.otlp_endpoint,
             #[cfg(not(feature = "otlp"))]
@@ -290,6 +302,38 @@ impl Serve {
             dropped_log_lines,
         }
     }
+}
+
+/// The options of a server that is started elsewhere, with these arguments (after `serve`) and variables. Neither the environment nor
+/// the open files of this process count.
+///
+/// # Errors
+/// If an argument is unknown or invalid.
+pub(super) fn options_of(
+    mut arguments: Vec<String>,
+    variables: &BTreeMap<String, String>,
+) -> Result<Options, String> {
+    let command = Serve::augment_args(Command::new("serve").no_binary_name(true));
+    let set_by_variables = command.get_arguments().filter_map(|flag| {
+        let name = format!("--{}", flag.get_long()?);
+        let value = variables.get(flag.get_env()?.to_str()?)?;
+        let is_given = arguments.iter().any(|argument| argument.split('=').next() == Some(&name));
+        match flag.get_action() {
+            _ if is_given => None,
+            ArgAction::SetTrue => (value == "true").then_some(name),
+            _ => Some(format!("{name}={value}")),
+        }
+    });
+    let set_by_variables: Vec<String> = set_by_variables.collect();
+    arguments.extend(set_by_variables);
+    let command = command.mut_args(|flag| flag.env(None));
+    let matches = command.try_get_matches_from(arguments);
+    let serve = matches.and_then(|matches| Serve::from_arg_matches(&matches));
+    let first_line = |error: clap::Error| {
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    };
+    Ok(serve.map_err(first_line)?.options(Counter::default(), None, None))
 }
 
 /// The limits; connections are also capped by the available file descriptors.

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
+    capture,
     effects::{self, Form, Words},
     failure::Failure,
     files,
     report::Color,
-    source::{Purpose, Source},
-    workloads::{self, Which},
+    source::Source,
+    workloads,
 };
 
 /// Show which running pods differ from what would be injected today.
@@ -27,12 +28,18 @@ pub(super) struct Stale {
     /// Pods in YAML or JSON, or - for stdin; may be repeated [default: the pods of the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
+    /// Capture of a cluster, of `outrigger bundle capture`, instead of the cluster itself
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "cluster"])]
+    capture: Option<PathBuf>,
     /// Only the pods of this namespace
     #[arg(short, long, default_value = "", hide_default_value = true)]
     namespace: String,
     /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
+    /// Also write the report to this file, as one self-contained HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Exit with 1 if a pod differs
     #[arg(long)]
     exit_code: bool,
@@ -40,22 +47,17 @@ pub(super) struct Stale {
     source: Source,
 }
 
-const WORDS: Words = Words { kind: "StaleReport", subject: "pod", sides: ["running", "now"] };
+const WORDS: Words = Words {
+    title: "Pods that differ from what would be injected today",
+    kind: "StaleReport",
+    subject: "pod",
+    sides: ["running", "now"],
+};
 
 impl Stale {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
-        let of_cluster = self.files.is_empty();
-        let mut configured = if of_cluster {
-            self.source.load_for_cluster(Purpose::Decide)?
-        } else {
-            self.source.load(Purpose::Decide)?
-        };
-        if of_cluster && !self.source.is_cluster_source() {
-            configured = self.source.with_facts_of_cluster(configured)?;
-        }
-        configured.report(color);
-        let cluster = (&self.source, Which::Pods, self.namespace.as_str());
-        let texts = workloads::texts(&self.files, false, cluster, color)?;
+        let (configured, texts) =
+            capture::pods(&self.source, self.capture.as_deref(), &self.files, &self.namespace, color)?;
         let mut subjects = workloads::subjects(&configured, &self.namespace, &texts)?;
         subjects.retain(|pod| {
             let is_of_namespace =
@@ -64,6 +66,12 @@ impl Stale {
         });
         let report =
             effects::evaluate(subjects, |request| injector::effects::stale(&configured.mesh, request))?;
+        effects::write_html(
+            self.html.as_deref(),
+            &report,
+            &WORDS,
+            &[format!("configuration: {}", configured.origin)],
+        )?;
         files::print(&effects::render(&report, &WORDS, self.output, color))?;
         if self.exit_code && report.subjects() > report.identical {
             return Err(Failure::error("running pods differ from what would be injected today"));

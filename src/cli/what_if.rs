@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
+    capture::Captured,
     effects::{self, Form, Words},
     failure::Failure,
     files,
@@ -21,6 +22,8 @@ use super::{
 #[command(after_help = "Examples:
   outrigger what-if --new bundle.yaml
   outrigger what-if --new bundle.yaml -n shop -o json
+  outrigger what-if --new bundle.yaml --capture cluster.json
+  outrigger what-if --new bundle.yaml --html changes.html
   outrigger what-if --new new.yaml --old old.yaml -f manifests/ -R --exit-code")]
 pub(super) struct WhatIf {
     /// Bundle to be considered
@@ -32,6 +35,9 @@ pub(super) struct WhatIf {
     /// Manifest in YAML or JSON, directory of manifests, or - for stdin; may be repeated [default: the workloads of the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
+    /// Capture of a cluster, of `outrigger bundle capture`, instead of the cluster itself
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "cluster"])]
+    capture: Option<PathBuf>,
     /// Read directories recursively
     #[arg(short = 'R', long)]
     recursive: bool,
@@ -41,6 +47,9 @@ pub(super) struct WhatIf {
     /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
+    /// Also write the report to this file, as one self-contained HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Exit with 1 if anything changes
     #[arg(long)]
     exit_code: bool,
@@ -48,21 +57,30 @@ pub(super) struct WhatIf {
     source: Source,
 }
 
-const WORDS: Words = Words { kind: "WhatIf", subject: "pod template", sides: ["before", "after"] };
+const WORDS: Words = Words {
+    title: "What a new configuration changes",
+    kind: "WhatIf",
+    subject: "pod template",
+    sides: ["before", "after"],
+};
 
 impl WhatIf {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
-        let of_cluster = self.files.is_empty();
-        let old = match &self.old {
-            Some(file) => source::bundle(Some(file))?,
-            None if of_cluster => self.source.load_for_cluster(Purpose::Decide)?,
-            None => self.source.load(Purpose::Decide)?,
+        let captured = self.capture.as_deref().map(Captured::read).transpose()?;
+        let of_cluster = self.files.is_empty() && captured.is_none();
+        let has_old = self.old.is_some() || !self.source.is_cluster_source();
+        let old = match (&self.old, &captured) {
+            (Some(file), _) => source::bundle(Some(file))?,
+            (None, Some(captured)) if !has_old => captured.configured()?,
+            (None, _) if of_cluster => self.source.load_for_cluster(Purpose::Decide)?,
+            (None, _) => self.source.load(Purpose::Decide)?,
         };
         let new = source::bundle(Some(&self.new))?;
         // A bundle does not know the cluster's namespaces and nodes, which decide about pods.
-        let (old, new) = if of_cluster || self.source.is_cluster() {
-            let old_is_file = self.old.is_some() || !self.source.is_cluster_source();
-            let old = if old_is_file { self.source.with_facts_of_cluster(old)? } else { old };
+        let (old, new) = if let Some(captured) = &captured {
+            (if has_old { captured.complete(old)? } else { old }, captured.complete(new)?)
+        } else if of_cluster || self.source.is_cluster() {
+            let old = if has_old { self.source.with_facts_of_cluster(old)? } else { old };
             (old, self.source.with_facts_of_cluster(new)?)
         } else {
             (old, new)
@@ -73,10 +91,22 @@ impl WhatIf {
         }
         report::configuration(&new.check()?, color);
         let cluster = (&self.source, Which::Workloads, self.namespace.as_str());
-        let texts = workloads::texts(&self.files, self.recursive, cluster, color)?;
-        let subjects = workloads::subjects(&new, &self.namespace, &texts)?;
+        let texts = match &captured {
+            Some(captured) => captured.texts(Which::Workloads),
+            None => workloads::texts(&self.files, self.recursive, cluster, color)?,
+        };
+        let mut subjects = workloads::subjects(&new, &self.namespace, &texts)?;
+        if captured.is_some() && !self.namespace.is_empty() {
+            subjects.retain(|subject| subject.object.namespace.as_deref() == Some(&self.namespace));
+        }
         let report =
             effects::evaluate(subjects, |request| injector::effects::what_if(&old.mesh, &new.mesh, request))?;
+        effects::write_html(
+            self.html.as_deref(),
+            &report,
+            &WORDS,
+            &[format!("before: {}", old.origin), format!("after: {}", new.origin)],
+        )?;
         files::print(&effects::render(&report, &WORDS, self.output, color))?;
         let denied: usize =
             report.groups().iter().filter(|group| group.breaks()).map(|group| group.subjects.len()).sum();

@@ -91,11 +91,9 @@ pub(super) fn texts(
         let inputs = files::read_all(paths, recursive)?;
         return Ok(inputs.into_iter().map(|input| (input.name.clone(), input.text)).collect());
     }
-    let (text, left_out) = source.cluster().run(async |session| read(session, which, namespace).await)?;
-    for one in left_out {
-        report::warning(&format!("{one}; these objects are left out"), color);
-    }
-    Ok(vec![("cluster".to_owned(), text)])
+    let (objects, left_out) = source.cluster().run(async |session| read(session, which, namespace).await)?;
+    report_left_out(&left_out, color);
+    Ok(vec![("cluster".to_owned(), list_of(which, &objects).to_string())])
 }
 
 /// The pods of texts, in order.
@@ -118,22 +116,37 @@ pub(super) fn subjects(
     Ok(subjects)
 }
 
-/// Reads the objects of a namespace, or of all, as a List. What may not be read is left out and named.
+/// Says what could not be read.
+pub(super) fn report_left_out(left_out: &[String], color: Color) {
+    left_out.iter().for_each(|one| report::warning(&format!("{one}; these objects are left out"), color));
+}
+
+/// Objects as a List: all, or those that no controller has created.
+pub(super) fn list_of(which: Which, objects: &[Value]) -> Value {
+    let wanted = |object: &&Value| which == Which::Pods || !has_controller(object);
+    let items: Vec<&Value> = objects.iter().filter(wanted).collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+/// Reads the pods of a namespace, or of all, or, for the workloads, the objects of every kind with pods. What may not be read is left out and named.
 ///
 /// # Errors
 /// If the API server does not answer.
-async fn read(session: &Session, which: Which, namespace: &str) -> Result<(String, Vec<String>), Failure> {
+pub(super) async fn read(
+    session: &Session,
+    which: Which,
+    namespace: &str,
+) -> Result<(Vec<Value>, Vec<String>), Failure> {
     let kinds = KINDS.iter().filter(|kind| which == Which::Workloads || kind.kind == "Pod");
     let (mut items, mut left_out): (Vec<Value>, _) = (Vec::new(), Vec::new());
     for kind in kinds {
         match list(session, kind, namespace).await {
-            Ok(objects) => items
-                .extend(objects.into_iter().filter(|object| which == Which::Pods || !has_controller(object))),
+            Ok(objects) => items.extend(objects),
             Err(error) if error.is_forbidden() || error.is_not_found() => left_out.push(error.to_string()),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(), left_out))
+    Ok((items, left_out))
 }
 
 async fn list(session: &Session, kind: &Kind, namespace: &str) -> Result<Vec<Value>, ApiError> {

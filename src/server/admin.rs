@@ -7,6 +7,7 @@
 //! work regardless of client authentication on the webhook's port.
 
 mod auth;
+pub(crate) mod page;
 pub(crate) mod port;
 
 use std::{
@@ -20,7 +21,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{RawQuery, Request, State},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
     routing::get,
 };
@@ -34,6 +35,8 @@ use prometheus_client::registry::Registry;
 use tower::{Service, ServiceExt};
 
 use self::auth::{Denied, TokenAuth};
+use self::page::Page;
+use crate::pages::{ICON, STYLE};
 use crate::server::certs::CA_BUNDLE;
 use crate::server::clock::unix_now;
 use crate::server::http::connection::{self, Answer};
@@ -65,6 +68,8 @@ pub(crate) struct Admin {
     /// The last decisions, if they are kept.
     pub(crate) decisions: Option<Arc<Decisions>>,
     pub(crate) doorkeeper: Doorkeeper,
+    /// What the page of the server shows, if it is turned on.
+    pub(crate) page: Option<Page>,
 }
 
 /// How requests for metrics are authorized.
@@ -94,6 +99,11 @@ pub(crate) fn router(admin: Arc<Admin>, near: bool, secure: bool) -> Router {
     if near {
         guarded = guarded.route("/loglevel", get(show_log_filter).put(set_log_filter));
         guarded = guarded.route("/debug/decisions", get(show_decisions));
+        let pages = Router::new()
+            .route(page::PATH, get(page::show))
+            .route(STYLE.path, get(page::show_style))
+            .route(ICON.path, get(page::show_icon));
+        guarded = guarded.merge(pages.route_layer(from_fn(page::guard)));
     }
     Router::new()
         // Depends on nothing: a process that responds is alive.
@@ -391,8 +401,8 @@ mod tests {
         let certificate = CertificateStore::new(gate, TlsMetrics::default()).unwrap();
         let phase = Control::new().watch();
         let certificate = Arc::new(certificate);
-        let decisions = None;
-        Admin { readiness, certificate, metrics, phase, log_filter, decisions, doorkeeper }
+        let (decisions, page) = (None, None);
+        Admin { readiness, certificate, metrics, phase, log_filter, decisions, doorkeeper, page }
     }
 
     async fn send(

@@ -83,9 +83,17 @@ pub(crate) struct Targets {
     pub(crate) phase: Watch,
 }
 
+/// A running controller.
+pub(crate) struct Controller {
+    /// Completes when the server stops and the Lease is released.
+    pub(crate) task: JoinHandle<()>,
+    /// Whether this replica leads.
+    pub(crate) leading: watch::Receiver<bool>,
+}
+
 /// Starts the controller, which runs until the server stops and releases the Lease when the server drains. The gates
 /// exist when this returns. The leader gate opens for followers too, because they serve requests like the leader.
-pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinHandle<()> {
+pub(crate) fn start(client: Client, options: Options, targets: Targets) -> Controller {
     let Targets { certificate, readiness, metrics, supervisor, phase } = targets;
     let gate = readiness.gate("leader", "no leader observed yet");
     let lease = lease::Options {
@@ -93,8 +101,14 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
         name: options.lease.clone(),
         identity: options.identity.clone(),
     };
-    let election =
-        lease::start(client.clone(), lease, gate, metrics.clone(), phase.clone(), supervisor.clone());
+    let election = lease::start(
+        client.clone(),
+        lease,
+        gate,
+        metrics.lease_failures(),
+        phase.clone(),
+        supervisor.clone(),
+    );
     let gate = readiness.gate(CA_BUNDLE, "not known yet whether API servers trust the certificate");
     let kept = options.kept();
     let board = CaBundleStatus::new(&kept, gate, metrics.clone());
@@ -138,7 +152,8 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
             () = draining.reached(Phase::Draining) => {}
         }
     });
-    tokio::spawn(async move {
+    let leader = leading.clone();
+    let task = tokio::spawn(async move {
         let keep = supervisor.keep("certificate Secret reconciler", || {
             SecretReconciler::new(
                 client.clone(),
@@ -157,7 +172,8 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> JoinH
             () = tell_who_leads(leading, metrics) => {}
         }
         let _ = election.task.await;
-    })
+    });
+    Controller { task, leading: leader }
 }
 
 /// Updates the leadership metric for as long as it is polled.

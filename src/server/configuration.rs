@@ -14,5 +14,7 @@ pub mod engine;
 pub(in crate::server) mod facts;
 pub mod folders;
 pub(in crate::server) mod metrics;
+mod namespaces;
+pub mod selection;
 pub(in crate::server) mod slot;
 pub mod source;

@@ -3,7 +3,7 @@
 //!
 //! In reading order: `listener` (accepting), `connection` and `stream` (one connection and its deadlines), `frames`
 //! (HTTP/2 frame floods), `limits` (caps and timeouts), `holding`, `state`, `registry` and `budget` (connections and
-//! memory, and which of them are evicted), `overload` (load shedding), `log_throttle` (log lines for frequent
+//! memory, and which of them are evicted), `overload` (load shedding), `host` (names of this machine), `log_throttle` (log lines for frequent
 //! events).
 //!
 //! Nothing here knows what a request is about.
@@ -12,6 +12,7 @@ pub(in crate::server) mod budget;
 pub(in crate::server) mod connection;
 mod frames;
 mod holding;
+pub(crate) mod host;
 pub mod limits;
 pub(in crate::server) mod listener;
 mod log_throttle;

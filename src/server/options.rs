@@ -12,7 +12,7 @@ pub use crate::server::{
     reload::Pace,
     tls::MinVersion,
 };
-use crate::server::{certs, client_auth, kube, tls};
+use crate::server::{canary, certs, client_auth, kube, namespace_audit, tls};
 
 /// All options of a server.
 #[derive(Clone)]
@@ -45,6 +45,12 @@ pub struct Options {
     pub log_filter: Option<telemetry::Filter>,
     /// How many decisions are kept for `/debug/decisions` on the admin port; 0 turns it off.
     pub debug_decisions: usize,
+    /// The canary, if there is one.
+    pub canary: Option<canary::Options>,
+    /// The audit of namespace labels, if there is one.
+    pub namespace_audit: Option<namespace_audit::Options>,
+    /// Whether clients on loopback can look at the server's page, `/ui` on the admin port.
+    pub admin_page: bool,
     /// Counts dropped log lines; shared with [`crate::server::observe::log`].
     pub dropped_log_lines: Counter,
 }
@@ -65,6 +71,9 @@ impl Default for Options {
             pace: Pace::default(),
             log_filter: None,
             debug_decisions: 0,
+            canary: None,
+            namespace_audit: None,
+            admin_page: false,
             otlp_endpoint: None,
             dropped_log_lines: Counter::default(),
         }

@@ -20,7 +20,7 @@ impl Supervisor {
     /// Creates a supervisor whose metrics are in a registry with our prefix.
     pub(crate) fn register(registry: &mut Registry) -> Supervisor {
         let panics = Counter::default();
-        registry.register("panics", "Contained panics", panics.clone());
+        registry.register("panics", "Contained panics, in requests and in background tasks", panics.clone());
         Supervisor { panics, again: AGAIN }
     }
 

@@ -1,8 +1,8 @@
 //! Random annotations: every key of the table, with valid and invalid values of its kind.
 
 use outrigger::{
+    annotation::{Group, Kind, Row, TABLE},
     gotypes,
-    inject::annotation::{Group, Kind, Row, TABLE},
 };
 use serde_json::{Map, Value, json};
 

@@ -169,7 +169,7 @@ pub(crate) fn manifest_differences(
                 Row::Refused(refusal) => Some(manual::explained(refusal)),
                 _ => None,
             });
-            refused.map_or_else(|| Ok(manifest.to_terminated_text()), Err)
+            refused.map_or_else(|| Ok(manifest.terminated().to_string()), Err)
         }
         Err(error) => Err(error.to_string()),
     };

@@ -27,7 +27,7 @@ pub const OWN: &str = "outrigger-system";
 const ISTIO: &str = "istio-system";
 
 /// A permission, as the chart grants it: its name here, and the rule.
-const RIGHTS: [(&str, Option<&str>, &str); 5] = [
+const RIGHTS: [(&str, Option<&str>, &str); 6] = [
     (
         "config-maps",
         Some(OWN),
@@ -44,6 +44,11 @@ const RIGHTS: [(&str, Option<&str>, &str); 5] = [
         "proxy-configs",
         None,
         r#"{"apiGroups":["networking.istio.io"],"resources":["proxyconfigs"],"verbs":["get","list","watch"]}"#,
+    ),
+    (
+        "limits",
+        None,
+        r#"{"apiGroups":[""],"resources":["limitranges","resourcequotas"],"verbs":["list","watch"]}"#,
     ),
 ];
 const EVENTS: &str = r#"{"apiGroups":["events.k8s.io"],"resources":["events"],"verbs":["create","patch"]}"#;

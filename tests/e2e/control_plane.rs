@@ -1,4 +1,4 @@
-//! A real control plane on loopback: etcd, kube-apiserver and (but for the oldest flavour) kube-controller-manager.
+//! A real control plane on loopback: etcd, kube-apiserver and (except for the oldest flavor) kube-controller-manager.
 //!
 //! There is no kubelet, no scheduler and no network of pods: a pod is what the API server stored. Everything is in a
 //! temporary folder, on free ports, and ends with the value or with the process of the test, however that ends.

@@ -61,6 +61,19 @@ async fn a_cluster_is_compared_with_a_new_configuration_and_its_pods_with_the_cu
         Some(&json!("image"))
     );
 
+    // A capture says the same without the cluster.
+    let capture = shell.file("capture.json", "");
+    let config_map = ["--bundle-config-map", "outrigger-system/outrigger"];
+    shell.done(&[&["bundle", "capture", "--output-file", &capture][..], &config_map].concat()).await;
+    let offline = async |arguments: &[&str]| -> Value {
+        let text = shell.done(&[arguments, &["--capture", &capture, "-o", "json"]].concat()).await;
+        serde_json::from_str(&text).expect("JSON")
+    };
+    assert_eq!(offline(&["stale"]).await, stale);
+    assert_eq!(offline(&["what-if", "--new", &file]).await, what_if);
+    let compared = offline(&["compare", "-n", "shop"]).await;
+    assert_eq!((&compared["total"], &compared["identical"]), (&json!(4), &json!(4)), "{compared:#}");
+
     // The configuration changes: the pods run from the old one.
     let get = ["get", "configmap", "outrigger", "-n", "outrigger-system", "-o", "json"];
     let mut map: Value = serde_json::from_str(&control_plane.kubectl(&get).await).expect("JSON");

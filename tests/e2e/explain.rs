@@ -9,7 +9,7 @@ use crate::headed::headed;
 
 use super::{
     commands::{Shell, serving},
-    control_plane::{ControlPlane, Flavour, PATIENCE, eventually, identity::Authority},
+    control_plane::{ControlPlane, Flavour, PATIENCE, eventually, settled},
     install::NAMESPACE,
     pods::dry_run,
 };
@@ -68,7 +68,7 @@ fn selectors() -> Vec<(Value, Value)> {
     ]
 }
 
-fn judged() -> Value {
+pub fn judged() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "judged", "labels": {"app": "judged"}},
@@ -137,7 +137,7 @@ async fn what_an_api_server_calls_is_said_as_it_does_it() {
     let file = shell.file("judged.json", &judged().to_string());
     let order = shell.done(&["webhook", "order", "-f", &file, "-n", "shop", "-o", "json"]).await;
     let order: Value = serde_json::from_str(&order).expect("JSON");
-    let entries = order[0]["order"].as_array().expect("a list");
+    let entries = order["items"][0]["order"].as_array().expect("a list");
     assert_eq!(entries.len(), CONDITIONS.len() + selectors().len() + 4);
     let named = |wanted: &str| -> Vec<String> {
         let chosen = entries.iter().filter(|entry| entry["selected"] == wanted);
@@ -176,7 +176,7 @@ async fn called_for(control_plane: &ControlPlane, attempt: usize) -> Vec<String>
     called.into_values().collect()
 }
 
-fn bundle(cpu: &str) -> Value {
+pub fn bundle(cpu: &str) -> Value {
     let bundle = headed(&format!(
         "nativeSidecars: enabled\nvalues: {{global: {{proxy: {{resources: {{requests: {{cpu: {cpu}}}}}}}}}}}\n"
     ));
@@ -259,120 +259,82 @@ async fn running_pods_are_compared_with_ones_created_now() {
     assert!(unknown.contains("kubectl get KIND NAME -o yaml | outrigger explain -f -"), "{unknown}");
 }
 
-/// The checks that the doctor reports, with the subjects of those that are errors.
-async fn diagnosis(shell: &Shell<'_>, code: i32) -> BTreeMap<String, String> {
-    let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
-    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
-    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert_eq!(report["kind"], "Diagnosis");
-    let findings = report["findings"].as_array().expect("a list").clone();
-    let text = |finding: &Value, key: &str| finding[key].as_str().expect("text").to_owned();
-    findings
-        .iter()
-        .map(|one| (text(one, "check"), format!("{}: {}", text(one, "subject"), text(one, "evidence"))))
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doctor_finds_what_is_broken_in_a_real_cluster() {
+async fn the_workloads_of_a_namespace_are_explained_at_a_glance() {
     let control_plane = ControlPlane::start(Flavour::Current).await;
     let shell = Shell::of(&control_plane);
-    control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
-    control_plane.create_service_account("shop", "default").await;
-    let found = diagnosis(&shell, 1).await;
-    assert!(found.contains_key("no-webhook"), "{found:?}");
-    assert!(
-        found.contains_key("configuration-invalid") || !found.contains_key("revision-not-served"),
-        "{found:?}"
-    );
-
-    let (serving, mut process, port) = serving(&control_plane).await;
-    control_plane.apply(&bundle("100m").to_string()).await;
+    let (serving, _process, port) = serving(&control_plane).await;
     let ca = shell.file("ca.pem", serving.authority.pem());
-    let apply = ["webhook", "apply", &port, "--ca-bundle", &ca];
-    shell.done(&apply).await;
+    control_plane.apply(&bundle("100m").to_string()).await;
+    control_plane.create_namespace("shop", &[]).await;
+    control_plane.create_service_account("shop", "default").await;
+    let workload = |kind: &str, name: &str, inject: &str| {
+        let labels = json!({"app": name, "sidecar.istio.io/inject": inject});
+        json!({
+            "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"},
+            "spec": {
+                "replicas": 1, "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "main", "image": "example.com/main:1"}]},
+                },
+            },
+        })
+    };
+    // The controllers make pods, which nothing runs.
+    let pods = async |number: usize| -> Vec<String> {
+        settled("pods of a Deployment", PATIENCE, async || {
+            let get =
+                ["get", "pods", "-n", "shop", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"];
+            let names: Vec<String> =
+                control_plane.kubectl(&get).await.split_whitespace().map(str::to_owned).collect();
+            if names.len() == number { Ok(names) } else { Err(format!("{names:?}")) }
+        })
+        .await
+    };
+    control_plane.apply(&workload("Deployment", "web", "true").to_string()).await;
+    control_plane.apply(&workload("StatefulSet", "off", "false").to_string()).await;
+    let early = pods(1).await.remove(0);
+    control_plane.kubectl(&["label", "namespace", "shop", "istio-injection=enabled"]).await;
+    shell.done(&["webhook", "apply", &port, "--ca-bundle", &ca]).await;
     shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
-    // No EndpointSlice leads to a process on loopback; nothing else is wrong.
-    let found = diagnosis(&shell, 1).await;
-    assert_eq!(found.keys().collect::<Vec<_>>(), ["no-endpoints"], "{found:?}");
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "both", "namespace": NAMESPACE, "labels": {"kubernetes.io/service-name": "outrigger"}},
-        "ports": [{"name": "https", "port": process.webhook_port()}],
-        "endpoints": [{"addresses": ["10.1.2.3"]}, {"addresses": ["10.1.2.4"]}],
-    });
-    control_plane.apply(&slice.to_string()).await;
-    let found = diagnosis(&shell, 0).await;
-    assert_eq!(found, BTreeMap::new());
-    let text = shell.done(&["doctor", "--probe-namespace", "shop", "--wait", "5s"]).await;
-    assert_eq!(text, "no problem found\n");
+    control_plane.kubectl(&["scale", "deployment", "web", "-n", "shop", "--replicas=2"]).await;
+    let late = pods(2).await.into_iter().find(|name| *name != early).expect("another pod");
 
-    // Labels that nobody meant.
-    control_plane.create_namespace("typo", &[("istio-injection", "enable")]).await;
-    control_plane.create_namespace("key", &[("istio-injecton", "enabled")]).await;
-    control_plane.create_namespace("nobody", &[("istio.io/rev", "canary")]).await;
-    let found = diagnosis(&shell, 1).await;
-    assert_eq!(
-        found.keys().collect::<Vec<_>>(),
-        ["label-misspelled", "label-value", "revision-not-served"],
-        "{found:?}"
+    let table = shell.done(&["explain", "-n", "shop"]).await;
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][..2], ["NAMESPACE", "WORKLOAD"], "{table}");
+    assert_eq!(lines[1], ["shop", "Deployment/web", "injected", "POD_OPTED_IN", "1", "of", "2"], "{table}");
+    assert_eq!(lines[2][..4], ["shop", "StatefulSet/off", "not", "injected"], "{table}");
+    assert!(table.contains("1 of 2 workloads injected\n1 running pod of these without a proxy\n"), "{table}");
+
+    let one = shell.done(&["explain", "deployment/web", "-n", "shop"]).await;
+    assert!(
+        one.contains("1 of 2 have a proxy") && one.contains(&format!("without a proxy: {early}")),
+        "{one}"
     );
-    control_plane.kubectl(&["delete", "namespace", "typo", "key", "nobody", "--wait=false"]).await;
-    for namespace in ["typo", "key", "nobody"] {
-        for label in ["istio-injection-", "istio-injecton-", "istio.io/rev-"] {
-            control_plane.kubectl(&["label", "namespace", namespace, label]).await;
-        }
-    }
+    assert!(one.contains("kubectl -n shop rollout restart deployment/web"), "{one}");
+    shell.fails(1, &["explain", "deployment/web", "-n", "shop", "--exit-code"]).await;
+    shell.done(&["explain", &format!("pod/{late}"), "-n", "shop", "--exit-code"]).await;
+    shell.fails(1, &["explain", &format!("pod/{early}"), "-n", "shop", "--exit-code"]).await;
 
-    // A pod that was created before its label.
-    control_plane.create_namespace("late", &[]).await;
-    control_plane.create_service_account("late", "default").await;
-    let mut pod = judged();
-    pod["metadata"]["namespace"] = json!("late");
-    control_plane.apply(&pod.to_string()).await;
-    control_plane.kubectl(&["label", "namespace", "late", "istio-injection=enabled"]).await;
-    let found = diagnosis(&shell, 0).await;
-    assert_eq!(found.keys().collect::<Vec<_>>(), ["uninjected-pods"], "{found:?}");
-    control_plane.kubectl(&["delete", "pod", "judged", "-n", "late", "--now"]).await;
+    let json = shell.done(&["explain", "-A", "-o", "json"]).await;
+    let list: Value = serde_json::from_str(&json).expect("JSON");
+    let items = list["items"].as_array().expect("a list");
+    let web = items.iter().find(|item| item["object"]["name"] == "web").expect("the Deployment");
+    assert_eq!(web["pods"], json!({"injected": [late], "bare": [early]}));
 
-    // Another CA: the certificate is not trusted.
-    let other = shell.file("other.pem", Authority::new("other").pem());
-    shell.done(&["webhook", "apply", &port, "--ca-bundle", &other]).await;
-    eventually("it is not trusted", PATIENCE, async || {
-        let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
-        run.stdout.contains("certificate-untrusted").then_some(())
-    })
-    .await;
-    shell.done(&apply).await;
-    shell.done(&["webhook", "wait", "--timeout=30s", "--probe-namespace=shop"]).await;
-
-    // The process is gone.
-    process.terminate().await;
-    eventually("nothing listens", PATIENCE, async || {
-        let run = shell.run(&["doctor", "-o", "json", "--probe-namespace", "shop"]).await;
-        run.stdout.contains("connection-refused").then_some(())
-    })
-    .await;
-
-    // With no right to read anything but the webhooks, the rest is left out and said to be.
-    let rules = json!({"apiVersion": "v1", "kind": "List", "items": [
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "few"},
-            "rules": [{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "verbs": ["list"]}],
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "few"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "few"},
-            "subjects": [{"kind": "ServiceAccount", "name": "few", "namespace": "shop"}],
-        },
-    ]});
-    control_plane.create_service_account("shop", "few").await;
-    control_plane.apply(&rules.to_string()).await;
-    let kubeconfig = control_plane.kubeconfig_for("shop", "few").await;
-    let kubeconfig = kubeconfig.to_str().expect("UTF-8");
-    let run = shell.run(&["doctor", "--kubeconfig", kubeconfig, "-o", "json", "--no-probe"]).await;
-    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
-    let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
-    assert!(report["leftOut"].as_array().expect("a list").len() >= 4, "{report:#}");
-    assert_eq!(report["findings"], json!([]));
+    // A namespace that does not exist, and then no webhook at all: nothing is said to be injected.
+    let typo = shell.fails(65, &["explain", "-n", "shpo", "--labels", "app=web", "--from-cluster"]).await;
+    assert!(typo.contains("namespace shpo does not exist"), "{typo}");
+    let manifest = shell.file("web.json", &workload("Deployment", "web", "true").to_string());
+    let inject = ["inject", "-f", &manifest, "--from-cluster"];
+    let run = shell.run(&inject).await;
+    assert!(run.code == 0 && !run.stderr.contains("injected here only"), "{}", run.stderr);
+    control_plane.kubectl(&["delete", "mutatingwebhookconfigurations", "--all"]).await;
+    let run = shell.run(&inject).await;
+    assert!(run.code == 0 && run.stderr.contains("Deployment web is injected here only"), "{}", run.stderr);
+    let none = shell.run(&["explain", "deployment/web", "-n", "shop", "--exit-code"]).await;
+    assert_eq!(none.code, 1, "{}", none.stdout);
+    assert!(none.stdout.contains("no webhook of outrigger is registered"), "{}", none.stdout);
 }

@@ -3,7 +3,7 @@
 //!
 //! Two questions are asked of every pod. Is it stored as the engine says, for what the API server really sent? That is
 //! compared without any allowance. And is it stored as Istio's answer would have been? The recordings were made of pods
-//! as people write them, and an API server fills in defaults before it calls a webhook; so what the defaults are is
+//! as people write them, and an API server fills in defaults before it calls a webhook; so defaults are
 //! allowed on our side, see [`settle`] and [`shows_through`].
 
 use std::{collections::BTreeMap, fs, path::Path};

@@ -295,3 +295,69 @@ async fn the_chart_and_the_command_send_the_same_pods() {
         control_plane.apply(&named.to_string()).await;
     }
 }
+
+/// The ValidatingAdmissionPolicy and its bindings, for values with rules of each kind, and for none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chart_and_the_command_have_the_same_backstop() {
+    let control_plane = ControlPlane::start(Flavour::Oldest).await;
+    let shell = Shell::of(&control_plane);
+    let text = std::fs::read_to_string("hack/chart/values/guard-rails.yaml").expect("a file");
+    let values = yaml::load(&text, &Limits::default()).expect("YAML")["configuration"]["bundle"].clone();
+    let backstop = yaml::load(super::backstop::BUNDLE, &Limits::default()).expect("YAML");
+    let rules: Vec<Value> = (0..150)
+        .map(|i| json!({"name": format!("r{i}"), "match": {"image": [format!("registry-{i}.example.com/*"), "*/a*b*c"],
+            "user": format!("user-{i}-*"), "labels": {"matchLabels": {format!("l{i}"): "v"}}}, "inject": "never"}))
+        .collect();
+    let many = json!({"rules": rules, "injector": {"policy": "disabled"}});
+    for (round, bundle) in [json!({}), values, backstop, many].into_iter().enumerate() {
+        let bundle_file = shell.file("bundle.yaml", &headed(&bundle.to_string()));
+        let values = json!({"image": {"repository": "a"}, "configuration": {"bundle": bundle}, "validatingAdmissionPolicy": {"enabled": true}});
+        let values_file = shell.file("values.yaml", &values.to_string());
+        let template = "templates/validatingadmissionpolicy.yaml";
+        let arguments =
+            ["template", "o", "charts/outrigger", "-n", "mesh", "-f", &values_file, "-s", template];
+        let rendered = control_plane.helm(&arguments).await.expect("helm template");
+        let rendered: Vec<Value> = rendered
+            .split("---\n")
+            .filter(|text| text.contains("kind:"))
+            .map(|text| yaml::load(text, &Limits::default()).expect("YAML"))
+            .collect();
+        let arguments =
+            ["webhook", "print", "-n", "mesh", "--bundle", &bundle_file, "--backstop=Deny", "-o", "json"];
+        let printed: Value = serde_json::from_str(&shell.done(&arguments).await).expect("JSON");
+        let printed: Vec<&Value> = printed["items"].as_array().expect("a list").iter().skip(1).collect();
+        assert_eq!((rendered.len(), printed.len()), (13, 13), "{round}");
+        for (rendered, printed) in rendered.iter().zip(printed) {
+            assert_eq!(rendered["metadata"]["name"], printed["metadata"]["name"]);
+            let (rendered_spec, spec) = (&rendered["spec"], &printed["spec"]);
+            for key in spec.as_object().expect("an object").keys().filter(|key| *key != "variables") {
+                assert_eq!(rendered_spec[key], spec[key], "{round}: {key}");
+            }
+            let variables = |spec: &Value| spec["variables"].as_array().cloned().unwrap_or_default();
+            for (rendered, printed) in variables(rendered_spec).iter().zip(variables(spec)) {
+                assert_eq!(*rendered, printed, "{round}");
+            }
+            assert_eq!(variables(rendered_spec).len(), variables(spec).len());
+            // API servers accept it.
+            control_plane.apply(&printed.to_string()).await;
+        }
+        if round == 3 {
+            // All of 150 rules are evaluated for a pod, and the answer is about the pod.
+            control_plane.create_namespace("shop", &[("istio-injection", "enabled")]).await;
+            let client = control_plane.client().await;
+            let bare = pod(&json!({"labels": {"sidecar.istio.io/inject": "true"}}), &json!({}));
+            settled("all rules are evaluated", PATIENCE, async || {
+                match dry_run(&client, "shop", &bare).await {
+                    Err(error) if error.contains("this one was not") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            let exempt = pod(&json!({"labels": {"l149": "v"}}), &json!({}));
+            dry_run(&client, "shop", &exempt).await.expect("the policy of the injector is disabled");
+        }
+        control_plane
+            .kubectl(&["delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "--all"])
+            .await;
+    }
+}

@@ -3,8 +3,8 @@
 //! the replicas that serve do not grow.
 //!
 //! `OUTRIGGER_SOAK=45m` for the long form (`just soak`); 3 minutes otherwise. Two replicas serve and live from the
-//! beginning to the end; for that they lack the right to lead. Two others are there to lead and to be killed; what a
-//! killed replica that serves takes with it is in `rolling`.
+//! beginning to the end; for that they lack the right to lead. Two others are there to lead and to be killed; `rolling`
+//! tests what is lost with a serving replica that is killed.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! Fields of which an API server takes one: that the table of them is the API server's, and that pods which choose
-//! another kind than the templates are stored with what they chose.
+//! Fields of which an API server takes one: our table of them is the API server's, and pods that choose another kind than
+//! the templates are stored with their choice.
 
 use outrigger::gotypes::{UNIONS, Union};
 use serde_json::{Value, json};

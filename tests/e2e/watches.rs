@@ -8,7 +8,10 @@ use std::{
 
 use outrigger::server::{
     Server,
-    configuration::cluster::{self, ConfigMaps, Timings},
+    configuration::{
+        cluster::{self, ConfigMaps, Timings},
+        selection::Selection,
+    },
     kube::client::Access,
     options::{Certificate, Options, Origin},
 };
@@ -43,7 +46,7 @@ impl Short {
             },
             proxy_configs: true,
             nodes: true,
-            selection: cluster::Selection::Verify,
+            selection: Selection::Verify,
             identity: "short".to_owned(),
             timings,
         };

@@ -1,4 +1,4 @@
-//! Inputs that users met trouble with, run through the built binary: what it must write, say and exit with.
+//! Inputs that caused users trouble, run through the built binary: what it must write, print and exit with.
 //!
 //! A case is a folder of `tests/fixtures/cases` with its inputs and a `case.yaml`:
 //!

@@ -1,8 +1,8 @@
 //! What `compat: outrigger` does differently: every difference from a recorded answer has a rule, and every rule is needed.
 //!
 //! A rule belongs to a [`Quirk`]. Quirks that the recordings do not show have no rule: the tests of crate `injector` show both
-//! sides of every quirk. A rule says by the call which answers must differ and in which places they may. A difference without a rule, a call
-//! that is equal although a rule speaks of it, and a rule that no call needs all fail.
+//! sides of every quirk. A rule says which calls must have different answers, and where they may differ. A difference without a rule, a call
+//! that is equal although a rule covers it, and a rule that no call needs all fail.
 
 use std::collections::BTreeSet;
 

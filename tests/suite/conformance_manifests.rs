@@ -105,7 +105,7 @@ fn against_own_recording(mesh: &InjectorConfig, case: &Case) -> Vec<String> {
     let ours = match manual::inject(&case.input, &options) {
         Ok(manifest) => match first_refusal(&manifest).map(manual::explained) {
             Some(refusal) => Err(refusal),
-            None => Ok(manifest.to_terminated_text()),
+            None => Ok(manifest.terminated().to_string()),
         },
         Err(error) => Err(error.to_string()),
     };
@@ -137,7 +137,7 @@ fn against_recording(mesh: &InjectorConfig, case: &Case) -> Vec<String> {
             if names_annotation { Vec::new() } else { vec![format!("names no annotation: {text}")] }
         }
         (None, Ok(expected)) => {
-            let (ours, theirs) = (documents(&manifest.to_terminated_text()), documents(expected));
+            let (ours, theirs) = (documents(&manifest.terminated().to_string()), documents(expected));
             if ours.len() != theirs.len() {
                 return vec![format!("ours has {} documents, theirs {}", ours.len(), theirs.len())];
             }

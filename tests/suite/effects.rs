@@ -67,6 +67,25 @@ fn a_new_configuration_shows_its_changes_once_with_their_number() {
     assert_eq!(group["before"], json!({"outcome": "injected"}));
     assert_eq!(group["subjects"].as_array().unwrap().len(), 12);
 
+    let page = folder.0.path().join("changes.html");
+    let run = what_if(&["--html", text(&page)]);
+    assert!(run.code == 0 && run.stdout.starts_with("12 pod templates"), "{}", run.stderr);
+    let page = fs::read_to_string(page).unwrap();
+    for part in [
+        "<h2>12 pod templates</h2>",
+        "14 pod templates</strong>: 2 identical, 12 different, in 1 group",
+        "injected</span> differently (image)",
+        "<li>shop/Deployment/storefront</li>",
+        "<code>spec.initContainers[istio-init].image</code>",
+        "proxyv2:1.99.0",
+        "default-src 'none'",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("<script") && !page.contains("<link") && !page.contains(" src="), "one file");
+    let nowhere = what_if(&["--html", "/nowhere/changes.html"]);
+    assert!(nowhere.code == 1 && nowhere.stdout.is_empty(), "{}", nowhere.stderr);
+
     let same = outrigger(&["what-if", "--old", &old, "--new", &old, "-f", text(&manifests), "--exit-code"]);
     assert_eq!(
         (same.code, same.stdout.as_str()),
@@ -123,6 +142,12 @@ fn pods_that_run_from_an_old_configuration_are_grouped() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stdout.starts_with("1 pod running without a proxy -> injected\n  shop/Pod/bare\n2 pods injected differently (image)\n  shop/Pod/a, shop/Pod/b\n"), "{}", run.stdout);
     assert!(run.stdout.ends_with("4 pods: 1 identical, 3 different, in 2 groups\n"), "{}", run.stdout);
-    assert_eq!(stale(&new, &["--exit-code"]).code, 1);
+    let page = folder.0.path().join("stale.html");
+    assert_eq!(stale(&new, &["--exit-code", "--html", text(&page)]).code, 1);
+    let page = fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("running without a proxy → injected") && page.contains("<li>shop/Pod/bare</li>"),
+        "{page}"
+    );
     assert!(stale(&new, &["-n", "elsewhere"]).stdout.starts_with("0 pods: "));
 }

@@ -48,7 +48,7 @@ fn the_settings_and_the_cases_of_the_page_about_guard_rails_are_valid() {
     };
     let (cases, settings): (Vec<String>, Vec<String>) =
         guard_rails().into_iter().partition(|block| block.contains("kind: TemplateTests"));
-    assert_eq!((cases.len(), settings.len()), (1, 5));
+    assert_eq!((cases.len(), settings.len()), (1, 7));
     // The page names a template of the reader's own.
     let head = "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\ninjector: {templates: {batch: 'metadata: {labels: {a: b}}'}}\n";
     let mut rules = None;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    cli::{Run, fixture, outrigger, text},
+    cli::{Run, command, fixture, outrigger, text},
     headed::headed,
 };
 
@@ -180,12 +180,24 @@ fn the_text_names_the_subject_the_verdict_and_what_wrote_a_field() {
         "      reads values.global.proxy.resources.requests.cpu = \"100m\" (the embedded default)"
     );
     assert!(!run.stdout.contains('\u{1b}'), "not colored: stdout is no terminal");
+    let narrow =
+        command().args(["explain", "-f", text(&deployment), "--field", field]).env("COLUMNS", "40").output();
+    assert_eq!(Run::from(narrow.unwrap()).stdout, run.stdout, "not wrapped either");
 
     let run = outrigger(&["--color", "always", "explain", "-f", text(&deployment)]);
     assert!(run.stdout.contains("\u{1b}[32minjected\u{1b}[0m"), "{}", run.stdout);
 
-    let run = outrigger(&["explain", "-f", text(&deployment), "--field", "spec.hostNetwork"]);
-    assert!(run.stdout.contains("spec.hostNetwork: injection does not write this field"), "{}", run.stdout);
+    for (field, told) in [
+        ("spec.containers[web].image", "injection does not write this field\n"),
+        ("spec.hostNetwork", "injection does not write this field, and the pod has nothing there; "),
+        (
+            "spec.template.spec.containers",
+            "injection does not write this field, and the pod has nothing there; ",
+        ),
+    ] {
+        let run = outrigger(&["explain", "-f", text(&deployment), "--field", field]);
+        assert!(run.stdout.contains(&format!("{field}: {told}")), "{}", run.stdout);
+    }
 }
 
 #[test]
@@ -232,7 +244,7 @@ fn what_cannot_be_explained_says_what_is_expected() {
     fs::write(&service, "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n").unwrap();
     let told = |arguments: &[&str]| -> Run { outrigger(&[&["explain"][..], arguments].concat()) };
     for (arguments, code, message) in [
-        (&[][..], 64, "expected KIND/NAME, a code, -f FILE, or --labels KEY=VALUE"),
+        (&[][..], 64, "expected KIND/NAME, a code, -f FILE, --labels KEY=VALUE, or -n NAMESPACE or -A"),
         (&["-f", text(&service)], 65, "no pod template found"),
         (&["--labels", "novalue"], 64, "expected KEY=VALUE"),
         (&["--labels", "a=b", "-f", "x"], 64, "cannot be used with"),

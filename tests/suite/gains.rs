@@ -14,11 +14,9 @@ use std::{
 };
 
 use outrigger::{
+    annotation::{Group, TABLE},
     config::InjectorConfig,
-    inject::{
-        self, Facts, Outcome, PodRequest, Refusal,
-        annotation::{Group, TABLE},
-    },
+    inject::{self, Facts, Outcome, PodRequest, Refusal},
     names, pod,
 };
 use proptest::{collection::vec, prelude::*, sample::select};

@@ -1,8 +1,8 @@
-//! Our own cases: what the engine answers to them, reviewed by people, on a machine that has nothing but this repository.
+//! Our own cases and the engine's answers, reviewed by people; they need nothing but this repository.
 //!
 //! A case is a file of `tests/fixtures/golden`: a comment that says what it is about, the bundle, the request, the pod,
 //! and from the line `expected:` on the answer, which `OUTRIGGER_BLESS=1` writes anew. A case with `against` notes only
-//! what its pod has different from the pod of that case, as a patch; the others note the whole pod.
+//! how its pod differs from the pod of that case, as a patch; the others note the whole pod.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,13 +13,12 @@ use std::{
 
 use json_patch::PatchOperation;
 use outrigger::{
+    annotation::{Group, TABLE},
     config::{InjectorConfig, Source},
-    inject::{
-        self, Facts, Injection, Outcome, PodRequest,
-        annotation::{Group, TABLE},
-        warning::Warning,
-    },
-    patch, yaml,
+    inject::{self, Facts, Injection, Outcome, PodRequest},
+    patch,
+    warning::Warning,
+    yaml,
 };
 use serde_json::{Map, Value, json};
 

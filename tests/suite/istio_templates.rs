@@ -29,9 +29,7 @@ const TEMPLATES: [(&str, &str); 4] = [
 #[ignore = "needs Istio's templates in OUTRIGGER_ISTIO_TEMPLATES"]
 fn istios_templates_pass_the_check() {
     let mut templates = stock();
-    templates.extend(
-        names::GATEWAY_CONTROLLER_TEMPLATES.iter().map(|name| text_of(name, &format!("{name}.yaml"))),
-    );
+    templates.extend(gateway_controllers());
     for compat in ["istio", "outrigger"] {
         for native in ["auto", "disabled"] {
             let bundle =
@@ -50,11 +48,13 @@ fn istios_templates_pass_the_check() {
 fn istios_templates_have_no_mistakes() {
     let mut values = vec![json!({})];
     values.extend(recorded_values());
+    let mut templates = stock();
+    templates.extend(gateway_controllers());
     for values in values {
         let bundle = json!({
             "apiVersion": "outrigger.dev/v1alpha1",
             "kind": "Bundle",
-            "injector": {"templates": stock()},
+            "injector": {"templates": templates},
             "values": values,
         });
         let text = bundle.to_string();
@@ -75,6 +75,11 @@ fn recorded_values() -> Vec<Value> {
     let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
     let settings: Value = serde_json::from_str(&text).unwrap();
     settings.as_array().unwrap().iter().map(|setting| setting["values"].clone()).collect()
+}
+
+/// The templates of Istio's Gateway controller, which are in the same ConfigMap.
+fn gateway_controllers() -> impl Iterator<Item = (String, Value)> {
+    names::GATEWAY_CONTROLLER_TEMPLATES.iter().map(|name| text_of(name, &format!("{name}.yaml")))
 }
 
 /// Istio's templates by name.

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use outrigger::{
+    annotation,
     inject::{
-        self, Facts, Outcome, PodRequest, annotation,
+        self, Facts, Outcome, PodRequest,
         limits::{self, CONTAINERS, ELEMENTS, TREE},
         reinject::PreviousInjection,
     },

@@ -15,6 +15,7 @@ mod cli_kube_inject;
 mod client_auth;
 mod client_identity;
 mod client_tokens;
+mod compare;
 mod compat;
 mod conformance;
 mod conformance_https;
@@ -40,6 +41,7 @@ mod huge;
 mod injections;
 mod istio_templates;
 mod large_pods;
+mod lists;
 mod manual;
 #[cfg(target_os = "linux")]
 mod memory;
@@ -67,6 +69,7 @@ mod support;
 mod tls;
 #[cfg(feature = "otlp")]
 mod traces;
+mod ui;
 mod webhook;
 mod webhook_command;
 mod webhook_selectors;

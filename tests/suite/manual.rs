@@ -86,7 +86,7 @@ fn injects_every_kind_as_reviewed() {
     let mesh = mesh("");
     let texts: Vec<_> = names(&folder())
         .into_iter()
-        .map(|name| (name.clone(), inject(&read(&name), &options(&mesh)).to_text()))
+        .map(|name| (name.clone(), inject(&read(&name), &options(&mesh)).to_string()))
         .collect();
     hold_against(&folder().join("expected"), &texts);
 }
@@ -99,10 +99,13 @@ fn kube_injects_as_reviewed() {
     // The differences from `inject`: the CronJob's level, zero fields, kinds that Istio does not know, terminators.
     let texts: Vec<_> =
         ["cronjob.yaml", "daemonset.yaml", "deploymentconfig.yaml", "list.yaml", "rollout.yaml"]
-            .map(|name| (name.to_owned(), inject(&read(name), &options).to_terminated_text()))
+            .map(|name| (name.to_owned(), inject(&read(name), &options).terminated().to_string()))
             .to_vec();
     hold_against(&folder().join("expected/kube-inject"), &texts);
-    assert_eq!(inject(&read("rollout.yaml"), &options).to_terminated_text(), read("rollout.yaml") + "---\n");
+    assert_eq!(
+        inject(&read("rollout.yaml"), &options).terminated().to_string(),
+        read("rollout.yaml") + "---\n"
+    );
 }
 
 #[test]
@@ -110,10 +113,10 @@ fn injecting_again_changes_no_byte() {
     let mesh = mesh("");
     for name in names(&folder()) {
         let text = read(&name);
-        let once = inject(&text, &options(&mesh)).to_text();
+        let once = inject(&text, &options(&mesh)).to_string();
         let again = inject(&once, &options(&mesh));
         assert!(!again.is_changed(), "{name}");
-        assert_eq!(again.to_text(), once, "{name}");
+        assert_eq!(again.to_string(), once, "{name}");
     }
 }
 
@@ -124,10 +127,10 @@ fn patches_make_the_injected_objects() {
         let text = read(&name);
         let manifest = inject(&text, &options(&mesh));
         let mut patches = manifest.patches().into_iter();
-        for document in &manifest.documents {
-            for identity in outrigger::manifest::identities(&document.original) {
-                let before = document.original.pointer(&identity.object).unwrap();
-                let after = document.value().pointer(&identity.object).unwrap();
+        for (original, value) in manifest.originals().zip(manifest.values()) {
+            for identity in outrigger::manifest::identities(&original) {
+                let before = original.pointer(&identity.object).unwrap();
+                let after = value.pointer(&identity.object).unwrap();
                 if before == after {
                     continue;
                 }
@@ -149,11 +152,9 @@ fn written_manifests_say_what_was_computed() {
     for name in names(&folder()) {
         let text = read(&name);
         let manifest = inject(&text, &options(&mesh));
-        let written = manifest.to_text();
+        let written = manifest.to_string();
         let again = inject(&written, &options(&mesh));
-        let values = |manifest: &Manifest<'_>| -> Vec<Value> {
-            manifest.documents.iter().map(|document| document.value().clone()).collect()
-        };
+        let values = |manifest: &Manifest<'_>| -> Vec<Value> { manifest.values().collect() };
         assert_eq!(values(&again), values(&manifest), "{name}");
     }
 }
@@ -247,7 +248,8 @@ fn kube_inject_ignores_what_istioctl_ignores() {
         panic!("not injected")
     };
     assert_eq!(*templates, ["sidecar"]);
-    let pod = manifest.documents[0].value().pointer("/spec/template").unwrap();
+    let value = manifest.values().next().unwrap();
+    let pod = value.pointer("/spec/template").unwrap();
     assert_eq!(pod.pointer("/metadata/annotations/added"), None);
     let init: Vec<_> = pod["spec"]["initContainers"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
     assert_eq!(init, ["istio-init"], "nodes are not known, so the sidecar is a container");
@@ -275,7 +277,8 @@ fn operator_files_and_bare_templates_configure_kube_inject() {
     assert_eq!(mesh.mesh_config()["trustDomain"], "example.org");
     let options = Options { rules: Rules::TemplatesOnly, template_paths: Vec::new(), ..options(&mesh) };
     let manifest = inject(DEPLOYMENT, &options);
-    let containers = manifest.documents[0].value().pointer("/spec/template/spec/containers").unwrap();
+    let value = manifest.values().next().unwrap();
+    let containers = value.pointer("/spec/template/spec/containers").unwrap();
     let image =
         containers.as_array().unwrap().iter().find(|c| c["name"] == "extra").unwrap()["image"].clone();
     assert!(image.as_str().unwrap().starts_with("from-operator/x:1."), "{image}");
@@ -297,7 +300,7 @@ fn values_files_leave_the_embedded_templates_in_place() {
     let (embedded, _) = kube_inject::mesh(&Files::default(), "", NativeSidecars::Auto).unwrap();
     let injected = |mesh: &InjectorConfig| {
         let options = Options { rules: Rules::TemplatesOnly, ..options(mesh) };
-        inject(DEPLOYMENT, &options).to_text()
+        inject(DEPLOYMENT, &options).to_string()
     };
     assert_eq!(injected(&given), injected(&embedded));
 }
@@ -308,12 +311,12 @@ fn json_documents_come_one_after_another() {
     let object = yaml::load(DEPLOYMENT, &Limits::default()).unwrap().to_string();
     let text = format!("{object}\n{{\"kind\": \"Service\"  }}\n\n");
     let manifest = inject(&text, &options(&mesh));
-    assert_eq!(manifest.documents.len(), 2);
-    let written = manifest.to_text();
+    assert_eq!(manifest.values().count(), 2);
+    let written = manifest.to_string();
     assert!(written.ends_with("\n{\"kind\": \"Service\"  }\n\n"), "{written}");
     let mut values = serde_json::Deserializer::from_str(&written).into_iter::<Value>();
     let injected = values.next().unwrap().unwrap();
-    assert_eq!(&injected, manifest.documents[0].value());
+    assert_eq!(injected, manifest.values().next().unwrap());
     let list = Manifest::to_json(std::slice::from_ref(&manifest));
     assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("List"), 2));
     let one = inject(DEPLOYMENT, &options(&mesh));
@@ -326,13 +329,13 @@ fn separators_survive_a_change() {
     let flow = DEPLOYMENT.trim_end().replace("\n", ", ");
     let text = format!("--- {{{flow}}}\n...\n# next\nkind: Service\n--- # commented\n{DEPLOYMENT}");
     let manifest = inject(&text, &options(&mesh));
-    let written = manifest.to_text();
+    let written = manifest.to_string();
     assert!(
         written.starts_with("--- {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: "),
         "{written}"
     );
     assert!(written.contains("}\n...\n# next\nkind: Service\n--- # commented\napiVersion"), "{written}");
-    assert_eq!(inject(&written, &options(&mesh)).documents.len(), 3);
+    assert_eq!(inject(&written, &options(&mesh)).values().count(), 3);
 }
 
 #[test]

@@ -16,13 +16,14 @@ use serde_json::{Value, json};
 
 /// Each code, and for how many pods it fires: with native proxies, with ordinary ones, and with ordinary ones behind the
 /// CNI plugin.
-const EXPECTED: [(&str, [usize; 3]); 8] = [
+const EXPECTED: [(&str, [usize; 3]); 9] = [
     ("DISCOVERY_UNRESOLVED", [0, 0, 0]),
     ("DUPLICATE_VOLUME", [0, 0, 0]),
     ("HOST_USERS_WITH_CNI", [0, 0, 0]),
     ("INIT_WITHOUT_NETWORK", [0, 0, 10]),
     ("ORDINARY_PROXY_IN_JOB", [0, 12, 12]),
     ("PROBE_BEFORE_PROXY", [0, 4, 7]),
+    ("REQUEST_ABOVE_LIMIT", [0, 0, 0]),
     ("RESOURCE_DEFAULTS_DROPPED", [3, 3, 3]),
     ("UNKNOWN_REVISION", [4, 4, 4]),
 ];

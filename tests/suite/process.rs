@@ -11,6 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -60,13 +61,21 @@ impl Process {
     /// Waits for a line of the log; the rest of it is read in the background. Returns the line and everything before
     /// it.
     fn line(&mut self, wanted: &str) -> (serde_json::Value, Vec<String>) {
-        let mut log = BufReader::new(self.0.stderr.take().expect("the log is read once"));
+        let log = BufReader::new(self.0.stderr.take().expect("the log is read once"));
+        let (sender, lines) = mpsc::channel();
+        // The process ends with the test, and the thread with the log.
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let _nobody_listens_any_more = sender.send(line);
+            }
+        });
         let mut before = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let mut line = String::new();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "no line with {wanted}: {before:?}");
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|why| panic!("no line with {wanted}, {why}: {before:?}"));
             if line.contains(wanted) {
-                std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
                 return (serde_json::from_str(&line).unwrap(), before);
             }
             before.push(line);

@@ -5,11 +5,9 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use json_patch::PatchOperation;
 use outrigger::{
+    annotation::{Group, Kind, TABLE},
     config::{InjectorConfig, Source},
-    inject::{
-        self, Facts, Injection, Outcome, PodRequest, Refusal,
-        annotation::{Group, Kind, TABLE},
-    },
+    inject::{self, Facts, Injection, Outcome, PodRequest, Refusal},
     names, patch,
 };
 use proptest::{

@@ -1,4 +1,4 @@
-//! Every code has a page, every page a code, and what is generated of them is up to date.
+//! Every code has a page, every page a code, and files generated from them are up to date.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

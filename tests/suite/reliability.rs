@@ -1,4 +1,4 @@
-//! Every fault of the catalogue has a test that carries its ID, or a reason why it has none, and `docs/reliability.md`
+//! Every fault of the catalog has a test that carries its ID, or a reason why it has none, and `docs/reliability.md`
 //! says so.
 //!
 //! The rows are `reliability/faults.yaml`. A test carries an ID in the comment right above it or in its name, a golden

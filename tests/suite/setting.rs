@@ -83,7 +83,7 @@ impl Setting {
             let map = |key: &str| namespace[key].as_object().cloned().unwrap_or_default();
             let name = namespace["name"].as_str().unwrap_or_default().to_owned();
             let (labels, annotations) = (map("labels"), map("annotations"));
-            (name.clone(), Namespace { name, labels, annotations })
+            (name.clone(), Namespace { name, labels, annotations, ..Namespace::default() })
         });
         let resources =
             self.proxy_configs.iter().map(|object| ProxyConfigResource::from_object(object).unwrap());

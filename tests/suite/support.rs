@@ -18,9 +18,6 @@ use hyper::{
     client::conn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use outrigger::inject::{
-    Admission, AdmissionDecision, AdmissionRequest, Patch, Subject, Unreadable, warning::Warning,
-};
 use outrigger::server::{
     Server,
     configuration::{
@@ -28,6 +25,10 @@ use outrigger::server::{
         source::{Loaded, Source},
     },
     options::{Certificate, Options, Origin, Timeouts},
+};
+use outrigger::{
+    inject::{Admission, AdmissionDecision, AdmissionRequest, Patch, Subject, Unreadable},
+    warning::Warning,
 };
 use rustls::{
     ClientConfig, RootCertStore,

@@ -8,8 +8,9 @@ use std::{
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
 use outrigger::{
-    inject::{Admission, Patch, warning::Warning},
+    inject::{Admission, Patch},
     server::options::Origin,
+    warning::Warning,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;

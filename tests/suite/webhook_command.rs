@@ -284,3 +284,68 @@ fn a_tag_that_cannot_be_meant_is_wrong_usage() {
         assert!(stderr.contains(told), "{arguments:?}: {stderr}");
     }
 }
+
+/// A policy and three bindings for each entry, one of them for namespaces without the label.
+#[test]
+fn a_backstop_has_a_binding_for_each_entry_and_level() {
+    let (code, stdout, stderr) = print(&["--tag=prod", "--failure-policy=Ignore", "--backstop=warn"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let objects = objects(&stdout);
+    let of_kind = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+    let [policy] = of_kind("ValidatingAdmissionPolicy")[..] else { panic!("{stdout}") };
+    assert_eq!(policy["spec"]["failurePolicy"], "Fail", "API servers evaluate it, so nothing can be down");
+    let bindings = of_kind("ValidatingAdmissionPolicyBinding");
+    let webhooks = of_kind("MutatingWebhookConfiguration");
+    let entries: Vec<&Value> =
+        webhooks.iter().flat_map(|configuration| configuration["webhooks"].as_array().unwrap()).collect();
+    assert_eq!((entries.len(), bindings.len()), (6, 18));
+    for (entry, bindings) in entries.iter().zip(bindings.chunks(3)) {
+        for (binding, (actions, level)) in bindings.iter().zip([
+            (
+                json!(["Audit"]),
+                json!({"key": "outrigger.dev/backstop", "operator": "In", "values": ["audit"]}),
+            ),
+            (
+                json!(["Warn", "Audit"]),
+                json!({"key": "outrigger.dev/backstop", "operator": "NotIn", "values": ["audit", "deny"]}),
+            ),
+            (json!(["Deny"]), json!({"key": "outrigger.dev/backstop", "operator": "In", "values": ["deny"]})),
+        ]) {
+            let spec = &binding["spec"];
+            assert_eq!(spec["policyName"], policy["metadata"]["name"]);
+            assert_eq!(spec["validationActions"], actions);
+            let resources = &spec["matchResources"];
+            assert_eq!(resources["objectSelector"], entry["objectSelector"]);
+            let mut namespaces = entry["namespaceSelector"]["matchExpressions"].as_array().unwrap().clone();
+            namespaces.push(level);
+            assert_eq!(resources["namespaceSelector"]["matchExpressions"], Value::Array(namespaces));
+        }
+    }
+    let names: std::collections::BTreeSet<_> =
+        bindings.iter().map(|binding| binding["metadata"]["name"].to_string()).collect();
+    assert_eq!(names.len(), 18);
+}
+
+/// What API servers cannot evaluate alike is said, and no weaker policy is made.
+#[test]
+fn no_backstop_is_made_of_an_expression_that_api_servers_lack() {
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle.yaml");
+    for (more, wanted) in [
+        ("rules: [{name: r, match: {cel: \"'abc'.reverse() == 'cba'\"}, inject: never}]", "rule r: "),
+        (
+            "overridePolicy: [{name: p, action: deny, except: {cel: \"'abc'.reverse() == 'cba'\"}, forbid: {optOut: true}}]",
+            "overridePolicy p: ",
+        ),
+    ] {
+        fs::write(&bundle, format!("apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\n{more}\n")).unwrap();
+        let (code, stdout, stderr) = print(&["--backstop=Deny", "--bundle", bundle.to_str().unwrap()]);
+        assert!(code != 0 && stdout.is_empty(), "{stdout}");
+        assert!(stderr.contains(wanted) && stderr.contains("API servers do not have"), "{stderr}");
+        assert_eq!(
+            print(&["--bundle", bundle.to_str().unwrap()]).0,
+            0,
+            "the webhook alone needs no such expression"
+        );
+    }
+}

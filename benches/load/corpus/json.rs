@@ -1,4 +1,4 @@
-//! JSON text with its fields in the order they are given, as Go's structs have one, and what API servers put around pods.
+//! JSON text with its fields in the given order, as Go writes structs, and the reviews that API servers put around pods.
 
 use std::fmt::{Display, Write};
 
@@ -99,7 +99,7 @@ pub fn managed_fields(pod: &str, prng: &mut Prng) -> String {
     )
 }
 
-/// What admission has set before us, which nobody is said to own; and the namespace, which nobody ever owns.
+/// Fields that admission sets before us, which have no recorded owner; and the namespace, which never has one.
 const ADMITTED: [&str; 4] = ["namespace", "preemptionPolicy", "priority", "tolerations"];
 
 /// The keys of lists whose items are owned one by one.

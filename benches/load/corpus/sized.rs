@@ -3,7 +3,7 @@
 use super::json::{Object, list, managed_fields, review as wrap, text};
 use crate::prng::Prng;
 
-/// What a variable takes, with what `managedFields` says of it.
+/// Bytes of a variable, including its `managedFields`.
 const VARIABLE: usize = 120;
 /// Variables in one container.
 const VARIABLES: usize = 60;
@@ -11,7 +11,7 @@ const VARIABLES: usize = 60;
 /// A review of about `bytes`, grown as real ones grow: by variables of more and more containers, which
 /// `managedFields` names once more. With a number it is a shape of its own.
 pub fn review(number: Option<usize>, bytes: usize, prng: &mut Prng) -> String {
-    // What there is without any variable.
+    // 2600 bytes are there without any variable.
     let variables = bytes.saturating_sub(2600) / VARIABLE;
     let mark = number.map(|number| format!("-{number}")).unwrap_or_default();
     let containers: Vec<String> = (0..variables.div_ceil(VARIABLES).max(1))
@@ -73,14 +73,14 @@ fn pod(spec: &str, managed: bool, prng: &mut Prng) -> String {
         .end()
 }
 
-/// As little JSON as there can be in so many bytes.
+/// As little JSON structure as possible in `bytes`.
 pub fn one_string(bytes: usize, prng: &mut Prng) -> String {
     padded(bytes, prng, |room| format!(r#","args":["{}"]"#, "x".repeat(room)))
 }
 
-/// As much JSON as there can be in so many bytes and as many values as are accepted.
+/// As much JSON structure as possible in `bytes` and in the accepted number of values.
 pub fn many_values(bytes: usize, prng: &mut Prng) -> String {
-    // A share of the values that are accepted is left for the rest of the pod.
+    // Leaves a share of the accepted values for the rest of the pod.
     const VALUES: usize = 450_000;
     padded(bytes, prng, |room| {
         let value = format!(r#""{}""#, "x".repeat((room / VALUES).saturating_sub(3)));

@@ -3,9 +3,8 @@ Everything that follows from the values, once, as JSON:
 
   $o := include "outrigger.facts" . | fromJson
 
-The parts of an istiod values file are put together as the istiod chart does it: a profile and a platform are beneath
-what is under _internal_defaults_do_not_set, that is beneath what is given, and what is under `pilot` is the same as what
-is directly under the root.
+An istiod values file is merged as the istiod chart does it: _internal_defaults_do_not_set overrides the profile and the
+platform, given values override both, and keys under `pilot` are the same as keys directly under the root.
 */}}
 {{- define "outrigger.facts" -}}
 {{- $v := .Values -}}
@@ -97,7 +96,9 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "clusterObjects" (has $scope (list "all" "cluster")) -}}
 {{- /* The API server authorizes readers of metrics. */ -}}
 {{- $_ := set $facts "reviewsTokens" (eq $v.server.adminAuth "token") -}}
-{{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls $facts.reviewsTokens) -}}
+{{- $_ := set $facts "canary" (and $v.canary.enabled $server) -}}
+{{- $_ := set $facts "auditsNamespaces" (and $v.namespaceAudit.enabled $server) -}}
+{{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls $facts.reviewsTokens $facts.canary $facts.auditsNamespaces) -}}
 {{- $callers := $v.clientAuth -}}
 {{- $authenticates := ne $callers.mode "none" -}}
 {{- $caConfigMap := and $authenticates $callers.configMap.name | default "" -}}
@@ -122,7 +123,10 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "watchesNodes" (and $facts.watches $v.configuration.watchNodes) -}}
 {{- $_ := set $facts "watchesProxyConfigs" (and $facts.watches $v.configuration.watchProxyConfigs) -}}
 {{- $_ := set $facts "writesWorkloadEvents" (and $facts.watches $v.configuration.workloadEvents) -}}
-{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify") $v.configuration.bundle.namespaceDefaults $v.configuration.bundle.rules $v.configuration.bundle.overridePolicy)) -}}
+{{- $_ := set $facts "watchesNamespaces" (and $facts.watches (or (eq $facts.platform "openshift") (eq $v.configuration.selection "verify") $v.configuration.bundle.namespaceDefaults $v.configuration.bundle.rules $v.configuration.bundle.overridePolicy $v.configuration.bundle.podSecurity)) -}}
+{{- $limits := $v.configuration.bundle.namespaceLimits | default dict -}}
+{{- $_ := set $facts "watchesLimitRanges" (and $facts.watches (eq (toString $limits.limitRanges) "warn")) -}}
+{{- $_ := set $facts "watchesResourceQuotas" (and $facts.watches (eq (toString $limits.resourceQuotas) "warn")) -}}
 {{- $_ := set $facts "adviceConfiguration" (printf "outrigger-advice%s%s" $suffix $namespaced) -}}
 {{- $_ := set $facts "advises" (and $v.webhook.enabled $v.webhook.advice.enabled $server $facts.clusterObjects) -}}
 {{- include "outrigger.contradictions" (dict "root" . "facts" $facts) -}}
@@ -133,6 +137,9 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- define "outrigger.contradictions" -}}
 {{- $v := .root.Values -}}
 {{- $namespace := .root.Release.Namespace -}}
+{{- if and .facts.canary (not $v.canary.namespace) -}}
+{{- fail "canary.namespace: found nothing; expected a namespace whose pods are injected" -}}
+{{- end -}}
 {{- if and (not .facts.watches) (not .facts.ownBundle) (ne $namespace .facts.istioNamespace) -}}
 {{- fail (printf "configuration.mode: files mounts the ConfigMaps of configuration.from: istio, which works only in their namespace: found release namespace %q, expected %q, or configuration.mode: watch" $namespace .facts.istioNamespace) -}}
 {{- end -}}

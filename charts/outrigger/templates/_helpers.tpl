@@ -135,6 +135,18 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with $callers.allowedNames }}{{ $args = append $args (printf "--client-allowed-names=%s" (join "," .)) }}{{ end -}}
 {{- if $callers.tokenSecret.name }}{{ $args = append $args "--client-token-file=/etc/outrigger/callers/tokens" }}{{ end -}}
 {{- end -}}
+{{- if $o.canary -}}
+{{- $args = concat $args (list
+  (printf "--canary-namespace=%s" $v.canary.namespace)
+  (printf "--canary-interval=%s" $v.canary.interval)) -}}
+{{- $suffix := printf "--webhook-suffix=%s" $v.webhook.nameSuffix -}}
+{{- if not (has $suffix $args) }}{{ $args = append $args $suffix }}{{ end -}}
+{{- $revision := printf "--revision=%s" $o.revisionName -}}
+{{- if not (has $revision $args) }}{{ $args = append $args $revision }}{{ end -}}
+{{- end -}}
+{{- if $o.auditsNamespaces -}}
+{{- $args = concat $args (list "--namespace-audit" (printf "--namespace-audit-interval=%s" $v.namespaceAudit.interval)) -}}
+{{- end -}}
 {{- concat $args $v.server.extraArgs | mustToJson -}}
 {{- end -}}
 

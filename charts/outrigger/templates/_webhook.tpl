@@ -67,7 +67,7 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{- concat $conditions (include "outrigger.rules" (dict "root" .root "policy" (.policy | default "") "existing" (len $conditions)) | fromJsonArray) | mustToJson -}}
 {{- end -}}
 
-{{/* Whether pods that opt out by their label have to be sent: "true" if a rule injects them nevertheless, or the override policy looks at them. */}}
+{{/* Whether pods that opt out by their label must be sent: "true" if a rule injects them anyway, or the override policy checks them. */}}
 {{- define "outrigger.sendsOptOuts" -}}
 {{- $bundle := .Values.configuration.bundle -}}
 {{- range $bundle.rules }}{{ if eq (.inject | default "") "force" }}true{{ end }}{{ end -}}
@@ -91,21 +91,30 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
 {{ .text }}.matches(r'{{ join "|" $all }}')
 {{- end -}}
 
+{{/* Whether the labels at .text, a CEL expression, match .selector. */}}
+{{- define "outrigger.selects" -}}
+{{- $labels := .text -}}
+{{- $terms := list -}}
+{{- range $key, $value := .selector.matchLabels -}}
+{{- $terms = append $terms (printf "(has(%s) && '%s' in %s && %s['%s'] in ['%s'])" $labels $key $labels $labels $key $value) -}}
+{{- end -}}
+{{- range .selector.matchExpressions -}}
+{{- $there := printf "(has(%s) && '%s' in %s)" $labels .key $labels -}}
+{{- $values := list }}{{ range (.values | default list | uniq | sortAlpha) }}{{ $values = append $values (printf "'%s'" .) }}{{ end -}}
+{{- $in := printf "(has(%s) && '%s' in %s && %s['%s'] in [%s])" $labels .key $labels $labels .key (join ", " $values) -}}
+{{- $terms = append $terms (get (dict "In" $in "NotIn" (printf "!%s" $in) "Exists" $there "DoesNotExist" (printf "!%s" $there)) .operator) -}}
+{{- end -}}
+({{ join " && " $terms }})
+{{- end -}}
+
 {{/*
-Rules with inject: never as match conditions, as `outrigger webhook print --bundle` makes them, as a JSON list: only those before
-the first rule that does anything else, none after one with an expression, and no expression unless the webhook fails closed.
+The pods of .match, the conditions of a rule, as a CEL expression. In a policy (.inPolicy) also labels of the namespace, and the workload
+behind a controller.
 */}}
-{{- define "outrigger.rules" -}}
-{{- $conditions := list -}}
-{{- $go := true -}}
-{{- $functions := list "size" "contains" "startsWith" "endsWith" "matches" "int" "string" "double" "bool" "has" "all" "exists" "exists_one" "map" "filter" "lowerAscii" "upperAscii" -}}
-{{- $existing := int .existing -}}
-{{- $closed := eq .policy "Fail" -}}
-{{- range .root.Values.configuration.bundle.rules -}}
-{{- if ne (.inject | default "") "never" }}{{ $go = false }}{{ end -}}
+{{- define "outrigger.matches" -}}
 {{- $match := .match | default dict -}}
+{{- $inPolicy := .inPolicy -}}
 {{- $parts := list -}}
-{{- $movable := and $go (not $match.namespaceLabels) $match -}}
 {{- with $match.namespace }}{{ $parts = append $parts (include "outrigger.fits" (dict "text" "request.namespace" "globs" .)) }}{{ end -}}
 {{- with $match.serviceAccount }}{{ $parts = append $parts (include "outrigger.fits" (dict "text" "(has(object.spec.serviceAccountName) ? object.spec.serviceAccountName : 'default')" "globs" .)) }}{{ end -}}
 {{- with $match.user }}{{ $parts = append $parts (include "outrigger.fits" (dict "text" "request.userInfo.username" "globs" .)) }}{{ end -}}
@@ -114,35 +123,58 @@ the first rule that does anything else, none after one with an expression, and n
 {{- range (kindIs "slice" . | ternary . (list .)) -}}
 {{- $words := splitn "/" 2 . -}}
 {{- $owners = append $owners (printf "(%s && %s)" (include "outrigger.fits" (dict "text" "o.kind" "globs" $words._0)) (include "outrigger.fits" (dict "text" "o.name" "globs" $words._1))) -}}
+{{- if $inPolicy -}}
+{{- $kind := include "outrigger.glob" $words._0 -}}
+{{- $name := include "outrigger.glob" $words._1 | trimSuffix "$" -}}
+{{- if or (regexMatch $kind "Deployment") (regexMatch $kind "Rollout") -}}
+{{- $owners = append $owners (printf "(o.kind == 'ReplicaSet' && o.name.matches(r'%s-[a-z0-9]+$'))" $name) -}}
+{{- end -}}
+{{- if regexMatch $kind "CronJob" -}}
+{{- $owners = append $owners (printf "(o.kind == 'Job' && o.name.matches(r'%s-[0-9]+$'))" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- $parts = append $parts (printf "(has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(o, %s))" (join " || " $owners)) -}}
 {{- end -}}
-{{- with $match.labels -}}
-{{- $terms := list -}}
-{{- $labels := "object.metadata.labels" -}}
-{{- range $key, $value := .matchLabels -}}
-{{- $terms = append $terms (printf "(has(%s) && '%s' in %s && %s['%s'] in ['%s'])" $labels $key $labels $labels $key $value) -}}
-{{- end -}}
-{{- range .matchExpressions -}}
-{{- $there := printf "(has(%s) && '%s' in %s)" $labels .key $labels -}}
-{{- $values := list }}{{ range (.values | default list | uniq | sortAlpha) }}{{ $values = append $values (printf "'%s'" .) }}{{ end -}}
-{{- $in := printf "(has(%s) && '%s' in %s && %s['%s'] in [%s])" $labels .key $labels $labels .key (join ", " $values) -}}
-{{- $terms = append $terms (get (dict "In" $in "NotIn" (printf "!%s" $in) "Exists" $there "DoesNotExist" (printf "!%s" $there)) .operator) -}}
-{{- end -}}
-{{- $parts = append $parts (printf "(%s)" (join " && " $terms)) -}}
+{{- with $match.labels }}{{ $parts = append $parts (include "outrigger.selects" (dict "text" "object.metadata.labels" "selector" .)) }}{{ end -}}
+{{- if $inPolicy -}}
+{{- with $match.namespaceLabels }}{{ $parts = append $parts (include "outrigger.selects" (dict "text" "namespaceObject.metadata.labels" "selector" .)) }}{{ end -}}
 {{- end -}}
 {{- with $match.image -}}
 {{- $image := printf "has(c.image) && %s" (include "outrigger.fits" (dict "text" "c.image" "globs" .)) -}}
 {{- $parts = append $parts (printf "(object.spec.containers.exists(c, %s) || (has(object.spec.initContainers) && object.spec.initContainers.exists(c, %s)))" $image $image) -}}
 {{- end -}}
+{{- with $match.cel }}{{ $parts = append $parts (printf "(%s)" .) }}{{ end -}}
+{{- join " && " ($parts | default (list "true")) -}}
+{{- end -}}
+
+{{/* The first function of .cel that API servers or the injector lack; empty if there is none. */}}
+{{- define "outrigger.uncommon" -}}
+{{- $functions := list "size" "contains" "startsWith" "endsWith" "matches" "int" "string" "double" "bool" "has" "all" "exists" "exists_one" "map" "filter" "lowerAscii" "upperAscii" -}}
+{{- $found := "" -}}
+{{- range regexFindAll "[A-Za-z_][A-Za-z_0-9]*[(]" (.cel | default "") -1 -}}
+{{- if not (or $found (has (trimSuffix "(" .) $functions)) }}{{ $found = trimSuffix "(" . }}{{ end -}}
+{{- end -}}
+{{- $found -}}
+{{- end -}}
+
+{{/*
+Rules with inject: never as match conditions, as `outrigger webhook print --bundle` makes them, as a JSON list: only those before
+the first rule that does anything else, none after one with an expression, and no expression unless the webhook fails closed.
+*/}}
+{{- define "outrigger.rules" -}}
+{{- $conditions := list -}}
+{{- $go := true -}}
+{{- $existing := int .existing -}}
+{{- $closed := eq .policy "Fail" -}}
+{{- range .root.Values.configuration.bundle.rules -}}
+{{- if ne (.inject | default "") "never" }}{{ $go = false }}{{ end -}}
+{{- $match := .match | default dict -}}
+{{- $movable := and $go (not $match.namespaceLabels) $match -}}
 {{- with $match.cel -}}
-{{- $movable = and $movable $closed (not (contains "namespaceObject" .)) -}}
-{{- range regexFindAll "[A-Za-z_][A-Za-z_0-9]*[(]" . -1 -}}
-{{- if not (has (trimSuffix "(" .) $functions) }}{{ $movable = false }}{{ end -}}
+{{- $movable = and $movable $closed (not (contains "namespaceObject" .)) (not (include "outrigger.uncommon" $match)) -}}
 {{- end -}}
-{{- $parts = append $parts (printf "(%s)" .) -}}
-{{- end -}}
-{{- $expression := printf "!(%s)" (join " && " $parts) -}}
+{{- $expression := printf "!(%s)" (include "outrigger.matches" (dict "match" $match)) -}}
 {{- if and $movable (le (len $expression) 4096) (lt (add $existing (len $conditions)) 64) -}}
 {{- $conditions = append $conditions (dict "name" (printf "rules.outrigger.dev/%s" .name) "expression" $expression) -}}
 {{- end -}}

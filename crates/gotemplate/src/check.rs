@@ -13,12 +13,13 @@ use super::value::Value;
 
 mod call;
 mod constant;
+mod truth;
 mod types;
 
 #[cfg(test)]
 mod tests;
 
-use constant::Truth;
+use truth::Truth;
 use types::{Known, Ty};
 
 /// A mistake in a template.
@@ -28,6 +29,20 @@ pub struct Finding {
     pub at: Box<Location>,
     /// The mistake.
     pub mistake: Mistake,
+}
+
+/// A read of a key of a configured map that is not set, whatever the template does then. It is no mistake by itself: a
+/// template may have a switch that is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsetRead {
+    /// The place.
+    pub at: Box<Location>,
+    /// The keys from the data's root on, such as `Values`, `global`, `hub`.
+    pub path: Vec<String>,
+    /// How many keys at the end of the path are written at this place; the others come from `with` or a variable.
+    pub written: usize,
+    /// Whether a condition or a loop depends on it.
+    pub in_condition: bool,
 }
 
 /// What is wrong at a place of a template; the first four fail whenever the place is reached.
@@ -105,6 +120,22 @@ impl Template {
     /// The mistakes that are certain for every data of the same types as `data`. Its untainted maps count as configured:
     /// they are the same whenever the template is rendered. Everything else in it is read for its type only.
     pub fn mistakes(&self, data: &Value<'_>) -> Vec<Finding> {
+        let mut found = self.checked(data).found;
+        found.sort_by_key(|finding| (finding.at.line, finding.at.column));
+        found.dedup();
+        found
+    }
+
+    /// Every read of a key of a configured map that is not set, also where no pod gets to. `data` as for
+    /// [`Template::mistakes`].
+    pub fn unset_reads(&self, data: &Value<'_>) -> Vec<UnsetRead> {
+        let mut unset = self.checked(data).unset;
+        unset.sort_by_key(|read| (read.at.line, read.at.column));
+        unset.dedup();
+        unset
+    }
+
+    fn checked<'t, 'd>(&'t self, data: &Value<'d>) -> Checker<'t, 'd> {
         let dot = Known::of(data);
         let mut checker = Checker {
             template: self,
@@ -113,6 +144,8 @@ impl Template {
             assigned: BTreeSet::new(),
             invoked: Vec::new(),
             found: Vec::new(),
+            unset: Vec::new(),
+            in_condition: false,
         };
         for tree in &self.parsed.trees {
             checker.note_assigned(&tree.body);
@@ -120,10 +153,7 @@ impl Template {
         if let Some(tree) = self.parsed.trees.get(self.parsed.main) {
             checker.body(&tree.body, &dot, true);
         }
-        let mut found = checker.found;
-        found.sort_by_key(|finding| (finding.at.line, finding.at.column));
-        found.dedup();
-        found
+        checker
     }
 }
 
@@ -139,6 +169,9 @@ struct Checker<'t, 'd> {
     /// Invocations that were already followed: the tree, its argument, whether it is reached.
     invoked: Vec<(usize, Known<'d>, bool)>,
     found: Vec<Finding>,
+    unset: Vec<UnsetRead>,
+    /// Whether the expression is one of a condition or a loop.
+    in_condition: bool,
 }
 
 impl<'t, 'd> Checker<'t, 'd> {
@@ -179,7 +212,7 @@ impl<'t, 'd> Checker<'t, 'd> {
         let mut earlier: Vec<&str> = Vec::new();
         for (index, (pipe, body)) in branch.cases.iter().enumerate() {
             let is_last = index + 1 == branch.cases.len();
-            let value = self.pipe(pipe, dot, reached);
+            let value = self.condition(pipe, dot, reached);
             let truth = self.truth(pipe, &value);
             let text = self.source(pipe.at);
             let repeats = pipe.variables.is_empty() && earlier.contains(&text);
@@ -204,9 +237,16 @@ impl<'t, 'd> Checker<'t, 'd> {
         self.variables.truncate(mark);
     }
 
+    fn condition(&mut self, pipe: &'t Pipe, dot: &Known<'d>, reached: bool) -> Known<'d> {
+        self.in_condition = true;
+        let value = self.pipe(pipe, dot, reached);
+        self.in_condition = false;
+        value
+    }
+
     fn range(&mut self, range: &'t Range, dot: &Known<'d>, reached: bool) {
         let mark = self.variables.len();
-        let over = self.pipe(&range.pipe, dot, reached);
+        let over = self.condition(&range.pipe, dot, reached);
         let (key, item) = match over.ty.items() {
             Some(items) => items,
             None => {

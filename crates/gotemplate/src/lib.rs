@@ -36,6 +36,7 @@ mod lex;
 pub mod limits;
 mod parse;
 mod reads;
+pub mod regexp;
 mod render;
 mod stand_in;
 mod trace;

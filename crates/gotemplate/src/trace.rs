@@ -3,7 +3,7 @@
 //! What wrote a part is recorded while the template is rendered. What that node reads follows from the template's text
 //! alone ([`reads`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::Template;
@@ -25,6 +25,27 @@ pub struct Written {
 /// Data that a template reads: the names of fields and keys from the template's data on, such as `[Values, global,
 /// logLevel]`.
 pub type Read = Vec<String>;
+
+impl Template {
+    /// What every line reads, by its number from 1, according to the template's text; lines that read nothing are left out. A
+    /// definition that is never invoked reads nothing.
+    pub fn line_reads(&self) -> BTreeMap<u32, BTreeSet<Read>> {
+        let mut lines: BTreeMap<u32, BTreeSet<Read>> = BTreeMap::new();
+        let starts: Vec<usize> = self.source.match_indices('\n').map(|(at, _)| at).collect();
+        let line = |position: u32| {
+            let before = starts.partition_point(|at| *at < usize::try_from(position).unwrap_or(usize::MAX));
+            u32::try_from(before + 1).unwrap_or(u32::MAX)
+        };
+        for (position, node) in reads::of(&self.parsed) {
+            for (position, reads) in node.conditions.into_iter().chain([(position, node.reads)]) {
+                if !reads.is_empty() {
+                    lines.entry(line(position)).or_default().extend(reads);
+                }
+            }
+        }
+        lines
+    }
+}
 
 /// The origin of a part of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,23 @@
 //! it. It has no cost limit, so the cost is bounded before an expression runs: by the length of the longest list or map of
 //! the pod, once for each nested loop ([`Expression::evaluate`]).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+mod defaults;
+mod functions;
+mod reads;
 
-use ::cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use ::cel::{Context, Env, Program};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use ::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use ::cel::{Context, Program};
 use regex::Regex;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
+
+use self::defaults::{longest, set_defaults};
+use self::functions::ENV;
+pub use self::reads::Reads;
+use self::reads::{Part, chain};
 
 /// The longest expression, in bytes.
 pub const LONGEST: usize = 4 << 10;
@@ -22,37 +31,8 @@ pub const NESTED: u32 = 2;
 pub const STEPS: u64 = 1_000_000;
 
 /// The variables of an expression.
-const VARIABLES: [&str; 4] = ["object", "oldObject", "request", "namespaceObject"];
-/// Functions that the crate and all supported API servers have alike.
-const COMMON: [&str; 18] = [
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "int",
-    "string",
-    "double",
-    "bool",
-    "has",
-    "in",
-    "all",
-    "exists",
-    "exists_one",
-    "map",
-    "filter",
-    "lowerAscii",
-    "upperAscii",
-];
-
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
-    let mut env = Env::stdlib();
-    for extension in [::cel::extensions::strings, ::cel::extensions::lists] {
-        // Both are part of the crate and cannot collide; without one, its functions are unknown.
-        let _ = env.add_extension(extension);
-    }
-    Arc::new(env)
-});
+const VARIABLES: [&str; 4] = [OBJECT, "oldObject", "request", "namespaceObject"];
+const OBJECT: &str = "object";
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -64,6 +44,7 @@ pub struct Expression {
     /// The deepest nesting of loops.
     depth: u32,
     reads: Vec<&'static str>,
+    parts: Reads,
     is_common: bool,
     may_read_names: bool,
 }
@@ -71,7 +52,7 @@ pub struct Expression {
 /// The values of the variables for one pod.
 pub struct Variables {
     context: Context<'static, 'static>,
-    /// The length of the longest list or map in the pod.
+    /// The length of the longest list or map in the pod; 0 if no expression has a loop.
     longest: u64,
 }
 
@@ -122,15 +103,30 @@ impl Expression {
         if let Some(unknown) = tree.unknown {
             return Err(format!("unknown variable {unknown}; known: object, request, namespaceObject"));
         }
-        let references = program.references();
-        let is_operator = |name: &str| !name.chars().next().is_some_and(char::is_alphabetic);
-        let is_common =
-            references.functions().into_iter().all(|name| is_operator(name) || COMMON.contains(&name));
+        if let Some(unknown) = tree.functions.iter().find(|name| !functions::is_known(name)) {
+            return Err(format!("function {unknown} is not known here"));
+        }
+        if !is_boolean(program.expression()) {
+            // API servers refuse these, too: they evaluate to bool by their types, or do not compile.
+            return Err(
+                "the value may be something else than a boolean; compare it, as in `… == true`".to_owned()
+            );
+        }
+        for pattern in &tree.patterns {
+            functions::prepare(pattern)?;
+        }
+        let is_common = tree.functions.iter().all(|name| functions::is_common(name));
         Ok(Expression {
             may_read_names: may_read_names(text),
             text: text.to_owned(),
             nodes: tree.nodes,
             depth: tree.depth,
+            parts: Reads {
+                object: tree.object,
+                request: tree.reads.contains(&"request"),
+                namespace_object: tree.reads.contains(&"namespaceObject"),
+                has_loops: tree.depth > 0,
+            },
             reads: tree.reads,
             is_common,
             program,
@@ -140,6 +136,11 @@ impl Expression {
     /// Its text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The parts of the variables that it reads.
+    pub fn parts(&self) -> &Reads {
+        &self.parts
     }
 
     /// Whether it reads a variable.
@@ -161,6 +162,11 @@ impl Expression {
     /// has, and no variable that match conditions lack.
     pub fn is_match_condition(&self) -> bool {
         self.is_common && !self.reads("namespaceObject")
+    }
+
+    /// Whether an API server evaluates it alike in a ValidatingAdmissionPolicy, which knows the namespace.
+    pub fn is_common(&self) -> bool {
+        self.is_common
     }
 
     /// Whether it may read a generated name, which differs between the replicas of a workload.
@@ -198,50 +204,38 @@ impl Variables {
         user: Option<&User>,
         namespace_labels: Option<&Map<String, Value>>,
     ) -> Variables {
-        let mut object = pod.clone();
-        if let Some(object) = object.as_object_mut() {
-            object.entry("apiVersion").or_insert_with(|| json!("v1"));
-            object.entry("kind").or_insert_with(|| json!("Pod"));
-            let metadata = object.entry("metadata").or_insert_with(|| json!({}));
-            if let Some(metadata) = metadata.as_object_mut() {
-                metadata.remove("managedFields");
-                metadata.entry("namespace").or_insert_with(|| json!(namespace));
-            }
-        }
-        set_defaults(&mut object);
-        let resource = json!({"group": "", "version": "v1", "resource": "pods"});
-        let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
-        let name = object.pointer("/metadata/name").cloned().unwrap_or_else(|| json!(""));
-        let mut request = json!({
-            "operation": "CREATE",
-            "kind": kind,
-            "requestKind": kind,
-            "resource": resource,
-            "requestResource": resource,
-            "subResource": "",
-            "requestSubResource": "",
-            "namespace": namespace,
-            "name": name,
-            "dryRun": false,
-        });
-        let groups = user.map_or(0, |user| user.groups.len());
-        if let (Some(User { name, groups }), Some(request)) = (user, request.as_object_mut()) {
-            request.insert("userInfo".to_owned(), json!({"username": name, "groups": groups}));
-        }
-        let namespace_object = namespace_labels.map_or(Value::Null, |labels| {
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-        });
+        Variables::of_parts(&Reads::all(), pod, namespace, user, namespace_labels)
+    }
+
+    /// [`of`](Variables::of), for expressions that read no more than these parts.
+    pub fn of_parts(
+        parts: &Reads,
+        pod: &Value,
+        namespace: &str,
+        user: Option<&User>,
+        namespace_labels: Option<&Map<String, Value>>,
+    ) -> Variables {
+        let mut object = parts.object.of(pod);
+        set_defaults(&mut object, pod, namespace, &parts.object);
         let mut context = Context::with_env(ENV.clone());
-        for (name, value) in [
-            ("object", &object),
-            ("oldObject", &Value::Null),
-            ("request", &request),
-            ("namespaceObject", &namespace_object),
-        ] {
-            // A value that cannot be converted is an unknown variable to the expression.
+        // A value that cannot be converted is an unknown variable to the expression.
+        let mut add = |name: &str, value: &Value| {
             let _ = context.add_variable(name, Signed(value));
+        };
+        add("object", &object);
+        add("oldObject", &Value::Null);
+        if parts.request {
+            add("request", &request_of(pod, namespace, user));
         }
-        Variables { context, longest: longest(&object).max(groups as u64) }
+        if parts.namespace_object {
+            let namespace_object = namespace_labels.map_or(Value::Null, |labels| {
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+            });
+            add("namespaceObject", &namespace_object);
+        }
+        let groups = user.map_or(0, |user| user.groups.len() as u64);
+        let longest = if parts.has_loops { longest(pod).max(groups) } else { 0 };
+        Variables { context, longest }
     }
 
     /// Evaluates a text, such as a match condition of any webhook.
@@ -251,6 +245,30 @@ impl Variables {
     pub fn evaluate(&self, text: &str) -> Result<bool, String> {
         Expression::parse(text)?.evaluate(self)
     }
+}
+
+/// The request, as far as it is known.
+fn request_of(pod: &Value, namespace: &str, user: Option<&User>) -> Value {
+    let resource = json!({"group": "", "version": "v1", "resource": "pods"});
+    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+    let mut request = json!({
+        "operation": "CREATE",
+        "kind": kind,
+        "requestKind": kind,
+        "resource": resource,
+        "requestResource": resource,
+        "namespace": namespace,
+        "dryRun": false,
+        "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"},
+    });
+    // Empty fields are absent: a generated name does not exist yet, and pods are created without a subresource.
+    if let (Some(name), Some(request)) = (pod.pointer("/metadata/name"), request.as_object_mut()) {
+        request.insert("name".to_owned(), name.clone());
+    }
+    if let (Some(User { name, groups }), Some(request)) = (user, request.as_object_mut()) {
+        request.insert("userInfo".to_owned(), json!({"username": name, "groups": groups}));
+    }
+    request
 }
 
 impl std::fmt::Debug for Variables {
@@ -265,7 +283,13 @@ struct Tree {
     nodes: u64,
     depth: u32,
     reads: Vec<&'static str>,
+    /// The parts of the pod that it reads.
+    object: Part,
     unknown: Option<String>,
+    /// The names of functions and operators.
+    functions: Vec<String>,
+    /// Literal patterns of `matches`.
+    patterns: Vec<String>,
 }
 
 impl Tree {
@@ -277,17 +301,30 @@ impl Tree {
             Expr::Ident(name) => {
                 if let Some(known) = VARIABLES.into_iter().find(|known| known == name) {
                     self.reads.push(known);
+                    if known == OBJECT {
+                        self.object.add(&[]);
+                    }
                 } else if !bound.contains(&name.as_str()) && !TYPES.contains(&name.as_str()) {
                     self.unknown.get_or_insert_with(|| name.clone());
                 }
             }
             Expr::Call(call) => {
+                self.functions.push(call.func_name.clone());
+                self.patterns.extend(literal_pattern(call));
                 for part in call.target.as_deref().into_iter().chain(&call.args) {
                     self.visit(part, bound, depth);
                 }
             }
             Expr::List(list) => list.elements.iter().for_each(|part| self.visit(part, bound, depth)),
-            Expr::Select(select) => self.visit(&select.operand, bound, depth),
+            Expr::Select(select) => match chain(node, OBJECT).filter(|_| !bound.contains(&OBJECT)) {
+                Some(path) => {
+                    // The other selections and the variable.
+                    self.nodes += path.len() as u64;
+                    self.reads.push(OBJECT);
+                    self.object.add(&path);
+                }
+                None => self.visit(&select.operand, bound, depth),
+            },
             Expr::Map(map) => self.entries(map.entries.iter().map(|entry| &entry.expr), bound, depth),
             Expr::Struct(of) => self.entries(of.entries.iter().map(|entry| &entry.expr), bound, depth),
             Expr::Comprehension(of) => {
@@ -322,6 +359,39 @@ impl Tree {
     }
 }
 
+/// The pattern of a call of `matches`, if it is a literal.
+fn literal_pattern(call: &CallExpr) -> Option<String> {
+    match &call.args.last()?.expr {
+        Expr::Literal(LiteralValue::String(pattern)) if call.func_name == "matches" => {
+            Some(pattern.inner().to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Whether a value is a boolean whatever the pod is.
+fn is_boolean(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Literal(LiteralValue::Boolean(_)) => true,
+        Expr::Select(select) => select.test,
+        Expr::Call(CallExpr { func_name, args, .. }) => match (func_name.as_str(), args.as_slice()) {
+            ("_?_:_", [_, one, other]) => is_boolean(one) && is_boolean(other),
+            (
+                "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_" | "_&&_" | "_||_" | "!_" | "@in" | "bool"
+                | "contains" | "endsWith" | "hasValue" | "matches" | "startsWith",
+                _,
+            ) => true,
+            _ => false,
+        },
+        // The macros `all` and `exists` collect a boolean; `exists_one` compares a number at the end.
+        Expr::Comprehension(of) => match &of.result.expr {
+            Expr::Ident(name) => *name == of.accu_var && is_boolean(&of.accu_init),
+            _ => is_boolean(&of.result),
+        },
+        _ => false,
+    }
+}
+
 /// Names of types, which are identifiers too.
 const TYPES: [&str; 10] =
     ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "uint"];
@@ -346,58 +416,6 @@ fn may_read_names(text: &str) -> bool {
         || text.contains("request[")
         || ["volume", "hostname", "affinity"].iter().any(|field| text.to_ascii_lowercase().contains(field))
         || object.find_iter(text).count() != shared.find_iter(text).count()
-}
-
-/// The length of the longest list or map; a text counts as one element for each KiB.
-fn longest(value: &Value) -> u64 {
-    match value {
-        Value::Array(items) => items.iter().map(longest).max().unwrap_or(0).max(items.len() as u64),
-        Value::Object(map) => map.values().map(longest).max().unwrap_or(0).max(map.len() as u64),
-        Value::String(text) => text.len() as u64 / 1024,
-        _ => 0,
-    }
-}
-
-/// Fills in what API servers fill in before they evaluate conditions (`SetDefaults_Pod`, `SetDefaults_Container`, the
-/// ServiceAccount plugin), as far as conditions look at it.
-fn set_defaults(pod: &mut Value) {
-    let spec = pod.as_object_mut().map(|pod| pod.entry("spec").or_insert_with(|| json!({})));
-    let Some(spec) = spec.and_then(Value::as_object_mut) else { return };
-    for (key, value) in [
-        ("restartPolicy", json!("Always")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("securityContext", json!({})),
-        ("schedulerName", json!("default-scheduler")),
-        ("enableServiceLinks", json!(true)),
-        ("serviceAccountName", json!("default")),
-    ] {
-        spec.entry(key).or_insert(value);
-    }
-    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
-    spec.entry("serviceAccount").or_insert(account);
-    for list in ["containers", "initContainers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            let Some(container) = container.as_object_mut() else { continue };
-            let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-            let tag = image.rsplit_once('/').map_or(image, |(_, name)| name).rsplit_once(':');
-            let is_moving = !image.contains('@') && tag.is_none_or(|(_, tag)| tag == "latest");
-            let policy = if is_moving { "Always" } else { "IfNotPresent" };
-            for (key, value) in [
-                ("resources", json!({})),
-                ("imagePullPolicy", json!(policy)),
-                ("terminationMessagePath", json!("/dev/termination-log")),
-                ("terminationMessagePolicy", json!("File")),
-            ] {
-                container.entry(key).or_insert(value);
-            }
-            for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-                if let Some(port) = port.as_object_mut() {
-                    port.entry("protocol").or_insert_with(|| json!("TCP"));
-                }
-            }
-        }
-    }
 }
 
 fn one_line(text: &str) -> String {
@@ -426,3 +444,6 @@ impl Serialize for Signed<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

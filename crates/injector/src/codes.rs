@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::inject::annotation::edits;
+use strsim::levenshtein;
 
 pub mod page;
 mod table;
@@ -142,7 +142,7 @@ pub fn nearest(codes: impl Iterator<Item = &'static Code> + Clone, typed: &str) 
     let mut near: Vec<(usize, &str, &Code)> = codes
         .clone()
         .filter(|code| code.key.len().abs_diff(typed.len()) <= tolerance(code.key))
-        .map(|code| (edits(&typed, code.key), code.key, code))
+        .map(|code| (levenshtein(&typed, code.key), code.key, code))
         .filter(|(away, key, _)| *away <= tolerance(key))
         .collect();
     if near.is_empty() {

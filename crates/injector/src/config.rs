@@ -15,6 +15,8 @@ mod known;
 mod label;
 mod mode;
 mod namespace_defaults;
+mod namespace_limits;
+mod pod_security;
 mod proxy_objects;
 mod selector;
 pub(crate) mod suggest;
@@ -33,13 +35,17 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 pub use error::{ConfigError, Fault, Place, Problem, Warning};
-pub use facts::{Namespace, Node, Nodes};
+pub(crate) use facts::{Amounts, Limits, Scope as QuotaScope, amounts};
+pub use facts::{LimitRange, Namespace, Node, Nodes, ResourceQuota};
 pub use guard::Guard;
 pub(crate) use injector::KEYS as INJECTOR_KEYS;
 pub use injector::{Injector, Policy};
 pub use istio_config::proxy::{ProxyConfigResource, ProxyConfigs};
+pub(crate) use known::KnownValues;
 pub use mode::{Absent, Compat, NativeSidecars, Platform, ProxyResources};
 pub use namespace_defaults::DEFAULTS;
+pub use namespace_limits::NamespaceLimits;
+pub use pod_security::{Adaptation, PodSecurity, Violations};
 pub use selector::{Operator, Requirement, Selector, Unmet};
 
 use crate::overlay::OverlayCache;
@@ -73,6 +79,16 @@ pub struct InjectorConfig {
     revision_tags: Vec<String>,
     specialized: Specialized,
     unasked: [OnceLock<Option<Value>>; 2],
+    variants: Vec<Variant>,
+}
+
+/// The configuration with changed values, for namespaces whose Pod Security level forbids what the others cause.
+#[derive(Debug)]
+pub struct Variant {
+    /// The changes.
+    pub changes: Vec<Adaptation>,
+    /// The configuration; it has the hash of the one that it belongs to.
+    pub config: InjectorConfig,
 }
 
 /// The parts of a configuration besides the injector's configuration, the values and MeshConfig.
@@ -100,6 +116,10 @@ pub struct Installation {
     pub namespace_defaults: Vec<&'static str>,
     /// How annotations for the proxy's resources combine with the configured ones.
     pub resources: ProxyResources,
+    /// What follows if the Pod Security level of a namespace forbids what injection adds.
+    pub pod_security: PodSecurity,
+    /// Which limits of namespaces an injected pod is compared with.
+    pub namespace_limits: NamespaceLimits,
     /// The source of templates, values and policy if they are not given.
     pub absent: Absent,
 }
@@ -147,7 +167,7 @@ impl InjectorConfig {
         quirks: impl Fn(Compat) -> Quirks,
     ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let root = decode::parse(source)?;
-        InjectorConfig::from_tree_by(source, &root, quirks)
+        InjectorConfig::from_tree_by(source, &root, &quirks)
     }
 
     /// [`InjectorConfig::from_bundle`] for a tree, such as a bundle made of another document's parts. The positions in the
@@ -159,13 +179,13 @@ impl InjectorConfig {
         source: Source<'_>,
         root: &yaml::Node,
     ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
-        InjectorConfig::from_tree_by(source, root, Compat::quirks)
+        InjectorConfig::from_tree_by(source, root, &Compat::quirks)
     }
 
     fn from_tree_by(
         source: Source<'_>,
         root: &yaml::Node,
-        quirks: impl Fn(Compat) -> Quirks,
+        quirks: &dyn Fn(Compat) -> Quirks,
     ) -> Result<(InjectorConfig, Vec<Warning>), ConfigError> {
         let mut decoder = Decoder::new(source);
         let Some(parts) = bundle::read(&mut decoder, &At::root(root)) else {
@@ -187,9 +207,23 @@ impl InjectorConfig {
         if !decoder.problems.is_empty() {
             return Err(ConfigError::new(sorted(decoder.problems)));
         }
-        let config =
+        let mut config =
             InjectorConfig::assemble(installation, parts.guard, quirks, injector, given, mesh_config);
+        config.add_variants(&|_| quirks)?;
         Ok((config, decoder.warnings))
+    }
+
+    /// Adds the configuration with each combination of changes that pods may need for the level of their namespace.
+    fn add_variants(&mut self, quirks: &dyn Fn(Compat) -> Quirks) -> Result<(), ConfigError> {
+        for changes in self.installation.pod_security.combinations() {
+            let text = pod_security::adapted(&self.effective, &changes).to_string();
+            let source = Source { name: "podSecurity.adapt", text: &text };
+            let root = decode::parse(source)?;
+            let (mut config, _) = InjectorConfig::from_tree_by(source, &root, quirks)?;
+            config.hash.clone_from(&self.hash);
+            self.variants.push(Variant { changes, config });
+        }
+        Ok(())
     }
 
     /// Parses the three texts of Istio's ConfigMaps unchanged: keys `config` and `values` of the injector's, key `mesh`
@@ -245,6 +279,11 @@ impl InjectorConfig {
         self.installation.proxy_configs = ProxyConfigs::new(all.into_values());
         effective::set_proxy_configs(&mut self.effective, &self.installation.proxy_configs);
         self.hash = effective::hash(&self.effective);
+        for Variant { config, .. } in &mut self.variants {
+            config.installation.proxy_configs = self.installation.proxy_configs.clone();
+            effective::set_proxy_configs(&mut config.effective, &self.installation.proxy_configs);
+            config.hash.clone_from(&self.hash);
+        }
         self
     }
 
@@ -303,6 +342,16 @@ impl InjectorConfig {
     /// Which pods are injected, and with which templates.
     pub fn injector(&self) -> &Injector {
         &self.injector
+    }
+
+    /// Whether pods can request no templates but the embedded ones, by their own names.
+    pub fn has_embedded_templates(&self) -> bool {
+        let templates = self.effective.pointer("/injector/templates").and_then(Value::as_object);
+        let given = templates.into_iter().flatten().filter(|(_, source)| !source.is_null());
+        let is_embedded = |(name, source): (&String, &Value)| {
+            injector::EMBEDDED.iter().any(|(known, text)| known == name && source.as_str() == Some(text))
+        };
+        self.injector.aliases.is_empty() && given.into_iter().all(is_embedded)
     }
 
     /// The values that templates see: a map.
@@ -378,7 +427,22 @@ impl InjectorConfig {
 
     /// Whether results depend on the labels of namespaces besides those about injection.
     pub fn reads_namespace_labels(&self) -> bool {
-        self.guard.reads_namespace_labels()
+        self.guard.reads_namespace_labels() || self.pod_security().must_be_known()
+    }
+
+    /// What follows if the Pod Security level of a namespace forbids what injection adds.
+    pub fn pod_security(&self) -> &PodSecurity {
+        &self.installation.pod_security
+    }
+
+    /// Which limits of namespaces an injected pod is compared with.
+    pub fn namespace_limits(&self) -> NamespaceLimits {
+        self.installation.namespace_limits
+    }
+
+    /// The configuration with the changes that pods may need for the level of their namespace, the smallest changes first.
+    pub fn variants(&self) -> &[Variant] {
+        &self.variants
     }
 
     /// The rules and the override policy.
@@ -459,6 +523,7 @@ impl InjectorConfig {
             revision_tags,
             specialized,
             unasked: Default::default(),
+            variants: Vec::new(),
         }
     }
 }
@@ -486,6 +551,8 @@ impl Default for Installation {
             env: BTreeMap::new(),
             namespace_defaults: Vec::new(),
             resources: ProxyResources::default(),
+            pod_security: PodSecurity::default(),
+            namespace_limits: NamespaceLimits::default(),
             absent: Absent::default(),
         }
     }

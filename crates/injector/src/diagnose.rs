@@ -7,12 +7,16 @@ use serde_json::{Map, Value};
 
 mod namespaces;
 mod path;
+mod permissions;
+pub mod probe;
 mod webhooks;
 
 #[cfg(test)]
 mod tests;
 
-pub use path::{Probe, ProbeOutcome};
+pub use namespaces::{LABEL_MISTAKES, label_mistakes};
+pub use path::{Probe, ProbeOutcome, refusal_class};
+pub use permissions::Access;
 
 /// What is known of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +41,8 @@ pub struct Facts {
     pub nodes: Option<Vec<Value>>,
     /// The result of creating a pod as a dry run, if one was tried.
     pub probe: Option<Probe>,
+    /// The rights that the ServiceAccounts of our Deployments need.
+    pub permissions: Option<Vec<Access>>,
     /// Problems of the configuration, if it was read.
     pub configuration: Option<Result<Vec<String>, String>>,
 }
@@ -68,7 +74,7 @@ pub struct Finding {
 }
 
 /// Every key of a finding, with its meaning.
-pub const CHECKS: [(&str, &str); 28] = [
+pub const CHECKS: [(&str, &str); 29] = [
     ("another-injector", "the webhook of another injector selects the same pods"),
     ("api-server-address", "the API server may not connect to the address of the pod"),
     ("both-labels", "a namespace has both labels, of which one is ignored"),
@@ -94,6 +100,7 @@ pub const CHECKS: [(&str, &str); 28] = [
     ("no-webhook", "no webhook of outrigger is registered"),
     ("not-injected", "a pod that a webhook selects came back without a proxy"),
     ("other-refusal", "something else refuses the pod"),
+    ("permission-missing", "the ServiceAccount of outrigger may not do what its flags ask for"),
     ("replicas-not-ready", "replicas of outrigger are not ready"),
     ("revision-not-served", "a namespace names a revision that no webhook serves"),
     ("service-missing", "the Service that a webhook names does not exist"),
@@ -119,6 +126,7 @@ impl Finding {
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     let mut findings = webhooks::findings(facts);
     findings.extend(path::findings(facts));
+    findings.extend(permissions::findings(facts));
     findings.extend(namespaces::findings(facts));
     match &facts.configuration {
         Some(Err(problem)) => findings.push(Finding::new(

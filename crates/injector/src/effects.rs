@@ -14,8 +14,11 @@ use crate::{
     names,
 };
 
+mod compare;
 #[cfg(test)]
 mod tests;
+
+pub use compare::{ANSWERED, Answer, compare};
 
 /// What happens to a pod under one configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +29,20 @@ pub enum Effect {
     Skipped(&'static str),
     /// It is denied, for the reason with this code; the text is for people.
     Denied(&'static str, String),
+}
+
+impl Effect {
+    /// What happens, in words: `skipped (HOST_NETWORK)`.
+    pub fn described(&self) -> String {
+        match self {
+            Effect::Injected => "injected".to_owned(),
+            Effect::Skipped(BARE) => "running without a proxy".to_owned(),
+            Effect::Skipped(ANSWERED) => "not injected".to_owned(),
+            Effect::Denied(ANSWERED, text) => format!("denied: {text}"),
+            Effect::Skipped(reason) => format!("skipped ({reason})"),
+            Effect::Denied(reason, text) => format!("denied ({reason}): {text}"),
+        }
+    }
 }
 
 /// The part of a pod that a difference is about, most important first.
@@ -108,8 +125,15 @@ fn effect(config: &InjectorConfig, request: &PodRequest) -> (Effect, Option<Valu
     let facts = Facts::of(config, &request.namespace);
     // The labels of an unknown namespace cannot be evaluated, but the pod's own labels can.
     let selection = facts.namespace.map_or(Selection::ByPodAlone, |_| Selection::ByLabels);
-    let facts = Facts { selection, ..facts };
-    match inject::run_by(Rules::Configured, config, request, &facts) {
+    effect_if_selected(config, request, &Facts { selection, ..facts })
+}
+
+fn effect_if_selected(
+    config: &InjectorConfig,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+) -> (Effect, Option<Value>) {
+    match inject::run_by(Rules::Configured, config, request, facts) {
         Ok(Outcome::Injected(injection)) => (Effect::Injected, Some(injection.whole_pod(&request.pod))),
         Ok(Outcome::Skipped(skip)) => (Effect::Skipped(skip.decision.reason.key()), None),
         Err(refusal) => (Effect::Denied(refusal.reason(), explained(&refusal)), None),

@@ -5,7 +5,8 @@
 
 use crate::{
     config::InjectorConfig,
-    inject::{self, Facts, Injection, Outcome, PodRequest, Refusal, Rules, decision, warning::Warning},
+    inject::{self, Facts, Injection, Outcome, PodRequest, Refusal, Rules, decision},
+    warning::Warning,
 };
 
 mod blame;
@@ -13,6 +14,9 @@ mod data;
 pub(crate) mod fields;
 mod next;
 mod running;
+mod running_pods;
+mod side_by_side;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +25,9 @@ pub use blame::{Field, Line, Writer, moved};
 pub use data::Datum;
 pub use next::next_step;
 pub use running::Difference;
+pub use running_pods::{RunningPods, Workload, running_pods};
+pub use side_by_side::{FieldIndex, Side, SideLine, side_by_side};
+pub use words::short;
 
 /// What happens to a pod, and why.
 #[derive(Debug)]
@@ -100,6 +107,11 @@ pub(crate) fn running_differences(
     let written = after.iter().filter(|(path, value)| before.get(*path) != Some(value));
     let written = written.map(|(path, value)| (path.as_str(), Some(value)));
     running::differences(running, now, written, containers)
+}
+
+/// Whether a pod has a field, in any spelling: at this path, or below it.
+pub fn has_field(pod: &serde_json::Value, wanted: &str) -> bool {
+    fields::of(pod).keys().any(|path| is_at_or_below(path, wanted))
 }
 
 /// Whether a field is the wanted one or below it; both in any spelling.

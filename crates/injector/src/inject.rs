@@ -8,35 +8,37 @@ use std::{borrow::Cow, cell::RefCell, collections::BTreeMap};
 use serde_json::{Map, Value};
 
 use self::{
-    decide::{applied_rule, candidate, decide},
+    decide::{applied_rule, candidate, decide, is_bare_anyway},
     decision::Reason,
-    decode::Undecodable,
     defaults::Defaults,
     openshift::ProxyIds,
     post::PostContext,
     proxy_config::{annotated, effective_proxy_config, mesh_config_of},
     reinject::PreviousInjection,
-    warning::Warning,
+    undecodable::Undecodable,
 };
 use crate::{
+    annotation,
     config::{InjectorConfig, Nodes, Platform},
-    names, pod,
+    decode, names, pod,
     quirks::{Quirk, Quirks},
+    unions,
+    warning::Warning,
 };
 use istio_config::proxy;
 use strategic_merge::patch;
 
 mod admission;
-pub mod annotation;
 mod bypass;
 pub mod check;
 mod conflict;
 pub mod context;
+mod contribution;
 mod decide;
 pub mod decision;
-pub mod decode;
 mod defaults;
 pub mod image;
+mod injector;
 pub mod limits;
 pub mod manual;
 pub mod native;
@@ -49,6 +51,7 @@ mod patch_cache;
 mod pitfalls;
 mod policy;
 pub mod post;
+mod preflight;
 mod privileges;
 mod proxy_config;
 pub mod reinject;
@@ -58,22 +61,17 @@ mod same_name;
 pub mod scan;
 mod scraping;
 pub mod template_containers;
+pub mod undecodable;
 pub mod uninject;
-mod unions;
 mod user_volumes;
-pub mod warning;
 mod zeros;
 
-pub use admission::{
-    Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Injector, NOT_A_POD, Patch, Subject,
-    Unreadable,
-};
+pub use admission::{Admission, AdmissionDecision, CacheStatus, NOT_A_POD, Patch, Subject};
 pub use decide::{decision_steps, leaves_alone};
 pub use defaults::{AppliedDefault, DefaultSource};
+pub use injector::{AdmissionRequest, Injector, Unreadable};
 pub use observer::{Observer, Stage, Unobserved};
-pub use outcome::{Injection, Outcome, Refusal, Skip};
-pub use policy::Violation as PolicyViolation;
-pub use privileges::Privilege;
+pub use outcome::{Injection, Outcome, PolicyViolation, Privilege, Refusal, Skip};
 pub(crate) use proxy_config::proxy_config_without;
 pub use request::{Facts, PodRequest, Rules, Selection};
 
@@ -117,7 +115,7 @@ pub fn run_by(
     request: &PodRequest,
     facts: &Facts<'_>,
 ) -> Result<Outcome, Refusal> {
-    run_observed(rules, mesh, request, facts, &mut Unobserved)
+    preflight::adapted(rules, mesh, request, facts).1
 }
 
 /// [`run_by`], while an observer watches.
@@ -131,10 +129,22 @@ pub fn run_observed(
     facts: &Facts<'_>,
     observer: &mut impl Observer,
 ) -> Result<Outcome, Refusal> {
+    let chosen = preflight::chosen(rules, mesh, request, facts);
+    preflight::told(chosen, run_unadapted(rules, chosen.config, request, facts, observer))
+}
+
+/// The pipeline with exactly this configuration.
+fn run_unadapted(
+    rules: Rules,
+    mesh: &InjectorConfig,
+    request: &PodRequest,
+    facts: &Facts<'_>,
+    observer: &mut impl Observer,
+) -> Result<Outcome, Refusal> {
     let received = &request.pod;
     check_shape(received)?;
     let namespace = namespace(request);
-    let candidate = candidate(request, namespace, facts);
+    let candidate = candidate(mesh, request, namespace, facts);
     let (mut decision, rule) = decide(rules, mesh, received, namespace, facts, &candidate)?;
     let mut warnings = std::mem::take(&mut decision.warnings);
     warnings.extend(annotation::without_effect(received, |revision| is_own_revision(mesh, revision)));
@@ -145,7 +155,8 @@ pub fn run_observed(
             effective_proxy_config(rules, mesh, received, namespace, annotated(received))?;
         }
         if rules == Rules::Configured {
-            policy::check_skipped(mesh, &candidate, received, &decision, &mut warnings)?;
+            let is_bare = || is_bare_anyway(mesh, received, namespace, facts);
+            policy::check_skipped(mesh, &candidate, received, &decision, is_bare, &mut warnings)?;
         }
         return Ok(Outcome::Skipped(Skip { decision, warnings }));
     }
@@ -219,6 +230,8 @@ pub fn run_observed(
 
     let native = native::for_pod(native_by_default, pod::annotation(asked, names::ANNOTATION_NATIVE_SIDECAR));
     let own = overlay::Own { pod: before, earlier: &earlier, quirks: mesh.quirks() };
+    // What the same templates make of a pod without the containers that the status names: see `contribution`.
+    let alone = contribution::without_injected(&pod, &earlier, &overlays);
     let laid = overlay::apply_overlays(pod, overlays, native, Some(own), &mut warnings, observer)?;
     let made = laid.made;
     let mode = proxy_config.get("interceptionMode").and_then(Value::as_str).unwrap_or_default();
@@ -233,6 +246,13 @@ pub fn run_observed(
     let mut merged = overrides::reapply(laid.pod, input, &mut warnings)
         .map_err(|source| Refusal::Merge { what: "the user's own proxy container".to_owned(), source })?;
     observer.after(Stage::Overrides, &merged);
+    let alone = alone.map(|alone| alone.merged(native, input)).transpose()?;
+    let is_set_later = |name: &str| post::sets_variable(name) || request.path_env.contains_key(name);
+    let contributions = contribution::contributions(input, &merged, alone.as_ref(), &is_set_later);
+    if let Some(alone) = &alone {
+        let forged = contribution::unexplained_volumes(&earlier, &merged, alone);
+        warnings.extend(forged.map(bypass::forged_volume));
+    }
     if !mesh.keeps(Quirk::AcceptDuplicateContainers) {
         same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
     }
@@ -280,16 +300,6 @@ pub fn run_observed(
         Some(_) => &effective_proxy_config(rules, mesh, received, namespace, proxy_configs.iter().copied())?,
         None => &proxy_config,
     };
-    let subject = bypass::Subject {
-        received,
-        earlier: &earlier,
-        made: &made,
-        values: mesh.values(),
-        proxy_config: &proxy_config,
-        configured,
-        status_port: proxy.status_port,
-    };
-    bypass::warnings(&subject, &mut warnings);
     let view = render::View {
         pod: asked,
         workload: None,
@@ -298,6 +308,22 @@ pub fn run_observed(
         ids: proxy.ids,
         stand_ins: false,
     };
+    let subject = bypass::Subject {
+        received,
+        merged: &merged,
+        earlier: &earlier,
+        own: &contributions,
+        made: &made,
+        values: mesh.values(),
+        proxy_config: &proxy_config,
+        configured,
+        loses_redirection: bypass::loses_redirection(received, &made, rules, mesh, &view, namespace),
+    };
+    bypass::warnings(&subject, &mut warnings);
+    if rules == Rules::Configured && is_of_own_cluster(mesh, &request.path_env) {
+        preflight::check_levels(mesh, received, &earlier, &merged, namespace, facts, &mut warnings)?;
+        preflight::check_limits(mesh, received, &earlier, &merged, &made, facts, &mut warnings);
+    }
     let asked_privileges = privileges::asked(rules, mesh, &merged, &made, &view, namespace, &templates)?;
     if rules == Rules::Configured && !mesh.guard().policy.is_empty() {
         let names: Vec<&str> = templates.iter().map(|(name, _)| *name).collect();
@@ -305,7 +331,6 @@ pub fn run_observed(
         let default_templates: Vec<&str> = default_templates.iter().map(|(name, _)| *name).collect();
         let injected = policy::Injected {
             subject,
-            merged: &merged,
             templates: &names,
             default_templates: &default_templates,
             privileges: &asked_privileges,

@@ -32,14 +32,20 @@
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
 //! - [`pod`]: views over a pod as JSON.
+//! - [`pod_security`]: the Pod Security levels of namespaces, and which fields they forbid.
 //! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
+//! - [`annotation`]: the annotations of pods: one table with their checks and their page.
+//! - [`decode`]: whether an API server can decode a pod; `unions`: of which fields it accepts only one.
+//! - [`warning`]: what is told without a refusal.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
 //! - `doorkeeper`: admission to caches, based on what was seen before.
 
+pub mod annotation;
 pub mod cel;
 pub mod codes;
 pub mod config;
+pub mod decode;
 pub mod diagnose;
 mod doorkeeper;
 pub mod effects;
@@ -53,9 +59,13 @@ pub mod names;
 pub mod overlay;
 pub mod pem;
 pub mod pod;
+pub mod pod_security;
 mod quantity;
 pub mod quirks;
 mod rfc3339;
 pub mod specialized;
 pub mod template_tests;
+mod unions;
+mod untrusted;
+pub mod warning;
 pub mod webhook_config;

@@ -6,9 +6,11 @@
 
 mod chart;
 mod diagnostic;
+mod problems;
 mod shape;
 mod templates;
 mod text;
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,7 @@ pub use self::diagnostic::{Diagnostic, RULES, Rule, Severity, TemplatePlace};
 pub use self::shape::Shape;
 
 use self::{
-    diagnostic::configuration,
+    problems::configuration,
     shape::Recognized,
     text::{Text, Texts},
 };
@@ -107,7 +109,7 @@ pub fn files(files: &[Source<'_>]) -> Report {
 pub fn loaded(mesh: &InjectorConfig, warnings: &[Warning], origin: &str) -> Vec<Diagnostic> {
     let texts = Texts::elsewhere(origin);
     let mut diagnostics: Vec<Diagnostic> =
-        warnings.iter().map(|warning| diagnostic::of_warning(&texts, warning, None)).collect();
+        warnings.iter().map(|warning| problems::of_warning(&texts, warning, None)).collect();
     diagnostics.extend(templates::diagnostics(mesh, &texts, None));
     diagnostics
 }
@@ -172,11 +174,11 @@ impl<'a> Unit<'a> {
         match self.result {
             Err(error) => report.diagnostics.extend(configuration(&self.texts, &error, tree)),
             Ok((mesh, warnings)) => {
-                let told = warnings.iter().map(|warning| diagnostic::of_warning(&self.texts, warning, tree));
+                let told = warnings.iter().map(|warning| problems::of_warning(&self.texts, warning, tree));
                 report.diagnostics.extend(told);
                 let templates = self.tree.as_ref().map(|(tree, path)| (tree.at(path), tree));
                 let found = templates::diagnostics(&mesh, &self.texts, templates);
-                let is_usable = found.iter().all(|diagnostic| diagnostic.severity == Severity::Warning);
+                let is_usable = found.iter().all(|diagnostic| diagnostic.severity != Severity::Error);
                 report.diagnostics.extend(found);
                 if is_usable {
                     report.configurations.push(mesh);

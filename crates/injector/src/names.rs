@@ -74,6 +74,8 @@ pub const ANNOTATION_AGENT_LOG_LEVEL: &str = "sidecar.istio.io/agentLogLevel";
 pub const ANNOTATION_INCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/includeInboundPorts";
 /// Ports whose incoming traffic is not redirected to the proxy.
 pub const ANNOTATION_EXCLUDE_INBOUND_PORTS: &str = "traffic.sidecar.istio.io/excludeInboundPorts";
+/// Outgoing ports whose traffic is redirected whatever its destination.
+pub const ANNOTATION_INCLUDE_OUTBOUND_PORTS: &str = "traffic.sidecar.istio.io/includeOutboundPorts";
 /// Ports whose outgoing traffic is not redirected to the proxy.
 pub const ANNOTATION_EXCLUDE_OUTBOUND_PORTS: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
 /// Destinations whose traffic is redirected to the proxy, or `*`.
@@ -90,6 +92,8 @@ pub const ANNOTATION_KUBEVIRT_INTERFACES: &str = "traffic.sidecar.istio.io/kubev
 pub const ANNOTATION_PROXY_IMAGE: &str = "sidecar.istio.io/proxyImage";
 /// ConfigMap with a bootstrap configuration for Envoy.
 pub const ANNOTATION_BOOTSTRAP_OVERRIDE: &str = "sidecar.istio.io/bootstrapOverride";
+/// Datadog's: variables of the proxy, if the tracer is Datadog's.
+pub const ANNOTATION_DATADOG_ENV: &str = "apm.datadoghq.com/env";
 /// Address of the control plane.
 pub const ANNOTATION_DISCOVERY_ADDRESS: &str = "sidecar.istio.io/discoveryAddress";
 /// Whether the proxy may listen on ports below 1024.

@@ -100,6 +100,17 @@ pub fn find_sidecar_mut(pod: &mut Value) -> Option<&mut Value> {
     find_container_mut(pod, names::CONTAINER_PROXY)
 }
 
+/// Whether the pod was injected: it has a proxy, or the annotation of an injection.
+pub fn has_proxy(pod: &Value) -> bool {
+    find_sidecar(pod).is_some() || annotation(pod, names::ANNOTATION_STATUS).is_some()
+}
+
+/// Whether the pod runs, or will: it has not ended, and nobody has deleted it.
+pub fn is_running(pod: &Value) -> bool {
+    let phase = pod.pointer("/status/phase").and_then(Value::as_str);
+    !matches!(phase, Some("Succeeded" | "Failed")) && pod.pointer("/metadata/deletionTimestamp").is_none()
+}
+
 /// The labels that are strings.
 pub fn labels(pod: &Value) -> impl Iterator<Item = (&str, &str)> {
     strings(pod, "labels")

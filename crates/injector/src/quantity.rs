@@ -1,5 +1,9 @@
 //! Kubernetes quantities, such as `100m` and `1.5Gi`, as `resource.ParseQuantity` reads them and Go writes them.
 
+mod amount;
+
+pub(crate) use self::amount::{Amount, CPU, HUGE_PAGES, MEMORY};
+
 /// The sign of a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {

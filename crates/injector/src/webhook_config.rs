@@ -6,11 +6,13 @@
 //! injected. Nothing here contacts a cluster.
 
 mod advice;
+mod backstop;
 mod ca_bundle;
 mod change;
 mod check;
 mod entry;
 mod owned;
+pub mod reinvocation;
 pub mod selection;
 mod tag;
 
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+pub use backstop::{BackstopLevel, LABEL_BACKSTOP};
 pub use ca_bundle::{
     CA_BUNDLE_MANAGER, COMMAND_MANAGER, ca_bundle, decode_ca_bundle, injection_annotation, is_injector,
     read_ca_bundle, set_ca_bundle,
@@ -212,11 +215,7 @@ impl Settings {
         if let Kind::Tag(tag) = kind {
             labels.insert(names::LABEL_CONFIGURATION_TAG.to_owned(), tag.to_owned());
         }
-        let entries = match kind {
-            Kind::Revision => entry::of(&self.revision),
-            Kind::Tag(tag) => entry::of(tag),
-            Kind::Auto => vec![Entry::auto()],
-        };
+        let entries = self.entries_of(kind);
         let webhooks: Vec<Value> = entries.iter().map(|entry| self.webhook(entry)).collect();
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",

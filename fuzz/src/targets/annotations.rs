@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::inject::{
-    Outcome,
+use outrigger::{
     annotation::{Group, Kind, Row, TABLE},
+    inject::Outcome,
 };
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
             0 => generators::annotations::of_kind(&mut random, row),
             _ => random.text(400),
         };
-        // What is empty is not set.
+        // An empty value counts as unset.
         is_text &= PASSED_ON.contains(&row.kind) && row.group != Group::Written && !text.trim().is_empty();
         values.insert(row.key, text);
     }
@@ -69,7 +69,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     Fate::Keep
 }
 
-/// Keys, lengths of lists and types, also of JSON inside of strings; but not inside of the values themselves.
+/// Keys, list lengths and types, also of JSON in strings, but not in the values themselves.
 fn shape(value: &Value, texts: &[&str]) -> Value {
     match value {
         Value::Null => json!("null"),

@@ -1,4 +1,4 @@
-//! The text of a bundle: refused with reasons, or a configuration that says of itself what it is.
+//! The text of a bundle: refused with reasons, or a configuration that its effective bundle reproduces.
 
 use outrigger::{
     config::{InjectorConfig, Source},

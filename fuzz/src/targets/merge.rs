@@ -109,7 +109,7 @@ fn subset<'n>(random: &mut Random<'_>, names: &[&'n str], patch: bool) -> Vec<&'
     picked
 }
 
-/// Adds, in a patch and rarely, a directive that speaks of the whole map.
+/// Rarely adds a directive for the whole map to a patch.
 fn direct(random: &mut Random<'_>, map: &mut Map<String, Value>, patch: bool) {
     if !patch || !random.percent(10) {
         return;

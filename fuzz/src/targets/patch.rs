@@ -56,7 +56,7 @@ fn with_managed_fields_of(before: &Value, after: &Value) -> Value {
     wanted
 }
 
-/// Operations at places that are there, and at some that are not.
+/// Operations at existing places, and at some missing ones.
 fn operations(random: &mut Random<'_>) {
     let document = value(random, 4);
     let mut places = Vec::new();
@@ -80,12 +80,12 @@ fn operations(random: &mut Random<'_>) {
         assert!(ours.is_err(), "{text} applies, and json-patch cannot read it");
         return;
     };
-    // `patch` would take back what it applied before an error, and panics where it cannot (json-patch 5.0.0).
+    // `patch` would roll back after an error, and panics if it cannot (json-patch 5.0.0).
     let applied = json_patch::patch_unsafe(&mut theirs, &parsed);
     match (ours, applied) {
         (Ok(ours), Ok(())) => assert_eq!(ours, theirs, "{text} to {document}"),
         (Err(_), Err(_)) => {}
-        // We move inside of a list, and nowhere else.
+        // Ours only moves within a list.
         (Err(_), Ok(()))
             if operations.iter().any(|operation| matches!(operation, Operation::Move { .. })) => {}
         (ours, theirs) => panic!("{text} to {document}: ours {ours:?}, theirs {theirs:?}"),
@@ -157,7 +157,7 @@ fn value(random: &mut Random<'_>, depth: usize) -> Value {
     }
 }
 
-/// Changes some places: values replaced, elements moved, doubled and taken out.
+/// Changes some places: replaces values; moves, doubles and removes elements.
 fn scramble(random: &mut Random<'_>, document: &mut Value) {
     for _ in 0..=random.below(6) {
         let mut places = Vec::new();

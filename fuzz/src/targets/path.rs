@@ -1,4 +1,4 @@
-//! The path of the webhook's URL: any text, and what becomes of a pod by it.
+//! The path of the webhook's URL: any text, and its effect on a pod.
 
 use outrigger::{
     inject::{self, Facts, Outcome, PodRequest},
@@ -24,7 +24,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
         assert!(named && !name.is_empty(), "{name:?}");
         assert!(!value.chars().any(char::is_control), "{value:?}");
     }
-    // What is escaped from end to end says the same.
+    // A fully escaped path means the same.
     let escaped: String = match text.strip_prefix("/inject") {
         Some(rest) if !text.contains('%') => {
             let rest: String = rest.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -53,7 +53,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
                     .as_array()
                     .and_then(|env| env.iter().find(|variable| variable["name"] == name.as_str()))
                     .unwrap_or_else(|| panic!("{name} is not in {proxy}"));
-                // What is empty is found elsewhere or left out; two are written by the injector afterwards.
+                // An empty value comes from elsewhere or is omitted; the injector writes two itself afterwards.
                 let is_ours = [names::ENV_PROMETHEUS, names::ENV_APP_PROBERS].contains(&name.as_str());
                 assert!(value.is_empty() || is_ours || found["value"] == value.as_str(), "{name}: {found}");
             }

@@ -1,4 +1,4 @@
-//! The annotations in which an injector remembers what it did, forged: whoever may create pods may write them.
+//! The annotations in which an injector remembers what it did, forged: anybody who can create pods can write them.
 
 use outrigger::{names, pod};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! The short way of answering against the long one: what is kept of a pod and given to its sibling is what the whole
-//! pipeline says of the sibling, whatever the templates do with names.
+//! The patch cache against the whole pipeline: a cached answer for a pod's sibling equals the computed one, whatever the
+//! templates do with names.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -53,7 +53,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     Fate::Keep
 }
 
-/// The long way, if it gives an answer.
+/// The whole pipeline, if it gives an answer.
 fn whole(injector: &Injector, pod: &Value) -> Option<Admission> {
     let (text, none) = (pod.to_string(), BTreeMap::new());
     let facts = Facts::of(injector.config(), "shop");
@@ -61,7 +61,7 @@ fn whole(injector: &Injector, pod: &Value) -> Option<Admission> {
     admission.ok().filter(|admission| !matches!(admission.decision, AdmissionDecision::Deny { .. }))
 }
 
-/// Shows a pod twice and asks about another: the answer that is cached for it, if one is.
+/// Shows a pod twice and asks about another: its cached answer, if there is one.
 fn cached(injector: &Injector, shown: &str, asked: &str) -> Option<Admission> {
     let (none, facts) = (BTreeMap::new(), Facts::of(injector.config(), "shop"));
     let review = |text| injector.review(AdmissionRequest::new(text, "shop", &none), &facts).ok();
@@ -70,11 +70,11 @@ fn cached(injector: &Injector, shown: &str, asked: &str) -> Option<Admission> {
     }
     let answer = review(asked)?;
     assert_ne!(answer.served, CacheStatus::Stale, "{asked}");
-    // But for that, it is to be as if it were made for this pod.
+    // Except for this mark, the answer must look as if computed for this pod.
     (answer.served == CacheStatus::Hit).then_some(Admission { served: CacheStatus::Miss, ..answer })
 }
 
-/// The names of one pod: ordinary ones of the series, of which one may be any text, or all may be the same.
+/// The names of one pod: ordinary ones of the series, perhaps with any text in place of one or of all.
 fn names(series: Series, random: &mut Random<'_>) -> Names {
     let mut names = series.names(random.below(100));
     if random.percent(20) {
@@ -109,7 +109,7 @@ fn names(series: Series, random: &mut Random<'_>) -> Names {
     names
 }
 
-/// Texts that something else is called.
+/// Names that something else already has.
 const ATTACKS: &[&str] = &[
     "",
     "7",

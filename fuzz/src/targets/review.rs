@@ -1,4 +1,4 @@
-//! Bytes to the bytes of an answer: what a peer sends, as the webhook answers it.
+//! Request bytes to response bytes: anything that a peer sends, and the webhook's answer.
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +49,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
         }
         Reply::Fault => panic!("our own fault"),
     };
-    // The second time it is noted that such a pod is known, the third time its answer may be a kept one.
+    // The second time such a pod becomes known; from the third time on, its answer may be cached.
     for time in ["second", "third", "fourth"] {
         match reply() {
             Reply::Review(again) => assert!(
@@ -69,7 +69,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
 /// The answer is a review of its question, and its patch applies.
 fn is_sound(body: &[u8], answer: &[u8]) {
     let answer: Value = serde_json::from_slice(answer).expect("an answer in JSON");
-    // What was answered was read, but what no decision needs was passed over: a number there may be too large.
+    // An answered request was read, but fields that no decision needs were skipped: a number there may be too large.
     let mut json = serde_json::Deserializer::from_slice(body);
     json.disable_recursion_limit();
     let Ok(review) = <Value as serde::Deserialize>::deserialize(&mut json) else { return };

@@ -1,4 +1,4 @@
-//! The text of a template: parsed or refused, and rendered for pods without a panic; specialized it says the same.
+//! The text of a template: parsed or refused, and rendered for pods without a panic; specialized, it renders the same.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::promises;
 use crate::{Fate, meshes};
 
-/// A template that changes what the dollar is is not specialized.
+/// A template that assigns to `$` is not specialized.
 const AS_IT_IS: &str = "{{if false}}{{$ = 1}}{{end}}";
 
 static PODS: LazyLock<[Value; 3]> = LazyLock::new(|| {
@@ -61,7 +61,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     Fate::Keep
 }
 
-/// What becomes of a pod, in short; nothing if a limit is reached.
+/// The outcome for a pod, in short; `None` if a limit is reached.
 fn said(mesh: &InjectorConfig, pod: &Value) -> Option<String> {
     Some(match inject::run(mesh, &PodRequest::new("shop", pod.clone()), &Facts::of(mesh, "shop")) {
         Ok(Outcome::Injected(injection)) => {

@@ -13,7 +13,7 @@ use crate::{Fate, input, oracle};
 /// Longer texts say nothing that shorter ones do not.
 const LONGEST: usize = 2048;
 
-/// What Go's answers for the tests were made of: `crates/gotemplate/tests/fixtures/template.json`.
+/// The source of Go's answers for the tests: `crates/gotemplate/tests/fixtures/template.json`.
 #[derive(Deserialize)]
 pub(crate) struct Fixture {
     pub(crate) files: Vec<File>,
@@ -68,10 +68,10 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     Fate::Keep
 }
 
-/// What is meant to be otherwise, by the tables of the tests `core_rows_match_go` and `answers_as_sprig_does`.
+/// The intended differences, from the tables of the tests `core_rows_match_go` and `answers_as_sprig_does`.
 fn is_otherwise(text: &str) -> bool {
     const WORDS: &[&str] = &[
-        // The environment is another.
+        // The environment differs.
         "env",
         // `call` and the methods of semver and of times.
         "call",
@@ -97,7 +97,7 @@ fn has_complex_number(text: &str) -> bool {
 enum Ours {
     /// Output, or the phase and the message of an error.
     Is(Result<String, (&'static str, String)>),
-    /// A limit was reached, or what is refused was asked for.
+    /// A limit was reached, or something unsupported was requested.
     Limited,
 }
 

@@ -60,7 +60,7 @@ fn outcome(ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> Option<
     }
 }
 
-/// Why a text may come out otherwise.
+/// The reason why a text may be read differently.
 fn reason(
     text: &str,
     outcome: Outcome,
@@ -93,7 +93,7 @@ fn reason(
     })
 }
 
-/// Whether their value is that of a flow collection with which the text begins, before the refused place.
+/// Whether their value is the flow collection that begins the text, before the refused place.
 fn is_value_before(text: &str, ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> bool {
     let refused_at = ours.as_ref().err().map_or(0, |error| error.mark().offset);
     let is_flow = text.trim_start().starts_with(['[', '{']);
@@ -103,7 +103,7 @@ fn is_value_before(text: &str, ours: &Result<Value, yaml::Error>, theirs: Option
     is_flow && theirs.is_some() && ends.take(64).any(|end| value(end).as_ref() == theirs)
 }
 
-/// What is written is read back, and is what Go writes.
+/// Written text reads back as the same value, and equals Go's.
 fn write(value: &Value) -> Fate {
     let ours = yaml::to_string(value);
     // Minus zero is a whole number to go-yaml.
@@ -127,7 +127,7 @@ fn is_written_differently(value: &Value) -> bool {
     let odd = |text: &str| text.contains(is_odd);
     match value {
         Value::String(text) => odd(text),
-        // Minus zero is written as the zero that go-yaml reads of it.
+        // Minus zero is written as zero, which go-yaml reads it as.
         Value::Number(number) => number.as_f64() == Some(0.0) && number.to_string() != "0",
         Value::Array(items) => items.iter().any(is_written_differently),
         Value::Object(map) => map

@@ -12,13 +12,13 @@ import (
 )
 
 func newClient(timeout time.Duration) *http.Client {
-	// The server's certificate is of its own making.
+	// The server makes its own certificate.
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 64}
 	return &http.Client{Timeout: timeout, Transport: transport}
 }
 
-// get makes one request a URL and prints status and body. The first that fails, or is not answered with 200, ends it:
-// with 22 where there was an answer, with 7 where there was none.
+// get makes one request per URL and prints status and body. It ends at the first failure: with 22 for an answer other
+// than 200, with 7 for no answer.
 func get(arguments []string) int {
 	flags := flag.NewFlagSet("get", flag.ExitOnError)
 	timeout := flags.Duration("timeout", 5*time.Second, "for one request")

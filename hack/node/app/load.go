@@ -18,7 +18,7 @@ func load(arguments []string) {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
 	timeout := flags.Duration("timeout", 10*time.Second, "for one request")
 	rate := flags.Int("rate", 100, "requests a second")
-	duration := flags.Duration("for", 2*time.Minute, "how long requests are begun, unless standard input ends before")
+	duration := flags.Duration("for", 2*time.Minute, "how long to send requests, unless standard input ends before")
 	method := flags.String("method", "GET", "the method")
 	flags.Parse(arguments)
 	client := newClient(*timeout)

@@ -1,5 +1,5 @@
 // The application of the pods on the test node, and the pause of their sandboxes: a server that says who called it, a
-// client that says what it was answered, and a load that counts.
+// client that prints the answer, and a load generator that counts.
 package main
 
 import (

@@ -37,7 +37,7 @@ func serve(arguments []string) {
 	echo := flags.Int("tcp", 0, "where a TCP echo is served")
 	first := flags.String("first", "", "a URL to get once before serving; the answer is logged")
 	after := flags.Duration("after", 0, "how long to wait before serving")
-	openMetrics := flags.Bool("openmetrics", false, "/metrics is of OpenMetrics")
+	openMetrics := flags.Bool("openmetrics", false, "/metrics is in the OpenMetrics format")
 	flags.Parse(arguments)
 	if *first != "" {
 		get([]string{"-timeout", "2s", *first})

@@ -1,4 +1,4 @@
-"""Who a pod is to others: the certificate it was given, and who is refused without one."""
+"""The identity of a pod: its certificate, and who is refused without one."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""outrigger itself as pods of the node: what its own life costs those who create pods. These run alone."""
+"""outrigger itself as pods of the node: how its own lifecycle affects the creation of pods. These run alone."""
 
 import collections
 import json

@@ -137,7 +137,7 @@ def a_daemon_set_is_there_on_every_node(cluster):
 
 
 class Request:
-    """A request from the client that is on its way."""
+    """A request from the client that is in flight."""
 
     def __init__(self, url):
         command = ["kubectl", "exec", "-n", "mesh", "client", "-c", "app", "--", "app", "get", "-timeout", "30s", url]
@@ -148,7 +148,7 @@ class Request:
 
 
 def answer_at_deletion(cluster, name):
-    """What a request of 8 s is answered whose server's pod is deleted meanwhile, and when the pod is gone."""
+    """The answer to a request of 8 s whose server's pod is deleted meanwhile, and when the pod is gone."""
     cluster.wait_ready(name)
     cluster.reach("client", f"http://{name}.mesh/")
     request = Request(f"http://{name}.mesh/slow?for=8s")
@@ -267,11 +267,11 @@ def a_proxy_without_memory_comes_back(cluster):
     """A proxy that exceeds its memory limit is OOMKilled and restarted, and the application is not; then it is reached again."""
     cluster.wait_ready("starved")
     cluster.reach("client", "http://starved.mesh/")
-    # The kernel is to choose the agent and Envoy, and not what takes the memory.
+    # The kernel should kill the agent or Envoy, not the process that takes the memory.
     for process in processes_of(cluster, "starved", "istio-proxy"):
         pathlib.Path(f"/proc/{process}/oom_score_adj").write_text("1000")
     begin = time.monotonic()
-    # What is written to a volume in memory counts as the container's.
+    # Data written to a volume in memory counts as the container's.
     cluster.exec("starved", "busybox", "dd", "if=/dev/zero", "of=/etc/istio/proxy/hog", "bs=1M", "count=400", container="istio-proxy")
     restarted = lambda: statuses(cluster.get("Pod", "starved"))["istio-proxy"]["restartCount"]
     until("the proxy is restarted", restarted)

@@ -1,4 +1,4 @@
-"""What the agent says at its port for Prometheus."""
+"""The agent's answers at its port for Prometheus."""
 
 import urllib.request
 

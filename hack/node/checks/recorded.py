@@ -11,7 +11,7 @@ from scene import IMAGE, NATIVE, check, namespace
 RECORDINGS = pathlib.Path(__file__).resolve().parents[3] / "tests/fixtures/istio/recordings.json.gz"
 # Enough for every annotation that can be started, and few enough for a small machine.
 AT_LEAST, MOST, AT_ONCE = 20, 32, 8
-# What is asked for there is not on the node: another control plane, an image, a ConfigMap, AppArmor.
+# These ask for something that is not on the node: another control plane, an image, a ConfigMap, AppArmor.
 ELSEWHERE = (
     "sidecar.istio.io/discoveryAddress",
     "sidecar.istio.io/bootstrapOverride",
@@ -26,7 +26,7 @@ KEPT = ("name", "ports", "securityContext", "restartPolicy")
 
 
 def container_of(recorded):
-    """A container with the same name and ports that does nothing; the user's own proxy keeps what it says of itself."""
+    """A container with the same name and ports that does nothing; the user's own proxy keeps its settings."""
     made = {key: recorded[key] for key in KEPT if key in recorded}
     if recorded["name"] == "istio-proxy":
         return {**made, "image": "auto", "imagePullPolicy": "IfNotPresent", "env": [one for one in recorded.get("env", []) if "value" in one]}
@@ -35,7 +35,7 @@ def container_of(recorded):
 
 
 def pod_of(call, number):
-    """The recorded pod with images that are there, or nothing where it asks for what is not."""
+    """The recorded pod with images that the node has, or None if it asks for something that it lacks."""
     recorded = call["pod"]
     annotations = dict(recorded["metadata"].get("annotations") or {})
     if any(key in annotations for key in ELSEWHERE) or any(word in text for text in annotations.values() for word in WORDS):

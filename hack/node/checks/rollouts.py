@@ -50,7 +50,7 @@ def restart(cluster, name, space="mesh"):
 
 
 def rolled(cluster, name, space="mesh"):
-    """Waits until nothing is left of what was before; returns the pods."""
+    """Waits until the old pods are gone; returns the new ones."""
     generation = cluster.get("Deployment", name, space)["metadata"]["generation"]
     until("it has rolled", lambda: has_rolled(cluster.get("Deployment", name, space)["status"], generation), 90)
     pods = lambda: cluster.list("Pod", space, f"labelSelector=app%3D{name}")
@@ -67,7 +67,7 @@ def answers(one, seconds):
 
 
 def roll(cluster, names):
-    """Rolls Deployments of two under load; the answers by status for each, and how long it took."""
+    """Rolls Deployments of two under load; returns the answers by status for each, and how long it took."""
     for name in names:
         available(cluster, name)
     loads = [load(name) for name in names]

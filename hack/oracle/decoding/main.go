@@ -42,7 +42,7 @@ var values = []string{
 	"[]", "{}", "[1]", "[a]", "[~]", "[true, 0.10]", "[[a]]", "[{a: 1}]", "{a: 1}", "{a: b}", "{a: ~}", "{a: {b: 1}}", "{a: [1]}", "{1: 1, true: yes}", "!!str 5", "!!binary aGk=", "'017'",
 }
 
-// Path is a field and what became of the values there.
+// Path is a field and the results of the values there.
 type Path struct {
 	// Path leads to the field; "0" is the item of a list, "k" the entry of a map.
 	Path string `json:"path"`
@@ -50,7 +50,7 @@ type Path struct {
 	Answers int `json:"answers"`
 }
 
-// Whole is an object and what became of it.
+// Whole is an object and its result.
 type Whole struct {
 	Kind string `json:"kind"`
 	Text string `json:"text"`

@@ -107,7 +107,7 @@ func takes(path []any) string {
 	return out.String()
 }
 
-// quantities are texts and what a quantity of that text is written as; null where the text is none.
+// quantities are texts and how a quantity of that text is written; null if it is not one.
 func quantities() [][2]any {
 	texts := []string{
 		"", "0", "00", "+0", "-0", ".", "+", "-", "+.", "0.", ".0", ".5", "5.", "+5", "+5.", "-.5", "01", "010Gi", "1 ", " 1", "1 Gi",
@@ -203,7 +203,7 @@ func main() {
 		}
 		return strings.TrimSpace(text.String())
 	}
-	// A line each, so that a difference can be read.
+	// One line each, so that diffs are readable.
 	fmt.Fprintf(&out, "{\n\"module\": %s,\n\"values\": %s,\n", line(module()), line(values))
 	lists(&out, "fields", w.fields, line, ",\n")
 	lists(&out, "quantities", quantities(), line, ",\n")

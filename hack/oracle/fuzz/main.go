@@ -1,4 +1,4 @@
-// Command fuzz is what Go and Kubernetes say to the inputs of the fuzz targets (fuzz/).
+// Command fuzz gives the answers of Go and Kubernetes to the inputs of the fuzz targets (fuzz/).
 //
 // It reads questions as lines of JSON from its input and answers each with a line on its output, in order. A question has
 // one of these keys:
@@ -9,7 +9,7 @@
 //	"template"  a text and its data: what text/template with sprig renders
 //	"pod"       a pod: what an API server would say to its creation, and the pod as webhooks are sent it
 //
-// What Go takes from a map at random makes several answers to one question; such an answer is marked as unstable. A
+// Go's random map order can give one question several answers; such an answer is marked as unstable. A
 // question that takes too long or too much memory ends the process: the target starts another one.
 package main
 
@@ -121,7 +121,7 @@ func reply(line []byte) (result answer) {
 		// Keys that differ in YAML and not in JSON (1 and "1") win by chance.
 		return stable(func() answer { return textual(yaml.YAMLToJSON([]byte(*asked.YAML))) })
 	case asked.Marshal != nil:
-		// go-yaml's order of keys has circles.
+		// go-yaml's order of keys has cycles.
 		return stable(func() answer { return textual(yaml.JSONToYAML(asked.Marshal)) })
 	case asked.Merge != nil:
 		return stable(func() answer { return merge(asked.Merge) })

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// filled is a struct whose every string holds the Go path that leads to it, and its JSON: whoever follows a path
-// through the tables must find it again in the document.
+// filled is a struct whose every string holds the Go path that leads to it, and its JSON: following a path through the
+// tables must lead to that path in the document.
 type filled struct {
 	Root     string   `json:"root"`
 	Document any      `json:"document"`
@@ -176,7 +176,7 @@ func (f *filler) value(fd protoreflect.FieldDescriptor, empty protoreflect.Value
 	return empty
 }
 
-// checkGoStruct: what is no oneof member is a field of the Go struct under the same name.
+// checkGoStruct: every field outside a oneof is a field of the Go struct under the same name.
 func checkGoStruct(m protoreflect.Message) {
 	t, err := protoregistry.GlobalTypes.FindMessageByName(m.Descriptor().FullName())
 	if err != nil {

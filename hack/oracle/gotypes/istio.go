@@ -116,7 +116,7 @@ func snake(json string) string {
 type istio struct {
 	messages map[protoreflect.FullName]*table
 	enums    map[protoreflect.FullName]protoreflect.EnumDescriptor
-	// the rest is what the tables of fields cannot say, by Go type name
+	// the rest is missing from the tables of fields, by Go type name
 	oneofs map[string][][]string
 	names  map[string][][2]string
 	wide   map[string][]string

@@ -17,7 +17,7 @@ import (
 	"istio.io/istio/pkg/kube/inject"
 )
 
-// canonical decodes and encodes a pod: nothing unknown is in it then, nothing of a wrong type, and no zero that says nothing.
+// canonical decodes and encodes a pod: the result has no unknown field, no wrong type and no meaningless zero.
 func canonical(pod json.RawMessage) answer {
 	var decoded corev1.Pod
 	if err := json.Unmarshal(pod, &decoded); err != nil {

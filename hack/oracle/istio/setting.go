@@ -49,7 +49,7 @@ type namespace struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// installed is a configuration that was taken into use.
+// installed is a configuration in use.
 type installed struct {
 	setting *setting
 	config  inject.Config
@@ -137,7 +137,7 @@ func (s *setting) addCluster(multi *multicluster.Fake, values inject.ValuesConfi
 
 var environment = map[string]string{}
 
-// put sets what Istio keeps for the whole process.
+// put sets Istio's process-wide state.
 func (s *setting) put() {
 	var mode features.NativeSidecarMode = features.NativeSidecarModeDisabled
 	if s.NativeSidecars {

@@ -1,5 +1,5 @@
-// Command meshconfig writes crates/istio-config/tests/fixtures/meshconfig.json: what Go's libraries make of the documents in corpus.txt,
-// of durations and of addresses. Documents are read as Istio reads them: YAML to JSON, then the legacy jsonpb, once
+// Command meshconfig writes crates/istio-config/tests/fixtures/meshconfig.json: how Go's libraries read the documents in corpus.txt,
+// durations and addresses. Documents are read as Istio reads them: YAML to JSON, then the legacy jsonpb, once
 // strictly and once with unknown fields allowed.
 //
 //	go run . > ../../../crates/istio-config/tests/fixtures/meshconfig.json

@@ -25,7 +25,7 @@ type example struct {
 	Blocks []block `json:"blocks"`
 }
 
-// What a line may be, the likely ones first.
+// Possible lines, the likely ones first.
 var lines = []string{
 	"-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", "YWJj", "AAECAwQF", "YWI=",
 	"-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "",

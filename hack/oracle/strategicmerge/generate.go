@@ -243,7 +243,7 @@ func (g generator) keyed(into object, patch bool, field, key string, names []str
 	}
 }
 
-// around is names with others in between, rarely one dropped or the order turned.
+// around is names with others in between, rarely with one dropped or two swapped.
 func (g generator) around(names []string, others ...string) []string {
 	order := append([]string{}, names...)
 	for _, other := range others {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Load is a text and what became of it: JSON, or an error.
+// Load is a text and its result: JSON, or an error.
 type Load struct {
 	Text string `json:"text"`
 	// JSON is the result as text, so that numbers keep their digits.
@@ -22,7 +22,7 @@ type Load struct {
 	Error string `json:"error,omitempty"`
 	// Unstable says that the result is not the same in every run.
 	Unstable bool `json:"unstable,omitempty"`
-	// Strict says whether UnmarshalStrict refuses what Unmarshal takes.
+	// Strict says whether UnmarshalStrict refuses what Unmarshal accepts.
 	Strict string `json:"strict,omitempty"`
 }
 
@@ -87,7 +87,7 @@ func main() {
 		} else {
 			row.YAML = string(out)
 		}
-		// go-yaml's order of keys has circles; what it writes then depends on the run.
+		// go-yaml's order of keys has cycles; its output then depends on the run.
 		for range 200 {
 			if again, _ := yaml.JSONToYAML([]byte(text)); string(again) != string(out) {
 				row.YAML, row.Unstable = "", true

@@ -60,6 +60,7 @@ pub(super) fn render(findings: &Findings) -> Value {
         "summary": {
             "errors": findings.count(Severity::Error),
             "warnings": findings.count(Severity::Warning),
+            "notes": findings.count(Severity::Note),
             "testsFailed": findings.failed(),
         },
     })

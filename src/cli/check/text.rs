@@ -14,6 +14,7 @@ pub(super) fn render(findings: &Findings, color: Color) -> String {
         let style = match diagnostic.severity {
             Severity::Error => Style::Bad,
             Severity::Warning => Style::Odd,
+            Severity::Note => Style::Faint,
         };
         let label = paint(style, &format!("{}:", diagnostic.severity.as_str()));
         let rule = paint(Style::Faint, &format!("[{}]", diagnostic.rule.key()));
@@ -31,7 +32,7 @@ pub(super) fn render(findings: &Findings, color: Color) -> String {
         out.push_str(&format!("{}: {} passed, {failed} failed\n", plural(all, "test"), all - failed));
     }
     let files = findings.report.inputs.len();
-    if files > 0 || findings.count(Severity::Error) + findings.count(Severity::Warning) > 0 {
+    if files > 0 || findings.of_configuration().next().is_some() {
         out.push_str(&format!("{}: {}\n", plural(files, "document"), findings.summary()));
     }
     out

@@ -9,6 +9,8 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::permissions;
+
 use crate::{
     cli::{
         cluster::{ApiError, Reason, Session, Target},
@@ -47,6 +49,12 @@ pub(super) async fn read(
     let own: BTreeSet<&str> = places.iter().map(|(namespace, _)| namespace.as_str()).collect();
     facts.endpoint_slices = reader.of_namespaces(&ENDPOINT_SLICES, &own).await?;
     facts.deployments = reader.of_namespaces(&DEPLOYMENTS, &own).await?;
+    let deployments = facts.deployments.as_deref().unwrap_or_default();
+    let asked = permissions::read(session, deployments).await;
+    if let Some((access, left_out)) = reader.permitted(asked)? {
+        facts.permissions = Some(access);
+        reader.left_out.extend(left_out);
+    }
     facts.own_pods = reader.of_namespaces(&PODS, &own).await?;
     facts.namespaces = reader.try_list(&NAMESPACES, "").await?;
     facts.nodes = reader.try_list(&NODES, "").await?;

@@ -72,7 +72,7 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
         ),
     }
     put("rules", explained.explanation.steps.iter().map(step).collect());
-    put("apiServer", explained.called.iter().map(Called::to_value).collect());
+    put("apiServer", explained.called.iter().flatten().map(Called::to_value).collect());
     put(
         "warnings",
         explained
@@ -94,6 +94,10 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
                     .collect::<Vec<_>>(),
             }),
         },
+    );
+    put(
+        "pods",
+        json!(explained.pods.as_ref().map(|pods| json!({"injected": pods.injected, "bare": pods.bare}))),
     );
     put("next", json!(explained.next));
     Value::Object(item)

@@ -1,20 +1,23 @@
 //! Objects of a cluster, by kind and name as kubectl takes them.
 
 use kube::{Api, api::DynamicObject};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{
     cluster::{Session, Target},
     failure::Failure,
-    workloads::KINDS,
+    report::Color,
+    workloads::{self, KINDS, Which},
 };
 
-/// Reads an object such as `deployment/web` or `deployment.apps/web`: its name for messages, and its JSON.
+/// Reads an object such as `deployment/web` or `deployment.apps/web`: its name for messages with its JSON, and the objects of its namespace
+/// that tell of its running pods.
 pub(super) async fn read(
     session: &Session,
     what: &str,
     namespace: &str,
-) -> Result<(String, String), Failure> {
+    color: Color,
+) -> Result<((String, String), Vec<Value>), Failure> {
     let (kind, name) = what.split_once('/').unwrap_or((what, ""));
     let wanted = kind.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let known = KINDS.iter().find(|kind| kind.names.contains(&wanted.as_str()));
@@ -29,5 +32,11 @@ pub(super) async fn read(
     let api: Api<DynamicObject> = Api::namespaced_with(session.client.clone(), namespace, &kind.resource());
     let target = Target::namespaced(kind.plural(), namespace, name);
     let object = session.call("get", &target, api.get(name)).await?;
-    Ok((what.to_owned(), json!(object).to_string()))
+    // A pod tells all by itself.
+    let (objects, left_out) = match kind.plural() {
+        "pods" => (Vec::new(), Vec::new()),
+        _ => workloads::read(session, Which::Workloads, namespace).await?,
+    };
+    workloads::report_left_out(&left_out, color);
+    Ok(((what.to_owned(), json!(object).to_string()), objects))
 }

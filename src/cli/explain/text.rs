@@ -16,12 +16,12 @@ use crate::{
     inject::{decision::StepOutcome, manual},
     webhook_config::selection::{Mismatch, Selected},
 };
-use injector::explain::{Datum, Field, Line, Verdict, Writer, is_at_or_below, moved};
+use injector::explain::{Field, RunningPods, Verdict, Writer, has_field, is_at_or_below, moved, short};
 
-/// The longest value that is shown in full, in characters.
-const LONGEST: usize = 160;
 /// The most differences of a running pod that are shown; JSON has all.
 const MOST_DIFFERENCES: usize = 20;
+/// The most pods that are named; JSON has all.
+const MOST_PODS: usize = 10;
 
 /// The explanations of all pods, one after the other.
 pub(super) fn write(configured: &Configured, all: &[Explained], fields: &Fields<'_>, color: Color) -> String {
@@ -64,9 +64,9 @@ impl Page {
     fn explained(&mut self, configured: &Configured, explained: &Explained, fields: &Fields<'_>) {
         self.line(&subject(explained));
         self.verdict(explained);
-        if !explained.called.is_empty() {
+        if let Some(called) = &explained.called {
             self.heading("API server: what it calls when the pod is created, in order");
-            self.all_called(&explained.called);
+            self.all_called(called);
         }
         let revision = configured.mesh.revision();
         let revision = if revision.is_empty() { "default" } else { revision };
@@ -79,9 +79,10 @@ impl Page {
             if matches!(fields, Fields::None) {
                 self.line("  --all shows what wrote each of them, --field PATH one of them");
             }
-            self.fields(written, fields);
+            self.fields(written, &injection.pod, fields);
         }
         self.running(&explained.running);
+        self.pods(explained.pods.as_ref());
         if !explained.warnings().is_empty() {
             self.heading("Warnings");
             for warning in explained.warnings() {
@@ -140,7 +141,9 @@ impl Page {
         let (called, others): (Vec<&Called>, Vec<&Called>) =
             all.iter().partition(|called| called.may_be_selected());
         called.iter().for_each(|called| self.called(called));
-        if called.is_empty() {
+        if all.is_empty() {
+            self.line("  no webhook and no policy is registered");
+        } else if called.is_empty() {
             let has_label = |called: &&Called| match &called.selected {
                 Selected::No(Mismatch::Label { found: Some(_), requirement, .. }) => {
                     !requirement.ends_with("must not be set")
@@ -161,8 +164,11 @@ impl Page {
         match &called.selected {
             Selected::Yes => {
                 let revision = called.revision.as_ref().map(|revision| format!(", revision {revision}"));
-                let again =
-                    if called.reinvocation == "IfNeeded" { ", again after later changes" } else { "" };
+                let again = match called.reinvocation.as_str() {
+                    "IfNeeded" if called.is_policy() => ", applied twice",
+                    "IfNeeded" => ", again after later changes",
+                    _ => "",
+                };
                 let rest = format!(
                     "  {what}: {endpoint}{}, failurePolicy {failure_policy}{again}",
                     revision.unwrap_or_default()
@@ -193,7 +199,7 @@ impl Page {
         }
     }
 
-    fn fields(&mut self, written: &[Field], fields: &Fields<'_>) {
+    fn fields(&mut self, written: &[Field], pod: &Value, fields: &Fields<'_>) {
         let wanted: Vec<&Field> = match fields {
             Fields::None => return,
             Fields::All => written.iter().collect(),
@@ -208,8 +214,13 @@ impl Page {
                     let found = moved.as_deref().map_or_else(|| below(path), below);
                     if let Some(moved) = moved.filter(|_| !found.is_empty()) {
                         self.line(&format!("\n  {path} is {moved} in this pod"));
-                    } else if found.is_empty() {
+                    } else if found.is_empty() && has_field(pod, path) {
                         self.line(&format!("\n  {path}: injection does not write this field"));
+                    } else if found.is_empty() {
+                        self.line(&format!(
+                            "\n  {path}: injection does not write this field, and the pod has nothing there; paths begin at the pod, and elements of lists have their \
+                             names, such as spec.containers[istio-proxy].env[POD_NAME]"
+                        ));
                     }
                     wanted.extend(found);
                 }
@@ -226,25 +237,28 @@ impl Page {
         self.styled("  ", Style::Good, &field.path, &format!(" {value}"));
         self.writer(&field.writer);
         for (writer, value) in field.replaced.iter().rev() {
-            self.line(&format!("    replaced {}, {}", short(value), by(writer)));
+            self.line(&format!("    replaced {}, {}", short(value), writer.described()));
         }
     }
 
     fn writer(&mut self, writer: &Writer) {
-        self.line(&format!("    {}", by(writer)));
-        let Writer::Template(line) = writer else { return };
-        for datum in line.data.iter().filter(|datum| datum.value.is_some() || line.data.len() == 1) {
-            self.line(&format!("      reads {}", described(datum)));
+        self.line(&format!("    {}", writer.described()));
+        for read in writer.reads() {
+            self.line(&format!("      {read}"));
         }
-        for (number, data) in &line.conditions {
-            let said: Vec<String> =
-                data.iter().filter(|datum| datum.value.is_some()).map(described).collect();
-            if !said.is_empty() {
-                self.line(&format!(
-                    "      inside the condition of line {number}, which reads {}",
-                    said.join("; ")
-                ));
-            }
+    }
+
+    fn pods(&mut self, pods: Option<&RunningPods>) {
+        let Some(pods) = pods.filter(|pods| pods.total() > 0) else { return };
+        self.heading("Running pods");
+        self.line(&format!("  {} of {} have a proxy", pods.injected.len(), pods.total()));
+        if !pods.bare.is_empty() {
+            let names: Vec<&str> = pods.bare.iter().map(String::as_str).take(MOST_PODS).collect();
+            let more = match pods.bare.len().saturating_sub(MOST_PODS) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            self.styled("  ", Style::Bad, "without a proxy", &format!(": {}{more}", names.join(", ")));
         }
     }
 
@@ -279,10 +293,9 @@ fn subject(explained: &Explained) -> String {
 }
 
 fn not_called(explained: &Explained) -> String {
-    let ours = explained.called.iter().filter(|called| called.is_ours).count();
-    let others: Vec<&str> = explained
-        .called
-        .iter()
+    let called = || explained.called.iter().flatten();
+    let ours = called().filter(|called| called.is_ours).count();
+    let others: Vec<&str> = called()
         .filter(|called| !called.is_ours && called.is_selected() && called.endpoint.contains("istiod"))
         .map(|called| called.configuration.as_str())
         .collect();
@@ -293,42 +306,5 @@ fn not_called(explained: &Explained) -> String {
     match ours {
         0 => format!("no webhook of outrigger is registered in this cluster{others}"),
         _ => format!("the API server does not call outrigger for this pod{others}"),
-    }
-}
-
-fn by(writer: &Writer) -> String {
-    match writer {
-        Writer::Pod => "as received".to_owned(),
-        Writer::User => "the pod's own settings for its proxy".to_owned(),
-        Writer::Pass(name) => format!("step {name} after the templates"),
-        Writer::Template(line) => of_template(line),
-    }
-}
-
-fn of_template(line: &Line) -> String {
-    match &line.line {
-        Some((number, text)) => format!("template {}, line {number}: {text}", line.template),
-        None => format!("template {}", line.template),
-    }
-}
-
-fn described(datum: &Datum) -> String {
-    let is_whole = |value: &&Value| value.is_object() || value.is_array();
-    let value = datum.value.as_ref().map(|value| match Some(value).filter(is_whole) {
-        Some(_) => String::new(),
-        None => format!(" = {}", short(value)),
-    });
-    let value = value
-        .unwrap_or_else(|| if datum.set_by.is_empty() { " (not set)".to_owned() } else { String::new() });
-    let set_by = if datum.set_by.is_empty() { String::new() } else { format!(" ({})", datum.set_by) };
-    format!("{}{value}{set_by}", datum.place)
-}
-
-/// A value on one line.
-fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
     }
 }

@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, ValueEnum};
 
 use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
+use crate::server::canary;
 use crate::server::certs;
 use crate::server::configuration::cluster;
-use crate::server::configuration::cluster::{ConfigMaps, Installation, Selection};
+use crate::server::configuration::cluster::{ConfigMaps, Installation};
+use crate::server::configuration::selection::Selection;
 use crate::server::duration::parse_duration;
+use crate::server::namespace_audit;
 use crate::webhook_config::{service_name, with_revision};
 
 /// Watches and certificate management.
@@ -63,6 +66,20 @@ pub(super) struct InCluster {
     /// Write Events on workloads whose pods are denied, skipped or injected with warnings
     #[arg(long, env = "OUTRIGGER_WORKLOAD_EVENTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     workload_events: bool,
+    /// Create a pod in this namespace again and again, as a server-side dry run, to see whether the API server gets it injected;
+    /// one replica does it. The namespace's pods must be injected, and our ServiceAccount must be allowed to create pods there
+    #[arg(long, env = "OUTRIGGER_CANARY_NAMESPACE", value_name = "NAMESPACE")]
+    canary_namespace: Option<String>,
+    /// The pause between two such pods, at least a second
+    #[arg(long, env = "OUTRIGGER_CANARY_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = pause)]
+    canary_interval: Duration,
+    /// Look for namespaces with labels that do not do what they say, such as istio-injection=enable, and write an Event on each;
+    /// one replica does it
+    #[arg(long, env = "OUTRIGGER_NAMESPACE_AUDIT")]
+    namespace_audit: bool,
+    /// The pause between two such audits, at least a second
+    #[arg(long, env = "OUTRIGGER_NAMESPACE_AUDIT_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = pause)]
+    namespace_audit_interval: Duration,
     /// Source of the certificate [default: `files` with --tls-cert, else `controller`]
     #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "SOURCE")]
     pub(super) certificate: Option<CertificateFlag>,
@@ -195,6 +212,25 @@ impl InCluster {
         }
     }
 
+    /// The canary, if a namespace is given.
+    pub(super) fn canary(&self) -> Option<canary::Options> {
+        let namespace = self.canary_namespace.clone().filter(|namespace| !namespace.is_empty())?;
+        Some(canary::Options {
+            namespace,
+            interval: self.canary_interval,
+            revision: self.revision.clone(),
+            webhook_suffixes: self.webhook_suffix.clone(),
+        })
+    }
+
+    /// The audit of namespace labels, if it is asked for.
+    pub(super) fn namespace_audit(&self) -> Option<namespace_audit::Options> {
+        self.namespace_audit.then(|| namespace_audit::Options {
+            interval: self.namespace_audit_interval,
+            identity: self.identity(),
+        })
+    }
+
     /// The Service's name for API servers.
     pub(super) fn called(&self) -> String {
         format!("{}.{}.svc", self.service(), self.namespace)
@@ -216,6 +252,13 @@ impl InCluster {
         // An empty name marks a Lease without a holder.
         let given = self.identity.clone().filter(|identity| !identity.is_empty());
         given.unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
+    }
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        pause if pause < Duration::from_secs(1) => Err(format!("found {text}; expected at least 1s")),
+        pause => Ok(pause),
     }
 }
 

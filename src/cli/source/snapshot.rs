@@ -15,8 +15,8 @@ use super::{
     },
     configured::{Configured, Purpose},
 };
+use crate::annotation::row;
 use crate::config::{InjectorConfig, NativeSidecars, Platform, Source, Warning};
-use crate::inject::annotation::row;
 
 /// The configuration with the facts of the cluster.
 pub(super) async fn complete(

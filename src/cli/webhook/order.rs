@@ -10,8 +10,8 @@ use super::{
         cluster::Cluster,
         failure::Failure,
         files,
-        registered::{self, Called, namespace_of},
-        report,
+        registered::{self, Called, namespace_of, second_round},
+        report, wrap,
     },
     probe,
 };
@@ -21,13 +21,14 @@ use crate::{
         Rules,
         manual::{self, Options},
     },
-    webhook_config::selection::Selected,
+    webhook_config::{reinvocation::SecondRound, selection::Selected},
 };
 
 /// Show which mutating webhooks and policies of the cluster see a pod, in the order in which the API server calls them.
 ///
 /// Everything registered counts, also what other projects registered: rules, selectors and match conditions are evaluated
-/// for the pod and the labels of its namespace. A webhook with reinvocation is called again if a later one changes the pod.
+/// for the pod and the labels of its namespace. What has reinvocationPolicy IfNeeded may be called again, and after which
+/// changes is part of the output.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook order -f pod.yaml -n shop
@@ -88,7 +89,9 @@ impl Order {
                 all.push((format!("{} {namespace}/{}", pod.object.kind, pod.object.name), labels, called));
             }
             files::print(&match self.output {
-                Form::Table => all.iter().map(|(name, _, called)| table(name, called)).collect::<String>(),
+                Form::Table => {
+                    wrap::for_stdout(all.iter().map(|(name, _, called)| table(name, called)).collect())
+                }
                 Form::Json => format!("{:#}\n", json(&all)),
             })
         })
@@ -96,15 +99,39 @@ impl Order {
 }
 
 fn json(all: &[(String, Map<String, Value>, Vec<Called>)]) -> Value {
-    all.iter()
+    let items: Vec<Value> = all
+        .iter()
         .map(|(name, labels, called)| {
             json!({
                 "pod": name,
                 "namespaceLabels": labels,
-                "order": called.iter().map(Called::to_value).collect::<Vec<_>>(),
+                "order": order(called),
             })
         })
-        .collect()
+        .collect();
+    json!({"apiVersion": "outrigger.dev/v1alpha1", "kind": "WebhookOrder", "items": items})
+}
+
+fn order(all: &[Called]) -> Vec<Value> {
+    let named = |indexes: &[usize]| -> Vec<Value> {
+        let called = indexes.iter().filter_map(|index| all.get(*index));
+        called.map(|called| json!({"configuration": called.configuration, "name": called.name})).collect()
+    };
+    let entry = |(called, second): (&Called, SecondRound)| {
+        let second = match &second {
+            SecondRound::Never => json!({"called": "never"}),
+            SecondRound::Always => json!({"called": "always"}),
+            SecondRound::IfChangedBy { first, second } => {
+                json!({"called": "ifChanged", "byFirstRound": named(first), "bySecondRound": named(second)})
+            }
+        };
+        let mut value = called.to_value();
+        if let Some(value) = value.as_object_mut() {
+            value.insert("secondRound".to_owned(), second);
+        }
+        value
+    };
+    all.iter().zip(second_round(all)).map(entry).collect()
 }
 
 fn table(name: &str, called: &[Called]) -> String {
@@ -112,10 +139,10 @@ fn table(name: &str, called: &[Called]) -> String {
     if called.is_empty() {
         text.push_str("  nothing is registered that sees this pod\n");
     }
-    for (index, called) in called.iter().enumerate() {
+    for (index, (called, second)) in called.iter().zip(second_round(called)).enumerate() {
         let (word, why) = match &called.selected {
             Selected::Yes => {
-                let again = if called.reinvocation == "IfNeeded" { ", reinvoked" } else { "" };
+                let again = again(&second);
                 ("called", format!("{}, failurePolicy {}{again}", called.endpoint, called.failure_policy))
             }
             Selected::No(mismatch) => ("no", mismatch.to_string()),
@@ -131,5 +158,126 @@ fn table(name: &str, called: &[Called]) -> String {
         text.push_str(&report::plain(&line));
         text.push('\n');
     }
+    notes(called).iter().for_each(|note| text.push_str(&format!("  note: {note}\n")));
     text
+}
+
+/// `; called again if 3 or 4 changes the pod, or 1 does in the second round`.
+fn again(second: &SecondRound) -> String {
+    let (first, second) = match second {
+        SecondRound::Never => return String::new(),
+        SecondRound::Always => return "; applied twice".to_owned(),
+        SecondRound::IfChangedBy { first, second } => (first.as_slice(), second.as_slice()),
+    };
+    match (first, second) {
+        ([], []) => "; called again if an admission plugin changes the pod".to_owned(),
+        (first, []) => format!("; called again if {} changes the pod", one_of(first)),
+        ([], second) => format!("; called again if {} changes the pod in the second round", one_of(second)),
+        (first, second) => format!(
+            "; called again if {} changes the pod, or {} does in the second round",
+            one_of(first),
+            one_of(second)
+        ),
+    }
+}
+
+/// `2, 3 or 5`, counted from 1.
+fn one_of(indexes: &[usize]) -> String {
+    let numbers: Vec<String> = indexes.iter().map(|index| (index + 1).to_string()).collect();
+    match numbers.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        numbers => numbers.concat(),
+    }
+}
+
+/// What holds for the list as a whole.
+fn notes(all: &[Called]) -> Vec<&'static str> {
+    let is_called = |called: &&Called| called.may_be_selected();
+    let policies = all.iter().filter(is_called).filter(|called| called.is_policy()).count();
+    let later = all.iter().skip_while(|called| !called.may_be_selected());
+    let mut notes = Vec::new();
+    if policies > 1 {
+        notes.push("API servers apply policies in no fixed order, before all webhooks");
+    }
+    if second_round(all).iter().any(|second| matches!(second, SecondRound::IfChangedBy { .. })) {
+        notes.push(
+            "there is one second round at most; the API server's own admission plugins run in it, too, and if one of them \
+             changes the pod, such as ServiceAccount for a container that was added, all that may be called again are",
+        );
+    }
+    if later.into_iter().any(Called::may_be_selected_later) {
+        notes.push(
+            "selectors of pods and match conditions are evaluated for the pod as it is given; what is called earlier may \
+             change the pod so that more is called, but only in the first round",
+        );
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(name: &str, selected: Selected, reinvocation: &str) -> Called {
+        Called {
+            kind: if name.starts_with('p') { "policy" } else { "webhook" },
+            configuration: name.to_owned(),
+            name: "x".to_owned(),
+            selected,
+            failure_policy: "Fail".to_owned(),
+            reinvocation: reinvocation.to_owned(),
+            endpoint: "https://there".to_owned(),
+            is_ours: false,
+            revision: None,
+        }
+    }
+
+    #[test]
+    fn the_changes_that_lead_to_a_second_call_are_named() {
+        let condition = crate::webhook_config::selection::Mismatch::Condition {
+            name: "c".to_owned(),
+            expression: "false".to_owned(),
+        };
+        let all = [
+            called("p1", Selected::Yes, "IfNeeded"),
+            called("p2", Selected::Yes, "Never"),
+            called("a", Selected::Yes, "IfNeeded"),
+            called("b", Selected::No(condition), "IfNeeded"),
+            called("c", Selected::Yes, "Never"),
+            called("d", Selected::Unknown("why".to_owned()), "Never"),
+        ];
+        assert_eq!(
+            table("Pod shop/web", &all),
+            "Pod shop/web
+  1. called  policy p1 / x: https://there, failurePolicy Fail; applied twice
+  2. called  policy p2 / x: https://there, failurePolicy Fail
+  3. called  webhook a / x: https://there, failurePolicy Fail; called again if 5 or 6 changes the pod, or 1 does in the second round
+  4. no      webhook b / x: matchConditions[c] is false: false
+  5. called  webhook c / x: https://there, failurePolicy Fail
+  6. ?       webhook d / x: why
+  note: API servers apply policies in no fixed order, before all webhooks
+  note: there is one second round at most; the API server's own admission plugins run in it, too, and if one of them changes the pod, such as ServiceAccount for a container that was added, all that may be called again are
+  note: selectors of pods and match conditions are evaluated for the pod as it is given; what is called earlier may change the pod so that more is called, but only in the first round
+"
+        );
+        let second = |index: usize| order(&all)[index]["secondRound"].clone();
+        assert_eq!(second(0), json!({"called": "always"}));
+        assert_eq!(
+            second(2),
+            json!({
+                "called": "ifChanged",
+                "byFirstRound": [{"configuration": "c", "name": "x"}, {"configuration": "d", "name": "x"}],
+                "bySecondRound": [{"configuration": "p1", "name": "x"}],
+            })
+        );
+        assert_eq!(second(3), json!({"called": "never"}));
+    }
+
+    #[test]
+    fn a_list_in_which_nothing_is_called_again_has_no_notes() {
+        let all = [called("a", Selected::Yes, "Never"), called("b", Selected::Yes, "Never")];
+        assert_eq!(notes(&all), [""; 0]);
+        let last = [called("a", Selected::Yes, "IfNeeded")];
+        assert!(table("Pod", &last).contains("called again if an admission plugin changes the pod\n"));
+    }
 }

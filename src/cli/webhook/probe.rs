@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::cluster::{ApiError, Reason, Session, Target};
 use crate::{config::Selector, names, webhook_config::entries};
+use injector::diagnose::probe;
+pub(in crate::cli) use injector::diagnose::probe::injected_by;
 
 /// A pod that some entry selects, reduced to its labels.
 pub(in crate::cli) struct Probe {
@@ -102,44 +104,11 @@ pub(in crate::cli) async fn dry_run(
         &ApiResource::from_gvk_with_plural(&kind, "pods"),
     );
     let target = Target::namespaced("pods", namespace, "");
-    let pod: DynamicObject = serde_json::from_value(pod(labels))
+    let pod: DynamicObject = serde_json::from_value(probe::pod(labels))
         .map_err(|error| ApiError::because("create", &target, Reason::Refused(error.to_string())))?;
     let parameters = PostParams { dry_run: true, field_manager: None };
     let created = session.call_within(patience, "create", &target, api.create(&parameters, &pod)).await?;
     Ok(json!(created))
-}
-
-/// The revision that injected a pod, if any.
-pub(in crate::cli) fn injected_by(pod: &Value) -> Option<String> {
-    let status = pod.get("metadata")?.get("annotations")?.get(names::ANNOTATION_STATUS)?.as_str()?;
-    let status: Value = serde_json::from_str(status).ok()?;
-    Some(status.get("revision")?.as_str()?.to_owned())
-}
-
-/// A pod that every Pod Security level and quota admits.
-fn pod(labels: &Map<String, Value>) -> Value {
-    let restricted = json!({
-        "allowPrivilegeEscalation": false,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": true,
-        "runAsUser": 65_535,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    });
-    let resources = json!({"cpu": "1m", "memory": "1Mi"});
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"generateName": "outrigger-webhook-wait-", "labels": labels},
-        "spec": {
-            "automountServiceAccountToken": false,
-            "containers": [{
-                "name": "none",
-                "image": "registry.k8s.io/pause",
-                "resources": {"requests": resources, "limits": resources},
-                "securityContext": restricted,
-            }],
-        },
-    })
 }
 
 #[cfg(test)]

@@ -132,6 +132,14 @@ impl Names {
 }
 
 impl SettingsFlags {
+    /// The bundle, or the embedded configuration.
+    pub(super) fn configuration(&self) -> Result<InjectorConfig, Failure> {
+        let Some(path) = &self.bundle else { return Ok(InjectorConfig::embedded()?) };
+        let input = files::read(path)?;
+        let source = Source { name: &input.name, text: &input.text };
+        Ok(InjectorConfig::from_bundle(source)?.0)
+    }
+
     /// The settings given by the flags, if they are valid.
     pub(super) fn settings(&self) -> Result<Settings, Failure> {
         let names = self.names.settings()?;
@@ -141,10 +149,8 @@ impl SettingsFlags {
             ConditionsFlag::None => Conditions::None,
         };
         let (mut rules, mut sends_opt_outs) = (Vec::new(), false);
-        if let Some(path) = &self.bundle {
-            let input = files::read(path)?;
-            let source = Source { name: &input.name, text: &input.text };
-            let (config, _) = InjectorConfig::from_bundle(source)?;
+        if self.bundle.is_some() {
+            let config = self.configuration()?;
             let fails_closed = matches!(self.failure_policy, FailureFlag::Fail);
             rules = config.guard().match_conditions(fails_closed, conditions.to_values().len());
             sends_opt_outs = config.guard().needs_opt_outs();

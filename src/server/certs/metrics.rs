@@ -57,42 +57,42 @@ impl CertificateMetrics {
         let metrics = CertificateMetrics::default();
         registry.register(
             "leader",
-            "Whether this replica maintains the Secret and the caBundle",
+            "1 on the replica that maintains the Secret and the caBundle",
             metrics.leader.clone(),
         );
         registry.register(
             "ca_bundle_in_sync",
-            "Whether all our webhooks of a MutatingWebhookConfiguration trust our CA; only from the leader",
+            "1 if all our webhooks of a MutatingWebhookConfiguration trust all our CAs; only from the leader, so alert on max by (config)",
             metrics.in_sync.clone(),
         );
         registry.register(
             "webhook_configuration_present",
-            "Whether a MutatingWebhookConfiguration of ours exists; only from the leader",
+            "0 if the MutatingWebhookConfiguration does not exist, which then has no outrigger_ca_bundle_in_sync; only from the leader",
             metrics.present.clone(),
         );
         registry.register(
             "webhook_configuration_active",
-            "Whether all our webhooks of a MutatingWebhookConfiguration have rules, so that pods are sent; only from the leader",
+            "1 if all our webhooks of a MutatingWebhookConfiguration have rules, so that pods are sent; only from the leader",
             metrics.active.clone(),
         );
         registry.register(
             "ca_bundle_writes",
-            "How often this replica wrote the caBundle",
+            "How often this replica set the caBundle or the rules",
             metrics.repairs.clone(),
         );
         registry.register(
             "certificate_changes",
-            "Changes that this replica made to the Secret with CA and certificate",
+            "Changes that this replica made to the Secret with CA and certificate; change is created, restored, leaf, ca_introduced, ca_trusted, ca_signs, ca_retiring, ca_dropped, started_over or other",
             metrics.changes.clone(),
         );
         registry.register(
             "certificate_errors",
-            "Failures to maintain CA, certificate and caBundle",
+            "Failed requests and rejected contents; what is secret, ca_bundle or lease",
             metrics.errors.clone(),
         );
         registry.register(
             "certificate_secret_usable",
-            "Whether the Secret is ours and holds a certificate that can be served",
+            "0 if the Secret is missing, foreign or damaged",
             metrics.usable.clone(),
         );
         registry.register_with_unit(
@@ -134,6 +134,11 @@ impl CertificateMetrics {
 
     pub(crate) fn failed(&self, what: &'static str) {
         self.errors.get_or_create(&What { what }).inc();
+    }
+
+    /// The counter of failures of the leader election.
+    pub(crate) fn lease_failures(&self) -> Counter {
+        self.errors.get_or_create_owned(&What { what: "lease" })
     }
 
     pub(crate) fn secret(&self, usable: bool) {

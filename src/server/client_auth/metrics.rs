@@ -41,7 +41,7 @@ impl ClientAuthMetrics {
         );
         registry.register(
             "client_auth_reload",
-            "Loads of the client CA or tokens; what is ca or tokens",
+            "Loads of the client CA or tokens, including the first one; what is ca or tokens, result is success or error",
             metrics.loaded.clone(),
         );
         registry.register_with_unit(

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::server::clock::unix_now;
-use crate::server::configuration::cluster::selection::SelectionCheck;
 use crate::server::configuration::metrics::ConfigurationMetrics;
+use crate::server::configuration::selection::SelectionCheck;
 use crate::server::configuration::slot::{Active, Slot};
 use crate::server::configuration::source::{Loaded, Source};
 use crate::server::readiness::Gate;
@@ -46,6 +46,11 @@ impl Configuration {
     /// The configuration for one request, if there is one. Hold it until the request is done.
     pub(crate) fn current(&self) -> Option<Arc<Active>> {
         self.current.load_full()
+    }
+
+    /// What it is read from, as in metrics.
+    pub(in crate::server) fn source(&self) -> &'static str {
+        self.source
     }
 
     /// Enables the check of namespace labels.

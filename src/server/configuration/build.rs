@@ -11,7 +11,7 @@ use crate::config::{self, InjectorConfig, Namespace, Nodes};
 use crate::inject::manual::{Advice, NamespaceLabels};
 use crate::inject::{self, Admission, AdmissionRequest, Facts, Injector, Selection, Unreadable};
 use crate::server::configuration::engine::Engine;
-use crate::server::configuration::facts::LiveFacts;
+use crate::server::configuration::facts::{LabelUse, LiveFacts};
 use crate::server::configuration::source::Loaded;
 
 /// Builds an engine for a configuration that itself contains the cluster state.
@@ -68,10 +68,31 @@ impl LiveInjector {
         match &self.cluster {
             Cluster::InConfiguration | Cluster::Unknown => Known { namespace: None, nodes: None },
             Cluster::Watched(facts) => Known {
-                namespace: facts.namespace(namespace, self.injector.config().reads_namespace_labels()),
+                namespace: self.with_limits(
+                    facts.namespace(namespace, LabelUse::of(self.injector.config())),
+                    namespace,
+                    facts,
+                ),
                 nodes: facts.nodes(),
             },
         }
+    }
+
+    /// A namespace with the limits that are compared with its pods.
+    fn with_limits(
+        &self,
+        known: Option<Arc<Namespace>>,
+        name: &str,
+        facts: &LiveFacts,
+    ) -> Option<Arc<Namespace>> {
+        let are_read = self.injector.config().namespace_limits().are_read();
+        let Some(limits) = are_read.then(|| facts.limits(name)).flatten() else { return known };
+        let mut known =
+            known.unwrap_or_else(|| Arc::new(Namespace { name: name.to_owned(), ..Namespace::default() }));
+        let namespace = Arc::make_mut(&mut known);
+        namespace.limit_ranges.clone_from(&limits.limit_ranges);
+        namespace.resource_quotas.clone_from(&limits.resource_quotas);
+        Some(known)
     }
 
     fn facts<'f>(&'f self, known: &'f Known, namespace: &str) -> Facts<'f> {

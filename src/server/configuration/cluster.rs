@@ -6,27 +6,27 @@
 mod assemble;
 pub(in crate::server) mod config_maps;
 mod inputs;
-mod namespaces;
+mod limits;
 mod nodes;
 mod proxy_configs;
 mod publish;
-pub(crate) mod selection;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use kube::Client;
 use tokio::task::JoinSet;
 
-pub use self::selection::Selection;
-use self::selection::SelectionCheck;
 use crate::config::{Compat, NativeSidecars, Platform};
 use crate::server::configuration::active::Configuration;
 use crate::server::configuration::cluster::config_maps::{ConfigMapKeeper, Role};
 use crate::server::configuration::cluster::inputs::Inputs;
+use crate::server::configuration::cluster::limits::LimitWatches;
 use crate::server::configuration::cluster::nodes::NodeKeeper;
 use crate::server::configuration::cluster::proxy_configs::ProxyConfigKeeper;
 use crate::server::configuration::cluster::publish::Publisher;
 use crate::server::configuration::facts::LiveFacts;
+use crate::server::configuration::namespaces;
+use crate::server::configuration::selection::{Selection, SelectionCheck};
 pub use crate::server::kube::Timings;
 use crate::server::kube::events::EventSender;
 use crate::server::kube::metrics::Watches;
@@ -141,6 +141,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
         let begin = move || watcher.clone().run(NodeKeeper::new(facts.clone()));
         tasks.spawn(supervisor.clone().keep("nodes", begin));
     }
+    let limits = LimitWatches::new(connection.client.clone(), connection.timings.clone(), supervisor.clone());
     let namespaces = connection.watcher(&targets, "namespaces", namespaces::watched());
     namespaces.gate.trouble("waiting for the configuration, which names the platform");
     let publisher = Publisher {
@@ -149,6 +150,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) {
         events,
         nodes_watched: nodes,
         namespaces: publish::Namespaces::new(namespaces, selection, supervisor.clone()),
+        limits,
         wrong: None,
         targets,
     };

@@ -11,16 +11,28 @@ use std::{
 use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value};
 
-use crate::config::{Namespace, Nodes};
+use crate::{
+    config::{InjectorConfig, LimitRange, Namespace, Nodes, ResourceQuota},
+    pod_security,
+};
 
 /// The current nodes and namespaces.
 #[derive(Debug, Default)]
 pub(crate) struct LiveFacts {
     nodes: ArcSwapOption<Nodes>,
     namespaces: RwLock<HashMap<Box<str>, Known>>,
+    /// Of namespaces that have some.
+    limits: RwLock<HashMap<Box<str>, Arc<LimitsOfNamespace>>>,
     /// Whether the first list of namespaces is complete.
     listed: AtomicBool,
     enabled_by_default: AtomicBool,
+}
+
+/// The LimitRanges and ResourceQuotas of a namespace, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LimitsOfNamespace {
+    pub(crate) limit_ranges: Vec<LimitRange>,
+    pub(crate) resource_quotas: Vec<ResourceQuota>,
 }
 
 /// The stored state of a namespace.
@@ -42,6 +54,17 @@ pub(crate) enum Injection {
     Unlabeled,
 }
 
+/// Which labels of a namespace a configuration reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LabelUse {
+    /// None.
+    None,
+    /// Those of Pod Security: for other namespaces, none.
+    PodSecurity,
+    /// All of them.
+    All,
+}
+
 /// A few annotations with known keys. A map for each of 20,000 namespaces would use most of the memory.
 type Annotations = Box<[(&'static str, Box<str>)]>;
 
@@ -55,6 +78,17 @@ pub(crate) struct PackedLabels(Box<str>);
 /// Collects [`PackedLabels`].
 #[derive(Debug, Default)]
 pub(crate) struct LabelPacker(String);
+
+impl LabelUse {
+    /// What a configuration reads.
+    pub(crate) fn of(config: &InjectorConfig) -> LabelUse {
+        match (config.reads_namespace_labels(), config.pod_security().is_read()) {
+            (true, _) => LabelUse::All,
+            (false, true) => LabelUse::PodSecurity,
+            (false, false) => LabelUse::None,
+        }
+    }
+}
 
 impl PackedLabels {
     /// Nothing yet.
@@ -93,9 +127,17 @@ impl LiveFacts {
 
     /// A namespace with its relevant annotations, and with its labels if they are wanted: the API server selects by them,
     /// but rules may look at them. `None` if it has neither, or is not known.
-    pub(crate) fn namespace(&self, name: &str, with_labels: bool) -> Option<Arc<Namespace>> {
+    pub(crate) fn namespace(&self, name: &str, labels: LabelUse) -> Option<Arc<Namespace>> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let known = namespaces.get(name).filter(|known| with_labels || !known.annotations.is_empty())?;
+        let known = namespaces.get(name)?;
+        let with_labels = match labels {
+            LabelUse::None => false,
+            LabelUse::PodSecurity => known.labels.iter().any(|(key, _)| pod_security::is_label(key)),
+            LabelUse::All => true,
+        };
+        if !with_labels && known.annotations.is_empty() {
+            return None;
+        }
         let annotations =
             known.annotations.iter().map(|(key, value)| ((*key).to_owned(), Value::from(&**value))).collect();
         let mut labels = Map::new();
@@ -103,7 +145,22 @@ impl LiveFacts {
             labels.extend(known.labels.iter().map(|(key, value)| (key.to_owned(), Value::from(value))));
             labels.insert(NAME_LABEL.to_owned(), Value::from(name));
         }
-        Some(Arc::new(Namespace { name: name.to_owned(), labels, annotations }))
+        Some(Arc::new(Namespace { name: name.to_owned(), labels, annotations, ..Namespace::default() }))
+    }
+
+    /// The LimitRanges and ResourceQuotas of a namespace, if it has any.
+    pub(crate) fn limits(&self, namespace: &str) -> Option<Arc<LimitsOfNamespace>> {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+    }
+
+    /// Changes the LimitRanges and ResourceQuotas of a namespace.
+    pub(crate) fn change_limits(&self, namespace: &str, change: impl FnOnce(&mut LimitsOfNamespace)) {
+        let mut all = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let mut limits = all.remove(namespace).unwrap_or_default();
+        change(Arc::make_mut(&mut limits));
+        if !limits.limit_ranges.is_empty() || !limits.resource_quotas.is_empty() {
+            all.insert(namespace.into(), limits);
+        }
     }
 
     /// Replaces the nodes.

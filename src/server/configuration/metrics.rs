@@ -38,7 +38,11 @@ impl ConfigurationMetrics {
             "Whether the last load of the configuration succeeded",
             metrics.last_reload_success.clone(),
         );
-        registry.register("config_reload", "Loads of the configuration", metrics.reloads.clone());
+        registry.register(
+            "config_reload",
+            "Loads of the configuration, including the first one; result is success or error",
+            metrics.reloads.clone(),
+        );
         registry.register_collector(Box::new(InUse(in_use)));
         metrics
     }

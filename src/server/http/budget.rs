@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_peer_that_is_alone_may_have_everything_and_no_more() {
         let crowd = crowd(LIMIT);
-        let place = crowd.join(peer(1));
+        let place = Registration::new(&crowd, peer(1));
         let all = body(&place, FOR_BODIES).unwrap();
         assert!(Claim::body(&place.activity).is_none());
         assert!(
@@ -316,7 +316,11 @@ mod tests {
     #[test]
     fn the_peer_that_holds_most_gives_way_and_its_oldest_first() {
         let crowd = crowd(LIMIT);
-        let (attacker, other, newcomer) = (crowd.join(peer(1)), crowd.join(peer(2)), crowd.join(peer(3)));
+        let (attacker, other, newcomer) = (
+            Registration::new(&crowd, peer(1)),
+            Registration::new(&crowd, peer(2)),
+            Registration::new(&crowd, peer(3)),
+        );
         let modest = body(&other, 100 * REQUEST).unwrap();
         let held: Vec<_> = (0..6).map(|_| body(&attacker, 100 * REQUEST).unwrap()).collect();
         held[3].holding.progress.fetch_sub(500, Ordering::Relaxed);
@@ -333,7 +337,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_from_a_peer_that_holds_less_unless_it_has_stalled() {
         let crowd = crowd(LIMIT);
-        let (greedy, other) = (crowd.join(peer(1)), crowd.join(peer(2)));
+        let (greedy, other) = (Registration::new(&crowd, peer(1)), Registration::new(&crowd, peer(2)));
         let modest = body(&other, 100 * REQUEST).unwrap();
         let first = body(&greedy, 600 * REQUEST).unwrap();
         assert!(Claim::body(&greedy.activity).is_none());
@@ -348,7 +352,7 @@ mod tests {
     #[test]
     fn a_connection_with_a_good_answer_is_told_from_those_without() {
         let crowd = crowd(LIMIT);
-        let (attacker, good) = (crowd.join(peer(1)), crowd.join(peer(1)));
+        let (attacker, good) = (Registration::new(&crowd, peer(1)), Registration::new(&crowd, peer(1)));
         good.activity.trust();
         let its = body(&good, 100 * REQUEST).unwrap();
         let held: Vec<_> = (0..6).map(|_| body(&attacker, 100 * REQUEST).unwrap()).collect();
@@ -367,7 +371,7 @@ mod tests {
     #[test]
     fn bodies_that_are_used_stay_and_answers_give_way() {
         let crowd = crowd(LIMIT);
-        let (attacker, newcomer) = (crowd.join(peer(1)), crowd.join(peer(2)));
+        let (attacker, newcomer) = (Registration::new(&crowd, peer(1)), Registration::new(&crowd, peer(2)));
         let used = body(&attacker, 600 * REQUEST).unwrap();
         used.complete();
         assert!(used.begin_use());

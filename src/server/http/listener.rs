@@ -109,7 +109,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
                     continue;
                 };
                 metrics.opened(name);
-                let place = crowd.join(peer);
+                let place = Registration::new(&crowd, peer);
                 let (activity, metrics) = (place.activity.clone(), metrics.clone());
                 serve(stream, Connection { name, metrics, activity, _place: place, _permit: permit });
             }

@@ -46,18 +46,30 @@ impl HttpMetrics {
         );
         registry.register(
             "evicted",
-            "Requests and connections evicted because of their peer",
+            "Requests and connections abandoned because of the peer; reason is body or answer (made room for others), slow_body, late_answer (not read in time), connection (unread responses, and no room even for a refusal), frames or flood (HTTP/2 connections told to reconnect, or closed)",
             metrics.evicted.clone(),
         );
-        registry.register("shed", "Connections and requests refused under load", metrics.shed.clone());
-        registry.register("connections", "Open connections", metrics.connections.clone());
-        registry.register("connections_accepted", "Accepted connections", metrics.accepted.clone());
+        registry.register("shed", "Connections and requests refused under load; reason is overload, connections, in_flight (large requests), memory, large (no slot within half of the remaining time), probation (many streams and no valid response yet) or idle (evicted for others)", metrics.shed.clone());
+        registry.register(
+            "connections",
+            "Open connections; listener is webhook or admin",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "connections_accepted",
+            "Accepted connections; listener is webhook or admin",
+            metrics.accepted.clone(),
+        );
         registry.register(
             "connections_timed_out",
-            "Connections closed because the peer was too slow or silent",
+            "Connections closed because the peer was too slow or silent; reason is first_byte, header, idle or write",
             metrics.timed_out.clone(),
         );
-        registry.register("accept_errors", "Errors of accept(2)", metrics.accept_errors.clone());
+        registry.register(
+            "accept_errors",
+            "Errors of accept(2), such as too many open files",
+            metrics.accept_errors.clone(),
+        );
         metrics
     }
 

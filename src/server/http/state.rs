@@ -259,11 +259,11 @@ pub(crate) struct Registration {
     pub(crate) activity: Arc<ConnectionState>,
 }
 
-impl ConnectionRegistry {
+impl Registration {
     /// Registers a connection that was just accepted.
-    pub(crate) fn join(self: &Arc<Self>, peer: Peer) -> Registration {
-        let (number, activity) = self.enter(peer, ConnectionState::new);
-        Registration { number, crowd: self.clone(), activity }
+    pub(crate) fn new(registry: &Arc<ConnectionRegistry>, peer: Peer) -> Registration {
+        let (number, activity) = registry.enter(peer, ConnectionState::new);
+        Registration { number, crowd: registry.clone(), activity }
     }
 }
 
@@ -329,7 +329,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_silent_go_before_the_idle_and_the_busy_stay() {
         let crowd = crowd(0);
-        let mut places: Vec<_> = (0..4).map(|_| crowd.join(peer(1))).collect();
+        let mut places: Vec<_> = (0..4).map(|_| Registration::new(&crowd, peer(1))).collect();
         drop(places.pop());
         let busy = places[0].activity.begin();
         places[1].activity.trust();
@@ -349,8 +349,8 @@ mod tests {
     #[test]
     fn for_a_peer_that_has_fewer_the_one_that_has_most_gives_up_what_had_no_good_answer() {
         let crowd = crowd(0);
-        let mut places = vec![crowd.join(peer(2)), crowd.join(peer(2))];
-        places.extend((0..4).map(|_| crowd.join(peer(1))));
+        let mut places = vec![Registration::new(&crowd, peer(2)), Registration::new(&crowd, peer(2))];
+        places.extend((0..4).map(|_| Registration::new(&crowd, peer(1))));
         places[2].activity.trust();
         let _busy: Vec<_> = places.iter().map(|place| place.activity.begin()).collect();
         let hour = Duration::from_secs(3600);

@@ -316,7 +316,7 @@ mod tests {
 
     fn timed(http2: bool) -> (Timed<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);
-        let activity = crowd(0).join(peer(1)).activity.clone();
+        let activity = crate::server::http::state::Registration::new(&crowd(0), peer(1)).activity.clone();
         let timed = Timed::new(ours, http2, activity, Arc::new(Timeouts::default()), |_| {}, |_| {});
         (timed, theirs)
     }

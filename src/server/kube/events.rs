@@ -64,6 +64,12 @@ impl EventSender {
         // A full queue means that Events cannot be written now, which the log says already.
         let _ = self.0.try_send(note);
     }
+
+    /// Hands over an Event when there is room for it.
+    pub(crate) async fn send_when_free(&self, note: Note) {
+        // An error means that the writer is gone, with the server.
+        let _ = self.0.send(note).await;
+    }
 }
 
 /// Writes Events.

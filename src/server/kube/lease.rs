@@ -19,10 +19,10 @@ use std::{
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::PostParams};
+use prometheus_client::metrics::counter::Counter;
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use self::record::Observed;
-use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::clock::unix_now;
 use crate::server::jitter;
 use crate::server::kube::error::ApiError;
@@ -75,12 +75,12 @@ const QUIET: Duration = Duration::from_secs(60);
 const SAME_TIME: i64 = 5;
 const MANAGER: &str = "outrigger-lease";
 
-/// Starts the election. `gate` is open and gets notes.
+/// Starts the election. `gate` is open and gets notes; `failures` counts failed requests and unusable Leases.
 pub(crate) fn start(
     client: Client,
     options: Options,
     gate: Gate,
-    metrics: CertificateMetrics,
+    failures: Counter,
     phase: Watch,
     supervisor: Supervisor,
 ) -> Election {
@@ -98,7 +98,7 @@ pub(crate) fn start(
             target: target.clone(),
             options: options.clone(),
             gate: gate.clone(),
-            metrics: metrics.clone(),
+            failures: failures.clone(),
             leading: sender.clone(),
             clock: theirs.clone(),
             observed: None,
@@ -133,7 +133,7 @@ struct Candidate {
     target: Target,
     options: Options,
     gate: Gate,
-    metrics: CertificateMetrics,
+    failures: Counter,
     leading: watch::Sender<bool>,
     clock: Clock,
     /// The last known state of the Lease, and since when it has been unchanged.
@@ -305,7 +305,7 @@ impl Candidate {
     }
 
     fn complain(&mut self, problem: String) {
-        self.metrics.failed("lease");
+        self.failures.inc();
         self.gate.trouble(problem.clone());
         let said =
             self.complained.as_ref().is_some_and(|(when, what)| *what == problem && when.elapsed() < QUIET);

@@ -27,7 +27,7 @@ impl Watches {
         let metrics = Watches::default();
         registry.register(
             "watch_connected",
-            "Whether the last request of a watch succeeded; 0 while it fails",
+            "1 while the API server responds to a watch; resource is what is watched, such as nodes or configmap-mesh",
             metrics.connected.clone(),
         );
         registry.register(
@@ -41,7 +41,7 @@ impl Watches {
             Unit::Seconds,
             metrics.last_event.clone(),
         );
-        registry.register("cache_synced", "Whether the first list is complete", metrics.synced.clone());
+        registry.register("cache_synced", "1 after the first complete list", metrics.synced.clone());
         metrics
     }
 
@@ -87,7 +87,7 @@ impl KubeApi {
         let metrics = KubeApi::default();
         registry.register(
             "kube_api_requests",
-            "Requests to the API server; code is an HTTP status, error or unanswered",
+            "Requests to the API server; code is an HTTP status, error, or unanswered for an abandoned request",
             metrics.0.clone(),
         );
         metrics

@@ -24,7 +24,7 @@ pub(in crate::server) fn register(registry: &mut Registry, dropped_log_lines: Co
     let own = own(registry);
     own.register(
         "log_lines_dropped",
-        "Log lines dropped because the log could not be written",
+        "Log lines dropped because nobody read the log, or because its disk was full",
         dropped_log_lines,
     );
     own.register(

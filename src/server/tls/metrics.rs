@@ -41,8 +41,12 @@ impl TlsMetrics {
             Unit::Seconds,
             metrics.not_after.clone(),
         );
-        registry.register("tls_reload", "Loads of the serving certificate", metrics.reloads.clone());
-        registry.register("tls_handshake_errors", "Failed TLS handshakes", metrics.handshake_errors.clone());
+        registry.register(
+            "tls_reload",
+            "Loads of the serving certificate, including the first one; result is success or error",
+            metrics.reloads.clone(),
+        );
+        registry.register("tls_handshake_errors", "Failed TLS handshakes; reason is timeout, not_tls, incompatible, alert, alpn, malformed, closed, io, client_certificate or other", metrics.handshake_errors.clone());
         metrics
     }
 

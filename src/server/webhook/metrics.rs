@@ -121,29 +121,49 @@ impl RequestMetrics {
     /// Registers the metrics: Istio's in the registry itself, ours under our prefix. `panics` counts those of every
     /// part.
     pub(crate) fn register(registry: &mut Registry, http: HttpMetrics, panics: Counter) -> RequestMetrics {
-        let istio_requests = counter(registry, "sidecar_injection_requests", "Injection requests received");
-        let istio_success = counter(registry, "sidecar_injection_success", "Requests answered with a patch");
-        let istio_failure = counter(registry, "sidecar_injection_failure", "Requests denied or not answered");
+        let istio_requests = counter(
+            registry,
+            "sidecar_injection_requests",
+            "Requests received; each one also counts in exactly one of success, skip and failure",
+        );
+        let istio_success = counter(
+            registry,
+            "sidecar_injection_success",
+            "Requests allowed with a patch; Istio's injector also counts skips and failures here",
+        );
+        let istio_failure =
+            counter(registry, "sidecar_injection_failure", "Requests denied, or not answered with a review");
         let istio_skip = counter(registry, "sidecar_injection_skip", "Requests allowed without a patch");
         const TOOK: &str = "Time from a request's arrival to its answer";
         let seconds = Some(Unit::Seconds);
         let istio_time = histogram(registry, "sidecar_injection_time", TOOK, seconds.clone(), ISTIO_SECONDS);
 
         let own = registry.sub_registry_with_prefix("outrigger");
-        let requests: Family<ByOutcome, Counter> = family(own, "requests", "Requests by outcome and reason");
+        let requests: Family<ByOutcome, Counter> = family(
+            own,
+            "requests",
+            "Requests; outcome is injected, skipped, denied or error, reason is one of the reasons of docs/reasons",
+        );
         let duration = histogram(own, "request_duration", TOOK, seconds, SECONDS);
         let stages = Family::<Stage, Histogram>::new_with_constructor(|| Histogram::new(STAGE_SECONDS));
         own.register_with_unit(
             "stage_duration",
-            "Time spent in each stage of a request",
+            "Time spent in each stage of a request; stage is read, decode, inject or encode",
             Unit::Seconds,
             stages.clone(),
         );
         let in_flight = Gauge::default();
         own.register("in_flight_requests", "Requests in flight", in_flight.clone());
-        let deadline_exceeded =
-            counter(own, "deadline_exceeded", "Requests not completed within their deadline");
-        let warnings = family(own, "warnings", "Warnings about pods, by code");
+        let deadline_exceeded = counter(
+            own,
+            "deadline_exceeded",
+            "Bodies that arrived too late, requests abandoned because of the timeout of the URL, and responses sent after it",
+        );
+        let warnings = family(
+            own,
+            "warnings",
+            "Warnings about pods, injected or skipped, and about workloads received for advice; code is one of the codes of docs/reasons",
+        );
         let advice: Family<ByResult, Counter> = family(
             own,
             "advice",

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
 use super::review::Version;
-use crate::inject::warning::Warning;
+use crate::warning::Warning;
 
 /// The content of the response.
 #[derive(Debug, Default, PartialEq)]
@@ -77,19 +77,25 @@ fn append_patch(out: &mut Vec<u8>, patch: &[u8], room: usize) {
     out.extend_from_slice(b"\"}}");
 }
 
-/// Maximum length of a warning in characters, as Kubernetes advises (DA-07).
-pub const WARNING_LENGTH: usize = 120;
-/// Maximum number of warnings in a response, which keeps them below the API server's 4096 characters in total.
-pub const WARNINGS: usize = 32;
+/// Maximum length of a warning in characters. Kubernetes advises 120, and API servers may cut at 256 (DA-07): most warnings are short, and
+/// those that are longer end with what to do.
+pub const WARNING_LENGTH: usize = 256;
+/// Maximum length of all warnings of a response in characters: API servers pass on no more (DA-07).
+pub const WARNINGS_LENGTH: usize = 4096;
 
-/// Formats warnings as Kubernetes advises: one line, at most [`WARNING_LENGTH`] characters, no prefix, no duplicates.
+/// Formats warnings as Kubernetes advises: one line, at most [`WARNING_LENGTH`] characters, no prefix, no duplicates, and no more than API
+/// servers pass on.
 fn clean_warnings(warnings: &[Warning]) -> Vec<String> {
     let mut clean: Vec<String> = Vec::new();
+    let mut left = WARNINGS_LENGTH;
     for warning in warnings.iter().filter(|warning| warning.is_shown()) {
         let warning = shorten(&one_line(&warning.message), WARNING_LENGTH);
-        if !warning.is_empty() && !clean.contains(&warning) && clean.len() < WARNINGS {
-            clean.push(warning);
+        let length = warning.chars().count();
+        if warning.is_empty() || clean.contains(&warning) || length > left {
+            continue;
         }
+        left -= length;
+        clean.push(warning);
     }
     clean
 }
@@ -241,6 +247,8 @@ mod tests {
     // DA-07
     #[test]
     fn warnings_are_short_single_lines_without_prefix() {
+        // What to do is at the end of a warning that is longer than advised.
+        let whole = format!("{}; did you mean this?", "x".repeat(150));
         let long = "word ".repeat(60);
         let answer = AdmissionResponse {
             warnings: vec![
@@ -248,6 +256,7 @@ mod tests {
                 warning("two\nlines"),
                 warning("plain"),
                 warning(" "),
+                warning(whole.clone()),
                 warning(long),
                 warning("é".repeat(300)),
             ],
@@ -255,9 +264,9 @@ mod tests {
         };
         let warnings = encoded(Version::V1, &answer)["response"]["warnings"].clone();
         let warnings: Vec<String> = serde_json::from_value(warnings).unwrap();
-        assert_eq!(warnings.len(), 4);
-        assert_eq!(warnings[..2], ["plain", "two lines"]);
-        assert!(warnings[2].ends_with("word…"), "{}", warnings[2]);
+        assert_eq!(warnings.len(), 5);
+        assert_eq!(warnings[..3], ["plain".to_owned(), "two lines".to_owned(), whole]);
+        assert!(warnings[3].ends_with("word…"), "{}", warnings[3]);
         assert!(warnings.iter().all(|warning| warning.chars().count() <= WARNING_LENGTH));
         assert_eq!(shorten(&"x".repeat(120), 120).chars().count(), 120);
     }

@@ -15,7 +15,6 @@ use injector::codes::keys::{ALREADY_INJECTED, PATCH_TOO_LARGE};
 use crate::codes::keys;
 use crate::inject::limits;
 use crate::inject::limits::{Excess, Weight};
-use crate::inject::warning::Warning;
 use crate::inject::{Admission, AdmissionDecision, AdmissionRequest, CacheStatus, Subject};
 use crate::names;
 use crate::server::configuration::engine::Engine;
@@ -23,6 +22,7 @@ use crate::server::webhook::record::{Outcome, PatchSize, Record, Stages};
 use crate::server::webhook::refusal::{PANIC, Refusal};
 use crate::server::webhook::response::{self, AdmissionResponse, Denial};
 use crate::server::webhook::review::{self, Asked, Malformed, Review};
+use crate::warning::Warning;
 
 /// The response.
 #[derive(Debug)]

@@ -1,14 +1,13 @@
 //! The setup of the tests about certificates: outrigger with its own ServiceAccount, webhook configurations with
 //! entries of another tool, and the actions of operators and strangers.
 
+mod found;
+mod load;
+
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,15 +23,17 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::{
-    control_plane::{ControlPlane, Flavour, PATIENCE, eventually, identity::Authority, settled, until},
+    control_plane::{ControlPlane, Flavour, PATIENCE, eventually, identity::Authority, settled},
     install::{NAMESPACE, Reach, SERVICE, service},
     outrigger_process::{Outrigger, OutriggerProcess},
     pods::{dry_run, is_injected},
 };
+
+pub use self::{found::Found, load::Load};
 
 /// Time limit for repairing a damaged caBundle.
 pub const REPAIRED: Duration = Duration::from_secs(5);
@@ -52,28 +53,6 @@ pub struct Scene {
     client: Client,
     kubeconfig: PathBuf,
     bundle: PathBuf,
-}
-
-/// The Secret at a point in time.
-#[derive(Clone, Debug)]
-pub struct Found(Secret);
-
-/// Continuously created pods.
-pub struct Load {
-    stop: Arc<AtomicBool>,
-    created: Arc<AtomicUsize>,
-    failed: Arc<AtomicUsize>,
-    first: Arc<Mutex<Option<String>>>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-/// The results.
-#[derive(Clone, Debug)]
-pub struct Counts {
-    pub created: usize,
-    pub failed: usize,
-    /// The first failure.
-    pub first: Option<String>,
 }
 
 /// A foreign CA, as a caBundle.
@@ -516,110 +495,6 @@ impl Scene {
     pub async fn rejections(&self) -> f64 {
         let name = "apiserver_admission_webhook_rejection_count";
         self.control_plane.metric(name, &[r#"error_type="calling_webhook_error""#]).await
-    }
-}
-
-impl Found {
-    /// A value of the data as text.
-    pub fn text(&self, key: &str) -> String {
-        let value = self.0.data.as_ref().and_then(|data| data.get(key)).map(|value| value.0.clone());
-        String::from_utf8(value.unwrap_or_default()).expect("text")
-    }
-
-    /// The certificate.
-    pub fn leaf(&self) -> Vec<u8> {
-        CertificateDer::from_pem_slice(self.text("tls.crt").as_bytes())
-            .map(|der| der.to_vec())
-            .unwrap_or_default()
-    }
-
-    fn authorities(&self) -> Vec<CertificateDer<'static>> {
-        CertificateDer::pem_slice_iter(self.text("ca.crt").as_bytes()).filter_map(Result::ok).collect()
-    }
-
-    /// The number of trusted CAs.
-    pub fn cas(&self) -> usize {
-        self.authorities().len()
-    }
-
-    /// The expected content of the caBundle.
-    pub fn ca_bundle(&self) -> String {
-        STANDARD.encode(self.text("ca.crt"))
-    }
-
-    pub fn data(&self) -> BTreeMap<String, Vec<u8>> {
-        self.0.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
-    }
-
-    pub fn annotations(&self) -> BTreeMap<String, String> {
-        self.0.metadata.annotations.clone().unwrap_or_default()
-    }
-
-    pub fn uid(&self) -> String {
-        self.0.metadata.uid.clone().unwrap_or_default()
-    }
-
-    pub fn version(&self) -> String {
-        self.0.metadata.resource_version.clone().unwrap_or_default()
-    }
-
-    /// The data as a patch.
-    pub fn as_patch(&self) -> Value {
-        json!({"data": self.0.data})
-    }
-}
-
-impl Load {
-    /// Starts a number of tasks that create pods one after the other, with a server-side dry run.
-    pub async fn start(scene: &Scene, tasks: usize) -> Load {
-        let mut load = Load {
-            stop: Arc::default(),
-            created: Arc::default(),
-            failed: Arc::default(),
-            first: Arc::default(),
-            tasks: Vec::new(),
-        };
-        for at in 0..tasks {
-            let client = scene.control_plane.client().await;
-            let (stop, created, failed) = (load.stop.clone(), load.created.clone(), load.failed.clone());
-            let first = load.first.clone();
-            load.tasks.push(tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    let result = match dry_run(&client, "shop", &pod(&format!("load-{at}"))).await {
-                        Ok(pod) if is_injected(&pod) => Ok(()),
-                        Ok(_) => Err("the pod has no proxy".to_owned()),
-                        Err(error) => Err(error),
-                    };
-                    match result {
-                        Ok(()) => created.fetch_add(1, Ordering::Relaxed),
-                        Err(error) => {
-                            first.lock().expect("no panic").get_or_insert(error);
-                            failed.fetch_add(1, Ordering::Relaxed)
-                        }
-                    };
-                }
-            }));
-        }
-        until("pods are created", PATIENCE, async || load.counts().created > 0).await;
-        load
-    }
-
-    /// The results so far.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            created: self.created.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            first: self.first.lock().expect("no panic").clone(),
-        }
-    }
-
-    /// Stops and returns the results.
-    pub async fn stop(mut self) -> Counts {
-        self.stop.store(true, Ordering::Relaxed);
-        for task in std::mem::take(&mut self.tasks) {
-            task.await.expect("no panic");
-        }
-        self.counts()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an API server calls services through where it cannot reach them itself: an HTTP proxy on a Unix socket.
+//! An HTTP proxy on a Unix socket, through which an API server calls services that it cannot reach itself.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

@@ -55,6 +55,11 @@ impl Programs {
         self.folder.join("helm/helm")
     }
 
+    /// kustomize, which runs functions, as kubectl's does not.
+    pub fn kustomize(&self) -> PathBuf {
+        self.folder.join("kustomize/kustomize")
+    }
+
     /// etcd, which trades durability for speed.
     pub fn etcd(&self, layout: &Layout) -> Command {
         let mut command = Command::new(self.folder.join("etcd/etcd"));

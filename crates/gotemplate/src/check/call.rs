@@ -1,7 +1,7 @@
 //! Pipelines, fields, calls and their arguments.
 
 use super::types::{Content, Known, Member, Ty};
-use super::{Checker, Consequence, Mistake};
+use super::{Checker, Consequence, Location, Mistake, UnsetRead};
 use crate::ast::{Command, Expr, ExprKind, Number, Pipe, Span};
 use crate::funcs::{Function, Param};
 
@@ -141,7 +141,17 @@ impl<'t, 'd> Checker<'t, 'd> {
             let configured = value.is_configured_at(name);
             value = Known { ty: self.member(&value.ty, name, place, args), configured };
         }
+        self.note_unset(at, &value.ty, names.len());
         value
+    }
+
+    /// Notes a configured value that is not set; `written` counts the keys that the place itself contains.
+    fn note_unset(&mut self, at: Span, ty: &Ty<'d>, written: usize) {
+        if let Ty::Configured { path, content: None } = ty {
+            let at = Location::new(&self.template.name, &self.template.source, at);
+            let in_condition = self.in_condition;
+            self.unset.push(UnsetRead { at, path: path.clone(), written, in_condition });
+        }
     }
 
     fn member(&mut self, ty: &Ty<'d>, name: &str, at: Span, args: usize) -> Ty<'d> {
@@ -275,6 +285,7 @@ impl<'t, 'd> Checker<'t, 'd> {
                 }
             };
         }
+        self.note_unset(head.at, &ty, keys.len());
         ty
     }
 }

@@ -1,40 +1,9 @@
 //! Conditions: which are constant, and what the others depend on.
 
+use super::truth::Truth;
 use super::types::Known;
 use super::{Checker, Ty};
 use crate::ast::{Callee, Command, Expr, ExprKind, Pipe};
-
-/// What is known about a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Truth {
-    /// The template itself makes it constant.
-    Always(bool),
-    /// It is a configured value.
-    Configured(bool),
-    /// Pods decide.
-    DependsOnPod,
-    /// The configuration has a say, in a way that is not followed.
-    DependsOnConfiguration,
-}
-
-impl Truth {
-    /// Whether there are certainly pods for which the condition has this value.
-    pub(super) fn may_be(self, wanted: bool) -> bool {
-        match self {
-            Truth::Always(value) | Truth::Configured(value) => value == wanted,
-            Truth::DependsOnPod => true,
-            Truth::DependsOnConfiguration => false,
-        }
-    }
-
-    fn negated(self) -> Truth {
-        match self {
-            Truth::Always(value) => Truth::Always(!value),
-            Truth::Configured(value) => Truth::Configured(!value),
-            other => other,
-        }
-    }
-}
 
 impl<'t, 'd> Checker<'t, 'd> {
     /// What is known about a condition; `value` is the type of its value.

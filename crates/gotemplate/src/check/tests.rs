@@ -246,3 +246,39 @@ fn suggestions_have_the_names_next_to_a_mistake() {
     let Mistake::UnknownField { known, .. } = of("{{ .Value }}") else { panic!() };
     assert_eq!(known, ["Values"]);
 }
+
+#[test]
+fn keys_that_are_not_set_are_found_wherever_they_are_read() {
+    let values = values();
+    let data = Value::record(
+        "v1.Data",
+        vec![("Meta", Value::of_type(&META, None, true)), ("Values", Value::json(&values, false))],
+    );
+    let reads = |source: &str| {
+        let template = Template::parse("x", source, &FUNCTIONS).unwrap();
+        let text = |read: UnsetRead| {
+            let (column, path, written) = (read.at.column, read.path.join("."), read.written);
+            format!("{column} {path} {written}{}", if read.in_condition { " condition" } else { "" })
+        };
+        template.unset_reads(&data).into_iter().map(text).collect::<Vec<_>>()
+    };
+    for (source, wanted) in [
+        ("{{ if .Values.global.of }}{{ end }}", vec!["7 Values.global.of 3 condition"]),
+        ("{{ if false }}{{ if .Values.x }}{{ end }}{{ end }}", vec!["21 Values.x 2 condition"]),
+        (
+            "{{ if and .Meta.Name (not .Values.x) }}{{ .Values.y | default `z` }}{{ end }}",
+            vec!["27 Values.x 2 condition", "43 Values.y 2"],
+        ),
+        (
+            "{{ $g := .Values.glob }}{{ if $g.hub }}{{ end }}",
+            vec!["10 Values.glob 2", "31 Values.glob.hub 1 condition"],
+        ),
+        ("{{ with .Values.x }}{{ .y }}{{ end }}", vec!["9 Values.x 2 condition", "24 Values.x.y 1"]),
+        ("{{ range .Values.x }}{{ end }}", vec!["10 Values.x 2 condition"]),
+        ("{{ if index .Values `global` `x` }}{{ end }}", vec!["7 Values.global.x 2 condition"]),
+        ("{{ if .Values.global.hub }}{{ .Values.global.proxy.cpu }}{{ end }}", vec![]),
+        ("{{ range .Meta.Owners }}{{ .Kind }}{{ end }}{{ .Meta.Annotations.x }}", vec![]),
+    ] {
+        assert_eq!(reads(source), wanted, "{source}");
+    }
+}

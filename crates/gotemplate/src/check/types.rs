@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map as JsonMap, Value as Json};
 
-use super::constant::Truth;
+use super::truth::Truth;
 use crate::eval::field::{method, special_field};
 use crate::funcs::Param;
 use crate::gotypes::{Kind, Type};

@@ -68,3 +68,16 @@ fn templates_that_invoke_themselves_end() {
     let found = origins(source, &data, "inner");
     assert!(found[0].1.contains(&"a.b".to_owned()), "{found:?}");
 }
+
+#[test]
+fn lines_read_what_their_actions_and_conditions_read() {
+    let source = "a\n{{ if .Values.on }}\n  {{ .Spec.x }} {{ .Values.y }}\n{{ end }}\n{{ define \"n\" }}{{ .Never }}{{ end }}";
+    let template = Template::parse("x", source, &FUNCTIONS).unwrap();
+    let found: Vec<(u32, Vec<String>)> = template
+        .line_reads()
+        .into_iter()
+        .map(|(line, reads)| (line, reads.into_iter().map(|read| read.join(".")).collect()))
+        .collect();
+    let wanted = [(2, vec!["Values.on"]), (3, vec!["Spec.x", "Values.y"])];
+    assert_eq!(found, wanted.map(|(line, reads)| (line, reads.into_iter().map(str::to_owned).collect())));
+}

@@ -56,6 +56,8 @@ codes! {
     KEY_CASE: Manifest, "a key in different case, which kubectl rejects";
     LABEL_AS_ANNOTATION: Warning, "a label used as an annotation, which has no effect";
     LIKELY_POD_TEMPLATE: Manifest, "a likely pod template that was left alone";
+    LIMIT_RANGE_VIOLATED: Warning,
+        "a LimitRange of the namespace forbids the proxy's requests or limits; the API server will reject the pod";
     LINKERD_MARK_ALONE: Warning, "one of Linkerd's two marks without the other; the pod is injected";
     MALFORMED_ANNOTATION: Denial,
         "denied: an annotation that records an earlier injection cannot be parsed";
@@ -92,6 +94,12 @@ codes! {
     POD_RESOURCES_RAISED: Warning, "pod-level requests or limits were raised by the proxy's share";
     POD_RESOURCES_TOO_SMALL: Warning Denial,
         "pod-level requests or limits are too small for the proxy; the API server will reject the pod";
+    POD_SECURITY_ADAPTED: Record,
+        "values were changed for the pod, because the Pod Security level of its namespace forbids what the configured ones cause";
+    POD_SECURITY_AUDITED: Record,
+        "injection adds something that a Pod Security level of the namespace audits or warns about";
+    POD_SECURITY_VIOLATED: Warning Denial,
+        "injection adds something that the Pod Security level of the namespace forbids; the API server will reject the pod";
     POLICY_COUNTS_THE_PROXY: Manifest, "a rule of a Job's `podFailurePolicy` matches the proxy's exit code";
     POLICY_DISABLED: Skip, "not injected: the policy is `disabled`, and the pod does not opt in";
     POLICY_ENABLED: Inject, "injected: the policy is `enabled`, and no other rule applies";
@@ -108,7 +116,11 @@ codes! {
     PROXY_CONFIG_FIELD: Warning, "a field of ProxyConfig used as a label or annotation";
     PROXY_LIMIT_ABOVE_POD: Warning, "`compat: istio`: a limit of the proxy exceeds the pod's";
     PROXY_RESTART_POLICY: Warning, "`restartPolicy` of the user's own proxy does not fit a native sidecar";
+    QUOTA_EXCEEDED: Warning,
+        "a quota of the namespace has too little room for the proxy, or requires a request or limit that it lacks";
     RENDER_FAILED: Denial, "denied: a template cannot be rendered for the pod";
+    REQUEST_ABOVE_LIMIT: Warning,
+        "a container that injection adds requests more of a resource than its limit; the API server will reject the pod";
     RESOURCE_DEFAULTS_DROPPED: Warning,
         "a resource annotation replaces all default resources, so the proxy has no request or limit for the other resource";
     REVISION_MISMATCH: Skip, "not injected: the namespace or the pod requests another revision";

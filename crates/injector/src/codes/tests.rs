@@ -1,5 +1,5 @@
 use super::*;
-use crate::inject::{decision::Reason, warning::Warning};
+use crate::{inject::decision::Reason, warning::Warning};
 
 #[test]
 fn the_table_is_sorted_and_every_code_has_a_kind() {

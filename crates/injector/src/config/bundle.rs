@@ -6,7 +6,7 @@ use super::decode::{At, Decoder, Duplicates, Fields, Unknown};
 use super::label::is_dns_label;
 use super::{
     Compat, Fault, Guard, Installation, NativeSidecars, Platform, ProxyResources, facts, namespace_defaults,
-    proxy_objects,
+    namespace_limits, pod_security, proxy_objects,
 };
 
 /// The format's `apiVersion`.
@@ -16,7 +16,7 @@ pub(super) const KIND: &str = "Bundle";
 /// The identification that every bundle must have.
 const HEAD: [(&str, &str); 2] = [("apiVersion", API_VERSION), ("kind", KIND)];
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 20] = [
     "apiVersion",
     "kind",
     "revision",
@@ -35,6 +35,8 @@ const KEYS: [&str; 18] = [
     "resources",
     "rules",
     "overridePolicy",
+    "podSecurity",
+    "namespaceLimits",
 ];
 
 /// A bundle in parts: its three large sections as written, the rest as values.
@@ -133,6 +135,12 @@ fn installation(decoder: &mut Decoder<'_>, fields: &mut Fields<'_>) -> Installat
     if let Some(at) = fields.take("resources") {
         let words = [("replace", ProxyResources::Replace), ("perField", ProxyResources::PerField)];
         installation.resources = decoder.one_of(&at, &words).unwrap_or_default();
+    }
+    if let Some(at) = fields.take("podSecurity") {
+        installation.pod_security = pod_security::read(decoder, &at);
+    }
+    if let Some(at) = fields.take("namespaceLimits") {
+        installation.namespace_limits = namespace_limits::read(decoder, &at);
     }
     installation
 }

@@ -38,6 +38,8 @@ pub(super) fn bundle(
         "resources": installation.resources.as_str(),
         "rules": guard.written[0],
         "overridePolicy": guard.written[1],
+        "podSecurity": installation.pod_security.to_value(),
+        "namespaceLimits": installation.namespace_limits.to_value(),
     })
 }
 

@@ -9,6 +9,10 @@ use super::error::{Fault, Place};
 use super::label::{is_dns_label, is_dns_subdomain};
 
 mod kubelet;
+mod limits;
+
+pub(crate) use limits::{Amounts, Limits, Scope, amounts};
+pub use limits::{LimitRange, ResourceQuota};
 
 /// A namespace, with the metadata that affects injection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub struct Namespace {
     pub labels: Map<String, Value>,
     /// Its annotations, all strings.
     pub annotations: Map<String, Value>,
+    /// Its LimitRanges, by name.
+    pub limit_ranges: Vec<LimitRange>,
+    /// Its ResourceQuotas, by name.
+    pub resource_quotas: Vec<ResourceQuota>,
 }
 
 /// A node, with the version that determines native sidecars.
@@ -124,9 +132,22 @@ impl FromIterator<Node> for Nodes {
 impl Namespace {
     /// The namespace as it appears in a bundle.
     pub fn to_value(&self) -> Value {
-        json!({"name": self.name, "labels": self.labels, "annotations": self.annotations})
+        let mut value = json!({"name": self.name, "labels": self.labels, "annotations": self.annotations});
+        let limit_ranges: Vec<Value> = self.limit_ranges.iter().map(LimitRange::to_value).collect();
+        let quotas: Vec<Value> = self.resource_quotas.iter().map(ResourceQuota::to_value).collect();
+        for (key, list) in [(LIMIT_RANGES, limit_ranges), (RESOURCE_QUOTAS, quotas)] {
+            if let (false, Some(value)) = (list.is_empty(), value.as_object_mut()) {
+                value.insert(key.to_owned(), Value::Array(list));
+            }
+        }
+        value
     }
 }
+
+const LIMIT_RANGES: &str = "limitRanges";
+const RESOURCE_QUOTAS: &str = "resourceQuotas";
+const KEYS: [&str; 5] = ["name", "labels", "annotations", LIMIT_RANGES, RESOURCE_QUOTAS];
+const QUOTA_KEYS: [&str; 5] = ["name", "hard", "used", "scopes", "scopeSelector"];
 
 impl Node {
     /// The node as it appears in a bundle.
@@ -139,14 +160,50 @@ pub(super) fn namespaces(decoder: &mut Decoder<'_>, at: &At<'_>) -> Vec<Namespac
     let mut names = Names::new("a namespace name: up to 63 of a-z 0-9 -", is_dns_label);
     let mut all = Vec::new();
     for at in decoder.list(at, "a list of namespaces") {
-        let Some(mut fields) = decoder.record(&at, &["name", "labels", "annotations"]) else { continue };
+        let Some(mut fields) = decoder.record(&at, &KEYS) else { continue };
         let name = names.read(decoder, &at, fields.take("name"));
         let labels = fields.take("labels").map(|at| strings(decoder, &at)).unwrap_or_default();
         let annotations = fields.take("annotations").map(|at| strings(decoder, &at)).unwrap_or_default();
-        all.push(Namespace { name, labels, annotations });
+        let limit_ranges = fields.take(LIMIT_RANGES).map(|at| limit_ranges(decoder, &at)).unwrap_or_default();
+        let resource_quotas =
+            fields.take(RESOURCE_QUOTAS).map(|at| resource_quotas(decoder, &at)).unwrap_or_default();
+        all.push(Namespace { name, labels, annotations, limit_ranges, resource_quotas });
     }
     all
 }
+
+fn limit_ranges(decoder: &mut Decoder<'_>, at: &At<'_>) -> Vec<LimitRange> {
+    let mut names = Names::new(OBJECT_NAME, is_dns_subdomain);
+    let mut all = Vec::new();
+    for at in decoder.list(at, "a list of LimitRanges") {
+        let Some(mut fields) = decoder.record(&at, &["name", "limits"]) else { continue };
+        let name = names.read(decoder, &at, fields.take("name"));
+        let limits = fields.take("limits");
+        match limits.as_ref().and_then(|limits| LimitRange::new(name, &limits.value())) {
+            Some(range) => all.push(range),
+            None => decoder.refuse(limits.as_ref().unwrap_or(&at), "limits as in the spec of a LimitRange"),
+        }
+    }
+    all
+}
+
+fn resource_quotas(decoder: &mut Decoder<'_>, at: &At<'_>) -> Vec<ResourceQuota> {
+    let mut names = Names::new(OBJECT_NAME, is_dns_subdomain);
+    let mut all = Vec::new();
+    for at in decoder.list(at, "a list of ResourceQuotas") {
+        let Some(mut fields) = decoder.record(&at, &QUOTA_KEYS) else { continue };
+        let name = names.read(decoder, &at, fields.take("name"));
+        let given = QUOTA_KEYS.iter().filter_map(|key| Some(((*key).to_owned(), fields.take(key)?.value())));
+        match ResourceQuota::new(name, &given.collect()) {
+            Some(quota) => all.push(quota),
+            None => decoder
+                .refuse(&at, "hard and used as in the status of a ResourceQuota, scopes as in its spec"),
+        }
+    }
+    all
+}
+
+const OBJECT_NAME: &str = "a name: a DNS name of a-z 0-9 - .";
 
 pub(super) fn nodes(decoder: &mut Decoder<'_>, at: &At<'_>) -> Vec<Node> {
     let mut names = Names::new("a node name: a DNS name of a-z 0-9 - .", is_dns_subdomain);

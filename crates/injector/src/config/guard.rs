@@ -14,7 +14,7 @@ mod tests;
 
 use serde_json::Value;
 
-pub use condition::{MOST_CONDITIONS, MatchCondition};
+pub use condition::{MOST_CONDITIONS, MatchCondition, NotCommon, RuleExpression};
 pub use glob::Glob;
 pub use matcher::{Candidate, Match, MatchError};
 pub use policy::{Action, Allowed, Bounds, Check, PolicyRule, Prefix};
@@ -22,6 +22,7 @@ pub use rule::{InjectRule, RuleAction};
 
 use super::decode::{At, Decoder};
 use super::namespace_defaults;
+use crate::cel::Reads;
 
 /// The rules and the policy of a configuration.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Guard {
     pub rules: Vec<InjectRule>,
     /// The policy, in order: every entry that matches a pod applies.
     pub policy: Vec<PolicyRule>,
+    /// What the expressions of both read.
+    reads: Reads,
     /// Both as written.
     pub(super) written: [Value; 2],
 }
@@ -39,6 +42,7 @@ impl Default for Guard {
         Guard {
             rules: Vec::new(),
             policy: Vec::new(),
+            reads: Reads::default(),
             written: std::array::from_fn(|_| Value::Array(Vec::new())),
         }
     }
@@ -48,17 +52,50 @@ impl Guard {
     /// Reads both lists.
     pub(super) fn read(decoder: &mut Decoder<'_>, rules: Option<&At<'_>>, policy: Option<&At<'_>>) -> Guard {
         let written = |at: Option<&At<'_>>| at.map_or_else(|| Value::Array(Vec::new()), At::value);
-        Guard {
+        let mut guard = Guard {
             rules: rules.map(|at| rule::read(decoder, at)).unwrap_or_default(),
             policy: policy.map(|at| policy::read(decoder, at)).unwrap_or_default(),
+            reads: Reads::default(),
             written: [written(rules), written(policy)],
-        }
+        };
+        let mut reads = Reads::default();
+        guard.matchers().filter_map(|matches| matches.cel.as_ref()).for_each(|cel| reads.extend(cel.parts()));
+        guard.reads = reads;
+        guard
+    }
+
+    /// What the expressions of the rules and of the policy read.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The match conditions by which API servers leave out pods that a rule leaves alone anyway, at most as many as fit beside
     /// the `existing` ones; `fails_closed` says whether the webhook has `failurePolicy: Fail`.
     pub fn match_conditions(&self, fails_closed: bool, existing: usize) -> Vec<MatchCondition> {
         condition::match_conditions(&self.rules, fails_closed, existing)
+    }
+
+    /// The rules as expressions of a ValidatingAdmissionPolicy, in order.
+    ///
+    /// # Errors
+    /// If an API server cannot evaluate one alike.
+    pub fn rule_expressions(&self) -> Result<Vec<RuleExpression>, NotCommon> {
+        condition::rule_expressions(&self.rules)
+    }
+
+    /// The pods for which the policy denies a warning with this code, or opting out if that is `also_opt_out`, as expressions of
+    /// a ValidatingAdmissionPolicy.
+    ///
+    /// # Errors
+    /// If an API server cannot evaluate one alike.
+    pub fn denied_pods(&self, code: &str, also_opt_out: bool) -> Result<Vec<String>, NotCommon> {
+        let denies = |check: &Check| match check {
+            Check::OptOut => also_opt_out,
+            Check::Warnings(globs) => globs.iter().any(|glob| glob.matches(code)),
+            _ => false,
+        };
+        let entries = self.policy.iter().filter(|entry| entry.action == Action::Deny);
+        entries.filter(|entry| entry.checks.iter().any(denies)).map(condition::policy_expression).collect()
     }
 
     /// Whether pods that opt out by their label have to be sent, which Istio's webhooks do not select: a rule injects them

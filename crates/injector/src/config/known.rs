@@ -1,16 +1,18 @@
-//! Collects the keys of values that are read, to detect misspelled ones at every depth.
+//! Collects the keys of values that are read, to detect misspelled ones at every depth: keys that are given and that
+//! nothing reads, and keys that templates read and that nothing gives.
 //!
 //! Values are free-form: custom templates may read anything, and a complete istiod values file has keys that nothing
-//! here reads. A key is therefore reported only if it is unknown *and* similar to a known sibling.
+//! here reads. A given key is therefore reported only if it is unknown *and* similar to a known sibling.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Map, Value};
 
 use super::decode::{At, Decoder, join};
 use super::error::quoted;
 use super::values::{self, Shape};
-use super::{Injector, suggest};
+use super::{Injector, injector, suggest};
+use crate::functions::FUNCTIONS;
 use gotemplate::Template;
 
 /// Keys that Istio's charts have at the top of their values, or below `global`, as well as one level deeper.
@@ -30,8 +32,67 @@ const OF_THE_CHART: [&str; 12] = [
 ];
 
 /// The known keys below a key; none below free-form maps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known(BTreeMap<String, Known>);
+
+/// The keys of values that exist, for templates that read others.
+#[derive(Debug)]
+pub(crate) struct KnownValues(Known);
+
+/// A key that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownKey {
+    /// Its index in the path.
+    pub(crate) index: usize,
+    /// The path that was probably meant, such as `global.proxy`, up to and including this key.
+    pub(crate) meant: Option<String>,
+}
+
+impl KnownValues {
+    /// The keys that `values` has, that the embedded defaults have, that have a type, and that the embedded templates
+    /// read.
+    pub(crate) fn of(values: &Value) -> KnownValues {
+        static EMBEDDED: LazyLock<Known> = LazyLock::new(|| {
+            let mut known = Known::default();
+            known.add_value(values::defaults());
+            known.add_shape(&values::SHAPE);
+            let parsed = injector::EMBEDDED
+                .iter()
+                .filter_map(|(name, source)| Template::parse(name, source, &FUNCTIONS).ok());
+            for path in parsed.flat_map(|template| template.values_read()) {
+                known.add_path(&path);
+            }
+            known.forget_below_maps(&values::SHAPE);
+            known
+        });
+        let mut known = EMBEDDED.clone();
+        known.add_value(values);
+        known.forget_below_maps(&values::SHAPE);
+        KnownValues(known)
+    }
+
+    /// The first key of a path that does not exist.
+    pub(crate) fn unknown(&self, path: &[String]) -> Option<UnknownKey> {
+        let mut known = &self.0;
+        for (index, key) in path.iter().enumerate() {
+            if known.0.is_empty() {
+                return None;
+            }
+            match known.0.get(key) {
+                Some(below) => known = below,
+                None => {
+                    let sibling = suggest::nearest(key, known.0.keys().map(String::as_str)).map(|near| {
+                        let above = path.get(..index).unwrap_or_default();
+                        above.iter().map(String::as_str).chain([near]).collect::<Vec<_>>().join(".")
+                    });
+                    let meant = sibling.or_else(|| known.place_of(key, &self.0));
+                    return Some(UnknownKey { index, meant });
+                }
+            }
+        }
+        None
+    }
+}
 
 /// Warns about misspelled keys, at every depth that is read, and about sections that belong inside `global`.
 pub(super) fn check(decoder: &mut Decoder<'_>, at: &At<'_>, injector: &Injector) {
@@ -55,7 +116,7 @@ fn check_below(decoder: &mut Decoder<'_>, at: &At<'_>, known: &Known, all: &Know
             let message = format!("unknown key, ignored; nearest: {}", quoted(near));
             decoder.warn(&entry.path, message);
         } else if let Some(place) = known.place_of(&key, all) {
-            let message = format!("unknown key, ignored; did you mean {place}?");
+            let message = format!("unknown key, ignored; did you mean values.{place}?");
             decoder.warn(&entry.path, message);
         }
     }
@@ -80,19 +141,34 @@ impl Known {
         }
     }
 
+    /// Makes the maps with free keys free: no key in them is unknown.
+    fn forget_below_maps(&mut self, shape: &Shape) {
+        match shape {
+            Shape::Map => self.0.clear(),
+            Shape::Fields(fields) => {
+                for (key, shape) in *fields {
+                    if let Some(below) = self.0.get_mut(*key) {
+                        below.forget_below_maps(shape);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn add_path(&mut self, path: &[String]) {
         path.iter().fold(self, |known, key| known.at(key));
     }
 
-    /// Where a key at the top or below `global` belongs: one level deeper, if it is known there.
+    /// Where in the values a key at the top or below `global` belongs: one level deeper, if it is known there.
     fn place_of(&self, key: &str, all: &Known) -> Option<String> {
         let global = all.0.get("global")?;
         let is_top = std::ptr::eq(self, all);
         if is_top && !OF_THE_CHART.contains(&key) && global.0.contains_key(key) {
-            return Some(join("values.global", key));
+            return Some(join("global", key));
         }
         let proxy = global.0.get("proxy").filter(|_| is_top || std::ptr::eq(self, global))?;
-        (!OF_THE_CHART.contains(&key) && proxy.0.contains_key(key)).then(|| join("values.global.proxy", key))
+        (!OF_THE_CHART.contains(&key) && proxy.0.contains_key(key)).then(|| join("global.proxy", key))
     }
 }
 

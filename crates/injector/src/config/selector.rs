@@ -9,7 +9,7 @@ use super::Source;
 use super::decode::{At, Decoder, Unknown};
 use super::error::{Fault, Problem, quoted};
 use super::label::{is_label_key, is_label_value};
-use crate::inject::warning::shown;
+use crate::warning::shown;
 use kubernetes_yaml::{self as yaml, Limits};
 
 /// A valid label selector.
@@ -90,7 +90,7 @@ impl Selector {
     }
 
     /// Every requirement: key, operator and values; an entry of `matchLabels` is an `In` with one value.
-    pub(super) fn requirements(&self) -> impl Iterator<Item = (&str, Operator, Vec<&str>)> {
+    pub(crate) fn requirements(&self) -> impl Iterator<Item = (&str, Operator, Vec<&str>)> {
         let labels = self.match_labels.iter();
         let labels = labels.map(|(key, value)| (key.as_str(), Operator::In, vec![value.as_str()]));
         labels.chain(self.match_expressions.iter().map(|Requirement { key, operator, values }| {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{Facts, Finding, Severity, is_own, items, labels, name, namespace, some, text};
 use crate::{
-    inject::{annotation::edits, warning::shown},
     names, pod,
+    warning::shown,
     webhook_config::{
         entries, revision_of,
         selection::{self, Creation, Selected},
@@ -24,19 +24,25 @@ const MISSPELLED: [&str; 6] = [
     "sidecar.istio.io/inject",
 ];
 
+/// The checks of [`label_mistakes`].
+pub const LABEL_MISTAKES: [&str; 4] =
+    ["both-labels", "label-misspelled", "label-value", "revision-not-served"];
+
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for object in facts.namespaces.iter().flatten() {
         let labels = labels(object);
-        findings.extend(of_labels(facts, name(object), &labels));
-        findings.extend(another_injector(facts, name(object), &labels));
+        findings.extend(label_mistakes(&facts.webhooks, name(object), &labels));
+        findings.extend(another_injector(&facts.webhooks, name(object), &labels));
     }
     findings.extend(uninjected(facts));
     findings.extend(refused(facts));
     findings
 }
 
-fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Finding> {
+/// The mistakes in the labels of the namespace `of`, according to all MutatingWebhookConfigurations: findings of the checks in
+/// [`LABEL_MISTAKES`].
+pub fn label_mistakes(webhooks: &[Value], of: &str, labels: &Map<String, Value>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let subject = || format!("Namespace {of}");
     let label = |key: &str| labels.get(key).and_then(Value::as_str);
@@ -65,8 +71,8 @@ fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Findin
         let is_near = key != names::LABEL_INJECTION
             && (MISSPELLED.contains(&key.as_str())
                 || key.len().abs_diff(names::LABEL_INJECTION.len()) <= 2
-                    && edits(key, names::LABEL_INJECTION) <= 2
-                || edits(key, names::REVISION) == 1);
+                    && strsim::levenshtein(key, names::LABEL_INJECTION) <= 2
+                || strsim::levenshtein(key, names::REVISION) == 1);
         if is_near {
             findings.push(Finding::new(
                 Severity::Error,
@@ -78,7 +84,7 @@ fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Findin
         }
     }
     let asks = injection == Some("enabled") || (injection.is_none() && revision.is_some());
-    if asks && !facts.webhooks.is_empty() && called(facts, of, labels, &plain_pod()).is_empty() {
+    if asks && !webhooks.is_empty() && called(webhooks, of, labels, &plain_pod()).is_empty() {
         let asked = injection.map_or_else(
             || format!("istio.io/rev={}", revision.unwrap_or_default()),
             |_| "istio-injection=enabled".to_owned(),
@@ -89,7 +95,7 @@ fn of_labels(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Findin
             subject(),
             format!("{asked}, and no webhook with rules selects its pods: they run without a proxy"),
             {
-                let known = facts.webhooks.iter().find_map(revision_of).unwrap_or("REVISION");
+                let known = webhooks.iter().find_map(revision_of).unwrap_or("REVISION");
                 let asked = revision.filter(|_| injection.is_none()).unwrap_or("default");
                 format!(
                     "kubectl label namespace {of} --overwrite istio-injection- istio.io/rev={known}, or outrigger tag set {asked} \
@@ -108,7 +114,7 @@ fn plain_pod() -> Value {
 /// The configurations that are called for a pod and look like injectors of sidecars: ours, and those with Istio's labels or
 /// names.
 fn called<'f>(
-    facts: &'f Facts,
+    webhooks: &'f [Value],
     in_namespace: &str,
     labels: &Map<String, Value>,
     pod: &Value,
@@ -116,8 +122,7 @@ fn called<'f>(
     let creation = Creation { namespace: in_namespace, namespace_labels: Some(labels), pod };
     // Our own conditions only exclude pods that are not injected anyway.
     let condition = |_: &str| Ok(true);
-    let injectors =
-        facts.webhooks.iter().filter(|configuration| is_own(configuration) || is_istio(configuration));
+    let injectors = webhooks.iter().filter(|configuration| is_own(configuration) || is_istio(configuration));
     injectors
         .flat_map(|configuration| {
             entries(configuration).map(move |(name, entry)| (configuration, name, entry))
@@ -134,8 +139,8 @@ fn is_istio(configuration: &Value) -> bool {
             .any(|prefix| name(configuration).starts_with(prefix))
 }
 
-fn another_injector(facts: &Facts, of: &str, labels: &Map<String, Value>) -> Vec<Finding> {
-    let called = called(facts, of, labels, &plain_pod());
+fn another_injector(webhooks: &[Value], of: &str, labels: &Map<String, Value>) -> Vec<Finding> {
+    let called = called(webhooks, of, labels, &plain_pod());
     let (own, others): (Vec<_>, Vec<_>) =
         called.into_iter().partition(|(configuration, _)| is_own(configuration));
     if own.is_empty() || others.is_empty() {
@@ -193,16 +198,12 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
     let mut owners: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for object in pods {
         let Some(labels) = by_name.get(namespace(object)) else { continue };
-        let is_over = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
-        let is_deleted = object.pointer("/metadata/deletionTimestamp").is_some();
-        let has_proxy = pod::find_container(object, names::CONTAINER_PROXY).is_some()
-            || pod::annotation(object, names::ANNOTATION_STATUS).is_some();
         let on_host = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
         let opted_out = pod::annotation(object, names::INJECT) == Some("false");
-        if is_over || is_deleted || has_proxy || on_host || opted_out {
+        if !pod::is_running(object) || pod::has_proxy(object) || on_host || opted_out {
             continue;
         }
-        if called(facts, namespace(object), labels, object)
+        if called(&facts.webhooks, namespace(object), labels, object)
             .iter()
             .any(|(configuration, _)| is_own(configuration))
         {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Facts, Finding, Severity, text};
+use super::{Facts, Finding, Severity, items, namespace, text};
 
 /// A dry-run creation of a pod that a webhook of ours selects.
 #[derive(Clone, Debug)]
@@ -118,8 +118,12 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
                 check,
                 subject.clone(),
                 evidence,
-                "kubectl get --raw /metrics | grep apiserver_admission_webhook_fail_open_count tells failed calls; outrigger \
-                 explain --labels app=x -n NAMESPACE tells skips",
+                with_hint(
+                    facts,
+                    check,
+                    "kubectl get --raw /metrics | grep apiserver_admission_webhook_fail_open_count tells failed calls; outrigger \
+                     explain --labels app=x -n NAMESPACE tells skips",
+                ),
             ));
         }
         ProbeOutcome::Unanswered => findings.push(Finding::new(
@@ -127,7 +131,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             "network-timeout",
             subject.clone(),
             format!("the API server had no answer after {:.0}s, so it waits for a webhook", probe.took.as_secs_f64()),
-            with_hint(facts, "open the way from the API server to the pods' port (8443): NetworkPolicy, firewall, security group"),
+            with_hint(facts, "network-timeout", "open the way from the API server to the pods' port (8443): NetworkPolicy, firewall, security group"),
         )),
         ProbeOutcome::Refused(message) => findings.push(refused(facts, probe, &subject, message)),
     }
@@ -144,6 +148,23 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// The class of an API server's refusal to create a pod, which is the name of a check of `outrigger doctor`. `is_ours` recognizes the
+/// names of our webhooks.
+pub fn refusal_class(message: &str, is_ours: impl Fn(&str) -> bool) -> &'static str {
+    let name = message.split_once("webhook \"").and_then(|(_, rest)| rest.split_once('"'));
+    let is_ours = name.is_some_and(|(name, _)| is_ours(name));
+    let is_call = message.contains("failed calling webhook") || message.contains("failed to call webhook");
+    match row(message) {
+        Some((_, check, _)) if is_ours && is_call => check,
+        _ if is_ours => "webhook-error",
+        _ => "other-refusal",
+    }
+}
+
+fn row(message: &str) -> Option<&'static Row> {
+    ERRORS.iter().find(|(words, ..)| words.iter().all(|word| message.contains(word)))
+}
+
 fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Finding {
     let finding = |check, fix: String| Finding::new(Severity::Error, check, subject, one_line(message), fix);
     let is_ours = message.contains(&format!("webhook \"{}\"", probe.entry));
@@ -154,9 +175,8 @@ fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Findin
                 "another webhook cannot be called; its name is in the message: outrigger webhook order -f pod.yaml".to_owned(),
             );
         }
-        let row = ERRORS.iter().find(|(words, ..)| words.iter().all(|word| message.contains(word)));
-        return match row {
-            Some((_, check, fix)) => finding(check, with_hint(facts, fix)),
+        return match row(message) {
+            Some((_, check, fix)) => finding(check, with_hint(facts, check, fix)),
             None => finding(
                 "webhook-error",
                 "the webhook answers, but not as it should: see the log of outrigger".to_owned(),
@@ -189,41 +209,58 @@ fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Marks of providers on nodes: label or prefix of `spec.providerID`, and what their users meet.
-const PROVIDERS: [(&str, &str, &str); 4] = [
+/// A provider: a label and the prefix of `spec.providerID` of its nodes, the checks that its users meet, and why.
+type Provider = (&'static str, &'static str, &'static [&'static str], &'static str);
+
+/// Marks of providers on nodes. Labels come first: Gardener's nodes have the ID of the cloud below.
+const PROVIDERS: [Provider; 4] = [
+    (
+        "worker.gardener.cloud/pool",
+        "gardener://",
+        &["network-timeout", "connection-refused"],
+        "Gardener: the API server reaches pods through a VPN; see its logs in the shoot",
+    ),
     (
         "cloud.google.com/gke-nodepool",
         "gce://",
+        &["network-timeout"],
         "GKE: private clusters allow the control plane only ports 443 and 10250; add a firewall rule for 8443",
     ),
     (
         "eks.amazonaws.com/nodegroup",
         "aws://",
+        &["network-timeout", "api-server-address"],
         "EKS: with an overlay network the control plane cannot reach pod addresses; use the VPC CNI or the host's network; \
          security groups have to allow 8443",
     ),
     (
         "kubernetes.azure.com/cluster",
         "azure://",
+        &["not-injected", "ignored-failures"],
         "AKS: the admissions enforcer excludes namespaces kube-system and control-plane from webhooks",
-    ),
-    (
-        "worker.gardener.cloud/pool",
-        "gardener://",
-        "Gardener: the API server reaches pods through a VPN; see its logs in the shoot",
     ),
 ];
 
-fn with_hint(facts: &Facts, fix: &str) -> String {
-    let of_node = |node: &Value| {
-        PROVIDERS.iter().find(|(label, provider, _)| {
-            let labels = node.pointer("/metadata/labels");
-            labels.is_some_and(|labels| labels.get(label).is_some())
-                || text(node, "/spec/providerID").starts_with(provider)
-        })
+/// A fix with the hint for the provider of the nodes, for the ports and the namespace of this installation.
+fn with_hint(facts: &Facts, check: &str, fix: &str) -> String {
+    let has_label = |node: &Value, label: &str| {
+        node.pointer("/metadata/labels").is_some_and(|labels| labels.get(label).is_some())
     };
-    match facts.nodes.iter().flatten().find_map(of_node) {
-        Some((_, _, hint)) => format!("{fix}. {hint}"),
+    let by_label = |node: &Value| PROVIDERS.iter().find(|(label, ..)| has_label(node, label));
+    let by_id =
+        |node: &Value| PROVIDERS.iter().find(|(_, id, ..)| text(node, "/spec/providerID").starts_with(id));
+    let nodes = || facts.nodes.iter().flatten();
+    let provider = nodes().find_map(by_label).or_else(|| nodes().find_map(by_id));
+    let fix = match provider.filter(|(_, _, checks, _)| checks.contains(&check)) {
+        Some((.., hint)) => format!("{fix}. {hint}"),
         None => fix.to_owned(),
+    };
+    let slices = facts.endpoint_slices.iter().flatten();
+    let port = slices.flat_map(|slice| items(slice, "/ports")).find_map(|port| port.get("port")?.as_u64());
+    let service = facts.services.iter().flatten().next();
+    let fix = port.map_or_else(|| fix.clone(), |port| fix.replace("8443", &port.to_string()));
+    match service.map(namespace).filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) => fix.replace("outrigger-system", namespace),
+        None => fix,
     }
 }

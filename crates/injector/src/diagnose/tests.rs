@@ -41,7 +41,19 @@ fn healthy() -> Facts {
         ]),
         nodes: Some(Vec::new()),
         probe: Some(probe(ProbeOutcome::Injected("default".to_owned()))),
+        permissions: Some(vec![access(true)]),
         configuration: Some(Ok(Vec::new())),
+    }
+}
+
+fn access(is_allowed: bool) -> Access {
+    Access {
+        namespace: "mesh".to_owned(),
+        service_account: "outrigger".to_owned(),
+        purpose: "the configuration",
+        is_essential: true,
+        action: "list configmaps/outrigger -n mesh".to_owned(),
+        is_allowed,
     }
 }
 
@@ -119,6 +131,17 @@ const CASES: &[Case] = &[
         *facts = failed("Post \"https://x\": Address is not allowed");
         facts.nodes = Some(vec![json!({"spec": {"providerID": "aws:///eu-1/i-1"}})]);
     }, "api-server-address", "VPC CNI"),
+    ("Gardener on AWS", |facts| {
+        *facts = failed("Post \"https://x\": context deadline exceeded");
+        facts.nodes = Some(vec![json!({
+            "metadata": {"labels": {"worker.gardener.cloud/pool": "a"}}, "spec": {"providerID": "aws:///eu-1/i-1"},
+        })]);
+    }, "network-timeout", "Gardener: "),
+    ("another port on GKE", |facts| {
+        *facts = failed("Post \"https://x\": context deadline exceeded");
+        facts.endpoint_slices.as_mut().unwrap()[0]["ports"] = json!([{"port": 10250}]);
+        facts.nodes = Some(vec![json!({"metadata": {"labels": {"cloud.google.com/gke-nodepool": "a"}}})]);
+    }, "network-timeout", "firewall rule for 10250"),
     ("another CA", |facts| *facts = failed("tls: failed to verify certificate: x509: certificate signed by unknown authority"), "certificate-untrusted", "caBundle"),
     ("an expired certificate", |facts| *facts = failed("x509: certificate has expired or is not yet valid: current time 2026-01-01 is after 2025-01-01"), "certificate-expired", "renew"),
     ("another name", |facts| *facts = failed("x509: certificate is valid for a.svc, not outrigger.outrigger-system.svc"), "certificate-name", "SERVICE.NAMESPACE.svc"),
@@ -145,6 +168,7 @@ const CASES: &[Case] = &[
             "message": "admission webhook \"namespace.sidecar-injector.istio.io\" denied the request: 1 invalid annotation",
         }]});
     }, "creation-refused", "outrigger explain deployment/web -n shop"),
+    ("a role without a rule", |facts| facts.permissions = Some(vec![access(true), access(false)]), "permission-missing", "kubectl auth can-i list configmaps/outrigger -n mesh --as system:serviceaccount:mesh:outrigger"),
     ("istiod beside us", |facts| {
         let mut other = facts.webhooks[0].clone();
         other["metadata"] = json!({"name": "istio-sidecar-injector", "labels": {"app": "sidecar-injector"}});
@@ -171,6 +195,14 @@ fn every_breakage_is_found_with_its_cure() {
         .filter(|check| !CASES.iter().any(|(_, _, used, _)| used == check))
         .collect();
     assert_eq!(unused, ["configuration-warning"]);
+}
+
+#[test]
+fn hints_of_providers_belong_to_what_their_users_meet() {
+    let mut facts = failed("x509: certificate has expired or is not yet valid: current time is after");
+    facts.nodes = Some(vec![json!({"metadata": {"labels": {"cloud.google.com/gke-nodepool": "a"}}})]);
+    let findings = diagnose(&facts);
+    assert!(findings.iter().all(|finding| !finding.fix.contains("GKE")), "{findings:#?}");
 }
 
 #[test]

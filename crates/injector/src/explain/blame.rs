@@ -105,12 +105,24 @@ impl<'a> Recorder<'a> {
             !moved(path).is_some_and(|moved| last.contains_key(&moved))
                 && !last.keys().any(|other| other.len() > path.len() && is_at_or_below(other, path))
         };
-        let written = last.keys().filter(|path| value_at(&received, path) != last.get(*path));
+        // A setting of the pod's own that wins over a template's is written, too: it replaces that one.
+        let is_written = |path: &&String| {
+            let own = value_at(&received, path);
+            own != last.get(*path) || own.is_some() && self.is_contested(path)
+        };
+        let written = last.keys().filter(is_written);
         let removed = received.keys().filter(|path| !last.contains_key(*path) && is_removed(path));
         let mut all: Vec<&String> = written.chain(removed).collect();
         all.retain(|path| !path.starts_with("metadata.managedFields"));
         all.sort_by_cached_key(|path| fields::order(path));
         all.into_iter().map(|path| self.field(&sources, path, last.get(path))).collect()
+    }
+
+    /// Whether any stage had another value than the pod as received.
+    fn is_contested(&self, path: &str) -> bool {
+        let mut values = self.stages.iter().map(|(_, fields)| value_at(fields, path));
+        let received = values.next();
+        values.any(|value| value.is_some() && Some(value) != received)
     }
 
     fn field(&self, sources: &Sources<'_>, path: &str, value: Option<&Value>) -> Field {

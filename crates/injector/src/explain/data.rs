@@ -44,11 +44,16 @@ impl Sources<'_> {
         let (root, path) = read.split_first()?;
         match root.as_str() {
             "Values" => Some(self.value(path, below, written)),
-            "ProxyConfig" => Some(self.proxy_config(path)),
+            "ProxyConfig" => Some(self.proxy_config(path, below, written)),
             "MeshConfig" => {
-                let (place, value) =
-                    by_go_names("mesh", &gotypes::MESH_CONFIG, self.mesh.mesh_config(), path);
-                Some(Datum { place, value, set_by: String::new() })
+                let at = |config: &Value| by_go_names("mesh", &gotypes::MESH_CONFIG, config, path);
+                let (place, value) = at(self.mesh.mesh_config());
+                let set_by = match &value {
+                    None => "",
+                    Some(_) if at(defaults::mesh_config()).1 == value => "Istio's default",
+                    Some(_) => "the configuration",
+                };
+                Some(Datum { place, value, set_by: set_by.to_owned() })
             }
             "ObjectMeta" => self.metadata(path),
             "Spec" => {
@@ -86,9 +91,30 @@ impl Sources<'_> {
         }
     }
 
-    fn proxy_config(&self, path: &[String]) -> Datum {
-        let (place, value) = by_go_names("proxyConfig", &gotypes::PROXY_CONFIG, self.proxy_config, path);
-        let at = |config: &Value| by_go_names("", &gotypes::PROXY_CONFIG, config, path).1;
+    fn proxy_config(&self, path: &[String], below: &[String], written: Option<&Value>) -> Datum {
+        let (mut place, mut value) =
+            by_go_names("proxyConfig", &gotypes::PROXY_CONFIG, self.proxy_config, path);
+        // Of a map such as proxyMetadata, the sources of its entries differ.
+        let narrowed = value.as_ref().and_then(|found| {
+            // A variable has the name of its entry.
+            let of_variable = match below {
+                [.., list, name, _] if list == "env" => {
+                    found.get(name).map(|value| (value, std::slice::from_ref(name)))
+                }
+                _ => None,
+            };
+            of_variable.or_else(|| narrow(found, below, written?))
+        });
+        let narrowed = narrowed.map(|(value, suffix)| (value.clone(), suffix));
+        let suffix = narrowed.as_ref().map_or(&[][..], |(_, suffix)| suffix);
+        if let Some((narrower, suffix)) = &narrowed {
+            value = Some(narrower.clone());
+            place = suffix.iter().fold(place, |place, key| super::fields::join(&place, key));
+        }
+        let at = |config: &Value| {
+            let whole = by_go_names("", &gotypes::PROXY_CONFIG, config, path).1;
+            suffix.iter().try_fold(whole?, |value, key| value.get(key).cloned())
+        };
         let without = |defaults: &[&str], annotation: bool, resources: bool| {
             let config = proxy_config_without(self.mesh, self.request, defaults, annotation, resources);
             config.map(Cow::into_owned).unwrap_or_default()

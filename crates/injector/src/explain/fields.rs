@@ -18,6 +18,18 @@ pub(crate) fn of(document: &Value) -> BTreeMap<String, Value> {
     fields
 }
 
+/// Whether a value is what Go's types write for a field that is not set, or leave out. Numbers and booleans never are: a `0` or
+/// `false` behind a pointer is a value.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 fn collect(value: &Value, path: &str, key: &str, fields: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -26,8 +38,7 @@ fn collect(value: &Value, path: &str, key: &str, fields: &mut BTreeMap<String, V
             }
         }
         Value::Array(items) if !items.is_empty() => {
-            let name = |item: &Value| item.get(name_key(key)).and_then(Value::as_str).map(str::to_owned);
-            for (item, element) in items.iter().zip(elements(items.iter().map(name))) {
+            for (item, element) in items.iter().zip(names_of(key, items)) {
                 collect(item, &format!("{path}[{element}]"), "", fields);
             }
         }
@@ -121,6 +132,12 @@ pub(crate) fn name_key(list: &str) -> &'static str {
         "hostAliases" => "ip",
         _ => "name",
     }
+}
+
+/// How the elements of a list under this key are addressed: by their names, or by their indices.
+pub(crate) fn names_of(key: &str, items: &[Value]) -> Vec<String> {
+    let name = |item: &Value| item.get(name_key(key)).and_then(Value::as_str).map(str::to_owned);
+    elements(items.iter().map(name))
 }
 
 /// The names of a list's elements if all have one and no two have the same; otherwise their indices.

@@ -44,7 +44,7 @@ pub(super) fn differences<'w>(
         let is_equal = match (live, wanted) {
             (Some(live), Some(wanted)) => is_equal(live, wanted),
             // An API server drops empty maps and lists, and null.
-            (None, Some(wanted)) => is_empty(wanted),
+            (None, Some(wanted)) => fields::is_empty(wanted),
             (_, None) => true,
         };
         if !is_equal {
@@ -78,14 +78,4 @@ fn is_equal(live: &Value, wanted: &Value) -> bool {
         _ => None,
     };
     matches!((canonical(live), canonical(wanted)), (Some(live), Some(wanted)) if live == wanted)
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::String(text) => text.is_empty(),
-        _ => false,
-    }
 }

@@ -100,6 +100,23 @@ fn the_proxy_config_names_what_set_it() {
 }
 
 #[test]
+fn entries_of_proxy_metadata_have_sources_of_their_own() {
+    let bundle = "nativeSidecars: enabled\nmesh: {defaultConfig: {proxyMetadata: {A: b}}}\nproxyConfigs:\n- apiVersion: networking.istio.io/v1beta1\n  \
+                  kind: ProxyConfig\n  metadata: {name: a, namespace: shop}\n  spec: {environmentVariables: {C: d}}\n";
+    let mesh = mesh(bundle);
+    let fields = injected(&mesh, &pod(&json!({})));
+    for (name, value, set_by) in [("A", "b", "mesh.defaultConfig"), ("C", "d", "a ProxyConfig resource")] {
+        let of_it =
+            |field: &&Field| field.path.starts_with(&format!("spec.initContainers[istio-proxy].env[{name}]"));
+        let lines: Vec<&Line> = fields.iter().filter(of_it).map(line).collect();
+        let place = format!("proxyConfig.proxyMetadata.{name}");
+        let found = lines.iter().flat_map(|line| &line.data).find(|datum| datum.place == place);
+        let found = found.unwrap_or_else(|| panic!("{place}: {lines:#?}"));
+        assert_eq!((found.value.as_ref(), found.set_by.as_str()), (Some(&json!(value)), set_by));
+    }
+}
+
+#[test]
 fn later_steps_are_named_with_what_they_replaced() {
     let mesh = mesh("");
     let fields = injected(&mesh, &pod(&json!({})));
@@ -118,10 +135,14 @@ fn the_users_own_proxy_wins_and_says_what_it_replaced() {
     let own = json!({"name": "istio-proxy", "image": "auto", "resources": {"requests": {"cpu": "5m"}}});
     request.pod["spec"]["containers"].as_array_mut().unwrap().push(own);
     let fields = injected(&mesh, &request);
-    let cpu =
-        fields.iter().find(|field| field.path.ends_with("containers[istio-proxy].resources.requests.cpu"));
-    // Written by the pod itself: it is not a change.
-    assert!(cpu.is_none(), "{cpu:#?}");
+    let cpu = field(&fields, "spec.initContainers[istio-proxy].resources.requests.cpu");
+    assert_eq!((&cpu.writer, &cpu.value), (&Writer::User, &Some(json!("5m"))));
+    assert!(
+        cpu.replaced
+            .iter()
+            .any(|(writer, value)| matches!(writer, Writer::Template(_)) && *value == json!("100m")),
+        "{cpu:#?}"
+    );
     let image = field(&fields, "spec.initContainers[istio-proxy].image");
     assert!(matches!(&image.writer, Writer::Template(_) | Writer::User), "{image:#?}");
     assert!(image.replaced.contains(&(Writer::Pod, json!("auto"))), "{image:#?}");
@@ -172,4 +193,74 @@ fn fields_are_found_in_any_spelling() {
         "spec.initContainers['istio-init'].args[6]"
     ));
     assert!(!is_at_or_below("spec.initContainers[istio-init].args[6]", "spec.initContainers[istio]"));
+}
+
+/// The lines as a diff.
+fn diff(original: &Value, result: &Value) -> Vec<String> {
+    let mark = |side| match side {
+        Side::Both => ' ',
+        Side::Original => '-',
+        Side::Result => '+',
+    };
+    side_by_side(original, result)
+        .into_iter()
+        .map(|line| format!("{}{}", mark(line.side), line.text))
+        .collect()
+}
+
+#[test]
+fn elements_stand_beside_those_of_the_same_name() {
+    let original = json!({"spec": {"containers": [
+        {"name": "web", "args": ["a", "b", "c"], "image": "web:1"},
+        {"name": "gone"},
+    ], "x": 1}});
+    let result = json!({"metadata": {"labels": {}}, "spec": {"containers": [
+        {"name": "istio-proxy", "env": [{"name": "A", "value": "1\n2\n"}]},
+        {"name": "web", "args": ["a", "x", "c"], "image": "web:2"},
+    ], "x": 1}});
+    let wanted = [
+        "+metadata:",
+        "+  labels: {}",
+        " spec:",
+        "   containers:",
+        "-  - name: gone",
+        "+  - name: istio-proxy",
+        "+    env:",
+        "+    - name: A",
+        "+      value: |",
+        "+        1",
+        "+        2",
+        "   - name: web",
+        "     args:",
+        "     - a",
+        "-    - b",
+        "+    - x",
+        "     - c",
+        "-    image: web:1",
+        "+    image: web:2",
+        "   x: 1",
+    ];
+    assert_eq!(diff(&original, &result), wanted);
+}
+
+#[test]
+fn either_side_of_a_comparison_is_the_document() {
+    let mesh = mesh("");
+    let request = pod(&json!({"sidecar.istio.io/logLevel": "debug", "empty": "", "list": "[]"}));
+    let Verdict::Injected { injection, fields } = explain(&mesh, &request, &Facts::of(&mesh, "shop")).verdict
+    else {
+        panic!("injected");
+    };
+    let lines = side_by_side(&request.pod, &injection.pod);
+    for (skipped, document) in [(Side::Result, &request.pod), (Side::Original, &injection.pod)] {
+        let side: Vec<&str> =
+            lines.iter().filter(|line| line.side != skipped).map(|line| line.text.as_str()).collect();
+        let read = kubernetes_yaml::load(&side.join("\n"), &kubernetes_yaml::Limits::default());
+        assert_eq!(&read.unwrap(), document, "{side:#?}");
+    }
+    // And every line of the result alone is explained.
+    let index = FieldIndex::new(&fields);
+    for line in lines.iter().filter(|line| line.side == Side::Result) {
+        assert!(index.find(&line.path).is_some(), "{line:?}");
+    }
 }

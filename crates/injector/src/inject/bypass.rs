@@ -11,12 +11,19 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{
-    post::PROXY_PORTS,
-    reinject::PreviousInjection,
+    Rules, contribution::Contribution, privileges, reinject::PreviousInjection, render,
     template_containers::TemplateContainers,
+};
+use crate::{
+    config::InjectorConfig,
+    names, pod,
     warning::{Warning, shown},
 };
-use crate::{names, pod};
+
+mod datadog;
+mod mounts;
+
+pub(super) use datadog::variables as variables_of_datadog;
 
 /// The maximum number of warnings of one kind for a pod.
 const MOST: usize = 8;
@@ -26,8 +33,12 @@ const MOST: usize = 8;
 pub(super) struct Subject<'a> {
     /// The pod as received.
     pub(super) received: &'a Value,
+    /// The pod with its proxy.
+    pub(super) merged: &'a Value,
     /// What an earlier injection left in it.
     pub(super) earlier: &'a PreviousInjection,
+    /// What its own containers with names of ours contribute.
+    pub(super) own: &'a [Contribution<'a>],
     /// What the templates create.
     pub(super) made: &'a TemplateContainers,
     /// The values.
@@ -36,8 +47,8 @@ pub(super) struct Subject<'a> {
     pub(super) proxy_config: &'a Value,
     /// The ProxyConfig that the pod would have without its own annotation.
     pub(super) configured: &'a Value,
-    /// Port of the agent's status server.
-    pub(super) status_port: i64,
+    /// Whether it requests templates that redirect no traffic, and the default ones do.
+    pub(super) loses_redirection: bool,
 }
 
 /// All warnings about bypasses in a pod with a proxy.
@@ -53,13 +64,16 @@ pub(super) fn warnings(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     tls(pod, warnings);
     proxy_config(pod, warnings);
     annotations(pod, warnings);
+    mounts::user_mounts(pod, warnings);
+    forged_containers(pod, warnings);
     own_containers(pod, warnings);
     environment(pod, warnings);
     if pod.makes(names::CONTAINER_INIT) || pod.makes(names::CONTAINER_VALIDATION) {
         traffic(pod, warnings);
         net_admin(pod, warnings);
-    } else {
-        redirection(pod, warnings);
+    } else if !redirection(pod, warnings) && pod.loses_redirection {
+        let message = "the requested templates redirect no traffic to istio-proxy";
+        warnings.push(Warning::new("BYPASS_TEMPLATES", message));
     }
 }
 
@@ -69,15 +83,17 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn makes(&self, name: &str) -> bool {
-        self.made.containers.iter().chain(&self.made.init_containers).any(|made| made == name)
+        makes(self.made, name)
     }
 
-    /// The pod's own container with a name that the templates use, unless an injector created it.
+    /// What the pod's own container with such a name contributes to the result.
     pub(super) fn own(&self, name: &str) -> Option<&'a Value> {
-        match self.earlier.has_injected(name) {
-            true => self.earlier.overrides.find(name),
+        let own = self.own.iter().map(|own| own.container.as_ref());
+        let own = own.into_iter().find(|own| pod::name(own) == name);
+        own.or_else(|| match self.makes(name) || self.earlier.has_injected(name) {
+            true => None,
             false => pod::find_container(self.received, name),
-        }
+        })
     }
 
     /// Whether the pod's ProxyConfig differs in a key from the one without an annotation.
@@ -88,11 +104,43 @@ impl<'a> Subject<'a> {
             && at(self.proxy_config) != at(self.configured)
     }
 
+    /// Whether the pod's ProxyConfig empties a key of the one without an annotation.
+    fn clears(&self, key: &str) -> bool {
+        let is_set = |config: &Value| config.get(key).is_some_and(|value| !is_blank(value));
+        is_set(self.configured) && !is_set(self.proxy_config)
+    }
+
     /// An annotation, if it differs from the value that applies without it.
     pub(super) fn asks(&self, key: &str, value: &str) -> Option<&'a str> {
         let configured = pod::at(self.values, &["global", "proxy", value]).and_then(Value::as_str);
         self.annotation(key).filter(|asked| *asked != configured.unwrap_or_default())
     }
+}
+
+impl<'a> Subject<'a> {
+    /// The items of a list that applies without annotations.
+    fn configured(&self, value: &str) -> impl Iterator<Item = &'a str> + Clone {
+        items(pod::at(self.values, &["global", "proxy", value]).and_then(Value::as_str))
+    }
+
+    /// The items of an annotation's list that the configuration does not have.
+    pub(super) fn added(&self, key: &str, value: &str) -> impl Iterator<Item = &'a str> {
+        let configured = self.configured(value);
+        items(self.annotation(key)).filter(move |item| !configured.clone().any(|other| other == *item))
+    }
+
+    /// The items of the configuration that an annotation's list does not have.
+    pub(super) fn left_out(&self, key: &str, value: &str) -> impl Iterator<Item = &'a str> {
+        let asked = self.annotation(key);
+        let is_listed = move |item: &str| {
+            asked.is_none_or(|asked| items(Some(asked)).any(|other| other == item || other == "*"))
+        };
+        self.configured(value).filter(move |item| !is_listed(item))
+    }
+}
+
+fn items(list: Option<&str>) -> impl Iterator<Item = &str> + Clone {
+    list.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 fn is_blank(value: &Value) -> bool {
@@ -122,12 +170,20 @@ const TELEMETRY: [&str; 5] =
 
 fn proxy_config(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let of = names::ANNOTATION_PROXY_CONFIG;
-    if pod.changes("discoveryAddress") {
-        let message = format!("{of}: discoveryAddress is not the mesh's");
+    for field in ["discoveryAddress", "caCertificatesPem"].into_iter().filter(|field| pod.changes(field)) {
+        let message = format!("{of}: {field} is not the mesh's");
         warnings.push(Warning::new("BYPASS_CONTROL_PLANE", message));
     }
+    // The annotation proxyImageType is checked; here, anything may stand.
+    let image = pod::at(pod.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
+    let is_type =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if pod.changes("image") && image.is_some_and(|image| !is_type(image)) {
+        let message = format!("{of}: image.imageType chooses the proxy's image");
+        warnings.push(Warning::new("BYPASS_PROXY_IMAGE", message));
+    }
     for (code, fields) in [("BYPASS_BOOTSTRAP", &BOOTSTRAP[..]), ("BYPASS_TELEMETRY", &TELEMETRY[..])] {
-        if let Some(field) = fields.iter().find(|field| pod.changes(field)) {
+        if let Some(field) = fields.iter().find(|field| pod.changes(field) || pod.clears(field)) {
             warnings.push(Warning::new(code, format!("{of}: {field} is not the mesh's")));
         }
     }
@@ -153,9 +209,59 @@ fn annotations(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     }
 }
 
+/// The warning about a volume of the pod's own that the status attributes to an injector.
+pub(super) fn forged_volume(name: &str) -> Warning {
+    let status = names::ANNOTATION_STATUS;
+    Warning::new(
+        FORGED,
+        format!("annotation {status} names volume {}, which no injection wrote so", shown(name)),
+    )
+}
+
+const FORGED: &str = "FORGED_RECORD";
+
+/// Warns about containers of the pod's own that the status attributes to an injector. Variables that control nothing are
+/// not worth a warning: other webhooks and earlier versions of a template leave some.
+fn forged_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
+    for own in pod.own {
+        let name = pod::name(&own.container);
+        let fields = own.unexplained.as_ref().and_then(Value::as_object).into_iter().flatten();
+        let is_switch = |variable: &Value| is_switch(pod::name(variable));
+        let field = fields.filter(|(key, _)| *key != "name").find_map(|(key, value)| match value {
+            Value::Array(env) if key == "env" => env.iter().any(is_switch).then_some(key),
+            _ => Some(key),
+        });
+        if let Some(field) = field.filter(|_| OURS.contains(&name)) {
+            let status = names::ANNOTATION_STATUS;
+            let message =
+                format!("annotation {status} names container {name}; no injection wrote its {field}");
+            warnings.push(Warning::new(FORGED, message));
+        }
+    }
+}
+
+/// The containers on which the mesh depends.
+const OURS: [&str; 3] = [names::CONTAINER_PROXY, names::CONTAINER_INIT, names::CONTAINER_VALIDATION];
+
 /// Fields of our containers that determine their behavior.
-const OF_INIT: [&str; 6] = ["args", "command", "env", "envFrom", "restartPolicy", "securityContext"];
-const OF_PROXY: [&str; 3] = ["args", "command", "envFrom"];
+const OF_INIT: [&str; 8] = [
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "restartPolicy",
+    "securityContext",
+    "volumeDevices",
+    "volumeMounts",
+];
+const OF_PROXY: [&str; 4] = ["args", "command", "envFrom", "volumeDevices"];
+/// Programs that run in the proxy while it serves. A `preStop` hook, which many pods have, runs at its end.
+const PROGRAMS: [&[&str]; 4] = [
+    &["lifecycle", "postStart", "exec"],
+    &["livenessProbe", "exec"],
+    &["readinessProbe", "exec"],
+    &["startupProbe", "exec"],
+];
 
 fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let has = |own: &Value, field: &&&str| own.get(**field).is_some_and(|value| !is_blank(value));
@@ -178,7 +284,14 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let message = format!("container {name}: the pod's own image replaces the mesh's");
         warnings.push(Warning::new("BYPASS_PROXY_IMAGE", message));
     }
-    if let Some(field) = OF_PROXY.iter().find(|field| has(own, field)) {
+    let runs = |path: &&&[&str]| pod::at(own, path).is_some_and(|exec| !exec.is_null());
+    let mounts = own.get("volumeMounts").and_then(Value::as_array).into_iter().flatten();
+    let replaces =
+        |mount: &Value| mount.get("mountPath").and_then(Value::as_str).is_some_and(mounts::replaces_files);
+    let field = OF_PROXY.iter().find(|field| has(own, field)).copied();
+    let field = field.or_else(|| PROGRAMS.iter().find(runs).and_then(|path| path.first().copied()));
+    let field = field.or_else(|| mounts.into_iter().any(replaces).then_some("volumeMounts"));
+    if let Some(field) = field {
         let message = format!("container {name}: the pod's own {field} is used instead of the template's");
         warnings.push(Warning::new("BYPASS_PROXY_COMMAND", message));
     }
@@ -187,20 +300,24 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 /// Variables that disable Envoy, redirection or the agent's trust checks. Those of `istio-iptables` take effect if the
 /// template does not set the flag of the same name (its flags are bound to the environment); any variable with the
 /// prefix is one of its flags.
-const SWITCHES: [&str; 28] = [
+const SWITCHES: [&str; 39] = [
     "BOOTSTRAP_XDS_AGENT",
     "CA_ADDR",
     "CA_PROVIDER",
     "CA_ROOT_CA",
+    "CLEANUP_ONLY",
     "CNI_MODE",
     "CREDENTIAL_FETCHER_TYPE",
     "CREDENTIAL_IDENTITY_PROVIDER",
     "DISABLE_ENVOY",
     "DRY_RUN",
+    "ENVOY_PATH",
     "ENVOY_PORT",
     "ENVOY_USER",
     "EXCLUDE_INTERFACES",
     "FILE_MOUNTED_CERTS",
+    "FORCE_APPLY",
+    "FORCE_IPTABLES_BINARY",
     "HOST_NSENTER_EXEC",
     "INBOUND_CAPTURE_PORT",
     "INBOUND_TUNNEL_PORT",
@@ -209,12 +326,19 @@ const SWITCHES: [&str; 28] = [
     "ISTIO_BOOTSTRAP_OVERRIDE",
     "ISTIO_META_INTERCEPTION_MODE",
     "KUBE_VIRT_INTERFACES",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "NATIVE_NFTABLES",
     "NETWORK_NAMESPACE",
+    "PILOT_CERT_PROVIDER",
     "PROV_CERT",
     "PROXY_CONFIG",
     "PROXY_GID",
     "PROXY_UID",
+    "RECONCILE",
     "SKIP_RULE_APPLY",
+    "WORKLOAD_IDENTITY_SOCKET_FILE",
+    "XDS_AUTH_PROVIDER",
     "XDS_ROOT_CA",
 ];
 const SWITCHES_BEGIN: [&str; 5] =
@@ -236,6 +360,11 @@ fn environment(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
             warnings.push(Warning::new("BYPASS_PROXY_ENVIRONMENT", message));
         }
     }
+    let of = names::ANNOTATION_DATADOG_ENV;
+    for name in datadog::variables(pod).iter().filter(|name| is_switch(name)).take(MOST) {
+        let message = format!("annotation {of}: variable {} controls the agent", shown(name));
+        warnings.push(Warning::new("BYPASS_PROXY_ENVIRONMENT", message));
+    }
     let proxy = names::CONTAINER_PROXY;
     let env = pod.own(proxy).and_then(|own| own.get("env")?.as_array());
     let set = env.into_iter().flatten().map(pod::name).filter(|name| is_switch(name));
@@ -248,11 +377,12 @@ fn environment(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 const MODE: &str = "interceptionMode";
 const NONE: &str = "NONE";
 
-/// Warns if nothing is redirected because of the pod, and says what it then needs.
+/// Warns if nothing is redirected because of the interception mode that the pod chooses, and says what it then needs;
+/// returns whether the mode is the reason.
 ///
 /// istiod configures listeners at the ports of Services, and Envoy, which may not use those below 1024, refuses all of
 /// them. The CNI plugin accepts no `NONE`, so that the sandbox is never made.
-fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
+fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) -> bool {
     let is_off = |config: &Value| config.get(MODE).and_then(Value::as_str) == Some(NONE);
     let mode = names::ANNOTATION_INTERCEPTION_MODE;
     let by = match pod.annotation(mode) {
@@ -260,6 +390,7 @@ fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         Some(_) => None,
         None => is_off(pod.proxy_config).then_some(names::ANNOTATION_PROXY_CONFIG),
     };
+    let is_reason = by.is_some();
     if let Some(by) = by.filter(|_| !is_off(pod.configured)) {
         let what = if by == mode { "" } else { "interceptionMode " };
         let needs = match pod::at(pod.values, &["pilot", "cni", "enabled"]) {
@@ -269,6 +400,7 @@ fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let message = format!("annotation {by}: {what}{NONE} {needs}");
         warnings.push(Warning::new("BYPASS_INTERCEPTION_MODE", message));
     }
+    is_reason
 }
 
 const INCLUDE_RANGES: &str = names::ANNOTATION_INCLUDE_OUTBOUND_RANGES;
@@ -296,16 +428,20 @@ fn traffic(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let message = format!("annotation {inbound}: no incoming traffic is redirected to the proxy");
         warnings.push(Warning::new("BYPASS_INBOUND", message));
     }
-    let narrowed = |asked: Option<&str>| asked.is_some_and(|asked| !matches!(asked.trim(), "" | "*"));
     let set = |key: &str| pod.annotation(key).is_some_and(|value| !value.trim().is_empty());
     let some = [
-        (INCLUDE_RANGES, no_outbound.is_none() && narrowed(include)),
+        (INCLUDE_RANGES, no_outbound.is_none() && narrows(pod, INCLUDE_RANGES, "includeIPRanges")),
         (EXCLUDE_RANGES, no_outbound.is_none() && exclude.is_some()),
-        (inbound, narrowed(include_inbound)),
+        (inbound, narrows(pod, inbound, "includeInboundPorts")),
         (names::ANNOTATION_EXCLUDE_INBOUND_PORTS, !no_inbound && excludes_ports(pod)),
+        (names::ANNOTATION_STATUS_PORT, status_port(pod).is_some()),
         (
             names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS,
-            narrowed(asked(names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, "excludeOutboundPorts")),
+            pod.added(names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, EXCLUDE_OUTBOUND_PORTS).next().is_some(),
+        ),
+        (
+            names::ANNOTATION_INCLUDE_OUTBOUND_PORTS,
+            pod.left_out(names::ANNOTATION_INCLUDE_OUTBOUND_PORTS, INCLUDE_OUTBOUND_PORTS).next().is_some(),
         ),
         (names::ANNOTATION_EXCLUDE_INTERFACES, set(names::ANNOTATION_EXCLUDE_INTERFACES)),
         (names::ANNOTATION_REROUTED_INTERFACES, set(names::ANNOTATION_REROUTED_INTERFACES)),
@@ -317,27 +453,57 @@ fn traffic(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// Whether incoming ports are excluded that are neither the configuration's nor the proxy's own.
-fn excludes_ports(pod: &Subject<'_>) -> bool {
-    excluded_inbound(pod).next().is_some()
+pub(super) const EXCLUDE_OUTBOUND_PORTS: &str = "excludeOutboundPorts";
+pub(super) const INCLUDE_OUTBOUND_PORTS: &str = "includeOutboundPorts";
+const EXCLUDE_INBOUND_PORTS: &str = "excludeInboundPorts";
+
+/// Whether a pod includes something, but not all that the configuration includes.
+pub(super) fn narrows(pod: &Subject<'_>, key: &str, value: &str) -> bool {
+    let Some(asked) = pod.asks(key, value).filter(|asked| !asked.trim().is_empty()) else { return false };
+    if items(Some(asked)).any(|item| item == "*") {
+        return false;
+    }
+    let mut configured = pod.configured(value).peekable();
+    // Where nothing is included, anything is more.
+    configured.peek().is_some() && pod.left_out(key, value).next().is_some()
 }
 
-/// The incoming ports that a pod excludes, without the configuration's and the proxy's own, which our template writes there
-/// for the CNI plugin.
+/// Whether incoming ports are excluded that are neither the configuration's nor the proxy's own.
+fn excludes_ports(pod: &Subject<'_>) -> bool {
+    listed_inbound(pod).next().is_some()
+}
+
+/// The port that the pod gives the agent's status server, which the template exempts from redirection, whatever listens
+/// there.
+fn status_port<'a>(pod: &Subject<'a>) -> Option<&'a str> {
+    let port = pod.annotation(names::ANNOTATION_STATUS_PORT)?.trim();
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    (is_port && !is_proxys(pod, port) && !pod.configured(EXCLUDE_INBOUND_PORTS).any(|other| other == port))
+        .then_some(port)
+}
+
+/// Whether a port is the one that the configuration gives the agent's status server, or another one of the proxy that
+/// every pod may exempt: Envoy serves health checks and metrics there in plain text.
+fn is_proxys(pod: &Subject<'_>, port: &str) -> bool {
+    const OPEN: [i64; 3] = [15020, 15021, 15090];
+    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    let configured =
+        [pod::at(pod.values, &["global", "proxy", "statusPort"]), pod.configured.get("statusPort")];
+    let port: i64 = port.parse().unwrap_or_default();
+    OPEN.contains(&port) || configured.into_iter().flatten().filter_map(number).any(|other| other == port)
+}
+
+/// The incoming ports that a pod excludes, by any annotation, without the configuration's and the proxy's own, which our
+/// template writes there for the CNI plugin.
 pub(super) fn excluded_inbound<'a>(pod: &Subject<'a>) -> impl Iterator<Item = &'a str> {
-    const VALUE: &str = "excludeInboundPorts";
-    let asked = pod.asks(names::ANNOTATION_EXCLUDE_INBOUND_PORTS, VALUE).unwrap_or_default();
-    let configured = pod::at(pod.values, &["global", "proxy", VALUE]).and_then(Value::as_str);
-    let is_configured = move |port: &str| {
-        configured.is_some_and(|configured| configured.split(',').any(|other| other.trim() == port))
-    };
-    let status_port = pod.status_port;
-    let is_proxys = move |port: &str| {
-        let port: i64 = port.parse().unwrap_or_default();
-        port == status_port || PROXY_PORTS.iter().any(|(own, _)| *own == port)
-    };
-    let ports = asked.split(',').map(str::trim).filter(|port| !port.is_empty());
-    ports.filter(move |port| !is_configured(port) && !is_proxys(port))
+    listed_inbound(pod).chain(status_port(pod))
+}
+
+fn listed_inbound<'a>(pod: &Subject<'a>) -> impl Iterator<Item = &'a str> {
+    let ports = pod.added(names::ANNOTATION_EXCLUDE_INBOUND_PORTS, EXCLUDE_INBOUND_PORTS);
+    let (pod, status_port) = (*pod, status_port(pod));
+    // An earlier injection wrote it into the list.
+    ports.filter(move |port| !is_proxys(&pod, port) && status_port != Some(*port))
 }
 
 /// Warns about application containers that can undo redirection.
@@ -358,10 +524,43 @@ fn administers(container: &Value) -> Option<Cow<'static, str>> {
     if is_privileged(context) {
         return Some(Cow::Borrowed("privileged"));
     }
-    let added = context.get("capabilities")?.get("add")?.as_array()?.iter().filter_map(Value::as_str);
-    let mut all = added.map(|name| name.strip_prefix("CAP_").unwrap_or(name));
-    all.find(|name| matches!(*name, "NET_ADMIN" | "ALL" | "SYS_ADMIN"))
-        .map(|name| Cow::Owned(format!("capabilities.add {name}")))
+    let mut added = privileges::capability_list(container.get("securityContext"), "add");
+    added
+        .find(|name| ADMINISTERS.iter().any(|other| name.eq_ignore_ascii_case(other)))
+        .map(|name| Cow::Owned(format!("capabilities.add {}", name.to_ascii_uppercase())))
+}
+
+/// Capabilities with which a container can change the rules of redirection: directly, or by code in the kernel (Linux'
+/// `capabilities(7)`).
+const ADMINISTERS: [&str; 4] = ["NET_ADMIN", "ALL", "SYS_ADMIN", "SYS_MODULE"];
+
+fn makes(made: &TemplateContainers, name: &str) -> bool {
+    made.containers.iter().chain(&made.init_containers).any(|made| made == name)
+}
+
+/// Whether a pod requests templates that redirect no traffic although the default ones do; if these cannot be rendered, they do. A
+/// gateway has no traffic of an application to redirect. The default templates are rendered only for a pod of which all else is true.
+pub(super) fn loses_redirection(
+    received: &Value,
+    made: &TemplateContainers,
+    rules: Rules,
+    mesh: &InjectorConfig,
+    view: &render::View<'_>,
+    namespace: &str,
+) -> bool {
+    let redirecting = [names::CONTAINER_INIT, names::CONTAINER_VALIDATION];
+    let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;
+    if pod::annotation(received, names::ANNOTATION_TEMPLATES).is_none()
+        || redirecting.iter().any(|name| makes(made, name))
+        || pod::containers(received).iter().all(is_proxy)
+    {
+        return false;
+    }
+    let made = render::select(rules, mesh, &Value::Null)
+        .and_then(|templates| privileges::unasked(mesh, view, namespace, &templates));
+    made.map_or(true, |made| {
+        redirecting.iter().any(|name| pod::find(pod::init_containers(&made), name).is_some())
+    })
 }
 
 #[cfg(test)]

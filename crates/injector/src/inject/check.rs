@@ -164,6 +164,8 @@ fn askable(injector: &Injector) -> Vec<Asked> {
 enum Weight {
     /// The template called `fail`.
     Deliberate,
+    /// It takes something from the pod that may be meant to go: accepted, but an error of `outrigger check`.
+    Takes,
     /// It fails for this pod.
     Fails,
     /// It contradicts its data or exceeds a limit, for any pod.
@@ -195,7 +197,7 @@ fn try_samples(mesh: &InjectorConfig, asked: &Asked, refused: &mut Vec<Failure>,
         let fatal = match weight {
             Weight::Misfit => true,
             Weight::Fails => *asked == Asked::Nothing || !worked,
-            Weight::Deliberate => false,
+            Weight::Deliberate | Weight::Takes => false,
         };
         let list = match (fatal, weight) {
             (true, _) => &mut *refused,
@@ -231,7 +233,8 @@ fn try_sample(mesh: &InjectorConfig, asked: &Asked, sample: &Value) -> Option<Un
             let loss = whole::loss(&request.pod, &injection.pod)?;
             let at = blame::line_of_loss(mesh, &injection.templates, &loss);
             let because = format!("{}: {}", of_templates(&injection.templates), loss.sentence);
-            Some(Unusable { weight: Weight::Fails, because, at, is_loss: true })
+            let weight = if loss.may_be_intended { Weight::Takes } else { Weight::Fails };
+            Some(Unusable { weight, because, at, is_loss: true })
         }
         Ok(Outcome::Skipped(_)) => None,
         Err(refusal) => Some(Unusable {
@@ -265,6 +268,7 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
         | Refusal::Defaults { .. }
         // Rules and policies may be about the likes of the samples.
         | Refusal::Overrides(_)
+        | Refusal::PodSecurity { .. }
         | Refusal::RuleFailed { .. }
         | Refusal::Malformed(_)
         | Refusal::ProxyConfig(_)

@@ -4,13 +4,11 @@
 
 use serde_json::Value;
 
-use super::{
-    openshift::ProxyIds,
-    post::PROXY_PORTS,
-    template_containers::TemplateContainers,
+use super::{openshift::ProxyIds, post::PROXY_PORTS, template_containers::TemplateContainers};
+use crate::{
+    names, pod,
     warning::{Warning, shown},
 };
-use crate::{names, pod};
 
 /// The maximum number of warnings of one kind for a pod.
 const MOST: usize = 8;
@@ -90,27 +88,50 @@ pub(super) fn with_proxy(pod: &Value, proxy: &Proxy<'_>) -> Vec<Warning> {
     }
     warnings.truncate(MOST);
     if redirects {
+        let exempt = Exempt::of(pod, sidecar, proxy.ids);
         warnings.extend(
-            pod::containers(pod)
-                .iter()
-                .filter(|c| !is_made(c))
-                .filter_map(|container| as_the_proxy(pod, container, proxy.ids))
-                .take(MOST),
+            applications.iter().filter_map(|container| as_the_proxy(pod, container, &exempt)).take(MOST),
         );
     }
     warnings
 }
 
+/// The users and groups whose traffic is not redirected.
+struct Exempt {
+    users: Vec<i64>,
+    groups: Vec<i64>,
+}
+
+impl Exempt {
+    /// The CNI plugin exempts the IDs of the proxy's container; `istio-init` those of its arguments.
+    fn of(pod: &Value, sidecar: &Value, ids: ProxyIds) -> Exempt {
+        let init = pod::find(pod::init_containers(pod), names::CONTAINER_INIT);
+        let args = init.and_then(|init| init.get("args")?.as_array());
+        let of_flag = |flag: &str| {
+            let place = args?.iter().position(|argument| argument.as_str() == Some(flag))?;
+            args?.get(place + 1)?.as_str()
+        };
+        let of = |key: &str, flag: &str, configured: i64| match of_flag(flag) {
+            Some(list) => list.split(',').filter_map(|id| id.trim().parse().ok()).collect(),
+            None => {
+                let own = pod::at(sidecar, &["securityContext", key]).and_then(Value::as_i64);
+                vec![own.filter(|id| *id != 0).unwrap_or(configured)]
+            }
+        };
+        Exempt { users: of("runAsUser", "-u", ids.user), groups: of("runAsGroup", "-g", ids.group) }
+    }
+}
+
 /// Traffic of the proxy's user or group is not redirected, because the proxy's own must not be. Init containers may
 /// rely on this.
-fn as_the_proxy(pod: &Value, container: &Value, ids: ProxyIds) -> Option<Warning> {
+fn as_the_proxy(pod: &Value, container: &Value, exempt: &Exempt) -> Option<Warning> {
     let id = |key: &str| {
         let of = |holder: Option<&Value>| holder?.get("securityContext")?.get(key)?.as_i64();
         of(Some(container)).or_else(|| of(pod.get("spec")))
     };
     let (what, number) = match (id("runAsUser"), id("runAsGroup")) {
-        (Some(user), _) if user == ids.user => ("user", user),
-        (_, Some(group)) if group == ids.group => ("group", group),
+        (Some(user), _) if exempt.users.contains(&user) => ("user", user),
+        (_, Some(group)) if exempt.groups.contains(&group) => ("group", group),
         _ => return None,
     };
     let name = shown(pod::name(container));

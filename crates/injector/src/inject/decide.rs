@@ -1,17 +1,20 @@
 //! The decision about a pod with everything that it depends on: configuration, facts, and the configuration's rules.
 
 use gotemplate::StandIns;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Facts, PodRequest, Refusal, Rules, Selection, Skip, check_shape,
     decision::{self, Decision, DecisionInput},
     namespace, policy,
-    warning::Warning,
 };
-use crate::config::{
-    InjectorConfig, Policy, Selector,
-    guard::{Candidate, InjectRule, MatchError},
+use crate::{
+    config::{
+        InjectorConfig, Policy, Selector,
+        guard::{Candidate, InjectRule, MatchError},
+    },
+    names,
+    warning::Warning,
 };
 
 /// Whether a pod is skipped regardless of the templates, and why: the first part of [`run`](super::run), for a pod of which only
@@ -19,13 +22,14 @@ use crate::config::{
 pub fn leaves_alone(mesh: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Option<Skip> {
     check_shape(&request.pod).ok()?;
     let (pod, namespace) = (&request.pod, namespace(request));
-    let candidate = candidate(request, namespace, facts);
+    let candidate = candidate(mesh, request, namespace, facts);
     let (mut decision, _) = decide(Rules::Configured, mesh, pod, namespace, facts, &candidate).ok()?;
     let mut warnings = std::mem::take(&mut decision.warnings);
     if decision.inject {
         return None;
     }
-    policy::check_skipped(mesh, &candidate, pod, &decision, &mut warnings).ok()?;
+    let is_bare = || is_bare_anyway(mesh, pod, namespace, facts);
+    policy::check_skipped(mesh, &candidate, pod, &decision, is_bare, &mut warnings).ok()?;
     Some(Skip { decision, warnings })
 }
 
@@ -44,16 +48,21 @@ pub(super) fn applied_rule<'m>(
     facts: &Facts<'_>,
 ) -> Option<&'m InjectRule> {
     let namespace = namespace(request);
-    let candidate = candidate(request, namespace, facts);
+    let candidate = candidate(mesh, request, namespace, facts);
     decide(Rules::Configured, mesh, &request.pod, namespace, facts, &candidate).ok()?.1
 }
 
 /// What rules and policy look at.
-pub(super) fn candidate<'a>(request: &'a PodRequest, namespace: &'a str, facts: &Facts<'a>) -> Candidate<'a> {
+pub(super) fn candidate<'a>(
+    mesh: &'a InjectorConfig,
+    request: &'a PodRequest,
+    namespace: &'a str,
+    facts: &Facts<'a>,
+) -> Candidate<'a> {
     let own = facts.namespace.filter(|known| known.name == namespace);
     let labels = own.map(|namespace| &namespace.labels);
     let (pod, workload, user) = (&request.pod, request.workload.as_ref(), request.user.as_ref());
-    Candidate::new(pod, workload, namespace, labels, user, request.stand_ins)
+    Candidate::new(pod, workload, namespace, labels, user, request.stand_ins).reading(mesh.guard().reads())
 }
 
 /// The decision, and the rule of the configuration that applies to the pod. Rules are evaluated only for pods about which
@@ -80,6 +89,17 @@ pub(super) fn decide<'m>(
     let mut decision = decision::decide(pod, namespace, &DecisionInput { rule: Some(rule), ..input });
     decision.warnings.push(Warning::new("RULE_APPLIED", rule.describe()));
     Ok((decision, Some(rule)))
+}
+
+/// Whether a pod that opts out would be left unchanged if it did not, by the selectors or the policy.
+pub(super) fn is_bare_anyway(mesh: &InjectorConfig, pod: &Value, namespace: &str, facts: &Facts<'_>) -> bool {
+    let mut silent = json!({"metadata": pod.get("metadata"), "spec": {}});
+    for map in ["labels", "annotations"] {
+        if let Some(map) = silent.pointer_mut(&format!("/metadata/{map}")).and_then(Value::as_object_mut) {
+            map.remove(names::INJECT);
+        }
+    }
+    !decision::decide(&silent, namespace, &decision_input(Rules::Configured, mesh, facts)).inject
 }
 
 fn decision_input<'a>(

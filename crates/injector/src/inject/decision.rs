@@ -9,10 +9,12 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::warning::{Warning, shown};
-use crate::config::guard::{InjectRule, RuleAction};
-use crate::quirks::{Quirk, Quirks};
-use crate::{names, pod};
+use crate::{
+    config::guard::{InjectRule, RuleAction},
+    names, pod,
+    quirks::{Quirk, Quirks},
+    warning::{Warning, shown},
+};
 
 mod namespace;
 mod os;

@@ -8,13 +8,13 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value};
 
-use super::{
-    Facts, Refusal, Rules, annotation, is_of_own_cluster, post::Amount, proxy_config_check, warning::Warning,
-    warning::shown,
-};
+use super::{Facts, Refusal, Rules, is_of_own_cluster, proxy_config_check};
 use crate::{
+    annotation,
     config::{DEFAULTS, InjectorConfig, ProxyResources, guard::InjectRule},
     names, pod,
+    quantity::Amount,
+    warning::{Warning, shown},
 };
 
 /// What gives a default.

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use super::{scan::Scan, warning::shown_within};
+use super::scan::Scan;
+use crate::warning::shown_within;
 
 mod outline;
 mod weight;

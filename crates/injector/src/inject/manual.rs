@@ -6,31 +6,39 @@
 mod advice;
 mod apply_time;
 mod document;
+mod items;
 pub mod kube_inject;
 mod kustomize;
+mod lines;
+mod process;
 mod round_trip;
+mod source;
 mod uninject;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 use serde_json::{Map, Value, json};
 
+use self::{
+    lines::Lines,
+    process::{Layout, Processed, process},
+    source::{Format, Parsed},
+};
 use super::{
-    Facts, Outcome, PodRequest, Refusal, Rules, Selection,
-    decision::Decision,
-    decode::Undecodable,
-    warning::{Warning, shown_within},
+    Facts, Outcome, PodRequest, Refusal, Rules, Selection, decision::Decision, undecodable::Undecodable,
 };
 use crate::{
     config::InjectorConfig,
     manifest::{self, Corrections, CronJobMetadata, Found, Identity, Kinds, Standing, TemplatePath},
+    warning::{Warning, shown_within},
 };
 use kubernetes_yaml as yaml;
 use strategic_merge::patch;
 
 pub use apply_time::{Advice, NamespaceLabels, advise};
-pub use document::{Document, DuplicateKey, Rewritten, SyntaxError};
+pub use document::Document;
 pub use kustomize::component;
+pub use source::{DuplicateKey, LIMITS, Rewritten, SyntaxError};
 pub use uninject::uninject;
 
 /// How manifests are injected.
@@ -46,11 +54,15 @@ pub struct Options<'a> {
     pub template_paths: Vec<TemplatePath>,
 }
 
-/// A manifest with its injected pod templates.
+/// A manifest with its injected pod templates. Its text is what it displays.
 #[derive(Debug)]
 pub struct Manifest<'t> {
     /// The documents, in order.
-    pub documents: Vec<Document<'t>>,
+    documents: Vec<Document<'t>>,
+    /// The lines of what was added.
+    lines: Lines,
+    /// The given paths that lead to a pod template.
+    matched: Vec<TemplatePath>,
 }
 
 /// The result for an object, or for one of its pod templates if it has several.
@@ -117,15 +129,12 @@ pub enum LeftAlone {
 /// # Errors
 /// If the text is neither; a denied pod is a [`Verdict`].
 pub fn inject<'t>(text: &'t str, options: &Options<'_>) -> Result<Manifest<'t>, SyntaxError> {
-    let mut documents = document::read(text, &search(options))?;
-    for document in &mut documents {
-        document.process(options);
+    let layout = match options.rules {
+        Rules::Configured => Layout::Kept,
         // istioctl writes every object that it changes anew.
-        if options.rules == Rules::Configured {
-            document.edit();
-        }
-    }
-    Ok(Manifest { documents })
+        Rules::TemplatesOnly => Layout::Anew,
+    };
+    process(text, &search(options), layout, &|parsed| inject_parsed(parsed, options))
 }
 
 /// A pod of a manifest, as it is given to the engine.
@@ -149,15 +158,13 @@ pub struct Subject {
 /// If the text is neither YAML nor JSON.
 pub fn subjects(text: &str, options: &Options<'_>) -> Result<Vec<Subject>, SyntaxError> {
     let mut subjects = Vec::new();
-    for document in document::read(text, &search(options))? {
+    let search = search(options);
+    for source in source::split(text) {
+        let document = source.parse(&search)?;
         let value = document.as_read();
         let found = pod_templates(value, options);
         let is_own = |revision: &str| super::is_own_revision(options.mesh, revision);
-        let mut rest = found.as_slice();
-        for identity in manifest::identities(value) {
-            let count = rest.iter().take_while(|found| found.object == identity.object).count();
-            let (templates, others) = rest.split_at(count);
-            rest = others;
+        for (identity, templates) in by_object(value, &found) {
             let mut warnings = document.corrections.get(&identity.object).map(corrected).unwrap_or_default();
             warnings.extend(advice::settings_elsewhere(value, &identity, templates, options.rules, is_own));
             for found in templates {
@@ -177,30 +184,46 @@ pub fn subjects(text: &str, options: &Options<'_>) -> Result<Vec<Subject>, Synta
     Ok(subjects)
 }
 
-impl Manifest<'_> {
-    /// The manifest; unchanged parts are identical to the byte.
-    pub fn to_text(&self) -> String {
-        self.documents.iter().map(Document::to_text).collect()
+impl fmt::Display for Manifest<'_> {
+    /// Unchanged parts are identical to the byte.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.documents.iter().try_for_each(|document| document.write(&self.lines, f))
     }
+}
 
+impl Manifest<'_> {
     /// The manifest as written by `istioctl kube-inject`: every document is followed by `---` (Istio's
     /// `IntoResourceFile`).
-    pub fn to_terminated_text(&self) -> String {
-        self.documents.iter().filter_map(Document::to_terminated_text).collect()
+    pub fn terminated(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            self.documents.iter().try_for_each(|document| document.write_terminated(&self.lines, f))
+        })
+    }
+
+    /// The values of the documents before the changes; null for empty ones.
+    pub fn originals(&self) -> impl Iterator<Item = Value> {
+        self.documents.iter().map(Document::original)
+    }
+
+    /// The values of the documents; null for empty ones.
+    pub fn values(&self) -> impl Iterator<Item = Value> {
+        self.documents.iter().map(|document| document.value(&self.lines))
     }
 
     /// The objects as one JSON value: a single object as it is, several as a List.
     pub fn to_json(manifests: &[Manifest<'_>]) -> Value {
-        let mut values: Vec<&Value> =
-            manifests.iter().flat_map(|manifest| &manifest.documents).map(Document::value).collect();
+        let mut values: Vec<Value> = manifests.iter().flat_map(Manifest::values).collect();
         values.retain(|value| !value.is_null());
-        if let [one] = values.as_slice() {
-            return (*one).clone();
+        if values.len() == 1 {
+            return values.pop().unwrap_or_default();
         }
-        let items: Vec<&Value> = values
+        let items: Vec<Value> = values
             .into_iter()
-            .flat_map(|value| match items_of_list(value) {
-                Some(items) => items.iter().collect(),
+            .flat_map(|mut value| match items_of_list(&value) {
+                Some(_) => match value.get_mut("items").map(Value::take) {
+                    Some(Value::Array(items)) => items,
+                    _ => Vec::new(),
+                },
                 None => vec![value],
             })
             .collect();
@@ -209,7 +232,23 @@ impl Manifest<'_> {
 
     /// The JSON patch of every changed object, relative to the object.
     pub fn patches(&self) -> Vec<Value> {
-        self.documents.iter().flat_map(Document::patches).collect()
+        let mut patches = Vec::new();
+        self.each_change(&mut |before, after| {
+            let changed = |identity: Identity| {
+                let (before, after) = (before.pointer(&identity.object)?, after.pointer(&identity.object)?);
+                let operations = patch::diff(before, after);
+                (!operations.is_empty()).then(|| described(identity, &operations))
+            };
+            patches.extend(manifest::identities(before).into_iter().filter_map(changed));
+        });
+        patches
+    }
+
+    /// Calls the function with the values of all changed documents before and after the change; for Lists, those of items.
+    fn each_change(&self, visit: &mut impl FnMut(&Value, &Value)) {
+        for document in &self.documents {
+            document.each_change(&self.lines, visit);
+        }
     }
 
     /// The results for the objects, in order.
@@ -219,7 +258,7 @@ impl Manifest<'_> {
 
     /// The changes of the text, in its order.
     pub fn changes(&self) -> impl Iterator<Item = yaml::Edit> {
-        self.documents.iter().flat_map(Document::changes)
+        self.documents.iter().flat_map(|document| document.changes(&self.lines))
     }
 
     /// The parts that are written anew because their text cannot be edited, in order.
@@ -234,7 +273,7 @@ impl Manifest<'_> {
 
     /// Whether a path leads to a pod template in any object.
     pub fn has_template_at(&self, path: &TemplatePath) -> bool {
-        self.documents.iter().any(|document| manifest::has_template_at(&document.original, path))
+        self.matched.contains(path)
     }
 
     /// Whether an object was denied.
@@ -244,7 +283,7 @@ impl Manifest<'_> {
 
     /// Whether anything was changed.
     pub fn is_changed(&self) -> bool {
-        self.documents.iter().any(|document| document.injected.is_some())
+        self.documents.iter().any(Document::is_changed)
     }
 }
 
@@ -269,61 +308,54 @@ pub fn explained(refusal: &Refusal) -> String {
     }
 }
 
-impl Document<'_> {
-    fn process(&mut self, options: &Options<'_>) {
-        let found = pod_templates(self.as_read(), options);
-        let mut likely = likely_templates(self.as_read(), &found, options.rules).into_iter().peekable();
-        // One copy for all templates: a copy for each would take quadratic time for the items of a List.
-        let mut work = if found.is_empty() { Value::Null } else { self.as_read().clone() };
-        let mut injected = false;
-        let mut rows = Vec::new();
-        let mut rest = found.as_slice();
-        for identity in manifest::identities(self.as_read()) {
-            let count = rest.iter().take_while(|found| found.object == identity.object).count();
-            let (templates, others) = rest.split_at(count);
-            rest = others;
-            let mut warnings = self.corrections.get(&identity.object).map(corrected).unwrap_or_default();
-            while let Some((_, place)) = likely.next_if(|(object, _)| *object == identity.object) {
-                warnings.push(advice::likely_template(&place));
-            }
-            warnings.extend(advice::settings_elsewhere(
-                self.as_read(),
-                &identity,
-                templates,
-                options.rules,
-                |revision| super::is_own_revision(options.mesh, revision),
-            ));
-            for found in templates {
-                let (mut row, changed) = process_template(&mut work, &identity, found, options);
-                row.place = (templates.len() > 1).then(|| advice::place_in_object(found));
-                // Warnings about the object are reported once.
-                row.warnings.splice(0..0, warnings.drain(..));
-                rows.push(row);
-                injected |= changed;
-            }
-            if templates.is_empty() && !self.original.is_null() {
-                rows.push(Row { object: identity, place: None, verdict: Verdict::NoPodTemplate, warnings });
-            }
-        }
-        self.rows = rows;
-        self.injected = if injected {
-            Some(work)
-        } else {
-            self.corrected.take().filter(|_| self.corrections.values().any(Corrections::matter))
-        };
-    }
+/// The objects of a document, each with its pod templates; both are in document order.
+fn by_object<'f>(
+    value: &Value,
+    found: &'f [Found],
+) -> impl Iterator<Item = (Identity, &'f [Found])> + use<'f> {
+    let mut rest = found;
+    manifest::identities(value).into_iter().map(move |identity| {
+        let count = rest.iter().take_while(|found| found.object == identity.object).count();
+        let (own, others) = rest.split_at(count);
+        rest = others;
+        (identity, own)
+    })
+}
 
-    /// The patches of the changed objects.
-    fn patches(&self) -> Vec<Value> {
-        let Some(injected) = &self.injected else { return Vec::new() };
-        let changed = |identity: Identity| {
-            let (before, after) =
-                (self.original.pointer(&identity.object)?, injected.pointer(&identity.object)?);
-            let operations = patch::diff(before, after);
-            (!operations.is_empty()).then(|| described(identity, &operations))
-        };
-        manifest::identities(&self.original).into_iter().filter_map(changed).collect()
+/// Injects all pod templates of a document.
+fn inject_parsed(document: &mut Parsed<'_>, options: &Options<'_>) -> Processed {
+    let value = document.as_read();
+    let found = pod_templates(value, options);
+    let mut likely = likely_templates(value, &found, options.rules).into_iter().peekable();
+    // One copy for all templates: a copy for each would take quadratic time for the items of a List.
+    let mut work = if found.is_empty() { Value::Null } else { value.clone() };
+    let mut injected = false;
+    let mut rows = Vec::new();
+    for (identity, templates) in by_object(value, &found) {
+        let mut warnings = document.corrections.get(&identity.object).map(corrected).unwrap_or_default();
+        while let Some((_, place)) = likely.next_if(|(object, _)| *object == identity.object) {
+            warnings.push(advice::likely_template(&place));
+        }
+        let is_own = |revision: &str| super::is_own_revision(options.mesh, revision);
+        warnings.extend(advice::settings_elsewhere(value, &identity, templates, options.rules, is_own));
+        for found in templates {
+            let (mut row, changed) = process_template(&mut work, &identity, found, options);
+            row.place = (templates.len() > 1).then(|| advice::place_in_object(found));
+            // Warnings about the object are reported once.
+            row.warnings.splice(0..0, warnings.drain(..));
+            rows.push(row);
+            injected |= changed;
+        }
+        if templates.is_empty() && !document.original.is_null() {
+            rows.push(Row { object: identity, place: None, verdict: Verdict::NoPodTemplate, warnings });
+        }
     }
+    let new = if injected {
+        Some(work)
+    } else {
+        document.corrected.clone().filter(|_| document.corrections.values().any(Corrections::matter))
+    };
+    (rows, new)
 }
 
 fn described(identity: Identity, operations: &[patch::Operation<'_>]) -> Value {
@@ -528,9 +560,9 @@ fn facts<'a>(options: &Options<'a>, namespace: &str) -> Facts<'a> {
 }
 
 /// Writes a changed document in its original format.
-fn written(value: &Value, format: document::Format) -> String {
+fn written(value: &Value, format: Format) -> String {
     match format {
-        document::Format::Yaml => yaml::to_string(value),
-        document::Format::Json => format!("{value:#}\n"),
+        Format::Yaml => yaml::to_string(value),
+        Format::Json => format!("{value:#}\n"),
     }
 }

@@ -3,14 +3,20 @@
 use serde_json::Value;
 
 use super::{
-    annotation::Violation,
     decision::Decision,
-    decode::{Origin, Undecodable},
-    warning::Warning,
+    undecodable::{Origin, Undecodable},
 };
-use crate::{codes::keys, pod};
+use crate::{annotation::Violation, codes::keys, pod, warning::Warning};
 use gotemplate::{self as template, StandIns};
 use strategic_merge::{merge, patch};
+
+mod policy_violation;
+mod post_error;
+mod privilege;
+
+pub use policy_violation::PolicyViolation;
+pub use post_error::PostError;
+pub use privilege::Privilege;
 
 /// The outcome for a pod that is allowed.
 #[derive(Clone, Debug)]
@@ -98,7 +104,7 @@ pub enum Refusal {
     },
     /// A requested template does not exist.
     #[error("annotation {annotation} requests template {name}, which does not exist; known templates: {known}",
-        annotation = crate::names::ANNOTATION_TEMPLATES, name = super::warning::shown(name))]
+        annotation = crate::names::ANNOTATION_TEMPLATES, name = crate::warning::shown(name))]
     UnknownTemplate {
         /// The requested name.
         name: String,
@@ -118,13 +124,21 @@ pub enum Refusal {
     Malformed(super::reinject::Malformed),
     /// A request of the pod that cannot be applied to the merged pod.
     #[error(transparent)]
-    Post(super::post::Error),
+    Post(PostError),
     /// All privileges that the pod requests for its proxy and that the configuration forbids.
     #[error("{}", privileges(.0))]
-    Privileged(Vec<super::Privilege>),
+    Privileged(Vec<Privilege>),
     /// The override policy forbids what the pod changes.
     #[error("{}", overrides(.0))]
-    Overrides(Vec<super::policy::Violation>),
+    Overrides(Vec<PolicyViolation>),
+    /// The Pod Security level of the namespace forbids what injection adds, and the configuration denies such pods.
+    #[error("{}", super::preflight::refusal(.level, .subjects))]
+    PodSecurity {
+        /// The level and its version.
+        level: String,
+        /// Each container, or volume, with its fields and the setting that avoids them.
+        subjects: Vec<String>,
+    },
     /// The expression of a rule cannot be evaluated for the pod, so that nothing can be decided about it.
     #[error("rule {rule} cannot be evaluated for this pod: {reason}")]
     RuleFailed {
@@ -206,14 +220,15 @@ impl Refusal {
             Refusal::UnknownTemplate { .. } => keys::UNKNOWN_TEMPLATE,
             Refusal::TooManyTemplates { .. } => keys::TOO_MANY_TEMPLATES,
             Refusal::Malformed(_) => keys::MALFORMED_ANNOTATION,
-            Refusal::Post(super::post::Error::PodTooSmall { .. }) => keys::POD_RESOURCES_TOO_SMALL,
-            Refusal::Post(
-                super::post::Error::SeveralContainers { .. } | super::post::Error::NameTaken { .. },
-            ) => keys::DUPLICATE_CONTAINER,
-            Refusal::Post(super::post::Error::SleepTooLong { .. }) => keys::INVALID_ANNOTATION,
+            Refusal::Post(PostError::PodTooSmall { .. }) => keys::POD_RESOURCES_TOO_SMALL,
+            Refusal::Post(PostError::SeveralContainers { .. } | PostError::NameTaken { .. }) => {
+                keys::DUPLICATE_CONTAINER
+            }
+            Refusal::Post(PostError::SleepTooLong { .. }) => keys::INVALID_ANNOTATION,
             Refusal::Post(_) => keys::INVALID_PROMETHEUS,
             Refusal::Privileged(_) => keys::PRIVILEGED_PROXY,
             Refusal::Overrides(_) => keys::OVERRIDE_DENIED,
+            Refusal::PodSecurity { .. } => keys::POD_SECURITY_VIOLATED,
             Refusal::RuleFailed { .. } => keys::RULE_FAILED,
             Refusal::ProxyConfig(_) => keys::INVALID_PROXY_CONFIG,
             Refusal::Render { .. } => keys::RENDER_FAILED,
@@ -241,7 +256,7 @@ impl Refusal {
             | Refusal::NotAPod(_)
             | Refusal::Post(_)
             | Refusal::ProxyConfig(_) => 400,
-            Refusal::Privileged(_) | Refusal::Overrides(_) => 403,
+            Refusal::Privileged(_) | Refusal::Overrides(_) | Refusal::PodSecurity { .. } => 403,
             Refusal::Undecodable(undecodable) => match undecodable.origin {
                 Origin::Pod | Origin::Metadata { .. } => 400,
                 Origin::Configuration { .. } => 422,
@@ -273,12 +288,12 @@ impl Refusal {
     }
 }
 
-fn overrides(violations: &[super::policy::Violation]) -> String {
+fn overrides(violations: &[PolicyViolation]) -> String {
     let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
     format!("the override policy forbids this pod: {}", all.join("; "))
 }
 
-fn privileges(asked: &[super::Privilege]) -> String {
+fn privileges(asked: &[Privilege]) -> String {
     let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
     format!(
         "the pod requests more privileges for its proxy than the configuration grants, which \

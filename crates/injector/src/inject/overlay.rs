@@ -10,14 +10,13 @@ use super::{
     outcome::Refusal,
     reinject::PreviousInjection,
     template_containers::TemplateContainers,
-    unions,
-    warning::Warning,
-    warning::shown,
 };
 use crate::{
     gotypes::{OBJECT_META, POD_SPEC},
     names, pod,
     quirks::{Quirk, Quirks},
+    unions,
+    warning::{Warning, shown},
 };
 use gotemplate::gotypes::Kind;
 use strategic_merge::merge::{self, Directives};

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::{
     reinject::{Overrides, PreviousInjection},
     template_containers::TemplateContainers,
-    unions,
-    warning::{Warning, shown},
     zeros,
 };
 use crate::{
     names, pod,
     quirks::{Quirk, Quirks},
+    unions,
+    warning::{Warning, shown},
 };
 use strategic_merge::merge::{self, Directives};
 
@@ -181,7 +181,7 @@ const ALWAYS: &str = "Always";
 
 /// The user's container with that name, unless an earlier injection created it. If it replaced one of the user's, that
 /// one was recorded; Istio does not look there, so injecting again loses the user's image, IDs and arguments.
-fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
+pub(super) fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> Option<&'a Value> {
     let PreviousInjection { status, overrides } = input.earlier;
     let (names, recorded) = match field {
         CONTAINERS => (status.as_ref().map(|status| &status.containers), &overrides.containers),

@@ -46,7 +46,11 @@ use super::{
     admission::{Admission, AdmissionDecision, Subject},
     defaults, known_nodes, native, run_by,
 };
-use crate::{cel::User, config::InjectorConfig, doorkeeper::Doorkeeper};
+use crate::{
+    cel::User,
+    config::{InjectorConfig, LimitRange, ResourceQuota},
+    doorkeeper::Doorkeeper,
+};
 
 mod candidates;
 mod dependence;
@@ -175,6 +179,10 @@ impl PatchCache {
                 text(name);
                 text(value.as_str().unwrap_or_default());
             }
+            // What is used of a quota changes with each pod, and so do the warnings.
+            let limits = namespace.limit_ranges.iter().map(LimitRange::to_value);
+            let quotas = namespace.resource_quotas.iter().map(ResourceQuota::to_value);
+            limits.chain(quotas).for_each(|limits| text(&limits.to_string()));
         }
         fingerprint.share(&mut key);
         key

@@ -5,15 +5,20 @@
 //! version of the CNI plugin, the warning is only recorded. Everything is read from the pod and the configuration, which
 //! the patch cache has in its key.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+};
 
 use serde_json::Value;
 
-use super::{
-    template_containers::TemplateContainers,
+use super::template_containers::TemplateContainers;
+use crate::{
+    config::Namespace,
+    names, pod,
+    quantity::{Amount, CPU, HUGE_PAGES, MEMORY},
     warning::{Warning, shown, shown_within},
 };
-use crate::{config::Namespace, names, pod};
 
 /// The maximum number of warnings of one kind for a pod.
 const MOST: usize = 8;
@@ -50,6 +55,7 @@ pub(super) struct Subject<'a> {
 /// All warnings of this module about an injected pod; `source_of` says what gives a default, empty for the pod itself.
 pub(super) fn warnings(pod: &Subject<'_>, source_of: &dyn Fn(&str) -> String) -> Vec<Warning> {
     let mut warnings = duplicate_volumes(pod);
+    warnings.extend(pod.requests_above_limits());
     let Some(proxy) = pod.proxy() else { return warnings };
     warnings.extend(pod.in_job());
     warnings.extend(pod.unresolved_discovery());
@@ -112,7 +118,54 @@ fn duplicate_volumes(pod: &Subject<'_>) -> Vec<Warning> {
         .collect()
 }
 
+/// A warning for each request of a container that does not fit its limit.
+fn unfit_requests(container: &Value) -> Vec<Warning> {
+    let amounts = |kind| pod::at(container, &["resources", kind]).and_then(Value::as_object);
+    let Some((requests, limits)) = amounts("requests").zip(amounts("limits")) else { return Vec::new() };
+    let unfit = |(resource, request): (&String, &Value)| {
+        let limit = Amount::of(limits.get(resource)?)?;
+        let request = Amount::of(request)?;
+        let relation = match request.cmp(&limit) {
+            Ordering::Greater => "exceeds",
+            Ordering::Less if !can_be_overcommitted(resource) => "is not",
+            Ordering::Less | Ordering::Equal => return None,
+        };
+        let name = match resource.as_str() {
+            CPU | MEMORY => resource.clone(),
+            other => shown_within(other, SHOWN),
+        };
+        let message = format!(
+            "container {}: {name} request {} {relation} limit {}, so the API server rejects the pod; set both",
+            shown_within(pod::name(container), SHOWN),
+            request.text(resource),
+            limit.text(resource),
+        );
+        Some(Warning::new("REQUEST_ABOVE_LIMIT", message))
+    };
+    requests.iter().filter_map(unfit).collect()
+}
+
+/// Whether a request may be less than its limit: not for huge pages and extended resources
+/// (`IsOvercommitAllowed` of Kubernetes).
+fn can_be_overcommitted(resource: &str) -> bool {
+    let is_native = !resource.contains('/') || resource.contains("kubernetes.io/");
+    is_native && !resource.starts_with(HUGE_PAGES)
+}
+
 impl<'a> Subject<'a> {
+    /// Requests of our containers that do not fit their limits, such as a pod's own request for the proxy beside the
+    /// limit in the values: an API server rejects the pod (`ValidateContainerResourceRequirements`).
+    fn requests_above_limits(&self) -> Vec<Warning> {
+        let lists = [
+            (pod::containers(self.merged), &self.made.containers),
+            (pod::init_containers(self.merged), &self.made.init_containers),
+        ];
+        let is_ours = |name: &str| lists.iter().any(|(_, made)| made.iter().any(|made| made == name));
+        let containers = lists.iter().flat_map(|(merged, _)| merged.iter());
+        let ours = containers.filter(|container| is_ours(pod::name(container)));
+        ours.flat_map(unfit_requests).take(MOST).collect()
+    }
+
     /// The proxy, if the templates create it.
     fn proxy(&self) -> Option<&'a Value> {
         let mut made = self.made.containers.iter().chain(&self.made.init_containers);

@@ -8,48 +8,27 @@ use gotemplate::StandIns;
 use serde_json::Value;
 
 use super::{
-    Privilege,
-    annotation::{Group, row},
     bypass,
     decision::{Decision, Reason},
-    outcome::Refusal,
-    post::Amount,
-    warning::{Warning, shown},
+    outcome::{PolicyViolation, Privilege, Refusal},
 };
 use crate::{
+    annotation::settings,
     config::{
         InjectorConfig,
         guard::{Action, Bounds, Candidate, Check, InjectRule, MatchError, PolicyRule, Prefix, RuleAction},
     },
     names, pod,
+    quantity::{self, Amount, Sign},
+    warning::{Warning, shown},
 };
 
 /// The most violations that are reported.
 const MOST: usize = 16;
 
-/// A violation of the policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The entry's name.
-    pub entry: String,
-    /// What was found, for people.
-    pub found: String,
-    /// The entry's reason; may be empty.
-    pub reason: String,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.entry, self.found)?;
-        if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
-    }
-}
-
 /// A pod that gets a proxy.
 pub(super) struct Injected<'a> {
     pub(super) subject: bypass::Subject<'a>,
-    /// The pod with its proxy.
-    pub(super) merged: &'a Value,
     /// The templates that were rendered.
     pub(super) templates: &'a [&'a str],
     /// The templates of a pod that requests none.
@@ -69,7 +48,8 @@ struct View<'a> {
     injected: Option<&'a Injected<'a>>,
 }
 
-/// Checks a pod that is left unchanged because of what it asks for.
+/// Checks a pod that is left unchanged because of what it asks for. `is_bare_anyway` returns whether a pod that opts out
+/// would be left unchanged without that.
 ///
 /// # Errors
 /// If the policy denies it.
@@ -78,15 +58,27 @@ pub(super) fn check_skipped(
     candidate: &Candidate<'_>,
     received: &Value,
     decision: &Decision,
+    is_bare_anyway: impl FnOnce() -> bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Refusal> {
     // Of the others, the configuration or the namespace decides; and so does a rule about pods that are left alone anyway.
     let is_choice = matches!(
         decision.reason,
-        Reason::PodOptedOut | Reason::HostNetwork | Reason::WindowsPod | Reason::InjectedByLinkerd
+        Reason::PodOptedOut
+            | Reason::HostNetwork
+            | Reason::WindowsPod
+            | Reason::InjectedByLinkerd
+            | Reason::MirrorPod
     );
     let policy = &mesh.guard().policy;
     if !is_choice || policy.is_empty() {
+        return Ok(());
+    }
+    // Kubelets tell of the static pods that they run: denying that changes nothing.
+    if decision.reason == Reason::MirrorPod && candidate.may_be_of_group(names::GROUP_NODES) {
+        return Ok(());
+    }
+    if decision.reason == Reason::PodOptedOut && is_bare_anyway() {
         return Ok(());
     }
     if decision.reason != Reason::PodOptedOut
@@ -133,13 +125,13 @@ fn check(
             let (entry_name, reason) = (entry.name.clone(), entry.reason.clone());
             let code = match entry.action {
                 Action::Deny => {
-                    denied.push(Violation { entry: entry_name, found, reason });
+                    denied.push(PolicyViolation { entry: entry_name, found, reason });
                     continue;
                 }
                 Action::Warn => "OVERRIDE_WARNED",
                 Action::Audit => "OVERRIDE_AUDITED",
             };
-            told.push(Warning::new(code, Violation { entry: entry_name, found, reason }.to_string()));
+            told.push(Warning::new(code, PolicyViolation { entry: entry_name, found, reason }.to_string()));
         }
     }
     if !denied.is_empty() {
@@ -159,11 +151,13 @@ fn applies(entry: &PolicyRule, candidate: &Candidate<'_>) -> Result<bool, Refusa
 }
 
 /// Warnings of other routes by which a pod exempts traffic, for checks of ports and ranges.
-const ROUTES: [&str; 5] = [
+const ROUTES: [&str; 6] = [
     "BYPASS_INTERCEPTION_MODE",
     "BYPASS_OWN_INIT",
     "BYPASS_PROXY_COMMAND",
     "BYPASS_PROXY_ENVIRONMENT",
+    // Also that of the init container.
+    "BYPASS_PROXY_IMAGE",
     "BYPASS_TEMPLATES",
 ];
 const INTERFACES: [&str; 3] = [
@@ -171,6 +165,7 @@ const INTERFACES: [&str; 3] = [
     names::ANNOTATION_REROUTED_INTERFACES,
     names::ANNOTATION_KUBEVIRT_INTERFACES,
 ];
+const VOLUMES: &str = "volumes";
 const ROOT_FIELDS: [&str; 2] = ["securityContext.runAsUser", "securityContext.runAsNonRoot"];
 
 impl<'a> View<'a> {
@@ -229,6 +224,7 @@ impl<'a> View<'a> {
                         ));
                     }
                 }
+                injected.volume_images(&|image| allowed.allows(image), found);
             }
             Check::ProxyMetadata(allowed) => injected.proxy_metadata(&|name| allowed.allows(name), found),
             Check::ExcludedPorts(allowed) => {
@@ -247,7 +243,7 @@ impl<'a> View<'a> {
     /// What makes a pod run without its proxy.
     fn opt_out(&self, found: &mut Vec<String>) {
         match self.decision.reason {
-            Reason::PodOptedOut | Reason::WindowsPod | Reason::InjectedByLinkerd => {
+            Reason::PodOptedOut | Reason::WindowsPod | Reason::InjectedByLinkerd | Reason::MirrorPod => {
                 found.push(format!("not injected: {}", self.decision.sentence));
             }
             _ => {}
@@ -257,8 +253,12 @@ impl<'a> View<'a> {
     }
 
     fn annotations(&self, allows: &dyn Fn(&str) -> bool, found: &mut Vec<String>) {
-        let is_setting =
-            |key: &str| row(key).is_some_and(|row| matches!(row.group, Group::Pod | Group::Agent));
+        // Applications have Datadog's annotation, too.
+        let is_read = |key: &str| {
+            key != names::ANNOTATION_DATADOG_ENV
+                || self.injected.is_some_and(|it| !bypass::variables_of_datadog(&it.subject).is_empty())
+        };
+        let is_setting = |key: &str| settings().any(|setting| setting == key) && is_read(key);
         let forbidden = pod::annotations(self.received).filter(|(key, _)| is_setting(key) && !allows(key));
         let mut written = None;
         for (key, value) in forbidden {
@@ -310,8 +310,30 @@ impl<'a> View<'a> {
 impl<'a> Injected<'a> {
     /// The containers of ours in the result.
     fn made(&self) -> impl Iterator<Item = &'a Value> + '_ {
-        let all = pod::init_containers(self.merged).iter().chain(pod::containers(self.merged));
+        let merged = self.subject.merged;
+        let all = pod::init_containers(merged).iter().chain(pod::containers(merged));
         all.filter(|container| self.subject.makes(pod::name(container)))
+    }
+
+    /// Images as volumes, whose files may replace the proxy's: those that injection adds, as `userVolume` asks, and those of
+    /// the pod that a container of ours mounts.
+    fn volume_images(&self, allows: &dyn Fn(&str) -> bool, found: &mut Vec<String>) {
+        let own = pod::spec_list(self.subject.received, VOLUMES);
+        let is_added =
+            |name: &str| pod::find(own, name).is_none() || self.subject.earlier.has_injected_volume(name);
+        let mounts = |container: &Value, name: &str| {
+            let mounts = container.get("volumeMounts").and_then(Value::as_array);
+            mounts.is_some_and(|mounts| mounts.iter().any(|mount| pod::name(mount) == name))
+        };
+        for volume in pod::spec_list(self.subject.merged, VOLUMES) {
+            let Some(image) = volume.get("image").filter(|image| !image.is_null()) else { continue };
+            let (name, image) = (pod::name(volume), image.get("reference").and_then(Value::as_str));
+            let image = image.unwrap_or_default();
+            let is_ours = is_added(name) || self.made().any(|container| mounts(container, name));
+            if is_ours && !allows(image) {
+                found.push(format!("image {} of volume {}", shown(image), shown(name)));
+            }
+        }
     }
 
     fn proxy_metadata(&self, allows: &dyn Fn(&str) -> bool, found: &mut Vec<String>) {
@@ -322,6 +344,9 @@ impl<'a> Injected<'a> {
             if configured(name) != Some(value) && !allows(name) {
                 found.push(format!("{METADATA} {}", shown(name)));
             }
+        }
+        for name in bypass::variables_of_datadog(&self.subject).iter().filter(|name| !allows(name)) {
+            found.push(format!("variable {} of annotation {}", shown(name), names::ANNOTATION_DATADOG_ENV));
         }
         let Some(own) = self.subject.own(names::CONTAINER_PROXY) else { return };
         for variable in own.get("env").and_then(Value::as_array).into_iter().flatten() {
@@ -343,12 +368,17 @@ impl<'a> Injected<'a> {
         for port in bypass::excluded_inbound(&self.subject).filter(|port| !is_allowed(port)) {
             found.push(format!("excluded inbound port {}", shown(port)));
         }
-        let outbound = self.subject.asks(names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, "excludeOutboundPorts");
-        for port in parts(outbound).filter(|port| !is_allowed(port)) {
+        let outbound =
+            self.subject.added(names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, bypass::EXCLUDE_OUTBOUND_PORTS);
+        for port in outbound.filter(|port| !is_allowed(port)) {
             found.push(format!("excluded outbound port {}", shown(port)));
         }
-        let included = self.subject.asks(names::ANNOTATION_INCLUDE_INBOUND_PORTS, "includeInboundPorts");
-        if included.is_some_and(|ports| !matches!(ports.trim(), "" | "*")) {
+        let left_out =
+            self.subject.left_out(names::ANNOTATION_INCLUDE_OUTBOUND_PORTS, bypass::INCLUDE_OUTBOUND_PORTS);
+        for port in left_out.filter(|port| !is_allowed(port)) {
+            found.push(format!("outbound port {} that is no longer included", shown(port)));
+        }
+        if bypass::narrows(&self.subject, names::ANNOTATION_INCLUDE_INBOUND_PORTS, "includeInboundPorts") {
             found.push(format!(
                 "annotation {} exempts all other ports",
                 names::ANNOTATION_INCLUDE_INBOUND_PORTS
@@ -360,13 +390,12 @@ impl<'a> Injected<'a> {
         let is_allowed = |text: &str| {
             Prefix::parse(text).is_some_and(|range| allowed.iter().any(|allowed| allowed.contains(&range)))
         };
-        let excluded = self.subject.asks(names::ANNOTATION_EXCLUDE_OUTBOUND_RANGES, "excludeIPRanges");
-        for range in parts(excluded).filter(|range| !is_allowed(range)) {
+        let excluded = self.subject.added(names::ANNOTATION_EXCLUDE_OUTBOUND_RANGES, "excludeIPRanges");
+        for range in excluded.filter(|range| !is_allowed(range)) {
             found.push(format!("excluded range {}", shown(range)));
         }
-        let included = self.subject.asks(names::ANNOTATION_INCLUDE_OUTBOUND_RANGES, "includeIPRanges");
-        if included.is_some_and(|ranges| !matches!(ranges.trim(), "" | "*")) {
-            let key = names::ANNOTATION_INCLUDE_OUTBOUND_RANGES;
+        let key = names::ANNOTATION_INCLUDE_OUTBOUND_RANGES;
+        if bypass::narrows(&self.subject, key, "includeIPRanges") {
             found.push(format!("annotation {key} exempts all other destinations"));
         }
     }
@@ -375,13 +404,20 @@ impl<'a> Injected<'a> {
         for container in self.made() {
             let name = pod::name(container);
             for Bounds { kind, resource, text, most } in bounds {
-                let amount = pod::at(container, &["resources", kind, resource]).filter(|it| !it.is_null());
+                let of = |kind: &str| {
+                    pod::at(container, &["resources", kind, resource]).filter(|it| !it.is_null())
+                };
+                let is_limit = *kind == "limits";
+                // An API server requests what is limited (`SetDefaults_Pod`).
+                let amount = of(kind).or_else(|| of("limits"));
                 let said = match amount {
+                    // For a kubelet, a limit of zero is no limit.
+                    Some(value) if is_limit && is_zero(value) => format!("{value}, which limits nothing"),
                     Some(value) if Amount::of(value).is_some_and(|amount| amount <= *most) => continue,
                     Some(Value::String(value)) => shown(value),
                     Some(value) => value.to_string(),
                     // Without a limit, nothing bounds it; without a request, it has none.
-                    None if *kind == "limits" && name == names::CONTAINER_PROXY => "none".to_owned(),
+                    None if is_limit && name == names::CONTAINER_PROXY => "none".to_owned(),
                     None => continue,
                 };
                 let kind = kind.trim_end_matches('s');
@@ -391,8 +427,11 @@ impl<'a> Injected<'a> {
     }
 }
 
-fn parts(list: Option<&str>) -> impl Iterator<Item = &str> {
-    list.unwrap_or_default().split(',').map(str::trim).filter(|part| !part.is_empty())
+fn is_zero(amount: &Value) -> bool {
+    match amount {
+        Value::String(text) => quantity::sign(text) == Some(Sign::Zero),
+        amount => amount.as_f64() == Some(0.0),
+    }
 }
 
 #[cfg(test)]

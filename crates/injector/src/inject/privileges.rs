@@ -9,16 +9,19 @@
 //! The fields of the pod itself (`spec.securityContext`, `hostPID`, volumes) are not checked: they are the pod's own
 //! and visible to every other policy.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
 use super::{
-    Refusal, Rules, Unobserved, overlay, render,
-    template_containers::TemplateContainers,
+    Privilege, Refusal, Rules, Unobserved, overlay, render, template_containers::TemplateContainers,
+};
+use crate::{
+    config::InjectorConfig,
+    names, pod,
+    quirks::Quirk,
     warning::{Warning, shown},
 };
-use crate::{config::InjectorConfig, names, pod, quirks::Quirk};
 use gotemplate::Template;
 
 /// The maximum number reported.
@@ -32,24 +35,6 @@ const SELINUX_TYPES: [&str; 5] =
     ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 /// Prefix of AppArmor annotations, before the name of a container.
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-
-/// A privilege of an injected container that the pod requested.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Privilege {
-    /// The container.
-    pub container: String,
-    /// The field in it.
-    pub field: &'static str,
-    /// The value, if it says more than the field's name.
-    pub found: String,
-}
-
-impl fmt::Display for Privilege {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "container {}: {}", shown(&self.container), self.field)?;
-        if self.found.is_empty() { Ok(()) } else { write!(f, " {}", self.found) }
-    }
-}
 
 /// Whether the values forbid pods to request privileges.
 pub(super) fn are_refused(mesh: &InjectorConfig) -> bool {
@@ -227,7 +212,7 @@ fn capabilities(context: Option<&Value>, base: Option<&Value>, tell: &mut dyn Fn
 }
 
 /// The capabilities of a list, as runtimes read them: with or without their prefix, in any case.
-fn capability_list<'c>(context: Option<&'c Value>, list: &str) -> impl Iterator<Item = &'c str> {
+pub(super) fn capability_list<'c>(context: Option<&'c Value>, list: &str) -> impl Iterator<Item = &'c str> {
     let found = context.and_then(|context| pod::at(context, &["capabilities", list])?.as_array());
     found.into_iter().flatten().filter_map(Value::as_str).map(|name| {
         let (prefix, rest) = name.split_at_checked(PREFIX.len()).unwrap_or_default();

@@ -11,13 +11,11 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{
-    scraping,
-    warning::{Warning, shown},
-};
+use super::scraping;
 use crate::{
     names, pod,
     quirks::{Quirk, Quirks},
+    warning::{Warning, shown},
 };
 
 /// What an earlier injection added, according to the status annotation.

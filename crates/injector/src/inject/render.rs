@@ -11,12 +11,12 @@ use super::{
     outcome::Refusal,
     request::Rules,
 };
-use crate::specialized::{ANNOTATIONS, Knowledge, LABELS};
 use crate::{
     config::InjectorConfig,
     names,
     overlay::{self, Overlay, OverlayError},
     pod::{self, Workload},
+    specialized::{ANNOTATIONS, Knowledge, LABELS},
 };
 use gotemplate::absent_keys::MapId;
 use gotemplate::{Limits, Rendered, StandIns, Template, Traced, value::Value as TemplateValue};

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{post::Error, template_containers::TemplateContainers, warning::shown};
+use super::{post::Error, template_containers::TemplateContainers};
 use crate::pod;
+use crate::warning::shown;
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 

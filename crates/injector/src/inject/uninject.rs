@@ -11,9 +11,15 @@ use super::{
     post,
     reinject::{Malformed, PreviousInjection, Status},
     scraping,
+};
+use crate::{
+    names, pod,
+    quirks::Quirks,
     warning::{Warning, shown},
 };
-use crate::{names, pod, quirks::Quirks};
+
+#[cfg(test)]
+mod tests;
 
 /// A pod without its injection.
 #[derive(Clone, Debug)]
@@ -23,6 +29,10 @@ pub struct Uninjected {
     /// What could not be restored, or only by a guess, each with its path in the pod.
     pub remarks: Vec<String>,
 }
+
+/// The containers of Istio's templates, which it puts to a place of their own.
+const OF_ISTIO: [&str; 4] =
+    [names::CONTAINER_PROXY, names::CONTAINER_INIT, names::CONTAINER_VALIDATION, names::CONTAINER_CORE_DUMP];
 
 /// The agent's port if neither the pod nor the mesh says otherwise (ProxyConfig's `statusPort`).
 const STATUS_PORT: i64 = 15020;
@@ -45,6 +55,7 @@ pub fn uninject(injected: &Value, owner: &str) -> Result<Option<Uninjected>, Mal
     let is_merged = pod::annotations(injected)
         .any(|(key, value)| scraping::is_spelling(key, scraping::PORT) && value == port.to_string());
     let mut pod = earlier.strip(injected, port, Quirks::NONE).into_owned();
+    restore_place(&mut pod, injected, &earlier, &status);
     restore_own(&mut pod, &earlier, &mut remarks);
     post::remove_pre_stop(&mut pod, &status.pre_stop);
     remove_volumes(&mut pod, &earlier, &status, &mut remarks);
@@ -57,6 +68,7 @@ pub fn uninject(injected: &Value, owner: &str) -> Result<Option<Uninjected>, Mal
     }
     remove_metadata(&mut pod, injected, owner, &mut remarks);
     remove_spec(&mut pod, injected, &mut remarks);
+    remark_other_templates(injected, &earlier, &status, &mut remarks);
     remove_empty(&mut pod, injected);
     Ok(Some(Uninjected { pod, remarks }))
 }
@@ -72,27 +84,38 @@ fn variable<'p>(container: &'p Value, name: &str) -> Option<&'p str> {
     pod::find(env, name)?.get("value")?.as_str()
 }
 
+/// Returns a proxy of the user's own to the init containers, if an injection that added an ordinary one left it there.
+fn restore_place(pod: &mut Value, injected: &Value, earlier: &PreviousInjection, status: &Status) {
+    let is_injected = |name: &str| status.init_containers.iter().any(|injected| injected == name);
+    let proxy = names::CONTAINER_PROXY;
+    let before = pod::init_containers(injected);
+    let Some(place) = before.iter().position(|container| pod::name(container) == proxy) else { return };
+    if is_injected(proxy) || earlier.overrides.find(proxy).is_some() {
+        return;
+    }
+    let containers = pod::containers_mut(pod);
+    let Some(at) = containers.iter().position(|container| pod::name(container) == proxy) else { return };
+    let own = containers.remove(at);
+    let others = before.get(..place).unwrap_or_default();
+    let place = others.iter().filter(|container| !is_injected(pod::name(container))).count();
+    let list = pod::init_containers_mut(pod);
+    list.insert(place.min(list.len()), own);
+}
+
 /// Completes the user's own versions of the proxy's containers. Their place is recorded nowhere, and neither is an image
 /// that was left to the template (Istio's `reinsertOverrides`).
 fn restore_own(pod: &mut Value, earlier: &PreviousInjection, remarks: &mut Vec<String>) {
-    let moved = [
-        names::CONTAINER_PROXY,
-        names::CONTAINER_INIT,
-        names::CONTAINER_VALIDATION,
-        names::CONTAINER_CORE_DUMP,
-    ];
     for list in ["containers", "initContainers"] {
         let count = pod::spec_list(pod, "containers").len() + pod::spec_list(pod, "initContainers").len();
         let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             let name = pod::name(container).to_owned();
-            if earlier.overrides.find(&name).is_none() {
-                continue;
-            }
-            if let Some(container) = container.as_object_mut() {
+            if earlier.overrides.find(&name).is_some()
+                && let Some(container) = container.as_object_mut()
+            {
                 container.entry("image").or_insert_with(|| json!("auto"));
             }
-            if moved.contains(&name.as_str()) && count > 1 {
+            if OF_ISTIO.contains(&name.as_str()) && count > 1 {
                 remarks.push(format!(
                     "spec.{list}: {name} may have been at another place, which is not recorded"
                 ));
@@ -122,13 +145,98 @@ fn remove_volumes(pod: &mut Value, earlier: &PreviousInjection, status: &Status,
     }
     if let Some(volumes) = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
         volumes.retain_mut(|volume| {
-            if !own.contains(&pod::name(volume)) {
+            let name = pod::name(volume).to_owned();
+            if !own.contains(&name.as_str()) {
                 return true;
             }
-            let Some(recorded) = earlier.overrides.find_volume(pod::name(volume)) else { return false };
-            *volume = recorded.clone();
-            true
+            if let Some(recorded) = earlier.overrides.find_volume(&name) {
+                *volume = recorded.clone();
+                return true;
+            }
+            match own_source(&name, volume) {
+                Own::No => false,
+                Own::Source(source) => {
+                    remarks.push(format!(
+                        "spec.volumes: {name} stays without {source}, because it has another source besides"
+                    ));
+                    if let Some(volume) = volume.as_object_mut() {
+                        volume.remove(source);
+                    }
+                    true
+                }
+                Own::Fields => {
+                    remarks.push(format!(
+                        "spec.volumes: {name} is removed, although it has fields that Istio's templates do not set"
+                    ));
+                    false
+                }
+            }
         });
+    }
+}
+
+/// What the user has of a volume that an injection extended without a record, as istiod does.
+enum Own {
+    No,
+    /// It has another source than this one of Istio's templates.
+    Source(&'static str),
+    /// It has other fields in the source of the templates.
+    Fields,
+}
+
+/// The volumes of Istio's templates with their source.
+const VOLUMES: [(&str, &str); 9] = [
+    ("workload-socket", "emptyDir"),
+    ("credential-socket", "emptyDir"),
+    ("workload-certs", "emptyDir"),
+    ("istio-envoy", "emptyDir"),
+    ("istio-data", "emptyDir"),
+    ("istio-podinfo", "downwardAPI"),
+    ("istio-token", "projected"),
+    ("istiod-ca-cert", "configMap"),
+    ("istio-ca-crl", "configMap"),
+];
+
+fn own_source(name: &str, volume: &Value) -> Own {
+    let Some((_, source)) = VOLUMES.iter().find(|(known, _)| *known == name) else { return Own::No };
+    let Some(volume) = volume.as_object() else { return Own::No };
+    let sources = || volume.keys().filter(|key| *key != "name");
+    if volume.contains_key(*source) && sources().count() > 1 {
+        return Own::Source(source);
+    }
+    let set = volume.get(*source).and_then(Value::as_object);
+    match set.is_some_and(|set| *source == "emptyDir" && set.keys().any(|key| key != "medium")) {
+        true => Own::Fields,
+        false => Own::No,
+    }
+}
+
+/// Containers of Istio's templates besides those that a user can have a version of.
+const GRPC_INIT: &str = "grpc-bootstrap-init";
+
+/// Names the containers and volumes that only other templates than Istio's add, because those can add anything else.
+fn remark_other_templates(
+    injected: &Value,
+    earlier: &PreviousInjection,
+    status: &Status,
+    remarks: &mut Vec<String>,
+) {
+    let is_istios = |name: &str| OF_ISTIO.contains(&name) || name == GRPC_INIT;
+    let containers = status.init_containers.iter().chain(&status.containers);
+    let containers = containers
+        .filter(|name| !is_istios(name) && earlier.overrides.find(name).is_none())
+        .map(|name| format!("container {}", shown(name)));
+    let is_istios = |name: &str| VOLUMES.iter().any(|(known, _)| *known == name);
+    // Those of the annotation are the user's.
+    let has_annotation = pod::annotation(injected, names::ANNOTATION_USER_VOLUME).is_some();
+    let volumes = status.volumes.iter().filter(|name| !has_annotation && !is_istios(name));
+    let volumes = volumes.map(|name| format!("volume {}", shown(name)));
+    let others: Vec<String> = containers.chain(volumes).take(4).collect();
+    if !others.is_empty() {
+        remarks.push(format!(
+            "metadata, spec: what else was added by templates that are not Istio's stays, because it is not recorded; they added {}",
+            others.join(", ")
+        ));
     }
 }
 
@@ -204,6 +312,13 @@ fn restore_handler(
                 ));
                 json!(name)
             }
+            (Some(_), Some(_)) => {
+                remarks.push(format!(
+                    "{place}.{kind}.port is {number}; if it was the name of one of several ports with this number, the record \
+                     has the number only"
+                ));
+                number
+            }
             _ => number,
         }
     };
@@ -240,6 +355,14 @@ fn restore_scraping(annotations: &mut Map<String, Value>, recorded: Option<&str>
     if has_targets {
         remarks.push(
             "metadata.annotations: prometheus.io/port and prometheus.io/path are the first of several scrape targets"
+                .to_owned(),
+        );
+    }
+    let text = |key: &str| recorded.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if text("scrape").is_none() && (text("path").is_some() || text("port").is_some()) {
+        remarks.push(
+            "metadata.annotations: prometheus.io/port and prometheus.io/path may have been spelled differently \
+             (prometheus_io_port); the record has their values only"
                 .to_owned(),
         );
     }
@@ -291,6 +414,12 @@ fn remove_metadata(pod: &mut Value, injected: &Value, owner: &str, remarks: &mut
     let is_grpc = pod::find_sidecar(injected)
         .is_some_and(|proxy| variable(proxy, "ISTIO_META_GENERATOR") == Some("grpc"));
     let by_grpc = ("annotations", names::ANNOTATION_REWRITE_PROBES, "false".to_owned());
+    if is_grpc && pod::annotation(injected, names::ANNOTATION_REWRITE_PROBES) == Some("false") {
+        remarks.push(format!(
+            "metadata.annotations: {} is removed, because the template for gRPC sets it; whether it was there before is not recorded",
+            names::ANNOTATION_REWRITE_PROBES
+        ));
+    }
     let metadata = pod::metadata_mut(pod);
     let by_options = by_cni.into_iter().filter(|_| has_cni).chain(Some(by_grpc).filter(|_| is_grpc));
     for (field, key, value) in derived.into_iter().chain(by_options) {
@@ -323,6 +452,14 @@ fn remove_spec(pod: &mut Value, injected: &Value, remarks: &mut Vec<String>) {
     if spec.get("securityContext").is_some_and(|context| by_templates.contains(context)) {
         spec.remove("securityContext");
         remarks.push("spec.securityContext is removed; its value is the one that injection sets".to_owned());
+    }
+    // The gateway's template takes it from the values.
+    let args = pod::find_sidecar(injected).and_then(|proxy| proxy.get("args")?.as_array());
+    let is_gateway = args.is_some_and(|args| args.iter().any(|arg| arg == "router"));
+    if is_gateway && spec.contains_key("securityContext") {
+        remarks.push(
+            "spec.securityContext stays; whether the template for gateways set it is not recorded".to_owned(),
+        );
     }
     let is_set = |key: &str| pod::at(injected, &["spec", key]).is_some_and(|value| !value.is_null());
     for (key, part) in [("dnsConfig", "search domains"), ("resources", "the proxy's resources")] {
@@ -359,102 +496,5 @@ fn remove_empty(pod: &mut Value, injected: &Value) {
         {
             pod.remove(part);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn injected(status: Value, more: Value) -> Value {
-        let mut pod = json!({
-            "metadata": {"labels": {"app": "web"}, "annotations": {"sidecar.istio.io/status": status.to_string()}},
-            "spec": {"containers": [{"name": "app", "image": "i"}, {"name": "istio-proxy", "image": "p"}]},
-        });
-        pod["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        pod
-    }
-
-    fn without(pod: &Value) -> Uninjected {
-        uninject(pod, "web").unwrap().unwrap()
-    }
-
-    #[test]
-    fn a_pod_without_a_status_is_none() {
-        assert!(uninject(&json!({"spec": {}}), "").unwrap().is_none());
-        let forged = json!({"metadata": {"annotations": {"sidecar.istio.io/status": "7"}}});
-        assert!(uninject(&forged, "").is_err());
-    }
-
-    #[test]
-    fn volumes_go_unless_the_application_mounts_them() {
-        let status = json!({"containers": ["istio-proxy"], "volumes": ["a", "b"]});
-        let mut pod = injected(status, json!({"volumes": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}));
-        pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "b", "mountPath": "/b"}]);
-        let Uninjected { pod, remarks } = without(&pod);
-        assert_eq!(pod["spec"]["volumes"], json!([{"name": "b"}, {"name": "c"}]));
-        assert_eq!(remarks.len(), 1, "{remarks:?}");
-        assert!(pod["metadata"].get("annotations").is_none());
-    }
-
-    #[test]
-    fn values_that_injection_does_not_set_stay_with_a_remark() {
-        let mut pod = injected(json!({"containers": ["istio-proxy"], "revision": "a"}), json!({}));
-        pod["metadata"]["labels"] = json!({"app": "web", "service.istio.io/canonical-name": "mine",
-            "service.istio.io/canonical-revision": "latest", "security.istio.io/tlsMode": "istio"});
-        pod["metadata"]["annotations"]["istio.io/rev"] = json!("a");
-        let Uninjected { pod, remarks } = without(&pod);
-        assert_eq!(
-            pod["metadata"],
-            json!({"labels": {"app": "web", "service.istio.io/canonical-name": "mine"}})
-        );
-        assert_eq!(remarks.len(), 1, "{remarks:?}");
-        assert!(remarks[0].contains("canonical-name"), "{remarks:?}");
-    }
-
-    #[test]
-    fn a_probe_without_a_record_is_remarked() {
-        let mut pod = injected(json!({"containers": ["istio-proxy"]}), json!({}));
-        pod["spec"]["containers"][0]["livenessProbe"] =
-            json!({"httpGet": {"path": "/app-health/app/livez", "port": 15020}});
-        let Uninjected { remarks, .. } = without(&pod);
-        assert_eq!(
-            remarks,
-            [
-                "spec.containers[0].livenessProbe still asks the agent: ISTIO_KUBE_APP_PROBERS of the proxy has no entry \
-              /app-health/app/livez"
-            ]
-        );
-    }
-
-    #[test]
-    fn scrape_settings_and_handlers_come_from_the_environment() {
-        let mut pod = injected(json!({"containers": ["istio-proxy"]}), json!({}));
-        let probers = json!({
-            "/app-health/app/livez": {"tcpSocket": {"port": 90}},
-            "/app-health/app/readyz": {"grpc": {"port": 80, "service": null}},
-            "/app-health/app/startupz": {"httpGet": {"port": 80, "scheme": "HTTPS"}},
-        });
-        let redirected =
-            |end: &str| json!({"httpGet": {"path": format!("/app-health/app/{end}"), "port": 15020}});
-        pod["spec"]["containers"][0] = json!({"name": "app", "ports": [{"name": "http", "containerPort": 80}],
-            "livenessProbe": redirected("livez"), "readinessProbe": redirected("readyz"), "startupProbe": redirected("startupz")});
-        pod["spec"]["containers"][1]["env"] = json!([
-            {"name": "ISTIO_KUBE_APP_PROBERS", "value": probers.to_string()},
-            {"name": "ISTIO_PROMETHEUS_ANNOTATIONS", "value": "{\"scrape\":\"true\",\"path\":\"\",\"port\":\"80\"}"},
-        ]);
-        for (key, value) in [("port", "15020"), ("path", "/stats/prometheus"), ("scrape", "true")] {
-            pod["metadata"]["annotations"][format!("prometheus.io/{key}")] = json!(value);
-        }
-        let Uninjected { pod, remarks } = without(&pod);
-        let app = &pod["spec"]["containers"][0];
-        assert_eq!(app["livenessProbe"], json!({"tcpSocket": {"port": 90}}));
-        assert_eq!(app["readinessProbe"], json!({"grpc": {"port": 80}}));
-        assert_eq!(app["startupProbe"], json!({"httpGet": {"port": "http", "scheme": "HTTPS"}}));
-        assert_eq!(
-            pod["metadata"]["annotations"],
-            json!({"prometheus.io/scrape": "true", "prometheus.io/port": "80"})
-        );
-        assert_eq!(remarks.len(), 1, "{remarks:?}");
     }
 }

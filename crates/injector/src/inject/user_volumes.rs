@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{
+use crate::{
     annotation::{Violation, row, user_items},
+    names, pod,
     warning::{shown, shown_within},
 };
-use crate::{names, pod};
 
 /// Checks that volumes and mounts from the annotations have names and paths that the rendered templates do not use.
 ///

@@ -3,7 +3,7 @@
 
 use kubernetes_yaml::{Kind, Node};
 
-use super::shape::{head, scalar, text};
+use super::tree::{head, scalar, text};
 
 /// Keys that only charts have at their root.
 const CHART: [&str; 30] = [

@@ -1,9 +1,6 @@
 //! One problem or warning, with its rule and its place.
 
-use kubernetes_yaml::Node;
-
-use super::text::{Texts, deepest};
-use crate::config::{ConfigError, Fault, Place, Problem, Warning};
+use crate::config::Place;
 use crate::inject::check;
 
 /// How bad a diagnostic is.
@@ -13,6 +10,8 @@ pub enum Severity {
     Error,
     /// It is used, but probably not as intended.
     Warning,
+    /// It may be intended; nothing but a person can tell.
+    Note,
 }
 
 /// The kind of a diagnostic.
@@ -38,7 +37,7 @@ pub enum Rule {
     UndefinedTemplate,
     /// A branch that is never rendered.
     DeadBranch,
-    /// A key of the values that is used but not set.
+    /// A key of the values that a template reads and that is not set.
     UnsetValue,
     /// A reference to a template that does not exist.
     MissingTemplate,
@@ -72,7 +71,7 @@ pub const RULES: [(Rule, &str, &str); 16] = [
     (Rule::WrongType, "WRONG_TYPE", "an argument, an index or a loop over a value of the wrong type"),
     (Rule::UndefinedTemplate, "UNDEFINED_TEMPLATE", "an invocation of a template that is not defined"),
     (Rule::DeadBranch, "DEAD_BRANCH", "a branch of a template that is never rendered"),
-    (Rule::UnsetValue, "UNSET_VALUE", "a key of the values that is used without a default and is not set"),
+    (Rule::UnsetValue, "UNSET_VALUE", "a key of the values that a template reads and that is not set"),
     (Rule::MissingTemplate, "MISSING_TEMPLATE", "a default or an alias names a template that does not exist"),
     (Rule::SampleFails, "SAMPLE_FAILS", "a sample pod cannot be injected"),
     (
@@ -114,40 +113,12 @@ impl Rule {
 }
 
 impl Severity {
-    /// `error` or `warning`.
+    /// `error`, `warning` or `note`.
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         }
     }
-}
-
-/// The problems of a configuration; paths without a place are looked up in the tree.
-pub(super) fn configuration(texts: &Texts<'_>, error: &ConfigError, tree: Option<&Node>) -> Vec<Diagnostic> {
-    error.problems().iter().map(|problem| of_problem(texts, problem, tree)).collect()
-}
-
-fn of_problem(texts: &Texts<'_>, problem: &Problem, tree: Option<&Node>) -> Diagnostic {
-    let inner = problem.place.or_else(|| Some(Place::from(deepest(tree?, &problem.path).mark)));
-    let message = match &problem.fault {
-        // The snippet follows in the file's own lines.
-        Fault::Template(text) => text.lines().next().unwrap_or_default().to_owned(),
-        fault => with_path(&problem.path, &fault.to_string()),
-    };
-    texts.diagnostic(&problem.source, inner, Severity::Error, super::rule_of(&problem.fault), message)
-}
-
-/// A warning about a configuration. Its path starts with the name of its text, if there are several.
-pub(super) fn of_warning(texts: &Texts<'_>, warning: &Warning, tree: Option<&Node>) -> Diagnostic {
-    let (name, path) = texts.split_path(&warning.path);
-    let own = texts.parsed(&name);
-    let tree = own.as_ref().or(tree);
-    let inner = tree.filter(|_| !path.is_empty()).map(|tree| Place::from(deepest(tree, path).mark));
-    let message = with_path(path, &warning.message);
-    texts.diagnostic(&name, inner, Severity::Warning, Rule::DoubtfulConfiguration, message)
-}
-
-fn with_path(path: &str, message: &str) -> String {
-    if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
 }

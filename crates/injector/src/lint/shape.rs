@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use kubernetes_yaml::{Kind, Limits, Mark, Node, Style, split_documents};
+use kubernetes_yaml::{Kind, Limits, Node, split_documents};
 
 use super::chart;
 use super::text::{Text, Texts};
+use super::tree::{head, scalar, text};
 use super::{Diagnostic, Rule, Severity};
 use crate::config::{ConfigError, INJECTOR_KEYS, Place, Problem, Source};
 use istio_config::gotypes::MESH_CONFIG;
@@ -216,22 +217,4 @@ fn bundle(section: &str, content: &Node) -> Node {
     let mut entries = head(content.mark);
     entries.push((scalar(section, content.mark), content.clone()));
     Node { mark: content.mark, kind: Kind::Mapping(entries) }
-}
-
-/// The identification of a bundle.
-pub(super) fn head(mark: Mark) -> Vec<(Node, Node)> {
-    let entry = |key, value| (scalar(key, mark), scalar(value, mark));
-    vec![entry("apiVersion", "outrigger.dev/v1alpha1"), entry("kind", "Bundle")]
-}
-
-pub(super) fn scalar(text: &str, mark: Mark) -> Node {
-    Node { mark, kind: Kind::Scalar { text: text.to_owned(), style: Style::DoubleQuoted, tag: None } }
-}
-
-/// The text of a scalar at a path.
-pub(super) fn text(tree: &Node, path: &[&str]) -> Option<String> {
-    match &tree.at(path)?.kind {
-        Kind::Scalar { text, .. } => Some(text.clone()),
-        _ => None,
-    }
 }

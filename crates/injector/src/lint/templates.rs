@@ -5,13 +5,17 @@ use kubernetes_yaml::Node;
 use super::text::{Texts, deepest, snippet};
 use super::{Diagnostic, Rule, Severity, TemplatePlace};
 use crate::{
-    config::{InjectorConfig, Place, suggest},
+    config::{InjectorConfig, KnownValues, Place, suggest},
     inject::{
         check::{self, Failure},
         context::{self, Parts},
     },
+    names,
 };
-use gotemplate::check::{Consequence, Mistake};
+use gotemplate::{
+    Template,
+    check::{Consequence, Mistake},
+};
 
 /// All mistakes in the templates. `nodes` are the given templates, if there are any, and the tree that contains them.
 pub(super) fn diagnostics(
@@ -21,6 +25,7 @@ pub(super) fn diagnostics(
 ) -> Vec<Diagnostic> {
     let placed = Placed { mesh, texts, nodes };
     let mut found = typed(&placed);
+    found.extend(unset(&placed, &found));
     for diagnostic in sampled(&placed) {
         // A sample fails at the places that the types have shown already.
         let is_known = diagnostic.template.is_some()
@@ -40,12 +45,22 @@ fn lines(diagnostic: &Diagnostic) -> Option<(&str, u32)> {
     diagnostic.template.as_ref().map(|at| (at.template.as_str(), at.line))
 }
 
+/// The templates that pods get: those of Istio's Gateway controller, which Istio's ConfigMap contains, too, have other data.
+fn for_pods(mesh: &InjectorConfig) -> impl Iterator<Item = (&String, &Template)> {
+    let injector = mesh.injector();
+    let is_for_pods = |name: &String| {
+        !names::GATEWAY_CONTROLLER_TEMPLATES.contains(&name.as_str())
+            || injector.default_templates.contains(name)
+    };
+    injector.templates.iter().filter(move |(name, _)| is_for_pods(name))
+}
+
 fn typed(placed: &Placed<'_, '_>) -> Vec<Diagnostic> {
     let mesh = placed.mesh;
     let parts = Parts::of_configuration(mesh, mesh.mesh_config().get("defaultConfig"));
     let data = context::template_data(&parts);
     let mut all = Vec::new();
-    for (name, template) in &mesh.injector().templates {
+    for (name, template) in for_pods(mesh) {
         for finding in template.mistakes(&data) {
             let near = nearest(&finding.mistake);
             if let Mistake::UnsetValue { consequence: Consequence::Nothing, .. } = &finding.mistake
@@ -59,6 +74,45 @@ fn typed(placed: &Placed<'_, '_>) -> Vec<Diagnostic> {
                 TemplatePlace { template: name.clone(), line: finding.at.line, column: finding.at.column };
             let message = format!("template {name}: {}{near}", finding.mistake);
             all.push(placed.at(Some(at), severity, rule(&finding.mistake), message));
+        }
+    }
+    all
+}
+
+/// Keys of values that a template reads and that are not set. One that was probably meant to be another is a warning; one
+/// that nothing knows is a note if a condition depends on it, because that condition is the same for every pod.
+fn unset(placed: &Placed<'_, '_>, reported: &[Diagnostic]) -> Vec<Diagnostic> {
+    let mesh = placed.mesh;
+    let parts = Parts::of_configuration(mesh, None);
+    let data = context::template_data(&parts);
+    let known = KnownValues::of(mesh.values());
+    let mut all: Vec<Diagnostic> = Vec::new();
+    for (name, template) in for_pods(mesh) {
+        for read in template.unset_reads(&data) {
+            let Some((_, path)) = read.path.split_first().filter(|(root, _)| *root == "Values") else {
+                continue;
+            };
+            let Some(unknown) = known.unknown(path) else { continue };
+            // Inside `with .Values.mine`, its keys were not set before either.
+            if unknown.index + read.written < path.len() {
+                continue;
+            }
+            let (severity, advice) = match &unknown.meant {
+                Some(meant) => (Severity::Warning, format!("; did you mean .Values.{meant}?")),
+                None if read.in_condition => {
+                    (Severity::Note, "; neither the values nor the defaults have it".to_owned())
+                }
+                None => continue,
+            };
+            let consequence = if read.in_condition { ", but a condition depends on it" } else { "" };
+            let message =
+                format!("template {name}: .Values.{} is not set{consequence}{advice}", path.join("."));
+            let at = TemplatePlace { template: name.clone(), line: read.at.line, column: read.at.column };
+            let is_known =
+                |other: &Diagnostic| other.rule == Rule::UnsetValue && other.template.as_ref() == Some(&at);
+            if !reported.iter().chain(&all).any(is_known) {
+                all.push(placed.at(Some(at), severity, Rule::UnsetValue, message));
+            }
         }
     }
     all

@@ -181,6 +181,89 @@ fn what_a_sample_loses_is_found_in_every_template() {
 }
 
 #[test]
+fn lists_that_a_template_replaces_are_found_but_accepted_by_a_server() {
+    let own = "spec:\n  tolerations:\n  - key: made\n    operator: Exists\n";
+    for name in ["own", "sidecar"] {
+        let bundle = headed(&format!("injector:\n  templates:\n    {name}: |\n{}", indented(own, 6)));
+        let told = check_one(&bundle);
+        let lost = "spec.tolerations of the pod would lose its own node.kubernetes.io/not-ready";
+        let is_found = |told: &String| told.starts_with("f:5:") && told.contains(" error SAMPLE_LOSES ");
+        assert!(told.iter().any(|told| is_found(told) && told.contains(lost)), "{told:#?}");
+        let (mesh, _) = InjectorConfig::from_bundle(Source { name: "f", text: &bundle }).unwrap();
+        let remarks = crate::inject::check::check(&mesh).unwrap();
+        assert!(remarks.iter().any(|remark| remark.to_string().contains(lost)), "{remarks:?}");
+    }
+    // A template that keeps the pod's.
+    let both =
+        format!("{own}  {{{{- range .Spec.Tolerations }}}}\n  - {{{{ toJson . }}}}\n  {{{{- end }}}}\n");
+    let bundle = headed(&format!("injector:\n  templates:\n    own: |\n{}", indented(&both, 6)));
+    assert_eq!(check_one(&bundle), [""; 0]);
+}
+
+#[test]
+fn values_that_conditions_misspell_are_found() {
+    let check = |template: &str, values: &str| {
+        let values = format!("values: {values}\n");
+        check_one(&headed(&format!("{values}injector:\n  templates:\n    own: |\n      {template}\n")))
+    };
+    let depends = "is not set, but a condition depends on it";
+    for (template, wanted) in [
+        (
+            "{{ if .Values.global.proxy.privilged }}{{ end }}",
+            format!("f:5:13 warning UNSET_VALUE template own: .Values.global.proxy.privilged {depends}; did you mean .Values.global.proxy.privileged?"),
+        ),
+        (
+            "{{ if eq .Values.globl.hub `x` }}{{ end }}",
+            format!("f:5:16 warning UNSET_VALUE template own: .Values.globl.hub {depends}; did you mean .Values.global?"),
+        ),
+        (
+            "{{ if index .Values `mine` `featur` }}{{ end }}",
+            format!("f:5:13 warning UNSET_VALUE template own: .Values.mine.featur {depends}; did you mean .Values.mine.feature?"),
+        ),
+        (
+            "{{ if false }}{{ with .Values.proxy }}{{ .image }}{{ end }}{{ end }}",
+            format!("f:5:29 warning UNSET_VALUE template own: .Values.proxy {depends}; did you mean .Values.global.proxy?"),
+        ),
+        (
+            "{{ .Values.global.hubb | default `x` }}",
+            "f:5:10 warning UNSET_VALUE template own: .Values.global.hubb is not set; did you mean .Values.global.hub?".to_owned(),
+        ),
+        (
+            "{{ with .Values.other }}{{ if .nested }}{{ end }}{{ end }}",
+            format!("f:5:15 note UNSET_VALUE template own: .Values.other {depends}; neither the values nor the defaults have it"),
+        ),
+    ] {
+        let told = check(template, "{mine: {feature: true}}");
+        let of_values: Vec<_> = told.iter().filter(|told| told.contains("UNSET_VALUE")).collect();
+        assert_eq!(of_values, [&wanted], "{template}");
+    }
+    for template in [
+        // Set by the values, even to null; known, but not set; free-form; with a default.
+        "{{ if .Values.mine.feature }}{{ end }}{{ if .Values.mine.disabled }}{{ end }}{{ if .Values.nothing.at.all }}{{ end }}",
+        "{{ if .Values.global.caName }}{{ end }}{{ if .Values.global.proxy_init.image }}{{ end }}",
+        "{{ if index .Values.global.proxy.resources.limits `ephemeral-storage` }}{{ end }}{{ if .Values.pilot.env.X }}{{ end }}",
+        "metadata: {labels: {x: {{ .Values.another | default `x` }}}}{{ $x := .Values.another }}",
+    ] {
+        assert_eq!(
+            check(template, "{mine: {feature: true, disabled: null}, nothing: {}}"),
+            [""; 0],
+            "{template}"
+        );
+    }
+}
+
+#[test]
+fn templates_of_the_gateway_controller_have_other_data() {
+    let with = |more: &str| {
+        let template = "waypoint: '{{ .DeploymentName }}{{ if .Values.globl }}{{ end }}'";
+        check_one(&headed(&format!("injector:\n  templates: {{{template}}}\n{more}")))
+    };
+    assert_eq!(with(""), [""; 0]);
+    // Unless pods get them anyway.
+    assert!(with("  defaultTemplates: [waypoint]\n")[0].contains("UNKNOWN_FIELD"));
+}
+
+#[test]
 fn a_template_that_its_types_already_refuse_is_reported_once() {
     let text = headed(&format!("injector:\n  templates:\n    sidecar: |\n{}", indented(BROKEN, 6)));
     let told = check_one(&text);

@@ -227,7 +227,8 @@ impl Reader<'_> {
             Some(Ok(Value::Object(map))) => map,
             _ => Map::new(),
         };
-        let namespace = Namespace { name, labels: strings("labels"), annotations: strings("annotations") };
+        let (labels, annotations) = (strings("labels"), strings("annotations"));
+        let namespace = Namespace { name, labels, annotations, ..Namespace::default() };
         (namespace, node.at(&["labels"]).is_some())
     }
 

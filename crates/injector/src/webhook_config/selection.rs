@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::{config::Selector, inject::warning::shown};
+use crate::{config::Selector, warning::shown};
 
 /// The creation of a pod, as an API server sees it.
 #[derive(Clone, Copy, Debug)]

@@ -49,6 +49,8 @@ impl Layout {
                 let gap = text.get(span.content as usize + 1..first_key.start as usize).unwrap_or_default();
                 if unit.is_none()
                     && let Some((_, indent)) = gap.rsplit_once('\n')
+                    // A part of a document is indented as a whole.
+                    && let Some(indent) = indent.strip_prefix(indentation(text, span.content as usize))
                     && !indent.is_empty()
                 {
                     unit = Some(indent.to_owned());
@@ -226,4 +228,10 @@ fn flow_string(text: &str) -> String {
 fn column(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().get(..offset).unwrap_or_default();
     before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'-')).count()
+}
+
+/// The blanks at the start of the line with this offset.
+fn indentation(text: &str, offset: usize) -> &str {
+    let line = text.get(..offset).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+    line.get(..line.len() - line.trim_start_matches([' ', '\t']).len()).unwrap_or_default()
 }

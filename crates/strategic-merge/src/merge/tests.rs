@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::directive::Key;
-use super::{Directives, Error, pod};
+use super::{Directives, Error, has_directives, is_directed, pod};
 
 fn honor(original: Value, patch: Value) -> Result<Value, Error> {
     pod(original, &patch, Directives::Honor)
@@ -216,6 +216,10 @@ fn errors_name_the_place() {
             honor(json!({"spec": {}}), json!({"$setElementOrder": []})),
             "pod: `$setElementOrder` is without a list's name, expected a list's name after a slash",
         ),
+        (
+            honor(spec(json!("a")), json!({"spec": {"$setElementOrder/containers": [{"name": "a"}]}})),
+            "spec.containers: `$setElementOrder/containers` is for a field that is a string, expected for a list",
+        ),
         (honor(json!([]), json!({})), "the pod is a list, expected an object"),
         (honor(json!({}), json!("x")), "the patch is a string, expected an object"),
     ];
@@ -301,5 +305,20 @@ proptest! {
             pod(original.clone(), &patch, Directives::Honor),
             pod(original, &patch, Directives::Literal)
         );
+    }
+}
+
+#[test]
+fn directives_are_recognized_in_one_object() {
+    for (patch, has, directed) in [
+        (json!({"$patch": "replace"}), true, true),
+        (json!({"$retainKeys": ["a"]}), true, true),
+        (json!({"$setElementOrder/containers": []}), true, false),
+        (json!({"$deleteFromPrimitiveList/finalizers": []}), true, false),
+        (json!({"a": {"$patch": "delete"}}), false, false),
+        (json!({"patch": "replace"}), false, false),
+    ] {
+        let object = patch.as_object().unwrap();
+        assert_eq!((has_directives(object), is_directed(object)), (has, directed), "{patch}");
     }
 }

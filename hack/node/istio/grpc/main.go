@@ -48,7 +48,7 @@ func main() {
 	os.Exit(2)
 }
 
-// identity is the URI of a peer's certificate, or how it is called without one.
+// identity is the URI of a peer's certificate, or "nobody" without one.
 func identity(ctx context.Context) string {
 	if from, ok := peer.FromContext(ctx); ok {
 		if info, ok := from.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) > 0 && len(info.State.PeerCertificates[0].URIs) > 0 {
@@ -59,7 +59,7 @@ func identity(ctx context.Context) string {
 }
 
 func serve(port string) error {
-	// What xDS says of TLS is done; where it says nothing, there is none.
+	// xDS decides about TLS; if it says nothing, there is none.
 	creds, err := xdscreds.NewServerCredentials(xdscreds.ServerOptions{FallbackCreds: insecure.NewCredentials()})
 	if err != nil {
 		return err

@@ -80,6 +80,23 @@ fn short_lives_are_counted_without_the_backdating() {
 }
 
 #[test]
+fn a_certificate_that_lives_as_long_as_ours_are_backdated_is_counted_from_its_start() {
+    let brief = Validity { not_before: NOW, not_after: NOW + BACKDATED };
+    assert_eq!((due(brief, 0.0), worrying(brief)), (NOW + 200, NOW + 250));
+}
+
+#[test]
+fn the_last_second_of_a_validity_counts() {
+    let end = NOW + TERMS.leaf_lifetime;
+    assert_eq!(action(&fresh(), &at(end)), Action::IssueLeaf(Why::Due));
+    assert_eq!(action(&fresh(), &at(end + 1)), Action::IssueLeaf(Why::Expired));
+    let mut last = fresh();
+    last.leaf.as_mut().unwrap().validity.not_after = last.trusted[0].not_after;
+    assert_eq!(action(&last, &at(NOW + TERMS.ca_lifetime)), Action::BeginRotation(Why::Due));
+    assert_eq!(action(&last, &at(NOW + TERMS.ca_lifetime + 1)), Action::StartOver(Why::Expired));
+}
+
+#[test]
 fn a_leaf_that_cannot_be_served_is_replaced() {
     let with = |leaf| State { leaf, ..fresh() };
     assert_eq!(action(&with(None), &at(NOW)), Action::IssueLeaf(Why::Unusable));
@@ -129,6 +146,30 @@ fn an_old_ca_that_is_about_to_end_is_not_waited_for() {
     state.leaf.as_mut().unwrap().validity.not_after = state.trusted[0].not_after;
     let lacking = Observed { carried: Propagation { now: false, lost: Some(NOW) }, ..at(NOW) };
     assert_eq!(action(&state, &lacking), Action::MoveLeaves);
+}
+
+#[test]
+fn a_ca_with_a_short_life_is_waited_for_until_its_last_twentieth() {
+    let mut state = introducing(None);
+    state.trusted[0] = made(NOW - 1000, 2000);
+    state.leaf.as_mut().unwrap().validity = state.trusted[0];
+    let lacking = |now| Observed { carried: Propagation { now: false, lost: Some(NOW) }, ..at(now) };
+    assert_eq!(action(&state, &lacking(NOW + 899)), Action::Nothing);
+    assert_eq!(action(&state, &lacking(NOW + 900)), Action::MoveLeaves);
+}
+
+#[test]
+fn the_plan_is_made_again_when_the_next_thing_can_happen() {
+    // Everything but the end of CA and leaf is over.
+    let mut state = fresh();
+    state.trusted[0] = made(NOW - TERMS.ca_lifetime, TERMS.ca_lifetime + 50);
+    state.leaf.as_mut().unwrap().validity = state.trusted[0];
+    assert_eq!(plan(&state, &TERMS, &at(NOW)).again, 51);
+    assert_eq!(plan(&state, &TERMS, &at(NOW + 50)).again, 1);
+    // The part of the CA's life in which the next CA is not waited for begins in 40 seconds.
+    state.trusted[0] = made(NOW - TERMS.ca_lifetime, TERMS.ca_lifetime + TERMS.overlap + 40);
+    state.leaf.as_mut().unwrap().validity = state.trusted[0];
+    assert_eq!(plan(&state, &TERMS, &at(NOW)).again, 40);
 }
 
 #[test]
@@ -191,6 +232,9 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     let mut state = fresh();
     state.signer = None;
     assert_eq!(action(&state, &at(NOW)), Action::BeginRotation(Why::Unusable));
+    // A leaf for other names does not work, even if its CA is trusted.
+    state.leaf.as_mut().unwrap().named = false;
+    assert_eq!(action(&state, &at(NOW)), Action::StartOver(Why::Unusable));
     // The rotation continues without the old key.
     let mut state = introducing(None);
     state.signer = None;
@@ -204,6 +248,12 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     assert_eq!(action(&state, &lacking), Action::MoveLeaves);
     state.next = None;
     assert_eq!(action(&state, &lacking), Action::StartOver(Why::Unusable));
+}
+
+#[test]
+fn reasons_are_words_for_the_log() {
+    assert_eq!(Why::Due.to_string(), "two thirds of its lifetime have passed");
+    assert_eq!(Why::Names.to_string(), "it is for other names");
 }
 
 // T-01

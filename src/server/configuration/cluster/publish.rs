@@ -9,13 +9,15 @@ use tokio::{sync::watch::Receiver, task::JoinSet, time::Instant};
 use crate::server::configuration::build::{self, Cluster};
 use crate::server::configuration::cluster::assemble::{Gathered, Refused, Texts};
 use crate::server::configuration::cluster::inputs::{Inputs, Reference};
-use crate::server::configuration::cluster::namespaces::{Namespace, NamespaceKeeper};
-use crate::server::configuration::cluster::{ConfigMaps, Selection, Targets, assemble};
+use crate::server::configuration::cluster::limits::LimitWatches;
+use crate::server::configuration::cluster::{ConfigMaps, Targets, assemble};
+use crate::server::configuration::namespaces::{Namespace, NamespaceKeeper};
+use crate::server::configuration::selection::Selection;
 use crate::server::configuration::source::Loaded;
 use crate::server::kube::events::{EventSender, EventType, Note};
 use crate::server::kube::watch::Watcher;
 use crate::{
-    config::Nodes,
+    config::{NamespaceLimits, Nodes},
     server::{readiness::Gate, supervise::Supervisor},
 };
 
@@ -28,6 +30,7 @@ pub(in crate::server) struct Publisher {
     /// Whether nodes come from the cluster; otherwise those in the bundle count.
     pub(in crate::server) nodes_watched: bool,
     pub(in crate::server) namespaces: Namespaces,
+    pub(in crate::server) limits: LimitWatches,
     /// The problem with the newest configuration, if any.
     pub(in crate::server) wrong: Option<Wrong>,
 }
@@ -51,12 +54,19 @@ pub(in crate::server) enum Wrong {
 
 /// The result of parsing the texts.
 enum Built {
-    /// The configuration that is already active, and whether it needs the namespaces.
-    Same(bool),
+    /// The configuration that is already active.
+    Same(Needs),
     /// A different one.
-    Other { loaded: Loaded, needs_namespaces: bool, nodes: Nodes, enabled_by_default: bool },
+    Other { loaded: Loaded, needs: Needs, nodes: Nodes, enabled_by_default: bool },
     /// None.
     Refused(Refused),
+}
+
+/// What a configuration has to know of the cluster.
+#[derive(Clone, Copy)]
+struct Needs {
+    namespaces: bool,
+    limits: NamespaceLimits,
 }
 
 /// The value that injects namespaces without any label.
@@ -84,6 +94,7 @@ impl Publisher {
                 supervisor: self.namespaces.supervisor.clone(),
                 tasks: JoinSet::new(),
             },
+            limits: self.limits.begun(),
             wrong: self.wrong.clone(),
         }
     }
@@ -142,13 +153,14 @@ impl Publisher {
                 Ok(made) => made,
                 Err(refused) => return Built::Refused(refused),
             };
+            let needs = Needs { namespaces: mesh.needs_namespaces(), limits: mesh.namespace_limits() };
             if current.is_some_and(|active| active.engine.hash() == mesh.hash()) {
-                return Built::Same(mesh.needs_namespaces());
+                return Built::Same(needs);
             }
-            let (needs_namespaces, nodes) = (mesh.needs_namespaces(), mesh.nodes().clone());
+            let nodes = mesh.nodes().clone();
             let enabled_by_default = mesh.value(&ENABLED_BY_DEFAULT) == Some(&Value::Bool(true));
             match build::loaded(mesh, &warnings, Cluster::Watched(facts)) {
-                Ok(loaded) => Built::Other { loaded, needs_namespaces, nodes, enabled_by_default },
+                Ok(loaded) => Built::Other { loaded, needs, nodes, enabled_by_default },
                 Err(sentence) => Built::Refused(Refused { sentence, about: texts.reference().clone() }),
             }
         };
@@ -159,18 +171,18 @@ impl Publisher {
         });
         match built {
             Built::Refused(refused) => self.refused(refused),
-            Built::Same(needs_namespaces) => {
-                self.namespaces.start(needs_namespaces, &self.targets);
+            Built::Same(needs) => {
+                self.start_watches(needs);
                 if self.wrong.is_some() {
                     self.targets.configuration.confirmed();
                 }
                 self.accepted(about);
             }
-            Built::Other { loaded, needs_namespaces, nodes, enabled_by_default } => {
+            Built::Other { loaded, needs, nodes, enabled_by_default } => {
                 if !self.nodes_watched && !nodes.is_empty() {
                     self.targets.facts.replace_nodes(nodes);
                 }
-                self.namespaces.start(needs_namespaces, &self.targets);
+                self.start_watches(needs);
                 // During the change, the more inclusive setting applies.
                 let facts = &self.targets.facts;
                 facts.enable_by_default(enabled_by_default || facts.is_enabled_by_default());
@@ -179,6 +191,11 @@ impl Publisher {
                 self.accepted(about);
             }
         }
+    }
+
+    fn start_watches(&mut self, needs: Needs) {
+        self.namespaces.start(needs.namespaces, &self.targets);
+        self.limits.start(needs.limits, &self.targets);
     }
 
     fn refused(&mut self, Refused { sentence, about }: Refused) {

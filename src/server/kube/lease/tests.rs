@@ -24,8 +24,7 @@ fn rig(store: Store) -> Rig {
         Options { namespace: "ours".to_owned(), name: "leader".to_owned(), identity: "us".to_owned() };
     let (phase, gate) = (Control::new(), Readiness::default().gate("leader", "nobody leads"));
     let supervisor = Supervisor::register(&mut registry);
-    let metrics = CertificateMetrics::register(&mut registry);
-    let election = start(client, options, gate.clone(), metrics, phase.watch(), supervisor);
+    let election = start(client, options, gate.clone(), Counter::default(), phase.watch(), supervisor);
     Rig { store, requests, election, phase, gate }
 }
 

@@ -23,7 +23,11 @@ impl SpanMetrics {
     pub(crate) fn register(own: &mut Registry) -> SpanMetrics {
         let metrics = SpanMetrics::default();
         own.register("spans_sent", "Spans accepted by the collector", metrics.sent.clone());
-        own.register("spans_lost", "Spans that did not reach the collector", metrics.lost.clone());
+        own.register(
+            "spans_lost",
+            "Spans that did not reach the collector; reason is queue (full) or export (not accepted)",
+            metrics.lost.clone(),
+        );
         metrics
     }
 

@@ -1,13 +1,12 @@
-//! Regular expressions with Go's syntax and semantics, on an engine that is linear in the length of the text.
+//! Functions with regular expressions.
 
-use regex::{Captures, Regex, RegexBuilder};
+use regex::{Captures, Regex};
 
 use super::super::{Call, FuncError, Limit, Param, Row};
 use super::argument::{Outcome, bounded, computed, int, real, value};
 use crate::gotypes::Kind;
+use crate::regexp;
 use crate::value::{Elem, List, Value};
-
-mod re2;
 
 use Param::{Int, String as Str};
 
@@ -43,9 +42,6 @@ pub(super) const ROWS: &[Row] = &[
     }),
 ];
 
-/// Size limit of a compiled expression in bytes.
-const COMPILED_SIZE: usize = 1 << 20;
-
 /// Compiles the first argument; charges for compiling it and for searching the second.
 fn compiled<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<Regex, FuncError> {
     let pattern = real(call, args, 0)?;
@@ -55,12 +51,7 @@ fn compiled<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Result<Regex, Fu
     }
     let searched = real(call, args, 1)?.len();
     call.spend(10 + pattern.len() + searched / 64)?;
-    let translated =
-        re2::translate(&pattern).map_err(|reason| format!("regular expression {pattern:?}: {reason}"))?;
-    RegexBuilder::new(&translated)
-        .size_limit(COMPILED_SIZE)
-        .build()
-        .map_err(|_| format!("regular expression {pattern:?}: not understood or too large").into())
+    Ok(regexp::compile(&pattern)?)
 }
 
 fn is_match<'a>(call: &mut Call<'_, 'a>, args: &[Value<'a>]) -> Outcome<'a> {

@@ -40,10 +40,9 @@ impl Glob {
     pub fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.text.split_once('*') else { return self.text == text };
         let Some(mut left) = text.strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = rest.split('*').collect();
         // The last part is at the end, the others are where they occur first.
-        let last = parts.pop().unwrap_or_default();
-        for part in parts {
+        let Some((others, last)) = rest.rsplit_once('*') else { return left.ends_with(rest) };
+        for part in others.split('*') {
             match left.find(part) {
                 Some(at) => left = left.get(at + part.len()..).unwrap_or_default(),
                 None => return false,
@@ -67,6 +66,11 @@ impl Glob {
 
     /// As a regular expression for the whole text, in the syntax of RE2.
     pub(super) fn to_regex(&self) -> String {
+        self.to_regex_before("")
+    }
+
+    /// [`to_regex`](Glob::to_regex) for texts that end with something else, given as a regular expression.
+    pub(super) fn to_regex_before(&self, end: &str) -> String {
         let mut out = String::from("^");
         for letter in self.text.chars() {
             match letter {
@@ -78,6 +82,7 @@ impl Glob {
                 other => out.push(other),
             }
         }
+        out.push_str(end);
         out.push('$');
         out
     }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use serde_json::{Map, Value};
 
 use super::glob::{Fit, Glob};
-use crate::cel::{Expression, User, Variables};
+use crate::cel::{Expression, Reads, User, Variables};
 use crate::config::decode::{At, Decoder, Unknown};
 use crate::config::error::{Fault, quoted};
 use crate::config::selector::{self, Selector};
@@ -43,7 +43,12 @@ pub struct Candidate<'a> {
     user: Option<&'a User>,
     /// Whether strings of the pod stand for those of other pods.
     stand_ins: bool,
+    /// The parts of the variables that expressions read; all if that is not known.
+    reads: Option<&'a Reads>,
     variables: OnceCell<Variables>,
+    owners: OnceCell<Vec<(String, String)>>,
+    service_account: &'a str,
+    images: OnceCell<Vec<&'a str>>,
 }
 
 /// Why it cannot be said whether a pod matches.
@@ -61,6 +66,11 @@ const KEYS: [&str; 8] =
 const MOST: usize = 256;
 
 impl<'a> Candidate<'a> {
+    /// Whether the user who creates the pod may be a member of a group: only commands do not know the user.
+    pub(crate) fn may_be_of_group(&self, group: &str) -> bool {
+        self.user.is_none_or(|user| user.groups.iter().any(|of| of == group))
+    }
+
     /// A pod in a namespace (its own, else the request's).
     pub fn new(
         pod: &'a Value,
@@ -71,34 +81,66 @@ impl<'a> Candidate<'a> {
         stand_ins: bool,
     ) -> Candidate<'a> {
         let workload = workload.cloned().map_or_else(OnceCell::new, OnceCell::from);
-        let variables = OnceCell::new();
-        Candidate { pod, workload, namespace, namespace_labels, user, stand_ins, variables }
+        Candidate {
+            pod,
+            workload,
+            namespace,
+            namespace_labels,
+            user,
+            stand_ins,
+            reads: None,
+            variables: OnceCell::new(),
+            owners: OnceCell::new(),
+            service_account: service_account(pod),
+            images: OnceCell::new(),
+        }
+    }
+
+    /// The same for conditions whose expressions read no more than these parts.
+    pub(crate) fn reading(self, parts: &'a Reads) -> Candidate<'a> {
+        Candidate { reads: Some(parts), ..self }
     }
 
     fn variables(&self) -> &Variables {
-        self.variables
-            .get_or_init(|| Variables::of(self.pod, self.namespace, self.user, self.namespace_labels))
+        self.variables.get_or_init(|| {
+            let (pod, namespace, user, labels) = (self.pod, self.namespace, self.user, self.namespace_labels);
+            match self.reads {
+                Some(parts) => Variables::of_parts(parts, pod, namespace, user, labels),
+                None => Variables::of(pod, namespace, user, labels),
+            }
+        })
     }
 
     /// Kind and name of every owner, and of the workload behind the controller.
-    fn owners(&self) -> impl Iterator<Item = (&str, &str)> {
-        let references = pod::at(self.pod, &["metadata", "ownerReferences"]).and_then(Value::as_array);
-        let references = references
-            .into_iter()
-            .flatten()
-            .filter_map(|owner| Some((owner.get("kind")?.as_str()?, owner.get("name")?.as_str()?)));
-        // A bare pod is its own workload, and no owner.
-        let workload = Some(self.workload.get_or_init(|| pod::owner(self.pod)));
-        let workload = workload.filter(|workload| workload.kind != "Pod");
-        references.chain(workload.map(|workload| (workload.kind.as_str(), workload.name.as_str())))
+    fn owners(&self) -> &[(String, String)] {
+        self.owners.get_or_init(|| {
+            let references = pod::at(self.pod, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+            let references = references.into_iter().flatten().filter_map(|owner| {
+                Some((owner.get("kind")?.as_str()?.to_owned(), owner.get("name")?.as_str()?.to_owned()))
+            });
+            // A bare pod is its own workload, and no owner.
+            let workload = Some(self.workload.get_or_init(|| pod::owner(self.pod)));
+            let workload = workload.filter(|workload| workload.kind != "Pod");
+            references
+                .chain(workload.map(|workload| (workload.kind.clone(), workload.name.clone())))
+                .collect()
+        })
     }
 
-    fn service_account(&self) -> &str {
-        let name = |key: &str| pod::at(self.pod, &["spec", key]).and_then(Value::as_str);
-        let name = name("serviceAccountName").or_else(|| name("serviceAccount"));
-        // What the ServiceAccount admission plugin fills in.
-        name.filter(|name| !name.is_empty()).unwrap_or("default")
+    /// The images of the application's containers.
+    fn images(&self) -> &[&'a str] {
+        self.images.get_or_init(|| {
+            let containers = pod::containers(self.pod).iter().chain(pod::init_containers(self.pod));
+            containers.filter_map(|container| container.get("image")?.as_str()).collect()
+        })
     }
+}
+
+fn service_account(pod: &Value) -> &str {
+    let name = |key: &str| pod::at(pod, &["spec", key]).and_then(Value::as_str);
+    let name = name("serviceAccountName").or_else(|| name("serviceAccount"));
+    // What the ServiceAccount admission plugin fills in.
+    name.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
 impl Match {
@@ -131,8 +173,7 @@ impl Match {
         let nothing = Map::new();
         let one_of =
             |globs: &[Glob], text: &str| globs.is_empty() || globs.iter().any(|glob| glob.matches(text));
-        if !one_of(&self.namespaces, pod.namespace) || !one_of(&self.service_accounts, pod.service_account())
-        {
+        if !one_of(&self.namespaces, pod.namespace) || !one_of(&self.service_accounts, pod.service_account) {
             return Ok(false);
         }
         if !self.users.is_empty() && !pod.user.is_some_and(|user| one_of(&self.users, &user.name)) {
@@ -152,17 +193,8 @@ impl Match {
         {
             return Ok(false);
         }
-        if !self.images.is_empty() {
-            let mut containers = pod::containers(pod.pod).iter().chain(pod::init_containers(pod.pod));
-            let image = |container: &Value| {
-                container
-                    .get("image")
-                    .and_then(Value::as_str)
-                    .is_some_and(|image| one_of(&self.images, image))
-            };
-            if !containers.any(image) {
-                return Ok(false);
-            }
+        if !self.images.is_empty() && !pod.images().iter().any(|image| one_of(&self.images, image)) {
+            return Ok(false);
         }
         let Some(cel) = &self.cel else { return Ok(true) };
         if cel.needs_user() && pod.user.is_none() {

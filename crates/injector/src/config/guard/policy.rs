@@ -8,10 +8,12 @@ use serde_json::Value;
 use super::glob::Glob;
 use super::matcher::{self, Candidate, Match};
 use super::rule::{read_name, read_reason, take_raw};
+use crate::annotation;
 use crate::codes::CORE;
 use crate::config::decode::{At, Decoder};
-use crate::config::error::Fault;
-use crate::inject::post::Amount;
+use crate::config::error::{Fault, quoted};
+use crate::config::suggest;
+use crate::quantity::Amount;
 
 /// An entry of the policy.
 #[derive(Debug)]
@@ -227,7 +229,8 @@ fn forbidden(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
             .take(key)
             .map(|at| (matcher::read_globs(decoder, &at, "a pattern in which * stands for any text"), at))
     };
-    if let Some((globs, _)) = globs(decoder, "annotations") {
+    if let Some((globs, at)) = globs(decoder, "annotations") {
+        without_effect(decoder, &at, &globs, "forbids", true);
         checks.push(Check::Annotations(Allowed::Except(globs)));
     }
     if let Some((globs, _)) = globs(decoder, "containers") {
@@ -245,7 +248,7 @@ fn forbidden(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
     if let Some((globs, at)) = globs(decoder, "warnings") {
         let is_known = |glob: &Glob| CORE.iter().any(|code| code.is_warning() && glob.matches(code.key));
         if let Some(unknown) = globs.iter().find(|glob| !is_known(glob)) {
-            let found = super::super::error::quoted(unknown.as_str());
+            let found = quoted(unknown.as_str());
             decoder.problem(
                 &at,
                 Fault::not_accepted(found, "a pattern for the code of a warning, such as BYPASS_*"),
@@ -253,6 +256,49 @@ fn forbidden(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
         }
         checks.push(Check::Warnings(globs));
     }
+}
+
+/// Warns of patterns that fit no annotation that the policy checks.
+///
+/// They are no errors: a version of Istio may bring annotations that only a later version of this program knows, and the same
+/// bundle has to load in both, or the rest of the policy would not apply either. The policy allows
+/// every annotation that it does not check, so below `allowOnly` only patterns that are `near` another one are worth a warning.
+fn without_effect(decoder: &mut Decoder<'_>, at: &At<'_>, globs: &[Glob], does: &str, also_far: bool) {
+    for (index, glob) in globs.iter().enumerate() {
+        if annotation::settings().any(|key| glob.matches(key)) {
+            continue;
+        }
+        // One for annotations that have a meaning, but for something else, is no typo.
+        let is_known = annotation::TABLE.iter().any(|row| glob.matches(row.key));
+        let near = if is_known { None } else { nearest_pattern(glob.as_str()) };
+        if near.is_none() && !also_far {
+            continue;
+        }
+        let path = match at.node.kind {
+            kubernetes_yaml::Kind::Sequence(_) => format!("{}[{index}]", at.path),
+            _ => at.path.clone(),
+        };
+        let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let found = quoted(glob.as_str());
+        decoder.warn(
+            &path,
+            format!("{found} fits no annotation that configures injection, so it {does} nothing{near}"),
+        );
+    }
+}
+
+/// The pattern that one without effect was probably meant to be: up to its first `*`, it is the beginning of an annotation.
+fn nearest_pattern(text: &str) -> Option<String> {
+    let Some((start, rest)) = text.split_once('*') else {
+        return annotation::misspelt_setting(false, text)
+            .filter(|near| annotation::settings().any(|key| key == *near))
+            .or_else(|| suggest::nearest(text, annotation::settings()))
+            .map(str::to_owned);
+    };
+    let starts = annotation::settings().filter_map(|key| key.get(..=key.find('/')?));
+    let near = suggest::nearest(start, starts.chain(annotation::settings()))?;
+    let near = format!("{near}*{rest}");
+    annotation::settings().any(|key| Glob::new(&*near).matches(key)).then_some(near)
 }
 
 fn allowed(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
@@ -271,6 +317,9 @@ fn allowed(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
             true => Vec::new(),
             false => matcher::read_globs(decoder, &at, "a pattern in which * stands for any text"),
         };
+        if key == "annotations" {
+            without_effect(decoder, &at, &globs, "allows", false);
+        }
         checks.push(make(Allowed::Only(globs)));
     }
     if let Some(at) = fields.take("excludedPorts") {

@@ -240,6 +240,50 @@ fn mistakes_are_named_with_their_places() {
     }
 }
 
+/// Such a pattern is no error, because a newer version may know the annotation, and the other entries are worth having.
+#[test]
+fn a_pattern_for_annotations_without_effect_is_told() {
+    for (checks, wanted) in [
+        ("forbid: {annotations: [sidecar.istio.io/*, \"*CPU\", sidecar.istio.io/inject]}", vec![]),
+        ("forbid: {annotations: apm.datadoghq.com/env}", vec![]),
+        (
+            "forbid: {annotations: [sidecar.istio.io/logLevel, sidecar.istio.io/proxyCpu]}",
+            vec![
+                "forbid.annotations[1]: \"sidecar.istio.io/proxyCpu\" fits no annotation that configures injection, so it forbids \
+                  nothing; did you mean sidecar.istio.io/proxyCPU?",
+            ],
+        ),
+        (
+            "forbid: {annotations: sidecar.isto.io/*}",
+            vec!["so it forbids nothing; did you mean sidecar.istio.io/*?"],
+        ),
+        (
+            "forbid: {annotations: [example.com/size, sidecar.istio.io/status, prometheus.io/*]}",
+            vec![
+                "\"example.com/size\" fits no annotation that configures injection, so it forbids nothing",
+                "\"sidecar.istio.io/status\" fits no annotation that configures injection, so it forbids nothing",
+                "\"prometheus.io/*\" fits no annotation that configures injection, so it forbids nothing",
+            ],
+        ),
+        // The policy allows every annotation that it does not check, so only a typo matters.
+        ("allowOnly: {annotations: [example.com/*, prometheus.io/scrape]}", vec![]),
+        (
+            "allowOnly: {annotations: [traffic.istio.io/excludeInboundPorts]}",
+            vec!["so it allows nothing; did you mean traffic.sidecar.istio.io/excludeInboundPorts?"],
+        ),
+    ] {
+        let text = format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: Bundle\noverridePolicy: [{{name: a, action: deny, {checks}}}]"
+        );
+        let (_, warnings) = InjectorConfig::from_bundle(Source { name: "b", text: &text }).unwrap();
+        let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), wanted.len(), "{checks}: {told:?}");
+        for (told, wanted) in told.iter().zip(wanted) {
+            assert!(told.starts_with("overridePolicy[0].") && told.ends_with(wanted), "{checks}: {told}");
+        }
+    }
+}
+
 #[test]
 fn expressions_are_bounded() {
     let compile = crate::cel::Expression::compile;

@@ -73,6 +73,10 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     let init = |more: Value| own("initContainers", "istio-init", &more);
     let proxy = |more: Value| own("containers", "istio-proxy", &more);
     let label = |key: &str, value: &str| pod(&json!({"labels": {key: value}}), &json!({}));
+    let mounted = |mounts: &str| {
+        let volumes = json!({"volumes": [{"name": "x", "emptyDir": {}}]});
+        pod(&json!({"annotations": {"sidecar.istio.io/userVolumeMount": mounts}}), &volumes)
+    };
     let rows = [
         (label("security.istio.io/tlsMode", "disabled"), "BYPASS_TLS_MODE"),
         (label("sidecar.istio.io/inject", "false"), "BYPASS_OPTED_OUT"),
@@ -112,6 +116,44 @@ fn every_way_to_pass_the_proxy_by_is_told() {
         (pod(&json!({}), &app(json!({"capabilities": {"add": ["ALL"]}}))), "BYPASS_NET_ADMIN"),
         (pod(&json!({}), &app(json!({"runAsUser": 1337}))), "USER_OF_THE_PROXY"),
         (annotated("inject.istio.io/templates", "grpc-simple"), "BYPASS_TEMPLATES"),
+        (annotated("inject.istio.io/templates", "gateway"), "BYPASS_TEMPLATES"),
+        (annotated("inject.istio.io/templates", "grpc-agent"), "BYPASS_TEMPLATES"),
+        (annotated("status.sidecar.istio.io/port", "8080"), "BYPASS_SOME_TRAFFIC"),
+        (traffic("excludeInboundPorts", "15053"), "BYPASS_SOME_TRAFFIC"),
+        (annotated(CONFIG, "proxyMetadata: {CLEANUP_ONLY: 'true'}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (annotated(CONFIG, "proxyMetadata: {LD_PRELOAD: /x.so}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (annotated(CONFIG, "caCertificatesPem: [x]"), "BYPASS_CONTROL_PLANE"),
+        (annotated(CONFIG, "image: {imageType: 'x@sha256:1'}"), "BYPASS_PROXY_IMAGE"),
+        (pod(&json!({}), &app(json!({"capabilities": {"add": ["cap_net_admin"]}}))), "BYPASS_NET_ADMIN"),
+        (pod(&json!({}), &app(json!({"capabilities": {"add": ["all"]}}))), "BYPASS_NET_ADMIN"),
+        (pod(&json!({}), &app(json!({"capabilities": {"add": ["SYS_MODULE"]}}))), "BYPASS_NET_ADMIN"),
+        (init(json!({"volumeMounts": [{"name": "x", "mountPath": "/usr/local/bin"}]})), "BYPASS_OWN_INIT"),
+        (
+            proxy(json!({"volumeMounts": [{"name": "x", "mountPath": "/usr/local/bin"}]})),
+            "BYPASS_PROXY_COMMAND",
+        ),
+        (proxy(json!({"lifecycle": {"postStart": {"exec": {"command": ["x"]}}}})), "BYPASS_PROXY_COMMAND"),
+        (proxy(json!({"livenessProbe": {"exec": {"command": ["x"]}}})), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"{"x":{"mountPath":"/usr/local/bin"}}"#), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"{"x":{"MountPath":"/usr/local/bin"}}"#), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"[{"name":"x","mountPath":"/usr/local/bin"}]"#), "BYPASS_PROXY_COMMAND"),
+        (
+            pod(
+                &json!({}),
+                &json!({"initContainers": [
+                    {"name": "b", "image": "b", "restartPolicy": "Always", "securityContext": {"runAsUser": 1337}},
+                ]}),
+            ),
+            "USER_OF_THE_PROXY",
+        ),
+        (
+            {
+                let mut pod = proxy(json!({"securityContext": {"runAsUser": 1000}}));
+                pod["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1000});
+                pod
+            },
+            "USER_OF_THE_PROXY",
+        ),
     ];
     let classic = mesh(CLASSIC);
     for (pod, code) in &rows {
@@ -124,6 +166,21 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     assert_eq!(codes(&classic, &address), ["DEPRECATED_ANNOTATION", "BYPASS_CONTROL_PLANE"]);
     for code in crate::codes::CORE.iter().map(|code| code.key).filter(|key| key.starts_with("BYPASS_")) {
         assert!(rows.iter().any(|(_, row)| *row == code), "no row has {code}");
+    }
+}
+
+#[test]
+fn variables_of_datadogs_annotation_count_where_the_proxy_has_them() {
+    let key = "apm.datadoghq.com/env";
+    let traced = format!("{CLASSIC}\nvalues: {{global: {{proxy: {{tracer: datadog}}}}}}");
+    let both = "BYPASS_PROXY_ENVIRONMENT";
+    for (bundle, variables, wanted) in [
+        (traced.as_str(), r#"{"DD_ENV":"prod"}"#, &[][..]),
+        (&traced, r#"{"DISABLE_ENVOY":"true"}"#, &[both]),
+        (&traced, r#"{"CA_ADDR":"evil.example:1","DRY_RUN":"true"}"#, &[both, both]),
+        (CLASSIC, r#"{"DISABLE_ENVOY":"true"}"#, &[]),
+    ] {
+        assert_eq!(codes(&mesh(bundle), &annotated(key, variables)), wanted, "{variables}");
     }
 }
 
@@ -178,6 +235,14 @@ fn what_ordinary_pods_do_is_not_told() {
         traffic("includeInboundPorts", "*"),
         traffic("excludeOutboundPorts", ""),
         traffic("excludeInboundPorts", "15020,15090"),
+        annotated("status.sidecar.istio.io/port", "15020"),
+        annotated("status.sidecar.istio.io/port", "0"),
+        annotated(CONFIG, "image: {imageType: distroless}"),
+        own(
+            "containers",
+            "istio-proxy",
+            &json!({"volumeMounts": [{"name": "x", "mountPath": "/etc/istio/ingressgateway-certs"}]}),
+        ),
         own("containers", "istio-proxy", &json!({"resources": {"limits": {"cpu": "1"}}})),
         own("containers", "istio-proxy", &json!({"env": [{"name": "MINE", "value": "1"}]})),
         own("initContainers", "istio-init", &json!({"resources": {"limits": {"cpu": "1"}}})),
@@ -196,6 +261,136 @@ fn what_ordinary_pods_do_is_not_told() {
     let asked = mesh("injector: {policy: disabled}");
     let refuses = pod(&json!({"labels": {"sidecar.istio.io/inject": "false"}}), &json!({}));
     assert_eq!(codes(&asked, &refuses), [""; 0]);
+}
+
+/// What the configuration has is nobody's doing, and including more exempts nothing.
+#[test]
+fn lists_are_compared_with_those_of_the_configuration() {
+    let proxy = "values: {global: {proxy: {includeInboundPorts: '80,8080', includeIPRanges: 10.0.0.0/8, \
+                 includeOutboundPorts: '443,8443', excludeOutboundPorts: '6666', excludeIPRanges: 10.1.0.0/16}}}";
+    let configured = mesh(&format!("{CLASSIC}\n{proxy}"));
+    for (key, value, is_told) in [
+        ("includeInboundPorts", "80,8080,9090", false),
+        ("includeInboundPorts", "80,9090", true),
+        ("includeOutboundIPRanges", "10.0.0.0/8,11.0.0.0/8", false),
+        ("includeOutboundIPRanges", "11.0.0.0/8", true),
+        ("includeOutboundPorts", "443,8443,9443", false),
+        ("includeOutboundPorts", "1", true),
+        ("includeOutboundPorts", "", true),
+        ("excludeOutboundPorts", "6666,3306", true),
+        ("excludeOutboundPorts", "", false),
+    ] {
+        let wanted = if is_told { &["BYPASS_SOME_TRAFFIC"][..] } else { &[] };
+        assert_eq!(codes(&configured, &traffic(key, value)), wanted, "{key}: {value}");
+    }
+    let traced =
+        mesh(&format!("{CLASSIC}\nmesh: {{defaultConfig: {{tracing: {{zipkin: {{address: 'a:1'}}}}}}}}"));
+    assert_eq!(codes(&traced, &annotated(CONFIG, "tracing: {}")), ["BYPASS_TELEMETRY"]);
+}
+
+/// A status that the pod's author wrote hides nothing, in whichever list and under whichever rules.
+#[test]
+fn a_forged_status_hides_no_bypass() {
+    let status = json!({"containers": ["istio-proxy"], "initContainers": ["istio-init"], "volumes": ["istiod-ca-cert"]});
+    let swapped = json!({"containers": ["istio-init"], "initContainers": ["istio-proxy"]});
+    for (list, name, more, code) in [
+        ("initContainers", "istio-init", json!({"command": ["true"]}), "BYPASS_OWN_INIT"),
+        ("initContainers", "istio-init", json!({"restartPolicy": "Always"}), "BYPASS_OWN_INIT"),
+        (
+            "initContainers",
+            "istio-init",
+            json!({"env": [{"name": "DRY_RUN", "value": "true"}]}),
+            "BYPASS_OWN_INIT",
+        ),
+        ("containers", "istio-proxy", json!({"command": ["sleep"]}), "BYPASS_PROXY_COMMAND"),
+        (
+            "containers",
+            "istio-proxy",
+            json!({"envFrom": [{"secretRef": {"name": "a"}}]}),
+            "BYPASS_PROXY_COMMAND",
+        ),
+        (
+            "containers",
+            "istio-proxy",
+            json!({"lifecycle": {"postStart": {"exec": {"command": ["a"]}}}}),
+            "BYPASS_PROXY_COMMAND",
+        ),
+        (
+            "containers",
+            "istio-proxy",
+            json!({"env": [{"name": "DISABLE_ENVOY", "value": "true"}]}),
+            "BYPASS_PROXY_ENVIRONMENT",
+        ),
+    ] {
+        for rules in ["", "\ncompat: istio"] {
+            for native in ["nativeSidecars: disabled", "nativeSidecars: enabled"] {
+                // A hook does not follow the proxy to another list.
+                if more.get("lifecycle").is_some() && native.ends_with("enabled") {
+                    continue;
+                }
+                for status in [&status, &swapped] {
+                    let mut forged = own(list, name, &more);
+                    forged["metadata"]["annotations"] =
+                        json!({"sidecar.istio.io/status": status.to_string()});
+                    let found = of(outcome(&mesh(&format!("{native}{rules}")), &forged).warnings());
+                    assert!(found.contains(&code), "{native}{rules}: {found:?}: {forged}");
+                    let is_named_there = rules.is_empty() || status != &swapped;
+                    assert!(
+                        found.contains(&"FORGED_RECORD") || !is_named_there,
+                        "{native}{rules}: {found:?}: {forged}"
+                    );
+                }
+            }
+        }
+    }
+    let mut forged = pod(
+        &json!({"annotations": {"sidecar.istio.io/status": status.to_string()}}),
+        &json!({"volumes": [{"name": "istiod-ca-cert", "configMap": {"name": "a", "items": [{"key": "a", "path": "root-cert.pem"}]}}]}),
+    );
+    assert!(of(outcome(&mesh(CLASSIC), &forged).warnings()).contains(&"FORGED_RECORD"));
+    // An annotation that only Istio trusts, without a status.
+    let record = json!({"containers": [{"name": "istio-proxy", "command": ["sleep"]}]}).to_string();
+    forged["metadata"]["annotations"] = json!({ "proxy.istio.io/overrides": record });
+    let found = of(outcome(&mesh(&format!("{CLASSIC}\ncompat: istio")), &forged).warnings());
+    assert!(found.contains(&"BYPASS_PROXY_COMMAND"), "{found:?}");
+}
+
+/// As it comes from an API server, which has filled in defaults, and after other webhooks.
+#[test]
+fn an_injected_pod_with_defaults_is_no_forgery() {
+    for bundle in [CLASSIC, CNI, "nativeSidecars: enabled"] {
+        let mesh = mesh(bundle);
+        let probe = json!({"httpGet": {"path": "/", "port": 80}});
+        let app = json!({"name": "app", "image": "a", "readinessProbe": probe});
+        let Outcome::Injected(first) = outcome(&mesh, &pod(&json!({}), &json!({"containers": [app]}))) else {
+            panic!("{bundle}")
+        };
+        let mut pod = first.pod.clone();
+        let token = json!({"name": "kube-api-access-12345", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+        for list in ["containers", "initContainers"] {
+            for container in pod::spec_list_mut(&mut pod, list) {
+                container["terminationMessagePath"] = json!("/dev/termination-log");
+                container["terminationMessagePolicy"] = json!("File");
+                container["imagePullPolicy"] = json!("IfNotPresent");
+                for probe in ["readinessProbe", "startupProbe"] {
+                    if let Some(probe) = container.get_mut(probe) {
+                        probe["httpGet"]["scheme"] = json!("HTTP");
+                        probe["successThreshold"] = json!(1);
+                    }
+                }
+                if let Some(Value::Array(env)) = container.get_mut("env") {
+                    for field in env.iter_mut().filter_map(|item| item.pointer_mut("/valueFrom/fieldRef")) {
+                        field["apiVersion"] = json!("v1");
+                    }
+                    env.push(json!({"name": "AWS_ROLE_ARN", "value": "a"}));
+                }
+                if let Some(Value::Array(mounts)) = container.get_mut("volumeMounts") {
+                    mounts.push(token.clone());
+                }
+            }
+        }
+        assert_eq!(of(outcome(&mesh, &pod).warnings()), [""; 0], "{bundle}");
+    }
 }
 
 #[test]

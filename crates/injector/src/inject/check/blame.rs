@@ -6,7 +6,7 @@
 use super::{TemplateLine, whole::Loss};
 use crate::{
     config::InjectorConfig,
-    inject::{Refusal, decode::Origin},
+    inject::{Refusal, undecodable::Origin},
 };
 
 /// The place of a failure, if the refusal has one.

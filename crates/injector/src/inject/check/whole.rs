@@ -1,14 +1,13 @@
 //! Checks that an injected sample has kept its content, and contains nothing twice.
 //!
 //! A template that renders an empty list, or an element with another one's name, removes containers, volumes or
-//! tolerations from every pod without any error: the pod is created.
+//! tolerations from every pod without any error: the pod is created. So does a list of its own where Kubernetes does not
+//! merge lists: `tolerations:` in a template replaces all of the pod's.
 
 use serde_json::Value;
+use strategic_merge::merge::key_of_list;
 
-use crate::{
-    inject::{post::Amount, unions},
-    pod, quantity,
-};
+use crate::{pod, quantity, quantity::Amount, unions};
 
 /// Something that a sample has lost, or that an API server would reject in the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +16,14 @@ pub(super) struct Loss {
     pub(super) sentence: String,
     /// Texts in the template line that is likely to blame, the most telling ones first.
     pub(super) clues: Vec<String>,
+    /// Whether pods can still run, perhaps as the template's author intends: a server accepts such a configuration.
+    pub(super) may_be_intended: bool,
 }
 
 impl Loss {
     fn new(sentence: String, clues: &[&str]) -> Loss {
-        Loss { sentence, clues: clues.iter().map(|clue| (*clue).to_owned()).collect() }
+        let clues = clues.iter().map(|clue| (*clue).to_owned()).collect();
+        Loss { sentence, clues, may_be_intended: false }
     }
 }
 
@@ -30,9 +32,10 @@ pub(super) fn loss(sample: &Value, injected: &Value) -> Option<Loss> {
     lost_metadata(sample, injected)
         .map(|sentence| Loss::new(sentence, &["$patch"]))
         .or_else(|| lost_by_name(sample, injected))
-        .or_else(|| lost_toleration(sample, injected))
+        .or_else(|| all_tolerations(sample, injected))
         .or_else(|| several(sample, injected))
         .or_else(|| impossible_resources(sample, injected).map(|sentence| Loss::new(sentence, &[])))
+        .or_else(|| lost_element(sample, injected))
 }
 
 fn lost_metadata(sample: &Value, injected: &Value) -> Option<String> {
@@ -106,16 +109,67 @@ fn lost_by_name(sample: &Value, injected: &Value) -> Option<Loss> {
     })
 }
 
-/// Tolerations have no names and are not merged: a template's replace the pod's, which its author may intend. Removing
-/// all of them is certainly unintended.
-fn lost_toleration(sample: &Value, injected: &Value) -> Option<Loss> {
+/// A pod without any of its tolerations leaves the nodes that it was meant for.
+fn all_tolerations(sample: &Value, injected: &Value) -> Option<Loss> {
     if !pod::spec_list(injected, "tolerations").is_empty() {
         return None;
     }
     let lost = pod::spec_list(sample, "tolerations").first()?;
-    let key = lost.get("key").and_then(Value::as_str).unwrap_or_default();
-    let sentence = format!("spec.tolerations of the pod would lose its own {key}");
+    let sentence = format!("spec.tolerations of the pod would lose its own {}", label(lost));
     Some(Loss::new(sentence, &["tolerations:", "$patch"]))
+}
+
+/// An element of any list of the pod, or an entry of its node selector. What an element contains may change.
+fn lost_element(sample: &Value, injected: &Value) -> Option<Loss> {
+    let mut kept = pod::at(injected, &["spec"]).cloned().unwrap_or_default();
+    // The proxy changes its list when it becomes a native sidecar.
+    let containers = [pod::containers(injected), pod::init_containers(injected)].concat();
+    for list in ["containers", "initContainers"] {
+        kept.as_object_mut()?.insert(list.to_owned(), Value::Array(containers.clone()));
+    }
+    let (place, lost) = lost_below("spec", pod::at(sample, &["spec"])?, &kept)?;
+    let list = place.rsplit('.').next().unwrap_or(&place);
+    let sentence = format!("{place} of the pod would lose its own {lost}");
+    let loss = Loss::new(sentence, &[&format!("{list}:"), "$patch", &format!("name: {lost}")]);
+    Some(Loss { may_be_intended: true, ..loss })
+}
+
+/// Handlers that the injector itself rewrites.
+const HANDLERS: [&str; 4] = ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"];
+
+/// The place of the first list, or node selector, that lacks something of `own`, and what it lacks.
+fn lost_below(place: &str, own: &Value, kept: &Value) -> Option<(String, String)> {
+    match own {
+        Value::Object(fields) if place.ends_with(".nodeSelector") => {
+            let lost = fields.keys().find(|key| kept.get(key.as_str()).is_none())?;
+            Some((place.to_owned(), lost.clone()))
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(field, _)| !HANDLERS.contains(&field.as_str()));
+            fields.into_iter().find_map(|(field, own)| {
+                lost_below(&format!("{place}.{field}"), own, kept.get(field).unwrap_or(&Value::Null))
+            })
+        }
+        Value::Array(elements) => {
+            // Elements without a merge key, and those of lists that are not merged, are what they contain.
+            let key = place.rsplit('.').next().and_then(key_of_list);
+            let kept = kept.as_array().map(Vec::as_slice).unwrap_or_default();
+            elements.iter().find_map(|element| match key.and_then(|key| Some((key, element.get(key)?))) {
+                Some((key, name)) => match kept.iter().find(|kept| kept.get(key) == Some(name)) {
+                    Some(kept) => lost_below(&format!("{place}[{}]", written(name)), element, kept),
+                    None => Some((place.to_owned(), written(name))),
+                },
+                None => (!kept.contains(element)).then(|| (place.to_owned(), label(element))),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The name of an element that has no merge key.
+fn label(element: &Value) -> String {
+    let name = ["name", "key"].into_iter().find_map(|field| element.get(field));
+    written(name.unwrap_or(element))
 }
 
 fn several(sample: &Value, injected: &Value) -> Option<Loss> {
@@ -152,16 +206,79 @@ mod tests {
             let said = said(json!({list: [{"name": "a"}, {"name": "b"}]}), json!({list: [{"name": "b"}]}));
             assert_eq!(said, format!("spec.{list} of the pod would lose its own a"));
         }
-        let tolerations = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
-        assert_eq!(
-            said(tolerations.clone(), json!({"tolerations": []})),
-            "spec.tolerations of the pod would lose its own k"
-        );
-        assert_eq!(
-            said(tolerations, json!({"tolerations": [{"key": "other"}]})),
-            "",
-            "a template has its own"
-        );
+    }
+
+    #[test]
+    fn an_element_of_any_list_is_found() {
+        let web = |fields: Value| {
+            let mut web = json!({"name": "web"});
+            web.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            json!({"containers": [web]})
+        };
+        for (before, after, wanted) in [
+            (
+                json!({"tolerations": [{"key": "k", "operator": "Exists"}]}),
+                json!({"tolerations": []}),
+                "spec.tolerations of the pod would lose its own k",
+            ),
+            (
+                json!({"tolerations": [{"key": "k"}, {"key": "l"}]}),
+                json!({"tolerations": [{"key": "made"}, {"key": "k"}]}),
+                "spec.tolerations of the pod would lose its own l",
+            ),
+            (
+                json!({"tolerations": [{"operator": "Exists"}]}),
+                json!({"tolerations": [{"key": "made"}]}),
+                "spec.tolerations of the pod would lose its own {\"operator\":\"Exists\"}",
+            ),
+            (
+                json!({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a", "b"]}]}),
+                json!({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["b"]}]}),
+                "spec.hostAliases[10.0.0.1].hostnames of the pod would lose its own a",
+            ),
+            (
+                json!({"nodeSelector": {"a": "b"}}),
+                json!({"nodeSelector": {"c": "d"}}),
+                "spec.nodeSelector of the pod would lose its own a",
+            ),
+            (
+                web(json!({"env": [{"name": "A"}, {"name": "B"}]})),
+                web(json!({"env": [{"name": "B"}]})),
+                "spec.containers[web].env of the pod would lose its own A",
+            ),
+            (
+                web(json!({"ports": [{"containerPort": 80}]})),
+                web(json!({})),
+                "spec.containers[web].ports of the pod would lose its own 80",
+            ),
+            (
+                web(json!({"args": ["--port", "80"]})),
+                web(json!({"args": ["--port", "81"]})),
+                "spec.containers[web].args of the pod would lose its own 80",
+            ),
+        ] {
+            assert_eq!(said(before, after), wanted);
+        }
+    }
+
+    #[test]
+    fn what_an_element_contains_may_change() {
+        for (before, after) in [
+            (
+                json!({"containers": [{"name": "web", "env": [{"name": "A", "value": "x"}], "args": ["-v"]}]}),
+                json!({"containers": [{"name": "made"}, {"name": "web", "env": [{"name": "A", "value": "y"}], "args": ["wrapped", "-v"]}]}),
+            ),
+            (
+                json!({"containers": [{"name": "p", "env": [{"name": "A"}]}]}),
+                json!({"initContainers": [{"name": "p", "env": [{"name": "A"}]}]}),
+            ),
+            (
+                json!({"containers": [{"name": "a", "livenessProbe": {"httpGet": {"httpHeaders": [{"name": "x"}]}}}]}),
+                json!({"containers": [{"name": "a", "livenessProbe": {"httpGet": {"path": "/app-health/a/livez"}}}]}),
+            ),
+        ] {
+            assert_eq!(said(before, after), "");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::{DecisionInput, Reason, Verdict, View};
-use crate::inject::warning::{Warning, shown};
 use crate::names;
+use crate::warning::{Warning, shown};
 
 /// Whether one of the entries selects the pod; if not, the verdict names the label responsible.
 pub(super) fn selects<S>(

@@ -162,4 +162,27 @@ mod tests {
             assert_eq!(windows(&pod), None, "{pod}");
         }
     }
+
+    /// The options for Windows count where the required nodes say nothing about their system.
+    #[test]
+    fn requirements_beat_the_options_for_windows_only_if_they_name_the_system() {
+        let with = |requirement: Value, options: &Value| {
+            let mut pod = affinity(json!([{"matchExpressions": [requirement]}]));
+            pod["spec"]["securityContext"] = json!({ "windowsOptions": options });
+            windows(&pod)
+        };
+        let options = json!({"runAsUserName": "ContainerUser"});
+        let other = |operator: &str, value: &str| json!({"key": "example.com/os", "operator": operator, "values": [value]});
+        for (requirement, alone, with_options) in [
+            (os("NotIn", &["windows"]), false, false),
+            (os("NotIn", &["plan9"]), false, true),
+            (os("In", &["windows", "linux"]), false, true),
+            (other("In", "windows"), false, true),
+            (other("In", "linux"), false, true),
+            (other("NotIn", "linux"), false, true),
+        ] {
+            assert_eq!(with(requirement.clone(), &json!({})).is_some(), alone, "{requirement}");
+            assert_eq!(with(requirement.clone(), &options).is_some(), with_options, "{requirement}");
+        }
+    }
 }

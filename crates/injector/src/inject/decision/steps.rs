@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Decision, DecisionInput, PodSelector, RULES, View};
-use crate::{config::guard::InjectRule, inject::warning::shown, names, pod};
+use crate::{config::guard::InjectRule, names, pod, warning::shown};
 
 /// A rule of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

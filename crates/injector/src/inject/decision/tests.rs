@@ -137,8 +137,10 @@ fn policy_disabled_skips_but_an_explicit_true_injects() {
 fn invalid_policy_skips_whatever_the_pod_says() {
     for policy in ["", "Enabled", "off"] {
         let input = DecisionInput { policy, ..input() };
-        let pod = labeled(json!({"sidecar.istio.io/inject": "true"}));
-        assert_eq!(reason(&pod, &input), (false, Reason::PolicyInvalid), "{policy}");
+        for choice in ["true", "false"] {
+            let pod = labeled(json!({"sidecar.istio.io/inject": choice}));
+            assert_eq!(reason(&pod, &input), (false, Reason::PolicyInvalid), "{policy}, {choice}");
+        }
     }
 }
 
@@ -311,6 +313,173 @@ fn two_namespace_labels_are_warned_about() {
     let input = DecisionInput { namespace_labels: Some(&labels), ..input() };
     let decision = decide(&labeled(json!({})), "shop", &input);
     assert_eq!(decision.warnings[0].code, "NAMESPACE_HAS_BOTH_LABELS");
+}
+
+#[test]
+fn a_pods_revision_is_ignored_with_a_warning_only_in_a_namespace_with_labels() {
+    let told = |namespace: &[(&str, &str)], revision: &str| {
+        let labels = namespace.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let input = DecisionInput { namespace_labels: Some(&labels), ..input() };
+        let pod = labeled(json!({"istio.io/rev": revision, "sidecar.istio.io/inject": "true"}));
+        decide(&pod, "shop", &input).warnings
+    };
+    let enabled = ("istio-injection", "enabled");
+    for (namespace, label) in
+        [(&[enabled][..], "istio-injection"), (&[("istio.io/rev", "default")], "istio.io/rev")]
+    {
+        let wanted =
+            format!("pod label istio.io/rev: \"canary\" is ignored: the namespace has label {label}");
+        assert_eq!(told(namespace, "canary"), [Warning::new("REVISION_OF_THE_NAMESPACE", wanted)]);
+        assert_eq!(told(namespace, "default"), []);
+    }
+    assert_eq!(told(&[], "canary"), []);
+}
+
+#[test]
+fn another_revision_in_the_pods_label_skips_where_the_namespace_is_not_known_and_only_on_request() {
+    let pod = |revision: &str| labeled(json!({ "istio.io/rev": revision }));
+    let alone = DecisionInput { by_pod_alone: true, ..input() };
+    assert_eq!(reason(&pod("canary"), &alone), (false, Reason::RevisionMismatch));
+    assert_eq!(reason(&pod("default"), &alone), (true, Reason::PolicyEnabled));
+    assert_eq!(reason(&labeled(json!({})), &alone), (true, Reason::PolicyEnabled));
+    assert_eq!(reason(&pod("canary"), &input()), (true, Reason::PolicyEnabled));
+}
+
+fn rule(inject: Option<RuleAction>) -> InjectRule {
+    InjectRule {
+        name: "batch".to_owned(),
+        matches: Default::default(),
+        inject,
+        defaults: Default::default(),
+        reason: "owned: by an operator".to_owned(),
+    }
+}
+
+#[test]
+fn a_rule_of_the_configuration_beats_the_pods_choice_or_leaves_it_alone() {
+    let pod = |choice: &str| labeled(json!({ "sidecar.istio.io/inject": choice }));
+    for (action, choice, expected) in [
+        (Some(RuleAction::Never), "true", (false, Reason::RuleNever)),
+        (Some(RuleAction::Force), "false", (true, Reason::RuleForce)),
+        (None, "true", (true, Reason::PodOptedIn)),
+        (None, "false", (false, Reason::PodOptedOut)),
+    ] {
+        let rule = rule(action);
+        let decision = decide(&pod(choice), "shop", &DecisionInput { rule: Some(&rule), ..input() });
+        assert_eq!((decision.inject, decision.reason), expected, "{action:?}");
+        assert_eq!(decision.rule.as_deref(), Some("rule batch: owned: by an operator"));
+        assert_eq!(decision.rule_name(), Some("batch"));
+        let is_sentence = decision.sentence == "rule batch: owned: by an operator";
+        assert_eq!(is_sentence, action.is_some(), "{}", decision.sentence);
+    }
+    let unreasoned = Decision { rule: Some("rule batch".to_owned()), ..decide(&pod(""), "shop", &input()) };
+    assert_eq!(unreasoned.rule_name(), Some("batch"));
+    assert_eq!(decide(&pod(""), "shop", &input()).rule_name(), None);
+}
+
+#[test]
+fn a_choice_that_nothing_asked_for_is_not_warned_about() {
+    let pod = json!({
+        "metadata": {
+            "labels": {"sidecar.istio.io/inject": "true"},
+            "annotations": {"sidecar.istio.io/inject": "false"},
+        },
+        "spec": {"hostNetwork": true},
+    });
+    assert_eq!(codes(&pod, &input()), ["BYPASS_HOST_NETWORK"]);
+}
+
+#[test]
+fn the_pods_choice_selectors_and_policy_come_after_the_rules() {
+    use Reason::*;
+    let after =
+        [PodOptedOut, PodOptedIn, NeverInjectSelector, AlwaysInjectSelector, PolicyEnabled, PolicyDisabled];
+    for reason in Reason::ALL {
+        assert_eq!(reason.heeds_wishes(), after.contains(&reason), "{reason}");
+        let is_after = after.contains(&reason) || reason == PolicyInvalid;
+        assert_eq!(reason.comes_after_rules(), is_after, "{reason}");
+        assert_eq!(reason.to_string(), reason.key());
+    }
+}
+
+/// Every step: its key, what it looked at, and whether it passed (`-`), decided (its reason) or was not reached.
+fn told(pod: &Value, input: &DecisionInput<'_, Label>) -> Vec<(&'static str, String, String)> {
+    let told = |step: Step| {
+        let outcome = match step.outcome {
+            StepOutcome::Passed => "-".to_owned(),
+            StepOutcome::Decided(decision) => decision.reason.to_string(),
+            StepOutcome::NotReached => String::new(),
+        };
+        (step.rule.key(), step.looked_at, outcome)
+    };
+    steps(pod, "shop", input).into_iter().map(told).collect()
+}
+
+#[test]
+fn steps_tell_every_rule_in_order_until_one_decides() {
+    let row = |key, looked_at: &str, outcome: &str| (key, looked_at.to_owned(), outcome.to_owned());
+    assert_eq!(
+        told(&json!({}), &input()),
+        [
+            row("namespaceLabels", "not evaluated here, but by the API server, which calls the webhook", "-"),
+            row("podRevision", "the namespace decides about the revision", "-"),
+            row("hostNetwork", "spec.hostNetwork is not set", "-"),
+            row("ignoredNamespace", "namespace \"shop\"", "-"),
+            row("injectable", "mirror pod annotation, operating system, Linkerd's marks", "-"),
+            row("rules", "no rule matches", "-"),
+            row("podChoice", "pod label and annotation sidecar.istio.io/inject are not set", "-"),
+            row("neverInjectSelector", "the configuration has none", "-"),
+            row("alwaysInjectSelector", "the configuration has none", "-"),
+            row("policy", "\"enabled\"", "POLICY_ENABLED"),
+        ]
+    );
+    let labels = Map::from_iter([("istio-injection".to_owned(), json!("enabled"))]);
+    let (never, always) = ([Label(Some(("app", "b")))], [Label(None), Label(Some(("app", "a")))]);
+    let rule = rule(None);
+    let full = DecisionInput {
+        namespace_labels: Some(&labels),
+        by_pod_alone: true,
+        never: &never,
+        always: &always,
+        rule: Some(&rule),
+        ..input()
+    };
+    let pod = json!({
+        "metadata": {"labels": {"app": "a"}, "annotations": {"sidecar.istio.io/inject": "maybe"}},
+        "spec": {"hostNetwork": false},
+    });
+    assert_eq!(
+        told(&pod, &full),
+        [
+            row(
+                "namespaceLabels",
+                "namespace label istio-injection: \"enabled\", namespace label istio.io/rev is not set, \
+                 pod label istio.io/rev is not set, pod label sidecar.istio.io/inject is not set",
+                "-"
+            ),
+            row("podRevision", "pod label istio.io/rev is not set", "-"),
+            row("hostNetwork", "spec.hostNetwork: false", "-"),
+            row("ignoredNamespace", "namespace \"shop\"", "-"),
+            row("injectable", "mirror pod annotation, operating system, Linkerd's marks", "-"),
+            row("rules", "rule batch: owned: by an operator matches first", "-"),
+            row("podChoice", "pod annotation sidecar.istio.io/inject: \"maybe\"", "-"),
+            row("neverInjectSelector", "1 selector; the pod has app=\"a\"", "-"),
+            row(
+                "alwaysInjectSelector",
+                "2 selectors, 1 of them empty and ignored; the pod has app=\"a\"",
+                "ALWAYS_INJECT_SELECTOR"
+            ),
+            row("policy", "\"enabled\"", ""),
+        ]
+    );
+    let opted_out = labeled(json!({"sidecar.istio.io/inject": "false"}));
+    let choice = &told(&opted_out, &input())[6];
+    assert_eq!(*choice, row("podChoice", "pod label sidecar.istio.io/inject: \"false\"", "POD_OPTED_OUT"));
+    let unlabeled = &told(&json!({}), &full)[7];
+    assert_eq!(unlabeled.1, "1 selector; the pod has no labels");
+    let titles: std::collections::BTreeSet<_> = RULES.iter().map(|rule| rule.title()).collect();
+    assert_eq!(titles.len(), RULES.len());
+    assert_eq!(Rule::HostNetwork.title(), "host network");
 }
 
 #[test]

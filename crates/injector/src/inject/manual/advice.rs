@@ -3,10 +3,12 @@
 
 use serde_json::Value;
 
-use super::super::{Rules, annotation, warning::Warning};
+use super::super::Rules;
 use crate::{
+    annotation,
     manifest::{Found, Identity, dotted},
     names,
+    warning::{Warning, shown},
 };
 
 /// The maximum number of warnings of one kind for an object.
@@ -43,19 +45,27 @@ pub(super) fn settings_elsewhere(
             if rules == Rules::TemplatesOnly && holder == found.metadata_holder() {
                 continue;
             }
-            for key in settings(metadata(document, &holder), template, &is_own) {
-                let whose = if holder == found.object {
-                    format!("the {}", identity.kind)
-                } else {
-                    dotted(holder.strip_prefix(&found.object).unwrap_or(&holder))
-                };
-                let said = format!("{key} on {whose} has no effect");
+            let metadata = metadata(document, &holder);
+            let whose = if holder == found.object {
+                format!("the {}", identity.kind)
+            } else {
+                dotted(holder.strip_prefix(&found.object).unwrap_or(&holder))
+            };
+            let place = found.metadata_holder().strip_prefix(&found.object).unwrap_or_default();
+            let place = format!("{}.metadata", dotted(place));
+            let exact = settings(metadata, template, &is_own).into_iter().map(|key| {
                 let advice = if key == names::LABEL_INJECTION {
                     format!("it is for namespaces; on a pod, use {}", names::INJECT)
                 } else {
-                    let place = found.metadata_holder().strip_prefix(&found.object).unwrap_or_default();
-                    format!("it belongs on {}.metadata", dotted(place))
+                    format!("it belongs on {place}")
                 };
+                (key.to_owned(), advice)
+            });
+            let misspelt = misspelt(metadata).into_iter();
+            let misspelt =
+                misspelt.map(|(key, meant)| (shown(key), format!("did you mean {meant}, on {place}?")));
+            for (key, advice) in exact.chain(misspelt) {
+                let said = format!("{key} on {whose} has no effect");
                 let is_new = warnings.iter().all(|earlier| !earlier.message.starts_with(&said));
                 if is_new && warnings.len() < MOST {
                     warnings.push(Warning::new("SETTING_NOT_ON_THE_POD", format!("{said}; {advice}")));
@@ -112,6 +122,17 @@ fn settings<'m>(
         }
     }
     keys
+}
+
+/// Keys that are almost those of settings for pods, with these.
+fn misspelt(metadata: Option<&Value>) -> Vec<(&str, &'static str)> {
+    let of_field = |field: &'static str| {
+        let entries = metadata.and_then(|metadata| metadata.get(field)?.as_object()).into_iter().flatten();
+        entries.filter_map(move |(key, _)| {
+            Some((key.as_str(), annotation::misspelt_setting(field == "labels", key)?))
+        })
+    };
+    of_field("annotations").chain(of_field("labels")).collect()
 }
 
 /// The exit code of a proxy after SIGTERM.

@@ -4,15 +4,14 @@
 use serde_json::{Map, Value};
 
 use super::{
-    super::{
-        Facts, InjectorConfig, Outcome, Rules,
-        decision::Reason,
-        is_own_revision, run_by,
-        warning::{Warning, shown_within},
-    },
+    super::{Facts, InjectorConfig, Outcome, Rules, decision::Reason, is_own_revision, run_by},
     Options, advice, left_alone, likely_templates, pod_templates, request,
 };
-use crate::{codes::keys, manifest, names};
+use crate::{
+    codes::keys,
+    manifest, names,
+    warning::{Warning, shown_within},
+};
 
 /// What the labels of a workload's namespace say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +146,11 @@ fn judged(config: &InjectorConfig, request: &super::PodRequest, facts: &Facts<'_
         Ok(Outcome::Skipped(skip)) => {
             let reason = skip.decision.reason;
             let mut said: Vec<_> = skip.warnings.into_iter().filter(Warning::is_shown).map(warned).collect();
-            if !is_a_wish(reason) && said.is_empty() {
+            let says_so = |code: &str| code.starts_with("SKIPPED_") || code == "NAMESPACE_NOT_SELECTED";
+            if !is_a_wish(reason) && !said.iter().any(|(_, advice)| says_so(advice.code)) {
                 let message =
                     format!("the pods will run without a proxy: {} ({reason})", skip.decision.sentence);
-                said.push((Rank::Bare, Advice { code: reason.key(), message }));
+                said.insert(0, (Rank::Bare, Advice { code: reason.key(), message }));
             }
             said
         }
@@ -226,6 +226,26 @@ mod tests {
                 deployment(named.clone(), none.clone(), json!({"hostNetwork": true})),
                 Selected,
                 vec!["HOST_NETWORK"],
+            ),
+            (
+                "host network, and a label that is none",
+                deployment(
+                    named.clone(),
+                    json!({"labels": {"sidecar.istio.io.inject": "true"}}),
+                    json!({"hostNetwork": true}),
+                ),
+                Selected,
+                vec!["HOST_NETWORK", "MISSPELT_LABEL"],
+            ),
+            (
+                "a misspelt label on the Deployment",
+                deployment(
+                    json!({"labels": {"sidecar.istio.io.inject": "false"}}),
+                    none.clone(),
+                    none.clone(),
+                ),
+                Selected,
+                vec!["SETTING_NOT_ON_THE_POD"],
             ),
             (
                 "label on the Deployment",

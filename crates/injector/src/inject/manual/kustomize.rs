@@ -28,20 +28,24 @@ const KEYED: [(&str, &str); 6] = [
 /// The first changed object without a name: kustomize cannot select it.
 pub fn component(manifests: &[Manifest<'_>]) -> Result<Value, Box<Identity>> {
     let mut patches = Vec::new();
-    for document in manifests.iter().flat_map(|manifest| &manifest.documents) {
-        let Some(injected) = &document.injected else { continue };
-        for identity in manifest::identities(&document.original) {
-            let before = document.original.pointer(&identity.object).unwrap_or(&Value::Null);
-            let after = injected.pointer(&identity.object).unwrap_or(&Value::Null);
-            if before == after {
-                continue;
+    let mut nameless = None;
+    for manifest in manifests {
+        manifest.each_change(&mut |original, injected| {
+            for identity in manifest::identities(original) {
+                let before = original.pointer(&identity.object).unwrap_or(&Value::Null);
+                let after = injected.pointer(&identity.object).unwrap_or(&Value::Null);
+                if before == after {
+                    continue;
+                }
+                match before.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default() {
+                    "" => nameless = nameless.take().or(Some(Box::new(identity))),
+                    name => patches.push(entry(&identity, name, before, after)),
+                }
             }
-            let name = before.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            if name.is_empty() {
-                return Err(Box::new(identity));
-            }
-            patches.push(entry(&identity, name, before, after));
-        }
+        });
+    }
+    if let Some(nameless) = nameless {
+        return Err(nameless);
     }
     Ok(json!({
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",

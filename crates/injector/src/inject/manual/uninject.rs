@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Document, Manifest, Row, SyntaxError, Verdict, advice, corrected, document};
+use super::{
+    Manifest, Row, SyntaxError, Verdict, advice, corrected,
+    process::{Layout, Processed, process},
+    source::Parsed,
+};
 use crate::{
     inject::uninject::{self, Uninjected},
     manifest::{self, CronJobMetadata, Found, Identity, Kinds, TemplatePath},
@@ -20,16 +24,11 @@ pub fn uninject<'t>(text: &'t str, template_paths: &[TemplatePath]) -> Result<Ma
         cron_job_metadata: CronJobMetadata::Pod,
         kinds: Kinds::OfTheirGroups,
     };
-    let mut documents = document::read(text, &search)?;
-    for document in &mut documents {
-        document.uninject(&search);
-        document.edit();
-    }
-    Ok(Manifest { documents })
+    process(text, &search, Layout::Kept, &|parsed| parsed.uninject(&search))
 }
 
-impl Document<'_> {
-    fn uninject(&mut self, search: &manifest::Options) {
+impl Parsed<'_> {
+    fn uninject(&self, search: &manifest::Options) -> Processed {
         let found = manifest::objects(self.as_read(), search);
         let mut work = None;
         let mut rows = Vec::new();
@@ -49,8 +48,7 @@ impl Document<'_> {
                 rows.push(Row { object: identity, place: None, verdict: Verdict::NoPodTemplate, warnings });
             }
         }
-        self.rows = rows;
-        self.injected = work;
+        (rows, work)
     }
 
     fn uninject_template(&self, work: &mut Option<Value>, found: &Found) -> Verdict {

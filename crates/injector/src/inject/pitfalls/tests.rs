@@ -14,12 +14,13 @@ const CNI: &str = "nativeSidecars: disabled\nvalues: {pilot: {cni: {enabled: tru
 const NATIVE_CNI: &str = "nativeSidecars: enabled\nvalues: {pilot: {cni: {enabled: true}}}";
 
 /// The codes of this module.
-const CODES: [&str; 7] = [
+const CODES: [&str; 8] = [
     "DISCOVERY_UNRESOLVED",
     "DUPLICATE_VOLUME",
     "HOST_USERS_WITH_CNI",
     "INIT_WITHOUT_NETWORK",
     "ORDINARY_PROXY_IN_JOB",
+    "REQUEST_ABOVE_LIMIT",
     "RESOURCE_DEFAULTS_DROPPED",
     "UNKNOWN_REVISION",
 ];
@@ -130,6 +131,62 @@ fn one_resource_annotation_drops_the_defaults_of_the_other() {
         {"name": "istio-proxy", "image": "auto", "resources": {"requests": {"memory": "1Gi"}}}]});
     assert_eq!(codes(ORDINARY, &cpu, &own), [""; 0]);
     assert_eq!(annotated(&json!({})), [""; 0]);
+}
+
+#[test]
+fn requests_of_the_proxy_that_do_not_fit_its_limits_are_reported() {
+    let defaults = "values: {global: {proxy: {resources: {limits: {cpu: 2, memory: 1Gi}}}}}";
+    let own = |resources: Value| {
+        json!({"containers": [{"name": "app", "image": "a", "resources": {"requests": {"cpu": "9"}, "limits": {"cpu": "8"}}},
+            {"name": "istio-proxy", "image": "auto", "resources": resources}]})
+    };
+    let told = |bundle: &str, metadata: Value, spec: Value| {
+        let warnings = warnings(bundle, &metadata, &spec).into_iter();
+        warnings.filter(|(code, _)| *code == "REQUEST_ABOVE_LIMIT").map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    let advice = "so the API server rejects the pod; set both";
+    // A request of the pod's own beside the limit in the values; the application's containers are not our concern.
+    for (request, shown) in [("3", "3"), ("2001m", "2001m"), ("64Ki", "65536")] {
+        assert_eq!(
+            told(defaults, json!({}), own(json!({"requests": {"cpu": request}}))),
+            [format!("container \"istio-proxy\": cpu request {shown} exceeds limit 2, {advice}")]
+        );
+    }
+    assert_eq!(
+        told(defaults, json!({}), own(json!({"requests": {"cpu": "4", "memory": "2Gi"}}))),
+        [
+            format!("container \"istio-proxy\": cpu request 4 exceeds limit 2, {advice}"),
+            format!("container \"istio-proxy\": memory request 2Gi exceeds limit 1Gi, {advice}")
+        ]
+    );
+    // Two annotations that contradict each other.
+    let annotations =
+        json!({"annotations": {"sidecar.istio.io/proxyCPU": "3", "sidecar.istio.io/proxyCPULimit": "500m"}});
+    assert_eq!(
+        told(NATIVE, annotations, json!({})),
+        ["istio-init", "istio-proxy"]
+            .map(|name| format!("container \"{name}\": cpu request 3 exceeds limit 500m, {advice}"))
+    );
+    // Huge pages and extended resources cannot be overcommitted.
+    let less = own(
+        json!({"requests": {"hugepages-2Mi": "2Mi", "example.com/card": 1, "requests.kubernetes.io/a": 1},
+        "limits": {"hugepages-2Mi": "4Mi", "example.com/card": 2, "requests.kubernetes.io/a": 2}}),
+    );
+    assert_eq!(
+        told(defaults, json!({}), less),
+        [
+            format!("container \"istio-proxy\": \"example.com/card\" request 1 is not limit 2, {advice}"),
+            format!("container \"istio-proxy\": \"hugepages-2Mi\" request 2Mi is not limit 4Mi, {advice}")
+        ]
+    );
+    // Equal amounts, a limit of its own, and a resource without a limit.
+    for fine in [
+        json!({"requests": {"cpu": "2000m", "memory": "1024Mi"}}),
+        json!({"requests": {"cpu": "4"}, "limits": {"cpu": "4"}}),
+        json!({"requests": {"ephemeral-storage": "1Gi"}}),
+    ] {
+        assert_eq!(told(defaults, json!({}), own(fine)), [""; 0]);
+    }
 }
 
 #[test]

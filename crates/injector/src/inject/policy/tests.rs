@@ -1,4 +1,6 @@
-//! Each kind of check with a pod that it allows and pods that it denies, by every route, and rules at work.
+//! Each kind of check with a pod that it allows and pods that it denies, by every route.
+
+mod rules;
 
 use serde_json::{Value, json};
 
@@ -49,6 +51,15 @@ fn own_init(container: &Value) -> Value {
     pod_with(&json!({}), &json!({"initContainers": [container]}))
 }
 
+/// A pod whose annotation gives the proxy variables, if the tracer is Datadog's.
+fn datadog(variables: &Value) -> Value {
+    annotated(&json!({"apm.datadoghq.com/env": variables.to_string()}))
+}
+
+fn image_volume(reference: &str) -> String {
+    json!({"files": {"image": {"reference": reference}}}).to_string()
+}
+
 fn plain() -> Value {
     pod_with(&json!({}), &json!({}))
 }
@@ -78,6 +89,22 @@ fn cases() -> Vec<Case> {
     let outbound = "traffic.sidecar.istio.io/excludeOutboundPorts";
     let ranges = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
     let included = "traffic.sidecar.istio.io/includeOutboundIPRanges";
+    let real = |status: &Value| {
+        let web = json!({"name": "web", "image": "web"});
+        let proxy = json!({"name": "istio-proxy", "image": "x", "command": ["sleep"]});
+        let init = json!({"name": "istio-init", "image": "x", "command": ["true"]});
+        let spec = json!({"containers": [web, proxy], "initContainers": [init]});
+        pod_with(&json!({ "annotations": status }), &spec)
+    };
+    let with_forged_volume = |volume: String| {
+        let status = forged["sidecar.istio.io/status"].as_str().unwrap();
+        let status = status.replace("\"volumes\":[]", "\"volumes\":[\"files\"]");
+        json!({"sidecar.istio.io/status": status, "sidecar.istio.io/userVolume": volume})
+    };
+    let mounted = pod_with(
+        &json!({"annotations": {"sidecar.istio.io/userVolumeMount": "{\"own\":{\"mountPath\":\"/own\"}}"}}),
+        &json!({"volumes": [{"name": "own", "image": {"reference": "evil"}}]}),
+    );
     let own_args = json!({"name": "istio-init", "image": "auto", "args": ["istio-iptables", "-d", "*"]});
     let none = json!({"sidecar.istio.io/interceptionMode": "NONE"});
     vec![
@@ -109,15 +136,23 @@ fn cases() -> Vec<Case> {
             ],
         ),
         (
+            "forbid: {annotations: apm.datadoghq.com/env}",
+            vec![plain(), annotated(&json!({"apm.datadoghq.com/env": "{}"}))],
+            vec![(datadog(&json!({"DD_ENV": "prod"})), "annotation apm.datadoghq.com/env")],
+        ),
+        (
             "allowOnly: {annotations: [\"sidecar.istio.io/proxy*\"]}",
             vec![
                 plain(),
                 annotated(&json!({"sidecar.istio.io/proxyCPU": "1", "sidecar.istio.io/proxyMemory": "1Gi"})),
             ],
-            vec![(
-                annotated(&json!({ excluded: "1" })),
-                "annotation traffic.sidecar.istio.io/excludeInboundPorts",
-            )],
+            vec![
+                (
+                    annotated(&json!({ excluded: "1" })),
+                    "annotation traffic.sidecar.istio.io/excludeInboundPorts",
+                ),
+                (datadog(&json!({"DD_ENV": "prod"})), "annotation apm.datadoghq.com/env"),
+            ],
         ),
         (
             "forbid: {containers: [istio-proxy, istio-init]}",
@@ -128,6 +163,8 @@ fn cases() -> Vec<Case> {
                     "a container of its own named \"istio-proxy\"",
                 ),
                 (own_init(&json!({"name": "istio-init", "image": "auto"})), "named \"istio-init\""),
+                (real(&forged), "a container of its own named \"istio-proxy\""),
+                (real(&forged), "a container of its own named \"istio-init\""),
             ],
         ),
         (
@@ -143,7 +180,13 @@ fn cases() -> Vec<Case> {
         (
             "allowOnly: {images: [\"docker.io/istio/*\", \"*/istio/proxyv2:*\", \"gcr.io/istio-release/*\", \"registry.istio.io/*\"]}",
             // A record that names a container which the pod lacks is ignored.
-            vec![plain(), annotated(&overrides)],
+            vec![
+                plain(),
+                annotated(&overrides),
+                annotated(&json!({"sidecar.istio.io/userVolume": image_volume("docker.io/istio/files")})),
+                // What only the application mounts is its own.
+                pod_with(&json!({}), &json!({"volumes": [{"name": "own", "image": {"reference": "evil"}}]})),
+            ],
             vec![
                 (
                     annotated(&json!({"sidecar.istio.io/proxyImage": "evil.example.com/proxy"})),
@@ -155,7 +198,21 @@ fn cases() -> Vec<Case> {
                 ),
                 (own_init(&json!({"name": "istio-init", "image": "evil"})), "of container \"istio-init\""),
                 (with_overrides, "image \"evil\""),
+                (
+                    annotated(&json!({"sidecar.istio.io/userVolume": image_volume("evil")})),
+                    "image \"evil\" of volume \"files\"",
+                ),
+                (annotated(&with_forged_volume(image_volume("evil"))), "image \"evil\" of volume \"files\""),
+                (mounted, "image \"evil\" of volume \"own\""),
             ],
+        ),
+        (
+            "limit: {requests: {cpu: 500m}}",
+            vec![plain(), annotated(&json!({"sidecar.istio.io/proxyCPULimit": "500m"}))],
+            vec![(
+                annotated(&json!({"sidecar.istio.io/proxyCPULimit": "4"})),
+                "cpu request of container \"istio-proxy\": \"4\"; at most 500m",
+            )],
         ),
         (
             "limit: {limits: {cpu: 2, memory: 1Gi}, requests: {cpu: 500m}}",
@@ -172,6 +229,18 @@ fn cases() -> Vec<Case> {
                         &json!({"sidecar.istio.io/proxyCPULimit": "3", "sidecar.istio.io/proxyMemoryLimit": "1Gi"}),
                     ),
                     "cpu limit of container \"istio-proxy\": \"3\"; at most 2",
+                ),
+                (
+                    annotated(
+                        &json!({"sidecar.istio.io/proxyCPULimit": "0", "sidecar.istio.io/proxyMemoryLimit": "1Gi"}),
+                    ),
+                    "which limits nothing; at most 2",
+                ),
+                (
+                    own_init(
+                        &json!({"name": "istio-init", "image": "auto", "resources": {"limits": {"memory": "-0"}}}),
+                    ),
+                    "memory limit of container \"istio-init\"",
                 ),
                 (
                     annotated(&json!({"sidecar.istio.io/proxyCPU": "100m"})),
@@ -205,6 +274,14 @@ fn cases() -> Vec<Case> {
                 ),
                 (own_init(&own_args), "own args is used"),
                 (annotated(&none), "interceptionMode"),
+                (annotated(&json!({"inject.istio.io/templates": "gateway"})), "redirect no traffic"),
+                (
+                    annotated(&json!({"status.sidecar.istio.io/port": "8080"})),
+                    "excluded inbound port \"8080\"",
+                ),
+                (annotated(&json!({"sidecar.istio.io/proxyImage": "evil/proxy"})), "proxyImage"),
+                (annotated(&json!({ excluded: "15053" })), "excluded inbound port \"15053\""),
+                (real(&forged), "istio-init"),
                 (annotated(&with_forged(json!({ outbound: "1" }))), "excluded outbound port \"1\""),
                 (
                     own(
@@ -212,6 +289,7 @@ fn cases() -> Vec<Case> {
                     ),
                     "DISABLE_ENVOY",
                 ),
+                (datadog(&json!({"DISABLE_ENVOY": "true"})), "DISABLE_ENVOY"),
             ],
         ),
         (
@@ -226,7 +304,11 @@ fn cases() -> Vec<Case> {
         ),
         (
             "allowOnly: {proxyMetadata: [ISTIO_META_*]}",
-            vec![plain(), annotated(&json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_A: b}"}))],
+            vec![
+                plain(),
+                annotated(&json!({"proxy.istio.io/config": "proxyMetadata: {ISTIO_META_A: b}"})),
+                datadog(&json!({"ISTIO_META_B": "c"})),
+            ],
             vec![
                 (
                     annotated(&json!({"proxy.istio.io/config": "proxyMetadata: {CA_ADDR: a}"})),
@@ -243,6 +325,10 @@ fn cases() -> Vec<Case> {
                         &json!({"name": "istio-proxy", "image": "auto", "envFrom": [{"secretRef": {"name": "a"}}]}),
                     ),
                     "envFrom",
+                ),
+                (
+                    datadog(&json!({"CA_ADDR": "a"})),
+                    "variable \"CA_ADDR\" of annotation apm.datadoghq.com/env",
                 ),
             ],
         ),
@@ -289,8 +375,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-const TEMPLATES: &str =
-    "injector: {templates: {bare: \"metadata: {labels: {a: b}}\", debug: \"metadata: {labels: {c: d}}\"}}\n";
+const TEMPLATES: &str = "injector: {templates: {bare: \"metadata: {labels: {a: b}}\", debug: \"metadata: {labels: {c: d}}\"}}\n\
+    values: {global: {proxy: {tracer: datadog}}}\n";
 
 #[test]
 fn each_check_allows_and_denies() {
@@ -368,113 +454,68 @@ fn an_injected_pod_that_comes_again_is_allowed_again() {
     }
 }
 
-const RULES: &str = "injector: {templates: {debug: \"metadata: {labels: {c: d}}\"}}\n\
-    rules:\n\
-    - {name: bare-jobs, match: {owner: Job/*}, inject: never, reason: operator X}\n\
-    - {name: always, match: {labels: {matchLabels: {must: \"yes\"}}}, inject: force}\n\
-    - {name: tuned, match: {serviceAccount: tuned}, templates: [sidecar, debug], defaults: {sidecar.istio.io/logLevel: debug}}\n\
-    - {name: fragile, match: {serviceAccount: fragile, cel: \"object.spec.nothing == 1\"}, inject: never}\n";
-
+/// The annotation is Datadog's own, and applications have it, too.
 #[test]
-fn the_first_rule_that_matches_applies() {
-    let config = mesh(RULES);
-    let decided = |pod: &Value| {
-        let outcome = run(&config, pod).unwrap();
-        let decision = outcome.decision().clone();
-        let applied = outcome.warnings().iter().any(|warning| warning.code == "RULE_APPLIED");
-        assert_eq!(applied, decision.rule.is_some());
-        (decision.inject, decision.reason.key(), decision.rule.unwrap_or_default())
-    };
-    let out = json!({"sidecar.istio.io/inject": "false"});
-    let job = json!([{"kind": "Job", "name": "nightly"}]);
-    let never = (false, "RULE_NEVER", "rule bare-jobs: operator X".to_owned());
-    assert_eq!(decided(&pod_with(&json!({"ownerReferences": job}), &json!({}))), never);
-    let opted_in =
-        json!({"ownerReferences": job, "labels": {"sidecar.istio.io/inject": "true", "must": "yes"}});
-    assert_eq!(decided(&pod_with(&opted_in, &json!({}))), never, "the pod's own choice comes later");
-    let forced = json!({"labels": {"must": "yes", "sidecar.istio.io/inject": "false"}});
-    assert_eq!(decided(&pod_with(&forced, &json!({}))), (true, "RULE_FORCE", "rule always".to_owned()));
-    assert_eq!(decided(&annotated(&out)), (false, "POD_OPTED_OUT", String::new()));
-    let host = pod_with(&json!({"labels": {"must": "yes"}}), &json!({"hostNetwork": true}));
-    assert_eq!(decided(&host), (false, "HOST_NETWORK", String::new()), "no proxy can work there");
-
-    let tuned = pod_with(&json!({}), &json!({"serviceAccountName": "tuned"}));
-    assert_eq!(decided(&tuned), (true, "POLICY_ENABLED", "rule tuned".to_owned()));
-    let Ok(Outcome::Injected(injection)) = run(&config, &tuned) else { panic!() };
-    assert_eq!(injection.templates, ["sidecar", "debug"]);
-    let proxy = pod::find_sidecar(&injection.pod).unwrap();
-    assert!(proxy["args"].as_array().unwrap().contains(&json!("--proxyLogLevel=debug")));
-
-    let refusal = run(&config, &pod_with(&json!({}), &json!({"serviceAccountName": "fragile"}))).unwrap_err();
-    assert_eq!((refusal.code(), refusal.reason()), (422, "RULE_FAILED"));
-    assert!(refusal.to_string().starts_with("rule fragile cannot be evaluated for this pod: "), "{refusal}");
-}
-
-#[test]
-fn explanations_name_the_rule() {
-    use crate::explain::{Verdict, Writer, explain};
-    let config = mesh(RULES);
-    let request = PodRequest::new("shop", pod_with(&json!({}), &json!({"serviceAccountName": "tuned"})));
-    let explanation = explain(&config, &request, &Facts::of(&config, "shop"));
-    let step = explanation.steps.iter().find(|step| step.rule.key() == "rules").unwrap();
-    assert_eq!(step.looked_at, "rule tuned matches first");
-    let Verdict::Injected { fields, .. } = explanation.verdict else { panic!() };
-    let field = fields.iter().find(|field| field.value == Some(json!("--proxyLogLevel=debug"))).unwrap();
-    let Writer::Template(line) = &field.writer else { panic!("{field:?}") };
-    assert!(
-        line.data.iter().any(
-            |datum| datum.place == "annotation sidecar.istio.io/logLevel" && datum.set_by == "rule tuned"
-        ),
-        "{line:#?}"
+fn variables_that_no_template_reads_are_not_the_proxys() {
+    let config = mesh(
+        "overridePolicy: [{name: a, action: deny, allowOnly: {annotations: [], proxyMetadata: []}, forbid: {warnings: BYPASS_*}}]",
     );
-    let job = pod_with(&json!({"ownerReferences": [{"kind": "Job", "name": "a"}]}), &json!({}));
-    let explanation = explain(&config, &PodRequest::new("shop", job), &Facts::of(&config, "shop"));
-    let Verdict::Skipped(decision) = explanation.verdict else { panic!() };
-    assert_eq!(decision.sentence, "rule bare-jobs: operator X");
+    assert!(run(&config, &datadog(&json!({"DISABLE_ENVOY": "true"}))).is_ok());
 }
 
+/// What the configuration exempts, a pod may repeat; what it includes, a pod may widen.
 #[test]
-fn siblings_share_a_patch_unless_a_rule_tells_them_apart() {
-    use crate::inject::{AdmissionRequest, CacheStatus, Injector};
-    let pod = |hash: &str, suffix: &str| {
-        json!({
-            "metadata": {
-                "name": format!("web-{hash}-{suffix}"), "generateName": format!("web-{hash}-"),
-                "labels": {"pod-template-hash": hash},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("web-{hash}"), "uid": "u", "controller": true}],
-            },
-            "spec": {"containers": [{"name": "web", "image": "web"}]},
-        })
-        .to_string()
-    };
-    let none = std::collections::BTreeMap::new();
-    let run = |injector: &Injector, pod: &str, user: &str| {
-        let user = json!({ "username": user }).to_string();
-        let facts = Facts { selection: Selection::ByApiServer, ..Facts::default() };
-        let admission =
-            injector.review(AdmissionRequest::new(pod, "shop", &none).by(Some(&user)), &facts).unwrap();
-        (admission.served, admission.rule)
-    };
-    for (rule, is_shared) in [
-        ("{owner: ReplicaSet/web-*}", true),
-        ("{owner: ReplicaSet/api-*}", true),
-        ("{owner: ReplicaSet/web-bbbbb*}", false),
-        ("{cel: \"object.spec.containers.exists(c, c.image == 'web')\"}", true),
-        ("{cel: \"has(object.metadata.name) && object.metadata.name.startsWith('web-bbbbb')\"}", false),
+fn exempting_what_the_configuration_exempts_is_allowed() {
+    let config = mesh(
+        "values: {global: {proxy: {excludeOutboundPorts: '6666', excludeIPRanges: 192.0.2.0/24, \
+         includeInboundPorts: '80,8080', includeOutboundPorts: '443,8443'}}}\n\
+         overridePolicy: [{name: a, action: deny, allowOnly: {excludedPorts: [3306, 443], excludedRanges: [10.0.0.0/8]}}]",
+    );
+    for (key, value, is_allowed) in [
+        ("excludeOutboundPorts", "6666,3306", true),
+        ("excludeOutboundPorts", "6666,3307", false),
+        ("excludeOutboundIPRanges", "192.0.2.0/24,10.1.0.0/16", true),
+        ("excludeOutboundIPRanges", "192.0.2.0/23", false),
+        ("includeInboundPorts", "80,8080,9090", true),
+        ("includeInboundPorts", "80,9090", false),
+        ("includeOutboundPorts", "8443", true),
+        ("includeOutboundPorts", "443", false),
     ] {
-        let injector = Injector::new(mesh(&format!("rules: [{{name: a, inject: never, match: {rule}}}]")));
-        for index in 0..4 {
-            run(&injector, &pod("5d4f8c", &format!("aaaa{index}")), "u");
-        }
-        let (served, _) = run(&injector, &pod("5d4f8c", "zzzzz"), "u");
-        assert_eq!(served == CacheStatus::Hit, is_shared, "{rule}");
-        let (_, applied) = run(&injector, &pod("bbbbb", "yyyyy"), "u");
-        assert_eq!(!applied.is_empty(), !rule.contains("api-"), "{rule}");
+        let pod = annotated(&json!({format!("traffic.sidecar.istio.io/{key}"): value}));
+        assert_eq!(run(&config, &pod).is_ok(), is_allowed, "{key}: {value}");
     }
-    let injector = Injector::new(mesh("rules: [{name: a, inject: never, match: {user: alice}}]"));
-    for index in 0..3 {
-        run(&injector, &pod("5d4f8c", &format!("aaaa{index}")), "bob");
+}
+
+/// A pod that would be bare without its own choice has not chosen anything.
+#[test]
+fn opting_out_of_nothing_is_allowed() {
+    let out = annotated(&json!({"sidecar.istio.io/inject": "false"}));
+    let mut never = out.clone();
+    never["metadata"]["labels"] = json!({"bare": "yes"});
+    let policy = "overridePolicy: [{name: a, action: deny, forbid: {optOut: true}}]";
+    for (injector, pod, is_allowed) in [
+        ("{policy: disabled}", &out, true),
+        ("{neverInjectSelector: [{matchLabels: {bare: \"yes\"}}]}", &never, true),
+        ("{neverInjectSelector: [{matchLabels: {bare: \"yes\"}}]}", &out, false),
+        ("{}", &out, false),
+    ] {
+        let config = mesh(&format!("injector: {injector}\n{policy}"));
+        assert_eq!(run(&config, pod).is_ok(), is_allowed, "{injector}: {pod}");
     }
-    assert_eq!(run(&injector, &pod("5d4f8c", "zzzzz"), "bob"), (CacheStatus::Hit, String::new()));
-    assert_eq!(run(&injector, &pod("5d4f8c", "zzzzz"), "alice"), (CacheStatus::Miss, "rule a".to_owned()));
+}
+
+/// The mark of a static pod is an annotation that everybody can write; only nodes create such pods.
+#[test]
+fn a_forged_mirror_pod_is_denied() {
+    let config =
+        mesh("overridePolicy: [{name: a, action: deny, forbid: {warnings: [SKIPPED_*], optOut: true}}]");
+    let pod = annotated(&json!({"kubernetes.io/config.mirror": ""}));
+    assert!(matches!(run(&config, &pod), Err(Refusal::Overrides(_))));
+    let by_node = |groups: &[&str]| {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let user = Some(User { name: "system:node:a".to_owned(), groups });
+        let facts = Facts { selection: Selection::ByApiServer, ..Facts::of(&config, "shop") };
+        inject::run(&config, &PodRequest { user, ..PodRequest::new("shop", pod.clone()) }, &facts).is_ok()
+    };
+    assert!(by_node(&["system:nodes"]) && !by_node(&["system:authenticated"]));
 }

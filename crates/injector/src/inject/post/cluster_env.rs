@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::view::{env_mut, variable};
 use super::{Error, PostContext};
-use crate::inject::warning::Warning;
-use crate::{names, pod, quirks::Quirk};
+use crate::{names, pod, quirks::Quirk, warning::Warning};
 
 /// The variables to set: those of the URL path plus cluster and network (Istio's `extractClusterAndNetwork`).
 ///

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Error, PostContext, cluster_env};
-use crate::inject::warning::Warning;
-use crate::{names, pod};
+use crate::{names, pod, warning::Warning};
 
 /// Labels the pod with its network if known (Istio's `applyMetadata`).
 pub(super) fn label_network(

@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{Error, PostContext};
-use crate::inject::warning::Warning;
-use crate::{names, pod, quirks::Quirk};
+use crate::{names, pod, quirks::Quirk, warning::Warning};
 
 /// Moves our containers to their places (Istio's `reorderPod`).
 pub(super) fn arrange(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {

@@ -13,21 +13,18 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::amount::Amount;
 use super::{Error, PostContext};
-use crate::inject::warning::{Warning, shown_within};
-use crate::{names, pod, quirks::Quirk};
+use crate::{
+    names, pod,
+    quantity::{Amount, CPU, HUGE_PAGES, MEMORY},
+    quirks::Quirk,
+    warning::{Warning, shown_within},
+};
 
-mod amount;
 mod parts;
 
 use parts::{Parts, Unreadable};
 
-/// CPUs, usually in thousandths.
-const CPU: &str = "cpu";
-const MEMORY: &str = "memory";
-/// Prefix before the page size.
-const HUGE_PAGES: &str = "hugepages-";
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
 /// How to treat pod-level resources that are too small for the proxy.

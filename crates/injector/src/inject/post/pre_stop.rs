@@ -8,8 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Error, PostContext};
-use crate::inject::warning::Warning;
-use crate::{codes::keys, names, pod, quirks::Quirk};
+use crate::{codes::keys, names, pod, quirks::Quirk, warning::Warning};
 
 const LIFECYCLE: &str = "lifecycle";
 const PRE_STOP: &str = "preStop";

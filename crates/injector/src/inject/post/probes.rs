@@ -11,11 +11,11 @@ use self::untouched::BeforeProxy;
 use super::status_port::{probe_port, status_port};
 use super::view::{env_mut, int32, variable};
 use super::{Error, PostContext};
-use crate::inject::annotation::go_bool;
-use crate::inject::warning::{Warning, shown};
 use crate::{
+    annotation::go_bool,
     names, pod,
     quirks::{Quirk, Quirks},
+    warning::{Warning, shown},
 };
 
 mod table;

@@ -6,10 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::view::{annotations, atoi, env_mut, variable};
 use super::{Error, PostContext, status_port};
-use crate::inject::annotation::go_bool;
-use crate::inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelled};
-use crate::inject::warning::{Warning, shown};
-use crate::{names, pod, quirks::Quirk};
+use crate::{
+    annotation::go_bool,
+    inject::scraping::{PATH, PORT, SCRAPE, TARGETS, clear_annotations, port_annotation, spelled},
+    names, pod,
+    quirks::Quirk,
+    warning::{Warning, shown},
+};
 
 /// Ports of the proxy, and what listens on them (Istio's `istioReservedPorts`).
 pub const PROXY_PORTS: [(i64, &str); 9] = [

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use super::view::env;
 use super::{Error, PostContext};
-use crate::inject::scraping::is_spelling;
-use crate::inject::warning::Warning;
-use crate::{names, pod};
+use crate::{inject::scraping::is_spelling, names, pod, warning::Warning};
 
 /// Writes the annotation from the proxy's environment unless the pod has it in any spelling (Istio's
 /// `applySecurePrometheusAnnotation`).

@@ -4,8 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Error, PostContext, pre_stop};
-use crate::inject::warning::Warning;
-use crate::{names, pod};
+use crate::{names, pod, warning::Warning};
 
 /// Writes the status annotation (Istio's `getInjectionStatus`).
 pub(super) fn record<'a>(

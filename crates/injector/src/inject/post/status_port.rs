@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::view::atoi;
-use crate::inject::annotation;
 use crate::{
-    names, pod,
+    annotation, names, pod,
     quirks::{Quirk, Quirks},
 };
 

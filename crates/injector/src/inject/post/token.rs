@@ -7,8 +7,7 @@
 use serde_json::Value;
 
 use super::{Error, PostContext};
-use crate::inject::warning::Warning;
-use crate::{pod, quirks::Quirk};
+use crate::{pod, quirks::Quirk, warning::Warning};
 
 /// Mount path of the token (`DefaultAPITokenMountPath`). Any other mount there prevents the token's.
 const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::amount::Amount;
 use crate::inject::reinject::PreviousInjection;
 use crate::pod;
+use crate::quantity::Amount;
 
 /// An invalid quantity: the API server will report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

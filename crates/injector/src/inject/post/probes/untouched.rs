@@ -10,10 +10,13 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use super::{Action, Holder, NamedPorts, Rewriting};
-use crate::inject::annotation;
-use crate::inject::post::view::int32;
-use crate::inject::warning::{Warning, shown_within};
-use crate::{names, pod, quirks::Quirk};
+use crate::{
+    annotation,
+    inject::post::view::int32,
+    names, pod,
+    quirks::Quirk,
+    warning::{Warning, shown_within},
+};
 
 /// Handlers that must succeed before the kubelet starts the next container.
 const AWAITED: [&str; 2] = ["startupProbe", "postStart"];

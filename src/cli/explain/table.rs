@@ -1,0 +1,102 @@
+//! Many explanations as a table: a line each.
+
+use std::fmt::Write;
+
+use super::{
+    super::{
+        effects::counted,
+        report::{self, Color, Style},
+    },
+    Explained, Running,
+};
+use injector::explain::Verdict;
+
+/// The headings of the columns.
+const HEADINGS: [&str; 5] = ["NAMESPACE", "WORKLOAD", "NEW PODS", "REASON", "RUNNING WITH PROXY"];
+/// The column that is colored.
+const OUTCOME: usize = 2;
+
+/// The explanations of all workloads, by namespace.
+pub(super) fn write(all: &[Explained], color: Color) -> String {
+    let mut rows: Vec<([String; 5], Style)> = all.iter().map(row).collect();
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut widths = HEADINGS.map(str::len);
+    for (cells, _) in &rows {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    line(&mut out, &HEADINGS.map(str::to_owned), &widths, |_, cell| cell.to_owned());
+    for (cells, style) in &rows {
+        line(&mut out, cells, &widths, |column, cell| match column {
+            OUTCOME => color.paint_stdout(*style, cell),
+            _ => cell.to_owned(),
+        });
+    }
+    let injected = all.iter().filter(|explained| explained.is_injected()).count();
+    let bare: usize = all.iter().map(bare).sum();
+    let _ = writeln!(out, "{injected} of {} injected", counted(all.len(), "workload"));
+    if bare > 0 {
+        let _ = writeln!(out, "{} of these without a proxy", counted(bare, "running pod"));
+    }
+    if !all.is_empty() {
+        out.push_str("outrigger explain KIND/NAME -n NAMESPACE says why\n");
+    }
+    out
+}
+
+fn line(out: &mut String, cells: &[String; 5], widths: &[usize; 5], paint: impl Fn(usize, &str) -> String) {
+    let last = cells.len() - 1;
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        out.push_str(&paint(column, cell));
+        if column < last {
+            let padding = width - cell.chars().count() + 2;
+            out.extend(std::iter::repeat_n(' ', padding));
+        }
+    }
+    out.push('\n');
+}
+
+/// The running pods without a proxy, of a workload that is injected.
+fn bare(explained: &Explained) -> usize {
+    match &explained.running {
+        _ if !explained.is_injected() => 0,
+        Running::Bare => 1,
+        _ => explained.bare_pods().len(),
+    }
+}
+
+fn row(explained: &Explained) -> ([String; 5], Style) {
+    let object = &explained.object;
+    let place = explained.place.as_ref().map(|place| format!(" {place}")).unwrap_or_default();
+    let (outcome, style) = match &explained.explanation.verdict {
+        _ if explained.left_alone.is_some() => ("left unchanged", Style::Odd),
+        _ if explained.is_not_called() => ("not injected", Style::Odd),
+        Verdict::Injected { .. } if bare(explained) > 0 => ("injected", Style::Bad),
+        Verdict::Injected { .. } => ("injected", Style::Good),
+        Verdict::Skipped(_) => ("not injected", Style::Odd),
+        Verdict::Denied(_) => ("denied", Style::Bad),
+    };
+    let reason = match &explained.explanation.verdict {
+        Verdict::Denied(refusal) => refusal.reason().to_owned(),
+        Verdict::Injected { .. } if explained.is_not_called() => "webhook not called".to_owned(),
+        _ => explained.reason().map(|reason| reason.key().to_owned()).unwrap_or_default(),
+    };
+    let running = match (&explained.running, &explained.pods) {
+        (Running::Injected(_), _) => "1 of 1".to_owned(),
+        (Running::Bare, _) => "0 of 1".to_owned(),
+        (Running::No, Some(pods)) if pods.total() > 0 => {
+            format!("{} of {}", pods.injected.len(), pods.total())
+        }
+        (Running::No, _) => "-".to_owned(),
+    };
+    let cells = [
+        object.namespace.clone().unwrap_or_default(),
+        format!("{}/{}{place}", object.kind, object.name),
+        outcome.to_owned(),
+        reason,
+        running,
+    ];
+    (cells.map(|cell| report::plain(&cell)), style)
+}
