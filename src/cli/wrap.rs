@@ -18,12 +18,24 @@ const PROGRAMS: [&str; 4] = ["kubectl", "helm", "outrigger", "istioctl"];
 
 /// The text as stdout should show it: wrapped if that is a terminal.
 pub(super) fn for_stdout(text: String) -> String {
-    let columns = std::env::var("COLUMNS").ok();
-    let size = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-    match width(io::stdout().is_terminal(), columns.as_deref(), size) {
+    match width_of_stdout() {
         Some(width) => wrapped(&text, width),
         None => text,
     }
+}
+
+/// A page in Markdown as stdout should show it. Blocks of code and headings keep their lines.
+pub(super) fn page_for_stdout(page: String) -> String {
+    match width_of_stdout() {
+        Some(width) => wrapped_page(&page, width),
+        None => page,
+    }
+}
+
+fn width_of_stdout() -> Option<usize> {
+    let columns = std::env::var("COLUMNS").ok();
+    let size = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    width(io::stdout().is_terminal(), columns.as_deref(), size)
 }
 
 /// The width to wrap at; `None` if nothing is wrapped. `COLUMNS` wins over the terminal's size.
@@ -42,14 +54,66 @@ fn wrapped(text: &str, width: usize) -> String {
         if visible(line) <= width {
             out.push_str(line);
         } else {
-            wrap(line, width, &mut out);
+            wrap(line, width, INDENT, &mut out);
         }
         out.push_str(end);
     }
     out
 }
 
-fn wrap(line: &str, width: usize, out: &mut String) {
+/// Wraps the paragraphs and list items of a page that is too wide. Their lines were broken for the width of the source, so they
+/// are joined first.
+fn wrapped_page(page: &str, width: usize) -> String {
+    if page.lines().all(|line| visible(line) <= width) {
+        return page.to_owned();
+    }
+    let mut out = String::with_capacity(page.len());
+    let mut paragraph = String::new();
+    let mut is_code = false;
+    let end = |paragraph: &mut String, out: &mut String| {
+        if !paragraph.is_empty() {
+            // A list item continues below its text.
+            let hang = if is_item(paragraph) { 2 } else { 0 };
+            wrap(paragraph, width, hang, out);
+            out.push('\n');
+            paragraph.clear();
+        }
+    };
+    for line in page.lines() {
+        let text = line.trim();
+        let is_fence = text.starts_with("```");
+        if is_fence || is_code || text.is_empty() || text.starts_with(['#', '|', '<']) {
+            end(&mut paragraph, &mut out);
+            out.push_str(line);
+            out.push('\n');
+            is_code ^= is_fence;
+            continue;
+        }
+        if is_item(line) {
+            end(&mut paragraph, &mut out);
+        }
+        if paragraph.is_empty() {
+            paragraph.push_str(line.trim_end());
+        } else {
+            paragraph.push(' ');
+            paragraph.push_str(text);
+        }
+    }
+    end(&mut paragraph, &mut out);
+    out
+}
+
+/// Whether a line begins an item of a list.
+fn is_item(line: &str) -> bool {
+    let text = line.trim_start();
+    let digits = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    text.starts_with("- ")
+        || text.starts_with("* ")
+        || (digits.len() < text.len() && digits.starts_with(". "))
+}
+
+/// Wraps one line. The rest of it starts `hang` columns to the right of the line.
+fn wrap(line: &str, width: usize, hang: usize, out: &mut String) {
     let content = line.trim_start_matches(' ');
     let indent = line.len() - content.len();
     out.push_str(&" ".repeat(indent));
@@ -61,9 +125,9 @@ fn wrap(line: &str, width: usize, out: &mut String) {
         let blanks = word.len() - word.trim_start_matches(' ').len();
         if !is_first && used + length > width {
             out.push('\n');
-            out.push_str(&" ".repeat(indent + INDENT));
+            out.push_str(&" ".repeat(indent + hang));
             out.push_str(word.get(blanks..).unwrap_or_default());
-            used = indent + INDENT + length - blanks;
+            used = indent + hang + length - blanks;
         } else {
             out.push_str(word);
             used += length;
@@ -154,6 +218,19 @@ mod tests {
         let long = "x".repeat(60);
         assert_eq!(wrapped(&format!("a {long} b\n"), 40), format!("a\n    {long}\n    b\n"));
         assert_eq!(wrapped(&long, 40), long);
+    }
+
+    #[test]
+    fn pages_keep_code_headings_and_lists() {
+        let page = "# HOST_NETWORK, a heading that is longer than the line\n\nThe pod uses the network of\nits node, so it gets \
+                    no proxy.\n\n- one item that is long enough to be wrapped\n- two\n\n```sh\nkubectl -n outrigger-system logs -l \
+                    app=outrigger --tail=-1\n```\n";
+        assert_eq!(
+            wrapped_page(page, 40),
+            "# HOST_NETWORK, a heading that is longer than the line\n\nThe pod uses the network of its node, so\nit gets no \
+             proxy.\n\n- one item that is long enough to be\n  wrapped\n- two\n\n```sh\nkubectl -n outrigger-system logs -l \
+             app=outrigger --tail=-1\n```\n"
+        );
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! `outrigger explain CODE`: what a reason or warning code means.
 
-use super::{super::failure::Failure, files};
+use super::{super::failure::Failure, files, wrap};
 use crate::codes;
 use injector::diagnose::CHECKS;
 
 /// Prints what a code means.
 pub(super) fn explain(typed: &str) -> Result<(), Failure> {
     match codes::find(typed) {
-        Some(code) => files::print(&code.text()),
+        Some(code) => files::print(&wrap::page_for_stdout(code.text())),
         None if let Some((check, about)) = finding(typed) => {
-            files::print(&format!("# {check}\n\n*finding of outrigger doctor*: {about}.\n"))
+            let page = format!("# {check}\n\n*finding of outrigger doctor*: {about}.\n");
+            files::print(&wrap::page_for_stdout(page))
         }
         None => {
             let nearest: Vec<&str> = codes::nearest(typed).iter().map(|code| code.key).collect();
