@@ -155,7 +155,7 @@ fn sizes(c: &mut Criterion) {
     group.finish();
 }
 
-/// Whole injections while the configuration knows of more and more namespaces and nodes.
+/// Whole injections while the configuration knows more and more namespaces and nodes.
 fn cached(c: &mut Criterion) {
     let mut group = c.benchmark_group("cached");
     for count in [10, 100, 1_000, 20_000] {
@@ -178,7 +178,8 @@ fn cached(c: &mut Criterion) {
     group.finish();
 }
 
-/// The same injection without guard rails, and with 200 rules of which none matches and a policy that checks everything.
+/// The same injection without guard rails, and with 200 rules, none of which matches, and a policy that checks
+/// everything.
 fn guard(c: &mut Criterion) {
     let conditions = |index: usize| match index % 10 {
         0 => json!({"owner": format!("Job/nightly-{index}-*")}),

@@ -10,7 +10,7 @@ injector::codes! {
     /// The codes of the server: objects outside of the webhook's rule, and requests answered without a review.
     SERVER, "/docs/reasons/";
     BODY_TIMEOUT: Refusal, "turned away with 408: the body did not arrive in time";
-    BODY_TOO_LARGE: Refusal, "turned away with 413: the body has more bytes than a body may have";
+    BODY_TOO_LARGE: Refusal, "turned away with 413: the body exceeds the size limit";
     CLIENT_GONE: Refusal, "not answered: the client disconnected before the response";
     CONTENT_TYPE: Refusal, "turned away with 415: the content type is not `application/json`, or the body is compressed";
     DEADLINE: Refusal, "turned away with 503: not enough of the API server's timeout was left for an answer";
@@ -23,14 +23,14 @@ injector::codes! {
     NOT_JSON: Refusal, "turned away with 400: the body is not JSON";
     NOT_READY: Refusal, "turned away with 503: no configuration has been applied yet";
     OTHER_OPERATION: Skip, "not injected: the request is not the creation of a pod";
-    OTHER_RESOURCE: Skip, "not injected: the request is about another resource than pods";
+    OTHER_RESOURCE: Skip, "not injected: the request is about a resource other than pods";
     PANIC: Denial Refusal, "failed with 500: a bug in outrigger; the server continues";
     PATH: Refusal, "turned away with 400: the path of the URL does not name valid environment variables";
     POD_TOO_LARGE: Denial, "denied: the pod exceeds a limit of size or nesting";
     SHED: Refusal, "turned away with 429: the server is overloaded, or a limit on bodies is reached";
     SHUTDOWN: Refusal, "turned away with 500: the server is shutting down";
     SUBRESOURCE: Skip, "not injected: the request is about a subresource of a pod";
-    UNAUTHENTICATED: Refusal, "turned away with 401 or 503: the caller may not call, or no longer";
+    UNAUTHENTICATED: Refusal, "turned away with 401 or 503: the caller is not, or is no longer, authenticated";
 }
 
 /// Every code, sorted by key.

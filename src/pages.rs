@@ -18,7 +18,8 @@ use std::borrow::Cow;
 
 use crate::warning::moves_cursor;
 
-/// A text of others with escapes in place of characters that hide or reorder what is around them; lines stay lines.
+/// A text from outside, with escapes in place of characters that hide or reorder the text around them; lines stay
+/// lines.
 pub fn visible(text: &str) -> Cow<'_, str> {
     let is_hidden = |letter: char| moves_cursor(letter) && !matches!(letter, '\n' | '\t');
     if !text.contains(is_hidden) {

@@ -283,7 +283,7 @@ impl Metrics {
     }
 }
 
-/// What was started that talks to the API server.
+/// The tasks that talk to the API server, if they were started.
 #[derive(Default)]
 struct InCluster {
     /// The task that releases the Lease at the end.

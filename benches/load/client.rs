@@ -46,7 +46,7 @@ pub enum Protocol {
     Resume,
 }
 
-/// Longer than any answer takes that an API server would wait for.
+/// Longer than an API server would wait for any answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATH: &str = "/inject?timeout=10s";
 
@@ -208,7 +208,7 @@ impl Lane {
     }
 }
 
-/// Trusts anybody: the certificate is one the server has just made.
+/// Trusts every server: its certificate was created just now.
 #[derive(Debug)]
 struct Anybody;
 

@@ -58,7 +58,7 @@ pub const SHED: &str = "shed";
 #[derive(Default)]
 struct Seen(Vec<(&'static str, u32, u32)>);
 
-/// Sends bodies over the lanes, each once, until the time or the bodies are over. Gives the lanes back.
+/// Sends bodies over the lanes, each once, until the time is over or no bodies are left. Returns the lanes.
 pub async fn run(
     lanes: Vec<Lane>,
     bodies: Arc<[Bytes]>,
@@ -191,7 +191,7 @@ impl Run {
         }
     }
 
-    /// Adds another run of the same.
+    /// Adds another run of the same measurement.
     pub fn join(&mut self, other: Run) {
         for (kind, count) in other.outcomes {
             *self.outcomes.entry(kind).or_default() += count;

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --profile dist --bin outrigger --bench load       # says where the program is; LOAD stands for it
-//! LOAD cost --corpus shapes                                      # CPU time a request, in multiples of the floor
+//! LOAD cost --corpus shapes                                      # CPU time per request, in multiples of the floor
 //! LOAD latency --corpus shapes --connections 1                   # one after the other
 //! LOAD latency --corpus shapes --connections 16 --rate 1000      # open loop
 //! taskset -c 1 LOAD --server-cpus 0 latency --corpus replicas    # apart
@@ -91,14 +91,14 @@ struct Traffic {
 
 #[derive(Subcommand)]
 enum What {
-    /// CPU time a request and its multiple of the floor, in rounds that alternate between the two
+    /// CPU time per request and its multiple of the floor, in rounds that alternate between the two
     Cost {
         #[command(flatten)]
         traffic: Traffic,
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
-    /// For the pods of every controller: CPU time a request as a multiple of a ReplicaSet's, in rounds that alternate
+    /// For the pods of every controller: CPU time per request as a multiple of a ReplicaSet's, in rounds that alternate
     /// between them, and the share that was cached
     Series {
         #[command(flatten)]
@@ -110,7 +110,7 @@ enum What {
     Latency {
         #[command(flatten)]
         traffic: Traffic,
-        /// Requests a second
+        /// Requests per second
         #[arg(long)]
         rate: Option<f64>,
     },
@@ -133,7 +133,7 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
-    /// TLS 1.3 handshakes for a second of the server's CPU time
+    /// TLS 1.3 handshakes per second of the server's CPU time
     Handshakes {
         #[arg(long, default_value_t = 2000)]
         count: usize,
@@ -157,7 +157,7 @@ enum What {
         #[arg(long)]
         rate: f64,
     },
-    /// The corpus itself: one review a line
+    /// The corpus itself: one review per line
     Corpus {
         #[arg(long, value_enum)]
         corpus: Corpus,

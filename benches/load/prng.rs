@@ -41,7 +41,7 @@ impl Prng {
         -self.fraction().ln() / per_second
     }
 
-    /// Characters as Kubernetes generates names from: no vowels, nothing that looks like another.
+    /// The characters in names that Kubernetes generates: no vowels, and none that looks like another.
     pub fn suffix(&mut self, length: usize) -> String {
         const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         (0..length).map(|_| char::from(SAFE[self.below(SAFE.len())])).collect()

@@ -102,7 +102,7 @@ impl Server {
         Ok(Usage { threads, ticks: field(rest, 11)? + field(rest, 12)?, per_second: self.ticks })
     }
 
-    /// Pods so far by how their patch was found: cached, and all.
+    /// The number of pods so far whose patch was cached, and of all pods so far.
     pub fn cached(&self) -> io::Result<(u64, u64)> {
         let mut admin = TcpStream::connect(self.admin.ok_or_else(|| io::Error::other("no metrics"))?)?;
         admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")?;

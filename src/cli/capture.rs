@@ -1,8 +1,8 @@
-//! `outrigger bundle capture`, and captures as the source of `what-if`, `stale` and `compare`: everything these commands read
-//! of a cluster, in one file.
+//! `outrigger bundle capture`, and captures as input for `what-if`, `stale` and `compare`: everything these commands
+//! read from a cluster, in one file.
 //!
-//! A capture is pinned by the SHA-256 of its content, so that two people who see the same hash speak of the same pods and
-//! configuration, and a truncated or edited file is refused.
+//! A capture is pinned by the SHA-256 of its content, so that two people who see the same hash are talking about the
+//! same pods and configuration, and a truncated or edited file is refused.
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,8 @@ use crate::config::{InjectorConfig, Source as Text};
 /// Save a cluster's configuration, workloads and pods to one file, for use without the cluster.
 ///
 /// The file holds the effective bundle with namespaces, nodes and ProxyConfigs, and all workloads and pods as they are in the
-/// cluster, including their environment variables: treat it as confidential. Use it with --capture of what-if, stale and
-/// compare. Its hash goes to stderr.
+/// cluster, including their environment variables: treat it as confidential. Pass it to what-if, stale and compare with
+/// --capture. Its hash goes to stderr.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger bundle capture --output-file cluster.json
@@ -41,7 +41,7 @@ pub(super) struct Capture {
 
 const API_VERSION: &str = "outrigger.dev/v1alpha1";
 const KIND: &str = "Capture";
-/// What of a bundle belongs to the cluster, not to the configuration.
+/// The parts of a bundle that describe the cluster, not the configuration.
 const FACTS: [&str; 3] = ["namespaces", "nodes", "proxyConfigs"];
 
 impl Capture {
@@ -126,7 +126,7 @@ impl Captured {
         Ok(Configured { mesh, warnings, origin })
     }
 
-    /// The objects, as [`workloads::texts`] gives those of a cluster.
+    /// The objects, in the form in which [`workloads::texts`] returns those of a cluster.
     pub(super) fn texts(&self, which: Which) -> Vec<(String, String)> {
         let text = match which {
             Which::Workloads => &self.workloads,
@@ -136,7 +136,7 @@ impl Captured {
     }
 }
 
-/// The configuration and the pods that a command evaluates: of a capture, of files, or of the cluster.
+/// The configuration and the pods that a command evaluates: from a capture, from files, or from the cluster.
 pub(super) fn pods(
     source: &Source,
     capture: Option<&Path>,

@@ -176,7 +176,7 @@ fn run_all(
     verdicts
 }
 
-/// An error at a place of a file with tests.
+/// An error at a place in a test file.
 fn at(input: &Input, place: crate::config::Place, rule: Rule, message: String) -> Diagnostic {
     let line = usize::try_from(place.line).ok().and_then(|line| input.text.lines().nth(line.checked_sub(1)?));
     Diagnostic {

@@ -1,4 +1,4 @@
-//! Flags for the choice of a cluster, shared by every command that contacts an API server, and the calls themselves.
+//! Flags that choose a cluster, shared by every command that contacts an API server, and the calls themselves.
 
 use std::{error::Error, fmt::Debug, path::PathBuf, time::Duration};
 
@@ -102,7 +102,7 @@ impl Session {
     /// Lists all objects, page by page.
     ///
     /// # Errors
-    /// When a page cannot be had.
+    /// When a page cannot be read.
     pub(super) async fn list_all<K>(&self, target: &Target, api: &Api<K>) -> Result<Vec<K>, ApiError>
     where
         K: Clone + Debug + DeserializeOwned,

@@ -1,4 +1,4 @@
-//! `outrigger compare`: whether this injector makes of pods what another one, such as istiod, made of them.
+//! `outrigger compare`: whether this injector would produce the same pods as another one, such as istiod, did.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -21,12 +21,12 @@ use crate::{
 };
 use injector::effects::{Answer, Change, Report};
 
-/// Compare pods that another injector made, such as istiod, with what would be injected into them here.
+/// Compare pods that another injector, such as istiod, injected with what outrigger would inject into them.
 ///
 /// Pods are those of the cluster, or of files: pods as `kubectl get pods -o json` prints them, or AdmissionReviews with
 /// request and response. They are rendered with the configuration in force (istiod's ConfigMaps, or --bundle) and
-/// compared field by field; what makes no difference to an API server does not count. Nothing is changed. The exit code is 1
-/// if a pod differs.
+/// compared field by field; differences that mean nothing to an API server do not count. Nothing is changed. The exit
+/// code is 1 if a pod differs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger compare
@@ -36,7 +36,7 @@ pub(super) struct Compare {
     /// Pods or AdmissionReviews in YAML or JSON, or - for stdin; may be repeated [default: the pods of the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// Capture of a cluster, of `outrigger bundle capture`, instead of the cluster itself
+    /// Capture from `outrigger bundle capture`, to use instead of the cluster itself
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "cluster"])]
     capture: Option<PathBuf>,
     /// Only the pods of this namespace
@@ -53,7 +53,7 @@ pub(super) struct Compare {
 }
 
 const WORDS: Words = Words {
-    title: "Pods that would get another proxy here",
+    title: "Pods that would get a different proxy here",
     kind: "CompareReport",
     subject: "pod",
     sides: ["found", "here"],
@@ -203,7 +203,7 @@ fn patched(pod: &Value, patch: &str) -> Result<Value, String> {
         .map_err(|_| "found a text that is not base64; expected a JSON patch in it".to_owned())?;
     let patch: json_patch::Patch = serde_json::from_slice(&patch).map_err(|error| error.to_string())?;
     let mut pod = pod.clone();
-    // Without undoing: the pod is dropped anyway, and undoing panics for some patches of a stranger (json-patch 5.0.0).
+    // Without undoing: the pod is dropped anyway, and undoing panics on some untrusted patches (json-patch 5.0.0).
     json_patch::patch_unsafe(&mut pod, &patch).map_err(|error| error.to_string())?;
     Ok(pod)
 }

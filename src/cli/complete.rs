@@ -1,7 +1,7 @@
 //! `outrigger complete`: candidates for a word, in the protocol of kubectl's completion for plugins.
 //!
-//! kubectl calls `kubectl_complete-NAME` with the words of the command line, of which the last one is incomplete, and reads a
-//! candidate per line and a directive (cobra's `ShellCompDirective`) in the last line.
+//! kubectl calls `kubectl_complete-NAME` with the words of the command line, the last of which is incomplete, and reads
+//! a candidate per line and a directive (cobra's `ShellCompDirective`) in the last line.
 
 use clap::{Arg, Args, Command, CommandFactory};
 
@@ -36,7 +36,7 @@ impl Complete {
 fn candidates(root: &Command, words: &[String]) -> String {
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
     let mut command = root;
-    // The flag that the next word is the value of.
+    // The flag whose value is the next word.
     let mut flag: Option<&Arg> = None;
     for word in before {
         if flag.take().is_some() {

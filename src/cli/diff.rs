@@ -56,7 +56,7 @@ pub(super) fn unified(name: &str, text: &str, changes: impl Iterator<Item = Edit
     diff
 }
 
-/// The lines of a hunk, from 1; of none, the line before.
+/// The lines of a hunk, counted from 1; for an empty hunk, the line before it.
 fn range(first: usize, count: usize) -> String {
     match count {
         0 => format!("{first},0"),
@@ -75,7 +75,7 @@ fn put<'l>(body: &mut String, mark: char, lines: impl Iterator<Item = &'l str>) 
     }
 }
 
-/// The changes as whole lines, without lines that stay.
+/// The changes as whole lines, without unchanged lines.
 fn blocks<'t>(text: &'t str, lines: &[&'t str], changes: impl Iterator<Item = Edit>) -> Vec<Block<'t>> {
     let mut starts = vec![0];
     starts.extend(lines.iter().scan(0, |end, line| {
@@ -120,7 +120,7 @@ struct Touched {
 }
 
 impl Touched {
-    /// The lines before and after, without those at both ends that stay; `None` if nothing is left.
+    /// The lines before and after, without unchanged lines at both ends; `None` if nothing is left.
     fn close<'t>(mut self, lines: &[&'t str], offset: impl Fn(usize) -> usize) -> Option<Block<'t>> {
         let old = lines.get(self.first..self.end)?;
         let start = offset(self.first);

@@ -24,8 +24,9 @@ use injector::diagnose::{Finding, Severity, diagnose};
 
 /// Find out what is wrong with an installation: webhooks, certificates, endpoints, namespaces, pods without a proxy.
 ///
-/// Reads objects and creates one pod as a server-side dry run, which is never stored. What may not be read is left out,
-/// with a warning. Exits with 1 if there is an error (with --strict, also for a warning), 69 if no API server answers.
+/// Reads objects and creates one pod as a server-side dry run, which is never stored. Objects that it may not read are
+/// left out, with a warning. Exits with 1 if there is an error (with --strict, also for a warning), 69 if no API server
+/// answers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger doctor

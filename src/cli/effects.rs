@@ -21,7 +21,7 @@ const LONGEST: usize = 100;
 const MOST_DIFFERENCES: usize = 12;
 /// The most pods of a group that are named as text.
 const MOST_NAMES: usize = 5;
-/// The stack of a thread, as of a thread of the server.
+/// The stack size of a thread, equal to that of the server's threads.
 const STACK: usize = 8 << 20;
 
 /// How a report is printed.

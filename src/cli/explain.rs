@@ -40,7 +40,8 @@ use injector::explain::{self, Difference, Explanation, RunningPods, Workload, ru
 ///
 /// WHAT is an object in the cluster, such as deployment/web, or a code from a log line, a warning or a metric, such as
 /// HOST_NETWORK. With -f, the pods of manifests are explained; with --labels, a pod with these labels. With -n or -A alone, all
-/// workloads of a namespace or of the cluster, a line each, with how many of their running pods have a proxy.
+/// workloads of a namespace or of the cluster are listed, one per line, with how many of their running pods have a
+/// proxy.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger explain -n shop
@@ -109,14 +110,14 @@ struct Explained {
     place: Option<String>,
     /// Why the pod template is left unchanged, regardless of the configuration.
     left_alone: Option<LeftAlone>,
-    /// What API servers call for the pod; `None` without a cluster.
+    /// The webhooks and policies that API servers evaluate for the pod; `None` without a cluster.
     called: Option<Vec<Called>>,
     explanation: Explanation,
     /// Whether neither the API server's selection nor the labels of the namespace are known.
     is_selection_unknown: bool,
     /// The running pods of the workload, if it was read from a cluster.
     pods: Option<RunningPods>,
-    /// Whether the pod is running, and in what it differs from a pod created now.
+    /// Whether the pod is running, and how it differs from a pod created now.
     running: Running,
     next: Vec<String>,
 }
@@ -127,7 +128,7 @@ enum Running {
     No,
     /// It runs without injection.
     Bare,
-    /// It was injected, with these differences from an injection of today.
+    /// It was injected, with these differences from an injection today.
     Injected(Vec<Difference>),
 }
 
@@ -161,7 +162,7 @@ impl Explain {
 
         let (pods, objects, registered) = if is_of_cluster || self.source.is_cluster() {
             self.source.cluster().run(async |session| {
-                // Manifests may be there before their namespace; what is asked about is in one.
+                // Manifests may exist before their namespace does; a table or --labels asks about an existing one.
                 if (is_table || self.labels.is_some()) && !self.namespace.is_empty() {
                     registered::namespace_exists(session, &self.namespace).await?;
                 }
@@ -241,7 +242,7 @@ impl Explain {
         request.user = self.user.clone().map(|name| User { name, groups: self.groups.clone() });
         let name = namespace_of(&request);
         let mesh = &configured.mesh;
-        // Labels of the command line come first: they may be a change that is only considered.
+        // Labels from the command line win: they may be a change that is only being considered.
         let given = self.namespace_labels.as_deref().map(|labels| Namespace {
             name: name.clone(),
             labels: map(labels),
@@ -283,7 +284,7 @@ impl Explain {
 }
 
 impl Explained {
-    /// Whether the API server calls no injector of ours, although it was asked.
+    /// Whether the webhooks in the cluster are known and the API server calls no injector of ours.
     fn is_not_called(&self) -> bool {
         let may_call = |called: &Called| called.is_ours && called.may_be_selected();
         self.called.as_ref().is_some_and(|called| !called.iter().any(may_call))
@@ -308,7 +309,7 @@ impl Explained {
         self.pods.as_ref().map_or(&[], |pods| pods.bare.as_slice())
     }
 
-    /// Whether a pod that is created now is injected, and those that run were.
+    /// Whether a pod created now would be injected, and the running ones were.
     fn has_all_it_needs(&self) -> bool {
         self.is_injected() && self.bare_pods().is_empty() && !matches!(self.running, Running::Bare)
     }

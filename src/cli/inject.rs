@@ -190,7 +190,7 @@ impl Inject {
             // The manifests are injected in any case.
             Err(failure) => {
                 let text =
-                    format!("whether API servers call outrigger for these pods is not known: {failure}");
+                    format!("cannot tell whether API servers call outrigger for these pods: {failure}");
                 report::warning(&text, color);
                 return Ok(());
             }

@@ -124,7 +124,7 @@ fn starts_with_separator(manifest: &Manifest<'_>) -> bool {
         }
     }
     let mut start = Start(String::new());
-    // It fails as soon as it is known.
+    // The write fails as soon as the start is known.
     let _ = write!(start, "{manifest}");
     start.0.starts_with("---")
 }

@@ -49,7 +49,7 @@ pub(super) struct Called {
     pub(super) endpoint: String,
     /// Whether an injector of ours answers there.
     pub(super) is_ours: bool,
-    /// The revision of the injector, if it says one.
+    /// The revision of the injector, if it reports one.
     pub(super) revision: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl Called {
         self.kind == POLICY
     }
 
-    /// Whether a change of the pod by something that is called earlier may select it.
+    /// Whether an earlier webhook or policy may change the pod so that this one is called.
     pub(super) fn may_be_selected_later(&self) -> bool {
         match &self.selected {
             Selected::No(Mismatch::Label { selector, .. }) => *selector == "objectSelector",
@@ -216,7 +216,7 @@ impl Registered {
     }
 }
 
-/// Fails if a namespace does not exist; one that may not be read is taken to.
+/// Fails if a namespace does not exist; one that may not be read is assumed to exist.
 ///
 /// # Errors
 /// If there is no such namespace, or the API server does not answer.

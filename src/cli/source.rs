@@ -57,7 +57,7 @@ impl Source {
         self.bundle.is_none() && self.from.is_chosen()
     }
 
-    /// Whether the configuration itself comes from a cluster when pods of one are evaluated.
+    /// Whether the configuration itself comes from the cluster when a cluster's pods are evaluated.
     pub(super) fn is_cluster_source(&self) -> bool {
         self.bundle.is_none()
     }

@@ -16,9 +16,9 @@ use super::{
 
 /// Show which running pods differ from what would be injected today.
 ///
-/// Every pod is rendered again with the configuration in force and compared with what runs, also if istiod injected it. Equal differences
-/// are grouped and counted; restarting a workload applies today's configuration to its pods. Without -f, the pods are those of the
-/// cluster.
+/// Every pod is rendered again with the configuration in force and compared with the running pod, even if istiod
+/// injected it. Equal differences are grouped and counted; restarting a workload applies today's configuration to its
+/// pods. Without -f, the pods are those of the cluster.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger stale
@@ -28,7 +28,7 @@ pub(super) struct Stale {
     /// Pods in YAML or JSON, or - for stdin; may be repeated [default: the pods of the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// Capture of a cluster, of `outrigger bundle capture`, instead of the cluster itself
+    /// Capture from `outrigger bundle capture`, to use instead of the cluster itself
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "cluster"])]
     capture: Option<PathBuf>,
     /// Only the pods of this namespace

@@ -17,9 +17,9 @@ use crate::{pages::playground::Input, server::loopback};
 
 /// Show in a browser what happens to a pod and why: the playground.
 ///
-/// Prints a link that opens one browser and serves it on loopback until the command is interrupted. The page evaluates pods and
-/// workloads with the engine of the webhook: the decision rule by rule, the resulting pod with what wrote each line, warnings, the
-/// JSON patch. Nothing is stored, and nothing is sent but to this process.
+/// Prints a link that works for one browser, and serves that browser on loopback until the command is interrupted. The
+/// page evaluates pods and workloads with the engine of the webhook: the decision rule by rule, the resulting pod with
+/// what wrote each line, warnings, the JSON patch. Nothing is stored, and nothing is sent anywhere but to this process.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger ui
@@ -33,7 +33,7 @@ pub(super) struct Ui {
     source: Source,
 }
 
-/// The stack of an evaluation, as of a thread of the server.
+/// The stack size of an evaluation, equal to that of the server's threads.
 const STACK: usize = 8 << 20;
 
 impl Ui {

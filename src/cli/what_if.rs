@@ -26,7 +26,7 @@ use super::{
   outrigger what-if --new bundle.yaml --html changes.html
   outrigger what-if --new new.yaml --old old.yaml -f manifests/ -R --exit-code")]
 pub(super) struct WhatIf {
-    /// Bundle to be considered
+    /// Bundle to evaluate
     #[arg(long, value_name = "FILE")]
     new: PathBuf,
     /// Bundle in force; same as --bundle
@@ -35,7 +35,7 @@ pub(super) struct WhatIf {
     /// Manifest in YAML or JSON, directory of manifests, or - for stdin; may be repeated [default: the workloads of the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// Capture of a cluster, of `outrigger bundle capture`, instead of the cluster itself
+    /// Capture from `outrigger bundle capture`, to use instead of the cluster itself
     #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "cluster"])]
     capture: Option<PathBuf>,
     /// Read directories recursively

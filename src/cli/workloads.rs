@@ -76,8 +76,8 @@ pub(super) const KINDS: [Kind; 8] = [
     ),
 ];
 
-/// The texts to evaluate, each with its name: files, or else the objects of the cluster that the source selects. What may not be read
-/// of the cluster is left out, with a warning.
+/// The texts to evaluate, each with its name: files, or else the objects of the cluster that the source selects.
+/// Objects in the cluster that may not be read are left out, with a warning.
 ///
 /// # Errors
 /// If a file cannot be read, or the API server does not answer.
@@ -116,7 +116,7 @@ pub(super) fn subjects(
     Ok(subjects)
 }
 
-/// Says what could not be read.
+/// Warns about objects that could not be read.
 pub(super) fn report_left_out(left_out: &[String], color: Color) {
     left_out.iter().for_each(|one| report::warning(&format!("{one}; these objects are left out"), color));
 }
@@ -128,7 +128,8 @@ pub(super) fn list_of(which: Which, objects: &[Value]) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
-/// Reads the pods of a namespace, or of all, or, for the workloads, the objects of every kind with pods. What may not be read is left out and named.
+/// Reads the pods of a namespace, or of all, or, for the workloads, the objects of every kind with pods. Objects that
+/// may not be read are left out and named.
 ///
 /// # Errors
 /// If the API server does not answer.

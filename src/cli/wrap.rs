@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal};
 
-/// The width of a terminal that does not tell.
+/// The width to assume if the terminal does not report one.
 const UNKNOWN: usize = 100;
 /// Below this, wrapped text is harder to read than lines that the terminal folds.
 const LEAST: usize = 40;
@@ -121,7 +121,7 @@ fn wrap(line: &str, width: usize, hang: usize, out: &mut String) {
     let mut is_first = true;
     for word in words(content) {
         let length = visible(word);
-        // Blanks between words, of which columns have several, belong to the word after them.
+        // Blanks between words (several between columns) belong to the word after them.
         let blanks = word.len() - word.trim_start_matches(' ').len();
         if !is_first && used + length > width {
             out.push('\n');

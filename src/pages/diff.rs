@@ -91,7 +91,7 @@ struct Writer<'w> {
     index: &'w FieldIndex<'w>,
     id: &'w str,
     number: usize,
-    /// What the previous row was explained by.
+    /// The explanation of the previous row.
     explained: Option<String>,
     /// How many rows may still be written.
     left: usize,

@@ -53,7 +53,7 @@ pub fn notice(title: &str, content: &Markup) -> String {
 }
 
 /// The page that opens a session: the browser follows it by itself, so that the link with the token does not stay in the history
-/// and the request for the page is one of our own site, as a `SameSite=Strict` cookie wants it.
+/// and the request for the page comes from our own site, as a `SameSite=Strict` cookie requires.
 pub fn entrance(to: &str) -> String {
     let links = html! {
         link rel="stylesheet" href=(STYLE.path);
@@ -66,7 +66,7 @@ pub fn entrance(to: &str) -> String {
 
 /// One file that needs nothing else, for a pull request or a mail.
 pub fn self_contained(title: &str, content: &Markup) -> String {
-    // A constant of this binary, and no style sheet contains `</style`, which a test makes sure of.
+    // A constant of this binary, and a test ensures that no style sheet contains `</style`.
     let links = html! {
         meta http-equiv="content-security-policy" content="default-src 'none'; style-src 'unsafe-inline'";
         style { (PreEscaped(STYLE.content)) }

@@ -1,11 +1,11 @@
-//! The page of a running server, under its admin port: for looking only.
+//! The page of a running server, on its admin port; read-only.
 
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{layout, visible};
 
-/// What the page shows. Times are texts, because formatting them is the server's.
+/// What the page shows. Times are texts, because the server formats them.
 #[derive(Debug, Default)]
 pub struct Running<'r> {
     /// The version of the server.

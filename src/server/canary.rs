@@ -1,7 +1,7 @@
-//! The canary: a pod that is created again and again as a server-side dry run, so that a path from API server to webhook that broke
-//! is seen before a rollout meets it. It tells what no metric of a webhook can: that nobody calls.
+//! The canary creates a pod again and again as a server-side dry run, so that a broken path from the API server to the
+//! webhook is noticed before a rollout hits it. It detects what no metric of a webhook can: that no API server calls.
 //!
-//! One replica does it: the one that holds the Lease for certificates, or each if there is no Lease.
+//! One replica runs it: the one that holds the Lease for certificates, or every replica if there is no Lease.
 
 mod metrics;
 
@@ -33,14 +33,14 @@ pub struct Options {
     pub interval: Duration,
     /// Our revision.
     pub revision: String,
-    /// Suffixes of our webhooks' names, by which their failures are told from those of other webhooks.
+    /// Suffixes of our webhooks' names, which tell their failures from those of other webhooks.
     pub webhook_suffixes: Vec<String>,
 }
 
 /// How long an attempt may take: the largest timeout of a webhook, and a margin for the API server.
 const PATIENCE: Duration = Duration::from_secs(35);
 
-/// Starts the canary. Without `leading`, this replica does it in any case.
+/// Starts the canary. Without `leading`, this replica always runs it.
 pub(crate) fn start(
     client: Client,
     options: Options,

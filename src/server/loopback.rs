@@ -1,4 +1,4 @@
-//! Serves pages to a browser on this machine, by the accept loop and with the timeouts of the server's ports.
+//! Serves pages to a browser on this machine, with the accept loop and the timeouts of the server's ports.
 
 use std::{io, net::SocketAddr, sync::Arc};
 

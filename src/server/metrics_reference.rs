@@ -57,7 +57,7 @@ fn registry() -> Registry {
 struct Row {
     help: String,
     kind: String,
-    /// The names of the labels, but for the bounds of buckets.
+    /// The names of the labels, except for the bounds of buckets.
     labels: Vec<String>,
     /// Whether there is a sample.
     sampled: bool,
@@ -106,7 +106,7 @@ fn table(rows: &[(String, Row)]) -> String {
     out
 }
 
-/// How many metrics a registry knows, with and without samples. Only its debug form has those without.
+/// How many metrics a registry knows, with and without samples. Only its debug form includes those without.
 #[cfg(not(feature = "otlp"))]
 fn registered(registry: &Registry) -> usize {
     format!("{registry:?}").matches("Descriptor {").count()
@@ -130,7 +130,7 @@ fn every_registered_metric_has_a_sample() {
 }
 
 #[cfg(not(feature = "otlp"))]
-/// What collectors write when they are asked: these are in the exposition, not in the registry.
+/// Metrics that collectors write when metrics are scraped: they are in the exposition, not in the registry.
 const COLLECTED: [&str; 5] = [
     "process_",
     "outrigger_config_generation",
@@ -146,7 +146,7 @@ fn the_reference_of_metrics_is_made_from_the_registry() {
     let page = std::fs::read_to_string(path).unwrap();
     let (before, after) = page.split_once("<!-- metrics -->\n\n").unwrap();
     let old: usize = after.split_inclusive('\n').take_while(|line| line.starts_with('|')).map(str::len).sum();
-    // The page names those in a note.
+    // The page mentions these in a note.
     let mut rows = rows(&metrics::encode(&registry(), Exposition::Classic).unwrap());
     rows.retain(|(name, _)| !name.starts_with("outrigger_spans_"));
     let made = format!("{before}<!-- metrics -->\n\n{}{}", table(&rows), &after[old..]);

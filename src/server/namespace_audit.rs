@@ -1,9 +1,9 @@
-//! The namespace audit: labels that do not do what they say, such as `istio-injection=enable`. Nobody creates a pod wrongly then, and
-//! no webhook is called: pods run without a proxy, and nothing tells their owner. Each mistake becomes an Event on the Namespace,
-//! and their number a metric.
+//! The namespace audit: labels that do not do what they say, such as `istio-injection=enable`. With such a label, no
+//! pod is rejected and no webhook is called: pods run without a proxy, and nothing tells their owner. Each mistake
+//! becomes an Event on the Namespace, and the number of mistakes becomes a metric.
 //!
-//! The conclusions are those of `outrigger doctor` (`injector::diagnose`). One replica draws them: the one that holds the Lease
-//! for certificates, or each if there is no Lease.
+//! The conclusions are those of `outrigger doctor` (`injector::diagnose`). One replica runs the audit: the one that
+//! holds the Lease for certificates, or every replica if there is no Lease.
 
 mod metrics;
 
@@ -41,12 +41,12 @@ pub struct Options {
 
 /// Objects in one response of the API server.
 const PAGE: u32 = 500;
-/// API servers delete Events after an hour (`--event-ttl`); then the mistake is told again.
+/// API servers delete Events after an hour (`--event-ttl`); then the mistake is reported again.
 const TOLD_AGAIN: Duration = Duration::from_secs(3600);
 /// The most Events of one audit. The rest follow with the next ones.
 const MOST_EVENTS: usize = 100;
 
-/// Starts the audits. Without `leading`, this replica does them in any case.
+/// Starts the audits. Without `leading`, this replica always runs them.
 pub(crate) fn start(
     client: Client,
     options: Options,
@@ -93,13 +93,13 @@ struct NamespaceAudit {
     metrics: NamespaceAuditMetrics,
     events: EventSender,
     leading: Option<watch::Receiver<bool>>,
-    /// The mistakes that were told, and when.
+    /// The mistakes that were reported, and when.
     told: HashMap<Told, Instant>,
-    /// Whether the last audit failed, which the log has heard.
+    /// Whether the last audit failed, which was logged then.
     has_failed: bool,
 }
 
-/// A mistake that was told: UID of the namespace, check and evidence.
+/// A mistake that was reported: UID of the namespace, check and evidence.
 type Told = (String, &'static str, String);
 
 /// A mistake in the labels of a namespace.
@@ -124,7 +124,7 @@ impl NamespaceAudit {
                     self.tell(mistakes).await;
                 }
                 Err(error) => {
-                    // An old number would look like today's.
+                    // An old number would look like a current one.
                     self.metrics.forget();
                     if !std::mem::replace(&mut self.has_failed, true) {
                         tracing::warn!(%error, "labels of namespaces cannot be audited");
@@ -154,7 +154,7 @@ impl NamespaceAudit {
         }
     }
 
-    /// Writes Events for mistakes that were not told within the last hour.
+    /// Writes Events for mistakes that were not reported within the last hour.
     async fn tell(&mut self, mistakes: Vec<Mistake>) {
         self.told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
         let mut left = MOST_EVENTS;
@@ -194,7 +194,7 @@ fn of(namespace: &PartialObjectMeta<Namespace>, webhooks: &[Value]) -> Vec<Mista
     findings.map(|finding| Mistake { namespace: about.clone(), finding }).collect()
 }
 
-/// The number of mistakes of each check, also of those that nobody made.
+/// The number of mistakes for each check, including checks that found none.
 fn counts(mistakes: &[Mistake]) -> BTreeMap<&'static str, usize> {
     let of = |check: &str| mistakes.iter().filter(|mistake| mistake.finding.check == check).count();
     LABEL_MISTAKES.into_iter().map(|check| (check, of(check))).collect()

@@ -36,7 +36,8 @@ const REGISTRATION: &str = "admissionregistration.k8s.io";
 
 /// The permissions that a server with these options needs.
 ///
-/// Namespaces that only a part of the configuration reads, such as `namespaceDefaults`, are not among them: the options do not say.
+/// The permission to read namespaces is not among them if only a part of the configuration, such as
+/// `namespaceDefaults`, needs it: the options do not tell.
 pub fn permissions(options: &Options) -> Vec<Permission> {
     let mut needed = Vec::new();
     if let Origin::Cluster(watched) = &options.configuration {

@@ -3,7 +3,7 @@
 //! A kubelet changes a mounted volume by repointing a symlink to another directory, so directories are watched: a
 //! watched file would never change. Events only trigger a check; a reload follows if the content of a file has
 //! changed. The state is recorded *before* files are read, so that a change in between is found the next time (T-03,
-//! in between is found the next time (T-03, T-05).
+//! T-05).
 
 mod content;
 mod folders;

@@ -84,7 +84,7 @@ mod tests {
 
     type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Tasks of which the first two panic; the semaphore gets a permit for each one that completes.
+    /// Tasks, the first two of which panic; the semaphore gets a permit for each one that completes.
     fn third_time_lucky() -> (Arc<Semaphore>, impl FnMut() -> Task) {
         let (begun, ended) = (AtomicU32::new(0), Arc::new(Semaphore::new(0)));
         let told = ended.clone();

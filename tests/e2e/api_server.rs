@@ -291,7 +291,7 @@ async fn our_own_pods_need_no_replica() {
     assert!(start.elapsed() - ready < Duration::from_secs(5));
 }
 
-/// O-07: in a namespace that is being deleted, the API server itself rejects pods; nothing of it remains with us.
+/// O-07: in a namespace that is being deleted, the API server itself rejects pods; outrigger keeps nothing of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_that_is_being_deleted_is_the_api_servers_business() {
     let control_plane = ControlPlane::start(Flavour::Current).await;

@@ -276,7 +276,7 @@ async fn agrees_with_the_webhook(flavour: Flavour) {
     forgeries(&control_plane).await;
 }
 
-/// Pods that claim to be injected. Where opting out is not allowed, no claim but a proxy counts.
+/// Pods that claim to be injected. Where opting out is not allowed, only an actual proxy counts, no claim does.
 async fn forgeries(control_plane: &ControlPlane) {
     let client = control_plane.client().await;
     let status = |more: Value| {
@@ -342,7 +342,7 @@ async fn the_backstop_agrees_with_a_healthy_webhook_in_the_oldest_cluster() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Down,
-    /// Connections are accepted by the kernel and nobody reads.
+    /// The kernel accepts connections, and nothing reads from them.
     Frozen,
     /// The request is read and never answered.
     Slow,

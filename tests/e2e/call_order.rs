@@ -1,5 +1,5 @@
-//! What `outrigger webhook order` says of the order of calls and of the second round, against what a real API server does:
-//! by its audit annotations, by the calls at the webhooks, and by what policies leave in the pod.
+//! Compares what `outrigger webhook order` says about the order of calls and the second round with what a real API
+//! server does, as its audit annotations, the calls to the webhooks and the marks of policies in the pod show.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -127,7 +127,7 @@ impl Stage {
         }
     }
 
-    /// Creates pods until one is seen by everything that is expected, and tells what happened to it.
+    /// Creates pods until all expected webhooks and policies have seen one, and returns what happened to it.
     async fn observe(&self, namespace: &str, webhooks: &[&str], policies: &[&str]) -> Observed {
         let client = self.control_plane.client().await;
         let (webhooks, policies): (BTreeSet<String>, BTreeSet<String>) = (
@@ -190,8 +190,8 @@ impl Stage {
         (order["items"][0]["order"].as_array().expect("a list").clone(), table)
     }
 
-    /// Compares everything that the command says of a namespace with what happened; `plugin` says whether an admission
-    /// plugin changes the pod in the second round. Returns the webhooks of the second round.
+    /// Compares everything that the command says about a namespace with what happened; `plugin` says whether an
+    /// admission plugin changes the pod in the second round. Returns the webhooks of the second round.
     async fn compare(&self, namespace: &str, observed: &Observed, plugin: bool) -> Vec<String> {
         let (order, table) = self.told(namespace, &["--selected"]).await;
         let [first, second] = &observed.rounds;
@@ -330,7 +330,7 @@ async fn the_order_of_webhooks_and_their_second_round_are_as_an_api_server_has_t
         "  1. called  webhook changes-a / ca.example.com: ",
         "; called again if 2, 3, 4, 5 or 6 changes the pod\n",
         "; called again if 1 or 4 changes the pod in the second round\n",
-        "  note: there is one second round at most",
+        "  note: there is at most one second round",
     ] {
         assert!(table.contains(line), "{line}: {table}");
     }
@@ -355,7 +355,7 @@ async fn the_order_of_webhooks_and_their_second_round_are_as_an_api_server_has_t
         .map(|entry| entry["selected"].as_str().expect("a word"))
         .collect();
     assert_eq!(selected, ["no", "yes", "no"]);
-    assert!(table.contains("what is called earlier may change the pod so that more is called"), "{table}");
+    assert!(table.contains("called earlier may change the pod so that more are called"), "{table}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

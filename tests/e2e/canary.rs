@@ -1,4 +1,4 @@
-//! The canary, as the chart installs it: whether API servers get pods injected, seen without a pod.
+//! The canary, as the chart installs it: it reports whether pods get injected before anyone creates one.
 
 use serde_json::json;
 

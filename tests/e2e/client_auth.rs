@@ -461,7 +461,7 @@ async fn t_11_the_published_ca_lets_one_name_in_and_no_other_user() {
     }
 }
 
-/// `GET` over HTTPS on a loopback port, with a token perhaps.
+/// `GET` over HTTPS on a loopback port, optionally with a token.
 async fn get_over_tls(port: u16, authority: &Authority, path: &str, token: Option<&str>) -> Answer {
     let mut roots = RootCertStore::empty();
     roots

@@ -265,7 +265,7 @@ async fn of_the_installation(scene: &Scene<'_>) {
     scene.finds("all is repaired", &[]).await;
 }
 
-/// With no right to read anything but the webhooks, the rest is left out and said to be.
+/// Without the right to read anything but the webhooks, doctor leaves out the rest and says so.
 async fn little_may_be_read(scene: &Scene<'_>) {
     let control_plane = scene.control_plane;
     let rules = json!({"apiVersion": "v1", "kind": "List", "items": [

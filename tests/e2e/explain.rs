@@ -1,5 +1,5 @@
-//! `outrigger explain` and `outrigger webhook order` against a real API server: what they say of its selection is what it
-//! does, and what they say of running pods is true.
+//! `outrigger explain` and `outrigger webhook order` against a real API server: what they say about its selection is
+//! what it does, and what they say about running pods is true.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ pub fn judged() -> Value {
     })
 }
 
-/// Webhooks that nobody answers and that stop nothing: the audit log says which of them were called.
+/// Webhooks that nothing serves and that stop no pod: the audit log says which of them were called.
 fn unanswered() -> Value {
     let entry = |name: String, more: Value| {
         let mut entry = json!({

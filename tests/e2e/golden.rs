@@ -274,9 +274,9 @@ fn presentable(pod: &Value) -> Value {
     pod
 }
 
-/// Takes over Istio's value where an injection wrote down a part of the pod as JSON (ports, probes and hooks in the
-/// environment of the proxy, the user's own containers in an annotation), and ours is that plus what an API server fills
-/// in.
+/// Takes Istio's value where an injection recorded a part of the pod as JSON (ports, probes and hooks in the
+/// environment of the proxy, the user's own containers in an annotation) and our value is the same plus an API server's
+/// defaults.
 fn settle(ours: &Value, theirs: &Value) -> Value {
     let mut settled = ours.clone();
     let overrides = "/metadata/annotations/proxy.istio.io~1overrides";
@@ -348,8 +348,8 @@ fn is_default(field: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether a difference is one of defaults the API server gave to a container of the user's that the injection laid over
-/// its own: then they look like the user's wish, to Istio too.
+/// Whether a difference comes from defaults that the API server set in a user's container that the injection laid over
+/// its own: they look as if the user had set them, to Istio too.
 fn shows_through(difference: &str, given: &Value, stored: &Value) -> bool {
     let lists = ["containers", "initContainers"];
     let names = |pod: &Value| -> Vec<String> {

@@ -127,7 +127,7 @@ impl Webhook {
         })
     }
 
-    /// Applies the Service (with its namespace) and the configuration; the API server heeds them some time later.
+    /// Applies the Service (with its namespace) and the configuration; the API server acts on them some time later.
     pub async fn apply(&self, control_plane: &ControlPlane) {
         let mut objects = vec![];
         if let Reach::Service(port) = self.reach {
@@ -141,8 +141,8 @@ impl Webhook {
         control_plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()).await;
     }
 
-    /// Applies it and waits until pods of a namespace are sent to it. That is seen by an injected pod, or by a refusal
-    /// that names the webhook: with `Ignore` and nobody there it cannot be seen.
+    /// Applies it and waits until pods of a namespace are sent to it. An injected pod shows that, or a refusal that
+    /// names the webhook; with `Ignore` and no server, nothing does.
     pub async fn install(&self, control_plane: &ControlPlane, namespace: &str) {
         self.apply(control_plane).await;
         let pods: Api<Pod> = Api::namespaced(control_plane.client().await, namespace);

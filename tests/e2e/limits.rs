@@ -209,8 +209,8 @@ async fn limits_and_quotas_are_met_or_say_what_is_not() {
     assert_eq!(proxy(&stored)["resources"]["limits"]["cpu"], "2");
 }
 
-/// I-08: a pod that is too large for the injector is denied with the place and the remedy, and stored if it uses it.
-/// Pods that an API server and etcd accept are stored as usual.
+/// I-08: a pod that is too large for the injector is denied with a message that names the place and the remedy, and is
+/// stored once it applies the remedy. Pods that an API server and etcd accept are stored as usual.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_are_too_large_are_refused_with_the_place_or_left_alone() {
     let stage = Stage::set("").await;

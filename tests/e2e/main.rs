@@ -2,8 +2,8 @@
 //!
 //! `cargo test --test e2e` runs this; plain `cargo test` does not: it needs `hack/controlplane/build`, which it calls
 //! (Go, and some minutes the first time), or its folder in `OUTRIGGER_CONTROLPLANE`. Everything is on loopback and free
-//! ports, in temporary folders; nothing of it outlives the tests, even if they are killed. `docs/testing.md` says what
-//! each test proves.
+//! ports, in temporary folders; nothing outlives the tests, even if they are killed. `docs/testing.md` says what each
+//! test proves.
 //!
 //! # The harness
 //!

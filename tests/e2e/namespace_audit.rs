@@ -1,4 +1,4 @@
-//! The namespace audit, as the chart installs it: labels that nobody meant become Events and a metric.
+//! The namespace audit, as the chart installs it: mistaken labels become Events and a metric.
 
 use super::{
     control_plane::{ControlPlane, Flavour, PATIENCE, settled},

@@ -153,7 +153,7 @@ impl OutriggerProcess {
         self.process.pid()
     }
 
-    /// Waits for the line that says it is ready. Gives the time since the start.
+    /// Waits for the line that says it is ready. Returns the time since the start.
     pub async fn wait_ready(&mut self) -> Duration {
         self.wait_line("it is ready", |line| line.contains(READY)).await;
         self.started.elapsed()
@@ -213,7 +213,7 @@ impl OutriggerProcess {
         sum(&self.metrics().await, name, labels)
     }
 
-    /// Waits until a metric is as wanted. Gives its value.
+    /// Waits until a metric has a wanted value, and returns the value.
     pub async fn wait_metric(&self, name: &str, labels: &[&str], wanted: impl Fn(f64) -> bool) -> f64 {
         eventually(&format!("{name}{labels:?} is as wanted"), PATIENCE, async || {
             Some(self.metric(name, labels).await).filter(|value| wanted(*value))

@@ -227,7 +227,7 @@ async fn whoever_wants_pod_level_resources_to_stay_is_told_why_the_pod_is_refuse
     assert!(refused.contains("denied the request") && refused.contains(ours), "{refused}");
 }
 
-/// Pod Security refuses hosts of handlers with or without a proxy; a header named Host is none.
+/// Pod Security refuses hosts of handlers with or without a proxy; a header named Host is not one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_with_a_host_are_stored_and_judged_as_without_a_proxy() {
     let stage = Stage::set("").await;

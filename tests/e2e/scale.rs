@@ -39,7 +39,7 @@ fn namespace(number: usize) -> Value {
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {
             "name": format!("team-{number}"),
-            "labels": {"istio-injection": "enabled", "team": format!("team-{number}"), "cost-centre": "4711"},
+            "labels": {"istio-injection": "enabled", "team": format!("team-{number}"), "cost-center": "4711"},
             "annotations": {
                 "openshift.io/sa.scc.uid-range": format!("{first}/10000"),
                 "openshift.io/sa.scc.supplemental-groups": format!("{first}/10000"),

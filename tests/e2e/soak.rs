@@ -3,8 +3,8 @@
 //! the replicas that serve do not grow.
 //!
 //! `OUTRIGGER_SOAK=45m` for the long form (`just soak`); 3 minutes otherwise. Two replicas serve and live from the
-//! beginning to the end; for that they lack the right to lead. Two others are there to lead and to be killed; `rolling`
-//! tests what is lost with a serving replica that is killed.
+//! beginning to the end; for that they lack the right to lead. Two others are there to lead and to be killed; the tests
+//! in `rolling` show what is lost when a serving replica is killed.
 
 use std::{
     path::{Path, PathBuf},
@@ -213,7 +213,7 @@ impl Soak {
         self.control_plane.apply(&object.to_string()).await;
     }
 
-    /// A configuration that no other one is like, in use everywhere.
+    /// Applies a configuration that differs from all others, and waits until all replicas use it.
     async fn configure_anew(&mut self) {
         self.configurations += 1;
         let before = self.hashes().await;

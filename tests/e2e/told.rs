@@ -29,7 +29,7 @@ fn pod() -> Value {
     })
 }
 
-/// Waits until pods of a namespace are refused with a text. API servers heed a new configuration some time later.
+/// Waits until pods of a namespace are refused with a text. API servers act on a new configuration some time later.
 async fn refused(control_plane: &ControlPlane, namespace: &str, wanted: &str) -> String {
     let client = control_plane.client().await;
     settled(&format!("pods of {namespace} are refused: {wanted}"), PATIENCE, async || {
@@ -84,7 +84,7 @@ impl Odd {
         parameters.signed_by(key, &issuer).expect("a certificate").der().to_vec()
     }
 
-    /// Signs what was changed.
+    /// Signs a changed certificate again.
     fn sign_again(&self, mut der: Vec<u8>) -> Vec<u8> {
         let (_, certificate) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
         let signature = self.key.sign(certificate.tbs_certificate.as_ref()).expect("a signature");

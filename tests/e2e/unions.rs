@@ -1,5 +1,5 @@
-//! Fields of which an API server takes one: our table of them is the API server's, and pods that choose another kind than
-//! the templates are stored with their choice.
+//! Fields of which an API server accepts only one: our table of them equals the API server's, and pods that choose
+//! another kind than the templates do are stored with their choice.
 
 use outrigger::gotypes::{UNIONS, Union};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const SENTENCES: [&str; 6] = [
     "can not be specified simultaneously",
     "of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
 ];
-/// The same of the union whose sentence names its members.
+/// The same error for the union whose error names its members.
 const OF_NAMES: &str = "only one of name and signerName may be used";
 
 /// A pod with a part of this Go type that has these fields; `None` for a type that no test covers.

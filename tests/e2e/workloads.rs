@@ -127,8 +127,8 @@ impl Stage {
 
     /// Whether a stored pod is the engine's output for what the API server sent.
     ///
-    /// The engine's output lacks what the API server fills in. So it is given to the API server, where no webhook is
-    /// asked, and what is stored then must be the same, field for field.
+    /// The engine's output lacks what the API server fills in. So the test gives it to the API server, in a namespace
+    /// without a webhook, and the stored pod must then be the same, field for field.
     async fn assert_is_the_engines(&self, stored: &Value) {
         let name = &stored["metadata"]["name"];
         let volume = token_volume(stored);

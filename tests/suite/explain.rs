@@ -12,7 +12,7 @@ use super::{
 
 /// Why a pod is or is not injected.
 struct Why {
-    /// What users say.
+    /// The user's complaint.
     about: &'static str,
     /// The bundle after its head.
     bundle: &'static str,

@@ -332,7 +332,7 @@ fn within(before: &Value, after: &Value, allowed: &Allowed, setting: &str) {
 fn every_annotation_has_its_place_in_the_documentation() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
     let page = std::fs::read_to_string(path).unwrap();
-    let section = page.split("## What a pod can gain by the injector").nth(1).unwrap();
+    let section = page.split("## What a pod can gain through the injector").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     for row in TABLE.iter().filter(|row| !matches!(row.group, Group::Namespace | Group::Dead)) {
         assert!(section.contains(&format!("`{}`", row.key)), "{} is not classified", row.key);

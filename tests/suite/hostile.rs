@@ -21,7 +21,7 @@ const HERE: [u8; 4] = [127, 0, 0, 1];
 /// An unrelated client.
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 
-/// Lets incomplete requests last, so that only room decides.
+/// Lets incomplete requests wait long, so that only memory decides which of them end.
 fn patient(options: &mut Options) {
     let long = 10 * PATIENCE;
     (options.timeouts.body, options.timeouts.slow_body, options.timeouts.write) = (long, long, long);

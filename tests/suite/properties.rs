@@ -1,5 +1,5 @@
-//! Properties of every pod: strings of a pod never become structure, injecting twice equals injecting once, nothing of
-//! the user's is lost or changed, and no input makes the engine panic.
+//! Properties of every pod: strings of a pod never become structure, injecting twice equals injecting once, nothing
+//! that the user wrote is lost or changed, and no input makes the engine panic.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

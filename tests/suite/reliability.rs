@@ -38,7 +38,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// All files below a folder whose names end so.
+/// All files below a folder whose names have this ending.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let (mut folders, mut found) = (vec![root().join(folder)], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -204,7 +204,7 @@ const HEAD: &str = "\
 
 <!-- Made by `UPDATE_DOCS=1 cargo test --test suite reliability` from tests/suite/reliability/faults.yaml and the tests. -->
 
-Every fault that an injector has to survive, what is expected of it, what the tests see, and which tests those are. A test names the fault in the comment above it;
+This page lists every fault that an injector has to survive, with the expected and the observed behavior and the tests. A test names the fault in the comment above it;
 [testing.md](testing.md) says how each kind of test is run. Names with `e2e` need a real API server (`just e2e NAME`), `golden` is a case of `tests/fixtures/golden`, `hack::chart` a test of the
 chart (`just chart`), `suite` the offline suite (`cargo test --test suite NAME`), and the rest are unit tests (`cargo test --lib NAME`).
 ";

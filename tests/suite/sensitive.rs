@@ -73,7 +73,7 @@ const FILTERS: &[&str] = &[
     " | lower | trim",
 ];
 
-/// Where a text goes; `@` is the text, `%` what is looked at.
+/// Where a text goes; `@` stands for the text, `%` for the value that is examined.
 const PLACES: &[&str] = &[
     "metadata:\n  labels:\n    a: @\n",
     "metadata:\n  annotations:\n    a: \"@\"\n",
@@ -99,7 +99,7 @@ const PLACES: &[&str] = &[
     "metadata:\n  labels:\n    pod-template-hash: @\n",
 ];
 
-/// A template out of choices: each is a number below the given one.
+/// A template built from choices, each of which is a number below the given one.
 pub(crate) fn template(mut choose: impl FnMut(usize) -> usize) -> String {
     let mut pick = |all: &'static [&'static str]| all.get(choose(all.len())).copied().unwrap_or_default();
     let mut pipeline = pick(VALUES).to_owned();

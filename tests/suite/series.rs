@@ -20,7 +20,7 @@ pub(crate) enum Series {
 /// The strings that are generated for one pod. Not every series uses all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    /// Of the pod itself, where its prefix does not do.
+    /// Of the pod itself, where its prefix does not suffice.
     pub(crate) pod: String,
     /// Of the pod template.
     pub(crate) hash: String,

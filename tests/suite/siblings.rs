@@ -215,7 +215,8 @@ fn ask(config: &std::sync::Arc<InjectorConfig>, shown: [&Value; 2], asked: &Valu
     is_cached_and_right(&injector, asked, context)
 }
 
-/// Every series with every attack under a configuration: the attacked pod is asked about, and then is what is shown.
+/// Every series with every attack under a configuration: the injector is first asked about the attacked pod, and then
+/// learns from it.
 fn attack(config: InjectorConfig, basis: &Value, texts: &[String], context: &str) -> (usize, usize) {
     let config = std::sync::Arc::new(config);
     let (mut asked, mut cached) = (0, 0);

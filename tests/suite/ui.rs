@@ -473,7 +473,7 @@ fn attribute_names(attributes: &str) -> String {
     names
 }
 
-/// Asks the admin port for a page, under a name of the host.
+/// Asks the admin port for a page, with this name in the `Host` header.
 async fn admin_page(harness: &Harness, path: &str, host: &str) -> support::Answer {
     let stream = within(tokio::net::TcpStream::connect(harness.server.admin_address())).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();

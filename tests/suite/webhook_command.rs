@@ -326,7 +326,7 @@ fn a_backstop_has_a_binding_for_each_entry_and_level() {
     assert_eq!(names.len(), 18);
 }
 
-/// What API servers cannot evaluate alike is said, and no weaker policy is made.
+/// Expressions that not all API servers can evaluate are reported, and no weaker policy is generated.
 #[test]
 fn no_backstop_is_made_of_an_expression_that_api_servers_lack() {
     let folder = TempDir::new().unwrap();

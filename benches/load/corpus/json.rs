@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::prng::Prng;
 
-/// The hour everything was made in.
+/// The hour in which everything was created.
 pub const REQUEST_TIME: &str = "2026-11-22T14:";
 
 /// An object being written.
@@ -81,7 +81,7 @@ pub fn review(object: &str, prng: &mut Prng) -> String {
     )
 }
 
-/// `managedFields` of a pod that a controller made: who owns what, of all that the controller has set.
+/// `managedFields` of a pod that a controller made: the owner of each field that the controller has set.
 pub fn managed_fields(pod: &str, prng: &mut Prng) -> String {
     let pod: Value = serde_json::from_str(pod).expect("the generator writes JSON");
     let mut fields = Map::new();

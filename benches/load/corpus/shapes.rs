@@ -1,4 +1,4 @@
-//! Pods no two of which are alike: containers, ports, probes, environment, volumes, resources, labels, annotations.
+//! Pods, no two of which are alike: containers, ports, probes, environment, volumes, resources, labels, annotations.
 //!
 //! Every name that the pod's author chooses carries the number of the pod, and so does a port; the rest is drawn.
 

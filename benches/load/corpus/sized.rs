@@ -8,8 +8,8 @@ const VARIABLE: usize = 120;
 /// Variables in one container.
 const VARIABLES: usize = 60;
 
-/// A review of about `bytes`, grown as real ones grow: by variables of more and more containers, which
-/// `managedFields` names once more. With a number it is a shape of its own.
+/// A review of about `bytes`, grown as real ones grow: by variables in more and more containers, each of which
+/// `managedFields` names once more. Each number gives a shape of its own.
 pub fn review(number: Option<usize>, bytes: usize, prng: &mut Prng) -> String {
     // 2600 bytes are there without any variable.
     let variables = bytes.saturating_sub(2600) / VARIABLE;

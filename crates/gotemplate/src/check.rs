@@ -45,7 +45,7 @@ pub struct UnsetRead {
     pub in_condition: bool,
 }
 
-/// What is wrong at a place of a template; the first four fail whenever the place is reached.
+/// A problem at a place in a template; the first four fail whenever the place is reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
     /// A field or method that the type does not have.
@@ -117,7 +117,7 @@ impl Mistake {
 }
 
 impl Template {
-    /// The mistakes that are certain for every data of the same types as `data`. Its untainted maps count as configured:
+    /// The mistakes that are certain for all data of the same types as `data`. Its untainted maps count as configured:
     /// they are the same whenever the template is rendered. Everything else in it is read for its type only.
     pub fn mistakes(&self, data: &Value<'_>) -> Vec<Finding> {
         let mut found = self.checked(data).found;
@@ -126,7 +126,7 @@ impl Template {
         found
     }
 
-    /// Every read of a key of a configured map that is not set, also where no pod gets to. `data` as for
+    /// Every read of a key of a configured map that is not set, even where no pod gets to. `data` is as for
     /// [`Template::mistakes`].
     pub fn unset_reads(&self, data: &Value<'_>) -> Vec<UnsetRead> {
         let mut unset = self.checked(data).unset;
@@ -164,7 +164,7 @@ struct Checker<'t, 'd> {
     root: Known<'d>,
     /// Variables in scope, innermost last; 0 is `$`.
     variables: Vec<(VariableId, Known<'d>)>,
-    /// Variables with an assignment (`=`): their type depends on the way that was taken.
+    /// Variables with an assignment (`=`): their type depends on the path that was taken.
     assigned: BTreeSet<VariableId>,
     /// Invocations that were already followed: the tree, its argument, whether it is reached.
     invoked: Vec<(usize, Known<'d>, bool)>,

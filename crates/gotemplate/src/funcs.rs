@@ -75,7 +75,7 @@ pub enum Param {
     Named(&'static str),
 }
 
-/// Tables of which later ones take precedence; [`BUILTINS`] come last.
+/// Tables of functions; later ones take precedence, and [`BUILTINS`] come last.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionTable {
     /// The tables.

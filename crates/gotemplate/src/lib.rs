@@ -22,7 +22,8 @@
 //! ```
 //!
 //! In reading order: [`gotypes`] (the shapes of Go structs, as data), [`value`] (the values of templates), [`funcs`]
-//! (the functions), [`absent_keys`] (what is known before there is data), [`check`] (mistakes that no data is needed to find).
+//! (the functions), [`absent_keys`] (keys that are known to be absent before there is data), [`check`] (mistakes that
+//! can be found without data).
 
 pub mod absent_keys;
 mod ast;

@@ -1,10 +1,11 @@
-//! Stand-ins: numbered texts of which each stands for the texts of several pods, so that one render is valid for all.
+//! Stand-ins: numbered texts, each of which stands for the texts of several pods, so that one render is valid for all.
 //!
 //! A result is valid for all of them if it does not depend on the content: a function that copies a text, or that has
 //! the same effect on everything a stand-in may stand for, leaves it alone, and any other one is recorded.
 //!
-//! A stand-in that reaches the output stands for 1 to [`LONGEST`] characters out of `a-z`, `0-9`, `-` and `.`, of which
-//! the first and the last are letters or digits. One that does not stands for any text with a letter or digit in it.
+//! A stand-in that reaches the output stands for 1 to [`LONGEST`] characters out of `a-z`, `0-9`, `-` and `.`; the
+//! first and the last are letters or digits. A stand-in that does not reach the output stands for any text with a
+//! letter or digit in it.
 
 use std::ops::BitOr;
 

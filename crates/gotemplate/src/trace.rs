@@ -1,7 +1,7 @@
 //! The origin of every part of a rendered text: the line of the template that wrote it, and the data that it reads.
 //!
-//! What wrote a part is recorded while the template is rendered. What that node reads follows from the template's text
-//! alone ([`reads`]).
+//! The node that wrote a part is recorded while the template is rendered. The data that the node reads follows from the
+//! template's text alone ([`reads`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -27,8 +27,8 @@ pub struct Written {
 pub type Read = Vec<String>;
 
 impl Template {
-    /// What every line reads, by its number from 1, according to the template's text; lines that read nothing are left out. A
-    /// definition that is never invoked reads nothing.
+    /// The data that every line reads, by the line's number from 1, according to the template's text; lines that read
+    /// nothing are left out. A definition that is never invoked reads nothing.
     pub fn line_reads(&self) -> BTreeMap<u32, BTreeSet<Read>> {
         let mut lines: BTreeMap<u32, BTreeSet<Read>> = BTreeMap::new();
         let starts: Vec<usize> = self.source.match_indices('\n').map(|(at, _)| at).collect();

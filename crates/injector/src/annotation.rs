@@ -84,7 +84,7 @@ pub fn settings() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter(is_setting).map(|row| row.key)
 }
 
-/// Validates a pod's annotations; under `compat: istio`, exactly those are rejected that Istio's `validateAnnotations`
+/// Validates a pod's annotations; under `compat: istio`, rejects exactly those that Istio's `validateAnnotations`
 /// rejects.
 ///
 /// Values that are not strings count as absent.

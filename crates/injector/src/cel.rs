@@ -26,8 +26,8 @@ use self::reads::{Part, chain};
 pub const LONGEST: usize = 4 << 10;
 /// The deepest nesting of loops (`all`, `exists`, `exists_one`, `map`, `filter`).
 pub const NESTED: u32 = 2;
-/// How many steps one evaluation may take at most: nodes of the expression, each once for every element of every loop around
-/// it. That is below a second.
+/// The maximum number of steps of one evaluation: the nodes of the expression, each counted once for every element of
+/// every loop around it. This many take less than a second.
 pub const STEPS: u64 = 1_000_000;
 
 /// The variables of an expression.
@@ -88,7 +88,7 @@ impl Expression {
         }
         let expression = Expression::parse(text)?;
         if expression.depth > NESTED {
-            return Err(format!("{} loops in each other; at most {NESTED}", expression.depth));
+            return Err(format!("{} nested loops; at most {NESTED}", expression.depth));
         }
         Ok(expression)
     }
@@ -109,7 +109,7 @@ impl Expression {
         if !is_boolean(program.expression()) {
             // API servers refuse these, too: they evaluate to bool by their types, or do not compile.
             return Err(
-                "the value may be something else than a boolean; compare it, as in `… == true`".to_owned()
+                "the value may be something other than a boolean; compare it, as in `… == true`".to_owned()
             );
         }
         for pattern in &tree.patterns {
@@ -153,18 +153,18 @@ impl Expression {
         self.reads("request")
     }
 
-    /// Whether it cannot be evaluated if it is not known who creates the pod.
+    /// Whether it cannot be evaluated unless the pod's creator is known.
     pub fn needs_user(&self) -> bool {
         self.text.contains("userInfo")
     }
 
-    /// Whether an API server evaluates it alike as a match condition of a webhook: it uses no function that only one side
-    /// has, and no variable that match conditions lack.
+    /// Whether an API server evaluates it to the same result as a match condition of a webhook: it uses no function
+    /// that only one side has, and no variable that match conditions lack.
     pub fn is_match_condition(&self) -> bool {
         self.is_common && !self.reads("namespaceObject")
     }
 
-    /// Whether an API server evaluates it alike in a ValidatingAdmissionPolicy, which knows the namespace.
+    /// Whether an API server evaluates it to the same result in a ValidatingAdmissionPolicy, which knows the namespace.
     pub fn is_common(&self) -> bool {
         self.is_common
     }
@@ -277,7 +277,7 @@ impl std::fmt::Debug for Variables {
     }
 }
 
-/// What is found in a syntax tree.
+/// The findings in a syntax tree.
 #[derive(Default)]
 struct Tree {
     nodes: u64,
@@ -396,9 +396,9 @@ fn is_boolean(node: &IdedExpr) -> bool {
 const TYPES: [&str; 10] =
     ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "uint"];
 
-/// Whether an expression may read a name that differs between the pods of a controller: everything else than parts of the spec
-/// without volumes, hostname and affinity, the namespace, and labels and annotations with literal keys, which the patch cache
-/// finds in the configuration.
+/// Whether an expression may read a name that differs between the pods of a controller. It cannot if it reads only the
+/// namespace, parts of the spec other than volumes, hostname and affinity, and labels and annotations with literal
+/// keys, which the patch cache finds in the configuration.
 fn may_read_names(text: &str) -> bool {
     static OBJECT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\bobject\b").ok());
     static SHARED: LazyLock<Option<Regex>> = LazyLock::new(|| {

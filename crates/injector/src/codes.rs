@@ -1,4 +1,4 @@
-//! The catalogue of codes: every key by which a decision, a warning or a refusal is recorded, with its meaning.
+//! The catalog of codes: every key under which a decision, a warning or a refusal is recorded, with its meaning.
 //!
 //! A code is stable: it is a label of metrics, a field of the log and an audit annotation, and people search for it. The
 //! shell adds the codes of requests that never reach the pipeline, with the same macro.
@@ -85,7 +85,7 @@ impl Code {
         self.kinds.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Its page for a terminal: without the comment for those who edit it.
+    /// Its page for a terminal: without the comment for its editors.
     pub fn text(&self) -> String {
         self.page.replacen(&format!("{EDITING}\n\n"), "", 1)
     }

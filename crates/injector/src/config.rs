@@ -82,7 +82,8 @@ pub struct InjectorConfig {
     variants: Vec<Variant>,
 }
 
-/// The configuration with changed values, for namespaces whose Pod Security level forbids what the others cause.
+/// The configuration with changed values, for namespaces whose Pod Security level forbids the result of the unchanged
+/// ones.
 #[derive(Debug)]
 pub struct Variant {
     /// The changes.
@@ -116,9 +117,9 @@ pub struct Installation {
     pub namespace_defaults: Vec<&'static str>,
     /// How annotations for the proxy's resources combine with the configured ones.
     pub resources: ProxyResources,
-    /// What follows if the Pod Security level of a namespace forbids what injection adds.
+    /// The consequence if the Pod Security level of a namespace forbids what injection adds.
     pub pod_security: PodSecurity,
-    /// Which limits of namespaces an injected pod is compared with.
+    /// The limits of namespaces with which an injected pod is compared.
     pub namespace_limits: NamespaceLimits,
     /// The source of templates, values and policy if they are not given.
     pub absent: Absent,
@@ -430,12 +431,12 @@ impl InjectorConfig {
         self.guard.reads_namespace_labels() || self.pod_security().must_be_known()
     }
 
-    /// What follows if the Pod Security level of a namespace forbids what injection adds.
+    /// The consequence if the Pod Security level of a namespace forbids what injection adds.
     pub fn pod_security(&self) -> &PodSecurity {
         &self.installation.pod_security
     }
 
-    /// Which limits of namespaces an injected pod is compared with.
+    /// The limits of namespaces with which an injected pod is compared.
     pub fn namespace_limits(&self) -> NamespaceLimits {
         self.installation.namespace_limits
     }
@@ -450,7 +451,7 @@ impl InjectorConfig {
         &self.guard
     }
 
-    /// Whether results depend on what the cluster says of namespaces: their IDs on OpenShift, or annotations that are
+    /// Whether results depend on the cluster's data about namespaces: their IDs on OpenShift, or annotations that are
     /// defaults.
     pub fn needs_namespaces(&self) -> bool {
         self.platform() == Platform::OpenShift

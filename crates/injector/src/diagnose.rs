@@ -1,7 +1,7 @@
-//! Diagnoses an installation: from what an API server says about it to findings, each with evidence and the command that
-//! fixes it.
+//! Diagnoses an installation: turns an API server's data about it into findings, each with evidence and the command
+//! that fixes it.
 //!
-//! Pure: the caller reads the objects. What could not be read is `None`, and then nothing is concluded from it.
+//! Pure: the caller reads the objects. Anything that could not be read is `None`, and no conclusion is drawn from it.
 
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ pub use namespaces::{LABEL_MISTAKES, label_mistakes};
 pub use path::{Probe, ProbeOutcome, refusal_class};
 pub use permissions::Access;
 
-/// What is known of a cluster.
+/// The known facts about a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// All MutatingWebhookConfigurations.
@@ -52,7 +52,7 @@ pub struct Facts {
 pub enum Severity {
     /// Pods are not created, or run without their proxy.
     Error,
-    /// Something will go wrong under conditions that are to be expected.
+    /// Something will go wrong under conditions that are likely to occur.
     Warning,
     /// Worth knowing.
     Info,
@@ -67,7 +67,7 @@ pub struct Finding {
     pub check: &'static str,
     /// The object, such as `Service outrigger-system/outrigger`.
     pub subject: String,
-    /// What was seen.
+    /// The evidence.
     pub evidence: String,
     /// What to do: a command where one command does it.
     pub fix: String,
@@ -77,7 +77,7 @@ pub struct Finding {
 pub const CHECKS: [(&str, &str); 29] = [
     ("another-injector", "the webhook of another injector selects the same pods"),
     ("api-server-address", "the API server may not connect to the address of the pod"),
-    ("both-labels", "a namespace has both labels, of which one is ignored"),
+    ("both-labels", "a namespace has both labels; one of them is ignored"),
     ("ca-bundle-missing", "an entry has no caBundle, so API servers trust no certificate"),
     ("ca-bundle-unreadable", "a caBundle holds no certificate"),
     ("certificate-expired", "the served certificate is expired or not yet valid"),
@@ -151,7 +151,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The webhooks of ours: configuration, name of the entry, entry.
+/// Our webhooks: configuration, name of the entry, entry.
 fn own_entries(facts: &Facts) -> impl Iterator<Item = (&Value, &str, &Value)> {
     let own = facts.webhooks.iter().filter(|configuration| is_own(configuration));
     own.flat_map(|configuration| {
@@ -183,7 +183,7 @@ fn labels(object: &Value) -> Map<String, Value> {
     object.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-/// Names, of which the first few are shown.
+/// A list of names that shows only the first few.
 fn some(names: &[&str]) -> String {
     const MOST: usize = 5;
     match names.len().checked_sub(MOST) {

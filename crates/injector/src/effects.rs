@@ -1,5 +1,5 @@
-//! Compares what two configurations do to the same pods ([`what_if`]), and running pods with what would be injected today
-//! ([`stale`]). Equal differences are grouped, because most pods of a cluster differ in the same way.
+//! Compares what two configurations do to the same pods ([`what_if`]), and running pods with the result of an injection
+//! today ([`stale`]). Equal differences are grouped, because most pods of a cluster differ in the same way.
 //!
 //! The pipeline of the webhook runs for both sides, so nothing here can disagree with what is injected.
 
@@ -102,7 +102,7 @@ pub fn what_if(old: &InjectorConfig, new: &InjectorConfig, request: &PodRequest)
     (!is_same || !differences.is_empty()).then_some((before, after, differences))
 }
 
-/// What differs in a running pod from one that is created now; `None` if nothing does.
+/// How a running pod differs from one that is created now; `None` if it does not.
 pub fn stale(config: &InjectorConfig, request: &PodRequest) -> Change {
     let Some((original, containers)) = inject::without_injection(config, &request.pod) else {
         // It runs without a proxy.
@@ -118,7 +118,7 @@ pub fn stale(config: &InjectorConfig, request: &PodRequest) -> Change {
     (after != Effect::Injected || !differences.is_empty()).then_some((Effect::Injected, after, differences))
 }
 
-/// The "reason" of a running pod without a proxy; what its creation was answered is not known.
+/// The "reason" of a running pod without a proxy; the answer to the request that created it is not known.
 pub const BARE: &str = "RUNS_WITHOUT_PROXY";
 
 fn effect(config: &InjectorConfig, request: &PodRequest) -> (Effect, Option<Value>) {
@@ -203,7 +203,7 @@ impl<S> Group<S> {
         classes
     }
 
-    /// Whether pods that get a proxy before would be denied after.
+    /// Whether pods that got a proxy before would be denied afterwards.
     pub fn breaks(&self) -> bool {
         matches!(self.after, Effect::Denied(..)) && !matches!(self.before, Effect::Denied(..))
     }

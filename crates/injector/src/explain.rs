@@ -1,7 +1,7 @@
 //! Explains what happens to a pod: the decision rule by rule, the outcome, and what wrote each field.
 //!
 //! Nothing is decided here. The pipeline of the webhook runs with an observer, so an explanation cannot disagree with
-//! what is injected.
+//! the injection.
 
 use crate::{
     config::InjectorConfig,

@@ -1,4 +1,4 @@
-//! The functions that Istio's injector adds to sprig's, and which override sprig's of the same name.
+//! The functions that Istio's injector adds to sprig's; they override sprig's functions of the same name.
 //!
 //! Their signatures are Istio's (`createInjectionFuncmap`): a `map[string]string` where sprig accepts any map, and so
 //! on. The engine checks them.

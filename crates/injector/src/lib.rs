@@ -19,7 +19,7 @@
 //! - [`inject`]: `run`, the pipeline from a pod to a JSON patch; read this first.
 //! - [`cel`]: CEL expressions over a pod and its request.
 //! - [`mod@codes`]: every key of a decision, warning or refusal, with its meaning.
-//! - [`diagnose`]: what is wrong with an installation, and how to fix it.
+//! - [`diagnose`]: the problems of an installation, and how to fix them.
 //! - [`explain`]: why a pod is or is not injected, and what wrote each of its fields.
 //! - [`config`]: one immutable snapshot of the whole configuration, accepted or rejected as a whole.
 //! - [`functions`]: the functions that Istio adds to Go's and sprig's.
@@ -35,11 +35,11 @@
 //! - [`pod_security`]: the Pod Security levels of namespaces, and which fields they forbid.
 //! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
 //! - [`annotation`]: the annotations of pods: one table with their checks and their page.
-//! - [`decode`]: whether an API server can decode a pod; `unions`: of which fields it accepts only one.
-//! - [`warning`]: what is told without a refusal.
+//! - [`decode`]: whether an API server can decode a pod; `unions`: groups of fields of which it accepts only one.
+//! - [`warning`]: messages about pods that are not refused.
 //! - [`names`]: every label, annotation, container and port name, once.
 //! - `quantity` and `rfc3339`: amounts of resources and times, as Kubernetes reads them.
-//! - `doorkeeper`: admission to caches, based on what was seen before.
+//! - `doorkeeper`: admission to caches, based on the keys seen before.
 
 pub mod annotation;
 pub mod cel;

@@ -85,7 +85,7 @@ pub enum Standing {
     NoContainers,
     /// No container has an image, or one is marked for deletion: a patch for a template.
     Patch,
-    /// Knative creates the pods, and rejects templates with what a proxy needs.
+    /// Knative creates the pods, and rejects templates with fields that a proxy needs.
     Knative,
 }
 
@@ -431,7 +431,7 @@ fn standing(template: Option<&Value>, object: &Object, is_given: bool) -> Standi
         None | Some(Value::Null) => return Standing::NoContainers,
         Some(Value::Array(containers)) if containers.is_empty() => return Standing::NoContainers,
         Some(Value::Array(containers)) => containers.as_slice(),
-        // The decoder of the pod will report what it is instead.
+        // The decoder of the pod will report the actual type.
         Some(_) => return Standing::Whole,
     };
     // Directives of a strategic merge.

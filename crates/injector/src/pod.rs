@@ -165,7 +165,7 @@ pub fn owner(pod: &Value) -> Workload {
     owner_by(pod, is_time)
 }
 
-/// [`owner`], with another opinion about which ends of a Job's name are the time that a CronJob's controller puts there.
+/// [`owner`], with another test for whether the end of a Job's name is the time that a CronJob's controller puts there.
 pub(crate) fn owner_by(pod: &Value, is_time: impl Fn(&str) -> bool) -> Workload {
     let metadata = pod.get("metadata").unwrap_or(&Value::Null);
     let pod_name = text(metadata, "name");

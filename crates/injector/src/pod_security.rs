@@ -14,7 +14,7 @@ mod tests;
 
 use crate::untrusted::shown;
 
-/// The newest minor version whose rules are known here; those of later versions are judged by it.
+/// The newest minor version whose rules this module knows; later versions are judged by its rules.
 pub const NEWEST: u32 = 37;
 /// The prefix of the labels, before `enforce`, `audit` and `warn`.
 pub const LABELS: &str = "pod-security.kubernetes.io/";
@@ -40,21 +40,21 @@ pub struct LevelVersion {
     pub minor: Option<u32>,
 }
 
-/// What the labels of a namespace say (`api.Policy`).
+/// The levels that the labels of a namespace set (`api.Policy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Violations are refused.
     pub enforce: LevelVersion,
     /// Violations are recorded in the audit log.
     pub audit: LevelVersion,
-    /// Violations are told to the user.
+    /// The user is warned of violations.
     pub warn: LevelVersion,
 }
 
 /// A field that a level does not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The check that found it, by the ID of Kubernetes' (`policy.CheckID`).
+    /// The check that found it, by Kubernetes' ID (`policy.CheckID`).
     pub check: &'static str,
     /// Whose field it is.
     pub subject: Subject,
@@ -93,7 +93,8 @@ impl Level {
     }
 }
 
-/// The minor version of a label or setting such as `v1.33` (`api.ParseVersion`); `None` if it is none. `latest` is not.
+/// The minor version of a label or setting such as `v1.33` (`api.ParseVersion`); `None` if the text is not a version.
+/// `latest` is not one.
 pub fn parse_minor(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("v1.")?;
     let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -116,7 +117,8 @@ impl Policy {
         Policy { enforce: version, audit: version, warn: version }
     }
 
-    /// The policy of a namespace with these labels; what they do not say comes from `defaults` (`api.PolicyToEvaluate`).
+    /// The policy of a namespace with these labels; everything that they do not set comes from `defaults`
+    /// (`api.PolicyToEvaluate`).
     pub fn of_labels(labels: &Map<String, Value>, defaults: Policy) -> Policy {
         if !labels.keys().any(|key| is_label(key)) {
             return defaults;
@@ -140,7 +142,7 @@ impl Policy {
             }
             place.minor = version(mode, place.minor);
         }
-        // A stricter level that is enforced is told, too.
+        // The user is also warned of a stricter level that is enforced.
         let is_valid = enforced.is_some_and(|text| Level::parse(text).is_some());
         if label("warn", "").is_none() && is_valid && policy.enforce.level > policy.warn.level {
             policy.warn.level = policy.enforce.level;
@@ -151,7 +153,7 @@ impl Policy {
         policy
     }
 
-    /// Whether nothing is forbidden, recorded or told.
+    /// Whether it neither forbids, records nor warns of anything.
     pub fn is_privileged(&self) -> bool {
         [self.enforce, self.audit, self.warn].iter().all(|version| version.level == Level::Privileged)
     }
@@ -163,8 +165,8 @@ pub fn is_label(key: &str) -> bool {
 }
 
 /// Every field of a pod that the level does not allow, in the order of the checks; `latest` is the minor version of the API
-/// server (`policy.Evaluator`). Unlike Kubernetes', the answer names the containers that lack a setting also if others have a
-/// forbidden one.
+/// server (`policy.Evaluator`). Unlike Kubernetes', the answer names the containers that lack a setting even if others
+/// have a forbidden one.
 pub fn evaluate(pod: &Value, asked: LevelVersion, latest: u32) -> Vec<Finding> {
     let latest = latest.min(NEWEST);
     let minor = asked.minor.map_or(latest, |minor| minor.min(latest));
@@ -182,7 +184,7 @@ impl fmt::Display for Subject {
 }
 
 impl Finding {
-    /// The field and what is wrong with it.
+    /// The field and its problem.
     pub fn problem(&self) -> String {
         match &self.found {
             Some(found) if found.is_empty() => self.field.to_owned(),

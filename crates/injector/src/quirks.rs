@@ -1,7 +1,7 @@
 //! Every behavior of Istio that `compat: outrigger` deviates from, by name.
 //!
 //! The code asks for a [`Quirk`] instead of testing the mode. One [table](TABLE) defines the names, what either side does and
-//! why; the tables of `docs/compatibility.md` are generated from it, and `tests/suite/compat.rs` holds it against the
+//! why; the tables of `docs/compatibility.md` are generated from it, and `tests/suite/compat.rs` compares it with the
 //! recorded responses of Istio.
 
 use std::fmt;

@@ -73,8 +73,8 @@ pub struct Settings {
     pub conditions: Conditions,
     /// Further conditions: those of the configuration's rules ([`Guard::match_conditions`](crate::config::Guard)).
     pub rules: Vec<MatchCondition>,
-    /// Whether pods that opt out by their label are sent, which Istio's webhooks do not select: rules and policies may
-    /// decide otherwise.
+    /// Whether to send pods that opt out by their label. Istio's webhooks do not select them, but rules and policies
+    /// may decide otherwise.
     pub sends_opt_outs: bool,
     /// Additional labels for the objects.
     pub labels: BTreeMap<String, String>,

@@ -1,9 +1,9 @@
 //! Changes the value of a document by edits of its text: everything that does not change keeps its bytes.
 //!
-//! The text's outline and the two values are walked together. What the document has gets the smallest edit; what it
-//! lacks is written in the document's own layout. A place whose text cannot be edited (an alias whose value changes, a
-//! merged key that disappears) is written anew, as the smallest node that contains it, and reported. Nothing here
-//! proves that the result has the new value: callers parse it again.
+//! The text's outline and the two values are walked together. Values that the document already has get the smallest
+//! edit; new ones are written in the document's own layout. A place whose text cannot be edited (an alias whose value
+//! changes, a merged key that disappears) is written anew, as the smallest node that contains it, and reported. Nothing
+//! here proves that the result has the new value: callers parse it again.
 
 mod align;
 mod block;
@@ -91,7 +91,7 @@ type Unfit = Option<&'static str>;
 
 const UNFAMILIAR: Unfit = Some("its layout cannot be edited");
 
-/// What a node is in.
+/// The context of a node.
 #[derive(Clone, Copy)]
 enum Parent {
     /// It is the document.
@@ -439,7 +439,7 @@ impl<'a> Editor<'a> {
     }
 }
 
-/// What changes in a mapping.
+/// The changes in a mapping.
 struct Change<'a, 'c> {
     entries: &'c [Entry],
     /// The new keys.
@@ -462,7 +462,7 @@ impl<'a> Change<'a, '_> {
     }
 }
 
-/// What changes in a sequence.
+/// The changes in a sequence.
 struct Items<'a, 'c> {
     items: &'c [usize],
     /// The new index of every item that stays.

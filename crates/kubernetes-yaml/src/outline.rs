@@ -1,4 +1,4 @@
-//! Where the nodes of a document are in its text: what an edit needs, and a tree of values does not have.
+//! The positions of a document's nodes in its text, which an edit needs and a tree of values does not have.
 //!
 //! Unlike [`Node`](crate::Node), this is the document as written: aliases are not expanded and merges not applied.
 
@@ -20,7 +20,7 @@ pub(crate) struct Span {
     pub(crate) content: u32,
     /// The offset after it. For a block scalar this is the start of the next line.
     pub(crate) end: u32,
-    /// The index of the next node that is not inside of it.
+    /// The index of the next node that is not inside it.
     pub(crate) next: u32,
     /// The offset of the dash before it, if it is an item of a block sequence.
     pub(crate) dash: Option<u32>,
@@ -136,7 +136,7 @@ fn close(spans: &mut [Span], started: usize, end: &Event) {
     };
 }
 
-/// Texts are smaller than 4 GiB; of a larger one nothing is edited.
+/// Texts are smaller than 4 GiB; a larger one is not edited.
 fn offset(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

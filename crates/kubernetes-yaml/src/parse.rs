@@ -91,7 +91,7 @@ struct Parser<'a> {
     tags: Vec<(String, String)>,
 }
 
-/// What may precede the content of a node.
+/// The properties that may precede the content of a node.
 struct Properties {
     anchor: bool,
     tag: Option<String>,

@@ -196,7 +196,7 @@ impl<'v> Differ<'v> {
         }
     }
 
-    /// Compares two objects, of which `whole` is the second.
+    /// Compares two objects; `whole` is the second.
     fn object(
         &mut self,
         from: &'v Map<String, Value>,

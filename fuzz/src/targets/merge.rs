@@ -10,7 +10,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     let original = document(&mut random, false);
     let patch = document(&mut random, true);
     let ours = merge::pod(original.clone(), &patch, Directives::Honor);
-    // User data obeys no directive, and nothing of it panics.
+    // User data obeys no directive, and none of it causes a panic.
     let _ = merge::pod(original.clone(), &patch, Directives::Literal);
     if let Ok(merged) = &ours {
         assert!(!has_directive(merged), "a directive got through: {original} {patch} {merged}");
@@ -71,7 +71,7 @@ fn has_directive(value: &Value) -> bool {
     }
 }
 
-/// Go's answer without the nulls and directives of the patch that stayed behind in it.
+/// Go's answer without the nulls and directives of the patch that remain in it.
 fn stripped(value: &Value) -> Value {
     match value {
         Value::Object(object) => object

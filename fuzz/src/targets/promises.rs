@@ -1,4 +1,4 @@
-//! What holds for every pod under every configuration.
+//! Promises that hold for every pod under every configuration.
 
 use outrigger::{
     inject::{Injection, Outcome, Refusal},

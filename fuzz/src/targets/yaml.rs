@@ -71,7 +71,7 @@ fn reason(
     let refusal = ours.as_ref().err().map(ToString::to_string);
     listed.map(|group| group.reason).or_else(|| excuse(text, outcome, refusal.as_deref())).or_else(|| {
         match outcome {
-            // `{?a: b}: c`: the first key here, and there the value of a document that is not read on.
+            // `{?a: b}: c`: to us, the first key; to them, the value of a document whose rest is not read.
             Outcome::Refused
                 if ours
                     .as_ref()
@@ -79,7 +79,7 @@ fn reason(
             {
                 Some("what follows the first document's value is read, not dropped")
             }
-            // `[]0: c`: likewise, where what comes before the place that is refused is their whole value.
+            // `[]0: c`: likewise; the text before the place that we refuse is their whole value.
             Outcome::Refused if is_value_before(text, ours, theirs) => {
                 Some("what follows the first document's value is read, not dropped")
             }

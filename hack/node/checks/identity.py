@@ -12,7 +12,7 @@ SPIFFE = "spiffe://cluster.local/ns/mesh/sa/"
 
 @check(passes=("bundle", "istio"))
 def both_ends_have_the_identity_of_their_service_account(cluster):
-    """The server is told the SPIFFE IDs of both ServiceAccounts by its proxy."""
+    """The server's proxy tells it the SPIFFE IDs of both ServiceAccounts."""
     answer = cluster.call("client", "http://server.mesh/who")
     told = answer.header("X-Forwarded-Client-Cert")
     assert f"By={SPIFFE}server" in told and f"URI={SPIFFE}client" in told, answer
@@ -59,7 +59,7 @@ def plain(cluster, name):
 
 @check(pod("labelled", labels={"sidecar.istio.io/inject": "false"}), service("labelled"))
 def who_opts_out_has_no_identity(cluster):
-    """A pod that opts out is started without a proxy: it is refused under STRICT, and who calls it does so without mTLS."""
+    """A pod that opts out starts without a proxy: STRICT refuses its requests, and its own clients call it without mTLS."""
     made = cluster.wait_ready("labelled")
     assert [one["name"] for one in made["spec"]["containers"]] == ["app"] and not made["spec"].get("initContainers")
     refused = cluster.call("labelled", "http://server.mesh/")

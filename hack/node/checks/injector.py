@@ -100,7 +100,7 @@ def a_rolling_update_of_outrigger_fails_no_create(cluster):
 
 @check(alone=True)
 def a_lost_leader_fails_no_create_but_those_on_their_way(cluster):
-    """The leader is deleted without grace: at most what was on its way to it fails, and the other replica injects."""
+    """The leader is deleted without grace: at most the requests on their way to it fail, and the other replica injects."""
     until("it is settled", lambda: settled(cluster))
     lease = cluster.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases")["items"]
     holders = {one["spec"].get("holderIdentity", "") for one in lease}
@@ -117,7 +117,7 @@ def a_lost_leader_fails_no_create_but_those_on_their_way(cluster):
 
 @check(pod("stays-up"), service("stays-up"), alone=True)
 def a_kubelet_that_dies_takes_nothing_along(cluster):
-    """While the kubelet is dead a pod is reached over mTLS, and when it is back the containers are the same."""
+    """While the kubelet is dead, a pod is reached over mTLS; when the kubelet is back, the containers are the same."""
     before = statuses(cluster.wait_ready("stays-up"))
     cluster.reach("client", "http://stays-up.mesh/")
     pid = int(output_of("pgrep", "-x", "kubelet"))
@@ -144,7 +144,7 @@ def a_kubelet_that_dies_takes_nothing_along(cluster):
 
 @check(pod("waits", *SERVE), service("waits"), alone=True)
 def pods_are_injected_while_the_root_certificate_is_missing(cluster):
-    """Without `istio-ca-root-cert` a pod waits with a FailedMount that names it, and starts when it is there."""
+    """Without `istio-ca-root-cert`, a pod waits with a FailedMount that names it, and starts once the ConfigMap exists."""
     until("istiod is there", lambda: cluster.get("Deployment", "istiod", "istio-system")["status"].get("availableReplicas"))
     cluster.delete("Pod", "waits")
     cluster.scale("Deployment", "istiod", 0, "istio-system")

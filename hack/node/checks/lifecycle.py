@@ -22,7 +22,7 @@ def first_line(cluster, name, container_name="app"):
     passes=("bundle", "istio"),
 )
 def a_native_proxy_is_there_first(cluster):
-    """An init container of the user's and the application's first request are answered: the native proxy was ready before."""
+    """A request of the user's init container and the application's first request are answered: the native proxy was ready before."""
     made = cluster.wait_ready("native")
     names = [one["name"] for one in made["spec"]["initContainers"]]
     assert names.index("istio-proxy") < names.index("setup"), names
@@ -51,7 +51,7 @@ def helped(name, **annotations):
 
 @check(helped("behind"))
 def a_users_sidecar_comes_after_the_proxy(cluster):
-    """A native sidecar of the user's that is written before the proxy is put behind it: its first request is answered."""
+    """A native sidecar of the user's that is listed before the proxy is moved behind it: its first request is answered."""
     made = cluster.wait_ready("behind")
     names = [one["name"] for one in made["spec"]["initContainers"]]
     assert names.index("istio-proxy") < names.index("helper"), names
@@ -82,7 +82,7 @@ def a_job_completes(cluster):
 
 @check(job("fails", "get", "http://server.mesh:1/"))
 def a_job_fails_by_its_applications_exit_code(cluster):
-    """A Job whose application fails is Failed, though its proxy ends with success."""
+    """A Job whose application fails is Failed, although its proxy exits successfully."""
     until("the Job has failed", lambda: finished(cluster, "fails", "Failed"))
     made = pod_of(cluster, "fails")
     codes = {name: status["state"].get("terminated", {}).get("exitCode") for name, status in statuses(made).items()}
@@ -110,7 +110,7 @@ def ended(cluster, name):
     service("members", {"name": "http", "port": 8080}, clusterIP="None"),
 )
 def a_stateful_set_comes_up_in_order(cluster):
-    """The second pod is made when the first, with its proxy, is ready; each is reached by its own name."""
+    """The second pod is created when the first, with its proxy, is ready; each is reached by its own name."""
     second = cluster_wait(cluster, "members-1")
     first = cluster.get("Pod", "members-0")
     (was_ready,) = [one["lastTransitionTime"] for one in first["status"]["conditions"] if one["type"] == "Ready"]
@@ -168,7 +168,7 @@ def a_long_request_outlives_the_deletion_of_its_server(cluster):
 
 @check(pod("long-ordinary", annotations=ORDINARY, grace=30), service("long-ordinary"))
 def an_ordinary_proxy_cuts_long_requests(cluster):
-    """The contrast: an ordinary proxy ends 5 s after the signal, and what is under way then is answered with 503."""
+    """The contrast: an ordinary proxy ends 5 s after the signal, and requests still in flight get 503."""
     answer, took = answer_at_deletion(cluster, "long-ordinary")
     assert answer.startswith("503 "), answer
     return f"{' '.join(answer.split())[:100]}; the pod is gone after {took:.1f} s"
@@ -211,7 +211,7 @@ EVERY_MINUTE = {
 
 @check(EVERY_MINUTE)
 def a_cron_job_completes(cluster):
-    """A CronJob's run ends with success, after a request over mTLS by its application, and the CronJob knows it."""
+    """A CronJob's run succeeds after its application has sent a request over mTLS, and the CronJob records the success."""
     done = lambda: cluster.get("CronJob", "ticks")["status"].get("lastSuccessfulTime")
     scheduled = lambda: cluster.get("CronJob", "ticks")["status"].get("lastScheduleTime")
     until("it is scheduled", scheduled, 90, poll=1)
@@ -264,7 +264,7 @@ FEW = {"sidecar.istio.io/proxyMemory": "16Mi", "sidecar.istio.io/proxyMemoryLimi
 
 @check(pod("starved", annotations=FEW), service("starved"))
 def a_proxy_without_memory_comes_back(cluster):
-    """A proxy that exceeds its memory limit is OOMKilled and restarted, and the application is not; then it is reached again."""
+    """A proxy that exceeds its memory limit is OOMKilled and restarted, and the application is not; afterwards it can be reached again."""
     cluster.wait_ready("starved")
     cluster.reach("client", "http://starved.mesh/")
     # The kernel should kill the agent or Envoy, not the process that takes the memory.
@@ -286,7 +286,7 @@ def a_proxy_without_memory_comes_back(cluster):
 
 @check(pod("resandboxed"), service("resandboxed"))
 def a_lost_sandbox_is_redirected_again(cluster):
-    """When the sandbox of a pod is lost, the new network namespace has the rules of the old one."""
+    """When a pod loses its sandbox, the new network namespace has the rules of the old one."""
     cluster.wait_ready("resandboxed")
     rules = cluster.tables("resandboxed", "nat").count("ISTIO_")
     address = cluster.address("resandboxed")
@@ -365,7 +365,7 @@ def pods_with_limits_of_their_own_start(cluster):
 
 @check(pod("chosen", *SERVE, annotations=HOLD), passes=("bundle", "istio"))
 def kubectl_chooses_the_application(cluster):
-    """Beside a proxy that is the first container `kubectl logs`, `exec` and `cp` without `-c` are about the application, by annotations."""
+    """If the proxy is the first container, `kubectl logs`, `exec` and `cp` without `-c` still select the application, because of annotations."""
     cluster.wait_ready("chosen")
     code, said = run("kubectl", "logs", "-n", "mesh", "chosen")
     assert code == 0 and "serving on" in said, said[:200]

@@ -35,7 +35,7 @@ def metrics_of_application_and_proxy_are_one_page(cluster):
 
 @check(pod("openmetrics", *SERVE, "-openmetrics", annotations=SCRAPED))
 def open_metrics_end_once(cluster):
-    """An application that speaks OpenMetrics makes a page of OpenMetrics, with one end."""
+    """If the application speaks OpenMetrics, the merged page is OpenMetrics with a single end marker."""
     cluster.wait_ready("openmetrics")
     status, kind, page = scrape(cluster, "openmetrics")
     assert status == 200 and kind.startswith("application/openmetrics-text"), kind
@@ -45,7 +45,7 @@ def open_metrics_end_once(cluster):
 
 @check(pod("separate", *SERVE, annotations={**SCRAPED, "prometheus.istio.io/merge-metrics": "false"}))
 def metrics_are_apart_where_merging_is_off(cluster):
-    """The contrast: with `prometheus.istio.io/merge-metrics: false` the annotations stay, and under STRICT nobody scrapes them."""
+    """The contrast: with `prometheus.istio.io/merge-metrics: false` the annotations stay, and under STRICT nothing can scrape the metrics."""
     cluster.wait_ready("separate")
     assert cluster.get("Pod", "separate")["metadata"]["annotations"]["prometheus.io/port"] == "8080"
     try:

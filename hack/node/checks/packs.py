@@ -23,7 +23,7 @@ def logged(cluster, name, *words):
     passes=("pack",),
 )
 def an_envoy_without_a_control_plane_passes_traffic_and_logs_it(cluster):
-    """Pods of the template pack `envoy`: HTTP and TCP pass both proxies and are in their access logs, but for ports that an annotation excludes."""
+    """Pods of the template pack `envoy`: HTTP and TCP pass both proxies and are in their access logs, except for ports that an annotation excludes."""
     output_of("kubectl", "apply", "-n", "mesh", "-f", PACKS / "envoy/bootstrap.yaml")
     for name in ("packed", "packed-skip", "packed-client"):
         made = cluster.wait_ready(name)

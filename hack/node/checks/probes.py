@@ -78,7 +78,7 @@ def grpc_probes_reach_the_application(cluster):
     pod("deaf-grpc", readinessProbe={"grpc": {"port": 1234}, **OFTEN}),
 )
 def probes_of_a_dead_port_fail(cluster):
-    """Where nobody listens no probe succeeds: the agent does not answer by itself."""
+    """Where nothing listens, no probe succeeds: the agent does not answer by itself."""
     said = []
     for name in ("deaf", "deaf-tcp", "deaf-grpc"):
         found = until(f"an event of {name}", lambda: [one for one in cluster.events(name, reason="Unhealthy") if "Readiness" in one], 60)
@@ -90,7 +90,7 @@ def probes_of_a_dead_port_fail(cluster):
 
 @check(pod("falls", readinessProbe=http_get("/ready", 8080)))
 def readiness_follows_the_application(cluster):
-    """An application that says 503 is not ready, and is again when it says 200."""
+    """An application that responds with 503 is not ready, and is ready again when it responds with 200."""
     cluster.wait_ready("falls")
     assert cluster.call("falls", "http://127.0.0.1:8080/down").code == 0
     until("it is not ready", lambda: not is_ready(cluster.get("Pod", "falls")))
@@ -149,7 +149,7 @@ HELPER = container(
 
 @check(pod("helped", spec={"initContainers": [HELPER]}))
 def a_native_helper_is_probed_beside_a_native_proxy(cluster):
-    """A sidecar of the user's, with a startup probe, comes after the proxy and is probed through it."""
+    """A sidecar of the user's with a startup probe starts after the proxy and is probed through it."""
     made = cluster.wait_ready("helped")
     names = [one["name"] for one in made["spec"]["initContainers"]]
     assert names.index("istio-proxy") < names.index("helper"), names
@@ -160,7 +160,7 @@ def a_native_helper_is_probed_beside_a_native_proxy(cluster):
 
 @check(pod("helped-ordinary", annotations=ORDINARY, spec={"initContainers": [HELPER]}))
 def a_native_helper_starts_before_an_ordinary_proxy(cluster):
-    """Its startup probe is not sent through a proxy that only starts when it has succeeded."""
+    """Its startup probe does not go through the proxy, which only starts after the probe has succeeded."""
     made = cluster.wait_ready("helped-ordinary")
     helper = containers(made)["helper"]
     assert helper["startupProbe"]["httpGet"]["path"] == "/helper", helper["startupProbe"]

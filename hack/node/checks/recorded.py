@@ -96,7 +96,7 @@ def started(pod):
 
 @check(namespace("recorded", istio_injection="enabled"), alone=True)
 def recorded_pods_start(cluster):
-    """Pods that Istio's injector was recorded with, with images that the node has: its agent takes arguments and environment, and Envoy is ready."""
+    """Pods that Istio's injector was recorded with, with images that the node has: its agent accepts arguments and environment, and Envoy is ready."""
     until("the default ServiceAccount", lambda: not cluster.absent("ServiceAccount", "default", "recorded"))
     pods, annotations = chosen(cluster)
     assert len(pods) >= AT_LEAST, f"{len(pods)} pods can be started"

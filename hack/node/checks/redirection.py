@@ -97,13 +97,13 @@ def only_8080_is_guarded(cluster, name):
 
 @check(pod("notin", annotations={TRAFFIC + "excludeInboundPorts": "9000"}), service("notin"), passes=BOTH)
 def excluded_inbound_ports_pass_the_proxy_by(cluster):
-    """`excludeInboundPorts: 9000` under STRICT: that port alone is reached from outside of the mesh."""
+    """`excludeInboundPorts: 9000` under STRICT: only that port can be reached from outside the mesh."""
     return only_8080_is_guarded(cluster, "notin")
 
 
 @check(pod("onlyin", annotations={TRAFFIC + "includeInboundPorts": "8080"}), service("onlyin"), passes=BOTH)
 def included_inbound_ports_are_the_only_ones_guarded(cluster):
-    """`includeInboundPorts: 8080` under STRICT: every other port is reached from outside of the mesh."""
+    """`includeInboundPorts: 8080` under STRICT: every other port can be reached from outside the mesh."""
     return only_8080_is_guarded(cluster, "onlyin")
 
 
@@ -119,7 +119,7 @@ def every_inbound_port_is_guarded_by_default(cluster):
 
 @check(pod("notout", annotations={TRAFFIC + "excludeOutboundPorts": "80"}), passes=BOTH)
 def excluded_outbound_ports_pass_the_proxy_by(cluster):
-    """`excludeOutboundPorts: 80`: what goes there has no identity, so STRICT refuses it; another port goes through."""
+    """`excludeOutboundPorts: 80`: traffic to it has no identity, so STRICT refuses it; another port goes through."""
     cluster.wait_ready("notout")
     past, through = cluster.call("notout", "http://server.mesh/"), cluster.call("notout", "tcp://server.mesh:9000")
     assert past.code == 7, past
@@ -177,7 +177,7 @@ def excluded_outbound_ranges_pass_the_proxy_by(cluster):
     passes=BOTH,
 )
 def captured_dns_knows_the_names_of_the_mesh(cluster):
-    """With DNS capture a name that istiod alone knows is answered; without it there is no such host."""
+    """With DNS capture, a name that only istiod knows is resolved; without it, there is no such host."""
     cluster.wait_ready("capture")
     until("the name is known", lambda: cluster.call("capture", "http://only.in.istio/").code == 0, 30, poll=1)
     without = cluster.call("client", "http://only.in.istio/")
@@ -187,7 +187,7 @@ def captured_dns_knows_the_names_of_the_mesh(cluster):
 
 @check(pod("proxyuser", spec={"securityContext": {"runAsUser": 1337, "runAsGroup": 1337}}), passes=BOTH)
 def the_proxys_own_user_is_not_redirected(cluster):
-    """What an application sends with the proxy's user passes the proxy by, so STRICT refuses it."""
+    """Traffic that an application sends as the proxy's user bypasses the proxy, so STRICT refuses it."""
     cluster.wait_ready("proxyuser")
     answer = cluster.call("proxyuser", "http://server.mesh/")
     assert answer.code == 7, answer

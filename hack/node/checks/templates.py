@@ -32,7 +32,7 @@ ROUTE = {
     passes=("bundle", "istio"),
 )
 def a_gateway_routes_a_request(cluster):
-    """A pod of the gateway template routes a request from outside of the mesh to a server under STRICT, by host; another host is not found."""
+    """A pod of the gateway template routes a request from outside the mesh to a server under STRICT, by host; another host is not found."""
     cluster.wait_ready("edge")
     address = f"http://{cluster.address('edge')}:80/"
     ask = lambda host: cluster.call("outside", "-host", host, address, namespace="plain")

@@ -63,7 +63,7 @@ fn snippet(diagnostic: &Diagnostic) -> Option<(&str, u32)> {
     Some((line, column))
 }
 
-/// Blanks up to the column, as wide as what is above them.
+/// Blanks up to the column, as wide as the text above them.
 fn caret(line: &str, column: u32) -> String {
     let before = line.chars().take(usize::try_from(column.saturating_sub(1)).unwrap_or_default());
     let padding: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();

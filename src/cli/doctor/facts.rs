@@ -1,4 +1,4 @@
-//! Reads what a diagnosis is made from.
+//! Reads the facts that a diagnosis is based on.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ use injector::diagnose::{Facts, Probe, ProbeOutcome};
 /// The most namespaces whose pods are looked at.
 const MOST_NAMESPACES: usize = 200;
 
-/// Reads the facts; what may not be read is named.
+/// Reads the facts, and names those that it may not read.
 ///
 /// # Errors
 /// If the API server does not answer, or the webhook configurations may not be read.
@@ -61,7 +61,7 @@ pub(super) async fn read(
     let asking = asking(&facts);
     if asking.len() > MOST_NAMESPACES {
         reader.left_out.push(format!(
-            "pods of {} namespaces that ask for injection are not looked at: only of the first {MOST_NAMESPACES}",
+            "pods of {} namespaces that ask for injection were not checked: only the first {MOST_NAMESPACES} were",
             asking.len() - MOST_NAMESPACES
         ));
     }
@@ -214,7 +214,7 @@ impl Reader<'_> {
             let revision = revision_of(configuration).unwrap_or_default();
             let chosen = probe::choose(configuration, &labels, revision)?;
             let entry = entries(configuration).find(|(name, _)| *name == chosen.entry)?.1;
-            // An entry without rules is called for nothing.
+            // API servers never call an entry without rules.
             let has_rules =
                 entry.get("rules").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
             let policy = entry.get("failurePolicy").and_then(Value::as_str).unwrap_or("Fail").to_owned();
@@ -222,7 +222,7 @@ impl Reader<'_> {
         });
         let Some((chosen, failure_policy)) = chosen.into_iter().next() else {
             self.left_out.push(format!(
-                "no pod is tried in namespace {namespace}: no webhook of outrigger selects one there"
+                "no pod was tried in namespace {namespace}: no webhook of outrigger selects one there"
             ));
             return Ok(None);
         };

@@ -1,4 +1,4 @@
-//! Asks the API server what the ServiceAccounts of our Deployments may do, of all that their flags ask for.
+//! Asks the API server whether the ServiceAccounts of our Deployments have the permissions that the flags require.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 /// A ServiceAccount: namespace and name.
 type Account = (String, String);
 
-/// The rights that Deployments of outrigger need, and whether they have them; and what could not be found out.
+/// The rights that Deployments of outrigger need, and whether they have them; and what could not be determined.
 ///
 /// # Errors
 /// If the API server refuses a review or does not answer.
@@ -58,7 +58,7 @@ fn is_ours(deployment: &Value) -> bool {
     text(deployment, "/metadata/labels/app.kubernetes.io~1name") == "outrigger"
 }
 
-/// What the flags of a Deployment ask for.
+/// The permissions that the flags of a Deployment require.
 fn needed_by(deployment: &Value) -> Result<Vec<Permission>, String> {
     let containers = deployment.pointer("/spec/template/spec/containers").and_then(Value::as_array);
     let arguments = |container: &Value| -> Vec<String> {

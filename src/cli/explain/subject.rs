@@ -10,8 +10,8 @@ use crate::cli::{
     workloads::{self, KINDS, Which},
 };
 
-/// Reads an object such as `deployment/web` or `deployment.apps/web`: its name for messages with its JSON, and the objects of its namespace
-/// that tell of its running pods.
+/// Reads an object such as `deployment/web` or `deployment.apps/web`: its name for messages with its JSON, and the
+/// objects of its namespace, among them its running pods.
 pub(super) async fn read(
     session: &Session,
     what: &str,
@@ -32,7 +32,7 @@ pub(super) async fn read(
     let api: Api<DynamicObject> = Api::namespaced_with(session.client.clone(), namespace, &kind.resource());
     let target = Target::namespaced(kind.plural(), namespace, name);
     let object = session.call("get", &target, api.get(name)).await?;
-    // A pod tells all by itself.
+    // A pod needs no other objects.
     let (objects, left_out) = match kind.plural() {
         "pods" => (Vec::new(), Vec::new()),
         _ => workloads::read(session, Which::Workloads, namespace).await?,

@@ -77,7 +77,7 @@ impl Page {
             self.line(&format!("  templates: {}", injection.templates.join(", ")));
             self.line(&format!("  fields written or removed: {}", written.len()));
             if matches!(fields, Fields::None) {
-                self.line("  --all shows what wrote each of them, --field PATH one of them");
+                self.line("  --all shows what wrote each of them; --field PATH shows it for one");
             }
             self.fields(written, &injection.pod, fields);
         }

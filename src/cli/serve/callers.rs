@@ -28,15 +28,15 @@ pub(super) struct Callers {
     /// CA from a ConfigMap, which is watched: NAMESPACE/NAME:KEY
     #[arg(long, env = "OUTRIGGER_CLIENT_CA_CONFIGMAP", value_name = "CONFIGMAP")]
     client_ca_configmap: Option<ConfigMapKey>,
-    /// Names of which a certificate must have one, as its common name or among its DNS names and URIs; `*` allows every
-    /// certificate of a CA that signs no others
+    /// Accepted names: a certificate must have one of them, as its common name or among its DNS names and URIs; `*`
+    /// allows every certificate of a CA that signs no others
     #[arg(long, env = "OUTRIGGER_CLIENT_ALLOWED_NAMES", value_name = "NAME", value_delimiter = ',')]
     client_allowed_names: Vec<String>,
     /// Access to metrics: `token` requires a bearer token that the API server verifies, over HTTPS on the admin port.
     /// Probes are always open
     #[arg(long, env = "OUTRIGGER_ADMIN_AUTH", value_name = "MODE", default_value = "none")]
     admin_auth: AdminFlag,
-    /// File with bearer tokens, one per line, of which callers must present one
+    /// File with bearer tokens, one per line; callers must present one of them
     #[arg(long, env = "OUTRIGGER_CLIENT_TOKEN_FILE", value_name = "FILE")]
     client_token_file: Option<PathBuf>,
 }

@@ -66,8 +66,9 @@ pub(super) struct InCluster {
     /// Write Events on workloads whose pods are denied, skipped or injected with warnings
     #[arg(long, env = "OUTRIGGER_WORKLOAD_EVENTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     workload_events: bool,
-    /// Create a pod in this namespace again and again, as a server-side dry run, to see whether the API server gets it injected;
-    /// one replica does it. The namespace's pods must be injected, and our ServiceAccount must be allowed to create pods there
+    /// Create a pod in this namespace again and again, as a server-side dry run, to see whether it gets injected; one
+    /// replica does it. The namespace's pods must be injected, and our ServiceAccount must be allowed to create pods
+    /// there
     #[arg(long, env = "OUTRIGGER_CANARY_NAMESPACE", value_name = "NAMESPACE")]
     canary_namespace: Option<String>,
     /// The pause between two such pods, at least a second

@@ -59,8 +59,8 @@ impl ConfigMapText {
     }
 }
 
-/// Reads the ConfigMaps that are named, or those that are there; gives the configuration as they say it, without the facts of
-/// the cluster.
+/// Reads the named ConfigMaps, or else those that exist; returns the configuration in them, without the facts of the
+/// cluster.
 pub(super) async fn read(session: &Session, wanted: &Wanted) -> Result<Configured, Failure> {
     let revision = wanted.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     if let Some(name) = &wanted.bundle {

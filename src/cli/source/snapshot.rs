@@ -1,5 +1,5 @@
-//! What a cluster knows beside its ConfigMaps: nodes, ProxyConfigs, and namespaces where their labels or, on OpenShift, their
-//! annotations count. What may not be read is left out, with a warning.
+//! The state of a cluster besides its ConfigMaps: nodes, ProxyConfigs, and namespaces where their labels or, on
+//! OpenShift, their annotations count. Objects that may not be read are left out, with a warning.
 
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::{
@@ -44,7 +44,7 @@ pub(super) async fn complete(
             }
         };
     if mesh.native_sidecars() == NativeSidecars::Auto {
-        put(&mut bundle, "nodes", nodes(session).await, "no node is in the way of native sidecars")?;
+        put(&mut bundle, "nodes", nodes(session).await, "assuming that no node rules out native sidecars")?;
     }
     put(&mut bundle, "proxyConfigs", proxy_configs(session).await, "ProxyConfig resources are left out")?;
     let is_openshift = mesh.platform() == Platform::OpenShift;
@@ -53,9 +53,9 @@ pub(super) async fn complete(
         let lacking = match (purpose, is_openshift) {
             (Purpose::Show, false) => "the defaults that namespaces give their pods are not known",
             (Purpose::Show, true) => "the ranges of user IDs of namespaces are not known",
-            (Purpose::Decide, false) => "which namespaces are injected is not known, and each is taken to be",
+            (Purpose::Decide, false) => "every namespace is assumed to be injected",
             (Purpose::Decide, true) => {
-                "neither which namespaces are injected is known nor their ranges of user IDs, and each is taken to be injected"
+                "every namespace is assumed to be injected, and the ranges of user IDs of namespaces are not known"
             }
         };
         put(&mut bundle, "namespaces", namespaces(session, reads_annotations).await, lacking)?;
@@ -103,7 +103,7 @@ fn parsed(
 
 async fn nodes(session: &Session) -> Result<Vec<Value>, ApiError> {
     let nodes = session.list_all::<Node>(&Target::all("nodes"), &Api::all(session.client.clone())).await?;
-    // A node that has not said its version yet runs no pod yet.
+    // A node that has not reported its version yet runs no pods yet.
     let named = |node: Node| {
         let version = node.status?.node_info?.kubelet_version;
         let name = node.metadata.name?;

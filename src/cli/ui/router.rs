@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// The longest body that is read, in bytes: a form of [`MOST_BYTES`], of which a third needs three bytes each.
+/// The longest body that is read, in bytes: a form of [`MOST_BYTES`], a third of which take three bytes each.
 const MOST_BODY: usize = 2 * MOST_BYTES;
 /// The longest body that is read to its end before it is refused, in bytes.
 const MOST_DRAINED: usize = 64 << 20;
@@ -81,7 +81,7 @@ async fn guard(State(site): Shared, request: Request, next: Next) -> Response {
         told(
             StatusCode::MISDIRECTED_REQUEST,
             "Another host",
-            "The request names another host than this server; open the link that outrigger ui printed.",
+            "The request names a host other than this server; open the link that outrigger ui printed.",
         )
     } else if *request.method() != Method::GET && !site.session.is_own_origin(headers) {
         told(StatusCode::FORBIDDEN, "Another site", "The request comes from another site.")
@@ -112,7 +112,7 @@ async fn needs_session(State(site): Shared, request: Request, next: Next) -> Res
             Exchange::Used => told(
                 StatusCode::FORBIDDEN,
                 "The link was used before",
-                "The link opens one browser. Start outrigger ui again for a new one.",
+                "The link works for one browser. Start outrigger ui again for a new link.",
             ),
             Exchange::Wrong => no_session(),
         },

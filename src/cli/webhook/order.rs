@@ -1,4 +1,4 @@
-//! `outrigger webhook order`: which webhooks and policies of a cluster see a pod, in which order.
+//! `outrigger webhook order`: which webhooks and policies of a cluster see a pod, and in which order.
 
 use std::path::PathBuf;
 
@@ -26,9 +26,9 @@ use crate::{
 
 /// Show which mutating webhooks and policies of the cluster see a pod, in the order in which the API server calls them.
 ///
-/// Everything registered counts, also what other projects registered: rules, selectors and match conditions are evaluated
-/// for the pod and the labels of its namespace. What has reinvocationPolicy IfNeeded may be called again, and after which
-/// changes is part of the output.
+/// All registered webhooks and policies count, including those of other projects: rules, selectors and match conditions
+/// are evaluated for the pod and the labels of its namespace. Those with reinvocationPolicy IfNeeded may be called
+/// again; the output says after which changes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook order -f pod.yaml -n shop
@@ -137,7 +137,7 @@ fn order(all: &[Called]) -> Vec<Value> {
 fn table(name: &str, called: &[Called]) -> String {
     let mut text = format!("{}\n", report::plain(name));
     if called.is_empty() {
-        text.push_str("  nothing is registered that sees this pod\n");
+        text.push_str("  no registered webhook or policy sees this pod\n");
     }
     for (index, (called, second)) in called.iter().zip(second_round(called)).enumerate() {
         let (word, why) = match &called.selected {
@@ -190,7 +190,7 @@ fn one_of(indexes: &[usize]) -> String {
     }
 }
 
-/// What holds for the list as a whole.
+/// Notes on the list as a whole.
 fn notes(all: &[Called]) -> Vec<&'static str> {
     let is_called = |called: &&Called| called.may_be_selected();
     let policies = all.iter().filter(is_called).filter(|called| called.is_policy()).count();
@@ -201,14 +201,14 @@ fn notes(all: &[Called]) -> Vec<&'static str> {
     }
     if second_round(all).iter().any(|second| matches!(second, SecondRound::IfChangedBy { .. })) {
         notes.push(
-            "there is one second round at most; the API server's own admission plugins run in it, too, and if one of them \
-             changes the pod, such as ServiceAccount for a container that was added, all that may be called again are",
+            "there is at most one second round; the API server's own admission plugins run in it, too, and if one \
+             of them changes the pod, as ServiceAccount does for an added container, all that may be called again are",
         );
     }
     if later.into_iter().any(Called::may_be_selected_later) {
         notes.push(
-            "selectors of pods and match conditions are evaluated for the pod as it is given; what is called earlier may \
-             change the pod so that more is called, but only in the first round",
+            "selectors of pods and match conditions are evaluated for the pod as it is given; a webhook or policy \
+             called earlier may change the pod so that more are called, but only in the first round",
         );
     }
     notes
@@ -256,8 +256,8 @@ mod tests {
   5. called  webhook c / x: https://there, failurePolicy Fail
   6. ?       webhook d / x: why
   note: API servers apply policies in no fixed order, before all webhooks
-  note: there is one second round at most; the API server's own admission plugins run in it, too, and if one of them changes the pod, such as ServiceAccount for a container that was added, all that may be called again are
-  note: selectors of pods and match conditions are evaluated for the pod as it is given; what is called earlier may change the pod so that more is called, but only in the first round
+  note: there is at most one second round; the API server's own admission plugins run in it, too, and if one of them changes the pod, as ServiceAccount does for an added container, all that may be called again are
+  note: selectors of pods and match conditions are evaluated for the pod as it is given; a webhook or policy called earlier may change the pod so that more are called, but only in the first round
 "
         );
         let second = |index: usize| order(&all)[index]["secondRound"].clone();

@@ -30,7 +30,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Default of `timeoutSeconds`.
 const TIMEOUT: u64 = 10;
 
-/// The labels of a namespace. Without permission to read it, the pod is tried with the labels of none.
+/// The labels of a namespace. Without permission to read it, only the label with its name is assumed.
 pub(super) async fn namespace_labels(
     session: &Session,
     name: &str,

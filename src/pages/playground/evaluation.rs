@@ -29,7 +29,7 @@ pub struct Evaluation {
     /// Why nothing was evaluated, if it was not.
     pub(super) failure: Option<Failure>,
     pub(super) pods: Vec<Pod>,
-    /// How many pods more the manifest has.
+    /// How many more pods the manifest has.
     pub(super) left_out: usize,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Pod {
 }
 
 impl Evaluation {
-    /// An evaluation that failed for another reason than its input.
+    /// An evaluation that failed for a reason other than its input.
     pub fn failed(message: impl Into<String>) -> Evaluation {
         Evaluation { failure: Some(Failure::Other(message.into())), ..Evaluation::default() }
     }

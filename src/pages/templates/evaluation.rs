@@ -68,7 +68,7 @@ pub struct Evaluation {
     pub(super) bundle: String,
     pub(super) tests: String,
     pub(super) diagnostics: Vec<Diagnostic>,
-    /// Why nothing was evaluated, for another reason than the input.
+    /// Why nothing was evaluated, if the input is not the reason.
     pub(super) failure: Option<String>,
     pub(super) invalid_tests: Vec<InvalidTest>,
     pub(super) cases: Vec<Case>,
@@ -97,7 +97,7 @@ pub(super) struct Line {
 }
 
 impl Evaluation {
-    /// An evaluation that failed for another reason than its input.
+    /// An evaluation that failed for a reason other than its input.
     pub fn failed(message: impl Into<String>) -> Evaluation {
         Evaluation { failure: Some(message.into()), ..Evaluation::default() }
     }

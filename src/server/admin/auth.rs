@@ -207,8 +207,8 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// An API server that knows the tokens `reader` and `stranger`, and lets the first one get `/metrics`. It counts what it
-    /// is asked.
+    /// An API server that knows the tokens `reader` and `stranger`, and lets the first one get `/metrics`. It counts
+    /// its requests.
     pub(in crate::server) fn api_server() -> (TokenAuth, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();

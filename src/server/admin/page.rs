@@ -1,5 +1,5 @@
-//! The page of a running server (`/ui`): what `/readyz?verbose` and `/debug/decisions` say, to look at. Only clients on loopback
-//! can reach it, such as through `kubectl port-forward`, and only if it is turned on.
+//! The page of a running server (`/ui`): the content of `/readyz?verbose` and `/debug/decisions`, for people. Only
+//! clients on loopback can reach it, such as through `kubectl port-forward`, and only if it is turned on.
 
 use std::sync::Arc;
 
@@ -71,7 +71,8 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether the request names this machine as its host. The port is that of whatever forwards it.
+/// Whether the request names this machine as its host. The port may be any: it belongs to whatever forwards the
+/// request.
 fn names_loopback(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else {

@@ -142,7 +142,7 @@ async fn only_the_leader_tries() {
     assert_eq!((rig.requests.all().len(), rig.samples().as_str()), (0, ""));
     leads.send_replace(true);
     rig.shows("apiserver_path_up 1").await;
-    // Who leads no longer says nothing: the next leader does.
+    // A replica that no longer leads reports nothing; the next leader does.
     leads.send_replace(false);
     rig.shows("").await;
     assert_eq!(rig.requests.all().len(), 1);

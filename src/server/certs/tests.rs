@@ -1,4 +1,4 @@
-//! The controller against an API server that stores what is written. Time is paused.
+//! The controller against a fake API server that stores what is written to it. Time is paused.
 
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};

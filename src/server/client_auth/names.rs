@@ -4,7 +4,7 @@ use std::fmt;
 
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 
-/// Names of which a certificate must have one.
+/// The accepted names; a certificate must have one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedNames {
     /// Accepts every certificate that the CA signed: for a CA with no other purpose.

@@ -59,7 +59,7 @@ pub(crate) enum Injection {
 pub(crate) enum LabelUse {
     /// None.
     None,
-    /// Those of Pod Security: for other namespaces, none.
+    /// All of them if one is about Pod Security, else none.
     PodSecurity,
     /// All of them.
     All,
@@ -125,8 +125,8 @@ impl LiveFacts {
         self.nodes.load_full()
     }
 
-    /// A namespace with its relevant annotations, and with its labels if they are wanted: the API server selects by them,
-    /// but rules may look at them. `None` if it has neither, or is not known.
+    /// A namespace with its relevant annotations, and with its labels if `labels` asks for them: the API server has
+    /// selected by them already, but rules may read them. `None` if it has neither, or is not known.
     pub(crate) fn namespace(&self, name: &str, labels: LabelUse) -> Option<Arc<Namespace>> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         let known = namespaces.get(name)?;

@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(pressure.admit(late(ms(20)), &Share::default()), None);
     }
 
-    // under overload it is the peer that asks most who is refused.
+    // under overload, the peer that sends the most requests is refused.
     #[test]
     fn a_peer_that_asks_for_little_is_not_refused() {
         let pressure = LoadShedder::default();

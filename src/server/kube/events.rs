@@ -1,11 +1,10 @@
-//! Events (events.k8s.io/v1) for people who look at their object and not at our log, written by kube-runtime's
+//! Events (events.k8s.io/v1), for people who look at their object instead of our log, written by kube-runtime's
 //! `Recorder`.
 //!
-//! Nothing waits for them, and one that cannot be written is a line in the log and nothing more. Of each reason at most one
-//! is written within some seconds, the newest, so that a configuration that flaps does not flood the cluster; what asks to be
-//! written at once, such as a rotation, is. One that
-//! says the same again becomes a series; one that says something else is a new Event, since a series keeps its first note
-//! (kube-runtime 5.0).
+//! Nothing waits for Events, and one that cannot be written only causes a log line. For each reason and object, at most
+//! one Event is written every few seconds, the newest, so that a flapping configuration does not flood the cluster;
+//! Events marked `at_once`, such as those about a rotation, are not held back. An Event that repeats the previous text
+//! becomes a series; a different text becomes a new Event, because a series keeps its first note (kube-runtime 5.0).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,11 +19,11 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::server::kube::error::ApiError;
 use crate::server::kube::request::{TIMEOUT, Target, call};
 
-/// Takes Events; they are written by the task that was made with it.
+/// Accepts Events, which the task created with it writes.
 #[derive(Clone, Debug)]
 pub(crate) struct EventSender(mpsc::Sender<Note>);
 
-/// Something to be told.
+/// An Event to write.
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
     /// The object that it is about.
@@ -33,7 +32,7 @@ pub(crate) struct Note {
     /// In PascalCase.
     pub(crate) reason: &'static str,
     pub(crate) text: String,
-    /// Whether it is written however soon it comes after another one of its reason.
+    /// Whether to write it at once, however recent the last one with this reason is.
     pub(crate) at_once: bool,
 }
 
@@ -61,7 +60,7 @@ impl EventSender {
 
     /// Hands over an Event without waiting.
     pub(crate) fn send(&self, note: Note) {
-        // A full queue means that Events cannot be written now, which the log says already.
+        // A full queue means that Events cannot be written now, which the log already says.
         let _ = self.0.try_send(note);
     }
 
@@ -77,7 +76,7 @@ struct Writer {
     client: Client,
     reporter: Reporter,
     entries: HashMap<Key, Entry>,
-    /// Whether the log has heard that they cannot be written.
+    /// Whether it was logged that they cannot be written.
     complained: bool,
 }
 
@@ -153,7 +152,7 @@ impl Writer {
         let target = Target::namespaced("events", about.namespace.as_deref().unwrap_or("default"), "");
         let mut written = publish(&entry.recorder, &event, &about, &target).await;
         if written.as_ref().is_err_and(ApiError::is_not_found) {
-            // The Event whose series it is was deleted.
+            // The Event that this series extends was deleted.
             entry.recorder = fresh();
             written = publish(&entry.recorder, &event, &about, &target).await;
         }
@@ -178,7 +177,7 @@ async fn publish(
     call("create", target, TIMEOUT, recorder.publish(event, about)).await
 }
 
-/// As much of a text as is written, without half a character.
+/// The part of a text that is written; it ends with a whole character.
 fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default()
 }

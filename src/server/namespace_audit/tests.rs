@@ -129,7 +129,7 @@ async fn each_mistake_is_an_event_and_counted() {
     let one_each = LABEL_MISTAKES.map(|check| (check.to_owned(), "1".to_owned()));
     assert_eq!(rig.samples(), BTreeMap::from(one_each));
 
-    // The same again is not told again for an hour, and then it is.
+    // A mistake that stays is reported again only after an hour.
     tokio::time::sleep(Duration::from_secs(3000)).await;
     assert_eq!(rig.events().len(), 4);
     tokio::time::sleep(Duration::from_secs(800)).await;

@@ -174,7 +174,7 @@ impl Waiting {
         Waiting { claim, terms, began, timer }
     }
 
-    /// The next piece of a body of which this many bytes have arrived.
+    /// The next piece of a body, after this many bytes have arrived.
     async fn next<B: Body<Data = Bytes>>(
         &mut self,
         mut body: Pin<&mut B>,

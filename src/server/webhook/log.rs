@@ -13,8 +13,8 @@ pub(super) fn observe(record: &Record) {
         tracing::error!(
             namespace,
             owner,
-            "a defect of outrigger: the cached patch of a pod's sibling is not what the pod gets; the pod got the right \
-             patch, the cached one is dropped"
+            "a defect of outrigger: the cached patch of a pod's sibling differs from the patch computed for the \
+             pod; the pod got the right patch, and the cached one is dropped"
         );
     }
     let engine = record.active.as_ref().map(|active| &active.engine);
@@ -45,7 +45,7 @@ pub(super) fn observe(record: &Record) {
             )
         };
     }
-    // That a client left is nothing of ours.
+    // A client that has gone is not our problem.
     if record.outcome == Outcome::Error && record.reason != CLIENT_GONE {
         line!(tracing::Level::WARN)
     } else {
@@ -53,7 +53,7 @@ pub(super) fn observe(record: &Record) {
     }
 }
 
-/// A field that says nothing is left out.
+/// An empty field is left out.
 fn filled(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }

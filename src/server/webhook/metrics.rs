@@ -277,7 +277,7 @@ impl RequestMetrics {
         self.requests.get_or_create(&ByOutcome { outcome: Outcome::Error.key(), reason }).inc();
     }
 
-    /// Counts a workload that was received for advice: the codes of what was said, or `None` if it was not answered.
+    /// Counts a workload that was received for advice: the codes of its warnings, or `None` if it was not answered.
     pub(crate) fn advised(&self, codes: Option<&[&'static str]>) {
         let [advised, silent, refused] = &self.advice;
         match codes {

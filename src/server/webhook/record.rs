@@ -1,6 +1,6 @@
 //! The record of one request: filled in while it is answered, and observed once each by log, metrics and traces.
 //!
-//! Nothing of a pod but names goes into it.
+//! It contains nothing of a pod but names.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ impl Outcome {
     }
 }
 
-/// Everything that is known of a request when it is done.
+/// Everything that is known about a request when it is done.
 #[derive(Default)]
 pub(crate) struct Record {
     pub(crate) outcome: Outcome,
@@ -131,7 +131,7 @@ impl Record {
     }
 }
 
-/// Names in Kubernetes have at most 253 characters; what is longer was never a name.
+/// Names in Kubernetes have at most 253 characters; anything longer was never a name.
 pub(crate) fn clip(name: &str) -> &str {
     name.char_indices().nth(253).and_then(|(end, _)| name.get(..end)).unwrap_or(name)
 }

@@ -198,7 +198,7 @@ fn judge_review(engine: &dyn Engine, opened: Opened<'_>, variables: BTreeMap<Str
             let subject = Subject { namespace: record.namespace.clone(), ..Subject::default() };
             Admission::skipped(reason, subject)
         }
-        // Reviews for injection are not parsed as such.
+        // Never happens: only reviews for advice are parsed into workloads.
         Asked::Workload(_) => {
             let subject = Subject { namespace: record.namespace.clone(), ..Subject::default() };
             Admission::skipped(review::OTHER_RESOURCE, subject)
@@ -300,7 +300,7 @@ fn warn(answer: &mut AdmissionResponse, record: &mut Record, warnings: Vec<Warni
         }
         record.warning_codes.push(warning.code);
     }
-    // A pod whose patch is cached says what its sibling said.
+    // A pod with a cached patch has the same warnings as its sibling.
     if record.served != Some(CacheStatus::Hit) {
         let shown: Vec<&str> =
             warnings.iter().filter(|one| one.is_shown()).map(|one| one.message.as_str()).collect();

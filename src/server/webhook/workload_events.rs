@@ -2,8 +2,8 @@
 //! (`kubectl describe deployment`), because the controller shows warnings to nobody.
 //!
 //! Requests only hand over what happened and never wait. A task resolves the workload (the Deployment of a ReplicaSet, the
-//! CronJob of a Job) and limits how often the same is said. Dry runs and answers from the patch cache write nothing: the
-//! first pod of a series said the same.
+//! CronJob of a Job) and limits how often the same text is written. Dry runs and answers from the patch cache write
+//! nothing: the first pod of a series caused the same Event.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -73,7 +73,7 @@ impl WorkloadEvents {
         })
     }
 
-    /// Hands over what happened to a pod, if its workload should hear of it. The pod is only looked for in that case.
+    /// Hands over what happened to a pod, if its workload should get an Event. Only then is `pod` called.
     pub(super) fn observe<'b>(&self, record: &Record, pod: impl FnOnce() -> Option<&'b str>) {
         let reason = match record.outcome {
             Outcome::Denied => DENIED,
@@ -90,7 +90,7 @@ impl WorkloadEvents {
             owned.metadata.owner_references.into_iter().find(|owner| owner.controller == Some(true));
         let Some(owner) = controller else { return };
         let (namespace, text) = (record.namespace.clone(), format!("{}: {}", record.reason, record.told));
-        // A full queue means that more happens than anybody would read.
+        // A full queue means that more happens than anyone would read.
         let _ = self.0.try_send(Occurrence { namespace, owner, reason, text });
     }
 }
@@ -99,7 +99,7 @@ impl WorkloadEvents {
 struct Task {
     client: Client,
     events: EventSender,
-    /// When something was said about a controller, by its UID.
+    /// When each text was last written about a controller, by its UID and the text.
     said: HashMap<(String, String), Instant>,
     /// The workloads of controllers, by UID.
     workloads: HashMap<String, ObjectReference>,

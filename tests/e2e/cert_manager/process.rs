@@ -32,8 +32,8 @@ pub enum Cainjector {
     Replaces,
 }
 
-/// Where the program and a link to the module are: `OUTRIGGER_CERTMANAGER` is the folder, or `hack/certmanager/build`
-/// tells, having built what is missing. It is asked once a process.
+/// Where the program and a link to the module are: `OUTRIGGER_CERTMANAGER` is the folder; without it,
+/// `hack/certmanager/build` builds what is missing and prints the folder. It runs once per process.
 fn folder() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| match env::var_os("OUTRIGGER_CERTMANAGER") {
@@ -168,7 +168,7 @@ fn write(folder: &Path, secret: &Secret) {
     fs::rename(&next, folder.join("..data")).expect("a link");
 }
 
-/// A client for what has no type here.
+/// A Secret, if it exists.
 pub async fn secret(client: &Client, namespace: &str, name: &str) -> Option<Secret> {
     Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await.ok().flatten()
 }

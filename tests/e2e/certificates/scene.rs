@@ -373,7 +373,7 @@ impl Scene {
         self.wait_events(reason, "", 1).await;
     }
 
-    /// Waits for as many Events on the Secret that say something; a series counts as often as it says.
+    /// Waits for this many Events on the Secret with a text; a series counts as often as its `count` says.
     pub async fn wait_events(&self, reason: &str, text: &str, count: u64) {
         settled(&format!("{count} Events {reason}"), PATIENCE, async || {
             let list = ["get", "events", "-n", NAMESPACE, "-o", "json"];

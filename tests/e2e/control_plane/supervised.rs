@@ -152,7 +152,7 @@ impl Drop for Supervised {
     }
 }
 
-/// Has a folder removed when the tests are gone without having removed it.
+/// Removes a folder if the tests end without having removed it.
 pub struct Janitor {
     shell: Child,
 }
@@ -176,7 +176,7 @@ impl Drop for Janitor {
     }
 }
 
-/// A shell tells of a signal by a code above 128.
+/// A shell reports a signal as an exit code above 128.
 fn ended(status: ExitStatus) -> Ended {
     match (status.code(), status.signal()) {
         (Some(code), _) if code > 128 => Ended::Signal(code - 128),

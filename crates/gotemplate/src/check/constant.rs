@@ -6,7 +6,7 @@ use super::{Checker, Ty};
 use crate::ast::{Callee, Command, Expr, ExprKind, Pipe};
 
 impl<'t, 'd> Checker<'t, 'd> {
-    /// What is known about a condition; `value` is the type of its value.
+    /// The known facts about a condition; `value` is the type of its value.
     pub(super) fn truth(&self, pipe: &Pipe, value: &Known<'d>) -> Truth {
         let of_value = || match value.ty {
             // `{{ if $x }}` with a struct is a constant, too.
@@ -61,7 +61,7 @@ fn expr(expr: &Expr) -> Option<Truth> {
     }
 }
 
-/// Whether two constants are equal; `None` if they are none, or cannot be compared.
+/// Whether two constants are equal; `None` if they are not constants, or cannot be compared.
 fn equal(one: &Expr, other: &Expr) -> Option<bool> {
     match (&one.kind, &other.kind) {
         (ExprKind::Bool(one), ExprKind::Bool(other)) => Some(one == other),

@@ -1,6 +1,6 @@
-//! What the check knows about a condition.
+//! How the check classifies a condition.
 
-/// What is known about a condition.
+/// The known facts about a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Truth {
     /// The template itself makes it constant.
@@ -9,7 +9,7 @@ pub(super) enum Truth {
     Configured(bool),
     /// Pods decide.
     DependsOnPod,
-    /// The configuration has a say, in a way that is not followed.
+    /// The configuration influences it, in a way that the check does not follow.
     DependsOnConfiguration,
 }
 

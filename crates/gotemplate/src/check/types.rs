@@ -11,7 +11,7 @@ use crate::gotypes::{Kind, Type};
 use crate::value::typed::type_name;
 use crate::value::{List, Map, Record, Special, Value};
 
-/// What is known about a value.
+/// The known facts about a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Known<'d> {
     pub(super) ty: Ty<'d>,
@@ -57,7 +57,7 @@ impl<'d> Known<'d> {
         Known { ty: Ty::Unknown, configured: false }
     }
 
-    /// What is known about a value of the data. Only untainted values are configured.
+    /// The known facts about a value of the data. Only untainted values are configured.
     pub(super) fn of(value: &Value<'d>) -> Known<'d> {
         let configured = match value {
             Value::Struct(value) => !value.tainted,

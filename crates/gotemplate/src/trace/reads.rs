@@ -15,7 +15,7 @@ const DEPTH: usize = 8;
 /// The maximum number of visited nodes, counting those of a template once per invocation.
 const VISITS: usize = 100_000;
 
-/// What is known of an action or a literal text.
+/// The known facts about an action or a literal text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Node {
     /// What it reads.
@@ -33,12 +33,12 @@ pub(super) fn of(parsed: &Parsed) -> BTreeMap<u32, Node> {
     reader.nodes
 }
 
-/// What is known of a value.
+/// The known facts about a value.
 #[derive(Clone, Debug, Default)]
 struct Data {
     /// Its path from the template's data on, if the value is exactly this.
     path: Option<Read>,
-    /// What it was computed from, apart from the path.
+    /// The data that it was computed from, apart from the path.
     reads: BTreeSet<Read>,
 }
 

@@ -67,7 +67,8 @@ const KNOWN_ELSEWHERE: [&str; 36] = [
     "traffic.istio.io/nodeSelector",
 ];
 
-/// How many keys that look like ours are compared with the known ones: a pod may have as many as fit into a request.
+/// The maximum number of keys that look like ours and are compared with the known ones: a pod may have as many as fit
+/// into a request.
 const MOST: usize = 32;
 
 /// The map of the metadata that contains a key.
@@ -120,7 +121,7 @@ pub fn is_opted_out(metadata: Option<&Value>) -> bool {
     said("labels").or_else(|| said("annotations")) == Some("false")
 }
 
-/// The setting of pods that a key, which is none, was probably meant to be.
+/// The pod setting that was probably meant by a key that is not one.
 pub fn misspelt_setting(is_label: bool, key: &str) -> Option<&'static str> {
     let field = if is_label { Field::Label } else { Field::Annotation };
     let is_known = super::row(key).is_some() || POD_LABELS.contains(&key) || KNOWN_ELSEWHERE.contains(&key);

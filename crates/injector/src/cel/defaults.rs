@@ -1,5 +1,5 @@
-//! What API servers fill in before they evaluate conditions (`SetDefaults_Pod`, `SetDefaults_Container`, the ServiceAccount
-//! plugin), as far as conditions look at it.
+//! The defaults that API servers fill in before they evaluate conditions (`SetDefaults_Pod`, `SetDefaults_Container`,
+//! the ServiceAccount plugin), as far as conditions read them.
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ const CONTAINERS: [&str; 2] = ["containers", "initContainers"];
 /// The fields that each container gets.
 const OF_CONTAINERS: [&str; 4] =
     ["imagePullPolicy", "resources", "terminationMessagePath", "terminationMessagePolicy"];
-/// A field, and what makes its value.
+/// A field, and the function that makes its value.
 type Default = (&'static str, fn() -> Value);
 /// The fields that the spec gets.
 const OF_SPEC: [Default; 7] = [

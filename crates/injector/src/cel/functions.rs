@@ -8,7 +8,7 @@ use gotemplate::regexp;
 use quick_cache::{Weighter, sync::Cache};
 use regex::Regex;
 
-/// Functions that the crate and all supported API servers have alike.
+/// Functions that the crate and all supported API servers have, with the same results.
 const COMMON: [&str; 17] = [
     "size",
     "contains",
@@ -29,7 +29,7 @@ const COMMON: [&str; 17] = [
     "upperAscii",
 ];
 
-/// Functions that are evaluated here, and that not every supported API server evaluates to the same.
+/// Functions that are evaluated here, but not to the same result by every supported API server.
 const MORE: [&str; 25] = [
     "bytes",
     "charAt",
@@ -107,8 +107,8 @@ pub(super) fn prepare(pattern: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `matches` with Go's regular expressions, as in `cel-go`. The crate's own, its feature `regex`, has those of Rust, whose `\d`,
-/// `\w`, `\s` and `\b` are not ASCII only.
+/// `matches` with Go's regular expressions, as in `cel-go`. The crate's own implementation, its feature `regex`, uses
+/// Rust's, whose `\d`, `\w`, `\s` and `\b` are not limited to ASCII.
 fn regular_expressions(env: &mut Env) -> Result<(), DeclarationError> {
     ::cel::add_overload!(env, fn matches: (CelString, CelString) -> Result<CelBool>, id = "matches")?;
     ::cel::add_member_overload!(env, fn matches: (CelString, CelString) -> Result<CelBool>)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use ::cel::common::ast::{Expr, IdedExpr};
 use serde_json::{Map, Value};
 
-/// What some expressions read.
+/// The parts that some expressions read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Of the pod.
@@ -39,7 +39,7 @@ impl Reads {
         Reads { object: Part::Whole, request: true, namespace_object: true, has_loops: true }
     }
 
-    /// Adds what others read.
+    /// Adds the parts that others read.
     pub fn extend(&mut self, others: &Reads) {
         self.object.extend(&others.object);
         self.request |= others.request;
@@ -92,7 +92,7 @@ impl Part {
     }
 }
 
-/// The fields that a chain of selections reads of the variable at its start, if that is all that it is.
+/// The path of fields that an expression selects from the variable, if it is nothing but a chain of such selections.
 pub(super) fn chain<'e>(node: &'e IdedExpr, variable: &str) -> Option<Vec<&'e str>> {
     match &node.expr {
         Expr::Ident(name) => (name == variable).then(Vec::new),

@@ -92,7 +92,7 @@ fn what_compiles_has_the_value_that_it_has_for_api_servers() {
     let mut known: BTreeSet<&str> = UNCHECKED.into_iter().chain(DIFFERENT.map(|(text, _)| text)).collect();
     let (mut equal, mut wrong) = (0, Vec::new());
     for Row { expression: text, results: expected } in &rows {
-        // What is refused here is refused when the configuration is loaded, and decides about no pod.
+        // An expression refused here is refused when the configuration is loaded, so it never decides about a pod.
         let Ok(expression) = Expression::compile(text) else { continue };
         let found = results(&expression, &pods);
         if found == *expected {
@@ -146,7 +146,7 @@ fn an_expression_is_a_boolean_by_its_form() {
         ["object.spec.hostNetwork", "object.metadata.labels.app", "1", "object.spec.a ? true : object.spec.b"]
     {
         let error = Expression::compile(text).unwrap_err();
-        assert!(error.contains("something else than a boolean"), "{text}: {error}");
+        assert!(error.contains("something other than a boolean"), "{text}: {error}");
     }
     for text in [
         "object.spec.hostNetwork == true",
@@ -165,7 +165,7 @@ fn patterns_are_those_of_go() {
     let variables = Variables::of(&pod, "shop", None, None);
     let holds = |text: &str| Expression::compile(text).unwrap().evaluate(&variables);
     assert_eq!(holds(r"object.metadata.labels.app.matches('^\\w+$')"), Ok(false));
-    // One that the pod gives is compiled when it is met.
+    // A pattern that comes from the pod is compiled when it is used.
     assert_eq!(holds("object.metadata.labels.app.matches(object.metadata.labels.pattern)"), Ok(false));
     assert_eq!(holds("'x'.matches(object.metadata.labels.pattern)"), Ok(true));
     assert!(

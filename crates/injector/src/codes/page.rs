@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use super::{Code, Kind};
 
-/// For those who edit a page.
+/// A note for people who edit a page.
 pub(super) const EDITING: &str = "<!-- Made from the table of codes, except for the text below the headings; \
      `UPDATE_DOCS=1 cargo test --test suite reasons` writes the rest again. -->";
 
 const HEADINGS: [&str; 3] = ["## What it means", "## How to see it", "## How to fix it"];
 const FENCE: &str = "```";
 
-/// How the log of all replicas is read.
+/// The start of a command that searches the logs of all replicas.
 const LOGS: &str =
     "kubectl -n outrigger-system logs -l app.kubernetes.io/name=outrigger --prefix --tail=-1 | grep";
 
@@ -20,14 +20,14 @@ const LOGS: &str =
 pub struct Texts<'p> {
     /// What the code means.
     pub meaning: &'p str,
-    /// What shows it besides the commands; may be empty.
+    /// Evidence besides the commands; may be empty.
     pub evidence: &'p str,
     /// How to fix it, and when to leave it.
     pub solution: &'p str,
 }
 
 impl<'p> Texts<'p> {
-    /// Those of a page; `None` if a heading is missing, or the block of commands.
+    /// The texts of a page; `None` if a heading or the block of commands is missing.
     pub fn of(page: &'p str) -> Option<Texts<'p>> {
         let [first, second, third] = HEADINGS.map(|heading| format!("\n{heading}\n"));
         let (_, rest) = page.split_once(&first)?;
@@ -51,12 +51,12 @@ pub fn of(code: &Code, texts: &Texts<'_>) -> String {
     page
 }
 
-/// The commands and names by which the records of a code are found.
+/// The commands and names that find the records of a code.
 fn commands(code: &Code) -> String {
     let key = code.key;
     let mut lines = String::new();
     if code.kinds.iter().any(|kind| !kind.is_warning()) {
-        // Such requests are counted, and logged as one message about all of them.
+        // outrigger counts such requests, and logs one message about all of them.
         let found = if key == "UNAUTHENTICATED" {
             "'client rejected'".to_owned()
         } else {

@@ -39,7 +39,8 @@ codes! {
     FORGED_RECORD: Warning,
         "the record of an earlier injection names something that is not in the pod, or that no injection created";
     HOST_NETWORK: Skip, "not injected: the pod uses its node's network (`hostNetwork: true`)";
-    HOST_USERS_WITH_CNI: Record, "a pod with `hostUsers: false` relies on the CNI plugin, older versions of which fail for it";
+    HOST_USERS_WITH_CNI: Record,
+        "a pod with `hostUsers: false` relies on the CNI plugin, and older versions of the plugin fail for it";
     IGNORED_ANNOTATION: Warning, "a value that has no effect";
     IGNORED_NAMESPACE: Skip,
         "not injected: the namespace is one that is never injected, such as `kube-system`";
@@ -95,7 +96,7 @@ codes! {
     POD_RESOURCES_TOO_SMALL: Warning Denial,
         "pod-level requests or limits are too small for the proxy; the API server will reject the pod";
     POD_SECURITY_ADAPTED: Record,
-        "values were changed for the pod, because the Pod Security level of its namespace forbids what the configured ones cause";
+        "values were changed for the pod, because the Pod Security level of its namespace forbids the result of the configured ones";
     POD_SECURITY_AUDITED: Record,
         "injection adds something that a Pod Security level of the namespace audits or warns about";
     POD_SECURITY_VIOLATED: Warning Denial,

@@ -102,7 +102,7 @@ pub enum Fault {
 pub struct Warning {
     /// The field.
     pub path: String,
-    /// What is odd, and its consequence.
+    /// The oddity and its consequence.
     pub message: String,
 }
 

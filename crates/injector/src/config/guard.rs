@@ -1,4 +1,4 @@
-//! Guard rails: rules about which pods are injected how, and the policy about what pods may change.
+//! Guard rails: rules about which pods are injected, and how, and the policy about what pods may change.
 //!
 //! Both are lists in the bundle, read with all their problems at once, compiled once, and evaluated for each pod in the
 //! order in which they are written.
@@ -69,8 +69,8 @@ impl Guard {
         &self.reads
     }
 
-    /// The match conditions by which API servers leave out pods that a rule leaves alone anyway, at most as many as fit beside
-    /// the `existing` ones; `fails_closed` says whether the webhook has `failurePolicy: Fail`.
+    /// The match conditions with which API servers skip pods that a rule leaves alone anyway, at most as many as fit
+    /// beside the `existing` ones; `fails_closed` says whether the webhook has `failurePolicy: Fail`.
     pub fn match_conditions(&self, fails_closed: bool, existing: usize) -> Vec<MatchCondition> {
         condition::match_conditions(&self.rules, fails_closed, existing)
     }
@@ -78,16 +78,16 @@ impl Guard {
     /// The rules as expressions of a ValidatingAdmissionPolicy, in order.
     ///
     /// # Errors
-    /// If an API server cannot evaluate one alike.
+    /// If an API server cannot evaluate one to the same result.
     pub fn rule_expressions(&self) -> Result<Vec<RuleExpression>, NotCommon> {
         condition::rule_expressions(&self.rules)
     }
 
-    /// The pods for which the policy denies a warning with this code, or opting out if that is `also_opt_out`, as expressions of
-    /// a ValidatingAdmissionPolicy.
+    /// The pods that the policy denies because of a warning with this code or, with `also_opt_out`, because they opt
+    /// out, as expressions of a ValidatingAdmissionPolicy.
     ///
     /// # Errors
-    /// If an API server cannot evaluate one alike.
+    /// If an API server cannot evaluate one to the same result.
     pub fn denied_pods(&self, code: &str, also_opt_out: bool) -> Result<Vec<String>, NotCommon> {
         let denies = |check: &Check| match check {
             Check::OptOut => also_opt_out,
@@ -98,8 +98,8 @@ impl Guard {
         entries.filter(|entry| entry.checks.iter().any(denies)).map(condition::policy_expression).collect()
     }
 
-    /// Whether pods that opt out by their label have to be sent, which Istio's webhooks do not select: a rule injects them
-    /// nevertheless, or the policy does not allow them.
+    /// Whether API servers must send pods that opt out by their label, although Istio's webhooks do not select them: a
+    /// rule injects them nevertheless, or the policy does not allow them.
     pub fn needs_opt_outs(&self) -> bool {
         let is_forced = self.rules.iter().any(|rule| rule.inject == Some(RuleAction::Force));
         let looks = |check: &Check| match check {

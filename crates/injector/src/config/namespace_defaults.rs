@@ -1,4 +1,4 @@
-//! The annotations of namespaces that are defaults for their pods: which ones count.
+//! Which annotations of namespaces count as defaults for their pods.
 //!
 //! istiod reads none of them, and namespaces may carry any of them without effect today. So nothing counts unless the bundle
 //! lists it.

@@ -1,4 +1,4 @@
-//! Which limits of namespaces an injected pod is compared with.
+//! The limits of namespaces with which an injected pod is compared.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What follows if the Pod Security level of a namespace forbids what injection adds.
+//! The consequence if the Pod Security level of a namespace forbids what injection adds.
 
 use serde_json::{Map, Value, json};
 
@@ -8,9 +8,9 @@ use crate::pod_security::{Level, NEWEST, parse_minor};
 /// The settings `podSecurity` of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodSecurity {
-    /// What follows from a violation.
+    /// The consequence of a violation.
     pub violations: Violations,
-    /// What may be changed to avoid one, each once.
+    /// The changes that may be made to avoid one, each once.
     pub adapt: Vec<Adaptation>,
     /// The level of namespaces without labels, as the API server's `PodSecurityConfiguration` says.
     pub default: Level,
@@ -18,7 +18,7 @@ pub struct PodSecurity {
     pub latest: u32,
 }
 
-/// What follows from a violation of the level that a namespace enforces.
+/// The consequence of a violation of the level that a namespace enforces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Violations {
     /// The user is warned; the API server will reject the pod.
@@ -116,7 +116,7 @@ impl Adaptation {
 
     fn value(self) -> (&'static [&'static str], Value) {
         match self {
-            // All of it is replaced: what a profile of another type needs does not fit this one.
+            // All of it is replaced: the fields of a profile of another type do not fit this one.
             Adaptation::SeccompProfile => {
                 (&["global", "proxy", "seccompProfile"], json!({"type": "RuntimeDefault"}))
             }
@@ -139,7 +139,7 @@ pub(super) fn adapted(bundle: &Value, changes: &[Adaptation]) -> Value {
     Value::Object(bundle)
 }
 
-/// Sets a value at a path; anything on the way that is no map is replaced.
+/// Sets a value at a path; anything on the way that is not a map is replaced.
 fn set(values: &mut Value, path: &[&str], value: Value) {
     let Some((key, rest)) = path.split_first() else {
         *values = value;

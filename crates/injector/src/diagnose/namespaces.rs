@@ -1,4 +1,4 @@
-//! The labels of namespaces, and pods that run without a proxy where one is asked for.
+//! The labels of namespaces, and pods that run without a proxy in namespaces that ask for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -18,11 +18,11 @@ pub struct Probe {
     pub failure_policy: String,
     /// How long it took.
     pub took: Duration,
-    /// What came back.
+    /// The result.
     pub outcome: ProbeOutcome,
 }
 
-/// What came back from a dry-run creation.
+/// The result of a dry-run creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
     /// A pod with a proxy, injected by this revision.
@@ -35,7 +35,7 @@ pub enum ProbeOutcome {
     Unanswered,
 }
 
-/// From this on, the creation of a pod counts as slow.
+/// From this duration on, the creation of a pod counts as slow.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// Words of an API server's error, and what they mean; the first row that matches counts.
@@ -89,12 +89,12 @@ const ERRORS: [Row; 13] = [
     (
         &["i/o timeout"],
         "network-timeout",
-        "open the way from the API server to the pods' port (8443): NetworkPolicy, firewall, security group",
+        "allow traffic from the API server to the pods' port (8443): NetworkPolicy, firewall, security group",
     ),
     (
         &["context deadline exceeded"],
         "network-timeout",
-        "open the way from the API server to the pods' port (8443), or look for an overloaded replica: \
+        "allow traffic from the API server to the pods' port (8443), or look for an overloaded replica: \
          outrigger_request_duration_seconds",
     ),
     (&["no such host"], "service-missing", "the URL of the webhook names a host that does not resolve"),
@@ -131,7 +131,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             "network-timeout",
             subject.clone(),
             format!("the API server had no answer after {:.0}s, so it waits for a webhook", probe.took.as_secs_f64()),
-            with_hint(facts, "network-timeout", "open the way from the API server to the pods' port (8443): NetworkPolicy, firewall, security group"),
+            with_hint(facts, "network-timeout", "allow traffic from the API server to the pods' port (8443): NetworkPolicy, firewall, security group"),
         )),
         ProbeOutcome::Refused(message) => findings.push(refused(facts, probe, &subject, message)),
     }

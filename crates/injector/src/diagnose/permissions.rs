@@ -11,7 +11,7 @@ pub struct Access {
     pub namespace: String,
     /// The name of the ServiceAccount.
     pub service_account: String,
-    /// What needs it, such as `the configuration`.
+    /// The feature that needs it, such as `the configuration`.
     pub purpose: &'static str,
     /// Whether pods are not injected, or certificates not renewed, without it.
     pub is_essential: bool,
@@ -21,7 +21,7 @@ pub struct Access {
     pub is_allowed: bool,
 }
 
-/// Rights that are missing, by what needs them.
+/// Rights that are missing, by the feature that needs them.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut missing: BTreeMap<(&str, &str, &str), Vec<&Access>> = BTreeMap::new();
     for access in facts.permissions.iter().flatten().filter(|access| !access.is_allowed) {

@@ -91,7 +91,7 @@ fn is_equal(one: Option<&Value>, two: Option<&Value>) -> bool {
 /// Maps whose values are the user's texts: an empty one has a meaning.
 const TEXTS: [&str; 4] = ["labels", "annotations", "nodeSelector", "matchLabels"];
 
-/// A value without what Go's types do not distinguish.
+/// A value without the differences that Go's types cannot express.
 fn canonical(value: &Value, key: &str) -> Value {
     match value {
         Value::Object(map) if TEXTS.contains(&key) => Value::Object(map.clone()),
@@ -113,7 +113,7 @@ fn of_map(map: &Map<String, Value>, inside: &str) -> Map<String, Value> {
     map.iter()
         .filter(|(key, _)| !is_set_by_servers(key))
         .map(|(key, value)| (key.clone(), canonical(value, key)))
-        // A quantity is no pointer in Go: an absent one is written as 0.
+        // A quantity is not a pointer in Go: an absent one is written as 0.
         .filter(|(key, value)| !(key == "divisor" && *value == json!("0")))
         .filter(|(key, value)| !fields::is_empty(value) || key == "emptyDir" && value.is_object())
         .collect()

@@ -24,7 +24,7 @@ pub struct Field {
     pub value: Option<Value>,
     /// What wrote it last.
     pub writer: Writer,
-    /// The values that it had before, first one first, with what had written them.
+    /// Its earlier values, the first one first, each with its writer.
     pub replaced: Vec<(Writer, Value)>,
 }
 
@@ -100,7 +100,8 @@ impl<'a> Recorder<'a> {
             Sources { mesh, request: self.request, defaults, proxy_configs, pod: seen, proxy_config };
         let last = fields::of(pod);
         let received = fields::of(&self.request.pod);
-        // A container that moved to the other list was not removed from this one, nor an empty map that was filled.
+        // A container that moved to the other list does not count as removed from this one, nor does an empty map that
+        // was filled.
         let is_removed = |path: &str| {
             !moved(path).is_some_and(|moved| last.contains_key(&moved))
                 && !last.keys().any(|other| other.len() > path.len() && is_at_or_below(other, path))
@@ -118,7 +119,7 @@ impl<'a> Recorder<'a> {
         all.into_iter().map(|path| self.field(&sources, path, last.get(path))).collect()
     }
 
-    /// Whether any stage had another value than the pod as received.
+    /// Whether any stage had a value other than that of the pod as received.
     fn is_contested(&self, path: &str) -> bool {
         let mut values = self.stages.iter().map(|(_, fields)| value_at(fields, path));
         let received = values.next();
@@ -178,8 +179,8 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// What is known of a field, or of the same field of a container in the other list: the proxy is moved there where it is
-/// a native sidecar.
+/// The known facts about a field, or about the same field of a container in the other list: a proxy that is a native
+/// sidecar is moved there.
 fn value_at<'f, T>(fields: &'f BTreeMap<String, T>, path: &str) -> Option<&'f T> {
     fields.get(path).or_else(|| fields.get(&moved(path)?))
 }

@@ -23,7 +23,7 @@ pub struct Datum {
     pub set_by: String,
 }
 
-/// What all data of one pod is read from.
+/// The sources of all data about one pod.
 pub(super) struct Sources<'a> {
     pub(super) mesh: &'a InjectorConfig,
     pub(super) request: &'a PodRequest,
@@ -38,7 +38,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Describes one read. `below` is the path of the field it was written to, of which the end may also be the end of the
+    /// Describes one read. `below` is the path of the field it was written to; its end may also be the end of the
     /// place: a template often writes a whole map.
     pub(super) fn datum(&self, read: &Read, below: &[String], written: Option<&Value>) -> Option<Datum> {
         let (root, path) = read.split_first()?;
@@ -94,7 +94,7 @@ impl Sources<'_> {
     fn proxy_config(&self, path: &[String], below: &[String], written: Option<&Value>) -> Datum {
         let (mut place, mut value) =
             by_go_names("proxyConfig", &gotypes::PROXY_CONFIG, self.proxy_config, path);
-        // Of a map such as proxyMetadata, the sources of its entries differ.
+        // The entries of a map such as proxyMetadata have different sources.
         let narrowed = value.as_ref().and_then(|found| {
             // A variable has the name of its entry.
             let of_variable = match below {
@@ -190,7 +190,7 @@ fn by_go_names(root: &str, ty: &'static Type, document: &Value, path: &[String])
     (place, value.cloned())
 }
 
-/// Data that is computed for templates, and from what.
+/// Data that is computed for templates, and its sources.
 fn computed(name: &str) -> Option<(&'static str, &'static str)> {
     Some(match name {
         "ProxyImage" => (

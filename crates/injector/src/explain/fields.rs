@@ -18,8 +18,8 @@ pub(crate) fn of(document: &Value) -> BTreeMap<String, Value> {
     fields
 }
 
-/// Whether a value is what Go's types write for a field that is not set, or leave out. Numbers and booleans never are: a `0` or
-/// `false` behind a pointer is a value.
+/// Whether a value is one that Go's types write for a field that is not set, or leave out. Numbers and booleans never
+/// are: a `0` or `false` behind a pointer is a value.
 pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -185,7 +185,7 @@ pub(crate) fn split(path: &str) -> Vec<String> {
     steps
 }
 
-/// A sort key that has elements in the order of their indices.
+/// A sort key that puts elements in the order of their indices.
 pub(crate) fn order(path: &str) -> Vec<(usize, String)> {
     split(path).into_iter().map(|step| (step.parse().unwrap_or_default(), step)).collect()
 }

@@ -1,4 +1,4 @@
-//! What a running pod differs in from what would be injected now.
+//! How a running pod differs from the result of an injection today.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ pub struct Difference {
     pub now: Option<Value>,
 }
 
-/// The lists and maps of an injected container whose entries nothing but an injection creates: what is in them and would not
-/// be injected now is a difference. Everything else in a running pod may be a default of the API server.
+/// The lists and maps of an injected container whose entries only an injection creates: an entry that would not be
+/// injected now is a difference. Everything else in a running pod may be a default of the API server.
 const COMPLETE: [&str; 5] = ["args", "command", "env", "ports", "volumeMounts"];
 
 /// The fields in which a running pod differs from the injection of today, by path. `containers` are the names of the

@@ -25,10 +25,12 @@ impl RunningPods {
     }
 }
 
-/// Controllers of controllers are followed this far: a CronJob's Job, a Deployment's ReplicaSet, and some in reserve.
+/// The maximum number of controllers followed from a pod upwards: a CronJob's Job, a Deployment's ReplicaSet, and some
+/// in reserve.
 const MOST_LEVELS: usize = 8;
 
-/// The running pods among objects of a cluster, by workload: the topmost controller that the objects tell of, or the pod itself.
+/// The running pods among objects of a cluster, by workload: the topmost controller that the objects name, or the pod
+/// itself.
 pub fn running_pods(objects: &[Value]) -> BTreeMap<Workload, RunningPods> {
     let owners: BTreeMap<Workload, Workload> =
         objects.iter().filter_map(|object| Some((identity(object), controller(object)?))).collect();

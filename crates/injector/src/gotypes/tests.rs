@@ -145,7 +145,7 @@ fn unions_are_of_fields_that_there_are() {
     }
 }
 
-/// The generator asks as well; this holds the two tables against each other when only one of them is made anew.
+/// The generator checks this, too; this test compares the two tables when only one of them was regenerated.
 #[test]
 fn what_has_nothing_but_optional_structs_is_a_union() {
     for ty in all_types().iter().filter(|ty| ty.name.starts_with("v1.") && !ty.proto) {

@@ -47,7 +47,7 @@ pub(super) struct Subject<'a> {
     pub(super) proxy_config: &'a Value,
     /// The ProxyConfig that the pod would have without its own annotation.
     pub(super) configured: &'a Value,
-    /// Whether it requests templates that redirect no traffic, and the default ones do.
+    /// Whether it requests templates that redirect no traffic although the default ones do.
     pub(super) loses_redirection: bool,
 }
 
@@ -174,7 +174,7 @@ fn proxy_config(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let message = format!("{of}: {field} is not the mesh's");
         warnings.push(Warning::new("BYPASS_CONTROL_PLANE", message));
     }
-    // The annotation proxyImageType is checked; here, anything may stand.
+    // The annotation proxyImageType is validated; this field may contain anything.
     let image = pod::at(pod.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
     let is_type =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -214,7 +214,7 @@ pub(super) fn forged_volume(name: &str) -> Warning {
     let status = names::ANNOTATION_STATUS;
     Warning::new(
         FORGED,
-        format!("annotation {status} names volume {}, which no injection wrote so", shown(name)),
+        format!("annotation {status} names volume {}, which no injection wrote this way", shown(name)),
     )
 }
 
@@ -381,7 +381,7 @@ const NONE: &str = "NONE";
 /// returns whether the mode is the reason.
 ///
 /// istiod configures listeners at the ports of Services, and Envoy, which may not use those below 1024, refuses all of
-/// them. The CNI plugin accepts no `NONE`, so that the sandbox is never made.
+/// them. The CNI plugin does not accept `NONE`, so the pod's sandbox is never created.
 fn redirection(pod: &Subject<'_>, warnings: &mut Vec<Warning>) -> bool {
     let is_off = |config: &Value| config.get(MODE).and_then(Value::as_str) == Some(NONE);
     let mode = names::ANNOTATION_INTERCEPTION_MODE;
@@ -530,7 +530,7 @@ fn administers(container: &Value) -> Option<Cow<'static, str>> {
         .map(|name| Cow::Owned(format!("capabilities.add {}", name.to_ascii_uppercase())))
 }
 
-/// Capabilities with which a container can change the rules of redirection: directly, or by code in the kernel (Linux'
+/// Capabilities with which a container can change the rules of redirection: directly, or by code in the kernel (Linux's
 /// `capabilities(7)`).
 const ADMINISTERS: [&str; 4] = ["NET_ADMIN", "ALL", "SYS_ADMIN", "SYS_MODULE"];
 
@@ -538,8 +538,9 @@ fn makes(made: &TemplateContainers, name: &str) -> bool {
     made.containers.iter().chain(&made.init_containers).any(|made| made == name)
 }
 
-/// Whether a pod requests templates that redirect no traffic although the default ones do; if these cannot be rendered, they do. A
-/// gateway has no traffic of an application to redirect. The default templates are rendered only for a pod of which all else is true.
+/// Whether a pod requests templates that redirect no traffic although the default ones do; default templates that
+/// cannot be rendered count as ones that do. A gateway has no traffic of an application to redirect. The default
+/// templates are rendered only for a pod that meets all other conditions.
 pub(super) fn loses_redirection(
     received: &Value,
     made: &TemplateContainers,

@@ -164,7 +164,7 @@ fn askable(injector: &Injector) -> Vec<Asked> {
 enum Weight {
     /// The template called `fail`.
     Deliberate,
-    /// It takes something from the pod that may be meant to go: accepted, but an error of `outrigger check`.
+    /// It removes something from the pod, perhaps on purpose: accepted, but an error of `outrigger check`.
     Takes,
     /// It fails for this pod.
     Fails,
@@ -266,7 +266,7 @@ fn weight(refusal: &Refusal) -> Option<Weight> {
     match refusal {
         Refusal::Annotations(_)
         | Refusal::Defaults { .. }
-        // Rules and policies may be about the likes of the samples.
+        // Rules and policies may apply to pods like the samples.
         | Refusal::Overrides(_)
         | Refusal::PodSecurity { .. }
         | Refusal::RuleFailed { .. }

@@ -151,7 +151,7 @@ fn joined(mut container: Value, more: &Value) -> Value {
     container
 }
 
-/// What is in a container and not in the one to expect, without what an API server or post-processing adds to it.
+/// The parts of a container that the expected one lacks, without those that an API server or post-processing adds.
 fn unexplained(found: &Value, expected: &Value, is_set_later: &dyn Fn(&str) -> bool) -> Option<Value> {
     let mut rest = difference(found, expected)?;
     let fields = rest.as_object_mut()?;
@@ -186,7 +186,8 @@ const KEYS: [(&str, &str); 4] = [
     ("ports", "containerPort"),
 ];
 
-/// The most expected items of one key, such as a port of several protocols, with which an item is compared.
+/// The maximum number of expected items of one key, such as a port of several protocols, with which an item is
+/// compared.
 const MOST_OF_A_KEY: usize = 16;
 
 /// The parts of `found` that differ from `expected`; `None` if there are none.
@@ -214,8 +215,8 @@ fn difference(found: &Value, expected: &Value) -> Option<Value> {
     }
 }
 
-/// The items of a list that differ from every expected item with the same key. In time linear in both lists, of which
-/// a hostile pod may have very long ones: an item is compared with the first few of its key, and differs from the rest.
+/// The items of a list that differ from every expected item with the same key. The time is linear in both lists, which
+/// may be very long in a hostile pod: an item is compared with the first few of its key, and differs from the rest.
 fn of_keyed(found: &[Value], expected: &[Value], key: &str) -> Option<Value> {
     let mut by_key: HashMap<Option<&Value>, Vec<&Value>> = HashMap::new();
     for item in expected {

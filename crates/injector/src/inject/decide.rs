@@ -136,3 +136,6 @@ fn decision_input<'a>(
     }
     input
 }
+
+#[cfg(test)]
+mod tests;

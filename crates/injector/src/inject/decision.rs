@@ -219,10 +219,10 @@ fn policy<S>(input: &DecisionInput<'_, S>) -> Verdict {
 
 /// Pods in which a proxy cannot work, regardless of labels; Istio injects them anyway.
 ///
-/// Whoever may create pods may write every mark that is looked at here, so each skip is warned about. A pod that bears one
-/// falsely gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node takes a pod
-/// whose nodes are for Windows. Linkerd's marks and options for Windows keep nobody from running: of the former both are
-/// needed, and the chart's policy follows neither.
+/// Anyone who may create pods can write every mark that this rule reads, so each skip causes a warning. A pod with a
+/// false mark gains little: a kubelet runs no container of a mirror pod that is not its own, and no Linux node takes a
+/// pod whose nodes are for Windows. Linkerd's marks and the options for Windows keep no pod from running: the rule
+/// requires both of Linkerd's marks, and the chart's policy follows neither these marks nor these options.
 fn not_injectable(pod: &View<'_>, quirks: Quirks, warnings: &mut Vec<Warning>) -> Option<Verdict> {
     let windows = || os::windows(pod.value).filter(|_| !quirks.contains(Quirk::InjectWindowsPods));
     let is_mirror = pod.annotation(names::ANNOTATION_MIRROR_POD).is_some();

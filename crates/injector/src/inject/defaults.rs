@@ -1,8 +1,8 @@
-//! Settings of a pod that it leaves to others: annotations that its namespace, or the configuration, gives in its place.
+//! Settings that a pod leaves to others: annotations that its namespace or the configuration gives it.
 //!
-//! A pod's own annotation always wins, even if it is empty. Nothing here becomes part of the pod: the defaults only stand
-//! beside its annotations where these are read, so that a change of the namespace affects the next pod and no record of it is
-//! left on the last one.
+//! A pod's own annotation always wins, even if it is empty. Nothing here becomes part of the pod: the defaults only
+//! count where its annotations are read, so that a change of the namespace affects the next pod and leaves no record on
+//! the last one.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -17,7 +17,7 @@ use crate::{
     warning::{Warning, shown},
 };
 
-/// What gives a default.
+/// The source of a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultSource<'a> {
     /// The rule of this name in the configuration.
@@ -35,7 +35,7 @@ pub struct AppliedDefault<'a> {
     pub key: &'static str,
     /// Its value.
     pub value: Cow<'a, str>,
-    /// What gives it.
+    /// Its source.
     pub source: DefaultSource<'a>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Defaults<'a> {
     applied: Vec<AppliedDefault<'a>>,
     /// The ProxyConfigs below the pod's own, lowest first: unlike other annotations, they are merged by field.
     proxy_configs: Vec<(DefaultSource<'a>, &'a str)>,
-    /// The pod with the annotations that it does not have, for those who read them.
+    /// The pod with the defaults as annotations, for the code that reads annotations.
     pub(super) pod: Cow<'a, Value>,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Defaults<'a> {
     /// Validates the defaults like a pod's annotations; returns the values that templates see in their place.
     ///
     /// # Errors
-    /// Every invalid value, with what gives it.
+    /// Every invalid value, with its source.
     pub(super) fn check(
         &self,
         mesh: &InjectorConfig,
@@ -168,7 +168,7 @@ impl<'a> Defaults<'a> {
         self.proxy_configs.iter().map(|(_, text)| *text)
     }
 
-    /// Whether anything else than the configuration gives a default.
+    /// Whether anything other than the configuration gives a default.
     pub(super) fn source_of(&self, key: &str) -> Option<DefaultSource<'a>> {
         self.applied.iter().find(|applied| applied.key == key).map(|applied| applied.source)
     }
@@ -183,9 +183,9 @@ fn pod_lacks(applied: &[AppliedDefault<'_>], key: &str) -> bool {
     applied.iter().any(|applied| applied.key == key)
 }
 
-/// The requests and limits of the values for those that a pod does not set, if it sets another one. What the pod asks for
-/// stays: a configured limit below its request is raised to it, and a configured request above its limit is lowered to it,
-/// because an API server accepts no request above its limit.
+/// The requests and limits of the values for those that a pod does not set, if it sets another one. The amounts that
+/// the pod asks for stay: a configured limit below its request is raised to it, and a configured request above its
+/// limit is lowered to it, because an API server accepts no request above its limit.
 fn filled<'a>(asked: &Value, values: &'a Value) -> Vec<AppliedDefault<'a>> {
     let own = |key: &str| pod::annotation(asked, key);
     if !RESOURCES.iter().any(|(key, ..)| own(key).is_some()) {

@@ -97,7 +97,7 @@ pub enum Refusal {
     /// Annotations with invalid values that the pod's namespace, or the configuration, gives it.
     #[error("{source_name}: {}", invalid(violations))]
     Defaults {
-        /// What gives them.
+        /// Their source.
         source_name: String,
         /// The annotations.
         violations: Vec<Violation>,

@@ -198,7 +198,7 @@ pub(super) fn user_container<'a>(input: Input<'a>, field: &str, name: &str) -> O
     }
     // A record next to a container that no injection created was written by someone else.
     let recorded = pod::find(recorded, name).filter(|_| input.keeps(Quirk::TrustOverrides));
-    // The customisation of a native sidecar may stand in either list, and that of any proxy, whatever it becomes.
+    // The customization of a native sidecar may be in either list, and so may that of any proxy, whatever it becomes.
     let in_either = field == INIT_CONTAINERS
         || name == names::CONTAINER_PROXY && !input.keeps(Quirk::DuplicateProxyOfUser);
     recorded.or_else(|| match in_either {

@@ -8,10 +8,11 @@
 //! Why this is sound:
 //! - Everything that [`run`] reads is part of the key, byte for byte, except the names, and which names are equal. Texts are
 //!   compared, not their hashes.
-//! - A text counts as a name because of its *place*, not its content: [`candidates`] lists the places, and who reads them.
-//!   There, this crate only copies what it finds, but for the end of an owner's name, which is cut at the hash or time that
-//!   leads to another workload, and token volumes, which are looked up by name and only count as names if nothing else
-//!   may have theirs. A place does not count if the configuration mentions it.
+//! - A text counts as a name because of its *place*, not its content: [`candidates`] lists the places, and the code
+//!   that reads them. This crate only copies the texts in these places, with two exceptions: it cuts the end of an
+//!   owner's name at the hash or time that leads to another workload, and it looks up token volumes by name, so they
+//!   only count as names if nothing else may have the same name. A place does not count if the configuration mentions
+//!   it.
 //! - A patch is cached after [`run`] was called for a pod whose names are stand-ins, and its patch with the real names
 //!   substituted was byte for byte the patch of the real pod, which was verified as usual.
 //! - A template that inspects a stand-in (compares it, takes its length, parses a number in it …) instead of only copying it
@@ -88,7 +89,7 @@ pub(super) struct PatchCache {
     credit: AtomicI64,
 }
 
-/// What is known of the pods with a key.
+/// The known facts about the pods with a key.
 #[derive(Clone, Debug)]
 enum Entry {
     /// Their patch.
@@ -179,7 +180,7 @@ impl PatchCache {
                 text(name);
                 text(value.as_str().unwrap_or_default());
             }
-            // What is used of a quota changes with each pod, and so do the warnings.
+            // A quota's usage changes with each pod, and so do the warnings.
             let limits = namespace.limit_ranges.iter().map(LimitRange::to_value);
             let quotas = namespace.resource_quotas.iter().map(ResourceQuota::to_value);
             limits.chain(quotas).for_each(|limits| text(&limits.to_string()));

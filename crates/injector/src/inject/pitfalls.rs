@@ -25,7 +25,7 @@ const MOST: usize = 8;
 /// Characters of a name that are shown, so that the advice fits.
 const SHOWN: usize = 40;
 
-/// The annotations of which one replaces all default resources, with the resource that each sets.
+/// The annotations, each of which replaces all default resources, with the resource that it sets.
 const RESOURCES: [(&str, &str); 4] = [
     (names::ANNOTATION_PROXY_CPU, "cpu"),
     (names::ANNOTATION_PROXY_MEMORY, "memory"),
@@ -52,7 +52,8 @@ pub(super) struct Subject<'a> {
     pub(super) user: i64,
 }
 
-/// All warnings of this module about an injected pod; `source_of` says what gives a default, empty for the pod itself.
+/// All warnings of this module about an injected pod; `source_of` returns the source of a default; empty for the pod
+/// itself.
 pub(super) fn warnings(pod: &Subject<'_>, source_of: &dyn Fn(&str) -> String) -> Vec<Warning> {
     let mut warnings = duplicate_volumes(pod);
     warnings.extend(pod.requests_above_limits());
@@ -88,8 +89,8 @@ pub(super) fn unknown_revision(
     Some(Warning::new("UNKNOWN_REVISION", message))
 }
 
-/// Volumes of the pod that share a name: an API server rejects the pod, unless the merge keeps only one of them. In time
-/// linear in the volumes, of which a hostile pod may have very many.
+/// Volumes of the pod that share a name: an API server rejects the pod, unless the merge keeps only one of them. The
+/// time is linear in the volumes, because a hostile pod may have very many.
 fn duplicate_volumes(pod: &Subject<'_>) -> Vec<Warning> {
     let counts = |holder| {
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -182,8 +183,8 @@ impl<'a> Subject<'a> {
         self.merged.get("spec")?.get(key)
     }
 
-    /// A pod that should end by itself, beside a proxy that does not. A crashed proxy is not restarted either: the agent
-    /// ends with 0 when its Envoy was killed.
+    /// A pod that should end by itself, with a proxy that does not. A crashed proxy is not restarted either: the agent
+    /// exits with 0 when its Envoy was killed.
     fn in_job(&self) -> Option<Warning> {
         let policy = self.spec("restartPolicy")?.as_str()?;
         let is_alone = pod::containers(self.merged).len() < 2;

@@ -23,7 +23,7 @@ use crate::{
     warning::{Warning, shown},
 };
 
-/// The most violations that are reported.
+/// The maximum number of violations that are reported.
 const MOST: usize = 16;
 
 /// A pod that gets a proxy.
@@ -33,13 +33,13 @@ pub(super) struct Injected<'a> {
     pub(super) templates: &'a [&'a str],
     /// The templates of a pod that requests none.
     pub(super) default_templates: &'a [&'a str],
-    /// What the pod's containers of ours were granted because of the pod.
+    /// The privileges of our containers in the pod that the pod itself requested.
     pub(super) privileges: &'a [Privilege],
     /// The annotations that the templates write on a pod without requests, if they are known.
     pub(super) written: &'a dyn Fn() -> Option<Value>,
 }
 
-/// What is known of a pod, injected or not.
+/// The known facts about a pod, injected or not.
 struct View<'a> {
     received: &'a Value,
     /// Warnings so far.
@@ -61,7 +61,8 @@ pub(super) fn check_skipped(
     is_bare_anyway: impl FnOnce() -> bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), Refusal> {
-    // Of the others, the configuration or the namespace decides; and so does a rule about pods that are left alone anyway.
+    // For the others, the configuration or the namespace decides; and so does a rule about pods that are left alone
+    // anyway.
     let is_choice = matches!(
         decision.reason,
         Reason::PodOptedOut
@@ -74,7 +75,7 @@ pub(super) fn check_skipped(
     if !is_choice || policy.is_empty() {
         return Ok(());
     }
-    // Kubelets tell of the static pods that they run: denying that changes nothing.
+    // Kubelets report the static pods that they run: denying the report changes nothing.
     if decision.reason == Reason::MirrorPod && candidate.may_be_of_group(names::GROUP_NODES) {
         return Ok(());
     }
@@ -117,7 +118,7 @@ fn check(
     for entry in &mesh.guard().policy {
         let mut found = Vec::new();
         entry.checks.iter().for_each(|check| view.check(check, &mut found));
-        // What costs most, an expression, comes last.
+        // The most expensive check, an expression, comes last.
         if found.is_empty() || !applies(entry, candidate)? {
             continue;
         }
@@ -240,7 +241,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What makes a pod run without its proxy.
+    /// The reasons why a pod runs without its proxy.
     fn opt_out(&self, found: &mut Vec<String>) {
         match self.decision.reason {
             Reason::PodOptedOut | Reason::WindowsPod | Reason::InjectedByLinkerd | Reason::MirrorPod => {
@@ -408,7 +409,7 @@ impl<'a> Injected<'a> {
                     pod::at(container, &["resources", kind, resource]).filter(|it| !it.is_null())
                 };
                 let is_limit = *kind == "limits";
-                // An API server requests what is limited (`SetDefaults_Pod`).
+                // An API server sets an absent request to the limit (`SetDefaults_Pod`).
                 let amount = of(kind).or_else(|| of("limits"));
                 let said = match amount {
                     // For a kubelet, a limit of zero is no limit.

@@ -1,4 +1,4 @@
-//! Preflight: whether the API server will take the injected pod, judged by what is known of its namespace.
+//! Preflight: predicts whether the API server will accept the injected pod, from the known facts about its namespace.
 //!
 //! Admission webhooks come before the checks of an API server, whose message names neither the proxy's configuration nor
 //! what to do about it. Only what injection adds is reported: a pod that violates the level of its namespace by itself is
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const VIOLATED: &str = "POD_SECURITY_VIOLATED";
-/// The most fields that are named for a container, and the most containers and volumes.
+/// The maximum number of fields named for a container, and of containers and volumes named.
 const MOST: usize = 4;
 
 /// The configuration that a pod gets.
@@ -35,7 +35,7 @@ pub(super) struct Chosen<'m> {
     changes: &'m [Adaptation],
 }
 
-/// The configuration for a pod, and what it results in.
+/// The configuration for a pod, and its result.
 pub(super) fn adapted<'m>(
     rules: Rules,
     mesh: &'m InjectorConfig,
@@ -98,7 +98,7 @@ fn is_fit(result: &Result<Outcome, Refusal>) -> bool {
     }
 }
 
-/// What the labels of a pod's namespace say.
+/// The Pod Security policy that the labels of a pod's namespace set.
 fn policy_of(mesh: &InjectorConfig, namespace: &str, facts: &Facts<'_>) -> Policy {
     let nothing = Map::new();
     let known = facts.namespace.filter(|known| known.name == namespace);

@@ -1,5 +1,5 @@
-//! Determines why a pod cannot be decoded: because of the pod or of the configuration. This decides who is told, and
-//! what.
+//! Determines why a pod cannot be decoded: because of the pod or of the configuration. This decides who gets a message,
+//! and what it says.
 
 use std::fmt;
 

@@ -2,8 +2,8 @@
 //!
 //! Containers, volumes and hooks are named in `sidecar.istio.io/status`, the user's own versions of them in
 //! `proxy.istio.io/overrides`; probes and scrape settings are in the proxy's environment. Labels and annotations of the
-//! templates are recorded nowhere: one is removed if its value is the one that templates derive from the pod. Whatever
-//! cannot be told from the pod is remarked.
+//! templates are recorded nowhere: one is removed if its value is the one that templates derive from the pod. A remark
+//! names everything that the pod does not show.
 
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,7 @@ pub struct Uninjected {
     pub remarks: Vec<String>,
 }
 
-/// The containers of Istio's templates, which it puts to a place of their own.
+/// The containers of Istio's templates, which Istio puts in places of their own.
 const OF_ISTIO: [&str; 4] =
     [names::CONTAINER_PROXY, names::CONTAINER_INIT, names::CONTAINER_VALIDATION, names::CONTAINER_CORE_DUMP];
 
@@ -175,10 +175,10 @@ fn remove_volumes(pod: &mut Value, earlier: &PreviousInjection, status: &Status,
     }
 }
 
-/// What the user has of a volume that an injection extended without a record, as istiod does.
+/// The user's part of a volume that an injection extended without a record, as istiod does.
 enum Own {
     No,
-    /// It has another source than this one of Istio's templates.
+    /// It has a source other than this one of Istio's templates.
     Source(&'static str),
     /// It has other fields in the source of the templates.
     Fields,
@@ -211,10 +211,10 @@ fn own_source(name: &str, volume: &Value) -> Own {
     }
 }
 
-/// Containers of Istio's templates besides those that a user can have a version of.
+/// Containers of Istio's templates, except those of which a user can have a version.
 const GRPC_INIT: &str = "grpc-bootstrap-init";
 
-/// Names the containers and volumes that only other templates than Istio's add, because those can add anything else.
+/// Names the containers and volumes that only templates other than Istio's add, because those can add anything else.
 fn remark_other_templates(
     injected: &Value,
     earlier: &PreviousInjection,
@@ -227,14 +227,14 @@ fn remark_other_templates(
         .filter(|name| !is_istios(name) && earlier.overrides.find(name).is_none())
         .map(|name| format!("container {}", shown(name)));
     let is_istios = |name: &str| VOLUMES.iter().any(|(known, _)| *known == name);
-    // Those of the annotation are the user's.
+    // Volumes from the annotation are the user's.
     let has_annotation = pod::annotation(injected, names::ANNOTATION_USER_VOLUME).is_some();
     let volumes = status.volumes.iter().filter(|name| !has_annotation && !is_istios(name));
     let volumes = volumes.map(|name| format!("volume {}", shown(name)));
     let others: Vec<String> = containers.chain(volumes).take(4).collect();
     if !others.is_empty() {
         remarks.push(format!(
-            "metadata, spec: what else was added by templates that are not Istio's stays, because it is not recorded; they added {}",
+            "metadata, spec: anything else from templates other than Istio's stays, because it is not recorded; they added {}",
             others.join(", ")
         ));
     }
@@ -329,7 +329,7 @@ fn restore_handler(
         for key in ["path", "scheme"] {
             match action.get(key) {
                 Some(value) => request.insert(key.to_owned(), value.clone()),
-                // What was not recorded was not there; but only the path was replaced in any case.
+                // A field that is not recorded was absent, but only the path is certain to have been replaced.
                 None if key == "path" => request.remove(key),
                 None => None,
             };
@@ -441,10 +441,10 @@ fn remove_metadata(pod: &mut Value, injected: &Value, owner: &str, remarks: &mut
     }
 }
 
-/// Removes what templates set in the spec itself, and remarks what they may have changed there.
+/// Removes what templates set in the spec itself, and adds remarks about what they may have changed there.
 fn remove_spec(pod: &mut Value, injected: &Value, remarks: &mut Vec<String>) {
     let spec = pod::spec_mut(pod);
-    // Istio's template of old, and the one for gateways.
+    // Istio's former template, and the one for gateways.
     let by_templates = [
         json!({"fsGroup": 1337}),
         json!({"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}),

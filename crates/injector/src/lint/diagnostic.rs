@@ -10,7 +10,7 @@ pub enum Severity {
     Error,
     /// It is used, but probably not as intended.
     Warning,
-    /// It may be intended; nothing but a person can tell.
+    /// It may be intended; only a person can tell.
     Note,
 }
 
@@ -19,11 +19,11 @@ pub enum Severity {
 pub enum Rule {
     /// The text is not YAML.
     Syntax,
-    /// The document is none that can be checked.
+    /// The document is not one that can be checked.
     UnrecognizedDocument,
     /// A value that the configuration may not have.
     InvalidConfiguration,
-    /// A value that has no effect, or another one than intended.
+    /// A value that has no effect, or an effect other than intended.
     DoubtfulConfiguration,
     /// A template that does not parse.
     TemplateSyntax,

@@ -120,7 +120,7 @@ pub(super) fn documents(file: Source<'_>) -> Result<Vec<Document<'_>>, ConfigErr
         if is_blank(part.text) && parts.len() > 1 {
             continue;
         }
-        // Line breaks instead of everything before it keep the positions of the file.
+        // Replacing everything before it by line breaks keeps the positions of the file.
         let before = file.text.get(..part.start).unwrap_or_default();
         let lines = before.matches('\n').count();
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count();

@@ -79,8 +79,9 @@ fn typed(placed: &Placed<'_, '_>) -> Vec<Diagnostic> {
     all
 }
 
-/// Keys of values that a template reads and that are not set. One that was probably meant to be another is a warning; one
-/// that nothing knows is a note if a condition depends on it, because that condition is the same for every pod.
+/// Keys of values that a template reads and that are not set. A key that was probably meant to be another one is a
+/// warning; a key that nothing knows is a note if a condition depends on it, because that condition is the same for
+/// every pod.
 fn unset(placed: &Placed<'_, '_>, reported: &[Diagnostic]) -> Vec<Diagnostic> {
     let mesh = placed.mesh;
     let parts = Parts::of_configuration(mesh, None);

@@ -97,7 +97,7 @@ fn says_what_an_api_server_passes_over() {
     none(&certificate.replace('\n', "\r"), &[(1, Begin)]);
     none(&certificate[..20], &[(1, Begin)]);
     none(&certificate[..30], &[(1, NoEnd)]);
-    // The end of the text is no end of a line.
+    // The end of the text is not the end of a line.
     none(&format!("{}\r", certificate.trim_end()), &[(1, End)]);
     let (labels, flaws) = read(&format!("-----BEGIN CERTIFICATE-----\nYWJj\n{certificate}"));
     assert_eq!((labels.len(), flaws), (1, vec![(1, NoEnd)]));
@@ -152,7 +152,7 @@ proptest! {
         let _ = Pem::parse(&bytes);
     }
 
-    // Everything that looks like a block is read or told.
+    // Everything that looks like a block is read or reported.
     #[test]
     fn nothing_is_lost(text in "(-----BEGIN (CERTIFICATE|PRIVATE KEY)-----|-----END (CERTIFICATE|PRIVATE KEY)-----|YWJj|\n|\r\n| |a: b){0,12}") {
         let pem = Pem::parse(text.as_bytes());

@@ -59,7 +59,8 @@ struct Expected {
 }
 
 /// Findings in the form of the fixture. Kubernetes does not name containers that lack a setting beside others with a forbidden
-/// one, names a container for an annotation only by the annotation's key, and has nobody to name for sysctls and namespaces.
+/// one, names a container for an annotation only by the annotation's key, and names no subject for sysctls and
+/// namespaces.
 fn expected(findings: &[Finding]) -> Vec<Expected> {
     let mut all = Vec::new();
     for (check, reason) in REASONS {
@@ -132,7 +133,7 @@ fn reads_labels_as_kubernetes_does() {
     }
 }
 
-/// `latest` and later versions are judged by the API server's.
+/// `latest` and later versions are judged by the rules of the API server's version.
 #[test]
 fn no_version_is_later_than_the_api_servers() {
     let pod = serde_json::json!({"spec": {"hostUsers": false, "containers": [{"name": "a", "securityContext": {"runAsUser": 0}}]}});

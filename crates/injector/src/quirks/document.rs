@@ -19,7 +19,7 @@ const SECTIONS: [(Section, &str); 8] = [
 /// The page with the table below each comment `<!-- quirks: SECTION -->` replaced by the one that the rows make.
 ///
 /// # Errors
-/// When the page has not exactly one such comment for each section.
+/// If the page does not have exactly one such comment for each section.
 pub(super) fn with_tables(page: &str) -> Result<String, String> {
     let mut made = String::with_capacity(page.len());
     let mut rest = page;

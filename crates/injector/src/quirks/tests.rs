@@ -16,9 +16,9 @@ struct Case {
     pod: Value,
     /// Where they differ: see [`Case::look`].
     at: &'static str,
-    /// What is there if the quirk is kept.
+    /// The value there if the quirk is kept.
     istio: Value,
-    /// What is there if it is not.
+    /// The value there if it is not.
     outrigger: Value,
     /// Quirks without which this one shows no effect, because another difference hides it.
     needs: &'static [Quirk],
@@ -42,7 +42,7 @@ impl Case {
         Case { needs, ..self }
     }
 
-    /// What is at the place when these quirks are kept.
+    /// The value at the place when these quirks are kept.
     fn look(&self, quirks: Quirks) -> Value {
         let text = headed(&self.bundle);
         let Ok((mesh, _)) =

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::explain::fields::{name_key, split};
 
-/// What is expected of a field.
+/// An expectation about a field.
 #[derive(Clone, Debug)]
 pub struct Assertion {
     /// The path, such as `spec.initContainers[istio-init].args`.

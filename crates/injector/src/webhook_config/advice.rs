@@ -8,7 +8,7 @@ use crate::names;
 
 /// How long the API server waits for advice, in seconds.
 const TIMEOUT: u32 = 2;
-/// What precedes the suffix in the name of its entry.
+/// The part of its entry's name before the suffix.
 const PREFIX: &str = "advice.";
 /// The path that it calls.
 const PATH: &str = "/advise";

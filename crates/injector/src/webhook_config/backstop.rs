@@ -1,10 +1,10 @@
-//! The backstop: a ValidatingAdmissionPolicy that rejects pods without a proxy where the webhook is to inject, whatever became of
-//! the webhook.
+//! The backstop: a ValidatingAdmissionPolicy that rejects pods without a proxy where the webhook should inject one,
+//! whatever happened to the webhook.
 //!
 //! API servers evaluate it themselves, so that `failurePolicy: Ignore` of the webhook is safe. It follows the same settings:
 //! its bindings have the selectors of the webhook's entries, and its expressions are the decision (`inject::decision`), rule by
-//! rule, with the configuration's rules and the entries of the override policy that deny to do without a proxy. A pod is exempt
-//! only if a healthy webhook would leave it alone. The chart has the same policy
+//! rule, with the configuration's rules and the entries of the override policy that deny pods without a proxy. A pod is
+//! exempt only if a healthy webhook would leave it alone. The chart has the same policy
 //! (`charts/outrigger/templates/validatingadmissionpolicy.yaml`); a test compares the two.
 
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ use crate::{
 /// The label of a namespace with the level for its pods: `audit`, `warn` or `deny`.
 pub const LABEL_BACKSTOP: &str = "outrigger.dev/backstop";
 
-/// What follows from a pod without a proxy.
+/// The consequence of a pod without a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BackstopLevel {
     /// It is recorded in the API server's audit log.
@@ -64,7 +64,7 @@ impl Settings {
     /// [`LABEL_BACKSTOP`].
     ///
     /// # Errors
-    /// If an API server cannot evaluate a rule or an entry of the override policy alike.
+    /// If an API server cannot evaluate a rule or an entry of the override policy to the same result.
     pub fn backstop(&self, config: &InjectorConfig, level: BackstopLevel) -> Result<Vec<Value>, NotCommon> {
         let name = with_namespace(with_revision("outrigger-proxy-required", &self.revision), &self.namespace);
         let mut labels = self.labels.clone();
@@ -118,7 +118,7 @@ impl Settings {
 }
 
 impl BackstopLevel {
-    /// The requirement on namespaces of this level; a value that is none means the default.
+    /// The requirement on namespaces of this level; an invalid value means the default.
     fn namespaces(self, default: BackstopLevel) -> Value {
         let (operator, values) = if self == default {
             let others = LEVELS.into_iter().filter(|level| *level != default);

@@ -66,7 +66,7 @@ pub(super) fn encoded(pem: &str) -> String {
 /// Copies a caBundle: only its certificates, in base64.
 ///
 /// # Errors
-/// Why there are none.
+/// Why there are no certificates.
 pub(super) fn copied(bundle: &str) -> Result<String, String> {
     let pem = read_ca_bundle(bundle);
     if pem.certificates().next().is_none() {

@@ -126,7 +126,7 @@ impl Entry {
             Way::RevisionOfNamespace | Way::Namespace => {}
             Way::RevisionOfPod => all.push(one_of(REVISION, &[&self.revision])),
             Way::Pod => all.extend([one_of(INJECT, &["true"]), absent(REVISION)]),
-            // What opts in is selected by another entry.
+            // Another entry selects pods that opt in.
             Way::Auto if sends_opt_outs => all.extend([none_of(INJECT, &["true"]), absent(REVISION)]),
             Way::Auto => all.extend([absent(INJECT), absent(REVISION)]),
         }

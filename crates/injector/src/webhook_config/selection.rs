@@ -105,9 +105,18 @@ pub fn policy(policy: &Value, binding: &Value, creation: Creation<'_>, condition
     {
         return Selected::No(Mismatch::Rules);
     }
-    by_selectors(constraints, creation)
+    let selected = by_selectors(constraints, creation)
         .or_else(|| by_selectors(resources, creation))
-        .unwrap_or_else(|| by_conditions(spec, condition))
+        .unwrap_or_else(|| by_conditions(spec, condition));
+    // Without a `paramRef`, the policy is evaluated once, with `params` null (`CollectParams`).
+    let kind = spec.pointer("/paramKind/kind").and_then(Value::as_str);
+    match (selected, kind, binding.pointer("/spec/paramRef")) {
+        (Selected::Yes, Some(kind), Some(_)) => Selected::Unknown(format!(
+            "its paramRef is for objects of kind {}, which are not read",
+            shown(kind)
+        )),
+        (selected, ..) => selected,
+    }
 }
 
 /// Whether a rule is for `CREATE` of `pods` in the core group. With `matchPolicy: Equivalent` no other group counts: the core
@@ -209,6 +218,33 @@ mod tests {
             other => Err(format!("no such function {other}")),
         };
         webhook(entry, creation, &condition)
+    }
+
+    #[test]
+    fn parameters_of_a_policy_are_not_read() {
+        let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});
+        let of = |parameters: Value, reference: Value, conditions: Value| {
+            let constraints = json!({"resourceRules": [rule]});
+            let bound = json!({"spec": {"matchConstraints": constraints, "paramKind": parameters, "matchConditions": conditions}});
+            let pod = json!({"metadata": {}});
+            let creation = Creation { namespace: "shop", namespace_labels: None, pod: &pod };
+            let condition = |text: &str| Ok(text == "true");
+            policy(&bound, &json!({"spec": {"paramRef": reference}}), creation, &condition)
+        };
+        let (kind, by_name) = (json!({"apiVersion": "v1", "kind": "ConfigMap"}), json!({"name": "a"}));
+        let no = json!([{"name": "never", "expression": "false"}]);
+        assert_eq!(
+            of(kind.clone(), by_name.clone(), json!([])),
+            Selected::Unknown(
+                "its paramRef is for objects of kind \"ConfigMap\", which are not read".to_owned()
+            )
+        );
+        assert!(matches!(of(kind, by_name.clone(), no), Selected::No(Mismatch::Condition { .. })));
+        assert_eq!(of(Value::Null, by_name, json!([])), Selected::Yes, "an API server ignores the reference");
+        let without = json!({"spec": {"matchConstraints": {"resourceRules": [rule]}, "paramKind": {"kind": "ConfigMap"}}});
+        let pod = json!({"metadata": {}});
+        let creation = Creation { namespace: "shop", namespace_labels: None, pod: &pod };
+        assert_eq!(policy(&without, &json!({"spec": {}}), creation, &|_| Ok(true)), Selected::Yes);
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl<'a> Editor<'a> {
             self.replace(start, end, "");
             return;
         }
-        // The last line has no line break, and the one that becomes the last is to have none, either.
+        // The last line has no line break, so the line that becomes the last must not have one, either.
         let mut start = start;
         while let Some(last) = self.edits.last()
             && last.end == start

@@ -89,7 +89,7 @@ fn items_come_and_go_as_lines() {
     becomes(text, "l:\n# first\n# second\n- name: b\n", |value| {
         value["l"].as_array_mut().unwrap().remove(0);
     });
-    // What is moved keeps its text.
+    // An item that moves keeps its text.
     becomes(text, "l:\n# first\n# second\n- name: b\n- name: a # A\n  x: 1\n", |value| {
         value["l"].as_array_mut().unwrap().reverse();
     });

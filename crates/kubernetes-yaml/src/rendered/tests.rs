@@ -1,5 +1,5 @@
-//! The fast path against the event parser: the same tree, or none. Rendered templates are held against it where they
-//! can be rendered, in `inject::render`.
+//! Compares the fast path with the event parser: the same tree, or none. Rendered templates are compared where they can
+//! be rendered, in `inject::render`.
 #![allow(clippy::disallowed_methods)]
 
 use proptest::prelude::*;

@@ -29,7 +29,7 @@ enum Source {
 }
 
 impl<'v> Differ<'v> {
-    /// Compares two lists, of which `whole` is the second, and returns whether any part of the first one stays.
+    /// Compares two lists (`whole` is the second), and returns whether any part of the first one stays.
     pub(super) fn list(
         &mut self,
         from: &'v [Value],

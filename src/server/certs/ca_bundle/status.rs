@@ -239,8 +239,8 @@ impl Known {
     }
 }
 
-/// Whether API servers trust a certificate of a CA. Configurations that cannot be read for a known reason are not
-/// waited for.
+/// Whether API servers trust a certificate of a CA. The gate does not wait for configurations that cannot be read for a
+/// known reason.
 fn reach<'a>(cards: impl Iterator<Item = &'a Status> + Clone, issuer: &CertificateDer<'static>) -> Reach {
     if cards.clone().any(|card| matches!(card.known, Known::Nothing) && card.problem.is_none()) {
         return Reach::Unknown;

@@ -166,7 +166,7 @@ fn the_plan_is_made_again_when_the_next_thing_can_happen() {
     state.leaf.as_mut().unwrap().validity = state.trusted[0];
     assert_eq!(plan(&state, &TERMS, &at(NOW)).again, 51);
     assert_eq!(plan(&state, &TERMS, &at(NOW + 50)).again, 1);
-    // The part of the CA's life in which the next CA is not waited for begins in 40 seconds.
+    // In 40 seconds begins the part of the CA's life in which nothing waits for the next CA.
     state.trusted[0] = made(NOW - TERMS.ca_lifetime, TERMS.ca_lifetime + TERMS.overlap + 40);
     state.leaf.as_mut().unwrap().validity = state.trusted[0];
     assert_eq!(plan(&state, &TERMS, &at(NOW)).again, 40);
@@ -243,7 +243,7 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     assert_eq!(action(&state, &lacking), Action::Nothing);
     state.rotation = Some(Rotation { phase: Phase::Introducing, since: Some(NOW) });
     assert_eq!(action(&state, &at(NOW + 600)), Action::MoveLeaves);
-    // A certificate that does not work is not waited for.
+    // Nothing waits for a certificate that does not work.
     state.leaf = None;
     assert_eq!(action(&state, &lacking), Action::MoveLeaves);
     state.next = None;

@@ -148,7 +148,7 @@ impl<K: Limiting> Keeper for LimitKeeper<K> {
         format!("{} {}", self.known.len(), K::NOUN)
     }
 
-    /// Without them, nothing is said about them.
+    /// Without them, pods are not compared with them.
     fn forbidden(&mut self) -> bool {
         true
     }
@@ -191,7 +191,7 @@ impl LimitWatches {
         targets: &Targets,
     ) -> Watcher<K> {
         let gate = targets.readiness.gate(key, "not listed yet");
-        // Warnings are all that depends on them, which is no reason to make pods wait.
+        // Only warnings depend on them, so pods need not wait.
         gate.open("not listed yet");
         targets.watches.started(key);
         let watched = Watched { target: Target::all(key), api: |client, _| Api::<K>::all(client), page: 500 };

@@ -62,7 +62,7 @@ enum Built {
     Refused(Refused),
 }
 
-/// What a configuration has to know of the cluster.
+/// The cluster state that a configuration needs.
 #[derive(Clone, Copy)]
 struct Needs {
     namespaces: bool,

@@ -1,4 +1,5 @@
-//! From ConfigMaps in an API server that stores what is written to the active configuration. Time is paused.
+//! From ConfigMaps, in a fake API server that stores what is written to it, to the active configuration. Time is
+//! paused.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ fn sender(patched: u16) -> (EventSender, Requests, Arc<AtomicU16>) {
     (sender, requests, status)
 }
 
-/// Method, reason, text and count of the series of what was written.
+/// Method, reason, text and series count of each Event that was written.
 fn written(requests: &Requests) -> Vec<(String, String, String, i64)> {
     let told = |asked: Asked| {
         let text = |key: &str| asked.body[key].as_str().unwrap_or_default().to_owned();

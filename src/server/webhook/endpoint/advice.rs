@@ -53,7 +53,7 @@ impl Inner {
         if result.is_err() {
             self.observers.metrics.advised(None);
         }
-        // Requests for advice have no line of their own unless something is said, and none of Istio's metrics count them.
+        // A request for advice has a log line only if it got advice, and none of Istio's metrics count it.
         self.respond(result, drained, connection, &mut Record::default())
     }
 

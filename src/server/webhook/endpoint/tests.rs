@@ -208,7 +208,7 @@ fn workload(operation: &str, template: &serde_json::Value) -> String {
         .to_string()
 }
 
-/// Advice warns and admits, whatever it is asked about; requests for it are none of Istio's injection requests.
+/// Advice warns and admits, whatever the object; its requests do not count among Istio's injection requests.
 #[tokio::test]
 async fn workloads_are_admitted_with_warnings_about_their_pods() {
     use serde_json::{Value, json};

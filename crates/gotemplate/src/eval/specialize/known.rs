@@ -1,10 +1,10 @@
-//! What is known at a position in a template, for every pod.
+//! The known facts at a position in a template, for every pod.
 
 use crate::absent_keys::{AbsentKeys, MapId};
 use crate::ast::{Expr, ExprKind, VariableId};
 use crate::value::{List, Map, Value};
 
-/// What is known about a value.
+/// The known facts about a value.
 #[derive(Clone)]
 pub(super) enum Known<'a> {
     /// All of it; it never changes and is clean.
@@ -32,7 +32,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What is known at a position in the template.
+/// The known facts at a position in the template.
 pub(super) struct Env<'a> {
     pub(super) dot: Known<'a>,
     pub(super) variables: Vec<(VariableId, Known<'a>)>,
@@ -50,7 +50,7 @@ impl<'a> Env<'a> {
     }
 }
 
-/// What is known about a dot or a variable, or about the maps with known keys.
+/// The known facts about a dot or a variable, or about the maps with known keys.
 pub(super) fn known_operand<'a>(absent: AbsentKeys, env: &Env<'a>, expr: &Expr) -> Known<'a> {
     let (base, names) = match &expr.kind {
         ExprKind::Dot => (&env.dot, &[][..]),

@@ -152,8 +152,8 @@ fn compare<'a>(
     Ok(Value::Bool(holds(&real(call, args, 0)?, &real(call, args, 1)?)))
 }
 
-/// Trims the ends of the last argument, by characters out of `trimmed`. Trimming clean ends leaves the rest unchanged, so rendered structure such as
-/// `toYaml x | trim` remains structure.
+/// Trims characters out of `trimmed` from the ends of the last argument. Trimming clean ends leaves the rest unchanged,
+/// so rendered structure such as `toYaml x | trim` remains structure.
 fn trim_edges<'a>(
     call: &mut Call<'_, 'a>,
     args: &[Value<'a>],

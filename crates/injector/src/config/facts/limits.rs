@@ -39,9 +39,9 @@ pub(crate) struct Limits {
 pub struct ResourceQuota {
     /// Its name.
     pub name: String,
-    /// What may be used (`status.hard`).
+    /// The amounts that may be used (`status.hard`).
     pub(crate) hard: Amounts,
-    /// What is used (`status.used`), as far as it is known.
+    /// The amounts in use (`status.used`), as far as they are known.
     pub(crate) used: Amounts,
     /// The pods that it counts: those that are in all of these scopes.
     pub(crate) scopes: Vec<Scope>,
@@ -88,7 +88,7 @@ impl LimitRange {
 }
 
 impl Limits {
-    /// Fills in what an API server fills in (`SetDefaults_LimitRangeItem`).
+    /// Fills in the defaults that an API server fills in (`SetDefaults_LimitRangeItem`).
     fn complete(&mut self) {
         if !self.of_containers {
             return;

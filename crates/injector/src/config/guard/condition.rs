@@ -1,8 +1,9 @@
 //! Rules as match conditions of a webhook, so that API servers do not send pods that are left alone anyway.
 //!
-//! Only an exemption that changes no result is one: the rules before the first one that does anything else than
-//! `inject: never`, and of these only what a match condition can see. An expression fails here and there alike, if the
-//! webhook has `failurePolicy: Fail`; because nothing is known of the rules after one that fails, none is moved after it.
+//! A rule becomes a match condition only if that changes no result: it comes before the first rule that does anything
+//! other than `inject: never`, and a match condition can see everything that it reads. If the webhook has
+//! `failurePolicy: Fail`, an expression that fails denies the pod in both places. Nothing is known about the rules
+//! after one that fails, so none after it is moved.
 
 use super::glob::Glob;
 use super::matcher::Match;
@@ -10,7 +11,8 @@ use super::policy::PolicyRule;
 use super::rule::{InjectRule, RuleAction};
 use crate::config::selector::{Operator, Selector};
 
-/// The most match conditions of a webhook (`ValidatingWebhook` and `MutatingWebhook` of `admissionregistration.k8s.io/v1`).
+/// The maximum number of match conditions of a webhook (`ValidatingWebhook` and `MutatingWebhook` of
+/// `admissionregistration.k8s.io/v1`).
 pub const MOST_CONDITIONS: usize = 64;
 /// Prefix of the names of conditions.
 const PREFIX: &str = "rules.outrigger.dev/";
@@ -59,7 +61,7 @@ enum Scope {
     Policy,
 }
 
-/// The rule whose condition an API server cannot evaluate alike.
+/// The rule whose condition an API server cannot evaluate to the same result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{list} {name}: found an expression with a function that API servers do not have; expected only functions of both, or another condition"
@@ -74,7 +76,7 @@ pub struct NotCommon {
 /// A rule as an expression of a ValidatingAdmissionPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleExpression {
-    /// What it says; `None` if the later steps decide.
+    /// Its decision; `None` if the later steps decide.
     pub action: Option<RuleAction>,
     /// Its CEL expression: true for pods that it is about.
     pub expression: String,
@@ -83,7 +85,7 @@ pub struct RuleExpression {
 /// The rules as expressions, in order, up to the last one that says whether pods are injected.
 ///
 /// # Errors
-/// If an API server cannot evaluate one alike.
+/// If an API server cannot evaluate one to the same result.
 pub(super) fn rule_expressions(rules: &[InjectRule]) -> Result<Vec<RuleExpression>, NotCommon> {
     let last = rules.iter().rposition(|rule| rule.inject.is_some()).map_or(0, |last| last + 1);
     let expression = |rule: &InjectRule| {
@@ -97,7 +99,7 @@ pub(super) fn rule_expressions(rules: &[InjectRule]) -> Result<Vec<RuleExpressio
 /// The pods that an entry of the policy is about, as an expression.
 ///
 /// # Errors
-/// If an API server cannot evaluate it alike.
+/// If an API server cannot evaluate it to the same result.
 pub(super) fn policy_expression(entry: &PolicyRule) -> Result<String, NotCommon> {
     let not_common = || NotCommon { list: "overridePolicy", name: entry.name.clone() };
     let matches = holds(&entry.matches, Scope::Policy).ok_or_else(not_common)?;
@@ -166,7 +168,7 @@ fn holds(matches: &Match, scope: Scope) -> Option<String> {
     Some(parts.join(" && "))
 }
 
-/// Kinds of controllers, the kinds of workloads behind them, and how the workload's name goes on in the controller's.
+/// Kinds of controllers, the kinds of workloads behind them, and what follows the workload's name in the controller's.
 const BEHIND: [(&str, &[&str], &str); 2] =
     [("ReplicaSet", &["Deployment", "Rollout"], "-[a-z0-9]+"), ("Job", &["CronJob"], "-[0-9]+")];
 

@@ -1,4 +1,4 @@
-//! Patterns in which `*` stands for any text, also an empty one.
+//! Patterns in which `*` stands for any text, even an empty one.
 
 use gotemplate::STAND_IN;
 
@@ -8,7 +8,7 @@ pub struct Glob {
     text: String,
 }
 
-/// What can be said of a text.
+/// Whether a text fits, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     /// Whether it fits.
@@ -18,7 +18,7 @@ pub(super) enum Fit {
 }
 
 impl Glob {
-    /// The characters of a pattern that would have to be escaped somewhere on their way, and occur in no name.
+    /// Characters that a pattern may not have: they would have to be escaped somewhere, and occur in no name.
     pub(super) const REFUSED: [char; 4] = ['\'', '"', '\\', '`'];
 
     /// A pattern.
@@ -31,7 +31,7 @@ impl Glob {
         &self.text
     }
 
-    /// Whether it stands for every text.
+    /// Whether it fits every text.
     pub fn is_any(&self) -> bool {
         !self.text.is_empty() && self.text.chars().all(|letter| letter == '*')
     }
@@ -51,7 +51,7 @@ impl Glob {
         left.ends_with(last)
     }
 
-    /// Whether a text fits that may contain stand-ins.
+    /// Whether a text that may contain stand-ins fits.
     pub(super) fn fit(&self, text: &str) -> Fit {
         let Some(at) = text.find(STAND_IN) else { return Fit::Known(self.matches(text)) };
         let known = text.get(..at).unwrap_or_default();

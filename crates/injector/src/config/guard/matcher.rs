@@ -11,7 +11,7 @@ use crate::config::error::{Fault, quoted};
 use crate::config::selector::{self, Selector};
 use crate::pod::{self, Workload};
 
-/// Conditions, all of which have to hold; of a list, one pattern has to fit.
+/// Conditions that all have to hold; of each list, one pattern has to fit.
 #[derive(Debug, Default)]
 pub struct Match {
     /// Patterns for kind and name of an owner.
@@ -51,7 +51,7 @@ pub struct Candidate<'a> {
     images: OnceCell<Vec<&'a str>>,
 }
 
-/// Why it cannot be said whether a pod matches.
+/// Why it is not known whether a pod matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MatchError {
     /// The expression cannot be evaluated for the pod; the reason may quote it.
@@ -62,7 +62,7 @@ pub enum MatchError {
 
 const KEYS: [&str; 8] =
     ["owner", "serviceAccount", "image", "user", "namespace", "labels", "namespaceLabels", "cel"];
-/// The most patterns in one list.
+/// The maximum number of patterns in one list.
 const MOST: usize = 256;
 
 impl<'a> Candidate<'a> {
@@ -139,7 +139,7 @@ impl<'a> Candidate<'a> {
 fn service_account(pod: &Value) -> &str {
     let name = |key: &str| pod::at(pod, &["spec", key]).and_then(Value::as_str);
     let name = name("serviceAccountName").or_else(|| name("serviceAccount"));
-    // What the ServiceAccount admission plugin fills in.
+    // The name that the ServiceAccount admission plugin fills in.
     name.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
@@ -168,7 +168,7 @@ impl Match {
     /// A user or namespace that is not known fits no pattern, and has no labels.
     ///
     /// # Errors
-    /// If it cannot be said.
+    /// If that is not known.
     pub fn matches(&self, pod: &Candidate<'_>) -> Result<bool, MatchError> {
         let nothing = Map::new();
         let one_of =

@@ -20,19 +20,19 @@ use crate::quantity::Amount;
 pub struct PolicyRule {
     /// Its name, a DNS label.
     pub name: String,
-    /// What follows from a violation.
+    /// The consequence of a violation.
     pub action: Action,
     /// The pods that it is about.
     pub matches: Match,
-    /// Pods that it is not about, of those that match.
+    /// Exceptions among the pods that match.
     pub except: Option<Match>,
-    /// What is checked, in order.
+    /// The checks, in order.
     pub checks: Vec<Check>,
-    /// Why, for people; may be empty.
+    /// The reason, for people; may be empty.
     pub reason: String,
 }
 
-/// What follows from a violation.
+/// The consequence of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It is recorded: log, audit annotation and counter.
@@ -43,11 +43,11 @@ pub enum Action {
     Deny,
 }
 
-/// One thing that is checked.
+/// One check.
 #[derive(Debug)]
 pub enum Check {
-    /// No pod does without its proxy: by its label or annotation, by templates without a proxy, or by marks of pods that are
-    /// left alone.
+    /// No pod goes without its proxy: by its label or annotation, by templates without a proxy, or by marks of pods
+    /// that are left alone.
     OptOut,
     /// No container of ours is privileged beyond the configuration.
     Privileged,
@@ -55,7 +55,7 @@ pub enum Check {
     Root,
     /// Annotations that configure injection.
     Annotations(Allowed),
-    /// Containers of the pod itself whose names these are.
+    /// The pod's own containers with these names.
     Containers(Vec<Glob>),
     /// Templates that the pod requests.
     Templates(Allowed),
@@ -73,7 +73,7 @@ pub enum Check {
     Resources(Vec<Bounds>),
 }
 
-/// Patterns of which a text has to fit one, or none.
+/// Patterns of texts that are allowed, or of texts that are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
     /// Only what fits.
@@ -136,8 +136,8 @@ impl Prefix {
 }
 
 impl PolicyRule {
-    /// Whether it is about a pod. If that cannot be said because an expression fails, it is: otherwise a pod that makes it
-    /// fail would be free. For the same reason an exception that fails is none.
+    /// Whether it is about a pod. If an expression fails, it is: otherwise a pod could escape by making it fail. For
+    /// the same reason, an exception whose expression fails does not count.
     pub fn applies(&self, pod: &Candidate<'_>) -> Result<bool, matcher::MatchError> {
         let holds = |matches: &Match, otherwise: bool| match matches.matches(pod) {
             Err(matcher::MatchError::Cel(_)) => Ok(otherwise),
@@ -260,15 +260,16 @@ fn forbidden(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
 
 /// Warns of patterns that fit no annotation that the policy checks.
 ///
-/// They are no errors: a version of Istio may bring annotations that only a later version of this program knows, and the same
-/// bundle has to load in both, or the rest of the policy would not apply either. The policy allows
-/// every annotation that it does not check, so below `allowOnly` only patterns that are `near` another one are worth a warning.
+/// They are not errors: a version of Istio may bring annotations that only a later version of this program knows, and
+/// the same bundle has to load in both, or the rest of the policy would not apply either. The policy allows every
+/// annotation that it does not check, so below `allowOnly` only patterns that are `near` another one are worth a
+/// warning.
 fn without_effect(decoder: &mut Decoder<'_>, at: &At<'_>, globs: &[Glob], does: &str, also_far: bool) {
     for (index, glob) in globs.iter().enumerate() {
         if annotation::settings().any(|key| glob.matches(key)) {
             continue;
         }
-        // One for annotations that have a meaning, but for something else, is no typo.
+        // A pattern for annotations that have a meaning, but for something else, is not a typo.
         let is_known = annotation::TABLE.iter().any(|row| glob.matches(row.key));
         let near = if is_known { None } else { nearest_pattern(glob.as_str()) };
         if near.is_none() && !also_far {
@@ -287,7 +288,8 @@ fn without_effect(decoder: &mut Decoder<'_>, at: &At<'_>, globs: &[Glob], does: 
     }
 }
 
-/// The pattern that one without effect was probably meant to be: up to its first `*`, it is the beginning of an annotation.
+/// The pattern that a pattern without effect was probably meant to be: up to its first `*`, it is the beginning of an
+/// annotation.
 fn nearest_pattern(text: &str) -> Option<String> {
     let Some((start, rest)) = text.split_once('*') else {
         return annotation::misspelt_setting(false, text)

@@ -20,7 +20,7 @@ pub struct InjectRule {
     pub inject: Option<RuleAction>,
     /// Annotations for pods that do not have their own.
     pub defaults: BTreeMap<&'static str, String>,
-    /// Why, for people; may be empty.
+    /// The reason, for people; may be empty.
     pub reason: String,
 }
 
@@ -34,14 +34,14 @@ pub enum RuleAction {
 }
 
 const KEYS: [&str; 6] = ["name", "match", "inject", "templates", "defaults", "reason"];
-/// The most rules.
+/// The maximum number of rules.
 pub(super) const MOST: usize = 1000;
-/// The longest reason, so that a warning stays within what Kubernetes recommends.
+/// The maximum length of a reason, so that a warning stays within the length that Kubernetes recommends.
 const LONGEST_REASON: usize = 120;
 const NAME: &str = "a DNS label: up to 63 of a-z 0-9 -, beginning and ending with a letter or digit";
 
 impl InjectRule {
-    /// What is said of a pod that it applies to: its name and its reason.
+    /// The text about a pod that it applies to: the rule's name and its reason.
     pub fn describe(&self) -> String {
         match self.reason.as_str() {
             "" => format!("rule {}", self.name),
@@ -52,7 +52,7 @@ impl InjectRule {
     /// The first rule that matches a pod.
     ///
     /// # Errors
-    /// The first rule of which that cannot be said before another one matches.
+    /// The first rule for which it is not known whether it matches, unless an earlier one does.
     pub fn first<'r>(
         rules: &'r [InjectRule],
         pod: &Candidate<'_>,

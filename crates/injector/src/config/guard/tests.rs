@@ -240,7 +240,8 @@ fn mistakes_are_named_with_their_places() {
     }
 }
 
-/// Such a pattern is no error, because a newer version may know the annotation, and the other entries are worth having.
+/// Such a pattern is not an error, because a newer version may know the annotation, and the other entries are worth
+/// having.
 #[test]
 fn a_pattern_for_annotations_without_effect_is_told() {
     for (checks, wanted) in [
@@ -289,7 +290,7 @@ fn expressions_are_bounded() {
     let compile = crate::cel::Expression::compile;
     let nested =
         "object.spec.containers.all(a, object.spec.containers.all(b, object.spec.containers.all(c, true)))";
-    assert!(compile(nested).unwrap_err().starts_with("3 loops in each other"));
+    assert!(compile(nested).unwrap_err().starts_with("3 nested loops"));
     assert!(compile(&format!("'{}' == ''", "a".repeat(5000))).unwrap_err().contains("at most 4096"));
     let twice =
         compile("object.spec.containers.all(a, object.spec.containers.all(b, a.name != '' || b.name != ''))")

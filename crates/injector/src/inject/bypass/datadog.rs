@@ -7,8 +7,8 @@ use crate::{names, pod};
 
 /// The variables that the annotation gives the proxy.
 ///
-/// The annotation is Datadog's own, and applications have it without any effect on the proxy: only the variables count that
-/// the proxy has with these values, whatever template copied them.
+/// The annotation is Datadog's own, and applications have it without any effect on the proxy. Only variables that the
+/// proxy has with these values count, whichever template copied them.
 pub(in crate::inject) fn variables(pod: &Subject<'_>) -> Vec<String> {
     let Some(text) = pod.annotation(names::ANNOTATION_DATADOG_ENV) else { return Vec::new() };
     let Ok(wanted) = serde_json::from_str::<Map<String, Value>>(text) else { return Vec::new() };
@@ -16,7 +16,7 @@ pub(in crate::inject) fn variables(pod: &Subject<'_>) -> Vec<String> {
     let is_set = |name: &str, wanted: &Value| {
         let same = |variable: &Value| {
             let value = variable.get("value").and_then(Value::as_str);
-            // A value of another type is written in the way of the template.
+            // A value of another type is written as the template writes it.
             pod::name(variable) == name && wanted.as_str().is_none_or(|wanted| value == Some(wanted))
         };
         env.is_some_and(|env| env.iter().any(same))

@@ -263,7 +263,7 @@ fn what_ordinary_pods_do_is_not_told() {
     assert_eq!(codes(&asked, &refuses), [""; 0]);
 }
 
-/// What the configuration has is nobody's doing, and including more exempts nothing.
+/// The configuration's own settings are not the pod's doing, and including more exempts nothing.
 #[test]
 fn lists_are_compared_with_those_of_the_configuration() {
     let proxy = "values: {global: {proxy: {includeInboundPorts: '80,8080', includeIPRanges: 10.0.0.0/8, \

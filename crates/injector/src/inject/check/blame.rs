@@ -1,7 +1,7 @@
 //! Finds the line of a template that is to blame for what happens to a sample.
 //!
-//! A failed render has its place. A loss has none, because the merge happens after rendering: only a line that is the
-//! single one with a telling text is named.
+//! A failed render has its place. A loss has none, because the merge happens after rendering: a line is named only if
+//! it is the only one with a telling text.
 
 use super::{TemplateLine, whole::Loss};
 use crate::{

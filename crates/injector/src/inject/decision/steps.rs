@@ -1,4 +1,4 @@
-//! The decision about a pod rule by rule: what each rule looked at and what followed, for people who ask why.
+//! The decision about a pod rule by rule: what each rule looked at and its result, for people who ask why.
 //!
 //! The rules themselves are evaluated by the code that decides in the webhook; only the descriptions of their inputs are
 //! written here.
@@ -33,7 +33,7 @@ pub enum Rule {
     Policy,
 }
 
-/// What followed from a rule.
+/// The result of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
     /// It does not decide about the pod; the next rule is evaluated.
@@ -51,7 +51,7 @@ pub struct Step {
     pub rule: Rule,
     /// The values that it looks at, such as `namespace label istio-injection: "enabled"`.
     pub looked_at: String,
-    /// What followed.
+    /// The result.
     pub outcome: StepOutcome,
 }
 

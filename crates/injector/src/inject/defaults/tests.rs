@@ -207,7 +207,7 @@ fn resources_are_merged_per_field_or_replaced() {
     // Without any annotation, the values apply as written.
     let (found, _, _) = resources(&per_field, &none, &none);
     assert_eq!(found["limits"]["cpu"], json!(2));
-    // What is asked for stays, and a request is never above its limit.
+    // Amounts that were asked for stay, and a request is never above its limit.
     let (found, _, _) = resources(&per_field, &none, &json!({"sidecar.istio.io/proxyCPU": "3"}));
     assert_eq!((&found["requests"]["cpu"], &found["limits"]["cpu"]), (&json!("3"), &json!("3")));
     let (found, _, _) = resources(&per_field, &none, &json!({"sidecar.istio.io/proxyMemoryLimit": "64Mi"}));

@@ -1,5 +1,5 @@
-//! Reading a pod without its `managedFields`: a third of the values of a pod that a controller made, and no part of an
-//! injection.
+//! Reads a pod without its `managedFields`: they are a third of the values of a pod that a controller made, and
+//! irrelevant to injection.
 
 use std::fmt;
 

@@ -180,7 +180,8 @@ const fn block(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.div_ceil(8) * 8 + bytes / 8 }
 }
 
-/// An upper limit on the cost of parsing a text as JSON or YAML, from the characters without which there is no value.
+/// An upper limit on the cost of parsing a text as JSON or YAML, computed from the characters that start or separate
+/// values.
 fn document(content: &[u8]) -> usize {
     const MAP: usize = block(NODE) + VALUE;
     let mut bytes = 0;

@@ -1,5 +1,5 @@
-//! Advice when a workload is applied: what happens to its pods, said to the user who can still change it. A controller
-//! creates the pods, and shows their warnings to nobody.
+//! Advice when a workload is applied: tells the user, who can still change it, what happens to its pods. A controller
+//! creates the pods, and nobody sees their warnings.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::{
     warning::{Warning, shown_within},
 };
 
-/// What the labels of a workload's namespace say.
+/// The meaning of the labels of a workload's namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceLabels {
     /// They ask for injection, by `istio-injection: enabled` or a revision.
@@ -76,7 +76,7 @@ pub fn advise(
         let elsewhere = advice::settings_elsewhere(object, &identity, &found, Rules::Configured, is_own);
         ranked.extend(elsewhere.into_iter().map(warned));
     }
-    // A kind whose templates are not recognized is one that the administrator named in vain.
+    // The administrator named this kind for advice, but its templates are not recognized.
     ranked.extend(likely_templates(object, &found, Rules::Configured).into_iter().map(|(_, place)| {
         let message = format!("the pod template at {} is not recognized", manifest::dotted(&place));
         (Rank::Warned, Advice { code: keys::LIKELY_POD_TEMPLATE, message })
@@ -160,7 +160,7 @@ fn judged(config: &InjectorConfig, request: &super::PodRequest, facts: &Facts<'_
     }
 }
 
-/// Whether a pod is skipped as its author, or the author of the configuration, said.
+/// Whether a pod is skipped because its author, or the author of the configuration, asked for that.
 fn is_a_wish(reason: Reason) -> bool {
     matches!(
         reason,

@@ -79,7 +79,8 @@ pub(super) fn of_json(text: &str) -> Option<List> {
     List::of(text, items)
 }
 
-/// An object in an array, with its indentation, which tells those of its parts; `None` if it is no object or indented by tabs.
+/// An object in an array, with its indentation, which determines that of its parts; `None` if it is not an object or is
+/// indented by tabs.
 fn with_indentation(text: &str, place: Range<usize>) -> Option<Range<usize>> {
     if !text.get(place.clone())?.starts_with('{') {
         return None;

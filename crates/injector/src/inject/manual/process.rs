@@ -1,4 +1,4 @@
-//! Processes a manifest document by document, and a List item by item: of a part that is done, only its results and the
+//! Processes a manifest document by document, and a List item by item: once a part is done, only its results and the
 //! changes of its text are kept, so that the memory for a long manifest is a small multiple of its size.
 
 use serde_json::Value;

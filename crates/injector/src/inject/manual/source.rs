@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::manifest::{self, Corrections, Misfit};
 use kubernetes_yaml::{self as yaml, Edit, Limits, Syntax};
 
-/// The limits for a manifest, which is a file of the user's own: its memory is proportional to its size, whatever that is. Only
-/// what aliases add is limited as elsewhere.
+/// The limits for a manifest, which is a file of the user's own: parsing it may take memory in proportion to its size,
+/// however large. Only the nodes that aliases add are limited as elsewhere.
 pub const LIMITS: Limits =
     Limits { depth: 100, nodes: usize::MAX, alias_nodes: 10_000, bytes: 1 << 30, syntax: Syntax::Full };
 

@@ -5,7 +5,7 @@
 pub struct PolicyViolation {
     /// The entry's name.
     pub entry: String,
-    /// What was found, for people.
+    /// The finding, for people.
     pub found: String,
     /// The entry's reason; may be empty.
     pub reason: String,

@@ -41,7 +41,7 @@ pub(super) struct Name<'t> {
     /// The text as written in the pod.
     pub(super) text: &'t str,
     /// Whether it may stand in a patch: it has the same meaning in JSON, YAML and any surrounding text, and is what
-    /// [`gotemplate`] takes for granted of a stand-in in the output.
+    /// [`gotemplate`] assumes about a stand-in in the output.
     pub(super) is_plain: bool,
 }
 

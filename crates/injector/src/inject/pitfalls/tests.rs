@@ -1,4 +1,4 @@
-//! Each pitfall is reported, and neither the ordinary pod nor the pod beside the pitfall is.
+//! Each pitfall is reported, and neither the ordinary pod nor the pod that just avoids the pitfall is.
 
 use serde_json::json;
 

@@ -184,7 +184,7 @@ fn cases() -> Vec<Case> {
                 plain(),
                 annotated(&overrides),
                 annotated(&json!({"sidecar.istio.io/userVolume": image_volume("docker.io/istio/files")})),
-                // What only the application mounts is its own.
+                // A volume that only the application mounts is its own.
                 pod_with(&json!({}), &json!({"volumes": [{"name": "own", "image": {"reference": "evil"}}]})),
             ],
             vec![
@@ -463,7 +463,7 @@ fn variables_that_no_template_reads_are_not_the_proxys() {
     assert!(run(&config, &datadog(&json!({"DISABLE_ENVOY": "true"}))).is_ok());
 }
 
-/// What the configuration exempts, a pod may repeat; what it includes, a pod may widen.
+/// A pod may repeat exemptions of the configuration, and include more than it does.
 #[test]
 fn exempting_what_the_configuration_exempts_is_allowed() {
     let config = mesh(

@@ -11,7 +11,7 @@ use crate::{
 /// Port of the agent for metrics, and for recognizing probes that are already rewritten; 0 if the server is disabled.
 ///
 /// It is the pod's annotation, else the mesh's `defaultConfig.statusPort`. Istio knows only the latter here, so that
-/// with the annotation its metrics point at a port where nobody listens.
+/// with the annotation its metrics point at a port on which nothing listens.
 pub fn status_port(pod: &Value, mesh_config: &Value, quirks: Quirks) -> i64 {
     let own = if quirks.contains(Quirk::ScrapeStatusPortOfMesh) { None } else { own(pod) };
     own.unwrap_or_else(|| of_mesh(mesh_config))

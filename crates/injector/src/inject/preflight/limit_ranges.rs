@@ -11,7 +11,7 @@ use crate::quantity::{Amount, CPU};
 use crate::warning::{Warning, shown};
 
 const VIOLATED: &str = "LIMIT_RANGE_VIOLATED";
-/// The most warnings.
+/// The maximum number of warnings.
 const MOST: usize = 4;
 
 /// A field of a container or of the pod that a LimitRange does not allow.

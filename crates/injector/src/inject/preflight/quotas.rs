@@ -1,6 +1,6 @@
 //! Whether the quotas of the namespace have room for the proxy (the admission plugin ResourceQuota and its evaluator of pods).
 //!
-//! What is known of a quota's use is always older than what an API server knows, so this only warns.
+//! The known usage of a quota is always older than the API server's, so this only warns.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 const EXCEEDED: &str = "QUOTA_EXCEEDED";
-/// The most warnings.
+/// The maximum number of warnings.
 const MOST: usize = 4;
 
 /// The resources that each container has to have if a quota counts them (`validationSet`): the name of the quota's resource,
@@ -97,7 +97,7 @@ fn exceeded<'q>(quota: &'q ResourceQuota, measured: Measured<'_>) -> Vec<(&'q st
     quota.hard.iter().filter_map(of_resource).collect()
 }
 
-/// What a pod adds to the use of a quota (`podComputeUsageHelper`).
+/// The usage that a pod adds to a quota (`podComputeUsageHelper`).
 fn usage(resources: &PodResources<'_>) -> Amounts {
     let sum = resources.of_quotas();
     let one = Amount::parse("1").unwrap_or_default();

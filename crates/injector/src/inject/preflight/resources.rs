@@ -87,7 +87,7 @@ impl<'p> PodResources<'p> {
         Some(PodResources { containers, own: Resources::of(spec)?, overhead: amounts(overhead)? })
     }
 
-    /// What the containers need together: all of them and the sidecars, or an init container and the sidecars before it.
+    /// The total need of the containers: all of them and the sidecars, or an init container and the sidecars before it.
     fn sum(&self) -> Resources {
         let (mut all, mut sidecars, mut peak) =
             (Resources::default(), Resources::default(), Resources::default());
@@ -107,12 +107,12 @@ impl<'p> PodResources<'p> {
         all
     }
 
-    /// What a LimitRange compares with rows about pods (`podRequests`, `podLimits`).
+    /// The amount that a LimitRange compares with rows about pods (`podRequests`, `podLimits`).
     pub(super) fn of_limit_ranges(&self) -> Resources {
         self.with_own(|resource| matches!(resource, CPU | MEMORY))
     }
 
-    /// What a quota counts (`PodRequests`, `PodLimits`).
+    /// The amount that a quota counts (`PodRequests`, `PodLimits`).
     pub(super) fn of_quotas(&self) -> Resources {
         let is_of_pods =
             |resource: &str| matches!(resource, CPU | MEMORY) || resource.starts_with(HUGE_PAGES);

@@ -1,4 +1,4 @@
-//! What is said about a pod in a namespace with a level, and which values its pods get.
+//! The messages about a pod in a namespace with a level, and the values that its pods get.
 
 mod limits;
 
@@ -137,7 +137,7 @@ fn violations_are_denied_if_the_configuration_says_so() {
     assert!(run(&mesh, &json!({"enforce": "baseline"}), &opted_out).is_ok());
 }
 
-/// The smallest change that helps is made, only where it is needed, and never half of what would be.
+/// The smallest change that helps is made, only where it is needed, and never in part.
 #[test]
 fn values_change_for_namespaces_whose_level_forbids_the_configured_ones() {
     let pod = restricted(json!({}));

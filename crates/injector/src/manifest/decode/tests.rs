@@ -1,4 +1,4 @@
-//! Against what `sigs.k8s.io/yaml` makes of the same texts (`hack/oracle/decoding`).
+//! Compares decoding with the answers of `sigs.k8s.io/yaml` for the same texts (`hack/oracle/decoding`).
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ fn every_field_takes_what_go_takes() {
             });
             let right = match (at, answer.as_str()) {
                 (None, "") => true,
-                // What is not empty stays here, even if Go has no field for it.
+                // A value that is not empty stays here, even if Go has no field for it.
                 (Some(ours), "-") => is_nothing(ours) || ours.is_object() || path.path.contains("fieldsV1"),
                 (Some(ours), theirs) if !theirs.is_empty() => {
                     let theirs: Value = serde_json::from_str(theirs).unwrap();

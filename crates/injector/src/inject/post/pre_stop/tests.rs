@@ -135,7 +135,7 @@ fn a_sleep_as_long_as_the_grace_period_is_not_added() {
     );
     assert!(inject(NATIVE, &graced(json!({KEY: "5"}), 5)).is_err());
     assert_eq!(sleeps_of(NATIVE, &graced(json!({KEY: "5"}), 6)), named(&[("app", 5)]));
-    // What the mesh asks for does not deny a pod.
+    // The mesh's setting does not deny a pod.
     for grace in [0, 7] {
         let (injected, codes) = inject(BY_DEFAULT, &graced(json!({}), grace)).unwrap();
         assert_eq!((sleeps_in(&injected), codes), (Vec::new(), vec!["PRE_STOP_SLEEP_TOO_LONG"]));

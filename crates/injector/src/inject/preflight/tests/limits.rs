@@ -1,4 +1,5 @@
-//! What is said about the proxy in a namespace with LimitRanges and quotas. `tests/e2e/namespace_limits.rs` asks a real API server.
+//! The messages about the proxy in a namespace with LimitRanges and quotas. `tests/e2e/namespace_limits.rs` asks a real
+//! API server.
 
 use super::*;
 
@@ -69,7 +70,7 @@ fn limit_ranges_are_compared_with_what_injection_adds() {
             vec!["LimitRange \"a\" forbids the pod: cpu limit 2100m; at most 2; avoided by sidecar.istio.io/proxyCPULimit or global.proxy.resources".to_owned()],
         ),
         ("{type: Pod, max: {cpu: 2100m}}", alone(small.clone()), vec![]),
-        // What the pod violates by itself is said by the API server.
+        // The API server itself reports what the pod violates without its proxy.
         ("{type: Pod, max: {cpu: 10m}}", alone(small.clone()), vec![]),
         (
             "{type: Container, max: {cpu: 50m}}",
@@ -104,7 +105,7 @@ fn limit_ranges_are_compared_with_what_injection_adds() {
     assert!(told.iter().any(|told| told.contains("container \"istio-init\": cpu limit 2")), "{told:?}");
 }
 
-/// An init container needs its resources at another time than the proxy.
+/// An init container needs its resources at a different time from the proxy.
 #[test]
 fn sums_are_those_of_the_api_server() {
     let heavy = json!({"limits": {"cpu": "5"}});
