@@ -226,7 +226,7 @@ fn namespaces_that_may_not_be_listed_are_taken_to_be_selected() {
     let pod = fixture("pod.yaml");
     let run = outrigger(&["inject", "-f", text(&pod), "--kubeconfig", text(&kubeconfig)]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("which namespaces are injected is not known"), "{}", run.stderr);
+    assert!(run.stderr.contains("every namespace is assumed to be injected"), "{}", run.stderr);
     assert!(run.stderr.contains("injected (sidecar)"), "{}", run.stderr);
 }
 
