@@ -441,7 +441,7 @@ async fn configurations_come_from_the_cluster() {
     for lacking in [
         "may not list nodes: the role lacks \"list\" on \"nodes\"",
         "may not list proxyconfigs: ",
-        "which namespaces are injected is not known",
+        "every namespace is assumed to be injected",
     ] {
         assert!(run.stderr.contains(lacking), "{}", run.stderr);
     }
