@@ -29,6 +29,7 @@ use istio_config::proxy;
 use strategic_merge::patch;
 
 mod admission;
+mod aggregate;
 mod bypass;
 pub mod check;
 mod conflict;

@@ -1,10 +1,11 @@
 //! The requests and limits of a pod as an API server completes them, before it compares them with LimitRanges and quotas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::config::{Amounts, LimitRange, amounts};
+use crate::inject::aggregate::{self, InitContainer};
 use crate::pod;
 use crate::quantity::{CPU, HUGE_PAGES, MEMORY};
 
@@ -39,16 +40,6 @@ impl Resources {
     fn of(holder: Option<&Value>) -> Option<Resources> {
         let list = |kind: &str| amounts(holder.and_then(|holder| pod::at(holder, &["resources", kind])));
         Some(Resources { requests: list("requests")?, limits: list("limits")? })
-    }
-
-    fn add(&mut self, other: &Resources) {
-        add(&mut self.requests, &other.requests);
-        add(&mut self.limits, &other.limits);
-    }
-
-    fn raise_to(&mut self, other: &Resources) {
-        raise(&mut self.requests, &other.requests);
-        raise(&mut self.limits, &other.limits);
     }
 }
 
@@ -87,24 +78,28 @@ impl<'p> PodResources<'p> {
         Some(PodResources { containers, own: Resources::of(spec)?, overhead: amounts(overhead)? })
     }
 
-    /// The total need of the containers: all of them and the sidecars, or an init container and the sidecars before it.
+    /// The total need of the containers.
     fn sum(&self) -> Resources {
-        let (mut all, mut sidecars, mut peak) =
-            (Resources::default(), Resources::default(), Resources::default());
-        for container in self.containers.iter().filter(|container| !container.is_init) {
-            all.add(&container.resources);
-        }
-        for container in self.containers.iter().filter(|container| container.is_init) {
-            let mut now = sidecars.clone();
-            now.add(&container.resources);
-            if container.is_sidecar {
-                all.add(&container.resources);
-                sidecars = now.clone();
-            }
-            peak.raise_to(&now);
-        }
-        all.raise_to(&peak);
-        all
+        Resources { requests: self.sum_of(|it| &it.requests), limits: self.sum_of(|it| &it.limits) }
+    }
+
+    fn sum_of(&self, kind: impl Fn(&Resources) -> &Amounts) -> Amounts {
+        let (init_containers, containers): (Vec<_>, Vec<_>) =
+            self.containers.iter().partition(|container| container.is_init);
+        let resources: BTreeSet<&String> =
+            self.containers.iter().flat_map(|container| kind(&container.resources).keys()).collect();
+        let total = |resource: &String| {
+            let amount = |container: &Container<'_>| kind(&container.resources).get(resource).copied();
+            let of_init = |container: &&Container<'_>| InitContainer {
+                amount: amount(container),
+                is_sidecar: container.is_sidecar,
+            };
+            aggregate::peak(
+                containers.iter().map(|container| amount(container)),
+                init_containers.iter().map(of_init),
+            )
+        };
+        resources.into_iter().filter_map(|resource| Some((resource.clone(), total(resource)?))).collect()
     }
 
     /// The amount that a LimitRange compares with rows about pods (`podRequests`, `podLimits`).
@@ -155,12 +150,5 @@ fn add(into: &mut Amounts, other: &Amounts) {
     for (resource, amount) in other {
         let sum = into.entry(resource.clone()).or_default();
         *sum = *sum + *amount;
-    }
-}
-
-fn raise(into: &mut Amounts, other: &Amounts) {
-    for (resource, amount) in other {
-        let most = into.entry(resource.clone()).or_default();
-        *most = (*most).max(*amount);
     }
 }

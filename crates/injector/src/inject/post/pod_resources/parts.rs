@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::inject::aggregate::{self, InitContainer};
 use crate::inject::reinject::PreviousInjection;
 use crate::pod;
 use crate::quantity::Amount;
@@ -62,27 +63,17 @@ impl<'p> Parts<'p> {
         self.sum(|container| amount(container, "limits", resource))
     }
 
-    /// The peak usage: containers and sidecars together, or an init container and the sidecars before it (Kubernetes'
-    /// `AggregateContainerRequests`).
     fn sum(
         &self,
         of: impl Fn(&Value) -> Result<Option<Amount>, Unreadable>,
     ) -> Result<Option<Amount>, Unreadable> {
-        let (mut together, mut sidecars, mut peak) = (None, None, None);
-        for part in &self.containers {
-            together = plus(together, of(part.container)?);
-        }
-        for part in &self.init_containers {
-            let own = of(part.container)?;
-            if part.is_sidecar {
-                together = plus(together, own);
-                sidecars = plus(sidecars, own);
-                peak = peak.max(sidecars);
-            } else {
-                peak = peak.max(plus(sidecars, own));
-            }
-        }
-        Ok(together.max(peak))
+        let containers = self.containers.iter().map(|part| of(part.container));
+        let init_containers = self
+            .init_containers
+            .iter()
+            .map(|part| Ok(InitContainer { amount: of(part.container)?, is_sidecar: part.is_sidecar }));
+        let containers = containers.collect::<Result<Vec<_>, _>>()?;
+        Ok(aggregate::peak(containers, init_containers.collect::<Result<Vec<_>, _>>()?))
     }
 }
 
@@ -91,12 +82,5 @@ pub(super) fn amount(holder: &Value, kind: &str, resource: &str) -> Result<Optio
     match pod::at(holder, &["resources", kind, resource]) {
         None | Some(Value::Null) => Ok(None),
         Some(quantity) => Amount::of(quantity).map(Some).ok_or(Unreadable),
-    }
-}
-
-fn plus(sum: Option<Amount>, more: Option<Amount>) -> Option<Amount> {
-    match (sum, more) {
-        (Some(sum), Some(more)) => Some(sum + more),
-        (sum, more) => sum.or(more),
     }
 }
