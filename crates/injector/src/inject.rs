@@ -258,7 +258,7 @@ fn run_unadapted(
         same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
     }
     accept_volumes(mesh, user_volumes::check_mounts(received, &merged), &mut warnings)?;
-    warnings.extend(merged_unions(before, &merged));
+    warnings.extend(merged_unions(received, &merged));
     let context = PostContext {
         received: before,
         asked,
@@ -469,13 +469,14 @@ fn doubtful(violation: &annotation::Violation) -> Warning {
 const MOST_UNION_WARNINGS: usize = 8;
 
 /// Members of a union that an API server will reject because two were chosen: one by the user and one by a template, as
-/// Istio leaves it, or two by a template for some pods only, which no sample detected.
-fn merged_unions(before: &Value, merged: &Value) -> Vec<Warning> {
+/// Istio leaves it, two by a template for some pods only, which no sample detected, or two in a container that the record of an
+/// earlier injection brings back.
+fn merged_unions(received: &Value, merged: &Value) -> Vec<Warning> {
     let merged = unions::violations(merged);
     if merged.is_empty() {
         return Vec::new();
     }
-    let own = unions::violations(before);
+    let own = unions::violations(received);
     let new = merged.iter().filter(|violation| !own.contains(violation)).take(MOST_UNION_WARNINGS);
     new.map(|violation| Warning::new("SEVERAL_OF_ONE", violation.to_string())).collect()
 }

@@ -132,8 +132,7 @@ codes! {
     RULE_FORCE: Inject, "injected: a rule of the configuration says `inject: force`";
     RULE_NEVER: Skip, "not injected: a rule of the configuration says `inject: never`";
     SETTING_NOT_ON_THE_POD: Manifest, "a setting for pods on the workload";
-    SEVERAL_OF_ONE: Warning,
-        "`compat: istio`: two handlers, sources or values where an API server accepts only one";
+    SEVERAL_OF_ONE: Warning, "two handlers, sources or values where an API server accepts only one";
     SKIPPED_LINKERD_POD: Warning, "not injected: the pod has both marks of Linkerd";
     SKIPPED_MIRROR_POD: Warning, "not injected: the pod has the annotation of mirror pods";
     SKIPPED_WINDOWS_POD: Warning, "not injected: the pod is for Windows nodes";

@@ -355,6 +355,31 @@ fn a_forged_status_hides_no_bypass() {
     assert!(found.contains(&"BYPASS_PROXY_COMMAND"), "{found:?}");
 }
 
+/// What a record restores was in no pod that an API server accepted, and it would reject the result.
+#[test]
+fn a_record_of_two_sources_is_told() {
+    for compat in ["outrigger", "istio"] {
+        let mesh = mesh(&format!("{CLASSIC}\ncompat: {compat}"));
+        let Outcome::Injected(first) = outcome(&mesh, &pod(&json!({}), &json!({}))) else {
+            panic!("{compat}")
+        };
+        let sources = |more: Value| {
+            let mut forged = first.pod.clone();
+            let mut source = json!({"secretRef": {"name": "a"}});
+            source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let record = json!({"containers": [{"name": "istio-proxy", "envFrom": [source]}]}).to_string();
+            forged["metadata"]["annotations"]["proxy.istio.io/overrides"] = json!(record);
+            let outcome = outcome(&mesh, &forged);
+            let told = outcome.warnings().iter().find(|warning| warning.code == "SEVERAL_OF_ONE");
+            told.map(|warning| warning.message.clone())
+        };
+        let message = sources(json!({"configMapRef": {"name": "b"}}));
+        let wanted = r#"container "istio-proxy": envFrom[0] has configMapRef and secretRef; an API server accepts only one"#;
+        assert_eq!(message.as_deref(), Some(wanted), "{compat}");
+        assert_eq!(sources(json!({})), None, "{compat}");
+    }
+}
+
 /// As it comes from an API server, which has filled in defaults, and after other webhooks.
 #[test]
 fn an_injected_pod_with_defaults_is_no_forgery() {
