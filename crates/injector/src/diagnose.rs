@@ -88,7 +88,7 @@ pub const CHECKS: [(&str, &str); 29] = [
     ("connection-refused", "nothing listens where the Service leads to"),
     (
         "creation-refused",
-        "the pods of a workload cannot be created, because a webhook or policy refuses them",
+        "the pods of a workload cannot be created: a webhook or policy refuses them or, where pods get a proxy, a quota, a LimitRange or Pod Security",
     ),
     ("fail-closed-alone", "failurePolicy Fail with a single replica"),
     ("ignored-failures", "failurePolicy Ignore, and the call fails: pods run without a proxy"),

@@ -138,6 +138,11 @@ pub const ENV_SECURE_METRICS_PORT: &str = "ENVOY_SECURE_MERGED_METRICS_PORT";
 pub const GATEWAY_CONTROLLER_TEMPLATES: [&str; 4] =
     ["waypoint", "kube-gateway", "agentgateway", "agentgateway-waypoint"];
 
+/// Where the ServiceAccount admission plugin mounts the token (`DefaultAPITokenMountPath`).
+pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// That plugin's prefix of the name of the token's volume, followed by five characters.
+pub const TOKEN_VOLUME: &str = "kube-api-access-";
+
 /// UID and GID of the proxy unless the platform says otherwise.
 pub const PROXY_UID: i64 = 1337;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Facts, Finding, Severity, is_own, items, labels, name, namespace, some, text};
+use super::{Facts, Finding, Severity, is_own, items, labels, name, namespace, path, some, text};
 use crate::{
     names, pod,
     warning::shown,
@@ -157,16 +157,28 @@ fn another_injector(webhooks: &[Value], of: &str, labels: &Map<String, Value>) -
     )]
 }
 
-/// ReplicaSets whose pods the API server refuses.
+/// ReplicaSets whose pods the API server refuses: because of a webhook or policy, or, in a namespace whose pods get a proxy, for
+/// any reason, which may be the proxy.
 fn refused(facts: &Facts) -> Vec<Finding> {
+    let injected: BTreeSet<&str> = facts
+        .namespaces
+        .iter()
+        .flatten()
+        .filter(|object| {
+            let called = called(&facts.webhooks, name(object), &labels(object), &plain_pod());
+            called.iter().any(|(configuration, _)| is_own(configuration))
+        })
+        .map(name)
+        .collect();
     let failing = |object: &Value| {
         items(object, "/status/conditions").iter().find_map(|condition| {
             let (kind, message) = (text(condition, "/type"), text(condition, "/message"));
             let is_failing = text(condition, "/status") == "True" && kind == "ReplicaFailure";
-            let is_ours = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
+            let is_admission = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
                 .iter()
                 .any(|words| message.contains(words));
-            (is_failing && is_ours).then(|| message.split_whitespace().collect::<Vec<_>>().join(" "))
+            (is_failing && (is_admission || injected.contains(namespace(object))))
+                .then(|| message.split_whitespace().collect::<Vec<_>>().join(" "))
         })
     };
     let controllers = facts.controllers.iter().flatten();
@@ -178,13 +190,16 @@ fn refused(facts: &Facts) -> Vec<Finding> {
                 (text(owner, "/kind"), text(owner, "/name"))
             });
             let kind = if kind.is_empty() { "ReplicaSet" } else { kind };
-            Some(Finding::new(
-                Severity::Error,
-                "creation-refused",
-                format!("{kind} {}/{of}", namespace(object)),
-                message,
-                format!("outrigger explain {}/{of} -n {}", kind.to_ascii_lowercase(), namespace(object)),
-            ))
+            let fix = if message.contains("exceeded quota") {
+                format!("{}; {}", path::quota_fix(namespace(object)), path::SMALLER_PROXY)
+            } else if message.contains("failed calling webhook") {
+                // The call fails for every pod there, so that the workload has no part in it.
+                format!("outrigger doctor --probe-namespace {}", namespace(object))
+            } else {
+                format!("outrigger explain {}/{of} -n {}", kind.to_ascii_lowercase(), namespace(object))
+            };
+            let subject = format!("{kind} {}/{of}", namespace(object));
+            Some(Finding::new(Severity::Error, "creation-refused", subject, message, fix))
         })
         .collect()
 }

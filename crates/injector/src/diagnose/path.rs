@@ -193,9 +193,11 @@ fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Findin
             )
         };
     }
-    let fix = if message.contains("exceeded quota") {
-        "the namespace's quota is used up: kubectl -n NAMESPACE describe quota; or probe another namespace with --probe-namespace"
-    } else if message.contains("violates PodSecurity") {
+    if message.contains("exceeded quota") {
+        let fix = format!("{}; {SMALLER_PROXY}", quota_fix(&probe.namespace));
+        return finding("other-refusal", fix);
+    }
+    let fix = if message.contains("violates PodSecurity") {
         "the namespace's Pod Security level forbids what is injected: use the CNI plugin, or another level (docs/install.md)"
     } else if message.contains("serviceaccount") || message.contains("service account") {
         "the namespace has no ServiceAccount \"default\" yet: probe another namespace with --probe-namespace"
@@ -204,6 +206,15 @@ fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Findin
     };
     finding("other-refusal", fix.replace("NAMESPACE", &probe.namespace))
 }
+
+/// How to see which quota has no room for a pod.
+pub(super) fn quota_fix(namespace: &str) -> String {
+    format!("the quota has no room for the pod with its proxy: kubectl -n {namespace} describe quota")
+}
+
+/// How to make the proxy fit.
+pub(super) const SMALLER_PROXY: &str = "raise it, or give the proxy less: annotations sidecar.istio.io/proxyCPULimit, proxyCPU, \
+     proxyMemoryLimit and proxyMemory, or the values global.proxy.resources";
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")

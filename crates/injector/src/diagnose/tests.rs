@@ -168,6 +168,18 @@ const CASES: &[Case] = &[
             "message": "admission webhook \"namespace.sidecar-injector.istio.io\" denied the request: 1 invalid annotation",
         }]});
     }, "creation-refused", "outrigger explain deployment/web -n shop"),
+    ("a workload whose pods exceed a quota", |facts| {
+        facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [{
+            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+            "message": "pods \"web-1\" is forbidden: exceeded quota: small, requested: limits.cpu=2, used: limits.cpu=0, limited: limits.cpu=1",
+        }]});
+    }, "creation-refused", "proxyCPULimit"),
+    ("a workload whose webhook cannot be called", |facts| {
+        facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [{
+            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+            "message": "Internal error occurred: failed calling webhook \"rev.namespace.sidecar-injector.istio.io\": x509",
+        }]});
+    }, "creation-refused", "outrigger doctor --probe-namespace shop"),
     ("a role without a rule", |facts| facts.permissions = Some(vec![access(true), access(false)]), "permission-missing", "kubectl auth can-i list configmaps/outrigger -n mesh --as system:serviceaccount:mesh:outrigger"),
     ("istiod beside us", |facts| {
         let mut other = facts.webhooks[0].clone();

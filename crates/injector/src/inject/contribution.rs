@@ -173,9 +173,8 @@ fn unexplained(found: &Value, expected: &Value, is_set_later: &dyn Fn(&str) -> b
 
 /// The mount that admission adds to every container (`mountServiceAccountToken`).
 fn is_token(mount: &Value) -> bool {
-    const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-    mount.get("mountPath").and_then(Value::as_str) == Some(PATH)
-        && pod::name(mount).starts_with("kube-api-access-")
+    mount.get("mountPath").and_then(Value::as_str) == Some(names::TOKEN_MOUNT_PATH)
+        && pod::name(mount).starts_with(names::TOKEN_VOLUME)
 }
 
 /// The keys by which items of a list are told apart, as in a strategic merge; those of other lists count in order.

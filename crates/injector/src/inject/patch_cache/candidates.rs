@@ -19,6 +19,7 @@ use std::ops::Range;
 use memchr::memmem;
 
 use crate::inject::scan::Scan;
+use crate::names::TOKEN_VOLUME;
 
 /// Larger pods have no fingerprint: they are rare, and their entries would be large.
 const MOST_BYTES: usize = 64 << 10;
@@ -75,7 +76,7 @@ impl Variables {
         let bit = |(place, text): (usize, &&str)| u32::from(place != HOSTNAME && mentions(text)) << place;
         Variables {
             hash: !HASH_LABELS.iter().any(mentions),
-            token: !configuration.contains(super::fingerprint::TOKEN_VOLUME),
+            token: !configuration.contains(TOKEN_VOLUME),
             mentioned: VALUES.iter().enumerate().map(bit).sum(),
         }
     }

@@ -9,7 +9,7 @@
 use gotemplate::StandIns;
 use serde_json::{Map, Value};
 
-use super::fingerprint::TOKEN_VOLUME;
+use crate::names::TOKEN_VOLUME;
 
 /// Lists whose elements Kubernetes matches by a key which no template fills with a name.
 const KEYED: [&str; 4] = ["containers", "env", "initContainers", "volumes"];

@@ -12,12 +12,11 @@ use memchr::memmem;
 use serde_json::Value;
 
 use super::candidates::{Candidates, Variables};
+use crate::names::TOKEN_VOLUME;
 use crate::pod::{self, Workload};
 
 /// The maximum number of different names in one pod, less than there are stand-ins.
 const MOST_NAMES: usize = 24;
-/// The ServiceAccount admission plugin's prefix of the token volume's name, followed by five characters.
-pub(super) const TOKEN_VOLUME: &str = "kube-api-access-";
 
 /// In the shared part, UTF-8 text never contains these bytes.
 const SLOT: u8 = 0xff;

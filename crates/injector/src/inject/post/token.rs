@@ -7,12 +7,7 @@
 use serde_json::Value;
 
 use super::{Error, PostContext};
-use crate::{pod, quirks::Quirk, warning::Warning};
-
-/// Mount path of the token (`DefaultAPITokenMountPath`). Any other mount there prevents the token's.
-const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The admission plugin's prefix of the volume's name, followed by five characters.
-const VOLUME: &str = "kube-api-access-";
+use crate::{names, pod, quirks::Quirk, warning::Warning};
 
 /// Mounts the token into containers that lack it, if the pod's own containers have it. A manifest has no token yet.
 pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warning>) -> Result<(), Error> {
@@ -45,7 +40,7 @@ pub(super) fn mount(pod: &mut Value, context: &PostContext<'_>, _: &mut Vec<Warn
 
 /// The mount that the admission plugin added: that of the first volume that counts as the token's.
 fn mounted(pod: &Value) -> Option<&Value> {
-    let is_token = |volume: &&Value| pod::name(volume).starts_with(VOLUME);
+    let is_token = |volume: &&Value| pod::name(volume).starts_with(names::TOKEN_VOLUME);
     let volume = pod::name(pod::spec_list(pod, "volumes").iter().find(is_token)?);
     let containers = pod::containers(pod).iter().chain(pod::init_containers(pod));
     let mut mounts = containers.filter_map(|container| container.get("volumeMounts")?.as_array()).flatten();
@@ -53,7 +48,7 @@ fn mounted(pod: &Value) -> Option<&Value> {
 }
 
 fn is_there(mount: &Value) -> bool {
-    mount.get("mountPath").and_then(Value::as_str) == Some(PATH)
+    mount.get("mountPath").and_then(Value::as_str) == Some(names::TOKEN_MOUNT_PATH)
 }
 
 #[cfg(test)]
@@ -64,7 +59,7 @@ mod tests {
     use crate::{inject::post::tests::Fixture, quirks::Quirks};
 
     fn token() -> Value {
-        json!({"name": "kube-api-access-x7x7x", "readOnly": true, "mountPath": PATH})
+        json!({"name": "kube-api-access-x7x7x", "readOnly": true, "mountPath": names::TOKEN_MOUNT_PATH})
     }
 
     fn received(mounts: Value) -> Value {
@@ -94,7 +89,7 @@ mod tests {
 
     #[test]
     fn without_a_token_and_for_istio_nothing_is_mounted() {
-        let own = json!([{"name": "data", "mountPath": PATH}]);
+        let own = json!([{"name": "data", "mountPath": names::TOKEN_MOUNT_PATH}]);
         for (app, quirks) in [(json!([]), Quirks::NONE), (own, Quirks::NONE), (json!([token()]), Quirks::ALL)]
         {
             let after = mounts(&received(app.clone()), quirks);
@@ -118,7 +113,7 @@ mod tests {
         let received = received(json!([token()]));
         let fixture = Fixture { received: received.clone(), ..Fixture::default() };
         let mut pod = received;
-        let own = json!([{"name": "data", "mountPath": PATH}]);
+        let own = json!([{"name": "data", "mountPath": names::TOKEN_MOUNT_PATH}]);
         pod["spec"]["containers"]
             .as_array_mut()
             .unwrap()
