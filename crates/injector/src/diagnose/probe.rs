@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::names;
 
-/// A pod that every Pod Security level and quota admits; its name begins with `outrigger-webhook-wait-`.
+/// A pod that every Pod Security level admits, with the requests and limits that quotas ask for. Its name begins with
+/// `outrigger-webhook-wait-`.
 pub fn pod(labels: &Map<String, Value>) -> Value {
     let restricted = json!({
         "allowPrivilegeEscalation": false,
