@@ -72,6 +72,16 @@ def grpc_probes_reach_the_application(cluster):
     return calls[0]
 
 
+def wait_ready_proxy(cluster, name):
+    """The pod once its status says that the proxy is ready: the kubelet sends an event at once, and a status some seconds later."""
+
+    def ready():
+        made = cluster.get("Pod", name)
+        return statuses(made).get("istio-proxy", {}).get("ready") and made
+
+    return until(f"the proxy of {name} is ready", ready)
+
+
 @check(
     pod("deaf", readinessProbe=http_get("/ready", 1234)),
     pod("deaf-tcp", readinessProbe={"tcpSocket": {"port": 1234}, **OFTEN}),
@@ -82,8 +92,8 @@ def probes_of_a_dead_port_fail(cluster):
     said = []
     for name in ("deaf", "deaf-tcp", "deaf-grpc"):
         found = until(f"an event of {name}", lambda: [one for one in cluster.events(name, reason="Unhealthy") if "Readiness" in one], 60)
-        made = cluster.get("Pod", name)
-        assert not is_ready(made) and statuses(made)["istio-proxy"]["ready"] and not statuses(made)["app"]["ready"], cluster.story(made)
+        made = wait_ready_proxy(cluster, name)
+        assert not is_ready(made) and not statuses(made)["app"]["ready"], cluster.story(made)
         said.append(found[-1])
     return said[0][-80:]
 
@@ -116,8 +126,8 @@ def restarts(cluster, name, container_name):
 def probes_that_are_left_alone_are_refused(cluster):
     """The contrast: without the rewrite STRICT refuses the kubelet."""
     said = until("an event", lambda: [one for one in cluster.events("left", reason="Unhealthy") if "Readiness" in one and ":8080" in one])
-    made = cluster.get("Pod", "left")
-    assert not is_ready(made) and statuses(made)["istio-proxy"]["ready"], cluster.story(made)
+    made = wait_ready_proxy(cluster, "left")
+    assert not is_ready(made), cluster.story(made)
     return said[-1][-90:]
 
 
