@@ -1,4 +1,4 @@
-//! The whole catalogue of codes: those of the core, and those of requests that never reach it.
+//! The whole catalog of codes: those of the core, and those of requests that never reach it.
 //!
 //! `outrigger explain CODE` and `docs/reasons/` are made from it.
 
@@ -16,7 +16,7 @@ injector::codes! {
     DEADLINE: Refusal, "turned away with 503: not enough of the API server's timeout was left for an answer";
     EMPTY_BODY: Refusal, "turned away with 400: the body is empty";
     JSON_LIMITS: Denial Refusal, "denied: the object is nested deeper than 256 levels";
-    MALFORMED_REVIEW: Refusal, "turned away with 400: a field of the AdmissionReview is missing or has another type";
+    MALFORMED_REVIEW: Refusal, "turned away with 400: a field of the AdmissionReview is missing or invalid";
     METHOD: Refusal, "turned away with 405: the method is not POST";
     NOT_AN_ADMISSION_REVIEW: Refusal, "turned away with 400: the body is JSON, but not an AdmissionReview of a known version";
     NOT_FOUND: Refusal, "turned away with 404: nothing is served at this path";
@@ -51,6 +51,18 @@ pub fn nearest(typed: &str) -> Vec<&'static Code> {
     injector::codes::nearest(ALL.iter().copied(), typed)
 }
 
+/// The page about the findings of `outrigger doctor`: a section for each check.
+const FINDINGS: &str = include_str!("../docs/findings.md");
+
+/// What a finding of `outrigger doctor` means and how to fix it, in Markdown; letter case does not matter, and `_` or a blank may
+/// stand for `-`.
+pub fn finding(typed: &str) -> Option<String> {
+    let key = typed.trim().to_ascii_lowercase().replace(['_', ' '], "-");
+    let (_, rest) = FINDINGS.split_once(&format!("\n## {key}\n"))?;
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    Some(format!("# {key}\n{}\n", section.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +70,17 @@ mod tests {
     #[test]
     fn every_key_occurs_once() {
         assert!(ALL.windows(2).all(|pair| pair[0].key < pair[1].key));
+    }
+
+    #[test]
+    fn findings_have_a_section_with_what_to_do() {
+        let text = finding("CERTIFICATE_UNTRUSTED").expect("a section");
+        assert!(text.starts_with("# certificate-untrusted\n\n*error*: "), "{text}");
+        assert!(
+            text.contains("outrigger webhook adopt NAME") && !text.contains("configuration-invalid"),
+            "{text}"
+        );
+        assert_eq!(finding("nothing"), None);
     }
 
     #[test]

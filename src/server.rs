@@ -131,7 +131,7 @@ pub struct Reloaded {
     pub client_auth: Result<(), String>,
 }
 
-/// Seconds since 1970. The wall clock may be set.
+/// The maximum time between two looks at the wall clock, which may be set.
 const HOUR: u64 = 3600;
 /// How long shutdown waits for the Lease to be released, and for the last traces to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -66,7 +66,7 @@ struct Arguments {
     what: Option<What>,
 }
 
-/// What is sent, and how.
+/// The requests to send, and how to send them.
 #[derive(Args, Clone, Debug)]
 struct Traffic {
     #[arg(long, value_enum, default_value = "replicas")]

@@ -91,7 +91,7 @@ impl Server {
         for thread in fs::read_dir(folder.join("task"))? {
             let thread = thread?;
             let number = thread.file_name().to_string_lossy().parse().map_err(io::Error::other)?;
-            // A thread that has ended meanwhile is skipped.
+            // A thread that has ended in the meantime is skipped.
             if let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) {
                 threads.insert(number, field(&text, 0)?);
             }

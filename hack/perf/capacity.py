@@ -99,4 +99,4 @@ if __name__ == "__main__":
     print(clusters(measured))
     if "off" in (found := measured.get("capacity", {})):
         print(f"\nPredicted {found['predicted_cores']:.3f} cores for {found['replicas']} replicas at {found['rate']:.0f} "
-              f"requests a second, measured {found['measured_cores']:.3f} ({100 * found['off']:+.0f} %).")
+              f"requests a second, measured {found['measured_cores']:.3f} ({100 * found['off']:+.0f}%).")

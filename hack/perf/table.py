@@ -48,7 +48,7 @@ def lines(rows):
     if (one := row("scaling 0")) and (two := row("scaling 0,1")):
         times = 2 * one["cpu_ms"] / two["cpu_ms"] * (1 - two["idle"])
         yield ("scaling from 1 to 2 CPUs, by CPU time and idle time", "≥ 1.8 ×",
-               f"{number(times)} × ({number(one['cpu_ms'])} → {number(two['cpu_ms'])} ms, idle {number(100 * two['idle'])} %)")
+               f"{number(times)} × ({number(one['cpu_ms'])} → {number(two['cpu_ms'])} ms, idle {number(100 * two['idle'])}%)")
     for name, what, target in [
         ("handshakes", "TLS 1.3 handshakes per core-second, full / resumed", "≥ 2,500 / ≥ 6,000"),
         ("handshakes classic", "the same, X25519 alone", ""),
@@ -68,7 +68,7 @@ def lines(rows):
         for name, series in found.items():
             if isinstance(series, dict):
                 yield (f"{name}: share from the cache; CPU ÷ ReplicaSet's", "≥ 99 %; ≤ 1.15 ×",
-                       f"{100 * series['cached_share']:.1f} %; {series['times_replica_set']:.2f} × ({number(series['cpu_ms'], ' ms')})")
+                       f"{100 * series['cached_share']:.1f}%; {series['times_replica_set']:.2f} × ({number(series['cpu_ms'], ' ms')})")
     if found := row("start"):
         yield "process start to first response, standalone", "≤ 40 ms", number(found["answered_ms"], " ms")
     for name, what in [("overload", "distinct shapes"), ("overload big", "`big.json`")]:
@@ -77,8 +77,8 @@ def lines(rows):
             yield (f"overload, {what}: p99 of accepted, goodput, refused, RSS", "≤ 50 ms, ≥ 85 %, 429, flat",
                    f"{number(found['sent_per_second'] / found['capacity'])} × capacity sent: "
                    f"{number(found['run']['latency_ms']['p99'])} ms (from sending {number(found['run']['from_sending_ms']['p99'])}), "
-                   f"{number(100 * found['goodput_share'])} %, "
-                   f"{number(100 * found['shed_share'])} %, {number(series[0])} → {number(series[-1])} MiB (most {number(max(series))})")
+                   f"{number(100 * found['goodput_share'])}%, "
+                   f"{number(100 * found['shed_share'])}%, {number(series[0])} → {number(series[-1])} MiB (most {number(max(series))})")
 
 
 def markdown(measured):

@@ -21,7 +21,7 @@ use crate::{
 };
 use injector::effects::{Answer, Change, Report};
 
-/// Compare pods that another injector, such as istiod, injected with what outrigger would inject into them.
+/// Compare pods injected by another injector, such as istiod, with what outrigger would inject into them.
 ///
 /// Pods are those of the cluster, or of files: pods as `kubectl get pods -o json` prints them, or AdmissionReviews with
 /// request and response. They are rendered with the configuration in force (istiod's ConfigMaps, or --bundle) and

@@ -86,7 +86,7 @@ fn blocks<'t>(text: &'t str, lines: &[&'t str], changes: impl Iterator<Item = Ed
     let mut blocks = Vec::new();
     let mut open: Option<Touched> = None;
     for change in changes {
-        // The line that contains its start; behind a last line without a line break, that line.
+        // The line that contains its start; past a last line without a line break, that line.
         let mut first = starts.partition_point(|start| *start <= change.start).saturating_sub(1);
         if first == lines.len() && !text.is_empty() && !text.ends_with('\n') {
             first -= 1;

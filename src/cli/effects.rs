@@ -17,9 +17,9 @@ use injector::explain::Difference;
 
 /// The longest value that is shown in full, in characters.
 const LONGEST: usize = 100;
-/// The most differences of a group that are shown as text.
+/// Maximum number of differences of a group that are shown as text.
 const MOST_DIFFERENCES: usize = 12;
-/// The most pods of a group that are named as text.
+/// Maximum number of pods of a group that are named as text.
 const MOST_NAMES: usize = 5;
 /// The stack size of a thread, equal to that of the server's threads.
 const STACK: usize = 8 << 20;
@@ -51,7 +51,7 @@ pub(super) struct Words {
     pub(super) title: &'static str,
     /// `kind` of the JSON document.
     pub(super) kind: &'static str,
-    /// What is counted: `pod template` or `pod`.
+    /// The noun for the subjects that are counted: `pod template` or `pod`.
     pub(super) subject: &'static str,
     /// The two sides: `now`, `then`.
     pub(super) sides: [&'static str; 2],
@@ -95,7 +95,7 @@ pub(super) fn evaluate_named<T: Sync>(
         for worker in workers {
             let part = worker
                 .join()
-                .map_err(|_| Failure::error("a defect of outrigger: a pod made the engine panic"))?;
+                .map_err(|_| Failure::error("a bug in outrigger: a pod made the engine panic"))?;
             whole.merge(part);
         }
         Ok(whole)

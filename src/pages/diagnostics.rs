@@ -9,7 +9,7 @@ use crate::lint::{Diagnostic, Severity};
 const AROUND: usize = 2;
 /// The longest line that is shown, in characters.
 const LONGEST: usize = 240;
-/// The most problems that are shown.
+/// Maximum number of problems that are shown.
 const MOST: usize = 50;
 
 /// Problems, each with its place in the text.
@@ -46,7 +46,7 @@ pub fn has_error(diagnostics: &[Diagnostic]) -> bool {
 
 /// The lines around a place, both counted from 1.
 pub fn excerpt(text: &str, line: usize, column: usize) -> Markup {
-    // A place behind the last line is the end of that line.
+    // A place past the last line is the end of that line.
     let last = text.lines().count().max(1);
     let (line, column) = match line <= last {
         true => (line, column),

@@ -9,9 +9,9 @@ use injector::explain::{Field, FieldIndex, Side, SideLine, short};
 const CONTEXT: usize = 3;
 /// Shorter runs of unchanged lines are not folded.
 const SHORTEST_FOLD: usize = 2 * CONTEXT + 3;
-/// The most unchanged lines of a fold that are part of the page.
+/// Maximum number of unchanged lines of a fold that are part of the page.
 const MOST_FOLDED: usize = 300;
-/// The most lines of a diff that are part of the page: a browser lays out more only slowly.
+/// Maximum number of lines of a diff that are part of the page: browsers are slow to lay out more.
 const MOST_LINES: usize = 6000;
 /// The longest line that is shown, in characters.
 const LONGEST_LINE: usize = 2000;

@@ -24,7 +24,7 @@ pub enum InvalidForm {
 pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    /// Reads a form. Of a field that occurs twice, the last one counts.
+    /// Reads a form. If a field occurs twice, the last one counts.
     ///
     /// # Errors
     /// If the texts are too long.

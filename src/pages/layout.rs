@@ -52,8 +52,8 @@ pub fn notice(title: &str, content: &Markup) -> String {
     document(title, &links, &html! {}, content)
 }
 
-/// The page that opens a session: the browser follows it by itself, so that the link with the token does not stay in the history
-/// and the request for the page comes from our own site, as a `SameSite=Strict` cookie requires.
+/// The page that opens a session: the browser follows its link by itself, so that the link with the token does not stay
+/// in the history and the request for the page comes from our own site, as a `SameSite=Strict` cookie requires.
 pub fn entrance(to: &str) -> String {
     let links = html! {
         link rel="stylesheet" href=(STYLE.path);
@@ -64,7 +64,7 @@ pub fn entrance(to: &str) -> String {
     document("Session opened", &links, &html! {}, &content)
 }
 
-/// One file that needs nothing else, for a pull request or a mail.
+/// One file that needs nothing else, for a pull request or an email.
 pub fn self_contained(title: &str, content: &Markup) -> String {
     // A constant of this binary, and a test ensures that no style sheet contains `</style`.
     let links = html! {

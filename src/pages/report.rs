@@ -9,9 +9,9 @@ use injector::effects::{Group, Report};
 
 /// The longest value that is shown, in characters.
 const LONGEST: usize = 400;
-/// The most differences of a group that are part of the page.
+/// Maximum number of differences of a group that are part of the page.
 const MOST_DIFFERENCES: usize = 500;
-/// The most pods of a group that are named.
+/// Maximum number of pods of a group that are named.
 const MOST_SUBJECTS: usize = 2000;
 
 /// The words of a report about effects.
@@ -19,7 +19,7 @@ const MOST_SUBJECTS: usize = 2000;
 pub struct Words<'w> {
     /// The heading.
     pub title: &'w str,
-    /// What is counted: `pod template` or `pod`.
+    /// The noun for the subjects that are counted: `pod template` or `pod`.
     pub subject: &'w str,
     /// The two sides: `before`, `after`.
     pub sides: [&'w str; 2],

@@ -10,7 +10,7 @@ use super::{layout, visible};
 pub struct Running<'r> {
     /// The version of the server.
     pub version: &'r str,
-    /// The configuration in force.
+    /// The active configuration.
     pub configuration: Option<Configuration>,
     /// The certificate that is served.
     pub certificate: Option<Certificate>,
@@ -20,7 +20,7 @@ pub struct Running<'r> {
     pub decisions: Option<Vec<Value>>,
 }
 
-/// The configuration in force.
+/// The active configuration.
 #[derive(Debug)]
 pub struct Configuration {
     /// Where it comes from.
@@ -53,7 +53,7 @@ pub struct Check {
     pub name: &'static str,
     /// Whether it keeps the server from being ready.
     pub is_failed: bool,
-    /// What is known about it, the problem first.
+    /// Details about it, the problem first.
     pub texts: Vec<String>,
 }
 

@@ -9,7 +9,7 @@ pub use evaluation::{Evaluation, Input, evaluate};
 use self::evaluation::{Case, Kind, Line};
 use super::{diagnostics, layout, visible};
 
-/// The most reads of a line that are named beside it.
+/// Maximum number of reads that are named beside a line.
 const MOST_READS: usize = 3;
 
 /// The whole page.
@@ -49,7 +49,7 @@ fn form(input: &Input, evaluation: &Evaluation) -> Markup {
     }
 }
 
-/// What is below the form.
+/// The part of the page below the form.
 pub fn result(evaluation: &Evaluation) -> Markup {
     html! {
         p.sr-only #summary { (evaluation.summary()) }

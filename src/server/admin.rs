@@ -54,7 +54,7 @@ pub enum AdminAuth {
     /// Everyone.
     #[default]
     None,
-    /// Clients with a bearer token that the API server knows and that may get the path.
+    /// Clients with a bearer token that the API server knows and whose user may get the path.
     Token,
 }
 
@@ -186,7 +186,7 @@ async fn set_log_filter(State(view): State<View>, request: Request) -> Response 
 }
 
 impl View {
-    /// The response to a request that is not authorized, if it is not.
+    /// The refusal of a request that is not authorized; `None` if it is authorized.
     async fn denied(&self, headers: &HeaderMap, verb: &str, path: &str) -> Option<Response> {
         let tokens = match &self.admin.doorkeeper {
             Doorkeeper::Nobody => return None,
@@ -241,7 +241,7 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Body>) 
     response
 }
 
-/// Maximum length of a log filter.
+/// Maximum length of a log filter in bytes.
 const FILTER_BYTES: usize = 1024;
 
 /// Name of the gate that opens with the first certificate.
@@ -333,8 +333,8 @@ impl Admin {
         text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
     }
 
-    /// Whether every gate has been open once. Unlike `/readyz` it never reverts. A caBundle that trusts others is not
-    /// a reason to restart this process, because a restart would change nothing.
+    /// `/startupz`: whether every gate has been open once. Unlike `/readyz` it never reverts. A caBundle that trusts
+    /// others is not a reason to restart this process, because a restart would change nothing.
     fn started(&self, tells: bool) -> Response {
         let waits = |(name, state): &(&str, readiness::State)| !state.open && *name != CA_BUNDLE;
         let waiting: Vec<_> = self.readiness.states().into_iter().filter(waits).collect();

@@ -24,7 +24,7 @@ use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
 use crate::webhook_config::DEFAULT_REVISION;
 
-/// Where and how often.
+/// Where the canary runs, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// A namespace whose pods are injected.
@@ -109,7 +109,7 @@ impl Canary {
         let changed = self.last.replace(class) != Some(class);
         match result {
             Err(Failure { class, message: problem }) if changed => {
-                tracing::warn!(class, problem, "API servers do not get pods injected");
+                tracing::warn!(class, problem, "pods created through the API server are not injected");
             }
             Ok(()) if changed => tracing::info!("API servers get pods injected"),
             _ => {}

@@ -4,10 +4,10 @@
 //! (the CAs that sign client certificates), `names` (the names in a certificate), `token`, `verifier` (the
 //! handshake), `caller` (one connection, checked again for each request).
 //!
-//! A new CA and the end of a certificate's validity apply from the next request on, on open connections too. Such
+//! A new CA and the end of a certificate's validity take effect with the next request, even on open connections. Such
 //! connections are told to close, so that clients reconnect with their current certificate. TLS sessions are not
 //! resumed while certificates are requested, because a resumed session would carry a certificate that was verified
-//! with the CAs of that time. API servers do not resume sessions.
+//! with the CAs in effect at that time. API servers do not resume sessions.
 //!
 //! The ConfigMap with a CA is watched by `config_map`.
 

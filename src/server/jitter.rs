@@ -1,4 +1,4 @@
-//! Random jitter for pauses, so that replicas which failed together do not retry together. Not for secrets.
+//! Random jitter for pauses, so that replicas that failed together do not retry together. Not for secrets.
 
 use std::time::Duration;
 

@@ -14,8 +14,8 @@ pub const CONNECTION: usize = 20 << 10;
 const LEAST: usize = 256 << 10;
 
 impl Limits {
-    /// Maximum memory use in bytes: idle, connections, bodies being held, pods processed by the workers, and pods
-    /// processed besides them.
+    /// Maximum memory use in bytes: idle, connections, bodies being held, and pods processed by the workers
+    /// and on other threads.
     pub fn peak(&self) -> usize {
         RESTING
             + self.connections * CONNECTION

@@ -58,7 +58,7 @@ impl Error {
         }
     }
 
-    /// The recorded state of a file that cannot be read.
+    /// The kind of the I/O error that is closest to this one.
     pub(crate) fn kind(&self) -> io::ErrorKind {
         match self {
             Error::Io { error, .. } => error.kind(),

@@ -44,7 +44,7 @@ impl ConfigurationFiles {
     ) -> Result<Arc<ConfigurationFiles>, Unread> {
         let files = seen(source.as_ref().map(|source| source.files()).unwrap_or_default());
         if let Some(source) = &source {
-            // Writers are not known before files are watched.
+            // Writers are unknown until files are watched.
             configuration.read(source.as_ref(), || None)?;
         }
         Ok(Arc::new(ConfigurationFiles { source, configuration, files }))

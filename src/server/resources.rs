@@ -16,7 +16,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 /// Keeps the memory of the process, which contains private keys, out of core dumps and unreadable to other processes
 /// of the same user. Best effort.
 pub fn no_core_dumps() {
-    // The resource limit is ignored if a program of the system handles core dumps; the dumpable flag always applies.
+    // The resource limit is ignored if the system pipes core dumps to a program; the dumpable flag always applies.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);

@@ -2,7 +2,7 @@
 The parts of the ValidatingAdmissionPolicy that follow from the bundle, as `outrigger webhook print --backstop` makes them.
 */}}
 
-{{/* The expression that is false for pods to which an entry of the override policy denies .code, or with .optOut to opt out. */}}
+{{/* The expression that is false for pods to which an entry of the override policy denies .code or, with .optOut, opting out. */}}
 {{- define "outrigger.unless" -}}
 {{- $code := .code -}}
 {{- $optOut := .optOut -}}

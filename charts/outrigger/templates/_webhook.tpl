@@ -48,7 +48,7 @@ The rules are Istio's, so that labels mean the same; one list serves the webhook
   | mustToJson -}}
 {{- end -}}
 
-{{/* Namespaces that are never selected: the cluster's, ours (the first replica must be creatable), and the given ones. */}}
+{{/* Namespaces that are never selected: the cluster's, ours (otherwise the first replica could not be created), and the given ones. */}}
 {{- define "outrigger.never" -}}
 {{- $names := concat (list "kube-system" "kube-public" "kube-node-lease" "local-path-storage" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq -}}
 {{- list (dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" $names) | mustToJson -}}

@@ -1,8 +1,8 @@
 //! Checks a template against the types of its data, without rendering it.
 //!
 //! Every finding holds for all data of these types, or, where a configured map is involved, for all data with this
-//! map: nothing is reported that some data could make right. Whatever cannot be known (the result of most functions, a
-//! variable that is assigned twice) counts as fitting.
+//! map: nothing that would be right for some data is reported. Whatever cannot be known (the result of most functions,
+//! a variable that is assigned twice) counts as right.
 
 use std::collections::BTreeSet;
 
@@ -229,8 +229,8 @@ impl<'t, 'd> Checker<'t, 'd> {
                 }
             }
             let inner = if branch.with { &value } else { dot };
-            self.body(body, inner, reached && !repeats && truth.may_be(true));
-            reached = reached && truth.may_be(false);
+            self.body(body, inner, reached && !repeats && truth.holds_for_some_pods(true));
+            reached = reached && truth.holds_for_some_pods(false);
             earlier.push(text);
         }
         self.body(&branch.otherwise, dot, reached);
@@ -268,9 +268,9 @@ impl<'t, 'd> Checker<'t, 'd> {
             }
         }
         let truth = over.truth();
-        self.body(&range.body, &item, reached && truth.may_be(true));
+        self.body(&range.body, &item, reached && truth.holds_for_some_pods(true));
         self.variables.truncate(mark);
-        self.body(&range.otherwise, dot, reached && truth.may_be(false));
+        self.body(&range.otherwise, dot, reached && truth.holds_for_some_pods(false));
         self.variables.truncate(mark);
     }
 

@@ -359,7 +359,7 @@ impl Tree {
     }
 }
 
-/// The pattern of a call of `matches`, if it is a literal.
+/// The pattern of a call to `matches`, if it is a literal.
 fn literal_pattern(call: &CallExpr) -> Option<String> {
     match &call.args.last()?.expr {
         Expr::Literal(LiteralValue::String(pattern)) if call.func_name == "matches" => {

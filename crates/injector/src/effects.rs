@@ -203,7 +203,7 @@ impl<S> Group<S> {
         classes
     }
 
-    /// Whether pods that got a proxy before would be denied afterwards.
+    /// Whether pods that got a proxy before would be denied afterward.
     pub fn breaks(&self) -> bool {
         matches!(self.after, Effect::Denied(..)) && !matches!(self.before, Effect::Denied(..))
     }

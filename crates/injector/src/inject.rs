@@ -468,8 +468,9 @@ fn doubtful(violation: &annotation::Violation) -> Warning {
 /// The maximum number named: an API server passes on only a few warnings.
 const MOST_UNION_WARNINGS: usize = 8;
 
-/// Unions of which two members were chosen, which an API server rejects: by the user and a template, as Istio leaves it, by a
-/// template for pods that no sample resembles, or in a container that the record of an earlier injection restores.
+/// Unions with two members set, which an API server rejects: one by the user and one by a template, as Istio leaves it;
+/// both by a template, for pods that no sample resembles; or both in a container that the record of an earlier
+/// injection restores.
 fn merged_unions(received: &Value, merged: &Value) -> Vec<Warning> {
     let merged = unions::violations(merged);
     if merged.is_empty() {

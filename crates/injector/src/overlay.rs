@@ -120,7 +120,7 @@ impl Overlay {
         self.root.fill(placeholders)
     }
 
-    /// [`Overlay::fill`] for an overlay that is no longer needed afterwards: nothing is copied.
+    /// [`Overlay::fill`] for an overlay that is no longer needed afterward: nothing is copied.
     ///
     /// # Errors
     /// As [`Overlay::fill`].

@@ -471,13 +471,13 @@ struct Items<'a, 'c> {
     new: &'a [Value],
 }
 
-/// Lets a key that goes become one that comes, so that its place and its comments stay: the same key in another case,
-/// and another kind of the same thing, such as a probe's handler.
+/// Turns a removed key into an added one, so that its place and its comments stay: the same key in a different case, or
+/// another kind of the same thing, such as a probe's handler.
 fn pair(entries: &mut [Entry], added: &[&String], old: &Map<String, Value>, new: &Map<String, Value>) {
     let mut taken: Vec<bool> = vec![false; added.len()];
     let goes: Vec<usize> =
         entries.iter().enumerate().filter(|(_, e)| e.fate == Fate::Goes).map(|(index, _)| index).collect();
-    // Many keys that go and come at once are different things.
+    // Many keys that are removed and added at once are different things.
     if goes.len() > 16 || added.len() > 16 {
         return;
     }

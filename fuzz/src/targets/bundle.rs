@@ -16,7 +16,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
         Ok(read) => read,
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            let again = read(text).map(|_| ()).expect_err("what is refused is refused again");
+            let again = read(text).map(|_| ()).expect_err("a refused text is refused again");
             assert_eq!(error.to_string(), again.to_string());
             return Fate::Keep;
         }

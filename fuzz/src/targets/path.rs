@@ -53,7 +53,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
                     .as_array()
                     .and_then(|env| env.iter().find(|variable| variable["name"] == name.as_str()))
                     .unwrap_or_else(|| panic!("{name} is not in {proxy}"));
-                // An empty value comes from elsewhere or is omitted; the injector writes two itself afterwards.
+                // An empty value comes from elsewhere or is omitted; the injector writes two itself afterward.
                 let is_ours = [names::ENV_PROMETHEUS, names::ENV_APP_PROBERS].contains(&name.as_str());
                 assert!(value.is_empty() || is_ours || found["value"] == value.as_str(), "{name}: {found}");
             }

@@ -51,7 +51,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
         && let Some(injection) = promises::injected(configuration, &pod)
     {
         promises::once_is_enough(configuration, &injection);
-        // An API server accepts any text in the record; the containers in it are the pod's own words, too.
+        // An API server accepts any text in the record; its containers count as written by the pod's author, too.
         if recorded(&pod).is_none_or(|own| promises::admitted(&own).is_some()) {
             promises::stays_valid(configuration, &pod, &injection);
         }

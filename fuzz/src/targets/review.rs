@@ -54,7 +54,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
         match reply() {
             Reply::Review(again) => assert!(
                 answer == again,
-                "another answer the {time} time:\n{}\n{}",
+                "a different answer the {time} time:\n{}\n{}",
                 String::from_utf8_lossy(&answer),
                 String::from_utf8_lossy(&again)
             ),

@@ -50,7 +50,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     let plain = meshes::with_template(&format!("{text}{AS_IT_IS}"));
     for pod in PODS.iter() {
         let fast = said(&mesh, pod);
-        assert_eq!(fast, said(&mesh, pod), "another answer for the same pod");
+        assert_eq!(fast, said(&mesh, pod), "a different answer for the same pod");
         // The specialized template takes fewer steps, so that it may end where the plain one does not.
         if let Some(plain) = &plain
             && let (Some(fast), Some(plain)) = (fast, said(plain, pod))

@@ -21,7 +21,7 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
     assert_eq!(joined, text);
     let ours = yaml::load(text, &Limits::default());
     if let Ok(rendered) = yaml::load(text, &Limits::rendered()) {
-        assert_eq!(Ok(&rendered), ours.as_ref(), "as a rendered text it is another value");
+        assert_eq!(Ok(&rendered), ours.as_ref(), "as rendered text, it has a different value");
     }
     if let Err(error) = &ours {
         assert!(!error.to_string().is_empty());

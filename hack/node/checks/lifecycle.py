@@ -51,7 +51,7 @@ def helped(name, **annotations):
 
 @check(helped("behind"))
 def a_users_sidecar_comes_after_the_proxy(cluster):
-    """A native sidecar of the user's that is listed before the proxy is moved behind it: its first request is answered."""
+    """A native sidecar of the user's that is listed before the proxy is moved after it: its first request is answered."""
     made = cluster.wait_ready("behind")
     names = [one["name"] for one in made["spec"]["initContainers"]]
     assert names.index("istio-proxy") < names.index("helper"), names
@@ -160,7 +160,7 @@ def answer_at_deletion(cluster, name):
 
 @check(pod("long-native", grace=30), service("long-native"), passes=("bundle", "istio"))
 def a_long_request_outlives_the_deletion_of_its_server(cluster):
-    """With a native proxy a request of 8 s is answered, though its server's pod is deleted meanwhile."""
+    """With a native proxy, a request of 8 s is answered, although its server's pod is deleted in the meantime."""
     answer, took = answer_at_deletion(cluster, "long-native")
     assert answer.startswith("200 "), answer
     return f"200; the pod is gone after {took:.1f} s"
@@ -188,7 +188,7 @@ def an_ordinary_proxy_can_wait_for_long_requests(cluster):
 
 @check(pod("killed", spec={"restartPolicy": "Never"}), service("killed"))
 def an_envoy_that_is_killed_comes_back(cluster):
-    """With `restartPolicy: Never` too a native proxy whose Envoy is killed is restarted, and the application is not."""
+    """Even with `restartPolicy: Never`, a native proxy whose Envoy is killed is restarted, and the application is not."""
     cluster.wait_ready("killed")
     cluster.reach("client", "http://killed.mesh/")
     code, said = cluster.exec("killed", "sh", "-c", "kill -9 $(ps -o pid,comm | sed -n 's/ *\\([0-9]*\\) envoy.*/\\1/p')", container="istio-proxy")
@@ -264,7 +264,7 @@ FEW = {"sidecar.istio.io/proxyMemory": "16Mi", "sidecar.istio.io/proxyMemoryLimi
 
 @check(pod("starved", annotations=FEW), service("starved"))
 def a_proxy_without_memory_comes_back(cluster):
-    """A proxy that exceeds its memory limit is OOMKilled and restarted, and the application is not; afterwards it can be reached again."""
+    """A proxy that exceeds its memory limit is OOMKilled and restarted, and the application is not; afterward it can be reached again."""
     cluster.wait_ready("starved")
     cluster.reach("client", "http://starved.mesh/")
     # The kernel should kill the agent or Envoy, not the process that takes the memory.

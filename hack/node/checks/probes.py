@@ -88,7 +88,7 @@ def wait_ready_proxy(cluster, name):
     pod("deaf-grpc", readinessProbe={"grpc": {"port": 1234}, **OFTEN}),
 )
 def probes_of_a_dead_port_fail(cluster):
-    """Where nothing listens, no probe succeeds: the agent does not answer by itself."""
+    """Where nothing listens, no probe succeeds: the agent does not answer on its own."""
     said = []
     for name in ("deaf", "deaf-tcp", "deaf-grpc"):
         found = until(f"an event of {name}", lambda: [one for one in cluster.events(name, reason="Unhealthy") if "Readiness" in one], 60)

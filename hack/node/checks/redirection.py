@@ -47,7 +47,7 @@ def connections_are_redirected_both_ways(cluster):
 
 @check(pod("tproxy", annotations={INTERCEPTION: "TPROXY"}), service("tproxy"), passes=BOTH)
 def tproxy_keeps_the_clients_address(cluster):
-    """With TPROXY the application sees the address of its client, with REDIRECT it does not."""
+    """With TPROXY, the application sees the address of its client; with REDIRECT, it does not."""
     cluster.wait_ready("tproxy")
     client = cluster.address("client")
     answer = cluster.reach("client", "http://tproxy.mesh/")
@@ -109,7 +109,7 @@ def included_inbound_ports_are_the_only_ones_guarded(cluster):
 
 @check(pod("allin"), passes=BOTH)
 def every_inbound_port_is_guarded_by_default(cluster):
-    """Without annotations STRICT refuses clients without an identity at every port."""
+    """Without annotations, STRICT refuses clients without an identity on every port."""
     cluster.wait_ready("allin")
     address = cluster.address("allin")
     refused = [cluster.call("outside", url, namespace="plain") for url in (f"http://{address}:8080/", f"tcp://{address}:9000")]
@@ -143,7 +143,7 @@ def included_outbound_ports_are_the_only_ones_redirected(cluster):
     passes=BOTH,
 )
 def included_outbound_ranges_are_the_only_ones_redirected(cluster):
-    """`includeOutboundIPRanges`: a range without the Service's address leads past the proxy, one with it through it."""
+    """`includeOutboundIPRanges`: traffic to the Service bypasses the proxy if the range does not contain its address, and goes through the proxy if it does."""
     for name in ("norange", "services"):
         cluster.wait_ready(name)
     past, through = cluster.call("norange", "http://server.mesh/"), cluster.call("services", "http://server.mesh/")
@@ -158,7 +158,7 @@ def included_outbound_ranges_are_the_only_ones_redirected(cluster):
     passes=BOTH,
 )
 def excluded_outbound_ranges_pass_the_proxy_by(cluster):
-    """`excludeOutboundIPRanges`: a range with the Service's address leads past the proxy, one without does not."""
+    """`excludeOutboundIPRanges`: traffic to the Service bypasses the proxy if the range contains its address, and goes through the proxy if it does not."""
     for name in ("cutrange", "otherrange"):
         cluster.wait_ready(name)
     past, through = cluster.call("cutrange", "http://server.mesh/"), cluster.call("otherrange", "http://server.mesh/")

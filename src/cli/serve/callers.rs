@@ -90,7 +90,7 @@ impl Callers {
                 Some("--client-allowed-names: found an empty name; expected names, or '*' alone")
             }
             _ if names.len() > 1 && names.iter().any(|name| name == ANY) => {
-                Some("--client-allowed-names: found '*' beside other names; expected names, or '*' alone")
+                Some("--client-allowed-names: found '*' among other names; expected names, or '*' alone")
             }
             _ if standalone && self.admin_auth == AdminFlag::Token => {
                 Some("--admin-auth token needs a cluster and conflicts with --standalone")
@@ -166,7 +166,7 @@ mod tests {
             ("--client-auth=require --client-ca-file=ca.crt --client-allowed-names=a,", "an empty name"),
             (
                 "--client-auth=require --client-ca-file=ca.crt --client-allowed-names=a,*",
-                "'*' beside other names",
+                "'*' among other names",
             ),
             ("--client-auth=require --client-ca-configmap=a/b:c --client-allowed-names=a", "needs a cluster"),
         ] {

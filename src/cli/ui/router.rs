@@ -250,7 +250,7 @@ impl Site {
             let _turn = turn;
             evaluate()
         });
-        let defect = "A defect of outrigger: the evaluation ended early. Please report the input.";
+        let defect = "A bug in outrigger: the evaluation ended early. Please report the input.";
         evaluation.await.map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, defect.to_owned()))
     }
 }

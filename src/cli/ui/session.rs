@@ -36,9 +36,9 @@ pub(super) enum Exchange {
     Wrong,
 }
 
-/// The system gave no random bytes.
+/// The system provides no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the system gives no random bytes for the token of the link")]
+#[error("the system provides no random bytes for the token of the link")]
 pub(super) struct NoRandomness;
 
 impl Session {

@@ -70,8 +70,9 @@ impl Adopt {
             }
             if let Some(annotation) = annotation(&configuration) {
                 let text = format!(
-                    "{name}: the annotation {annotation} asks a cainjector to write the caBundle too; so that the server keeps it \
-                     alone, take it away: kubectl annotate mutatingwebhookconfiguration {name} {annotation}-"
+                    "{name}: the annotation {annotation} asks a cainjector to write the caBundle too; so that only the \
+                     server writes it, remove the annotation: kubectl annotate mutatingwebhookconfiguration {name} \
+                     {annotation}-"
                 );
                 report::warning(&text, color);
             }

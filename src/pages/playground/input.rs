@@ -7,7 +7,7 @@ const SAMPLE: &str = include_str!("sample.yaml");
 /// The configuration that the page starts with.
 const BUNDLE: &str = include_str!("bundle.yaml");
 
-/// What is evaluated.
+/// The input of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// Objects with pods, in YAML or JSON.

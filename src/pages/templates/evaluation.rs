@@ -17,7 +17,7 @@ const FIRST: &str = "sidecar";
 /// The longest template that is shown, in lines.
 const MOST_LINES: usize = 5000;
 
-/// What is evaluated.
+/// The input of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// The configuration.

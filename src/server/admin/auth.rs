@@ -56,7 +56,7 @@ pub(crate) enum Denied {
     Busy,
 }
 
-/// How long a positive result is cached, and a negative one.
+/// How long positive and negative results are cached.
 const YES: Duration = Duration::from_secs(60);
 const NO: Duration = Duration::from_secs(10);
 /// Maximum number of cached results.
@@ -77,7 +77,7 @@ impl TokenAuth {
     /// Checks whether a request is authorized.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it is not authorized.
     pub(crate) async fn judge(&self, headers: &HeaderMap, verb: &str, path: &str) -> Result<(), Denied> {
         let token = bearer(headers).filter(|token| !token.is_empty()).ok_or(Denied::NoToken)?;
         let token = std::str::from_utf8(token).map_err(|_| Denied::Unknown)?;
@@ -86,7 +86,7 @@ impl TokenAuth {
             return said;
         }
         let _asking = tokio::time::timeout(WITHIN, self.asking.acquire()).await.map_err(|_| Denied::Busy)?;
-        // A concurrent request may have got the result meanwhile.
+        // A concurrent request may have obtained the result in the meantime.
         if let Some(said) = self.known().recall(&key, Instant::now()) {
             return said;
         }

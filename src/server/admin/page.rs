@@ -71,7 +71,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether the request names this machine as its host. The port may be any: it belongs to whatever forwards the
+/// Whether the request names this machine as its host. Any port is accepted: it belongs to whatever forwards the
 /// request.
 fn names_loopback(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();

@@ -108,7 +108,7 @@ struct Keeper {
     written: Option<Arc<Trust>>,
     /// Whether all entries were seen with rules. Adding rules again is a repair.
     activated: bool,
-    /// CAs of others in what was seen before.
+    /// Foreign CAs in the caBundles that were seen last.
     remembered: Remembered,
     /// The problem with the watch that was logged last.
     trouble: Option<String>,
@@ -155,7 +155,7 @@ impl Keeper {
     /// check again.
     async fn settle(&mut self) -> Duration {
         let Some(trust) = self.tools.trust.borrow_and_update().clone() else { return IDLE };
-        // Without the sender nothing renews the Lease.
+        // Without the sender, nothing renews the Lease.
         let leads = *self.tools.leading.borrow_and_update() && self.tools.leading.has_changed().is_ok();
         let (pause, failed) = if leads {
             self.set(&trust).await
@@ -189,7 +189,7 @@ impl Keeper {
         for _ in 0..ATTEMPTS {
             let Sight::There(configuration) = self.follower.sight().clone() else { return (IDLE, None) };
             if self.is_elsewhere(Some(&configuration)) {
-                // When the tag comes back, its content is the work of the client that moved it.
+                // When the tag comes back, its content was written by the client that moved it.
                 self.written = None;
                 return (IDLE, None);
             }

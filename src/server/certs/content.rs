@@ -47,7 +47,7 @@ pub(crate) const ROTATE: &str = "outrigger.dev/rotate";
 
 const INTRODUCING: &str = "introducing";
 const RETIRING: &str = "retiring";
-/// Maximum size of a bundle of ours.
+/// Maximum number of CAs in a bundle of ours.
 const MOST_CAS: usize = 8;
 
 /// What to write, by key; `None` removes the key.

@@ -150,7 +150,7 @@ impl SecretReconciler {
                 self.complain(trouble.clone());
                 self.trouble = Some(trouble);
             }
-            // Applied again to clear the note.
+            // Applying the content again clears the note.
             None => {
                 self.trouble = None;
                 if self.failed.is_none() && std::mem::take(&mut self.troubled) {
@@ -167,7 +167,7 @@ impl SecretReconciler {
                 self.keep(&secret).await
             }
         };
-        // A certificate applied meanwhile has cleared the note.
+        // A certificate applied in the meantime has cleared the note.
         let failed = self.failed.as_ref().map(|(problem, _)| problem);
         if let Some(problem) = self.trouble.as_ref().or(failed) {
             self.around.certificate.trouble(problem);

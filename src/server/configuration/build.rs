@@ -44,7 +44,7 @@ pub(crate) fn loaded(
     // As in a request, no state that outlives the call can be left half changed.
     let checked = catch_unwind(AssertUnwindSafe(|| inject::check::check(&mesh)));
     let remarks = checked
-        .map_err(|_| "a defect of outrigger: sample pods made the engine panic".to_owned())?
+        .map_err(|_| "a bug in outrigger: sample pods made the engine panic".to_owned())?
         .map_err(|error| error.to_string())?;
     let warnings = warnings.iter().map(ToString::to_string);
     let warnings = warnings.chain(remarks.iter().map(ToString::to_string)).collect();

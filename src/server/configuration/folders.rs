@@ -77,7 +77,7 @@ impl Source for Folders {
 }
 
 impl Folders {
-    /// Files in `folders`, each of which may be in any of them. `installation` supplies the settings that Istio's
+    /// Files in `folders`; each file may be in any of them. `installation` supplies the settings that Istio's
     /// texts lack; with a bundle, only the revision is compared, unless it is the default one.
     pub fn new(folders: Vec<PathBuf>, installation: Installation) -> Folders {
         Folders { folders, installation, earlier: Earlier::default() }
@@ -101,7 +101,7 @@ impl Folders {
         let [config, values, mesh] = ISTIO.map(|name| {
             // A missing text is more often lost than intentionally empty, and pods injected without it differ.
             let found = found.get(name).ok_or_else(|| self.missing(name, found.is_empty()))?;
-            // So is an empty one, like a file between its truncation and its first byte.
+            // So is an empty one: a file is empty between its truncation and its first byte.
             found.source().given().map_err(|error| error.to_string())
         });
         let (mesh, warnings) = InjectorConfig::from_config_map(config?, values?, mesh?, self.of_istio())

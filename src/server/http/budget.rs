@@ -3,7 +3,7 @@
 //! All peers share one number of bytes. Memory held for a waiting request can be reclaimed: a body that is incomplete
 //! or not yet processed, or an answer that the peer does not read. Stalled requests are reclaimed for any peer.
 //! Others are reclaimed, once the budget is full, if their peer holds more than the peer in need, or if both
-//! connections belong to one peer and only the one in need has had a good answer. So a peer without competition may
+//! connections belong to one peer and only the one in need has had a valid response. So a peer without competition may
 //! use everything, and an API server is distinguished from an attacker behind the same address.
 
 use std::{
@@ -26,9 +26,9 @@ use crate::server::http::state::ConnectionState;
 
 /// The cost of a request besides its body or answer: its state, its header, its task.
 const REQUEST: usize = 4 << 10;
-/// How long a connection without a good answer is spared by other connections of its peer that had one.
+/// How long a connection without a valid response is spared by other connections of its peer that had one.
 const MOMENT: Duration = Duration::from_millis(200);
-/// The fraction of the budget that bodies leave to answers. The same amount is free after reclaiming, which examines
+/// The fraction of the budget that bodies leave for answers. The same amount is free after reclaiming, which examines
 /// everything and therefore serves more than one request at a time.
 const ROOM: usize = 8;
 /// How long a peer gets no more memory, without another attempt, after nothing could be reclaimed for it.
@@ -105,7 +105,7 @@ impl Claim {
         {
             return false;
         }
-        // If it was reclaimed meanwhile, dropping it returns these bytes.
+        // If it was reclaimed in the meantime, dropping it returns these bytes.
         self.holding.bytes.fetch_add(bytes, Ordering::AcqRel);
         true
     }
@@ -162,7 +162,7 @@ impl ConnectionRegistry {
         usize::try_from(self.held.get()).unwrap_or(usize::MAX)
     }
 
-    /// How much may be held when more is needed: bodies leave a part of it to answers.
+    /// How much may be held when more is needed: bodies leave a part of it for answers.
     fn limit(&self, for_answers: bool) -> usize {
         if for_answers { self.limit } else { self.limit - self.limit / ROOM }
     }
@@ -223,7 +223,7 @@ impl ConnectionRegistry {
             tracing::warn!(
                 %peer, held, count,
                 "unfinished bodies and unread answers fill their memory budget; reclaiming those of the peers that hold \
-                 most"
+                 the most"
             );
         }
     }
@@ -274,7 +274,7 @@ mod tests {
     use crate::server::http::registry::tests::{crowd, peer};
     use crate::server::http::state::Registration;
 
-    /// Bodies leave an eighth to answers.
+    /// Bodies leave an eighth for answers.
     const LIMIT: usize = 8 * 100 * REQUEST;
     const FOR_BODIES: usize = 7 * 100 * REQUEST;
 
@@ -306,7 +306,7 @@ mod tests {
         );
         assert!(Claim::answer(&place.activity, None, 100 * REQUEST).is_none());
         assert!(!given_up(&all), "nobody else needs it");
-        assert_eq!(crowd.held.get(), FOR_BODIES as u64, "what was refused is not held");
+        assert_eq!(crowd.held.get(), FOR_BODIES as u64, "a refused body is not held");
         drop(all);
         assert_eq!(crowd.held.get(), 0);
         assert!(place.activity.holdings().is_empty());
@@ -328,9 +328,9 @@ mod tests {
         let gone: Vec<bool> = held.iter().map(given_up).collect();
         assert_eq!(gone, [false, false, false, true, false, false]);
         assert!(!given_up(&modest) && !given_up(&small));
-        assert!(!held[3].grow(1), "what was given up does not go on");
+        assert!(!held[3].grow(1), "a reclaimed body does not grow");
         drop(held);
-        assert_eq!(crowd.held.get(), 102 * REQUEST as u64, "what was given up is not given back twice");
+        assert_eq!(crowd.held.get(), 102 * REQUEST as u64, "a reclaimed body is returned only once");
     }
 
     // R-01
@@ -361,7 +361,7 @@ mod tests {
             claim.holding.progress.fetch_sub(500, Ordering::Relaxed);
         }
         attacker.activity.account().full_until.store(0, Ordering::Relaxed);
-        assert!(Claim::body(&attacker.activity).is_none(), "one without a good answer is like another");
+        assert!(Claim::body(&attacker.activity).is_none(), "connections without a valid response are alike");
         assert!(Claim::body(&good.activity).is_some());
         assert_eq!(held.iter().filter(|claim| given_up(claim)).count(), 1);
         assert!(!given_up(&its));

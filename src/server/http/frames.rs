@@ -154,7 +154,7 @@ impl Frames {
         let by_answers = (earned.answers - self.counted.answers) * FOR_AN_ANSWER;
         let by_bytes = (earned.bytes - self.counted.bytes) / BYTES_FOR_A_FRAME;
         self.count = self.count.saturating_sub(by_time + by_answers + by_bytes);
-        // Fractions of a second or of a frame count the next time.
+        // Fractions of a second or of a frame carry over to the next call.
         self.counted_at += Duration::from_secs(passed.as_secs());
         self.counted.answers = earned.answers;
         self.counted.bytes += by_bytes * BYTES_FOR_A_FRAME;

@@ -14,11 +14,11 @@ pub struct Limits {
     /// Maximum size of a body in bytes. An API server sends the object twice, 3 MiB each.
     pub body_bytes: usize,
     /// Bytes of all bodies and answers held at once, counting 4 KiB for each. Incomplete bodies and unread answers of
-    /// the peers that hold most are reclaimed when more is needed.
+    /// the peers that hold the most are reclaimed when more is needed.
     pub buffered_bytes: usize,
     /// Minimum rate of a body in bytes per second, once [`Timeouts::slow_body`] is over.
     pub body_rate: usize,
-    /// Large bodies processed at once, each on its own thread besides the workers; more wait.
+    /// Large bodies processed at once, each on its own thread in addition to the workers; more wait.
     pub large_bodies: usize,
     /// Memory that processing them may use together, estimated from their pods; more wait. A pod that would need more
     /// on its own is refused: see [`limits`](crate::inject::limits).
@@ -63,7 +63,7 @@ pub struct Timeouts {
     /// Writing an answer to a peer that does not read.
     pub write: Duration,
     /// Silence between two requests. Longer than the 90 s of API servers, so that they close first: they do not
-    /// repeat a request that meets a connection closed by us.
+    /// retry a request sent on a connection that we have closed.
     pub idle: Duration,
     /// At the cap, connections that have been idle for less than this are not evicted for new ones.
     pub spared: Duration,

@@ -1,9 +1,9 @@
 //! All connections of a listener and their peers' addresses, so that whatever runs short is taken from the peer that
-//! has most of it.
+//! has the most of it.
 //!
 //! Shares are enforced only when a resource runs short: a single API server may use everything, and all API servers
 //! of a cluster may share one address. At the connection cap, a connection is evicted for a new one, starting with
-//! those that never had a good answer, so that a flood evicts its own connections before those of an API server. The
+//! those that never had a valid response, so that a flood evicts its own connections before those of an API server. The
 //! memory held for a peer is in `budget`.
 
 use std::{
@@ -54,7 +54,7 @@ impl fmt::Display for Peer {
 pub(super) trait Member: Send + Sync {
     /// The peer it belongs to.
     fn account(&self) -> &Arc<Account>;
-    /// Whether it had a good answer.
+    /// Whether it had a valid response.
     fn is_trusted(&self) -> bool;
     /// Its state for eviction.
     fn standing(&self) -> Standing;
@@ -67,7 +67,7 @@ pub(super) trait Member: Send + Sync {
 /// The state of a connection that decides about eviction.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Standing {
-    /// It had a good answer.
+    /// It had a valid response.
     pub(in crate::server) trusted: bool,
     /// How long there has been no request; `None` while there is one.
     pub(in crate::server) idle: Option<Duration>,
@@ -117,7 +117,7 @@ struct Members {
     accounts: HashMap<Peer, Arc<Account>>,
 }
 
-/// A connection without a good answer that has made no progress for this long is considered stalled.
+/// A connection without a valid response that has made no progress for this long is considered stalled.
 pub(in crate::server) const STALLED: Duration = Duration::from_secs(1);
 
 impl ConnectionRegistry {
@@ -172,8 +172,8 @@ impl ConnectionRegistry {
     /// Evicts one connection in favor of a new one of this peer, if there is a candidate.
     ///
     /// No working connection is disturbed for a peer that has as many connections itself; then only silent and
-    /// stalled connections are candidates, and those idle for longer than `spared`. The peer with most connections
-    /// loses any that never had a good answer.
+    /// stalled connections are candidates, and those idle for longer than `spared`. The peer with the most connections
+    /// loses any that never had a valid response.
     pub(crate) fn evict(&self, spared: Duration, newcomer: Peer) -> bool {
         let members = self.lock();
         let count = |account: &Account| account.connections.load(Ordering::Relaxed);
@@ -202,7 +202,7 @@ impl ConnectionRegistry {
         true
     }
 
-    /// The memory held by each connection.
+    /// All registered connections.
     pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
         self.lock().present.values().cloned().collect()
     }

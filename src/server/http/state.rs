@@ -17,7 +17,7 @@ use crate::server::http::holding::Holding;
 use crate::server::http::limits::Timeouts;
 use crate::server::http::registry::{Account, ConnectionRegistry, Member, Peer, Standing};
 
-/// Streams that an HTTP/2 peer may have read at once before it had a good answer; more have to wait.
+/// Streams that an HTTP/2 peer may have read at once before it had a valid response; more have to wait.
 const ON_PROBATION: usize = 16;
 
 /// The state of a connection.
@@ -114,7 +114,7 @@ impl ConnectionState {
     }
 
     /// Starts a request whose header was read; the guard lives until its answer is written. Also returns when its
-    /// first byte was read, in milliseconds, which for HTTP/2 is taken to be now.
+    /// first byte was read: for HTTP/2, the current time.
     pub(crate) fn begin(self: &Arc<Self>) -> (Request, Instant) {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl ConnectionState {
         self.trusted.load(Ordering::Relaxed)
     }
 
-    /// The semaphore for streams of a peer without a good answer; `None` if none has to wait any longer.
+    /// The semaphore for streams of a peer without a valid response; `None` if none has to wait any longer.
     pub(crate) fn probation(&self) -> Option<&Semaphore> {
         (self.is_http2() && !self.is_trusted()).then_some(&self.probation)
     }
@@ -201,7 +201,7 @@ impl ConnectionState {
         }
     }
 
-    /// How long the peer may stay in this state, and which timeout applies after that.
+    /// The time until which the peer may stay in this state, and the timeout that it then exceeds.
     pub(in crate::server) fn deadline(&self, timeouts: &Timeouts) -> (Instant, PeerTimeout) {
         let at = |milliseconds: u64, more: Duration| self.start + Duration::from_millis(milliseconds) + more;
         if self.in_flight.load(Ordering::Acquire) > 0 {
@@ -359,7 +359,7 @@ mod tests {
         let second = evicted(&crowd, &mut places, hour, peer(3));
         let mut gone = [first.unwrap(), second.unwrap()];
         gone.sort_unstable();
-        assert!(gone[0] >= 3, "{gone:?}: neither another peer nor one that had a good answer");
+        assert!(gone[0] >= 3, "{gone:?}: neither another peer nor one that had a valid response");
         assert_eq!(evicted(&crowd, &mut places, hour, peer(2)), None, "both have two");
         assert_eq!(places.len(), 4);
         drop(places);

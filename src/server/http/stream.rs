@@ -27,13 +27,13 @@ const GOING_AWAY: Duration = Duration::from_secs(5);
 
 /// L-01: the final response on an HTTP/1 connection that is closed while the peer considers it usable.
 ///
-/// A request that crosses the end of its connection is lost: Go does not repeat a POST, and the API server fails the
-/// pod. With this response before the end, the request is answered instead, truthfully, and API servers repeat such a
+/// A request that crosses the end of its connection is lost: Go does not retry a POST, and the API server fails the
+/// pod. With this response before the end, the request is answered instead, truthfully, and API servers retry such a
 /// call. A peer that sent nothing only learns that the connection is unusable.
 const FAREWELL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-/// How long to read what a peer still sends after our side is shut down. A request that meets a closed socket resets
-/// the connection, and discards the answer, or the HTTP/2 frame, that tells the peer what to repeat elsewhere.
+/// How long to read what a peer still sends after our side is shut down. A request to a closed socket resets
+/// the connection, and discards the answer, or the HTTP/2 frame, that tells the peer what to retry elsewhere.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long the rest of a refused request is read after our side is shut down, and how long it may pause. Its peer
 /// needs that to read the answer; an evicted connection is closed anyway.
@@ -198,7 +198,7 @@ impl<S> Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Timed<S> {
-    /// Reads what the peer still sends, until it closes or the time is over.
+    /// Reads what the peer still sends, until it closes or time runs out.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let FinalResponse::Lingering(timer, latest) = &mut self.farewell else { return Poll::Ready(()) };
         let mut discarded = [0; 4096];
@@ -321,7 +321,7 @@ mod tests {
         (timed, theirs)
     }
 
-    // L-01: an API server does not repeat a request that met a closed socket.
+    // L-01: an API server does not retry a request sent to a closed socket.
     #[tokio::test]
     async fn an_http2_peer_is_listened_to_until_it_has_shut_its_side() {
         let (mut ours, mut theirs) = timed(true);

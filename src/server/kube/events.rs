@@ -38,7 +38,7 @@ pub(crate) struct Note {
 
 /// Events that wait for the task; more are dropped.
 const WAITING: usize = 32;
-/// The least time between two Events of one reason about one object.
+/// Minimum interval between two Events with the same reason about one object.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// After this time the `Recorder` has forgotten a series.
 const FORGOTTEN: Duration = Duration::from_secs(360);
@@ -80,7 +80,7 @@ struct Writer {
     complained: bool,
 }
 
-/// Events of one reason about one object.
+/// Events with the same reason about one object.
 type Key = (&'static str, [Option<String>; 4]);
 
 struct Entry {
@@ -160,7 +160,7 @@ impl Writer {
         match written {
             Ok(()) => self.complained = false,
             Err(error) if !self.complained => {
-                tracing::warn!(%error, reason, "an Event cannot be written");
+                tracing::warn!(%error, reason, "cannot write an Event");
                 self.complained = true;
             }
             Err(_) => {}

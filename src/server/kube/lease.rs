@@ -1,7 +1,7 @@
 //! Leader election over a Lease, for the replica that writes. No request depends on it.
 //!
-//! Hand-written because no crate fits: kube-leader-election 0.44 brings kube 4.2 and k8s-openapi 0.28 besides our 5
-//! and 0.29, kubert 0.25 brings kube 1.1, and neither releases the Lease on shutdown or corrects a clock (L-10).
+//! Hand-written because no crate fits: kube-leader-election 0.44 pulls in kube 4.2 and k8s-openapi 0.28 next to our 5
+//! and 0.29, kubert 0.25 pulls in kube 1.1, and neither releases the Lease on shutdown or corrects a clock (L-10).
 //!
 //! A candidate trusts only its own clock: a Lease is free if it has no holder, or if this process has not seen it
 //! change for its duration. A leader that cannot renew steps down before others may take over. Two leaders for a
@@ -321,7 +321,7 @@ impl Candidate {
             return;
         }
         match tokio::time::timeout(RELEASE, self.give_back()).await {
-            Ok(Ok(true)) => tracing::info!("released the lease"),
+            Ok(Ok(true)) => tracing::info!("lease released"),
             Ok(Ok(false)) => {}
             Ok(Err(failure)) => {
                 tracing::warn!(problem = %failure, "cannot release the lease; it will expire");
@@ -332,7 +332,7 @@ impl Candidate {
         }
     }
 
-    /// Whether there was anything to release.
+    /// Sends the request that releases the Lease. Returns whether there was anything to release.
     async fn give_back(&mut self) -> Result<bool, ApiError> {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let mut known = !self.writing;

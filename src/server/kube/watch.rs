@@ -273,7 +273,7 @@ impl<K: Watchable> Watcher<K> {
                     }
                 }
                 Report::Failed(error) => {
-                    // However it ended, the changes before count.
+                    // Whatever the failure, the changes before it count.
                     if unsettled.take().is_some() {
                         keeper.settle();
                         self.gate.open_with(keeper.detail(), keeper.remark());

@@ -122,7 +122,7 @@ fn write(sink: impl Write, lines: &Receiver<Message>, dropped: Counter) {
 struct Sink<W> {
     sink: W,
     dropped: Counter,
-    /// Whether the last write ended within a line, because its rest was lost.
+    /// Whether the last write ended in the middle of a line, because the rest was lost.
     torn: bool,
 }
 

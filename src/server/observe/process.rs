@@ -16,7 +16,7 @@ pub(crate) struct Process;
 
 /// Kernel ticks per second as shown in `/proc`: 100 on every Linux architecture.
 const TICKS: f64 = 100.0;
-/// Page size assumed by `statm` readers; wrong only on kernels with 16 or 64 KiB pages, so RSS is read elsewhere.
+/// `/proc/self/status` has sizes in KiB. `statm` counts pages instead, whose size varies, so it is not read.
 const KIBIBYTE: u64 = 1024;
 
 impl Collector for Process {

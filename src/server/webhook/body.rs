@@ -219,7 +219,7 @@ const CHEAP: usize = 64 << 10;
 /// How long to wait for them. API servers send header and body at once.
 const SHORTLY: Duration = Duration::from_secs(1);
 
-/// Discards the body of a request that is refused for another reason than its body. Returns false if the rest of it
+/// Discards the body of a request that is refused for a reason other than its body. Returns false if the rest of it
 /// is still to come.
 pub(super) async fn discard(headers: &HeaderMap, body: impl Body + Send) -> bool {
     let mut body = pin!(body);

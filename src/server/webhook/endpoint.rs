@@ -240,7 +240,7 @@ impl Inner {
         }
     }
 
-    /// The content of a request's header, or why it is refused because of it.
+    /// The environment variables in a request's path, or why the request is refused because of its header.
     fn variables(&self, head: &Parts) -> Result<BTreeMap<String, String>, Refusal> {
         if head.method != Method::POST {
             return Err(Refusal::Method);
@@ -447,7 +447,7 @@ fn leave(response: &mut Response, connection: &ConnectionState) {
     }
 }
 
-/// Limits the streams that are read at once for a peer without a good response. A waiting stream has a share of the
+/// Limits the streams that are read at once for a peer without a valid response. A waiting stream has a share of the
 /// budget.
 async fn probation<'a>(
     head: &Parts,

@@ -13,7 +13,7 @@ pub(super) fn observe(record: &Record) {
         tracing::error!(
             namespace,
             owner,
-            "a defect of outrigger: the cached patch of a pod's sibling differs from the patch computed for the \
+            "a bug in outrigger: the cached patch of a pod's sibling differs from the patch computed for the \
              pod; the pod got the right patch, and the cached one is dropped"
         );
     }

@@ -27,7 +27,7 @@ pub(crate) enum Refusal {
     },
     /// The server is overloaded.
     Overloaded,
-    /// Another method than POST.
+    /// A method other than POST.
     Method,
     /// A content type other than JSON, or a content encoding.
     ContentType,
@@ -69,7 +69,7 @@ pub(crate) enum Refusal {
 pub(crate) enum Shed {
     /// The body, while it arrives.
     Body,
-    /// Another stream of a connection without a good response.
+    /// Another stream of a connection without a valid response.
     Probation,
     /// The body, while it waits for its turn.
     WaitingBody,

@@ -101,7 +101,7 @@ pub enum Malformed {
     /// No `request`.
     #[error("the AdmissionReview has no request; expected an object")]
     Request,
-    /// A field of the request that is missing or has another type.
+    /// A field of the request that is missing or has the wrong type.
     #[error("{field} is {found}; expected {accepted}")]
     Field {
         /// Path of the field.

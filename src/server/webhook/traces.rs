@@ -35,6 +35,8 @@ mod absent {
             Traces
         }
 
+        /// Starts nothing.
+        ///
         /// # Errors
         /// When a collector is configured.
         pub(crate) async fn start(self, collector: Option<String>) -> io::Result<Sink> {

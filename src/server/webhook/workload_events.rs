@@ -36,9 +36,9 @@ struct Occurrence {
 
 /// Occurrences that wait for the task; more are dropped.
 const WAITING: usize = 64;
-/// The least time between two Events with the same text about one controller.
+/// Minimum interval between two Events with the same text about one controller.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// The most controllers that are remembered.
+/// Maximum number of remembered controllers.
 const REMEMBERED: usize = 1024;
 /// Reasons of Events.
 const DENIED: &str = "InjectionDenied";
@@ -172,7 +172,7 @@ impl Task {
                 owners.into_iter().find(|owner| owner.controller == Some(true))
             }
             Err(error) => {
-                tracing::debug!(%error, "the workload of a pod is not known");
+                tracing::debug!(%error, "workload of the pod is unknown");
                 None
             }
         }

@@ -14,8 +14,8 @@ pub(super) enum Truth {
 }
 
 impl Truth {
-    /// Whether there are certainly pods for which the condition has this value.
-    pub(super) fn may_be(self, wanted: bool) -> bool {
+    /// Whether the condition certainly has this value for some pods.
+    pub(super) fn holds_for_some_pods(self, wanted: bool) -> bool {
         match self {
             Truth::Always(value) | Truth::Configured(value) => value == wanted,
             Truth::DependsOnPod => true,

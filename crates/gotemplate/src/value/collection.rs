@@ -26,7 +26,7 @@ pub enum Elem {
 /// A slice.
 #[derive(Clone, Debug)]
 pub enum List<'a> {
-    /// Created by a function; never changed afterwards.
+    /// Created by a function; never changed afterward.
     Owned(Rc<OwnedList<'a>>),
     /// A view of JSON; `None` is a nil slice.
     Json {

@@ -6,7 +6,7 @@ use super::table::{Checked, EMPTY_IS_UNSET, Group, Row, TABLE};
 
 const SECTIONS: [(Group, &str, &str); 6] = [
     (Group::Pod, "On pods", "Set on the pod (in a workload: on its pod template)."),
-    (Group::Foreign, "Of other projects", "Read because injection depends on them."),
+    (Group::Foreign, "From other projects", "Read because injection depends on them."),
     (
         Group::Agent,
         "For the agent",

@@ -118,7 +118,7 @@ pub const TABLE: &[Row] = rows! {
         names::ANNOTATION_POD_LEVEL_RESOURCES, PodLevelResources, ByUs, "pod_resources", "`sidecarInjectorWebhook.podLevelResources`, else `add`" =>
             "Treatment of pod-level requests and limits (`spec.resources`) that are too small for the proxy: add its share, keep them, or deny the pod. No effect under `compat: istio`.";
         names::ANNOTATION_PRE_STOP_SLEEP, Int32, ByUs, "pre_stop", "`sidecarInjectorWebhook.preStopSleepSeconds`, else none" =>
-            "How long containers without a `preStop` hook of their own sleep before they end, so that a rolling update fails no request; 0 for not at all. Denied unless it is less than `terminationGracePeriodSeconds`. No effect under `compat: istio`.";
+            "How long containers without a `preStop` hook of their own sleep before they end, so that no request fails during a rolling update; 0 for no sleep. Denied unless it is less than `terminationGracePeriodSeconds`. No effect under `compat: istio`.";
         names::ANNOTATION_LOG_LEVEL, LogLevel, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.logLevel`" =>
             "Log level of Envoy.";
         names::ANNOTATION_COMPONENT_LOG_LEVEL, ComponentLogLevels, ByUs, "sidecar, gateway, grpc-agent", "`global.proxy.componentLogLevel`" =>
@@ -134,7 +134,7 @@ pub const TABLE: &[Row] = rows! {
         names::ANNOTATION_INCLUDE_INBOUND_PORTS, Ports { any: true }, ByIstio, "sidecar", "`global.proxy.includeInboundPorts`" =>
             "Ports whose incoming traffic is redirected.";
         names::ANNOTATION_EXCLUDE_INBOUND_PORTS, Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeInboundPorts`" =>
-            "Ports whose incoming traffic is not redirected, besides the proxy's own.";
+            "Ports whose incoming traffic is not redirected, in addition to the proxy's own.";
         "traffic.sidecar.istio.io/includeOutboundPorts", Ports { any: false }, ByUs, "sidecar", "`global.proxy.includeOutboundPorts`" =>
             "Ports whose outgoing traffic is redirected regardless of its destination.";
         names::ANNOTATION_EXCLUDE_OUTBOUND_PORTS, Ports { any: false }, ByIstio, "sidecar", "`global.proxy.excludeOutboundPorts`" =>

@@ -96,7 +96,7 @@ fn is_operator(name: &str) -> bool {
     !name.chars().next().is_some_and(char::is_alphabetic)
 }
 
-/// Compiles the literal pattern of a call of `matches` in advance.
+/// Compiles the literal pattern of a call to `matches` in advance.
 ///
 /// # Errors
 /// Why Go, and with it an API server, rejects the pattern.

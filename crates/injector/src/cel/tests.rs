@@ -56,7 +56,7 @@ const UNCHECKED: [&str; 30] = [
     "[1, 2, 3][1.0] == 2",
 ];
 
-/// Expressions with another value here, and why that is left as it is.
+/// Expressions with a different value here, and why that is left as it is.
 const DIFFERENT: [(&str, &str); 5] = [
     (
         "string(1e21) == '1e+21'",
@@ -214,7 +214,7 @@ fn only_what_expressions_read_is_converted() {
             json!({"spec": {"hostNetwork": "odd"}}),
             (false, false, false),
         ),
-        // Of a whole and its part, the whole.
+        // If a whole and a part of it are read, the whole is kept.
         (
             &["object.spec.priority == 7", "size(object.metadata) > 0", "object.metadata.name == 'a'"],
             json!({"metadata": {"name": "a", "labels": {"app": "a"}, "managedFields": [1]}, "spec": {"priority": 7}}),

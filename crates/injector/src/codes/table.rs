@@ -54,7 +54,7 @@ codes! {
     INVALID_PROMETHEUS: Denial,
         "denied: the pod's scrape annotations cannot be combined with the proxy's metrics";
     INVALID_PROXY_CONFIG: Denial, "denied: the annotation `proxy.istio.io/config` cannot be parsed";
-    KEY_CASE: Manifest, "a key in different case, which kubectl rejects";
+    KEY_CASE: Manifest, "a key whose case differs from the Kubernetes field's, which kubectl rejects";
     LABEL_AS_ANNOTATION: Warning, "a label used as an annotation, which has no effect";
     LIKELY_POD_TEMPLATE: Manifest, "a likely pod template that was left alone";
     LIMIT_RANGE_VIOLATED: Warning,
@@ -72,7 +72,7 @@ codes! {
         "not injected: the namespace label `istio-injection` has a value other than `enabled`";
     NAMESPACE_HAS_BOTH_LABELS: Warning,
         "the namespace has `istio-injection` and `istio.io/rev`; the first one decides";
-    NAMESPACE_LABEL_ON_POD: Warning, "a label for namespaces on a pod";
+    NAMESPACE_LABEL_ON_POD: Warning, "a namespace label on a pod, where it has no effect";
     NAMESPACE_NOT_ENABLED: Skip, "not injected: neither the namespace nor the pod requests a proxy";
     NAMESPACE_NOT_SELECTED: Skip Warning,
         "not injected: the API server selected the pod, but neither its namespace nor the pod requests a proxy";
@@ -108,7 +108,7 @@ codes! {
     PORT_OF_THE_PROXY: Warning, "a container uses one of the proxy's ports";
     PRE_STOP_SLEEP_TOO_LONG: Warning, "the value `preStopSleepSeconds` is not less than the pod's grace period; no hook is added";
     PRIVILEGED_PROXY: Warning Denial,
-        "the pod gives a container of ours more privileges than the configuration does";
+        "the pod requests more privileges for an injected container than the configuration grants";
     PROBES_NOT_MERGED: Warning,
         "the pod's existing list of probes for the agent cannot be parsed and is unchanged";
     PROBE_ASKS_THE_NODE: Warning,
@@ -118,7 +118,7 @@ codes! {
     PROXY_LIMIT_ABOVE_POD: Warning, "`compat: istio`: a limit of the proxy exceeds the pod's";
     PROXY_RESTART_POLICY: Warning, "`restartPolicy` of the user's own proxy does not fit a native sidecar";
     QUOTA_EXCEEDED: Warning,
-        "a quota of the namespace has too little room for the proxy, or requires a request or limit that it lacks";
+        "a quota of the namespace has too little room for the proxy, or requires a request or limit that the proxy lacks";
     RENDER_FAILED: Denial, "denied: a template cannot be rendered for the pod";
     REQUEST_ABOVE_LIMIT: Warning,
         "a container that injection adds requests more of a resource than its limit; the API server will reject the pod";
@@ -131,7 +131,7 @@ codes! {
     RULE_FAILED: Denial, "denied: the expression of a rule cannot be evaluated for the pod";
     RULE_FORCE: Inject, "injected: a rule of the configuration says `inject: force`";
     RULE_NEVER: Skip, "not injected: a rule of the configuration says `inject: never`";
-    SETTING_NOT_ON_THE_POD: Manifest, "a setting for pods on the workload";
+    SETTING_NOT_ON_THE_POD: Manifest, "a pod setting on the workload, where it has no effect";
     SEVERAL_OF_ONE: Warning, "two handlers, sources or values where an API server accepts only one";
     SKIPPED_LINKERD_POD: Warning, "not injected: the pod has both marks of Linkerd";
     SKIPPED_MIRROR_POD: Warning, "not injected: the pod has the annotation of mirror pods";

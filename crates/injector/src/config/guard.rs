@@ -70,7 +70,7 @@ impl Guard {
     }
 
     /// The match conditions with which API servers skip pods that a rule leaves alone anyway, at most as many as fit
-    /// beside the `existing` ones; `fails_closed` says whether the webhook has `failurePolicy: Fail`.
+    /// in addition to the `existing` ones; `fails_closed` says whether the webhook has `failurePolicy: Fail`.
     pub fn match_conditions(&self, fails_closed: bool, existing: usize) -> Vec<MatchCondition> {
         condition::match_conditions(&self.rules, fails_closed, existing)
     }

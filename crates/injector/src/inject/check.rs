@@ -92,7 +92,7 @@ static SAMPLES: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
     TEXTS.iter().filter_map(|(name, text)| Some((*name, serde_json::from_str(text).ok()?))).collect()
 });
 
-/// Runs every template over the sample pods. Findings that may be intended are returned as remarks, one line each.
+/// Runs every template over the sample pods. Failures that may be intended are returned as remarks.
 ///
 /// # Errors
 /// If a template that does not exist is referenced (under `compat: istio`, a remark if pods have to request it), if the

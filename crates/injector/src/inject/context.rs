@@ -124,7 +124,7 @@ pub fn template_data<'a>(parts: &Parts<'a>) -> TemplateValue<'a> {
 }
 
 /// The fields that the configuration alone determines, `ProxyConfig`, which it determines for most pods, and
-/// `ObjectMeta`, of which the absent keys are known.
+/// `ObjectMeta`, whose absent keys are known.
 const CONFIGURED: [&str; 7] = [
     "Values",
     "MeshConfig",

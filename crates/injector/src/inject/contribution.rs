@@ -1,9 +1,10 @@
 //! The pod's own containers with names that the templates use: what they contribute to the result.
 //!
 //! Without an earlier injection, that is the whole container. A container that the status annotation attributes to an
-//! injector contributes what was recorded of the user's, and everything in it that neither that record nor the templates
-//! explain: the status is an annotation, which the pod's author can write, and fields that no template sets survive the
-//! merge. So the result is compared with the one that the same templates and record give without the container.
+//! injector contributes what was recorded as the user's, and everything in it that neither that record nor the
+//! templates explain: the status is an annotation, which the pod's author can write, and fields that no template sets
+//! survive the merge. So the result is compared with the one that the same templates and record give without the
+//! container.
 //!
 //! Only a pod with a status annotation costs anything.
 
@@ -48,7 +49,7 @@ impl Alone<'_> {
     }
 }
 
-/// The part of an injected pod from which our containers would be made without those that it already has.
+/// What an injected pod had before its injection, as far as the injected containers are made from it.
 ///
 /// `None` without a status annotation.
 pub(super) fn without_injected<'t>(
@@ -93,7 +94,7 @@ pub(super) fn contributions<'a>(
     for (list, name) in made {
         if !input.earlier.has_injected(name) {
             let own = overrides::user_container(input, list, name);
-            // A container in another list than the template's also bears the name.
+            // A container in a list other than the template's also bears the name.
             let own = own.or_else(|| pod::find_container(input.received, name));
             all.extend(own.map(|own| Contribution { container: Cow::Borrowed(own), unexplained: None }));
             continue;
@@ -177,7 +178,7 @@ fn is_token(mount: &Value) -> bool {
         && pod::name(mount).starts_with(names::TOKEN_VOLUME)
 }
 
-/// The keys by which items of a list are told apart, as in a strategic merge; those of other lists count in order.
+/// The keys that tell items of a list apart, as in a strategic merge; items of other lists are compared in order.
 const KEYS: [(&str, &str); 4] = [
     ("env", "name"),
     ("volumeMounts", "mountPath"),

@@ -168,7 +168,7 @@ impl<'a> Defaults<'a> {
         self.proxy_configs.iter().map(|(_, text)| *text)
     }
 
-    /// Whether anything other than the configuration gives a default.
+    /// The source of the default for an annotation, if there is one.
     pub(super) fn source_of(&self, key: &str) -> Option<DefaultSource<'a>> {
         self.applied.iter().find(|applied| applied.key == key).map(|applied| applied.source)
     }
@@ -215,7 +215,7 @@ fn filled<'a>(asked: &Value, values: &'a Value) -> Vec<AppliedDefault<'a>> {
     filled
 }
 
-/// The annotations of a namespace that affect its pods, by key: for the patch cache.
+/// Whether an annotation of a namespace affects its pods: for the patch cache.
 pub(super) fn is_read(mesh: &InjectorConfig, key: &str) -> bool {
     mesh.namespace_defaults().contains(&key) || !DEFAULTS.contains(&key)
 }

@@ -122,8 +122,8 @@ impl Injector {
         Ok(made.unwrap_or_else(|refusal| Admission::denied(&refusal, subject)))
     }
 
-    /// The decision for a pod that is skipped regardless of the templates, of which only the
-    /// [`outline`](super::limits::outline) is known; `None` if that cannot be determined.
+    /// The decision for a pod whose [`outline`](super::limits::outline) alone is known, if it is skipped regardless of
+    /// the templates; `None` if that cannot be determined.
     pub fn leaves_alone(&self, outline: AdmissionRequest<'_>, facts: &Facts<'_>) -> Option<Admission> {
         let namespace = outline.namespace.clone().into_owned();
         let user = outline.user(&self.config);

@@ -13,13 +13,13 @@ pub enum Stage<'a> {
     Received,
     /// The overlay of the template of this name was merged.
     Template(&'a str),
-    /// The user's own settings for the proxy were put over the templates'.
+    /// The user's own settings for the proxy were merged over the templates'.
     Overrides,
     /// The post-processing pass of this name ran.
     Pass(&'static str),
 }
 
-/// Watches the pipeline. In the webhook that is [`Unobserved`], of which nothing is left after compilation.
+/// Watches the pipeline. In the webhook, this is [`Unobserved`], which compiles to nothing.
 pub trait Observer {
     /// Called with the pod after each stage that was reached.
     fn after(&mut self, stage: Stage<'_>, pod: &Value);

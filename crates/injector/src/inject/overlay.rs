@@ -1,5 +1,5 @@
 //! Merges the overlays of the templates into a pod. The content of the overlays is moved into the pod, since nothing
-//! needs it afterwards.
+//! needs it afterward.
 
 use std::collections::BTreeMap;
 

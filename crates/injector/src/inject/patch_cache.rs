@@ -6,8 +6,8 @@
 //! patch with their own strings in it. [`PatchCache`] stores such patches. On a hit, nothing is parsed, rendered or compared.
 //!
 //! Why this is sound:
-//! - Everything that [`run`] reads is part of the key, byte for byte, except the names, and which names are equal. Texts are
-//!   compared, not their hashes.
+//! - Everything that [`run`] reads, except the names, is part of the key, byte for byte; so is which names are equal.
+//!   Texts are compared, not their hashes.
 //! - A text counts as a name because of its *place*, not its content: [`candidates`] lists the places, and the code
 //!   that reads them. This crate only copies the texts in these places, with two exceptions: it cuts the end of an
 //!   owner's name at the hash or time that leads to another workload, and it looks up token volumes by name, so they
@@ -71,8 +71,8 @@ const BYTES: u64 = 8 << 20;
 const OVERHEAD: usize = 512;
 /// How many pods are remembered as seen, by the hash of their key.
 const REMEMBERED: usize = 4096;
-/// Adding an entry costs as much as computing a patch. Hits pay for it, and so does a fraction of the misses, so that a
-/// cluster with more shapes than fit into the cache does not pay twice for each.
+/// Maximum credit, in new entries. Adding an entry costs as much as computing a patch. Hits pay for it, and so does a
+/// fraction of the misses, so that a cluster with more shapes than fit into the cache does not pay twice for each.
 const CREDIT: i64 = 256;
 /// How many misses pay for one new entry.
 const FRACTION: i64 = 16;

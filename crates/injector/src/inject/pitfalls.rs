@@ -154,8 +154,8 @@ fn can_be_overcommitted(resource: &str) -> bool {
 }
 
 impl<'a> Subject<'a> {
-    /// Requests of our containers that do not fit their limits, such as a pod's own request for the proxy beside the
-    /// limit in the values: an API server rejects the pod (`ValidateContainerResourceRequirements`).
+    /// Requests of our containers that do not fit their limits, such as a pod's own request for the proxy together with
+    /// the limit in the values: an API server rejects the pod (`ValidateContainerResourceRequirements`).
     fn requests_above_limits(&self) -> Vec<Warning> {
         let lists = [
             (pod::containers(self.merged), &self.made.containers),
@@ -184,7 +184,7 @@ impl<'a> Subject<'a> {
     }
 
     /// A pod that should end by itself, with a proxy that does not. A crashed proxy is not restarted either: the agent
-    /// exits with 0 when its Envoy was killed.
+    /// exits with 0 when its Envoy is killed.
     fn in_job(&self) -> Option<Warning> {
         let policy = self.spec("restartPolicy")?.as_str()?;
         let is_alone = pod::containers(self.merged).len() < 2;

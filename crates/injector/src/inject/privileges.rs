@@ -49,7 +49,7 @@ pub(super) fn warnings(asked: &[Privilege]) -> impl Iterator<Item = Warning> {
     asked.iter().take(MOST).map(warning)
 }
 
-/// The privileges of the pod's injected containers that it requested, in order. `view` is the template input besides
+/// The privileges of the pod's injected containers that it requested, in order. `view` is the template input except
 /// the pod, without any request of the pod.
 ///
 /// # Errors

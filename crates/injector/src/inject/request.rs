@@ -23,7 +23,7 @@ pub struct PodRequest {
     pub workload: Option<Workload>,
     /// Who creates the pod; `None` if that is not known.
     pub user: Option<User>,
-    /// Whether strings of the pod stand for those of other pods, so that the result may not depend on them: a template
+    /// Whether strings of the pod stand for those of other pods, so that the result must not depend on them: a template
     /// that inspects one fails. See `patch_cache`.
     pub stand_ins: bool,
 }

@@ -167,7 +167,7 @@ impl<'t> Scan<'t> {
     }
 }
 
-/// The position of the next quote or backslash. Most strings of a pod are too short for a call of `memchr2` to pay off,
+/// The position of the next quote or backslash. Most strings of a pod are too short for a call to `memchr2` to pay off,
 /// so the first two words are examined here.
 fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;

@@ -84,7 +84,7 @@ fn variable<'p>(container: &'p Value, name: &str) -> Option<&'p str> {
     pod::find(env, name)?.get("value")?.as_str()
 }
 
-/// Returns a proxy of the user's own to the init containers, if an injection that added an ordinary one left it there.
+/// Moves the user's own proxy back to the init containers, if an injection that added an ordinary one left it there.
 fn restore_place(pod: &mut Value, injected: &Value, earlier: &PreviousInjection, status: &Status) {
     let is_injected = |name: &str| status.init_containers.iter().any(|injected| injected == name);
     let proxy = names::CONTAINER_PROXY;
@@ -157,7 +157,7 @@ fn remove_volumes(pod: &mut Value, earlier: &PreviousInjection, status: &Status,
                 Own::No => false,
                 Own::Source(source) => {
                     remarks.push(format!(
-                        "spec.volumes: {name} stays without {source}, because it has another source besides"
+                        "spec.volumes: {name} stays without {source}, because it also has another source"
                     ));
                     if let Some(volume) = volume.as_object_mut() {
                         volume.remove(source);
@@ -211,7 +211,7 @@ fn own_source(name: &str, volume: &Value) -> Own {
     }
 }
 
-/// Containers of Istio's templates, except those of which a user can have a version.
+/// Containers of Istio's templates, except those that a user can have a version of.
 const GRPC_INIT: &str = "grpc-bootstrap-init";
 
 /// Names the containers and volumes that only templates other than Istio's add, because those can add anything else.

@@ -43,7 +43,7 @@ pub enum Rule {
     MissingTemplate,
     /// A sample pod that cannot be injected.
     SampleFails,
-    /// A sample pod that loses something of its own, or that an API server rejects afterwards.
+    /// A sample pod that loses something of its own, or that an API server rejects afterward.
     SampleLoses,
     /// A case of template tests that cannot be read.
     InvalidTest,
@@ -59,7 +59,7 @@ pub const RULES: [(Rule, &str, &str); 16] = [
     (
         Rule::DoubtfulConfiguration,
         "DOUBTFUL_CONFIGURATION",
-        "a value without effect, or with another effect than intended",
+        "a value without effect, or with an effect other than intended",
     ),
     (Rule::TemplateSyntax, "TEMPLATE_SYNTAX", "a template that does not parse"),
     (Rule::UnknownField, "UNKNOWN_FIELD", "a field or method that its type does not have"),
@@ -80,7 +80,7 @@ pub const RULES: [(Rule, &str, &str); 16] = [
         "a sample pod loses something of its own, or an API server rejects the result",
     ),
     (Rule::InvalidTest, "INVALID_TEST", "a template test that cannot be read"),
-    (Rule::TestFails, "TEST_FAILS", "a template test with another outcome than expected"),
+    (Rule::TestFails, "TEST_FAILS", "a template test with an outcome other than expected"),
 ];
 
 /// A place in a template, in its own lines.

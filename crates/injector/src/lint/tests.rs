@@ -145,7 +145,7 @@ fn istios_two_config_maps_are_one_configuration() {
     assert_eq!(report.configurations.len(), 1, "{:?}", told(&report));
     assert_eq!(report.configurations[0].revision(), "canary");
     assert_eq!(report.configurations[0].mesh_config()["trustDomain"], "other");
-    // Of another revision, it is one of its own.
+    // A mesh ConfigMap of another revision is a configuration of its own.
     let other = mesh.replace("canary", "stable");
     assert_eq!(check(&[("a", &other), ("b", injector)]).configurations.len(), 2);
 }

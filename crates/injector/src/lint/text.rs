@@ -141,7 +141,8 @@ pub(super) fn snippet(text: &str, place: Place) -> Option<String> {
     Some(line.trim_end().to_owned())
 }
 
-/// The place in a text of a place in a scalar of it. Only the lines of a `|` block are lines of the text.
+/// Converts a place in a scalar to a place in the text that contains it. Only the lines of a `|` block are lines of the
+/// text.
 fn in_block(text: &str, scalar: &Node, place: Place) -> Option<Place> {
     let Kind::Scalar { text: content, style: Style::Literal, .. } = &scalar.kind else { return None };
     let index = usize::try_from(place.line).ok()?.checked_sub(1)?;

@@ -47,20 +47,20 @@ quirks! {
         InjectMirrorPods: "injectRequired", unrecorded,
             istio: "injects mirror pods",
             outrigger: "skips them (`MIRROR_POD`)",
-            reason: "nobody may change them; the kubelet's static pod does not have the proxy";
+            reason: "nobody may change them; the kubelet's static pod would not have the proxy";
         InjectWindowsPods: "injectRequired", unrecorded,
             istio: "injects Windows pods",
             outrigger: "skips them (`WINDOWS_POD`), including those identified by their node selector, required node affinity or `windowsOptions`",
             reason: "the proxy's image is for Linux, so the pod would not start";
         InjectLinkerdPods: "injectRequired", unrecorded,
             istio: "injects pods that Linkerd has injected",
-            outrigger: "skips them (`INJECTED_BY_LINKERD`) if they have both annotation and container",
+            outrigger: "skips them (`INJECTED_BY_LINKERD`) if they have both the annotation and the container",
             reason: "two proxies would redirect each other's traffic";
     }
     Annotations {
         AcceptInvalidAnnotations: "validateAnnotations", unrecorded,
             istio: "does not validate some of the annotations it uses",
-            outrigger: "denies pods with invalid values, see `denied` in [annotations.md](annotations.md); under `compat: istio` they cause warnings",
+            outrigger: "denies pods with invalid values (see `denied` in [annotations.md](annotations.md)); under `compat: istio` they cause warnings",
             reason: "the proxy would fail later, or the value would become part of an argument unexpectedly";
         AcceptInvalidUserVolumes: "validateAnnotations", recorded,
             istio: "uses `sidecar.istio.io/userVolume` and `userVolumeMount` unchanged",
@@ -76,7 +76,7 @@ quirks! {
             reason: "blanks are fine in lists of ports";
         ShowEmptyAnnotations: "RunTemplate", unrecorded,
             istio: "shows templates an annotation with an empty value as it is",
-            outrigger: "hides it where an empty value means that the annotation is not set, see `empty means unset` in [annotations.md](annotations.md)",
+            outrigger: "hides it where an empty value means that the annotation is not set (see `empty means unset` in [annotations.md](annotations.md))",
             reason: "a template that tests whether the annotation exists would use the empty value";
     }
     Probes {
@@ -115,18 +115,18 @@ quirks! {
             outrigger: "a pod with only limits keeps the requests that they imply; a budget that is too small for the proxy is raised by its share; the proxy's limits from the configuration are capped at the pod's ([configuration.md](configuration.md#pods-with-pod-level-resources))",
             reason: "otherwise the pod would request less than without the proxy, could not be created, or would not start";
         LeavePreStopToUsers: "postProcessPod", unrecorded,
-            istio: "adds no `preStop` hook to the application, and knows no setting for it",
+            istio: "adds no `preStop` hook to the application, and has no setting for it",
             outrigger: "adds a sleep to containers without a hook of their own if `outrigger.dev/preStopSleepSeconds` or the value `sidecarInjectorWebhook.preStopSleepSeconds` asks for it ([pod-lifecycle.md](pod-lifecycle.md#rollouts-without-a-failed-request))",
-            reason: "a rolling update fails the requests of clients that do not know yet that an endpoint is gone";
+            reason: "a rolling update fails the requests of clients that do not yet know that an endpoint is gone";
         LeaveTokenToAdmission: "postProcessPod", unrecorded,
             istio: "leaves the ServiceAccount token to admission",
-            outrigger: "mounts it into injected containers as admission would, that is, not with `automountServiceAccountToken: false` in the pod",
+            outrigger: "mounts it into injected containers as admission would, that is, unless the pod has `automountServiceAccountToken: false`",
             reason: "with `reinvocationPolicy: IfNeeded`, this second change makes the API server call the webhook again for every pod";
     }
     Unions {
         MergeExclusiveFields: "applyOverlayYAML", recorded,
             istio: "keeps the template's kind beside the user's",
-            outrigger: "the user's replaces it, in the user's own `istio-proxy` and in volumes; of two templates, the later one's. For a volume there is a warning, because its name may be the same by accident. Under `compat: istio` a warning names container or volume and field",
+            outrigger: "the user's replaces it, in the user's own `istio-proxy` and in volumes; of two templates, the later one's. For a volume there is a warning, because its name may be the same by accident. Under `compat: istio` a warning names the container or volume and the field",
             reason: "the pod could not be created";
         KeepRestartPolicyOfProxy: "reapplyOverwrittenContainers", unrecorded,
             istio: "keeps `restartPolicy: Never` of a user's `istio-proxy` that becomes a native sidecar",
@@ -137,7 +137,7 @@ quirks! {
             outrigger: "moves the user's to the template's list",
             reason: "an API server rejects the pod";
         AcceptDuplicateContainers: "RunTemplate", recorded,
-            istio: "accepts a pod with `istio-proxy` in both lists, or with its own container named like one of the template's init containers",
+            istio: "accepts a pod with `istio-proxy` in both lists, or with its own container that has the name of one of the template's init containers",
             outrigger: "denies it with `DUPLICATE_CONTAINER` and names the container",
             reason: "it is ambiguous whose settings apply, and an API server rejects two containers with one name without mentioning the injector";
         DuplicateVariables: "applyOverlayYAML", unrecorded,
@@ -169,7 +169,7 @@ quirks! {
         ShowProxyInItsPlace: "reinsertOverrides", recorded,
             istio: "shows templates the user's own proxy at its original position",
             outrigger: "always as the last container, its final position",
-            reason: "the list of ports changed its order; telemetry named the pod after its proxy";
+            reason: "the order of the list of ports changed; telemetry named the pod after its proxy";
         TrustOverrides: "reapplyOverwrittenContainers", recorded,
             istio: "reads `proxy.istio.io/overrides` regardless of the status, and never rewrites it",
             outrigger: "uses only those overrides that the status names, and updates the annotation",
@@ -197,7 +197,7 @@ quirks! {
             outrigger: "an empty source has no effect; use `$patch` to remove it",
             reason: "the pod silently lost the source of its own volume";
         EndNamespaceInNewline: "grpc-simple.yaml", recorded,
-            istio: "ends the variable `ISTIO_NAMESPACE` of its template `grpc-simple` in a newline",
+            istio: "ends the variable `ISTIO_NAMESPACE` of its template `grpc-simple` with a newline",
             outrigger: "the embedded template does not; Istio's own text of the template keeps it",
             reason: "the address of istiod contained a blank, so gRPC never found it";
     }

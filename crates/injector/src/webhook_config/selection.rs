@@ -151,7 +151,7 @@ fn by_selectors(holder: &Value, creation: Creation<'_>) -> Option<Selected> {
         let Some(labels) = creation.namespace_labels else {
             return Some(Selected::Unknown("the labels of the namespace are not known".to_owned()));
         };
-        // Every namespace has this label, also in a manifest that does not say so.
+        // Every namespace has this label, even if a manifest does not say so.
         let mut labels = labels.clone();
         labels.entry(crate::names::LABEL_NAMESPACE_NAME).or_insert_with(|| creation.namespace.into());
         if let Some(mismatch) = mismatch("namespaceSelector", "the namespace", &namespace, &labels) {

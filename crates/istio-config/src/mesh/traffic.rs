@@ -75,7 +75,7 @@ fn locality(setting: &At<'_>, violations: &mut Vec<Violation>) {
         violations.push(setting.refused("only one of distribute and failover"));
     }
     if !failover.is_empty() {
-        violations.extend(topology_labels(setting, "another label beside failover, which orders by region"));
+        violations.extend(topology_labels(setting, "another label with failover, which orders by region"));
     }
     for rule in distribute {
         let mut total = 0;

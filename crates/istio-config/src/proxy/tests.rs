@@ -302,7 +302,7 @@ fn proxy_config_of_injected_pods_is_istios() {
             ["containers", "initContainers"].map(|list| call["patched"]["spec"][list].as_array());
         let env = containers.into_iter().flatten().flatten().filter(|it| it["name"] == "istio-proxy");
         let env = env.filter_map(|it| it["env"].as_array()).flatten().find(|it| it["name"] == "PROXY_CONFIG");
-        // If the user has set the variable, theirs wins, also in a pod that was injected before.
+        // If the user has set the variable, theirs wins, even in a pod that was injected before.
         if call["pod"].to_string().contains("PROXY_CONFIG") {
             continue;
         }

@@ -152,13 +152,13 @@ fn tls_settings(settings: &Map<String, Value>, check: &mut Check<'_>) {
     if settings.get("insecureSkipVerify") == Some(&Value::Bool(true)) {
         let with_authority = !text("caCertificates").is_empty() || settings.contains_key("subjectAltNames");
         if simple && (with_authority || has_credential) || mutual && with_authority {
-            refuse("insecureSkipVerify", "false beside caCertificates, credentialName or subjectAltNames");
+            refuse("insecureSkipVerify", "false with caCertificates, credentialName or subjectAltNames");
         }
     }
     if (simple || mutual) && has_credential {
         for key in ["clientCertificate", "caCertificates", "privateKey", "caCrl"] {
             if !text(key).is_empty() {
-                refuse(key, "nothing beside credentialName");
+                refuse(key, "nothing with credentialName");
             }
         }
     } else if mutual {

@@ -1,4 +1,4 @@
-//! Edits of block collections: whole lines come and go.
+//! Edits of block collections: whole lines are added and removed.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ impl<'a> Editor<'a> {
                     self.replace(start, entry.key.end as usize, &key_to_string(key));
                 }
                 let colon = entry.colon;
-                // Without a colon in sight, only what needs none can be edited.
+                // If the colon is not found, only edits that do not need it are possible.
                 if colon.is_none() && old != new {
                     return Err(UNFAMILIAR);
                 }
@@ -51,7 +51,7 @@ impl<'a> Editor<'a> {
             let value = |key: &&'a String| change.new.get(*key).unwrap_or(&Value::Null);
             let lines: String =
                 change.rest.iter().map(|key| self.layout.entry(key, value(key), column)).collect();
-            if matches!(parent, Parent::Root) && self.ends_document(last.end) {
+            if matches!(parent, Parent::Root) && self.has_text_after(last.end) {
                 return Err(UNFAMILIAR);
             }
             self.insert_lines(self.line_end(last.end), &lines);
@@ -66,7 +66,7 @@ impl<'a> Editor<'a> {
         let Line { column, .. } = self.line(first)?;
         let width = self.item_width(items);
         let mut next = 0;
-        // Where items before the next one go.
+        // Where to insert items before the next one.
         let mut place = match parent {
             Parent::Value { colon, .. } => Some(self.line_end(colon)),
             Parent::Root => Some(self.line(first)?.start),
@@ -178,8 +178,9 @@ impl<'a> Editor<'a> {
         rest.find('\n').map_or(self.text.len(), |end| offset + end + 1)
     }
 
-    /// Whether something other than a comment follows on the line: `...` cannot, but a separator's line may be shared.
-    fn ends_document(&self, offset: usize) -> bool {
+    /// Whether something other than a comment follows on the line, so that lines cannot be inserted after it. (`...`
+    /// cannot follow there, but a separator's line may be shared.)
+    fn has_text_after(&self, offset: usize) -> bool {
         let rest = self.slice(offset, self.line_end(offset)).trim();
         !rest.is_empty() && !rest.starts_with('#')
     }

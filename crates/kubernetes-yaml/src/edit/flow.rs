@@ -41,7 +41,7 @@ impl<'a> Editor<'a> {
             let Some(entry) = change.entries.get(index) else { return Ok(()) };
             let Some((key, old, new)) = change.values(entry) else { return Ok(()) };
             if let Some(key) = key {
-                // Without a blank after its colon, only a key in quotes is one.
+                // Without a blank after the colon, only a quoted key is read as a key.
                 let is_tight = matches!(editor.byte(entry.key.end as usize + 1), Some(byte) if !byte.is_ascii_whitespace());
                 let text =
                     if is_tight { Value::from(key.as_str()).to_string() } else { editor.layout.flow_key(key) };
@@ -77,7 +77,7 @@ impl<'a> Editor<'a> {
         })
     }
 
-    /// Edits the parts in the order of the text; those that go take a comma with them.
+    /// Edits the parts in the order of the text; removed parts take a comma with them.
     fn parts(
         &mut self,
         parts: &[Part],

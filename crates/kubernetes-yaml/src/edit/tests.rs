@@ -210,7 +210,8 @@ fn texts(value: &Value) -> Vec<(bool, String)> {
     texts
 }
 
-/// Edits of strange texts may give another value: the caller compares, and writes the document anew. That has to be rare.
+/// Edits of strange texts may give a different value: the caller compares, and writes the document anew. That has to be
+/// rare.
 #[test]
 fn edits_can_be_undone_and_give_the_new_value() {
     use std::cell::Cell;

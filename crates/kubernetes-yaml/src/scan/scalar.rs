@@ -264,7 +264,7 @@ struct Between {
 }
 
 impl Between {
-    /// Writes the folded separator: one line break becomes a space; of several, the first one is dropped.
+    /// Writes the folded separator: one line break becomes a space; if there are several, the first one is dropped.
     fn fold_into(&mut self, text: &mut String) {
         if !self.breaks {
             text.push_str(&self.blanks);

@@ -65,7 +65,7 @@ pub(crate) enum Standing {
     },
 }
 
-/// What is wrong with a caBundle that is ours to set.
+/// The problem with a caBundle that is ours to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// It is absent.
@@ -135,7 +135,7 @@ pub(crate) fn assess(configuration: &MutatingWebhookConfiguration, view: View<'_
             Standing::Wrong(Wrong::Empty | Wrong::Garbage) => {
                 remembered.get(&webhook.name).cloned().unwrap_or_default()
             }
-            // The end of a rotation also ends what was inherited.
+            // When a rotation ends, the CAs of a previous owner are removed together with our old one.
             Standing::Wrong(Wrong::Outdated) if !is_injected && holds_retired(&found, trusted) => Vec::new(),
             _ => found.clone(),
         };

@@ -56,7 +56,7 @@ struct Status {
     lost: Option<i64>,
 }
 
-/// What is known about a configuration.
+/// The known facts about a configuration.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Known {
     /// It could not be read.
@@ -126,8 +126,8 @@ impl CaBundleStatus {
         self.lock().cards.values().filter_map(|card| card.problem.clone()).collect()
     }
 
-    /// Records the state of a configuration. Returns the time after which to record it again, if only time is
-    /// missing.
+    /// Records the state of a configuration. Returns the time after which to record it again, if it only
+    /// has to wait.
     pub(super) fn note(&self, name: &str, note: Note<'_>) -> Option<Duration> {
         let Note { known, problem, issuer, leads } = note;
         let stands = if leads { known.stands() } else { Stands::default() };
@@ -187,7 +187,7 @@ impl CaBundleStatus {
 }
 
 impl State {
-    /// Opens the gate when it is time, and returns how much time is missing.
+    /// Opens the gate when it is time; otherwise returns the time that is left.
     fn pass(&mut self, reach: Reach, now: Instant) -> Option<Duration> {
         if self.open {
             return None;

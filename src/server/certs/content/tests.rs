@@ -35,7 +35,7 @@ fn reread(content: &Content) -> Content {
     Content::read(&data, &annotations)
 }
 
-/// Whether an API server that trusts a bundle accepts a certificate for each of our names at a time.
+/// Whether an API server that trusts a bundle accepts a certificate at a given time, for each of our names.
 fn accepted(leaf: &Leaf, bundle: &Content, now: i64) -> bool {
     use rustls::client::{WebPkiServerVerifier, danger::ServerCertVerifier};
     let mut roots = RootCertStore::empty();

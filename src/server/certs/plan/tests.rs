@@ -160,13 +160,13 @@ fn a_ca_with_a_short_life_is_waited_for_until_its_last_twentieth() {
 
 #[test]
 fn the_plan_is_made_again_when_the_next_thing_can_happen() {
-    // Everything but the end of CA and leaf is over.
+    // Every deadline has passed, except the expiry of CA and leaf.
     let mut state = fresh();
     state.trusted[0] = made(NOW - TERMS.ca_lifetime, TERMS.ca_lifetime + 50);
     state.leaf.as_mut().unwrap().validity = state.trusted[0];
     assert_eq!(plan(&state, &TERMS, &at(NOW)).again, 51);
     assert_eq!(plan(&state, &TERMS, &at(NOW + 50)).again, 1);
-    // In 40 seconds begins the part of the CA's life in which nothing waits for the next CA.
+    // In 40 seconds, the CA enters the part of its life in which nothing waits for the next CA.
     state.trusted[0] = made(NOW - TERMS.ca_lifetime, TERMS.ca_lifetime + TERMS.overlap + 40);
     state.leaf.as_mut().unwrap().validity = state.trusted[0];
     assert_eq!(plan(&state, &TERMS, &at(NOW)).again, 40);

@@ -269,10 +269,10 @@ mod tests {
         assert_eq!(
             limits.resource_quotas[0].to_value(),
             json!({"name": "q", "hard": {"cpu": "4"}, "used": {"cpu": "1"}, "scopes": ["NotTerminating"]}),
-            "what counts is the status"
+            "the status counts, not the spec"
         );
         assert_eq!(limits.limit_ranges.len(), 1);
-        // One without a status, or whose fields an API server would refuse.
+        // A quota without a status, and with a field that an API server would refuse.
         quotas.put(
             serde_json::from_value(
                 json!({"metadata": {"namespace": "a", "name": "q"}, "spec": {"scopes": [1]}}),

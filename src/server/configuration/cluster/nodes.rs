@@ -46,7 +46,7 @@ pub(in crate::server) struct NodeKeeper {
     known: bool,
 }
 
-/// Selects all nodes. A node with many images can have 20 KB, and a page of them is in memory as text.
+/// Selects all nodes. A node with many images can take 20 KB, and a page of them is in memory as text.
 pub(in crate::server) fn watched() -> Watched<Node> {
     Watched { target: Target::all("nodes"), api: |client, _| Api::all(client), page: 20 }
 }

@@ -222,6 +222,6 @@ mod tests {
         assert_eq!(keeper.unreadable.len(), 2);
         keeper.put(object("good", json!({})));
         keeper.remove(object("bad", json!({})));
-        assert!(keeper.unreadable.is_empty(), "what is right or gone is forgotten");
+        assert!(keeper.unreadable.is_empty(), "resources that are valid or gone are forgotten");
     }
 }

@@ -73,7 +73,7 @@ struct Needs {
 const ENABLED_BY_DEFAULT: [&str; 2] = ["sidecarInjectorWebhook", "enableNamespacesByDefault"];
 /// Changes are applied after a pause of this length.
 const QUIET: Duration = Duration::from_millis(100);
-/// Maximum delay of changes without a pause.
+/// Maximum delay if changes keep coming without a pause.
 const LONGEST: Duration = Duration::from_secs(1);
 
 impl Publisher {

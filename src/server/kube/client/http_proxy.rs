@@ -1,4 +1,4 @@
-//! The HTTP proxy for the API server, chosen like Go's clients choose it, as known from kubectl: the `proxy-url` of a
+//! The HTTP proxy for the API server, chosen the way Go's clients, such as kubectl, choose it: the `proxy-url` of a
 //! kubeconfig always applies; the proxy from the environment (`HTTPS_PROXY`) applies neither to loopback nor to hosts
 //! in `NO_PROXY`.
 //!

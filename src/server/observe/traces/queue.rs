@@ -22,7 +22,7 @@ const BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// The sending side.
+/// The side that spans are put into.
 #[derive(Clone)]
 pub(crate) struct Queue {
     spans: mpsc::Sender<SpanData>,
@@ -107,7 +107,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// The receiving side.
+/// The side that sends the spans to the collector.
 struct Sender<E> {
     exporter: E,
     waiting: mpsc::Receiver<SpanData>,

@@ -40,7 +40,7 @@ fn object(body: &[u8], text: &str) -> Result<Map<String, Value>, Malformed> {
     request.map_err(|error| unreadable(body, text, error))
 }
 
-/// What is parsed of the object of a review.
+/// The parts of a review's object that are parsed.
 fn pod_of(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
     match parse(body)?.asked {
         Asked::Pod(text) => object(body, text),

@@ -9,9 +9,9 @@ use crate::value::{List, Map, Value};
 pub(super) enum Known<'a> {
     /// All of it; it never changes and is clean.
     Value(Value<'a>),
-    /// It is the template's data, of which some fields are known.
+    /// It is the template's data, some fields of which are known.
     Root,
-    /// It is the field of the data with this name, of whose maps the absent keys are known.
+    /// It is the field of the data with this name; the absent keys of its maps are known.
     Owner(&'static str),
     /// It is such a map.
     Map(MapId),

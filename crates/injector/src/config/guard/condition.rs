@@ -28,7 +28,7 @@ pub struct MatchCondition {
     pub expression: String,
 }
 
-/// The match conditions that exempt pods as the rules do, at most as many as fit beside the existing ones.
+/// The match conditions that exempt pods as the rules do, at most as many as fit in addition to the existing ones.
 pub(super) fn match_conditions(
     rules: &[InjectRule],
     fails_closed: bool,
@@ -187,7 +187,7 @@ fn owner(kind: &Glob, name: &Glob, scope: Scope) -> Vec<String> {
     all
 }
 
-/// Whether a text fits one of the patterns.
+/// Whether a text matches one of the patterns.
 fn fits(text: &str, globs: &[Glob]) -> String {
     let all: Vec<String> = globs.iter().map(Glob::to_regex).collect();
     format!("{text}.matches(r'{}')", all.join("|"))

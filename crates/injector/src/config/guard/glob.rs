@@ -8,12 +8,12 @@ pub struct Glob {
     text: String,
 }
 
-/// Whether a text fits, as far as it is known.
+/// Whether a text matches, as far as the text is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// Whether it fits.
+    /// Whether it matches.
     Known(bool),
-    /// It contains a stand-in for the names of several pods, and whether they fit depends on the name.
+    /// It contains a stand-in for the names of several pods, and whether they match depends on the name.
     Depends,
 }
 
@@ -31,12 +31,12 @@ impl Glob {
         &self.text
     }
 
-    /// Whether it fits every text.
+    /// Whether it matches every text.
     pub fn is_any(&self) -> bool {
         !self.text.is_empty() && self.text.chars().all(|letter| letter == '*')
     }
 
-    /// Whether a text fits, in time linear in its length for each `*`.
+    /// Whether a text matches, in time linear in its length for each `*`.
     pub fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.text.split_once('*') else { return self.text == text };
         let Some(mut left) = text.strip_prefix(first) else { return false };
@@ -51,7 +51,7 @@ impl Glob {
         left.ends_with(last)
     }
 
-    /// Whether a text that may contain stand-ins fits.
+    /// Whether a text that may contain stand-ins matches.
     pub(super) fn fit(&self, text: &str) -> Fit {
         let Some(at) = text.find(STAND_IN) else { return Fit::Known(self.matches(text)) };
         let known = text.get(..at).unwrap_or_default();

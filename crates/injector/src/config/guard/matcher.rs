@@ -11,7 +11,7 @@ use crate::config::error::{Fault, quoted};
 use crate::config::selector::{self, Selector};
 use crate::pod::{self, Workload};
 
-/// Conditions that all have to hold; of each list, one pattern has to fit.
+/// Conditions that all have to hold; in each list, at least one pattern has to match.
 #[derive(Debug, Default)]
 pub struct Match {
     /// Patterns for kind and name of an owner.
@@ -165,7 +165,7 @@ impl Match {
 
     /// Whether a pod matches. The conditions are evaluated from the cheapest to the most expensive one.
     ///
-    /// A user or namespace that is not known fits no pattern, and has no labels.
+    /// A user or namespace that is not known matches no pattern, and has no labels.
     ///
     /// # Errors
     /// If that is not known.

@@ -76,9 +76,9 @@ pub enum Check {
 /// Patterns of texts that are allowed, or of texts that are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// Only what fits.
+    /// Only what matches.
     Only(Vec<Glob>),
-    /// Everything except what fits.
+    /// Everything except what matches.
     Except(Vec<Glob>),
 }
 
@@ -258,7 +258,7 @@ fn forbidden(decoder: &mut Decoder<'_>, at: &At<'_>, checks: &mut Vec<Check>) {
     }
 }
 
-/// Warns of patterns that fit no annotation that the policy checks.
+/// Warns of patterns that match no annotation that the policy checks.
 ///
 /// They are not errors: a version of Istio may bring annotations that only a later version of this program knows, and
 /// the same bundle has to load in both, or the rest of the policy would not apply either. The policy allows every
@@ -283,7 +283,7 @@ fn without_effect(decoder: &mut Decoder<'_>, at: &At<'_>, globs: &[Glob], does: 
         let found = quoted(glob.as_str());
         decoder.warn(
             &path,
-            format!("{found} fits no annotation that configures injection, so it {does} nothing{near}"),
+            format!("{found} matches no annotation that configures injection, so it {does} nothing{near}"),
         );
     }
 }

@@ -250,7 +250,7 @@ fn a_pattern_for_annotations_without_effect_is_told() {
         (
             "forbid: {annotations: [sidecar.istio.io/logLevel, sidecar.istio.io/proxyCpu]}",
             vec![
-                "forbid.annotations[1]: \"sidecar.istio.io/proxyCpu\" fits no annotation that configures injection, so it forbids \
+                "forbid.annotations[1]: \"sidecar.istio.io/proxyCpu\" matches no annotation that configures injection, so it forbids \
                   nothing; did you mean sidecar.istio.io/proxyCPU?",
             ],
         ),
@@ -261,9 +261,9 @@ fn a_pattern_for_annotations_without_effect_is_told() {
         (
             "forbid: {annotations: [example.com/size, sidecar.istio.io/status, prometheus.io/*]}",
             vec![
-                "\"example.com/size\" fits no annotation that configures injection, so it forbids nothing",
-                "\"sidecar.istio.io/status\" fits no annotation that configures injection, so it forbids nothing",
-                "\"prometheus.io/*\" fits no annotation that configures injection, so it forbids nothing",
+                "\"example.com/size\" matches no annotation that configures injection, so it forbids nothing",
+                "\"sidecar.istio.io/status\" matches no annotation that configures injection, so it forbids nothing",
+                "\"prometheus.io/*\" matches no annotation that configures injection, so it forbids nothing",
             ],
         ),
         // The policy allows every annotation that it does not check, so only a typo matters.

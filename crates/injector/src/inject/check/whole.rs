@@ -86,7 +86,7 @@ fn written(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Lists of named elements, each with the lists that may contain the element afterwards.
+/// Lists of named elements, each with the lists that may contain the element afterward.
 const NAMED: [(&str, &[&str]); 4] = [
     // The proxy changes its list when it becomes a native sidecar.
     ("containers", &["containers", "initContainers"]),

@@ -1,4 +1,4 @@
-//! Copies the parts of a pod that determine whether it is injected out of its text.
+//! Copies from a pod's text the parts that determine whether the pod is injected.
 //!
 //! A pod that is too large to be injected may not need injection at all. The decision depends on few fields, so it can
 //! be made on this outline.

@@ -238,7 +238,7 @@ mod tests {
                 vec!["HOST_NETWORK", "MISSPELT_LABEL"],
             ),
             (
-                "a misspelt label on the Deployment",
+                "a misspelled label on the Deployment",
                 deployment(
                     json!({"labels": {"sidecar.istio.io.inject": "false"}}),
                     none.clone(),

@@ -23,7 +23,7 @@ use crate::names::TOKEN_VOLUME;
 
 /// Larger pods have no fingerprint: they are rare, and their entries would be large.
 const MOST_BYTES: usize = 64 << 10;
-/// The maximum number of places of one kind, of which a pod's author may write any number.
+/// The maximum number of places of one kind; a pod's author may write any number of them.
 const MOST_PLACES: usize = 32;
 /// Labels whose value is the suffix of the owner's name (see [`crate::pod::owner`]).
 pub(super) const HASH_LABELS: [&str; 2] = ["pod-template-hash", "rollouts-pod-template-hash"];
@@ -198,7 +198,7 @@ impl Candidates {
             match key {
                 "name" | "kind" => {
                     let field = if key == "name" { &mut owner.name } else { &mut owner.kind };
-                    // Of a repeated key, the last one counts.
+                    // If a key is repeated, the last one counts.
                     self.has_odd_owner |= value.is_none() || field.is_some();
                     *field = value;
                 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::names::TOKEN_VOLUME;
 
-/// Lists whose elements Kubernetes matches by a key which no template fills with a name.
+/// Lists whose elements Kubernetes matches by a key that no template fills with a name.
 const KEYED: [&str; 4] = ["containers", "env", "initContainers", "volumes"];
 
 /// The names on which the operations of a patch for `pod` depend.

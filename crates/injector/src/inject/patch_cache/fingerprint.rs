@@ -15,7 +15,7 @@ use super::candidates::{Candidates, Variables};
 use crate::names::TOKEN_VOLUME;
 use crate::pod::{self, Workload};
 
-/// The maximum number of different names in one pod, less than there are stand-ins.
+/// The maximum number of different names in one pod; there are more stand-ins than that.
 const MOST_NAMES: usize = 24;
 
 /// In the shared part, UTF-8 text never contains these bytes.
@@ -181,7 +181,7 @@ impl<'t> PodFingerprint<'t> {
     /// Cuts the hash out of the label and of names that end in it.
     ///
     /// The owner's name is read from its end ([`crate::pod::owner`]), and with a Job's name the hash might be a CronJob's
-    /// time; of a hash that contains a dash, or is next to another one, only a part may count.
+    /// time; if a hash contains a dash, or is next to another one, only a part of it may count.
     fn cut_hash(&mut self, found: &Candidates) {
         let Some(hash) = found.hashes.first().map(|at| self.get(at)) else { return };
         let is_alone = !found.has_odd_hash && found.hashes.iter().all(|at| self.get(at) == hash);
@@ -213,7 +213,7 @@ impl<'t> PodFingerprint<'t> {
     }
 
     /// Cuts the names that the Job controller gives its pods out of the owner's name and the prefix of the pod's: the
-    /// Job's, and the index of an indexed Job. Of a CronJob's Job, the owner's name leads to the CronJob, so that only the
+    /// Job's, and the index of an indexed Job. The name of a CronJob's Job leads to the CronJob, so that only the
     /// time is cut out there.
     fn cut_job(&mut self, found: &Candidates) {
         if found.has_odd_owner {

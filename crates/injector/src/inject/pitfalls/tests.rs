@@ -145,7 +145,8 @@ fn requests_of_the_proxy_that_do_not_fit_its_limits_are_reported() {
         warnings.filter(|(code, _)| *code == "REQUEST_ABOVE_LIMIT").map(|(_, text)| text).collect::<Vec<_>>()
     };
     let advice = "so the API server rejects the pod; set both";
-    // A request of the pod's own beside the limit in the values; the application's containers are not our concern.
+    // A request of the pod's own together with the limit in the values; the application's containers are not our
+    // concern.
     for (request, shown) in [("3", "3"), ("2001m", "2001m"), ("64Ki", "65536")] {
         assert_eq!(
             told(defaults, json!({}), own(json!({"requests": {"cpu": request}}))),

@@ -179,7 +179,7 @@ fn cases() -> Vec<Case> {
         ),
         (
             "allowOnly: {images: [\"docker.io/istio/*\", \"*/istio/proxyv2:*\", \"gcr.io/istio-release/*\", \"registry.istio.io/*\"]}",
-            // A record that names a container which the pod lacks is ignored.
+            // A record that names a container that the pod lacks is ignored.
             vec![
                 plain(),
                 annotated(&overrides),

@@ -87,7 +87,7 @@ fn holds_application(context: &PostContext<'_>) -> bool {
         || hold(pod::at(context.values, &["global", "proxy", "holdApplicationUntilProxyStarts"]))
 }
 
-/// Moves a container within its list; of several with the name, the last one is kept (Istio's `modifyContainers`).
+/// Moves a container within its list; if several have the name, the last one is kept (Istio's `modifyContainers`).
 fn put(containers: &mut Vec<Value>, name: &str, place: Place) {
     let Some(last) = containers.iter().rposition(|container| is_named(container, name)) else { return };
     let container = containers.remove(last);

@@ -217,7 +217,7 @@ fn our_cas_join_what_a_cainjector_keeps() {
         let by = INJECTOR.to_owned();
         let holds = entry(&pems(&[&ours, &theirs]), Some(INJECTOR), Some(annotation), &[&ours], &[]);
         assert_eq!(holds.standing, Standing::Extended { by });
-        // A rotation: the new CA joins, and the old one is removed without the foreign ones.
+        // A rotation: the new CA is added, then our old one is removed; the foreign ones stay.
         let begins = entry(&pems(&[&ours, &theirs]), Some(MANAGER), Some(annotation), &[&ours, &next], &[]);
         assert_eq!(kept(&begins), [&theirs]);
         let ends = entry(&pems(&[&ours, &next, &theirs]), Some(MANAGER), Some(annotation), &[&next], &[]);

@@ -98,7 +98,7 @@ fn a_replica_that_one_bundle_trusts_or_that_takes_nobodys_place_is_ready_at_once
         assert_eq!(note(&board, NAME, entries(bundles, &ours), None, &ours), None, "{what}");
         assert!(open(&readiness), "{what}");
     }
-    // The CA of the serving certificate counts, during a rotation too.
+    // The CA of the serving certificate counts, even during a rotation.
     let next = ca();
     let (board, readiness) = board(&[NAME]);
     note(&board, NAME, entries(&[(&[&ours], "outrigger-ca-bundle")], &ours), None, &next);
