@@ -3,7 +3,7 @@
 use std::{error::Error, fmt::Debug, path::PathBuf, time::Duration};
 
 use clap::Args;
-use kube::{Api, Client};
+use kube::{Api, Client, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
@@ -107,7 +107,24 @@ impl Session {
     where
         K: Clone + Debug + DeserializeOwned,
     {
-        request::list_all(api, target, PAGE, PATIENCE).await.map_err(|error| self.named(error))
+        self.list_selected(target, api, ListParams::default()).await
+    }
+
+    /// Lists the objects that label and field selectors select, page by page.
+    ///
+    /// # Errors
+    /// When a page cannot be read.
+    pub(super) async fn list_selected<K>(
+        &self,
+        target: &Target,
+        api: &Api<K>,
+        selected: ListParams,
+    ) -> Result<Vec<K>, ApiError>
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
+        let parameters = selected.limit(PAGE);
+        request::list_all(api, target, &parameters, PATIENCE).await.map_err(|error| self.named(error))
     }
 
     /// An error that names its API server.

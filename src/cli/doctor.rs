@@ -24,20 +24,24 @@ use injector::diagnose::{Finding, Severity, diagnose};
 
 /// Find out what is wrong with an installation: webhooks, certificates, endpoints, namespaces, pods without a proxy.
 ///
-/// Reads objects and creates one pod as a server-side dry run, which is never stored. Objects that it may not read are
-/// left out, with a warning. Exits with 1 if there is an error (with --strict, also for a warning), 69 if no API server
+/// Reads objects and, for each webhook of outrigger, creates one pod as a server-side dry run, which is never stored. Objects
+/// that it may not read are left out, with a warning. Exits with 1 if there is an error (with --strict, also for a warning), 69 if no API server
 /// answers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger doctor
+  outrigger doctor -n shop
   outrigger doctor --wait 2m
   outrigger doctor --probe-namespace shop -o json
   outrigger doctor --html diagnosis.html")]
 pub(super) struct Doctor {
-    /// Namespace of the dry-run pod [default: one that asks for injection, else default]
-    #[arg(long, value_name = "NAMESPACE")]
+    /// Only look at the installation and this namespace, which is also that of the dry-run pods
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Namespace of the dry-run pods [default: for each webhook, one that asks for injection, else default]
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "namespace")]
     probe_namespace: Option<String>,
-    /// Create no pod, not even as a dry run
+    /// Create no pods, not even as dry runs
     #[arg(long, conflicts_with = "probe_namespace")]
     no_probe: bool,
     /// Repeat until there is no error, for at most this long
@@ -75,7 +79,12 @@ impl Doctor {
         let (findings, left_out) = loop {
             let configuration = self.configuration()?;
             let (mut facts, left_out) = self.source.cluster().run(async |session| {
-                facts::read(session, self.probe_namespace.as_deref(), !self.no_probe).await
+                let wanted = facts::Wanted {
+                    namespace: self.namespace.as_deref(),
+                    probe_namespace: self.probe_namespace.as_deref(),
+                    with_probe: !self.no_probe,
+                };
+                facts::read(session, &wanted).await
             })?;
             facts.configuration = configuration;
             let findings = diagnose(&facts);

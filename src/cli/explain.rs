@@ -32,9 +32,14 @@ use crate::{
         manual::{self, LeftAlone},
     },
     manifest::Identity,
+    names, pod,
     warning::Warning,
 };
-use injector::explain::{self, Difference, Explanation, RunningPods, Workload, running_pods};
+use injector::{
+    diagnose,
+    explain::{self, Difference, Explanation, Origin},
+    workload::{Workload, WorkloadPods, workload_pods},
+};
 
 /// Explain why pods are or are not injected, what wrote a field, or what a reason code means.
 ///
@@ -84,9 +89,12 @@ pub(super) struct Explain {
     /// Show what wrote every field
     #[arg(long, conflicts_with = "fields")]
     all: bool,
-    /// Exit with 1 if a pod is not injected, or runs without a proxy
+    /// Exit with 1 if a pod is not injected, runs without a proxy, or cannot be created
     #[arg(long)]
     exit_code: bool,
+    /// List all codes
+    #[arg(long, exclusive = true)]
+    codes: bool,
     /// Output format
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
@@ -115,8 +123,8 @@ struct Explained {
     explanation: Explanation,
     /// Whether neither the API server's selection nor the labels of the namespace are known.
     is_selection_unknown: bool,
-    /// The running pods of the workload, if it was read from a cluster.
-    pods: Option<RunningPods>,
+    /// The pods of the workload, if it was read from a cluster.
+    pods: Option<WorkloadPods>,
     /// Whether the pod is running, and how it differs from a pod created now.
     running: Running,
     next: Vec<String>,
@@ -141,6 +149,9 @@ enum Fields<'a> {
 
 impl Explain {
     pub(super) fn run(self, color: Color) -> Result<(), Failure> {
+        if self.codes {
+            return files::print(&code::list());
+        }
         if let Some(code) = self.what.as_deref().filter(|what| !what.contains('/')) {
             return code::explain(code);
         }
@@ -160,16 +171,16 @@ impl Explain {
         report::configuration(&configured.warnings, color);
         report::configuration(&remarks, color);
 
-        let (pods, objects, registered) = if is_of_cluster || self.source.is_cluster() {
+        let (pods, known, registered) = if is_of_cluster || self.source.is_cluster() {
             self.source.cluster().run(async |session| {
                 // Manifests may exist before their namespace does; a table or --labels asks about an existing one.
                 if (is_table || self.labels.is_some()) && !self.namespace.is_empty() {
                     registered::namespace_exists(session, &self.namespace).await?;
                 }
-                let (pods, objects) = match &self.what {
+                let (pods, known) = match &self.what {
                     Some(what) => {
-                        let (text, objects) = subject::read(session, what, &self.namespace, color).await?;
-                        (workloads::subjects(&configured, &self.namespace, &[text])?, Some(objects))
+                        let (text, known) = subject::read(session, what, &self.namespace, color).await?;
+                        (workloads::subjects(&configured, &self.namespace, &[text])?, Some(known))
                     }
                     None if is_table => {
                         let (objects, left_out) =
@@ -177,11 +188,13 @@ impl Explain {
                         workloads::report_left_out(&left_out, color);
                         let list = workloads::list_of(Which::Workloads, &objects).to_string();
                         let text = ("cluster".to_owned(), list);
-                        (workloads::subjects(&configured, &self.namespace, &[text])?, Some(objects))
+                        let pods = workloads::subjects(&configured, &self.namespace, &[text])?;
+                        let events = subject::failed_creations(session, &self.namespace, color).await?;
+                        (pods, Some(workload_pods(&objects, &events)))
                     }
                     None => (self.pods_of_input(&configured)?, None),
                 };
-                Ok((pods, objects, Some(registered::read(session).await?)))
+                Ok((pods, known, Some(registered::read(session).await?)))
             })?
         } else {
             (self.pods_of_input(&configured)?, None, None)
@@ -189,10 +202,10 @@ impl Explain {
         if pods.is_empty() && !is_table {
             return Err(Failure::data("no pod template found; expected an object with a pod template"));
         }
-        let mut running = objects.as_deref().map(running_pods);
+        let mut known = known;
         let mut explained: Vec<Explained> = Vec::new();
         for pod in pods {
-            let of_it = running.as_mut().map(|running| running.remove(&workload(&pod)).unwrap_or_default());
+            let of_it = known.as_mut().map(|known| known.remove(&workload(&pod)).unwrap_or_default());
             explained.push(self.explained(&configured, pod, registered.as_ref(), of_it));
         }
         let fields = match (self.all, self.fields.as_slice()) {
@@ -206,7 +219,7 @@ impl Explain {
             Form::Json => format!("{:#}\n", json::list(&configured, &explained, &fields)),
         })?;
         if self.exit_code && !explained.iter().all(Explained::has_all_it_needs) {
-            return Err(Failure::error("a pod is not injected, or runs without a proxy"));
+            return Err(Failure::error("a pod is not injected, runs without a proxy, or cannot be created"));
         }
         Ok(())
     }
@@ -236,7 +249,7 @@ impl Explain {
         configured: &Configured,
         subject: manual::Subject,
         registered: Option<&Registered>,
-        pods: Option<RunningPods>,
+        pods: Option<WorkloadPods>,
     ) -> Explained {
         let manual::Subject { object, place, mut request, left_alone, warnings } = subject;
         request.user = self.user.clone().map(|name| User { name, groups: self.groups.clone() });
@@ -278,7 +291,12 @@ impl Explain {
             running,
             next: Vec::new(),
         };
-        explained.next = next_steps(configured, &explained, &name);
+        let label = |labels: &Map<String, Value>| {
+            labels.get(names::REVISION).and_then(Value::as_str).map(str::to_owned)
+        };
+        let of_pod = pod::label(&request.pod, names::REVISION).map(str::to_owned);
+        let requested = of_pod.or_else(|| namespace.and_then(|namespace| label(&namespace.labels)));
+        explained.next = next_steps(configured, &explained, &name, requested.as_deref());
         explained
     }
 }
@@ -309,9 +327,24 @@ impl Explained {
         self.pods.as_ref().map_or(&[], |pods| pods.bare.as_slice())
     }
 
+    /// The message with which the API server refused to create the next pod.
+    fn refusal(&self) -> Option<&str> {
+        self.pods.as_ref()?.refusal.as_deref()
+    }
+
     /// Whether a pod created now would be injected, and the running ones were.
     fn has_all_it_needs(&self) -> bool {
-        self.is_injected() && self.bare_pods().is_empty() && !matches!(self.running, Running::Bare)
+        let is_running_well = self.bare_pods().is_empty() && !matches!(self.running, Running::Bare);
+        self.is_injected() && is_running_well && self.refusal().is_none()
+    }
+
+    /// The revisions of the injectors that are registered.
+    fn served(&self) -> Vec<&str> {
+        let ours = self.called.iter().flatten().filter(|called| called.is_ours);
+        let mut served: Vec<&str> = ours.filter_map(|called| called.revision.as_deref()).collect();
+        served.sort_unstable();
+        served.dedup();
+        served
     }
 
     fn warnings(&self) -> &[Warning] {
@@ -319,12 +352,28 @@ impl Explained {
     }
 }
 
-fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -> Vec<String> {
+fn next_steps(
+    configured: &Configured,
+    explained: &Explained,
+    namespace: &str,
+    requested: Option<&str>,
+) -> Vec<String> {
     let mut steps = Vec::new();
+    let Identity { kind, name, .. } = &explained.object;
+    let is_known = explained.pods.is_some() || !matches!(explained.running, Running::No);
+    let origin = Origin {
+        namespace,
+        workload: is_known.then_some((kind, name)),
+        requested,
+        served: &explained.served(),
+    };
+    if let Some(message) = explained.refusal().filter(|_| explained.is_injected()) {
+        steps.push(diagnose::creation_fix(message, namespace));
+    }
     if explained.is_not_called() {
         let by_decision = explained.reason().filter(|_| !explained.is_injected());
         let by_decision =
-            by_decision.and_then(|reason| explain::next_step(&configured.mesh, reason, namespace));
+            by_decision.and_then(|reason| explain::next_step(&configured.mesh, reason, &origin));
         let would_inject = matches!(explained.explanation.verdict, explain::Verdict::Injected { .. });
         if let Some(step) = by_decision.filter(|_| !would_inject) {
             steps.push(step);
@@ -337,12 +386,11 @@ fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -
             );
         }
     } else if let Some(reason) = explained.reason() {
-        steps.extend(explain::next_step(&configured.mesh, reason, namespace));
+        steps.extend(explain::next_step(&configured.mesh, reason, &origin));
     }
     if let [first, ..] = explained.bare_pods()
         && explained.is_injected()
     {
-        let Identity { kind, name, .. } = &explained.object;
         let kind = kind.to_ascii_lowercase();
         steps.push(format!(
             "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; create \
@@ -372,7 +420,7 @@ fn next_steps(configured: &Configured, explained: &Explained, namespace: &str) -
     steps
 }
 
-/// The workload of a subject, as [`running_pods`] names it.
+/// The workload of a subject, as [`workload_pods`] names it.
 fn workload(subject: &manual::Subject) -> Workload {
     let Identity { kind, namespace, name, .. } = &subject.object;
     (kind.clone(), namespace.clone().unwrap_or_default(), name.clone())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ use crate::inject::{
     Rules,
     manual::{self, Options, Subject},
 };
+use injector::workload::FAILED_CREATE;
 
 /// Which objects are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +170,27 @@ async fn list(session: &Session, kind: &Kind, namespace: &str) -> Result<Vec<Val
         value
     };
     Ok(objects.into_iter().map(described).collect())
+}
+
+/// Reads the Events about pods that could not be created, in a namespace or in all. Events that may not be read are named.
+///
+/// # Errors
+/// If the API server does not answer.
+pub(super) async fn failed_creations(
+    session: &Session,
+    namespace: &str,
+) -> Result<(Vec<Value>, Option<String>), Failure> {
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Event"), "events");
+    let api: Api<DynamicObject> = match namespace {
+        "" => Api::all_with(session.client.clone(), &resource),
+        namespace => Api::namespaced_with(session.client.clone(), namespace, &resource),
+    };
+    let selected = ListParams::default().fields(&format!("reason={FAILED_CREATE}"));
+    match session.list_selected(&Target::namespaced("events", namespace, ""), &api, selected).await {
+        Ok(events) => Ok((events.iter().map(|event| json!(event)).collect(), None)),
+        Err(error) if error.is_forbidden() => Ok((Vec::new(), Some(error.to_string()))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn has_controller(object: &Value) -> bool {

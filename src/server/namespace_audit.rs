@@ -30,7 +30,7 @@ use crate::server::kube::request::{TIMEOUT, Target, call, list_all};
 use crate::server::shutdown::{Phase, Watch};
 use crate::server::supervise::Supervisor;
 
-/// How often, and for whom.
+/// How often audits run, and who reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The pause between two audits.
@@ -43,7 +43,7 @@ pub struct Options {
 const PAGE: u32 = 500;
 /// API servers delete Events after an hour (`--event-ttl`); then the mistake is reported again.
 const TOLD_AGAIN: Duration = Duration::from_secs(3600);
-/// The most Events of one audit. The rest follow with the next ones.
+/// Maximum number of Events written by one audit. The rest follow with later audits.
 const MOST_EVENTS: usize = 100;
 
 /// Starts the audits. Without `leading`, this replica always runs them.
@@ -127,7 +127,7 @@ impl NamespaceAudit {
                     // An old number would look like a current one.
                     self.metrics.forget();
                     if !std::mem::replace(&mut self.has_failed, true) {
-                        tracing::warn!(%error, "labels of namespaces cannot be audited");
+                        tracing::warn!(%error, "cannot audit namespace labels");
                     }
                 }
             }
@@ -136,11 +136,12 @@ impl NamespaceAudit {
 
     async fn mistakes(&self) -> Result<Vec<Mistake>, ApiError> {
         let target = Target::all(WEBHOOKS);
-        let webhooks: Vec<Value> = list_all(&self.webhooks, &target, PAGE, TIMEOUT)
-            .await?
-            .iter()
-            .map(|object| json!(object))
-            .collect();
+        let webhooks: Vec<Value> =
+            list_all(&self.webhooks, &target, &ListParams::default().limit(PAGE), TIMEOUT)
+                .await?
+                .iter()
+                .map(|object| json!(object))
+                .collect();
         let target = Target::all(NAMESPACES);
         let mut parameters = ListParams::default().limit(PAGE);
         let mut mistakes = Vec::new();

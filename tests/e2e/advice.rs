@@ -67,7 +67,9 @@ async fn kubectl_says_what_will_happen_to_the_pods_of_a_workload() {
     let misplaced = apply(&misplaced).await;
     assert_eq!(
         misplaced,
-        ["sidecar.istio.io/inject on the Deployment has no effect; it belongs on spec.template.metadata"]
+        [
+            r#"label sidecar.istio.io/inject: "true" on the Deployment has no effect; it belongs on spec.template.metadata"#
+        ]
     );
     // Scaling with the Scale subresource and labels of the Deployment change no pod.
     let ran = control_plane.kubectl_with(&["label", "deployment", "web", "-n", "typo", "team=a"], "").await;

@@ -253,8 +253,8 @@ async fn running_pods_are_compared_with_ones_created_now() {
     assert_eq!(other.count(), 0, "{differences:#?}");
 
     // Kinds, and objects that are not there.
-    let missing = shell.fails(1, &["explain", "deployment/none", "-n", "shop"]).await;
-    assert!(missing.contains("deployments shop/none"), "{missing}");
+    let missing = shell.fails(65, &["explain", "deployment/none", "-n", "shop"]).await;
+    assert!(missing.contains("deployments shop/none does not exist"), "{missing}");
     let unknown = shell.fails(64, &["explain", "service/none", "-n", "shop"]).await;
     assert!(unknown.contains("kubectl get KIND NAME -o yaml | outrigger explain -f -"), "{unknown}");
 }
@@ -322,7 +322,9 @@ async fn the_workloads_of_a_namespace_are_explained_at_a_glance() {
     let list: Value = serde_json::from_str(&json).expect("JSON");
     let items = list["items"].as_array().expect("a list");
     let web = items.iter().find(|item| item["object"]["name"] == "web").expect("the Deployment");
-    assert_eq!(web["pods"], json!({"injected": [late], "bare": [early]}));
+    assert_eq!(web["pods"], json!({"injected": [late], "bare": [early], "wanted": 2, "refusal": null}));
+
+    refused_by_a_quota(&control_plane, &shell, &workload).await;
 
     // A namespace that does not exist, and then no webhook at all: nothing is said to be injected.
     let typo = shell.fails(65, &["explain", "-n", "shpo", "--labels", "app=web", "--from-cluster"]).await;
@@ -337,4 +339,65 @@ async fn the_workloads_of_a_namespace_are_explained_at_a_glance() {
     let none = shell.run(&["explain", "deployment/web", "-n", "shop", "--exit-code"]).await;
     assert_eq!(none.code, 1, "{}", none.stdout);
     assert!(none.stdout.contains("no webhook of outrigger is registered"), "{}", none.stdout);
+}
+
+/// Workloads whose pods have no room in a quota with their proxy: nothing says that they are injected, and the message is shown.
+async fn refused_by_a_quota(
+    control_plane: &ControlPlane,
+    shell: &Shell<'_>,
+    workload: &impl Fn(&str, &str, &str) -> Value,
+) {
+    control_plane.create_namespace("media", &[("istio-injection", "enabled")]).await;
+    control_plane.create_service_account("media", "default").await;
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small", "namespace": "media"},
+        "spec": {"hard": {"limits.memory": "600Mi"}},
+    });
+    control_plane.apply(&quota.to_string()).await;
+    settled("the quota is counted", PATIENCE, async || {
+        let get = ["get", "resourcequota", "small", "-n", "media", "-o", "jsonpath={.status.hard}"];
+        let status = control_plane.kubectl(&get).await;
+        if status.contains("600Mi") { Ok(()) } else { Err(status) }
+    })
+    .await;
+    for (kind, name) in [("Deployment", "web"), ("StatefulSet", "db")] {
+        let mut object = workload(kind, name, "true");
+        object["metadata"]["namespace"] = json!("media");
+        object["spec"]["template"]["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"memory": "100Mi"}});
+        control_plane.apply(&object.to_string()).await;
+    }
+    for what in ["deployment/web", "statefulset/db"] {
+        let text = settled("a refusal", PATIENCE, async || {
+            let run = shell.run(&["explain", what, "-n", "media", "--exit-code"]).await;
+            if run.code == 1 { Ok(run.stdout) } else { Err(format!("{}: {}", run.code, run.stdout)) }
+        })
+        .await;
+        for words in [
+            "would be injected (POD_OPTED_IN)",
+            "0 of 1 exist; the API server refused to create the next one: ",
+            "exceeded quota: small",
+            "kubectl -n media describe quota",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+    let table = shell.done(&["explain", "-n", "media"]).await;
+    let refused =
+        table.lines().filter(|line| line.contains("  refused  ") && line.ends_with("no pods (1 wanted)"));
+    assert_eq!(refused.count(), 2, "{table}");
+    assert!(table.contains("the API server refuses to create the pods of 2 workloads"), "{table}");
+    let doctor = shell.fails(1, &["doctor", "-n", "media"]).await;
+    assert!(doctor.contains("found") && !doctor.contains("does not exist"), "{doctor}");
+    let report = shell.run(&["doctor", "-n", "media", "-o", "json"]).await;
+    let report: Value = serde_json::from_str(&report.stdout).expect("JSON");
+    let mut refused: Vec<&str> = report["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|finding| finding["check"] == "creation-refused")
+        .map(|finding| finding["subject"].as_str().expect("text"))
+        .collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["Deployment media/web", "StatefulSet media/db"], "{report:#}");
 }

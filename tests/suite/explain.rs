@@ -212,6 +212,8 @@ fn labels_of_the_command_line_are_those_of_every_pods_namespace() {
         run.stdout
     );
     assert!(!run.stdout.contains("are not known"), "{}", run.stdout);
+    let basis = "  No cluster was read; configuration: embedded defaults (--from-cluster reads both)\n";
+    assert!(run.stdout.contains(basis), "{}", run.stdout);
 }
 
 #[test]
@@ -235,6 +237,13 @@ fn codes_are_explained_and_misspelled_ones_suggested() {
     let run = outrigger(&["explain", "HOST_NETWROK"]);
     assert_eq!(run.code, 64);
     assert!(run.stderr.contains("nearest: HOST_NETWORK"), "{}", run.stderr);
+    let run = outrigger(&["explain", "nonsense"]);
+    assert_eq!(run.code, 64);
+    let finding = outrigger(&["explain", "certificate-untrusted"]);
+    assert!(finding.stdout.contains("outrigger webhook apply --ca-bundle ca.pem"), "{}", finding.stdout);
+    let all = outrigger(&["explain", "--codes"]);
+    let starts = |key: &str| all.stdout.lines().any(|line| line.starts_with(key));
+    assert!(starts("HOST_NETWORK  ") && starts("certificate-untrusted  "), "{}", all.stdout);
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod webhooks;
 mod tests;
 
 pub use namespaces::{LABEL_MISTAKES, label_mistakes};
-pub use path::{Probe, ProbeOutcome, refusal_class};
+pub use path::{Probe, ProbeOutcome, creation_fix, refusal_class};
 pub use permissions::Access;
 
 /// The known facts about a cluster.
@@ -35,12 +35,15 @@ pub struct Facts {
     pub namespaces: Option<Vec<Value>>,
     /// Pods of the namespaces that ask for injection.
     pub pods: Option<Vec<Value>>,
-    /// ReplicaSets of the same namespaces.
+    /// What creates pods in the same namespaces: the ReplicaSets and, where Events name them, StatefulSets, DaemonSets and Jobs.
     pub controllers: Option<Vec<Value>>,
+    /// The Events `FailedCreate` of the same namespaces.
+    pub events: Option<Vec<Value>>,
     /// Some nodes, for hints about the provider.
     pub nodes: Option<Vec<Value>>,
-    /// The result of creating a pod as a dry run, if one was tried.
-    pub probe: Option<Probe>,
+    /// The results of creating pods as a dry run: one for each MutatingWebhookConfiguration of ours that selects a pod in some
+    /// namespace.
+    pub probes: Vec<Probe>,
     /// The rights that the ServiceAccounts of our Deployments need.
     pub permissions: Option<Vec<Access>>,
     /// Problems of the configuration, if it was read.
@@ -74,7 +77,7 @@ pub struct Finding {
 }
 
 /// Every key of a finding, with its meaning.
-pub const CHECKS: [(&str, &str); 29] = [
+pub const CHECKS: [(&str, &str); 30] = [
     ("another-injector", "the webhook of another injector selects the same pods"),
     ("api-server-address", "the API server may not connect to the address of the pod"),
     ("both-labels", "a namespace has both labels; one of them is ignored"),
@@ -91,6 +94,7 @@ pub const CHECKS: [(&str, &str); 29] = [
         "the pods of a workload cannot be created: a webhook or policy refuses them or, where pods get a proxy, a quota, a LimitRange or Pod Security",
     ),
     ("fail-closed-alone", "failurePolicy Fail with a single replica"),
+    ("host-network", "pods on the host's network, which never get a proxy, in a namespace that asks for one"),
     ("ignored-failures", "failurePolicy Ignore, and the call fails: pods run without a proxy"),
     ("label-misspelled", "a namespace has a label that is almost the one for injection"),
     ("label-value", "a namespace has a value of istio-injection that means no injection"),

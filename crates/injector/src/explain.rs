@@ -14,7 +14,6 @@ mod data;
 pub(crate) mod fields;
 mod next;
 mod running;
-mod running_pods;
 mod side_by_side;
 mod words;
 
@@ -23,9 +22,8 @@ mod tests;
 
 pub use blame::{Field, Line, Writer, moved};
 pub use data::Datum;
-pub use next::next_step;
+pub use next::{Origin, next_step};
 pub use running::Difference;
-pub use running_pods::{RunningPods, Workload, running_pods};
 pub use side_by_side::{FieldIndex, Side, SideLine, side_by_side};
 pub use words::short;
 

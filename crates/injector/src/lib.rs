@@ -32,6 +32,7 @@
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
 //! - [`pod`]: views over a pod as JSON.
+//! - [`workload`]: the running pods of a workload, and why others cannot be created.
 //! - [`pod_security`]: the Pod Security levels of namespaces, and which fields they forbid.
 //! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
 //! - [`annotation`]: the annotations of pods: one table with their checks and their page.
@@ -69,3 +70,4 @@ mod unions;
 mod untrusted;
 pub mod warning;
 pub mod webhook_config;
+pub mod workload;

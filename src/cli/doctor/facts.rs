@@ -16,6 +16,7 @@ use crate::{
         cluster::{ApiError, Reason, Session, Target},
         failure::Failure,
         webhook::probe,
+        workloads,
     },
     names,
     webhook_config::{entries, revision_of},
@@ -29,11 +30,7 @@ const MOST_NAMESPACES: usize = 200;
 ///
 /// # Errors
 /// If the API server does not answer, or the webhook configurations may not be read.
-pub(super) async fn read(
-    session: &Session,
-    probe_namespace: Option<&str>,
-    with_probe: bool,
-) -> Result<(Facts, Vec<String>), Failure> {
+pub(super) async fn read(session: &Session, wanted: &Wanted<'_>) -> Result<(Facts, Vec<String>), Failure> {
     let mut reader = Reader { session, left_out: Vec::new() };
     let webhooks = reader.list(&WEBHOOKS, "").await?;
     let mut facts = Facts { webhooks, ..Facts::default() };
@@ -56,7 +53,15 @@ pub(super) async fn read(
         reader.left_out.extend(left_out);
     }
     facts.own_pods = reader.of_namespaces(&PODS, &own).await?;
-    facts.namespaces = reader.try_list(&NAMESPACES, "").await?;
+    facts.namespaces = match wanted.namespace {
+        Some(only) => reader.get(&NAMESPACES, "", only).await?,
+        None => reader.try_list(&NAMESPACES, "").await?,
+    };
+    for name in [wanted.namespace, wanted.probe_namespace].into_iter().flatten() {
+        if facts.namespaces.as_ref().is_some_and(|all| !all.iter().any(|object| is_named(object, name))) {
+            return Err(Failure::data(format!("namespace {name} does not exist in this cluster")));
+        }
+    }
     facts.nodes = reader.try_list(&NODES, "").await?;
     let asking = asking(&facts);
     if asking.len() > MOST_NAMESPACES {
@@ -68,11 +73,45 @@ pub(super) async fn read(
     let asking: BTreeSet<&str> = asking.iter().map(String::as_str).take(MOST_NAMESPACES).collect();
     facts.pods = reader.of_namespaces(&PODS, &asking).await?;
     facts.controllers = reader.of_namespaces(&REPLICA_SETS, &asking).await?;
-    if with_probe {
-        let namespace = probe_namespace.or_else(|| asking.first().copied()).unwrap_or("default").to_owned();
-        facts.probe = reader.probe(&facts, &namespace).await?;
+    facts.events = reader.failed_creations(&asking).await?;
+    // These controllers report a refusal in an Event alone.
+    let about = |kind: &str| -> BTreeSet<&str> {
+        let events = facts.events.iter().flatten();
+        let at =
+            |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let of_kind = events.filter(|event| at(event, "/involvedObject/kind").as_deref() == Some(kind));
+        let namespaces: BTreeSet<String> =
+            of_kind.filter_map(|event| at(event, "/involvedObject/namespace")).collect();
+        asking.iter().filter(|namespace| namespaces.contains(**namespace)).copied().collect()
+    };
+    let mut others = Vec::new();
+    for resource in [&STATEFUL_SETS, &DAEMON_SETS, &JOBS] {
+        others.extend(reader.of_namespaces(resource, &about(resource.3)).await?.unwrap_or_default());
+    }
+    if let Some(controllers) = &mut facts.controllers {
+        controllers.extend(others);
+    }
+    if wanted.with_probe {
+        facts.probes = reader.probes(&facts, wanted, &asking).await?;
     }
     Ok((facts, reader.left_out))
+}
+
+/// What a diagnosis is about.
+pub(super) struct Wanted<'w> {
+    /// The only namespace to look at; `None` for all.
+    pub(super) namespace: Option<&'w str>,
+    /// The namespace of the dry-run pods.
+    pub(super) probe_namespace: Option<&'w str>,
+    /// Whether pods are created as dry runs.
+    pub(super) with_probe: bool,
+}
+
+/// The most dry runs: one for each webhook configuration.
+const MOST_PROBES: usize = 10;
+
+fn is_named(object: &Value, name: &str) -> bool {
+    object.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
 }
 
 /// The Services of our webhooks: namespace and name.
@@ -115,6 +154,9 @@ const SERVICES: Resource = Resource("services", "", "v1", "Service");
 const ENDPOINT_SLICES: Resource = Resource("endpointslices", "discovery.k8s.io", "v1", "EndpointSlice");
 const DEPLOYMENTS: Resource = Resource("deployments", "apps", "v1", "Deployment");
 const REPLICA_SETS: Resource = Resource("replicasets", "apps", "v1", "ReplicaSet");
+const STATEFUL_SETS: Resource = Resource("statefulsets", "apps", "v1", "StatefulSet");
+const DAEMON_SETS: Resource = Resource("daemonsets", "apps", "v1", "DaemonSet");
+const JOBS: Resource = Resource("jobs", "batch", "v1", "Job");
 const PODS: Resource = Resource("pods", "", "v1", "Pod");
 const NAMESPACES: Resource = Resource("namespaces", "", "v1", "Namespace");
 const NODES: Resource = Resource("nodes", "", "v1", "Node");
@@ -139,7 +181,15 @@ impl Reader<'_> {
     async fn list(&self, resource: &Resource, namespace: &str) -> Result<Vec<Value>, ApiError> {
         let target = Target::namespaced(resource.0, namespace, "");
         let objects = self.session.list_all(&target, &resource.api(self.session, namespace)).await?;
-        Ok(objects.iter().map(|object| json!(object)).collect())
+        let described = |object: &DynamicObject| {
+            let mut value = json!(object);
+            // The items of a list have no types.
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("kind".to_owned(), json!(resource.3));
+            }
+            value
+        };
+        Ok(objects.iter().map(described).collect())
     }
 
     /// `None` if it is not permitted.
@@ -195,37 +245,62 @@ impl Reader<'_> {
         }
     }
 
-    /// Creates a pod that a webhook of ours selects, as a dry run.
-    async fn probe(&mut self, facts: &Facts, namespace: &str) -> Result<Option<Probe>, Failure> {
-        let is_known =
-            |object: &Value| object.pointer("/metadata/name").and_then(Value::as_str) == Some(namespace);
-        if facts.namespaces.as_ref().is_some_and(|all| !all.iter().any(is_known)) {
-            return Err(Failure::usage(format!("--probe-namespace {namespace}: there is no such namespace")));
+    /// The Events about pods that could not be created.
+    async fn failed_creations(&mut self, namespaces: &BTreeSet<&str>) -> Result<Option<Vec<Value>>, Failure> {
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            let (events, left_out) = workloads::failed_creations(self.session, namespace).await?;
+            all.extend(events);
+            if let Some(left_out) = left_out {
+                self.left_out.push(left_out);
+                return Ok(None);
+            }
         }
-        let labels = facts
-            .namespaces
-            .iter()
-            .flatten()
-            .find(|object| object.pointer("/metadata/name").and_then(Value::as_str) == Some(namespace))
-            .and_then(|object| object.pointer("/metadata/labels")?.as_object().cloned())
-            .unwrap_or_default();
+        Ok(Some(all))
+    }
+
+    /// Creates a pod as a dry run for each of our configurations: in the given namespace, else in the first that asks for
+    /// injection and whose pods the configuration selects, else in `default`.
+    async fn probes(
+        &mut self,
+        facts: &Facts,
+        wanted: &Wanted<'_>,
+        asking: &BTreeSet<&str>,
+    ) -> Result<Vec<Probe>, Failure> {
+        let given = wanted.probe_namespace.or(wanted.namespace);
+        let candidates: Vec<&str> = match given {
+            Some(namespace) => vec![namespace],
+            None => asking.iter().copied().chain(["default"]).collect(),
+        };
         let own = facts.webhooks.iter().filter(|configuration| revision_of(configuration).is_some());
-        let chosen = own.filter_map(|configuration| {
-            let revision = revision_of(configuration).unwrap_or_default();
-            let chosen = probe::choose(configuration, &labels, revision)?;
-            let entry = entries(configuration).find(|(name, _)| *name == chosen.entry)?.1;
-            // API servers never call an entry without rules.
-            let has_rules =
-                entry.get("rules").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
-            let policy = entry.get("failurePolicy").and_then(Value::as_str).unwrap_or("Fail").to_owned();
-            has_rules.then_some((chosen, policy))
-        });
-        let Some((chosen, failure_policy)) = chosen.into_iter().next() else {
+        let all: Vec<Attempt<'_>> = own
+            .filter_map(|configuration| {
+                candidates.iter().find_map(|namespace| attempt(facts, configuration, namespace))
+            })
+            .collect();
+        if all.is_empty() {
+            let namespace = candidates.first().copied().unwrap_or("default");
             self.left_out.push(format!(
                 "no pod was tried in namespace {namespace}: no webhook of outrigger selects one there"
             ));
-            return Ok(None);
-        };
+        }
+        if let Some(more) = all.len().checked_sub(MOST_PROBES).filter(|more| *more > 0) {
+            self.left_out.push(format!(
+                "no pod was tried for {more} more webhook configurations: only for the first {MOST_PROBES}; outrigger doctor -n \
+                 NAMESPACE tries those of a namespace"
+            ));
+        }
+        let mut probes = Vec::new();
+        for attempt in all.into_iter().take(MOST_PROBES) {
+            let Some(probe) = self.probe(attempt).await? else { break };
+            probes.push(probe);
+        }
+        Ok(probes)
+    }
+
+    /// Creates a pod as a dry run; `None` if the role does not permit it.
+    async fn probe(&mut self, attempt: Attempt<'_>) -> Result<Option<Probe>, Failure> {
+        let Attempt { namespace, configuration, chosen, failure_policy } = attempt;
         let began = Instant::now();
         let created = probe::dry_run(self.session, namespace, &chosen.labels, chosen.patience).await;
         let took = began.elapsed();
@@ -242,7 +317,35 @@ impl Reader<'_> {
             Err(error) if matches!(error.reason, Reason::Unreachable(_)) => return Err(error.into()),
             Err(error) => ProbeOutcome::Refused(error.to_string()),
         };
-        let namespace = namespace.to_owned();
-        Ok(Some(Probe { namespace, entry: chosen.entry, failure_policy, took, outcome }))
+        Ok(Some(Probe {
+            namespace: namespace.to_owned(),
+            configuration,
+            entry: chosen.entry,
+            failure_policy,
+            took,
+            outcome,
+        }))
     }
+}
+
+/// A dry run that may be tried.
+struct Attempt<'a> {
+    namespace: &'a str,
+    configuration: String,
+    chosen: probe::Probe,
+    failure_policy: String,
+}
+
+/// The pod of a namespace that a configuration selects, if there is one.
+fn attempt<'a>(facts: &Facts, configuration: &Value, namespace: &'a str) -> Option<Attempt<'a>> {
+    let known = facts.namespaces.iter().flatten().find(|object| is_named(object, namespace));
+    let labels = known.and_then(|object| object.pointer("/metadata/labels")?.as_object().cloned());
+    let revision = revision_of(configuration).unwrap_or_default();
+    let chosen = probe::choose(configuration, &labels.unwrap_or_default(), revision)?;
+    let entry = entries(configuration).find(|(name, _)| *name == chosen.entry)?.1;
+    // API servers never call an entry without rules.
+    let has_rules = entry.get("rules").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
+    let failure_policy = entry.get("failurePolicy").and_then(Value::as_str).unwrap_or("Fail").to_owned();
+    let configuration = configuration.pointer("/metadata/name")?.as_str()?.to_owned();
+    has_rules.then_some(Attempt { namespace, configuration, chosen, failure_policy })
 }

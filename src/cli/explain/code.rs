@@ -8,14 +8,11 @@ use injector::diagnose::CHECKS;
 pub(super) fn explain(typed: &str) -> Result<(), Failure> {
     match codes::find(typed) {
         Some(code) => files::print(&wrap::page_for_stdout(code.text())),
-        None if let Some((check, about)) = finding(typed) => {
-            let page = format!("# {check}\n\n*finding of outrigger doctor*: {about}.\n");
-            files::print(&wrap::page_for_stdout(page))
-        }
+        None if let Some(section) = codes::finding(typed) => files::print(&wrap::page_for_stdout(section)),
         None => {
             let nearest: Vec<&str> = codes::nearest(typed).iter().map(|code| code.key).collect();
             let hint = match nearest.as_slice() {
-                [] => "docs/reasons lists all codes".to_owned(),
+                [] => "outrigger explain --codes lists all codes".to_owned(),
                 some => format!("nearest: {}", some.join(", ")),
             };
             Err(Failure::usage(format!(
@@ -25,8 +22,10 @@ pub(super) fn explain(typed: &str) -> Result<(), Failure> {
     }
 }
 
-/// A check of the doctor, by its key.
-fn finding(typed: &str) -> Option<&'static (&'static str, &'static str)> {
-    let key = typed.to_ascii_lowercase().replace('_', "-");
-    CHECKS.iter().find(|(check, _)| *check == key)
+/// Every code and every check of the doctor, one per line with its meaning.
+pub(super) fn list() -> String {
+    let codes = codes::ALL.iter().map(|code| (code.key, code.summary));
+    let rows: Vec<(&str, &str)> = codes.chain(CHECKS).collect();
+    let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    rows.iter().map(|(key, about)| format!("{key:width$}  {about}\n")).collect()
 }

@@ -97,7 +97,14 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
     );
     put(
         "pods",
-        json!(explained.pods.as_ref().map(|pods| json!({"injected": pods.injected, "bare": pods.bare}))),
+        json!(explained.pods.as_ref().map(|pods| {
+            json!({
+                "injected": pods.injected,
+                "bare": pods.bare,
+                "wanted": pods.wanted,
+                "refusal": pods.refusal,
+            })
+        })),
     );
     put("next", json!(explained.next));
     Value::Object(item)

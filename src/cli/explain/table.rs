@@ -9,7 +9,7 @@ use super::{
     },
     Explained, Running,
 };
-use injector::explain::Verdict;
+use injector::{explain::Verdict, workload::WorkloadPods};
 
 /// The headings of the columns.
 const HEADINGS: [&str; 5] = ["NAMESPACE", "WORKLOAD", "NEW PODS", "REASON", "RUNNING WITH PROXY"];
@@ -34,11 +34,17 @@ pub(super) fn write(all: &[Explained], color: Color) -> String {
             _ => cell.to_owned(),
         });
     }
-    let injected = all.iter().filter(|explained| explained.is_injected()).count();
+    let refused =
+        all.iter().filter(|explained| explained.is_injected() && explained.refusal().is_some()).count();
+    let injected = all.iter().filter(|explained| explained.is_injected()).count() - refused;
     let bare: usize = all.iter().map(bare).sum();
     let _ = writeln!(out, "{injected} of {} injected", counted(all.len(), "workload"));
     if bare > 0 {
         let _ = writeln!(out, "{} of these without a proxy", counted(bare, "running pod"));
+    }
+    if refused > 0 {
+        let _ =
+            writeln!(out, "the API server refuses to create the pods of {}", counted(refused, "workload"));
     }
     if !all.is_empty() {
         out.push_str("outrigger explain KIND/NAME -n NAMESPACE says why\n");
@@ -73,6 +79,7 @@ fn row(explained: &Explained) -> ([String; 5], Style) {
     let (outcome, style) = match &explained.explanation.verdict {
         _ if explained.left_alone.is_some() => ("left unchanged", Style::Odd),
         _ if explained.is_not_called() => ("not injected", Style::Odd),
+        Verdict::Injected { .. } if explained.refusal().is_some() => ("refused", Style::Bad),
         Verdict::Injected { .. } if bare(explained) > 0 => ("injected", Style::Bad),
         Verdict::Injected { .. } => ("injected", Style::Good),
         Verdict::Skipped(_) => ("not injected", Style::Odd),
@@ -89,7 +96,10 @@ fn row(explained: &Explained) -> ([String; 5], Style) {
         (Running::No, Some(pods)) if pods.total() > 0 => {
             format!("{} of {}", pods.injected.len(), pods.total())
         }
-        (Running::No, _) => "-".to_owned(),
+        (Running::No, Some(WorkloadPods { wanted: Some(wanted), .. })) if *wanted > 0 => {
+            format!("no pods ({wanted} wanted)")
+        }
+        (Running::No, _) => "no pods".to_owned(),
     };
     let cells = [
         object.namespace.clone().unwrap_or_default(),

@@ -16,12 +16,17 @@ use crate::{
     inject::{decision::StepOutcome, manual},
     webhook_config::selection::{Mismatch, Selected},
 };
-use injector::explain::{Field, RunningPods, Verdict, Writer, has_field, is_at_or_below, moved, short};
+use injector::{
+    explain::{Field, Verdict, Writer, has_field, is_at_or_below, moved, short},
+    workload::WorkloadPods,
+};
 
 /// The most differences of a running pod that are shown; JSON has all.
 const MOST_DIFFERENCES: usize = 20;
 /// The most pods that are named; JSON has all.
 const MOST_PODS: usize = 10;
+/// The most webhooks and policies that are shown if none is called; JSON has all.
+const MOST_NOT_CALLED: usize = 3;
 
 /// The explanations of all pods, one after the other.
 pub(super) fn write(configured: &Configured, all: &[Explained], fields: &Fields<'_>, color: Color) -> String {
@@ -64,8 +69,8 @@ impl Page {
     fn explained(&mut self, configured: &Configured, explained: &Explained, fields: &Fields<'_>) {
         self.line(&subject(explained));
         self.verdict(explained);
+        self.basis(configured, explained);
         if let Some(called) = &explained.called {
-            self.heading("API server: what it calls when the pod is created, in order");
             self.all_called(called);
         }
         let revision = configured.mesh.revision();
@@ -117,13 +122,11 @@ impl Page {
                     let rest = format!(", but a pod created now would be injected{rest}");
                     return self.styled("  ", Style::Bad, "runs without a proxy", &rest);
                 }
-                self.styled("  ", Style::Good, "injected", &rest);
-                if explained.is_selection_unknown {
-                    self.line(
-                        "  This holds if the API server calls the webhook: the labels of the namespace are not known \
-                         (--from-cluster, or --namespace-labels)",
-                    );
+                if explained.refusal().is_some() {
+                    let rest = format!("{rest}; but the API server refuses to create its pods");
+                    return self.styled("  ", Style::Bad, "would be injected", &rest);
                 }
+                self.styled("  ", Style::Good, "injected", &rest);
             }
             Verdict::Skipped(decision) => {
                 let rest = format!(" ({}): {}", decision.reason, decision.sentence);
@@ -136,10 +139,31 @@ impl Page {
         }
     }
 
+    /// What the answer is based on, where that is not a cluster.
+    fn basis(&mut self, configured: &Configured, explained: &Explained) {
+        let is_injected = matches!(explained.explanation.verdict, Verdict::Injected { .. });
+        if explained.is_selection_unknown && is_injected {
+            self.line(
+                "  This holds if the API server calls the webhook: the labels of the namespace are not known \
+                 (--from-cluster, or --namespace-labels)",
+            );
+        }
+        if explained.called.is_none() {
+            self.line(&format!(
+                "  No cluster was read; configuration: {} (--from-cluster reads both)",
+                configured.origin
+            ));
+        }
+    }
+
     /// Lists what the API server calls. If it calls nothing, lists everything with the reason, the closest match first.
     fn all_called(&mut self, all: &[Called]) {
         let (called, others): (Vec<&Called>, Vec<&Called>) =
             all.iter().partition(|called| called.may_be_selected());
+        self.heading(match called.as_slice() {
+            [] => "API server: calls no webhook and no policy for this pod",
+            _ => "API server: what it calls when the pod is created, in order",
+        });
         called.iter().for_each(|called| self.called(called));
         if all.is_empty() {
             self.line("  no webhook and no policy is registered");
@@ -152,7 +176,10 @@ impl Page {
             };
             let (near, far): (Vec<&Called>, Vec<&Called>) =
                 others.iter().partition(|called| has_label(called));
-            near.into_iter().chain(far).for_each(|called| self.called(called));
+            near.into_iter().chain(far).take(MOST_NOT_CALLED).for_each(|called| self.called(called));
+            if let Some(more) = others.len().checked_sub(MOST_NOT_CALLED).filter(|more| *more > 0) {
+                self.line(&format!("  and {more} more; -o json names each with the reason"));
+            }
         } else if !others.is_empty() {
             self.line(&format!("  not called: {} more; -o json names each with the reason", others.len()));
         }
@@ -248,10 +275,20 @@ impl Page {
         }
     }
 
-    fn pods(&mut self, pods: Option<&RunningPods>) {
-        let Some(pods) = pods.filter(|pods| pods.total() > 0) else { return };
+    fn pods(&mut self, pods: Option<&WorkloadPods>) {
+        let Some(pods) = pods.filter(|pods| pods.total() > 0 || pods.refusal.is_some()) else { return };
         self.heading("Running pods");
-        self.line(&format!("  {} of {} have a proxy", pods.injected.len(), pods.total()));
+        if pods.total() > 0 {
+            self.line(&format!("  {} of {} have a proxy", pods.injected.len(), pods.total()));
+        }
+        if let Some(message) = &pods.refusal {
+            let exist = match pods.wanted {
+                Some(wanted) => format!("{} of {wanted} exist", pods.total()),
+                None => format!("{} exist", pods.total()),
+            };
+            let rest = format!("; the API server refused to create the next one: {message}");
+            self.styled("  ", Style::Bad, &exist, &rest);
+        }
         if !pods.bare.is_empty() {
             let names: Vec<&str> = pods.bare.iter().map(String::as_str).take(MOST_PODS).collect();
             let more = match pods.bare.len().saturating_sub(MOST_PODS) {

@@ -14,7 +14,7 @@ use crate::{
 };
 use injector::explain::{self, Explanation, SideLine, Verdict};
 
-/// The most pods of a manifest that are shown.
+/// Maximum number of pods of a manifest that are shown.
 const MOST_PODS: usize = 20;
 /// The name of the configuration in messages.
 const BUNDLE: &str = "bundle";
@@ -144,7 +144,12 @@ fn pod(mesh: &InjectorConfig, subject: manual::Subject, labels: Option<&Map<Stri
         Verdict::Skipped(decision) => (Vec::new(), Some(decision.reason)),
         Verdict::Denied(_) => (Vec::new(), None),
     };
-    let next = reason.and_then(|reason| explain::next_step(mesh, reason, &name));
+    let origin = explain::Origin {
+        namespace: &name,
+        workload: Some((&object.kind, &object.name)),
+        ..explain::Origin::default()
+    };
+    let next = reason.and_then(|reason| explain::next_step(mesh, reason, &origin));
     Pod { object, place, left_alone, is_selection_unknown: namespace.is_none(), explanation, lines, next }
 }
 

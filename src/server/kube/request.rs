@@ -27,21 +27,21 @@ pub(crate) async fn call<T>(
     }
 }
 
-/// Lists all objects, page by page.
+/// Lists all objects that `parameters` select, in pages of its limit.
 ///
 /// # Errors
 /// When a page does not arrive within `within`.
 pub(crate) async fn list_all<K>(
     api: &Api<K>,
     target: &Target,
-    page: u32,
+    parameters: &ListParams,
     within: Duration,
 ) -> Result<Vec<K>, ApiError>
 where
     K: Clone + fmt::Debug + DeserializeOwned,
 {
     let mut all = Vec::new();
-    let mut parameters = ListParams::default().limit(page);
+    let mut parameters = parameters.clone();
     loop {
         let page = call("list", target, within, api.list(&parameters)).await?;
         all.extend(page.items);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Facts, Finding, Severity, is_own, items, labels, name, namespace, path, some, text};
+use super::{Facts, Finding, Severity, is_own, labels, name, namespace, path, some, text};
 use crate::{
     names, pod,
     warning::shown,
@@ -12,6 +12,7 @@ use crate::{
         entries, revision_of,
         selection::{self, Creation, Selected},
     },
+    workload,
 };
 
 /// Keys that people write for `istio-injection`.
@@ -37,6 +38,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(uninjected(facts));
     findings.extend(refused(facts));
+    findings.extend(on_host_network(facts));
     findings
 }
 
@@ -157,49 +159,98 @@ fn another_injector(webhooks: &[Value], of: &str, labels: &Map<String, Value>) -
     )]
 }
 
-/// ReplicaSets whose pods the API server refuses: because of a webhook or policy, or, in a namespace whose pods get a proxy, for
-/// any reason, which may be the proxy.
+/// Workloads whose pods the API server refuses: because of a webhook or policy, or, in a namespace whose pods get a proxy, for
+/// any reason, which may be the proxy. Workloads of a namespace with the same message are one finding.
 fn refused(facts: &Facts) -> Vec<Finding> {
-    let injected: BTreeSet<&str> = facts
-        .namespaces
-        .iter()
-        .flatten()
-        .filter(|object| {
+    let namespaces = facts.namespaces.iter().flatten();
+    let own: BTreeMap<&str, Vec<&str>> = namespaces
+        .map(|object| {
             let called = called(&facts.webhooks, name(object), &labels(object), &plain_pod());
-            called.iter().any(|(configuration, _)| is_own(configuration))
+            let own = called.into_iter().filter(|(configuration, _)| is_own(configuration));
+            (name(object), own.map(|(configuration, _)| name(configuration)).collect())
         })
-        .map(name)
         .collect();
-    let failing = |object: &Value| {
-        items(object, "/status/conditions").iter().find_map(|condition| {
-            let (kind, message) = (text(condition, "/type"), text(condition, "/message"));
-            let is_failing = text(condition, "/status") == "True" && kind == "ReplicaFailure";
-            let is_admission = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
-                .iter()
-                .any(|words| message.contains(words));
-            (is_failing && (is_admission || injected.contains(namespace(object))))
-                .then(|| message.split_whitespace().collect::<Vec<_>>().join(" "))
-        })
-    };
-    let controllers = facts.controllers.iter().flatten();
-    controllers
-        .filter_map(|object| {
-            let message = failing(object)?;
-            let owner = items(object, "/metadata/ownerReferences").first();
-            let (kind, of) = owner.map_or((text(object, "/kind"), name(object)), |owner| {
-                (text(owner, "/kind"), text(owner, "/name"))
-            });
-            let kind = if kind.is_empty() { "ReplicaSet" } else { kind };
-            let fix = if message.contains("exceeded quota") {
-                format!("{}; {}", path::quota_fix(namespace(object)), path::SMALLER_PROXY)
-            } else if message.contains("failed calling webhook") {
-                // The call fails for every pod there, so that the workload has no part in it.
-                format!("outrigger doctor --probe-namespace {}", namespace(object))
-            } else {
-                format!("outrigger explain {}/{of} -n {}", kind.to_ascii_lowercase(), namespace(object))
+    let objects = facts.controllers.iter().chain(&facts.pods).flatten();
+    let events = facts.events.as_deref().unwrap_or_default();
+    let mut by_message: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for ((kind, of, name), message) in workload::refusals(objects, events) {
+        let is_admission = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
+            .iter()
+            .any(|words| message.contains(words));
+        if is_admission || own.get(of.as_str()).is_some_and(|own| !own.is_empty()) {
+            by_message.entry((of, message)).or_default().push(format!("{kind} {name}"));
+        }
+    }
+    by_message
+        .into_iter()
+        .map(|((of, message), workloads)| {
+            let first = workloads.first().cloned().unwrap_or_default();
+            let (kind, name) = first.split_once(' ').unwrap_or_default();
+            let explain = || format!("outrigger explain {}/{name} -n {of}", kind.to_ascii_lowercase());
+            let failed = |probe: &&path::Probe| {
+                own.get(of.as_str()).is_some_and(|own| own.contains(&probe.configuration.as_str()))
+                    && message.contains(&format!("failed calling webhook \"{}\"", probe.entry))
             };
-            let subject = format!("{kind} {}/{of}", namespace(object));
-            Some(Finding::new(Severity::Error, "creation-refused", subject, message, fix))
+            let cause = facts.probes.iter().find(failed).and_then(|probe| {
+                let cause = path::of_probe(facts, probe).into_iter().next()?;
+                Some(format!("{} of MutatingWebhookConfiguration {}", cause.check, probe.configuration))
+            });
+            let fix = match cause {
+                Some(cause) => format!("fix {cause}, which is a finding of its own"),
+                None if message.contains("denied the request") => explain(),
+                None => format!("{}; {} tells more", path::creation_fix(&message, &of), explain()),
+            };
+            let some: Vec<&str> = workloads.iter().map(String::as_str).collect();
+            let (subject, evidence) = match some.as_slice() {
+                [_] => (format!("{kind} {of}/{name}"), message),
+                several => (
+                    format!("Namespace {of}"),
+                    format!(
+                        "{} workloads get no new pods: {}: {message}",
+                        several.len(),
+                        super::some(several)
+                    ),
+                ),
+            };
+            Finding::new(Severity::Error, "creation-refused", subject, evidence, fix)
+        })
+        .collect()
+}
+
+/// Pods on the host's network in namespaces whose other pods get a proxy, by namespace.
+fn on_host_network(facts: &Facts) -> Vec<Finding> {
+    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let namespaces: BTreeMap<&str, Map<String, Value>> =
+        facts.namespaces.iter().flatten().map(|object| (name(object), labels(object))).collect();
+    for object in facts.pods.iter().flatten() {
+        let on_host = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
+        let opted_out = pod::annotation(object, names::INJECT) == Some("false");
+        let Some(labels) = namespaces.get(namespace(object)).filter(|_| on_host && !opted_out) else {
+            continue;
+        };
+        let called = called(&facts.webhooks, namespace(object), labels, object);
+        if pod::is_running(object) && called.iter().any(|(configuration, _)| is_own(configuration)) {
+            let owner = pod::owner(object);
+            found.entry(namespace(object)).or_default().insert(format!("{} {}", owner.kind, owner.name));
+        }
+    }
+    found
+        .into_iter()
+        .map(|(of, owners)| {
+            let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+            let first = owners.first().map(|owner| owner.replacen(' ', "/", 1).to_ascii_lowercase());
+            Finding::new(
+                Severity::Info,
+                "host-network",
+                format!("Namespace {of}"),
+                format!("pods on the host's network never get a proxy: {}", some(&owners)),
+                format!(
+                    "remove spec.hostNetwork where the pods do not need it, or label the pod template {}=false to say that this \
+                     is intended; outrigger explain {} -n {of} tells more",
+                    names::INJECT,
+                    first.unwrap_or_default()
+                ),
+            )
         })
         .collect()
 }

@@ -12,7 +12,9 @@ use super::{Facts, Finding, Severity, items, namespace, text};
 pub struct Probe {
     /// The namespace.
     pub namespace: String,
-    /// The entry that selects the pod.
+    /// The MutatingWebhookConfiguration.
+    pub configuration: String,
+    /// Its entry that selects the pod.
     pub entry: String,
     /// The failure policy of the entry.
     pub failure_policy: String,
@@ -47,8 +49,10 @@ const ERRORS: [Row; 13] = [
     (
         &["x509: certificate signed by unknown authority"],
         "certificate-untrusted",
-        "the caBundle does not hold the CA of the served certificate: outrigger webhook adopt NAME shows what it holds; mode \
-         controller repairs it within seconds; cert-manager: check the annotation cert-manager.io/inject-ca-from",
+        "the caBundle does not hold the CA of the served certificate. Certificates from cert-manager: check the annotation \
+         cert-manager.io/inject-ca-from. From files: outrigger webhook apply --ca-bundle ca.pem. Mode controller: the leader \
+         repairs what it maintains within seconds; it does not touch a caBundle that something else has set until outrigger \
+         webhook adopt CONFIGURATION hands that over (--dry-run shows what would change)",
     ),
     (
         &["x509: certificate has expired"],
@@ -101,8 +105,15 @@ const ERRORS: [Row; 13] = [
 ];
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    let Some(probe) = &facts.probe else { return Vec::new() };
-    let subject = format!("dry-run pod in namespace {}, selected by {}", probe.namespace, probe.entry);
+    facts.probes.iter().flat_map(|probe| of_probe(facts, probe)).collect()
+}
+
+/// What a dry run says about the path to the webhook.
+pub(super) fn of_probe(facts: &Facts, probe: &Probe) -> Vec<Finding> {
+    let subject = format!(
+        "dry-run pod in namespace {}, selected by MutatingWebhookConfiguration {}, {}",
+        probe.namespace, probe.configuration, probe.entry
+    );
     let mut findings = Vec::new();
     match &probe.outcome {
         ProbeOutcome::Injected(_) => {}
@@ -113,25 +124,21 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             } else {
                 ("not-injected", "came back without a proxy: the injector skips it")
             };
-            findings.push(Finding::new(
-                Severity::Error,
-                check,
-                subject.clone(),
-                evidence,
-                with_hint(
-                    facts,
-                    check,
-                    "kubectl get --raw /metrics | grep apiserver_admission_webhook_fail_open_count tells failed calls; outrigger \
-                     explain --labels app=x -n NAMESPACE tells skips",
-                ),
-            ));
+            let fix = "kubectl get --raw /metrics | grep apiserver_admission_webhook_fail_open_count tells failed calls; outrigger \
+                       explain --labels app=x -n NAMESPACE --from-cluster tells skips";
+            findings.push(Finding::new(Severity::Error, check, subject.clone(), evidence, with_hint(facts, probe, check, fix)));
         }
         ProbeOutcome::Unanswered => findings.push(Finding::new(
             Severity::Error,
             "network-timeout",
             subject.clone(),
             format!("the API server had no answer after {:.0}s, so it waits for a webhook", probe.took.as_secs_f64()),
-            with_hint(facts, "network-timeout", "allow traffic from the API server to the pods' port (8443): NetworkPolicy, firewall, security group"),
+            with_hint(
+                facts,
+                probe,
+                "network-timeout",
+                "allow traffic from the API server to the pods' port (8443): NetworkPolicy, firewall, security group",
+            ),
         )),
         ProbeOutcome::Refused(message) => findings.push(refused(facts, probe, &subject, message)),
     }
@@ -166,54 +173,72 @@ fn row(message: &str) -> Option<&'static Row> {
 }
 
 fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Finding {
-    let finding = |check, fix: String| Finding::new(Severity::Error, check, subject, one_line(message), fix);
+    let finding =
+        |check, evidence: String, fix: String| Finding::new(Severity::Error, check, subject, evidence, fix);
+    let told = one_line(message);
     let is_ours = message.contains(&format!("webhook \"{}\"", probe.entry));
-    if message.contains("failed calling webhook") || message.contains("failed to call webhook") {
+    if is_failed_call(message) {
         if !is_ours {
-            return finding(
-                "other-refusal",
-                "another webhook cannot be called; its name is in the message: outrigger webhook order -f pod.yaml".to_owned(),
-            );
+            let fix = "another webhook cannot be called; its name is in the message: outrigger webhook order -f pod.yaml";
+            return finding("other-refusal", told, fix.to_owned());
         }
+        let evidence = format!("no pod that it selects can be created: {told}");
         return match row(message) {
-            Some((_, check, fix)) => finding(check, with_hint(facts, check, fix)),
+            Some((_, check, fix)) => finding(check, evidence, with_hint(facts, probe, check, fix)),
             None => finding(
                 "webhook-error",
+                evidence,
                 "the webhook answers, but not as it should: see the log of outrigger".to_owned(),
             ),
         };
     }
-    if message.contains("denied the request") {
-        return if is_ours {
-            finding("webhook-error", "outrigger denies the pod; its message says why".to_owned())
-        } else {
-            finding(
-                "other-refusal",
-                "another webhook or policy denies the pod; the message names it".to_owned(),
-            )
-        };
+    if is_ours && message.contains("denied the request") {
+        return finding("webhook-error", told, "outrigger denies the pod; its message says why".to_owned());
     }
-    if message.contains("exceeded quota") {
-        let fix = format!("{}; {SMALLER_PROXY}", quota_fix(&probe.namespace));
-        return finding("other-refusal", fix);
-    }
-    let fix = if message.contains("violates PodSecurity") {
-        "the namespace's Pod Security level forbids what is injected: use the CNI plugin, or another level (docs/install.md)"
-    } else if message.contains("serviceaccount") || message.contains("service account") {
+    let fix = if message.contains("serviceaccount") || message.contains("service account") {
         "the namespace has no ServiceAccount \"default\" yet: probe another namespace with --probe-namespace"
+            .to_owned()
     } else {
-        "something other than outrigger refuses the pod; the message names it"
+        creation_fix(message, &probe.namespace)
     };
-    finding("other-refusal", fix.replace("NAMESPACE", &probe.namespace))
+    finding("other-refusal", told, fix)
 }
 
-/// How to see which quota has no room for a pod.
-pub(super) fn quota_fix(namespace: &str) -> String {
-    format!("the quota has no room for the pod with its proxy: kubectl -n {namespace} describe quota")
+fn is_failed_call(message: &str) -> bool {
+    message.contains("failed calling webhook") || message.contains("failed to call webhook")
+}
+
+/// What to do if an API server refuses to create a pod that gets a proxy, by its message.
+pub fn creation_fix(message: &str, namespace: &str) -> String {
+    /// Words of the message of the admission plugin LimitRanger.
+    const LIMIT_RANGE: [&str; 4] =
+        ["maximum ", "minimum ", "max limit to request ratio", "must be specified"];
+    if is_failed_call(message) {
+        return format!("outrigger doctor -n {namespace} shows why the API server cannot call the webhook");
+    }
+    if message.contains("exceeded quota") {
+        return format!(
+            "the quota has no room for the pod with its proxy: kubectl -n {namespace} describe quota; {SMALLER_PROXY}"
+        );
+    }
+    if message.contains("violates PodSecurity") {
+        return "the namespace's Pod Security level forbids what is injected: use the CNI plugin, or another level \
+                (docs/install.md)"
+            .to_owned();
+    }
+    if message.contains("denied the request") || message.contains("denied request") {
+        return "a webhook or policy denies the pod; the message names it".to_owned();
+    }
+    if message.contains("is forbidden") && LIMIT_RANGE.iter().any(|words| message.contains(words)) {
+        return format!(
+            "a LimitRange forbids the pod with its proxy: kubectl -n {namespace} describe limitrange; {SMALLER_PROXY}"
+        );
+    }
+    "something other than outrigger refuses the pod; the message names it".to_owned()
 }
 
 /// How to make the proxy fit.
-pub(super) const SMALLER_PROXY: &str = "raise it, or give the proxy less: annotations sidecar.istio.io/proxyCPULimit, proxyCPU, \
+const SMALLER_PROXY: &str = "raise it, or give the proxy less: annotations sidecar.istio.io/proxyCPULimit, proxyCPU, \
      proxyMemoryLimit and proxyMemory, or the values global.proxy.resources";
 
 fn one_line(message: &str) -> String {
@@ -252,8 +277,10 @@ const PROVIDERS: [Provider; 4] = [
     ),
 ];
 
-/// A fix with the hint for the provider of the nodes, for the ports and the namespace of this installation.
-fn with_hint(facts: &Facts, check: &str, fix: &str) -> String {
+/// A fix with the hint for the provider of the nodes, for the ports and the names of this installation.
+fn with_hint(facts: &Facts, probe: &Probe, check: &str, fix: &str) -> String {
+    let fix = fix.replace("CONFIGURATION", &probe.configuration);
+    let fix = fix.replace("-n NAMESPACE", &format!("-n {}", probe.namespace));
     let has_label = |node: &Value, label: &str| {
         node.pointer("/metadata/labels").is_some_and(|labels| labels.get(label).is_some())
     };
@@ -264,7 +291,7 @@ fn with_hint(facts: &Facts, check: &str, fix: &str) -> String {
     let provider = nodes().find_map(by_label).or_else(|| nodes().find_map(by_id));
     let fix = match provider.filter(|(_, _, checks, _)| checks.contains(&check)) {
         Some((.., hint)) => format!("{fix}. {hint}"),
-        None => fix.to_owned(),
+        None => fix,
     };
     let slices = facts.endpoint_slices.iter().flatten();
     let port = slices.flat_map(|slice| items(slice, "/ports")).find_map(|port| port.get("port")?.as_u64());

@@ -37,10 +37,11 @@ fn healthy() -> Facts {
         ]),
         pods: Some(vec![pod("shop", "web", true)]),
         controllers: Some(vec![
-            json!({"metadata": {"name": "web-1", "namespace": "shop"}, "status": {"replicas": 1}}),
+            json!({"kind": "ReplicaSet", "metadata": {"name": "web-1", "namespace": "shop"}, "status": {"replicas": 1}}),
         ]),
+        events: Some(Vec::new()),
         nodes: Some(Vec::new()),
-        probe: Some(probe(ProbeOutcome::Injected("default".to_owned()))),
+        probes: vec![probe(ProbeOutcome::Injected("default".to_owned()))],
         permissions: Some(vec![access(true)]),
         configuration: Some(Ok(Vec::new())),
     }
@@ -68,6 +69,7 @@ fn pod(namespace: &str, name: &str, with_proxy: bool) -> Value {
 fn probe(outcome: ProbeOutcome) -> Probe {
     Probe {
         namespace: "default".to_owned(),
+        configuration: "outrigger-sidecar-injector".to_owned(),
         entry: "namespace.sidecar-injector.istio.io".to_owned(),
         failure_policy: "Fail".to_owned(),
         took: Duration::from_millis(12),
@@ -79,7 +81,15 @@ fn failed(message: &str) -> Facts {
     let message = format!(
         "Internal error occurred: failed calling webhook \"namespace.sidecar-injector.istio.io\": failed to call webhook: {message}"
     );
-    Facts { probe: Some(probe(ProbeOutcome::Refused(message))), ..healthy() }
+    Facts { probes: vec![probe(ProbeOutcome::Refused(message))], ..healthy() }
+}
+
+/// The status of a ReplicaSet whose pods are refused because the webhook cannot be called.
+fn refused_by_call() -> Value {
+    json!({"conditions": [{
+        "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": "Internal error occurred: failed calling webhook \"namespace.sidecar-injector.istio.io\": x509",
+    }]})
 }
 
 /// The checks that report something, worst first.
@@ -147,14 +157,14 @@ const CASES: &[Case] = &[
     ("another name", |facts| *facts = failed("x509: certificate is valid for a.svc, not outrigger.outrigger-system.svc"), "certificate-name", "SERVICE.NAMESPACE.svc"),
     ("no endpoints for the Service", |facts| *facts = failed("no endpoints available for service \"outrigger\""), "no-endpoints", "get pods"),
     ("an answer that is none", |facts| *facts = failed("the server rejected our request for an unknown reason"), "webhook-error", "log of outrigger"),
-    ("another webhook that is down", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("Internal error occurred: failed calling webhook \"vault.hashicorp.com\": no endpoints available".to_owned()))), "other-refusal", "webhook order"),
-    ("another webhook that denies", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("admission webhook \"validate.kyverno.svc-fail\" denied the request: no".to_owned()))), "other-refusal", "names it"),
-    ("a used-up quota", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("pods \"x\" is forbidden: exceeded quota: q".to_owned()))), "other-refusal", "quota"),
-    ("Pod Security", |facts| facts.probe = Some(probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"".to_owned()))), "other-refusal", "CNI"),
-    ("no answer at all", |facts| facts.probe = Some(probe(ProbeOutcome::Unanswered)), "network-timeout", "8443"),
-    ("failures that are ignored", |facts| facts.probe = Some(Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }), "ignored-failures", "fail_open"),
-    ("a pod that is skipped", |facts| facts.probe = Some(probe(ProbeOutcome::Bare)), "not-injected", "outrigger explain"),
-    ("a slow path", |facts| facts.probe = Some(Probe { took: Duration::from_secs(3), ..probe(ProbeOutcome::Injected("default".to_owned())) }), "slow-path", "webhook order"),
+    ("another webhook that is down", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("Internal error occurred: failed calling webhook \"vault.hashicorp.com\": no endpoints available".to_owned()))], "other-refusal", "webhook order"),
+    ("another webhook that denies", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("admission webhook \"validate.kyverno.svc-fail\" denied the request: no".to_owned()))], "other-refusal", "names it"),
+    ("a used-up quota", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: exceeded quota: q".to_owned()))], "other-refusal", "quota"),
+    ("Pod Security", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"".to_owned()))], "other-refusal", "CNI"),
+    ("no answer at all", |facts| facts.probes = vec![probe(ProbeOutcome::Unanswered)], "network-timeout", "8443"),
+    ("failures that are ignored", |facts| facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }], "ignored-failures", "fail_open"),
+    ("a pod that is skipped", |facts| facts.probes = vec![probe(ProbeOutcome::Bare)], "not-injected", "outrigger explain"),
+    ("a slow path", |facts| facts.probes = vec![Probe { took: Duration::from_secs(3), ..probe(ProbeOutcome::Injected("default".to_owned())) }], "slow-path", "webhook order"),
     ("both labels", |facts| facts.namespaces.as_mut().unwrap()[0]["metadata"]["labels"]["istio.io/rev"] = json!("canary"), "both-labels", "remove one"),
     ("a misspelled value", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio-injection": "enable"}), "label-value", "--overwrite istio-injection=enabled"),
     ("a misspelled key", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio-injecton": "enabled"}), "label-misspelled", "istio-injecton-"),
@@ -162,7 +172,7 @@ const CASES: &[Case] = &[
     ("a revision that nothing serves", |facts| facts.namespaces.as_mut().unwrap()[1]["metadata"]["labels"] = json!({"istio.io/rev": "canary"}), "revision-not-served", "outrigger tag set canary --revision default"),
     ("pods without a proxy", |facts| facts.pods.as_mut().unwrap().push(pod("shop", "old", false)), "uninjected-pods", "outrigger explain pod/old -n shop"),
     ("a workload whose pods are denied", |facts| {
-        facts.controllers.as_mut().unwrap()[0]["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "web"}]);
+        facts.controllers.as_mut().unwrap()[0]["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "web", "controller": true}]);
         facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [{
             "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
             "message": "admission webhook \"namespace.sidecar-injector.istio.io\" denied the request: 1 invalid annotation",
@@ -175,11 +185,34 @@ const CASES: &[Case] = &[
         }]});
     }, "creation-refused", "proxyCPULimit"),
     ("a workload whose webhook cannot be called", |facts| {
-        facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [{
-            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
-            "message": "Internal error occurred: failed calling webhook \"rev.namespace.sidecar-injector.istio.io\": x509",
-        }]});
-    }, "creation-refused", "outrigger doctor --probe-namespace shop"),
+        facts.probes.clear();
+        facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
+    }, "creation-refused", "outrigger doctor -n shop"),
+    ("a workload whose webhook cannot be called, which a dry run found, too", |facts| {
+        *facts = failed("tls: failed to verify certificate: x509: certificate signed by unknown authority");
+        facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
+    }, "creation-refused", "fix certificate-untrusted of MutatingWebhookConfiguration outrigger-sidecar-injector"),
+    ("several workloads whose webhook cannot be called", |facts| {
+        facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
+        let mut other = facts.controllers.as_ref().unwrap()[0].clone();
+        other["metadata"]["name"] = json!("api-1");
+        facts.controllers.as_mut().unwrap().push(other);
+    }, "creation-refused", "2 workloads get no new pods: ReplicaSet api-1, ReplicaSet web-1"),
+    ("a DaemonSet above a LimitRange", |facts| {
+        facts.controllers.as_mut().unwrap().push(json!({
+            "kind": "DaemonSet", "metadata": {"name": "agent", "namespace": "shop"},
+            "status": {"desiredNumberScheduled": 2, "currentNumberScheduled": 0},
+        }));
+        facts.events.as_mut().unwrap().push(json!({
+            "reason": "FailedCreate", "involvedObject": {"kind": "DaemonSet", "namespace": "shop", "name": "agent"},
+            "message": "Error creating: pods \"agent-\" is forbidden: maximum cpu usage per Container is 1, but limit is 2",
+        }));
+    }, "creation-refused", "describe limitrange"),
+    ("a pod on the host's network", |facts| {
+        let mut on_host = pod("shop", "host", false);
+        on_host["spec"]["hostNetwork"] = json!(true);
+        facts.pods.as_mut().unwrap().push(on_host);
+    }, "host-network", "outrigger explain pod/host -n shop"),
     ("a role without a rule", |facts| facts.permissions = Some(vec![access(true), access(false)]), "permission-missing", "kubectl auth can-i list configmaps/outrigger -n mesh --as system:serviceaccount:mesh:outrigger"),
     ("istiod beside us", |facts| {
         let mut other = facts.webhooks[0].clone();
@@ -222,6 +255,7 @@ fn pods_that_need_no_proxy_are_not_reported() {
     let mut facts = healthy();
     let mut on_host = pod("shop", "host", false);
     on_host["spec"]["hostNetwork"] = json!(true);
+    on_host["metadata"]["annotations"] = json!({"sidecar.istio.io/inject": "false"});
     let mut opted_out = pod("shop", "out", false);
     opted_out["metadata"]["labels"] = json!({"sidecar.istio.io/inject": "false"});
     let mut over = pod("shop", "job", false);

@@ -2,34 +2,95 @@
 
 use crate::{config::InjectorConfig, inject::decision::Reason, names};
 
+/// Where a pod comes from, for commands that name it; what is not known is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Origin<'o> {
+    /// The namespace.
+    pub namespace: &'o str,
+    /// The kind of the workload, such as `Deployment`, and its name; `None` for a pod of which only labels are known.
+    pub workload: Option<(&'o str, &'o str)>,
+    /// The revision that the namespace or the pod asks for.
+    pub requested: Option<&'o str>,
+    /// The revisions that webhooks in the cluster serve.
+    pub served: &'o [&'o str],
+}
+
+impl Origin<'_> {
+    fn namespace(&self) -> &str {
+        if self.namespace.is_empty() { "NAMESPACE" } else { self.namespace }
+    }
+
+    /// The workload as kubectl takes it, such as `deployment/web`.
+    fn workload(&self) -> String {
+        match self.workload {
+            Some((kind, name)) if !name.is_empty() => format!("{}/{name}", kind.to_ascii_lowercase()),
+            _ => "KIND/NAME".to_owned(),
+        }
+    }
+
+    /// How to create the pods again: those that exist keep what they have.
+    fn create_again(&self) -> String {
+        match self.workload.map(|(kind, _)| kind) {
+            Some("CronJob") => "its next Job follows it".to_owned(),
+            None | Some("Deployment" | "StatefulSet" | "DaemonSet") => {
+                format!(
+                    "then create the pods again: kubectl -n {} rollout restart {}",
+                    self.namespace(),
+                    self.workload()
+                )
+            }
+            Some(_) => "then delete it and create it again".to_owned(),
+        }
+    }
+
+    /// How to see the effect of a namespace's label before it is set.
+    fn try_first(&self, label: &str) -> String {
+        if self.workload.is_none() || self.namespace.is_empty() {
+            return String::new();
+        }
+        format!(
+            ". To see the effect first: outrigger explain {} -n {} --namespace-labels {label}",
+            self.workload(),
+            self.namespace
+        )
+    }
+}
+
 /// The command or change that leads to an injection; `None` if the pod is injected, or if nothing should be done.
-///
-/// `namespace` is where the pod is, or empty if that is not known.
-pub fn next_step(mesh: &InjectorConfig, reason: Reason, namespace: &str) -> Option<String> {
-    let namespace = if namespace.is_empty() { "NAMESPACE" } else { namespace };
+pub fn next_step(mesh: &InjectorConfig, reason: Reason, origin: &Origin<'_>) -> Option<String> {
+    let namespace = origin.namespace();
     let revision = if mesh.revision().is_empty() { names::DEFAULT_REVISION } else { mesh.revision() };
     let label = match revision {
         names::DEFAULT_REVISION => format!("{}=enabled", names::LABEL_INJECTION),
         revision => format!("{}={revision}", names::REVISION),
     };
-    // Pods that exist keep what they have.
-    let restart = format!("then create the pods again: kubectl -n {namespace} rollout restart KIND/NAME");
+    let create_again = origin.create_again();
     Some(match reason {
         Reason::NamespaceNotEnabled => format!(
-            "label the namespace: kubectl label namespace {namespace} {label}; or only this pod template: {}: \"true\"; {restart}",
-            names::INJECT
+            "label the namespace: kubectl label namespace {namespace} {label}; or only this pod template: {}: \"true\"; \
+             {create_again}{}",
+            names::INJECT,
+            origin.try_first(&label),
         ),
         Reason::NamespaceDisabled => format!(
-            "if the namespace should be injected: kubectl label namespace {namespace} --overwrite {}=enabled; {restart}",
-            names::LABEL_INJECTION
-        ),
-        Reason::RevisionMismatch => format!(
-            "ask for this revision: kubectl label namespace {namespace} --overwrite {}- {}={revision}; or let the name in the \
-             label stand for it: outrigger tag set NAME --revision {revision}; {restart}. If another revision is meant, explain \
-             with its configuration (--revision)",
+            "if the namespace should be injected: kubectl label namespace {namespace} --overwrite {}=enabled; {create_again}{}",
             names::LABEL_INJECTION,
-            names::REVISION,
+            origin.try_first(&format!("{}=enabled", names::LABEL_INJECTION)),
         ),
+        Reason::RevisionMismatch => {
+            let served = match origin.served {
+                [] => String::new(),
+                served => format!("this cluster serves the revisions {}; ", served.join(", ")),
+            };
+            format!(
+                "{served}ask for this one: kubectl label namespace {namespace} --overwrite {}- {}={revision}; or let the requested name \
+                 stand for it: outrigger tag set {} --revision {revision}; {create_again}. If another revision is meant, explain \
+                 with its configuration (--revision)",
+                names::LABEL_INJECTION,
+                names::REVISION,
+                origin.requested.unwrap_or("NAME"),
+            )
+        }
         Reason::HostNetwork => {
             "remove spec.hostNetwork if the pod does not need the node's network; a pod that needs it cannot have a proxy"
                 .to_owned()
@@ -55,8 +116,51 @@ pub fn next_step(mesh: &InjectorConfig, reason: Reason, namespace: &str) -> Opti
         }
         Reason::RuleForce
         | Reason::PodOptedIn
-        | Reason::AlwaysInjectSelector | Reason::PolicyEnabled | Reason::AlreadyInjected => {
+        | Reason::AlwaysInjectSelector
+        | Reason::PolicyEnabled
+        | Reason::AlreadyInjected => {
             return None;
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(reason: Reason, origin: &Origin<'_>) -> String {
+        next_step(&InjectorConfig::embedded().unwrap(), reason, origin).unwrap()
+    }
+
+    #[test]
+    fn names_that_are_known_are_in_the_commands() {
+        let origin = Origin {
+            namespace: "shop",
+            workload: Some(("Deployment", "web")),
+            requested: Some("canary"),
+            served: &["default", "blue"],
+        };
+        let labeled = step(Reason::NamespaceNotEnabled, &origin);
+        for command in [
+            "kubectl label namespace shop istio-injection=enabled",
+            "kubectl -n shop rollout restart deployment/web",
+            "outrigger explain deployment/web -n shop --namespace-labels istio-injection=enabled",
+        ] {
+            assert!(labeled.contains(command), "{labeled}");
+        }
+        let revision = step(Reason::RevisionMismatch, &origin);
+        assert!(revision.starts_with("this cluster serves the revisions default, blue; "), "{revision}");
+        assert!(revision.contains("outrigger tag set canary --revision default"), "{revision}");
+        let unknown = step(Reason::RevisionMismatch, &Origin::default());
+        assert!(unknown.contains("tag set NAME") && unknown.contains("restart KIND/NAME"), "{unknown}");
+    }
+
+    #[test]
+    fn what_cannot_be_restarted_is_created_again() {
+        let origin = |kind| Origin { namespace: "shop", workload: Some((kind, "a")), ..Origin::default() };
+        assert!(step(Reason::NamespaceDisabled, &origin("CronJob")).contains("its next Job follows it"));
+        assert!(
+            step(Reason::NamespaceDisabled, &origin("Pod")).contains("then delete it and create it again")
+        );
+    }
 }

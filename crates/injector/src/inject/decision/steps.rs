@@ -131,7 +131,7 @@ fn looked_at<S: PodSelector>(
                 let of_pod = [names::REVISION, names::INJECT].map(|key| label_of("pod", key, pod.label(key)));
                 [of_namespace, of_pod].concat().join(", ")
             }
-            None => "not evaluated here, but by the API server, which calls the webhook".to_owned(),
+            None => "the API server evaluates them, and it calls the webhook for this pod".to_owned(),
         },
         Rule::PodRevision if !input.by_pod_alone => "the namespace decides about the revision".to_owned(),
         Rule::PodRevision => label_of("pod", names::REVISION, pod.label(names::REVISION)),

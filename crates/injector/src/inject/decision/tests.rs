@@ -421,7 +421,11 @@ fn steps_tell_every_rule_in_order_until_one_decides() {
     assert_eq!(
         told(&json!({}), &input()),
         [
-            row("namespaceLabels", "not evaluated here, but by the API server, which calls the webhook", "-"),
+            row(
+                "namespaceLabels",
+                "the API server evaluates them, and it calls the webhook for this pod",
+                "-"
+            ),
             row("podRevision", "the namespace decides about the revision", "-"),
             row("hostNetwork", "spec.hostNetwork is not set", "-"),
             row("ignoredNamespace", "namespace \"shop\"", "-"),

@@ -53,13 +53,14 @@ pub(super) fn settings_elsewhere(
             };
             let place = found.metadata_holder().strip_prefix(&found.object).unwrap_or_default();
             let place = format!("{}.metadata", dotted(place));
-            let exact = settings(metadata, template, &is_own).into_iter().map(|key| {
+            let exact = settings(metadata, template, &is_own).into_iter().map(|(kind, key, value)| {
                 let advice = if key == names::LABEL_INJECTION {
                     format!("it is for namespaces; on a pod, use {}", names::INJECT)
                 } else {
                     format!("it belongs on {place}")
                 };
-                (key.to_owned(), advice)
+                let value = value.as_str().map(|value| format!(": {}", shown(value))).unwrap_or_default();
+                (format!("{kind} {key}{value}"), advice)
             });
             let misspelt = misspelt(metadata).into_iter();
             let misspelt =
@@ -94,7 +95,8 @@ fn metadata<'d>(document: &'d Value, holder: &str) -> Option<&'d Value> {
     document.pointer(holder)?.get("metadata")
 }
 
-/// Keys that only have a meaning on a pod, unless the template has the same value.
+/// Annotations and labels that only have a meaning on a pod, unless the template has the same value: `annotation` or `label`, key,
+/// value.
 ///
 /// Istio's own charts write the revision on every object: it is relevant only if the pods get a proxy of a different
 /// one.
@@ -102,9 +104,9 @@ fn settings<'m>(
     metadata: Option<&'m Value>,
     template: Option<&Value>,
     is_own: impl Fn(&str) -> bool,
-) -> Vec<&'m str> {
-    let mut keys = Vec::new();
-    for field in ["annotations", "labels"] {
+) -> Vec<(&'static str, &'m str, &'m Value)> {
+    let mut keys: Vec<(&'static str, &str, &Value)> = Vec::new();
+    for (field, kind) in [("annotations", "annotation"), ("labels", "label")] {
         let entries = metadata.and_then(|metadata| metadata.get(field)?.as_object());
         for (key, value) in entries.into_iter().flatten() {
             let is_said = || {
@@ -116,8 +118,9 @@ fn settings<'m>(
             {
                 continue;
             }
-            if annotation::is_setting_of_pods(key) && !keys.contains(&key.as_str()) && !is_said() {
-                keys.push(key.as_str());
+            let is_new = keys.iter().all(|(_, earlier, _)| earlier != key);
+            if annotation::is_setting_of_pods(key) && is_new && !is_said() {
+                keys.push((kind, key, value));
             }
         }
     }
