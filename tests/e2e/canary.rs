@@ -47,8 +47,10 @@ async fn a_path_that_breaks_is_seen_and_named_and_seen_to_work_again() {
     set(None).await;
     replica.wait_metric(UP, &[], |up| up == 1.0).await;
     let log = replica.log();
-    let said: Vec<&str> =
-        log.lines().filter(|line| line.contains("pods created through the API server are not injected")).collect();
+    let said: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("pods created through the API server are not injected"))
+        .collect();
     assert!(said[0].contains("not-injected"), "{said:?}");
     assert!(said.iter().any(|line| line.contains("connection-refused")), "{said:?}");
 }
