@@ -338,6 +338,11 @@ impl Explained {
         self.is_injected() && is_running_well && self.refusal().is_none()
     }
 
+    /// The injector of ours that the API server calls.
+    fn called_injector(&self) -> Option<&Called> {
+        self.called.iter().flatten().find(|called| called.is_ours && called.is_selected())
+    }
+
     /// The revisions of the injectors that are registered.
     fn served(&self) -> Vec<&str> {
         let ours = self.called.iter().flatten().filter(|called| called.is_ours);
@@ -368,7 +373,11 @@ fn next_steps(
         served: &explained.served(),
     };
     if let Some(message) = explained.refusal().filter(|_| explained.is_injected()) {
-        steps.push(diagnose::creation_fix(message, namespace));
+        let called = explained.called.as_deref().unwrap_or_default();
+        steps.push(diagnose::creation_fix(message, namespace, |name| {
+            let called = called.iter().find(|called| called.name == name)?;
+            Some((called.configuration.as_str(), called.is_ours))
+        }));
     }
     if explained.is_not_called() {
         let by_decision = explained.reason().filter(|_| !explained.is_injected());
@@ -395,6 +404,14 @@ fn next_steps(
         steps.push(format!(
             "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; create \
              them again: kubectl -n {namespace} rollout restart {kind}/{name}; outrigger explain pod/{first} -n {namespace} tells more"
+        ));
+    }
+    let is_bare = !explained.bare_pods().is_empty() || matches!(explained.running, Running::Bare);
+    let ignores = explained.called_injector().is_some_and(|called| called.failure_policy == "Ignore");
+    if is_bare && ignores && explained.is_injected() {
+        steps.push(format!(
+            "the webhook's failurePolicy is Ignore, so a call that fails leaves a pod without a proxy: outrigger doctor -n \
+             {namespace} tries one"
         ));
     }
     match &explained.running {

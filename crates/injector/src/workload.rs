@@ -87,7 +87,7 @@ pub fn refusals<'o>(
             "StatefulSet" | "DaemonSet" | "Job" if lacks_pods(object) => {
                 let message = text(newest.get(&identity(object))?, "/message");
                 // A StatefulSet names the pod; the next one may only be waiting for it.
-                let pod = message.strip_prefix("create Pod ").and_then(|rest| rest.split(' ').next());
+                let pod = of_stateful_set(message).map(|(pod, _)| pod);
                 if pod.is_some_and(|pod| exists(text(object, "/metadata/namespace"), pod)) {
                     return None;
                 }
@@ -160,11 +160,15 @@ fn lacks_pods(object: &Value) -> bool {
 /// The message in one line, without the controller's words before it.
 fn shortened(message: &str) -> String {
     let message = message.strip_prefix("Error creating: ").unwrap_or(message);
-    let message = match message.split_once(" failed error: ") {
-        Some((before, rest)) if before.starts_with("create Pod ") => rest,
-        _ => message,
-    };
+    let message = of_stateful_set(message).map_or(message, |(_, rest)| rest);
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The pod and the error of a StatefulSet's message (`recordPodEvent`; Kubernetes 1.37 begins it with a capital letter).
+fn of_stateful_set(message: &str) -> Option<(&str, &str)> {
+    let rest = message.strip_prefix("create Pod ").or_else(|| message.strip_prefix("Create Pod "))?;
+    let (before, error) = rest.split_once(" failed error: ")?;
+    Some((before.split(' ').next()?, error))
 }
 
 /// When an Event was last seen, in RFC 3339, whose texts sort by time within a second.
@@ -313,7 +317,7 @@ mod tests {
             event(
                 "StatefulSet",
                 "db",
-                "create Pod db-0 in StatefulSet db failed error: no",
+                "Create Pod db-0 in StatefulSet db failed error: no",
                 "2026-01-01T00:00:00Z",
             ),
             event("Job", "nightly-1", "Error creating: denied", "2026-01-01T00:00:00Z"),

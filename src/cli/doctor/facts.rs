@@ -107,8 +107,10 @@ pub(super) struct Wanted<'w> {
     pub(super) with_probe: bool,
 }
 
-/// The most dry runs: one for each webhook configuration.
+/// The most webhook configurations for which a pod is created as a dry run.
 const MOST_PROBES: usize = 10;
+/// The most namespaces in which that is tried for one of them.
+const MOST_NAMESPACES_PROBED: usize = 4;
 
 fn is_named(object: &Value, name: &str) -> bool {
     object.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
@@ -273,11 +275,14 @@ impl Reader<'_> {
             None => asking.iter().copied().chain(["default"]).collect(),
         };
         let own = facts.webhooks.iter().filter(|configuration| revision_of(configuration).is_some());
-        let all: Vec<Attempt<'_>> = own
-            .filter_map(|configuration| {
-                candidates.iter().find_map(|namespace| attempt(facts, configuration, namespace))
+        let mut all: Vec<Vec<Attempt<'_>>> = own
+            .map(|configuration| {
+                let attempts =
+                    candidates.iter().filter_map(|namespace| attempt(facts, configuration, namespace));
+                attempts.take(MOST_NAMESPACES_PROBED).collect()
             })
             .collect();
+        all.retain(|attempts| !attempts.is_empty());
         if all.is_empty() {
             let namespace = candidates.first().copied().unwrap_or("default");
             self.left_out.push(format!(
@@ -291,9 +296,19 @@ impl Reader<'_> {
             ));
         }
         let mut probes = Vec::new();
-        for attempt in all.into_iter().take(MOST_PROBES) {
-            let Some(probe) = self.probe(attempt).await? else { break };
-            probes.push(probe);
+        for attempts in all.into_iter().take(MOST_PROBES) {
+            // What refuses pods in one namespace, such as a quota, says nothing about the webhook.
+            let mut first = None;
+            for attempt in attempts {
+                let Some(probe) = self.probe(attempt).await? else { return Ok(probes) };
+                let is_about_namespace = is_refused_by_something_else(&probe);
+                let kept = first.get_or_insert(probe.clone());
+                if !is_about_namespace {
+                    *kept = probe;
+                    break;
+                }
+            }
+            probes.extend(first);
         }
         Ok(probes)
     }
@@ -326,6 +341,11 @@ impl Reader<'_> {
             outcome,
         }))
     }
+}
+
+/// Whether the API server refuses a pod, but not because of our webhook.
+fn is_refused_by_something_else(probe: &Probe) -> bool {
+    matches!(&probe.outcome, ProbeOutcome::Refused(message) if !message.contains(&format!("webhook \"{}\"", probe.entry)))
 }
 
 /// A dry run that may be tried.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     inject::{decision::StepOutcome, manual},
+    names,
     webhook_config::selection::{Mismatch, Selected},
 };
 use injector::{
@@ -147,6 +148,15 @@ impl Page {
                 "  This holds if the API server calls the webhook: the labels of the namespace are not known \
                  (--from-cluster, or --namespace-labels)",
             );
+        }
+        let own = configured.mesh.revision();
+        let own = if own.is_empty() { names::DEFAULT_REVISION } else { own };
+        let other = explained.called_injector().and_then(|called| called.revision.as_deref());
+        if let Some(other) = other.filter(|other| *other != own) {
+            self.line(&format!(
+                "  The webhook that is called belongs to revision {other}, and the configuration read here to revision {own}: \
+                 --revision {other} reads the other"
+            ));
         }
         if explained.called.is_none() {
             self.line(&format!(

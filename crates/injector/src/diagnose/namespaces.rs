@@ -198,7 +198,10 @@ fn refused(facts: &Facts) -> Vec<Finding> {
             let fix = match cause {
                 Some(cause) => format!("fix {cause}, which is a finding of its own"),
                 None if message.contains("denied the request") => explain(),
-                None => format!("{}; {} tells more", path::creation_fix(&message, &of), explain()),
+                None => {
+                    let fix = path::creation_fix(&message, &of, |name| path::configuration_of(facts, name));
+                    format!("{fix}; {} tells more", explain())
+                }
             };
             let some: Vec<&str> = workloads.iter().map(String::as_str).collect();
             let (subject, evidence) = match some.as_slice() {
@@ -262,6 +265,8 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
         namespaces.iter().map(|object| (name(object), labels(object))).collect();
     let mut bare: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut owners: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    // A new pod would have no proxy, either.
+    let mut failing: BTreeMap<&str, String> = BTreeMap::new();
     for object in pods {
         let Some(labels) = by_name.get(namespace(object)) else { continue };
         let on_host = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
@@ -269,10 +274,16 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
         if !pod::is_running(object) || pod::has_proxy(object) || on_host || opted_out {
             continue;
         }
-        if called(&facts.webhooks, namespace(object), labels, object)
-            .iter()
-            .any(|(configuration, _)| is_own(configuration))
-        {
+        let called = called(&facts.webhooks, namespace(object), labels, object);
+        if let Some((configuration, _)) = called.iter().find(|(configuration, _)| is_own(configuration)) {
+            let of_it = facts.probes.iter().filter(|probe| probe.configuration == name(configuration));
+            let errors = of_it.flat_map(|probe| path::of_probe(facts, probe));
+            let cause = errors.into_iter().find(|finding| finding.severity == Severity::Error);
+            if let Some(cause) = cause {
+                let cause =
+                    format!("{} of MutatingWebhookConfiguration {}", cause.check, name(configuration));
+                failing.insert(namespace(object), cause);
+            }
             bare.entry(namespace(object)).or_default().push(name(object));
             let owner = pod::owner(object);
             let is_restartable = matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet");
@@ -288,16 +299,23 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
                 Severity::Warning,
                 "uninjected-pods",
                 format!("Namespace {of}"),
-                format!("{} pods run without a proxy: {}", names.len(), some(&names)),
-                match owners.get(of) {
-                    Some(owners) => {
-                        let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
-                        format!("kubectl -n {of} rollout restart {}", owners.join(" "))
+                match names.as_slice() {
+                    [one] => format!("a pod runs without a proxy: {one}"),
+                    several => format!("{} pods run without a proxy: {}", several.len(), some(several)),
+                },
+                {
+                    let first =
+                        failing.get(of).map(|cause| format!("fix {cause} first; then ")).unwrap_or_default();
+                    match owners.get(of) {
+                        Some(owners) => {
+                            let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+                            format!("{first}kubectl -n {of} rollout restart {}", owners.join(" "))
+                        }
+                        None => format!(
+                            "{first}create the pods again; outrigger explain pod/{} -n {of} tells more",
+                            names.first().copied().unwrap_or("NAME")
+                        ),
                     }
-                    None => format!(
-                        "create the pods again; outrigger explain pod/{} -n {of} tells more",
-                        names.first().copied().unwrap_or("NAME")
-                    ),
                 },
             )
         })

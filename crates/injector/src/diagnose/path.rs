@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Facts, Finding, Severity, items, namespace, text};
+use super::{Facts, Finding, Severity, is_own, items, name, namespace, text};
+use crate::webhook_config::entries;
 
 /// A dry-run creation of a pod that a webhook of ours selects.
 #[derive(Clone, Debug)]
@@ -179,8 +180,8 @@ fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Findin
     let is_ours = message.contains(&format!("webhook \"{}\"", probe.entry));
     if is_failed_call(message) {
         if !is_ours {
-            let fix = "another webhook cannot be called; its name is in the message: outrigger webhook order -f pod.yaml";
-            return finding("other-refusal", told, fix.to_owned());
+            let fix = creation_fix(message, &probe.namespace, |name| configuration_of(facts, name));
+            return finding("other-refusal", told, fix);
         }
         let evidence = format!("no pod that it selects can be created: {told}");
         return match row(message) {
@@ -199,22 +200,48 @@ fn refused(facts: &Facts, probe: &Probe, subject: &str, message: &str) -> Findin
         "the namespace has no ServiceAccount \"default\" yet: probe another namespace with --probe-namespace"
             .to_owned()
     } else {
-        creation_fix(message, &probe.namespace)
+        creation_fix(message, &probe.namespace, |name| configuration_of(facts, name))
     };
     finding("other-refusal", told, fix)
+}
+
+/// The configuration of a webhook, and whether it is ours.
+pub(super) fn configuration_of<'f>(facts: &'f Facts, webhook: &str) -> Option<(&'f str, bool)> {
+    let has_it = |configuration: &&Value| entries(configuration).any(|(name, _)| name == webhook);
+    let configuration = facts.webhooks.iter().find(has_it)?;
+    Some((name(configuration), is_own(configuration)))
 }
 
 fn is_failed_call(message: &str) -> bool {
     message.contains("failed calling webhook") || message.contains("failed to call webhook")
 }
 
-/// What to do if an API server refuses to create a pod that gets a proxy, by its message.
-pub fn creation_fix(message: &str, namespace: &str) -> String {
+/// What to do if an API server refuses to create a pod that gets a proxy, by its message. `configuration_of` finds the
+/// MutatingWebhookConfiguration of a webhook by its name, and whether it is ours.
+pub fn creation_fix<'c>(
+    message: &str,
+    namespace: &str,
+    configuration_of: impl Fn(&str) -> Option<(&'c str, bool)>,
+) -> String {
     /// Words of the message of the admission plugin LimitRanger.
     const LIMIT_RANGE: [&str; 4] =
         ["maximum ", "minimum ", "max limit to request ratio", "must be specified"];
     if is_failed_call(message) {
-        return format!("outrigger doctor -n {namespace} shows why the API server cannot call the webhook");
+        let name =
+            message.split_once("webhook \"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or("?");
+        let place = match configuration_of(name) {
+            Some((_, true)) => {
+                return format!(
+                    "outrigger doctor -n {namespace} shows why the API server cannot call the webhook"
+                );
+            }
+            Some((configuration, false)) => format!(" of MutatingWebhookConfiguration {configuration}"),
+            None => String::new(),
+        };
+        return format!(
+            "the webhook {name}{place} is not outrigger's, and the API server cannot call it: ask its owner to fix it or to \
+             exclude the namespace"
+        );
     }
     if message.contains("exceeded quota") {
         return format!(

@@ -157,7 +157,7 @@ const CASES: &[Case] = &[
     ("another name", |facts| *facts = failed("x509: certificate is valid for a.svc, not outrigger.outrigger-system.svc"), "certificate-name", "SERVICE.NAMESPACE.svc"),
     ("no endpoints for the Service", |facts| *facts = failed("no endpoints available for service \"outrigger\""), "no-endpoints", "get pods"),
     ("an answer that is none", |facts| *facts = failed("the server rejected our request for an unknown reason"), "webhook-error", "log of outrigger"),
-    ("another webhook that is down", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("Internal error occurred: failed calling webhook \"vault.hashicorp.com\": no endpoints available".to_owned()))], "other-refusal", "webhook order"),
+    ("another webhook that is down", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("Internal error occurred: failed calling webhook \"vault.hashicorp.com\": no endpoints available".to_owned()))], "other-refusal", "vault.hashicorp.com is not outrigger's"),
     ("another webhook that denies", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("admission webhook \"validate.kyverno.svc-fail\" denied the request: no".to_owned()))], "other-refusal", "names it"),
     ("a used-up quota", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: exceeded quota: q".to_owned()))], "other-refusal", "quota"),
     ("Pod Security", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"".to_owned()))], "other-refusal", "CNI"),
@@ -192,6 +192,16 @@ const CASES: &[Case] = &[
         *facts = failed("tls: failed to verify certificate: x509: certificate signed by unknown authority");
         facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
     }, "creation-refused", "fix certificate-untrusted of MutatingWebhookConfiguration outrigger-sidecar-injector"),
+    ("a workload behind another webhook that is down", |facts| {
+        facts.webhooks.push(json!({"metadata": {"name": "tagger"}, "webhooks": [{"name": "tagger.example.com"}]}));
+        let mut status = refused_by_call();
+        status["conditions"][0]["message"] = json!("failed calling webhook \"tagger.example.com\": refused");
+        facts.controllers.as_mut().unwrap()[0]["status"] = status;
+    }, "creation-refused", "tagger.example.com of MutatingWebhookConfiguration tagger is not outrigger's"),
+    ("pods without a proxy, and calls that fail", |facts| {
+        facts.pods.as_mut().unwrap().push(pod("shop", "old", false));
+        facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }];
+    }, "uninjected-pods", "fix ignored-failures of MutatingWebhookConfiguration outrigger-sidecar-injector first; then "),
     ("several workloads whose webhook cannot be called", |facts| {
         facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
         let mut other = facts.controllers.as_ref().unwrap()[0].clone();
