@@ -134,7 +134,7 @@ pub struct Reloaded {
 /// The maximum time between two looks at the wall clock, which may be set.
 const HOUR: u64 = 3600;
 /// How long shutdown waits for the Lease to be released, and for the last traces to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Server {
     /// Loads configuration and certificate, binds both ports and serves. Configuration from files is active when this
@@ -497,7 +497,7 @@ impl Parts {
         let how = http::listener::Acceptor {
             name: "webhook",
             permits: connections.clone(),
-            crowd: ConnectionRegistry::new(limits.buffered_bytes, of_ports.held.clone(), of_ports.clone()),
+            registry: ConnectionRegistry::new(limits.buffered_bytes, of_ports.held.clone(), of_ports.clone()),
             spared: timeouts.spared,
             phase: phase.clone(),
             until: Phase::Closing,
@@ -507,7 +507,7 @@ impl Parts {
         let life = live(control, connections, limits.connections, timeouts.clone(), controller);
         Ok(tokio::spawn(async move {
             let finished = life.await;
-            traces.flush(LAST_WORDS).await;
+            traces.flush(FLUSH_TIMEOUT).await;
             finished
         }))
     }
@@ -552,7 +552,7 @@ async fn live(
     control.advance(Phase::Stopped);
     if let Some(controller) = controller {
         // The release started with draining. A Lease that is not released delays the next leader by a few seconds.
-        let _ = tokio::time::timeout(LAST_WORDS, controller).await;
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, controller).await;
     }
     finished
 }

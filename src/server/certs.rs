@@ -111,7 +111,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> Contr
     );
     let gate = readiness.gate(CA_BUNDLE, "not known yet whether API servers trust the certificate");
     let kept = options.kept();
-    let board = CaBundleStatus::new(&kept, gate, metrics.clone());
+    let ca_bundles = CaBundleStatus::new(&kept, gate, metrics.clone());
     let (events, write_events) = EventSender::new(client.clone(), &options.identity);
     // Ends when the last of its senders is gone.
     tokio::spawn(write_events);
@@ -126,7 +126,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> Contr
         leading: election.leading.clone(),
         clock: election.clock.clone(),
         reporter: reporter.clone(),
-        board: board.clone(),
+        ca_bundles: ca_bundles.clone(),
         supervisor: supervisor.clone(),
     };
     let leading = election.leading.clone();
@@ -136,7 +136,7 @@ pub(crate) fn start(client: Client, options: Options, targets: Targets) -> Contr
         clock: election.clock,
         leading: leading.clone(),
         reporter,
-        board: board.clone(),
+        ca_bundles: ca_bundles.clone(),
         trust,
     };
     let advice = options.advice_configuration.clone();

@@ -45,7 +45,7 @@ pub(crate) async fn serve(socket: std::net::TcpListener, router: Router) -> io::
     let acceptor = Acceptor {
         name: "loopback",
         permits: Arc::new(Semaphore::new(CONNECTIONS)),
-        crowd: ConnectionRegistry::new(CONNECTIONS, Held::default(), metrics.clone()),
+        registry: ConnectionRegistry::new(CONNECTIONS, Held::default(), metrics.clone()),
         spared: timeouts.spared,
         phase,
         until: Phase::Stopped,

@@ -94,13 +94,13 @@ struct NamespaceAudit {
     events: EventSender,
     leading: Option<watch::Receiver<bool>>,
     /// The mistakes that were reported, and when.
-    told: HashMap<Told, Instant>,
+    told: HashMap<Reported, Instant>,
     /// Whether the last audit failed, which was logged then.
     has_failed: bool,
 }
 
 /// A mistake that was reported: UID of the namespace, check and evidence.
-type Told = (String, &'static str, String);
+type Reported = (String, &'static str, String);
 
 /// A mistake in the labels of a namespace.
 struct Mistake {

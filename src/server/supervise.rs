@@ -85,7 +85,7 @@ mod tests {
     type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// Tasks, the first two of which panic; the semaphore gets a permit for each one that completes.
-    fn third_time_lucky() -> (Arc<Semaphore>, impl FnMut() -> Task) {
+    fn succeeds_at_the_third_attempt() -> (Arc<Semaphore>, impl FnMut() -> Task) {
         let (begun, ended) = (AtomicU32::new(0), Arc::new(Semaphore::new(0)));
         let told = ended.clone();
         let begin = move || -> Task {
@@ -106,14 +106,14 @@ mod tests {
     //
     #[tokio::test]
     async fn what_panics_is_counted_and_begun_again_to_its_end() {
-        let ((panics, supervisor), (ended, begin)) = (at_once(), third_time_lucky());
+        let ((panics, supervisor), (ended, begin)) = (at_once(), succeeds_at_the_third_attempt());
         supervisor.finish("a test", begin).await;
         assert_eq!((panics.get(), ended.available_permits()), (2, 1));
     }
 
     #[tokio::test]
     async fn what_should_not_end_is_begun_again_however_it_ends() {
-        let ((panics, supervisor), (ended, begin)) = (at_once(), third_time_lucky());
+        let ((panics, supervisor), (ended, begin)) = (at_once(), succeeds_at_the_third_attempt());
         tokio::select! {
             () = supervisor.keep("a test", begin) => {}
             _three_times = ended.acquire_many(3) => {}

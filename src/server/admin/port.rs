@@ -128,7 +128,7 @@ async fn accept(
     let how = listener::Acceptor {
         name: "admin",
         permits: Arc::new(Semaphore::new(limits.admin_connections)),
-        crowd: ConnectionRegistry::new(usize::MAX, Held::default(), metrics.http.clone()),
+        registry: ConnectionRegistry::new(usize::MAX, Held::default(), metrics.http.clone()),
         spared: timeouts.spared,
         phase: phase.clone(),
         until: Phase::Stopped,

@@ -30,7 +30,7 @@ use crate::names;
 
 use crate::server::certs::repairs::Repairs;
 use crate::server::certs::report::{EventType, Reporter};
-use crate::server::kube::follow::{Follower, Sight};
+use crate::server::kube::follow::{Follower, ObjectState};
 use crate::server::kube::lease::Clock;
 use crate::server::kube::request::{TIMEOUT, Target, call};
 use crate::server::supervise::Supervisor;
@@ -67,7 +67,7 @@ pub(crate) struct Tools {
     pub(crate) leading: watch::Receiver<bool>,
     pub(crate) clock: Clock,
     pub(crate) reporter: Reporter,
-    pub(crate) board: CaBundleStatus,
+    pub(crate) ca_bundles: CaBundleStatus,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -81,7 +81,7 @@ const ATTEMPTS: usize = 3;
 /// Maintains the named configurations for as long as the future is polled.
 pub(crate) async fn keep(kept: &[Kept], tools: &Tools) {
     let keepers = kept.iter().map(|kept| {
-        let begin = || Keeper::new(kept.clone(), tools.clone()).run();
+        let begin = || CaBundleReconciler::new(kept.clone(), tools.clone()).run();
         tools.supervisor.clone().keep("webhook caBundle reconciler", begin)
     });
     futures::future::join_all(keepers).await;
@@ -95,7 +95,7 @@ pub(crate) async fn keep_advice(name: Option<String>, tools: &Tools) {
 }
 
 /// Maintains one configuration.
-struct Keeper {
+struct CaBundleReconciler {
     name: String,
     while_of_revision: Option<String>,
     target: Target,
@@ -114,13 +114,13 @@ struct Keeper {
     trouble: Option<String>,
 }
 
-impl Keeper {
-    fn new(kept: Kept, tools: Tools) -> Keeper {
+impl CaBundleReconciler {
+    fn new(kept: Kept, tools: Tools) -> CaBundleReconciler {
         let Kept { name, while_of_revision } = kept;
         let api = Api::all(tools.client.clone());
         let target = Target::named("mutatingwebhookconfigurations", &name);
         let follower = Follower::new(tools.client.clone(), target.clone(), |client, _| Api::all(client));
-        Keeper {
+        CaBundleReconciler {
             name,
             while_of_revision,
             target,
@@ -139,7 +139,7 @@ impl Keeper {
         loop {
             let pause = self.settle().await;
             tokio::select! {
-                () = self.follower.news() => {}
+                () = self.follower.changed() => {}
                 changed = self.tools.trust.changed() => if changed.is_err() {
                     return;
                 },
@@ -187,7 +187,9 @@ impl Keeper {
     async fn set(&mut self, trust: &Arc<Trust>) -> (Duration, Option<String>) {
         let serving = *self.tools.serving.borrow_and_update();
         for _ in 0..ATTEMPTS {
-            let Sight::There(configuration) = self.follower.sight().clone() else { return (IDLE, None) };
+            let ObjectState::Present(configuration) = self.follower.state().clone() else {
+                return (IDLE, None);
+            };
             if self.is_elsewhere(Some(&configuration)) {
                 // When the tag comes back, its content was written by the client that moved it.
                 self.written = None;
@@ -205,7 +207,7 @@ impl Keeper {
             let wrong = entries.iter().any(|entry| matches!(entry.standing, Standing::Wrong(_)));
             if wrong {
                 // Even if it is set again soon, an API server may have seen it.
-                self.tools.board.lost(&self.name, self.tools.clock.now());
+                self.tools.ca_bundles.lost(&self.name, self.tools.clock.now());
             }
             if let Some(delay) = self.delay(trust, wrong) {
                 let object = &self.target;
@@ -231,7 +233,7 @@ impl Keeper {
                     }
                 }
                 Err(failure) => {
-                    self.tools.board.failed();
+                    self.tools.ca_bundles.failed();
                     return (RETRY, Some(failure.to_string()));
                 }
             }
@@ -260,7 +262,7 @@ impl Keeper {
     }
 
     fn wrote(&mut self, entries: &[Entry], trust: &Arc<Trust>, serving: bool) {
-        self.tools.board.written(&self.name);
+        self.tools.ca_bundles.written(&self.name);
         let abandoned: Vec<&str> = entries
             .iter()
             .filter(|entry| entry.standing == Standing::Wrong(Wrong::Abandoned))
@@ -313,34 +315,37 @@ impl Keeper {
     fn post(&mut self, trust: &Trust, leads: bool, failed: Option<String>) -> Option<Duration> {
         let trouble = self.follower.trouble().map(str::to_owned);
         if trouble.is_some() && trouble != self.trouble {
-            self.tools.board.failed();
+            self.tools.ca_bundles.failed();
         }
         self.trouble.clone_from(&trouble);
         let mut problems: Vec<String> = trouble.into_iter().chain(failed).collect();
-        let known = match self.follower.sight().clone() {
-            Sight::Unknown => Known::Nothing,
-            Sight::Missing if self.is_elsewhere(None) => Known::Elsewhere,
-            Sight::There(configuration) if self.is_elsewhere(Some(&configuration)) => Known::Elsewhere,
-            Sight::Missing => {
+        let known = match self.follower.state().clone() {
+            ObjectState::Unknown => Known::Nothing,
+            ObjectState::Missing if self.is_elsewhere(None) => Known::Elsewhere,
+            ObjectState::Present(configuration) if self.is_elsewhere(Some(&configuration)) => {
+                Known::Elsewhere
+            }
+            ObjectState::Missing => {
                 problems
                     .push(format!("{} is missing; no API server calls this server through it", self.target));
                 Known::Missing
             }
-            Sight::There(configuration) => {
+            ObjectState::Present(configuration) => {
                 let entries = self.assess(&configuration, trust);
                 problems.extend(self.remarks(&configuration, &entries, leads));
                 if !entries.iter().all(Entry::trusts_all) {
-                    self.tools.board.lost(&self.name, self.tools.clock.now());
+                    self.tools.ca_bundles.lost(&self.name, self.tools.clock.now());
                 }
                 Known::Entries(entries)
             }
         };
         let problem = (!problems.is_empty()).then(|| problems.join("; "));
-        let again = self.tools.board.note(&self.name, Note { known, problem, issuer: &trust.issuer, leads });
+        let again =
+            self.tools.ca_bundles.note(&self.name, Note { known, problem, issuer: &trust.issuer, leads });
         // Followers would only repeat it; but the reason why a replica does not become ready belongs in its own log.
-        if leads || self.tools.board.is_refused() {
+        if leads || self.tools.ca_bundles.is_refused() {
             for problem in &problems {
-                if self.tools.reporter.news("the caBundle is wrong", problem) {
+                if self.tools.reporter.is_new("the caBundle is wrong", problem) {
                     tracing::warn!(config = self.name, problem, "caBundle is wrong");
                 }
             }

@@ -109,9 +109,9 @@ pub(crate) enum Action {
     /// Nothing to do, or nothing can be done yet.
     Nothing,
     /// Issue a new certificate from the signing CA.
-    IssueLeaf(Why),
+    IssueLeaf(StepReason),
     /// Add a next CA to the trusted ones.
-    BeginRotation(Why),
+    BeginRotation(StepReason),
     /// All webhook configurations contain the next CA: start the overlap.
     Confirm,
     /// Let the next CA sign from now on, starting with a new certificate.
@@ -123,14 +123,14 @@ pub(crate) enum Action {
     /// Forget a rotation whose next CA is missing.
     Abandon,
     /// Create a new CA and a certificate at once, because no existing one can be served or can sign.
-    StartOver(Why),
+    StartOver(StepReason),
     /// Reject a request that cannot be fulfilled.
-    Dismiss(Why),
+    Dismiss(StepReason),
 }
 
 /// The reason for a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum StepReason {
     /// Two thirds of the lifetime have passed.
     Due,
     /// It was requested.
@@ -176,7 +176,7 @@ pub(crate) fn due(validity: Validity, jitter: f64) -> i64 {
 }
 
 /// T-01: when to warn about a certificate that was not renewed, between its renewal time and its expiry.
-pub(crate) fn worrying(validity: Validity) -> i64 {
+pub(crate) fn warn_from(validity: Validity) -> i64 {
     let (issued, life) = life(validity);
     issued + (life * 5.0 / 6.0) as i64
 }
@@ -198,21 +198,23 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn action(&self, waits: &mut bool) -> Action {
         let Some(signer) = self.state.signer.and_then(|at| self.state.trusted.get(at)).copied() else {
-            return self.without_signer(Why::Unusable, waits);
+            return self.without_signer(StepReason::Unusable, waits);
         };
         if self.moment.now > signer.not_after {
-            return self.without_signer(Why::Expired, waits);
+            return self.without_signer(StepReason::Expired, waits);
         }
         if self.moment.now < signer.not_before {
-            return self.without_signer(Why::NotYet, waits);
+            return self.without_signer(StepReason::NotYet, waits);
         }
         if let Some(why) = self.leaf_problem(signer) {
             return Action::IssueLeaf(why);
         }
         match &self.state.demand {
-            Some(Demand::Leaf) => return Action::IssueLeaf(Why::Asked),
-            Some(Demand::Unknown) => return Action::Dismiss(Why::Unknown),
-            Some(Demand::Ca) if self.state.rotation.is_some() => return Action::Dismiss(Why::UnderWay),
+            Some(Demand::Leaf) => return Action::IssueLeaf(StepReason::Asked),
+            Some(Demand::Unknown) => return Action::Dismiss(StepReason::Unknown),
+            Some(Demand::Ca) if self.state.rotation.is_some() => {
+                return Action::Dismiss(StepReason::UnderWay);
+            }
             Some(Demand::Ca) | None => {}
         }
         match self.state.rotation {
@@ -221,14 +223,16 @@ impl Planner<'_> {
             }
             Some(Rotation { phase: Phase::Retiring, since }) => self.retiring(since),
             None if self.state.trusted.len() > 1 => Action::Retire,
-            None if self.state.demand == Some(Demand::Ca) => Action::BeginRotation(Why::Asked),
-            None if self.moment.now >= due(signer, self.moment.jitter) => Action::BeginRotation(Why::Due),
+            None if self.state.demand == Some(Demand::Ca) => Action::BeginRotation(StepReason::Asked),
+            None if self.moment.now >= due(signer, self.moment.jitter) => {
+                Action::BeginRotation(StepReason::Due)
+            }
             None => Action::Nothing,
         }
     }
 
     /// The signing CA is lost: its key is missing or it has expired.
-    fn without_signer(&self, why: Why, waits: &mut bool) -> Action {
+    fn without_signer(&self, why: StepReason, waits: &mut bool) -> Action {
         let introducing = match self.state.rotation {
             Some(Rotation { phase: Phase::Introducing, since }) if self.next().is_some() => Some(since),
             _ => None,
@@ -290,24 +294,24 @@ impl Planner<'_> {
         })
     }
 
-    fn leaf_problem(&self, signer: Validity) -> Option<Why> {
-        let Some(leaf) = self.state.leaf else { return Some(Why::Unusable) };
+    fn leaf_problem(&self, signer: Validity) -> Option<StepReason> {
+        let Some(leaf) = self.state.leaf else { return Some(StepReason::Unusable) };
         let now = self.moment.now;
         if leaf.issuer.is_none() || leaf.issuer != self.state.signer {
-            return Some(Why::Issuer);
+            return Some(StepReason::Issuer);
         }
         if !leaf.named {
-            return Some(Why::Names);
+            return Some(StepReason::Names);
         }
         if now > leaf.validity.not_after {
-            return Some(Why::Expired);
+            return Some(StepReason::Expired);
         }
         if now < leaf.validity.not_before {
-            return Some(Why::NotYet);
+            return Some(StepReason::NotYet);
         }
         // A certificate does not outlive its CA. If it already ends with the CA, a new one would not end later.
         let longer = leaf.validity.not_after < signer.not_after;
-        (longer && now >= due(leaf.validity, self.moment.jitter)).then_some(Why::Due)
+        (longer && now >= due(leaf.validity, self.moment.jitter)).then_some(StepReason::Due)
     }
 
     /// The last part of a CA's lifetime, in which its certificates are replaced even if the next CA is not trusted
@@ -333,18 +337,18 @@ impl Planner<'_> {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for StepReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Why::Due => "two thirds of its lifetime have passed",
-            Why::Asked => "it was requested",
-            Why::Unusable => "it is missing or unusable",
-            Why::Expired => "it has expired",
-            Why::NotYet => "it is not valid yet: a clock was wrong",
-            Why::Names => "it is for other names",
-            Why::Issuer => "it was not issued by the signing CA",
-            Why::UnderWay => "a rotation is already in progress",
-            Why::Unknown => "expected leaf or ca",
+            StepReason::Due => "two thirds of its lifetime have passed",
+            StepReason::Asked => "it was requested",
+            StepReason::Unusable => "it is missing or unusable",
+            StepReason::Expired => "it has expired",
+            StepReason::NotYet => "it is not valid yet: a clock was wrong",
+            StepReason::Names => "it is for other names",
+            StepReason::Issuer => "it was not issued by the signing CA",
+            StepReason::UnderWay => "a rotation is already in progress",
+            StepReason::Unknown => "expected leaf or ca",
         })
     }
 }

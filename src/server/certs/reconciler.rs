@@ -14,14 +14,14 @@ use crate::server::certs::change::carry_out;
 use crate::server::certs::content::Content;
 use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::certs::plan::{
-    Action, CertificatePolicy, Observed, Plan, Propagation, Why, plan, worrying,
+    Action, CertificatePolicy, Observed, Plan, Propagation, StepReason, plan, warn_from,
 };
 use crate::server::certs::repairs::Repairs;
 use crate::server::certs::report::{EventType, Reporter};
 use crate::server::certs::secret::Reading;
 use crate::server::certs::{Options, secret};
 use crate::server::jitter;
-use crate::server::kube::follow::{Follower, Sight};
+use crate::server::kube::follow::{Follower, ObjectState};
 use crate::server::kube::lease::Clock;
 use crate::server::kube::request::{TIMEOUT, Target, call};
 use crate::server::tls::CertificateStore;
@@ -35,7 +35,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) leading: watch::Receiver<bool>,
     pub(crate) reporter: Reporter,
-    pub(crate) board: CaBundleStatus,
+    pub(crate) ca_bundles: CaBundleStatus,
     pub(crate) trust: watch::Sender<Option<Arc<Trust>>>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct SecretReconciler {
     decided: Option<(Action, Instant)>,
     /// How often the content of the Secret was restored.
     restored: Repairs,
-    worried: Option<Instant>,
+    warned: Option<Instant>,
     /// The problem with the watch that was logged last.
     trouble: Option<String>,
     /// Whether a note about failed requests is set.
@@ -86,7 +86,7 @@ const SAME: Duration = Duration::from_secs(5);
 /// Interval without anything to do.
 const IDLE: Duration = Duration::from_secs(60);
 /// Interval with a certificate that is about to expire.
-const WORRIED: Duration = Duration::from_secs(5);
+const EXPIRY_CHECK: Duration = Duration::from_secs(5);
 /// Interval between log lines about a certificate that is about to expire.
 const QUIET: Duration = Duration::from_secs(600);
 const MANAGER: &str = "outrigger-certificate";
@@ -117,7 +117,7 @@ impl SecretReconciler {
             failures: 0,
             decided: None,
             restored: Repairs::default(),
-            worried: None,
+            warned: None,
             trouble: None,
             troubled: false,
         }
@@ -126,17 +126,17 @@ impl SecretReconciler {
     pub(crate) async fn run(mut self) {
         let mut leading = self.around.leading.clone();
         let (_follows, following) = watch::channel(false);
-        let mut board = self.around.board.watch();
+        let mut ca_bundles = self.around.ca_bundles.watch();
         loop {
             let pause = self.turn().await;
             tokio::select! {
-                () = self.follower.news() => {}
+                () = self.follower.changed() => {}
                 changed = leading.changed() => if changed.is_err() {
                     // The election ends before the server does: keep serving the content of the Secret.
                     self.around.leading = following.clone();
                     leading = following.clone();
                 },
-                _ = board.changed() => {}
+                _ = ca_bundles.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -158,10 +158,10 @@ impl SecretReconciler {
                 }
             }
         }
-        let pause = match self.follower.sight().clone() {
-            Sight::Unknown => Duration::from_secs(1),
-            Sight::Missing => self.make().await,
-            Sight::There(secret) => {
+        let pause = match self.follower.state().clone() {
+            ObjectState::Unknown => Duration::from_secs(1),
+            ObjectState::Missing => self.make().await,
+            ObjectState::Present(secret) => {
                 self.missing = None;
                 self.take(&secret);
                 self.keep(&secret).await
@@ -172,7 +172,7 @@ impl SecretReconciler {
         if let Some(problem) = self.trouble.as_ref().or(failed) {
             self.around.certificate.trouble(problem);
         }
-        pause.min(self.worry())
+        pause.min(self.warn_of_expiry())
     }
 
     /// Applies the content of the Secret.
@@ -316,7 +316,7 @@ impl SecretReconciler {
             }
             None => {
                 let empty = Content::default();
-                let action = Action::StartOver(Why::Unusable);
+                let action = Action::StartOver(StepReason::Unusable);
                 (Change::Created, carry_out(&empty, action, &self.options.names, &self.terms, now))
             }
         };
@@ -340,7 +340,7 @@ impl SecretReconciler {
     fn moment(&self, content: &Content) -> Observed {
         let next = content.next.as_ref().and_then(|(at, _)| content.trusted.get(*at));
         let carried = next.map_or_else(Propagation::default, |next| {
-            let (now, lost) = self.around.board.carried(&next.der);
+            let (now, lost) = self.around.ca_bundles.carried(&next.der);
             Propagation { now, lost }
         });
         Observed { now: self.around.clock.now(), jitter: self.jitter, carried }
@@ -388,27 +388,27 @@ impl SecretReconciler {
         self.troubled = true;
         self.around.metrics.failed("secret");
         self.around.certificate.trouble(&problem);
-        if self.around.reporter.news("the secret cannot be maintained", &problem) {
+        if self.around.reporter.is_new("the secret cannot be maintained", &problem) {
             tracing::warn!(problem, "cannot maintain the certificate secret");
         }
     }
 
     fn say_what_a_rotation_waits_for(&self) {
-        let waits_for = self.around.board.problems().join("; ");
+        let waits_for = self.around.ca_bundles.problems().join("; ");
         let message = "CA rotation is waiting until all webhook configurations trust the new CA";
-        if self.around.reporter.news(message, &waits_for) {
+        if self.around.reporter.is_new(message, &waits_for) {
             tracing::info!(waits_for, message);
         }
     }
 
     /// T-01: warns while there is still time if the certificate in use was not renewed. Returns the time after which
     /// to check again.
-    fn worry(&mut self) -> Duration {
+    fn warn_of_expiry(&mut self) -> Duration {
         let Some(validity) = self.around.certificate.validity() else { return IDLE };
-        let (now, worrying) = (self.around.clock.now(), worrying(validity));
-        if now < worrying {
-            self.worried = None;
-            return Duration::from_secs(now.abs_diff(worrying)).min(IDLE);
+        let (now, warn_from) = (self.around.clock.now(), warn_from(validity));
+        if now < warn_from {
+            self.warned = None;
+            return Duration::from_secs(now.abs_diff(warn_from)).min(IDLE);
         }
         let left = validity.not_after - now;
         let because = self.failed.as_ref().map_or("the leader has not renewed it", |(why, _)| why);
@@ -423,12 +423,12 @@ impl SecretReconciler {
             ),
         };
         self.around.certificate.trouble(&problem);
-        if self.worried.is_none_or(|when| when.elapsed() >= QUIET) {
-            self.worried = Some(Instant::now());
+        if self.warned.is_none_or(|when| when.elapsed() >= QUIET) {
+            self.warned = Some(Instant::now());
             tracing::error!(seconds_left = left, problem, "certificate is about to expire");
             self.around.reporter.event(EventType::Warning, "CertificateNotRenewed", &problem);
         }
-        WORRIED
+        EXPIRY_CHECK
     }
 }
 
@@ -437,7 +437,7 @@ fn repeated(decided: Option<(Action, Instant)>, action: Action, now: Instant) ->
     let (before, when) = decided?;
     let asked = matches!(
         action,
-        Action::IssueLeaf(Why::Asked) | Action::BeginRotation(Why::Asked) | Action::Dismiss(_)
+        Action::IssueLeaf(StepReason::Asked) | Action::BeginRotation(StepReason::Asked) | Action::Dismiss(_)
     );
     let left = (when + SAME).checked_duration_since(now).filter(|left| !left.is_zero());
     left.filter(|_| before == action && !asked)
@@ -531,13 +531,13 @@ mod tests {
 
     #[test]
     fn what_does_not_last_is_not_written_again_at_once() {
-        let (start, leaf) = (Instant::now(), Action::IssueLeaf(Why::Names));
+        let (start, leaf) = (Instant::now(), Action::IssueLeaf(StepReason::Names));
         let decided = Some((leaf, start));
         assert_eq!(repeated(None, leaf, start), None);
         assert_eq!(repeated(decided, leaf, start + SAME / 5), Some(SAME - SAME / 5));
         assert_eq!(repeated(decided, leaf, start + SAME), None);
         assert_eq!(repeated(decided, Action::Confirm, start), None, "something else");
-        let asked = Action::IssueLeaf(Why::Asked);
+        let asked = Action::IssueLeaf(StepReason::Asked);
         assert_eq!(repeated(Some((asked, start)), asked, start), None, "somebody wants it");
     }
 }

@@ -42,7 +42,7 @@ impl Reporter {
     }
 
     /// Whether this state was not reported recently; if so, it counts as reported now.
-    pub(crate) fn news(&self, reason: &'static str, message: &str) -> bool {
+    pub(crate) fn is_new(&self, reason: &'static str, message: &str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.retain(|_, when| when.elapsed() < QUIET);
         if said.len() >= REMEMBERED || said.contains_key(&(reason, message.to_owned())) {
@@ -54,7 +54,7 @@ impl Reporter {
 
     /// Reports an Event about a state, unless the same one was reported recently.
     pub(crate) fn event(&self, kind: EventType, reason: &'static str, message: &str) {
-        if self.news(reason, message) {
+        if self.is_new(reason, message) {
             self.send(kind, reason, message, false);
         }
     }

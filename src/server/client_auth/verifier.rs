@@ -67,13 +67,13 @@ pub(crate) fn no_certificate() -> Refusal {
 /// Closes a connection whose certificate was rejected. Its peer already considers the handshake complete and sends a
 /// request. Closing with that unread would make the kernel reset the connection and lose the alert with the reason.
 pub(crate) async fn part(mut stream: TcpStream) {
-    const MOMENT: Duration = Duration::from_millis(500);
-    const BYTES: u64 = 64 << 10;
+    const TIMEOUT: Duration = Duration::from_millis(500);
+    const MAX_BYTES: u64 = 64 << 10;
     let read = async {
         stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(BYTES), &mut tokio::io::sink()).await
+        tokio::io::copy(&mut stream.take(MAX_BYTES), &mut tokio::io::sink()).await
     };
-    let _ = tokio::time::timeout(MOMENT, read).await;
+    let _ = tokio::time::timeout(TIMEOUT, read).await;
 }
 
 impl ClientAuth {

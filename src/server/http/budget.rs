@@ -27,18 +27,18 @@ use crate::server::http::state::ConnectionState;
 /// The cost of a request besides its body or answer: its state, its header, its task.
 const REQUEST: usize = 4 << 10;
 /// How long a connection without a valid response is spared by other connections of its peer that had one.
-const MOMENT: Duration = Duration::from_millis(200);
+const UNTRUSTED_GRACE: Duration = Duration::from_millis(200);
 /// The fraction of the budget that bodies leave for answers. The same amount is free after reclaiming, which examines
 /// everything and therefore serves more than one request at a time.
-const ROOM: usize = 8;
+const ANSWER_RESERVE: usize = 8;
 /// How long a peer gets no more memory, without another attempt, after nothing could be reclaimed for it.
 const FULL: Duration = Duration::from_millis(20);
 /// How long the stream of a reclaimed answer may take to end.
-const GIVING_UP: Duration = Duration::from_secs(1);
+const RECLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reclaims what is held for a connection; returns whether there was anything to reclaim.
-fn give_up(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bool {
-    if holding.given_up.swap(true, Ordering::AcqRel) {
+fn reclaim(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bool {
+    if holding.reclaimed.swap(true, Ordering::AcqRel) {
         return false;
     }
     let account = activity.account();
@@ -46,11 +46,11 @@ fn give_up(holding: &Holding, activity: &dyn Member, reason: &'static str) -> bo
     match &holding.kind {
         Kind::Body(reader) => reader.wake(),
         Kind::Answer(Some(stream)) if !stream.handed_over.load(Ordering::Acquire) => {
-            stream.given_up.notify_one();
+            stream.reclaimed.notify_one();
         }
         Kind::Answer(_) => activity.evict(),
     }
-    account.crowd.metrics.evicted(reason);
+    account.registry.metrics.evicted(reason);
     true
 }
 
@@ -88,10 +88,10 @@ impl Claim {
         let holding = Arc::new(Holding {
             kind,
             bytes: AtomicUsize::new(bytes),
-            progress: AtomicU64::new(activity.account().crowd.now()),
+            progress: AtomicU64::new(activity.account().registry.now()),
             complete: AtomicBool::new(false),
             used: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
+            reclaimed: AtomicBool::new(false),
         });
         activity.holdings().push(holding.clone());
         Some(Claim { activity: activity.clone(), holding })
@@ -99,8 +99,8 @@ impl Claim {
 
     /// More bytes have arrived; false if there is no room for them.
     pub(crate) fn grow(&self, bytes: usize) -> bool {
-        self.holding.progress.store(self.activity.account().crowd.now(), Ordering::Relaxed);
-        if self.holding.given_up.load(Ordering::Acquire)
+        self.holding.progress.store(self.activity.account().registry.now(), Ordering::Relaxed);
+        if self.holding.reclaimed.load(Ordering::Acquire)
             || !self.activity.take(bytes, self.holding.is_answer())
         {
             return false;
@@ -118,11 +118,11 @@ impl Claim {
     /// Marks the held bytes as in use; false if they were reclaimed.
     pub(crate) fn begin_use(&self) -> bool {
         self.holding.used.store(true, Ordering::Release);
-        !self.holding.given_up.load(Ordering::Acquire)
+        !self.holding.reclaimed.load(Ordering::Acquire)
     }
 
     /// Waits until the body is reclaimed.
-    pub(crate) async fn given_up(&self) {
+    pub(crate) async fn reclaimed(&self) {
         std::future::poll_fn(|context| self.poll_given_up(context)).await;
     }
 
@@ -131,7 +131,7 @@ impl Claim {
         if let Kind::Body(reader) = &self.holding.kind {
             reader.register(context.waker());
         }
-        if self.holding.given_up.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.holding.reclaimed.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -148,7 +148,7 @@ impl Drop for Claim {
 impl Account {
     fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.crowd.held.dec_by(bytes as u64);
+        self.registry.held.dec_by(bytes as u64);
     }
 }
 
@@ -164,7 +164,7 @@ impl ConnectionRegistry {
 
     /// How much may be held when more is needed: bodies leave a part of it for answers.
     fn limit(&self, for_answers: bool) -> usize {
-        if for_answers { self.limit } else { self.limit - self.limit / ROOM }
+        if for_answers { self.limit } else { self.limit - self.limit / ANSWER_RESERVE }
     }
 
     /// Reclaims memory for a request that needs more than is free. Its own need is already counted.
@@ -188,7 +188,7 @@ impl ConnectionRegistry {
                 }
                 let stalled_for = holding.stalled_for(self.start, now);
                 let fresh = stalled_for < STALLED;
-                let always = !fresh || (own && is_trusted && !trusted && stalled_for >= MOMENT);
+                let always = !fresh || (own && is_trusted && !trusted && stalled_for >= UNTRUSTED_GRACE);
                 if always || held > account.held() {
                     let order = (fresh && trusted, Reverse(held), trusted, Reverse(stalled_for));
                     candidates.push((order, always, activity.clone(), holding.clone()));
@@ -196,7 +196,7 @@ impl ConnectionRegistry {
             }
         }
         candidates.sort_by_key(|(order, ..)| *order);
-        let enough = limit - limit / ROOM;
+        let enough = limit - limit / ANSWER_RESERVE;
         for (_, always, activity, holding) in candidates {
             if self.held() <= enough {
                 break;
@@ -205,7 +205,7 @@ impl ConnectionRegistry {
                 continue;
             }
             let reason = if holding.is_answer() { "answer" } else { "body" };
-            if give_up(&holding, activity.as_ref(), reason) {
+            if reclaim(&holding, activity.as_ref(), reason) {
                 self.remind(activity.account(), now);
             }
         }
@@ -232,11 +232,11 @@ impl ConnectionRegistry {
 impl ConnectionState {
     /// Takes bytes from the budget, if they are free or can be reclaimed.
     fn take(&self, bytes: usize, for_answers: bool) -> bool {
-        let (account, crowd) = (self.account(), &self.account().crowd);
+        let (account, registry) = (self.account(), &self.account().registry);
         account.held.fetch_add(bytes, Ordering::Relaxed);
-        crowd.held.inc_by(bytes as u64);
-        let limit = crowd.limit(for_answers);
-        if crowd.held() <= limit || crowd.make_room(self, limit) {
+        registry.held.inc_by(bytes as u64);
+        let limit = registry.limit(for_answers);
+        if registry.held() <= limit || registry.make_room(self, limit) {
             return true;
         }
         account.release(bytes);
@@ -247,7 +247,7 @@ impl ConnectionState {
     /// connection has to be closed; `None` if no answer is waiting.
     pub(in crate::server) fn expire_answers(&self, now: Instant, within: Duration) -> Option<Instant> {
         let waited = |holding: &Holding| {
-            holding.is_answer().then(|| holding.stalled_for(self.account().crowd.start, now))
+            holding.is_answer().then(|| holding.stalled_for(self.account().registry.start, now))
         };
         let holdings = self.holdings();
         let longest = holdings.iter().filter_map(|holding| waited(holding)).max()?;
@@ -258,11 +258,11 @@ impl ConnectionState {
             holdings.iter().filter(|holding| waited(holding) >= Some(within)).cloned().collect();
         drop(holdings);
         for holding in late {
-            give_up(&holding, self, "late_answer");
+            reclaim(&holding, self, "late_answer");
         }
         // Their streams are being reset, or the connection is being closed. If neither works, the connection ends
         // here.
-        Some(now + (within + GIVING_UP).saturating_sub(longest))
+        Some(now + (within + RECLAIM_TIMEOUT).saturating_sub(longest))
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::server::http::registry::tests::{crowd, peer};
+    use crate::server::http::registry::tests::{peer, registry};
     use crate::server::http::state::Registration;
 
     /// Bodies leave an eighth for answers.
@@ -284,8 +284,8 @@ mod tests {
         claim.grow(bytes - REQUEST).then_some(claim)
     }
 
-    fn given_up(claim: &Claim) -> bool {
-        claim.given_up().now_or_never().is_some()
+    fn reclaimed(claim: &Claim) -> bool {
+        claim.reclaimed().now_or_never().is_some()
     }
 
     /// Pretends that it has made no progress for a while.
@@ -296,8 +296,8 @@ mod tests {
     //
     #[test]
     fn a_peer_that_is_alone_may_have_everything_and_no_more() {
-        let crowd = crowd(LIMIT);
-        let place = Registration::new(&crowd, peer(1));
+        let registry = registry(LIMIT);
+        let place = Registration::new(&registry, peer(1));
         let all = body(&place, FOR_BODIES).unwrap();
         assert!(Claim::body(&place.activity).is_none());
         assert!(
@@ -305,54 +305,54 @@ mod tests {
             "answers have room of their own"
         );
         assert!(Claim::answer(&place.activity, None, 100 * REQUEST).is_none());
-        assert!(!given_up(&all), "nobody else needs it");
-        assert_eq!(crowd.held.get(), FOR_BODIES as u64, "a refused body is not held");
+        assert!(!reclaimed(&all), "nobody else needs it");
+        assert_eq!(registry.held.get(), FOR_BODIES as u64, "a refused body is not held");
         drop(all);
-        assert_eq!(crowd.held.get(), 0);
+        assert_eq!(registry.held.get(), 0);
         assert!(place.activity.holdings().is_empty());
     }
 
     //
     #[test]
     fn the_peer_that_holds_most_gives_way_and_its_oldest_first() {
-        let crowd = crowd(LIMIT);
+        let registry = registry(LIMIT);
         let (attacker, other, newcomer) = (
-            Registration::new(&crowd, peer(1)),
-            Registration::new(&crowd, peer(2)),
-            Registration::new(&crowd, peer(3)),
+            Registration::new(&registry, peer(1)),
+            Registration::new(&registry, peer(2)),
+            Registration::new(&registry, peer(3)),
         );
         let modest = body(&other, 100 * REQUEST).unwrap();
         let held: Vec<_> = (0..6).map(|_| body(&attacker, 100 * REQUEST).unwrap()).collect();
         held[3].holding.progress.fetch_sub(500, Ordering::Relaxed);
         let small = body(&newcomer, 2 * REQUEST).unwrap();
-        let gone: Vec<bool> = held.iter().map(given_up).collect();
+        let gone: Vec<bool> = held.iter().map(reclaimed).collect();
         assert_eq!(gone, [false, false, false, true, false, false]);
-        assert!(!given_up(&modest) && !given_up(&small));
+        assert!(!reclaimed(&modest) && !reclaimed(&small));
         assert!(!held[3].grow(1), "a reclaimed body does not grow");
         drop(held);
-        assert_eq!(crowd.held.get(), 102 * REQUEST as u64, "a reclaimed body is returned only once");
+        assert_eq!(registry.held.get(), 102 * REQUEST as u64, "a reclaimed body is returned only once");
     }
 
     //
     #[test]
     fn nothing_is_taken_from_a_peer_that_holds_less_unless_it_has_stalled() {
-        let crowd = crowd(LIMIT);
-        let (greedy, other) = (Registration::new(&crowd, peer(1)), Registration::new(&crowd, peer(2)));
+        let registry = registry(LIMIT);
+        let (greedy, other) = (Registration::new(&registry, peer(1)), Registration::new(&registry, peer(2)));
         let modest = body(&other, 100 * REQUEST).unwrap();
         let first = body(&greedy, 600 * REQUEST).unwrap();
         assert!(Claim::body(&greedy.activity).is_none());
-        assert!(!given_up(&modest) && !given_up(&first));
+        assert!(!reclaimed(&modest) && !reclaimed(&first));
         age(&modest);
         greedy.activity.account().full_until.store(0, Ordering::Relaxed);
         assert!(Claim::body(&greedy.activity).is_some(), "what has stalled gives way to everybody");
-        assert!(given_up(&modest) && !given_up(&first));
+        assert!(reclaimed(&modest) && !reclaimed(&first));
     }
 
     // an API server and an attacker behind one address.
     #[test]
     fn a_connection_with_a_good_answer_is_told_from_those_without() {
-        let crowd = crowd(LIMIT);
-        let (attacker, good) = (Registration::new(&crowd, peer(1)), Registration::new(&crowd, peer(1)));
+        let registry = registry(LIMIT);
+        let (attacker, good) = (Registration::new(&registry, peer(1)), Registration::new(&registry, peer(1)));
         good.activity.trust();
         let its = body(&good, 100 * REQUEST).unwrap();
         let held: Vec<_> = (0..6).map(|_| body(&attacker, 100 * REQUEST).unwrap()).collect();
@@ -363,15 +363,16 @@ mod tests {
         attacker.activity.account().full_until.store(0, Ordering::Relaxed);
         assert!(Claim::body(&attacker.activity).is_none(), "connections without a valid response are alike");
         assert!(Claim::body(&good.activity).is_some());
-        assert_eq!(held.iter().filter(|claim| given_up(claim)).count(), 1);
-        assert!(!given_up(&its));
+        assert_eq!(held.iter().filter(|claim| reclaimed(claim)).count(), 1);
+        assert!(!reclaimed(&its));
     }
 
     // N-06
     #[test]
     fn bodies_that_are_used_stay_and_answers_give_way() {
-        let crowd = crowd(LIMIT);
-        let (attacker, newcomer) = (Registration::new(&crowd, peer(1)), Registration::new(&crowd, peer(2)));
+        let registry = registry(LIMIT);
+        let (attacker, newcomer) =
+            (Registration::new(&registry, peer(1)), Registration::new(&registry, peer(2)));
         let used = body(&attacker, 600 * REQUEST).unwrap();
         used.complete();
         assert!(used.begin_use());
@@ -379,7 +380,7 @@ mod tests {
         let stream = Arc::new(Stream::default());
         let _answer = Claim::answer(&attacker.activity, Some(stream.clone()), 150 * REQUEST).unwrap();
         assert!(Claim::answer(&newcomer.activity, None, 100 * REQUEST).is_some());
-        assert!(!given_up(&used) && stream.given_up().now_or_never().is_some());
+        assert!(!reclaimed(&used) && stream.reclaimed().now_or_never().is_some());
         assert!(attacker.activity.evicted.notified().now_or_never().is_none(), "the stream is enough");
         stream.handed_over();
         let handed_over = Claim::answer(&attacker.activity, Some(stream), 1).unwrap();

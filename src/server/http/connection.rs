@@ -335,7 +335,7 @@ where
             tokio::select! {
                 biased;
                 () = STREAM.scope(stream.clone(), served) => stream.handed_over(),
-                () = stream.given_up() => {}
+                () = stream.reclaimed() => {}
             }
         });
     }

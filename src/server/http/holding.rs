@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) struct Stream {
     /// The whole answer was handed to the connection, so the stream can no longer be reset.
     pub(super) handed_over: AtomicBool,
-    pub(super) given_up: Notify,
+    pub(super) reclaimed: Notify,
 }
 
 impl Stream {
@@ -26,8 +26,8 @@ impl Stream {
     }
 
     /// Waits until the answer is reclaimed.
-    pub(in crate::server) async fn given_up(&self) {
-        self.given_up.notified().await;
+    pub(in crate::server) async fn reclaimed(&self) {
+        self.reclaimed.notified().await;
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Holding {
     pub(super) complete: AtomicBool,
     /// It is in use, so it can no longer be reclaimed.
     pub(super) used: AtomicBool,
-    pub(super) given_up: AtomicBool,
+    pub(super) reclaimed: AtomicBool,
 }
 
 impl Holding {

@@ -72,7 +72,7 @@ pub(crate) struct Acceptor {
     pub(crate) name: &'static str,
     /// One permit per connection.
     pub(crate) permits: Arc<Semaphore>,
-    pub(crate) crowd: Arc<ConnectionRegistry>,
+    pub(crate) registry: Arc<ConnectionRegistry>,
     /// Idle connections younger than this are not evicted.
     pub(crate) spared: Duration,
     pub(crate) phase: Watch,
@@ -87,7 +87,7 @@ const GIVING_WAY: Duration = Duration::from_millis(100);
 /// Accepts connections until a phase is reached. At the cap, another connection is evicted; if there is none to
 /// evict, the new connection is refused at once.
 pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(TcpStream, Connection)) {
-    let Acceptor { name, permits, crowd, spared, phase, until, metrics } = how;
+    let Acceptor { name, permits, registry, spared, phase, until, metrics } = how;
     let mut pause = SHORTEST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -99,7 +99,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
                 pause = SHORTEST_PAUSE;
                 let peer = Peer::of(address.ip());
                 let mut permit = permits.clone().try_acquire_owned().ok();
-                if permit.is_none() && crowd.evict(spared, peer) {
+                if permit.is_none() && registry.evict(spared, peer) {
                     metrics.shed("idle");
                     let freed = tokio::time::timeout(GIVING_WAY, permits.clone().acquire_owned()).await;
                     permit = freed.ok().and_then(Result::ok);
@@ -109,7 +109,7 @@ pub(crate) async fn accept(listener: TcpListener, how: Acceptor, serve: impl Fn(
                     continue;
                 };
                 metrics.opened(name);
-                let place = Registration::new(&crowd, peer);
+                let place = Registration::new(&registry, peer);
                 let (activity, metrics) = (place.activity.clone(), metrics.clone());
                 serve(stream, Connection { name, metrics, activity, _place: place, _permit: permit });
             }

@@ -24,7 +24,7 @@ const BURST: Duration = Duration::from_millis(100);
 /// Without a delay over [`TARGET`] for this long, overload has ended.
 const CALM: Duration = Duration::from_secs(1);
 /// A delay in which fewer requests than this were accepted is not caused by requests.
-const CROWD: u32 = 8;
+const MIN_REQUESTS: u32 = 8;
 /// Interval of the probe.
 const EVERY: Duration = Duration::from_millis(2);
 /// The probe rests after this many intervals in a row without a request.
@@ -125,7 +125,7 @@ impl LoadShedder {
         let waited = self.waited(now);
         let bound = self.bound();
         let modest = bound < Duration::MAX && self.is_modest(now, share);
-        if waited >= bound && !modest && self.taken.load(Ordering::Relaxed) >= CROWD {
+        if waited >= bound && !modest && self.taken.load(Ordering::Relaxed) >= MIN_REQUESTS {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -219,7 +219,7 @@ impl Queue {
 
     /// Records a delay that ended now, in which this many requests were accepted.
     fn look(&mut self, now: Instant, waited: Duration, taken: u32) -> State {
-        let long = waited >= TARGET && taken >= CROWD;
+        let long = waited >= TARGET && taken >= MIN_REQUESTS;
         *(if long { &mut self.long } else { &mut self.short }) = now;
         self.state = match self.state {
             State::Overload if now.duration_since(self.long) < CALM => State::Overload,
@@ -249,11 +249,19 @@ mod tests {
     fn a_burst_is_no_overload_and_a_standing_queue_is() {
         let start = Instant::now();
         let mut queue = Queue::seen_short(start);
-        assert_eq!(queue.look(start + ms(60), LONG, CROWD), State::Strained);
-        assert_eq!(queue.look(start + ms(99), LONG, CROWD), State::Strained, "99 ms may be a burst");
-        assert_eq!(queue.look(start + ms(100), SHORT, CROWD), State::Calm, "it was: now the queue is short");
-        assert_eq!(queue.look(start + ms(150), LONG, CROWD), State::Strained);
-        assert_eq!(queue.look(start + ms(200), LONG, CROWD), State::Overload, "never short for 100 ms");
+        assert_eq!(queue.look(start + ms(60), LONG, MIN_REQUESTS), State::Strained);
+        assert_eq!(queue.look(start + ms(99), LONG, MIN_REQUESTS), State::Strained, "99 ms may be a burst");
+        assert_eq!(
+            queue.look(start + ms(100), SHORT, MIN_REQUESTS),
+            State::Calm,
+            "it was: now the queue is short"
+        );
+        assert_eq!(queue.look(start + ms(150), LONG, MIN_REQUESTS), State::Strained);
+        assert_eq!(
+            queue.look(start + ms(200), LONG, MIN_REQUESTS),
+            State::Overload,
+            "never short for 100 ms"
+        );
     }
 
     // a process that was halted is not overloaded by what has gathered in the meantime.
@@ -261,8 +269,8 @@ mod tests {
     fn one_long_wait_is_no_overload_however_long() {
         let start = Instant::now();
         let mut queue = Queue::seen_short(start);
-        assert_eq!(queue.look(start + ms(5000), ms(4998), CROWD), State::Strained);
-        assert_eq!(queue.look(start + ms(5002), SHORT, CROWD), State::Calm);
+        assert_eq!(queue.look(start + ms(5000), ms(4998), MIN_REQUESTS), State::Strained);
+        assert_eq!(queue.look(start + ms(5002), SHORT, MIN_REQUESTS), State::Calm);
     }
 
     // others use the CPU.
@@ -271,7 +279,7 @@ mod tests {
         let start = Instant::now();
         let mut queue = Queue::seen_short(start);
         for look in 1..20 {
-            assert_eq!(queue.look(start + ms(look * 50), ms(48), CROWD - 1), State::Calm);
+            assert_eq!(queue.look(start + ms(look * 50), ms(48), MIN_REQUESTS - 1), State::Calm);
         }
     }
 
@@ -280,10 +288,10 @@ mod tests {
     fn overload_ends_when_the_queue_has_been_short_for_a_second() {
         let start = Instant::now();
         let mut queue = Queue { short: start, long: start, state: State::Overload };
-        assert_eq!(queue.look(start + ms(999), SHORT, CROWD), State::Overload);
-        assert_eq!(queue.look(start + ms(999), LONG, CROWD), State::Overload);
-        assert_eq!(queue.look(start + ms(1998), SHORT, CROWD), State::Overload);
-        assert_eq!(queue.look(start + ms(1999), SHORT, CROWD), State::Calm);
+        assert_eq!(queue.look(start + ms(999), SHORT, MIN_REQUESTS), State::Overload);
+        assert_eq!(queue.look(start + ms(999), LONG, MIN_REQUESTS), State::Overload);
+        assert_eq!(queue.look(start + ms(1998), SHORT, MIN_REQUESTS), State::Overload);
+        assert_eq!(queue.look(start + ms(1999), SHORT, MIN_REQUESTS), State::Calm);
     }
 
     //
@@ -292,7 +300,7 @@ mod tests {
         let pressure = LoadShedder::default();
         let late = |waited: Duration| pressure.start + ms(500) + waited;
         let refuses = |state: State, waited: Duration| {
-            pressure.taken.store(CROWD, Ordering::Relaxed);
+            pressure.taken.store(MIN_REQUESTS, Ordering::Relaxed);
             pressure.state.store(state as u8, Ordering::Relaxed);
             pressure.admit(late(waited), &Share::default()).is_none()
         };
@@ -305,8 +313,8 @@ mod tests {
         assert!(refuses(State::Overload, ms(20)));
         assert_eq!(pressure.refused.load(Ordering::Relaxed), 2);
         assert_eq!(pressure.admit(late(ms(19)), &Share::default()), Some(ms(19)));
-        pressure.taken.store(CROWD - 1, Ordering::Relaxed);
-        assert_eq!(pressure.admit(late(ms(20)), &Share::default()), Some(ms(20)), "one more is no crowd");
+        pressure.taken.store(MIN_REQUESTS - 1, Ordering::Relaxed);
+        assert_eq!(pressure.admit(late(ms(20)), &Share::default()), Some(ms(20)), "one more, and they are still too few");
         assert_eq!(pressure.admit(late(ms(20)), &Share::default()), None);
     }
 
@@ -318,7 +326,7 @@ mod tests {
         pressure.state.store(State::Overload as u8, Ordering::Relaxed);
         let (flood, modest) = (Share::default(), Share::default());
         let admitted = |share: &Share, at: Duration| {
-            pressure.taken.store(CROWD, Ordering::Relaxed);
+            pressure.taken.store(MIN_REQUESTS, Ordering::Relaxed);
             pressure.admit(pressure.start + at, share).is_some()
         };
         assert!((0..100).all(|_| !admitted(&flood, ms(600))), "alone it is all there is");

@@ -79,7 +79,7 @@ pub(in crate::server) struct Standing {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) peer: Peer,
-    pub(in crate::server) crowd: Arc<ConnectionRegistry>,
+    pub(in crate::server) registry: Arc<ConnectionRegistry>,
     /// Open connections; changes under the lock of the registry.
     connections: AtomicUsize,
     /// Bytes held for it, see `budget`.
@@ -146,7 +146,7 @@ impl ConnectionRegistry {
         let account = members.accounts.entry(peer).or_insert_with(|| {
             Arc::new(Account {
                 peer,
-                crowd: self.clone(),
+                registry: self.clone(),
                 connections: AtomicUsize::new(0),
                 held: AtomicUsize::new(0),
                 full_until: AtomicU64::new(0),
@@ -226,11 +226,11 @@ pub(in crate::server) mod tests {
     use super::*;
 
     /// A registry that was created a minute ago.
-    pub(in crate::server) fn crowd(limit: usize) -> Arc<ConnectionRegistry> {
-        let mut crowd = ConnectionRegistry::new(limit, Held::default(), HttpMetrics::default());
+    pub(in crate::server) fn registry(limit: usize) -> Arc<ConnectionRegistry> {
+        let mut registry = ConnectionRegistry::new(limit, Held::default(), HttpMetrics::default());
         let earlier = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        Arc::get_mut(&mut crowd).unwrap().start = earlier;
-        crowd
+        Arc::get_mut(&mut registry).unwrap().start = earlier;
+        registry
     }
 
     pub(in crate::server) fn peer(last: u8) -> Peer {
@@ -238,13 +238,13 @@ pub(in crate::server) mod tests {
     }
 
     /// The numbers of the registered connections.
-    pub(in crate::server) fn present(crowd: &ConnectionRegistry) -> Vec<u64> {
-        crowd.lock().present.keys().copied().collect()
+    pub(in crate::server) fn present(registry: &ConnectionRegistry) -> Vec<u64> {
+        registry.lock().present.keys().copied().collect()
     }
 
     /// How many peers have connections.
-    pub(in crate::server) fn peers(crowd: &ConnectionRegistry) -> usize {
-        crowd.lock().accounts.len()
+    pub(in crate::server) fn peers(registry: &ConnectionRegistry) -> usize {
+        registry.lock().accounts.len()
     }
 
     #[test]

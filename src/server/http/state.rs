@@ -105,7 +105,7 @@ impl ConnectionState {
         let idle = (!busy).then(|| now.duration_since(self.start).saturating_sub(idle_since));
         // If nothing is held, a request is being processed, which is not the peer's fault.
         let stalled_for =
-            self.holdings().iter().map(|holding| holding.stalled_for(self.account.crowd.start, now)).min();
+            self.holdings().iter().map(|holding| holding.stalled_for(self.account.registry.start, now)).min();
         Standing { trusted, idle, stalled_for: stalled_for.unwrap_or_default() }
     }
 
@@ -255,7 +255,7 @@ impl Member for ConnectionState {
 #[derive(Debug)]
 pub(crate) struct Registration {
     pub(super) number: u64,
-    crowd: Arc<ConnectionRegistry>,
+    registry: Arc<ConnectionRegistry>,
     pub(crate) activity: Arc<ConnectionState>,
 }
 
@@ -263,13 +263,13 @@ impl Registration {
     /// Registers a connection that was just accepted.
     pub(crate) fn new(registry: &Arc<ConnectionRegistry>, peer: Peer) -> Registration {
         let (number, activity) = registry.enter(peer, ConnectionState::new);
-        Registration { number, crowd: registry.clone(), activity }
+        Registration { number, registry: registry.clone(), activity }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.crowd.leave(self.number, self.activity.account());
+        self.registry.leave(self.number, self.activity.account());
     }
 }
 
@@ -309,17 +309,17 @@ impl PeerTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::http::registry::tests::{crowd, peer, peers, present};
+    use crate::server::http::registry::tests::{peer, peers, present, registry};
 
     /// Evicts a connection and removes it; returns its number.
     fn evicted(
-        crowd: &Arc<ConnectionRegistry>,
+        registry: &Arc<ConnectionRegistry>,
         places: &mut Vec<Registration>,
         spared: Duration,
         newcomer: Peer,
     ) -> Option<u64> {
         use futures::FutureExt;
-        let told = crowd.evict(spared, newcomer);
+        let told = registry.evict(spared, newcomer);
         let at = places.iter().position(|place| place.activity.evicted.notified().now_or_never().is_some());
         assert_eq!(at.is_some(), told);
         Some(places.remove(at?).number)
@@ -328,41 +328,41 @@ mod tests {
     // H-03
     #[tokio::test(start_paused = true)]
     async fn the_silent_go_before_the_idle_and_the_busy_stay() {
-        let crowd = crowd(0);
-        let mut places: Vec<_> = (0..4).map(|_| Registration::new(&crowd, peer(1))).collect();
+        let registry = registry(0);
+        let mut places: Vec<_> = (0..4).map(|_| Registration::new(&registry, peer(1))).collect();
         drop(places.pop());
         let busy = places[0].activity.begin();
         places[1].activity.trust();
         tokio::time::advance(Duration::from_millis(2)).await;
         let hour = Duration::from_secs(3600);
         let newcomer = peer(1);
-        assert_eq!(evicted(&crowd, &mut places, hour, newcomer), None, "the young are spared");
+        assert_eq!(evicted(&registry, &mut places, hour, newcomer), None, "the young are spared");
         let now = Duration::ZERO;
-        assert_eq!(evicted(&crowd, &mut places, now, newcomer), Some(2), "the silent one goes first");
-        assert_eq!(evicted(&crowd, &mut places, now, newcomer), Some(1), "then the idle one");
-        assert_eq!(evicted(&crowd, &mut places, now, newcomer), None, "the busy one stays");
-        assert_eq!(present(&crowd), [0]);
+        assert_eq!(evicted(&registry, &mut places, now, newcomer), Some(2), "the silent one goes first");
+        assert_eq!(evicted(&registry, &mut places, now, newcomer), Some(1), "then the idle one");
+        assert_eq!(evicted(&registry, &mut places, now, newcomer), None, "the busy one stays");
+        assert_eq!(present(&registry), [0]);
         drop(busy);
     }
 
     // H-03
     #[test]
     fn for_a_peer_that_has_fewer_the_one_that_has_most_gives_up_what_had_no_good_answer() {
-        let crowd = crowd(0);
-        let mut places = vec![Registration::new(&crowd, peer(2)), Registration::new(&crowd, peer(2))];
-        places.extend((0..4).map(|_| Registration::new(&crowd, peer(1))));
+        let registry = registry(0);
+        let mut places = vec![Registration::new(&registry, peer(2)), Registration::new(&registry, peer(2))];
+        places.extend((0..4).map(|_| Registration::new(&registry, peer(1))));
         places[2].activity.trust();
         let _busy: Vec<_> = places.iter().map(|place| place.activity.begin()).collect();
         let hour = Duration::from_secs(3600);
-        assert_eq!(evicted(&crowd, &mut places, hour, peer(1)), None, "it has most itself");
-        let first = evicted(&crowd, &mut places, hour, peer(3));
-        let second = evicted(&crowd, &mut places, hour, peer(3));
+        assert_eq!(evicted(&registry, &mut places, hour, peer(1)), None, "it has most itself");
+        let first = evicted(&registry, &mut places, hour, peer(3));
+        let second = evicted(&registry, &mut places, hour, peer(3));
         let mut gone = [first.unwrap(), second.unwrap()];
         gone.sort_unstable();
         assert!(gone[0] >= 3, "{gone:?}: neither another peer nor one that had a valid response");
-        assert_eq!(evicted(&crowd, &mut places, hour, peer(2)), None, "both have two");
+        assert_eq!(evicted(&registry, &mut places, hour, peer(2)), None, "both have two");
         assert_eq!(places.len(), 4);
         drop(places);
-        assert!(peers(&crowd) == 0);
+        assert!(peers(&registry) == 0);
     }
 }

@@ -312,11 +312,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::server::http::registry::tests::{crowd, peer};
+    use crate::server::http::registry::tests::{peer, registry};
 
     fn timed(http2: bool) -> (Timed<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);
-        let activity = crate::server::http::state::Registration::new(&crowd(0), peer(1)).activity.clone();
+        let activity = crate::server::http::state::Registration::new(&registry(0), peer(1)).activity.clone();
         let timed = Timed::new(ours, http2, activity, Arc::new(Timeouts::default()), |_| {}, |_| {});
         (timed, theirs)
     }

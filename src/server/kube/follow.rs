@@ -13,14 +13,14 @@ use crate::server::kube::watch::{Report, Timings, WatchStream, Watchable, Watche
 
 /// The known state of the object.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Sight<K> {
+pub(crate) enum ObjectState<K> {
     /// Unknown: the first list is not complete yet.
     #[default]
     Unknown,
     /// It does not exist.
     Missing,
     /// Its last known version.
-    There(Box<K>),
+    Present(Box<K>),
 }
 
 /// Follows an object.
@@ -30,7 +30,7 @@ pub(crate) struct Follower<K> {
     stream: WatchStream<K>,
     /// Whether the list being read contains it.
     listed: bool,
-    sight: Sight<K>,
+    state: ObjectState<K>,
     /// Why it cannot be watched, and why it cannot be read.
     troubles: [Option<String>; 2],
     look_at: Instant,
@@ -52,15 +52,15 @@ impl<K: Watchable> Follower<K> {
             target,
             stream: WatchStream::new(client, watched, Timings::default(), || ()),
             listed: false,
-            sight: Sight::Unknown,
+            state: ObjectState::Unknown,
             troubles: [None, None],
             look_at: next_look(),
         }
     }
 
     /// The last known state.
-    pub(crate) fn sight(&self) -> &Sight<K> {
-        &self.sight
+    pub(crate) fn state(&self) -> &ObjectState<K> {
+        &self.state
     }
 
     /// Why it cannot be followed at the moment; retries continue.
@@ -69,7 +69,7 @@ impl<K: Watchable> Follower<K> {
     }
 
     /// Waits until the object or the problem changes. Cancel-safe.
-    pub(crate) async fn news(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             let before = self.trouble().map(str::to_owned);
             let changed = tokio::select! {
@@ -99,11 +99,13 @@ impl<K: Watchable> Follower<K> {
 
     /// Applies a response. Returns whether the object has changed.
     pub(crate) fn put(&mut self, object: Option<K>) -> bool {
-        let before = std::mem::take(&mut self.sight);
-        self.sight = object.map_or(Sight::Missing, |object| Sight::There(Box::new(object)));
-        match (&before, &self.sight) {
-            (Sight::Missing, Sight::Missing) => false,
-            (Sight::There(before), Sight::There(now)) => version(before.as_ref()) != version(now.as_ref()),
+        let before = std::mem::take(&mut self.state);
+        self.state = object.map_or(ObjectState::Missing, |object| ObjectState::Present(Box::new(object)));
+        match (&before, &self.state) {
+            (ObjectState::Missing, ObjectState::Missing) => false,
+            (ObjectState::Present(before), ObjectState::Present(now)) => {
+                version(before.as_ref()) != version(now.as_ref())
+            }
             _ => true,
         }
     }
@@ -130,7 +132,7 @@ impl<K: Watchable> Follower<K> {
 
     /// Applies a state from a watch, which may be older than a response.
     fn newer(&mut self, object: K) -> bool {
-        if let Sight::There(before) = &self.sight
+        if let ObjectState::Present(before) = &self.state
             && let (Ok(before), Ok(now)) =
                 (version(before.as_ref()).parse::<u64>(), version(&object).parse::<u64>())
             && now < before
@@ -188,11 +190,11 @@ mod tests {
 
     /// The version after the next change; `None` if it is missing.
     async fn next(follower: &mut Follower<Secret>) -> Option<String> {
-        tokio::time::timeout(PATIENCE, follower.news()).await.expect("news");
-        match follower.sight() {
-            Sight::Unknown => panic!("nothing is known"),
-            Sight::Missing => None,
-            Sight::There(secret) => Some(version(secret.as_ref())),
+        tokio::time::timeout(PATIENCE, follower.changed()).await.expect("changed");
+        match follower.state() {
+            ObjectState::Unknown => panic!("nothing is known"),
+            ObjectState::Missing => None,
+            ObjectState::Present(secret) => Some(version(secret.as_ref())),
         }
     }
 
@@ -202,7 +204,7 @@ mod tests {
         let turn =
             Turn::Stays(vec![event("ADDED", "101"), event("MODIFIED", "102"), event("DELETED", "103")]);
         let (mut follower, _, _) = follower(None, vec![turn]);
-        assert!(matches!(follower.sight(), Sight::Unknown));
+        assert!(matches!(follower.state(), ObjectState::Unknown));
         let mut seen = Vec::new();
         for _ in 0..4 {
             seen.push(next(&mut follower).await);
@@ -229,9 +231,9 @@ mod tests {
         assert_eq!(next(&mut follower).await.as_deref(), Some("5"));
         // As after one of our writes.
         follower.put(serde_json::from_value(secret("9")).ok());
-        let quiet = tokio::time::timeout(Duration::from_secs(10), follower.news()).await;
+        let quiet = tokio::time::timeout(Duration::from_secs(10), follower.changed()).await;
         assert!(quiet.is_err() && requests.all().len() == 2);
-        assert!(matches!(follower.sight(), Sight::There(secret) if version(secret.as_ref()) == "9"));
+        assert!(matches!(follower.state(), ObjectState::Present(secret) if version(secret.as_ref()) == "9"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -354,15 +354,15 @@ impl Inner {
         deadline: Deadline,
         connection: &ConnectionState,
     ) -> Result<Turn, Shed> {
-        let given_up = async {
+        let reclaimed = async {
             match &held.claim {
-                Some(claim) => claim.given_up().await,
+                Some(claim) => claim.reclaimed().await,
                 None => std::future::pending().await,
             }
         };
         let turn = tokio::select! {
             turn = self.weighed_turn(held, connection) => turn.ok_or(Shed::InFlight)?,
-            () = given_up => return Err(Shed::WaitingBody),
+            () = reclaimed => return Err(Shed::WaitingBody),
             // Half of the remaining time, so that there is time for a retry, possibly on another replica.
             () = time::sleep_until(deadline.half()) => return Err(Shed::Turn),
         };
@@ -462,7 +462,7 @@ async fn probation<'a>(
     let claim = body::claim(&head.headers, connection)?;
     tokio::select! {
         permit = probation.acquire() => Ok((permit.ok(), Some(claim))),
-        () = claim.given_up() => Err(Refusal::Shed(Shed::Body)),
+        () = claim.reclaimed() => Err(Refusal::Shed(Shed::Body)),
     }
 }
 

@@ -29,14 +29,14 @@ struct Queue {
     free_bytes: usize,
     /// Numbers the turns.
     next: u64,
-    peers: HashMap<Peer, Had>,
+    peers: HashMap<Peer, PeerHistory>,
     /// In order of arrival.
     waiting: Vec<Waiter>,
 }
 
 /// The history of a peer.
 #[derive(Clone, Copy, Debug, Default)]
-struct Had {
+struct PeerHistory {
     running: usize,
     last: u64,
 }

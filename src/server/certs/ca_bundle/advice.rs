@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{IDLE, RETRY, Tools, Trust, assess::MANAGER};
 use crate::server::certs::repairs::Repairs;
-use crate::server::kube::follow::{Follower, Sight};
+use crate::server::kube::follow::{Follower, ObjectState};
 use crate::server::kube::request::{TIMEOUT, Target, call};
 
 /// Maintains one configuration for as long as the future is polled.
@@ -26,7 +26,7 @@ pub(super) async fn keep(name: String, mut tools: Tools) {
         let mut pause = IDLE;
         if leads
             && let Some(trust) = trust
-            && let Sight::There(configuration) = follower.sight().clone()
+            && let ObjectState::Present(configuration) = follower.state().clone()
             && let Some(application) = application(&configuration, &tools.suffixes, &trust)
         {
             if let Some(delay) = repairs.delay(Instant::now()) {
@@ -51,7 +51,7 @@ pub(super) async fn keep(name: String, mut tools: Tools) {
             }
         }
         tokio::select! {
-            () = follower.news() => {}
+            () = follower.changed() => {}
             changed = tools.trust.changed() => if changed.is_err() {
                 return;
             },

@@ -82,7 +82,7 @@ pub(crate) enum Wrong {
 
 /// The owner of a caBundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeper {
+enum Maintainer {
     /// Us, alone or with others.
     Us,
     /// A cainjector, requested by an annotation.
@@ -120,13 +120,13 @@ pub(crate) fn assess(configuration: &MutatingWebhookConfiguration, view: View<'_
         let (ours, others) = owners(configuration, &webhook.name, &["f:clientConfig", "f:caBundle"]);
         let (rules_ours, _) = owners(configuration, &webhook.name, &["f:rules"]);
         let keeper = if ours {
-            Keeper::Us
+            Maintainer::Us
         } else if !others.iter().all(leaves_it) {
-            Keeper::Somebody
+            Maintainer::Somebody
         } else if is_injected && others.iter().any(|other| is_injector(other)) {
-            Keeper::Injector
+            Maintainer::Injector
         } else {
-            Keeper::Nobody
+            Maintainer::Nobody
         };
         let by = if others.is_empty() { "an unknown field manager".to_owned() } else { others.join(", ") };
         let blank = bundle.iter().all(u8::is_ascii_whitespace);
@@ -163,7 +163,7 @@ pub(crate) fn injection(configuration: &MutatingWebhookConfiguration) -> Option<
 fn stands(
     found: &[CertificateDer<'static>],
     trusted: &HashSet<CertificateDer<'static>>,
-    keeper: Keeper,
+    keeper: Maintainer,
     by: String,
     blank: bool,
 ) -> Standing {
@@ -174,13 +174,13 @@ fn stands(
     }
     match keeper {
         _ if holds_all && holds_ours_only => Standing::Right,
-        Keeper::Us if holds_all && !holds_retired(found, trusted) => Standing::Inherited,
-        Keeper::Us => Standing::Wrong(Wrong::Outdated),
+        Maintainer::Us if holds_all && !holds_retired(found, trusted) => Standing::Inherited,
+        Maintainer::Us => Standing::Wrong(Wrong::Outdated),
         _ if holds_ours_only => Standing::Wrong(Wrong::Outdated),
-        Keeper::Nobody => Standing::Wrong(Wrong::Abandoned),
+        Maintainer::Nobody => Standing::Wrong(Wrong::Abandoned),
         _ if holds_all => Standing::Extended { by },
-        Keeper::Injector => Standing::Wrong(Wrong::Injected),
-        Keeper::Somebody => Standing::Foreign { by, partly: found.iter().any(|ca| trusted.contains(ca)) },
+        Maintainer::Injector => Standing::Wrong(Wrong::Injected),
+        Maintainer::Somebody => Standing::Foreign { by, partly: found.iter().any(|ca| trusted.contains(ca)) },
     }
 }
 

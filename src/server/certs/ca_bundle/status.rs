@@ -37,7 +37,7 @@ pub(crate) struct CaBundleStatus {
 
 #[derive(Default)]
 struct State {
-    cards: BTreeMap<String, Status>,
+    configurations: BTreeMap<String, Status>,
     /// Whether the gate is open.
     open: bool,
     /// Whether API servers were seen to trust others and not us before the gate was open.
@@ -93,12 +93,13 @@ enum Reach {
 
 impl CaBundleStatus {
     pub(crate) fn new(kept: &[Kept], gate: Gate, metrics: CertificateMetrics) -> CaBundleStatus {
-        let cards: BTreeMap<_, _> = kept.iter().map(|kept| (kept.name.clone(), Status::default())).collect();
-        let open = cards.is_empty();
+        let configurations: BTreeMap<_, _> =
+            kept.iter().map(|kept| (kept.name.clone(), Status::default())).collect();
+        let open = configurations.is_empty();
         if open {
             gate.open("no webhook configuration is named; the caBundle is not managed by this server");
         }
-        let state = State { cards, open, ..State::default() };
+        let state = State { configurations, open, ..State::default() };
         CaBundleStatus { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(()), gate, metrics }
     }
 
@@ -111,19 +112,19 @@ impl CaBundleStatus {
     /// configuration that cannot be read counts as not trusting it.
     pub(crate) fn carried(&self, ca: &CertificateDer<'static>) -> (bool, Option<i64>) {
         let state = self.lock();
-        let now = state.cards.values().all(|card| match &card.known {
+        let now = state.configurations.values().all(|status| match &status.known {
             Known::Nothing => false,
             Known::Missing | Known::Elsewhere => true,
             Known::Entries(entries) => entries.iter().all(|entry| {
                 entry.trusts(ca) || matches!(entry.standing, Standing::Foreign { partly: false, .. })
             }),
         });
-        (now, state.cards.values().filter_map(|card| card.lost).max())
+        (now, state.configurations.values().filter_map(|status| status.lost).max())
     }
 
     /// The problem, for operators.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.lock().cards.values().filter_map(|card| card.problem.clone()).collect()
+        self.lock().configurations.values().filter_map(|status| status.problem.clone()).collect()
     }
 
     /// Records the state of a configuration. Returns the time after which to record it again, if it only
@@ -133,11 +134,12 @@ impl CaBundleStatus {
         let stands = if leads { known.stands() } else { Stands::default() };
         self.metrics.configuration(name, stands);
         let mut state = self.lock();
-        let card = state.cards.entry(name.to_owned()).or_default();
-        (card.known, card.problem) = (known, problem);
-        let reach = reach(state.cards.values(), issuer);
+        let status = state.configurations.entry(name.to_owned()).or_default();
+        (status.known, status.problem) = (known, problem);
+        let reach = reach(state.configurations.values(), issuer);
         let waits = state.pass(reach, Instant::now());
-        let problems: Vec<&str> = state.cards.values().filter_map(|card| card.problem.as_deref()).collect();
+        let problems: Vec<&str> =
+            state.configurations.values().filter_map(|status| status.problem.as_deref()).collect();
         let problems = problems.join("; ");
         match (state.open, reach) {
             (true, _) if problems.is_empty() => drop(self.gate.open(state.told(leads))),
@@ -170,7 +172,7 @@ impl CaBundleStatus {
 
     /// Records that one of the webhooks lacked one of our CAs.
     pub(super) fn lost(&self, name: &str, now: i64) {
-        self.lock().cards.entry(name.to_owned()).or_default().lost = Some(now);
+        self.lock().configurations.entry(name.to_owned()).or_default().lost = Some(now);
     }
 
     pub(super) fn failed(&self) {
@@ -210,7 +212,7 @@ impl State {
 
     /// The state in one line, if there is no problem.
     fn told(&self, leads: bool) -> &'static str {
-        let trust = self.cards.values().all(|card| match &card.known {
+        let trust = self.configurations.values().all(|status| match &status.known {
             Known::Entries(entries) => entries.iter().all(Entry::trusts_all),
             Known::Missing | Known::Elsewhere => true,
             Known::Nothing => false,
@@ -241,11 +243,15 @@ impl Known {
 
 /// Whether API servers trust a certificate of a CA. The gate does not wait for configurations that cannot be read for a
 /// known reason.
-fn reach<'a>(cards: impl Iterator<Item = &'a Status> + Clone, issuer: &CertificateDer<'static>) -> Reach {
-    if cards.clone().any(|card| matches!(card.known, Known::Nothing) && card.problem.is_none()) {
+fn reach<'a>(
+    configurations: impl Iterator<Item = &'a Status> + Clone,
+    issuer: &CertificateDer<'static>,
+) -> Reach {
+    if configurations.clone().any(|status| matches!(status.known, Known::Nothing) && status.problem.is_none())
+    {
         return Reach::Unknown;
     }
-    let entries = cards.filter_map(|card| match &card.known {
+    let entries = configurations.filter_map(|status| match &status.known {
         Known::Entries(entries) => Some(entries),
         _ => None,
     });

@@ -1,7 +1,7 @@
 use super::*;
 use crate::server::certs::{
     change::carry_out,
-    plan::{Action, CertificatePolicy, Why},
+    plan::{Action, CertificatePolicy, StepReason},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -17,7 +17,7 @@ fn after(content: &Content, action: Action, now: i64) -> Content {
 }
 
 fn fresh() -> Content {
-    after(&Content::default(), Action::StartOver(Why::Unusable), NOW)
+    after(&Content::default(), Action::StartOver(StepReason::Unusable), NOW)
 }
 
 type Data = BTreeMap<String, Vec<u8>>;
@@ -67,7 +67,7 @@ fn what_is_made_is_accepted_by_whoever_trusts_the_bundle() {
 
 #[test]
 fn what_is_written_reads_the_same() {
-    let begun = after(&fresh(), Action::BeginRotation(Why::Due), NOW + 1);
+    let begun = after(&fresh(), Action::BeginRotation(StepReason::Due), NOW + 1);
     for content in [
         fresh(),
         begun.clone(),
@@ -87,7 +87,7 @@ fn what_is_written_reads_the_same() {
 fn in_no_step_of_a_rotation_is_a_leaf_served_that_the_step_before_did_not_trust() {
     let mut steps = vec![fresh()];
     for (at, action) in
-        [Action::BeginRotation(Why::Due), Action::Confirm, Action::MoveLeaves, Action::DropOldCas]
+        [Action::BeginRotation(StepReason::Due), Action::Confirm, Action::MoveLeaves, Action::DropOldCas]
             .iter()
             .enumerate()
     {
@@ -108,7 +108,7 @@ fn in_no_step_of_a_rotation_is_a_leaf_served_that_the_step_before_did_not_trust(
 #[test]
 fn a_leaf_does_not_outlive_its_ca() {
     let late = NOW + TERMS.ca_lifetime - 100;
-    let content = after(&fresh(), Action::IssueLeaf(Why::Due), late);
+    let content = after(&fresh(), Action::IssueLeaf(StepReason::Due), late);
     let leaf = content.leaf.unwrap();
     assert_eq!(leaf.validity.not_after, content.trusted[0].validity.not_after);
 }
@@ -117,10 +117,10 @@ fn a_leaf_does_not_outlive_its_ca() {
 fn starting_over_goes_on_trusting_what_may_still_be_served() {
     let mut broken = fresh();
     broken.signer = None;
-    let anew = after(&broken, Action::StartOver(Why::Unusable), NOW + 5);
+    let anew = after(&broken, Action::StartOver(StepReason::Unusable), NOW + 5);
     assert_eq!(anew.trusted.len(), 2);
     assert!(accepted(broken.leaf.as_ref().unwrap(), &anew, NOW + 5));
-    let much_later = after(&broken, Action::StartOver(Why::Expired), NOW + TERMS.ca_lifetime + 5);
+    let much_later = after(&broken, Action::StartOver(StepReason::Expired), NOW + TERMS.ca_lifetime + 5);
     assert_eq!(much_later.trusted.len(), 1);
 }
 
@@ -128,7 +128,7 @@ fn starting_over_goes_on_trusting_what_may_still_be_served() {
 fn the_bundle_does_not_grow_without_end() {
     let mut content = fresh();
     for step in 0..30 {
-        content = after(&content, Action::StartOver(Why::NotYet), NOW + step);
+        content = after(&content, Action::StartOver(StepReason::NotYet), NOW + step);
         assert!(content.whole());
     }
     assert_eq!(content.trusted.len(), MOST_CAS);
@@ -199,7 +199,7 @@ fn names_are_compared_as_a_set() {
 fn addresses_are_names_too() {
     let names = ["::1", "10.0.0.1", "a.svc"].map(ToOwned::to_owned);
     let content =
-        carry_out(&Content::default(), Action::StartOver(Why::Unusable), &names, &TERMS, NOW).unwrap();
+        carry_out(&Content::default(), Action::StartOver(StepReason::Unusable), &names, &TERMS, NOW).unwrap();
     assert!(content.leaf.unwrap().is_for(&names));
 }
 
@@ -220,7 +220,7 @@ fn a_phase_nobody_knows_is_none() {
 fn an_address_is_the_same_however_it_is_spelt() {
     let names: Vec<String> =
         ["outrigger", "2001:DB8:0:0:0:0:0:1", "::FFFF", "127.0.0.1", "outrigger"].map(str::to_owned).to_vec();
-    let action = Action::StartOver(Why::Unusable);
+    let action = Action::StartOver(StepReason::Unusable);
     let content = carry_out(&Content::default(), action, &names, &TERMS, NOW).unwrap();
     assert!(content.state(&names).leaf.unwrap().named, "or else it would be made again and again");
 }

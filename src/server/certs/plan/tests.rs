@@ -63,10 +63,10 @@ fn nothing_is_done_while_all_is_well() {
 #[test]
 fn a_leaf_is_renewed_after_two_thirds_of_its_life() {
     assert_eq!(action(&fresh(), &at(NOW + 20 * DAY - 1)), Action::Nothing);
-    assert_eq!(action(&fresh(), &at(NOW + 20 * DAY)), Action::IssueLeaf(Why::Due));
+    assert_eq!(action(&fresh(), &at(NOW + 20 * DAY)), Action::IssueLeaf(StepReason::Due));
     // The jitter makes a renewal earlier, never later.
     let early = Observed { jitter: 1.0, ..at(NOW + 18 * DAY + DAY / 2) };
-    assert_eq!(action(&fresh(), &early), Action::IssueLeaf(Why::Due));
+    assert_eq!(action(&fresh(), &early), Action::IssueLeaf(StepReason::Due));
     assert_eq!(plan(&fresh(), &TERMS, &at(NOW + 20 * DAY - 7)).again, 7);
 }
 
@@ -74,7 +74,7 @@ fn a_leaf_is_renewed_after_two_thirds_of_its_life() {
 fn short_lives_are_counted_without_the_backdating() {
     let leaf = made(NOW, 12);
     assert_eq!(due(leaf, 0.0), NOW + 8);
-    assert_eq!(worrying(leaf), NOW + 10);
+    assert_eq!(warn_from(leaf), NOW + 10);
     // A foreign certificate may be valid for less time than ours are backdated.
     assert_eq!(due(Validity { not_before: NOW, not_after: NOW + 60 }, 0.0), NOW + 40);
 }
@@ -82,30 +82,30 @@ fn short_lives_are_counted_without_the_backdating() {
 #[test]
 fn a_certificate_that_lives_as_long_as_ours_are_backdated_is_counted_from_its_start() {
     let brief = Validity { not_before: NOW, not_after: NOW + BACKDATED };
-    assert_eq!((due(brief, 0.0), worrying(brief)), (NOW + 200, NOW + 250));
+    assert_eq!((due(brief, 0.0), warn_from(brief)), (NOW + 200, NOW + 250));
 }
 
 #[test]
 fn the_last_second_of_a_validity_counts() {
     let end = NOW + TERMS.leaf_lifetime;
-    assert_eq!(action(&fresh(), &at(end)), Action::IssueLeaf(Why::Due));
-    assert_eq!(action(&fresh(), &at(end + 1)), Action::IssueLeaf(Why::Expired));
+    assert_eq!(action(&fresh(), &at(end)), Action::IssueLeaf(StepReason::Due));
+    assert_eq!(action(&fresh(), &at(end + 1)), Action::IssueLeaf(StepReason::Expired));
     let mut last = fresh();
     last.leaf.as_mut().unwrap().validity.not_after = last.trusted[0].not_after;
-    assert_eq!(action(&last, &at(NOW + TERMS.ca_lifetime)), Action::BeginRotation(Why::Due));
-    assert_eq!(action(&last, &at(NOW + TERMS.ca_lifetime + 1)), Action::StartOver(Why::Expired));
+    assert_eq!(action(&last, &at(NOW + TERMS.ca_lifetime)), Action::BeginRotation(StepReason::Due));
+    assert_eq!(action(&last, &at(NOW + TERMS.ca_lifetime + 1)), Action::StartOver(StepReason::Expired));
 }
 
 #[test]
 fn a_leaf_that_cannot_be_served_is_replaced() {
     let with = |leaf| State { leaf, ..fresh() };
-    assert_eq!(action(&with(None), &at(NOW)), Action::IssueLeaf(Why::Unusable));
+    assert_eq!(action(&with(None), &at(NOW)), Action::IssueLeaf(StepReason::Unusable));
     let mut other = fresh();
     other.leaf.as_mut().unwrap().named = false;
-    assert_eq!(action(&other, &at(NOW)), Action::IssueLeaf(Why::Names));
+    assert_eq!(action(&other, &at(NOW)), Action::IssueLeaf(StepReason::Names));
     other.leaf.as_mut().unwrap().issuer = None;
-    assert_eq!(action(&other, &at(NOW)), Action::IssueLeaf(Why::Issuer));
-    assert_eq!(action(&fresh(), &at(NOW + 31 * DAY)), Action::IssueLeaf(Why::Expired));
+    assert_eq!(action(&other, &at(NOW)), Action::IssueLeaf(StepReason::Issuer));
+    assert_eq!(action(&fresh(), &at(NOW + 31 * DAY)), Action::IssueLeaf(StepReason::Expired));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_ca_is_rotated_after_two_thirds_of_its_life() {
     let now = NOW + TERMS.ca_lifetime * 2 / 3;
     old.leaf = leaf(now, 0);
     assert_eq!(action(&old, &at(now - 1)), Action::Nothing);
-    assert_eq!(action(&old, &at(now + 1)), Action::BeginRotation(Why::Due));
+    assert_eq!(action(&old, &at(now + 1)), Action::BeginRotation(StepReason::Due));
 }
 
 // T-06
@@ -182,14 +182,14 @@ fn the_old_ca_leaves_after_the_overlap() {
 fn a_leaf_of_the_old_ca_is_replaced_before_that_ca_leaves() {
     let mut state = retiring(Some(NOW));
     state.leaf = leaf(NOW, 0);
-    assert_eq!(action(&state, &at(NOW + 600)), Action::IssueLeaf(Why::Issuer));
+    assert_eq!(action(&state, &at(NOW + 600)), Action::IssueLeaf(StepReason::Issuer));
 }
 
 #[test]
 fn leaves_are_renewed_during_a_rotation_too() {
     let now = NOW + 21 * DAY;
     let lacking = Observed { carried: Propagation { now: false, lost: Some(now) }, ..at(now) };
-    assert_eq!(action(&introducing(None), &lacking), Action::IssueLeaf(Why::Due));
+    assert_eq!(action(&introducing(None), &lacking), Action::IssueLeaf(StepReason::Due));
 }
 
 #[test]
@@ -214,27 +214,33 @@ fn a_rotation_without_its_next_ca_is_given_up() {
 #[test]
 fn what_is_asked_for_is_done_once_there_is_time() {
     let with = |state: State, demand| State { demand: Some(demand), ..state };
-    assert_eq!(action(&with(fresh(), Demand::Leaf), &at(NOW)), Action::IssueLeaf(Why::Asked));
-    assert_eq!(action(&with(fresh(), Demand::Ca), &at(NOW)), Action::BeginRotation(Why::Asked));
-    assert_eq!(action(&with(introducing(None), Demand::Leaf), &at(NOW)), Action::IssueLeaf(Why::Asked));
-    assert_eq!(action(&with(introducing(None), Demand::Ca), &at(NOW)), Action::Dismiss(Why::UnderWay));
-    assert_eq!(action(&with(retiring(Some(NOW)), Demand::Ca), &at(NOW)), Action::Dismiss(Why::UnderWay));
-    assert_eq!(action(&with(fresh(), Demand::Unknown), &at(NOW)), Action::Dismiss(Why::Unknown));
+    assert_eq!(action(&with(fresh(), Demand::Leaf), &at(NOW)), Action::IssueLeaf(StepReason::Asked));
+    assert_eq!(action(&with(fresh(), Demand::Ca), &at(NOW)), Action::BeginRotation(StepReason::Asked));
+    assert_eq!(
+        action(&with(introducing(None), Demand::Leaf), &at(NOW)),
+        Action::IssueLeaf(StepReason::Asked)
+    );
+    assert_eq!(action(&with(introducing(None), Demand::Ca), &at(NOW)), Action::Dismiss(StepReason::UnderWay));
+    assert_eq!(
+        action(&with(retiring(Some(NOW)), Demand::Ca), &at(NOW)),
+        Action::Dismiss(StepReason::UnderWay)
+    );
+    assert_eq!(action(&with(fresh(), Demand::Unknown), &at(NOW)), Action::Dismiss(StepReason::Unknown));
 }
 
 #[test]
 fn an_empty_secret_starts_over() {
-    assert_eq!(action(&State::default(), &at(NOW)), Action::StartOver(Why::Unusable));
+    assert_eq!(action(&State::default(), &at(NOW)), Action::StartOver(StepReason::Unusable));
 }
 
 #[test]
 fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     let mut state = fresh();
     state.signer = None;
-    assert_eq!(action(&state, &at(NOW)), Action::BeginRotation(Why::Unusable));
+    assert_eq!(action(&state, &at(NOW)), Action::BeginRotation(StepReason::Unusable));
     // A leaf for other names does not work, even if its CA is trusted.
     state.leaf.as_mut().unwrap().named = false;
-    assert_eq!(action(&state, &at(NOW)), Action::StartOver(Why::Unusable));
+    assert_eq!(action(&state, &at(NOW)), Action::StartOver(StepReason::Unusable));
     // The rotation continues without the old key.
     let mut state = introducing(None);
     state.signer = None;
@@ -247,30 +253,30 @@ fn a_lost_key_of_the_ca_costs_no_trust_while_the_leaf_works() {
     state.leaf = None;
     assert_eq!(action(&state, &lacking), Action::MoveLeaves);
     state.next = None;
-    assert_eq!(action(&state, &lacking), Action::StartOver(Why::Unusable));
+    assert_eq!(action(&state, &lacking), Action::StartOver(StepReason::Unusable));
 }
 
 #[test]
 fn reasons_are_words_for_the_log() {
-    assert_eq!(Why::Due.to_string(), "two thirds of its lifetime have passed");
-    assert_eq!(Why::Names.to_string(), "it is for other names");
+    assert_eq!(StepReason::Due.to_string(), "two thirds of its lifetime have passed");
+    assert_eq!(StepReason::Names.to_string(), "it is for other names");
 }
 
 // T-01
 #[test]
 fn when_everything_has_expired_everything_is_made_anew() {
-    assert_eq!(action(&fresh(), &at(NOW + 366 * DAY)), Action::StartOver(Why::Expired));
-    assert_eq!(action(&retiring(Some(NOW)), &at(NOW + 366 * DAY)), Action::StartOver(Why::Expired));
+    assert_eq!(action(&fresh(), &at(NOW + 366 * DAY)), Action::StartOver(StepReason::Expired));
+    assert_eq!(action(&retiring(Some(NOW)), &at(NOW + 366 * DAY)), Action::StartOver(StepReason::Expired));
 }
 
 // L-10
 #[test]
 fn a_clock_that_was_far_ahead_leaves_nothing_that_is_not_valid_yet() {
     let before = NOW - 3600;
-    assert_eq!(action(&fresh(), &at(before)), Action::StartOver(Why::NotYet));
+    assert_eq!(action(&fresh(), &at(before)), Action::StartOver(StepReason::NotYet));
     let mut state = fresh();
     state.trusted[0].not_before = before - DAY;
-    assert_eq!(action(&state, &at(before)), Action::IssueLeaf(Why::NotYet));
+    assert_eq!(action(&state, &at(before)), Action::IssueLeaf(StepReason::NotYet));
     // Nothing happens within the backdating.
     assert_eq!(action(&fresh(), &at(NOW - BACKDATED)), Action::Nothing);
 }

@@ -37,7 +37,7 @@ async fn rig() -> Rig {
     let overload = Arc::default();
     let observers = Observers { metrics: requests, traces, workload_events: None, decisions: None };
     let webhook = Webhook::new(configuration.clone(), observers, overload, &limits, &timeouts);
-    let registration = Registration::new(&registry::crowd(1 << 20), registry::peer(1));
+    let registration = Registration::new(&registry::registry(1 << 20), registry::peer(1));
     Rig { webhook, configuration, registry, registration }
 }
 

@@ -10,7 +10,7 @@ pub struct Glob {
 
 /// Whether a text matches, as far as the text is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum GlobMatch {
     /// Whether it matches.
     Known(bool),
     /// It contains a stand-in for the names of several pods, and whether they match depends on the name.
@@ -52,16 +52,16 @@ impl Glob {
     }
 
     /// Whether a text that may contain stand-ins matches.
-    pub(super) fn fit(&self, text: &str) -> Fit {
-        let Some(at) = text.find(STAND_IN) else { return Fit::Known(self.matches(text)) };
+    pub(super) fn match_with(&self, text: &str) -> GlobMatch {
+        let Some(at) = text.find(STAND_IN) else { return GlobMatch::Known(self.matches(text)) };
         let known = text.get(..at).unwrap_or_default();
         let prefix = self.text.split('*').next().unwrap_or_default();
         let compared = prefix.len().min(known.len());
         if prefix.get(..compared) != known.get(..compared) {
-            return Fit::Known(false);
+            return GlobMatch::Known(false);
         }
         let is_prefix = self.text.len() == prefix.len() + 1 && prefix.len() <= known.len();
-        if is_prefix || self.is_any() { Fit::Known(true) } else { Fit::Depends }
+        if is_prefix || self.is_any() { GlobMatch::Known(true) } else { GlobMatch::Depends }
     }
 
     /// As a regular expression for the whole text, in the syntax of RE2.
@@ -119,15 +119,15 @@ mod tests {
     fn a_stand_in_is_compared_with_nothing() {
         let text = format!("web-{STAND_IN}0");
         for (pattern, fit) in [
-            ("web-*", Fit::Known(true)),
-            ("web*", Fit::Known(true)),
-            ("*", Fit::Known(true)),
-            ("api-*", Fit::Known(false)),
-            ("web-5d*", Fit::Depends),
-            ("web-*-x", Fit::Depends),
-            ("web-abc", Fit::Depends),
+            ("web-*", GlobMatch::Known(true)),
+            ("web*", GlobMatch::Known(true)),
+            ("*", GlobMatch::Known(true)),
+            ("api-*", GlobMatch::Known(false)),
+            ("web-5d*", GlobMatch::Depends),
+            ("web-*-x", GlobMatch::Depends),
+            ("web-abc", GlobMatch::Depends),
         ] {
-            assert_eq!(Glob::new(pattern).fit(&text), fit, "{pattern}");
+            assert_eq!(Glob::new(pattern).match_with(&text), fit, "{pattern}");
         }
     }
 }

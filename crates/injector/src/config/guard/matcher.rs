@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use serde_json::{Map, Value};
 
-use super::glob::{Fit, Glob};
+use super::glob::{Glob, GlobMatch};
 use crate::cel::{Expression, Reads, User, Variables};
 use crate::config::decode::{At, Decoder, Unknown};
 use crate::config::error::{Fault, quoted};
@@ -210,9 +210,9 @@ impl Match {
         let mut depends = false;
         for (kind, name) in pod.owners() {
             for (kinds, names) in &self.owners {
-                match (kinds.matches(kind), names.fit(name)) {
-                    (true, Fit::Known(true)) => return Ok(true),
-                    (true, Fit::Depends) => depends = true,
+                match (kinds.matches(kind), names.match_with(name)) {
+                    (true, GlobMatch::Known(true)) => return Ok(true),
+                    (true, GlobMatch::Depends) => depends = true,
                     _ => {}
                 }
             }

@@ -139,7 +139,7 @@ fn misspelt(metadata: Option<&Value>) -> Vec<(&str, &'static str)> {
 }
 
 /// The exit code of a proxy after SIGTERM.
-const TOLD_TO_END: i64 = 143;
+const SIGTERM_EXIT_CODE: i64 = 143;
 
 /// Reports rules of a Job that match the proxy's exit code.
 pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning> {
@@ -150,7 +150,7 @@ pub(super) fn pod_failure_policy(document: &Value, found: &Found) -> Vec<Warning
         let names_nobody = codes.get("containerName").and_then(Value::as_str).unwrap_or_default().is_empty();
         let mut values = codes.get("values").and_then(Value::as_array).into_iter().flatten();
         let leaves_out = codes.get("operator").and_then(Value::as_str) == Some("NotIn")
-            && values.any(|value| value.as_i64() == Some(TOLD_TO_END));
+            && values.any(|value| value.as_i64() == Some(SIGTERM_EXIT_CODE));
         names_nobody && !leaves_out
     };
     let all = rules.into_iter().flatten().enumerate().filter(|(_, rule)| counts_all(rule)).take(MOST);

@@ -147,7 +147,7 @@ fn judged(config: &InjectorConfig, request: &super::PodRequest, facts: &Facts<'_
             let reason = skip.decision.reason;
             let mut said: Vec<_> = skip.warnings.into_iter().filter(Warning::is_shown).map(warned).collect();
             let says_so = |code: &str| code.starts_with("SKIPPED_") || code == "NAMESPACE_NOT_SELECTED";
-            if !is_a_wish(reason) && !said.iter().any(|(_, advice)| says_so(advice.code)) {
+            if !is_chosen_by_the_user(reason) && !said.iter().any(|(_, advice)| says_so(advice.code)) {
                 let message =
                     format!("the pods will run without a proxy: {} ({reason})", skip.decision.sentence);
                 said.insert(0, (Rank::Bare, Advice { code: reason.key(), message }));
@@ -161,7 +161,7 @@ fn judged(config: &InjectorConfig, request: &super::PodRequest, facts: &Facts<'_
 }
 
 /// Whether a pod is skipped because its author, or the author of the configuration, asked for that.
-fn is_a_wish(reason: Reason) -> bool {
+fn is_chosen_by_the_user(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::PodOptedOut
