@@ -5,6 +5,7 @@
 
 mod code;
 mod json;
+mod next;
 mod subject;
 mod table;
 mod text;
@@ -36,8 +37,7 @@ use crate::{
     warning::Warning,
 };
 use injector::{
-    diagnose,
-    explain::{self, Difference, Explanation, Origin},
+    explain::{self, Difference, Explanation},
     workload::{Workload, WorkloadPods, workload_pods},
 };
 
@@ -121,6 +121,10 @@ struct Explained {
     /// The webhooks and policies that API servers evaluate for the pod; `None` without a cluster.
     called: Option<Vec<Called>>,
     explanation: Explanation,
+    /// The labels of the namespace, if they are known.
+    namespace_labels: Option<Map<String, Value>>,
+    /// The revision of the injector that the API server calls, if the configuration is that of another one.
+    other_revision: Option<String>,
     /// Whether neither the API server's selection nor the labels of the namespace are known.
     is_selection_unknown: bool,
     /// The pods of the workload, if it was read from a cluster.
@@ -284,6 +288,8 @@ impl Explain {
             object,
             place,
             left_alone,
+            other_revision: other_revision(configured, called.as_deref()),
+            namespace_labels: namespace.map(|namespace| namespace.labels.clone()),
             called,
             explanation,
             is_selection_unknown: namespace.is_none() && selection == Selection::ByPodAlone,
@@ -296,7 +302,7 @@ impl Explain {
         };
         let of_pod = pod::label(&request.pod, names::REVISION).map(str::to_owned);
         let requested = of_pod.or_else(|| namespace.and_then(|namespace| label(&namespace.labels)));
-        explained.next = next_steps(configured, &explained, &name, requested.as_deref());
+        explained.next = next::steps(configured, &explained, &name, requested.as_deref());
         explained
     }
 }
@@ -319,7 +325,7 @@ impl Explained {
 
     fn is_injected(&self) -> bool {
         let is_injected = matches!(self.explanation.verdict, explain::Verdict::Injected { .. });
-        is_injected && self.left_alone.is_none() && !self.is_not_called()
+        is_injected && self.left_alone.is_none() && !self.is_not_called() && self.other_revision.is_none()
     }
 
     /// The running pods without a proxy.
@@ -357,84 +363,23 @@ impl Explained {
     }
 }
 
-fn next_steps(
-    configured: &Configured,
-    explained: &Explained,
-    namespace: &str,
-    requested: Option<&str>,
-) -> Vec<String> {
-    let mut steps = Vec::new();
-    let Identity { kind, name, .. } = &explained.object;
-    let is_known = explained.pods.is_some() || !matches!(explained.running, Running::No);
-    let origin = Origin {
-        namespace,
-        workload: is_known.then_some((kind, name)),
-        requested,
-        served: &explained.served(),
-    };
-    if let Some(message) = explained.refusal().filter(|_| explained.is_injected()) {
-        let called = explained.called.as_deref().unwrap_or_default();
-        steps.push(diagnose::creation_fix(message, namespace, |name| {
-            let called = called.iter().find(|called| called.name == name)?;
-            Some((called.configuration.as_str(), called.is_ours))
-        }));
+/// The revision of the configuration.
+fn own_revision(configured: &Configured) -> &str {
+    match configured.mesh.revision() {
+        "" => names::DEFAULT_REVISION,
+        revision => revision,
     }
-    if explained.is_not_called() {
-        let by_decision = explained.reason().filter(|_| !explained.is_injected());
-        let by_decision =
-            by_decision.and_then(|reason| explain::next_step(&configured.mesh, reason, &origin));
-        let would_inject = matches!(explained.explanation.verdict, explain::Verdict::Injected { .. });
-        if let Some(step) = by_decision.filter(|_| !would_inject) {
-            steps.push(step);
-        } else if !explained.called.iter().flatten().any(|called| called.is_ours) {
-            steps.push("register the webhook: install the chart, or outrigger webhook apply".to_owned());
-        } else {
-            steps.push(
-                "change what the first lines above name: the API server calls no injector for this pod"
-                    .to_owned(),
-            );
-        }
-    } else if let Some(reason) = explained.reason() {
-        steps.extend(explain::next_step(&configured.mesh, reason, &origin));
+}
+
+/// The revision of the injector that is called, if it is not that of the configuration.
+fn other_revision(configured: &Configured, called: Option<&[Called]>) -> Option<String> {
+    let own = own_revision(configured);
+    let ours = || called.into_iter().flatten().filter(|called| called.is_ours && called.is_selected());
+    let revisions = || ours().filter_map(|called| called.revision.as_deref());
+    if revisions().any(|revision| revision == own) {
+        return None;
     }
-    if let [first, ..] = explained.bare_pods()
-        && explained.is_injected()
-    {
-        let kind = kind.to_ascii_lowercase();
-        steps.push(format!(
-            "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; create \
-             them again: kubectl -n {namespace} rollout restart {kind}/{name}; outrigger explain pod/{first} -n {namespace} tells more"
-        ));
-    }
-    let is_bare = !explained.bare_pods().is_empty() || matches!(explained.running, Running::Bare);
-    let ignores = explained.called_injector().is_some_and(|called| called.failure_policy == "Ignore");
-    if is_bare && ignores && explained.is_injected() {
-        steps.push(format!(
-            "the webhook's failurePolicy is Ignore, so a call that fails leaves a pod without a proxy: outrigger doctor -n \
-             {namespace} tries one"
-        ));
-    }
-    match &explained.running {
-        Running::Bare if explained.is_injected() => steps.push(
-            "this pod was created before injection was on for it, or while the webhook did not answer; create it again: kubectl \
-             rollout restart its workload"
-                .to_owned(),
-        ),
-        Running::Injected(differences) if !differences.is_empty() => steps.push(
-            "the pod was injected with another configuration; kubectl rollout restart its workload to apply today's"
-                .to_owned(),
-        ),
-        _ => {}
-    }
-    if let explain::Verdict::Denied(refusal) = &explained.explanation.verdict {
-        steps.push("until this is corrected, no such pod can be created".to_owned());
-        steps.push(format!("outrigger explain {}", refusal.reason()));
-    } else if !explained.is_injected()
-        && let Some(reason) = explained.reason()
-    {
-        steps.push(format!("outrigger explain {reason}"));
-    }
-    steps
+    revisions().next().map(str::to_owned)
 }
 
 /// The workload of a subject, as [`workload_pods`] names it.

@@ -245,7 +245,8 @@ fn label(object: &Value, key: &str) -> Option<String> {
     Some(object.get("metadata")?.get("labels")?.get(key)?.as_str()?.to_owned())
 }
 
-fn endpoint(entry: &Value) -> String {
+/// Where a webhook is called: `Service NAMESPACE/NAME`, or a URL.
+pub(super) fn endpoint(entry: &Value) -> String {
     let at = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str);
     match (at("/clientConfig/service/name"), at("/clientConfig/service/namespace"), at("/clientConfig/url")) {
         (Some(name), Some(namespace), _) => format!("Service {namespace}/{name}"),

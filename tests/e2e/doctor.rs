@@ -141,7 +141,11 @@ async fn what_is_broken_in_a_real_cluster_is_found_by_its_name() {
     scene.finds("nothing listens", &["connection-refused"]).await;
     scene.patch_entries("/failurePolicy", &json!("Ignore")).await;
     let found = scene.finds("failures are ignored", &["ignored-failures"]).await;
-    assert!(found["ignored-failures"].contains("shop"), "{found:?}");
+    let evidence = &found["ignored-failures"];
+    assert!(
+        evidence.contains("shop") && evidence.contains("cannot call Service outrigger-system/outrigger"),
+        "{found:?}"
+    );
 
     little_may_be_read(&scene).await;
 }

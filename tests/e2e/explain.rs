@@ -326,6 +326,25 @@ async fn the_workloads_of_a_namespace_are_explained_at_a_glance() {
 
     refused_by_a_quota(&control_plane, &shell, &workload).await;
 
+    // The injector of another revision is called: this configuration says nothing about it.
+    control_plane.create_namespace("blue", &[("istio.io/rev", "blue")]).await;
+    shell.done(&["webhook", "apply", &port, "--ca-bundle", &ca, "--revision", "blue"]).await;
+    let asked = ["explain", "-n", "blue", "--labels", "app=web", "--from-cluster"];
+    let text = shell.done(&asked).await;
+    assert!(text.contains("not known: the API server calls the injector of revision blue"), "{text}");
+    assert!(text.contains("labels of the namespace: istio.io/rev=blue"), "{text}");
+    let json = shell.done(&[&asked[..], &["-o", "json"]].concat()).await;
+    let list: Value = serde_json::from_str(&json).expect("JSON");
+    let item = &list["items"][0];
+    assert_eq!((&item["injected"], &item["otherRevision"]), (&json!(false), &json!("blue")), "{item:#}");
+    let typo = shell.fails(65, &["explain", "deployment/wbe", "-n", "shop"]).await;
+    assert!(
+        typo.contains("deployments shop/wbe does not exist in this cluster; there is deployment/web"),
+        "{typo}"
+    );
+    let other = shell.fails(65, &["explain", "deployment/off", "-n", "shop"]).await;
+    assert!(other.contains("; there is statefulset/off"), "{other}");
+
     // A namespace that does not exist, and then no webhook at all: nothing is said to be injected.
     let typo = shell.fails(65, &["explain", "-n", "shpo", "--labels", "app=web", "--from-cluster"]).await;
     assert!(typo.contains("namespace shpo does not exist"), "{typo}");

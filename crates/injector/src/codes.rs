@@ -154,6 +154,11 @@ pub fn nearest(codes: impl Iterator<Item = &'static Code> + Clone, typed: &str) 
     near.into_iter().take(MOST).map(|(_, _, code)| code).collect()
 }
 
+/// How many letters have to be inserted, removed or replaced to turn what was typed into what may be meant.
+pub fn edits(typed: &str, meant: &str) -> usize {
+    levenshtein(typed, meant)
+}
+
 /// How many edits a typo in a key may take.
 fn tolerance(key: &str) -> usize {
     (key.len() / 4).clamp(1, 5)

@@ -151,6 +151,15 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         })),
         None => {}
     }
+    // A dry run that meets what refuses the pods of a workload adds nothing.
+    let refused: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.check == "creation-refused")
+        .map(|finding| finding.fix.clone())
+        .collect();
+    findings.retain(|finding| {
+        finding.check != "other-refusal" || !refused.iter().any(|fix| fix.starts_with(&finding.fix))
+    });
     findings.sort_by_key(|finding| finding.severity);
     findings
 }

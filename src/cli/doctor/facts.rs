@@ -13,8 +13,9 @@ use super::permissions;
 
 use crate::{
     cli::{
-        cluster::{ApiError, Reason, Session, Target},
+        cluster::{ApiError, PATIENCE, Reason, Session, Target},
         failure::Failure,
+        registered,
         webhook::probe,
         workloads,
     },
@@ -315,12 +316,18 @@ impl Reader<'_> {
 
     /// Creates a pod as a dry run; `None` if the role does not permit it.
     async fn probe(&mut self, attempt: Attempt<'_>) -> Result<Option<Probe>, Failure> {
-        let Attempt { namespace, configuration, chosen, failure_policy } = attempt;
+        let Attempt { namespace, configuration, endpoint, chosen, failure_policy } = attempt;
         let began = Instant::now();
         let created = probe::dry_run(self.session, namespace, &chosen.labels, chosen.patience).await;
         let took = began.elapsed();
         let outcome = match created {
-            Ok(pod) => probe::injected_by(&pod).map_or(ProbeOutcome::Bare, ProbeOutcome::Injected),
+            Ok(pod) => match probe::injected_by(&pod) {
+                Some(revision) => ProbeOutcome::Injected(revision),
+                None if failure_policy == "Ignore" && self.fails_open(namespace, &chosen).await => {
+                    ProbeOutcome::FailedOpen
+                }
+                None => ProbeOutcome::Bare,
+            },
             Err(ApiError { reason: Reason::Unanswered(_), .. }) => ProbeOutcome::Unanswered,
             Err(error)
                 if matches!(error.reason, Reason::Forbidden(_))
@@ -335,11 +342,39 @@ impl Reader<'_> {
         Ok(Some(Probe {
             namespace: namespace.to_owned(),
             configuration,
+            endpoint,
             entry: chosen.entry,
             failure_policy,
             took,
             outcome,
         }))
+    }
+}
+
+impl Reader<'_> {
+    /// Whether the API server counts a failed call of a webhook with `failurePolicy: Ignore` for one more dry run. Without the
+    /// right to read its metrics, the answer is no.
+    async fn fails_open(&self, namespace: &str, chosen: &probe::Probe) -> bool {
+        let Some(before) = self.failed_open(&chosen.entry).await else { return false };
+        let created = probe::dry_run(self.session, namespace, &chosen.labels, chosen.patience).await;
+        let after = self.failed_open(&chosen.entry).await;
+        created.is_ok() && after.is_some_and(|after| after > before)
+    }
+
+    /// How many calls of a webhook have failed without consequence, according to the API server's metric
+    /// `apiserver_admission_webhook_fail_open_count`.
+    async fn failed_open(&self, entry: &str) -> Option<f64> {
+        let request = hyper::Request::get("/metrics").body(Vec::new()).ok()?;
+        let answer = self.session.client.request_text(request);
+        let metrics = tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()?;
+        let name = format!("name=\"{entry}\"");
+        let counts = metrics
+            .lines()
+            .filter(|line| {
+                line.starts_with("apiserver_admission_webhook_fail_open_count{") && line.contains(&name)
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Some(counts.sum())
     }
 }
 
@@ -352,6 +387,7 @@ fn is_refused_by_something_else(probe: &Probe) -> bool {
 struct Attempt<'a> {
     namespace: &'a str,
     configuration: String,
+    endpoint: String,
     chosen: probe::Probe,
     failure_policy: String,
 }
@@ -366,6 +402,7 @@ fn attempt<'a>(facts: &Facts, configuration: &Value, namespace: &'a str) -> Opti
     // API servers never call an entry without rules.
     let has_rules = entry.get("rules").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
     let failure_policy = entry.get("failurePolicy").and_then(Value::as_str).unwrap_or("Fail").to_owned();
+    let endpoint = registered::endpoint(entry);
     let configuration = configuration.pointer("/metadata/name")?.as_str()?.to_owned();
-    has_rules.then_some(Attempt { namespace, configuration, chosen, failure_policy })
+    has_rules.then_some(Attempt { namespace, configuration, endpoint, chosen, failure_policy })
 }

@@ -2,7 +2,7 @@
 
 use super::{super::failure::Failure, files, wrap};
 use crate::codes;
-use injector::diagnose::CHECKS;
+use injector::{codes::edits, diagnose::CHECKS};
 
 /// Prints what a code means.
 pub(super) fn explain(typed: &str) -> Result<(), Failure> {
@@ -10,17 +10,24 @@ pub(super) fn explain(typed: &str) -> Result<(), Failure> {
         Some(code) => files::print(&wrap::page_for_stdout(code.text())),
         None if let Some(section) = codes::finding(typed) => files::print(&wrap::page_for_stdout(section)),
         None => {
-            let nearest: Vec<&str> = codes::nearest(typed).iter().map(|code| code.key).collect();
+            let typed_key = typed.to_ascii_lowercase().replace('_', "-");
+            let checks = CHECKS.iter().map(|(check, _)| *check);
+            let checks = checks.filter(|check| edits(&typed_key, check) <= MOST_TYPOS);
+            let nearest: Vec<&str> =
+                codes::nearest(typed).iter().map(|code| code.key).chain(checks).collect();
             let hint = match nearest.as_slice() {
-                [] => "outrigger explain --codes lists all codes".to_owned(),
+                [] => format!(
+                    "outrigger explain --codes lists all codes; an object is named as in deployment/{typed}"
+                ),
                 some => format!("nearest: {}", some.join(", ")),
             };
-            Err(Failure::usage(format!(
-                "{typed} is neither a code nor KIND/NAME; {hint}; an object is named as in deployment/{typed}"
-            )))
+            Err(Failure::usage(format!("{typed} is neither a code nor KIND/NAME; {hint}")))
         }
     }
 }
+
+/// The most mistyped letters for which a check of the doctor is suggested.
+const MOST_TYPOS: usize = 2;
 
 /// Every code and every check of the doctor, one per line with its meaning.
 pub(super) fn list() -> String {

@@ -41,6 +41,7 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
         }),
     );
     put("injected", json!(explained.is_injected()));
+    put("otherRevision", json!(explained.other_revision));
     put("selectionKnown", json!(!explained.is_selection_unknown));
     put("leftUnchanged", json!(explained.left_alone.map(|why| why.to_string())));
     let decision = |decision: &crate::inject::decision::Decision| json!({"inject": decision.inject, "reason": decision.reason.key(), "message": decision.sentence});

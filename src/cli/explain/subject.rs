@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use crate::cli::{
     cluster::{Session, Target},
     failure::Failure,
+    registered,
     report::{self, Color},
     workloads::{self, KINDS, Which},
 };
-use injector::workload::{Workload, WorkloadPods, workload_pods};
+use injector::{
+    codes::edits,
+    workload::{Workload, WorkloadPods, workload_pods},
+};
 
 /// The pods of the workloads of a namespace, or of the cluster.
 pub(super) type Known = BTreeMap<Workload, WorkloadPods>;
@@ -39,7 +43,14 @@ pub(super) async fn read(
     let target = Target::namespaced(kind.plural(), namespace, name);
     let object = match session.call("get", &target, api.get(name)).await {
         Err(error) if error.is_not_found() => {
-            return Err(Failure::data(format!("{target} does not exist in this cluster")));
+            registered::namespace_exists(session, namespace).await?;
+            let (objects, _) = workloads::read(session, Which::Workloads, namespace).await?;
+            let similar = similar(&objects, &kind.plural()[..kind.plural().len() - 1], name);
+            let similar = match similar.as_slice() {
+                [] => String::new(),
+                some => format!("; there is {}", some.join(", ")),
+            };
+            return Err(Failure::data(format!("{target} does not exist in this cluster{similar}")));
         }
         object => object?,
     };
@@ -52,6 +63,28 @@ pub(super) async fn read(
     workloads::report_left_out(&left_out, color);
     let events = failed_creations(session, namespace, color).await?;
     Ok((text, workload_pods(&objects, &events)))
+}
+
+/// The objects that somebody may mean who asked for one that does not exist: those of the same name, else those of a similar one;
+/// at most three.
+fn similar(objects: &[Value], kind: &str, name: &str) -> Vec<String> {
+    const MOST: usize = 3;
+    const MOST_TYPOS: usize = 2;
+    let text = |object: &Value, pointer: &str| {
+        object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let named = objects
+        .iter()
+        .map(|object| (text(object, "/kind").to_ascii_lowercase(), text(object, "/metadata/name")));
+    let mut near: Vec<(usize, String)> = named
+        .filter_map(|(its_kind, its_name)| {
+            let typos = edits(name, &its_name);
+            let is_near = typos == 0 || typos <= MOST_TYPOS && its_kind == kind;
+            is_near.then(|| (typos, format!("{its_kind}/{its_name}")))
+        })
+        .collect();
+    near.sort();
+    near.into_iter().take(MOST).map(|(_, object)| object).collect()
 }
 
 /// The Events about pods that could not be created. If they may not be read, a warning says what is missing.

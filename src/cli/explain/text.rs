@@ -10,17 +10,14 @@ use super::{
         report::{self, Color, Style},
         source::Configured,
     },
-    Explained, Fields, Running,
+    Explained, Fields, Running, own_revision,
 };
 use crate::{
     inject::{decision::StepOutcome, manual},
     names,
     webhook_config::selection::{Mismatch, Selected},
 };
-use injector::{
-    explain::{Field, Verdict, Writer, has_field, is_at_or_below, moved, short},
-    workload::WorkloadPods,
-};
+use injector::explain::{Field, Verdict, Writer, has_field, is_at_or_below, moved, short};
 
 /// The most differences of a running pod that are shown; JSON has all.
 const MOST_DIFFERENCES: usize = 20;
@@ -67,28 +64,13 @@ impl Page {
         let _ = writeln!(self.text, "{indent}{words}{}", report::plain(rest));
     }
 
+    /// What people need first comes first: the outcome, what is known about the pods, and what to do; then how it came about.
     fn explained(&mut self, configured: &Configured, explained: &Explained, fields: &Fields<'_>) {
         self.line(&subject(explained));
-        self.verdict(explained);
+        self.verdict(configured, explained);
         self.basis(configured, explained);
-        if let Some(called) = &explained.called {
-            self.all_called(called);
-        }
-        let revision = configured.mesh.revision();
-        let revision = if revision.is_empty() { "default" } else { revision };
-        self.heading(&format!("Injector: revision {revision}, {}", configured.origin));
-        self.steps(explained);
-        if let Verdict::Injected { injection, fields: written } = &explained.explanation.verdict {
-            self.heading("Result");
-            self.line(&format!("  templates: {}", injection.templates.join(", ")));
-            self.line(&format!("  fields written or removed: {}", written.len()));
-            if matches!(fields, Fields::None) {
-                self.line("  --all shows what wrote each of them; --field PATH shows it for one");
-            }
-            self.fields(written, &injection.pod, fields);
-        }
+        self.pods(explained);
         self.running(&explained.running);
-        self.pods(explained.pods.as_ref());
         if !explained.warnings().is_empty() {
             self.heading("Warnings");
             for warning in explained.warnings() {
@@ -99,9 +81,23 @@ impl Page {
             self.heading("Next");
             explained.next.iter().for_each(|step| self.line(&format!("  {step}")));
         }
+        if let Some(called) = &explained.called {
+            self.all_called(called, explained);
+        }
+        self.heading(&format!("Injector: revision {}, {}", own_revision(configured), configured.origin));
+        self.steps(explained);
+        if let Verdict::Injected { injection, fields: written } = &explained.explanation.verdict {
+            self.heading("Result");
+            self.line(&format!("  templates: {}", injection.templates.join(", ")));
+            self.line(&format!("  fields written or removed: {}", written.len()));
+            if matches!(fields, Fields::None) {
+                self.line("  --all shows what wrote each of them; --field PATH shows it for one");
+            }
+            self.fields(written, &injection.pod, fields);
+        }
     }
 
-    fn verdict(&mut self, explained: &Explained) {
+    fn verdict(&mut self, configured: &Configured, explained: &Explained) {
         if let Some(left_alone) = &explained.left_alone {
             return self.styled("  ", Style::Odd, "left unchanged", &format!(": {left_alone}"));
         }
@@ -114,6 +110,19 @@ impl Page {
                 Verdict::Injected { .. } | Verdict::Denied(_) => format!(": {not_called}"),
             };
             return self.styled("  ", Style::Bad, "not injected", &rest);
+        }
+        if let Some(other) = &explained.other_revision {
+            let would = match &explained.explanation.verdict {
+                Verdict::Injected { .. } => "it would be injected",
+                Verdict::Skipped(_) => "it would not be injected",
+                Verdict::Denied(_) => "it would be denied",
+            };
+            let rest = format!(
+                ": the API server calls the injector of revision {other}, and the configuration that was read is that of revision {}, \
+                 by which {would}",
+                own_revision(configured)
+            );
+            return self.styled("  ", Style::Odd, "not known", &rest);
         }
         match &explained.explanation.verdict {
             Verdict::Injected { injection, .. } => {
@@ -149,15 +158,6 @@ impl Page {
                  (--from-cluster, or --namespace-labels)",
             );
         }
-        let own = configured.mesh.revision();
-        let own = if own.is_empty() { names::DEFAULT_REVISION } else { own };
-        let other = explained.called_injector().and_then(|called| called.revision.as_deref());
-        if let Some(other) = other.filter(|other| *other != own) {
-            self.line(&format!(
-                "  The webhook that is called belongs to revision {other}, and the configuration read here to revision {own}: \
-                 --revision {other} reads the other"
-            ));
-        }
         if explained.called.is_none() {
             self.line(&format!(
                 "  No cluster was read; configuration: {} (--from-cluster reads both)",
@@ -167,13 +167,21 @@ impl Page {
     }
 
     /// Lists what the API server calls. If it calls nothing, lists everything with the reason, the closest match first.
-    fn all_called(&mut self, all: &[Called]) {
+    fn all_called(&mut self, all: &[Called], explained: &Explained) {
         let (called, others): (Vec<&Called>, Vec<&Called>) =
             all.iter().partition(|called| called.may_be_selected());
         self.heading(match called.as_slice() {
             [] => "API server: calls no webhook and no policy for this pod",
             _ => "API server: what it calls when the pod is created, in order",
         });
+        if let Some(labels) = &explained.namespace_labels {
+            let labels = [names::LABEL_INJECTION, names::REVISION]
+                .iter()
+                .filter_map(|key| Some(format!("{key}={}", labels.get(*key)?.as_str()?)))
+                .collect::<Vec<_>>();
+            let labels = if labels.is_empty() { "none for injection".to_owned() } else { labels.join(", ") };
+            self.line(&format!("  labels of the namespace: {labels}"));
+        }
         called.iter().for_each(|called| self.called(called));
         if all.is_empty() {
             self.line("  no webhook and no policy is registered");
@@ -285,8 +293,11 @@ impl Page {
         }
     }
 
-    fn pods(&mut self, pods: Option<&WorkloadPods>) {
-        let Some(pods) = pods.filter(|pods| pods.total() > 0 || pods.refusal.is_some()) else { return };
+    fn pods(&mut self, explained: &Explained) {
+        let Some(pods) = explained.pods.as_ref().filter(|pods| pods.total() > 0 || pods.refusal.is_some())
+        else {
+            return;
+        };
         self.heading("Running pods");
         if pods.total() > 0 {
             self.line(&format!("  {} of {} have a proxy", pods.injected.len(), pods.total()));
@@ -296,7 +307,10 @@ impl Page {
                 Some(wanted) => format!("{} of {wanted} exist", pods.total()),
                 None => format!("{} exist", pods.total()),
             };
-            let rest = format!("; the API server refused to create the next one: {message}");
+            let rest = match &explained.explanation.verdict {
+                Verdict::Denied(_) => "; the API server refused to create the next one".to_owned(),
+                _ => format!("; the API server refused to create the next one: {message}"),
+            };
             self.styled("  ", Style::Bad, &exist, &rest);
         }
         if !pods.bare.is_empty() {

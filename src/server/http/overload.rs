@@ -314,7 +314,11 @@ mod tests {
         assert_eq!(pressure.refused.load(Ordering::Relaxed), 2);
         assert_eq!(pressure.admit(late(ms(19)), &Share::default()), Some(ms(19)));
         pressure.taken.store(MIN_REQUESTS - 1, Ordering::Relaxed);
-        assert_eq!(pressure.admit(late(ms(20)), &Share::default()), Some(ms(20)), "one more, and they are still too few");
+        assert_eq!(
+            pressure.admit(late(ms(20)), &Share::default()),
+            Some(ms(20)),
+            "one more, and they are still too few"
+        );
         assert_eq!(pressure.admit(late(ms(20)), &Share::default()), None);
     }
 

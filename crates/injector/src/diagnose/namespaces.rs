@@ -197,7 +197,9 @@ fn refused(facts: &Facts) -> Vec<Finding> {
             });
             let fix = match cause {
                 Some(cause) => format!("fix {cause}, which is a finding of its own"),
-                None if message.contains("denied the request") => explain(),
+                None if message.contains("denied the request") => {
+                    format!("correct what the message names; {} tells more", explain())
+                }
                 None => {
                     let fix = path::creation_fix(&message, &of, |name| path::configuration_of(facts, name));
                     format!("{fix}; {} tells more", explain())

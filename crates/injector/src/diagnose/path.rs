@@ -15,6 +15,8 @@ pub struct Probe {
     pub namespace: String,
     /// The MutatingWebhookConfiguration.
     pub configuration: String,
+    /// Where it is called: `Service outrigger-system/outrigger`, or a URL.
+    pub endpoint: String,
     /// Its entry that selects the pod.
     pub entry: String,
     /// The failure policy of the entry.
@@ -32,6 +34,8 @@ pub enum ProbeOutcome {
     Injected(String),
     /// A pod without a proxy.
     Bare,
+    /// A pod without a proxy, because the API server could not call the webhook and `failurePolicy` is `Ignore`.
+    FailedOpen,
     /// An error of the API server.
     Refused(String),
     /// No answer in time.
@@ -129,6 +133,20 @@ pub(super) fn of_probe(facts: &Facts, probe: &Probe) -> Vec<Finding> {
                        explain --labels app=x -n NAMESPACE --from-cluster tells skips";
             findings.push(Finding::new(Severity::Error, check, subject.clone(), evidence, with_hint(facts, probe, check, fix)));
         }
+        ProbeOutcome::FailedOpen => findings.push(Finding::new(
+            Severity::Error,
+            "ignored-failures",
+            subject.clone(),
+            format!("the API server cannot call {}, and failurePolicy is Ignore: pods are created without a proxy", probe.endpoint),
+            with_hint(
+                facts,
+                probe,
+                "ignored-failures",
+                "the API server's log has the error of the call; compare Service, endpoints, caBundle and network with what it \
+                 says. If nothing serves there, remove the MutatingWebhookConfiguration and label the namespaces with a revision \
+                 that is served (outrigger tag list)",
+            ),
+        )),
         ProbeOutcome::Unanswered => findings.push(Finding::new(
             Severity::Error,
             "network-timeout",
@@ -265,8 +283,9 @@ pub fn creation_fix<'c>(
 }
 
 /// How to make the proxy fit.
-const SMALLER_PROXY: &str = "raise it, or give the proxy less: annotations sidecar.istio.io/proxyCPULimit, proxyCPU, \
-     proxyMemoryLimit and proxyMemory, or the values global.proxy.resources";
+const SMALLER_PROXY: &str = "raise it, or give the proxy less: on the pod template all four annotations \
+     sidecar.istio.io/proxyCPULimit, proxyCPU, proxyMemoryLimit and proxyMemory (one of them alone drops the defaults of the \
+     others), or the values global.proxy.resources";
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")

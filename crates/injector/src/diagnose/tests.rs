@@ -70,6 +70,7 @@ fn probe(outcome: ProbeOutcome) -> Probe {
     Probe {
         namespace: "default".to_owned(),
         configuration: "outrigger-sidecar-injector".to_owned(),
+        endpoint: "Service outrigger-system/outrigger".to_owned(),
         entry: "namespace.sidecar-injector.istio.io".to_owned(),
         failure_policy: "Fail".to_owned(),
         took: Duration::from_millis(12),
@@ -163,6 +164,7 @@ const CASES: &[Case] = &[
     ("Pod Security", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"".to_owned()))], "other-refusal", "CNI"),
     ("no answer at all", |facts| facts.probes = vec![probe(ProbeOutcome::Unanswered)], "network-timeout", "8443"),
     ("failures that are ignored", |facts| facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }], "ignored-failures", "fail_open"),
+    ("calls that fail and are ignored", |facts| facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::FailedOpen) }], "ignored-failures", "cannot call Service outrigger-system/outrigger"),
     ("a pod that is skipped", |facts| facts.probes = vec![probe(ProbeOutcome::Bare)], "not-injected", "outrigger explain"),
     ("a slow path", |facts| facts.probes = vec![Probe { took: Duration::from_secs(3), ..probe(ProbeOutcome::Injected("default".to_owned())) }], "slow-path", "webhook order"),
     ("both labels", |facts| facts.namespaces.as_mut().unwrap()[0]["metadata"]["labels"]["istio.io/rev"] = json!("canary"), "both-labels", "remove one"),
@@ -272,6 +274,18 @@ fn pods_that_need_no_proxy_are_not_reported() {
     over["status"]["phase"] = json!("Succeeded");
     facts.pods.as_mut().unwrap().extend([on_host, opted_out, over, pod("plain", "a", false)]);
     assert_eq!(checks(&facts), Vec::<&str>::new());
+}
+
+#[test]
+fn what_refuses_the_pods_of_a_workload_is_reported_once() {
+    let message = "pods \"a\" is forbidden: exceeded quota: small";
+    let mut facts = healthy();
+    facts.probes =
+        vec![Probe { namespace: "shop".to_owned(), ..probe(ProbeOutcome::Refused(message.to_owned())) }];
+    assert_eq!(checks(&facts), ["other-refusal"]);
+    let condition = json!({"type": "ReplicaFailure", "status": "True", "message": message});
+    facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [condition]});
+    assert_eq!(checks(&facts), ["creation-refused"]);
 }
 
 #[test]

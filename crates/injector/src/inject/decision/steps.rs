@@ -146,14 +146,28 @@ fn looked_at<S: PodSelector>(
             None => "no rule matches".to_owned(),
         },
         Rule::PodChoice => match (pod.label(names::INJECT), pod.annotation(names::INJECT)) {
-            (label @ Some(_), _) => label_of("pod", names::INJECT, label),
-            (None, Some(annotation)) => format!("pod annotation {}: {}", names::INJECT, shown(annotation)),
+            (Some(label), _) => {
+                format!("{}{}", label_of("pod", names::INJECT, Some(label)), unless_boolean(label))
+            }
+            (None, Some(annotation)) => {
+                format!(
+                    "pod annotation {}: {}{}",
+                    names::INJECT,
+                    shown(annotation),
+                    unless_boolean(annotation)
+                )
+            }
             (None, None) => format!("pod label and annotation {} are not set", names::INJECT),
         },
         Rule::NeverInjectSelector => selectors(input.never, pod),
         Rule::AlwaysInjectSelector => selectors(input.always, pod),
         Rule::Policy => shown(input.policy),
     }
+}
+
+/// A remark about a value that is ignored.
+fn unless_boolean(value: &str) -> &'static str {
+    if matches!(value, "true" | "false") { "" } else { ", which is ignored: expected \"true\" or \"false\"" }
 }
 
 fn label_of(holder: &str, key: &str, value: Option<&str>) -> String {

@@ -466,7 +466,11 @@ fn steps_tell_every_rule_in_order_until_one_decides() {
             row("ignoredNamespace", "namespace \"shop\"", "-"),
             row("injectable", "mirror pod annotation, operating system, Linkerd's marks", "-"),
             row("rules", "rule batch: owned: by an operator matches first", "-"),
-            row("podChoice", "pod annotation sidecar.istio.io/inject: \"maybe\"", "-"),
+            row(
+                "podChoice",
+                "pod annotation sidecar.istio.io/inject: \"maybe\", which is ignored: expected \"true\" or \"false\"",
+                "-"
+            ),
             row("neverInjectSelector", "1 selector; the pod has app=\"a\"", "-"),
             row(
                 "alwaysInjectSelector",
