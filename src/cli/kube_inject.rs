@@ -21,7 +21,7 @@ use crate::inject::{
 /// Inject a manifest with the flags and rules of `istioctl kube-inject`.
 ///
 /// Only the templates of the injection configuration are used; the label or annotation sidecar.istio.io/inject on pods
-/// counts, labels on namespaces do not. Every document is followed by `---`. Without files and a bundle, the
+/// counts, labels on namespaces do not. Every document is followed by `---`. Without files or a bundle, the
 /// configuration comes from the cluster; with some files, the rest comes from the embedded defaults, or from the
 /// cluster if one is named.
 #[derive(Debug, Args)]

@@ -34,7 +34,7 @@ pub(super) struct Configuration {
     /// IstioOperator; its values and meshConfig override the other files
     #[arg(long = "operatorFileName", value_name = "FILE")]
     operator_file: Option<PathBuf>,
-    /// Bundle to use instead of these files [default, without any of them and a cluster: $OUTRIGGER_BUNDLE]
+    /// Bundle to use instead of these files [default, without any of them or a cluster: $OUTRIGGER_BUNDLE]
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "inject_config_file", "mesh_config_file", "values_file", "operator_file", "kubeconfig", "context",
         "mesh_config_map", "inject_config_map", "istio_namespace",

@@ -102,7 +102,7 @@ pub(super) struct InCluster {
     /// ValidatingWebhookConfiguration that sends workloads to /advise, whose caBundle to manage [default: none]
     #[arg(long, env = "OUTRIGGER_ADVICE_CONFIGURATION", value_name = "NAME")]
     advice_configuration: Option<String>,
-    /// Suffix of our webhooks' names in them; other entries are left alone
+    /// Suffix of our webhooks' names in these configurations; other entries are left alone
     #[arg(
         long,
         env = "OUTRIGGER_WEBHOOK_SUFFIX",

@@ -73,7 +73,7 @@ pub(super) struct SettingsFlags {
     /// Another namespace that is never injected, besides outrigger's own and the system's; may be repeated
     #[arg(long = "exclude-namespace", value_name = "NAMESPACE", value_delimiter = ',')]
     excluded: Vec<String>,
-    /// Which of the pods that are never injected the API server does not send at all
+    /// Which pods the API server does not send, because they are never injected
     #[arg(long, value_name = "WHICH", default_value = "preset")]
     match_conditions: ConditionsFlag,
     /// Bundle whose rules with inject: never become match conditions; if its rules or its override policy look at pods

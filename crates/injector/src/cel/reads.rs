@@ -39,6 +39,14 @@ impl Reads {
         Reads { object: Part::Whole, request: true, namespace_object: true, has_loops: true }
     }
 
+    /// Whether all parts that others read are among these.
+    pub fn contains(&self, others: &Reads) -> bool {
+        self.object.contains(&others.object)
+            && (self.request || !others.request)
+            && (self.namespace_object || !others.namespace_object)
+            && (self.has_loops || !others.has_loops)
+    }
+
     /// Adds the parts that others read.
     pub fn extend(&mut self, others: &Reads) {
         self.object.extend(&others.object);
@@ -56,6 +64,16 @@ impl Part {
             (None, part) => *part = Part::Whole,
             (Some((first, rest)), Part::Fields(fields)) => {
                 fields.entry((*first).to_owned()).or_default().add(rest);
+            }
+        }
+    }
+
+    fn contains(&self, other: &Part) -> bool {
+        match (self, other) {
+            (Part::Whole, _) => true,
+            (_, Part::Whole) => false,
+            (Part::Fields(own), Part::Fields(others)) => {
+                others.iter().all(|(field, part)| own.get(field).is_some_and(|own| own.contains(part)))
             }
         }
     }

@@ -280,3 +280,21 @@ fn the_cost_is_that_of_the_whole_pod() {
         assert_eq!(longest(&pod), defaults::of(&whole), "{pod}");
     }
 }
+
+#[test]
+fn parts_are_contained_if_nothing_is_missing() {
+    let of = |text: &str| Expression::compile(text).unwrap().parts().clone();
+    let spec = of("has(object.spec.priority) && object.spec.priority == 7");
+    let whole_spec = of("object.spec == object.spec");
+    let labels = of("has(object.metadata.labels.app)");
+    let loops = of("object.spec.containers.exists(c, c.image == 'a')");
+    assert!(spec.contains(&spec) && whole_spec.contains(&spec) && Reads::all().contains(&loops));
+    for (own, other) in [(&spec, &whole_spec), (&spec, &labels), (&labels, &spec), (&whole_spec, &loops)] {
+        assert!(!own.contains(other), "{own:?} {other:?}");
+    }
+    assert!(!spec.contains(&of("request.namespace == 'a'")));
+    assert!(!spec.contains(&of("namespaceObject.metadata.name == 'a'")));
+    let mut union = spec.clone();
+    union.extend(&labels);
+    assert!(union.contains(&spec) && union.contains(&labels));
+}

@@ -136,7 +136,7 @@ codes! {
     SKIPPED_LINKERD_POD: Warning, "not injected: the pod has both marks of Linkerd";
     SKIPPED_MIRROR_POD: Warning, "not injected: the pod has the annotation of mirror pods";
     SKIPPED_WINDOWS_POD: Warning, "not injected: the pod is for Windows nodes";
-    STAND_IN: Denial, "denied: text in the pod that templates reserve for internal use";
+    STAND_IN: Denial, "denied: text in the pod that outrigger reserves for internal use";
     TOO_MANY_TEMPLATES: Denial,
         "denied: `inject.istio.io/templates` names more templates than a pod may request";
     UNDECODABLE: Denial, "denied: no API server could decode the resulting pod";

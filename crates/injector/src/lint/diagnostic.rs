@@ -66,7 +66,7 @@ pub const RULES: [(Rule, &str, &str); 16] = [
     (
         Rule::WrongArguments,
         "WRONG_ARGUMENTS",
-        "a wrong number of arguments, or arguments of something that takes none",
+        "a wrong number of arguments, or arguments to something that takes none",
     ),
     (Rule::WrongType, "WRONG_TYPE", "an argument, an index or a loop over a value of the wrong type"),
     (Rule::UndefinedTemplate, "UNDEFINED_TEMPLATE", "an invocation of a template that is not defined"),

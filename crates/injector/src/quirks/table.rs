@@ -75,7 +75,7 @@ quirks! {
             outrigger: "accepts them, removes them from the list, and warns",
             reason: "blanks are fine in lists of ports";
         ShowEmptyAnnotations: "RunTemplate", unrecorded,
-            istio: "shows templates an annotation with an empty value as it is",
+            istio: "lets templates see an annotation with an empty value as it is",
             outrigger: "hides it where an empty value means that the annotation is not set (see `empty means unset` in [annotations.md](annotations.md))",
             reason: "a template that tests whether the annotation exists would use the empty value";
     }
@@ -167,7 +167,7 @@ quirks! {
             outrigger: "before them; a container with the same variables as before keeps their order",
             reason: "the order of the environment changed";
         ShowProxyInItsPlace: "reinsertOverrides", recorded,
-            istio: "shows templates the user's own proxy at its original position",
+            istio: "lets templates see the user's own proxy at its original position",
             outrigger: "always as the last container, its final position",
             reason: "the order of the list of ports changed; telemetry named the pod after its proxy";
         TrustOverrides: "reapplyOverwrittenContainers", recorded,

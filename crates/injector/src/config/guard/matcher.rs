@@ -45,6 +45,9 @@ pub struct Candidate<'a> {
     stand_ins: bool,
     /// The parts of the variables that expressions read; all if that is not known.
     reads: Option<&'a Reads>,
+    /// The variables for the first expression, with the parts that it reads. Most pods meet only one.
+    first_variables: OnceCell<(Reads, Variables)>,
+    /// Those for all expressions.
     variables: OnceCell<Variables>,
     owners: OnceCell<Vec<(String, String)>>,
     service_account: &'a str,
@@ -89,6 +92,7 @@ impl<'a> Candidate<'a> {
             user,
             stand_ins,
             reads: None,
+            first_variables: OnceCell::new(),
             variables: OnceCell::new(),
             owners: OnceCell::new(),
             service_account: service_account(pod),
@@ -101,13 +105,20 @@ impl<'a> Candidate<'a> {
         Candidate { reads: Some(parts), ..self }
     }
 
-    fn variables(&self) -> &Variables {
-        self.variables.get_or_init(|| {
-            let (pod, namespace, user, labels) = (self.pod, self.namespace, self.user, self.namespace_labels);
-            match self.reads {
-                Some(parts) => Variables::of_parts(parts, pod, namespace, user, labels),
-                None => Variables::of(pod, namespace, user, labels),
+    /// The variables for an expression: at most twice, parts of the pod are converted.
+    fn variables(&self, expression: &Expression) -> &Variables {
+        let (pod, namespace, user, labels) = (self.pod, self.namespace, self.user, self.namespace_labels);
+        let of_parts = |parts: &Reads| Variables::of_parts(parts, pod, namespace, user, labels);
+        let wanted = expression.parts();
+        if self.variables.get().is_none() {
+            let (parts, first) = self.first_variables.get_or_init(|| (wanted.clone(), of_parts(wanted)));
+            if parts.contains(wanted) {
+                return first;
             }
+        }
+        self.variables.get_or_init(|| match self.reads {
+            Some(parts) => of_parts(parts),
+            None => Variables::of(pod, namespace, user, labels),
         })
     }
 
@@ -203,7 +214,7 @@ impl Match {
         if pod.stand_ins && cel.may_read_names() {
             return Err(MatchError::StandIn);
         }
-        cel.evaluate(pod.variables()).map_err(MatchError::Cel)
+        cel.evaluate(pod.variables(cel)).map_err(MatchError::Cel)
     }
 
     fn has_owner(&self, pod: &Candidate<'_>) -> Result<bool, MatchError> {
