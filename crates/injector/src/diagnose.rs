@@ -79,7 +79,7 @@ pub struct Finding {
 /// Every key of a finding, with its meaning.
 pub const CHECKS: [(&str, &str); 30] = [
     ("another-injector", "the webhook of another injector selects the same pods"),
-    ("api-server-address", "the API server may not connect to the address of the pod"),
+    ("api-server-address", "the API server is not allowed to connect to the address of the pod"),
     ("both-labels", "a namespace has both labels; one of them is ignored"),
     ("ca-bundle-missing", "an entry has no caBundle, so API servers trust no certificate"),
     ("ca-bundle-unreadable", "a caBundle holds no certificate"),
@@ -88,7 +88,7 @@ pub const CHECKS: [(&str, &str); 30] = [
     ("certificate-untrusted", "API servers do not trust the served certificate"),
     ("configuration-invalid", "the configuration cannot be used"),
     ("configuration-warning", "the configuration has warnings"),
-    ("connection-refused", "nothing listens where the Service leads to"),
+    ("connection-refused", "nothing listens where the Service points"),
     (
         "creation-refused",
         "the pods of a workload cannot be created: a webhook or policy refuses them or, where pods get a proxy, a quota, a LimitRange or Pod Security",

@@ -106,6 +106,6 @@ fn create_again(explained: &Explained, namespace: &str) -> Option<String> {
     let (kind, name) = (explained.object.kind.to_ascii_lowercase(), &explained.object.name);
     Some(format!(
         "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; create \
-         them again: kubectl -n {namespace} rollout restart {kind}/{name}; outrigger explain pod/{first} -n {namespace} tells more"
+         them again: kubectl -n {namespace} rollout restart {kind}/{name}; outrigger explain pod/{first} -n {namespace} gives details"
     ))
 }

@@ -26,8 +26,8 @@ use crate::{
 ///
 /// Checks each configuration: it exists, its entries have a caBundle and rules, and a pod that one of them selects
 /// comes back with a proxy from a server-side dry run. Exits with 0 once all of this is true, 1 after the timeout, 69
-/// if no API server was reached. A dry run that has started continues until the entry's timeoutSeconds have passed, plus
-/// a few seconds, even beyond --timeout.
+/// if no API server was reached. A dry run that has started continues until the entry's timeoutSeconds have passed,
+/// plus a few seconds, even beyond --timeout.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   outrigger webhook wait --timeout 2m

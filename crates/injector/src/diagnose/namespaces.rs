@@ -198,11 +198,11 @@ fn refused(facts: &Facts) -> Vec<Finding> {
             let fix = match cause {
                 Some(cause) => format!("fix {cause}, which is a finding of its own"),
                 None if message.contains("denied the request") => {
-                    format!("correct what the message names; {} tells more", explain())
+                    format!("correct what the message names; {} gives details", explain())
                 }
                 None => {
                     let fix = path::creation_fix(&message, &of, |name| path::configuration_of(facts, name));
-                    format!("{fix}; {} tells more", explain())
+                    format!("{fix}; {} gives details", explain())
                 }
             };
             let some: Vec<&str> = workloads.iter().map(String::as_str).collect();
@@ -251,7 +251,7 @@ fn on_host_network(facts: &Facts) -> Vec<Finding> {
                 format!("pods on the host's network never get a proxy: {}", some(&owners)),
                 format!(
                     "remove spec.hostNetwork where the pods do not need it, or label the pod template {}=false to say that this \
-                     is intended; outrigger explain {} -n {of} tells more",
+                     is intended; outrigger explain {} -n {of} gives details",
                     names::INJECT,
                     first.unwrap_or_default()
                 ),
@@ -314,7 +314,7 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
                             format!("{first}kubectl -n {of} rollout restart {}", owners.join(" "))
                         }
                         None => format!(
-                            "{first}create the pods again; outrigger explain pod/{} -n {of} tells more",
+                            "{first}create the pods again; outrigger explain pod/{} -n {of} gives details",
                             names.first().copied().unwrap_or("NAME")
                         ),
                     }
