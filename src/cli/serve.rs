@@ -449,6 +449,7 @@ async fn serve(options: Options, mut signals: Signals, format: Format, lines: &L
             let code = match error {
                 StartError::Io(ref error) => code_of(error),
                 StartError::Client(_) => UNAVAILABLE,
+                StartError::Certificate(ref error) if error.is_exhausted() => RESOURCES,
                 StartError::Configuration(_) | StartError::Certificate(_) | StartError::ClientAuth(_) => DATA,
             };
             let advice = match error {
@@ -457,6 +458,9 @@ async fn serve(options: Options, mut signals: Signals, format: Format, lines: &L
                 }
                 StartError::Io(ref error) if resources::is_exhausted(error) => {
                     "; a limit on memory, threads or descriptors was reached"
+                }
+                StartError::Certificate(ref error) if error.is_exhausted() => {
+                    "; most likely a limit on memory was reached"
                 }
                 _ => "",
             };

@@ -64,6 +64,14 @@ pub enum Error {
     Library(#[source] rustls::Error),
 }
 
+impl Error {
+    /// Whether the system lacks memory, as far as the crypto library tells: it has one error for everything (`RingUnspecified`), and
+    /// with parameters of our own nothing else can fail.
+    pub fn is_exhausted(&self) -> bool {
+        matches!(self, Error::SelfSigned(rcgen::Error::RingUnspecified) | Error::Unusable(_))
+    }
+}
+
 /// The source of a certificate that is not kept in the cluster.
 #[derive(Clone, Debug)]
 pub enum Origin {
@@ -332,4 +340,16 @@ pub(crate) fn server_config(
     config.send_tls13_tickets = usize::from(resumes);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //
+    #[test]
+    fn an_error_without_a_reason_is_a_lack_of_memory_and_a_wrong_name_is_not() {
+        assert!(Error::SelfSigned(rcgen::Error::RingUnspecified).is_exhausted());
+        assert!(!self_signed(&["ä.test".to_owned()]).unwrap_err().is_exhausted());
+    }
 }
