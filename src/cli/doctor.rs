@@ -24,8 +24,8 @@ use injector::diagnose::{Finding, Severity, diagnose};
 
 /// Find out what is wrong with an installation: webhooks, certificates, endpoints, namespaces, pods without a proxy.
 ///
-/// Reads objects and, for each webhook of outrigger, creates one pod as a server-side dry run, which is never stored. Objects
-/// that it may not read are left out, with a warning. Exits with 1 if there is an error (with --strict, also for a warning), 69 if no API server
+/// Reads objects and, for each webhook of outrigger, creates pods as server-side dry runs, which are never stored. Objects that it
+/// may not read are left out, with a warning. Exits with 1 if there is an error (with --strict, also for a warning), 69 if no API server
 /// answers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -77,8 +77,8 @@ impl Doctor {
         let deadline = self.wait.map(|wait| Instant::now() + wait);
         let mut attempts = 0;
         let (findings, left_out) = loop {
-            let configuration = self.configuration()?;
-            let (mut facts, left_out) = self.source.cluster().run(async |session| {
+            let (configuration, unread) = self.configuration()?;
+            let (mut facts, mut left_out) = self.source.cluster().run(async |session| {
                 let wanted = facts::Wanted {
                     namespace: self.namespace.as_deref(),
                     probe_namespace: self.probe_namespace.as_deref(),
@@ -87,6 +87,7 @@ impl Doctor {
                 facts::read(session, &wanted).await
             })?;
             facts.configuration = configuration;
+            left_out.extend(unread);
             let findings = diagnose(&facts);
             attempts += 1;
             let is_bad = findings.iter().any(|finding| finding.severity == Severity::Error);
@@ -120,18 +121,18 @@ impl Doctor {
         }
     }
 
-    /// The configuration's problems; `None` if it may not be read.
-    fn configuration(&self) -> Result<Option<Result<Vec<String>, String>>, Failure> {
+    /// The configuration's problems; `None` if it may not be read, and why.
+    fn configuration(&self) -> Result<(Option<Result<Vec<String>, String>>, Option<String>), Failure> {
         let loaded = self.source.load_for_cluster(Purpose::Show).and_then(|configured| {
             let remarks = configured.check()?;
             let all = configured.warnings.iter().chain(&remarks);
             Ok(all.map(ToString::to_string).collect::<Vec<_>>())
         });
         match loaded {
-            Ok(warnings) => Ok(Some(Ok(warnings))),
-            Err(failure) if failure.is_data() => Ok(Some(Err(failure.to_string()))),
+            Ok(warnings) => Ok((Some(Ok(warnings)), None)),
+            Err(failure) if failure.is_data() => Ok((Some(Err(failure.to_string())), None)),
             Err(failure) if failure.is_unavailable() => Err(failure),
-            Err(_) => Ok(None),
+            Err(failure) => Ok((None, Some(failure.to_string()))),
         }
     }
 }

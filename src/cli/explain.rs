@@ -38,7 +38,7 @@ use crate::{
 };
 use injector::{
     explain::{self, Difference, Explanation},
-    workload::{Workload, WorkloadPods, workload_pods},
+    workload::{Workload, WorkloadPods},
 };
 
 /// Explain why pods are or are not injected, what wrote a field, or what a reason code means.
@@ -89,7 +89,7 @@ pub(super) struct Explain {
     /// Show what wrote every field
     #[arg(long, conflicts_with = "fields")]
     all: bool,
-    /// Exit with 1 if a pod is not injected, runs without a proxy, or cannot be created
+    /// Exit with 1 if a pod is not injected, runs without a proxy, or cannot be created, or if that is not known
     #[arg(long)]
     exit_code: bool,
     /// List all codes
@@ -184,7 +184,7 @@ impl Explain {
                 let (pods, known) = match &self.what {
                     Some(what) => {
                         let (text, known) = subject::read(session, what, &self.namespace, color).await?;
-                        (workloads::subjects(&configured, &self.namespace, &[text])?, Some(known))
+                        (workloads::subjects(&configured, &self.namespace, &[text])?, known)
                     }
                     None if is_table => {
                         let (objects, left_out) =
@@ -193,8 +193,11 @@ impl Explain {
                         let list = workloads::list_of(Which::Workloads, &objects).to_string();
                         let text = ("cluster".to_owned(), list);
                         let pods = workloads::subjects(&configured, &self.namespace, &[text])?;
-                        let events = subject::failed_creations(session, &self.namespace, color).await?;
-                        (pods, Some(workload_pods(&objects, &events)))
+                        (
+                            pods,
+                            subject::pods_of_workloads(session, &self.namespace, &objects, &left_out, color)
+                                .await?,
+                        )
                     }
                     None => (self.pods_of_input(&configured)?, None),
                 };
@@ -206,6 +209,7 @@ impl Explain {
         if pods.is_empty() && !is_table {
             return Err(Failure::data("no pod template found; expected an object with a pod template"));
         }
+        let is_incomplete = is_of_cluster && known.is_none();
         let mut known = known;
         let mut explained: Vec<Explained> = Vec::new();
         for pod in pods {
@@ -222,8 +226,15 @@ impl Explain {
             Form::Text => wrap::for_stdout(text::write(&configured, &explained, &fields, color)),
             Form::Json => format!("{:#}\n", json::list(&configured, &explained, &fields)),
         })?;
+        if self.exit_code && is_incomplete {
+            return Err(Failure::error(
+                "whether the running pods have a proxy is not known: not all may be read",
+            ));
+        }
         if self.exit_code && !explained.iter().all(Explained::has_all_it_needs) {
-            return Err(Failure::error("a pod is not injected, runs without a proxy, or cannot be created"));
+            return Err(Failure::error(
+                "a pod is not injected, runs without a proxy, or cannot be created, or that is not known",
+            ));
         }
         Ok(())
     }

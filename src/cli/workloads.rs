@@ -117,9 +117,18 @@ pub(super) fn subjects(
     Ok(subjects)
 }
 
+/// Objects of a kind that may not be read.
+pub(super) struct LeftOut {
+    /// The plural of the kind.
+    pub(super) plural: &'static str,
+    told: String,
+}
+
 /// Warns about objects that could not be read.
-pub(super) fn report_left_out(left_out: &[String], color: Color) {
-    left_out.iter().for_each(|one| report::warning(&format!("{one}; these objects are left out"), color));
+pub(super) fn report_left_out(left_out: &[LeftOut], color: Color) {
+    for LeftOut { told, .. } in left_out {
+        report::warning(&format!("{told}; these objects are left out"), color);
+    }
 }
 
 /// Objects as a List: all, or those that no controller has created.
@@ -138,13 +147,15 @@ pub(super) async fn read(
     session: &Session,
     which: Which,
     namespace: &str,
-) -> Result<(Vec<Value>, Vec<String>), Failure> {
+) -> Result<(Vec<Value>, Vec<LeftOut>), Failure> {
     let kinds = KINDS.iter().filter(|kind| which == Which::Workloads || kind.kind == "Pod");
     let (mut items, mut left_out): (Vec<Value>, _) = (Vec::new(), Vec::new());
     for kind in kinds {
         match list(session, kind, namespace).await {
             Ok(objects) => items.extend(objects),
-            Err(error) if error.is_forbidden() || error.is_not_found() => left_out.push(error.to_string()),
+            Err(error) if error.is_forbidden() || error.is_not_found() => {
+                left_out.push(LeftOut { plural: kind.plural, told: error.to_string() });
+            }
             Err(error) => return Err(error.into()),
         }
     }

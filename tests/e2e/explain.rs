@@ -336,7 +336,7 @@ async fn the_workloads_of_a_namespace_are_explained_at_a_glance() {
     let json = shell.done(&[&asked[..], &["-o", "json"]].concat()).await;
     let list: Value = serde_json::from_str(&json).expect("JSON");
     let item = &list["items"][0];
-    assert_eq!((&item["injected"], &item["otherRevision"]), (&json!(false), &json!("blue")), "{item:#}");
+    assert_eq!((&item["injected"], &item["otherRevision"]), (&Value::Null, &json!("blue")), "{item:#}");
     let typo = shell.fails(65, &["explain", "deployment/wbe", "-n", "shop"]).await;
     assert!(
         typo.contains("deployments shop/wbe does not exist in this cluster; there is deployment/web"),

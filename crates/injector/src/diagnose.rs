@@ -94,7 +94,6 @@ pub const CHECKS: [(&str, &str); 30] = [
         "the pods of a workload cannot be created: a webhook or policy refuses them or, where pods get a proxy, a quota, a LimitRange or Pod Security",
     ),
     ("fail-closed-alone", "failurePolicy Fail with a single replica"),
-    ("host-network", "pods on the host's network, which never get a proxy, in a namespace that asks for one"),
     ("ignored-failures", "failurePolicy Ignore, and the call fails: pods run without a proxy"),
     ("label-misspelled", "a namespace has a label that is almost the one for injection"),
     ("label-value", "a namespace has a value of istio-injection that means no injection"),
@@ -105,6 +104,10 @@ pub const CHECKS: [(&str, &str); 30] = [
     ("not-injected", "a pod that a webhook selects came back without a proxy"),
     ("other-refusal", "something else refuses the pod"),
     ("permission-missing", "the ServiceAccount of outrigger may not do what its flags ask for"),
+    (
+        "pods-on-host-network",
+        "pods on the host's network, which never get a proxy, in a namespace that asks for one",
+    ),
     ("replicas-not-ready", "replicas of outrigger are not ready"),
     ("revision-not-served", "a namespace names a revision that no webhook serves"),
     ("service-missing", "the Service that a webhook names does not exist"),
@@ -152,13 +155,19 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         None => {}
     }
     // A dry run that meets what refuses the pods of a workload adds nothing.
-    let refused: Vec<String> = findings
+    let refused: Vec<(String, String)> = findings
         .iter()
         .filter(|finding| finding.check == "creation-refused")
-        .map(|finding| finding.fix.clone())
+        .map(|finding| (finding.subject.clone(), finding.fix.clone()))
         .collect();
     findings.retain(|finding| {
-        finding.check != "other-refusal" || !refused.iter().any(|fix| fix.starts_with(&finding.fix))
+        let namespace = finding.subject.strip_prefix("dry-run pod in namespace ");
+        let namespace = namespace.and_then(|rest| rest.split(',').next()).unwrap_or_default();
+        let is_there = |subject: &str| {
+            subject.contains(&format!(" {namespace}/")) || *subject == format!("Namespace {namespace}")
+        };
+        finding.check != "other-refusal"
+            || !refused.iter().any(|(subject, fix)| is_there(subject) && fix.starts_with(&finding.fix))
     });
     findings.sort_by_key(|finding| finding.severity);
     findings

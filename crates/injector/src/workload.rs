@@ -33,41 +33,58 @@ impl WorkloadPods {
 /// in reserve.
 const MOST_LEVELS: usize = 8;
 
-/// The pods of each workload among objects of a cluster: the topmost controller that the objects name, or the pod itself.
+/// The pods of each workload among objects of a cluster: of every controller that the objects name, or of the pod itself.
 /// `events` are the objects' Events with reason `FailedCreate`.
 pub fn workload_pods(objects: &[Value], events: &[Value]) -> BTreeMap<Workload, WorkloadPods> {
     let owners = Owners::of(objects.iter());
     let mut found: BTreeMap<Workload, WorkloadPods> = BTreeMap::new();
     for object in objects {
         if text(object, "/kind") == "Pod" {
-            if pod::is_running(object) {
-                let pods = found.entry(owners.topmost(object)).or_default();
+            // A controlled pod counts for its controllers alone.
+            let chain = owners.chain(object);
+            let workloads = if chain.len() > 1 { chain.get(1..).unwrap_or_default() } else { &chain };
+            for workload in workloads.iter().filter(|_| pod::is_running(object)) {
+                let pods = found.entry(workload.clone()).or_default();
                 let of_its_kind = if pod::has_proxy(object) { &mut pods.injected } else { &mut pods.bare };
                 of_its_kind.push(text(object, "/metadata/name").to_owned());
             }
-        } else if let Some(wanted) = wanted(object).filter(|_| controller(object).is_none()) {
+        } else if let Some(wanted) = wanted(object) {
             found.entry(identity(object)).or_default().wanted = Some(wanted);
         }
     }
-    for (workload, message) in refusals(objects, events) {
-        found.entry(workload).or_default().refusal = Some(message);
+    let owners = &owners;
+    for (object, message) in refused(&objects.iter().collect::<Vec<_>>(), events) {
+        for workload in owners.chain(object) {
+            found.entry(workload).or_default().refusal = Some(message.clone());
+        }
     }
     found
 }
 
-/// The workloads of which an API server refuses to create a pod, each with the API server's message.
+/// The topmost workloads of which an API server refuses to create a pod, each with the API server's message.
 ///
-/// ReplicaSets and ReplicationControllers report a refusal in the condition `ReplicaFailure`, which they remove when a creation
-/// succeeds. StatefulSets, DaemonSets and Jobs only write an Event (`FailedCreate`): it counts as long as pods are missing.
+/// ReplicaSets and ReplicationControllers report a refusal in the condition `ReplicaFailure`, which they remove after a pass
+/// without an error; its message is that of the first error, so a later Event wins. StatefulSets, DaemonSets and Jobs only write an
+/// Event (`FailedCreate`): it counts as long as pods are missing.
 pub fn refusals<'o>(
     objects: impl IntoIterator<Item = &'o Value>,
     events: &[Value],
 ) -> BTreeMap<Workload, String> {
     let objects: Vec<&Value> = objects.into_iter().collect();
     let owners = Owners::of(objects.iter().copied());
+    let refused = refused(&objects, events).into_iter();
+    refused.filter_map(|(object, message)| Some((owners.chain(object).pop()?, message))).collect()
+}
+
+/// The objects of which an API server refuses to create a pod, the oldest first.
+fn refused<'o>(objects: &[&'o Value], events: &[Value]) -> Vec<(&'o Value, String)> {
     let mut newest: BTreeMap<Workload, &Value> = BTreeMap::new();
     for event in events.iter().filter(|event| text(event, "/reason") == FAILED_CREATE) {
         let of = |pointer: &str| text(event, pointer).to_owned();
+        // StatefulSets also write it about their PersistentVolumeClaims.
+        if of("/message").to_ascii_lowercase().starts_with("create claim ") {
+            continue;
+        }
         let about = (of("/involvedObject/kind"), of("/involvedObject/namespace"), of("/involvedObject/name"));
         let latest = newest.entry(about).or_insert(event);
         if time(event) > time(latest) {
@@ -81,11 +98,21 @@ pub fn refusals<'o>(
                 && text(object, "/metadata/name") == name
         })
     };
+    // An Event may be about an earlier object of the same name.
+    let event_of = |object: &Value| {
+        let (event, uid) = (newest.get(&identity(object)).copied()?, text(object, "/metadata/uid"));
+        let about = text(event, "/involvedObject/uid");
+        (uid.is_empty() || about.is_empty() || about == uid).then_some(event)
+    };
     let refusal = |object: &Value| -> Option<String> {
         let message = match text(object, "/kind") {
-            "ReplicaSet" | "ReplicationController" => replica_failure(object)?,
+            "ReplicaSet" | "ReplicationController" => {
+                let (message, since) = replica_failure(object)?;
+                let later = event_of(object).filter(|event| time(event) > since);
+                later.map_or(message, |event| text(event, "/message"))
+            }
             "StatefulSet" | "DaemonSet" | "Job" if lacks_pods(object) => {
-                let message = text(newest.get(&identity(object))?, "/message");
+                let message = text(event_of(object)?, "/message");
                 // A StatefulSet names the pod; the next one may only be waiting for it.
                 let pod = of_stateful_set(message).map(|(pod, _)| pod);
                 if pod.is_some_and(|pod| exists(text(object, "/metadata/namespace"), pod)) {
@@ -97,7 +124,10 @@ pub fn refusals<'o>(
         };
         Some(shortened(message))
     };
-    objects.iter().filter_map(|object| Some((owners.topmost(object), refusal(object)?))).collect()
+    let mut refused: Vec<(&Value, String)> =
+        objects.iter().filter_map(|object| Some((*object, refusal(object)?))).collect();
+    refused.sort_by_key(|(object, _)| text(object, "/metadata/creationTimestamp"));
+    refused
 }
 
 /// The reason of the Events that controllers write if a pod cannot be created (`FailedCreatePodReason`).
@@ -111,14 +141,17 @@ impl Owners {
         Owners(objects.filter_map(|object| Some((identity(object), controller(object)?))).collect())
     }
 
-    /// The topmost controller that the objects name.
-    fn topmost(&self, object: &Value) -> Workload {
-        let mut workload = identity(object);
-        for _ in 0..MOST_LEVELS {
-            let Some(owner) = self.0.get(&workload) else { break };
-            workload = owner.clone();
+    /// An object and its controllers, as far as the objects name them, the topmost last.
+    fn chain(&self, object: &Value) -> Vec<Workload> {
+        let mut chain = vec![identity(object)];
+        while let Some(owner) = chain.last().and_then(|last| self.0.get(last)) {
+            // A circle, or deeper than anything that exists.
+            if chain.contains(owner) || chain.len() > MOST_LEVELS {
+                break;
+            }
+            chain.push(owner.clone());
         }
-        workload
+        chain
     }
 }
 
@@ -133,13 +166,15 @@ fn wanted(object: &Value) -> Option<u64> {
     }
 }
 
-/// The message of the condition `ReplicaFailure`, if it is true.
-fn replica_failure(object: &Value) -> Option<&str> {
+/// The message of the condition `ReplicaFailure` about a creation, and since when it is true.
+fn replica_failure(object: &Value) -> Option<(&str, &str)> {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
     let failing = conditions.iter().find(|condition| {
-        text(condition, "/type") == "ReplicaFailure" && text(condition, "/status") == "True"
+        text(condition, "/type") == "ReplicaFailure"
+            && text(condition, "/status") == "True"
+            && text(condition, "/reason") == FAILED_CREATE
     })?;
-    Some(text(failing, "/message"))
+    Some((text(failing, "/message"), text(failing, "/lastTransitionTime")))
 }
 
 /// Whether a controller has fewer pods than it asks for. For a Job: none at all, finished ones included.
@@ -151,7 +186,12 @@ fn lacks_pods(object: &Value) -> bool {
         "Job" => {
             let counts = ["/status/active", "/status/succeeded", "/status/failed"];
             let is_suspended = object.pointer("/spec/suspend") == Some(&Value::Bool(true));
-            !is_suspended && counts.iter().all(|pointer| number(pointer) == 0)
+            let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+            let has_ended = conditions.into_iter().flatten().any(|condition| {
+                matches!(text(condition, "/type"), "Complete" | "Failed")
+                    && text(condition, "/status") == "True"
+            });
+            !is_suspended && !has_ended && counts.iter().all(|pointer| number(pointer) == 0)
         }
         _ => false,
     }
@@ -221,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_count_for_the_topmost_controller_that_is_known() {
+    fn pods_count_for_every_controller_that_is_known() {
         let mut deleted = pod("leaving", Some(("ReplicaSet", "web-1")), false, "Running");
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         let objects = [
@@ -255,6 +295,14 @@ mod tests {
                     (kind, name, WorkloadPods { wanted: Some(1), ..pods })
                 },
                 expected("Pod", "alone", &[], &["alone"]),
+                {
+                    let (kind, name, pods) = expected("ReplicaSet", "canary-1", &["canary-1-a"], &[]);
+                    (kind, name, WorkloadPods { wanted: Some(1), ..pods })
+                },
+                {
+                    let (kind, name, pods) = expected("ReplicaSet", "web-1", &["web-1-a"], &["web-1-b"]);
+                    (kind, name, WorkloadPods { wanted: Some(1), ..pods })
+                },
                 expected("Rollout", "canary", &["canary-1-a"], &[]),
             ]
         );
@@ -267,7 +315,8 @@ mod tests {
             object("B", "b", Some(("A", "a"))),
             pod("p", Some(("A", "a")), false, "Running"),
         ];
-        assert_eq!(workload_pods(&objects, &[]).len(), 1);
+        let counted: Vec<usize> = workload_pods(&objects, &[]).values().map(WorkloadPods::total).collect();
+        assert_eq!(counted, [1, 1]);
     }
 
     fn event(kind: &str, name: &str, message: &str, at: &str) -> Value {
@@ -286,7 +335,8 @@ mod tests {
     #[test]
     fn a_replica_set_reports_a_refusal_in_its_condition() {
         let failing = |status: &str| {
-            let condition = json!({"type": "ReplicaFailure", "status": status, "message": "pods \"a\" is forbidden:\n no"});
+            let condition = json!({"type": "ReplicaFailure", "status": status, "reason": "FailedCreate", "lastTransitionTime": "2026-01-01T00:00:00Z",
+                "message": "pods \"a\" is forbidden:\n no"});
             with(
                 object("ReplicaSet", "web-1", Some(("Deployment", "web"))),
                 json!({}),
@@ -295,7 +345,20 @@ mod tests {
         };
         let web = ("Deployment".to_owned(), "shop".to_owned(), "web".to_owned());
         let found = refusals(&[failing("True")], &[]);
-        assert_eq!(found, [(web, "pods \"a\" is forbidden: no".to_owned())].into());
+        assert_eq!(found, [(web.clone(), "pods \"a\" is forbidden: no".to_owned())].into());
+        // The condition keeps the message of the first failure.
+        let later = |at| [event("ReplicaSet", "web-1", "Error creating: exceeded quota", at)];
+        assert_eq!(
+            refusals(&[failing("True")], &later("2026-01-01T00:01:00Z")),
+            [(web.clone(), "exceeded quota".to_owned())].into()
+        );
+        assert_eq!(refusals(&[failing("True")], &later("2025-12-31T00:00:00Z")), found);
+        let mut deleting = failing("True");
+        deleting["status"]["conditions"][0]["reason"] = json!("FailedDelete");
+        assert_eq!(refusals(&[deleting], &[]), BTreeMap::new());
+        let of_replica_set = ("ReplicaSet".to_owned(), "shop".to_owned(), "web-1".to_owned());
+        let pods = workload_pods(&[failing("True")], &[]);
+        assert!(pods[&web].refusal.is_some() && pods[&of_replica_set].refusal.is_some());
         assert_eq!(refusals(&[failing("False")], &[]), BTreeMap::new());
     }
 
@@ -344,6 +407,21 @@ mod tests {
         assert_eq!(messages(&[job(json!({}), json!({}))]), one("CronJob", "denied"));
         assert_eq!(messages(&[job(json!({"suspend": true}), json!({}))]), []);
         assert_eq!(messages(&[job(json!({}), json!({"failed": 1}))]), []);
+        let failed =
+            json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
+        assert_eq!(messages(&[job(json!({}), failed)]), []);
+        let claim = [event(
+            "StatefulSet",
+            "db",
+            "create Claim data-db-0 for Pod db-0 in StatefulSet db failed error: no",
+            "2026-01-01T00:00:00Z",
+        )];
+        assert_eq!(refusals(&[db(0)], &claim), BTreeMap::new());
+        let mut earlier = events[2].clone();
+        earlier["involvedObject"]["uid"] = json!("1");
+        let mut again = db(0);
+        again["metadata"]["uid"] = json!("2");
+        assert_eq!(refusals(&[again], &[earlier]), BTreeMap::new());
         let pods = workload_pods(&[agent(1)], &events).remove(&identity(&agent(1))).unwrap();
         assert_eq!((pods.total(), pods.wanted, pods.refusal.is_some()), (0, Some(2), true));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::{AsyncBufReadExt, AsyncReadExt, StreamExt};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -14,6 +15,7 @@ use super::permissions;
 use crate::{
     cli::{
         cluster::{ApiError, PATIENCE, Reason, Session, Target},
+        effects::counted,
         failure::Failure,
         registered,
         webhook::probe,
@@ -64,7 +66,11 @@ pub(super) async fn read(session: &Session, wanted: &Wanted<'_>) -> Result<(Fact
         }
     }
     facts.nodes = reader.try_list(&NODES, "").await?;
-    let asking = asking(&facts);
+    let asking = match (&facts.namespaces, wanted.namespace) {
+        // It was asked about, and its labels may not be read.
+        (None, Some(only)) => vec![only.to_owned()],
+        _ => asking(&facts),
+    };
     if asking.len() > MOST_NAMESPACES {
         reader.left_out.push(format!(
             "pods of {} namespaces that ask for injection were not checked: only the first {MOST_NAMESPACES} were",
@@ -72,8 +78,8 @@ pub(super) async fn read(session: &Session, wanted: &Wanted<'_>) -> Result<(Fact
         ));
     }
     let asking: BTreeSet<&str> = asking.iter().map(String::as_str).take(MOST_NAMESPACES).collect();
-    facts.pods = reader.of_namespaces(&PODS, &asking).await?;
-    facts.controllers = reader.of_namespaces(&REPLICA_SETS, &asking).await?;
+    facts.pods = reader.of_readable_namespaces(&PODS, &asking).await?;
+    facts.controllers = reader.of_readable_namespaces(&REPLICA_SETS, &asking).await?;
     facts.events = reader.failed_creations(&asking).await?;
     // These controllers report a refusal in an Event alone.
     let about = |kind: &str| -> BTreeSet<&str> {
@@ -87,10 +93,11 @@ pub(super) async fn read(session: &Session, wanted: &Wanted<'_>) -> Result<(Fact
     };
     let mut others = Vec::new();
     for resource in [&STATEFUL_SETS, &DAEMON_SETS, &JOBS] {
-        others.extend(reader.of_namespaces(resource, &about(resource.3)).await?.unwrap_or_default());
+        let found = reader.of_readable_namespaces(resource, &about(resource.3)).await?;
+        others.extend(found.unwrap_or_default());
     }
-    if let Some(controllers) = &mut facts.controllers {
-        controllers.extend(others);
+    if !others.is_empty() {
+        facts.controllers.get_or_insert_default().extend(others);
     }
     if wanted.with_probe {
         facts.probes = reader.probes(&facts, wanted, &asking).await?;
@@ -108,6 +115,8 @@ pub(super) struct Wanted<'w> {
     pub(super) with_probe: bool,
 }
 
+/// The most bytes of an API server's metrics that are read.
+const MOST_METRICS: u64 = 64 << 20;
 /// The most webhook configurations for which a pod is created as a dry run.
 const MOST_PROBES: usize = 10;
 /// The most namespaces in which that is tried for one of them.
@@ -220,6 +229,38 @@ impl Reader<'_> {
         Ok(Some(all))
     }
 
+    /// The objects of the namespaces that may be read; `None` if that is none of them.
+    async fn of_readable_namespaces(
+        &mut self,
+        resource: &Resource,
+        namespaces: &BTreeSet<&str>,
+    ) -> Result<Option<Vec<Value>>, Failure> {
+        let (mut all, mut denied) = (Vec::new(), Vec::new());
+        for namespace in namespaces {
+            match self.list(resource, namespace).await {
+                Ok(objects) => all.extend(objects),
+                Err(error) if error.is_forbidden() => denied.push(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let readable = namespaces.len() - denied.len();
+        self.note_denied(denied);
+        Ok((readable > 0 || namespaces.is_empty()).then_some(all))
+    }
+
+    /// Names the first of several refusals, and how many there are.
+    fn note_denied(&mut self, denied: Vec<String>) {
+        let more = denied.len().saturating_sub(1);
+        if let Some(first) = denied.into_iter().next() {
+            let more = if more == 0 {
+                String::new()
+            } else {
+                format!("; and in {}", counted(more, "more namespace"))
+            };
+            self.left_out.push(format!("{first}{more}"));
+        }
+    }
+
     /// `None` if it is not permitted; an empty list if the object does not exist.
     async fn get(
         &mut self,
@@ -250,15 +291,13 @@ impl Reader<'_> {
 
     /// The Events about pods that could not be created.
     async fn failed_creations(&mut self, namespaces: &BTreeSet<&str>) -> Result<Option<Vec<Value>>, Failure> {
-        let mut all = Vec::new();
+        let (mut all, mut denied) = (Vec::new(), Vec::new());
         for namespace in namespaces {
             let (events, left_out) = workloads::failed_creations(self.session, namespace).await?;
             all.extend(events);
-            if let Some(left_out) = left_out {
-                self.left_out.push(left_out);
-                return Ok(None);
-            }
+            denied.extend(left_out);
         }
+        self.note_denied(denied);
         Ok(Some(all))
     }
 
@@ -301,7 +340,14 @@ impl Reader<'_> {
             // What refuses pods in one namespace, such as a quota, says nothing about the webhook.
             let mut first = None;
             for attempt in attempts {
-                let Some(probe) = self.probe(attempt).await? else { return Ok(probes) };
+                let Some(probe) = self.probe(attempt).await? else { break };
+                if facts.namespaces.is_none() && probe.outcome == ProbeOutcome::Bare {
+                    self.left_out.push(format!(
+                        "the dry-run pod in namespace {} came back without a proxy, which its labels may explain: they may not be read",
+                        probe.namespace
+                    ));
+                    break;
+                }
                 let is_about_namespace = is_refused_by_something_else(&probe);
                 let kept = first.get_or_insert(probe.clone());
                 if !is_about_namespace {
@@ -365,16 +411,20 @@ impl Reader<'_> {
     /// `apiserver_admission_webhook_fail_open_count`.
     async fn failed_open(&self, entry: &str) -> Option<f64> {
         let request = hyper::Request::get("/metrics").body(Vec::new()).ok()?;
-        let answer = self.session.client.request_text(request);
-        let metrics = tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()?;
         let name = format!("name=\"{entry}\"");
-        let counts = metrics
-            .lines()
-            .filter(|line| {
-                line.starts_with("apiserver_admission_webhook_fail_open_count{") && line.contains(&name)
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        Some(counts.sum())
+        let read = async {
+            let metrics = self.session.client.request_stream(request).await.ok()?;
+            let mut lines = metrics.take(MOST_METRICS).lines();
+            let mut count = 0.0;
+            while let Some(line) = lines.next().await {
+                let line = line.ok()?;
+                if line.starts_with("apiserver_admission_webhook_fail_open_count{") && line.contains(&name) {
+                    count += line.rsplit(' ').next()?.parse::<f64>().ok()?;
+                }
+            }
+            Some(count)
+        };
+        tokio::time::timeout(PATIENCE, read).await.ok()?
     }
 }
 

@@ -40,7 +40,8 @@ fn item(explained: &Explained, fields: &Fields<'_>) -> Value {
             "podTemplate": explained.place,
         }),
     );
-    put("injected", json!(explained.is_injected()));
+    // Nothing is known about what another revision does.
+    put("injected", json!(explained.other_revision.is_none().then(|| explained.is_injected())));
     put("otherRevision", json!(explained.other_revision));
     put("selectionKnown", json!(!explained.is_selection_unknown));
     put("leftUnchanged", json!(explained.left_alone.map(|why| why.to_string())));

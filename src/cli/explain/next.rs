@@ -25,17 +25,20 @@ pub(super) fn steps(
     steps.extend(refusal(explained, namespace));
     steps.extend(failed_calls(explained, namespace));
     if let Some(other) = &explained.other_revision {
+        let command = match is_in_cluster {
+            true => format!("outrigger explain {}/{name} -n {namespace}", kind.to_ascii_lowercase()),
+            false => "the same command".to_owned(),
+        };
         steps.push(format!(
-            "outrigger explain {}/{name} -n {namespace} --revision {other} answers with the configuration of that revision; if there \
-             is none, revision {other} is not installed, and the namespace needs the label of one that is",
-            kind.to_ascii_lowercase()
+            "{command} --revision {other} answers with the configuration of that revision; if there is none, revision {other} is not \
+             installed, and the namespace needs the label of one that is"
         ));
     } else if explained.is_not_called() {
         steps.push(not_called(configured, explained, &origin));
     } else if let Some(reason) = explained.reason() {
         steps.extend(next_step(&configured.mesh, reason, &origin));
     }
-    steps.extend(create_again(explained, namespace));
+    steps.extend(create_again(explained, &origin));
     if let Verdict::Denied(refusal) = &explained.explanation.verdict {
         steps.push("until this is corrected, no such pod can be created".to_owned());
         steps.push(format!("outrigger explain {}", refusal.reason()));
@@ -50,7 +53,8 @@ pub(super) fn steps(
 
 /// What to do about an API server that refuses to create the pods.
 fn refusal(explained: &Explained, namespace: &str) -> Option<String> {
-    if matches!(explained.explanation.verdict, Verdict::Denied(_)) {
+    // Without a proxy, or denied for a reason of its own, the pod needs other advice.
+    if !matches!(explained.explanation.verdict, Verdict::Injected { .. }) {
         return None;
     }
     let called = explained.called.as_deref().unwrap_or_default();
@@ -84,16 +88,16 @@ fn not_called(configured: &Configured, explained: &Explained, origin: &Origin<'_
 }
 
 /// How to replace running pods that have no proxy, or an outdated one.
-fn create_again(explained: &Explained, namespace: &str) -> Option<String> {
+fn create_again(explained: &Explained, origin: &Origin<'_>) -> Option<String> {
+    if !explained.is_injected() {
+        return None;
+    }
     if let Running::Injected(differences) = &explained.running
         && !differences.is_empty()
     {
         return Some(
             "the pod was injected with another configuration; kubectl rollout restart its workload to apply today's".to_owned(),
         );
-    }
-    if !explained.is_injected() {
-        return None;
     }
     if matches!(explained.running, Running::Bare) {
         return Some(
@@ -103,9 +107,10 @@ fn create_again(explained: &Explained, namespace: &str) -> Option<String> {
         );
     }
     let first = explained.bare_pods().first()?;
-    let (kind, name) = (explained.object.kind.to_ascii_lowercase(), &explained.object.name);
     Some(format!(
-        "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; create \
-         them again: kubectl -n {namespace} rollout restart {kind}/{name}; outrigger explain pod/{first} -n {namespace} gives details"
+        "pods that run without a proxy were created before injection was on for them, or while the webhook did not answer; {}; \
+         outrigger explain pod/{first} -n {} gives details",
+        origin.create_again(),
+        origin.namespace
     ))
 }

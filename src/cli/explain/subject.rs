@@ -10,7 +10,7 @@ use crate::cli::{
     failure::Failure,
     registered,
     report::{self, Color},
-    workloads::{self, KINDS, Which},
+    workloads::{self, KINDS, LeftOut, Which},
 };
 use injector::{
     codes::edits,
@@ -27,7 +27,7 @@ pub(super) async fn read(
     what: &str,
     namespace: &str,
     color: Color,
-) -> Result<((String, String), Known), Failure> {
+) -> Result<((String, String), Option<Known>), Failure> {
     let (kind, name) = what.split_once('/').unwrap_or((what, ""));
     let wanted = kind.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let known = KINDS.iter().find(|kind| kind.names.contains(&wanted.as_str()));
@@ -57,12 +57,26 @@ pub(super) async fn read(
     let text = (what.to_owned(), json!(object).to_string());
     // A pod needs no other objects.
     if kind.plural() == "pods" {
-        return Ok((text, Known::new()));
+        return Ok((text, Some(Known::new())));
     }
     let (objects, left_out) = workloads::read(session, Which::Workloads, namespace).await?;
     workloads::report_left_out(&left_out, color);
+    Ok((text, pods_of_workloads(session, namespace, &objects, &left_out, color).await?))
+}
+
+/// The pods of the workloads among objects; `None` if pods, or what leads from them to their workloads, may not be read.
+pub(super) async fn pods_of_workloads(
+    session: &Session,
+    namespace: &str,
+    objects: &[Value],
+    left_out: &[LeftOut],
+    color: Color,
+) -> Result<Option<Known>, Failure> {
+    if left_out.iter().any(|one| matches!(one.plural, "pods" | "replicasets" | "jobs")) {
+        return Ok(None);
+    }
     let events = failed_creations(session, namespace, color).await?;
-    Ok((text, workload_pods(&objects, &events)))
+    Ok(Some(workload_pods(objects, &events)))
 }
 
 /// The objects that somebody may mean who asked for one that does not exist: those of the same name, else those of a similar one;
@@ -88,11 +102,7 @@ fn similar(objects: &[Value], kind: &str, name: &str) -> Vec<String> {
 }
 
 /// The Events about pods that could not be created. If they may not be read, a warning says what is missing.
-pub(super) async fn failed_creations(
-    session: &Session,
-    namespace: &str,
-    color: Color,
-) -> Result<Vec<Value>, Failure> {
+async fn failed_creations(session: &Session, namespace: &str, color: Color) -> Result<Vec<Value>, Failure> {
     let (events, left_out) = workloads::failed_creations(session, namespace).await?;
     if let Some(left_out) = left_out {
         let text = format!(

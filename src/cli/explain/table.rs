@@ -117,7 +117,8 @@ fn row(explained: &Explained) -> ([String; 6], Style) {
         (Running::No, Some(WorkloadPods { wanted: Some(wanted), .. })) if *wanted > 0 => {
             format!("no pods ({wanted} wanted)")
         }
-        (Running::No, _) => "no pods".to_owned(),
+        (Running::No, Some(_)) => "no pods".to_owned(),
+        (Running::No, None) => "not known".to_owned(),
     };
     let mut warnings: Vec<&str> = explained.warnings().iter().map(|warning| warning.code).collect();
     warnings.dedup();

@@ -70,7 +70,9 @@ impl Page {
         self.verdict(configured, explained);
         self.basis(configured, explained);
         self.pods(explained);
-        self.running(&explained.running);
+        if explained.other_revision.is_none() {
+            self.running(&explained.running);
+        }
         if !explained.warnings().is_empty() {
             self.heading("Warnings");
             for warning in explained.warnings() {
@@ -153,10 +155,14 @@ impl Page {
     fn basis(&mut self, configured: &Configured, explained: &Explained) {
         let is_injected = matches!(explained.explanation.verdict, Verdict::Injected { .. });
         if explained.is_selection_unknown && is_injected {
-            self.line(
-                "  This holds if the API server calls the webhook: the labels of the namespace are not known \
-                 (--from-cluster, or --namespace-labels)",
-            );
+            let cure = if explained.called.is_some() {
+                "--namespace-labels"
+            } else {
+                "--from-cluster, or --namespace-labels"
+            };
+            self.line(&format!(
+                "  This holds if the API server calls the webhook: the labels of the namespace are not known ({cure})"
+            ));
         }
         if explained.called.is_none() {
             self.line(&format!(

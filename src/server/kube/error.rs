@@ -113,7 +113,7 @@ impl Reason {
         match status.code {
             401 => Reason::Unauthorized(message),
             // Admission and quotas respond with 403 as well, without the authorizer's text.
-            403 if message.contains(" cannot ") => Reason::Forbidden(message),
+            403 if message.contains("User ") && message.contains(" cannot ") => Reason::Forbidden(message),
             404 => Reason::NotFound(message),
             409 => Reason::Conflict(message),
             410 => Reason::Expired(message),
@@ -177,6 +177,10 @@ mod tests {
         assert_eq!(
             refused("watch", &map, 403, "User cannot watch it"),
             r#"may not watch configmaps mesh/istio: the role lacks "watch" on "configmaps" (User cannot watch it)"#
+        );
+        assert_eq!(
+            refused("create", &map, 403, "denied: containers cannot run as root"),
+            "cannot create configmaps mesh/istio: denied: containers cannot run as root (403)"
         );
         assert_eq!(
             refused("create", &map, 403, "exceeded quota"),

@@ -89,7 +89,7 @@ async fn response(turn: Turn) -> Response<UnsyncBoxBody<Bytes, std::io::Error>> 
 
 /// An error response.
 pub(in crate::server) fn status(code: u16) -> Value {
-    json!({"kind": "Status", "status": "Failure", "code": code, "message": "somebody cannot have that"})
+    json!({"kind": "Status", "status": "Failure", "code": code, "message": "User us cannot have that"})
 }
 
 impl Turn {

@@ -171,9 +171,12 @@ fn refused(facts: &Facts) -> Vec<Finding> {
         })
         .collect();
     let objects = facts.controllers.iter().chain(&facts.pods).flatten();
-    let events = facts.events.as_deref().unwrap_or_default();
+    // Without the pods, it is not known whether a StatefulSet has made up for a failure.
+    let is_clear =
+        |event: &&Value| facts.pods.is_some() || text(event, "/involvedObject/kind") != "StatefulSet";
+    let events: Vec<Value> = facts.events.iter().flatten().filter(is_clear).cloned().collect();
     let mut by_message: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for ((kind, of, name), message) in workload::refusals(objects, events) {
+    for ((kind, of, name), message) in workload::refusals(objects, &events) {
         let is_admission = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
             .iter()
             .any(|words| message.contains(words));
@@ -191,12 +194,22 @@ fn refused(facts: &Facts) -> Vec<Finding> {
                 own.get(of.as_str()).is_some_and(|own| own.contains(&probe.configuration.as_str()))
                     && message.contains(&format!("failed calling webhook \"{}\"", probe.entry))
             };
-            let cause = facts.probes.iter().find(failed).and_then(|probe| {
-                let cause = path::of_probe(facts, probe).into_iter().next()?;
+            let probe = facts.probes.iter().find(failed);
+            let cause = probe.and_then(|probe| {
+                let causes = path::of_probe(facts, probe);
+                let cause = causes.iter().find(|finding| finding.severity == Severity::Error)?;
                 Some(format!("{} of MutatingWebhookConfiguration {}", cause.check, probe.configuration))
             });
+            // The controller has not tried again since: it waits for up to a quarter of an hour.
+            let works_now =
+                probe.is_some_and(|probe| matches!(probe.outcome, path::ProbeOutcome::Injected(_)));
+            let severity = if works_now { Severity::Warning } else { Severity::Error };
             let fix = match cause {
                 Some(cause) => format!("fix {cause}, which is a finding of its own"),
+                None if works_now => format!(
+                    "the call works now, and the controller tries again by itself, or at once after kubectl -n {of} rollout restart {}/{name}",
+                    kind.to_ascii_lowercase()
+                ),
                 None if message.contains("denied the request") => {
                     format!("correct what the message names; {} gives details", explain())
                 }
@@ -217,9 +230,13 @@ fn refused(facts: &Facts) -> Vec<Finding> {
                     ),
                 ),
             };
-            Finding::new(Severity::Error, "creation-refused", subject, evidence, fix)
+            Finding::new(severity, "creation-refused", subject, evidence, fix)
         })
         .collect()
+}
+
+fn is_opted_out(object: &Value) -> bool {
+    pod::label(object, names::INJECT).or_else(|| pod::annotation(object, names::INJECT)) == Some("false")
 }
 
 /// Pods on the host's network in namespaces whose other pods get a proxy, by namespace.
@@ -229,7 +246,7 @@ fn on_host_network(facts: &Facts) -> Vec<Finding> {
         facts.namespaces.iter().flatten().map(|object| (name(object), labels(object))).collect();
     for object in facts.pods.iter().flatten() {
         let on_host = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
-        let opted_out = pod::annotation(object, names::INJECT) == Some("false");
+        let opted_out = is_opted_out(object);
         let Some(labels) = namespaces.get(namespace(object)).filter(|_| on_host && !opted_out) else {
             continue;
         };
@@ -246,7 +263,7 @@ fn on_host_network(facts: &Facts) -> Vec<Finding> {
             let first = owners.first().map(|owner| owner.replacen(' ', "/", 1).to_ascii_lowercase());
             Finding::new(
                 Severity::Info,
-                "host-network",
+                "pods-on-host-network",
                 format!("Namespace {of}"),
                 format!("pods on the host's network never get a proxy: {}", some(&owners)),
                 format!(
@@ -272,7 +289,7 @@ fn uninjected(facts: &Facts) -> Vec<Finding> {
     for object in pods {
         let Some(labels) = by_name.get(namespace(object)) else { continue };
         let on_host = object.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
-        let opted_out = pod::annotation(object, names::INJECT) == Some("false");
+        let opted_out = is_opted_out(object);
         if !pod::is_running(object) || pod::has_proxy(object) || on_host || opted_out {
             continue;
         }

@@ -262,9 +262,15 @@ pub fn creation_fix<'c>(
         );
     }
     if message.contains("exceeded quota") {
+        let is_about_resources = ["cpu", "memory"].iter().any(|resource| message.contains(resource));
+        let proxy = if is_about_resources { SMALLER_PROXY } else { "raise it" };
         return format!(
-            "the quota has no room for the pod with its proxy: kubectl -n {namespace} describe quota; {SMALLER_PROXY}"
+            "the quota has no room for the pod with its proxy: kubectl -n {namespace} describe quota; {proxy}"
         );
+    }
+    if message.contains("violates PodSecurity") && !message.contains("istio-") {
+        return "the namespace's Pod Security level forbids the pod itself; the message names the fields"
+            .to_owned();
     }
     if message.contains("violates PodSecurity") {
         return "the namespace's Pod Security level forbids what is injected: use the CNI plugin, or another level \

@@ -160,8 +160,8 @@ const CASES: &[Case] = &[
     ("an answer that is none", |facts| *facts = failed("the server rejected our request for an unknown reason"), "webhook-error", "log of outrigger"),
     ("another webhook that is down", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("Internal error occurred: failed calling webhook \"vault.hashicorp.com\": no endpoints available".to_owned()))], "other-refusal", "vault.hashicorp.com is not outrigger's"),
     ("another webhook that denies", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("admission webhook \"validate.kyverno.svc-fail\" denied the request: no".to_owned()))], "other-refusal", "names it"),
-    ("a used-up quota", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: exceeded quota: q".to_owned()))], "other-refusal", "quota"),
-    ("Pod Security", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"".to_owned()))], "other-refusal", "CNI"),
+    ("a used-up quota", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: exceeded quota: q, requested: limits.cpu=2".to_owned()))], "other-refusal", "quota"),
+    ("Pod Security", |facts| facts.probes = vec![probe(ProbeOutcome::Refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": unrestricted capabilities (container \"istio-init\" …)".to_owned()))], "other-refusal", "CNI"),
     ("no answer at all", |facts| facts.probes = vec![probe(ProbeOutcome::Unanswered)], "network-timeout", "8443"),
     ("failures that are ignored", |facts| facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }], "ignored-failures", "fail_open"),
     ("calls that fail and are ignored", |facts| facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::FailedOpen) }], "ignored-failures", "cannot call Service outrigger-system/outrigger"),
@@ -204,6 +204,9 @@ const CASES: &[Case] = &[
         facts.pods.as_mut().unwrap().push(pod("shop", "old", false));
         facts.probes = vec![Probe { failure_policy: "Ignore".to_owned(), ..probe(ProbeOutcome::Bare) }];
     }, "uninjected-pods", "fix ignored-failures of MutatingWebhookConfiguration outrigger-sidecar-injector first; then "),
+    ("a workload that is not tried again since the webhook works", |facts| {
+        facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
+    }, "creation-refused", "the call works now"),
     ("several workloads whose webhook cannot be called", |facts| {
         facts.controllers.as_mut().unwrap()[0]["status"] = refused_by_call();
         let mut other = facts.controllers.as_ref().unwrap()[0].clone();
@@ -224,7 +227,7 @@ const CASES: &[Case] = &[
         let mut on_host = pod("shop", "host", false);
         on_host["spec"]["hostNetwork"] = json!(true);
         facts.pods.as_mut().unwrap().push(on_host);
-    }, "host-network", "outrigger explain pod/host -n shop"),
+    }, "pods-on-host-network", "outrigger explain pod/host -n shop"),
     ("a role without a rule", |facts| facts.permissions = Some(vec![access(true), access(false)]), "permission-missing", "kubectl auth can-i list configmaps/outrigger -n mesh --as system:serviceaccount:mesh:outrigger"),
     ("istiod beside us", |facts| {
         let mut other = facts.webhooks[0].clone();
@@ -283,7 +286,8 @@ fn what_refuses_the_pods_of_a_workload_is_reported_once() {
     facts.probes =
         vec![Probe { namespace: "shop".to_owned(), ..probe(ProbeOutcome::Refused(message.to_owned())) }];
     assert_eq!(checks(&facts), ["other-refusal"]);
-    let condition = json!({"type": "ReplicaFailure", "status": "True", "message": message});
+    let condition =
+        json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message});
     facts.controllers.as_mut().unwrap()[0]["status"] = json!({"conditions": [condition]});
     assert_eq!(checks(&facts), ["creation-refused"]);
 }

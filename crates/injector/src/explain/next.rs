@@ -29,7 +29,7 @@ impl Origin<'_> {
     }
 
     /// How to create the pods again: those that exist keep what they have.
-    fn create_again(&self) -> String {
+    pub fn create_again(&self) -> String {
         match self.workload.map(|(kind, _)| kind) {
             Some("CronJob") => "its next Job follows it".to_owned(),
             None | Some("Deployment" | "StatefulSet" | "DaemonSet") => {
@@ -83,7 +83,8 @@ pub fn next_step(mesh: &InjectorConfig, reason: Reason, origin: &Origin<'_>) -> 
                 served => format!("this cluster serves the revisions {}; ", served.join(", ")),
             };
             format!(
-                "{served}ask for this one: kubectl label namespace {namespace} --overwrite {}- {}={revision}; or let the requested name \
+                "{served}ask for this one: kubectl label namespace {namespace} --overwrite {}- {}={revision} (or change the label of the pod template, if that \
+                 asks for another one); or let the requested name \
                  stand for it: outrigger tag set {} --revision {revision}; {create_again}. If another revision is meant, explain \
                  with its configuration (--revision)",
                 names::LABEL_INJECTION,

@@ -232,7 +232,7 @@ async fn what_is_forbidden_is_said_and_tried_again() {
     rig.told(&["begin", "begin", "begin"]).await;
     let state = rig.gate.state();
     assert!(!state.open);
-    let wanted = r#"may not list things: the role lacks "list" on "things" (somebody cannot have that)"#;
+    let wanted = r#"may not list things: the role lacks "list" on "things" (User us cannot have that)"#;
     assert_eq!(state.problem.unwrap(), wanted);
     rig.told(&["begin", "complete"]).await;
     until("all is well", || rig.connected() && rig.gate.state().problem.is_none()).await;
