@@ -69,6 +69,9 @@ enum Form {
     Json,
 }
 
+/// The warnings of a configuration, or why it cannot be used.
+type Problems = Result<Vec<String>, String>;
+
 /// The pause between two attempts with --wait.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -122,7 +125,7 @@ impl Doctor {
     }
 
     /// The configuration's problems; `None` if it may not be read, and why.
-    fn configuration(&self) -> Result<(Option<Result<Vec<String>, String>>, Option<String>), Failure> {
+    fn configuration(&self) -> Result<(Option<Problems>, Option<String>), Failure> {
         let loaded = self.source.load_for_cluster(Purpose::Show).and_then(|configured| {
             let remarks = configured.check()?;
             let all = configured.warnings.iter().chain(&remarks);
