@@ -223,8 +223,9 @@ async fn rotations_fail_no_pod() {
     assert!(slowest <= Duration::from_secs(1), "{slowest:?}");
 
     let before = scene.secret().await;
-    scene.rotate("ca").await;
+    // Before the request: the server may begin before the command that makes it has ended.
     let began = Instant::now();
+    scene.rotate("ca").await;
     let both = scene.wait_secret(|secret| secret.cas() == 2).await;
     assert_eq!(both.leaf(), before.leaf(), "leaves do not move before the new CA is trusted");
     let moved = scene.wait_secret(|secret| secret.leaf() != before.leaf()).await;
