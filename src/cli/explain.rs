@@ -175,7 +175,7 @@ impl Explain {
         report::configuration(&configured.warnings, color);
         report::configuration(&remarks, color);
 
-        let (pods, known, registered) = if is_of_cluster || self.source.is_cluster() {
+        let (pods, mut known, registered) = if is_of_cluster || self.source.is_cluster() {
             self.source.cluster().run(async |session| {
                 // Manifests may exist before their namespace does; a table or --labels asks about an existing one.
                 if (is_table || self.labels.is_some()) && !self.namespace.is_empty() {
@@ -210,7 +210,6 @@ impl Explain {
             return Err(Failure::data("no pod template found; expected an object with a pod template"));
         }
         let is_incomplete = is_of_cluster && known.is_none();
-        let mut known = known;
         let mut explained: Vec<Explained> = Vec::new();
         for pod in pods {
             let of_it = known.as_mut().map(|known| known.remove(&workload(&pod)).unwrap_or_default());
@@ -393,7 +392,7 @@ fn other_revision(configured: &Configured, called: Option<&[Called]>) -> Option<
     revisions().next().map(str::to_owned)
 }
 
-/// The workload of a subject, as [`workload_pods`] names it.
+/// The workload of a subject, as `injector::workload::workload_pods` names it.
 fn workload(subject: &manual::Subject) -> Workload {
     let Identity { kind, namespace, name, .. } = &subject.object;
     (kind.clone(), namespace.clone().unwrap_or_default(), name.clone())

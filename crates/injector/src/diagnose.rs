@@ -3,7 +3,11 @@
 //!
 //! Pure: the caller reads the objects. Anything that could not be read is `None`, and no conclusion is drawn from it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
+
+use crate::workload::{self, Workload};
 
 mod namespaces;
 mod path;
@@ -131,10 +135,11 @@ impl Finding {
 
 /// All findings, the worst first.
 pub fn diagnose(facts: &Facts) -> Vec<Finding> {
+    let refusals = refusals(facts);
     let mut findings = webhooks::findings(facts);
-    findings.extend(path::findings(facts));
+    findings.extend(path::findings(facts, &refusals));
     findings.extend(permissions::findings(facts));
-    findings.extend(namespaces::findings(facts));
+    findings.extend(namespaces::findings(facts, refusals));
     match &facts.configuration {
         Some(Err(problem)) => findings.push(Finding::new(
             Severity::Error,
@@ -154,23 +159,17 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
         })),
         None => {}
     }
-    // A dry run that meets what refuses the pods of a workload adds nothing.
-    let refused: Vec<(String, String)> = findings
-        .iter()
-        .filter(|finding| finding.check == "creation-refused")
-        .map(|finding| (finding.subject.clone(), finding.fix.clone()))
-        .collect();
-    findings.retain(|finding| {
-        let namespace = finding.subject.strip_prefix("dry-run pod in namespace ");
-        let namespace = namespace.and_then(|rest| rest.split(',').next()).unwrap_or_default();
-        let is_there = |subject: &str| {
-            subject.contains(&format!(" {namespace}/")) || *subject == format!("Namespace {namespace}")
-        };
-        finding.check != "other-refusal"
-            || !refused.iter().any(|(subject, fix)| is_there(subject) && fix.starts_with(&finding.fix))
-    });
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// The workloads whose pods the API server refuses, each with its message.
+fn refusals(facts: &Facts) -> BTreeMap<Workload, String> {
+    // Without the pods, it is not known whether a StatefulSet has made up for a failure.
+    let is_clear =
+        |event: &&Value| facts.pods.is_some() || text(event, "/involvedObject/kind") != "StatefulSet";
+    let events: Vec<Value> = facts.events.iter().flatten().filter(is_clear).cloned().collect();
+    workload::refusals(facts.controllers.iter().chain(&facts.pods).flatten(), &events)
 }
 
 /// Our webhooks: configuration, name of the entry, entry.

@@ -258,7 +258,7 @@ fn run_unadapted(
         same_name::check_merged(received, &merged, &made).map_err(Refusal::Post)?;
     }
     accept_volumes(mesh, user_volumes::check_mounts(received, &merged), &mut warnings)?;
-    warnings.extend(merged_unions(received, &merged));
+    warnings.extend(unions::new_violations(received, &merged));
     let context = PostContext {
         received: before,
         asked,
@@ -463,22 +463,6 @@ fn accept_volumes(
 /// A warning for a value that denies the pod except under Istio's rules.
 fn doubtful(violation: &annotation::Violation) -> Warning {
     Warning::new("DOUBTFUL_ANNOTATION", violation.doubt())
-}
-
-/// The maximum number named: an API server passes on only a few warnings.
-const MOST_UNION_WARNINGS: usize = 8;
-
-/// Unions with two members set, which an API server rejects: one by the user and one by a template, as Istio leaves it;
-/// both by a template, for pods that no sample resembles; or both in a container that the record of an earlier
-/// injection restores.
-fn merged_unions(received: &Value, merged: &Value) -> Vec<Warning> {
-    let merged = unions::violations(merged);
-    if merged.is_empty() {
-        return Vec::new();
-    }
-    let own = unions::violations(received);
-    let new = merged.iter().filter(|violation| !own.contains(violation)).take(MOST_UNION_WARNINGS);
-    new.map(|violation| Warning::new("SEVERAL_OF_ONE", violation.to_string())).collect()
 }
 
 /// The nodes on which a pod can run, if they are known. Those of a remote cluster, which the URL path names, are not

@@ -11,13 +11,29 @@ use serde_json::{Map, Value};
 use crate::{
     gotypes::{OBJECT_META, POD_SPEC, Union, union_of},
     pod,
-    warning::shown_within,
+    warning::{Warning, shown_within},
 };
 use gotemplate::gotypes::{Kind, Type};
 use strategic_merge::merge;
 
 /// The lists of a spec whose elements are handled individually during injection.
 pub(crate) const LISTS: [&str; 4] = ["containers", "initContainers", "ephemeralContainers", "volumes"];
+
+/// The maximum number named: an API server passes on only a few warnings.
+const MOST_UNION_WARNINGS: usize = 8;
+
+/// Warnings about unions with two members set by the merge, which an API server rejects: one by the user and one by a template, as Istio leaves it;
+/// both by a template, for pods that no sample resembles; or both in a container that the record of an earlier
+/// injection restores.
+pub(crate) fn new_violations(received: &Value, merged: &Value) -> Vec<Warning> {
+    let merged = violations(merged);
+    if merged.is_empty() {
+        return Vec::new();
+    }
+    let own = violations(received);
+    let new = merged.iter().filter(|violation| !own.contains(violation)).take(MOST_UNION_WARNINGS);
+    new.map(|violation| Warning::new("SEVERAL_OF_ONE", violation.to_string())).collect()
+}
 
 /// Removes fields from the loser that the winner's choices exclude; both are pods, or parts of one.
 pub(crate) fn give_way(loser: &mut Value, winner: &Value) {

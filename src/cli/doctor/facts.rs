@@ -214,6 +214,7 @@ impl Reader<'_> {
         self.permitted(read)
     }
 
+    /// The objects of all namespaces; `None` if one of them may not be read: absence is only concluded from everything.
     async fn of_namespaces(
         &mut self,
         resource: &Resource,
@@ -289,7 +290,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The Events about pods that could not be created.
+    /// The Events about pods that could not be created; `None` if no namespace may be read.
     async fn failed_creations(&mut self, namespaces: &BTreeSet<&str>) -> Result<Option<Vec<Value>>, Failure> {
         let (mut all, mut denied) = (Vec::new(), Vec::new());
         for namespace in namespaces {
@@ -297,8 +298,9 @@ impl Reader<'_> {
             all.extend(events);
             denied.extend(left_out);
         }
+        let readable = namespaces.len() - denied.len();
         self.note_denied(denied);
-        Ok(Some(all))
+        Ok((readable > 0 || namespaces.is_empty()).then_some(all))
     }
 
     /// Creates a pod as a dry run for each of our configurations: in the given namespace, else in the first that asks for
@@ -399,7 +401,8 @@ impl Reader<'_> {
 
 impl Reader<'_> {
     /// Whether the API server counts a failed call of a webhook with `failurePolicy: Ignore` for one more dry run. Without the
-    /// right to read its metrics, the answer is no.
+    /// right to read its metrics, the answer is no. A count that did not grow proves nothing, because another API server may have
+    /// made the call.
     async fn fails_open(&self, namespace: &str, chosen: &probe::Probe) -> bool {
         let Some(before) = self.failed_open(&chosen.entry).await else { return false };
         let created = probe::dry_run(self.session, namespace, &chosen.labels, chosen.patience).await;

@@ -45,7 +45,7 @@ pub(super) async fn read(
         Err(error) if error.is_not_found() => {
             registered::namespace_exists(session, namespace).await?;
             let (objects, _) = workloads::read(session, Which::Workloads, namespace).await?;
-            let similar = similar(&objects, &kind.plural()[..kind.plural().len() - 1], name);
+            let similar = similar(&objects, kind.names.first().unwrap_or(&""), name);
             let similar = match similar.as_slice() {
                 [] => String::new(),
                 some => format!("; there is {}", some.join(", ")),
@@ -79,8 +79,8 @@ pub(super) async fn pods_of_workloads(
     Ok(Some(workload_pods(objects, &events)))
 }
 
-/// The objects that somebody may mean who asked for one that does not exist: those of the same name, else those of a similar one;
-/// at most three.
+/// Suggests objects in place of one that does not exist: of any kind with the same name, or of this kind with a similar one; at most
+/// three.
 fn similar(objects: &[Value], kind: &str, name: &str) -> Vec<String> {
     const MOST: usize = 3;
     const MOST_TYPOS: usize = 2;

@@ -12,7 +12,7 @@ use crate::{
         entries, revision_of,
         selection::{self, Creation, Selected},
     },
-    workload,
+    workload::Workload,
 };
 
 /// Keys that people write for `istio-injection`.
@@ -29,7 +29,7 @@ const MISSPELLED: [&str; 6] = [
 pub const LABEL_MISTAKES: [&str; 4] =
     ["both-labels", "label-misspelled", "label-value", "revision-not-served"];
 
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &Facts, refusals: BTreeMap<Workload, String>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for object in facts.namespaces.iter().flatten() {
         let labels = labels(object);
@@ -37,7 +37,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         findings.extend(another_injector(&facts.webhooks, name(object), &labels));
     }
     findings.extend(uninjected(facts));
-    findings.extend(refused(facts));
+    findings.extend(refused(facts, refusals));
     findings.extend(on_host_network(facts));
     findings
 }
@@ -161,7 +161,7 @@ fn another_injector(webhooks: &[Value], of: &str, labels: &Map<String, Value>) -
 
 /// Workloads whose pods the API server refuses: because of a webhook or policy, or, in a namespace whose pods get a proxy, for
 /// any reason, which may be the proxy. Workloads of a namespace with the same message are one finding.
-fn refused(facts: &Facts) -> Vec<Finding> {
+fn refused(facts: &Facts, refusals: BTreeMap<Workload, String>) -> Vec<Finding> {
     let namespaces = facts.namespaces.iter().flatten();
     let own: BTreeMap<&str, Vec<&str>> = namespaces
         .map(|object| {
@@ -170,13 +170,8 @@ fn refused(facts: &Facts) -> Vec<Finding> {
             (name(object), own.map(|(configuration, _)| name(configuration)).collect())
         })
         .collect();
-    let objects = facts.controllers.iter().chain(&facts.pods).flatten();
-    // Without the pods, it is not known whether a StatefulSet has made up for a failure.
-    let is_clear =
-        |event: &&Value| facts.pods.is_some() || text(event, "/involvedObject/kind") != "StatefulSet";
-    let events: Vec<Value> = facts.events.iter().flatten().filter(is_clear).cloned().collect();
     let mut by_message: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for ((kind, of, name), message) in workload::refusals(objects, &events) {
+    for ((kind, of, name), message) in refusals {
         let is_admission = ["admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy"]
             .iter()
             .any(|words| message.contains(words));

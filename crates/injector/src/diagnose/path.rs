@@ -1,12 +1,12 @@
 //! The path from the API server to the webhook, by the result of a dry-run creation: errors as API servers word them
 //! (Kubernetes 1.30 to 1.37), decoded.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
 use super::{Facts, Finding, Severity, is_own, items, name, namespace, text};
-use crate::webhook_config::entries;
+use crate::{webhook_config::entries, workload::Workload};
 
 /// A dry-run creation of a pod that a webhook of ours selects.
 #[derive(Clone, Debug)]
@@ -109,8 +109,19 @@ const ERRORS: [Row; 13] = [
     (&["no such host"], "service-missing", "the URL of the webhook names a host that does not resolve"),
 ];
 
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    facts.probes.iter().flat_map(|probe| of_probe(facts, probe)).collect()
+pub(super) fn findings(facts: &Facts, refusals: &BTreeMap<Workload, String>) -> Vec<Finding> {
+    let fix = |message: &str, namespace: &str| {
+        creation_fix(message, namespace, |name| configuration_of(facts, name))
+    };
+    // A dry run that meets what refuses the pods of a workload adds nothing.
+    let is_known = |probe: &Probe, finding: &Finding| {
+        let mut messages = refusals.iter().filter(|((_, namespace, _), _)| *namespace == probe.namespace);
+        finding.check == "other-refusal"
+            && messages.any(|(_, message)| fix(message, &probe.namespace) == finding.fix)
+    };
+    let of_probe =
+        |probe| of_probe(facts, probe).into_iter().filter(move |finding| !is_known(probe, finding));
+    facts.probes.iter().flat_map(of_probe).collect()
 }
 
 /// What a dry run says about the path to the webhook.

@@ -2,12 +2,12 @@
 
 use crate::{config::InjectorConfig, inject::decision::Reason, names};
 
-/// Where a pod comes from, for commands that name it; what is not known is empty.
+/// The workload of a pod and the revisions in its cluster, as commands name them. Unknown parts are empty.
 #[derive(Clone, Debug, Default)]
 pub struct Origin<'o> {
     /// The namespace.
     pub namespace: &'o str,
-    /// The kind of the workload, such as `Deployment`, and its name; `None` for a pod of which only labels are known.
+    /// The kind of the workload, such as `Deployment`, and its name; `None` if only the labels of the pod are known.
     pub workload: Option<(&'o str, &'o str)>,
     /// The revision that the namespace or the pod asks for.
     pub requested: Option<&'o str>,
@@ -31,7 +31,7 @@ impl Origin<'_> {
     /// How to create the pods again: those that exist keep what they have.
     pub fn create_again(&self) -> String {
         match self.workload.map(|(kind, _)| kind) {
-            Some("CronJob") => "its next Job follows it".to_owned(),
+            Some("CronJob") => "then wait for its next Job".to_owned(),
             None | Some("Deployment" | "StatefulSet" | "DaemonSet") => {
                 format!(
                     "then create the pods again: kubectl -n {} rollout restart {}",
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn what_cannot_be_restarted_is_created_again() {
         let origin = |kind| Origin { namespace: "shop", workload: Some((kind, "a")), ..Origin::default() };
-        assert!(step(Reason::NamespaceDisabled, &origin("CronJob")).contains("its next Job follows it"));
+        assert!(step(Reason::NamespaceDisabled, &origin("CronJob")).contains("then wait for its next Job"));
         assert!(
             step(Reason::NamespaceDisabled, &origin("Pod")).contains("then delete it and create it again")
         );
