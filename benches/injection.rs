@@ -178,56 +178,6 @@ fn cached(c: &mut Criterion) {
     group.finish();
 }
 
-/// The same injection without guard rails, and with 200 rules, none of which matches, and a policy that checks
-/// everything.
-fn guard(c: &mut Criterion) {
-    let conditions = |index: usize| match index % 10 {
-        0 => json!({"owner": format!("Job/nightly-{index}-*")}),
-        1 => json!({"serviceAccount": [format!("batch-{index}"), format!("cron-{index}-*")]}),
-        2 => json!({"image": format!("registry.example.com/team-{index}/*")}),
-        3 => json!({"user": format!("system:serviceaccount:team-{index}:*")}),
-        4 => json!({"labels": {"matchLabels": {"team": format!("{index}")}}}),
-        5 => {
-            json!({"namespaceLabels": {"matchExpressions": [{"key": "tier", "operator": "In", "values": [format!("{index}")]}]}})
-        }
-        6 => json!({"namespace": [format!("team-{index}"), format!("*-{index}")]}),
-        7 => {
-            json!({"labels": {"matchExpressions": [{"key": format!("key-{index}"), "operator": "Exists"}]}, "owner": "Job/*"})
-        }
-        8 => {
-            json!({"namespace": format!("team-{index}"), "cel": "object.spec.containers.exists(c, c.image.startsWith('a'))"})
-        }
-        _ => {
-            json!({"image": [format!("*/legacy-{index}:*"), format!("*/old-{index}:*")], "serviceAccount": "legacy"})
-        }
-    };
-    let rules: Vec<Value> = (0..200)
-        .map(|index| json!({"name": format!("rule-{index}"), "inject": "never", "match": conditions(index)}))
-        .chain([json!({"name": "last", "inject": "never", "match": {"cel": "has(object.spec.priority) && object.spec.priority == 7"}})])
-        .collect();
-    let policy = json!([
-        {"name": "opt-out", "action": "deny", "forbid": {"optOut": true, "privileged": true, "root": true,
-            "containers": ["istio-proxy", "istio-init"], "warnings": ["BYPASS_*"]}},
-        {"name": "annotations", "action": "deny", "match": {"namespace": "*"},
-            "allowOnly": {"annotations": ["sidecar.istio.io/proxy*"], "templates": ["sidecar"], "images": ["*"],
-                "proxyMetadata": ["ISTIO_META_*"], "excludedPorts": [3306], "excludedRanges": ["10.0.0.0/8"]}},
-        {"name": "resources", "action": "deny", "except": {"user": "system:*"},
-            "limit": {"limits": {"cpu": "4", "memory": "4Gi"}, "requests": {"cpu": "2"}}},
-    ]);
-    let text = json!({
-        "apiVersion": "outrigger.dev/v1alpha1", "kind": "Bundle", "rules": rules, "overridePolicy": policy,
-    })
-    .to_string();
-    let guarded = InjectorConfig::from_bundle(Source { name: "guard", text: &text }).unwrap().0;
-    let (none, request) = (mesh(), request(DEPLOYMENT));
-    let mut group = c.benchmark_group("guard");
-    for (name, mesh) in [("none", &none), ("200 rules and a full policy", &guarded)] {
-        injected(mesh, &request);
-        group.bench_function(name, |b| b.iter(|| injected(black_box(mesh), black_box(&request))));
-    }
-    group.finish();
-}
-
 fn stages(c: &mut Criterion) {
     let mesh = mesh();
     let request = request(DEPLOYMENT);
@@ -387,17 +337,5 @@ fn lists(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(
-    benches,
-    floor,
-    configuration,
-    whole,
-    review,
-    sizes,
-    cached,
-    guard,
-    stages,
-    explained,
-    lists
-);
+criterion_group!(benches, floor, configuration, whole, review, sizes, cached, stages, explained, lists);
 criterion_main!(benches);

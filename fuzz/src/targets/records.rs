@@ -1,5 +1,7 @@
 //! The annotations in which an injector remembers what it did, forged: anybody who can create pods can write them.
 
+use std::collections::BTreeSet;
+
 use outrigger::{names, pod};
 use serde_json::{Value, json};
 
@@ -60,14 +62,20 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
 }
 
 /// The pod with the containers that its record calls the user's own, in place of those of the same name; `None` without a record.
+/// Which of several containers of one name the injector takes is not this check's business: each has to be valid.
 fn recorded(pod: &Value) -> Option<Value> {
     let record: Value = serde_json::from_str(pod::annotation(pod, names::ANNOTATION_OVERRIDES)?).ok()?;
     let mut own = pod.clone();
+    let mut seen = BTreeSet::new();
     for list in ["containers", "initContainers"] {
         for container in record[list].as_array().into_iter().flatten() {
             let mut container = container.clone();
             if let Some(fields) = container.as_object_mut() {
                 fields.entry("image").or_insert_with(|| json!("own"));
+            }
+            if !seen.insert(pod::name(&container).to_owned()) {
+                container["name"] = json!(format!("{}-{}", pod::name(&container), seen.len()));
+                seen.insert(pod::name(&container).to_owned());
             }
             for list in ["containers", "initContainers"] {
                 if let Some(present) = own["spec"][list].as_array_mut() {
