@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "the ban on I/O and clocks is for the pure core")]
 
 mod admin;
+pub mod bare_workloads;
 pub mod canary;
 pub mod certs;
 pub mod client_auth;
@@ -43,6 +44,7 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 use crate::server::admin::{Admin, Doorkeeper, page::Page};
+use crate::server::bare_workloads::BareWorkloadMetrics;
 use crate::server::canary::CanaryMetrics;
 use crate::server::certs::metrics::CertificateMetrics;
 use crate::server::client_auth::{ClientAuth, metrics::ClientAuthMetrics};
@@ -244,6 +246,7 @@ struct Metrics {
     certs: CertificateMetrics,
     canary: CanaryMetrics,
     namespace_audit: NamespaceAuditMetrics,
+    bare_workloads: BareWorkloadMetrics,
     client_auth: ClientAuthMetrics,
     configuration: ConfigurationMetrics,
     requests: RequestMetrics,
@@ -263,6 +266,7 @@ impl Metrics {
         let certs = CertificateMetrics::register(own);
         let canary = CanaryMetrics::register(own);
         let namespace_audit = NamespaceAuditMetrics::register(own);
+        let bare_workloads = BareWorkloadMetrics::register(own);
         let client_auth = ClientAuthMetrics::register(own);
         let traces = Traces::register(own);
         let configuration = ConfigurationMetrics::register(own, in_use);
@@ -274,6 +278,7 @@ impl Metrics {
             certs,
             canary,
             namespace_audit,
+            bare_workloads,
             client_auth,
             configuration,
             requests,
@@ -373,8 +378,9 @@ impl Parts {
         let callers = self.client_auth.as_ref().zip(options.client_auth.config_map());
         let canary = options.canary.as_ref();
         let audit = options.namespace_audit.as_ref();
+        let bare = options.bare_workloads.as_ref();
         let asks_nothing = watched.is_none() && controlled.is_none() && callers.is_none();
-        if asks_nothing && canary.is_none() && audit.is_none() {
+        if asks_nothing && canary.is_none() && audit.is_none() && bare.is_none() {
             return Ok(InCluster::default());
         }
         let KubeMetrics { requests, watches } = &self.metrics.kube;
@@ -418,7 +424,18 @@ impl Parts {
         }
         if let Some(audit) = audit {
             let (metrics, phase) = (self.metrics.namespace_audit.clone(), self.control.watch());
+            let (client, leading) = (client.clone(), leading.clone());
             namespace_audit::start(client, audit.clone(), metrics, leading, self.supervisor.clone(), phase);
+        }
+        if let Some(bare) = bare {
+            let targets = bare_workloads::Targets {
+                configuration: self.configuration.clone(),
+                metrics: self.metrics.bare_workloads.clone(),
+                leading,
+                supervisor: self.supervisor.clone(),
+                phase: self.control.watch(),
+            };
+            bare_workloads::start(client, bare.clone(), targets);
         }
         let controller = controller.map(|controller| controller.task);
         Ok(InCluster { controller, workload_events })

@@ -233,8 +233,18 @@ impl Serve {
             Some(CertificateFlag::Controller) if self.standalone => {
                 Some("--certificate controller needs a cluster and conflicts with --standalone")
             }
+            _ if self.in_cluster.restarts() && !self.elects() => Some(
+                "--bare-workloads restart needs --certificate controller, whose Lease says which replica restarts; \
+                 --bare-workloads report does not",
+            ),
             _ => self.callers.contradiction(self.standalone),
         }
+    }
+
+    /// Whether replicas elect one of them.
+    fn elects(&self) -> bool {
+        let is_ours = matches!(self.in_cluster.certificate, None | Some(CertificateFlag::Controller));
+        is_ours && self.tls_cert.is_none() && !self.standalone
     }
 
     fn options(
@@ -294,6 +304,7 @@ impl Serve {
             debug_decisions: self.debug_decisions.into(),
             canary: self.in_cluster.canary(),
             namespace_audit: self.in_cluster.namespace_audit(),
+            bare_workloads: self.in_cluster.bare_workloads(),
             admin_page: self.admin_page,
             #[cfg(feature = "otlp")]
             otlp_endpoint: self.otlp_endpoint,

@@ -37,6 +37,7 @@ fn registry() -> Registry {
     metrics.certs.failed("secret");
     metrics.certs.secret(true);
     metrics.certs.ca(1);
+    metrics.bare_workloads.sample();
     metrics.namespace_audit.found(&BTreeMap::from([("check", 1)]));
     metrics.canary.tried(Some("class"), Duration::ZERO);
     metrics.client_auth.failed("reason", true);

@@ -12,7 +12,7 @@ pub use crate::server::{
     reload::Pace,
     tls::MinVersion,
 };
-use crate::server::{canary, certs, client_auth, kube, namespace_audit, tls};
+use crate::server::{bare_workloads, canary, certs, client_auth, kube, namespace_audit, tls};
 
 /// All options of a server.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct Options {
     pub canary: Option<canary::Options>,
     /// The audit of namespace labels, if there is one.
     pub namespace_audit: Option<namespace_audit::Options>,
+    /// What is done about workloads without a proxy, if anything.
+    pub bare_workloads: Option<bare_workloads::Options>,
     /// Whether clients on loopback can look at the server's page, `/ui` on the admin port.
     pub admin_page: bool,
     /// Counts dropped log lines; shared with [`crate::server::observe::log`].
@@ -73,6 +75,7 @@ impl Default for Options {
             debug_decisions: 0,
             canary: None,
             namespace_audit: None,
+            bare_workloads: None,
             admin_page: false,
             otlp_endpoint: None,
             dropped_log_lines: Counter::default(),

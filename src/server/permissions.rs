@@ -6,7 +6,7 @@ use crate::server::admin::AdminAuth;
 use crate::server::configuration::cluster::{self, ConfigMaps};
 use crate::server::configuration::selection::Selection;
 use crate::server::options::{Certificate, Options, Origin};
-use crate::server::{certs, client_auth::ConfigMapKey};
+use crate::server::{bare_workloads, certs, client_auth::ConfigMapKey};
 
 /// A permission, in the terms of RBAC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,7 @@ pub struct Permission {
 
 const FOLLOW: &[&str] = &["list", "watch"];
 const LIST: &[&str] = &["list"];
+const LIST_AND_PATCH: &[&str] = &["list", "patch"];
 const GET: &[&str] = &["get"];
 const CREATE: &[&str] = &["create"];
 const MANAGE: &[&str] = &["get", "list", "watch", "patch"];
@@ -59,11 +60,34 @@ pub fn permissions(options: &Options) -> Vec<Permission> {
         // Events on objects without a namespace are in this one.
         needed.push(events(purpose, "default"));
     }
+    if let Some(bare) = &options.bare_workloads {
+        needed.extend(of_bare_workloads(bare.mode));
+    }
     if options.admin_auth == AdminAuth::Token {
         let purpose = "access to metrics";
         needed.push(useful(purpose, ("authentication.k8s.io", "tokenreviews"), ("", ""), CREATE));
         needed.push(useful(purpose, ("authorization.k8s.io", "subjectaccessreviews"), ("", ""), CREATE));
     }
+    needed
+}
+
+fn of_bare_workloads(mode: bare_workloads::Mode) -> Vec<Permission> {
+    let purpose = "workloads without a proxy";
+    let read = [
+        ("", "namespaces"),
+        ("", "pods"),
+        ("apps", "replicasets"),
+        ("policy", "poddisruptionbudgets"),
+        (REGISTRATION, "mutatingwebhookconfigurations"),
+    ];
+    let mut needed = vec![events(purpose, "")];
+    needed.extend(read.map(|resource| useful(purpose, resource, ("", ""), LIST)));
+    let verbs = match mode {
+        bare_workloads::Mode::Report => LIST,
+        bare_workloads::Mode::Restart => LIST_AND_PATCH,
+    };
+    let restarted = ["deployments", "statefulsets", "daemonsets"];
+    needed.extend(restarted.map(|resource| useful(purpose, ("apps", resource), ("", ""), verbs)));
     needed
 }
 

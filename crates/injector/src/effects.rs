@@ -88,8 +88,8 @@ pub type Change = Option<(Effect, Effect, Vec<Difference>)>;
 
 /// What changes for a pod if the configuration `new` replaces `old`.
 pub fn what_if(old: &InjectorConfig, new: &InjectorConfig, request: &PodRequest) -> Change {
-    let (before, one) = effect(old, request);
-    let (after, two) = effect(new, request);
+    let (before, one) = effect_by_labels(old, request);
+    let (after, two) = effect_by_labels(new, request);
     let differences = match (&one, &two) {
         (Some(one), Some(two)) => between(one, two),
         _ => Vec::new(),
@@ -106,11 +106,11 @@ pub fn what_if(old: &InjectorConfig, new: &InjectorConfig, request: &PodRequest)
 pub fn stale(config: &InjectorConfig, request: &PodRequest) -> Change {
     let Some((original, containers)) = inject::without_injection(config, &request.pod) else {
         // It runs without a proxy.
-        let (after, _) = effect(config, request);
+        let (after, _) = effect_by_labels(config, request);
         return (after == Effect::Injected).then_some((Effect::Skipped(BARE), after, Vec::new()));
     };
     let created_again = PodRequest { pod: original, ..request.clone() };
-    let (after, now) = effect(config, &created_again);
+    let (after, now) = effect_by_labels(config, &created_again);
     let differences = match &now {
         Some(now) => explain::running_differences(&request.pod, &created_again.pod, now, &containers),
         None => Vec::new(),
@@ -121,7 +121,12 @@ pub fn stale(config: &InjectorConfig, request: &PodRequest) -> Change {
 /// The "reason" of a running pod without a proxy; the answer to the request that created it is not known.
 pub const BARE: &str = "RUNS_WITHOUT_PROXY";
 
-fn effect(config: &InjectorConfig, request: &PodRequest) -> (Effect, Option<Value>) {
+/// What happens to a pod.
+pub fn effect(config: &InjectorConfig, request: &PodRequest, facts: &Facts<'_>) -> Effect {
+    effect_if_selected(config, request, facts).0
+}
+
+fn effect_by_labels(config: &InjectorConfig, request: &PodRequest) -> (Effect, Option<Value>) {
     let facts = Facts::of(config, &request.namespace);
     // The labels of an unknown namespace cannot be evaluated, but the pod's own labels can.
     let selection = facts.namespace.map_or(Selection::ByPodAlone, |_| Selection::ByLabels);

@@ -32,6 +32,7 @@
 //! - [`webhook_config`]: the MutatingWebhookConfiguration that sends pods here, as a value.
 //! - [`pem`]: certificates in PEM, as API servers read them.
 //! - [`pod`]: views over a pod as JSON.
+//! - [`bare_workloads`]: workloads whose pods lack their proxy, and whether they may be restarted.
 //! - [`workload`]: the running pods of a workload, and why others cannot be created.
 //! - [`pod_security`]: the Pod Security levels of namespaces, and which fields they forbid.
 //! - [`quirks`]: every behavior of Istio that `compat: outrigger` deviates from.
@@ -43,6 +44,7 @@
 //! - `doorkeeper`: admission to caches, based on the keys seen before.
 
 pub mod annotation;
+pub mod bare_workloads;
 pub mod cel;
 pub mod codes;
 pub mod config;

@@ -102,6 +102,10 @@ pub const ANNOTATION_LOW_PORTS: &str = "sidecar.istio.io/capNetBindService";
 pub const ANNOTATION_POD_LEVEL_RESOURCES: &str = "outrigger.dev/podLevelResources";
 /// Ours: how long the application's containers wait before they end, in seconds; 0 for not at all.
 pub const ANNOTATION_PRE_STOP_SLEEP: &str = "outrigger.dev/preStopSleepSeconds";
+/// Ours, on pod templates: when outrigger restarted the workload, because its pods had no proxy.
+pub const ANNOTATION_RESTARTED_AT: &str = "outrigger.dev/restartedAt";
+/// Ours, on workloads and namespaces: `false` keeps outrigger from restarting them.
+pub const ANNOTATION_RESTART: &str = "outrigger.dev/restart";
 /// OpenShift: the range of user IDs of a namespace.
 pub const ANNOTATION_OPENSHIFT_UID_RANGE: &str = "openshift.io/sa.scc.uid-range";
 /// OpenShift: the range of supplemental groups of a namespace.

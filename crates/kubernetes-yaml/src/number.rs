@@ -11,8 +11,13 @@ pub(super) enum Whole {
 }
 
 /// Parses an integer with Go's prefixes (`0x`, `0o`, `0b`, and `0` for octal), like `strconv.ParseInt(text, 0, 64)` and
-/// then `ParseUint`. Underscores must have been removed.
+/// then `ParseUint`. Underscores must have been removed. A sign may also follow the prefix `0b`, whose rest go-yaml parses as a
+/// number of its own.
 pub(super) fn parse_whole(text: &str) -> Option<Whole> {
+    if let Some(signed) = text.strip_prefix("0b").filter(|rest| rest.starts_with(['-', '+'])) {
+        // Rust, too, accepts one sign and then digits.
+        return i64::from_str_radix(signed, 2).ok().map(Whole::Int);
+    }
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (Some('-'), text.get(1..)?),
         b'+' => (Some('+'), text.get(1..)?),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, ValueEnum};
 
 use crate::cli::choices::{CompatFlag, NativeFlag, PlatformFlag};
+use crate::server::bare_workloads;
 use crate::server::canary;
 use crate::server::certs;
 use crate::server::configuration::cluster;
@@ -81,6 +82,19 @@ pub(super) struct InCluster {
     /// The pause between two such audits, at least a second
     #[arg(long, env = "OUTRIGGER_NAMESPACE_AUDIT_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = pause)]
     namespace_audit_interval: Duration,
+    /// Look for workloads whose running pods have no proxy although new ones would get one: report them with Events and metrics, or
+    /// also restart them; one replica does it
+    #[arg(long, env = "OUTRIGGER_BARE_WORKLOADS", value_name = "MODE")]
+    bare_workloads: Option<BareWorkloadsFlag>,
+    /// The pause between two looks, at least a second
+    #[arg(long, env = "OUTRIGGER_BARE_WORKLOADS_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = pause)]
+    bare_workloads_interval: Duration,
+    /// How many workloads may be restarting at the same time
+    #[arg(long, env = "OUTRIGGER_RESTART_PARALLEL", value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    restart_parallel: u16,
+    /// When restarts may begin, in UTC, such as `Mon-Fri 22:00-05:00`; may be repeated [default: at any time]
+    #[arg(long, env = "OUTRIGGER_RESTART_WINDOW", value_name = "WINDOW", value_delimiter = ';')]
+    restart_window: Vec<bare_workloads::Window>,
     /// Source of the certificate [default: `files` with --tls-cert, else `controller`]
     #[arg(long, env = "OUTRIGGER_CERTIFICATE", value_name = "SOURCE")]
     pub(super) certificate: Option<CertificateFlag>,
@@ -132,6 +146,15 @@ enum SelectionFlag {
     Verify,
     /// Inject every pod received, according to the configuration
     Trust,
+}
+
+/// What to do about workloads whose pods run without a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BareWorkloadsFlag {
+    /// Write Events, log lines and metrics
+    Report,
+    /// Restart Deployments, StatefulSets and DaemonSets, too
+    Restart,
 }
 
 /// Source of the certificate.
@@ -230,6 +253,25 @@ impl InCluster {
             interval: self.namespace_audit_interval,
             identity: self.identity(),
         })
+    }
+
+    /// What to do about workloads without a proxy, if anything.
+    pub(super) fn bare_workloads(&self) -> Option<bare_workloads::Options> {
+        Some(bare_workloads::Options {
+            mode: match self.bare_workloads? {
+                BareWorkloadsFlag::Report => bare_workloads::Mode::Report,
+                BareWorkloadsFlag::Restart => bare_workloads::Mode::Restart,
+            },
+            interval: self.bare_workloads_interval,
+            parallel: usize::from(self.restart_parallel),
+            windows: self.restart_window.clone(),
+            identity: self.identity(),
+        })
+    }
+
+    /// Whether workloads are restarted, which one replica has to be elected for.
+    pub(super) fn restarts(&self) -> bool {
+        self.bare_workloads == Some(BareWorkloadsFlag::Restart)
     }
 
     /// The Service's name for API servers.

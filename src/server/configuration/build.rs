@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use crate::config::{self, InjectorConfig, Namespace, Nodes};
 use crate::inject::manual::{Advice, NamespaceLabels};
-use crate::inject::{self, Admission, AdmissionRequest, Facts, Injector, Selection, Unreadable};
+use crate::inject::{self, Admission, AdmissionRequest, Facts, Injector, PodRequest, Selection, Unreadable};
 use crate::server::configuration::engine::Engine;
 use crate::server::configuration::facts::{LabelUse, LiveFacts};
 use crate::server::configuration::source::Loaded;
+use injector::effects::Effect;
 
 /// Builds an engine for a configuration that itself contains the cluster state.
 ///
@@ -125,6 +126,13 @@ impl Engine for LiveInjector {
         let known = self.known(namespace);
         let facts = self.facts(&known, namespace);
         inject::manual::advise(self.injector.config(), workload, namespace, labels, &facts)
+    }
+
+    fn effect(&self, request: &PodRequest, namespace: &Namespace) -> Option<Effect> {
+        let nodes = self.known(&namespace.name).nodes;
+        let selection = Selection::ByApiServer;
+        let facts = Facts { namespace: Some(namespace), selection, nodes: nodes.as_deref() };
+        Some(injector::effects::effect(self.injector.config(), request, &facts))
     }
 
     fn revision(&self) -> &str {

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use crate::config::Namespace;
 use crate::inject::manual::{Advice, NamespaceLabels};
-use crate::inject::{Admission, AdmissionRequest, Unreadable};
+use crate::inject::{Admission, AdmissionRequest, PodRequest, Unreadable};
+use injector::effects::Effect;
 
 /// One configuration, ready to process pods. Observably immutable: a request uses one engine from start to end, and
 /// the same request always gets the same result.
@@ -21,6 +23,10 @@ pub trait Engine: Send + Sync {
     /// What the user who applies a workload should know about its pods, most important first.
     fn advise(&self, _workload: &Value, _namespace: &str, _labels: NamespaceLabels) -> Vec<Advice> {
         Vec::new()
+    }
+    /// What would happen to a pod that the API server sends; `None` if that is not known.
+    fn effect(&self, _request: &PodRequest, _namespace: &Namespace) -> Option<Effect> {
+        None
     }
     /// The revision of the control plane, for logs and audit annotations.
     fn revision(&self) -> &str;
