@@ -303,6 +303,7 @@ async fn the_chart_grants_every_right_that_its_server_needs() {
         "canary.enabled=true",
         "canary.namespace=shop",
         "namespaceAudit.enabled=true",
+        "bareWorkloads.mode=restart",
         "server.adminAuth=token",
         "webhook.advice.enabled=true",
         "clientAuth.mode=request",

@@ -72,6 +72,7 @@ mod advice;
 mod api_server;
 mod backstop;
 pub mod balancer;
+mod bare_workloads;
 mod call_order;
 mod canary;
 mod cert_manager;

@@ -98,7 +98,9 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- $_ := set $facts "reviewsTokens" (eq $v.server.adminAuth "token") -}}
 {{- $_ := set $facts "canary" (and $v.canary.enabled $server) -}}
 {{- $_ := set $facts "auditsNamespaces" (and $v.namespaceAudit.enabled $server) -}}
-{{- $_ := set $facts "usesApi" (or $facts.watches $facts.controls $facts.reviewsTokens $facts.canary $facts.auditsNamespaces) -}}
+{{- $_ := set $facts "findsBareWorkloads" (and $v.bareWorkloads.mode $server | not | not) -}}
+{{- $_ := set $facts "restartsWorkloads" (and $facts.findsBareWorkloads (eq $v.bareWorkloads.mode "restart")) -}}
+{{- $_ := set $facts "usesApi" (or $facts.findsBareWorkloads $facts.watches $facts.controls $facts.reviewsTokens $facts.canary $facts.auditsNamespaces) -}}
 {{- $callers := $v.clientAuth -}}
 {{- $authenticates := ne $callers.mode "none" -}}
 {{- $caConfigMap := and $authenticates $callers.configMap.name | default "" -}}
@@ -162,6 +164,9 @@ in it belongs to the server, and server-side apply keeps what others own. */ -}}
 {{- if has $tag.tag $.facts.tags -}}
 {{- fail (printf "webhook.movableTags: found %q, which is also in revisionTags; expected it in only one of them: revisionTags creates an object that stays with this release" $tag.tag) -}}
 {{- end -}}
+{{- end -}}
+{{- if and .facts.restartsWorkloads (not .facts.controls) -}}
+{{- fail (printf "bareWorkloads.mode: found restart with certificates.mode: %s; expected report, or certificates.mode: controller, whose Lease says which replica restarts" $v.certificates.mode) -}}
 {{- end -}}
 {{- if eq (int $v.server.webhookPort) (int $v.server.adminPort) -}}
 {{- fail (printf "server: found %d as webhookPort and as adminPort; expected two ports" (int $v.server.adminPort)) -}}

@@ -147,6 +147,15 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- if $o.auditsNamespaces -}}
 {{- $args = concat $args (list "--namespace-audit" (printf "--namespace-audit-interval=%s" $v.namespaceAudit.interval)) -}}
 {{- end -}}
+{{- if $o.findsBareWorkloads -}}
+{{- $args = concat $args (list
+  (printf "--bare-workloads=%s" $v.bareWorkloads.mode)
+  (printf "--bare-workloads-interval=%s" $v.bareWorkloads.interval)) -}}
+{{- end -}}
+{{- if $o.restartsWorkloads -}}
+{{- $args = append $args (printf "--restart-parallel=%d" (int $v.bareWorkloads.parallel)) -}}
+{{- range $v.bareWorkloads.windows }}{{ $args = append $args (printf "--restart-window=%s" .) }}{{ end -}}
+{{- end -}}
 {{- concat $args $v.server.extraArgs | mustToJson -}}
 {{- end -}}
 

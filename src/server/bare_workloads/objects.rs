@@ -16,8 +16,9 @@ use crate::config::Namespace;
 use crate::server::kube::error::ApiError;
 use crate::server::kube::request::{TIMEOUT, Target, call};
 
-/// Objects in one response of the API server.
-const PAGE: u32 = 500;
+/// Objects in one response of the API server: whole ones take some twenty times the memory of their metadata.
+const PAGE: u32 = 100;
+const PAGE_OF_METADATA: u32 = 500;
 
 /// A kind of objects.
 pub(super) struct Kind {
@@ -67,7 +68,8 @@ impl Pages {
 
     /// Only their metadata.
     pub(super) fn of_metadata(client: &Client, kind: &'static Kind) -> Pages {
-        Pages { only_metadata: true, ..Pages::of(client, kind) }
+        let parameters = Some(ListParams::default().limit(PAGE_OF_METADATA));
+        Pages { only_metadata: true, parameters, ..Pages::of(client, kind) }
     }
 
     /// The next page; `None` after the last one.
