@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench guard`. Both take turns in short batches, and each batch is compared with its neighbor: what
 //! slows the machine down for longer than a millisecond slows both down.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
 
 use std::{hint::black_box, time::Instant};
 

@@ -20,7 +20,6 @@ use crate::webhook_config::{Settings, rules};
 type Stored = Arc<Mutex<BTreeMap<&'static str, Vec<Value>>>>;
 
 struct Rig {
-    stored: Stored,
     registry: Registry,
     requests: Requests,
     phase: Control,
@@ -146,7 +145,7 @@ fn rig(stored: &Stored, options: Options, leading: Option<watch::Receiver<bool>>
     configuration.publish(loaded(InjectorConfig::embedded().unwrap(), &[], Cluster::Unknown).unwrap());
     let configuration = Arc::new(configuration);
     start(client, options, Targets { configuration, metrics, leading, supervisor, phase: phase.watch() });
-    Rig { stored: stored.clone(), registry, requests, phase }
+    Rig { registry, requests, phase }
 }
 
 fn leader() -> Option<watch::Receiver<bool>> {
@@ -276,10 +275,7 @@ async fn a_refused_restart_is_told_and_a_changed_workload_is_tried_again() {
     until("a refusal", || rig.sample("workload_restarts_total{result=\"refused\"}") > 0).await;
     until("an Event", || rig.events().iter().any(|(_, reason, _)| reason == "RestartRefused")).await;
     assert!(rig.patches().iter().all(|(_, dry_run)| *dry_run), "refused before anything happened");
-    let mut locked = rig.stored.lock().unwrap();
-    let set = &mut locked.get_mut("statefulsets").unwrap()[0];
-    set["metadata"]["labels"] = json!({});
-    drop(locked);
+    stored.lock().unwrap().get_mut("statefulsets").unwrap()[0]["metadata"]["labels"] = json!({});
     until("a restart", || rig.restarted().len() == 1).await;
 }
 
