@@ -2,8 +2,8 @@
 # A webhook in Go that puts a sidecar first gives it the fields of the application's container that the webhook does not know.
 #
 # Library:  sigs.k8s.io/controller-runtime v0.25.2 (`webhook/admission`, `WithDefaulter`), with the types of k8s.io/api v0.37.2.
-# Guess:    as the library promises, a defaulter keeps the fields that are not in its types. One that puts a container in front of the
-#           others at worst loses those of the containers that it moved.
+# Guess:    a defaulter keeps the fields that are not in its types, unless it is made with DefaulterRemoveUnknownOrOmitableFields. One that
+#           puts a container in front of the others at worst loses such fields of the containers that it moved.
 # Observed: the operations that would remove unknown fields are left out of the patch, and the patch goes by positions: with the
 #           sidecar at place 0, the unknown field stays at place 0 and so belongs to the sidecar. The application is without it.
 #           With the sidecar at the end every field stays where it was.

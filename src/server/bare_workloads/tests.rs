@@ -101,6 +101,9 @@ fn respond(stored: &Stored, asked: &Asked) -> Turn {
         if set["metadata"]["resourceVersion"] != asked.body["metadata"]["resourceVersion"] {
             return Turn::refused(409);
         }
+        if set["metadata"]["labels"]["busy"] == "true" {
+            return Turn::refused(409);
+        }
         if set["metadata"]["labels"]["locked"] == "true" {
             return Turn::refused(403);
         }
@@ -266,7 +269,7 @@ async fn a_restart_in_vain_is_the_last_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_restart_is_told_and_a_changed_workload_is_tried_again() {
+async fn a_refused_restart_is_told_and_tried_again() {
     let stored = stored();
     add_bare(&stored, "db");
     stored.lock().unwrap().get_mut("statefulsets").unwrap()[0]["metadata"]["labels"] =
@@ -276,6 +279,22 @@ async fn a_refused_restart_is_told_and_a_changed_workload_is_tried_again() {
     until("an Event", || rig.events().iter().any(|(_, reason, _)| reason == "RestartRefused")).await;
     assert!(rig.patches().iter().all(|(_, dry_run)| *dry_run), "refused before anything happened");
     stored.lock().unwrap().get_mut("statefulsets").unwrap()[0]["metadata"]["labels"] = json!({});
+    until("a restart", || rig.restarted().len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_others_change_is_tried_again_without_a_word() {
+    let stored = stored();
+    add_bare(&stored, "db");
+    let label = |value: &str| {
+        stored.lock().unwrap().get_mut("statefulsets").unwrap()[0]["metadata"]["labels"] =
+            json!({"busy": value});
+    };
+    label("true");
+    let rig = rig(&stored, options(Mode::Restart), leader());
+    until("conflicts", || rig.sample("workload_restarts_total{result=\"changed\"}") > 1).await;
+    assert!(rig.events().iter().all(|(_, reason, _)| reason == "RunsWithoutProxy"), "{:?}", rig.events());
+    label("false");
     until("a restart", || rig.restarted().len() == 1).await;
 }
 

@@ -152,5 +152,10 @@ mod tests {
         let surging = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
         let careful = workload("Deployment", 8, surging);
         assert_eq!(forbidden(&careful, &[budget("a", "shop", web(), 0, 2)]), None, "no pod is missing");
+        assert_eq!(
+            forbidden(&careful, &[budget("a", "shop", web(), 0, 1)]),
+            None,
+            "whatever the status says"
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::webhook_config::{Settings, rules};
 const NOW: i64 = 1_000_000;
 const RESTARTED: &str = "990000";
 
-/// A cluster with three namespaces: `shop` asks for injection, `plain` does not, `off` does and opts out of restarts.
+/// A cluster with four namespaces: `green` asks for another revision, `shop` asks for injection, `plain` does not, `off` does and opts out of restarts.
 struct Cluster {
     namespaces: BTreeMap<String, Namespace>,
     workloads: Vec<Value>,
@@ -37,6 +37,7 @@ impl Cluster {
             namespaces: BTreeMap::from([
                 namespace("shop", enabled(), json!({})),
                 namespace("plain", json!({}), json!({})),
+                namespace("green", json!({"istio.io/rev": "green"}), json!({})),
                 namespace("off", enabled(), json!({"outrigger.dev/restart": "false"})),
             ]),
             workloads: Vec::new(),
@@ -107,6 +108,7 @@ impl Cluster {
             })
         };
         let mut webhooks = Settings::default().objects();
+        webhooks.extend(Settings { revision: "green".to_owned(), ..Settings::default() }.objects());
         for entry in webhooks.iter_mut().flat_map(|one| one["webhooks"].as_array_mut().unwrap()) {
             entry["rules"] = rules();
         }
@@ -184,6 +186,10 @@ fn only_pods_that_would_get_a_proxy_today_count() {
     for change in [
         json!({"metadata": {"namespace": "plain"}}),
         json!({"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}}),
+        // The webhook gets it, and leaves it alone.
+        json!({"metadata": {"annotations": {"sidecar.istio.io/inject": "false"}}}),
+        // The webhook of another revision gets it.
+        json!({"metadata": {"namespace": "green"}}),
         json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
         json!({"metadata": {"namespace": "plain", "labels": {"istio.io/rev": "green"}}}),
         json!({"spec": {"hostNetwork": true}}),
@@ -258,6 +264,24 @@ fn what_is_not_restarted_says_why() {
         denied,
     ));
     assert_eq!((key, text.as_str()), ("excluded", "new pods would be denied: because"));
+}
+
+#[test]
+fn a_denial_of_some_new_pods_is_what_people_learn() {
+    let denied = json!({"metadata": {"annotations": {"sidecar.istio.io/proxyCPU": "nonsense"}}});
+    for (first, second) in [(denied.clone(), json!({})), (json!({}), denied)] {
+        let mut cluster = Cluster::new().workload("Deployment", "web", json!({}));
+        for set in ["web-1", "web-2"] {
+            cluster.controllers.insert(named("ReplicaSet", set), named("Deployment", "web"));
+        }
+        let cluster = cluster.pod(Some(("ReplicaSet", "web-1")), "web-1-a", first).pod(
+            Some(("ReplicaSet", "web-2")),
+            "web-2-a",
+            second,
+        );
+        assert_eq!(state(&cluster), ("excluded", "new pods would be denied: because".to_owned()));
+        assert_eq!(cluster.found().bare, 2);
+    }
 }
 
 #[test]
