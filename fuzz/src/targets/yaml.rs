@@ -93,14 +93,14 @@ fn reason(
     })
 }
 
-/// Whether their value is the flow collection that begins the text, before the refused place.
+/// Whether their value is the flow collection or quoted text that begins the text, before the refused place.
 fn is_value_before(text: &str, ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> bool {
     let refused_at = ours.as_ref().err().map_or(0, |error| error.mark().offset);
-    let is_flow = text.trim_start().starts_with(['[', '{']);
-    let ends =
-        (1..=refused_at).filter(|end| text.get(..*end).is_some_and(|before| before.ends_with([']', '}'])));
+    let is_closed = text.trim_start().starts_with(['[', '{', '\'', '"']);
+    let ends = (1..=refused_at)
+        .filter(|end| text.get(..*end).is_some_and(|before| before.ends_with([']', '}', '\'', '"'])));
     let value = |end: usize| yaml::load(text.get(..end).unwrap_or_default(), &Limits::default()).ok();
-    is_flow && theirs.is_some() && ends.take(64).any(|end| value(end).as_ref() == theirs)
+    is_closed && theirs.is_some() && ends.take(64).any(|end| value(end).as_ref() == theirs)
 }
 
 /// Written text reads back as the same value, and equals Go's.

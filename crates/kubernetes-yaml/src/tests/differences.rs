@@ -84,9 +84,8 @@ pub(super) fn excuse(text: &str, outcome: Outcome, refusal: Option<&str>) -> Opt
         {
             Some("what follows the first document's value is read, not dropped")
         }
-        Outcome::Taken | Outcome::Different if text.contains('\u{feff}') => {
-            Some("a byte order mark at the start of a line is passed over")
-        }
+        // What begins after it may be quoted, and not end.
+        _ if text.contains('\u{feff}') => Some("a byte order mark at the start of a line is passed over"),
         Outcome::Taken if text.contains('?') => Some("a question mark in brackets is text"),
         Outcome::Taken if text.contains("\\/") => Some("an escaped slash is JSON"),
         Outcome::Taken if text.contains('\t') => Some("tabs on blank lines, before comments and in blocks"),
