@@ -158,6 +158,9 @@ fn the_outline_of_every_golden_pod_is_decided_as_the_pod() {
     let mut skipped = 0;
     for case in golden::cases().values() {
         let mesh = case.mesh_with(&Map::new());
+        if mesh.guard().reads_more_than_an_outline() {
+            continue;
+        }
         let text = case.pod().to_string();
         let outline: Value = serde_json::from_str(&limits::outline(&text).unwrap()).unwrap();
         let request = |pod: Value| PodRequest::new("shop", pod);

@@ -130,7 +130,7 @@ behind a controller.
 {{- $owners = append $owners (printf "(o.kind == 'ReplicaSet' && o.name.matches(r'%s-[a-z0-9]+$'))" $name) -}}
 {{- end -}}
 {{- if regexMatch $kind "CronJob" -}}
-{{- $owners = append $owners (printf "(o.kind == 'Job' && o.name.matches(r'%s-[0-9]+$'))" $name) -}}
+{{- $owners = append $owners (printf "(o.kind == 'Job' && o.name.matches(r'%s-[0-9]{8,10}$'))" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -68,6 +68,11 @@ pub(crate) fn volume_gives_way(loser: &mut Value, winner: &Value) -> Option<(&'s
     Some((given.filter(|given| loser.get(*given).is_none())?, kept?))
 }
 
+/// The source that a volume names, if any.
+pub(crate) fn volume_source(volume: &Value) -> Option<&'static str> {
+    named(volume_type().and_then(union_of)?, volume.as_object()?).next()
+}
+
 /// Removes the nulls from a volume without a source: it requests some volume with that name, not the removal of the
 /// existing source.
 pub(crate) fn forget_null_sources(volume: &mut Value) {

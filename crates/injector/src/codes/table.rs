@@ -11,7 +11,8 @@ codes! {
     BLANKS_IN_ANNOTATION: Warning, "blanks around a value, which are ignored";
     BYPASS_BOOTSTRAP: Warning,
         "the pod gives its proxy a custom bootstrap configuration, which may lack what the mesh relies on";
-    BYPASS_CONTROL_PLANE: Warning, "the pod names a control plane other than the mesh's";
+    BYPASS_CONTROL_PLANE: Warning,
+        "the pod names a control plane other than the mesh's, or does not authenticate it";
     BYPASS_HOST_NETWORK: Record, "not injected because of `hostNetwork`";
     BYPASS_INBOUND: Warning, "the pod exempts all incoming traffic from redirection";
     BYPASS_INTERCEPTION_MODE: Warning, "the pod disables redirection: `interceptionMode: NONE`";
@@ -21,10 +22,12 @@ codes! {
     BYPASS_OUTBOUND: Warning, "the pod exempts all outgoing traffic from redirection";
     BYPASS_OWN_INIT: Warning, "the pod's own init container controls redirection";
     BYPASS_PROXY_COMMAND: Warning,
-        "the pod's own `istio-proxy` has a different command or different arguments";
+        "the pod's own `istio-proxy` runs something else, or what it needs may be replaced";
     BYPASS_PROXY_ENVIRONMENT: Warning,
         "the pod sets a variable that disables the proxy, redirection or trust checks";
     BYPASS_PROXY_IMAGE: Warning, "the pod chooses the image of its proxy";
+    BYPASS_PROXY_VOLUME: Warning,
+        "a container of the application can write into a volume of the proxy, such as the one with its certificates";
     BYPASS_SOME_TRAFFIC: Record, "the pod exempts ports, addresses or interfaces from redirection";
     BYPASS_TELEMETRY: Record, "the pod sends traces, logs or metrics of its proxy elsewhere";
     BYPASS_TEMPLATES: Record, "the pod requests templates that create no `istio-proxy`";

@@ -123,9 +123,17 @@ impl Guard {
         self.policy.iter().any(|entry| entry.action == Action::Deny && entry.checks.iter().any(checks))
     }
 
-    /// Whether a result depends on who creates the pod.
+    /// Whether a result depends on who creates the pod. Whether a pod is a node's mirror of a static pod, which may be without a
+    /// proxy, does.
     pub fn reads_user(&self) -> bool {
+        let forbids_skips = |check: &Check| matches!(check, Check::OptOut | Check::Warnings(_));
         self.matchers().any(Match::reads_user)
+            || self.policy.iter().any(|entry| entry.checks.iter().any(forbids_skips))
+    }
+
+    /// Whether a result depends on parts of a pod that its [outline](crate::inject::limits::outline) does not have.
+    pub fn reads_more_than_an_outline(&self) -> bool {
+        self.matchers().any(Match::reads_more_than_an_outline)
     }
 
     /// Whether a result depends on the labels of the namespace.

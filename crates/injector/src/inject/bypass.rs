@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use kubernetes_yaml as yaml;
 use serde_json::{Map, Value};
 
 use super::{
@@ -65,6 +66,7 @@ pub(super) fn warnings(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     proxy_config(pod, warnings);
     annotations(pod, warnings);
     mounts::user_mounts(pod, warnings);
+    mounts::of_proxy_volumes(pod, warnings);
     forged_containers(pod, warnings);
     own_containers(pod, warnings);
     environment(pod, warnings);
@@ -174,6 +176,12 @@ fn proxy_config(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let message = format!("{of}: {field} is not the mesh's");
         warnings.push(Warning::new("BYPASS_CONTROL_PLANE", message));
     }
+    let [auth, _] = AUTH_POLICY;
+    let is_required = pod.configured.get(auth).and_then(Value::as_str) != Some(NONE);
+    if is_required && pod.annotation(of).is_some_and(turns_off_authentication) {
+        let message = format!("{of}: {auth}: {NONE}: the proxy trusts whoever answers for the control plane");
+        warnings.push(Warning::new("BYPASS_CONTROL_PLANE", message));
+    }
     // The annotation proxyImageType is validated; this field may contain anything.
     let image = pod::at(pod.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
     let is_type =
@@ -187,6 +195,24 @@ fn proxy_config(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
             warnings.push(Warning::new(code, format!("{of}: {field} is not the mesh's")));
         }
     }
+}
+
+/// The field in both spellings that protobuf's JSON has.
+const AUTH_POLICY: [&str; 2] = ["controlPlaneAuthPolicy", "control_plane_auth_policy"];
+
+/// Whether a ProxyConfig says that the control plane is not authenticated. It is the zero of its type, so the effective
+/// ProxyConfig does not show it; but the agent reads the annotation again.
+fn turns_off_authentication(text: &str) -> bool {
+    // Most do not name it, in any way.
+    if !text.contains("uth") && !text.contains('\\') {
+        return false;
+    }
+    let config = yaml::load(text, &yaml::Limits::default()).unwrap_or_default();
+    AUTH_POLICY.iter().filter_map(|key| config.get(*key)).any(|policy| match policy {
+        Value::String(name) => name == NONE,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        _ => false,
+    })
 }
 
 fn annotations(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
@@ -244,17 +270,20 @@ fn forged_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 const OURS: [&str; 3] = [names::CONTAINER_PROXY, names::CONTAINER_INIT, names::CONTAINER_VALIDATION];
 
 /// Fields of our containers that determine their behavior.
-const OF_INIT: [&str; 8] = [
+const OF_INIT: [&str; 11] = [
     "args",
     "command",
     "env",
     "envFrom",
+    "lifecycle",
     "restartPolicy",
+    "restartPolicyRules",
     "securityContext",
     "volumeDevices",
     "volumeMounts",
+    "workingDir",
 ];
-const OF_PROXY: [&str; 4] = ["args", "command", "envFrom", "volumeDevices"];
+const OF_PROXY: [&str; 5] = ["args", "command", "envFrom", "volumeDevices", "workingDir"];
 /// Programs that run in the proxy while it serves. A `preStop` hook, which many pods have, runs at its end.
 const PROGRAMS: [&[&str]; 4] = [
     &["lifecycle", "postStart", "exec"],
@@ -291,6 +320,10 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     let field = OF_PROXY.iter().find(|field| has(own, field)).copied();
     let field = field.or_else(|| PROGRAMS.iter().find(runs).and_then(|path| path.first().copied()));
     let field = field.or_else(|| mounts.into_iter().any(replaces).then_some("volumeMounts"));
+    // The kubelet mounts a file there.
+    let messages = own.get("terminationMessagePath").and_then(Value::as_str);
+    let replaces = |path: &str| path != "/dev/termination-log" && mounts::replaces_files(path);
+    let field = field.or_else(|| messages.is_some_and(replaces).then_some("terminationMessagePath"));
     if let Some(field) = field {
         let message = format!("container {name}: the pod's own {field} is used instead of the template's");
         warnings.push(Warning::new("BYPASS_PROXY_COMMAND", message));
@@ -300,7 +333,7 @@ fn own_containers(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
 /// Variables that disable Envoy, redirection or the agent's trust checks. Those of `istio-iptables` take effect if the
 /// template does not set the flag of the same name (its flags are bound to the environment); any variable with the
 /// prefix is one of its flags.
-const SWITCHES: [&str; 39] = [
+const SWITCHES: [&str; 44] = [
     "BOOTSTRAP_XDS_AGENT",
     "CA_ADDR",
     "CA_PROVIDER",
@@ -318,6 +351,7 @@ const SWITCHES: [&str; 39] = [
     "FILE_MOUNTED_CERTS",
     "FORCE_APPLY",
     "FORCE_IPTABLES_BINARY",
+    "GCONV_PATH",
     "HOST_NSENTER_EXEC",
     "INBOUND_CAPTURE_PORT",
     "INBOUND_TUNNEL_PORT",
@@ -326,23 +360,36 @@ const SWITCHES: [&str; 39] = [
     "ISTIO_BOOTSTRAP_OVERRIDE",
     "ISTIO_META_INTERCEPTION_MODE",
     "KUBE_VIRT_INTERFACES",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
     "NATIVE_NFTABLES",
     "NETWORK_NAMESPACE",
+    "PATH",
     "PILOT_CERT_PROVIDER",
+    "POD_NAME",
+    "POD_NAMESPACE",
     "PROV_CERT",
     "PROXY_CONFIG",
     "PROXY_GID",
     "PROXY_UID",
     "RECONCILE",
+    "SERVICE_ACCOUNT",
     "SKIP_RULE_APPLY",
+    "TRUST_DOMAIN",
     "WORKLOAD_IDENTITY_SOCKET_FILE",
     "XDS_AUTH_PROVIDER",
     "XDS_ROOT_CA",
+    "XTABLES_LIBDIR",
 ];
-const SWITCHES_BEGIN: [&str; 5] =
-    ["ISTIO_EXCLUDE_", "ISTIO_INBOUND_", "ISTIO_LOCAL_", "ISTIO_OUTBOUND_", "ISTIO_SERVICE_"];
+/// Those of the dynamic linker load code; those with metadata replace any other.
+const SWITCHES_BEGIN: [&str; 8] = [
+    "ISTIO_EXCLUDE_",
+    "ISTIO_INBOUND_",
+    "ISTIO_LOCAL_",
+    "ISTIO_METAJSON_",
+    "ISTIO_META_TLS_",
+    "ISTIO_OUTBOUND_",
+    "ISTIO_SERVICE_",
+    "LD_",
+];
 
 fn is_switch(name: &str) -> bool {
     SWITCHES.contains(&name) || SWITCHES_BEGIN.iter().any(|start| name.starts_with(start))
@@ -551,9 +598,13 @@ pub(super) fn loses_redirection(
 ) -> bool {
     let redirecting = [names::CONTAINER_INIT, names::CONTAINER_VALIDATION];
     let is_proxy = |container: &Value| pod::name(container) == names::CONTAINER_PROXY;
+    // An application may be a native sidecar.
+    let sidecars = pod::init_containers(received)
+        .iter()
+        .filter(|container| container.get("restartPolicy").and_then(Value::as_str) == Some("Always"));
     if pod::annotation(received, names::ANNOTATION_TEMPLATES).is_none()
         || redirecting.iter().any(|name| makes(made, name))
-        || pod::containers(received).iter().all(is_proxy)
+        || pod::containers(received).iter().chain(sidecars).all(is_proxy)
     {
         return false;
     }

@@ -187,6 +187,9 @@ fn keep_last(env: &mut Vec<Value>) {
     }
 }
 
+/// The source of a volume that names none (`SetDefaults_Volume`).
+const EMPTY: &str = "emptyDir";
+
 /// Removes volumes of an overlay for which the user has a volume of the same name. A volume that an earlier injection
 /// created is not the user's, unless one was recorded.
 fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnings: &mut Vec<Warning>) {
@@ -205,9 +208,19 @@ fn keep_volumes(overlay: &mut Value, own: Own<'_>, kept: &mut Vec<Value>, warnin
             false => pod::find(theirs, &name),
         };
         let Some(own) = own else { continue };
-        let Some((given, taken)) = unions::volume_gives_way(volume, own) else { continue };
-        if !kept.contains(own) {
-            kept.push(own.clone());
+        let source = unions::volume_source(volume);
+        let given_way = unions::volume_gives_way(volume, own);
+        // A volume without a source is an emptyDir.
+        let given_way = match (given_way, unions::volume_source(own)) {
+            (None, Some(taken)) if source.is_none() && taken != EMPTY => Some((EMPTY, taken)),
+            (given_way, _) => given_way,
+        };
+        let has_options = source.is_none() && own.get(EMPTY).is_some_and(|options| *options != json!({}));
+        if (given_way.is_none() && !has_options) || kept.contains(own) {
+            continue;
+        }
+        kept.push(own.clone());
+        if let Some((given, taken)) = given_way {
             let message =
                 format!("volume {}: the pod's own {taken} replaces the template's {given}", shown(&name));
             warnings.push(Warning::new("OWN_VOLUME", message));

@@ -170,7 +170,7 @@ fn holds(matches: &Match, scope: Scope) -> Option<String> {
 
 /// Kinds of controllers, the kinds of workloads behind them, and what follows the workload's name in the controller's.
 const BEHIND: [(&str, &[&str], &str); 2] =
-    [("ReplicaSet", &["Deployment", "Rollout"], "-[a-z0-9]+"), ("Job", &["CronJob"], "-[0-9]+")];
+    [("ReplicaSet", &["Deployment", "Rollout"], "-[a-z0-9]+"), ("Job", &["CronJob"], "-[0-9]{8,10}")];
 
 /// Whether an owner, or in a policy the workload behind it, has such a kind and name.
 fn owner(kind: &Glob, name: &Glob, scope: Scope) -> Vec<String> {

@@ -166,6 +166,10 @@ impl Match {
             && self.cel.is_none()
     }
 
+    pub(super) fn reads_more_than_an_outline(&self) -> bool {
+        !self.service_accounts.is_empty() || !self.images.is_empty() || self.cel.is_some()
+    }
+
     pub(super) fn reads_user(&self) -> bool {
         !self.users.is_empty() || self.cel.as_ref().is_some_and(Expression::reads_user)
     }

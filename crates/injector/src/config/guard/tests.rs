@@ -350,3 +350,15 @@ fn a_configuration_with_guard_rails_survives_a_round_trip() {
     assert_eq!((again.guard().rules.len(), again.guard().policy.len()), (1, 1));
     assert_ne!(config.hash(), parse("").unwrap().hash());
 }
+
+#[test]
+fn a_policy_against_pods_without_a_proxy_needs_to_know_the_user() {
+    // Only nodes create mirror pods, whatever annotation a pod has.
+    for (forbid, expected) in
+        [("{optOut: true}", true), ("{warnings: ['BYPASS_*']}", true), ("{root: true}", false)]
+    {
+        let config =
+            parse(&format!("overridePolicy: [{{name: a, action: deny, forbid: {forbid}}}]\n")).unwrap();
+        assert_eq!(config.guard().reads_user(), expected, "{forbid}");
+    }
+}

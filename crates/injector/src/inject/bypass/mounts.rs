@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Subject;
 use crate::{
     annotation::user_items,
-    names,
+    names, pod,
     warning::{Warning, shown},
 };
 
@@ -24,10 +24,36 @@ pub(super) fn user_mounts(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
     }
 }
 
+/// Volumes that the templates create for the proxy alone, and from which it takes its identity, the sockets of its agent and its
+/// configuration.
+const VOLUMES: [&str; 5] =
+    ["credential-socket", "istio-data", "istio-envoy", "workload-certs", "workload-socket"];
+
+/// Warns about containers of the application that may write into volumes of the proxy. A volume of the pod's own with such
+/// a name is another matter (`OWN_VOLUME`).
+pub(super) fn of_proxy_volumes(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
+    let is_own = |name: &str| {
+        !pod.earlier.has_injected_volume(name)
+            && pod::find(pod::spec_list(pod.received, "volumes"), name).is_some()
+    };
+    let containers = pod::init_containers(pod.received).iter().chain(pod::containers(pod.received));
+    for container in containers.filter(|container| !pod.makes(pod::name(container))) {
+        let mounts = container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten();
+        let writes = mounts.filter(|mount| mount.get("readOnly") != Some(&Value::Bool(true)));
+        let volume = writes.map(pod::name).find(|name| VOLUMES.contains(name) && !is_own(name));
+        if let Some(volume) = volume {
+            let name = shown(pod::name(container));
+            let message = format!("container {name} can write into the proxy's volume {volume}");
+            warnings.push(Warning::new("BYPASS_PROXY_VOLUME", message));
+        }
+    }
+}
+
 /// Where the proxy has its programs, libraries, configuration, roots and identity, or what these depend on.
-const NEEDED: [&str; 23] = [
+const NEEDED: [&str; 24] = [
     "/bin",
     "/dev",
+    "/etc/certs",
     "/etc/hosts",
     "/etc/istio/config",
     "/etc/istio/pod",
@@ -54,7 +80,9 @@ const NEEDED: [&str; 23] = [
 /// Whether a mount in the proxy may replace something that it needs: there, above it or below it.
 pub(super) fn replaces_files(path: &str) -> bool {
     let folder = |path: &str| format!("{}/", path.trim_end_matches('/'));
-    let path = folder(path);
+    // API servers accept a relative path, which begins at the root (`Container.Mounts` of the kubelet).
+    let from_root = if path.starts_with('/') { "" } else { "/" };
+    let path = folder(&format!("{from_root}{}", path.trim_start_matches("./")));
     let touches = |needed: &str| path.starts_with(&folder(needed)) || folder(needed).starts_with(&path);
     path.contains("..")
         || path.contains("//")

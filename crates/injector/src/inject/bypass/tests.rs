@@ -77,6 +77,12 @@ fn every_way_to_pass_the_proxy_by_is_told() {
         let volumes = json!({"volumes": [{"name": "x", "emptyDir": {}}]});
         pod(&json!({"annotations": {"sidecar.istio.io/userVolumeMount": mounts}}), &volumes)
     };
+    // A container that mounts the volume with the proxy's certificates.
+    let writes = |list: &str, more: Value| {
+        let mut mount = json!({"name": "workload-certs", "mountPath": "/x"});
+        mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        own(list, "writer", &json!({"image": "w", "volumeMounts": [mount]}))
+    };
     let rows = [
         (label("security.istio.io/tlsMode", "disabled"), "BYPASS_TLS_MODE"),
         (label("sidecar.istio.io/inject", "false"), "BYPASS_OPTED_OUT"),
@@ -137,6 +143,39 @@ fn every_way_to_pass_the_proxy_by_is_told() {
         (mounted(r#"{"x":{"mountPath":"/usr/local/bin"}}"#), "BYPASS_PROXY_COMMAND"),
         (mounted(r#"{"x":{"MountPath":"/usr/local/bin"}}"#), "BYPASS_PROXY_COMMAND"),
         (mounted(r#"[{"name":"x","mountPath":"/usr/local/bin"}]"#), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"{"x":{"mountPath":"usr/local/bin"}}"#), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"{"x":{"mountPath":"./etc/ssl"}}"#), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"{"x":{"mountPath":"var"}}"#), "BYPASS_PROXY_COMMAND"),
+        (mounted(r#"{"x":{"mountPath":"/etc/certs"}}"#), "BYPASS_PROXY_COMMAND"),
+        (proxy(json!({"workingDir": "/tmp"})), "BYPASS_PROXY_COMMAND"),
+        (proxy(json!({"terminationMessagePath": "/etc/resolv.conf"})), "BYPASS_PROXY_COMMAND"),
+        (init(json!({"workingDir": "/tmp"})), "BYPASS_OWN_INIT"),
+        (annotated(CONFIG, "controlPlaneAuthPolicy: NONE"), "BYPASS_CONTROL_PLANE"),
+        (annotated(CONFIG, "control_plane_auth_policy: 0"), "BYPASS_CONTROL_PLANE"),
+        (annotated(CONFIG, r#"{"control\u0050laneAuthPolicy": "NONE"}"#), "BYPASS_CONTROL_PLANE"),
+        (annotated(CONFIG, "proxyMetadata: {LD_AUDIT: /x.so}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (annotated(CONFIG, "proxyMetadata: {ISTIO_METAJSON_X: '{}'}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (
+            annotated(CONFIG, "proxyMetadata: {ISTIO_META_TLS_SERVER_ROOT_CERT: /x}"),
+            "BYPASS_PROXY_ENVIRONMENT",
+        ),
+        (annotated(CONFIG, "proxyMetadata: {POD_NAMESPACE: other}"), "BYPASS_PROXY_ENVIRONMENT"),
+        (
+            pod(&json!({}), &json!({"volumes": [{"name": "workload-certs", "configMap": {"name": "x"}}]})),
+            "OWN_VOLUME",
+        ),
+        (writes("containers", json!({})), "BYPASS_PROXY_VOLUME"),
+        (writes("initContainers", json!({})), "BYPASS_PROXY_VOLUME"),
+        (
+            {
+                let mut pod = annotated("inject.istio.io/templates", "gateway");
+                pod["spec"]["containers"] = json!([{"name": "istio-proxy", "image": "auto"}]);
+                pod["spec"]["initContainers"] =
+                    json!([{"name": "app", "image": "a", "restartPolicy": "Always"}]);
+                pod
+            },
+            "BYPASS_TEMPLATES",
+        ),
         (
             pod(
                 &json!({}),
@@ -158,6 +197,15 @@ fn every_way_to_pass_the_proxy_by_is_told() {
     let classic = mesh(CLASSIC);
     for (pod, code) in &rows {
         assert_eq!(codes(&classic, pod), [*code], "{pod}");
+    }
+    for pod in [
+        writes("containers", json!({"readOnly": true})),
+        pod(&json!({}), &json!({"volumes": [{"name": "workload-certs", "emptyDir": {"medium": "Memory"}}]})),
+        annotated(CONFIG, "controlPlaneAuthPolicy: MUTUAL_TLS"),
+        mounted(r#"{"x":{"mountPath":"data/usr"}}"#),
+        proxy(json!({"terminationMessagePath": "/dev/termination-log"})),
+    ] {
+        assert_eq!(codes(&classic, &pod), [""; 0], "{pod}");
     }
     // Two of them also have another code, for their other peculiarities.
     let former = traffic("kubevirtInterfaces", "net1");

@@ -191,6 +191,15 @@ fn a_pod_is_left_alone_if_all_agree() {
     assert_eq!(bare("", "shop", opted_out()).map(|(reason, _)| reason), Some(Reason::PodOptedOut));
     let deny = "overridePolicy: [{name: a, action: deny, forbid: {optOut: true}}]";
     assert_eq!(bare(deny, "shop", opted_out()), None, "the policy denies it");
+    // Who it is about may be in a part of the pod that an outline lacks.
+    for condition in ["serviceAccount: pay-*", "image: shop/*", "cel: has(object.spec.priorityClassName)"] {
+        let entry = format!(
+            "overridePolicy: [{{name: a, action: deny, match: {{{condition}}}, forbid: {{optOut: true}}}}]"
+        );
+        assert_eq!(bare(&entry, "shop", opted_out()), None, "{condition}");
+        let except = format!("rules: [{{name: a, inject: never, match: {{{condition}}}}}]");
+        assert_eq!(bare(&except, "shop", opted_out()), None, "{condition}");
+    }
     let disabled = format!("injector: {{policy: disabled}}\n{deny}");
     assert_eq!(
         bare(&disabled, "shop", opted_out()).map(|(reason, _)| reason),
