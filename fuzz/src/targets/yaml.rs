@@ -79,6 +79,12 @@ fn reason(
             {
                 Some("what follows the first document's value is read, not dropped")
             }
+            // go-yaml refuses control characters as soon as it reads them, so it did not read this far.
+            Outcome::Refused
+                if ours.as_ref().is_err_and(|error| error.found().ends_with("a control character")) =>
+            {
+                Some("what follows the first document's value is read, not dropped")
+            }
             // `[]0: c`: likewise; the text before the place that we refuse is their whole value.
             Outcome::Refused if is_value_before(text, ours, theirs) => {
                 Some("what follows the first document's value is read, not dropped")
