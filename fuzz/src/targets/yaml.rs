@@ -52,11 +52,31 @@ pub(super) fn check(bytes: &[u8]) -> Fate {
 
 fn outcome(ours: &Result<Value, yaml::Error>, theirs: Option<&Value>) -> Option<Outcome> {
     match (ours, theirs) {
-        (Ok(ours), Some(theirs)) if ours == theirs => None,
+        (Ok(ours), Some(theirs)) if is_same(ours, theirs) => None,
         (Err(_), None) => None,
         (Ok(_), Some(_)) => Some(Outcome::Different),
         (Err(_), Some(_)) => Some(Outcome::Refused),
         (Ok(_), None) => Some(Outcome::Taken),
+    }
+}
+
+/// Whether two values are the same. Go writes large floats without an exponent, and serde_json reads the two spellings of one float
+/// as neighbors.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) if one.is_f64() && other.is_f64() => {
+            let (one, other) = (one.as_f64().unwrap_or_default(), other.as_f64().unwrap_or_default());
+            (one - other).abs() <= one.abs() * 4.0 * f64::EPSILON
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_there =
+                |(key, one): (&String, &Value)| other.get(key).is_some_and(|other| is_same(one, other));
+            one.len() == other.len() && one.iter().all(is_there)
+        }
+        (one, other) => one == other,
     }
 }
 
