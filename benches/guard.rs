@@ -95,19 +95,21 @@ fn main() {
     );
     let (rules, policy, nothing) = (rules(), policy(), json!([]));
     let none = guarded(&[], &nothing);
+    // As criterion's: run once, to see that it works.
+    let pairs = if std::env::args().any(|argument| argument == "--test") { 1 } else { PAIRS };
     for (name, mesh) in [
         ("nothing (the error of this comparison)", guarded(&[], &nothing)),
         ("200 rules", guarded(&rules, &nothing)),
         ("a full policy", guarded(&[], &policy)),
         ("200 rules and a full policy", guarded(&rules, &policy)),
     ] {
-        compare(name, &none, &mesh, &request);
+        compare(name, pairs, &none, &mesh, &request);
     }
 }
 
-fn compare(name: &str, none: &InjectorConfig, mesh: &InjectorConfig, request: &PodRequest) {
+fn compare(name: &str, pairs: usize, none: &InjectorConfig, mesh: &InjectorConfig, request: &PodRequest) {
     let (mut ratios, mut without, mut with) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
+    for pair in 0..pairs {
         // Whoever is second finds warmer caches: take turns.
         let (a, b) = if pair % 2 == 0 {
             let a = batch(none, request);

@@ -111,7 +111,7 @@ fn reason(
             }
             Outcome::Taken if text.contains('%') => Some("any version of YAML may be declared"),
             Outcome::Taken if text.contains("...") => Some("an empty document may have its end marker"),
-            Outcome::Different if text.contains("<<") && text.contains('&') => {
+            Outcome::Different | Outcome::Refused if text.contains("<<") && text.contains('&') => {
                 Some("an alias of << is a merge key too")
             }
             _ => None,
