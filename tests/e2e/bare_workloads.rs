@@ -219,6 +219,10 @@ async fn a_token_may_only_restart(flavour: Flavour) {
         patch(kind, name, &restart).await.expect("a restart");
         let mut changes = vec![
             (template(json!({"metadata": {"labels": {"more": "x"}}})), "nothing else of a pod template"),
+            (
+                template(json!({"metadata": {"finalizers": ["example.com/x"]}})),
+                "nothing else of a pod template",
+            ),
             (annotation("example.com/kept", json!(null)), "only the annotation"),
             (annotation("example.com/kept", json!("no")), "only the annotation"),
             (annotation("sidecar.istio.io/inject", json!("false")), "only the annotation"),
