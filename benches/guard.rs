@@ -110,7 +110,7 @@ fn main() {
 fn compare(name: &str, pairs: usize, none: &InjectorConfig, mesh: &InjectorConfig, request: &PodRequest) {
     let (mut ratios, mut without, mut with) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..pairs {
-        // Whoever is second finds warmer caches: take turns.
+        // The second one finds warmer caches, so both take turns.
         let (a, b) = if pair % 2 == 0 {
             let a = batch(none, request);
             (a, batch(mesh, request))

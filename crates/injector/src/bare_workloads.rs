@@ -18,7 +18,7 @@ use crate::{
         self,
         selection::{self, Creation, Selected},
     },
-    workload::Workload,
+    workload::{Workload, controller, identity},
 };
 
 mod disruption;
@@ -440,21 +440,6 @@ fn top(controller: &Workload, controllers: &BTreeMap<Workload, Workload>) -> Wor
         }
     }
     top.clone()
-}
-
-/// The controller of an object.
-pub fn controller(object: &Value) -> Option<Workload> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
-    let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
-    let owner = owners.iter().find(controls)?;
-    let of = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some((of("kind"), text(object, "/metadata/namespace").to_owned(), of("name")))
-}
-
-/// Kind, namespace and name of an object.
-pub fn identity(object: &Value) -> Workload {
-    let of = |pointer: &str| text(object, pointer).to_owned();
-    (of("/kind"), of("/metadata/namespace"), of("/metadata/name"))
 }
 
 fn object_identity(object: &Value) -> ObjectIdentity {

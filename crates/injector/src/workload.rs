@@ -221,12 +221,14 @@ fn number(object: &Value, pointer: &str) -> Option<u64> {
     object.pointer(pointer).and_then(Value::as_u64)
 }
 
-fn identity(object: &Value) -> Workload {
+/// Kind, namespace and name of an object.
+pub fn identity(object: &Value) -> Workload {
     let of = |pointer: &str| text(object, pointer).to_owned();
     (of("/kind"), of("/metadata/namespace"), of("/metadata/name"))
 }
 
-fn controller(object: &Value) -> Option<Workload> {
+/// The controller that an object names.
+pub fn controller(object: &Value) -> Option<Workload> {
     let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
     let controls = |owner: &&Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
     let owner = owners.iter().find(controls)?;

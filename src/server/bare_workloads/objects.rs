@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use injector::{
-    bare_workloads::{controller, identity},
-    workload::Workload,
-};
+use injector::workload::{Workload, controller, identity};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},

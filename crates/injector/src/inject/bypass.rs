@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 
-use kubernetes_yaml as yaml;
 use serde_json::{Map, Value};
 
 use super::{
@@ -21,6 +20,7 @@ use crate::{
     warning::{Warning, shown},
 };
 
+mod authentication;
 mod datadog;
 mod mounts;
 
@@ -176,12 +176,7 @@ fn proxy_config(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
         let message = format!("{of}: {field} is not the mesh's");
         warnings.push(Warning::new("BYPASS_CONTROL_PLANE", message));
     }
-    let [auth, _] = AUTH_POLICY;
-    let is_required = pod.configured.get(auth).and_then(Value::as_str) != Some(NONE);
-    if is_required && pod.annotation(of).is_some_and(turns_off_authentication) {
-        let message = format!("{of}: {auth}: {NONE}: the proxy trusts whoever answers for the control plane");
-        warnings.push(Warning::new("BYPASS_CONTROL_PLANE", message));
-    }
+    warnings.extend(authentication::turned_off(pod));
     // The annotation proxyImageType is validated; this field may contain anything.
     let image = pod::at(pod.proxy_config, &["image", "imageType"]).and_then(Value::as_str);
     let is_type =
@@ -195,24 +190,6 @@ fn proxy_config(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
             warnings.push(Warning::new(code, format!("{of}: {field} is not the mesh's")));
         }
     }
-}
-
-/// The field in both spellings that protobuf's JSON has.
-const AUTH_POLICY: [&str; 2] = ["controlPlaneAuthPolicy", "control_plane_auth_policy"];
-
-/// Whether a ProxyConfig says that the control plane is not authenticated. It is the zero of its type, so the effective
-/// ProxyConfig does not show it; but the agent reads the annotation again.
-fn turns_off_authentication(text: &str) -> bool {
-    // Most do not name it, in any way.
-    if !text.contains("uth") && !text.contains('\\') {
-        return false;
-    }
-    let config = yaml::load(text, &yaml::Limits::default()).unwrap_or_default();
-    AUTH_POLICY.iter().filter_map(|key| config.get(*key)).any(|policy| match policy {
-        Value::String(name) => name == NONE,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        _ => false,
-    })
 }
 
 fn annotations(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {

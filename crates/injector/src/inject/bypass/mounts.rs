@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Subject;
+use super::{MOST, Subject};
 use crate::{
     annotation::user_items,
     names, pod,
@@ -37,16 +37,16 @@ pub(super) fn of_proxy_volumes(pod: &Subject<'_>, warnings: &mut Vec<Warning>) {
             && pod::find(pod::spec_list(pod.received, "volumes"), name).is_some()
     };
     let containers = pod::init_containers(pod.received).iter().chain(pod::containers(pod.received));
-    for container in containers.filter(|container| !pod.makes(pod::name(container))) {
+    let written = |container: &Value| {
         let mounts = container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten();
-        let writes = mounts.filter(|mount| mount.get("readOnly") != Some(&Value::Bool(true)));
-        let volume = writes.map(pod::name).find(|name| VOLUMES.contains(name) && !is_own(name));
-        if let Some(volume) = volume {
-            let name = shown(pod::name(container));
-            let message = format!("container {name} can write into the proxy's volume {volume}");
-            warnings.push(Warning::new("BYPASS_PROXY_VOLUME", message));
-        }
-    }
+        let writable = mounts.filter(|mount| mount.get("readOnly") != Some(&Value::Bool(true)));
+        let volume = writable.map(pod::name).find(|name| VOLUMES.contains(name) && !is_own(name))?;
+        let name = shown(pod::name(container));
+        let message = format!("container {name} can write into the proxy's volume {volume}");
+        Some(Warning::new("BYPASS_PROXY_VOLUME", message))
+    };
+    let own = containers.filter(|container| !pod.makes(pod::name(container)));
+    warnings.extend(own.filter_map(written).take(MOST));
 }
 
 /// Where the proxy has its programs, libraries, configuration, roots and identity, or what these depend on.
